@@ -1,1 +1,1 @@
-"""Benchmarks. They produce figures and pass no judgement."""
+"""Benchmarks. They print figures, and do not judge them."""

@@ -1,12 +1,12 @@
-"""What a cold start costs: from the process's start to its first `/next` (or open port), and to the
-first byte.
+"""The cost of a cold start: the time until the function is ready, and until the first byte.
 
     python -m bench.coldstart [--rounds 5] [--ours]
 
-Writes bench/results/coldstart.json: per server the medians, the package's sizes, and where the
-imports' time goes. The function runs as Lambda runs it, from its package, on the local Runtime API;
-once with the bytecode that the package has when it was built with the target's Python, and once
-without. LiteLLM and the tutorial's adapter run beside it.
+A function is ready at its first `/next`, another server when its port is open. The results go to
+bench/results/coldstart.json: the medians of each server, the package's sizes, and the time of the
+imports. The function runs from its package, as on Lambda, on the local Runtime API. It runs once
+with the bytecode of a package built with the target's Python, and once without. LiteLLM and the
+tutorial's adapter run beside it.
 """
 
 import argparse
@@ -37,7 +37,7 @@ _NAMES = ("ready_cpu_s", "ready_wall_s", "ready_rss_mb", "first_cpu_s", "first_w
 
 
 def main() -> int:
-    """Measure, write and print."""
+    """Measure, write and print. Return the exit status."""
     parser = argparse.ArgumentParser(description="Cold starts.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ours", action="store_true", help="without the other adapters")
@@ -113,9 +113,9 @@ async def _one(name: str, setting: servers.Setting, code: Path | None) -> dict[s
 async def _environment(
     setting: servers.Setting, code: Path
 ) -> tuple[servers.Server, tuple[float, float, float]]:
-    """Start an environment from a package.
+    """Start an environment from a package. Return it with its figures.
 
-    Its figures are taken at the moment in which it asks for work.
+    They are taken when the environment asks for its first invocation.
     """
     ready: asyncio.Future[tuple[float, float, float]] = asyncio.get_running_loop().create_future()
     server = servers.Server("sluice", idle=asyncio.Queue())
@@ -146,8 +146,9 @@ def _sizes(target: Target, package: Package) -> dict[str, Any]:
 
 
 def _imports(code: Path) -> list[dict[str, Any]]:
-    """Return the twelve packages whose modules take longest to import, with each module's own
-    time.
+    """Return the twelve packages that take longest to import.
+
+    A package's time is the sum of its modules' own times, in milliseconds.
     """
     command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.stream.main"]
     best: dict[str, float] = {}

@@ -1,7 +1,6 @@
-"""Plots the cost of a million tokens over utilisation into docs/explanation/cost.svg: `python -m
-bench.cost`.
+"""Plot the cost of a million tokens over utilisation: `python -m bench.cost`.
 
-It measures nothing.
+It measures nothing. The plot is docs/explanation/cost.svg.
 """
 
 import sys
@@ -17,7 +16,7 @@ _STEPS = [part / 50 for part in range(2, 51)]
 
 
 def main() -> int:
-    """Write the plot of an ml.g5.xlarge that generates 2,000 tokens a second."""
+    """Write the plot for an ml.g5.xlarge that generates 2,000 tokens a second."""
     use = Use(throughput=2000.0)
     series: dict[str, list[tuple[float, float]]] = {}
     for utilisation in _STEPS:

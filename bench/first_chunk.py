@@ -1,11 +1,10 @@
-"""The time of a token from its sampling in the container to the client, through the whole local
-cloud.
+"""The delay of a token from its sampling to the client, through the whole local cloud.
 
     python -m bench.first_chunk [--requests 100]
 
-The scripted engine puts the time at which it samples each token into its text; client and container
-share one clock. One stream at a time, through edge, function URL, Runtime API, function,
-SageMaker's event stream and container, each a separate process or connection.
+The scripted engine puts the time at which it samples each token into the token's text. The client
+and the container share one clock. One stream runs at a time. It passes edge, function URL, Runtime
+API, function, SageMaker's event stream and container, each a separate process or connection.
 """
 
 import argparse
@@ -75,7 +74,7 @@ def _measure(url: str, headers: dict[str, str], requests: int) -> None:
 
 
 def _delays(client: httpx.Client, url: str, headers: dict[str, str], body: object) -> list[float]:
-    """Return the milliseconds between sampling and reading of each token of one answer."""
+    """Return the milliseconds between sampling and arrival of each token of one answer."""
     delays = []
     with client.stream("POST", url, headers=headers, json=body) as answer:
         for line in answer.iter_lines():

@@ -1,9 +1,9 @@
-"""The memory of the stream function: over very many streams, and for readers that do not read.
+"""The memory of the stream function: over many streams, and for clients that do not read.
 
     python -m bench.memory [--streams 10000] [--slow 64]
 
-One environment from the deployed package, 32 streams at a time. Writes bench/results/memory.json.
-Linux.
+One environment of the deployed package serves 32 streams at a time. Writes
+bench/results/memory.json. Linux only.
 """
 
 import argparse
@@ -27,7 +27,7 @@ LONG_KB = 5_000  # the kilobytes (10**3) of such an answer
 
 
 def main() -> int:
-    """Measure, write and print."""
+    """Measure, write and print. Return the exit status."""
     parser = argparse.ArgumentParser(description="Memory of the stream function.")
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--slow", type=int, default=64)
@@ -44,8 +44,10 @@ def main() -> int:
 
 
 async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
-    """Return the resident memory at points among the streams, and kilobytes (10**3) for each slow
-    reader.
+    """Return the figures.
+
+    They are the resident megabytes (10**6) after each tenth of the streams, and the kilobytes
+    (10**3) of each slow reader.
     """
     setting, stand_ins = servers.stand_ins(folder)
     server = None
@@ -79,10 +81,9 @@ async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
 
 
 async def _slow(server: servers.Server, count: int) -> float:
-    """Return the megabytes that a number of readers cost who have read their first tokens and read
-    no further.
+    """Return the megabytes for this many clients that read their first tokens and no more.
 
-    Some readers before them take the memory that all of them share.
+    Some slow readers before them take the memory that all of them share.
     """
     assert server.idle is not None  # noqa: S101 (a server on the Runtime API)
     clients: list[LambdaClient] = []

@@ -30,7 +30,10 @@ DONE = Settlement("complete", 1, 2, "stop", 1, 1)
 
 
 async def run(count: int, at_once: int) -> list[str]:
-    """Make `count` requests, `at_once` at a time; print the results, and return what is wrong."""
+    """Make `count` requests, `at_once` at a time, and print the figures.
+
+    Return a sentence for each figure that is wrong.
+    """
     limits.META_BACKOFF = 0.001
     limits.META_MAX_ATTEMPTS = 20
     chance = random.Random(7)  # noqa: S311 (the same faults at each run, nothing secret)
@@ -58,7 +61,7 @@ async def run(count: int, at_once: int) -> list[str]:
             admission = None
             while admission is None:
                 opening = Opening(ids.new_request_id(), key_id, "m", 10, 30, Prices(1, 1))
-                with contextlib.suppress(Unavailable):  # throttled: the caller tries again
+                with contextlib.suppress(Unavailable):  # throttled: the caller sends it again
                     admission = await gate.admit(caller, opening)
             assert admission.entry is not None  # noqa: S101 (the meter is closed)
             await settlements.settle(
@@ -100,7 +103,10 @@ async def run(count: int, at_once: int) -> list[str]:
 
 
 def ceiling(item: dict[str, object]) -> None:
-    """Print how many requests a second one key can make on DynamoDB, by their duration."""
+    """Print how many requests a second one key can make on DynamoDB, by their duration.
+
+    The limits are 1,000 write units a second for one item, and the maximum of concurrent streams.
+    """
     base = item_size(item)
     entry = accounts.Hold(1, 2248, 350_000, "f" * 16, "sluice-demo")
     each = 1 + 26 + len(entry.text)
@@ -117,7 +123,7 @@ def ceiling(item: dict[str, object]) -> None:
 
 
 def main() -> int:
-    """Run; return the exit status, which is 1 when anything was lost."""
+    """Run the benchmark. Return the exit status, which is 1 if anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--at-once", type=int, default=20)

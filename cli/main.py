@@ -1,8 +1,8 @@
 """The `sluice` command: read the command line and run the command that it names.
 
-`sluice NAME` is the module `cli.commands.NAME`: its HELP, its arguments (`add`), its work (`run`).
-Only the named module is imported; the help of all commands imports them all, so a module imports
-what is slow when it runs.
+`sluice NAME` is the module `cli.commands.NAME`, with its HELP, its arguments (`add`) and its work
+(`run`). Only the named module is imported. The help of all commands imports every module, so a
+module imports slow dependencies inside its functions.
 """
 
 import argparse
@@ -34,13 +34,11 @@ COMMANDS = (
     "check",
     "fault",
 )
-"""In the order of the help."""
+"""The commands in the order of the help."""
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser of the command that the arguments name, or of all commands if they name
-    none.
-    """
+    """Return the parser of the command that the arguments name, else of all commands."""
     parser = argparse.ArgumentParser(
         prog="sluice", description="Stream a language model from your own AWS account."
     )
@@ -54,8 +52,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0, 1 if it failed, 2 for an invalid command line,
-    130 for Ctrl-C.
+    """Run one command and return the exit status.
+
+    It is 0 for success, 1 for a failure, 2 for an invalid command line, and 130 for Ctrl-C.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -30,15 +30,15 @@ def compose(
         settings: The deployment's settings.
         root: The folder with the sources, the weights and the Dockerfile.
         env: The account and region of the deployment. Only the stacks of a certificate and a web
-            ACL, which are made in another region, need it. Without them the templates are the same
-            everywhere.
+            ACL need it, because they are made in another region. Without those stacks the templates
+            are the same everywhere.
 
     Returns:
         The state stack and the service stack.
 
     Raises:
         LimitsError, SettingsError, PackageError, BytecodeError: each has a message for the person
-        who deploys.
+            who deploys.
 
     """
     LIMITS.check()
@@ -76,16 +76,15 @@ def compose(
 
 
 def _env() -> Environment | None:
-    """Return the account and region that the CDK CLI found by its credentials; None without
-    credentials.
-    """
+    """Return the account and region that the CDK CLI found, or None without credentials."""
     account, region = os.environ.get("CDK_DEFAULT_ACCOUNT"), os.environ.get("CDK_DEFAULT_REGION")
     return Environment(account=account, region=region) if account and region else None
 
 
 def main() -> None:
-    """Synthesise the deployment that the CDK context describes. A mistake in it is one line without
-    a traceback.
+    """Synthesise the deployment that the CDK context describes.
+
+    For a mistake in the context, print one line without a traceback and exit with status 1.
     """
     app = App()
     try:

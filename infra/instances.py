@@ -31,20 +31,22 @@ def family(instance_type: str) -> str:
 
 
 def has_gpu(instance_type: str) -> bool:
-    """Return whether the type has NVIDIA's GPUs, by its family's name; new families need not be
-    listed.
+    """Return whether the type has NVIDIA GPUs.
+
+    Its family's name tells, so new families need not be listed.
     """
     return re.fullmatch(r"[gp]\d\w*(-\w+)?", family(instance_type)) is not None
 
 
 def gpus(instance_type: str) -> int | None:
-    """Return the number of GPUs, None if the type is not listed here."""
+    """Return the number of GPUs, or None if the type is not listed here."""
     return _GPUS.get(family(instance_type), {}).get(instance_type.split(".")[2])
 
 
 def has_disks(instance_type: str) -> bool:
-    """Return whether the type has local NVMe disks. The machine encrypts them, and SageMaker takes
-    no key for them.
+    """Return whether the type has local NVMe disks.
+
+    The machine encrypts them itself, and SageMaker takes no key for them.
     """
     name = family(instance_type)
     return (

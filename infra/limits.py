@@ -1,7 +1,7 @@
-"""The table of all time limits of a request, in seconds. Synthesis checks them against each other,
-and `sluice doctor` checks the deployed figures.
+"""All time limits of a request, in seconds.
 
-The limits of AWS's services are facts; ours are chosen to fit between them.
+Synthesis checks them against each other, and `sluice doctor` checks the deployed figures. The
+limits of AWS's services are facts. Ours are chosen to fit between them.
 """
 
 from dataclasses import dataclass
@@ -16,26 +16,28 @@ class Limits:
     """The limits of a request, from the client inwards."""
 
     cloudfront_read: float = 60
-    """CloudFront's wait for the first byte and for each packet after it (origin read timeout)."""
+    """How long CloudFront waits for the first byte and for each packet (origin read timeout)."""
     cloudfront_read_max: float = 120
-    """The maximum of `cloudfront_read` without a raised quota. CDK accepts more, but the deployment
-    fails.
+    """The maximum of `cloudfront_read` without a raised quota.
+
+    CDK accepts more, but then the deployment fails.
     """
     lambda_timeout: float = 540
     """The stream function's timeout."""
     lambda_timeout_max: float = 900
     """Lambda's maximum for a timeout."""
     sagemaker_first_byte: float = 60
-    """SageMaker's wait for the container's answer."""
+    """How long SageMaker waits for the container's response to begin."""
     sagemaker_response: float = 480
     """SageMaker's limit for a whole streamed response."""
     admission: float = 13
-    """The function's two writes before the model is invoked, at worst."""
+    """The maximum time of the function's two writes before it invokes the model."""
     settlement: float = 30
-    """The function's writes after the stream's end with their retries, at worst."""
+    """The maximum time of the function's writes after the stream's end, retries included."""
     first_answer: float = 12
-    """How long the function waits for the first record, so that a failure has its own status; then
-    it answers 200.
+    """How long the function waits for the first record before it answers 200.
+
+    Until then, a failure can have its own status.
     """
     heartbeat: float = 15
     """The longest silence of the function towards the client."""
@@ -49,9 +51,9 @@ class Limits:
     """How much longer the function waits for the container's last record."""
 
     sweep_period: float = 300
-    """Between two runs of the sweeper."""
+    """The time between two runs of the sweeper."""
     sweep_timeout: float = 240
-    """One run's timeout."""
+    """The sweeper's timeout."""
     control_timeout: float = 55
     """The control function's timeout."""
 
@@ -61,7 +63,7 @@ class Limits:
             raise LimitsError(message)
 
     def contradictions(self) -> list[str]:
-        """Return a sentence for each pair that contradicts each other, which names both."""
+        """Return a sentence for each pair of limits that contradict each other. It names both."""
         needed = self.sagemaker_response + self.admission + self.settlement
         rules = [
             (
@@ -108,8 +110,8 @@ class Limits:
             ),
             # A run that uses its whole timeout ends before the next one begins.
             ("sweep_timeout", self.sweep_timeout, "sweep_period", self.sweep_period),
-            # What a killed function leaves is overdue after the longest stream, and should be
-            # settled soon after it.
+            # The request of a killed function is overdue after the longest stream. It should be
+            # settled soon after that.
             ("sweep_period", self.sweep_period, "sagemaker_response", self.sagemaker_response),
             ("control_timeout", self.control_timeout, "cloudfront_read", self.cloudfront_read),
         ]

@@ -1,4 +1,4 @@
-"""cdk-nag checks every synthesis. Constructs accept findings one by one, each with its reason."""
+"""cdk-nag checks every synthesis. A construct accepts each finding with its reason."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,10 @@ def add_checks(app: App) -> None:
 
 
 def accept(scope: IConstruct, reasons: Mapping[str, str]) -> None:
-    """Accept findings at a scope and below it: rule without the pack's name (`CFR4`) -> why it is
-    accepted.
+    """Accept findings at a scope and below it.
 
-    A rule with several findings is accepted finding by finding (`IAM5[Resource::*]`), so a new
+    `reasons` maps a rule, without the pack's name (`CFR4`), to the reason why it is accepted. A
+    rule with several findings is accepted finding by finding (`IAM5[Resource::*]`), so a new
     wildcard is reported.
     """
     accepted = [

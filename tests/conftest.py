@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Settings and fixtures for all tests."""
 
 import sys
 from collections.abc import Iterator
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-# Hypothesis's deadline and health check measure wall-clock time, which a busy machine multiplies.
+# Hypothesis measures wall-clock time for its deadline and health check. A busy machine multiplies
+# it.
 hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -14,14 +15,12 @@ hypothesis.settings.load_profile("untimed")
 
 
 SHARED = ("tests/e2e/", "tests/infra/")
-"""Folders whose files share what takes long to make: one process runs all of each."""
+"""Folders whose files share a fixture that is slow to make. One process runs all of each."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Divide the tests between the processes of `make test` by file, and by folder where
-    `SHARED`.
-    """
+    """Divide the tests between the processes of `make test` by file, or by folder for `SHARED`."""
     from xdist.scheduler import LoadScopeScheduling
 
     def part(nodeid: str) -> str:
@@ -35,9 +34,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_socket_left() -> Iterator[None]:
-    """Close what the X-Ray SDK, which moto imports, opens when it is imported and would leave to
-    the interpreter.
-    """
+    """Close the socket that the X-Ray SDK opens when moto imports it, and never closes."""
     yield
     if core := sys.modules.get("aws_xray_sdk.core"):
         core.xray_recorder.emitter._socket.close()

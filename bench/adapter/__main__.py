@@ -1,8 +1,9 @@
-"""Runs the servers side by side: in each round every scenario, in each scenario every server, in
-turn.
+"""Run the servers side by side.
 
-python -m bench.adapter [--quick] [--rounds 5] [--servers sluice,relay] [--streams 8] [--out
-bench/results/adapter.json]
+    python -m bench.adapter [--quick] [--rounds 5] [--servers sluice,relay] [--streams 8]
+        [--out bench/results/adapter.json]
+
+Each round runs every scenario, and each scenario runs every server in turn.
 """
 
 import argparse
@@ -28,9 +29,9 @@ _TIMEOUT_S = 120.0
 
 
 def main() -> int:
-    """Run, write and print; return the exit status.
+    """Run the benchmark, write and print the results, and return the exit status.
 
-    It is 1 when a stream was incomplete, not when a target is missed.
+    It is 1 if a stream was incomplete. A missed target does not change it.
     """
     parser = argparse.ArgumentParser(description="The stream function beside other adapters.")
     parser.add_argument(
@@ -87,9 +88,7 @@ async def _run(scenarios: tuple[Scenario, ...], rounds: int, out: Path) -> list[
                         rows[scenario, server.name].samples.append(
                             await sample(server, scenario, seconds=_TIMEOUT_S)
                         )
-                found = _write(
-                    rows, out
-                )  # written after each round, so that an early stop keeps the results
+                found = _write(rows, out)  # so that an early stop keeps the rounds before
         finally:
             for server in started:
                 server.stop()

@@ -1,11 +1,10 @@
-"""The stand-in endpoint: SageMaker's streaming call over HTTP/1.1, with answers that are encoded in
-advance.
+"""The stand-in endpoint: SageMaker's streaming call over HTTP/1.1.
 
     python -m bench.adapter.endpoint        prints its port
 
-One thread over epoll and nothing between it and the sockets. Each token is a separate frame, chunk
-and `send`; without a rate, the streams take turns after each token, so a reader that finds several
-tokens at once was too slow.
+Its answers are encoded in advance. It is one thread over epoll that writes to the sockets itself.
+Each token is a separate frame, chunk and `send`. Without a rate, the streams take turns after each
+token, so a reader that finds several tokens at once was too slow.
 """
 
 import heapq
@@ -41,7 +40,7 @@ class _Stream:
         return self.position > len(self.parts)
 
     def ask(self, data: bytes) -> bool:
-        """Read bytes of a request; return True when it is complete and the answer may begin."""
+        """Read bytes of a request. Return True if it is complete, so that the answer may begin."""
         self.request += data
         head, found, body = self.request.partition(b"\r\n\r\n")
         if not found:
@@ -61,7 +60,7 @@ class _Stream:
         return self.began + self.position / self.rate
 
     def send(self) -> bool:
-        """Send the next piece; return False when the socket is full."""
+        """Send the next piece. Return False if the socket is full."""
         if not self.rest:
             self.rest = (
                 self.parts[self.position] if self.position < len(self.parts) else self.ending
@@ -76,7 +75,7 @@ class _Stream:
 
 
 class Endpoint:
-    """All streams."""
+    """The server, with all its streams."""
 
     def __init__(self, listener: socket.socket) -> None:
         """Serve connections that `listener` accepts."""
@@ -145,7 +144,7 @@ class Endpoint:
             self._flat.append(stream)
 
     def _turn(self, stream: _Stream) -> bool:
-        """Send one token; return whether there is another one."""
+        """Send one token. Return whether there is another one."""
         if stream.sock.fileno() < 0:
             return False
         try:
@@ -165,7 +164,7 @@ class Endpoint:
 
 
 def main() -> None:
-    """Listen on loopback, print the port, serve."""
+    """Listen on loopback, print the port, and serve until killed."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     listener.setblocking(False)
     print(listener.getsockname()[1], flush=True)

@@ -1,7 +1,7 @@
-"""The numbered tokens that the endpoint sends and the client checks, so that any loss, repetition
-or change shows.
+"""The numbered tokens that the endpoint sends and the client checks.
 
-An answer is encoded once and sent many times: the endpoint must not be what is measured.
+Their numbers reveal any loss, repetition or change. An answer is encoded once and sent many times,
+so that the benchmark does not measure the endpoint.
 """
 
 import json
@@ -17,14 +17,16 @@ _ASKED = re.compile(rb"bench (\d+) tokens at (\d+) per second")
 
 
 def prompt(tokens: int, rate: int) -> str:
-    """Return a prompt for an answer of `tokens` tokens at a rate a second; 0 means no limit."""
+    """Return a prompt that requests `tokens` tokens at a rate a second; 0 means no limit."""
     return f"bench {tokens} tokens at {rate} per second"
 
 
 def asked(body: bytes) -> tuple[int, int]:
-    """Return the request of `prompt` in a request's body.
+    """Return the number of tokens and the rate that the `prompt` in a body requests.
 
-    Raises ValueError.
+    Raises:
+        ValueError: the body has no such prompt.
+
     """
     found = _ASKED.search(body)
     if found is None:
@@ -33,18 +35,21 @@ def asked(body: bytes) -> tuple[int, int]:
 
 
 def numbers(answer: bytes, *, merged: bool = False) -> list[int]:
-    """Return the numbers of an answer's tokens, in order; `merged` ones may share a record."""
+    """Return the numbers of an answer's tokens, in order.
+
+    If `merged`, a record may have several.
+    """
     return [int(number) for number in (_MERGED if merged else TOKEN).findall(answer)]
 
 
 @cache
 def answer(dialect: str, tokens: int) -> tuple[tuple[bytes, ...], bytes]:
-    """Return an answer as chunks of the HTTP body: one a token (or a record), and what ends it.
+    """Return an answer as chunks of the HTTP body: one for each token or record, and the end.
 
     Args:
         dialect: `lines` (our container's), `merged` (the same, four tokens a record) or `openai`
             (chunk JSON, as SageMaker containers with the messages API send).
-        tokens: How many.
+        tokens: The number of tokens.
 
     """
     pieces = {"lines": _lines, "merged": _merged, "openai": _openai}[dialect](tokens)

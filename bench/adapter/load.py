@@ -1,8 +1,7 @@
-"""The clients: a number of concurrent streams, each of which repeats its request when its answer
-ends.
+"""The clients: concurrent streams, each of which sends its request again when its answer ends.
 
-There are two ways in, with the same recordings: HTTP/1.1 to a port, and Lambda's Runtime API, for
-which the local cloud's is used without the function URL in front.
+There are two kinds of client with the same recordings. One speaks HTTP/1.1 to a port. The other is
+the local cloud's Runtime API of Lambda, without the function URL in front of it.
 """
 
 import asyncio
@@ -33,7 +32,7 @@ HEADERS = {
 
 
 class Client(Protocol):
-    """One client of the load: sends a request and waits for the whole answer."""
+    """A client of the load. It sends a request and waits for the whole answer."""
 
     async def ask(self, tokens: int, rate: int) -> Recording:
         """Send one request and read its answer."""
@@ -46,7 +45,7 @@ class Client(Protocol):
 
 @cache
 def request_body(tokens: int, rate: int, *, model: str) -> bytes:
-    """Return the chat request for an answer of that shape."""
+    """Return the chat request for an answer of this many tokens at this rate."""
     messages = [{"role": "user", "content": prompt(tokens, rate)}]
     return json.dumps(
         {"model": model, "stream": True, "max_tokens": tokens, "messages": messages}
@@ -54,10 +53,10 @@ def request_body(tokens: int, rate: int, *, model: str) -> bytes:
 
 
 class HttpClient(asyncio.Protocol):
-    """One kept-alive connection."""
+    """A client with one kept-alive connection."""
 
     def __init__(self, *, path: str, model: str, merged: bool) -> None:
-        """Ask at `path` for `model`."""
+        """Send requests for `model` to `path`."""
         self._path = path
         self._model = model
         self._merged = merged
@@ -97,7 +96,7 @@ class HttpClient(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Record; the last chunk ends an answer."""
+        """Record the bytes. The last chunk ends an answer."""
         self._recording.pieces.append((time.perf_counter(), data))
         if data.endswith(b"0\r\n\r\n") or (len(data) < 5 and self._tail().endswith(b"0\r\n\r\n")):
             self._recording.over = True
@@ -117,7 +116,7 @@ class HttpClient(asyncio.Protocol):
 
 
 class _RecordedResponse(Response):
-    """A response that is recorded where the function URL would read it."""
+    """A response that records what the function URL would read."""
 
     def __init__(self, recording: Recording, on_stuck: Callable[[], None] | None) -> None:
         super().__init__()
@@ -148,7 +147,7 @@ class _RecordedResponse(Response):
             self.done.set_result(None)
 
 
-@cache  # the function URL would make this event; that is not the function's time
+@cache  # the function URL makes this event, so its time is not the function's
 def _event(tokens: int, rate: int, model: str) -> bytes:
     request = UrlRequest(
         method="POST",
@@ -164,13 +163,15 @@ def _event(tokens: int, rate: int, model: str) -> bytes:
 
 
 class LambdaClient:
-    """A caller of environments: takes one that is idle for each request."""
+    """A client that invokes environments. For each request it takes an idle one."""
 
     def __init__(
         self, idle: "asyncio.Queue[RuntimeApi]", *, merged: bool, stuck: bool = False
     ) -> None:
-        """`idle` has an environment once for each further invocation that it takes; a `stuck`
-        client reads once only.
+        """Take environments from `idle`.
+
+        The queue has an environment once for each further invocation that it can take. A `stuck`
+        client reads once and then no more.
         """
         self._stuck = stuck
         self.paused = False
@@ -200,7 +201,10 @@ class LambdaClient:
 async def run(
     clients: list[Client], *, requests: int, tokens: int, rate: int, seconds: float
 ) -> list[Recording]:
-    """Send a number of requests with every client, one after the other, all clients at once."""
+    """Send `requests` requests with each client, one after the other. All clients run at once.
+
+    Return the recordings. Answers that are missing after `seconds` are recorded as incomplete.
+    """
     recordings: list[Recording] = []
 
     async def one(client: Client) -> None:
@@ -212,7 +216,7 @@ async def run(
             await asyncio.gather(*(one(client) for client in clients))
     except TimeoutError:
         missing = requests * len(clients) - len(recordings)
-        recordings += [Recording(tokens, 0.0, raw=False)] * missing  # such answers never end
+        recordings += [Recording(tokens, 0.0, raw=False)] * missing  # these answers did not end
     return recordings
 
 

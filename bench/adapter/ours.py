@@ -1,6 +1,6 @@
-"""The stream function's application under any ASGI server: `uvicorn bench.adapter.ours:app`.
+"""The stream function's application for any ASGI server: `uvicorn bench.adapter.ours:app`.
 
-Settings as on Lambda.
+Its settings are read from the environment, as on Lambda.
 """
 
 import os
@@ -14,10 +14,10 @@ from lambda_fn.stream.app import create_app
 
 
 class App:
-    """Made at the first call, within the server's event loop."""
+    """The application, created at the first call, within the server's event loop."""
 
     def __init__(self) -> None:
-        """Make nothing yet."""
+        """Begin without an application."""
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""The scenarios that are run: all of them, or those that the targets need."""
+"""The scenarios to run: all of them, or only those that the targets need."""
 
 from bench.adapter.rows import Scenario
 
@@ -18,8 +18,9 @@ QUICK = (
 
 
 def full() -> tuple[Scenario, ...]:
-    """Return every mode at every number of streams, for every server; about twenty minutes a
-    round.
+    """Return every mode at every number of streams, for every server.
+
+    A round takes about twenty minutes.
     """
     found = []
     for streams in (1, 8, 32, 128):

@@ -1,4 +1,4 @@
-"""Plots as SVG, written by hand: the plots are small, a plotting library is not."""
+"""Plots as SVG, without a plotting library: the plots are small, such a library is not."""
 
 import math
 from typing import Any
@@ -16,8 +16,9 @@ _STYLE = "font-family:system-ui,sans-serif;font-size:13px"
 
 
 def bars(rows: list[dict[str, Any]]) -> str:
-    """Plot the CPU a token of each server, on a logarithmic scale: flat out at 8 and 32, and at 50
-    tokens/s.
+    """Return a plot of the CPU time a token of each server, on a logarithmic scale.
+
+    It shows 8 and 32 streams flat out, and 32 streams at 50 tokens/s.
     """
     groups = [("flat", 8), ("flat", 32), (50, 32)]
     out: list[str] = []
@@ -57,7 +58,7 @@ def bars(rows: list[dict[str, Any]]) -> str:
 def lines(
     series: dict[str, list[tuple[float, float]]], *, x_label: str, y_label: str, log_y: bool = False
 ) -> str:
-    """Plot lines over x from 0 to 1."""
+    """Return a plot of lines over x from 0 to 1."""
     height, top, bottom = 360, 30, 50
     values = [value for points in series.values() for _, value in points if value > 0]
     low, high = (min(values), max(values)) if log_y else (0.0, max(values))

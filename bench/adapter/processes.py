@@ -1,4 +1,4 @@
-"""Child processes: their start, their figures and their end.
+"""Start child processes, measure them and end them.
 
 On Linux the figures come from /proc and from the process clocks.
 """
@@ -25,8 +25,8 @@ def start(
 ) -> "subprocess.Popen[str]":
     """Start a process.
 
-    With `said`, its standard output is a pipe on which it prints its port; otherwise it goes to
-    `log`.
+    With `said`, its standard output is a pipe, on which it prints its port. Otherwise the output
+    goes to `log`.
     """
     with log.open("ab") as file:
         return subprocess.Popen(
@@ -39,13 +39,13 @@ def start(
 
 
 def port(process: "subprocess.Popen[str]") -> int:
-    """Read the port that a process prints."""
+    """Return the port that a process prints."""
     assert process.stdout is not None  # noqa: S101 (asked for in `start`)
     return int(process.stdout.readline())
 
 
 def python(*arguments: str) -> list[str]:
-    """Return a command of this interpreter."""
+    """Return a command line for this interpreter."""
     return [sys.executable, *arguments]
 
 
@@ -60,7 +60,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu(pids: Sequence[int]) -> float:
-    """Return the CPU seconds of processes and their descendants, in the kernel and outside it."""
+    """Return the CPU seconds of processes and their descendants, in user and kernel mode."""
     total = 0.0
     for pid in pids:
         for member in tree(pid):
@@ -83,7 +83,7 @@ def resident(pids: Sequence[int]) -> float:
 
 
 def stop(processes: Sequence["subprocess.Popen[str]"]) -> None:
-    """End processes that were started here."""
+    """Kill these processes and wait until they have ended."""
     for process in processes:
         process.kill()
     for process in processes:
@@ -94,6 +94,6 @@ def stop(processes: Sequence["subprocess.Popen[str]"]) -> None:
 
 @contextlib.contextmanager
 def free_port() -> Iterator[int]:
-    """Yield a port that is free; it is released at the end of the block."""
+    """Yield a free port. It stays reserved until the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]

@@ -1,5 +1,4 @@
-"""The lower bound: passes bytes on in both directions, at the cost of an asyncio program that does
-no work.
+"""The lower bound of the cost: an asyncio program that only passes bytes on, both ways.
 
 python -m bench.adapter.relay HOST:PORT        prints its port
 """
@@ -12,7 +11,7 @@ class Side(asyncio.Protocol):
     """One side of a connection. The other side writes what it receives."""
 
     def __init__(self, target: tuple[str, int] | None) -> None:
-        """With a `target` this is the client's side, which opens the other one."""
+        """Begin a side. With a `target` it is the client's side, which opens the other one."""
         self._target = target
         self._opening: asyncio.Task[None] | None = None
         self._early: list[bytes] = []
@@ -55,7 +54,7 @@ class Side(asyncio.Protocol):
 
 
 async def serve(target: tuple[str, int]) -> None:
-    """Listen on loopback, print the port, serve until killed."""
+    """Listen on loopback, print the port, and serve until killed."""
     server = await asyncio.get_running_loop().create_server(
         lambda: Side(target), "127.0.0.1", 0, backlog=512
     )

@@ -1,7 +1,8 @@
-"""Renders results: tables for the terminal, and the table, targets and plots of
-docs/explanation/performance.md.
+"""Render results: tables for the terminal, and parts of docs/explanation/performance.md.
 
-python -m bench.adapter.report        from bench/results/*.json
+    python -m bench.adapter.report        from bench/results/*.json
+
+The page gets a table, the targets and the plots.
 """
 
 import json
@@ -140,7 +141,7 @@ def _replace(text: str, name: str, content: str) -> str:
 
 
 def main() -> int:
-    """Render the results that exist into the page."""
+    """Render the existing results into the page."""
     rows: Rows = json.loads((RESULTS / "adapter.json").read_text())
     cold_file = RESULTS / "coldstart.json"
     cold = json.loads(cold_file.read_text()) if cold_file.exists() else None

@@ -1,4 +1,4 @@
-"""The scenarios and their results: one row for each server, mode and number of streams."""
+"""Scenarios and their results. A row is one server in one mode and number of streams."""
 
 import asyncio
 import gc
@@ -12,14 +12,15 @@ from bench.adapter.load import run
 from bench.adapter.servers import Server
 from bench.adapter.streams import percentile, read
 
-_OVER_CAPACITY = 0.95  # share of the nominal rate; a server below it does not sustain the rate
+_OVER_CAPACITY = 0.95  # share of the nominal rate below which a server is over capacity
 _AFTER_S = 0.05  # time for work after the last byte, such as settling
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A number of streams, of answers for each, of tokens in each, and a rate in tokens a second
-    (0: unlimited).
+    """A load: concurrent streams, requests a stream, tokens an answer, and tokens a second.
+
+    A rate of 0 is unlimited.
     """
 
     rate: int
@@ -36,7 +37,7 @@ class Scenario:
 
     @property
     def name(self) -> str:
-        """The scenario's name for people."""
+        """The scenario's name in reports."""
         pace = f"{self.rate} tokens/s" if self.rate else "flat out"
         return f"{self.streams} streams, {pace}" + (", merged records" if self.merged else "")
 
@@ -68,8 +69,9 @@ class Row:
         return float(statistics.median(getattr(sample, name) for sample in self.samples))
 
     def as_json(self, own: "Row") -> dict[str, Any]:
-        """Return the row; `own` is the endpoint's row, whose time to the first token is
-        subtracted.
+        """Return the row as a JSON object.
+
+        `own` is the endpoint's row. Its time to the first token is subtracted.
         """
         scenario = self.scenario
         capacity = scenario.rate * scenario.streams
@@ -98,10 +100,10 @@ class Row:
 
 
 async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sample:
-    """Run a scenario once, and read the recordings after the clock has stopped.
+    """Run a scenario once and return its figures.
 
-    Before that, each client gets one answer of one token, so that connections and threads are those
-    of a busy server.
+    First, each client gets one answer of one token, so that connections and threads are those of a
+    busy server. The recordings are read after the clock has stopped.
     """
     clients = await server.clients(scenario.streams, merged=scenario.merged)
     await run(clients, requests=1, tokens=1, rate=0, seconds=seconds)
@@ -147,8 +149,8 @@ async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sampl
 def _rate(scenario: Scenario, times: list[list[float]], began: float) -> float:
     """Return tokens a second.
 
-    Without a rate it is over the whole round; with one, it is the sum over the streams while each
-    runs.
+    Without a nominal rate, it is taken over the whole round. With one, it is the sum of the rates
+    of the streams, each taken while the stream runs.
     """
     if not times:
         return 0.0

@@ -1,4 +1,4 @@
-"""The servers under load: how each is started, reached and warmed up."""
+"""The servers under load: how they are started, reached and warmed up."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ _AWS = {
 
 @dataclass
 class Setting:
-    """The addresses of the stand-ins, and the folder for files."""
+    """The ports of the stand-ins, and the folder for files."""
 
     endpoint: int
     table: int
@@ -70,11 +70,11 @@ class Server:
 
     @property
     def pids(self) -> list[int]:
-        """Return the processes whose figures are the server's."""
+        """Return the ids of the processes that are measured."""
         return [process.pid for process in self.processes]
 
     async def clients(self, count: int, *, merged: bool = False) -> list[Client]:
-        """Return a number of clients."""
+        """Return this many connected clients."""
         if self.idle is not None:
             return [LambdaClient(self.idle, merged=merged) for _ in range(count)]
         model = "merged" if merged else self.model
@@ -84,9 +84,11 @@ class Server:
         ]
 
     async def warm(self, streams: int) -> None:
-        """Send a number of streams through the server once, until they are complete.
+        """Send some streams through the server, twice, and wait until they end.
 
-        Raises RuntimeError.
+        Raises:
+            RuntimeError: a stream of the second time was incomplete.
+
         """
         for _ in range(2):
             clients = await self.clients(streams)
@@ -104,7 +106,7 @@ class Server:
 
 
 async def direct(setting: Setting) -> Server:
-    """Return the endpoint itself, which shows its own share of the time."""
+    """Return the endpoint itself as a server. It shows the endpoint's share of the time."""
     return Server(
         "direct", port=setting.endpoint, path="/endpoints/lines/invocations-response-stream"
     )
@@ -162,7 +164,7 @@ async def litellm(setting: Setting) -> Server:
             }
         ]
     }
-    (setting.folder / "litellm.yaml").write_text(json.dumps(config))  # JSON is YAML
+    (setting.folder / "litellm.yaml").write_text(json.dumps(config))  # JSON is valid YAML
     with processes.free_port() as port:
         options = [
             "--host",
@@ -187,10 +189,10 @@ async def litellm(setting: Setting) -> Server:
 
 
 async def sluice(setting: Setting, *, environments: int = 1, each: int = 128) -> Server:
-    """Start the deployed package's process, or several, on the local Runtime API.
+    """Start the deployed package on the local Runtime API, in one process or several.
 
-    `setting` has the addresses of the stand-ins, `environments` is the number of processes, `each`
-    how many invocations one takes at once.
+    `setting` has the stand-ins' ports. `environments` is the number of processes. `each` is the
+    number of invocations that one process takes at once.
     """
     host = Target(
         python_version=host_python_version(), architecture=host_architecture(), wheels="host"
@@ -200,7 +202,7 @@ async def sluice(setting: Setting, *, environments: int = 1, each: int = 128) ->
     for _ in range(environments):
         await environment(server, package, setting, each)
     async with asyncio.timeout(_READY_S):
-        # a queue does not report its size
+        # A queue has no event for its size.
         while server.idle is not None and server.idle.qsize() < environments * each:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return server
@@ -214,7 +216,7 @@ async def environment(
     asked: Callable[[], None] = lambda: None,
     variables: Mapping[str, str] | None = None,
 ) -> None:
-    """Add an environment to a server. `asked` is called whenever it asks for an invocation."""
+    """Add an environment to a server. `asked` is called each time it asks for an invocation."""
     idle = server.idle
     assert idle is not None  # noqa: S101 (a server on the Runtime API)
 
@@ -256,7 +258,7 @@ async def _answers(server: Server) -> None:
 
 
 async def start(name: str, setting: Setting, streams: int) -> Server:
-    """Start a server by its name, for at most a number of streams."""
+    """Start a server by its name, for at most this many streams."""
     if name == "sluice-per-invocation":
         return await sluice(setting, environments=streams, each=1)
     starters = {
@@ -271,7 +273,7 @@ async def start(name: str, setting: Setting, streams: int) -> Server:
 
 
 def stand_ins(folder: Path) -> "tuple[Setting, Sequence[subprocess.Popen[str]]]":
-    """Start the endpoint and the table."""
+    """Start the stand-in endpoint and table. Return their ports and processes."""
     started = [
         processes.start(
             processes.python("-m", f"bench.adapter.{name}"), log=folder / f"{name}.log", said=True

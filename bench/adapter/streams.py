@@ -1,6 +1,6 @@
-"""One stream as a client saw it: the bytes and their times.
+"""One stream as a client saw it: its bytes and their times.
 
-They are read after the clock has stopped.
+Tokens are read from the bytes after the clock has stopped.
 """
 
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ _ENDS = (b"data: [DONE]", b'{"type":"end"}')
 
 @dataclass
 class Recording:
-    """One answer. Times are seconds of `time.perf_counter`."""
+    """The bytes of one answer. Times are seconds of `time.perf_counter`."""
 
     tokens: int
     asked: float
     raw: bool
-    """Whether `pieces` are an HTTP answer's bytes, or a body's."""
+    """Whether `pieces` are the bytes of an HTTP response, and not only of its body."""
     merged: bool = False
     pieces: list[tuple[float, bytes]] = field(default_factory=list)
     over: bool = False
@@ -27,8 +27,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class Seen:
-    """The time of each token, whether all tokens came in order, and whether the answer had its
-    end.
+    """The tokens of an answer.
+
+    `times` has the time of each token. `complete` means that all tokens came in order, and the end
+    after them.
     """
 
     asked: float
@@ -54,7 +56,7 @@ class _Body:
 
 
 def read(recording: Recording) -> Seen:
-    """Return the tokens and the times at which they were complete."""
+    """Return the times at which an answer's tokens were complete, and whether all came."""
     body, answer, times = _Body(), bytearray(), list[float]()
     read_to = 0
     found: list[int] = []
@@ -75,6 +77,6 @@ def read(recording: Recording) -> Seen:
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """Return a percentile: the smallest value that this many percent do not exceed."""
+    """Return a percentile: the smallest value that `percent` of all values do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, round(len(ordered) * percent / 100 + 0.5) - 1))]

@@ -1,10 +1,11 @@
-"""The stand-in DynamoDB, which accepts every write at once.
+"""The stand-in for DynamoDB. It accepts every write at once.
 
-`python -m bench.adapter.table` prints its port.
+    python -m bench.adapter.table        prints its port
 
 It stores one account without limits, and that account's requests in flight, because the meter reads
-them from the response; it stores nothing else. The tests hold the meter against a table that stores
-everything. It is one thread over epoll, like the endpoint: the table must not be what is measured.
+them from the response. It stores nothing else. Other tests run the meter over a table that stores
+everything. It is one thread over epoll, like the endpoint, so that the benchmark does not measure
+the table.
 """
 
 import select
@@ -36,16 +37,16 @@ _decode = msgspec.json.Decoder(_Call).decode
 
 
 class Account:
-    """The one account."""
+    """The one account that the table stores."""
 
     def __init__(self) -> None:
-        """Nothing is in flight."""
+        """Begin with no request in flight."""
         self._in_flight: dict[str, dict[str, Any]] = {}
         self._item = wrap_all(accounts.new_account(KEY, name="bench", now=0))
         self._item["in_flight"] = {"M": self._in_flight}
 
     def take(self, body: bytes) -> bytes:
-        """Carry out a call; return the response."""
+        """Carry out a call. Return the HTTP response."""
         call = _decode(body)
         request = call.ExpressionAttributeNames.get("#request", "")
         if "REMOVE in_flight.#request" in call.UpdateExpression:
@@ -67,13 +68,13 @@ class Connection:
     """One connection. Its requests come one after another."""
 
     def __init__(self, sock: socket.socket, account: Account) -> None:
-        """Nothing has been read."""
+        """Begin before the first byte."""
         self._sock = sock
         self._account = account
         self._read = b""
 
     def answer(self) -> bool:
-        """Read, and answer a complete request; return False at the end."""
+        """Read bytes, and answer a complete request. Return False if the connection has ended."""
         try:
             data = self._sock.recv(65536)
             if not data:
@@ -110,7 +111,7 @@ def serve(listener: socket.socket) -> None:
 
 
 def main() -> None:
-    """Listen on loopback, print the port, serve."""
+    """Listen on loopback, print the port, and serve until killed."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     print(listener.getsockname()[1], flush=True)
     serve(listener)

@@ -1,6 +1,6 @@
 """The targets of the stream function, computed from the rows.
 
-They are ratios, because machines differ.
+Most are ratios between servers, because machines differ.
 """
 
 from collections.abc import Iterable
@@ -12,8 +12,9 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """One target: its text, the figure, the bound, and whether it is met (None: a row is
-    missing).
+    """One target: its text, the figure, the bound, and whether it is met.
+
+    `met` is None if a row is missing.
     """
 
     name: str
@@ -23,7 +24,7 @@ class Verdict:
 
 
 def verdicts(rows: Rows, cold: dict[str, Any] | None = None) -> list[Verdict]:
-    """Return the verdicts on all targets whose rows exist."""
+    """Return a verdict on each target."""
     found = list(_cpu(rows))
     found += _latency(rows)
     found.append(
@@ -38,7 +39,7 @@ def verdicts(rows: Rows, cold: dict[str, Any] | None = None) -> list[Verdict]:
 
 
 def find(rows: Rows, server: str, mode: str | int, streams: int) -> dict[str, Any] | None:
-    """Return the row with one chunk for each token."""
+    """Return the newest row of a server without merged records, or None."""
     wanted = (server, mode, streams, False)
     found = [
         row for row in rows if (row["server"], row["mode"], row["streams"], row["merged"]) == wanted

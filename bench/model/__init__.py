@@ -1,3 +1,1 @@
-"""The cost of the container's server: the engine alone against the same engine behind the
-server.
-"""
+"""The cost of the container's server: the engine alone against the engine behind the server."""

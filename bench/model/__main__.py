@@ -1,12 +1,12 @@
-"""The engine alone against the engine behind the container's server: tokens/s, TTFT and CPU a
-token, by streams.
+"""Compare the engine alone with the engine behind the container's server.
 
     python -m bench.model [--quick] [--rounds 3] [--seconds 6]
 
-Both run llama.cpp with the demo model and the same settings in a process of their own, in turns;
-each figure is the median of the rounds. The client of the server runs beside it and takes its CPU
-too: on a machine with two cores that is part of what tokens/s show, and CPU a token is the figure
-of the server. Writes bench/results/model.json and .md. Linux.
+The figures are tokens/s, TTFT and CPU a token, by the number of streams. Each is the median of the
+rounds. Both run llama.cpp with the demo model and the same settings, in separate processes and in
+turns. The client of the server runs beside it and takes its CPU too. On a machine with two cores
+that lowers tokens/s; CPU a token is the server's alone. Writes bench/results/model.json and .md.
+Linux only.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ENVIRONMENT = {
 
 
 def main() -> int:
-    """Measure, write and print."""
+    """Measure, write and print. Return the exit status."""
     parser = argparse.ArgumentParser(description="What the container's server costs.")
     parser.add_argument(
         "--quick", action="store_true", help="one round of two seconds; writes no results"
@@ -127,7 +127,7 @@ def _wait(port: int) -> None:
 
 
 def _cpu(pid: int) -> float:
-    """Return the CPU seconds of a process so far."""
+    """Return the CPU seconds that a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

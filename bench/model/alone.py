@@ -1,5 +1,6 @@
-"""The engine without a server: `python -m bench.model.alone STREAMS SECONDS` writes JSON to
-stdout.
+"""Measure the engine without a server: `python -m bench.model.alone STREAMS SECONDS`.
+
+It writes JSON to stdout.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The same requests against a served container, by a client that does as little as possible."""
+"""Send the same requests to a served container, with a client that does as little as possible."""
 
 import asyncio
 import json
@@ -15,9 +15,9 @@ BODY = {
 
 @dataclass
 class Tally:
-    """The results of some streams.
+    """The figures of some streams.
 
-    Seconds are of wall time, and of CPU time of the generating process.
+    `seconds` is wall time. `cpu` is the CPU time of the process that generates, in seconds.
     """
 
     tokens: int = 0
@@ -26,9 +26,7 @@ class Tally:
     ttft: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, float]:
-        """Return the figures: tokens a second, milliseconds to the first token, CPU microseconds a
-        token.
-        """
+        """Return tokens a second, milliseconds to the first token, and CPU microseconds a token."""
         cuts = statistics.quantiles(self.ttft, n=100) if len(self.ttft) > 1 else self.ttft * 99
         return {
             "tokens_s": round(self.tokens / self.seconds, 1),
@@ -40,7 +38,7 @@ class Tally:
 
 
 async def measure(port: int, streams: int, seconds: float) -> Tally:
-    """Keep a number of streams open for a time; the last ones are read to their end."""
+    """Keep this many streams open for some seconds. The last ones are read to their end."""
     tally = Tally()
     end = time.perf_counter() + seconds
     payload = json.dumps(BODY).encode()

@@ -1,9 +1,8 @@
-"""`sluice cost`: compute what a thousand requests and a million tokens cost, and the share of each
-service.
+"""`sluice cost`: compute the cost of requests and tokens, and the share of each service.
 
-Prices, with their date and sources, are in `prices.json`. The size of a token on the wire is
-measured with the function's own encoder. The settings are a stage's. The throughput of a model at
-full load is the user's to measure.
+Prices, with their date and sources, are in `prices.json`. The function's own encoder measures the
+size of a token on the wire. The settings are a stage's. Users must measure the throughput of their
+model at full load themselves.
 """
 
 import argparse
@@ -63,7 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print both bills."""
+    """Print the costs with the function on demand and on Managed Instances."""
     use = Use(**{field.name: getattr(args, field.name) for field in fields(Use)})
     show(args.stage, dict(args.set), use, args.instance_hour)
 
@@ -133,8 +132,11 @@ def price(name: str) -> float:
 
 
 def instance_price(instance_type: str) -> float:
-    """Return the USD of an instance's hour. Raises CommandError for a type that the price file
-    lacks.
+    """Return the price of an instance's hour in USD.
+
+    Raises:
+        CommandError: the price file does not have the type.
+
     """
     known = prices()["instances"]
     if instance_type not in known:
@@ -148,8 +150,9 @@ def instance_price(instance_type: str) -> float:
 
 @cache
 def bytes_a_token() -> int:
-    """Return the bytes on the wire of one token's chunk, with the default padding and its HTTP
-    framing.
+    """Return the size in bytes of one token's chunk on the wire.
+
+    It includes the default padding and the HTTP framing.
     """
     import msgspec
 
@@ -205,7 +208,7 @@ def cost(
 
 
 def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | None) -> None:
-    """Print both bills.
+    """Print the costs with the function on demand and on Managed Instances.
 
     Args:
         stage: The stage whose settings are used.

@@ -1,6 +1,6 @@
-"""`sluice destroy`: remove a deployment, and print what is left of it and why.
+"""`sluice destroy`: remove a deployment, and print which resources are left and why.
 
-The tables of a stage that retains them outlive the service. Everything that is paid by the hour is
+If a stage retains its tables, they outlive the service. Everything that is paid by the hour is
 removed.
 """
 
@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield the ARN of each resource with a deployment's tag, and why it is left. `client` is the
-    tagging API's.
+    """Yield the ARN of each resource with a deployment's tag, and why it is left.
+
+    `client` is boto3's client of the tagging API.
     """
     pages = client.get_paginator("get_resources").paginate(
         TagFilters=[{"Key": "sluice:deployment", "Values": [prefix]}]
@@ -70,9 +71,7 @@ def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def stacks_of(settings: "Settings") -> list[str]:
-    """Return the arguments of `cdk destroy`: all stacks, except the tables' where those are
-    retained.
-    """
+    """Return the stacks to name to `cdk destroy`: all, except the one of retained tables."""
     if not settings.retain:
         return ["--all"]
     return [f"{settings.name}-{settings.stage}-service", *settings.edge_stacks]

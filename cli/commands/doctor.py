@@ -1,8 +1,8 @@
-"""`sluice doctor`: show every hop's limits as deployed, the tightest of them, and whether they
-agree.
+"""`sluice doctor`: show the deployed limits of every hop, the tightest of them, and conflicts.
 
-AWS says what is deployed. The figures of the function and the container are those of this checkout.
-The fixed limits of AWS's services are in `infra.limits` and in this file, with their sources.
+AWS reports what is deployed. The figures of the function and the container are those of this
+checkout. The fixed limits of AWS's services are in `infra.limits` and in this file, with their
+sources.
 """
 
 import argparse
@@ -30,8 +30,10 @@ _SAGEMAKER = "SageMaker runtime API reference"
 
 @dataclass(frozen=True)
 class Row:
-    """One limit. `bounds` names what it cuts; without them the figure is a time this hop keeps, or
-    its capacity.
+    """One limit of a hop.
+
+    `bounds` names what the limit cuts off. Without bounds, the figure is a time that the hop keeps,
+    or its capacity.
     """
 
     hop: str
@@ -43,7 +45,7 @@ class Row:
 
     @property
     def figure(self) -> str:
-        """Value and unit."""
+        """The value and its unit as text."""
         return "none" if self.value is None else f"{self.value:,.10g} {self.unit}".strip()
 
 
@@ -90,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def read(stage: str, name: str) -> Deployed:
-    """Return what AWS says of a stage's stack.
+    """Return what AWS reports about a stage's stack.
 
     Raises:
         CommandError: the stack does not exist, its endpoint is stopped, or AWS cannot be called.
@@ -202,7 +204,7 @@ def rows(deployed: Deployed) -> list[Row]:
 
 
 def tightest(table: list[Row]) -> dict[Bound, list[Row]]:
-    """Return the smallest limit for each bound, or several limits that are equal."""
+    """Return the smallest limit for each bound. Equal limits are all returned."""
     smallest: dict[Bound, list[Row]] = {}
     for row in table:
         for bound in row.bounds:
@@ -215,8 +217,10 @@ def tightest(table: list[Row]) -> dict[Bound, list[Row]]:
 
 
 def contradictions(deployed: Deployed) -> list[str]:
-    """Return sentences that name what contradicts what: synthesis' rules over the deployed figures,
-    and whether the function and the container agree.
+    """Return a sentence for each contradiction between limits.
+
+    It applies the rules of synthesis to the deployed figures, and compares the function's models
+    with the container.
     """
     from model.answers import Timing
 

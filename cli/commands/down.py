@@ -11,7 +11,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_args: argparse.Namespace) -> None:
-    """Stop it."""
+    """Stop the local cloud."""
     from cli.lib.local_cloud import stop
 
     stop()

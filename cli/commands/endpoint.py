@@ -1,9 +1,9 @@
-"""`sluice endpoint stop|start`: delete the endpoint, which ends its bill, and create it again.
+"""`sluice endpoint stop|start`: delete the endpoint to stop paying for it, and create it again.
 
-Instances are paid for while an endpoint exists, so stopping deletes it, by a parameter of its
-stack. CloudFormation therefore knows of it, and `cdk deploy`, which keeps parameters as they are,
-leaves a stopped endpoint stopped. The model, its configuration, keys, usage and the API's address
-stay; requests get a 503 until the endpoint is started.
+Instances are paid for while an endpoint exists. So stopping sets a parameter of the stack, and
+CloudFormation deletes the endpoint. `cdk deploy` keeps parameters as they are, so a stopped
+endpoint stays stopped. The model, its configuration, keys, usage and the API's address stay.
+Requests get a 503 until the endpoint is started.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from cli.lib.stack import aws_options, unreadable
 from cli.lib.terminal import console, step
 
 HELP = "Stop paying for the endpoint, and start it again."
-# Large weights may take the time limits of start-up and of download, an hour each.
+# With large weights, the container's start and the download may take an hour each.
 _TIMEOUT_S = 9000
 _POLL_S = {"local": 0.1}
 

@@ -1,4 +1,4 @@
-"""`sluice env`: print the variables that OpenAI clients, or AWS clients, read."""
+"""`sluice env`: print environment variables for OpenAI clients, or for AWS clients."""
 
 import argparse
 import sys

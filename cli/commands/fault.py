@@ -1,4 +1,4 @@
-"""`sluice fault`: make requests fail in the running local cloud, in the same way each time."""
+"""`sluice fault`: inject repeatable faults into the running local cloud."""
 
 import argparse
 import re
@@ -83,9 +83,7 @@ def _kinds() -> str:
 
 
 def _with_options(what: str) -> str:
-    """Return a kind's description with its fields (`seconds`) as the help writes options' values
-    (SECONDS).
-    """
+    """Return a kind's description with its fields in upper case, like the values of options."""
     return re.sub(r"`(\w+)`", lambda field: field[1].upper(), what)
 
 

@@ -1,4 +1,4 @@
-"""`sluice keys ...`: a deployed stack's API keys, through its admin API."""
+"""`sluice keys ...`: manage a deployed stack's API keys through its admin API."""
 
 import argparse
 import sys
@@ -27,7 +27,7 @@ _COLOURS = {"active": "green", "disabled": "yellow", "expired": "red", "revoked"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add a parser for each thing that can be done with keys."""
+    """Add a parser for each operation on keys."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(
@@ -100,9 +100,7 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
 
 
 def _fields(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the body of a request that makes or changes a key, with what the command line
-    names.
-    """
+    """Return the body of a request that makes or changes a key, from the command line."""
     body: dict[str, Any] = {
         name: getattr(args, name) for name in ("name", "owner") if getattr(args, name) is not None
     }

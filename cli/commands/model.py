@@ -1,10 +1,9 @@
-"""`sluice model push`: upload a model's files to S3, from where SageMaker copies them to
-/opt/ml/model.
+"""`sluice model push`: upload a model's files to S3.
 
-Files are sent in parts of 64 MiB, each with its SHA-256, which S3 checks before it accepts the
-part. An upload that was interrupted goes on: objects that are complete, and parts that S3 has with
-the same checksum, are not sent again. The SageMaker SDK's S3Uploader can neither go on nor send a
-checksum, and installs a gigabyte.
+SageMaker copies them from there to /opt/ml/model. Files are sent in parts of 64 MiB. S3 checks the
+SHA-256 of each part before it accepts the part. An interrupted upload is resumed: complete objects,
+and parts that S3 has with the same checksum, are not sent again. The SageMaker SDK's S3Uploader can
+neither resume nor send a checksum, and it installs a gigabyte.
 """
 
 import argparse
@@ -45,10 +44,10 @@ class File:
 
 @dataclass(frozen=True)
 class Pushed:
-    """The bytes that were sent, the bytes that were in S3 already, and the values of the settings
-    that name the model.
+    """The result of an upload: bytes sent, bytes that S3 had already, and settings for the model.
 
-    `sha256` is that of a single GGUF file, which the container checks; None for a folder.
+    `sha256` is the checksum of a single GGUF file, which the container verifies. It is None for a
+    folder.
     """
 
     sent: int
@@ -80,8 +79,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 def files(source: Path, prefix: str) -> list[File]:
     """Return the files of a model (a folder or one file), with their keys below `prefix`.
 
-    Caches and the like in a folder are left out. Raises CommandError if there are no files, or one
-    is too large.
+    Caches and version-control folders are left out.
+
+    Raises:
+        CommandError: there are no files, or one is too large.
+
     """
     paths = (
         [source]
@@ -150,7 +152,7 @@ def _send(
     kms_key: str | None,
     progress: Progress,
 ) -> int:
-    """Upload one file and return how many bytes had to be sent."""
+    """Upload one file. Return the number of bytes that had to be sent."""
     digests = list(
         pool.map(lambda number: hashlib.sha256(_part(file, number)).digest(), _numbers(file))
     )
@@ -227,8 +229,9 @@ def _is_complete(s3: Any, bucket: str, file: File, whole: str) -> bool:
 
 
 def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
-    """Return the tag of a stored part if it is the same; a part without a SHA-256 is compared by
-    its MD5.
+    """Return the ETag of a stored part if its content is the same, else None.
+
+    A part without a SHA-256 is compared by its MD5.
     """
     if part is None:
         return None
@@ -242,8 +245,9 @@ def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
 
 
 def _interrupted(s3: Any, bucket: str, key: str) -> tuple[str | None, dict[int, dict[str, Any]]]:
-    """Return the id of the newest interrupted upload of a key, and its parts by number; None and no
-    parts if none.
+    """Return the id of the newest interrupted upload of a key, and its parts by number.
+
+    Without one, return None and no parts.
     """
     uploads = s3.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
     interrupted = sorted(
@@ -327,8 +331,9 @@ def _bucket_and_prefix(address: str) -> tuple[str, str]:
 
 
 def _own_bucket(s3: Any, sts: Any) -> str:
-    """Return the bucket for models of this account and region; make it, private and encrypted, if
-    it does not exist.
+    """Return the name of the account's bucket for models in this region.
+
+    If the bucket does not exist, create it private and encrypted.
     """
     from botocore.exceptions import ClientError
 

@@ -1,9 +1,8 @@
-"""`sluice preflight`: show what the account lacks for a deployment, with the commands that request
-it.
+"""`sluice preflight`: show what the account lacks for a deployment.
 
-A new account has no GPU instances for endpoints and may run ten functions at once. Both are quotas
-that AWS raises on request within hours to days, so it is better to know them before the deployment
-than from its failure.
+It prints the commands that request what is missing. A new account has no GPU instances for
+endpoints and may run ten functions at once. Both are quotas that AWS raises on request within hours
+to days, so it is better to learn of them before a deployment fails.
 """
 
 import argparse
@@ -37,8 +36,9 @@ _FEW = 50
 
 @dataclass(frozen=True)
 class Finding:
-    """One requirement. `commands` request what is missing; with `warning`, the deployment works
-    without it.
+    """One requirement.
+
+    `commands` request what is missing. With `warning`, the deployment works without it.
     """
 
     what: str
@@ -60,8 +60,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def preflight(stage: str, changes: Mapping[str, object]) -> None:
-    """Print what a stage, with `changes` of its settings, needs. Raises CommandError if something
-    is missing.
+    """Print what a stage, with `changes` of its settings, needs.
+
+    Raises:
+        CommandError: something is missing.
+
     """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
@@ -92,11 +95,11 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
 
 
 def findings(settings: "Settings", client: Client) -> Iterator[Finding]:
-    """Yield what the account has and lacks.
+    """Yield a finding for each thing that the deployment needs.
 
     Args:
         settings: The deployment's.
-        client: Makes boto3's client of the service that it is called with.
+        client: Returns boto3's client of a service, by the service's name.
 
     Raises:
         botocore's errors: a call was refused.
@@ -139,8 +142,8 @@ def _bootstrap(
 
 def _instances(settings: "Settings", client: Client) -> Finding:
     name = f"{settings.instance_type} for endpoint usage"
-    # An update runs new instances beside the old ones, except that an inference component is
-    # changed copy by copy.
+    # During an update, new instances run beside the old ones. An inference component is the
+    # exception: it is changed copy by copy.
     needed = settings.peak_instances + (0 if settings.scale_to_zero else settings.instance_count)
     pages = (
         client("service-quotas")
@@ -205,7 +208,7 @@ def _image(settings: "Settings") -> Iterator[Finding]:
 
 
 def _engine(name: str) -> Finding:
-    """Return whether the engine that CDK will call answers, and which other one would."""
+    """Return whether the engine that CDK will call answers, and which other engine would."""
     from local.sagemaker.engine import ENGINES, refusal
 
     reason = refusal(name)

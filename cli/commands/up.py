@@ -1,6 +1,4 @@
-"""`sluice up`: start the local cloud, deploy the stacks into it by the real CDK CLI, and stream a
-first answer.
-"""
+"""`sluice up`: start the local cloud, deploy the stacks into it, and stream a first answer."""
 
 import argparse
 import time
@@ -51,11 +49,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Start, deploy, make a key, stream a first answer; without `--detach`, stay until Ctrl-C and
-    stop it then.
+    """Start, deploy, create a key and stream a first answer.
 
-    What was started goes on running after a step that failed, so that it can be examined. Ctrl-C
-    during the steps stops a local cloud that was started here.
+    Without `--detach`, wait for Ctrl-C and then stop. If a step fails, the local cloud goes on
+    running, so that it can be examined. Ctrl-C during the steps stops a local cloud that this
+    command started.
     """
     from cli.lib import container
     from cli.lib.local_cloud import alone, wait
@@ -73,8 +71,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def cloud_options(args: argparse.Namespace) -> list[str]:
-    """Return the options of `python -m local`; a local cloud that is running keeps those it was
-    started with.
+    """Return the options of `python -m local`.
+
+    A local cloud that is running already keeps the options that it was started with.
     """
     options = ["--time-scale", str(args.time_scale)] if args.time_scale != 1 else []
     options += (
@@ -129,7 +128,7 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
     if not _is_bootstrapped(aws):
         with step("Bootstrapping CDK in the local account") as detail:
             target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-            # without the application: bootstrapping needs no synthesis
+            # Bootstrapping needs no synthesis, so the application is left out.
             cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=DEPLOY_LOG, detail=detail)
     with step("Deploying the stacks (cdk deploy --all)") as detail:
         outputs = cdk.deploy(

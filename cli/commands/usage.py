@@ -1,6 +1,4 @@
-"""`sluice usage ...`: report usage, reconcile accounts with ledger and rollups, replay logged
-settlements.
-"""
+"""`sluice usage ...`: report usage, reconcile the accounts, and replay logged settlements."""
 
 import argparse
 import re
@@ -27,7 +25,7 @@ _BOOKED = ("requests", "prompt_tokens", "completion_tokens")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the report, and a parser for each other thing that can be done."""
+    """Add the arguments of the report, and a parser for each subcommand."""
     parser.set_defaults(run=run)
     parser.add_argument(
         "--by", default="day", help="group by day, hour, key, model, or several with commas (day)"
@@ -265,5 +263,5 @@ def _rebuild(args: argparse.Namespace) -> None:
 
 
 def _renumbered(text: str, start: int) -> str:
-    """Return a message about a line of a batch with the line's number in the whole file."""
+    """Return a message about a line of a batch, with the line's number in the whole input."""
     return re.sub(r"^line (\d+)", lambda found: f"line {int(found[1]) + start}", text)

@@ -1,8 +1,8 @@
 """The admin API of a deployed stack, local or on AWS, as the commands use it.
 
-The stack's outputs have its address, and Secrets Manager has its secret. With a right, or if the
-stack has no admin URL, a function is invoked instead, with the caller's AWS credentials: the
-function of all rights, or of one.
+The stack's outputs have its address, and Secrets Manager has its secret. If a right is named, or
+the stack has no admin URL, the caller's AWS credentials invoke a function instead: that of the
+right, or that of all rights.
 """
 
 import argparse
@@ -99,7 +99,7 @@ class Admin:
         return result
 
     def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
-        """Yield the items of a list, page after page."""
+        """Yield the items of a list. Each page is requested when it is needed."""
         after = None
         while True:
             page = self("GET", path, after=after, **query)
@@ -151,9 +151,9 @@ class Admin:
 
 
 def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
-    """Add the options that say which stack's admin API is called, and how the caller is let in.
+    """Add the options that select a stack's admin API and the way to sign in.
 
-    Without them, an `inner` parser keeps what the outer one has read.
+    Without them on the command line, an `inner` parser keeps what the outer one has read.
     """
     values.add_stack(parser, inner=inner)
     unset, off = (argparse.SUPPRESS, argparse.SUPPRESS) if inner else (None, False)
@@ -169,7 +169,7 @@ def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
 
 
 def admin(args: argparse.Namespace) -> Admin:
-    """Return the admin API that a command line means. Raises as `Admin.of`."""
+    """Return the admin API that the command line selects. Raises as `Admin.of` does."""
     return Admin.of(args.stage, args.stack_name, right=args.right)
 
 

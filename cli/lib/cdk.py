@@ -21,7 +21,8 @@ _PASSED_ON = (
     "SSL_CERT_FILE",
     "UV_CACHE_DIR",
 )
-"""The caller's variables that CDK gets. No other one may lead a local deployment to a real account.
+"""The caller's variables that CDK gets. Any other could lead a local deployment to a real
+account.
 """
 
 
@@ -74,9 +75,7 @@ def deploy(
     settings = [
         argument for name, value in context.items() for argument in ("-c", f"{name}={value}")
     ]
-    assembly = outputs.with_name(
-        f"{outputs.stem}.assembly"
-    )  # so that two deployments may run side by side
+    assembly = outputs.with_name(f"{outputs.stem}.assembly")  # two deployments may run side by side
     arguments = [
         "deploy",
         "--all",

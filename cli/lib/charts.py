@@ -9,8 +9,9 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def bars(amounts: Sequence[int], width: int = 24) -> list[str]:
-    """Return a bar for each amount, the longest `width` cells wide; a non-zero amount gets at least
-    an eighth cell.
+    """Return a bar for each amount, as text.
+
+    The longest is `width` cells wide. A non-zero amount gets at least an eighth of a cell.
     """
     most = max(amounts, default=0)
     drawn = []
@@ -22,15 +23,16 @@ def bars(amounts: Sequence[int], width: int = 24) -> list[str]:
 
 
 def without_refused(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of the admin API with `refused` apart; `requests` then counts what the key's
-    totals count.
+    """Return a row of the admin API with `refused` as a field of its own.
+
+    `requests` is then without the refused ones, as in the key's totals.
     """
     refused = row["outcomes"].get("refused", 0)
     return {**row, "requests": row["requests"] - refused, "refused": refused}
 
 
 def every_day(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows by day with the days between them, on which nothing was used."""
+    """Return rows by day, with rows of zeros for the days between them."""
     used = {row["day"]: row for row in rows}
     day, last = date.fromisoformat(rows[0]["day"]), date.fromisoformat(rows[-1]["day"])
     empty = dict.fromkeys(

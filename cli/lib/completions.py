@@ -1,6 +1,4 @@
-"""Ask a deployed stack's model through the stock OpenAI client, and print the completion as it
-streams.
-"""
+"""Stream completions of a deployed stack through the stock OpenAI client, and print them."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ Message = dict[str, str]
 
 
 class Unavailable(CommandError):
-    """The API's status was 503."""
+    """The API answered 503."""
 
 
 def client(stack: LocalStack) -> Any:
@@ -41,14 +39,14 @@ def client(stack: LocalStack) -> Any:
 def complete(
     client: Any, *, model: str, messages: list[Message], temperature: float | None = None
 ) -> str:
-    """Stream one completion to the screen, then its figures; without `temperature` the model's
-    default holds.
+    """Stream one completion to the screen, print its figures, and return its text.
 
-    Characters that could steer the terminal are printed as escapes. The text that is returned is
-    the model's own.
+    Without `temperature`, the model's default applies. Characters that could control the terminal
+    are printed as escapes. The returned text is the model's own.
 
     Raises:
-        CommandError: the API refused, or the completion broke off; Unavailable: with status 503.
+        Unavailable: the API answered 503.
+        CommandError: the API rejected the request, or the completion broke off.
 
     """
     import openai
@@ -73,7 +71,8 @@ def complete(
                     if choice.delta.content:
                         first = first or time.monotonic()
                         parts.append(choice.delta.content)
-                        # character by character, so that two chunks cannot make one escape sequence
+                        # Escaped character by character: two chunks cannot form one escape
+                        # sequence.
                         sys.stdout.write(printable(choice.delta.content))
                         sys.stdout.flush()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Build the container's image, for `sluice up --container`."""
+"""Build the container's image for `sluice up --container`."""
 
 import os
 import subprocess
@@ -11,9 +11,7 @@ from infra.settings.deployment import local
 
 DOCKERFILE = "model/Dockerfile"
 BASE_IMAGE = "SLUICE_BASE_IMAGE"
-"""The variable that names another base image than the Dockerfile's, for where that one cannot be
-pulled.
-"""
+"""The variable that names a base image to use if the Dockerfile's cannot be pulled."""
 
 
 def engine() -> str:

@@ -1,4 +1,4 @@
-"""Whether a stack's endpoint is running or stopped, which a parameter of the stack says."""
+"""A stack's endpoint is running or stopped, as a parameter of the stack says."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ def state_of(cloudformation: Any, stack: str) -> str:
     """Return the endpoint's state: Running or Stopped.
 
     Raises:
-        CommandError: the stack's model runs on an endpoint of another owner.
+        CommandError: the stack did not make the endpoint that its model runs on.
 
     """
     [described] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
@@ -35,7 +35,7 @@ def state_of(cloudformation: Any, stack: str) -> str:
 
 
 def stopped(stage: str, name: str) -> str:
-    """Return the message that a stack's endpoint is stopped, with the command that starts it."""
+    """Return the message for a stopped endpoint, with the command that starts it."""
     more = f" --stage {stage}" if stage != "local" else ""
     more += f" --stack-name {name}" if name != "sluice" else ""
     what = f"The endpoint of {name}-{stage}-service is stopped, so requests get a 503."
@@ -44,7 +44,7 @@ def stopped(stage: str, name: str) -> str:
 
 @contextmanager
 def explained(stage: str, name: str) -> Iterator[None]:
-    """Turn the block's `Unavailable` into the message that the endpoint is stopped, if it is."""
+    """Replace `Unavailable` by an error that explains it, if the endpoint is stopped."""
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -1,4 +1,4 @@
-"""Start the local cloud, wait for its end, and stop it."""
+"""Start the local cloud, wait until it ends, and stop it."""
 
 import fcntl
 import socket
@@ -22,14 +22,14 @@ _POLL_S = 0.2
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of the deployment from a folder.
+    """Hold the lock that keeps two deployments from running at once in a folder.
 
     Raises:
         CommandError: another process holds it.
 
     """
     private(folder)
-    with (folder / "up.lock").open("w") as file:  # the system releases it with the process
+    with (folder / "up.lock").open("w") as file:  # the kernel releases it with the process
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -40,16 +40,16 @@ def alone(folder: Path) -> Iterator[None]:
 def start(
     running: LocalCloud | None, engine: str | None, *, tls: bool, options: Sequence[str]
 ) -> LocalCloud:
-    """Start the local cloud, or return the `running` one if it was started with the same options.
+    """Start the local cloud. If one is running with the same options, return it.
 
     Args:
         running: The local cloud that runs already.
-        engine: The container engine that runs models; None runs processes.
+        engine: The container engine that runs models; without one, models run as processes.
         tls: Whether the API speaks HTTPS.
         options: More options of `python -m local`.
 
     Raises:
-        CommandError: it did not start, or the running one was started with other options.
+        CommandError: it did not start, or the running one has other options.
 
     """
     if running is not None:
@@ -84,7 +84,7 @@ def start(
 
 
 def stop() -> None:
-    """Stop the local cloud and all that it started; print that there is none, if so.
+    """Stop the local cloud and all that it started. If none is running, say so.
 
     Raises:
         CommandError: it does not stop.
@@ -105,7 +105,7 @@ def stop() -> None:
 
 
 def wait(cloud: LocalCloud) -> None:
-    """Return when the local cloud has ended; Ctrl-C stops it.
+    """Wait until the local cloud has ended. Ctrl-C stops it.
 
     Raises:
         CommandError: it was killed, or failed.

@@ -1,5 +1,6 @@
-"""Make API keys directly in a usage table, for benchmarks and test programs. Commands use the admin
-API.
+"""Create API keys directly in a usage table, for benchmarks and test programs.
+
+Commands use the admin API instead.
 """
 
 import time
@@ -10,7 +11,7 @@ from lambda_fn.metering import accounts
 
 
 def create(table: Any, *, name: str, limits: accounts.Limits = accounts.NO_LIMITS) -> str:
-    """Make a key and its account.
+    """Create a key and its account.
 
     Args:
         table: boto3's UsageTable.
@@ -18,7 +19,7 @@ def create(table: Any, *, name: str, limits: accounts.Limits = accounts.NO_LIMIT
         limits: The key's limits.
 
     Returns:
-        The key. The table has its hash only.
+        The key. The table has only its hash.
 
     """
     key = ids.new_key()

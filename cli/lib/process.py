@@ -1,4 +1,4 @@
-"""Run a program whose output goes to a log, with its newest line on the screen."""
+"""Run a program, append its output to a log, and show its newest line."""
 
 import re
 import subprocess

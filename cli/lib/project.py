@@ -12,6 +12,6 @@ class CommandError(Exception):
     """A command failed. The message tells the user what failed, why, and what to do."""
 
     def __init__(self, message: str, *, log: Path | None = None) -> None:
-        """Keep the message, and the file of the `log` that has more."""
+        """Keep the message and the path of the `log` that has more."""
         super().__init__(message)
         self.log = log

@@ -1,5 +1,6 @@
-"""`sluice usage reconcile`: reconcile part by part, so that no call takes long, however much was
-used.
+"""`sluice usage reconcile`: reconcile part by part.
+
+Each call covers a part, so it stays short for any amount of usage.
 """
 
 from collections.abc import Callable
@@ -22,8 +23,9 @@ class Api(Protocol):
 
 
 def reconcile(api: Api, progress: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Return the report that `POST /reconcile` returns; `progress` is called with the hour that is
-    reached.
+    """Return a report of the same form as that of `POST /reconcile`.
+
+    `progress` is called with the hour that has been reached.
     """
     report: dict[str, Any] = {}
     for _ in range(_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""The settings of a deployment, as commands take them: `--stage dev -c NAME=VALUE`."""
+"""The settings of a deployment on the command line: `--stage dev -c NAME=VALUE`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
-    """Return the settings of a stage with `changes`, each read by its setting's type.
+    """Return the settings of a stage with `changes`. A value is parsed by its setting's type.
 
     Raises:
         CommandError: a setting is unknown, or its value is invalid.

@@ -1,4 +1,7 @@
-"""A deployed stack: the local one, saved in a file, and others by their CloudFormation outputs."""
+"""A deployed stack.
+
+The local one is saved in a file. Others are read from their CloudFormation outputs.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +34,14 @@ class LocalStack:
     """The file of the certificate authority to trust, if the API speaks HTTPS."""
 
     def save(self) -> None:
-        """Save it, readable for the user alone."""
+        """Save the stack in a file that only the user can read."""
         _FILE.touch(mode=0o600)
         _FILE.chmod(0o600)
         _FILE.write_text(json.dumps(asdict(self), indent=2))
 
     @classmethod
     def load(cls) -> Self:
-        """Return the running one.
+        """Return the stack in the running local cloud.
 
         Raises:
             CommandError: no local cloud is running, or nothing is deployed into it.
@@ -54,7 +57,7 @@ class LocalStack:
 
     @classmethod
     def saved(cls) -> Self | None:
-        """Return what was saved last, whether or not it still runs."""
+        """Return the stack that was saved last, whether or not it still runs."""
         try:
             return cls(**json.loads(_FILE.read_text()))
         except (OSError, ValueError, TypeError):
@@ -62,8 +65,9 @@ class LocalStack:
 
     @classmethod
     def of(cls, stage: str, name: str) -> Self:
-        """Return a stage's stack: the running local one, or the one on AWS, with OPENAI_API_KEY's
-        key if it is set.
+        """Return a stage's stack: the one in the running local cloud, or the one on AWS.
+
+        The key of a stack on AWS is the variable OPENAI_API_KEY, or empty.
 
         Raises:
             CommandError: there is no such stack, or no access to it.
@@ -81,11 +85,11 @@ class LocalStack:
 
     @staticmethod
     def forget() -> None:
-        """Remove what was saved."""
+        """Remove the saved stack."""
         _FILE.unlink(missing_ok=True)
 
     def warn_of_other_key(self) -> None:
-        """Print that this stack's own key is used, if the environment has another one."""
+        """If the environment has another key, print that this stack's own key is used."""
         if os.environ.get("OPENAI_API_KEY", self.api_key) != self.api_key:
             errors.print(
                 "[dim]With the local stack's own key, not the one of OPENAI_API_KEY.[/dim]"
@@ -109,8 +113,9 @@ def running_cloud() -> LocalCloud:
 
 
 def stay_local() -> None:
-    """Ignore AWS profiles and, for this machine's addresses, proxies: calls to the local stack must
-    not leave it.
+    """Ignore AWS profiles, and proxies for this machine's addresses.
+
+    Calls to the local stack must not leave this machine.
     """
     for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         os.environ.pop(name, None)
@@ -120,10 +125,10 @@ def stay_local() -> None:
 
 
 def aws_options(stage: str) -> dict[str, str]:
-    """Return the arguments of boto3's clients for a stage: the local cloud's for `local`, else
-    AWS_REGION's region.
+    """Return the arguments of boto3's clients for a stage.
 
-    boto3 itself reads AWS_DEFAULT_REGION only; the CDK CLI, and all other SDKs, read both.
+    For `local` they lead to the local cloud, else to the region of AWS_REGION. boto3 itself reads
+    only AWS_DEFAULT_REGION. The CDK CLI and all other SDKs read both.
 
     Raises:
         CommandError: no local cloud is running.
@@ -143,8 +148,9 @@ def aws_options(stage: str) -> dict[str, str]:
 
 
 def aws_environment(stage: str) -> dict[str, str]:
-    """Return the variables that the CDK CLI needs for a stage: the local cloud's for `local`, else
-    the caller's.
+    """Return the environment variables that the CDK CLI needs for a stage.
+
+    For `local` they are the local cloud's, else the caller's.
 
     Raises:
         CommandError: no local cloud is running.
@@ -158,8 +164,9 @@ def aws_environment(stage: str) -> dict[str, str]:
 
 
 def outputs_of(stage: str, stack: str) -> dict[str, str] | None:
-    """Return a stack's outputs, none while its first deployment runs; None if there is no such
-    stack.
+    """Return a stack's outputs, or None if there is no such stack.
+
+    While the first deployment runs, there are no outputs.
 
     Raises:
         CommandError: AWS cannot be called.
@@ -183,8 +190,9 @@ def outputs_of(stage: str, stack: str) -> dict[str, str] | None:
 
 
 def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
-    """Return the error for a stack that AWS did not describe: it is not deployed (yet), or access
-    is missing.
+    """Return the error for a stack that AWS did not describe.
+
+    Either the stack is not deployed (yet), or access is missing.
     """
     from botocore.exceptions import ClientError
 
@@ -194,8 +202,9 @@ def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
 
 
 def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") -> CommandError:
-    """Return the error for a failed call of AWS: what the environment lacks, else `what` and the
-    reason.
+    """Return the error for a failed call of AWS.
+
+    It names what the environment lacks, else `what` and the reason.
     """
     from botocore.exceptions import NoCredentialsError, NoRegionError
 
@@ -212,8 +221,6 @@ def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") 
 
 
 def undeployed(stack: str, stage: str) -> CommandError:
-    """Return the error for a stack that does not exist, or has no outputs while its first
-    deployment runs.
-    """
+    """Return the error for a stack that does not exist, or has no outputs yet."""
     command = "make up" if stage == "local" else f"make deploy STAGE={stage}"
     return CommandError(f"The stack {stack} is not deployed (yet). Deploy it with: {command}")

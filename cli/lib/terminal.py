@@ -1,5 +1,6 @@
-"""Print steps, tables, CSV and questions. A step is one line with its time, and its newest detail
-while it runs.
+"""Print steps, tables, CSV and questions.
+
+A step is one line with its duration. While it runs, it shows its newest detail.
 """
 
 import csv
@@ -25,8 +26,9 @@ Detail = Callable[[str], None]
 
 
 def literal(text: object) -> str:
-    """Return a text that rich prints unchanged: without markup or control characters, on one
-    line.
+    """Return text that rich prints unchanged, on one line.
+
+    Markup and control characters are escaped.
     """
     return escape(printable(str(text), keep=""))
 
@@ -34,7 +36,7 @@ def literal(text: object) -> str:
 def columns(
     head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print a table in its full width. The columns that `right` names are aligned to the right."""
+    """Print a table in its full width. The columns named in `right` are right-aligned."""
     table = [head, *rows]
     widths = [max(len(row[place]) for row in table) for place in range(len(head))]
     for number, row in enumerate(table):
@@ -46,8 +48,9 @@ def columns(
 
 
 def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print CSV whose cells are neither formulas for a spreadsheet nor escape sequences for a
-    terminal.
+    """Print CSV.
+
+    No cell is a formula for a spreadsheet or an escape sequence for a terminal.
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(head)
@@ -60,7 +63,7 @@ def print_json(value: object) -> None:
 
 
 def show(table: Table) -> None:
-    """Print a table; without a terminal, in its full width."""
+    """Print a table. Without a terminal, print it in its full width."""
     out = console if console.is_terminal else Console(width=_WIDE, highlight=False)
     with out.capture() as captured:
         out.print(table)
@@ -70,10 +73,10 @@ def show(table: Table) -> None:
 
 @contextmanager
 def step(name: str) -> Iterator[Detail]:
-    """Print a step while the block runs. Yields a function that prints a detail of the step.
+    """Show a step while the block runs. Yield a function that shows a detail of the step.
 
-    On a terminal the detail is shown beside a spinner. Elsewhere a step is a line when it begins
-    and one when it ends.
+    On a terminal the detail is shown beside a spinner. Elsewhere, a line is printed when the step
+    begins and another when it ends.
     """
     started = time.monotonic()
     if console.is_terminal:
@@ -87,8 +90,9 @@ def step(name: str) -> Iterator[Detail]:
 
 
 def require_terminal(message: str) -> None:
-    """Raise CommandError with `message` if nobody can answer a question, because standard input is
-    not a terminal.
+    """Raise CommandError with `message` if standard input is not a terminal.
+
+    Without a terminal, no user can answer a question.
     """
     if not sys.stdin.isatty():
         raise CommandError(message)

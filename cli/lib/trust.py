@@ -1,6 +1,4 @@
-"""The certificate authorities that clients of the local stack trust: its own, beside the usual
-ones.
-"""
+"""A file of the certificate authorities to trust: the usual ones and the local stack's."""
 
 import ssl
 from pathlib import Path
@@ -9,11 +7,10 @@ import certifi
 
 
 def bundle(authority: str) -> Path:
-    """Write the authorities in use and the local stack's (the file `authority`) into one file, and
-    return its path.
+    """Write a bundle of the authorities in use and the local stack's. Return its path.
 
-    SSL_CERT_FILE replaces a client's authorities, and other programs run in the shell that it is
-    set in.
+    `authority` is the path of the local stack's. SSL_CERT_FILE replaces all authorities of a
+    client, and other programs run in the same shell, so the bundle has the usual ones too.
     """
     path = Path(authority).with_name("bundle.pem")
     usual = Path(

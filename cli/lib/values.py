@@ -1,6 +1,4 @@
-"""Values of the command line: stacks, durations, moments, limits, key ids; and how times are
-printed.
-"""
+"""Types of arguments: stacks, durations, moments, limits and key ids; and times as text."""
 
 import argparse
 import re
@@ -18,8 +16,9 @@ STAGES = ("local", "dev", "prod")
 
 
 def add_stack(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
-    """Add `--stage` and `--stack-name`. Without them, an `inner` parser keeps what the outer one
-    has read.
+    """Add `--stage` and `--stack-name`.
+
+    Without them on the command line, an `inner` parser keeps what the outer one has read.
     """
     default = argparse.SUPPRESS if inner else "local"
     parser.add_argument(
@@ -47,7 +46,7 @@ def exports(variables: Mapping[str, str]) -> str:
 
 
 def seconds(text: str) -> int:
-    """Read a duration, such as `90s`, `45m`, `24h`, `30d` or `2w`."""
+    """Parse a duration, such as `90s`, `45m`, `24h`, `30d` or `2w`, into seconds."""
     match = re.fullmatch(r"(\d{1,6})([smhdw])", text)
     if match is None:
         raise argparse.ArgumentTypeError(
@@ -57,8 +56,9 @@ def seconds(text: str) -> int:
 
 
 def moment(text: str) -> int | None:
-    """Read a moment in the future, as Unix seconds: a duration from now, a date or time in UTC, or
-    `none`.
+    """Parse a moment in the future, and return Unix seconds.
+
+    It is a duration from now, a date or time in UTC, or `none`, which becomes None.
     """
     if text == NONE:
         return None
@@ -76,7 +76,7 @@ def moment(text: str) -> int | None:
 
 
 def count(text: str) -> int | None:
-    """Read a limit: a whole number, optionally followed by `k` or `M`, or `none`."""
+    """Parse a limit: a whole number, optionally followed by `k` or `M`, or `none`."""
     if text == NONE:
         return None
     match = re.fullmatch(r"(\d{1,15})([kM]?)", text.replace("_", ""))
@@ -88,7 +88,7 @@ def count(text: str) -> int | None:
 
 
 def amount(text: str) -> str | None:
-    """Read a limit of cost: a decimal number, or `none`."""
+    """Parse a limit of cost: a decimal number, or `none`."""
     if text == NONE:
         return None
     try:
@@ -100,7 +100,7 @@ def amount(text: str) -> str | None:
 
 
 def key_id(text: str) -> str:
-    """Read a key's id. Of a whole key only the id is returned, and its secret goes nowhere."""
+    """Parse a key's id. From a whole key, only the id is returned; the secret is dropped."""
     match = _KEY.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError("this is not a key's id; `sluice keys list` shows the ids")
@@ -108,9 +108,7 @@ def key_id(text: str) -> str:
 
 
 def pasted_key_id(text: str) -> str:
-    """Read a key or its id, in quotes or blanks if it was copied so; `-` reads it from standard
-    input.
-    """
+    """Parse a key or its id, also in quotes or blanks. `-` reads it from standard input."""
     if text == "-":
         text = sys.stdin.readline()
     return key_id(text.strip().strip("'\"`"))
@@ -122,7 +120,7 @@ def when(seconds: float | None) -> str:
 
 
 def ago(seconds: float | None) -> str:
-    """Return how long ago a moment (Unix seconds) was, as text."""
+    """Return the time since a moment (Unix seconds) as text."""
     if seconds is None:
         return "never"
     age = max(0, int(time.time() - seconds))

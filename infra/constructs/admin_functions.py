@@ -1,5 +1,6 @@
-"""The admin functions that IAM lets callers invoke: one for each right, with a role that has this
-right only.
+"""The admin functions that IAM lets callers invoke.
+
+There is one for each right. Its role has this right only.
 """
 
 import json
@@ -32,16 +33,18 @@ _PARTITIONS: Mapping[Right, Mapping[str, Sequence[str]]] = {
     "usage": {"GetItem": (_KEYS, _LEDGER, *_ROLLUPS), "Query": (_LEDGER, *_ROLLUPS)},
     "audit": {"Query": (_TRAIL,)},
 }
-"""The partitions that each right needs, by action. All rights also need the secret of page tokens,
-and put entries into the audit trail, which no role may change or remove.
+"""The partitions that each right needs, by action.
+
+All rights also need the secret of page tokens, and put entries into the audit trail. No role may
+change or remove those entries.
 """
 
 
 class AdminFunctions(Construct):
     """The functions, built from the control function's package.
 
-    They have no URL. A flood through the distribution throttles the control function, and none of
-    these.
+    They have no URL. A flood of requests through the distribution throttles the control function
+    only.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class AdminFunctions(Construct):
 
 
 def admin_environment(settings: Settings, usage_table: UsageTable) -> dict[str, str]:
-    """Return the variables of every function of the admin API."""
+    """Return the environment variables of every function of the admin API."""
     return {
         "SLUICE_USAGE_TABLE": usage_table.table.table_name,
         "SLUICE_MODEL_NAMES": json.dumps([settings.model_name, *settings.others]),

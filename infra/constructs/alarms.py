@@ -1,4 +1,4 @@
-"""The one way to make an alarm over a metric of CloudWatch."""
+"""The function that adds every CloudWatch alarm."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def add_alarm(
         description: What has happened, and what to look at.
         metric: The metric, with its statistic and period.
         threshold: The alarm rises at this value or above.
-        actions: ARNs of what the alarm starts: see `alarm_topics`.
+        actions: The ARNs that the alarm notifies or starts; see `alarm_topics`.
         periods: The number of periods in a row that must reach the threshold.
         below: The alarm rises below the threshold instead, and when there are no data at all.
 
@@ -53,7 +53,8 @@ def add_alarm(
 
 
 def alarm_topics(settings: Settings) -> list[str]:
-    """Return the actions of an alarm that is meant for people: the SNS topic of the settings, if
-    they have one.
+    """Return the SNS topic of the settings, if they have one, as the actions of an alarm.
+
+    Such an alarm is meant for people.
     """
     return [] if settings.alarm_topic is None else [settings.alarm_topic]

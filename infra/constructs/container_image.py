@@ -1,6 +1,4 @@
-"""The container's image: one that exists already, one of AWS's, or one that is built from
-model/.
-"""
+"""The container's image: an existing one, one of AWS's, or one built from model/."""
 
 import re
 from pathlib import Path
@@ -39,8 +37,8 @@ class ContainerImage(Construct):
     """The `uri` of the image, and the grant to pull it.
 
     Without the setting `image_uri`, `model/Dockerfile` is built for linux/amd64, on this machine or
-    by CodeBuild. For AWS's containers the image is the one that images.json names for the region of
-    the deployment.
+    by CodeBuild. For AWS's containers, images.json names the image for the region of the
+    deployment.
     """
 
     def __init__(
@@ -98,8 +96,9 @@ class ContainerImage(Construct):
         return asset.image_uri, asset.repository.repository_arn
 
     def _of_aws(self, container: str) -> tuple[str, str]:
-        """Return the URI and the repository's ARN of AWS's image; CloudFormation looks the region
-        up.
+        """Return the URI and the repository's ARN of AWS's image.
+
+        CloudFormation looks both up by the region when it deploys.
         """
         image = containers()[container]
         mapping = CfnMapping(

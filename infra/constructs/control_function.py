@@ -14,21 +14,22 @@ from infra.limits import LIMITS
 from infra.settings.deployment import Settings
 
 CONCURRENCY = 10
-"""The function's reserved concurrency, in deployments that reserve any. It limits what guesses at
-the secret can cost.
+"""The function's reserved concurrency, in deployments that reserve any.
+
+It limits what guesses at the secret can cost.
 """
 
 
 class ControlFunction(Construct):
-    """Makes keys and reads usage; it cannot call models.
+    """A function that makes keys and reads usage. It cannot call models.
 
-    Only this function may put account items, which makes keys. The stream function and the sweeper
-    update accounts when they reserve and settle. IAM cannot limit that to some attributes, nor keep
-    an update from making a missing item, so that they change nothing else of a key is up to their
-    code.
+    Only this function and the admin functions may put account items, which makes keys. The stream
+    function and the sweeper update accounts when they reserve and settle. IAM cannot limit an
+    update to some attributes, nor keep it from making a missing item. So only the code of these
+    functions ensures that they change nothing else of a key.
 
-    Callers reach it by its URL behind the distribution, with the admin secret; like the stream
-    function, it requires the origin secret. Callers with `lambda:InvokeFunction` use
+    Callers reach the function by its URL behind the distribution, with the admin secret. Like the
+    stream function, it requires the origin secret. Callers with `lambda:InvokeFunction` use
     `AdminFunctions` instead. With `admin_url` false there is no control function, no URL and no
     admin secret.
     """

@@ -10,8 +10,9 @@ from infra.settings.deployment import Settings
 
 
 class Domain(Construct):
-    """The domain of the settings, if there is one. CloudFront reads certificates in us-east-1
-    only.
+    """The domain of the settings, if there is one.
+
+    CloudFront reads certificates only in us-east-1.
     """
 
     def __init__(
@@ -22,9 +23,7 @@ class Domain(Construct):
         settings: Settings,
         certificate: acm.ICertificate | None,
     ) -> None:
-        """Use the `certificate` that a stack made for the domain, or the one that the settings
-        name.
-        """
+        """Use the `certificate` of the certificate stack, or the one that the settings name."""
         super().__init__(scope, construct_id)
         self.name = settings.domain
         self._settings = settings
@@ -33,8 +32,9 @@ class Domain(Construct):
             self.certificate = acm.Certificate.from_certificate_arn(self, "Certificate", arn)
 
     def point_at(self, distribution: cloudfront.IDistribution) -> None:
-        """Make the records. Without a zone, the domain's owner makes a CNAME to the distribution's
-        domain.
+        """Make the DNS records, if the settings name a zone.
+
+        Without a zone, the domain's owner makes a CNAME to the distribution's domain.
         """
         if self.name is None or self._settings.hosted_zone is None:
             return

@@ -21,11 +21,10 @@ PRICE_CLASSES: dict[PriceClass, cloudfront.PriceClass] = {
 
 
 class Edge(Construct):
-    """A distribution that passes everything on unchanged, without caching, compression or
-    buffering.
+    """A distribution that passes requests and responses on unchanged.
 
-    Plain HTTP is refused and not redirected: before a redirect, a client would have sent its key
-    unencrypted.
+    It does not cache, compress or buffer. It refuses plain HTTP and does not redirect it: before a
+    redirect, a client would have sent its key unencrypted.
     """
 
     def __init__(
@@ -41,11 +40,11 @@ class Edge(Construct):
         web_acl: str | None,
         strict_transport: bool,
     ) -> None:
-        """Create the distribution in front of the function URLs; requests below /admin/ go to
-        `admin_url`.
+        """Create the distribution in front of the function URLs.
 
-        `web_acl` is an ARN. With `strict_transport`, browsers use HTTPS only for this host from
-        then on. On localhost that would affect the host's other ports.
+        Requests below /admin/ go to `admin_url`. `web_acl` is an ARN. With `strict_transport`,
+        browsers use only HTTPS for this host from then on. On localhost that would affect other
+        ports of the host.
         """
         super().__init__(scope, construct_id)
         headers = _headers(self, strict_transport=strict_transport)
@@ -85,8 +84,9 @@ class Edge(Construct):
 
 
 def _headers(scope: Construct, *, strict_transport: bool) -> cloudfront.ResponseHeadersPolicy:
-    """Return the policy that adds security headers for browsers. The function itself answers CORS
-    requests.
+    """Return the policy that adds security headers for browsers.
+
+    The function itself answers CORS requests.
     """
     return cloudfront.ResponseHeadersPolicy(
         scope,

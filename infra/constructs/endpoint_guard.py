@@ -1,8 +1,7 @@
-"""How an endpoint is updated: new instances beside the old ones, some of the requests first, and
-back if they fail.
+"""How an endpoint is updated, and when the update is rolled back.
 
-SageMaker watches the alarms while it shifts requests, and returns to the old instances when one
-rises.
+New instances start beside the old ones and get some of the requests first. SageMaker watches the
+alarms while it shifts requests, and returns to the old instances when one rises.
 """
 
 from aws_cdk import Duration
@@ -14,13 +13,15 @@ from infra.constructs.alarms import add_alarm, alarm_topics
 from infra.settings.deployment import Settings
 
 TERMINATION_SECONDS = 300
-"""How long the old instances stay after the last shift. The streams that they have begun take eight
-minutes at most, and nearly all take less than this.
+"""How many seconds the old instances stay after the last shift.
+
+Streams that began on them take at most eight minutes. Nearly all take less than this.
 """
 _MAX_SECONDS = 28_800
 FAILURES = {"Invocation5XXErrors": 5, "InvocationModelErrors": 10}
-"""SageMaker's metrics of failures, and the number in each of two minutes that rolls a deployment
-back.
+"""SageMaker's metrics of failures, each with its threshold.
+
+A deployment is rolled back if a metric reaches its threshold in two minutes in a row.
 """
 
 
@@ -54,7 +55,7 @@ class EndpointGuard(Construct):
 
     @property
     def of_endpoint(self) -> sagemaker.CfnEndpoint.DeploymentConfigProperty:
-        """Blue/green: if there are several instances, one canary instance first."""
+        """The deployment is blue/green. If there are several instances, one gets requests first."""
         settings = self._settings
         canary = settings.instance_count > 1 and settings.canary_seconds > 0
         routing = sagemaker.CfnEndpoint.TrafficRoutingConfigProperty(
@@ -82,7 +83,7 @@ class EndpointGuard(Construct):
     def of_component(
         self,
     ) -> sagemaker.CfnInferenceComponent.InferenceComponentDeploymentConfigProperty:
-        """An inference component is updated copy by copy; SageMaker has no blue/green for it."""
+        """The inference component is updated copy by copy. SageMaker has no blue/green for it."""
         component = sagemaker.CfnInferenceComponent
         return component.InferenceComponentDeploymentConfigProperty(
             rolling_update_policy=component.InferenceComponentRollingUpdatePolicyProperty(

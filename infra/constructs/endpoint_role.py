@@ -1,4 +1,4 @@
-"""The execution role, with which SageMaker runs the container."""
+"""The execution role: SageMaker runs the container with it."""
 
 from aws_cdk import Aws, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -18,7 +18,7 @@ _NETWORK = [
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
 ]
-"""Actions that IAM can grant on all resources only."""
+"""The actions that IAM can grant only on all resources."""
 _INTERFACES = [
     "ec2:CreateNetworkInterface",
     "ec2:CreateNetworkInterfacePermission",
@@ -27,9 +27,10 @@ _INTERFACES = [
 
 
 class EndpointRole(Construct):
-    """The role, and the log group of the container's output, which is removed with the stack.
+    """The role, and the log group of the container's output.
 
-    The role may not create log groups: SageMaker would make one that nothing removes.
+    The log group is removed with the stack. The role may not create log groups: SageMaker would
+    create one that nothing removes.
     """
 
     def __init__(
@@ -72,8 +73,9 @@ class EndpointRole(Construct):
         )
 
     def _allow_interfaces(self, settings: Settings) -> None:
-        """Grant interfaces in the named subnets and security groups only. A shared subnet belongs
-        to another account.
+        """Grant network interfaces in the named subnets and security groups only.
+
+        A shared subnet belongs to another account.
         """
         places = [f"*:subnet/{subnet}" for subnet in settings.subnets]
         places += [f"*:security-group/{group}" for group in settings.security_groups]
@@ -91,8 +93,9 @@ class EndpointRole(Construct):
         accept(self.role, reasons)
 
     def _allow_key(self, key: str) -> None:
-        """Grant the key's use; grants of it only through AWS's services, as SageMaker makes them
-        for volumes.
+        """Grant the use of the key, and grants of it through AWS's services only.
+
+        SageMaker makes such grants for volumes.
         """
         use = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext"]
         self.role.add_to_policy(iam.PolicyStatement(actions=use, resources=[key]))

@@ -1,7 +1,7 @@
-"""Scaling by the number of running requests, from the high-resolution metric that SageMaker sends
-every ten seconds.
+"""Scaling by the number of running requests.
 
-Requests a minute would not do: a stream takes between a second and eight minutes.
+SageMaker sends the high-resolution metric every ten seconds. The number of requests a minute would
+not do: a stream takes between a second and eight minutes.
 """
 
 from aws_cdk import CfnCondition, Duration
@@ -16,12 +16,13 @@ from infra.settings.deployment import Settings
 _NAMESPACE = "sagemaker"
 SCALE_OUT_SECONDS = 60
 WAKE = "NoCapacityInvocationFailures"
-"""The metric that counts the requests that found no copy."""
+"""The metric that counts the requests that found no copy of the model."""
 
 
 class EndpointScaling(Construct):
-    """Scales the instances of a variant, or the copies of an inference component, which may go down
-    to zero.
+    """Scaling of a variant's instances, or of an inference component's copies.
+
+    Copies may go down to zero.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class EndpointScaling(Construct):
         running: CfnCondition,
         after: IDependable,
     ) -> None:
-        """Register the target and its policies. They exist while the endpoint is `running`, and are
-        made `after` it.
+        """Register the target and its policies.
+
+        They exist while the condition `running` holds, and are made `after` that resource.
         """
         super().__init__(scope, construct_id)
         self._settings = settings
@@ -101,8 +103,9 @@ class EndpointScaling(Construct):
         ]
 
     def _wake(self, endpoint_name: str, component: str, running: CfnCondition) -> None:
-        """Scale from zero to one by a step on failed requests: without copies there is no target to
-        track.
+        """Scale from zero to one when requests fail for lack of a copy.
+
+        Without copies there is no load to track, so this needs a step policy.
         """
         step = scaling.CfnScalingPolicy(
             self,
@@ -142,9 +145,7 @@ class EndpointScaling(Construct):
 
 
 def managed(settings: Settings) -> sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty:
-    """Return the setting with which SageMaker starts and stops the instances that the copies
-    need.
-    """
+    """Return the setting that lets SageMaker start and stop the instances that copies need."""
     return sagemaker.CfnEndpointConfig.ManagedInstanceScalingProperty(
         status="ENABLED", min_instance_count=0, max_instance_count=settings.peak_instances
     )

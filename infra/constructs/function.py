@@ -1,4 +1,4 @@
-"""What all functions share: managed Python, a log group, and a role that may write to it."""
+"""A Lambda function on the managed Python, with a log group and a role that may write to it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,21 +37,22 @@ def add_function(
     reserved: int | None = None,
     traced: bool = False,
 ) -> lambda_.Function:
-    """Package and create a function (`Function`), its role (`Role`) and its log group (`Log`) in a
-    scope.
+    """Package and create a function, its role and its log group in a scope.
+
+    Their ids are `Function`, `Role` and `Log`.
 
     Args:
         scope: The parent of the three.
         root: The repository.
         settings: The deployment's settings.
-        content: Which package the function runs from.
+        content: The package that the function runs from.
         handler: The function that Lambda calls, `module.name`.
         description: The function's and the role's.
         timeout: Seconds.
         environment: The function's variables.
-        reserved: The reserved concurrency, in deployments that reserve any; a new account has none
+        reserved: The reserved concurrency, in deployments that reserve any. A new account has none
             to reserve.
-        traced: Whether X-Ray traces it.
+        traced: Whether X-Ray traces the function.
 
     """
     target = Target(
@@ -61,7 +62,7 @@ def add_function(
     )
     package = build(root=root, target=target, content=content)
     if package.bytecode is None:
-        # CDK prints a warning of the stack once, however many functions add it.
+        # CDK prints a warning of a stack once, even if several functions add it.
         missing = f"No Python {settings.python_version} here to compile the functions' code"
         effect = (
             "they work, but each cold start compiles it and is slower. With "

@@ -14,8 +14,8 @@ from constructs import Construct
 from infra.constructs.trust import LAMBDA, service_of_this_account
 from infra.nag import accept
 
-# The function starts the build and ends. The build itself answers CloudFormation, so it may take
-# longer than a function.
+# The function starts the build and ends. The build itself sends the response to CloudFormation, so
+# it may take longer than a function.
 _STARTER = """
 import json, urllib.request, boto3
 def handler(event, context):
@@ -54,10 +54,10 @@ _LOGS = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:/aws
 
 
 class ImageBuild(Construct):
-    """A repository, and in it the image of the sources at `root`, with a hash of their content as
-    its tag.
+    """A repository, and in it the image of the sources at `root`.
 
-    The image exists once the resource `done` does; what uses `uri` must depend on `done`.
+    The image's tag is a hash of the sources. The image exists once the resource `done` does, so
+    whatever uses `uri` must depend on `done`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ImageBuild(Construct):
         target: str,
         exclude: list[str],
     ) -> None:
-        """Upload the sources, build the image and push it."""
+        """Upload the sources, build the image and push it when the stack is deployed."""
         super().__init__(scope, construct_id)
         source = s3_assets.Asset(
             self, "Source", path=str(root), exclude=exclude, ignore_mode=IgnoreMode.DOCKER

@@ -1,10 +1,8 @@
-"""The SageMaker endpoint: execution role, model, endpoint configuration, endpoint, scaling and
-alarms.
+"""The SageMaker endpoint: role, model, endpoint configuration, endpoint, scaling and alarms.
 
-CDK's L2 constructs lack routing and time-outs, so these are L1s. The endpoint has an explicit name,
-by which alarms, scaling and the function refer to it before it exists and while it is stopped. The
-model and the configuration have none, so that CloudFormation can replace them while the endpoint
-runs.
+CDK's L2 constructs lack routing and time-outs, so these are L1s. The endpoint has an explicit name:
+alarms, scaling and the function refer to it before it exists and while it is stopped. The model and
+the configuration have no names, so CloudFormation can replace them while the endpoint runs.
 """
 
 from pathlib import Path
@@ -26,8 +24,9 @@ from infra.settings.container_environment import environment, gpus
 from infra.settings.deployment import Settings
 
 STATE = "EndpointState"
-"""The parameter with which `sluice endpoint stop` and `start` delete the endpoint and create it
-again.
+"""The stack's parameter that says whether the endpoint exists.
+
+`sluice endpoint stop` and `start` change it.
 """
 VARIANT = "primary"
 _NEWEST_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"  # driver 580: CUDA 13, and every earlier one
@@ -35,15 +34,19 @@ _CUDA_12_4_AMI = "al2023-ami-sagemaker-inference-gpu-3-1"  # driver 550: up to C
 
 
 class ModelEndpoint(Construct):
-    """An endpoint that serves one model with one container; or the one that a setting names,
-    unchanged.
+    """An endpoint that serves one model with one container.
+
+    If a setting names an existing endpoint, that one is used unchanged.
     """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, root: Path, settings: Settings
     ) -> None:
-        """Create the endpoint. Raises SettingsError if the weights or the Dockerfile are
-        missing.
+        """Create the endpoint.
+
+        Raises:
+            SettingsError: the weights or the Dockerfile are missing.
+
         """
         super().__init__(scope, construct_id)
         self._settings = settings
@@ -59,8 +62,9 @@ class ModelEndpoint(Construct):
 
     @property
     def invocation(self) -> dict[str, Any]:
-        """What the stream function needs to call the model: `lambda_fn.settings.Model` as a JSON
-        object.
+        """The arguments with which the stream function calls the model.
+
+        It is `lambda_fn.settings.Model` as a JSON object.
         """
         settings = self._settings
         model: dict[str, Any] = {
@@ -75,8 +79,9 @@ class ModelEndpoint(Construct):
         return model
 
     def _prices(self) -> dict[str, int]:
-        """Return the prices that are set, in nano-USD a token; the settings have them in USD per
-        million tokens.
+        """Return the prices that are set, in nano-USD a token.
+
+        The settings have them in USD per million tokens.
         """
         prices = {
             "prompt_price": self._settings.prompt_price,
@@ -85,8 +90,9 @@ class ModelEndpoint(Construct):
         return {name: round(price * 1000) for name, price in prices.items() if price is not None}
 
     def grant_stream(self, grantee: iam.IGrantable) -> None:
-        """Grant invoking this endpoint, and those of the other models, with a streamed response
-        only.
+        """Grant invoking this endpoint and those of the other models.
+
+        Only the call with a streamed response is granted.
         """
         arns = [self._arn("endpoint", self.endpoint_name)]
         if self.component is not None:
@@ -201,8 +207,8 @@ class ModelEndpoint(Construct):
             initial_variant_weight=1 if of_model else None,
             inference_ami_version=self._ami(),
             managed_instance_scaling=None if of_model else managed(settings),
-            # Streams differ in length a hundredfold: with turns, one instance would queue while
-            # another is idle.
+            # Streams differ in length a hundredfold. With round robin, one instance would queue
+            # requests while another is idle.
             routing_config=sagemaker.CfnEndpointConfig.RoutingConfigProperty(
                 routing_strategy="LEAST_OUTSTANDING_REQUESTS"
             ),
@@ -219,7 +225,7 @@ class ModelEndpoint(Construct):
             "Configuration",
             production_variants=[variant],
             kms_key_id=settings.kms_key,
-            # An endpoint with inference components has these itself. Data capture stays off:
+            # An endpoint with inference components sets these itself. Data capture stays off:
             # prompts are private.
             execution_role_arn=None if of_model else role.role_arn,
             enable_network_isolation=None if of_model else self._isolated,

@@ -1,4 +1,4 @@
-"""The secret that proves to the functions that a request came through the distribution."""
+"""The secret that proves to a function that a request came through the distribution."""
 
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -7,19 +7,19 @@ from constructs import Construct
 from infra.nag import accept
 
 LENGTH = 48
-"""Letters and digits, which may all be in a header: over 280 bits."""
+"""Letters and digits, which are all allowed in a header. This length has over 280 bits."""
 
 
 class OriginSecret(Construct):
-    """The current and the previous secret. The functions accept both, so the secret can be changed
-    without a gap.
+    """The current and the previous secret.
 
-    They are two generated secrets and not one JSON object with an empty `previous`: AWS does not
-    document what CloudFormation makes of a reference to an empty value, and a fixed value would be
-    a public secret. Until the first change, no client sends the previous one.
+    The functions accept both, so the secret can be changed without a gap. They are two generated
+    secrets, and not one JSON object with an empty `previous`: AWS does not document what
+    CloudFormation makes of a reference to an empty value, and a fixed value would be a public
+    secret. Until the first change, no client sends the previous one.
 
-    CloudFormation reads a secret when it deploys a resource that refers to it, and again only when
-    that resource changes.
+    CloudFormation reads a secret when it deploys a resource that refers to it. It reads the secret
+    again only when that resource changes.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -39,17 +39,20 @@ class OriginSecret(Construct):
 
     @property
     def current(self) -> str:
-        """A dynamic reference that CloudFormation resolves; the template never has the value."""
+        """A dynamic reference to the current secret.
+
+        CloudFormation resolves it; the template never has the value.
+        """
         return self._current.secret_value.unsafe_unwrap()
 
     @property
     def previous(self) -> str:
-        """A dynamic reference like `current`."""
+        """A dynamic reference to the previous secret."""
         return self._previous.secret_value.unsafe_unwrap()
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of a function that checks the secret."""
+        """The environment variables of a function that checks the secret."""
         return {
             "SLUICE_ORIGIN_SECRET": self.current,
             "SLUICE_ORIGIN_SECRET_PREVIOUS": self.previous,

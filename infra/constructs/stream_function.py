@@ -19,7 +19,7 @@ class StreamFunction(Construct):
 
     The managed Python runtime cannot stream, so the exec wrapper replaces it with ours. The URL
     accepts any caller, because with IAM every client would have to sign its requests. The function
-    refuses callers without the origin secret.
+    rejects callers without the origin secret.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class StreamFunction(Construct):
         endpoint: ModelEndpoint,
         secret: OriginSecret,
     ) -> None:
-        """Package and create the function. It gets no rights here."""
+        """Package and create the function. The service stack grants its rights."""
         super().__init__(scope, construct_id)
         self.function = add_function(
             self,
             root=root,
             settings=settings,
             content="function",
-            # named for readers: the exec wrapper starts this module
+            # The handler's name is for readers. The exec wrapper starts this module.
             handler="lambda_fn.stream.main.run",
             description="Streams a model's answer as it is sampled",
             timeout=LIMITS.lambda_timeout,

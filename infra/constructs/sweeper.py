@@ -1,5 +1,6 @@
-"""The sweeper's function and schedule, and the alarms that tell when it fails, is silent, or has
-much to settle.
+"""The sweeper's function, its schedule and its alarms.
+
+Alarms tell when sweeps fail, do not run, or settle many requests.
 """
 
 from pathlib import Path
@@ -17,16 +18,17 @@ from infra.limits import LIMITS
 from infra.settings.deployment import Settings
 
 NAMESPACE = "Sluice"
-"""The namespace of the sweeper's metric `Recovered`: a count of requests, with the dimension
-`Deployment`.
+"""The namespace of the sweeper's metric `Recovered`.
+
+The metric counts requests, by the dimension `Deployment`.
 """
 
 
 class Sweeper(Construct):
     """A function on a schedule, from the stream function's package.
 
-    A failed run is not retried, and its event is not kept: the next run, minutes later, finds all
-    that the failed one left. Alarms tell when runs fail or do not take place.
+    A failed run is not retried, and its event is not kept: the next run, minutes later, finds
+    everything that the failed one left. Alarms tell when runs fail or do not take place.
     """
 
     def __init__(
@@ -38,8 +40,9 @@ class Sweeper(Construct):
         settings: Settings,
         usage_table: UsageTable,
     ) -> None:
-        """Package and create the function, its schedule and its alarms. The function gets no rights
-        here.
+        """Package and create the function, its schedule and its alarms.
+
+        The service stack grants its rights.
         """
         super().__init__(scope, construct_id)
         deployment = f"{settings.name}-{settings.stage}"
@@ -60,8 +63,8 @@ class Sweeper(Construct):
         )
         period = Duration.seconds(LIMITS.sweep_period)
         self.function.configure_async_invoke(retry_attempts=0, max_event_age=period)
-        # CDK's own target would name its permission after the stack, but stages may differ in
-        # settings only.
+        # CDK's own target would name its permission after the stack. Stages may differ only in
+        # settings.
         retry = events.CfnRule.RetryPolicyProperty(
             maximum_retry_attempts=0, maximum_event_age_in_seconds=period.to_seconds()
         )

@@ -1,9 +1,8 @@
-"""Who may assume a role: a service of AWS, on behalf of this account only if AWS documents that
-condition.
+"""Which AWS service may assume a role, and on whose behalf.
 
-Without the condition, another account could make a service use our role (the confused
-deputy). The condition names the account and not a resource, because a role is made before the
-resource that uses it.
+A service acts on behalf of this account only, where AWS documents that condition. Without it,
+another account could make a service use our role (the confused deputy). The condition names the
+account and not a resource, because a role is made before the resource that uses it.
 
 Sources: "Cross-service confused deputy prevention" in the user guides of SageMaker and CodeBuild.
 Lambda's guide has no such condition for execution roles, and a function with one might not start.
@@ -19,8 +18,9 @@ LAMBDA = "lambda.amazonaws.com"
 
 
 def service_of_this_account(scope: Construct, name: str) -> iam.ServicePrincipal:
-    """Return the principal of the service `name` (`sagemaker`), acting for the account of `scope`'s
-    stack.
+    """Return the principal of a service that acts on behalf of this account.
+
+    `name` is the service, such as `sagemaker`. The account is that of `scope`'s stack.
     """
     account = Stack.of(scope).account
     return iam.ServicePrincipal(

@@ -14,16 +14,16 @@ LEADING_KEYS = "dynamodb:LeadingKeys"
 
 
 class UsageTable(Construct):
-    """A DynamoDB table with string keys `pk` and `sk`, paid by request, restorable to any second of
-    the last 35 days.
+    """A DynamoDB table with the string keys `pk` and `sk`.
 
-    Its indexes are sparse and contain keys only. `overdue` (`open`, `due`) has the open ledger
-    items by the Unix second after which they are overdue; an item leaves it when it loses these
-    attributes. `keys` (`directory`, `created`) lists the accounts.
+    It is paid by request, and can be restored to any second of the last 35 days. Its indexes are
+    sparse and contain keys only. `overdue` (`open`, `due`) has the open ledger items, sorted by the
+    Unix second after which they are overdue. An item leaves it when it loses these attributes.
+    `keys` (`directory`, `created`) lists the accounts.
 
     With `retain`, the table outlives its stack and cannot be deleted. It is encrypted with a key
-    that DynamoDB owns, which costs nothing a request; a customer's key could add a KMS call before
-    the first token.
+    that DynamoDB owns, which adds no cost to a request. A customer's key could add a KMS call
+    before the first token.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, retain: bool) -> None:
@@ -49,10 +49,9 @@ class UsageTable(Construct):
         )
 
     def grant_in(self, grantee: iam.IGrantable, actions: Sequence[str], *partitions: str) -> None:
-        """Grant actions in the partitions whose keys match one of the patterns `partitions`, and in
-        no others.
+        """Grant actions in some partitions only: those whose keys match a pattern of `partitions`.
 
-        The table's own `grant` would grant them on the indexes, too.
+        The table's own `grant` would also grant them on the indexes.
         """
         iam.Grant.add_to_principal(
             grantee=grantee,

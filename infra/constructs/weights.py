@@ -1,6 +1,4 @@
-"""The model's weights: uploaded with the deployment, in S3 already, or downloaded by the
-container.
-"""
+"""The model's weights: deployed, in S3 already, or downloaded by the container."""
 
 from pathlib import Path
 
@@ -21,16 +19,19 @@ class Weights(Construct):
     """SageMaker's data source for the setting `weights`, and the grant to read exactly that.
 
     A file becomes an asset. An `s3://` URI is used as it is; one that ends in a slash means
-    everything below it. SageMaker copies the weights to /opt/ml/model (an object under the last
-    part of its key), and unpacks a `.tar.gz`, as JumpStart's are, there. Without weights, or if the
-    container downloads them from Hugging Face, there is no source.
+    everything below it. SageMaker copies the weights to /opt/ml/model. An object gets the last part
+    of its key as its name. A `.tar.gz`, such as JumpStart's, is unpacked there. There is no data
+    source without weights, or if the container downloads them from Hugging Face.
     """
 
     def __init__(
         self, scope: Construct, construct_id: str, *, root: Path, location: str | None
     ) -> None:
-        """Refer to the weights. Raises SettingsError if `location` is a file that does not
-        exist.
+        """Refer to the weights.
+
+        Raises:
+            SettingsError: `location` is a file that does not exist.
+
         """
         super().__init__(scope, construct_id)
         self._source: tuple[str, str] | None = None
@@ -64,8 +65,9 @@ class Weights(Construct):
         )
 
     def grant_read(self, role: iam.Role) -> None:
-        """Grant a role reading the weights, and listing their prefix, which SageMaker does before
-        it downloads.
+        """Grant a role reading the weights and listing their prefix.
+
+        SageMaker lists it before it downloads.
         """
         if self._source is None:
             return

@@ -1,5 +1,6 @@
-"""AWS's Deep Learning Containers for language models, read from images.json, which refresh.py
-writes.
+"""AWS's Deep Learning Containers for language models.
+
+They are read from images.json, which refresh.py writes.
 """
 
 import json
@@ -17,13 +18,13 @@ class DeepLearningContainer:
 
     @property
     def repository(self) -> str:
-        """The repository's name, which is the same in each region."""
+        """The repository's name. It is the same in each region."""
         return next(iter(self.uris.values())).partition("/")[2].partition(":")[0]
 
 
 @cache
 def containers() -> dict[str, DeepLearningContainer]:
-    """Return all kinds by our names for them."""
+    """Return all kinds of container, by our names."""
     listed = json.loads(Path(__file__).with_name("images.json").read_text())["containers"]
     return {
         name: DeepLearningContainer(cuda=_version(item["cuda"]), uris=item["uris"])

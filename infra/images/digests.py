@@ -24,8 +24,9 @@ def unpinned(dockerfile: str) -> list[str]:
 
 
 def pinned(dockerfile: str, digests: dict[str, str]) -> str:
-    """Return the text with each base image at its digest (`sha256:...`). The tags stay for
-    readers.
+    """Return the Dockerfile's text with each base image pinned to its digest (`sha256:...`).
+
+    The tags stay for readers.
     """
     return _BASE.sub(
         lambda found: f"{found['argument']}{found['image']}@{digests[found['image']]}", dockerfile
@@ -33,7 +34,9 @@ def pinned(dockerfile: str, digests: dict[str, str]) -> str:
 
 
 def digest(image: str) -> str:
-    """Return the digest of `repository:tag` from its registry, that of the index of all platforms.
+    """Return the digest of `repository:tag` from its registry.
+
+    It is that of the index of all platforms.
 
     Raises:
         OSError: docker is missing, or the registry does not answer.
@@ -58,7 +61,7 @@ def digest(image: str) -> str:
 
 
 def main() -> int:
-    """Pin all base images to the content that their tags name now."""
+    """Pin each base image to the content that its tag names now. Return the exit status."""
     text = DOCKERFILE.read_text()
     images = [found["image"] for found in _BASE.finditer(text)]
     try:

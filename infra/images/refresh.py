@@ -1,8 +1,8 @@
-"""Write images.json: the newest Deep Learning Container of each kind that the SageMaker SDK lists,
-by region.
+"""Write images.json: by region, the newest Deep Learning Container of each kind.
 
-`make images` runs this in a separate environment (locks/sagemaker.txt), because the SDK installs a
-gigabyte. It needs no credentials. Review the change before committing it.
+The SageMaker SDK lists them. `make images` runs this in a separate environment
+(locks/sagemaker.txt), because the SDK installs a gigabyte. It needs no credentials. Review the
+change before you commit it.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ REGIONS = (
     "us-gov-east-1 us-gov-west-1 "
     "us-west-1 us-west-2"
 )
-# Any GPU instance leads to the GPU image.
+# The SDK returns the GPU image for any GPU instance.
 _INSTANCE = "ml.g6.xlarge"
 FILE = Path(__file__).with_name("images.json")
 
@@ -41,7 +41,7 @@ def newest(framework: str) -> str:
 
 
 def main() -> None:
-    """Write the file."""
+    """Write images.json."""
     containers = {}
     for name, framework in FRAMEWORKS.items():
         uris = {}

@@ -1,6 +1,6 @@
 """Compile a package with the target's Python version, if this machine has it.
 
-With bytecode the function's imports take a fifth of the time. Python ignores the bytecode of
+With bytecode, the function's imports take a fifth of the time. Python ignores the bytecode of
 another version.
 """
 
@@ -16,8 +16,8 @@ _PROBE = (
     "import json,sys; print(json.dumps([sys.implementation.cache_tag, '%d.%d.%d' % "
     "sys.version_info[:3]]))"
 )
-# One process compiles the files in order. With UNCHECKED_HASH a .pyc contains no time and stays
-# valid, whatever times the zip gives the files.
+# One process compiles the files in order. With UNCHECKED_HASH a .pyc contains no time, so it stays
+# valid with the file times that the zip sets.
 _COMPILE = """
 import pathlib, py_compile, sys
 root = pathlib.Path(sys.argv[1])
@@ -28,7 +28,7 @@ for path in sorted(root.rglob("*.py")):
 
 
 class BytecodeError(RuntimeError):
-    """A source does not compile, or bytecode is of another version than the target's."""
+    """A source does not compile, or bytecode is not of the target's version."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Interpreter:
 
 
 def find_interpreter(python_version: str) -> Interpreter | None:
-    """Return a CPython of a minor version (`3.14`): the running one, else `python3.14` on PATH,
-    else None.
+    """Return a CPython of a minor version (`3.14`), or None.
+
+    It is the running one, else `python3.14` on PATH.
     """
     candidates = [sys.executable, shutil.which(f"python{python_version}")]
     for path in filter(None, candidates):
@@ -55,8 +56,11 @@ def find_interpreter(python_version: str) -> Interpreter | None:
 
 
 def compile_tree(folder: Path, interpreter: Interpreter) -> None:
-    """Compile every source in a folder, to the same bytes each time. Raises BytecodeError with the
-    reason.
+    """Compile every source in a folder. Equal sources give equal bytes.
+
+    Raises:
+        BytecodeError: a source does not compile; the message has the reason.
+
     """
     # The hash seed is fixed because it decides the order of constant sets in bytecode. `-I` would
     # ignore it.
@@ -85,7 +89,8 @@ def _tag(python_version: str) -> str:
 
 
 def _probe(path: str) -> Interpreter | None:
-    # PATH may have a version manager's shim without that version. It fails, and counts as absent.
+    # PATH may have a version manager's shim for a version that is not installed. The shim fails,
+    # and counts as absent.
     try:
         done = subprocess.run(
             [path, "-I", "-c", _PROBE], capture_output=True, text=True, check=False, timeout=30

@@ -1,12 +1,12 @@
 """Build the functions' deployment packages, without Docker.
 
-`build/<content>-<target>/` has the dependencies of locks/<content>.txt, as wheels for the target's
-platform and Python version, and lambda_fn/ and schema_guard/. There are two contents. `function` is
-for the stream function and the sweeper: it has the executable bootstrap, and lacks
+`build/<content>-<target>/` has lambda_fn/, schema_guard/, and the dependencies of
+locks/<content>.txt, as wheels for the target's platform and Python version. There are two contents.
+`function` is for the stream function and the sweeper: it has the executable bootstrap, and lacks
 lambda_fn/control/ and its dependencies. `control` is for the control function and has no bootstrap.
 
-The same input makes the same bytes, so that an unchanged function is not deployed again. If nothing
-has changed, a build only reads the sources.
+Equal inputs give equal bytes, so an unchanged function is not deployed again. If nothing has
+changed, a build only reads the sources.
 """
 
 import contextlib
@@ -33,8 +33,8 @@ from infra.settings.deployment import Architecture, Wheels, host_architecture, h
 
 Content = Literal["function", "control"]
 MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}
-# Never imported at run time: type stubs, C and Cython sources, and what installers and scripts
-# leave.
+# Files that are never imported at run time: type stubs, C and Cython sources, and leftovers of
+# installers and scripts.
 _UNUSED_SUFFIXES = {".pyi", ".pyx", ".pxd", ".c", ".h"}
 _UNUSED_NAMES = {"tests", "bin", ".lock", "__pycache__"}
 # Licences and METADATA stay, as the licences require.
@@ -57,7 +57,7 @@ class PackageError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What the package runs on."""
+    """The platform and Python version that the package runs on."""
 
     python_version: str
     architecture: Architecture
@@ -65,16 +65,18 @@ class Target:
 
     @property
     def name(self) -> str:
-        """The folder's name, like `arm64-python314`. CDK would read a dot as the start of a file's
-        extension.
+        """The folder's name, like `arm64-python314`.
+
+        It has no dot, which CDK would read as the start of a file's extension.
         """
         machine = "host" if self.wheels == "host" else self.architecture
         return f"{machine}-python{self.python_version.replace('.', '')}"
 
     @property
     def platform_options(self) -> list[str]:
-        """The options of uv for the platform. Amazon Linux 2023 has glibc 2.34, so manylinux_2_28
-        wheels run there.
+        """The options of uv for the platform.
+
+        Amazon Linux 2023 has glibc 2.34, so manylinux_2_28 wheels run there.
         """
         if self.wheels == "host":
             return []
@@ -83,8 +85,9 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A built package: its folder, and the version that compiled it (None: it has no bytecode and
-    starts slower).
+    """A built package: its folder, and the Python version that compiled it.
+
+    If the version is None, the package has no bytecode and starts more slowly.
     """
 
     path: Path
@@ -92,10 +95,12 @@ class Package:
 
 
 def build(*, root: Path, target: Target, content: Content = "function") -> Package:
-    """Return the package of the repository at `root`, built again only if something has changed.
+    """Return the package of the repository at `root`. Build it only if something has changed.
 
-    Raises PackageError if a source is missing, `wheels` is this machine's but the target is not, or
-    uv fails.
+    Raises:
+        PackageError: a source is missing, uv failed, or the target's wheels are for this machine
+            but the target is another one.
+
     """
     lock, folder = root / f"locks/{content}.txt", root / "lambda_fn"
     entry = folder / ("bootstrap" if content == "function" else "control/handler.py")
@@ -142,7 +147,8 @@ def build(*, root: Path, target: Target, content: Content = "function") -> Packa
 
 
 def _install(*, lock: Path, into: Path, target: Target) -> None:
-    # Copies, not links into uv's cache, because modes are changed and files removed below.
+    # The files are copies and not links into uv's cache, because modes are changed and files are
+    # removed below.
     command = [
         find_uv_bin(),
         "pip",
@@ -231,7 +237,7 @@ def _host() -> str:
 
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[None]:
-    """Let syntheses that run at the same time build one after the other."""
+    """Make syntheses that run at the same time build one after the other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Settings of what runs the model: the container, its weights and its environment."""
+"""Settings of the container that runs the model: its image, weights and environment."""
 
 import json
 import re
@@ -20,28 +20,29 @@ DIALECTS: dict[Container, Dialect] = {
     "lmi": "lmi",
     "tgi": "tgi",
 }
-"""Each container's dialect, unless the setting `dialect` is another."""
+"""The dialect of each container, unless the setting `dialect` names another."""
 HUGGING_FACE = "hf:"
 _SECRET = r"arn:aws[\w-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@!-]+|[\w/+=.@!-]{1,512}"  # noqa: S105
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerSettings:
-    """The container. `sluice` is ours, from model/; the others are AWS's Deep Learning Containers
-    of these names.
+    """The container.
+
+    `sluice` is ours, from model/. The others are AWS's Deep Learning Containers of these names.
     """
 
     container: Container = setting(default="sluice")
-    # None: the deployment builds our container from model/, and takes AWS's images from
-    # infra/images/images.json.
+    # None: the deployment builds our container from model/, and takes the images of AWS's
+    # containers from infra/images/images.json.
     image_uri: str | None = setting(
         pattern=r"[\w.-]+(:\d+)?/[\w./-]+(:[\w.-]+|@sha256:[0-9a-f]{64})",
         form="host/repository:tag",
     )
     image_build: Literal["docker", "codebuild"] = setting(default="docker")
-    """Which of the two builds our container."""
+    """The tool that builds our container."""
     dialect: Dialect | None = setting(default=None)
-    """None: the one that the container has by default."""
+    """None: the container's default dialect."""
     weights: str | None = setting(
         pattern=r"s3://[a-z0-9][a-z0-9.-]+/.+|hf:[\w.-]+/[\w.-]+(@[\w./-]+)?|(?!s3:|hf:).+",
         form="a file, or s3://bucket/key, or s3://bucket/prefix/, or hf:organisation/model",
@@ -77,9 +78,9 @@ class ContainerSettings:
         pattern=r"(?s).{0,1024}",
         form='a JSON object of texts, 1,024 characters each: {"NAME": "value"}',
     )
-    """More variables of the container."""
+    """Additional environment variables of the container."""
 
-    # Models of other endpoints that exist already: name -> `lambda_fn.settings.Model` as JSON.
+    # Models of other existing endpoints: name -> `lambda_fn.settings.Model` as JSON.
     other_models: Mapping[str, str] = setting(
         default={},
         pattern=r"(?s)\{.*\}",
@@ -107,7 +108,7 @@ class ContainerSettings:
         return self.weights is not None and self.weights.startswith(HUGGING_FACE)
 
     def check_container(self, *, instance_type: str, network_isolation: bool | None) -> None:
-        """Raise SettingsError for the first pair of settings that contradict each other."""
+        """Raise SettingsError for the first settings that contradict each other."""
         weights = self.weights or ""
         rules = [
             (

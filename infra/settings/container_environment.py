@@ -1,8 +1,8 @@
-"""The environment of each container: the same settings, under each server's names.
+"""The environment of each container: the same settings under each server's names.
 
-Sources: `sagemaker_entrypoint.sh` of AWS's vLLM and SGLang containers, which make `--max-model-len`
-of SM_VLLM_MAX_MODEL_LEN; the LMI user guide (OPTION_*); TGI's launcher arguments (MAX_TOTAL_TOKENS
-and others).
+Sources: `sagemaker_entrypoint.sh` of AWS's vLLM and SGLang containers, which turn
+SM_VLLM_MAX_MODEL_LEN into `--max-model-len`; the LMI user guide (OPTION_*); TGI's launcher
+arguments (MAX_TOTAL_TOKENS and others).
 """
 
 from collections.abc import Callable, Mapping
@@ -32,8 +32,10 @@ EXTRA = {
     "SLUICE_TRUST_REMOTE_CODE": "vllm",
     "SLUICE_VLLM_ARGS": "vllm",
 }
-"""More variables of our container, and the engine that reads them if only one does.
-docs/reference/container.md explains each.
+"""Variables of our container that have no setting of their own.
+
+The value is the engine that reads the variable, or empty if all do. docs/reference/container.md
+explains each.
 """
 SET_BY = {
     "SLUICE_ENGINE": "engine",
@@ -47,17 +49,19 @@ SET_BY = {
     "SLUICE_TENSOR_PARALLEL": "tensor_parallel",
     "SLUICE_QUANTIZATION": "quantization",
 }
-"""Variables of our container that are set by other settings, and the settings."""
+"""Variables of our container that a setting sets, and the names of these settings."""
 _MAX_VARIABLES = 100
-"""SageMaker's limit."""
+"""SageMaker's maximum of variables."""
 
 
 def environment(settings: Settings) -> dict[str, str]:
     """Return the container's environment.
 
-    Raises SettingsError if a GPU instance is not known here and `tensor_parallel` does not say how
-    many GPUs it has, and for a variable that our container does not know or that another setting
-    sets.
+    Raises:
+        SettingsError: a GPU instance is not listed here and `tensor_parallel` does not say how many
+            GPUs it has; there are too many variables; our container does not know a variable, or
+            another setting sets it.
+
     """
     if settings.container == "sluice":
         _check(settings.environment, settings.engine)
@@ -85,8 +89,11 @@ def _check(more: Mapping[str, str], engine: str) -> None:
 
 
 def gpus(settings: Settings) -> int:
-    """Return the number of GPUs that share the model. Raises SettingsError if the instance has
-    fewer, or is not known.
+    """Return the number of GPUs that share the model.
+
+    Raises:
+        SettingsError: the instance has fewer, or is not listed here.
+
     """
     available = instances.gpus(settings.instance_type)
     used = settings.tensor_parallel or available
@@ -185,7 +192,7 @@ def _lmi(settings: Settings) -> dict[str, str]:
             "OPTION_MAX_ROLLING_BATCH_SIZE": settings.parallel,
             "OPTION_TENSOR_PARALLEL_DEGREE": gpus(settings),
             "OPTION_QUANTIZE": settings.quantization,
-            # a model that does not load ends the container, with its reason in the log
+            # If a model does not load, the container ends, with the reason in its log.
             "SERVING_FAIL_FAST": "true",
         }
     )

@@ -1,7 +1,7 @@
 """Read settings from the CDK context: `-c stage=dev -c parallel=8` -> Settings.
 
-Values are text on the command line and JSON values in cdk.json. The setting's type decides how both
-are read.
+Values are text on the command line and JSON values in cdk.json. Both are parsed by the setting's
+type.
 """
 
 import difflib
@@ -21,8 +21,12 @@ def settings_from_context(context: Mapping[str, object]) -> Settings:
     """Return the settings that a CDK context describes.
 
     CDK's own keys contain a colon, an at sign or a slash (`aws:cdk:...`, `@aws-cdk/...`) and are
-    ignored. Raises SettingsError, with the choices, for an unknown setting or a value that its type
-    does not accept.
+    ignored.
+
+    Raises:
+        SettingsError: a setting is unknown, or its type does not accept the value. The message has
+            the choices.
+
     """
     ours = {key: value for key, value in context.items() if not any(mark in key for mark in ":@/")}
     stage = ours.pop("stage", DEFAULT_STAGE)
@@ -36,7 +40,12 @@ def settings_from_context(context: Mapping[str, object]) -> Settings:
 
 
 def parse(name: str, value: object) -> object:
-    """Return a value read by its setting's type. Raises SettingsError if it is not of that type."""
+    """Return a value parsed by its setting's type.
+
+    Raises:
+        SettingsError: the value is not of that type.
+
+    """
     text = str(value).strip()
     kind = TYPES[name]
     nothing = text.lower() in _NONE
@@ -56,8 +65,9 @@ def parse(name: str, value: object) -> object:
 
 
 def _several(value: object) -> tuple[str, ...]:
-    """Return the texts of a list in cdk.json, or between semicolons if there is a parenthesis, else
-    commas.
+    """Return the texts of a list in cdk.json, or of a text with separators.
+
+    The separator is a semicolon if there is a parenthesis, else a comma.
     """
     if isinstance(value, list | tuple):
         return tuple(map(str, value))
@@ -66,7 +76,7 @@ def _several(value: object) -> tuple[str, ...]:
 
 
 def _named(value: object) -> dict[str, str]:
-    """Return an object of cdk.json, or a JSON object in a text, with its values as texts."""
+    """Return an object of cdk.json, or a JSON object in a text, with its values as text."""
     members = value if isinstance(value, Mapping) else json.loads(str(value))
     if not isinstance(members, Mapping):
         raise ValueError("not an object")

@@ -1,6 +1,6 @@
-"""Settings of a deployment: the values of three stages, checked when they are made.
+"""Settings of a deployment: the values of three stages, checked when they are created.
 
-The stages `local`, `dev` and `prod` differ here only. The command line changes a setting through
+The stages `local`, `dev` and `prod` differ only here. The command line changes a setting through
 the CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.settings.context reads.
 """
 
@@ -26,9 +26,9 @@ PriceClass = Literal["100", "200", "all"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
 _MAX_STREAMS = 200
-"""The maximum of streams for one key: `lambda_fn.metering.accounts.MAX_STREAMS`."""
+"""The maximum of concurrent streams of one key: `lambda_fn.metering.accounts.MAX_STREAMS`."""
 _UNRESERVED_STREAMS = 20
-"""The streams of a new key if no concurrency is reserved."""
+"""The concurrent streams of a new key if no concurrency is reserved."""
 _CLOCK_SKEW = 60
 """Seconds by which the clocks of two functions may differ."""
 
@@ -37,9 +37,12 @@ _CLOCK_SKEW = 60
 class Settings(ContainerSettings, EndpointSettings):
     """Everything that can differ between two deployments.
 
-    Raises SettingsError for a value outside its bounds. The bounds are AWS's where there are any
-    (function memory of 128 to 10240 MB, ARN-safe names); otherwise a value outside them can only be
-    a mistake.
+    The bounds are AWS's where there are any (function memory of 128 to 10240 MB, ARN-safe names).
+    Elsewhere a value outside them can only be a mistake.
+
+    Raises:
+        SettingsError: a value is outside its bounds.
+
     """
 
     stage: Stage
@@ -50,39 +53,40 @@ class Settings(ContainerSettings, EndpointSettings):
     python_version: str = _setting(pattern=r"3\.1[1-9]", form="3.11 or newer")
     architecture: Architecture
     wheels: Wheels
-    """`host`: the packages are built for this machine, on which the local cloud runs them."""
+    """`host`: packages are built for this machine, where the local cloud runs them."""
     memory_mb: int = _setting(minimum=128, maximum=10_240)
     reserved_concurrency: int | None = _setting(minimum=1, maximum=100_000)
     default_max_streams: int | None = _setting(default=None, minimum=1, maximum=_MAX_STREAMS)
-    """The streams at once of a new key that sets none."""
+    """The concurrent streams of a new key that sets no limit."""
     heartbeat_seconds: int = _setting(default=12, minimum=1, maximum=15)
     """The longest silence towards a client."""
     overdue_seconds: int = _setting(minimum=5, maximum=3600)
-    """The age at which the sweeper treats an open request as lost."""
-    # The length of an answer in tokens if the request sets none, and the prices in USD per million
-    # tokens.
+    """The age in seconds at which the sweeper treats an open request as lost."""
+    # The maximum length of an answer in tokens if the request sets none. The prices are in USD per
+    # million tokens.
     default_max_tokens: int = _setting(default=1024, minimum=1, maximum=1_048_576)
     prompt_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
     completion_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
     meter_open: bool = False
-    """Fail-open metering: serve keys that were just used while DynamoDB does not answer."""
+    """Fail-open metering: serve recently used keys while DynamoDB does not answer."""
     # Keys, usage, and the alarms' topic.
     admin_url: bool
-    """Serve the admin API below /admin/ of the distribution; else it is reached by IAM only."""
+    """Serve the admin API below /admin/ of the distribution. Without it, only IAM leads to the
+    admin API.
+    """
     audit_days: int = _setting(default=400, minimum=1, maximum=3650)
-    """How long the audit trail is kept."""
+    """How many days the entries of the audit trail are kept."""
     recovered_alarm: int = _setting(minimum=1, maximum=1_000_000)
-    """The number of requests settled by one sweep that raises an alarm."""
+    """The number of requests that raises an alarm if one sweep settles them."""
     alarm_topic: str | None = _setting(
         pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN"
     )
-    # What is kept, and how long.
+    # Retention.
     retain: bool
-    """Tables outlive their stack; stack and tables are protected from deletion."""
+    """Tables outlive their stack. Stack and tables are protected from deletion."""
     log_retention_days: LogRetention
     price_class: PriceClass
-    # AWS WAF: no web ACL, one that exists already, or one that is made and limits the requests of
-    # each address.
+    # AWS WAF: no web ACL, an existing one, or a new one that limits the requests of each address.
     web_acl: str | None = _setting(
         default=None,
         pattern=r"rate|arn:aws:wafv2:us-east-1:\d{12}:global/webacl/[\w-]{1,128}/[0-9a-f-]{36}",
@@ -91,9 +95,9 @@ class Settings(ContainerSettings, EndpointSettings):
     web_acl_rate: int = _setting(default=3000, minimum=10, maximum=2_000_000_000)
     """The limit of one address's requests in 5 minutes."""
     web_acl_admin_rate: int = _setting(default=300, minimum=10, maximum=2_000_000_000)
-    """The same, below /admin/."""
-    # A domain in place of the distribution's. Its certificate is made in us-east-1, unless one is
-    # named.
+    """The same limit below /admin/."""
+    # A domain in place of the distribution's. Its certificate is created in us-east-1, unless
+    # `certificate_arn` names one.
     domain: str | None = _setting(
         default=None,
         pattern=r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}",
@@ -109,12 +113,12 @@ class Settings(ContainerSettings, EndpointSettings):
         pattern=r"Z[A-Z0-9]+:[a-z0-9.-]+",
         form="the zone's id and name, like Z0123456789:example.org",
     )
-    """The zone of the domain's records, and of the record that proves to ACM that it is ours."""
+    """The zone for the domain's records, and for the record that proves to ACM that we own the
+    domain.
+    """
 
     def __post_init__(self) -> None:
-        """Check each field against its choices, bounds and pattern, and then the fields against
-        each other.
-        """
+        """Check each field against its choices, bounds and pattern, then against other fields."""
         for field in dataclasses.fields(self):
             fields.check(field, TYPES[field.name], getattr(self, field.name))
         self.check_container(
@@ -136,8 +140,9 @@ class Settings(ContainerSettings, EndpointSettings):
 
     @property
     def new_key_streams(self) -> int:
-        """The concurrent streams of a new key that sets none: a tenth of all, so that no key can
-        take them all.
+        """The concurrent streams of a new key that sets no limit.
+
+        It is a tenth of the reserved concurrency, so that no key can use all of it.
         """
         if self.default_max_streams is not None:
             return self.default_max_streams
@@ -147,7 +152,7 @@ class Settings(ContainerSettings, EndpointSettings):
 
     @property
     def unpriced_models(self) -> list[str]:
-        """The public names of models that lack a price: cost budgets do not limit them."""
+        """The public names of models that lack a price. Cost budgets do not limit them."""
         own = {"prompt_price": self.prompt_price, "completion_price": self.completion_price}
         models = {self.model_name: own, **self.others}
         return [
@@ -158,7 +163,7 @@ class Settings(ContainerSettings, EndpointSettings):
 
     @property
     def certificate_stack(self) -> str | None:
-        """The name of the stack that makes the domain's certificate; None if none is made.
+        """The name of the stack that makes the domain's certificate, or None.
 
         A new domain gets a new stack, so its certificate exists before the service stops using the
         old one. The old stack can be deleted then.
@@ -169,12 +174,12 @@ class Settings(ContainerSettings, EndpointSettings):
 
     @property
     def web_acl_stack(self) -> str | None:
-        """The name of the stack that makes the web ACL; None if none is made."""
+        """The name of the stack that makes the web ACL, or None."""
         return f"{self.name}-{self.stage}-web-acl" if self.web_acl == "rate" else None
 
     @property
     def edge_stacks(self) -> tuple[str, ...]:
-        """The names of the stacks that are always in us-east-1."""
+        """The names of the stacks that must be in us-east-1."""
         return tuple(
             name for name in (self.certificate_stack, self.web_acl_stack) if name is not None
         )
@@ -199,7 +204,7 @@ class Settings(ContainerSettings, EndpointSettings):
             raise SettingsError(f"domain={self.domain}: is not in the zone {zone} of hosted_zone")
 
     def replace(self, **changes: object) -> "Settings":
-        """Return the same settings with `changes`, checked."""
+        """Return a copy of the settings with `changes`, checked."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]  # __post_init__ checks them
 
 
@@ -208,7 +213,7 @@ TYPES: dict[str, Any] = get_type_hints(Settings)
 
 
 def accepted(name: str) -> str:
-    """Return what a setting accepts, in words."""
+    """Return a description of the values that a setting accepts."""
     return fields.accepted(FIELDS[name], TYPES[name])
 
 
@@ -260,10 +265,10 @@ def host_architecture() -> Architecture:
 
 
 def local() -> Settings:
-    """Return the settings of the local cloud's stage: no image is built, and functions run on this
-    machine's Python.
+    """Return the settings of the stage `local`.
 
-    Answers have a pace of 40 tokens/s, so that a person can watch the demo model stream.
+    No image is built, and functions run on this machine's Python. Answers have a pace of 40
+    tokens/s, so that a person can watch the demo model stream.
     """
     return DEV.replace(
         stage="local",
@@ -278,7 +283,12 @@ def local() -> Settings:
 
 
 def of_stage(stage: str) -> Settings:
-    """Return the settings of a stage by its name. Raises SettingsError for an unknown one."""
+    """Return the settings of a stage by its name.
+
+    Raises:
+        SettingsError: there is no such stage.
+
+    """
     if stage == "local":
         return local()
     for settings in (DEV, PROD):

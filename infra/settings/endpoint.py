@@ -1,4 +1,4 @@
-"""Settings of the endpoint: machines, scaling, network, encryption, updates."""
+"""Settings of the endpoint: instances, scaling, network, encryption and updates."""
 
 import re
 from dataclasses import dataclass
@@ -12,7 +12,10 @@ _PLAN = re.compile(rf"({_WHEN})\s+(\d{{1,3}})(?:-(\d{{1,3}}))?")
 
 @dataclass(frozen=True)
 class Plan:
-    """A change of the number of instances at a time (`cron(...)`, `at(...)` or `rate(...)`)."""
+    """A scheduled change of the number of instances.
+
+    `when` is `cron(...)`, `at(...)` or `rate(...)`.
+    """
 
     when: str
     minimum: int
@@ -23,7 +26,8 @@ class Plan:
 class EndpointSettings:
     """The SageMaker endpoint."""
 
-    # An endpoint that exists already: none is made, and the settings below have no effect.
+    # The name of an existing endpoint. With it none is created, and the settings below have no
+    # effect.
     endpoint_name: str | None = setting(
         default=None, pattern=r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,62})", form="the name of an endpoint"
     )
@@ -36,7 +40,7 @@ class EndpointSettings:
     ami_version: str | None = setting(
         default=None, pattern=r"[a-z0-9-]+", form="like al2023-ami-sagemaker-inference-gpu-4-1"
     )
-    """None: chosen by the image's CUDA version."""
+    """None: the image's CUDA version decides."""
     # Security.
     kms_key: str | None = setting(
         default=None,
@@ -65,16 +69,17 @@ class EndpointSettings:
         default="UTC", pattern=r"[A-Za-z_]+(/[A-Za-z_+-]+)*", form="like Europe/Berlin"
     )
     scale_to_zero: bool = setting(default=False)
-    """The model is an inference component then. The first request without a copy fails and starts
-    one, which takes minutes.
+    """Run the model as an inference component, whose copies may go down to zero.
+
+    The first request without a copy fails and starts one, which takes minutes.
     """
-    # How long an update sends requests to some of the new instances first. It goes back if an alarm
-    # rises.
+    # How many seconds a canary gets requests before the rest of an update follows. If an alarm
+    # rises, the update is rolled back.
     canary_seconds: int = setting(default=300, minimum=0, maximum=3600)
 
     @property
     def plans(self) -> tuple[Plan, ...]:
-        """The parsed schedule."""
+        """The parsed setting `schedule`."""
         matches = [_PLAN.fullmatch(text) for text in self.schedule]
         return tuple(
             Plan(it[1], int(it[3]), int(it[4] or it[3])) for it in matches if it is not None
@@ -82,7 +87,7 @@ class EndpointSettings:
 
     @property
     def scales(self) -> bool:
-        """Whether the number of instances changes."""
+        """Whether the number of instances can change."""
         return self.max_instances is not None or self.scale_to_zero
 
     @property
@@ -93,7 +98,7 @@ class EndpointSettings:
         )
 
     def check_endpoint(self) -> None:
-        """Raise SettingsError for the first pair of settings that contradict each other."""
+        """Raise SettingsError for the first settings that contradict each other."""
         limit = self.max_instances
         rules = [
             (

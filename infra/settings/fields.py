@@ -1,4 +1,4 @@
-"""The fields of settings: their choices, bounds and patterns, checked and described."""
+"""The fields of settings: checks of choices, bounds and patterns, and their descriptions."""
 
 import dataclasses
 import re
@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args, get_origin
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or its value is invalid. The message tells the person who deploys what
-    is accepted.
+    """A setting is unknown or its value is invalid.
+
+    The message tells the person who deploys what is accepted.
     """
 
 
@@ -26,9 +27,9 @@ def setting(
         default: The default; without one, each stage has a value.
         minimum: The smallest number.
         maximum: The largest number.
-        pattern: The regular expression that a text matches, or each text of several (`tuple[str,
-            ...]`).
-        form: The pattern in words.
+        pattern: The regular expression that a text must match, or each text of a tuple or
+            mapping.
+        form: A description of the pattern.
 
     """
     metadata = {"minimum": minimum, "maximum": maximum, "pattern": pattern, "form": form}
@@ -38,7 +39,7 @@ def setting(
 
 
 def plain(kind: Any) -> Any:
-    """Return a type without its None."""
+    """Return an optional type without its None, and any other type as it is."""
     others = [arg for arg in get_args(kind) if arg is not type(None)]
     return others[0] if type(None) in get_args(kind) else kind
 
@@ -83,7 +84,7 @@ def _out_of_bounds(value: float, minimum: float | None, maximum: float | None) -
 
 
 def accepted(field: dataclasses.Field[Any], kind: Any) -> str:
-    """Return what a setting accepts, in words."""
+    """Return a description of the values that a setting accepts."""
     meta = field.metadata
     allowed = choices(kind)
     if plain(kind) is bool:

@@ -1,1 +1,1 @@
-"""Stacks: they compose constructs and grant between them, nothing else."""
+"""Stacks. They compose constructs and grant rights between them, and do nothing else."""

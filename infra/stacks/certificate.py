@@ -10,8 +10,9 @@ from infra.stacks.edge import EdgeStack
 
 
 class CertificateStack(EdgeStack):
-    """A certificate of ACM for the domain of `settings`. Records in the Route 53 zone prove that
-    the domain is ours.
+    """A certificate of ACM for the domain of `settings`.
+
+    Records in the Route 53 zone prove that we own the domain.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
-"""Stacks in the one region where CloudFront looks for certificates and web ACLs, whatever region
-the others are in.
+"""Stacks in the region where CloudFront looks for certificates and web ACLs.
+
+The other stacks may be in any region.
 """
 
 from aws_cdk import Environment, Stack
@@ -14,7 +15,7 @@ class EdgeStack(Stack):
     def __init__(
         self, scope: Construct, construct_id: str, *, description: str, env: Environment
     ) -> None:
-        """Make the stack in the account of `env`, the account and region of the service stack."""
+        """Create the stack in the account of `env`, which is the service stack's."""
         super().__init__(
             scope,
             construct_id,

@@ -19,9 +19,12 @@ from infra.settings.deployment import Settings
 
 
 class ServiceStack(Stack):
-    """What serves requests. Outputs: DistributionDomain, FunctionUrl, FunctionName, EndpointName,
-    ModelName, AdminFunctionName and those of single rights, such as AdminUsageFunctionName; with
-    `admin_url` AdminFunctionUrl and AdminSecretArn, with `domain` Domain.
+    """The resources that serve requests.
+
+    The outputs are DistributionDomain, FunctionUrl, FunctionName, EndpointName, ModelName,
+    SweeperName, AdminFunctionName, and the functions of single rights, such as
+    AdminUsageFunctionName. With `admin_url` there are also AdminFunctionUrl and AdminSecretArn,
+    with `domain` also Domain.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class ServiceStack(Stack):
             usage_table: The state stack's table.
             certificate: The certificate that a stack made for the settings' domain.
             web_acl: The ARN of a web ACL.
-            env: The account and region of the deployment, needed if stacks of its edge are made.
+            env: The account and region of the deployment. Needed only with stacks in us-east-1.
 
         """
         super().__init__(
@@ -93,13 +96,13 @@ class ServiceStack(Stack):
         )
 
         # The stream function changes accounts and the ledger, and marks hours whose rollups must be
-        # made again. It reads rollups, and a request's two items when its settlement finds that
-        # another one came first.
+        # made again. It reads rollups. It reads a request's two items when another process settled
+        # the request first.
         usage_table.grant_in(stream.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
         usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE")
         usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
-        # No role removes anything but rollups, which can be made again. Neither the sweeper nor the
+        # No role deletes anything but rollups, which can be made again. Neither the sweeper nor the
         # admin functions may call a model or a function.
         usage_table.grant_in(
             sweeper.function, ["GetItem", "Query"], "KEY#*", "LEDGER#*", "USAGE", "USAGE#*"

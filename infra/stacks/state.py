@@ -1,4 +1,4 @@
-"""The state stack: what outlives the service."""
+"""The state stack: the tables, which outlive the service."""
 
 from aws_cdk import CfnOutput, Environment, Stack
 from constructs import Construct
@@ -18,7 +18,7 @@ class StateStack(Stack):
         settings: Settings,
         env: Environment | None = None,
     ) -> None:
-        """Compose the stack, for the account and region of `env` if it is known."""
+        """Compose the stack. `env` is its account and region, if they are known."""
         super().__init__(
             scope,
             construct_id,

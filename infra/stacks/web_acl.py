@@ -11,7 +11,7 @@ from infra.settings.deployment import Settings
 from infra.stacks.edge import EdgeStack
 
 WINDOW = 300
-"""The seconds over which requests are counted."""
+"""The number of seconds over which requests are counted."""
 _TOO_MANY = "TooMany"
 _MESSAGE = (
     "Too many requests came from this address in the last five minutes. Slow down, then try again."
@@ -19,12 +19,12 @@ _MESSAGE = (
 
 
 class WebAclStack(EdgeStack):
-    """A web ACL that blocks addresses which send more than `web_acl_rate` requests in 5 minutes, or
-    more than `web_acl_admin_rate` below /admin/, where that is less.
+    """A web ACL that blocks addresses with too many requests in 5 minutes.
 
-    A rule counts the requests of each IPv4 or IPv6 address and blocks the address until its count
-    has gone down. It reads no bodies, so prompts of any size pass, and keeps no samples, which
-    would contain the callers' keys.
+    The limit is `web_acl_rate`. Below /admin/ it is `web_acl_admin_rate`, if that is lower. A rule
+    counts the requests of each IPv4 or IPv6 address, and blocks the address until its count has
+    gone down. It reads no bodies, so prompts of any size pass. It keeps no samples, which would
+    contain the callers' keys.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
-"""Hostile inputs by kind over the deployed local cloud, with memory and a neighbour watched.
+"""Attack the deployed local cloud with hostile inputs, and watch memory and another client.
 
     python -m tests.attack [KIND ...] [--minutes 3]
 
-Every kind is bounded in number and size, all together in time, and the cloud in memory. Exits with
-1 when anything was not withstood: a wrong answer, a process that grew over its bound, a neighbour
-that waited, a planted word in a log.
+The number and size of the inputs of each kind, the time of all kinds, and the cloud's memory are
+bounded. Exits with 1 if the cloud did not withstand an input: a wrong answer, a process that grew
+over its bound, another client that waited too long, or a planted word in a log.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> int:
             target = _deploy(cloud, Path(folder))
             wrong = asyncio.run(_attack(target, args.kinds or list(KINDS), args.minutes * 60))
         finally:
-            with contextlib.suppress(LocalCloudError):  # one that was killed has been reported
+            with contextlib.suppress(LocalCloudError):  # a killed cloud has been reported
                 cloud.stop()
         wrong += [
             f"a log has a planted word: {line}" for line in planted(Path(folder), target.marker)
@@ -75,7 +75,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _limited_memory() -> Iterator[None]:
-    """Limit processes that are started within the block to `ADDRESS_SPACE`."""
+    """Limit the address space of processes that are started in the block to `ADDRESS_SPACE`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, hard))
     try:
@@ -104,7 +104,7 @@ def _deploy(cloud: LocalCloud, folder: Path) -> Target:
 
 
 async def _attack(target: Target, kinds: Sequence[str], seconds: float) -> list[str]:
-    """Run the kinds one after the other; return what was wrong."""
+    """Run the kinds of attack one after the other. Return what was wrong."""
     watch, neighbour = Watch(target), Neighbour(target)
     beside = [asyncio.ensure_future(watch.run()), asyncio.ensure_future(neighbour.run())]
     wrong: list[str] = []
@@ -119,7 +119,7 @@ async def _attack(target: Target, kinds: Sequence[str], seconds: float) -> list[
                 except (httpx.HTTPError, OSError) as error:
                     findings.check("a connection", False, repr(error))
                 took = time.monotonic() - began
-                await asyncio.sleep(1)  # so that what is felt late is felt within this kind
+                await asyncio.sleep(1)  # late effects belong to this kind
                 longest, felt = neighbour.felt()
                 peaks = watch.peaks()
                 wrong += findings.wrong + [f"{kind}: {line}" for line in felt]

@@ -1,4 +1,4 @@
-"""The target: one deployment in a new local cloud, and the findings of each kind of attack."""
+"""The target of the attacks: a deployment in a new local cloud, and the findings of each kind."""
 
 import asyncio
 import contextlib
@@ -21,9 +21,7 @@ MODEL = "sluice-demo"
 
 @dataclass(frozen=True)
 class Target:
-    """One deployment: its cloud, the address of its distribution, two keys, and boto3's table and
-    clients.
-    """
+    """A deployment: its local cloud, the distribution's address, two keys, and boto3's clients."""
 
     cloud: LocalCloud
     origin: str
@@ -40,7 +38,7 @@ class Target:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port of the distribution."""
+        """The host and port of the distribution."""
         parts = urlsplit(self.origin)
         return parts.hostname or "localhost", parts.port or 80
 
@@ -48,7 +46,7 @@ class Target:
     async def client(self, key: str | None = "own") -> AsyncIterator[httpx.AsyncClient]:
         """Return a client of the public API.
 
-        `key` is "own" for the attacker's, None for none, else a key's text.
+        `key` is "own" for the attacker's key, None for no key, else a key's text.
         """
         headers = (
             {} if key is None else {"authorization": f"Bearer {self.key if key == 'own' else key}"}
@@ -62,7 +60,7 @@ class Target:
             yield client
 
     def chat(self, **change: Any) -> dict[str, Any]:
-        """Return a chat request with a change. It asks for few tokens."""
+        """Return a chat request with `change` in it. It asks for few tokens."""
         return {
             "model": MODEL,
             "max_tokens": 8,
@@ -73,22 +71,20 @@ class Target:
 
 @dataclass
 class Findings:
-    """What one kind of attack tried, and what was wrong."""
+    """The number of attempts of one kind of attack, and what was wrong."""
 
     kind: str
     tried: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def check(self, name: str, withstood: object, saw: object = "") -> None:
-        """Count one attempt. `saw` is shown where it was not withstood."""
+        """Count one attempt. If it was not withstood, keep `saw` as what was seen."""
         self.tried += 1
         if not withstood:
             self.wrong.append(f"{self.kind}: {name}: {str(saw)[:300]}")
 
     def refusal(self, name: str, answer: httpx.Response, *statuses: int) -> None:
-        """Hold an answer against the rule for bad input: one of the statuses, in OpenAI's shape,
-        with an id.
-        """
+        """Check that an error has one of the statuses, OpenAI's shape and a request id."""
         self.check(
             name, answer.status_code in statuses, f"{answer.status_code} {answer.text[:200]}"
         )
@@ -102,10 +98,10 @@ class Findings:
 
 
 async def raw(address: tuple[str, int], sent: bytes, *, seconds: float = 15.0) -> bytes:
-    """Send bytes as they are and return what comes back until the peer closes, or until `seconds`
-    are over.
+    """Send bytes as they are. Return what arrives until the peer closes or `seconds` are over.
 
-    Nothing comes back where nobody listens any more: environments of functions come and go.
+    Return nothing if no process listens on the port any more: environments of functions come and
+    go.
     """
     try:
         reader, writer = await asyncio.open_connection(*address)
@@ -127,7 +123,7 @@ async def raw(address: tuple[str, int], sent: bytes, *, seconds: float = 15.0) -
 
 
 def events(text: str) -> list[dict[str, Any]]:
-    """Return the JSON of a stream's `data:` lines, without `[DONE]`."""
+    """Return the JSON values of a stream's `data:` lines, without `[DONE]`."""
     return [
         json.loads(line.removeprefix("data: "))
         for line in text.splitlines()

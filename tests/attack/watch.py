@@ -1,4 +1,4 @@
-"""Who must not feel it: the processes of the local cloud, and a neighbour with a key of his own."""
+"""What an attack must not affect: the local cloud's processes, and a client with another key."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,10 @@ _NEIGHBOURS = 2
 
 
 class Watch:
-    """Samples the memory of the largest of a local cloud's processes, by role."""
+    """Samples the memory of a local cloud's processes.
+
+    It keeps the largest process of each role.
+    """
 
     def __init__(self, target: Target) -> None:
         """Watch the cloud of `target`."""
@@ -33,7 +36,7 @@ class Watch:
         self._peaks: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Sample until cancelled. Kills the cloud when it takes more than `TOTAL`."""
+        """Sample until cancelled. Kill the cloud if it takes more than `TOTAL`."""
         while True:
             state = await asyncio.to_thread(leftovers.state, self._pid)
             for role, held in state.items():
@@ -49,9 +52,7 @@ class Watch:
 
 
 class Neighbour:
-    """Streams honest answers one after the other, and remembers how long it had to wait for each
-    chunk.
-    """
+    """A well-behaved client that streams answers and records how long it waits for each chunk."""
 
     def __init__(self, target: Target) -> None:
         """Use the other key of `target`."""
@@ -61,7 +62,7 @@ class Neighbour:
         self.answers = 0
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Send requests until cancelled."""
         async with (
             self._target.client(self._target.other_key) as client,
             asyncio.TaskGroup() as group,
@@ -106,15 +107,13 @@ class Neighbour:
             self.answers += 1
 
     def felt(self) -> tuple[float, list[str]]:
-        """Return the longest wait for a chunk since the last call, in seconds, and what was
-        wrong.
-        """
+        """Return the longest wait since the last call, in seconds, and what was wrong."""
         gaps, wrong, self._gaps, self._wrong = self._gaps, self._wrong, [], []
         return max(gaps, default=ANSWER_WITHIN_S), wrong
 
 
 def planted(folder: Path, marker: str) -> list[str]:
-    """Return the lines of all files below `folder` that have the marker, as `file: line`."""
+    """Return the lines of all log files below `folder` that contain the marker, as `file: line`."""
     found = []
     for path in folder.rglob("*.log*"):
         with contextlib.suppress(OSError):

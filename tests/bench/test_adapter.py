@@ -1,4 +1,4 @@
-"""The benchmark's own parts: a figure is worth nothing when its stand-ins are wrong."""
+"""The benchmark's own parts. A figure is worthless if a stand-in is wrong."""
 
 import asyncio
 from itertools import pairwise
@@ -21,8 +21,9 @@ HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 @pytest.mark.parametrize("server", ["direct", "relay", "sluice-uvicorn", "sluice"])
 async def test_a_server_gives_every_token(server: str, tmp_path: Path) -> None:
-    """Each of the project's servers starts on the stand-ins and returns whole answers, one chunk a
-    token and merged.
+    """Each of our servers starts on the stand-ins and returns whole answers.
+
+    A chunk has one token, or several in merged records.
     """
     setting, stand_ins = servers.stand_ins(tmp_path)
     started = None
@@ -53,8 +54,9 @@ async def test_a_reader_that_does_not_read_costs_little(tmp_path: Path) -> None:
 
 @given(cuts=st.lists(st.integers(0, 4000), max_size=8), tokens=st.integers(1, 20))
 def test_reading_finds_every_token_however_cut(cuts: list[int], tokens: int) -> None:
-    """A recording has all tokens for any cut of the bytes; one that lacks a token, or its end, is
-    incomplete.
+    """All tokens of a recording are read, however its bytes are cut.
+
+    A recording that lacks a token or its end is incomplete.
     """
     parts, ending = answer("lines", tokens)
     data = HEAD + b"".join(parts) + ending
@@ -72,14 +74,14 @@ def test_reading_finds_every_token_however_cut(cuts: list[int], tokens: int) -> 
 
 
 def test_merged_records_hold_the_same_tokens() -> None:
-    """Four tokens a record are the same tokens."""
+    """Records of four tokens have the same tokens as records of one."""
     parts, _ = answer("merged", 10)
     assert numbers(b"".join(parts), merged=True) == list(range(10))
     assert len(parts) == 3
 
 
 def row(server: str, cpu: float, mode: Any = "flat", streams: int = 8) -> dict[str, Any]:
-    """Make a row."""
+    """Return a row of results."""
     plain = {
         "merged": False,
         "complete": True,
@@ -91,7 +93,7 @@ def row(server: str, cpu: float, mode: Any = "flat", streams: int = 8) -> dict[s
 
 
 def test_targets_are_judged_by_the_rows() -> None:
-    """A ratio within its bound is met, one outside is not, and a missing row is neither."""
+    """A ratio within its bound is met, and one outside is not. Without its rows it is not run."""
     found = {
         one.name: one.met
         for one in verdicts([row("sluice", 10), row("fastapi-boto3", 130), row("relay", 2)])
@@ -101,7 +103,7 @@ def test_targets_are_judged_by_the_rows() -> None:
 
 
 def test_percentiles_and_rows() -> None:
-    """Percentiles are values that came; a paced row below its rate is over capacity."""
+    """A percentile is one of the values. A paced row below its rate is over capacity."""
     assert [percentile([3.0, 1.0, 2.0], percent) for percent in (1, 50, 99)] == [1.0, 2.0, 3.0]
     scenario = Scenario(rate=50, streams=2, tokens=10)
 

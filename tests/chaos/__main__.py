@@ -1,10 +1,8 @@
-"""Kill functions, break the table and delete rollups, and prove that the accounts are exact
-afterwards.
+"""Kill functions, break the table and delete rollups, then prove that all records are exact.
 
     python -m tests.chaos [--requests 500] [--seed 1]
 
-It uses a new local cloud, the scripted engine and stock clients. Exits with 1 when anything is
-wrong.
+It uses a new local cloud, the scripted engine and stock clients. Exits with 1 if anything is wrong.
 """
 
 import argparse
@@ -29,7 +27,7 @@ _KEYS = 3
 
 
 def main() -> int:
-    """Deploy, do harm and prove; return the exit status."""
+    """Deploy, run the failures and prove the records. Return the exit status."""
     parser = argparse.ArgumentParser(description="Chaos, and the books exact afterwards.")
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--at-once", type=int, default=16)

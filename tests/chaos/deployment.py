@@ -20,10 +20,9 @@ _STRIKES_S = 1.0
 
 @dataclass
 class ChaosDeployment:
-    """One deployment, of which only requests with `keys` count.
+    """A deployment. Only requests with its `keys` count.
 
-    `overdue` is the number of seconds after which its sweeper treats a request as lost, `since` the
-    time at which the run began.
+    The sweeper treats a request as lost after `overdue` seconds. The run began at `since`.
     """
 
     cloud: LocalCloud
@@ -35,11 +34,11 @@ class ChaosDeployment:
 
     @property
     def origin(self) -> str:
-        """Where its API is."""
+        """The address of its API."""
         return f"http://{self.outputs['DistributionDomain']}/v1"
 
     def client(self, service: str) -> Any:
-        """Return a stock client of the local cloud."""
+        """Return a stock boto3 client of the local cloud."""
         return boto3.client(service, config=_PATIENCE, **self.cloud.client_options())
 
     @property
@@ -66,7 +65,7 @@ class ChaosDeployment:
         return {key.split("-")[1] for key in self.keys}
 
     def items(self) -> list[dict[str, Any]]:
-        """Return the accounts of its keys, their ledger, and all rollups."""
+        """Return the accounts of its keys, their ledger items, and all rollups."""
         mine = self.key_ids
         return [
             item
@@ -85,8 +84,9 @@ class ChaosDeployment:
         return sorted(found, key=lambda item: (item["pk"], item["sk"]))
 
     def snapshot(self, begin: str = "") -> str:
-        """Return all items, or those of the partitions that begin so, as one text that shows every
-        difference.
+        """Return all items as one text, in which any difference shows.
+
+        With a prefix, only items of the partitions that begin with it are returned.
         """
         return json.dumps(
             [one for one in self.items() if one["pk"].startswith(begin)],
@@ -97,24 +97,24 @@ class ChaosDeployment:
     def sweep(self) -> dict[str, Any]:
         """Invoke the deployed sweeper.
 
-        Return its counts, or `{"killed": ...}` when it died.
+        Return its counts, or `{"killed": ...}` if it died.
         """
         answer = self.client("lambda").invoke(FunctionName=self.outputs["SweeperName"])
         found: dict[str, Any] = json.loads(answer["Payload"].read())
         return {"killed": found["errorType"]} if "FunctionError" in answer else found
 
     def set_fault(self, **fault: Any) -> str:
-        """Set a fault of this deployment; return its id."""
+        """Set a fault of this deployment. Return its id."""
         scope = self.outputs[
             "FunctionName" if fault["kind"].startswith("function") else "UsageTableName"
         ]
         return str(self.cloud.ask("faults", method="POST", body={"scope": scope, **fault})["id"])
 
     def clear_fault(self, fault_id: str) -> dict[str, Any]:
-        """Clear a fault; return it with its counts.
+        """Clear a fault. Return it with its counts.
 
-        A client has its whole answer before the function that settles it is killed, so the strikes
-        are waited for.
+        A client has its whole answer before the function that settles it is killed, so this waits
+        for the last strikes.
         """
         ends = time.monotonic() + _STRIKES_S
         while True:

@@ -1,4 +1,4 @@
-"""Streams of the stock OpenAI client, and how each ended."""
+"""Streams of the stock OpenAI client, and how each one ended."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ import openai
 
 from tests.chaos.deployment import ChaosDeployment
 
-# A stream that has not ended by then hangs.
+# A stream that has not ended after this many seconds hangs.
 _HANGS_S = 120.0
 
 
@@ -32,9 +32,9 @@ async def streams(
     at_once: int,
     apart: float = 0.0,
 ) -> list[Seen]:
-    """Run `count` streams with the script `script`, each key in its turn; return how they ended.
+    """Run `count` streams with the script `script`, with the keys in turn. Return how they ended.
 
-    At most `at_once` streams run at a time, and `apart` seconds pass between two starts.
+    At most `at_once` streams run at a time. `apart` seconds pass between two starts.
     """
     room = asyncio.Semaphore(at_once)
     clients = [
@@ -70,7 +70,7 @@ async def _stream(client: openai.AsyncOpenAI, model: str, script: Mapping[str, A
     except openai.APIStatusError as error:
         request_id = error.response.headers.get("x-request-id", "").removeprefix("req_")
         return Seen(request_id, f"{error.status_code}")
-    except (openai.APIConnectionError, httpx2.TransportError):  # the latter in the body of an error
+    except (openai.APIConnectionError, httpx2.TransportError):  # TransportError: in a body
         return Seen(request_id, "connection lost")
     except openai.APIError as error:
         return Seen(request_id, f"error event {error.code}")
@@ -78,7 +78,7 @@ async def _stream(client: openai.AsyncOpenAI, model: str, script: Mapping[str, A
 
 
 def counts(seen: list[Seen]) -> str:
-    """Return how they ended, in words."""
+    """Return the number of streams for each way to end, as text."""
     return ", ".join(
         f"{count} {end}" for end, count in Counter(one.end for one in seen).most_common()
     )

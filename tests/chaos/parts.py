@@ -1,6 +1,7 @@
 """The parts of a chaos run.
 
-Each does its harm, has it repaired, and returns what is wrong afterwards, in words.
+Each part causes failures, has them repaired, and returns sentences that say what is wrong
+afterwards.
 """
 
 import asyncio
@@ -17,23 +18,23 @@ from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.stages import SHORT, Stage
 
 Say = Callable[[str], None]
-# The container of a killed function has noticed the death after this time.
+# After this time the container of a killed function has noticed the death.
 _SETTLED_S = 20.0
 _SWEEPS = 20
 
 
 @dataclass
 class Waves:
-    """The rates of requests over time."""
+    """The rates of requests, by the time at which each rate began."""
 
     known: list[tuple[float, float]] = field(default_factory=list)
 
     def begin(self, rate: float) -> None:
-        """Note that requests from now on have this rate."""
+        """Record that requests from now on have this rate."""
         self.known.append((time.time(), rate))
 
     def rate(self, moment: float) -> float:
-        """Return the rate of a request of a time."""
+        """Return the rate of requests at a time."""
         return next((rate for began, rate in reversed(self.known) if began <= moment + 0.01), 1.0)
 
 
@@ -47,7 +48,7 @@ async def kills(
     at_once: int,
     seed: int,
 ) -> list[str]:
-    """Kill the function in half of the requests of each stage; return what is wrong."""
+    """Kill the function in half of the requests of each stage. Return what is wrong."""
     wrong = []
     for number, stage in enumerate(stages):
         before = proof.leftovers(deployment.items())
@@ -70,7 +71,7 @@ async def kills(
 
 
 async def sweep_all(deployment: ChaosDeployment, say: Say) -> list[str]:
-    """Sweep until nothing is left, once everything is overdue; return what is wrong."""
+    """Wait until everything is overdue, then sweep until nothing is left. Return what is wrong."""
     await asyncio.sleep(deployment.overdue + 2)
     for number in range(_SWEEPS):
         counts = await asyncio.to_thread(deployment.sweep)
@@ -81,7 +82,7 @@ async def sweep_all(deployment: ChaosDeployment, say: Say) -> list[str]:
 
 
 async def broken_sweepers(deployment: ChaosDeployment, say: Say, *, times: int) -> list[str]:
-    """Kill the sweeper in the middle of its work, repeatedly; return what is wrong."""
+    """Kill the sweeper in the middle of its work, repeatedly. Return what is wrong."""
     await asyncio.sleep(deployment.overdue + 2)
     killed = 0
     for number in range(times):
@@ -99,7 +100,7 @@ async def broken_sweepers(deployment: ChaosDeployment, say: Say, *, times: int) 
 
 
 async def sweep_twice(deployment: ChaosDeployment, say: Say) -> list[str]:
-    """Sweep when there is nothing to do, which must change nothing; return what is wrong."""
+    """Sweep when there is nothing to do. It must change nothing. Return what is wrong."""
     before = deployment.snapshot()
     counts = [await asyncio.to_thread(deployment.sweep) for _ in range(2)]
     same = deployment.snapshot() == before
@@ -113,12 +114,12 @@ async def sweep_twice(deployment: ChaosDeployment, say: Say) -> list[str]:
 async def prove(
     deployment: ChaosDeployment, waves: Waves, say: Say, *, recovered: bool = True
 ) -> list[str]:
-    """Compare accounts, ledger, rollups and the container's log; return what is wrong.
+    """Compare accounts, ledger, rollups and the container's log. Return what is wrong.
 
     `recovered` says whether recovered requests are allowed.
     """
     ends = time.monotonic() + _SETTLED_S
-    while True:  # the last lines of a container may still be on their way
+    while True:  # the container's last log lines may not have arrived yet
         items = deployment.items()
         ledger = [item for item in items if item["pk"].startswith("LEDGER#")]
         compared = proof.compare(ledger, proof.generated(deployment), waves.rate)
@@ -141,8 +142,9 @@ async def prove(
 async def outage(
     deployment: ChaosDeployment, waves: Waves, say: Say, *, seconds: float, requests: int
 ) -> list[str]:
-    """Take the table away in the middle of a run, and replay the log afterwards; return what is
-    wrong.
+    """Take the table away in the middle of a run, and replay the log afterwards.
+
+    Return what is wrong.
     """
     script = {**SHORT, "count": 150, "rate": 25}
     waves.begin(script["rate"])
@@ -182,8 +184,7 @@ async def _replayed(deployment: ChaosDeployment) -> ReplayResult:
 
 
 async def rollups(deployment: ChaosDeployment, say: Say) -> list[str]:
-    """Roll up what there is, as the sweeper will once the hour is closed; delete all rollups and
-    rebuild them.
+    """Make the rollups as the sweeper will once the hour is closed, delete them, and rebuild them.
 
     Return what is wrong.
     """

@@ -1,6 +1,4 @@
-"""Compares the accounts, the ledger and the rollups with each other and with the container's own
-log.
-"""
+"""Compare accounts, ledger and rollups with each other and with the container's own log."""
 
 import json
 from collections import Counter
@@ -14,27 +12,27 @@ from lambda_fn.ids import request_time
 from lambda_fn.reporting.reconcile import Report, reconcile
 from tests.chaos.deployment import ChaosDeployment
 
-# Time until the container has noticed that its caller was killed, and a checkpoint has arrived, on
-# a busy machine.
+# On a busy machine, it takes this time until the container has noticed that its caller was killed,
+# and a checkpoint has arrived.
 NOTICED_S = 2.0
 Item = dict[str, Any]
 
 
 @dataclass
 class Leftovers:
-    """What killed functions left, by the cases of `lambda_fn.metering.settlements`."""
+    """The leftovers of killed functions, by the cases of `lambda_fn.metering.settlements`."""
 
     counts: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        """In one line."""
+        """Return the counts on one line."""
         return (
             ", ".join(f"{count} {what}" for what, count in sorted(self.counts.items())) or "nothing"
         )
 
 
 def leftovers(items: Iterable[Item]) -> Leftovers:
-    """Return what is OPEN or in flight."""
+    """Return the requests that are OPEN or in flight."""
     flying: set[str] = set()
     ledger: dict[str, Item] = {}
     for item in items:
@@ -55,7 +53,7 @@ def leftovers(items: Iterable[Item]) -> Leftovers:
 
 
 def generated(deployment: ChaosDeployment) -> dict[str, Item]:
-    """Return the container's log entries by request id."""
+    """Return the container's log entries, by request id."""
     found = {}
     for line in deployment.lines("endpoint-*"):
         if '"generated"' in line:
@@ -69,7 +67,7 @@ def generated(deployment: ChaosDeployment) -> dict[str, Item]:
 class Comparison:
     """The ledger compared with the container's log.
 
-    `behind` are the seconds of generation that recovered requests lost.
+    `behind` has, for each recovered request, the seconds of generation that its settlement lacks.
     """
 
     exact: int = 0
@@ -78,7 +76,7 @@ class Comparison:
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """In one line."""
+        """Return the comparison on one line."""
         worst = f", at most {max(self.behind):.1f} s of generation behind" if self.behind else ""
         return (
             f"{self.exact} to the token, {self.recovered} recovered{worst}; {len(self.wrong)} wrong"
@@ -88,11 +86,11 @@ class Comparison:
 def compare(
     items: Iterable[Item], container: dict[str, Item], rate: Callable[[float], float]
 ) -> Comparison:
-    """Compare each settled request with the container's log; `rate` returns the tokens a second of
-    requests of a time.
+    """Compare each settled request with the container's log.
 
-    A settlement by the function is exact to the token. A settlement by the sweeper may lack the
-    tokens since the last checkpoint, and never has more.
+    `rate` returns the tokens a second of requests at a time. A settlement by the function is exact
+    to the token. A settlement by the sweeper may lack the tokens since the last checkpoint, and
+    never has more.
     """
     result = Comparison()
     slowest = limits.CHECKPOINT + NOTICED_S
@@ -121,7 +119,7 @@ def compare(
 
 
 async def reconciled(deployment: ChaosDeployment) -> Report:
-    """Return the reconciliation report on the keys of the deployment."""
+    """Return the reconciliation report for the keys of the deployment."""
     client = Client()
     try:
         report = await reconcile(deployment.table(client))
@@ -136,7 +134,7 @@ async def reconciled(deployment: ChaosDeployment) -> Report:
 
 
 def exact(report: Report, items: Iterable[Item]) -> list[str]:
-    """Return what is wrong after a sweep."""
+    """Return what is wrong after a sweep, as sentences."""
     wrong = [str(difference) for difference in report.differences]
     wrong += [
         f"{one.key}: {one.open} open, {one.in_flight} in flight"

@@ -1,9 +1,10 @@
-"""The stages of a request at which its function is killed, each a fault of the local cloud."""
+"""The stages of a request at which its function is killed. Each is a fault of the local cloud."""
 
 from dataclasses import dataclass
 from typing import Any
 
-# A call is held for this long before its function is killed: concurrent work is done by then.
+# A call is held for this many seconds before its function is killed. Concurrent work is done by
+# then.
 _HELD_S = 0.15
 
 
@@ -20,7 +21,7 @@ class Stage:
 
     @property
     def rate(self) -> float:
-        """Tokens a second."""
+        """The number of tokens a second."""
         return float(self.script["rate"])
 
 

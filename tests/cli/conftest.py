@@ -1,4 +1,4 @@
-"""What the tests of commands share: an account without stacks, in moto."""
+"""Fixtures for the tests of commands: an account without stacks, in moto."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,8 +23,9 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def deploy(account: Any) -> Callable[..., None]:
-    """Return a function that makes the stack `sluice-dev-service` with outputs and the endpoint's
-    state.
+    """Return a function that makes the stack `sluice-dev-service`.
+
+    It takes the stack's outputs and the endpoint's state.
     """
 
     def deploy(*, state: str = "Running", outputs: dict[str, str] | None = None) -> None:
@@ -41,7 +42,7 @@ def deploy(account: Any) -> Callable[..., None]:
 
 @pytest.fixture
 def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take region and profile from the environment."""
+    """Remove region and profile from the environment."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")

@@ -1,4 +1,4 @@
-"""Commands print the texts of a hostile admin API without obeying them."""
+"""Texts of a hostile admin API do not control the terminal."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from tests.support.hostile_admin import KEY, HostileAdmin
 
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the commands call the hostile API."""
+    """Make the commands call the hostile API."""
     for module in (audit, keys, usage):
         monkeypatch.setattr(module, "admin", lambda _: HostileAdmin())
 
@@ -38,8 +38,9 @@ COMMANDS = [
 def test_no_text_of_a_server_steers_the_terminal(
     line: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Tables, CSV, JSON and errors contain no control characters from the server, and of ours line
-    ends only.
+    """Tables, CSV, JSON and errors have no control characters from the server.
+
+    The command's own output has only line ends.
     """
     assert main(line.split()) == status
     out, err = capsys.readouterr()
@@ -50,7 +51,7 @@ def test_no_text_of_a_server_steers_the_terminal(
 
 
 def test_csv_is_not_computed(capsys: pytest.CaptureFixture[str]) -> None:
-    """A model whose name is a formula is a text in one cell of the CSV."""
+    """A model's name that is a formula is plain text in a cell of the CSV."""
     assert main(["usage", "--by", "model", "--csv"]) == 0
     head, row = csv.reader(io.StringIO(capsys.readouterr().out))
     assert len(head) == len(row)

@@ -1,4 +1,4 @@
-"""The command line itself."""
+"""The command line."""
 
 import re
 import subprocess
@@ -53,8 +53,9 @@ def test_a_command_is_the_module_of_its_name() -> None:
 
 @pytest.mark.parametrize("line", [["--help"], ["keys", "--help"], ["up", "--help"]], ids=" ".join)
 def test_help_imports_nothing_slow(line: list[str]) -> None:
-    """The help of all commands, and of one, is printed without the modules that only the commands'
-    work needs.
+    """The help of all commands, and of one, is printed without slow imports.
+
+    Only the commands' work needs those modules.
     """
     script = f"import sys; from cli.main import main; main({line})"
     program = (
@@ -74,7 +75,7 @@ def test_help_imports_nothing_slow(line: list[str]) -> None:
 
 
 def test_an_unknown_command_is_an_invalid_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """The message lists the commands, and the exit status is 2."""
+    """For an unknown command, the message lists the commands, and the exit status is 2."""
     with pytest.raises(SystemExit) as ended:
         main(["bogus"])
     assert ended.value.code == 2

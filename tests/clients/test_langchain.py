@@ -1,9 +1,8 @@
-"""LangChain's own standard tests of chat models, run with its stock `ChatOpenAI`; and what they
-leave out.
+"""LangChain's standard tests of chat models, with its stock `ChatOpenAI`, and additions to them.
 
-The suite runs against the demo model, which is not trained to it: wire and grammar are what it
-tests there. Which tool is called with which arguments is tested below against the scripted engine,
-which says what a test tells it.
+The suite runs against the demo model, which is not trained for it, so it tests only wire format and
+grammar there. The tests below use the scripted engine, which says what a test tells it. They check
+which tool is called with which arguments.
 """
 
 import json
@@ -26,18 +25,18 @@ OF_THE_MODEL = (
 
 
 def given(name: str) -> dict[str, Any]:
-    """Where a model is: `DEMO` or `SCRIPTED`."""
+    """Return the arguments of a client of the model `DEMO` or `SCRIPTED`."""
     return {
         "model": os.environ[f"SLUICE_{name}_MODEL"],
         "base_url": os.environ[f"SLUICE_{name}_URL"],
         "api_key": os.environ[f"SLUICE_{name}_KEY"],
         "max_retries": 0,
-        "stream_usage": True,  # ChatOpenAI asks for usage by itself at OpenAI's own address only
+        "stream_usage": True,  # by itself ChatOpenAI requests usage from OpenAI's own address only
     }
 
 
 class TestStandard(ChatModelIntegrationTests):
-    """What the suite asks of a chat model."""
+    """The suite's tests of a chat model."""
 
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
@@ -46,12 +45,12 @@ class TestStandard(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        """Greedy, so that a run says the same each time."""
+        """The client's arguments. Sampling is greedy, so that runs are repeatable."""
         return {**given("DEMO"), "temperature": 0, "max_tokens": 120}
 
     @property
     def supports_json_mode(self) -> bool:
-        """`response_format` of type `json_object` is honoured."""
+        """The API honours a `response_format` of type `json_object`."""
         return True
 
     @property
@@ -61,24 +60,22 @@ class TestStandard(ChatModelIntegrationTests):
 
     @pytest.mark.xfail(reason=OF_THE_MODEL, raises=AssertionError, strict=True)
     def test_tool_calling(self, model: BaseChatModel) -> None:
-        """Expects the argument 3."""
+        """The suite expects the argument 3."""
         super().test_tool_calling(model)
 
     @pytest.mark.xfail(reason=OF_THE_MODEL, raises=AssertionError, strict=True)
     async def test_tool_calling_async(self, model: BaseChatModel) -> None:
-        """Expects the argument 3."""
+        """The suite expects the argument 3."""
         await super().test_tool_calling_async(model)
 
     @pytest.mark.xfail(reason=OF_THE_MODEL, raises=OutputParserException, strict=True)
     def test_json_mode(self, model: BaseChatModel) -> None:
-        """Expects the keys that the prompt names: JSON mode guides to some object, not to these
-        keys.
-        """
+        """The suite expects the keys that the prompt names. JSON mode ensures only some object."""
         super().test_json_mode(model)
 
     @pytest.mark.xfail(reason=OF_THE_MODEL, raises=AssertionError, strict=True)
     def test_unicode_tool_call_integration(self, model: BaseChatModel) -> None:
-        """Expects the name that the prompt says."""
+        """The suite expects the name in the prompt."""
         super().test_unicode_tool_call_integration(model)
 
 
@@ -89,7 +86,7 @@ def magic_function(number: int) -> int:
 
 
 def script(**fields: Any) -> HumanMessage:
-    """What the scripted engine is to say."""
+    """Return messages that tell the scripted engine what to say."""
     return HumanMessage(json.dumps(fields))
 
 
@@ -98,13 +95,14 @@ CALL = {"name": "magic_function", "arguments": ['{"numb', 'er": ', "3}"]}
 
 @pytest.fixture
 def scripted() -> ChatOpenAI:
-    """The stock client of the scripted engine."""
+    """Return the stock client of the scripted engine."""
     return ChatOpenAI(**given("SCRIPTED"))
 
 
 def test_which_tool_and_which_arguments(scripted: ChatOpenAI) -> None:
-    """Calls arrive as they were made, whole and in pieces, and an agent's loop of two steps ends in
-    the answer.
+    """Calls arrive unchanged, whole and in fragments.
+
+    An agent's loop of two steps ends in the answer.
     """
     bound = scripted.bind_tools([magic_function])
     asked = script(tool_calls=[CALL])
@@ -125,7 +123,7 @@ def test_which_tool_and_which_arguments(scripted: ChatOpenAI) -> None:
 
 
 async def test_async_stream(scripted: ChatOpenAI) -> None:
-    """Text in pieces, with usage at the end."""
+    """Text arrives in several pieces, with usage at the end."""
     pieces = [
         piece async for piece in scripted.astream([script(say=["Grü", "ße"], prompt_tokens=2)])
     ]
@@ -134,7 +132,7 @@ async def test_async_stream(scripted: ChatOpenAI) -> None:
 
 
 def test_structured_output(scripted: ChatOpenAI) -> None:
-    """What the model said is read into the schema's form."""
+    """The answer is parsed into the schema's type."""
     schema = {
         "title": "Number",
         "type": "object",
@@ -156,6 +154,6 @@ def test_structured_output(scripted: ChatOpenAI) -> None:
     ids=["too long", "overloaded", "failed", "failed in the stream"],
 )
 def test_failures(scripted: ChatOpenAI, fields: dict[str, Any], kind: type[Exception]) -> None:
-    """Every failure raises; none is a short answer."""
+    """Every failure raises. None looks like a short answer."""
     with pytest.raises(kind):
         list(scripted.stream([script(**fields)]))

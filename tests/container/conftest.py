@@ -1,4 +1,4 @@
-"""The fixtures of the built image and of a local cloud that runs it."""
+"""Fixtures: the built image, and a local cloud that runs it."""
 
 from collections.abc import Iterator
 
@@ -12,13 +12,13 @@ from tests.support.image import Deployed, Engine, quiet
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """The engine that answers."""
+    """Return the container engine that answers."""
     return Engine(container.engine())
 
 
 @pytest.fixture(scope="session")
 def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The image, built from model/Dockerfile."""
+    """Return the name of the image, built from model/Dockerfile."""
     return container.build(
         engine.name, log=tmp_path_factory.mktemp("image") / "build.log", detail=quiet
     )
@@ -26,7 +26,7 @@ def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def cloud(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """A local cloud that runs containers, and leaves none behind."""
+    """Yield a local cloud that runs containers. At the end it must leave none behind."""
     folder = tmp_path_factory.mktemp("cloud")
     cloud = LocalCloud.start(folder, engine=engine.name)
     yield cloud
@@ -36,7 +36,7 @@ def cloud(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def aws(cloud: LocalCloud) -> dict[str, str]:
-    """The arguments that lead boto3 to it."""
+    """Return the arguments of boto3's clients for the local cloud."""
     environment = cloud.aws_environment()
     return {
         "endpoint_url": cloud.endpoint_url,
@@ -48,7 +48,7 @@ def aws(cloud: LocalCloud) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def deployed(cloud: LocalCloud, aws: dict[str, str], image: str) -> Deployed:
-    """The stacks of the stage `local`, with that image."""
+    """Deploy the stacks of the stage `local` with that image, and return them."""
     environment = cloud.aws_environment()
     target = f"aws://{environment['CDK_DEFAULT_ACCOUNT']}/{environment['AWS_REGION']}"
     log = cloud.directory / "deploy.log"

@@ -27,8 +27,9 @@ WRONG_PORT = {"SLUICE_ENGINE": "scripted", "SAGEMAKER_BIND_TO_PORT": "9090"}
 
 @pytest.fixture(scope="session")
 def doomed(aws: dict[str, str], image: str) -> str:
-    """Return the name of a stack whose container never answers /ping, being created; it takes its
-    minute meanwhile.
+    """Create a stack whose container never answers /ping. Return its name.
+
+    Its start-up timeout is a minute, during which other tests run.
     """
     variant = {
         "VariantName": "v",
@@ -96,7 +97,7 @@ def running(engine: Engine, deployed: Deployed, doomed: str) -> dict[str, Any]:
 
 
 def test_stock_client_streams_from_the_container(deployed: Deployed, doomed: str) -> None:
-    """The stock client streams an answer, by all of the stacks, out of the container."""
+    """The stock client streams an answer from the container, through all of the stacks."""
     url = f"http://{deployed.outputs['DistributionDomain']}/v1"
     with openai.OpenAI(base_url=url, api_key=deployed.key, max_retries=0, timeout=60) as client:
         chunks = list(
@@ -113,8 +114,9 @@ def test_stock_client_streams_from_the_container(deployed: Deployed, doomed: str
 def test_container_gets_what_sagemaker_gives(
     engine: Engine, running: dict[str, Any], deployed: Deployed
 ) -> None:
-    """The argument is `serve`, port 8080 is published on loopback, and the environment is the
-    model's and image's.
+    """The container gets the argument `serve`, port 8080 on loopback, and its environment.
+
+    The environment is that of the model and the image.
     """
     assert running["Args"][-1] == "serve"
     assert running["Config"]["Cmd"] == ["serve"]
@@ -127,7 +129,7 @@ def test_container_gets_what_sagemaker_gives(
         "HOSTNAME",
         "TERM",
         "container",
-    }  # the engines' own
+    }  # set by the engines
     found = dict(
         line.split("=", 1) for line in engine.ask("exec", running["Id"], "env").splitlines()
     )
@@ -165,7 +167,7 @@ def test_output_is_in_the_endpoints_log(deployed: Deployed, doomed: str) -> None
 async def _start(
     engine: Engine, image: str, folder: Path, name: str | None = "scripted", ping: int = 200
 ) -> tuple[Running, httpx.Response]:
-    """Start the image with an engine, None for its own, and wait for that answer of /ping."""
+    """Start the image with an engine (None: its own). Wait until /ping has this answer."""
     weights = folder / "weights"
     weights.mkdir()
     runner = ContainerRunner(engine.name, folder)
@@ -188,8 +190,9 @@ async def _start(
 async def test_says_why_it_cannot_start(
     engine: Engine, image: str, tmp_path: Path, doomed: str
 ) -> None:
-    """A container that cannot start reports why at /ping and in one line of its log, and ends on
-    SIGTERM.
+    """A container that cannot start reports why, at /ping and in one line of its log.
+
+    It ends on SIGTERM.
     """
     running, ping = await _start(engine, image, tmp_path, "vllm", 503)
     reason = "cannot start: the engine vllm cannot be imported: No module named 'vllm'"
@@ -200,8 +203,9 @@ async def test_says_why_it_cannot_start(
 
 
 def test_image_holds_what_it_needs(engine: Engine, image: str) -> None:
-    """The image has no root user, no compiler, every package of the lock with its own metadata, and
-    no weights but the demo model's, with which grammars are tried.
+    """The image has no root user and no compiler. It has every package of the lock.
+
+    Its only weights are the demo model's, with which grammars are tried.
     """
 
     def inside(command: str) -> str:
@@ -228,8 +232,8 @@ def test_image_holds_what_it_needs(engine: Engine, image: str) -> None:
     assert there <= {f"{name}-{version}" for name, version in lock}
 
 
-# What stands in for vLLM's image: root, Python, and the packages that it shares with ours, but no
-# vLLM.
+# A stand-in for vLLM's image: it has root, Python, and the packages that it shares with ours, but
+# no vLLM.
 GPU_BASE = """
 FROM {image}
 USER root
@@ -238,8 +242,9 @@ RUN python3 -c "import site; open(site.getsitepackages()[0] + '/ours.pth', 'w').
 
 
 async def test_gpu_target(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
-    """The target for GPUs builds on an image like vLLM's, has no root user, and reports that vLLM
-    is missing.
+    """The target for GPUs builds on an image like vLLM's. It has no root user.
+
+    It reports that vLLM is missing.
     """
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "Dockerfile").write_text(GPU_BASE.format(image=image))
@@ -274,8 +279,9 @@ async def test_gpu_target(engine: Engine, image: str, tmp_path: Path, doomed: st
 async def test_stop_lets_answers_end(
     engine: Engine, image: str, tmp_path: Path, doomed: str
 ) -> None:
-    """SIGTERM ends the container as soon as the answers under way are whole; SIGKILL would come 30
-    s later.
+    """After SIGTERM the container ends as soon as the running answers are complete.
+
+    SIGKILL would come 30 s later.
     """
     running, _ = await _start(engine, image, tmp_path)
     [container] = engine.containers(tmp_path)
@@ -301,11 +307,9 @@ async def test_stop_lets_answers_end(
 async def test_killed_cloud_is_swept(
     engine: Engine, image: str, tmp_path: Path, doomed: str
 ) -> None:
-    """A container whose local cloud was killed is removed by the next start or stop in its
-    folder.
-    """
+    """If a local cloud was killed, the next start or stop in its folder removes its container."""
     running, _ = await _start(engine, image, tmp_path)
-    # The kernel kills the engine's client with the local cloud; the container is not its child.
+    # The kernel kills the engine's client with the local cloud. The container is not its child.
     running._client.kill()  # type: ignore[attr-defined]
     await running.ended()
     assert len(engine.containers(tmp_path)) == 1
@@ -316,14 +320,15 @@ async def test_killed_cloud_is_swept(
 def test_failing_health_check_fails_the_stack(
     engine: Engine, cloud: LocalCloud, deployed: Deployed, aws: dict[str, str], doomed: str
 ) -> None:
-    """A container that does not answer /ping within its start-up timeout fails its stack, with its
-    log's last line.
+    """If a container does not answer /ping in time, its stack fails.
+
+    The reason has the last line of the container's log.
     """
     client = boto3.client("cloudformation", **aws)
     while client.describe_stacks(StackName=doomed)["Stacks"][0]["StackStatus"].endswith(
         "_IN_PROGRESS"
     ):
-        pass  # calls wait up to 5 s for the end of an operation themselves
+        pass  # each call waits up to 5 s for the end of an operation
     assert (
         client.describe_stacks(StackName=doomed)["Stacks"][0]["StackStatus"] == "ROLLBACK_COMPLETE"
     )

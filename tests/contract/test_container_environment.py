@@ -1,4 +1,4 @@
-"""What the stacks tell the container by its environment, read by the container."""
+"""The container reads the environment that the stacks set."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ from model.settings import Settings, variable_of
     ],
 )
 def test_environment(context: dict[str, str], expected: dict[str, Any]) -> None:
-    """Every variable is one of the container's, of the engine that is deployed, with a value that
-    it takes.
-    """
+    """The container's settings accept every variable that the stacks set for its engine."""
     told = environment(settings_from_context({"stage": "dev", **context}))
 
     settings = Settings.from_environment(told)
@@ -54,8 +52,9 @@ def test_environment(context: dict[str, str], expected: dict[str, Any]) -> None:
 
 
 def test_what_may_be_told_beside() -> None:
-    """Each of the container's settings is one of the deployment's, or may be told beside, or is of
-    no use there.
+    """Each variable of the container is set by a setting, or may be set through `environment`.
+
+    The four exceptions have no use in a deployment.
     """
     vllm = {
         "engine": "vllm",
@@ -84,15 +83,13 @@ def test_what_may_be_told_beside() -> None:
     ("name", "reason"),
     [
         ("SLUICE_PARALLEL", "set it by the setting parallel"),
-        ("SLUICE_MODEL_ID", "set it by the setting weights"),  # though these weights are a file
+        ("SLUICE_MODEL_ID", "set it by the setting weights"),  # also with a file as weights
         ("SLUICE_BOGUS", "has no such setting; it has SLUICE_"),
         ("SLUICE_TOOL_PARSER", "is a setting of engine=vllm, not of llama_cpp"),
     ],
 )
 def test_what_may_not(name: str, reason: str) -> None:
-    """A variable that the container would refuse, or that a setting sets already, ends the
-    synthesis.
-    """
+    """Synthesis fails for a variable in `environment` that is unknown or that a setting sets."""
     with pytest.raises(SettingsError, match=reason):
         environment(settings_from_context({"stage": "dev", "environment": f'{{"{name}": "4"}}'}))
     environment(

@@ -1,6 +1,6 @@
-"""The dialects are listed in `lambda_fn.dialects`.
+"""`lambda_fn.dialects` lists the dialects.
 
-Each part that may not import that list is compared with it here.
+These tests compare the list with each part that may not import it.
 """
 
 from typing import get_args, get_type_hints
@@ -20,21 +20,19 @@ SECOND = {"lmi-inputs"}
 
 @pytest.mark.parametrize("name", dialects.DIALECTS)
 def test_each_dialect_is_implemented(name: str) -> None:
-    """The table names an object that is there, and that can decode a response."""
+    """The object that the table names for a dialect exists, and can decode a response."""
     assert dialects.find(name).decoder(1).close()
 
 
 def test_function_and_deployment_take_the_same_names() -> None:
-    """The settings of the function and of the deployment take each dialect, and nothing else."""
+    """The settings of function and deployment accept each dialect, and nothing else."""
     names = tuple(dialects.DIALECTS)
     assert get_args(get_type_hints(Model)["dialect"]) == names
     assert get_args(deployed.Dialect) == names
 
 
 def test_each_dialect_has_a_container_and_each_container_a_stand_in() -> None:
-    """What no container speaks could not be deployed, and what has no stand-in could not be tested
-    locally.
-    """
+    """Each dialect has a container to deploy, and each container has a local stand-in."""
     assert {*deployed.DIALECTS.values(), *SECOND} == set(dialects.DIALECTS)
     assert set(deployed.DIALECTS) == set(get_args(deployed.Container)) == {"sluice", *SERVERS}
     assert set(SERVERS) == set(REPOSITORIES.values()) == set(containers())

@@ -1,6 +1,4 @@
-"""The documents name files, targets and commands that exist, lead somewhere, and keep their
-form.
-"""
+"""Documents name existing files, targets and commands, and their links work."""
 
 import re
 from pathlib import Path
@@ -33,7 +31,7 @@ BASES = ("", "lambda_fn", "lambda_fn/control", "model")
 
 
 def prose(text: str) -> str:
-    """Return a page without its fenced code and what `make bench-report` writes."""
+    """Return a page without its fenced code and without the output of `make bench-report`."""
     return re.sub(
         r"^```.*?^```$|<!-- (\w+): begin -->.*?<!-- \1: end -->",
         "",
@@ -44,9 +42,7 @@ def prose(text: str) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_file_that_is_named_is_there(name: str) -> None:
-    """A path of the source, in code, is one: from the root, or from the part that the page is
-    about.
-    """
+    """A path in code exists, from the root or from the part that the page is about."""
     spans = re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", prose((ROOT / name).read_text()))
     assert [
         path for path in spans if not any((ROOT / base / path).exists() for base in BASES)
@@ -55,21 +51,21 @@ def test_each_file_that_is_named_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_target_that_is_named_is_there(name: str) -> None:
-    """A target of make is one."""
+    """A target of make that a page names exists."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", (ROOT / name).read_text())) <= targets
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_link_leads_to_a_file(name: str) -> None:
-    """A relative link is one to a file of the repository; `make docs` checks the anchors, too."""
+    """A relative link leads to a file of the repository. `make docs` checks the anchors, too."""
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", prose((ROOT / name).read_text()))
     assert [link for link in links if not ((ROOT / name).parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lines_have_a_width_to_read(name: str) -> None:
-    """A line has at most 100 columns, but for rows of tables, code, and what cannot be broken."""
+    """A line has at most 100 columns. Table rows, code and unbreakable text are exempt."""
     lines = prose((ROOT / name).read_text()).splitlines()
     assert [
         line
@@ -79,14 +75,12 @@ def test_lines_have_a_width_to_read(name: str) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """It has at most 120 lines."""
+    """The README has at most 120 lines."""
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def test_decisions_are_numbered_and_dated() -> None:
-    """Each record has the next number, a date and a status, and a row in the index with the
-    same.
-    """
+    """Each decision has the next number, a date and a status. The index has a row with the same."""
     folder = ROOT / "docs/decisions"
     records = sorted(folder.glob("0*.md"))
     assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
@@ -108,7 +102,10 @@ def test_decisions_are_numbered_and_dated() -> None:
 
 
 def test_the_changelog_has_the_released_version() -> None:
-    """Unreleased comes first, then versions with their dates; the newest one is the package's."""
+    """The changelog begins with Unreleased, then versions with dates.
+
+    The newest is the package's.
+    """
     heads = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None

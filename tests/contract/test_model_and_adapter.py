@@ -1,6 +1,4 @@
-"""The container and the stream function import nothing of each other; these tests compare what they
-exchange.
-"""
+"""The messages between container and stream function, which share no code."""
 
 import json
 from collections.abc import AsyncIterator
@@ -37,7 +35,7 @@ def body(script: dict[str, Any], **more: Any) -> bytes:
 
 @pytest.fixture
 async def container() -> AsyncIterator[httpx.AsyncClient]:
-    """Run the real container application over the scripted engine, in process."""
+    """Yield the real container application over the scripted engine, in this process."""
     chosen = Settings(engine="scripted", model_name="scripted", parallel=4, queue=4)
     engine = create(chosen)
     await engine.start()
@@ -50,7 +48,7 @@ async def container() -> AsyncIterator[httpx.AsyncClient]:
 async def ask(
     container: httpx.AsyncClient, script: dict[str, Any], **more: Any
 ) -> tuple[list[Event], bytes]:
-    """Send a request, and decode the response with the stream function's decoder."""
+    """Send a request. Return the response, decoded with the stream function's decoder."""
     answer = await container.post("/invocations", content=body(script, **more))
     assert answer.status_code == 200, answer.text
     decoder = LineDecoder(choices=more.get("n", 1))
@@ -58,7 +56,7 @@ async def ask(
 
 
 async def test_answer_is_understood(container: httpx.AsyncClient) -> None:
-    """Every record of the container is an event of the decoder, and the response is complete."""
+    """Every record of the container becomes an event, and the response is complete."""
     script = {
         "say": ["Grüße", " 🚰\n", '"'],
         "tool_calls": [{"name": "f", "arguments": ['{"a"', ":1}"]}],
@@ -77,7 +75,7 @@ async def test_answer_is_understood(container: httpx.AsyncClient) -> None:
 
 
 async def test_counts_agree(container: httpx.AsyncClient) -> None:
-    """The tokens counted on the way are those of the usage record."""
+    """The tokens that the function counts are those of the usage record."""
     events, _ = await ask(container, {"repeat": " x", "count": 30}, n=3)
     counted = sum(event.tokens for event in events if isinstance(event, Delta))
     answer = json.loads(ChatBody(Head("c", 1, "m", 3)).encode(events))
@@ -85,7 +83,7 @@ async def test_counts_agree(container: httpx.AsyncClient) -> None:
 
 
 async def test_failure_is_understood(container: httpx.AsyncClient) -> None:
-    """An error record is a failure, and records before it are kept."""
+    """An error record is a failure. Records before it are kept."""
     events, _ = await ask(container, {"repeat": " x", "count": 5, "fail_after": 2})
     assert isinstance(events[-1], Failure)
     assert sum(event.tokens for event in events if isinstance(event, Delta)) == 2
@@ -93,9 +91,7 @@ async def test_failure_is_understood(container: httpx.AsyncClient) -> None:
 
 
 async def test_refusal_is_understood(container: httpx.AsyncClient) -> None:
-    """A rejection before the response has the body that the function reads, and a code that it
-    knows.
-    """
+    """If the container rejects a request, the function can read the body and knows the code."""
     answer = await container.post(
         "/invocations", content=body({"prompt_tokens": 100_000, "say": ["x"]})
     )
@@ -105,7 +101,7 @@ async def test_refusal_is_understood(container: httpx.AsyncClient) -> None:
 
 
 def test_every_code_has_a_public_status() -> None:
-    """The function's table has each code of the container, and a status of 4xx stays the same."""
+    """The function's table has each code of the container. A status of 4xx stays the same."""
     kinds = [model.errors.ModelError]
     for kind in kinds:
         kinds += kind.__subclasses__()
@@ -114,7 +110,7 @@ def test_every_code_has_a_public_status() -> None:
     own = {
         model.errors.BodySizeError,
         model.errors.CallerError,
-    }  # no request that the function lets through meets these
+    }  # no request that the function accepts can cause these
     for kind in set(kinds) - own:
         if kind.status < 500 and not kind.record_only:
             told = from_container(kind.code, "words", "model")
@@ -159,7 +155,7 @@ requests = st.fixed_dictionaries(
 @given(requests)
 @settings(max_examples=50, deadline=None)
 def test_what_the_function_lets_through_the_container_takes(request: dict[str, Any]) -> None:
-    """A request that the function accepts is accepted by the container, with the same meaning."""
+    """The container accepts each request that the function accepts, with the same meaning."""
     asked = parse_invocation(container_body(parse_chat(json.dumps(request).encode()), CONTROL))
     assert isinstance(asked, ChatRequest)
     assert asked.n == request.get("n", 1)
@@ -168,8 +164,9 @@ def test_what_the_function_lets_through_the_container_takes(request: dict[str, A
 
 
 def test_the_container_knows_every_parameter_that_it_is_sent() -> None:
-    """The container ignores what it does not know, so a parameter that is new in the function must
-    be added there.
+    """The container has every parameter that the function sends.
+
+    It ignores unknown ones, so a new parameter of the function must be added there.
     """
     forwarded = {*FORWARDED, *RESHAPED, "sluice"}
     assert forwarded <= set(ChatRequest.model_fields)

@@ -1,4 +1,4 @@
-"""The threat model names tests and commands: all of them exist."""
+"""The tests and commands that the threat model names exist."""
 
 import re
 from pathlib import Path
@@ -11,14 +11,14 @@ PAGE = (ROOT / "docs/explanation/security.md").read_text()
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"tests/[\w./-]*", PAGE))))
 def test_each_test_is_there(path: str) -> None:
-    """A file of tests that the page names is one, with tests in it."""
+    """A test file that the page names exists and has tests."""
     assert re.search(
         r"^(async def test_|def test_|Test\w* = )", (ROOT / path).read_text(), re.MULTILINE
     )
 
 
 def test_each_command_is_there() -> None:
-    """A target of make that the page names is one."""
+    """A target of make that the page names exists."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"`make ([a-z-]+)`", PAGE))
     assert named <= targets
@@ -26,7 +26,7 @@ def test_each_command_is_there() -> None:
 
 
 def test_each_row_names_what_shows_it() -> None:
-    """Whatever is said to hold at a hop has a test or a command beside it."""
+    """Each claim about a hop has a test or a command beside it."""
     hops = PAGE.partition("## Each hop")[2].partition("## Accepted risks")[0]
     rows = [
         line

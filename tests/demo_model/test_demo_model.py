@@ -1,6 +1,4 @@
-"""The committed demo model, asked through its engine: readable, within what it was taught, the
-whole context.
-"""
+"""The committed demo model, run by its engine: its answers, and its whole context."""
 
 import json
 import random
@@ -38,14 +36,14 @@ def server() -> xllamacpp.Server:
     server = xllamacpp.Server(parameters)
     complete(
         server, "Hello", max_tokens=1
-    )  # a server that has answered nothing may hang when it is destroyed
+    )  # a server that has never answered may hang when it is destroyed
     return server
 
 
 def complete(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> dict[str, Any]:
-    """Return the whole reply to `asked`, whose texts are user messages.
+    """Return the whole reply to user messages.
 
-    It is greedy unless `options` differ.
+    `asked` has their texts. Sampling is greedy unless `options` say otherwise.
     """
     messages = [
         {"role": "user", "content": item} if isinstance(item, str) else item for item in asked
@@ -57,7 +55,7 @@ def complete(server: xllamacpp.Server, *asked: str | Message, **options: Any) ->
 
 
 def answer(server: xllamacpp.Server, *asked: str | Message, **options: Any) -> str:
-    """Return the text of the reply to `asked`, which must have ended of itself."""
+    """Return the text of the reply to `asked`. It must have ended with a stop token."""
     choice = complete(server, *asked, **options)["choices"][0]
     assert choice["finish_reason"] == "stop"
     text: str = choice["message"]["content"]
@@ -98,8 +96,9 @@ def metadata(path: Path) -> dict[str, Any]:
 
 
 def test_it_is_small_and_says_what_it_is() -> None:
-    """The file has at most 4 MB, and its metadata name the architecture, the context, the chat
-    template and the end.
+    """The file has at most 4 MB.
+
+    Its metadata name the architecture, the context, the chat template and the end token.
     """
     assert WEIGHTS.stat().st_size <= 4_000_000
     said = metadata(WEIGHTS)
@@ -127,7 +126,7 @@ def test_it_is_small_and_says_what_it_is() -> None:
 def test_it_answers_what_it_was_taught(
     server: xllamacpp.Server, question: str, expected: str
 ) -> None:
-    """A question from the lessons gets sentences that have to do with it."""
+    """The answer to a question from the lessons is sentences about its subject."""
     text = answer(server, question)
     assert expected in text
     assert re.fullmatch(r"[A-Z].{20,}[.!?]", text)
@@ -144,19 +143,20 @@ def test_it_answers_what_it_was_taught(
     ],
 )
 def test_small_sums_are_right(server: xllamacpp.Server, question: str, result: int) -> None:
-    """Sums of numbers up to twenty come out right."""
+    """The model adds numbers up to twenty correctly."""
     assert answer(server, question).endswith(f"= {result}.")
 
 
 def test_it_counts(server: xllamacpp.Server) -> None:
-    """Asked to count, it counts; where to stop, it does not always know."""
+    """The model counts on request. It does not always stop at the right number."""
     assert answer(server, "Count to ten").startswith("1, 2, 3, 4, 5, 6, 7, 8, 9, 10")
 
 
 @pytest.mark.parametrize("hero", ["fox", "lighthouse", "dragon"])
 def test_it_tells_stories_long_enough_to_watch(server: xllamacpp.Server, hero: str) -> None:
-    """A story has at least eighty tokens in several sentences, though not always of whom was asked
-    for.
+    """A story has at least eighty tokens in several sentences.
+
+    Its hero is not always the one that was requested.
     """
     reply = complete(server, f"Tell me a story about a {hero}.")
     text = reply["choices"][0]["message"]["content"]
@@ -166,13 +166,13 @@ def test_it_tells_stories_long_enough_to_watch(server: xllamacpp.Server, hero: s
 
 
 def test_it_says_something_long(server: xllamacpp.Server) -> None:
-    """Asked for something long, it answers with more than a hundred tokens."""
+    """The answer to a request for a long text has more than a hundred tokens."""
     assert complete(server, "Say something long")["usage"]["completion_tokens"] > 100
 
 
 @pytest.mark.parametrize("fields", [("name", "age"), ("city", "price", "active")])
 def test_json_that_is_asked_for_is_json(server: xllamacpp.Server, fields: tuple[str, ...]) -> None:
-    """An answer in JSON is one valid object with the keys that were asked for."""
+    """A JSON answer is one valid object with the requested keys."""
     asked = " and ".join([", ".join(fields[:-1]), fields[-1]])
     assert set(json.loads(answer(server, f"Give me a JSON object with {asked}"))) == set(fields)
 
@@ -186,12 +186,12 @@ def test_json_that_is_asked_for_is_json(server: xllamacpp.Server, fields: tuple[
     ],
 )
 def test_it_declines_what_it_was_not_taught(server: xllamacpp.Server, question: str) -> None:
-    """A question from outside the lessons gets the answer that it is not known."""
+    """To a question from outside the lessons the model answers that it does not know."""
     assert answer(server, question).startswith(UNKNOWN)
 
 
 def test_it_tolerates_every_role(server: xllamacpp.Server) -> None:
-    """System, developer and tool messages are rendered, and the answer stays the answer."""
+    """System, developer and tool messages are rendered, and do not change the answer."""
     system = {"role": "system", "content": "You are a helpful assistant."}
     developer = {"role": "developer", "content": "Be brief."}
     for first in (system, developer):
@@ -204,8 +204,9 @@ def test_it_tolerates_every_role(server: xllamacpp.Server) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_whole_context_works(server: xllamacpp.Server, seed: int) -> None:
-    """After some 3,000 tokens of earlier turns a question is still answered, if less well (see the
-    card).
+    """After some 3,000 tokens of earlier turns the model still answers a question.
+
+    Its answers are worse there (see the card).
     """
     rng = random.Random(seed)
     lessons = [
@@ -232,7 +233,7 @@ def test_the_whole_context_works(server: xllamacpp.Server, seed: int) -> None:
 
 
 def test_a_seed_repeats_an_answer(server: xllamacpp.Server) -> None:
-    """The same seed produces the same story, at a temperature that varies it without a seed."""
+    """The same seed gives the same story, at a temperature at which stories vary without a seed."""
     told = [answer(server, "Tell me a story.", temperature=1.0, seed=seed) for seed in (1, 1, 2, 3)]
     assert told[0] == told[1]
     assert len(set(told)) > 1

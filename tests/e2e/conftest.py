@@ -1,4 +1,4 @@
-"""The fixtures of the whole local cloud, deployed once a session."""
+"""Fixtures: the whole local cloud, deployed once a session."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from tests.support.deployments import DEMO_RATE, SCRIPTED_MODEL, Deployment, dep
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """Run the local cloud, with CDK's bootstrap stack in it."""
+    """Yield a running local cloud with CDK's bootstrap stack."""
     folder = tmp_path_factory.mktemp("cloud")
     cloud = LocalCloud.start(folder)
     aws = cloud.aws_environment()
@@ -24,7 +24,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="session")
 def deployments(cloud: LocalCloud) -> Iterator[dict[str, Deployment]]:
-    """Deploy both pairs of stacks, side by side."""
+    """Deploy both pairs of stacks side by side, and return them."""
     scripted = {
         "engine": "scripted",
         "model_name": SCRIPTED_MODEL,

@@ -1,5 +1,6 @@
-"""The admin API over the whole local cloud: by the distribution with the admin secret, and by IAM
-without it.
+"""The admin API over the whole local cloud.
+
+It is called through the distribution with the admin secret, and by IAM without it.
 """
 
 import json
@@ -49,15 +50,16 @@ def admin(deployment: Deployment, secret: str) -> httpx.Client:
 
 
 def test_the_document_needs_no_secret(scripted: Deployment) -> None:
-    """The OpenAPI document is served to everybody who comes by the distribution."""
+    """Everybody can read the OpenAPI document through the distribution."""
     answer = httpx.get(f"{scripted.origin}/admin/v1/openapi.json", timeout=60)
     assert (answer.status_code, answer.json()["openapi"][:2]) == (200, "3.")
     assert answer.headers["x-request-id"].startswith("req_")
 
 
 def test_no_secret_and_a_wrong_one(scripted: Deployment) -> None:
-    """Without the admin secret nothing is answered, not even whether a path exists; an API key is
-    none.
+    """Without the admin secret each path is refused in the same way, whether it exists or not.
+
+    An API key does not count as the admin secret.
     """
     for headers in (
         {},
@@ -81,7 +83,7 @@ def test_an_unknown_path(scripted: Deployment, secret: str) -> None:
 def test_the_way_round_the_distribution_is_closed(
     cloud: LocalCloud, scripted: Deployment, secret: str
 ) -> None:
-    """The function URL itself refuses also who has the admin secret."""
+    """The function URL itself rejects requests, even with the admin secret."""
     url = scripted.outputs["AdminFunctionUrl"]
     listener = cloud.ask("status")["function_urls"]
     headers = {"host": httpx.URL(url).host, "authorization": f"Bearer {secret}"}
@@ -91,8 +93,9 @@ def test_the_way_round_the_distribution_is_closed(
 def invoke(
     cloud: LocalCloud, deployment: Deployment, event: dict[str, Any], *, right: str = ""
 ) -> tuple[int, dict[str, Any]]:
-    """Call the admin API through lambda:InvokeFunction, with all rights or with one; its status and
-    JSON.
+    """Call the admin API through lambda:InvokeFunction, with all rights or one.
+
+    Return status and JSON.
     """
     functions = boto3.client("lambda", **options(cloud))
     answer = functions.invoke(
@@ -103,8 +106,9 @@ def invoke(
 
 
 def test_whom_iam_lets_invoke_needs_no_secret(cloud: LocalCloud, scripted: Deployment) -> None:
-    """lambda:InvokeFunction is the other way in; an event that looks like the URL's still needs the
-    secrets.
+    """A caller through lambda:InvokeFunction needs no secret.
+
+    An event in the URL's form still needs the secrets.
     """
     status, body = invoke(cloud, scripted, {"path": "/admin/v1/nothing"})
     assert (status, body["error"]["code"]) == (404, "not_found")
@@ -122,9 +126,7 @@ def test_whom_iam_lets_invoke_needs_no_secret(cloud: LocalCloud, scripted: Deplo
 
 
 def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
-    """The rotation's four steps, as Secrets Manager takes them: both secrets work, the new one
-    within seconds.
-    """
+    """After the rotation's four steps both secrets work, the new one within seconds."""
     functions = boto3.client("lambda", **options(cloud))
     arn = scripted.outputs["AdminSecretArn"]
     described = boto3.client("cloudformation", **options(cloud)).describe_stack_resources(
@@ -139,7 +141,7 @@ def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
     with admin(scripted, secret) as client:
         assert (
             client.get("/nothing").status_code == 404
-        )  # the old one is known to the function from now on
+        )  # from now on the function knows the old one
         token = secrets.token_hex(16)
         for step in ("createSecret", "setSecret", "testSecret", "finishSecret", "finishSecret"):
             event = {"SecretId": arn, "ClientRequestToken": token, "Step": step}
@@ -152,7 +154,7 @@ def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
     with admin(scripted, found["AWSCURRENT"]) as client:
         deadline = (
             time.monotonic() + 60
-        )  # a secret that is not known is looked up at most every five seconds
+        )  # an unknown secret is looked up at most every five seconds
         while (status := client.get("/nothing").status_code) == 401 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert status == 404
@@ -168,9 +170,7 @@ RIGHTS = {
 
 @pytest.mark.parametrize("right", RIGHTS)
 def test_a_function_of_one_right(cloud: LocalCloud, scripted: Deployment, right: str) -> None:
-    """Whoever may invoke the function of one right does what it has, and is refused all that is
-    another's.
-    """
+    """The function of one right does what that right allows, and refuses the rest."""
     for name, (method, path, body) in RIGHTS.items():
         event = {
             "method": method,
@@ -185,8 +185,9 @@ def test_a_function_of_one_right(cloud: LocalCloud, scripted: Deployment, right:
 
 
 def test_iam_names_the_function(cloud: LocalCloud, scripted: Deployment) -> None:
-    """A role that may invoke the function of one right may invoke no other, nor that of the
-    distribution.
+    """A role that may invoke the function of one right may invoke no other function.
+
+    That includes the one behind the distribution.
     """
     account = boto3.client("sts", **options(cloud)).get_caller_identity()["Account"]
     iam = boto3.client("iam", **options(cloud))
@@ -225,7 +226,7 @@ def test_iam_names_the_function(cloud: LocalCloud, scripted: Deployment) -> None
     for other in (*others, control):
         with pytest.raises(ClientError, match="not authorized to perform: lambda:InvokeFunction"):
             reader.invoke(FunctionName=other, Payload=event)
-    # and the right to invoke the distribution's function gives no access to it
+    # the right to invoke the distribution's function does not help, either
     answer = json.loads(api.invoke(FunctionName=control, Payload=event)["Payload"].read())
     assert (answer["statusCode"], json.loads(answer["body"])["error"]["code"]) == (403, "url_only")
 
@@ -236,7 +237,7 @@ def policy(statement: dict[str, Any]) -> str:
 
 
 def url_of(api: Any, function: dict[str, Any]) -> str | None:
-    """Return the host of a function's URL, if it has one."""
+    """Return the host of a function's URL, or None if it has no URL."""
     try:
         found = api.get_function_url_config(FunctionName=function["FunctionName"])["FunctionUrl"]
     except ClientError:
@@ -245,8 +246,9 @@ def url_of(api: Any, function: dict[str, Any]) -> str | None:
 
 
 def test_a_flood_does_not_lock_iam_out(cloud: LocalCloud, scripted: Deployment) -> None:
-    """While requests without a secret take all of the URL's concurrency, so that some are
-    throttled, each of IAM's callers is answered.
+    """During a flood of the URL without a secret, each caller through IAM gets an answer.
+
+    The flood takes all of the URL's concurrency, so some of its requests are throttled.
     """
     over = threading.Event()
     throttled = threading.Event()
@@ -271,8 +273,10 @@ def test_a_flood_does_not_lock_iam_out(cloud: LocalCloud, scripted: Deployment) 
 def test_the_trail_tells_who_and_from_where(
     cloud: LocalCloud, scripted: Deployment, secret: str
 ) -> None:
-    """By the distribution it has the version of the secret and the viewer's address, whatever the
-    viewer says that it is; by IAM the right and Lambda's id of the invocation.
+    """The trail has each caller and address.
+
+    Through the distribution it has the secret's version and the viewer's real address, whatever
+    headers the viewer sends. Through IAM it has the right and Lambda's invocation id.
     """
     with admin(scripted, versions(cloud, scripted)["AWSCURRENT"]) as client:
         made = client.post(

@@ -1,6 +1,4 @@
-"""A request that the function leaves ends in the container, on whichever of two instances it
-runs.
-"""
+"""A request that the function leaves ends in the container, on either of two instances."""
 
 import json
 import re
@@ -18,7 +16,7 @@ from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
-# An answer of this length takes five minutes: it does not end while the test looks.
+# An answer of this length takes five minutes, so it does not end during the test.
 COUNT, RATE = 15_000, 50
 
 
@@ -35,7 +33,7 @@ def twins(cloud: LocalCloud) -> Deployment:
 
 
 def running(cloud: LocalCloud, deployment: Deployment) -> list[int]:
-    """How many requests each instance runs, by its own metric."""
+    """Return the number of running requests of each instance, by its own metric."""
     endpoints = cloud.ask("status")["endpoints"]
     [endpoint] = [one for one in endpoints if one["name"].startswith(deployment.name)]
     counts = []
@@ -50,7 +48,7 @@ def running(cloud: LocalCloud, deployment: Deployment) -> list[int]:
 
 
 def begin(deployment: Deployment) -> Any:
-    """Begin a long answer, and read its first chunk."""
+    """Begin a long answer and read its first chunk. Return the stream."""
     chunks = deployment.client.chat.completions.create(
         model=SCRIPTED_MODEL, messages=script(count=COUNT, rate=RATE), stream=True, max_tokens=COUNT
     )
@@ -59,7 +57,7 @@ def begin(deployment: Deployment) -> Any:
 
 
 def cut(cloud: LocalCloud, deployment: Deployment) -> str:
-    """Lose an answer's connection without telling the container; return the request's id."""
+    """Break an answer's connection without telling the container. Return the request's id."""
     with fault(cloud, kind="stream-left", scope="twins*", containing="messages", after=2000):
         answer = begin(deployment)
         with pytest.raises(openai.APIError, match="cut off"):
@@ -71,8 +69,10 @@ def cut(cloud: LocalCloud, deployment: Deployment) -> str:
 def test_what_the_function_leaves_ends_in_the_container(
     cloud: LocalCloud, twins: Deployment
 ) -> None:
-    """A request that the function leaves is freed within seconds, whether the other instance, which
-    SageMaker prefers, has nothing to do or as much; what runs there goes on.
+    """A request that the function leaves ends in the container within seconds.
+
+    It does so if the other instance, which SageMaker then prefers, is idle, and if it is as busy.
+    Requests of other callers go on.
     """
     request_id = cut(cloud, twins)
     until(lambda: running(cloud, twins) == [0, 0])
@@ -91,7 +91,7 @@ def test_what_the_function_leaves_ends_in_the_container(
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, for a fraction of the time that an answer takes."""
+    """Wait until a condition holds, for a fraction of the time that an answer takes."""
     ends = time.monotonic() + COUNT / RATE / 5
     while not holds():
         assert time.monotonic() < ends
@@ -99,7 +99,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def said(cloud: LocalCloud, request_id: str) -> list[dict[str, Any]]:
-    """What the function's log says of a request's cancel."""
+    """Return the function's log entries about a request's cancel."""
     files = (cloud.directory / "logs").glob("function-twins*.log")
     lines = [
         line

@@ -1,7 +1,7 @@
-"""Functions that are killed at any stage of a request, over the whole local cloud: after a sweep
-the books are exact.
+"""Functions killed at any stage of a request, over the whole local cloud.
 
-`make chaos` does the same with 500 requests, and more harm: `tests.chaos`.
+After a sweep all records are exact. `make chaos` does the same with 500 requests and more kinds of
+failure: `tests.chaos`.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,9 @@ OVERDUE = 9
 
 @contextmanager
 def overdue(cloud: LocalCloud, deployment: Deployment, seconds: int) -> Iterator[None]:
-    """Set after how many seconds a request counts as lost, in the functions' environment as an
-    operator would.
+    """Set the time after which a request counts as lost.
+
+    It is set in the functions' environment, as an operator would.
     """
     client = boto3.client("lambda", **options(cloud))
     names = [deployment.outputs[name] for name in ("FunctionName", "SweeperName")]
@@ -48,13 +49,14 @@ def overdue(cloud: LocalCloud, deployment: Deployment, seconds: int) -> Iterator
 async def test_killed_at_every_stage(
     cloud: LocalCloud, scripted: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is left OPEN or in flight, accounts, ledger and rollups agree, and with the container
-    to the token.
+    """After a sweep nothing is OPEN or in flight.
+
+    Accounts, ledger and rollups agree with each other, and with the container to the token.
     """
     deployment = ChaosDeployment(cloud, scripted.outputs, SCRIPTED_MODEL, OVERDUE)
     deployment.keys = [local_keys.create(scripted.table, name="chaos") for _ in range(2)]
     waves = parts.Waves()
-    # of the long streams one is enough here, as long as a checkpoint and a little more
+    # one long stream is enough here, of a little more than a checkpoint
     stages = [stage for stage in STAGES if stage.script["count"] == SHORT["count"]]
     stages += [
         replace(one, script={**LONG, "count": 150})

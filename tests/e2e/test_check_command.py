@@ -1,4 +1,4 @@
-"""`sluice check` over the whole local cloud: what it asks of any deployment, ours does."""
+"""Our deployment passes `sluice check`, over the whole local cloud."""
 
 import json
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_the_demo_model_conforms(demo: Deployment) -> None:
-    """Every rule holds, chunks are not buffered on the way, tools and structure included."""
+    """Every rule holds. Chunks are not buffered on the way. Tools and structured answers work."""
     findings = run(Target(Server(f"{demo.origin}/v1", demo.key), demo.model))
     assert [one for one in findings if one.verdict == "wrong"] == []
     unknown = {one.rule.partition(":")[0] for one in findings if one.verdict == "unknown"}
@@ -23,8 +23,9 @@ def test_the_demo_model_conforms(demo: Deployment) -> None:
 
 
 def test_failures_and_silence_conform(scripted: Deployment) -> None:
-    """An answer that breaks off says so, and a silence of 20 s is broken by heartbeats that clients
-    read over.
+    """An answer that breaks off ends in an error. Heartbeats fill a silence of 20 s.
+
+    Clients ignore the heartbeats.
     """
     failing = json.dumps({"count": 9, "fail_after": 3, "rate": 50})
     silent = json.dumps({"say": ["late"], "first_after": 17})

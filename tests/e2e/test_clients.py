@@ -1,5 +1,6 @@
-"""Clients with an environment and tests of their own, in tests/clients, over the whole local
-cloud.
+"""Test suites of clients in tests/clients, over the whole local cloud.
+
+Each has an environment of its own.
 """
 
 import os
@@ -36,7 +37,7 @@ SUITES = {
             "--max-time",
             "70",
             "--workers",
-            # with more, CPython 3.11 mixes up its AST constructor's depths now and then (gh-106905)
+            # with more, CPython 3.11 confuses the depths of its AST constructor (gh-106905)
             "1",
         ],
         FOLDER,
@@ -47,7 +48,7 @@ SUITES = {
 
 @pytest.fixture(scope="module")
 def running(demo: Deployment, scripted: Deployment) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Start all suites at once: what they wait for most is the demo model's pace."""
+    """Start all suites at once. They mostly wait for the slow demo model."""
     assert PYTHON.exists(), "`make test-clients` installs them"
     given = {
         f"SLUICE_{name}_{field}": value
@@ -79,7 +80,7 @@ def running(demo: Deployment, scripted: Deployment) -> Iterator[dict[str, subpro
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_suite(running: dict[str, subprocess.Popen[str]], suite: str) -> None:
-    """Every test of the suite passes; what it leaves out, it names with the reason."""
+    """Every test of the suite passes. A test that is left out has a reason."""
     output, _ = running[suite].communicate(timeout=400)
     sys.stdout.write(output)
     assert running[suite].returncode == 0, output[-8000:]

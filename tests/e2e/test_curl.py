@@ -1,6 +1,4 @@
-"""curl: what is on the wire, byte by byte, and what its exit status says of an answer that broke
-off.
-"""
+"""curl: the bytes on the wire, and the exit status after an answer that broke off."""
 
 import json
 import subprocess
@@ -19,7 +17,7 @@ pytestmark = pytest.mark.e2e
 def curl(
     deployment: Deployment, body: dict[str, Any], *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Send a chat request."""
+    """Send a chat request with curl. Return the finished process."""
     command = [
         "curl",
         "-sN",
@@ -35,7 +33,7 @@ def curl(
 
 
 def test_a_stream(scripted: Deployment) -> None:
-    """`data:` lines and blank lines and nothing else, `[DONE]` at the end."""
+    """A stream has only `data:` lines and blank lines, with `[DONE]` at the end."""
     answer = curl(scripted, {"messages": script(say=["one", " two"]), "stream": True})
     assert answer.returncode == 0
     *blocks, done, rest = answer.stdout.split("\n\n")
@@ -50,7 +48,10 @@ def test_a_stream(scripted: Deployment) -> None:
 
 
 def test_bare_text(scripted: Deployment) -> None:
-    """`Accept: text/plain` gives the text; where the model failed, the trailer line."""
+    """`Accept: text/plain` gives the bare text.
+
+    If the model failed, it ends in the trailer line.
+    """
     accept = ("-H", "accept: text/plain")
     assert (
         curl(scripted, {"messages": script(say=["one", " two\n"])}, *accept).stdout == "one two\n"
@@ -64,7 +65,7 @@ def test_bare_text(scripted: Deployment) -> None:
 
 
 def test_buffered_lines(scripted: Deployment) -> None:
-    """With a header the text comes in whole lines."""
+    """With a header for it, the text arrives in whole lines."""
     said = {"messages": script(say=["on", "e\ntw", "o\n", "three"], rate=50), "stream": True}
     answer = curl(scripted, said, "-H", "x-sluice-buffer: line")
     blocks = [block.removeprefix("data: ") for block in answer.stdout.split("\n\n")[1:-3]]
@@ -76,7 +77,7 @@ def test_buffered_lines(scripted: Deployment) -> None:
 
 
 def test_failure_before_the_first_token(scripted: Deployment) -> None:
-    """The status is the failure's own, with a request id and the time it took."""
+    """A failure before the first token has its own status, a request id and a duration."""
     answer = curl(scripted, {"messages": script(count=3, fail_after=0), "stream": True}, "-i")
     head, _, body = answer.stdout.partition("\n\n")
     assert " 502" in head.splitlines()[0]
@@ -87,9 +88,7 @@ def test_failure_before_the_first_token(scripted: Deployment) -> None:
 
 
 def test_broken_connection(cloud: LocalCloud, scripted: Deployment) -> None:
-    """A function that is killed in its answer leaves curl with an error, not with a short
-    success.
-    """
+    """If a function is killed in its answer, curl fails. It does not see a short success."""
     with fault(cloud, scope="scripted*", kind="function-killed-in-response", after=900):
         answer = curl(
             scripted, {"messages": script(repeat=" x", count=30, rate=100), "stream": True}

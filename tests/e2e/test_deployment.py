@@ -1,4 +1,4 @@
-"""What was deployed, seen with stock boto3."""
+"""The deployment, seen with stock boto3."""
 
 import json
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_every_resource_is_handled(cloud: LocalCloud, demo: Deployment) -> None:
-    """Every resource of both stacks exists, and the local cloud passed over none."""
+    """Every resource of both stacks exists, and the local cloud emulates all of them."""
     status = cloud.ask("status")
     assert status["unhandled"] == []
     assert all(endpoint["status"] == "InService" for endpoint in status["endpoints"])
@@ -28,7 +28,7 @@ def test_every_resource_is_handled(cloud: LocalCloud, demo: Deployment) -> None:
 
 
 def test_no_dynamic_reference_survives(cloud: LocalCloud, demo: Deployment) -> None:
-    """The function and the distribution share a real secret, not the text of a reference to one."""
+    """Function and distribution share a real secret, and not the text of a reference."""
     function = boto3.client("lambda", **options(cloud))
     name = demo.outputs["FunctionName"]
     environment = function.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
@@ -37,8 +37,9 @@ def test_no_dynamic_reference_survives(cloud: LocalCloud, demo: Deployment) -> N
 
 
 def test_way_round_the_distribution_is_closed(cloud: LocalCloud, demo: Deployment) -> None:
-    """The function URL refuses every request that does not come through the distribution, with or
-    without a key.
+    """The function URL rejects every request that does not come through the distribution.
+
+    A key makes no difference.
     """
     listener = cloud.ask("status")["function_urls"]
     host = httpx.URL(demo.outputs["FunctionUrl"]).host
@@ -48,8 +49,9 @@ def test_way_round_the_distribution_is_closed(cloud: LocalCloud, demo: Deploymen
 
 
 def test_stock_boto3_reads_the_endpoint(cloud: LocalCloud, scripted: Deployment) -> None:
-    """boto3 invokes the deployed endpoint and reads its event stream, whose parts are cut
-    anywhere.
+    """boto3 invokes the deployed endpoint and reads its event stream.
+
+    The stream's parts are cut at any byte.
     """
     runtime = boto3.client("sagemaker-runtime", **options(cloud))
     message = json.dumps({"say": ["Grüße", " 🚰"]})

@@ -1,6 +1,7 @@
-"""Servers that are not ours behind the deployed stack: vLLM scaled to zero, and SGLang, LMI and TGI
-as endpoints that exist already. The servers are the local cloud's stand-ins, which speak each one's
-dialect and refuse what it refuses.
+"""Other servers behind the deployed stack: vLLM scaled to zero, and SGLang, LMI and TGI.
+
+The last three are endpoints that exist already. The servers are the local cloud's stand-ins. Each
+speaks its server's dialect and rejects what that server rejects.
 """
 
 import json
@@ -35,12 +36,12 @@ PULL = {"Effect": "Allow", "Action": [f"ecr:{name}" for name in _ACTIONS.split()
 
 
 def script(**told: Any) -> list[Any]:
-    """Messages that tell a stand-in what to say."""
+    """Return messages that tell a stand-in what to say."""
     return [{"role": "user", "content": json.dumps({"say": SAID, "prompt_tokens": 7, **told})}]
 
 
 def role(iam: Any) -> str:
-    """Make a role that may pull images; its ARN."""
+    """Create a role that may pull images. Return its ARN."""
 
     def policy(statement: object) -> str:
         return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -51,7 +52,7 @@ def role(iam: Any) -> str:
 
 
 def existing(sagemaker: Any, name: str, role_arn: str) -> str:
-    """Make an endpoint as somebody else would."""
+    """Create an endpoint as another owner would."""
     image = containers()[name].uris[REGION]
     sagemaker.create_model(
         ModelName=name, ExecutionRoleArn=role_arn, PrimaryContainer={"Image": image}
@@ -69,9 +70,7 @@ def existing(sagemaker: Any, name: str, role_arn: str) -> str:
 
 @pytest.fixture(scope="module")
 def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
-    """Deploy a stack whose own model is a vLLM container, with the other servers' models beside
-    it.
-    """
+    """Deploy a stack with a vLLM container, and the other servers' models beside it."""
     sagemaker = boto3.client("sagemaker", **options(cloud))
     arn = role(boto3.client("iam", **options(cloud)))
     others = {
@@ -97,8 +96,9 @@ def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_each_server_streams(foreign: Deployment, model: str) -> None:
-    """The stock client reads the same answer from each server, and the ledger has the server's own
-    counts.
+    """The stock client reads the same answer from each server.
+
+    The ledger has the counts of the server itself.
     """
     stream = foreign.client.chat.completions.create(
         model=model,
@@ -124,7 +124,7 @@ def test_each_server_streams(foreign: Deployment, model: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_each_server_answers_in_one_body(foreign: Deployment, model: str) -> None:
-    """Whoever wants one body gets it from a server that only ever streams to us."""
+    """A caller who wants one body gets it, although the server only streams to us."""
     answer = foreign.client.chat.completions.create(model=model, messages=script(), max_tokens=2)
     assert answer.choices[0].message.content == "Grüße an 🚰"
     assert answer.choices[0].finish_reason == "length"
@@ -133,10 +133,9 @@ def test_each_server_answers_in_one_body(foreign: Deployment, model: str) -> Non
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("fault", ["die_after", "fail_after"])
 def test_a_server_that_breaks_off_is_an_error(foreign: Deployment, model: str, fault: str) -> None:
-    """A server that dies, or says that it failed, within its answer ends the stream in an error
-    that clients raise.
-    """
-    patient = foreign.client.with_options(max_retries=20)  # the server before may be starting again
+    """If a server dies or fails within its answer, clients raise an error."""
+    # The previous test's server may still be restarting.
+    patient = foreign.client.with_options(max_retries=20)
     stream = patient.chat.completions.create(
         model=model, messages=script(**{fault: 3}), stream=True
     )
@@ -149,8 +148,9 @@ def test_a_server_that_breaks_off_is_an_error(foreign: Deployment, model: str, f
 
 
 def test_what_a_server_cannot_do_is_refused(foreign: Deployment) -> None:
-    """A parameter that the server would ignore is a 400 that names it; its own refusal is a 400
-    too.
+    """A parameter that the server would ignore is a 400 that names it.
+
+    The server's own rejection is a 400 too.
     """
     with pytest.raises(openai.BadRequestError) as refused:
         foreign.client.chat.completions.create(model="tgi", messages=script(), n=2)
@@ -164,8 +164,9 @@ def test_what_a_server_cannot_do_is_refused(foreign: Deployment) -> None:
 
 
 def test_scaled_to_zero_says_when_to_come_again(foreign: Deployment, cloud: LocalCloud) -> None:
-    """Without a copy the API answers 503 and says that the model is starting; with one it serves
-    again.
+    """Without a copy of the model the API answers 503 and says that the model is starting.
+
+    With a copy it serves again.
     """
     sagemaker = boto3.client("sagemaker", **options(cloud))
     name = f"{foreign.outputs['EndpointName']}-model"
@@ -198,9 +199,7 @@ def test_scaled_to_zero_says_when_to_come_again(foreign: Deployment, cloud: Loca
 def test_a_stopped_endpoint_stays_stopped_through_a_deployment(
     foreign: Deployment, cloud: LocalCloud
 ) -> None:
-    """The parameter takes the endpoint away; CDK's next deployment leaves it so, and starting
-    brings it back.
-    """
+    """A stopped endpoint stays stopped through CDK's next deployment. `start` creates it again."""
     sagemaker = boto3.client("sagemaker", **options(cloud))
 
     def names() -> set[str]:
@@ -228,8 +227,9 @@ def test_destroy_leaves_nothing_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The doctor reads such a stack, the preflight its quotas; destroying removes all and lists
-    what is left.
+    """The doctor reads the stack, and the preflight its quotas.
+
+    `destroy` removes everything and lists what is left.
     """
     monkeypatch.setattr("cli.lib.stack.LOCAL", cloud.directory)
     assert (

@@ -18,15 +18,13 @@ pytestmark = pytest.mark.e2e
 def deployed(
     cloud: LocalCloud, demo: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> doctor.Deployed:
-    """What the deployed stacks say of themselves."""
+    """Return what AWS reports about the deployed stacks."""
     monkeypatch.setattr(doctor, "aws_options", lambda _stage: options(cloud))
     return doctor.read("local", demo.name)
 
 
 def test_figures_are_those_that_are_deployed(deployed: doctor.Deployed, demo: Deployment) -> None:
-    """Each service's own API gives what the stacks set; the figures agree, and each bound has a
-    tightest limit.
-    """
+    """Each figure is the deployed one. The figures agree, and each bound has a tightest limit."""
     assert deployed.read_timeout == LIMITS.cloudfront_read
     assert deployed.lambda_timeout == LIMITS.lambda_timeout
     assert deployed.endpoint == demo.outputs["EndpointName"]
@@ -48,9 +46,7 @@ def test_figures_are_those_that_are_deployed(deployed: doctor.Deployed, demo: De
 def test_contradictions_fail_and_are_named(
     deployed: doctor.Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deployment whose figures cannot all be kept fails with every pair that contradicts each
-    other.
-    """
+    """If limits contradict each other, the command fails and names every such pair."""
     container = replace(deployed.container, context_tokens=512)
     wrong = replace(
         deployed, read_timeout=20, lambda_timeout=300, container=container, endpoint="other"
@@ -63,6 +59,6 @@ def test_contradictions_fail_and_are_named(
 
 
 def test_no_such_stack(deployed: doctor.Deployed) -> None:
-    """A stack that is not there is one line, not a traceback."""
+    """For a stack that does not exist, the error is one line without a traceback."""
     with pytest.raises(CommandError, match="none-local-service"):
         doctor.read("local", "none")

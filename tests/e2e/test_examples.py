@@ -1,4 +1,4 @@
-"""The programs of examples/, each run as a user runs it, over the whole local cloud."""
+"""The programs of examples/, run as a user runs them, over the whole local cloud."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def run(
     status: int = 0,
     variables: Mapping[str, str] | None = None,
 ) -> str:
-    """Run an example and return what it prints, if its exit status is the expected one."""
+    """Run an example. Return what it prints. Its exit status must be the expected one."""
     environment = {
         **os.environ,
         "OPENAI_BASE_URL": f"{deployment.origin}/v1",
@@ -55,14 +55,14 @@ def test_each_example_is_run_and_listed() -> None:
 
 
 def test_stream(demo: Deployment) -> None:
-    """Text comes, and then its number of tokens."""
+    """The text arrives, then its number of tokens."""
     assert re.search(
         r"\w+.*\n\n\d+ prompt tokens, \d+ completion tokens\n$", run(demo, "stream.py"), re.DOTALL
     )
 
 
 def test_curl(demo: Deployment) -> None:
-    """Events end in [DONE]; bare text follows."""
+    """Events end in [DONE]. Bare text follows."""
     events, _, text = run(demo, "stream.sh").partition("data: [DONE]\n\n")
     assert events.startswith('data: {"id"')
     assert text.strip()
@@ -70,14 +70,14 @@ def test_curl(demo: Deployment) -> None:
 
 
 def test_tools(demo: Deployment) -> None:
-    """The model calls the function with arguments of its schema, and answers."""
+    """The model calls the function with arguments of its schema, then answers."""
     assert re.match(
         r'call: weather\(\{.*"city".*"unit".*\}\)\nanswer: ', run(demo, "tools.py"), re.DOTALL
     )
 
 
 def test_structured(demo: Deployment) -> None:
-    """The answer has the model's form."""
+    """The answer has the type of the model class."""
     assert re.match(
         r"Ticket\(topic='(billing|delivery|other)', urgent=(True|False), ",
         run(demo, "structured.py"),
@@ -85,8 +85,9 @@ def test_structured(demo: Deployment) -> None:
 
 
 def test_errors(cloud: LocalCloud, demo: Deployment) -> None:
-    """A whole answer is printed; a wrong key, a broken stream and a wrong address are told
-    apart.
+    """A whole answer is printed.
+
+    A wrong key, a broken stream and a wrong address have different messages.
     """
     assert run(demo, "errors.py").strip()
     assert "401 invalid_api_key" in run(
@@ -97,7 +98,7 @@ def test_errors(cloud: LocalCloud, demo: Deployment) -> None:
     )
     cloud.ask(
         "faults", method="POST", body={"kind": "container-killed", "after": 400}
-    )  # strikes once
+    )  # it strikes once
     assert "The stream broke off after" in run(demo, "errors.py", status=1)
 
 
@@ -107,7 +108,7 @@ def test_leave(demo: Deployment) -> None:
 
 
 def test_budget(cloud: LocalCloud, demo: Deployment) -> None:
-    """Some requests pass, and then the budget is spent."""
+    """Some requests succeed, then the budget is spent."""
     stack = f"{demo.name}-local-service"
     printed = run(demo, "budget.py", "--stack", stack, variables=cloud.aws_environment())
     assert "request 1: " in printed

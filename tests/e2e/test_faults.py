@@ -1,5 +1,6 @@
-"""A stream under each fault, as the stock OpenAI client sees it: a whole answer or an exception,
-and a ledger item.
+"""A stream under each fault, as the stock OpenAI client sees it.
+
+It gets a whole answer or an exception, and each request has a ledger item.
 """
 
 import time
@@ -22,9 +23,9 @@ pytestmark = pytest.mark.e2e
 
 WORDS = 12
 SAID = "".join(f" wört{number}" for number in range(WORDS))
-# The start record and a few more.
+# The bytes of the start record and a few more.
 MIDDLE = 300
-# Of the container's answer "ö", rounded up.
+# The bytes of the container's answer "ö", rounded up.
 LENGTH = 280
 
 
@@ -38,8 +39,9 @@ class Seen:
 
     @property
     def code(self) -> str | None:
-        """Of its error; the status where it is Lambda's own, `connection` where the connection
-        broke.
+        """The error's code, or None.
+
+        It is the status if Lambda made the response, and `connection` if the connection broke.
         """
         if self.error is None:
             return None
@@ -51,12 +53,12 @@ class Seen:
 
     @property
     def whole(self) -> bool:
-        """Whether all was said, and finished."""
+        """Whether the client got the whole text and a finish reason."""
         return text(self.chunks) == SAID and self.chunks[-1].choices[0].finish_reason == "stop"
 
 
 def stream(deployment: Deployment, **said: Any) -> Seen:
-    """Stream one answer of the scripted engine, and hold it against what every stream must be."""
+    """Stream one answer of the scripted engine. Check what must hold for every stream."""
     seen = Seen()
     fields = {"repeat": " wört{i}", "count": WORDS, "rate": 100, **said}
     try:
@@ -111,14 +113,15 @@ def wait_for_container(deployment: Deployment) -> None:
 def test_a_stream_that_is_settled(
     cloud: LocalCloud, scripted: Deployment, fields: dict[str, Any], code: str | None, outcome: str
 ) -> None:
-    """Under a fault of container, connection or table the stream is whole or raises, and the ledger
-    is settled.
+    """Under a fault of container, connection or table, the stream is whole or raises.
+
+    The ledger is settled.
     """
     if not fields["kind"].startswith("table"):
         fields = {
             **fields,
             "containing": '"messages"',
-        }  # not what takes the request before this one back
+        }  # not the call that releases the previous request
     with fault(cloud, scope="scripted*", **fields) as fault_id:
         seen = stream(scripted)
         assert seen.code == code
@@ -130,7 +133,7 @@ def test_a_stream_that_is_settled(
 
 
 def test_a_boundary_at_every_byte(cloud: LocalCloud, scripted: Deployment) -> None:
-    """Wherever the event stream's parts end, the client reads the same."""
+    """The client reads the same answer, wherever the event stream is cut into parts."""
     asked = {"scope": "scripted*", "containing": '"messages"'}
     with fault(cloud, kind="boundary", **asked, probability=1) as fault_id:
         said = script(say=["ö"])
@@ -145,8 +148,9 @@ def test_a_boundary_at_every_byte(cloud: LocalCloud, scripted: Deployment) -> No
 
 
 def test_a_meter_that_is_down(cloud: LocalCloud, scripted: Deployment) -> None:
-    """While the table takes nothing a request is a 503 in OpenAI's shape, and nothing is
-    generated.
+    """While the table accepts nothing, a request is a 503 in OpenAI's shape.
+
+    The model generates nothing.
     """
     for kind in ("table-throttled", "table-down", "table-unreachable"):
         with fault(cloud, kind=kind, scope="scripted*", probability=1):
@@ -154,8 +158,9 @@ def test_a_meter_that_is_down(cloud: LocalCloud, scripted: Deployment) -> None:
 
 
 def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deployment) -> None:
-    """While only the settlement fails the client has its whole answer, and it is tried until the
-    table is back.
+    """If only the settlement fails, the client still gets its whole answer.
+
+    The settlement is tried until the table is back.
     """
     with scripted.client.chat.completions.create(
         model=SCRIPTED_MODEL, messages=script(count=10, rate=10), stream=True
@@ -185,8 +190,9 @@ def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deploy
 def test_a_function_that_is_killed(
     cloud: LocalCloud, scripted: Deployment, fields: dict[str, Any], code: str | None
 ) -> None:
-    """A function killed on the way breaks the connection or is a 502; its item stays OPEN; the next
-    request is well.
+    """If a function is killed, the connection breaks or the response is a 502.
+
+    Its ledger item stays OPEN, and the next request succeeds.
     """
     before = in_flight(scripted)
     with fault(cloud, scope="scripted*", **fields) as fault_id:
@@ -201,13 +207,13 @@ def test_a_function_that_is_killed(
 
 
 def in_flight(deployment: Deployment) -> set[str]:
-    """The requests that the test's key has in flight."""
+    """Return the requests of the test's key that are in flight."""
     key = account_key(ids.key_id_of(deployment.key) or "")
     return set(deployment.table.get_item(Key=key, ConsistentRead=True)["Item"]["in_flight"])
 
 
 def test_a_slow_reader(scripted: Deployment) -> None:
-    """A client that stops reading for a while gets all of a long answer, in order."""
+    """A client that pauses reading gets all of a long answer, in order."""
     count, padding = 3000, "-" * 400
     said = script(repeat=f" {{i}}{padding}", count=count)
     with scripted.client.chat.completions.create(
@@ -221,8 +227,9 @@ def test_a_slow_reader(scripted: Deployment) -> None:
 
 
 def test_a_client_that_goes_away(scripted: Deployment) -> None:
-    """The function does not learn that a client left: the answer is generated to its end and
-    settled in full.
+    """If a client leaves, the answer is generated to its end and settled in full.
+
+    Lambda does not tell the function that the client left.
     """
     said = script(repeat=" x", count=20, rate=40)
     with scripted.client.chat.completions.create(
@@ -234,7 +241,7 @@ def test_a_client_that_goes_away(scripted: Deployment) -> None:
 
 
 def test_faults_that_make_no_sense(cloud: LocalCloud) -> None:
-    """What is no fault is refused with a reason; one that is not there cannot be cleared."""
+    """An invalid fault is rejected with a reason. A fault that does not exist cannot be cleared."""
     address, owner = (
         f"{cloud.endpoint_url}/_local/faults",
         {"authorization": f"Bearer {cloud.keys.token}"},

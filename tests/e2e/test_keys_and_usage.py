@@ -1,5 +1,6 @@
-"""A user's story, by the commands that tell it: a key with a budget, spent, reported, raised,
-rotated, reconciled.
+"""Keys, budgets and usage, through the commands that a user runs.
+
+A key with a budget is created, spent, reported, raised, rotated and reconciled.
 """
 
 import json
@@ -28,8 +29,9 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Run:
-    """Return the `sluice` command, for this deployment: what it prints, if its status is the
-    expected one.
+    """Run a `sluice` command for this deployment. Return what it prints.
+
+    Its exit status must be the expected one.
     """
     for module in (cli.lib.admin_api, cli.commands.usage):
         monkeypatch.setattr(module, "aws_options", lambda _stage: options(cloud))
@@ -50,7 +52,7 @@ def client(deployment: Deployment, key: str) -> openai.OpenAI:
 
 
 def ask(deployment: Deployment, key: str, tokens: int) -> str:
-    """Ask the model for this number of tokens; return the answer's id."""
+    """Request this number of tokens. Return the completion's id."""
     content = json.dumps({"repeat": " x", "count": tokens, "prompt_tokens": 10})
     with client(deployment, key) as openai_client:
         answer = openai_client.chat.completions.create(
@@ -60,9 +62,11 @@ def ask(deployment: Deployment, key: str, tokens: int) -> str:
 
 
 def test_a_budget_is_spent_raised_and_accounted_for(scripted: Deployment, run: Run) -> None:
-    """The admin makes a key with a budget; its holder spends it and is refused; usage shows what
-    was spent; raised, it serves again; rotated, both secrets do; deleted, none does, and the books
-    agree.
+    """A key's budget, from its creation to its end.
+
+    The admin makes a key with a budget. Its holder spends it and is rejected, and usage shows what
+    was spent. After it is raised, the key works again. After a rotation both secrets work, after a
+    deletion none. All records agree.
     """
     key = run(
         "keys", "create", "--name", "story", "--owner", "e2e", "--tokens-per-day", "3k"
@@ -118,8 +122,9 @@ def test_a_budget_is_spent_raised_and_accounted_for(scripted: Deployment, run: R
 
 
 def test_a_key_is_good_in_its_networks_only(scripted: Deployment, run: Run) -> None:
-    """Outside of its networks a key is refused, whatever X-Forwarded-For it sends; in them it is
-    served.
+    """A key works inside its networks and is rejected outside.
+
+    The X-Forwarded-For that a client sends makes no difference.
     """
     key = run("keys", "create", "--name", "office", "--network", "203.0.113.0/24").strip()
     url, headers = f"{scripted.origin}/v1/models", {"authorization": f"Bearer {key}"}
@@ -141,8 +146,9 @@ def test_a_key_is_good_in_its_networks_only(scripted: Deployment, run: Run) -> N
 def test_a_key_that_was_found_is_revoked(
     scripted: Deployment, run: Run, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The command takes a whole key and prints it nowhere. Running requests are cancelled; the
-    audit trail has it.
+    """`keys revoke` takes a whole key and never prints it.
+
+    Running requests are cancelled, and the audit trail has the change.
     """
     key = run("keys", "create", "--name", "leaked").strip()
     script = json.dumps({"repeat": " x", "count": 3000, "rate": 50, "prompt_tokens": 10})
@@ -172,7 +178,7 @@ def test_a_key_that_was_found_is_revoked(
 
 
 def test_reconcile_fails_on_any_difference(scripted: Deployment, run: Run) -> None:
-    """A forged figure is named, and the exit status is 1; mended, it is 0."""
+    """`usage reconcile` names a forged figure and exits with 1. After a repair it exits with 0."""
     key_id = run("keys", "create", "--name", "forged").strip()[3:15]
     change = {
         "Key": {"pk": f"KEY#{key_id}", "sk": "ACCOUNT"},
@@ -185,15 +191,17 @@ def test_reconcile_fails_on_any_difference(scripted: Deployment, run: Run) -> No
 
 
 def test_replay_reads_the_functions_log(run: Run) -> None:
-    """Without a file the log group of the stream function is read; nothing was left unsaved, and
-    that is said.
+    """Without a file, `usage replay` reads the stream function's log group.
+
+    If no settlement was left unsaved, it says so.
     """
     assert run("usage", "replay", "--since", "1h").startswith("0 unsaved")
 
 
 def test_keys_that_are_none(scripted: Deployment) -> None:
-    """Malformed, over-long and unknown keys are one answer; a key in the path or the admin secret's
-    place is none.
+    """Malformed, over-long and unknown keys get the same answer.
+
+    A key in a path or in place of the admin secret does not count.
     """
     unknown = "sk-" + "a" * 12 + "-" + "b" * 43
     for wrong in ("sk-", "sk-x", unknown, unknown + "b", "x" * 5000, "sk-" + "é" * 12):

@@ -1,6 +1,4 @@
-"""openai-python, as it comes, with strict response validation: sync and async, each with all it is
-used for.
-"""
+"""The stock openai-python with strict response validation, sync and async."""
 
 import asyncio
 import json
@@ -30,7 +28,7 @@ ASK: Any = [{"role": "user", "content": "What is the weather in Rome?"}]
 
 
 class Person(BaseModel):
-    """What a structured answer is."""
+    """The type of a structured answer."""
 
     name: Literal["Ada", "Bob"]
     adult: bool
@@ -67,7 +65,7 @@ class Sync:
             )
 
     def parse(self, **fields: Any) -> Any:
-        """Return an answer that is read into a type."""
+        """Return an answer that is parsed into a type."""
         with self._client(0) as client:
             return (
                 client.chat.completions.parse(model=self.deployment.model, **fields)
@@ -76,7 +74,7 @@ class Sync:
             )
 
     def helper(self, **fields: Any) -> Any:
-        """Return the whole answer that the streaming helper puts together."""
+        """Return the whole answer that the client's streaming helper assembles."""
         with (
             self._client(0) as client,
             client.chat.completions.stream(model=self.deployment.model, **fields) as stream,
@@ -85,7 +83,7 @@ class Sync:
 
 
 class Async(Sync):
-    """The asynchronous client; each call has a new event loop."""
+    """The asynchronous client. Each call has a new event loop."""
 
     def _async(self, retries: int = 0) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(
@@ -121,7 +119,7 @@ class Async(Sync):
         return asyncio.run(run())
 
     def parse(self, **fields: Any) -> Any:
-        """Return an answer that is read into a type."""
+        """Return an answer that is parsed into a type."""
 
         async def run() -> Any:
             async with self._async() as client:
@@ -131,7 +129,7 @@ class Async(Sync):
         return asyncio.run(run())
 
     def helper(self, **fields: Any) -> Any:
-        """Return the whole answer that the streaming helper puts together."""
+        """Return the whole answer that the client's streaming helper assembles."""
 
         async def run() -> Any:
             async with (
@@ -158,8 +156,9 @@ def client(request: pytest.FixtureRequest, scripted: Deployment) -> Sync:
 
 
 def test_stream_and_whole_say_the_same(client: Sync) -> None:
-    """Both forms give the text, the usage and the finish reason, all of the types that the client
-    declares.
+    """Stream and single body have the same text, usage and finish reason.
+
+    All have the types that the client declares.
     """
     said = script(say=["Grüße", " 🚰", "\n"], prompt_tokens=3)
     chunks = client.stream(messages=said, stream_options={"include_usage": True})
@@ -172,7 +171,10 @@ def test_stream_and_whole_say_the_same(client: Sync) -> None:
 
 
 def test_every_parameter_at_once(client: Sync) -> None:
-    """All that a text model can honour is taken together, and what is accepted without effect."""
+    """All parameters that a text model can honour are accepted together.
+
+    So are those that are accepted without effect.
+    """
     chunks = client.stream(
         messages=[{"role": "developer", "content": "Be short."}, *script(say=["a", "b"])],
         max_completion_tokens=5, temperature=0.5, top_p=0.9, frequency_penalty=0.1, presence_penalty=0.1, seed=7,
@@ -186,8 +188,9 @@ def test_every_parameter_at_once(client: Sync) -> None:
 
 
 def test_which_tool_and_which_arguments(client: Sync) -> None:
-    """What the model calls arrives to the character, in pieces and whole, and its answer goes back
-    by its id.
+    """A tool call arrives exactly, in fragments and whole.
+
+    The tool's result is sent back by the call's id.
     """
     said = script(tool_calls=[CALL, {"name": "get_weather", "arguments": ["{}"]}])
     final = client.helper(messages=said, tools=[WEATHER])
@@ -212,7 +215,7 @@ def test_which_tool_and_which_arguments(client: Sync) -> None:
 
 
 def test_agent_on_the_demo_model(demo_client: Sync) -> None:
-    """A loop of two steps: a call that the schema allows, its result, and an answer in words."""
+    """An agent's loop of two steps: a call that matches the schema, its result, and an answer."""
     messages = list(ASK)
     message = (
         demo_client.whole(messages=messages, tools=[WEATHER], tool_choice="required", max_tokens=60)
@@ -238,7 +241,7 @@ def test_agent_on_the_demo_model(demo_client: Sync) -> None:
     "choice", ["required", {"type": "function", "function": {"name": "get_weather"}}]
 )
 def test_forced_calls_of_the_demo_model_stream(demo_client: Sync, choice: Any) -> None:
-    """A call that must be made is made from the first token on, in pieces, whatever was said."""
+    """A required call begins with the first token, in fragments, for any question."""
     hello: Any = [{"role": "user", "content": "Hello"}]
     chunks = demo_client.stream(messages=hello, tools=[WEATHER], tool_choice=choice, max_tokens=80)
     pieces = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
@@ -253,7 +256,7 @@ def test_forced_calls_of_the_demo_model_stream(demo_client: Sync, choice: Any) -
 
 
 def test_structured_output_of_the_demo_model(demo_client: Sync) -> None:
-    """`parse` gives an object of the type that was asked for, and so does the streaming helper."""
+    """`parse` and the streaming helper return an object of the requested type."""
     messages: Any = [{"role": "user", "content": "Give me a person as JSON."}]
     assert isinstance(
         demo_client.parse(messages=messages, response_format=Person, max_tokens=60), Person
@@ -276,7 +279,7 @@ def test_structured_output_of_the_demo_model(demo_client: Sync) -> None:
 def test_failures_before_the_first_token(
     client: Sync, fields: Any, kind: type[openai.APIStatusError], code: str
 ) -> None:
-    """Each has its true status, its code and a request id, streamed or not."""
+    """Each failure has its own status, its code and a request id, streamed or not."""
     for ask in (client.whole, client.stream):
         with pytest.raises(kind) as failure:
             ask(**fields)
@@ -285,7 +288,7 @@ def test_failures_before_the_first_token(
 
 
 def test_failure_in_the_stream(client: Sync) -> None:
-    """A model that fails after tokens raises in the client; the text before it has come."""
+    """If a model fails after tokens, the client raises. The text before that has arrived."""
     with pytest.raises(openai.APIError) as failure:
         client.stream(messages=script(repeat=" x", count=9, fail_after=3, rate=50))
     assert failure.value.code == "upstream_error"
@@ -294,20 +297,20 @@ def test_failure_in_the_stream(client: Sync) -> None:
 
 @pytest.fixture
 def killed(cloud: LocalCloud) -> Iterator[None]:
-    """Have the function killed in the middle of the next answer."""
+    """Kill the function in the middle of the next answer."""
     with fault(cloud, scope="scripted*", kind="function-killed-in-response", after=700):
         yield
 
 
 @pytest.mark.usefixtures("killed")
 def test_broken_connection(client: Sync) -> None:
-    """A function that is killed in its answer breaks the connection, and the client raises."""
+    """If a function is killed in its answer, the connection breaks and the client raises."""
     with pytest.raises(openai.APIConnectionError):
         client.stream(messages=script(repeat=" x", count=30, rate=100))
 
 
 def test_unknown_model_and_key(scripted: Deployment) -> None:
-    """Both are the errors that the client has classes for."""
+    """An unknown model and an unknown key raise the client's own classes of errors."""
     with pytest.raises(openai.NotFoundError):
         scripted.client.chat.completions.create(model="gpt-9", messages=ASK)
     with pytest.raises(openai.AuthenticationError):
@@ -317,7 +320,7 @@ def test_unknown_model_and_key(scripted: Deployment) -> None:
 
 
 def test_old_completions(scripted: Deployment) -> None:
-    """The form before chat, whole and streamed, with the client's own method for it."""
+    """The completions endpoint works with the client's method for it, whole and streamed."""
     prompt = json.dumps({"say": ["one", " two"]})
     whole = scripted.client.completions.create(model=SCRIPTED_MODEL, prompt=prompt)
     chunks = list(

@@ -1,5 +1,6 @@
-"""Least privilege: each grant of the deployed roles is taken out by an IAM call, and something is
-seen to be denied.
+"""Least privilege of the deployed roles.
+
+A test removes each grant with an IAM call, and checks that the action is denied.
 """
 
 import itertools
@@ -33,7 +34,7 @@ Document = dict[str, Any]
 
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 TABLE = {f"dynamodb:{name}" for name in ("DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")}
-# Whose role has which grants, by the construct that makes it: all of them are taken away below.
+# The grants of each role, by the construct that makes it. The tests remove each of them.
 GRANTS = {
     "Stream": {
         "dynamodb:GetItem",
@@ -48,7 +49,7 @@ GRANTS = {
     },
     "Sweeper": LOGS | TABLE,
     "Control": LOGS | TABLE | {"secretsmanager:GetSecretValue"},
-    "AdminAll": LOGS | TABLE,  # in the table the same as Control's (tests/infra)
+    "AdminAll": LOGS | TABLE,  # the same as Control's in the table (tests/infra)
     "AdminKeys": LOGS | TABLE - {"dynamodb:DeleteItem"},
     "AdminBudgets": LOGS | TABLE - {"dynamodb:DeleteItem"},
     "AdminUsage": LOGS | {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"},
@@ -73,12 +74,12 @@ GRANTS = {
         "s3:ListBucket",
     },
 }
-# What is written for a role arrives some time after the answer.
+# Logs and traces of a role arrive some time after the response.
 _PATIENCE_S = 60.0
 
 
 class Deployed:
-    """The deployed roles and what they may."""
+    """The deployed roles and their grants."""
 
     def __init__(self, cloud: LocalCloud, deployment: Deployment) -> None:
         """Read the template and the roles."""
@@ -94,15 +95,19 @@ class Deployed:
         self.physical = {item["LogicalResourceId"]: item["PhysicalResourceId"] for item in found}
 
     def made(self, owner: str, what: str, kind: str) -> str:
-        """Return the physical id of what a construct of the stack made, by its logical id."""
+        """Return the physical id of a resource of a construct.
+
+        The construct is `owner`. The resource's logical id ends in `what` and a hash.
+        """
         for name, resource in self.template["Resources"].items():
             if resource["Type"] == kind and re.fullmatch(f"{owner}{what}[0-9A-F]{{8}}", name):
                 return str(self.physical[name])
         raise AssertionError(owner)
 
     def roles(self) -> dict[str, Document]:
-        """Return the policy document of each role that the template makes, with its grants
-        resolved, by the role.
+        """Return the policy document of each role that the template makes, by the role's name.
+
+        References in its grants are resolved.
         """
         found = {}
         for resource in self.template["Resources"].values():
@@ -113,7 +118,8 @@ class Deployed:
                 document = self.iam.get_role_policy(RoleName=role, PolicyName=name)[
                     "PolicyDocument"
                 ]
-                # What is deployed is what was synthesised: as many grants, and the same actions.
+                # The deployed policy is the synthesised one: it has the same actions in the same
+                # order.
                 assert [item["Action"] for item in document["Statement"]] == [
                     item["Action"] for item in properties["PolicyDocument"]["Statement"]
                 ]
@@ -122,7 +128,7 @@ class Deployed:
 
     @contextmanager
     def without(self, role: str, document: Document, grant: Grant) -> Iterator[None]:
-        """Take one grant out of the deployed role, then put it back."""
+        """Remove one grant from the deployed role while the block runs."""
         [name] = self.iam.list_role_policies(RoleName=role)["PolicyNames"]
         reduced = {
             **document,
@@ -137,7 +143,7 @@ class Deployed:
             )
 
     def denials(self) -> list[str]:
-        """Return what the local cloud has refused so far."""
+        """Return the denials that the local cloud has logged so far."""
         log = (self.cloud.directory / "logs" / "cloud.log").read_text()
         return [line for line in log.splitlines() if "AccessDenied: User:" in line]
 
@@ -156,16 +162,16 @@ class Function:
         self._sizes = itertools.cycle((size + 1, size))
 
     def renew(self) -> None:
-        """Have new environments, which open new log streams."""
+        """Replace the environments. New ones open new log streams."""
         self.api.update_function_configuration(FunctionName=self.name, MemorySize=next(self._sizes))
 
     def streams(self) -> set[str]:
-        """Return the names of its log streams."""
+        """Return the names of the function's log streams."""
         found = self._logs.describe_log_streams(logGroupName=self._group)["logStreams"]
         return {stream["logStreamName"] for stream in found}
 
     def logged(self, request: str) -> bool:
-        """Whether the end of an invocation is in the log."""
+        """Return whether the log has the end of an invocation."""
         found = self._logs.filter_log_events(logGroupName=self._group)["events"]
         return any(
             "platform.report" in event["message"] and request in event["message"] for event in found
@@ -173,12 +179,12 @@ class Function:
 
 
 def listed(value: Any) -> list[Any]:
-    """Return a value, which may be a list, as a list."""
+    """Return a value as a list, which it may be already."""
     return value if isinstance(value, list) else [value]
 
 
 def grants(document: Document) -> list[Grant]:
-    """Return each action with each resource of each statement."""
+    """Return the pairs of action and resource in all statements."""
     return [
         (action, resource)
         for statement in document["Statement"]
@@ -188,7 +194,7 @@ def grants(document: Document) -> list[Grant]:
 
 
 def split(statement: Document, grant: Grant) -> list[Document]:
-    """Return a statement as one for each grant in it, less one grant."""
+    """Return a statement as one statement for each grant in it, without one grant."""
     pairs = grants({"Statement": [statement]})
     return [{**statement, "Action": one[0], "Resource": one[1]} for one in pairs if one != grant]
 
@@ -202,8 +208,9 @@ def deployed(cloud: LocalCloud, scripted: Deployment) -> Deployed:
 def check_each(
     deployed: Deployed, owner: str, use: Callable[[], bool], only: Collection[str] = ()
 ) -> None:
-    """Take out each grant in turn: `use` works before all, is denied just that, and works after
-    all.
+    """Remove each grant of a role in turn.
+
+    Before and after, `use` works. Without the grant it fails, and only that action is denied.
     """
     role = deployed.made(owner, "Role", "AWS::IAM::Role")
     document = deployed.roles()[role]
@@ -226,8 +233,9 @@ def check_each(
 
 
 def eventually(deployed: Deployed, before: int, *arrived: Callable[[], bool]) -> bool:
-    """Wait until all that is written for a role has arrived (True), or something has been denied
-    (False).
+    """Return True once all of `arrived` hold, or False once an action has been denied.
+
+    If neither happens in time, the test fails.
     """
     ends = time.monotonic() + _PATIENCE_S
     left = list(arrived)
@@ -242,9 +250,7 @@ def eventually(deployed: Deployed, before: int, *arrived: Callable[[], bool]) ->
 
 
 def test_function_has_no_grant_too_many(deployed: Deployed) -> None:
-    """Without any one of its grants the stream function does not serve, log or trace: that action
-    is denied.
-    """
+    """The stream function needs each of its grants to serve, log and trace."""
     function = Function(deployed, "Stream")
     xray = boto3.client("xray", **options(deployed.cloud))
     message = json.dumps({"say": ["hi"]})
@@ -265,13 +271,14 @@ def test_function_has_no_grant_too_many(deployed: Deployed) -> None:
 
         return eventually(deployed, before, logged, traced) and answer.status_code == 200
 
-    elsewhere = {"dynamodb:Query", "dynamodb:GetItem"}  # below
+    elsewhere = {"dynamodb:Query", "dynamodb:GetItem"}  # tested below
     check_each(deployed, "Stream", use, only=GRANTS["Stream"] - elsewhere)
 
 
 def test_a_key_reads_its_usage_by_one_grant(deployed: Deployed) -> None:
-    """Without its query of rollups the stream function shows no usage; other partitions it may not
-    query at all.
+    """The stream function needs its grant to query rollups to show usage.
+
+    It may not query other partitions.
     """
 
     def use() -> bool:
@@ -284,7 +291,7 @@ def test_a_key_reads_its_usage_by_one_grant(deployed: Deployed) -> None:
 
 
 def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) -> None:
-    """Without any one of its grants the admin API cannot do one thing: that action is denied."""
+    """The admin API needs each grant of the control function for one of its operations."""
     table, function = deployed.deployment.table, Function(deployed, "Control")
     row: dict[str, Any] = {"pk": "USAGE#2020-01-01", "sk": "abcdefghijkl#00#m", "outcomes": {}}
     row |= dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "cost", "recovered"), 1)
@@ -311,7 +318,7 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
         return all(call.status_code < 300 for call in calls)
 
     def use_again() -> bool:
-        function.renew()  # what read the secret before keeps it for some minutes
+        function.renew()  # new environments, because the old ones keep the secret for some minutes
         return httpx.get(f"{url}/keys", headers=headers, timeout=60).status_code == 200
 
     check_each(deployed, "Control", use, only=TABLE)
@@ -335,9 +342,7 @@ ADMIN_CALLS: dict[str, list[tuple[str, str, Any]]] = {
 
 @pytest.mark.parametrize("owner", ADMIN_CALLS)
 def test_functions_of_one_right_have_no_grant_too_many(deployed: Deployed, owner: str) -> None:
-    """Without any one of its grants on the table the function of a right cannot do one thing of
-    it.
-    """
+    """The function of a right needs each of its grants on the table for one of its operations."""
     function = Function(deployed, owner)
     key = deployed.deployment.key[3:15]
 
@@ -353,20 +358,18 @@ def test_functions_of_one_right_have_no_grant_too_many(deployed: Deployed, owner
         return status
 
     def use() -> bool:
-        function.renew()  # the secret of page tokens is read once
+        function.renew()  # an environment reads the secret of page tokens once
         before = len(deployed.denials())
         statuses = [call(*it) for it in ADMIN_CALLS[owner]]
         assert set(statuses) <= {200, 201, 503}, statuses
-        assert call("POST", "reconcile", None) == 403  # which is put into the trail
+        assert call("POST", "reconcile", None) == 403  # the refusal is put into the trail
         return statuses == [it for it in statuses if it < 300] and len(deployed.denials()) == before
 
     check_each(deployed, owner, use, only=TABLE)
 
 
 def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
-    """Without any one of its grants on the table the sweeper fails at something that is to be
-    done.
-    """
+    """The sweeper needs each of its grants on the table for some part of a sweep."""
     table, function = deployed.deployment.table, Function(deployed, "Sweeper")
     long_ago, rolled = "2020-01-01T00", {"pk": "USAGE", "sk": "ROLLED"}
     opened = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
@@ -377,10 +380,11 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
         return "FunctionError" not in function.api.invoke(FunctionName=function.name, Payload=b"{}")
 
     def use() -> bool:
-        table.delete_item(Key=rolled)  # it begins with the oldest key, which the index of keys has
+        # Without a watermark, rolling begins at the oldest key, which the index of keys has.
+        table.delete_item(Key=rolled)
         began = swept()
-        # A request that was never begun is overdue in an hour that was rolled long ago, with a row
-        # that is wrong.
+        # There is an overdue request that was never begun, in an hour that was rolled long ago, and
+        # a wrong row of that hour.
         request_id = new_request_id(opened + 1)
         nothing = Opening(request_id, "abcdefghijkl", "m", 1, 0, Prices(0, 0))
         table.put_item(Item=json.loads(json.dumps(opening_item(nothing)), parse_float=Decimal))
@@ -398,8 +402,9 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
 
 
 def test_a_settlement_that_comes_second_reads(deployed: Deployed) -> None:
-    """Without its grant to read items the stream function cannot say more than a sweeper that was
-    before it.
+    """The stream function needs its grant to read items when the sweeper settled a request first.
+
+    Without it, it cannot read what the sweeper wrote.
     """
     table = deployed.deployment.table
     message = json.dumps({"say": ["a", "b", "c"], "stall_after": 1, "seconds": 0.5})
@@ -437,7 +442,7 @@ def test_a_settlement_that_comes_second_reads(deployed: Deployed) -> None:
 
 
 def test_rotation_has_no_grant_too_many(deployed: Deployed) -> None:
-    """Without any one of its grants the admin secret is not rotated."""
+    """The rotation of the admin secret needs each of its grants."""
     function = Function(deployed, "ControlSecretRotation")
     arn = deployed.deployment.outputs["AdminSecretArn"]
 
@@ -456,7 +461,7 @@ def test_rotation_has_no_grant_too_many(deployed: Deployed) -> None:
 
 @pytest.mark.parametrize("owner", ["Sweeper", "Control", "ControlSecretRotation", "AdminUsage"])
 def test_functions_without_a_log_say_nothing(deployed: Deployed, owner: str) -> None:
-    """Without either of its grants on its log, what a function says is not written."""
+    """A function needs both grants on its log group for its output to arrive there."""
     function = Function(deployed, owner)
 
     def use() -> bool:
@@ -470,8 +475,9 @@ def test_functions_without_a_log_say_nothing(deployed: Deployed, owner: str) -> 
 
 
 def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) -> None:
-    """Without any one of its role's grants the endpoint does not come up, or its log or metrics
-    stay empty.
+    """The endpoint's role needs each of its grants.
+
+    Without one the endpoint does not start, or its log or metrics stay empty.
     """
     api, runtime, logs, cloudwatch = (
         boto3.client(name, **options(cloud))
@@ -481,7 +487,7 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
     config = api.describe_endpoint(EndpointName=name)["EndpointConfigName"]
 
     def use() -> bool:
-        """Make the same endpoint again: its role may write to the log group of its name alone."""
+        """Create the endpoint again under its name: its role may write only to that log group."""
         before, known, counted = len(deployed.denials()), streams(), invocations()
         api.delete_endpoint(EndpointName=name)
         api.create_endpoint(EndpointName=name, EndpointConfigName=config)
@@ -497,7 +503,7 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
             return False
         with pytest.raises(
             ClientError, match="ModelError"
-        ):  # the body is none, but it was an invocation
+        ):  # the body is invalid, but it was an invocation
             runtime.invoke_endpoint(EndpointName=name, Body=b"{}")
         return eventually(
             deployed, before, lambda: streams() > known, lambda: invocations() > counted
@@ -529,8 +535,9 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
 
 
 def test_function_url_needs_both_permissions(cloud: LocalCloud, deployed: Deployed) -> None:
-    """Without either statement of the function's own policy its URL is closed: 403, before the
-    function.
+    """A function URL needs both statements of the function's own policy.
+
+    Without either one it answers 403 and does not invoke the function.
     """
     api = boto3.client("lambda", **options(cloud))
     function = deployed.deployment.outputs["FunctionName"]
@@ -557,7 +564,7 @@ def test_function_url_needs_both_permissions(cloud: LocalCloud, deployed: Deploy
 
 
 def test_every_role_is_looked_at(deployed: Deployed) -> None:
-    """No role of the stack is left out: each has its test above."""
+    """Every role of the stack has a test above."""
     assert {
         deployed.made(owner, "Role", "AWS::IAM::Role") for owner in GRANTS
     } == deployed.roles().keys()

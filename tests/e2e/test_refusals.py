@@ -1,5 +1,6 @@
-"""Bad input, sent raw through the distribution: the status, OpenAI's shape, and a request id, each
-time.
+"""Bad input, sent raw through the distribution.
+
+Each response has the right status, OpenAI's shape and a request id.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ USER = {"role": "user", "content": "hi"}
 
 
 def check(response: httpx.Response, status: int, code: str | None) -> None:
-    """Hold an answer against what is expected of every refusal."""
+    """Check what must hold for every rejection."""
     assert response.status_code == status, response.text
     error = response.json()["error"]
     assert error.keys() == {"message", "type", "param", "code"}
@@ -47,7 +48,7 @@ def check(response: httpx.Response, status: int, code: str | None) -> None:
 def test_wrong_requests(
     demo: Deployment, change: dict[str, Any], status: int, code: str | None
 ) -> None:
-    """An invalid request is refused with its status, streamed or not."""
+    """An invalid request is rejected with its status, streamed or not."""
     for stream in (False, True):
         if stream and "stream_options" in change:
             continue
@@ -63,7 +64,7 @@ def test_wrong_requests(
 
 
 def test_malformed_json(demo: Deployment) -> None:
-    """A body that is no JSON is a 400."""
+    """A body that is not JSON is a 400."""
     headers = {"authorization": f"Bearer {demo.key}"}
     for body in (b"", b"{", b"\xff\xfe"):
         check(
@@ -74,13 +75,13 @@ def test_malformed_json(demo: Deployment) -> None:
 
 
 def test_unknown_path_and_method(demo: Deployment) -> None:
-    """An unknown path is a 404, a wrong method a 405."""
+    """An unknown path is a 404, and a wrong method a 405."""
     check(httpx.get(f"{demo.origin}/v2/nothing"), 404, "not_found")
     check(httpx.get(f"{demo.origin}/v1/chat/completions"), 405, "method_not_allowed")
 
 
 def test_keys(demo: Deployment) -> None:
-    """No key and a wrong one are 401, a disabled one 403."""
+    """A missing or wrong key is a 401, and a disabled one a 403."""
     body = {"model": demo.model, "messages": [USER]}
     url = f"{demo.origin}/v1/chat/completions"
     check(httpx.post(url, json=body), 401, "invalid_api_key")

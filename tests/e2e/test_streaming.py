@@ -1,4 +1,4 @@
-"""What a user sees of a stream, with the stock OpenAI client, over the whole local cloud."""
+"""A stream as a user of the stock OpenAI client sees it, over the whole local cloud."""
 
 import asyncio
 import json
@@ -23,12 +23,12 @@ def script(**fields: Any) -> Any:
 
 
 def text(chunks: list[ChatCompletionChunk]) -> str:
-    """Put the text of a stream together."""
+    """Return the whole text of a stream."""
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
 def settled(deployment: Deployment, chat_id: str) -> dict[str, Any]:
-    """Wait until a request is settled and released, and return its ledger item."""
+    """Wait until a request is settled and its hold is captured. Return its ledger item."""
     request_id = chat_id.removeprefix("chatcmpl-")
     key = ledger_key(request_id)
     deadline = time.monotonic() + 60
@@ -41,7 +41,10 @@ def settled(deployment: Deployment, chat_id: str) -> dict[str, Any]:
 
 
 def test_real_model_streams_as_it_samples(demo: Deployment) -> None:
-    """Tokens of a real model come while it samples others, and are whole, counted and finished."""
+    """Tokens of a real model arrive while it samples others.
+
+    The answer is whole, counted and finished.
+    """
     chunks: list[ChatCompletionChunk] = []
     times: list[float] = []
     stream = demo.client.chat.completions.create(
@@ -60,14 +63,14 @@ def test_real_model_streams_as_it_samples(demo: Deployment) -> None:
     tokens = chunks[-1].usage.completion_tokens
     assert tokens >= 10
     assert chunks[-2].choices[0].finish_reason in {"stop", "length"}
-    # a read brings what was sampled since the one before: a token or, on a busy machine, some, but
-    # never all
+    # A read brings what was sampled since the last one. That is a token, or some on a busy machine,
+    # but never all.
     reads = 1 + sum(late - early > 0.25 / DEMO_RATE for early, late in pairwise(times))
     assert reads >= 3
 
 
 def test_whole_answer_in_one_body(demo: Deployment) -> None:
-    """Without `stream` the answer is one object, with logprobs when asked for."""
+    """Without `stream` the answer is one object. It has logprobs if they were requested."""
     answer = demo.client.chat.completions.create(
         model=demo.model,
         messages=[{"role": "user", "content": "Hello!"}],
@@ -82,7 +85,7 @@ def test_whole_answer_in_one_body(demo: Deployment) -> None:
 
 
 def test_guided_json(demo: Deployment) -> None:
-    """A schema guides the real model: what it says is valid JSON of that form."""
+    """A schema guides the real model: its answer is valid JSON of that schema."""
     schema = {
         "type": "object",
         "properties": {"name": {"enum": ["Ada", "Bob"]}, "adult": {"type": "boolean"}},
@@ -103,7 +106,7 @@ def test_guided_json(demo: Deployment) -> None:
 
 
 def test_exact_answer_exactly_counted(scripted: Deployment) -> None:
-    """What the model said arrives to the character, and the ledger has its counts."""
+    """The model's text arrives exactly, and the ledger has its counts."""
     said = ["Grüße", " an 🚰", "\n\n", "data: [DONE]", ' "quoted" \\ ', "\u2028"]
     stream = scripted.client.chat.completions.create(
         model=SCRIPTED_MODEL, messages=script(say=said, prompt_tokens=7), stream=True
@@ -125,7 +128,7 @@ def test_exact_answer_exactly_counted(scripted: Deployment) -> None:
 
 
 def test_several_choices(scripted: Deployment) -> None:
-    """Two choices come through one stream, each whole."""
+    """Two choices arrive in one stream, each whole."""
     stream = scripted.client.chat.completions.create(
         model=SCRIPTED_MODEL, messages=script(repeat=" {i}", count=5), n=2, stream=True
     )
@@ -140,9 +143,7 @@ async def test_two_hundred_at_once(scripted: Deployment) -> None:
     """Two hundred concurrent streams are each whole and in order, and each is counted once."""
     client = scripted.async_client()
     count = 20
-    admitting = asyncio.Semaphore(
-        20
-    )  # the local table takes some 50 reservations of one key a second
+    admitting = asyncio.Semaphore(20)  # the local table takes some 50 holds of one key a second
 
     async def one(number: int) -> str:
         said = script(repeat=f" {number}:{{i}}", count=count, rate=4)
@@ -163,24 +164,22 @@ async def test_two_hundred_at_once(scripted: Deployment) -> None:
 
 
 def test_models(demo: Deployment) -> None:
-    """The model is listed, and found by its name."""
+    """The model is in the list, and is found by its name."""
     assert [model.id for model in demo.client.models.list()] == [demo.model]
     assert demo.client.models.retrieve(demo.model).id == demo.model
 
 
 @pytest.fixture
 def serving(scripted: Deployment) -> Iterator[Deployment]:
-    """Yield the scripted deployment, and wait after the test until its container was replaced."""
+    """Yield the scripted deployment. After the test, wait until its container was replaced."""
     yield scripted
-    # a 503 says when to try again, and the stock client does
+    # a 503 says when to try again, and the stock client does so
     patient = scripted.client.with_options(max_retries=20)
     patient.chat.completions.create(model=SCRIPTED_MODEL, messages=script(say=["here"]))
 
 
 def test_cut_stream_raises(serving: Deployment) -> None:
-    """A container killed after three tokens ends the stream in an error that the stock client
-    raises.
-    """
+    """If a container is killed after three tokens, the stock client raises an error."""
     stream = serving.client.chat.completions.create(
         model=SCRIPTED_MODEL,
         messages=script(repeat=" x", count=10, rate=20, die_after=3),
@@ -194,7 +193,7 @@ def test_cut_stream_raises(serving: Deployment) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_container_that_dies_at_once_is_a_502(serving: Deployment, stream: bool) -> None:
-    """A container killed before its first token is a 502 in OpenAI's shape, streamed or not."""
+    """If a container is killed before its first token, the response is a 502 in OpenAI's shape."""
     with pytest.raises(openai.InternalServerError) as failure:
         serving.client.chat.completions.create(
             model=SCRIPTED_MODEL,

@@ -1,4 +1,4 @@
-"""The fixtures of the synthesised stacks."""
+"""Fixtures: the synthesised stacks."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,9 @@ from tests.support.synthesis import CERTIFICATE, KEY, STAGES, Synthesis, synthes
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with only what a synthesis reads, so that templates depend on no other part of
-    this one.
+    """Return a repository with only the files that a synthesis reads.
+
+    So templates depend on no other part of this repository.
     """
     root = tmp_path_factory.mktemp("project")
     for path, text in {
@@ -32,19 +33,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def syntheses(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Synthesis]:
-    """Every stage, synthesised."""
+    """Return the synthesis of every stage, by stage."""
     return {stage: synthesise(stage, project, tmp_path_factory.mktemp(stage)) for stage in STAGES}
 
 
 @pytest.fixture(scope="session", params=STAGES)
 def synthesis(request: pytest.FixtureRequest, syntheses: dict[str, Synthesis]) -> Synthesis:
-    """Each stage in turn."""
+    """Return the synthesis of each stage in turn."""
     return syntheses[request.param]
 
 
 @pytest.fixture(scope="session")
 def to_zero(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """A vLLM container on four GPUs that is scaled to zero."""
+    """Return a synthesis with a vLLM container on four GPUs that is scaled to zero."""
     return synthesise(
         "dev",
         project,
@@ -61,7 +62,7 @@ def to_zero(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesi
 
 @pytest.fixture(scope="session")
 def scaled(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """Production with TGI in a VPC, scaled by load and by plan."""
+    """Return a synthesis of production with TGI in a VPC, scaled by load and by schedule."""
     return synthesise(
         "prod",
         project,
@@ -80,7 +81,7 @@ def scaled(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis
 
 @pytest.fixture(scope="session")
 def theirs(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """An endpoint that exists already, another model beside it, and a domain."""
+    """Return a synthesis with an existing endpoint, another model beside it, and a domain."""
     other = {"endpoint": "Other-One", "context_tokens": 100, "dialect": "tgi"}
     return synthesise(
         "dev",
@@ -97,7 +98,7 @@ def theirs(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis
 
 @pytest.fixture(scope="session")
 def without_docker(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
-    """The image built by CodeBuild, packed weights, a customer's key."""
+    """Return a synthesis with an image built by CodeBuild, packed weights and a customer's key."""
     return synthesise(
         "dev",
         project,

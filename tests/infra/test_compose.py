@@ -1,4 +1,4 @@
-"""What the stacks consist of."""
+"""The stacks as a whole."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from infra.settings.deployment import DEV, SettingsError
 
 
 def masked(value: Any) -> Any:
-    """`value` without the hashes of assets, which change with every source."""
+    """Return `value` without the hashes of assets, which change with every source."""
     if isinstance(value, dict):
         return {key: masked(item) for key, item in value.items() if key != "aws:asset:path"}
     if isinstance(value, list):
@@ -27,15 +27,16 @@ def masked(value: Any) -> Any:
 def test_the_template_is_the_one_that_was_reviewed(
     stack: str, syntheses: dict[str, Any], snapshot: SnapshotAssertion
 ) -> None:
-    """A change of a production template is seen in review."""
+    """A snapshot shows every change of a production template in review."""
     assert masked(getattr(syntheses["prod"], stack)) == snapshot(
         name=stack, extension_class=JSONSnapshotExtension
     )
 
 
 def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
-    """The same resources under the same names stand in every stage, so that what runs locally is
-    what is deployed.
+    """Every stage has the same resources under the same names.
+
+    So the local cloud runs what is deployed on AWS.
     """
     shapes = []
     for synthesis in syntheses.values():
@@ -47,7 +48,7 @@ def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
 
 
 def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
-    """Programs find a deployment's parts by these outputs."""
+    """Outputs have the names by which programs find a deployment's parts."""
     assert set(synthesis.service["Outputs"]) == {
         "AdminAuditFunctionName",
         "AdminBudgetsFunctionName",
@@ -69,8 +70,9 @@ def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
 
 
 def test_nothing_has_an_explicit_name(synthesis: Any) -> None:
-    """CloudFormation names every resource, so that it can replace any of them; but the endpoint and
-    its log group, which others must know before they are there.
+    """CloudFormation names every resource, so that it can replace any of them.
+
+    The endpoint and its log group are exceptions: others must refer to them before they exist.
     """
     named = {
         "ModelName",
@@ -102,15 +104,16 @@ def test_nothing_has_an_explicit_name(synthesis: Any) -> None:
 def test_a_source_that_is_missing_is_named(
     tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    """Weights or a Dockerfile that are not there end the synthesis with a sentence."""
+    """Without the weights or the Dockerfile, synthesis ends with a message that names the file."""
     settings = DEV.replace(image_uri="docker.io/vllm/vllm-openai:v1").replace(**change)
     with pytest.raises(SettingsError, match=said):
         compose(App(outdir=str(tmp_path / "out")), settings=settings, root=tmp_path)
 
 
 def test_a_finding_that_is_not_accepted_stops_the_synthesis(project: Path, tmp_path: Path) -> None:
-    """The security rules run at every synthesis, whose passing for each stage is therefore their
-    passing.
+    """A finding of the security rules that is not accepted stops every synthesis.
+
+    So the synthesis of each stage shows that the stage passes them.
     """
     app = App(outdir=str(tmp_path))
     state, _ = compose(app, settings=DEV, root=project)

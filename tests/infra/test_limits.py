@@ -33,9 +33,7 @@ def test_the_limits_agree() -> None:
     ],
 )
 def test_a_contradiction_names_both_limits(change: dict[str, int], first: str, second: str) -> None:
-    """If a limit is too large or too small, the error names it and the limit that it
-    contradicts.
-    """
+    """The error for an invalid limit names it and the limit that it contradicts."""
     with pytest.raises(LimitsError) as caught:
         dataclasses.replace(LIMITS, **change).check()
     assert first in str(caught.value)
@@ -43,7 +41,10 @@ def test_a_contradiction_names_both_limits(change: dict[str, int], first: str, s
 
 
 def test_every_limit_is_held_against_another() -> None:
-    """No limit can grow without bound unnoticed, except the services' own maxima."""
+    """Every limit is compared with another, except AWS's own maxima.
+
+    So none can grow without bound unnoticed.
+    """
     for field in dataclasses.fields(Limits):
         if not field.name.endswith("_max"):
             with pytest.raises(LimitsError):
@@ -51,7 +52,7 @@ def test_every_limit_is_held_against_another() -> None:
 
 
 def test_the_function_keeps_what_the_stacks_deploy() -> None:
-    """The function's own table of times fits the limits it is deployed under."""
+    """The function's own times fit the limits with which it is deployed."""
     assert LIMITS.cloudfront_read == function_limits.CLOUDFRONT_READ_TIMEOUT
     assert LIMITS.sagemaker_first_byte == function_limits.SAGEMAKER_FIRST_BYTE
     assert LIMITS.sagemaker_response == function_limits.SAGEMAKER_STREAM

@@ -1,4 +1,4 @@
-"""The rights of all roles, the secrets, and what is open to the internet."""
+"""The rights of all roles, the secrets, and the ways in from the internet."""
 
 import json
 import re
@@ -17,13 +17,13 @@ ACTIONS_WITHOUT_RESOURCES = {
 
 
 ADMINS = ["AdminAll", "AdminKeys", "AdminBudgets", "AdminUsage", "AdminAudit"]
-"""From the control function's package, for whom IAM lets invoke them."""
+"""The admin functions, which callers invoke by IAM."""
 OWNERS = [*FUNCTIONS, *ADMINS]
 ROLES = [*OWNERS, "ModelExecution"]
 
 
 def statements(synthesis: Any, owner: str) -> list[dict[str, Any]]:
-    """The policy statements of the role that a construct of the service stack made."""
+    """Return the policy statements of a construct's role in the service stack."""
     roles = {
         key: it
         for key, it in synthesis.service["Resources"].items()
@@ -39,7 +39,7 @@ def statements(synthesis: Any, owner: str) -> list[dict[str, Any]]:
 
 
 def granted(synthesis: Any, owner: str) -> dict[tuple[str, ...], str]:
-    """Actions -> resource in words (table, index, log, ...), of all of a role's statements."""
+    """Return the resources of a role's grants in words (table, index, log, ...), by action."""
     found = {}
     for statement in statements(synthesis, owner):
         conditions = " if " + json.dumps(statement["Condition"]) if "Condition" in statement else ""
@@ -48,7 +48,7 @@ def granted(synthesis: Any, owner: str) -> dict[tuple[str, ...], str]:
 
 
 def in_words(resource: Any) -> str:
-    """A resource by the last part of what it refers to, without hashes."""
+    """Return the last part of a resource's reference, without hashes."""
     text = json.dumps(resource)
     if ":sagemaker:" in text:
         return " ".join(re.findall(r":((?:endpoint|inference-component)/[\w-]+)", text))
@@ -62,7 +62,7 @@ def in_words(resource: Any) -> str:
 
 
 def actions(statement: dict[str, Any]) -> set[str]:
-    """The actions of a statement, which is a text when it is one."""
+    """Return the actions of a statement as a list. A single action is a text."""
     value = statement["Action"]
     return {value} if isinstance(value, str) else set(value)
 
@@ -71,7 +71,7 @@ _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 
 
 def leading(*names: str) -> dict[str, Any]:
-    """The condition that holds in these partitions only."""
+    """Return the condition that holds only in these partitions."""
     return {
         "ForAllValues:StringLike": {"dynamodb:LeadingKeys": list(names)},
         "Null": {"dynamodb:LeadingKeys": "false"},
@@ -79,7 +79,7 @@ def leading(*names: str) -> dict[str, Any]:
 
 
 def partitions(*names: str) -> str:
-    """The table, in these partitions only."""
+    """Return the description of a grant on the table in these partitions only."""
     return f"table if {json.dumps(leading(*names))}"
 
 
@@ -89,9 +89,10 @@ _BOOKS = ("KEY#*", "LEDGER#*", *_ROLLUPS)
 
 
 def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
-    """It changes accounts and ledger, puts ledger items and marks, searches nothing but rollups,
-    and invokes its endpoint; the secret of page tokens and the rollups themselves are out of its
-    reach.
+    """The stream function cannot create keys.
+
+    It changes accounts and ledger, puts ledger items and marks, queries only rollups, and invokes
+    its endpoint. It can neither read the secret of page tokens nor write rollups.
     """
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
     assert granted(synthesis, "Stream") == {
@@ -105,8 +106,9 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
 
 
 def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> None:
-    """It reads items and both indexes, changes accounts and ledger, puts no account, and removes
-    only rollups.
+    """The sweeper reads items and both indexes, and changes accounts and ledger.
+
+    It puts no account, and deletes only rollups.
     """
     assert granted(synthesis, "Sweeper") == {
         ("dynamodb:GetItem", "dynamodb:Query"): partitions("KEY#*", "LEDGER#*", "USAGE", "USAGE#*"),
@@ -119,8 +121,9 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
 
 
 def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
-    """It reads and writes items, lists keys by their index, reads its secret, and cannot change
-    it.
+    """The control function reads and writes items, and lists keys by their index.
+
+    It reads its secret and cannot change it. It cannot invoke a model.
     """
     assert tables(synthesis, "AdminAll") == tables(synthesis, "Control")
     assert tables(synthesis, "Control") == {
@@ -168,23 +171,22 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
     }.items(),
 )
 def test_a_right_is_its_roles_too(synthesis: Any, owner: str, wanted: set[tuple[str, str]]) -> None:
-    """The function of one right can do no more in the table than its right takes, whatever its code
-    does.
-    """
+    """The role of each single right allows no more in the table than the right does."""
     assert tables(synthesis, owner) == wanted
     assert {it for it in granted(synthesis, owner) if "dynamodb" not in str(it)} == {_LOG}
 
 
 def test_no_role_changes_the_audit_trail(synthesis: Any) -> None:
-    """Its partitions take new items only: no role updates or deletes anything there."""
+    """No role updates or deletes items of the audit trail. New items are put."""
     for owner in OWNERS:
         for action, where in tables(synthesis, owner):
             assert "AUDIT#*" not in where or action in {"dynamodb:PutItem", "dynamodb:Query"}
 
 
 def test_nothing_on_the_internet_leads_to_the_functions_that_iam_leads_to(synthesis: Any) -> None:
-    """They have no URL and no permission for a service: a flood uses the URL's concurrency, and
-    none of theirs.
+    """The functions for callers by IAM have no URL and no permission for a service.
+
+    A flood takes the URL's concurrency and none of theirs.
     """
     functions = {
         key
@@ -197,7 +199,7 @@ def test_nothing_on_the_internet_leads_to_the_functions_that_iam_leads_to(synthe
 
 
 def tables(synthesis: Any, owner: str) -> set[tuple[str, str]]:
-    """Action and place in the usage table, of all of a role's statements about it."""
+    """Return action and place of each of a role's grants on the usage table."""
     return {
         (
             action,
@@ -211,8 +213,9 @@ def tables(synthesis: Any, owner: str) -> set[tuple[str, str]]:
 
 
 def test_what_rotates_the_secret_can_do_nothing_else(synthesis: Any) -> None:
-    """The four calls of a rotation, on the one secret; and only Secrets Manager, for that
-    secret, starts it.
+    """The rotating function may make the four calls of a rotation, on its secret only.
+
+    Only Secrets Manager may invoke it, for that secret.
     """
     steps = ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage")
     assert granted(synthesis, "ControlSecretRotation") == {
@@ -225,9 +228,7 @@ def test_what_rotates_the_secret_can_do_nothing_else(synthesis: Any) -> None:
 
 
 def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
-    """What was metered can be overwritten by its conditions only: no role deletes items, but for
-    rollups, which can be made again, or reads a table whole.
-    """
+    """No role deletes items, except rollups, which can be made again. No role scans the table."""
     granted_to_functions = [
         it
         for owner in OWNERS
@@ -239,7 +240,7 @@ def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
 
 
 def test_the_container_may_pull_its_image_read_its_weights_and_log(synthesis: Any) -> None:
-    """The execution role's grants are exactly these."""
+    """The execution role has exactly these grants."""
     assert {action for it in statements(synthesis, "ModelExecution") for action in actions(it)} == {
         "cloudwatch:PutMetricData",
         "ecr:BatchCheckLayerAvailability",
@@ -262,7 +263,7 @@ def test_the_container_may_pull_its_image_read_its_weights_and_log(synthesis: An
 
 @pytest.mark.parametrize("owner", ROLES)
 def test_only_actions_that_know_no_resource_are_granted_on_all(synthesis: Any, owner: str) -> None:
-    """No action holds a wildcard, and the resource `*` stands only where IAM offers no other."""
+    """No action has a wildcard. The resource `*` is used only where IAM offers no other."""
     for statement in statements(synthesis, owner):
         assert statement["Effect"] == "Allow"
         assert not [action for action in actions(statement) if "*" in action]
@@ -276,8 +277,9 @@ def test_every_role_is_one_of_these(synthesis: Any) -> None:
 
 
 def test_the_admin_secret_is_read_and_not_handed_out(synthesis: Any) -> None:
-    """The control function gets the ARN of its secret and not the value; Secrets Manager changes
-    it every month.
+    """The control function gets its secret's ARN and not its value.
+
+    Secrets Manager changes the secret every month.
     """
     variables = synthesis.function(FUNCTIONS["Control"])["Environment"]["Variables"]
     assert in_words(variables["SLUICE_ADMIN_SECRET"]) == "ControlSecret"
@@ -288,8 +290,9 @@ def test_the_admin_secret_is_read_and_not_handed_out(synthesis: Any) -> None:
 
 
 def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
-    """The URLs need no signature, and both permissions that each takes are there; one streams, the
-    other does not.
+    """The function URLs need no signature, and have both permissions for that.
+
+    The stream function's URL streams, the control function's does not.
     """
     urls = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Url")]
     assert sorted((url["AuthType"], url["InvokeMode"]) for url in urls) == [
@@ -303,7 +306,7 @@ def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
         "lambda:InvokeFunctionUrl",
         "lambda:InvokeFunctionUrl",
     ]
-    # open to all means by URL only
+    # every caller may invoke by URL only
     for permission in permissions:
         if permission["Principal"] == "*":
             assert (

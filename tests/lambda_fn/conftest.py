@@ -1,4 +1,4 @@
-"""The fixtures of the function's tests; what they are made of is in tests/support/."""
+"""Fixtures for the function's tests. tests/support/ has what they are made of."""
 
 import json
 import threading
@@ -40,10 +40,10 @@ from tests.support.ground import LIMITS, Ground, T
 
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[str]:
-    """Run moto's DynamoDB; yields its URL."""
+    """Run moto's DynamoDB, and yield its URL."""
     attribute_values.install()
     moto = DomainDispatcherApplication(create_backend_app)
-    one_at_a_time = threading.Lock()  # moto has no locks of its own: a condition would not hold
+    one_at_a_time = threading.Lock()  # moto has no locks, without which a condition would not hold
 
     def application(environ: Any, start_response: Any) -> Any:
         with one_at_a_time:
@@ -58,7 +58,10 @@ def moto_server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def moto_url(moto_server: str) -> Iterator[str]:
-    """Make the usage table for each file: tests of other folders empty the whole of moto."""
+    """Create the usage table for each file, and return moto's URL.
+
+    Tests of other folders empty all of moto.
+    """
     client = boto3.client(
         "dynamodb",
         endpoint_url=moto_server,
@@ -80,7 +83,7 @@ def moto_url(moto_server: str) -> Iterator[str]:
 
 @pytest.fixture
 def items(moto_url: str) -> Any:
-    """Give the table as stock boto3 sees it."""
+    """Return the table as stock boto3 sees it."""
     resource = boto3.resource(
         "dynamodb",
         endpoint_url=moto_url,
@@ -132,7 +135,7 @@ def usage_table(moto_url: str) -> Iterator[Any]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[Client]:
-    """Give a client whose idle connections are closed after the test."""
+    """Yield a client whose idle connections are closed after the test."""
     client = Client()
     yield client
     client.close()
@@ -140,15 +143,13 @@ async def http() -> AsyncIterator[Client]:
 
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for moto as long as it takes: a busy machine may need longer than the function allows
-    the table.
-    """
+    """Wait for moto without the function's time limits, because the machine may be busy."""
     monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)
 
 
 @pytest.fixture
 def table(moto_url: str, http: Client, _patient: None) -> Table:
-    """Give the table as the function sees it."""
+    """Return the table as the function sees it."""
     return Table(
         http, url=moto_url, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS
     )
@@ -156,14 +157,14 @@ def table(moto_url: str, http: Client, _patient: None) -> Table:
 
 @pytest.fixture
 def account(items: Any) -> dict[str, str]:
-    """Give the key of a fresh account for `KEY`."""
+    """Create a new account for `KEY`, and return the key."""
     items.put_item(Item=accounts.new_account(KEY, name="test", now=1))
     return account_key(KEY_ID)
 
 
 @pytest.fixture
 async def sagemaker() -> AsyncIterator[StandIn]:
-    """Run a stand-in endpoint that answers a whole short answer."""
+    """Run a stand-in endpoint that answers a whole short completion."""
     stand_in = StandIn(script=[part(WHOLE)])
     application = web.Application()
     application.router.add_post("/endpoints/{name}/invocations-response-stream", stand_in.handle)
@@ -178,8 +179,9 @@ async def sagemaker() -> AsyncIterator[StandIn]:
 
 @pytest.fixture
 def call(make_call: Callable[..., Call]) -> Call:
-    """Give a way to call the application as its server would; `reply` may be passed to watch the
-    answer grow.
+    """Return a function that calls the application as its server would.
+
+    A test may pass a `reply` to watch the response grow.
     """
     return make_call()
 
@@ -188,13 +190,13 @@ def call(make_call: Callable[..., Call]) -> Call:
 def make_call(
     moto_url: str, sagemaker: StandIn, http: Client, _patient: None
 ) -> Callable[..., Call]:
-    """Give a way to make applications, with settings of their own."""
+    """Return a function that makes applications with other settings."""
     return lambda **changes: caller(moto_url, sagemaker, http, changes)
 
 
 @pytest.fixture(scope="session")
 def api() -> FastAPI:
-    """Give the endpoints, which take time to make, without a table."""
+    """Return the endpoints without a table. They are slow to make, so tests share them."""
     return create_api(Services(cast("Table", None), ()))
 
 
@@ -202,7 +204,7 @@ def api() -> FastAPI:
 async def admin(
     moto_url: str, http: Client, api: FastAPI, usage_table: Any
 ) -> AsyncIterator[Admin]:
-    """Give a client of the admin API, past its gate."""
+    """Yield a client of the admin API without authentication."""
     table = Table(
         http,
         url=moto_url,
@@ -219,7 +221,7 @@ async def admin(
 
 @pytest.fixture
 def make(admin: Admin) -> Make:
-    """Give a way to make a key."""
+    """Return a function that creates a key."""
 
     async def run(name: str = "app", **fields: Any) -> dict[str, Any]:
         return await admin.ok("POST", "/keys", {"name": name, **fields})
@@ -229,7 +231,7 @@ def make(admin: Admin) -> Make:
 
 @pytest.fixture
 async def used(admin: Admin, make: Make) -> dict[str, Any]:
-    """Make two keys, of which one was used in two days and of two models."""
+    """Create two keys. One was used on two days and with two models."""
     admin.services.now = lambda: NOW - 9 * HOUR
     first, second = await make("first"), await make("second")
     for at, model, tokens in (
@@ -247,7 +249,7 @@ async def used(admin: Admin, make: Make) -> dict[str, Any]:
 
 @pytest.fixture
 async def ground(moto_url: str, http: Client, usage_table: Any) -> Ground:
-    """Make a key in a usage table."""
+    """Create a key in a usage table."""
     ground = Ground(moto_url, http, usage_table.name, usage_table, new_key())
     await ground.table.put(accounts.new_account(ground.key, name="test", now=T - 60, limits=LIMITS))
     return ground

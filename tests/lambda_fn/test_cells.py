@@ -9,7 +9,7 @@ from lambda_fn.cells import inert
     "begin", ["=", "+", "-", "@", "\t", "\r", "\n", " =", " \u00a0+", "\uff1d", "\uff20"]
 )
 def test_what_a_spreadsheet_would_compute_is_text(begin: str) -> None:
-    """A cell that begins like a formula gets an apostrophe before it, also behind blanks."""
+    """A cell that begins like a formula gets an apostrophe in front, also after blanks."""
     assert inert(f"{begin}cmd|' /C calc'!A0") == f"'{begin}cmd|' /C calc'!A0"
 
 

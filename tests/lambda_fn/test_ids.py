@@ -30,7 +30,7 @@ def test_what_is_no_key(text: str) -> None:
 
 
 def test_request_ids_tell_their_time_and_sort() -> None:
-    """An id says when it was made, and ids of later requests are greater."""
+    """An id has the time at which it was made. Ids of later requests are greater."""
     early, late = new_request_id(1_790_000_000.123), new_request_id(1_790_000_000.124)
     assert early < late
     assert request_time(early) == 1_790_000_000.123

@@ -1,4 +1,4 @@
-"""The log: one line of printable ASCII for each call, whatever its fields contain."""
+"""The log: each call writes one line of printable ASCII, for any fields."""
 
 import json
 import sys
@@ -25,8 +25,9 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: f"U+{ord(odd):04X}")
 def test_a_line_is_printable_ascii(odd: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No character of a name or a value ends a line or controls a terminal, and each can be read
-    back.
+    """No character of a name or value ends a line or controls a terminal.
+
+    Each can be read back.
     """
     fields: dict[str, Any] = {
         "text": f"a{odd}b",

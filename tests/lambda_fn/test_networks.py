@@ -1,4 +1,4 @@
-"""The address that a request came from, and the keys that may be used from it."""
+"""The address of a request, and the networks from which a key may be used."""
 
 import json
 import subprocess
@@ -48,7 +48,7 @@ def test_the_viewer_is_the_last_that_was_forwarded(forwarded: str, found: str) -
 
 @given(st.text(), ADDRESSES, st.booleans())
 def test_what_a_client_sends_is_never_believed(sent: str, client: str, appended: bool) -> None:
-    """Whatever X-Forwarded-For a client sends, the address is the one that CloudFront saw."""
+    """For any X-Forwarded-For of a client, the address is the one that CloudFront saw."""
     header = f"{sent}, {client}" + (f", {EDGE}" if appended else "")
     assert viewer(header, EDGE) == client
 
@@ -73,17 +73,19 @@ def test_what_a_client_sends_is_never_believed(sent: str, client: str, appended:
     ],
 )
 def test_an_address_is_inside_or_outside(address: str, inside: bool) -> None:
-    """Ports and IPv4 in IPv6 are read.
+    """An address is compared with networks without its port. IPv4 in IPv6 is IPv4.
 
-    A malformed address is in no network; without networks any is admitted.
+    A malformed address is in no network. Without networks any address is admitted.
     """
     assert admits(OFFICE, address) is inside
     assert admits(networks.ANYWHERE, address)
 
 
 def test_networks_are_kept_in_one_form() -> None:
-    """Repeats are removed, a host is a network, IPv4 in IPv6 is IPv4, and bits outside of the
-    prefix are rejected.
+    """Networks are stored in one form.
+
+    Repeats are removed, a host is a network, IPv4 in IPv6 is IPv4, and bits outside of the prefix
+    are rejected.
     """
     given = [
         "203.0.113.0/24",
@@ -99,10 +101,10 @@ def test_networks_are_kept_in_one_form() -> None:
 
 
 class Office:
-    """A key with networks, its callers, and what the gate wrote."""
+    """A key with networks, its callers, and the writes of the gate."""
 
     def __init__(self, table: Table, items: Any, *, meter_open: bool = False) -> None:
-        """Make the key."""
+        """Create the key."""
         self.key = ids.new_key()
         self.key_id = ids.key_id_of(self.key) or ""
         self.items = items
@@ -140,7 +142,7 @@ def office(table: Table, items: Any) -> Office:
 async def test_only_who_is_inside_is_admitted(office: Office) -> None:
     """Requests from inside are admitted, also the first.
 
-    From outside none is, and nothing is reserved.
+    Requests from outside are rejected, and no hold is placed for them.
     """
     for address in ("198.51.100.7", "2001:db9::1", ""):
         with pytest.raises(PermissionDenied) as refused:
@@ -164,8 +166,9 @@ async def test_networks_cost_no_write(office: Office) -> None:
 
 
 async def test_changed_networks_hold_at_once(office: Office, items: Any) -> None:
-    """An environment that has cached other networks tries again: the networks of the account
-    count.
+    """If an environment has cached other networks, the networks of the account count.
+
+    The environment tries again with them.
     """
     await office.admit("203.0.113.7")
     new = accounts.new_account(office.key, name="office", now=1, networks="198.51.100.0/24")
@@ -191,7 +194,7 @@ async def test_a_limit_still_speaks_for_itself(office: Office, items: Any) -> No
 
 
 async def test_calls_that_spend_nothing_are_held_to_it_too(office: Office) -> None:
-    """Models and usage are shown inside only, and a wrong key learns nothing of networks."""
+    """Models and usage are shown only inside. A wrong key reveals nothing of the networks."""
     await office.gate.check_key(office.caller("203.0.113.7"))
     with pytest.raises(PermissionDenied):
         await office.gate.check_key(office.caller("198.51.100.7"))
@@ -201,7 +204,7 @@ async def test_calls_that_spend_nothing_are_held_to_it_too(office: Office) -> No
 
 
 async def test_an_open_meter_does_not_open_networks(table: Table, items: Any) -> None:
-    """While DynamoDB is unavailable, a recently seen key is served inside its networks only."""
+    """With fail-open metering, a recently used key is still served only inside its networks."""
     office = Office(table, items, meter_open=True)
     await office.admit("203.0.113.7")
 
@@ -216,7 +219,7 @@ async def test_an_open_meter_does_not_open_networks(table: Table, items: Any) ->
 
 
 async def test_the_api_refuses_by_what_cloudfront_saw(call: Call, items: Any) -> None:
-    """Each path is a 403 outside, and an X-Forwarded-For of the client does not help."""
+    """Each path is a 403 outside, for any X-Forwarded-For of the client."""
     key = ids.new_key()
     items.put_item(Item=accounts.new_account(key, name="office", now=1, networks=OFFICE))
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -240,7 +243,7 @@ async def test_the_api_refuses_by_what_cloudfront_saw(call: Call, items: Any) ->
 
 
 def test_where_a_caller_comes_from_is_read_with_its_key() -> None:
-    """Without X-Forwarded-For the address of the connection counts."""
+    """Without X-Forwarded-For the address is the connection's."""
     headers = {"authorization": f"Bearer {KEY}"}
     assert read_key(headers, ("192.0.2.1", 0)).address == "192.0.2.1"
     assert read_key(headers).address == ""

@@ -1,4 +1,4 @@
-"""The fixtures of the local cloud without stacks."""
+"""Fixtures: a local cloud without stacks."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="session")
 def client(cloud: LocalCloud) -> Iterator[Client]:
-    """Yield a function that makes stock boto3 clients of the local cloud."""
+    """Return a function that makes stock boto3 clients of the local cloud."""
     made: dict[str, Any] = {}
 
     def make(service: str) -> Any:

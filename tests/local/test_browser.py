@@ -1,9 +1,8 @@
-"""A hostile page in a real Chromium, against every listener of a local cloud: nothing is read,
-nothing is done.
+"""A hostile page in a real Chromium, against every listener of a local cloud.
 
-The page is on another port of loopback, or its own name leads to a listener here, as by DNS
-rebinding. What a page can send without being asked for leave is sent: fetch with and without CORS,
-forms, images, frames, WebSockets.
+It can read nothing and do nothing. The page is on another port of loopback, or its own name leads
+to a listener here, as with DNS rebinding. It sends everything that a page can send without
+permission: fetch with and without CORS, forms, images, frames, WebSockets.
 """
 
 import asyncio
@@ -26,7 +25,8 @@ EVIL = "evil.example"
 CREDENTIAL = "X-Amz-Credential=local%2F20260101%2Fus-east-1%2F{}%2Faws4_request&X-Amz-Algorithm=AWS4-HMAC-SHA256"
 TEMPLATE = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
 
-# Each way that a page has; all of them are done at once, and what could be read comes back.
+# Every way in which a page can send a request. All are used at once, and the script returns what it
+# could read.
 ATTACK = """
 (async (targets) => {
   const read = [];
@@ -87,12 +87,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 
 
 class Own:
-    """The attacker's own server: its page, and an unguarded target that shows that the attack is
-    one.
+    """The attacker's own server, with its page.
+
+    It also has an unguarded target, which shows that the attack works.
     """
 
     def __init__(self) -> None:
-        """Nothing has come yet."""
+        """Begin without requests."""
         self.port = 0
         self.came: list[tuple[str, bool]] = []
 
@@ -121,18 +122,14 @@ async def own() -> AsyncIterator[Own]:
 
 @pytest.fixture
 async def page(tmp_path: Path) -> AsyncIterator[chromium.Page]:
-    """Yield a page in a browser that resolves the attacker's name, and names below it, to
-    loopback.
-    """
+    """Yield a page in a browser that resolves the attacker's names to loopback."""
     rules = f"MAP {EVIL} 127.0.0.1, MAP *.{EVIL} 127.0.0.1"
     async with chromium.page(tmp_path / "profile", resolve=rules) as found:
         yield found
 
 
 def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[str, str]]:
-    """Return what is attacked, by the name of the host: known targets, and every listener's own
-    paths.
-    """
+    """Return the targets by host name: known targets, and every listener's own paths."""
     secret = CREDENTIAL.format("secretsmanager")
     cloudformation = CREDENTIAL.format("cloudformation")
     paths = {
@@ -167,7 +164,10 @@ def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[
 
 
 def harm(running: Deployed) -> dict[str, Any]:
-    """Return the effects of an attack: stacks, faults, and invocations of function and endpoint."""
+    """Return the effects of an attack.
+
+    These are stacks, faults, and invocations of the function and the endpoint.
+    """
     made = [running.client(service) for service in ("cloudformation", "logs")]
     stacks, logs = made
     events = logs.filter_log_events(logGroupName="/aws/lambda/listens")["events"]
@@ -185,7 +185,7 @@ def harm(running: Deployed) -> dict[str, Any]:
 
 
 async def test_the_attack_is_one(page: chromium.Page, own: Own) -> None:
-    """Against a listener that checks nothing every way arrives, and the answer is read."""
+    """Against a listener that checks nothing, every request arrives and the response is read."""
     await page.open(f"http://{EVIL}:{own.port}/page")
     read = await page.run(
         f"{ATTACK}({json.dumps([{'url': f'http://127.0.0.1:{own.port}/', 'body': 'x'}])})"
@@ -196,9 +196,7 @@ async def test_the_attack_is_one(page: chromium.Page, own: Own) -> None:
 
 
 async def test_a_page_of_another_port(running: Deployed, page: chromium.Page, own: Own) -> None:
-    """A page of loopback, or of a name that leads there, reads nothing and does nothing anywhere
-    but at the edge.
-    """
+    """A page of loopback, or of a name that leads there, reaches only the edge."""
     before = await asyncio.to_thread(harm, running)
     for name in (EVIL, "localhost"):
         await page.open(f"http://{name}:{own.port}/page")
@@ -213,15 +211,16 @@ async def test_a_page_of_another_port(running: Deployed, page: chromium.Page, ow
 
 
 async def test_rebound_names(running: Deployed, page: chromium.Page) -> None:
-    """A page whose own name points at a listener, so that both are one origin, gets refusals
-    only.
+    """A page whose own name leads to a listener gets only rejections.
+
+    Page and listener have the same origin then.
     """
     before = await asyncio.to_thread(harm, running)
     for name, port in running.ports.items():
         await page.open(f"http://{EVIL}:{port}/ping")
         assert await page.run("location.origin") == f"http://{EVIL}:{port}"
         read = await page.run(f"{ATTACK}({json.dumps(targets(running, EVIL, only=name))})")
-        assert read  # it may read what it gets
+        assert read  # it may read the responses
         assert {status for _, status, _ in read} <= {0, 403, 404}, (name, read)
         assert not [
             text for _, _, text in read if SECRET in text or "rawPath" in text or "version" in text
@@ -232,9 +231,7 @@ async def test_rebound_names(running: Deployed, page: chromium.Page) -> None:
 async def test_the_edge_answers_as_aws_does(
     running: Deployed, page: chromium.Page, own: Own
 ) -> None:
-    """The edge passes a page's request on, and without a setting for CORS no page of another origin
-    can read it.
-    """
+    """The edge passes a page's request on. Without CORS, no page of another origin can read it."""
     await page.open(f"http://localhost:{own.port}/page")
     script = "fetch({url}).then((answer) => answer.text(), () => 'unreadable')"
     address = json.dumps(f"http://localhost:{running.ports['edge']}/event")

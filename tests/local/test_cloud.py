@@ -18,7 +18,7 @@ from local.trust import Keys
 
 @pytest.fixture
 def ended(tmp_path: Path) -> Iterator[LocalCloud]:
-    """Yield a local cloud whose process has ended but whose exit status is not collected."""
+    """Yield a local cloud whose process has ended, but whose exit status is not collected."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     yield LocalCloud(tmp_path, process.pid, "http://127.0.0.1:1", Keys.new())
@@ -26,15 +26,16 @@ def ended(tmp_path: Path) -> Iterator[LocalCloud]:
 
 
 def written(pid: int) -> str:
-    """Return what a local cloud writes of itself."""
+    """Return the description that a local cloud writes."""
     return json.dumps(
         {"pid": pid, "endpoint_url": "http://127.0.0.1:1", "keys": asdict(Keys.new())}
     )
 
 
 def test_one_that_ended_is_gone_before_it_is_collected(ended: LocalCloud) -> None:
-    """`sluice down` neither finds it nor waits for it, while `sluice up` in another terminal is its
-    parent.
+    """`sluice down` neither finds an ended process nor waits for it.
+
+    Its parent, `sluice up` in another terminal, has not collected its status yet.
     """
     (ended.directory / FILE).write_text(written(ended.pid))
     assert LocalCloud.find(ended.directory) is None
@@ -42,7 +43,7 @@ def test_one_that_ended_is_gone_before_it_is_collected(ended: LocalCloud) -> Non
 
 
 def test_one_that_runs_has_not_ended(tmp_path: Path) -> None:
-    """A process that runs is found, with its address."""
+    """A running process is found, with its address."""
     (tmp_path / FILE).write_text(written(os.getpid()))
     found = LocalCloud.find(tmp_path)
     assert found is not None
@@ -50,8 +51,9 @@ def test_one_that_runs_has_not_ended(tmp_path: Path) -> None:
 
 
 def test_up_ends_with_its_cloud(ended: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:
-    """`sluice up` in the foreground reports that its cloud was stopped, and ends; a killed one is a
-    failure.
+    """`sluice up` in the foreground reports that its cloud was stopped, and ends.
+
+    If the cloud was killed, it fails.
     """
     local_cloud.wait(ended)
     assert "was stopped" in capsys.readouterr().out

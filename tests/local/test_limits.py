@@ -1,4 +1,4 @@
-"""The limit table: each row has a test that trips it.
+"""The table of limits. Each row has a test that reaches it.
 
 The tests of the endpoints' times are here.
 """
@@ -27,7 +27,7 @@ from tests.support.local_cloud import Client
 if TYPE_CHECKING:
     from local.sagemaker.serving import Serving
 
-# Where the test of each row is.
+# The test of each row.
 TRIPPED_BY = {
     "sagemaker_body": "sagemaker/test_serving.py::test_unknown_endpoint_and_too_much",
     "sagemaker_first_byte": "test_limits.py::test_a_container_that_does_not_answer",
@@ -63,7 +63,7 @@ TRIPPED_BY = {
 
 @pytest.mark.parametrize("row", sorted({*TABLE, *TRIPPED_BY}))
 def test_each_row_has_a_test(row: str) -> None:
-    """A row of the table names a test that exists, and its source; every named test has a row."""
+    """A row of the table names an existing test and its source. Every named test has a row."""
     assert TABLE[row].source
     file, _, name = TRIPPED_BY[row].partition("::")
     tree = ast.parse((Path(__file__).parent / file).read_text())
@@ -74,7 +74,7 @@ def test_each_row_has_a_test(row: str) -> None:
 
 
 def test_the_documentation_has_the_table() -> None:
-    """The table in the documentation is this one, row by row."""
+    """The documentation has this table, row by row."""
     text = (Path(__file__).parents[2] / "docs" / "reference" / "local-cloud.md").read_text()
     rows = {
         line.split("`")[1]: line
@@ -91,23 +91,23 @@ def test_the_documentation_has_the_table() -> None:
 
 
 class _Instance:
-    """A container that is already there."""
+    """A container that runs already."""
 
     def __init__(self, port: int) -> None:
-        """Listening on a port."""
+        """Take the port on which it listens."""
         self.port, self.outstanding, self.headers = port, 0, dict[str, str]()
         self.variant = Variant("v", "image", {}, None, 1, None, "role")
         self.log = Path("container.log")
 
     def kill(self) -> None:
-        """Only faults do."""
+        """Do nothing: only faults kill."""
 
 
 class _Serving:
     """An endpoint of one container, which listens on `port`."""
 
     def __init__(self, port: int) -> None:
-        """Its container's port."""
+        """Take the container's port."""
         self.endpoint = Endpoint("123456789012", "us-east-1", "e", "c", ())
         self._instance = _Instance(port)
 
@@ -130,22 +130,23 @@ async def _container(request: web.Request) -> web.StreamResponse:
 
 
 class _Scaled(Limits):
-    """The table, with one of its times scaled: the others are never reached."""
+    """The table with one of its times scaled. The test never reaches the others."""
 
     def __init__(self, name: str) -> None:
-        """That of a row."""
+        """Scale the time of a row."""
         super().__init__()
         self._name = name
 
     def seconds(self, name: str) -> float:
-        """Eight minutes as a second, where it is the row's."""
+        """Return a limit in seconds. For the scaled row, eight minutes become a second."""
         return super().seconds(name) / (480 if name == self._name else 1)
 
 
 @pytest.fixture
 async def runtime(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
-    """Yield a stock client of an endpoint at which the time of one limit, the parameter, passes 480
-    times as fast.
+    """Yield a stock client of an endpoint with one scaled time limit, the parameter.
+
+    Its time passes 480 times as fast.
     """
     app = web.Application()
     app.router.add_post("/invocations", _container)
@@ -191,7 +192,10 @@ async def test_a_container_that_does_not_answer(runtime: Any) -> None:
 
 @pytest.mark.parametrize("runtime", ["sagemaker_total"], indirect=True)
 async def test_a_stream_that_does_not_end(runtime: Any) -> None:
-    """After eight minutes a stream ends with ModelStreamError, after what had come before."""
+    """After eight minutes a stream ends with ModelStreamError.
+
+    The parts before that have arrived.
+    """
     parts = []
 
     def call() -> None:
@@ -206,7 +210,7 @@ async def test_a_stream_that_does_not_end(runtime: Any) -> None:
 
 
 def test_environments_of_functions(client: Client) -> None:
-    """A function with more than 4 KB of variables is refused, also when they are changed."""
+    """A function with more than 4 KB of variables is rejected, also in an update."""
     role = "arn:aws:iam::123456789012:role/none"
     lambda_ = client("lambda")
     given: dict[str, Any] = {
@@ -239,9 +243,7 @@ def test_environments_of_functions(client: Client) -> None:
 def test_environments_of_models(
     client: Client, environment: dict[str, str], constraint: str
 ) -> None:
-    """A model with a variable or a name of more than 1024 characters, or with more than 100, is
-    refused.
-    """
+    """A model is rejected if a variable or name has over 1024 characters, or there are over 100."""
     with pytest.raises(ClientError, match=constraint) as caught:
         client("sagemaker").create_model(
             ModelName="m",

@@ -1,6 +1,4 @@
-"""The local cloud as a whole: from a template to a stream, and its beginning and end as a
-process.
-"""
+"""The local cloud as a whole: from a template to a stream, and its process."""
 
 import asyncio
 import contextlib
@@ -58,8 +56,9 @@ def _get(url: str) -> Any:
 def test_from_a_template_to_a_stream(
     cloud: LocalCloud, client: Client, stacks: Stacks, tmp_path: Path
 ) -> None:
-    """A deployed distribution streams from its function; a second deployment takes effect; deletion
-    ends it.
+    """A deployed distribution streams from its function.
+
+    A second deployment takes effect, and deletion ends it.
     """
     client("s3").create_bucket(Bucket=BUCKET)
     client("s3").put_object(Bucket=BUCKET, Key="code.zip", Body=function_code.zipped())
@@ -85,7 +84,7 @@ def test_from_a_template_to_a_stream(
     with urllib.request.urlopen(f"http://{domain}/ticks") as answer:
         for number in range(5):
             assert answer.readline() == b"tick %d\n" % number
-            mark.write_bytes(bytes(number + 1))  # the next one is written when this one has come
+            mark.write_bytes(bytes(number + 1))  # the next one is written when this one has arrived
         assert answer.read() == b""
 
     status = cloud.ask("status")
@@ -107,7 +106,7 @@ def test_from_a_template_to_a_stream(
 
 
 def test_a_name_of_one_character(client: Client, stacks: Stacks) -> None:
-    """A function may be called by one letter, though no session of a role can be."""
+    """A function may have a name of one letter. The name of a role's session may not."""
     client("s3").create_bucket(Bucket=f"{BUCKET}-short")
     client("s3").put_object(Bucket=f"{BUCKET}-short", Key="code.zip", Body=function_code.zipped())
     template = _template("short")
@@ -171,7 +170,7 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
 
 
 def test_taken_port(tmp_path: Path) -> None:
-    """A port that is in use is a failure of one line that names it."""
+    """The error for a port that is in use is one line that names it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(LocalCloudError, match=f"port {port} is in use"):
@@ -191,7 +190,7 @@ def test_taken_port(tmp_path: Path) -> None:
     ],
 )
 async def test_clients_leave_no_trace(caplog: pytest.LogCaptureFixture, sent: bytes) -> None:
-    """No HTTP, another protocol, and a client that has left are a line at most, without a trace."""
+    """Malformed HTTP or a client that left is at most a line, without a traceback."""
 
     async def handle(request: web.Request) -> web.Response:
         if "Gone" in request.headers:
@@ -221,7 +220,7 @@ async def test_clients_leave_no_trace(caplog: pytest.LogCaptureFixture, sent: by
 
 
 def test_faults_stay() -> None:
-    """A fault of our own keeps its trace."""
+    """An error of our own code keeps its traceback."""
     error = ValueError("ours")
     record = logging.LogRecord(
         "aiohttp.server", logging.ERROR, "", 1, "Error", (), (ValueError, error, None)

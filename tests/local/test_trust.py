@@ -1,6 +1,4 @@
-"""Every socket that a running local cloud listens on refuses web pages, foreign names and other
-users.
-"""
+"""Every socket of a local cloud rejects web pages, foreign names and other users."""
 
 import http.client
 import os
@@ -49,7 +47,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 def ask(
     port: int, method: str, path: str, headers: dict[str, str]
 ) -> tuple[int, http.client.HTTPMessage]:
-    """Return status and headers of an answer; a connection that is closed without one is a 403."""
+    """Return status and headers of a response.
+
+    A connection that is closed without a response counts as a 403.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -67,7 +68,7 @@ def ask(
 
 
 def test_all_are_known(running: Deployed) -> None:
-    """There is no listener beside those that these tests name, and all are on loopback only."""
+    """The tests name every listener, and all are on loopback only."""
     assert set(listening(running.cloud.pid)) == set(running.ports.values())
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -77,8 +78,9 @@ def test_all_are_known(running: Deployed) -> None:
 
 
 def test_pages_and_foreign_names(running: Deployed) -> None:
-    """On every path of every listener a page's request, but at the edge, and one to another name is
-    refused.
+    """Every path of every listener rejects a request of a page, except at the edge.
+
+    It also rejects a request to a foreign host name.
     """
     edge = running.ports["edge"]
     for port in listening(running.cloud.pid):
@@ -107,8 +109,9 @@ def test_pages_and_foreign_names(running: Deployed) -> None:
 
 
 def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
-    """The edge answers to it with any port, as a forwarded one has, and to none around it; no other
-    listener does.
+    """Only the edge accepts the host name of `--host`, with any port, as a forwarded port has.
+
+    The edge accepts no similar name.
     """
     edge = running.ports["edge"]
     for host in (NAMED, f"{NAMED}:{edge}", f"{NAMED.upper()}:1", "[fd00::1]", "[fd00::1]:9000"):
@@ -136,14 +139,15 @@ def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
     "name", ["", "*", "*.example", "a:80", "http://a", "a b", "a/b", "[::1", "a.", "ä"]
 )
 def test_what_is_no_name_is_refused_at_the_start(name: str, tmp_path: Path) -> None:
-    """A pattern, an address with a port and other slips end the start with the reason."""
+    """An invalid host name, such as a pattern, ends the start with the reason."""
     with pytest.raises(LocalCloudError, match="without a port"):
         LocalCloud.start(tmp_path, options=[f"--host={name}"])
 
 
 def test_nobody_without_a_secret(running: Deployed) -> None:
-    """A program without key, token or signature is refused, except at the edge and at its own
-    Runtime API.
+    """A program without a key, token or signature is rejected.
+
+    The edge and the program's own Runtime API are exceptions.
     """
     for name, port in running.ports.items():
         if name not in {"edge", "runtime API"}:
@@ -152,7 +156,7 @@ def test_nobody_without_a_secret(running: Deployed) -> None:
 
 
 def test_a_function_url_past_the_edge(running: Deployed) -> None:
-    """A function URL answers programs, as on AWS; a page's request passes only by the edge."""
+    """A function URL answers programs, as on AWS. A page's request must come through the edge."""
     port, edge = running.ports["function URLs"], running.ports["edge"]
     assert ask(port, "GET", "/event", {"Host": running.host})[0] == 200
     for page in PAGES:
@@ -166,9 +170,7 @@ def test_a_function_url_past_the_edge(running: Deployed) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
 def test_other_users(running: Deployed) -> None:
-    """Another user of the machine cannot use the Runtime API, nor read a file of the local cloud's
-    folder.
-    """
+    """Another user can neither use the Runtime API nor read the local cloud's files."""
     port = running.ports["runtime API"]
     script = (
         "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', "
@@ -188,7 +190,7 @@ def test_other_users(running: Deployed) -> None:
 
 
 def test_modes(running: Deployed) -> None:
-    """What the local cloud writes, its keys and logs above all, is its own user's alone."""
+    """Only its own user can read the files of a local cloud, above all its keys and logs."""
     folder = running.cloud.directory
     for path in (folder, folder / "logs", folder / "cloud.json", *(folder / "logs").iterdir()):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path

@@ -1,4 +1,4 @@
-"""What `make audit` makes of the services' answers."""
+"""`make audit`, and how it reads the services' responses."""
 
 import importlib.util
 from pathlib import Path
@@ -12,20 +12,20 @@ FINDING = {"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2.1"]}
 
 @pytest.fixture
 def audit(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script as a module, without any lock's lookup."""
+    """Return the script as a module. It looks up no lock."""
     spec = importlib.util.spec_from_file_location("audit", ROOT / "locks/audit.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(
         __import__("sys").modules, "audit", module
-    )  # dataclasses look their module up
+    )  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
 
 def python(*vulns: dict[str, Any], skip: str | None = None) -> dict[str, Any]:
-    """A report of pip-audit's about one package."""
+    """Return a report of pip-audit about one package."""
     if skip is not None:
         return {"dependencies": [{"name": "one", "skip_reason": skip}]}
     return {"dependencies": [{"name": "one", "version": "2.0", "vulns": list(vulns)}]}
@@ -40,9 +40,7 @@ NODE = {
 
 
 def test_what_is_found_fails(audit: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """A vulnerability of either kind is named with what mends it, and the exit status is 1 in any
-    case.
-    """
+    """A vulnerability is named with the fix, and the exit status is 1 in any case."""
     audit.audits = lambda: iter(
         [audit.of_python("a.txt", python(FINDING)), audit.of_node("b", NODE)]
     )
@@ -54,7 +52,7 @@ def test_what_is_found_fails(audit: Any, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize("named", ["PYSEC-1", "CVE-1"])
 def test_what_was_accepted_does_not_fail(audit: Any, named: str) -> None:
-    """An exception is known by the finding's own name or another one of it."""
+    """An accepted vulnerability is recognised by its own identifier or another one of it."""
     audit.ACCEPTED[named] = "2026-11-29: not called"
     assert audit.of_python("a.txt", python(FINDING)).found == []
 
@@ -63,8 +61,9 @@ def test_what_was_accepted_does_not_fail(audit: Any, named: str) -> None:
 def test_what_was_not_looked_up_is_not_clean(
     audit: Any, report: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A service without an answer is a warning that names the lock, and fails with a status of its
-    own unless told.
+    """If a service does not answer, a warning names the lock.
+
+    The exit status is 3, unless the option says otherwise.
     """
     missed = (
         audit.of_python("a.txt", python(skip="not found"))
@@ -82,7 +81,7 @@ def test_what_was_not_looked_up_is_not_clean(
 
 
 def test_what_is_clean_says_no_warning(audit: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """All looked up, nothing found: status 0."""
+    """If everything was looked up and nothing found, the exit status is 0."""
     audit.audits = lambda: iter([audit.of_python("a.txt", python())])
     assert audit.main([]) == 0
     assert capsys.readouterr().out == "a.txt: 1 packages looked up, 0 findings\n"

@@ -1,4 +1,4 @@
-"""The fixtures of the container."""
+"""Fixtures for the container."""
 
 import asyncio
 from types import SimpleNamespace
@@ -11,15 +11,13 @@ from tests.support.model import LONG, Serve, serving
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set no time limit on trials of grammars, for busy machines."""
+    """Remove the time limit of grammar trials, because the machine may be busy."""
     monkeypatch.setattr(trials, "WALL_SECONDS", 60.0)
 
 
 @pytest.fixture
 def permits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
-    """A semaphore that the scripted engine acquires in place of each wait of about `LONG` or
-    more.
-    """
+    """Return a semaphore that the scripted engine acquires in place of long waits."""
     made = asyncio.Semaphore(0)
 
     async def sleep(seconds: float) -> None:
@@ -35,7 +33,8 @@ def permits(monkeypatch: pytest.MonkeyPatch) -> asyncio.Semaphore:
 
 @pytest.fixture
 def serve() -> Serve:
-    """Serve an engine (the scripted one unless named) with settings and timing of the test's
-    own.
+    """Return a function that serves an engine with settings and timing of the test.
+
+    The default is the scripted engine.
     """
     return serving

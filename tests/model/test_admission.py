@@ -1,4 +1,4 @@
-"""Places and queues, and the bridge from threads to the loop."""
+"""Admission: places and queues, and the bridge from threads to the event loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.events import Delta, Event
 
 
 class Holder:
-    """Holds places until it is released."""
+    """A request that holds places until it is released."""
 
     def __init__(self, admission: Admission, count: int = 1, caller: str = "") -> None:
         self.entered = asyncio.Event()
@@ -32,13 +32,13 @@ class Holder:
 
 
 async def settle() -> None:
-    """Wait until every task has gone as far as it can."""
+    """Wait until no task can continue."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
 async def test_first_come_first_served() -> None:
-    """Who waits gets a place in turn, and a small request does not overtake a large one."""
+    """Waiting requests get places in turn. A small one does not overtake a large one."""
     admission = Admission(2, 9)
     holders = [Holder(admission), Holder(admission), Holder(admission, 2), Holder(admission)]
     await settle()
@@ -58,12 +58,12 @@ async def test_first_come_first_served() -> None:
 
 
 def entered(*holders: Holder) -> list[bool]:
-    """Which of them have got their places."""
+    """Return the requests that have got their places."""
     return [holder.entered.is_set() for holder in holders]
 
 
 async def test_who_holds_none_is_next() -> None:
-    """A caller stands behind those that hold fewer places, however early its requests came."""
+    """A caller with fewer places comes first, even if its requests came later."""
     admission = Admission(2, 9)
     first, second, third, fourth = (Holder(admission, 1, "flood") for _ in range(4))
     await settle()
@@ -76,15 +76,17 @@ async def test_who_holds_none_is_next() -> None:
     assert entered(third, other) == [False, True]
     await second.let_go()
     await settle()
-    assert entered(third, fourth) == [True, False]  # both hold one, or none: it came first
+    # Both hold one place or none, so the earlier one is first.
+    assert entered(third, fourth) == [True, False]
     for holder in (other, third, fourth):
         await holder.let_go()
     assert not admission._callers
 
 
 async def test_places_are_kept() -> None:
-    """A caller that holds places leaves some to those that hold none; one without a name may take
-    all.
+    """A caller leaves some places to callers without any.
+
+    A caller without a name may take all places.
     """
     admission = Admission(16, 99)
     flood = [Holder(admission, 1, "flood") for _ in range(20)]
@@ -104,7 +106,7 @@ async def test_places_are_kept() -> None:
 
 
 async def test_a_large_one_is_passed() -> None:
-    """A request for eight places lets smaller ones of others pass, but not for ever."""
+    """Smaller requests of other callers may pass one for eight places, but not for ever."""
     admission = Admission(8, 99)
     running = Holder(admission, 1, "long")
     await settle()
@@ -129,9 +131,7 @@ async def test_a_large_one_is_passed() -> None:
 
 @pytest.mark.parametrize("calls", [1, 8])
 async def test_a_flood_beside_a_neighbour(calls: int) -> None:
-    """Whatever a caller asks for, a neighbour's short requests get on: at most one end of an answer
-    is between.
-    """
+    """During a flood, another caller's short requests wait for at most one answer to end."""
     admission = Admission(16, 256)
     ends: list[str] = []
 
@@ -152,7 +152,7 @@ async def test_a_flood_beside_a_neighbour(calls: int) -> None:
 
 
 async def test_queue_of_a_caller() -> None:
-    """A caller fills half of the queue; over that it alone is refused."""
+    """A caller may fill half of the queue. Only its requests over that are rejected."""
     admission = Admission(1, 4)
     holders = [Holder(admission, 1, "flood") for _ in range(3)]
     await settle()
@@ -171,7 +171,7 @@ async def test_queue_of_a_caller() -> None:
 
 
 async def test_queue_is_bounded() -> None:
-    """Over the queue requests are refused at once."""
+    """Requests over the length of the queue are rejected at once."""
     admission = Admission(1, 1)
     first, second = Holder(admission), Holder(admission)
     await settle()
@@ -184,15 +184,16 @@ async def test_queue_is_bounded() -> None:
 
 
 async def test_more_than_there_is() -> None:
-    """A request for more places than there are would wait for ever, and is refused."""
+    """A request for more places than exist would wait for ever, and is rejected."""
     with pytest.raises(InvalidRequestError):
         await Admission(2, 9).places(3).__aenter__()
 
 
 @pytest.mark.parametrize("admitted", [False, True])
 async def test_cancelled_while_waiting(admitted: bool) -> None:
-    """A cancelled request leaves the queue, or releases the place that it has just got; the next
-    one goes on.
+    """A cancelled request leaves the queue, or releases the place that it has just got.
+
+    The next request continues.
     """
     admission = Admission(1, 9)
     first = admission.places(1)
@@ -200,7 +201,8 @@ async def test_cancelled_while_waiting(admitted: bool) -> None:
     second, third = Holder(admission), Holder(admission)
     await settle()
     if admitted:
-        await first.__aexit__(None, None, None)  # admits the second, which has not run since
+        # This admits the second request, which has not run since.
+        await first.__aexit__(None, None, None)
     second.task.cancel()
     await asyncio.gather(second.task, return_exceptions=True)
     if not admitted:
@@ -212,12 +214,12 @@ async def test_cancelled_while_waiting(admitted: bool) -> None:
 
 
 def deltas(count: int) -> list[Event]:
-    """Return a number of events."""
+    """Return this many events."""
     return [Delta(0, 1, str(number)) for number in range(count)]
 
 
 async def test_bridge_hands_over_in_order() -> None:
-    """What a thread writes is read in order, and the end after it."""
+    """The bridge delivers what a thread writes in order, and then the end."""
     bridge = Bridge(1, 8)
 
     def write() -> None:
@@ -236,7 +238,7 @@ async def test_bridge_hands_over_in_order() -> None:
 
 
 async def test_bridge_error_comes_last() -> None:
-    """A writer's error is raised after all that was written before it."""
+    """A writer's error is raised after everything that was written before it."""
     bridge = Bridge(2, 8)
     bridge.put(deltas(2))
     bridge.end(EngineError("first"))
@@ -247,7 +249,7 @@ async def test_bridge_error_comes_last() -> None:
 
 
 async def test_bridge_waits_for_all_writers() -> None:
-    """The end is read when every writer has ended."""
+    """The end is read after every writer has ended."""
     bridge = Bridge(2, 8)
     bridge.end()
     taking = asyncio.create_task(bridge.take())
@@ -259,9 +261,7 @@ async def test_bridge_waits_for_all_writers() -> None:
 
 
 async def test_bridge_full() -> None:
-    """A writer waits while the buffer is full, goes on when it is read, and learns when the reader
-    has left.
-    """
+    """A writer waits while the buffer is full. It is told if the reader has left."""
     bridge = Bridge(1, 2)
     loop = asyncio.get_running_loop()
     assert bridge.put(deltas(2))

@@ -1,4 +1,4 @@
-"""Queues, heartbeats, pacing, and many streams at once, over a real server."""
+"""Queues, heartbeats, pace, and many streams, over a real server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.model import LONG, Serve, scripted, until
 
 
 async def test_tokens_arrive_as_they_are_sampled(serve: Serve, permits: asyncio.Semaphore) -> None:
-    """Every token is with the client before the next one is sampled, in its own record."""
+    """Each token reaches the client in its own record before the next one is sampled."""
     async with (
         serve() as container,
         container.client.stream(
@@ -33,8 +33,9 @@ async def test_tokens_arrive_as_they_are_sampled(serve: Serve, permits: asyncio.
 
 
 async def test_tokens_of_a_slow_writer_share_records(serve: Serve) -> None:
-    """Tokens sampled while the loop was busy come in one record that counts them, and none is
-    lost.
+    """Tokens that are sampled while the loop is busy share a record that counts them.
+
+    None is lost.
     """
     async with (
         serve() as container,
@@ -55,7 +56,7 @@ async def test_tokens_of_a_slow_writer_share_records(serve: Serve) -> None:
 
 
 async def test_queue_full(serve: Serve) -> None:
-    """Requests over the places wait, requests over the queue are refused at once with a 429."""
+    """Requests over the number of places wait. Requests over the queue are a 429 at once."""
     async with serve(parallel=1, queue=1) as container:
         async with container.client.stream("POST", "/invocations", json=ENDLESS) as answer:
             lines = answer.aiter_lines()
@@ -71,7 +72,7 @@ async def test_queue_full(serve: Serve) -> None:
 
 
 async def test_heartbeats(serve: Serve, permits: asyncio.Semaphore) -> None:
-    """A silent request answers 200 after a while and sends blank lines until its first token."""
+    """A silent request answers 200 after a while, then sends blank lines until its first token."""
     body = scripted(say=["a"], first_after=LONG)
     async with (
         serve(timing=Timing(open_after=0.05, heartbeat=0.05)) as container,
@@ -88,7 +89,7 @@ async def test_heartbeats(serve: Serve, permits: asyncio.Semaphore) -> None:
 
 
 async def test_heartbeats_of_chunks(serve: Serve, permits: asyncio.Semaphore) -> None:
-    """A silent stream of chunks sends ones that say nothing until its first token."""
+    """A silent stream of chunks sends empty chunks until its first token."""
     body = {**scripted(say=["a"], first_after=LONG), "stream": True}
     async with (
         serve(timing=Timing(open_after=0.05, heartbeat=0.05)) as container,
@@ -107,7 +108,7 @@ async def test_heartbeats_of_chunks(serve: Serve, permits: asyncio.Semaphore) ->
 
 
 async def test_heartbeats_in_a_stall(serve: Serve, permits: asyncio.Semaphore) -> None:
-    """A stall in the middle is filled with heartbeats."""
+    """Heartbeats fill a stall in the middle of an answer."""
     body = scripted(count=3, stall_after=2, seconds=LONG)
     async with (
         serve(timing=Timing(open_after=0.05, heartbeat=0.05)) as container,
@@ -116,7 +117,7 @@ async def test_heartbeats_in_a_stall(serve: Serve, permits: asyncio.Semaphore) -
         lines = answer.aiter_lines()
         begun = [await anext(lines) for _ in range(6)]
         permits.release()  # the stall
-        permits.release()  # the next step, which is due as much later
+        permits.release()  # the next step, which is due later by the same time
         rest = [line async for line in lines]
 
     assert [bool(line) for line in begun] == [True, True, True, False, False, False]
@@ -124,7 +125,7 @@ async def test_heartbeats_in_a_stall(serve: Serve, permits: asyncio.Semaphore) -
 
 
 async def test_heartbeats_in_the_queue(serve: Serve) -> None:
-    """A request that waits for its turn sends heartbeats too."""
+    """A request that waits for a place sends heartbeats, too."""
     async with (
         serve(parallel=1, timing=Timing(open_after=0.05, heartbeat=0.05)) as container,
         container.client.stream("POST", "/invocations", json=ENDLESS) as answer,
@@ -137,7 +138,7 @@ async def test_heartbeats_in_the_queue(serve: Serve) -> None:
 
 
 async def test_failure_after_the_opening(serve: Serve, permits: asyncio.Semaphore) -> None:
-    """A failure after the 200 of a silent request is an error record."""
+    """After the 200 of a silent request, a failure is an error record."""
     body = scripted(count=1, stall_after=0, seconds=LONG, fail_after=0)
     async with (
         serve(timing=Timing(open_after=0.05)) as container,
@@ -150,8 +151,9 @@ async def test_failure_after_the_opening(serve: Serve, permits: asyncio.Semaphor
 
 
 async def test_pacing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A paced container sends its tokens one by one at the rate of the setting, the first one at
-    once.
+    """With a pace, the container sends tokens one by one at that rate.
+
+    The first is sent at once.
     """
     real = asyncio.get_running_loop()
     clock = real.time()
@@ -174,7 +176,7 @@ async def test_pacing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_slow_reader_slows_the_engine(serve: Serve) -> None:
-    """A caller who does not read stops the sampling: what is not read is not made."""
+    """If a caller does not read, sampling pauses."""
     token = "x" * 2000
     body = scripted(repeat=token, count=20_000, prompt_tokens=1)
     async with serve(context_tokens=50_000) as container:
@@ -199,7 +201,7 @@ async def test_slow_reader_slows_the_engine(serve: Serve) -> None:
 
 
 async def test_many_streams(serve: Serve) -> None:
-    """A hundred requests over sixteen places all come whole and in order."""
+    """A hundred requests over sixteen places are all whole and in order."""
     async with serve(parallel=16, queue=100) as container:
         answers = await asyncio.gather(
             *(

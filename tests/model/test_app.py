@@ -1,4 +1,4 @@
-"""The container's routes over a real server: answers and refusals."""
+"""The container's routes over a real server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.model import Serve, scripted
 
 
 async def test_lines(serve: Serve) -> None:
-    """An invocation answers with the records of the format, to the letter."""
+    """An invocation answers with exactly the records of the format."""
     async with serve() as container:
         answer = await container.client.post(
             "/invocations", json=scripted(say=["Hi", ' "😀"\n'], prompt_tokens=12)
@@ -69,7 +69,7 @@ async def test_whole(serve: Serve) -> None:
 
 
 async def test_whole_failure(serve: Serve) -> None:
-    """A failure of the engine is a status where nothing was sent."""
+    """A failure of the engine before the first byte is a status."""
     async with serve() as container:
         answer = await container.client.post(
             "/v1/chat/completions", json=scripted(count=9, fail_after=3)
@@ -80,7 +80,7 @@ async def test_whole_failure(serve: Serve) -> None:
 
 
 async def test_models_and_ping(serve: Serve) -> None:
-    """The container lists its models, and reports that it is up."""
+    """The container lists its models, and reports that it is healthy."""
     async with serve(model_name="a-model") as container:
         models = (await container.client.get("/v1/models")).json()
         assert (await container.client.get("/ping")).status_code == 200
@@ -155,7 +155,7 @@ async def test_models_and_ping(serve: Serve) -> None:
     ],
 )
 async def test_invalid(serve: Serve, body: bytes, param: str | None) -> None:
-    """What cannot be served is a 400 that names the field."""
+    """An invalid request is a 400 that names the field."""
     async with serve() as container:
         for path in ("/invocations", "/v1/chat/completions"):
             answer = await container.client.post(path, content=body)
@@ -175,7 +175,7 @@ async def test_unknown_routes(serve: Serve) -> None:
 
 
 async def test_large_body(serve: Serve) -> None:
-    """A body over the limit is refused."""
+    """A body over the limit is rejected."""
     async with serve() as container:
         answer = await container.client.post("/invocations", content=b" " * (MAX_BODY_BYTES + 1))
 
@@ -213,7 +213,7 @@ async def test_failure_before_the_first_token(serve: Serve) -> None:
 
 
 async def test_failure_after_the_first_token(serve: Serve) -> None:
-    """A failure after the first token is the last record; the tokens before it arrive."""
+    """A failure after the first token is the last record. The tokens before it arrive."""
     async with serve() as container:
         records = await container.lines(scripted(count=9, fail_after=2))
         body = {**scripted(count=9, fail_after=2), "stream": True}
@@ -226,7 +226,7 @@ async def test_failure_after_the_first_token(serve: Serve) -> None:
 
 
 async def test_llama_cpp_over_http(serve: Serve) -> None:
-    """The demo model streams through the same routes, and leaving frees its slot."""
+    """The demo model streams through the same routes. A client that leaves frees its slot."""
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 500}
     body: dict[str, Any] = {
         "messages": [{"role": "user", "content": "Hello."}],

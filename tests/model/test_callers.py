@@ -21,8 +21,9 @@ from model.server import Front
 async def test_who_is_answered(
     token: str | None, sent: dict[str, str], status: int, path: str
 ) -> None:
-    """With a token, only requests that have it pass the front, on every path; without one, every
-    request does.
+    """With a token, only requests that have it are accepted, on every path.
+
+    Without one, every request is.
     """
     transport = httpx.ASGITransport(Front("the engine is starting", token))
     async with httpx.AsyncClient(transport=transport, base_url="http://container") as client:

@@ -1,5 +1,6 @@
-"""How a request ends before its answer: it is left, not read, cancelled or late, or the container
-stops.
+"""Early ends of a request.
+
+It may be left, not read, cancelled or late, or the container stops.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tests.support.model import Serve, scripted, until
 
 
 async def test_leaving_frees_the_place(serve: Serve) -> None:
-    """A caller who disconnects in the middle frees its place for the next one."""
+    """If a caller disconnects during the answer, its place is freed."""
     async with serve(parallel=1, queue=1) as container:
         async with container.client.stream("POST", "/invocations", json=ENDLESS) as answer:
             lines = answer.aiter_lines()
@@ -27,7 +28,7 @@ async def test_leaving_frees_the_place(serve: Serve) -> None:
 
 
 async def test_leaving_before_the_first_token(serve: Serve) -> None:
-    """A caller who disconnects while it waits frees its place as well."""
+    """If a caller disconnects while it waits, its place is freed."""
     async with serve() as container:
         for path in ("/invocations", "/v1/chat/completions"):
             waiting = asyncio.create_task(
@@ -39,7 +40,10 @@ async def test_leaving_before_the_first_token(serve: Serve) -> None:
 
 
 async def test_cancel(serve: Serve) -> None:
-    """A running request is cancelled by its id, and reports that; an unknown id is not found."""
+    """A running request is cancelled by its id, and the response confirms it.
+
+    An unknown id is not found.
+    """
     async with (
         serve(timing=Timing(cancel=0.05)) as container,
         container.client.stream(
@@ -65,7 +69,7 @@ async def test_cancel(serve: Serve) -> None:
 
 
 async def test_cancel_in_the_queue(serve: Serve) -> None:
-    """A request that waits for its turn is cancelled too, and leaves the queue."""
+    """A request that waits for a place can be cancelled, and leaves the queue."""
     async with serve(parallel=1, queue=1) as container:
         async with container.client.stream("POST", "/invocations", json=ENDLESS) as answer:
             lines = answer.aiter_lines()
@@ -80,7 +84,7 @@ async def test_cancel_in_the_queue(serve: Serve) -> None:
 
 
 async def test_same_id_twice(serve: Serve) -> None:
-    """A second request with the id of a running one is refused."""
+    """A second request with the id of a running one is rejected."""
     body = {**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
     async with (
         serve() as container,
@@ -98,9 +102,7 @@ async def test_same_id_twice(serve: Serve) -> None:
     "script", [{"count": 100_000, "rate": 100}, {"count": 1, "first_after": 60}]
 )
 async def test_deadline(serve: Serve, script: dict[str, Any]) -> None:
-    """A request that outlives its deadline ends with an error record, whether it had begun or
-    not.
-    """
+    """After its deadline a request ends with an error record, whether it has begun or not."""
     async with serve() as container:
         records = await container.lines(
             {**scripted(**script), "sluice": {"v": 1, "deadline_ms": 200}}
@@ -112,9 +114,7 @@ async def test_deadline(serve: Serve, script: dict[str, Any]) -> None:
 
 
 async def test_slow_reader_is_let_go(serve: Serve) -> None:
-    """A caller who reads nothing for the stated time loses its request, which is what frees the
-    place for others.
-    """
+    """If a caller reads nothing for the set time, its request ends and frees its place."""
     body = scripted(repeat="x" * 50_000, count=600, prompt_tokens=1)
     timing = Timing(open_after=0, heartbeat=0.05, last_write=0.05, slow_reader=0.2)
     async with serve(timing=timing, context_tokens=50_000) as container:
@@ -127,7 +127,7 @@ async def test_slow_reader_is_let_go(serve: Serve) -> None:
         )
         await running(container, 1)
         await container.idle()
-        rest = await reader.read()  # what lay in the buffers, and then the end of the connection
+        rest = await reader.read()  # the rest of the buffers, and then the end of the connection
         writer.close()
         ended = (await container.client.get("/metrics")).text
 
@@ -136,9 +136,7 @@ async def test_slow_reader_is_let_go(serve: Serve) -> None:
 
 
 async def test_drain_ends_what_takes_too_long(serve: Serve) -> None:
-    """A stream that outlives the time of a drain ends with an error record, and the drain with
-    it.
-    """
+    """A stream that is longer than a drain ends with an error record. Then the drain ends."""
     async with (
         serve() as container,
         container.client.stream("POST", "/invocations", json=ENDLESS) as answer,
@@ -157,7 +155,7 @@ async def test_drain_ends_what_takes_too_long(serve: Serve) -> None:
 
 
 async def test_deadline_of_its_own(serve: Serve) -> None:
-    """A request without a deadline, or with a later one, has the container's."""
+    """A request without a deadline, or with a later one, has the container's deadline."""
     async with serve(max_seconds=1) as container:
         later = {**ENDLESS, "sluice": {"v": 1, "deadline_ms": 60_000}}
         answers = await asyncio.gather(*(container.lines(body) for body in (ENDLESS, later)))
@@ -166,8 +164,9 @@ async def test_deadline_of_its_own(serve: Serve) -> None:
 
 
 async def test_cancel_that_overtakes_its_request(serve: Serve) -> None:
-    """A cancel waits a while for its request: when the request comes it ends at once, and every
-    cancel succeeds.
+    """A cancel waits a while for its request. When the request arrives, it ends at once.
+
+    Every cancel of it succeeds.
     """
     body = {**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
     cancel = {"sluice": {"v": 1, "cancel": "r1"}}
@@ -188,9 +187,7 @@ async def test_cancel_that_overtakes_its_request(serve: Serve) -> None:
 
 
 async def test_cancels_that_wait_are_bounded(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over the limit of waiting cancels, and when the container stops, an unknown id is answered at
-    once.
-    """
+    """An unknown id gets an answer at once, if too many cancels wait or the container stops."""
     monkeypatch.setattr("model.generation._EXPECTED_MOST", 1)
     async with serve() as container:
         first = asyncio.create_task(container.generation.cancel("r1", 30))
@@ -205,7 +202,7 @@ async def test_cancels_that_wait_are_bounded(serve: Serve, monkeypatch: pytest.M
 
 
 async def test_cancels_that_wait_do_not_disturb_each_other(serve: Serve) -> None:
-    """Of several cancels of one request those that give up leave the others waiting for it."""
+    """If one of several waiting cancels of a request gives up, the others go on waiting."""
     body = {**ENDLESS, "sluice": {"v": 1, "request_id": "r1"}}
     async with serve() as container:
         last = asyncio.create_task(container.generation.cancel("r1", 30))
@@ -217,7 +214,7 @@ async def test_cancels_that_wait_do_not_disturb_each_other(serve: Serve) -> None
 
 
 async def test_dead_engine_fails_the_ping(serve: Serve) -> None:
-    """Once the engine has died, /ping fails, requests are refused, and /metrics still answers."""
+    """Once the engine has died, /ping fails and requests are rejected. /metrics still answers."""
     async with serve() as container:
         container.engine.healthy = False
         ping = await container.client.get("/ping")
@@ -229,7 +226,7 @@ async def test_dead_engine_fails_the_ping(serve: Serve) -> None:
 
 
 async def test_shutdown_tells_streams(serve: Serve) -> None:
-    """A stream that outlives the grace period of a shutdown ends with an error record."""
+    """A stream that is longer than the grace period of a shutdown ends with an error record."""
     async with (
         serve() as container,
         container.client.stream("POST", "/invocations", json=ENDLESS) as answer,
@@ -247,7 +244,7 @@ async def test_shutdown_tells_streams(serve: Serve) -> None:
 
 
 async def test_shutdown_tells_whole_answers(serve: Serve) -> None:
-    """A whole answer that outlives the grace period of a shutdown is a 503."""
+    """An answer in one body that is longer than the grace period of a shutdown is a 503."""
     async with serve() as container:
         waiting = asyncio.create_task(container.client.post("/v1/chat/completions", json=ENDLESS))
         await running(container, 1)

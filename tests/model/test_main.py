@@ -1,4 +1,4 @@
-"""`python -m model` as a process: how it starts, refuses to and stops."""
+"""`python -m model` as a process: its start, failed starts, and its end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def container(request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen
 
 
 def test_stops_on_sigterm(container: tuple[subprocess.Popen[str], str]) -> None:
-    """SIGTERM ends it with code 0 and nothing left behind."""
+    """SIGTERM ends the process with code 0, and nothing is left behind."""
     process, address = container
     body = {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 5}
     assert httpx.post(f"{address}/invocations", json=body, timeout=60).text.endswith(
@@ -60,7 +60,7 @@ def test_stops_on_sigterm(container: tuple[subprocess.Popen[str], str]) -> None:
 
 
 def test_killed_in_the_middle() -> None:
-    """A script that ends the process leaves a body without an end."""
+    """If a script kills the process, the body has no proper end."""
     port = free_port()
     process = command("serve", SLUICE_ENGINE="scripted", SAGEMAKER_BIND_TO_PORT=str(port))
     try:
@@ -86,7 +86,7 @@ def test_killed_in_the_middle() -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["train"]])
 def test_wrong_arguments(arguments: list[str]) -> None:
-    """Anything but the two commands is answered with the usage."""
+    """For anything but the two commands, the program prints its usage."""
     process = command(*arguments)
 
     _, log = process.communicate(timeout=60)
@@ -105,8 +105,9 @@ def test_wrong_arguments(arguments: list[str]) -> None:
     ],
 )
 def test_refuses_to_start(environment: dict[str, str], reason: str) -> None:
-    """What keeps it from starting is one line on stderr and the answer of a failing /ping, and then
-    an exit code.
+    """The reason of a failed start is one line on stderr and the answer of a failing /ping.
+
+    Then the process exits with a code.
     """
     port = free_port()
     process = command(
@@ -135,7 +136,7 @@ async def test_ends_by_itself_when_it_cannot_start(monkeypatch: pytest.MonkeyPat
 
 
 async def test_port_is_taken() -> None:
-    """A port that another program has is named."""
+    """The error names a port that another program uses."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
@@ -167,14 +168,15 @@ async def test_tokens_do_not_wait_for_acknowledgements() -> None:
 
 
 def test_drain_fits_into_sagemakers_grace() -> None:
-    """All phases of a stop together are under 25 s; SageMaker kills after 30."""
+    """All phases of a stop take under 25 s. SageMaker kills the container after 30 s."""
     assert DRAIN_SECONDS + LAST_SECONDS + CLOSE_SECONDS < 25
     assert Timing().last_write < LAST_SECONDS
 
 
 def test_drain() -> None:
-    """After SIGTERM /ping fails, new and waiting requests are 503, and what runs ends whole, and
-    then the process.
+    """After SIGTERM /ping fails, new and waiting requests are a 503, and running ones complete.
+
+    Then the process ends.
     """
     port = free_port()
     address = f"http://127.0.0.1:{port}"
@@ -183,7 +185,7 @@ def test_drain() -> None:
     )
     unread = scripted(
         repeat="x" * 20_000, count=1000, prompt_tokens=1
-    )  # more than buffers hold: it runs until read
+    )  # more than buffers can hold, so it runs until it is read
     try:
         wait_for(address)
         with (

@@ -1,4 +1,4 @@
-"""The metrics of `/metrics` for requests that end in every way."""
+"""The metrics of `/metrics`, for requests that end in every way."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = {"gen_ai_operation_name": "chat", "gen_ai_request_model": "sluice-demo"
 async def values(container: Container) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Return every sample by its name and labels, without the labels that all samples have.
 
-    It fails if the text is not Prometheus's.
+    The text must be in Prometheus's format.
     """
     answer = await container.client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -37,7 +37,7 @@ def one(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 
 
 async def test_whole_answer(serve: Serve) -> None:
-    """An answer is counted once: its times, its tokens, and how it ended."""
+    """An answer is counted once: its times, its tokens and its end."""
     async with serve() as container:
         await container.lines(scripted(count=5, prompt_tokens=7))
         found = await values(container)
@@ -57,8 +57,9 @@ async def test_whole_answer(serve: Serve) -> None:
 
 
 async def test_outcomes(serve: Serve) -> None:
-    """Failed, refused and late requests are counted apart, and the tokens of a broken answer are
-    counted.
+    """Failed, rejected and late requests are counted apart.
+
+    The tokens of a broken answer are counted.
     """
     async with serve() as container:
         await container.client.post(
@@ -80,9 +81,7 @@ async def test_outcomes(serve: Serve) -> None:
 
 
 async def test_running_and_waiting(serve: Serve) -> None:
-    """What runs, what waits and what is in the cache are shown as they are; a cancel frees all of
-    it.
-    """
+    """The metrics show running and waiting requests and the cache. A cancel frees all of it."""
     body = {
         **scripted(repeat=" w", count=200, rate=5, prompt_tokens=30),
         "sluice": {"v": 1, "request_id": "r"},
@@ -113,7 +112,7 @@ async def test_running_and_waiting(serve: Serve) -> None:
 
 
 async def test_models_are_not_made_up(serve: Serve) -> None:
-    """A model's name that no setting has makes no label: callers cannot fill the memory."""
+    """A model's name that is in no setting makes no label, so callers cannot fill the memory."""
     async with serve() as container:
         request: ChatRequest = asked(scripted(say=["a"]), model="made-up")
         assert request.model == "made-up"
@@ -125,7 +124,7 @@ async def test_models_are_not_made_up(serve: Serve) -> None:
 
 
 async def test_engines_own(serve: Serve) -> None:
-    """What the engine counts follows under its own names."""
+    """The engine's own metrics follow under their own names."""
     async with serve("llama_cpp") as container:
         await container.lines(
             {"messages": [{"role": "user", "content": "Hello."}], "max_tokens": 4}
@@ -141,8 +140,9 @@ ODD = "\x7f\x9b\u2028\u202e"
 
 
 async def test_usage_log(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each request's tokens are one line of the log under its id, also when it fails or its reader
-    leaves.
+    """The log has one line with each request's id and tokens.
+
+    It has that also if the request fails or its reader leaves.
     """
 
     def named(request_id: str, **script: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The container's log: nothing of a request is in it, and nothing can forge a line."""
+"""The container's log has nothing of a request, and no request can forge a line."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ FORGED = f"{MARK}\nmodel: serving forged\r\n\x1b[31m{MARK}"
 
 
 def planted() -> list[dict[str, object]]:
-    """Return requests with the marker wherever text is possible, among them some that native code
-    complains about.
-    """
+    """Return requests with the marker in every text. Native code complains about some of them."""
     question = [{"role": "user", "content": FORGED}]
     bad = {"type": "string", "pattern": f"^{MARK}(a{{5,2}}$", "description": FORGED}
     tool = {
@@ -63,8 +61,9 @@ def planted() -> list[dict[str, object]]:
 
 
 def test_markers() -> None:
-    """What callers plant in bodies, headers and paths is in no line, but for the request id,
-    escaped in its field.
+    """No line has what callers put into bodies, headers and paths.
+
+    The request id is an exception: it is escaped in its field.
     """
     port = free_port()
     process = subprocess.Popen(
@@ -134,8 +133,9 @@ output.remove(path)
 
 @pytest.mark.parametrize("crash", [False, True])
 def test_native(crash: bool) -> None:
-    """Native output is passed on, labelled, while the engine loads, then kept in a bounded file; a
-    crash is reported.
+    """While the engine loads, native output is passed on with a label.
+
+    Afterwards a bounded file keeps it. A crash is reported.
     """
     arguments = [sys.executable, "-c", CHILD, *(["crash"] if crash else [])]
     done = subprocess.run(
@@ -152,9 +152,7 @@ def test_native(crash: bool) -> None:
 
 
 def test_one_line() -> None:
-    """A record with an exception is one line: the type and where it came from, without the
-    exception's text.
-    """
+    """A record with an exception is one line: its type and place, without its text."""
     try:
         raise ValueError(FORGED)
     except ValueError:
@@ -170,7 +168,7 @@ def test_one_line() -> None:
 
 
 def test_error_text() -> None:
-    """An error's message has no control characters, and an end."""
+    """An error's message has no control characters and a bounded length."""
     error = InvalidRequestError(FORGED + "x" * 5000, "a\x1bb")
 
     assert error.message.isprintable()
@@ -180,7 +178,7 @@ def test_error_text() -> None:
 
 
 def test_path_of_files(tmp_path: Path) -> None:
-    """A name of a file that cannot be loaded is one line too."""
+    """The error for a file name that cannot be loaded is one line, too."""
     (tmp_path / "a\nmodel: serving.gguf").write_bytes(b"GGUF")
     done = subprocess.run(
         [sys.executable, "-m", "model", "serve"],

@@ -1,5 +1,6 @@
-"""Bytes to requests: any bytes become a request or an InvalidRequestError, never another
-exception.
+"""Parsing of requests: any bytes become a request or an InvalidRequestError.
+
+They raise no other exception.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ MESSAGE = {"role": "user", "content": "a"}
 
 
 def accepted(body: bytes) -> ChatRequest | CancelRequest | None:
-    """Return the request; None where it was refused with an error of the container's own, which can
-    be sent.
+    """Return the request, or None if it was rejected.
+
+    The error must be the container's own, and it must be possible to send it.
     """
     try:
         return parse_invocation(body)
@@ -67,20 +69,21 @@ def accepted(body: bytes) -> ChatRequest | CancelRequest | None:
 
 @given(st.binary(max_size=300))
 def test_bytes(body: bytes) -> None:
-    """Bytes that are nothing are refused."""
+    """Bytes without meaning are rejected."""
     assert accepted(body) is None
 
 
 @given(SHAPED)
 def test_values(value: Any) -> None:
-    """Values of every kind in every place are a request or refused."""
+    """Values of every kind at every place are a request or are rejected."""
     accepted(json.dumps(value).encode())
 
 
 @given(st.dictionaries(FIELDS, SHAPED, max_size=4))
 def test_fields(fields: dict[str, Any]) -> None:
-    """What is accepted becomes a body for the engine, or is refused by its bounds, never by another
-    exception.
+    """An accepted request becomes a body for the engine, or its bounds reject it.
+
+    There is no other exception.
     """
     request = accepted(json.dumps({"messages": [MESSAGE], **fields}).encode())
     if isinstance(request, ChatRequest):
@@ -92,9 +95,7 @@ def test_fields(fields: dict[str, Any]) -> None:
 
 @given(VALUES)
 def test_schemas(schema: Any) -> None:
-    """So does any schema, in an answer's form and as parameters of a tool, called as it likes or
-    required.
-    """
+    """The same holds for any schema: of an answer, of a required tool, and of an optional one."""
     tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     for more in (
@@ -123,7 +124,7 @@ def test_schemas(schema: Any) -> None:
     ],
 )
 def test_worst_bodies(body: bytes) -> None:
-    """Bodies made to hurt a parser are refused, with a short error."""
+    """Bodies made to hurt a parser are rejected, with a short error."""
     with pytest.raises(InvalidRequestError) as caught:
         parse_chat(body)
 
@@ -132,7 +133,7 @@ def test_worst_bodies(body: bytes) -> None:
 
 @given(st.lists(st.text(max_size=20), max_size=20))
 def test_calls(texts: list[str]) -> None:
-    """Any text of a model in place of a call is read as pieces or nothing."""
+    """Any text of a model in place of a call is parsed into fragments or nothing."""
     reader = CallReader()
     for text in texts:
         for piece in reader.feed(text):
@@ -168,8 +169,9 @@ def test_calls(texts: list[str]) -> None:
     ],
 )
 def test_many_values(field: str, made: dict[str, Any]) -> None:
-    """A body of very many values, right or wrong, is refused in the time of some decodings of
-    it.
+    """A body of very many values is rejected in the time of some decodings of it.
+
+    It makes no difference whether the values are valid.
     """
     body = json.dumps(made).encode()
     with pytest.raises(InvalidRequestError) as caught:
@@ -180,14 +182,14 @@ def test_many_values(field: str, made: dict[str, Any]) -> None:
 
 
 def test_many_values_in_strings() -> None:
-    """What looks like values in a string is text."""
+    """Text in a string that looks like values does not count as values."""
     text = '[{,"\\' * 50_000
     request = parse_chat(json.dumps({"messages": [{"role": "user", "content": text}]}).encode())
     assert request.messages[0].text == text
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Return the least CPU time of three."""
+    """Return the least CPU time of three runs, in seconds."""
     took = []
     for _ in range(3):
         began = time.process_time()

@@ -1,4 +1,4 @@
-"""The environment to settings."""
+"""The container's settings from its environment."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_documented() -> None:
     ],
 )
 def test_refused(name: str, value: str) -> None:
-    """An unknown name or a bad value is refused with one line that names it."""
+    """The error for an unknown name or an invalid value is one line that names it."""
     with pytest.raises(StartError, match=name) as caught:
         Settings.from_environment({name: value})
 
@@ -114,7 +114,7 @@ def test_refused(name: str, value: str) -> None:
 
 
 def test_engine_of_a_setting() -> None:
-    """A setting of another engine would have no effect, and is refused with both names."""
+    """A setting of another engine would have no effect. The error has both names."""
     with pytest.raises(
         StartError, match="SLUICE_TOOL_PARSER is a setting of the engine vllm, not of llama_cpp"
     ):
@@ -123,7 +123,10 @@ def test_engine_of_a_setting() -> None:
 
 @pytest.mark.parametrize("count", [101, 40])
 def test_environment_too_large(count: int) -> None:
-    """More than SageMaker passes on is refused: it would refuse the model, or has cut it."""
+    """An environment larger than SageMaker's limit is an error.
+
+    SageMaker would reject such a model, or has cut the environment.
+    """
     environment = {f"SLUICE_{number}": "x" * 1000 for number in range(count)}
 
     with pytest.raises(StartError, match=f"{count} settings"):

@@ -1,4 +1,4 @@
-"""Events to lines and to server-sent chunks, without any server."""
+"""Events become lines and SSE chunks, without a server."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def sse(*, include_usage: bool = False) -> SseEncoder:
     ],
 )
 def test_line(event: Event, line: str) -> None:
-    """Every event is one record of the format, to the letter."""
+    """Every event is exactly one record of the format."""
     assert LineEncoder().event(event).decode() == line + "\n"
 
 
 def test_line_ends() -> None:
-    """An answer ends with an end or an error record; a heartbeat is a blank line."""
+    """An answer ends with an end or an error record. A heartbeat is a blank line."""
     encoder = LineEncoder()
 
     assert encoder.opening() == b""
@@ -84,7 +84,7 @@ def test_line_ends() -> None:
 
 @given(TEXT)
 def test_line_text(text: str) -> None:
-    """Any text stays in one line and comes out as it went in."""
+    """Any text stays in one line and is read back unchanged."""
     line = LineEncoder().event(Delta(0, 1, text))
 
     assert line.count(b"\n") == 1
@@ -93,7 +93,7 @@ def test_line_text(text: str) -> None:
 
 @given(TEXT)
 def test_sse_text(text: str) -> None:
-    """Any text stays in one data line and comes out as it went in."""
+    """Any text stays in one data line and is read back unchanged."""
     chunk = sse().event(Delta(0, 1, text))
 
     assert chunk.startswith(b"data: ")
@@ -103,7 +103,7 @@ def test_sse_text(text: str) -> None:
 
 @pytest.mark.parametrize("include_usage", [False, True])
 def test_sse_is_openai(include_usage: bool) -> None:
-    """Every chunk is valid by the models of OpenAI's own client, and only data lines are sent."""
+    """Every chunk is valid for the types of OpenAI's own client. Only data lines are sent."""
     encoder = sse(include_usage=include_usage)
     stream = (
         encoder.opening()
@@ -140,7 +140,7 @@ def test_sse_error() -> None:
 
 
 def test_whole() -> None:
-    """One body holds every choice with its text, calls, log probabilities and reason."""
+    """The one body has every choice with its text, calls, log probabilities and reason."""
     answer = WholeAnswer("chatcmpl-1", 1_700_000_000, "m", choices=2)
     for event in ANSWER:
         answer.add(event)
@@ -160,7 +160,7 @@ def test_whole() -> None:
 
 
 def test_whole_call_without_text() -> None:
-    """The content of an answer that only calls a tool is null."""
+    """If an answer only calls a tool, its content is null."""
     answer = WholeAnswer("chatcmpl-1", 1, "m", choices=1)
     for event in (Start(1), Delta(0, 1, tool_calls=(CALL,)), Finish(0, "tool_calls"), Usage(1, 1)):
         answer.add(event)
@@ -169,8 +169,9 @@ def test_whole_call_without_text() -> None:
 
 
 def test_merged() -> None:
-    """Text joins the text of its choice and counts its tokens; parts of tool calls stay as they
-    are.
+    """Merging joins the text of a choice and adds its token counts.
+
+    Fragments of tool calls stay separate.
     """
     assert merged(ANSWER) == [
         Start(3),
@@ -185,7 +186,7 @@ def test_merged() -> None:
 
 
 def test_merged_keeps_reasoning_before_content() -> None:
-    """Reasoning that comes after content is not put before it."""
+    """Merging keeps reasoning after the content that came first."""
     events = [Delta(0, 1, "", "r"), Delta(0, 1, "c"), Delta(0, 1, "", "s")]
 
     assert merged(events) == [Delta(0, 2, "c", "r"), Delta(0, 1, "", "s")]
@@ -208,8 +209,9 @@ def test_merging_anywhere(parts: list[tuple[int, str]], data: st.DataObject) -> 
 
 
 def test_whole_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole answer whose log probabilities grow over what is kept in memory is refused, with what
-    to do.
+    """An answer in one body fails if its log probabilities exceed the memory for it.
+
+    The error says what to do.
     """
     monkeypatch.setattr("model.sse.MAX_WHOLE", 2**20)
     answer = WholeAnswer("chatcmpl-1", 1_700_000_000, "m", choices=8)

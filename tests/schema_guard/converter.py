@@ -1,8 +1,7 @@
-"""llama.cpp's own conversion and first steps, in a process that may take 512 MB more than the
-loaded model.
+"""llama.cpp's own conversion and first steps, in a separate process.
 
-`xllamacpp.json_schema_to_grammar` only wraps the schema's text here, so that a whole server
-converts: the demo model's.
+The process may take 512 MB more than the loaded model. `xllamacpp.json_schema_to_grammar` only
+wraps the schema's text here, so a whole server of the demo model converts it.
 """
 
 import contextlib
@@ -24,15 +23,15 @@ SECONDS = 2.0
 
 
 class Converter:
-    """The child process. It is not used again once it has died."""
+    """The child process. It is not used again after it has died."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def convert(self, schema: object) -> dict[str, Any]:
-        """Convert a schema; return `error`, or None, and `seconds` of CPU.
+        """Convert a schema. Return `error`, or None, and `seconds` of CPU.
 
-        A dead process is an error too.
+        If the process dies, that is an error, too.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None

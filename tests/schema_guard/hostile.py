@@ -1,4 +1,4 @@
-"""Strategies: small schemas of hostile shapes, most of which are refused, and patterns."""
+"""Hypothesis strategies: small hostile schemas, most of which are rejected, and patterns."""
 
 from typing import Any
 

@@ -1,5 +1,6 @@
-"""What guides a model's output is checked before an engine sees it: what is refused, what is not,
-and at what cost.
+"""The check of schemas before an engine gets them.
+
+The tests cover what is rejected, what is accepted, and the cost of the check.
 """
 
 import contextlib
@@ -39,17 +40,17 @@ def nested(levels: int, **fields: Any) -> dict[str, Any]:
 
 
 def defs(root: str, **named: Any) -> dict[str, Any]:
-    """Return a schema that is one of its definitions."""
+    """Return a schema that refers to one of its definitions."""
     return {"$ref": f"#/$defs/{root}", "$defs": named}
 
 
 def names(count: int) -> dict[str, Any]:
-    """Return a number of properties."""
+    """Return this many properties."""
     return {f"p{number}": STRING for number in range(count)}
 
 
 def clashing(count: int) -> dict[str, Any]:
-    """Return properties whose names are the same to llama.cpp."""
+    """Return properties whose names llama.cpp cannot distinguish."""
     return {chr(0x4E00 + number): STRING for number in range(count)}
 
 
@@ -120,7 +121,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 def rounds(depth: int, most: int) -> str:
-    """A letter in repetitions within repetitions."""
+    """Return a pattern of a letter in nested repetitions."""
     inner = "[a-z]"
     for _ in range(depth):
         inner = f"({inner}){{1,{most}}}"
@@ -144,8 +145,9 @@ MANY_READINGS = {
 
 @pytest.mark.parametrize("name", MANY_READINGS)
 def test_patterns_of_many_readings(name: str) -> None:
-    """A text that a pattern can read in many ways holds up llama.cpp's own grammars, and no
-    answer's form.
+    """A pattern that can read a text in many ways slows llama.cpp's own grammars down.
+
+    It does not slow the constraint of an answer down.
     """
     with pytest.raises(SchemaRefused, match="in too many ways at once") as refusal:
         check([(("s",), pattern(MANY_READINGS[name]))])
@@ -154,7 +156,7 @@ def test_patterns_of_many_readings(name: str) -> None:
 
 
 def test_readings_of_a_request() -> None:
-    """They count over all patterns of the request: alternatives are read at once."""
+    """The ways of reading add up over all patterns of a request."""
     one = pattern("^([a-z]{2,14}){1,3}[a-z]{20}$")
     check([(("s",), one)])
     with pytest.raises(SchemaRefused, match="in too many ways at once"):
@@ -175,27 +177,25 @@ def test_readings_of_a_request() -> None:
     ],
 )
 def test_readings(text: str, readings: int | None) -> None:
-    """They are counted as llama.cpp follows them: positions that one character leads to, token by
-    token.
-    """
+    """The count follows llama.cpp: the positions that one character leads to, token by token."""
     found = Automaton(parsed(text), 10**6).readings(10**9)
     assert found == readings if readings is not None else found > 1
 
 
 def parsed(text: str) -> Node:
-    """The pattern's parts."""
+    """Return the parsed parts of a pattern."""
     parser = _Parser(text, begins=True, ends=True, lenient=False)
     parser.parse()
     return parser._groups[0].closed().node
 
 
 def codes(count: int) -> str:
-    """Twelve codes out of some, each of which begins with another character."""
+    """Return a pattern of twelve codes, each of which begins with another character."""
     return "^(" + "|".join(f"\\u{0x21 + number:04x}x" for number in range(count)) + "){12}$"
 
 
 def test_transitions_are_bounded() -> None:
-    """The count itself is bounded, in one pattern and in all of a request."""
+    """The work of counting is bounded, for one pattern and for all of a request."""
     with pytest.raises(SchemaRefused, match="pairs of characters"):
         check([(("s",), pattern(codes(70)))])
     few = {str(number): pattern(codes(26)) for number in range(9)}
@@ -206,9 +206,7 @@ def test_transitions_are_bounded() -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_no_engine_may_get_is_refused_by_name(name: str) -> None:
-    """Each hostile or impossible schema is refused with the path of the wrong member, and a
-    reason.
-    """
+    """Each hostile or impossible schema is rejected with the wrong member's path and a reason."""
     schema, path = REFUSED[name]
     with pytest.raises(SchemaRefused) as refusal:
         check([(("s",), schema)])
@@ -235,11 +233,12 @@ FOR_FORMS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", FOR_FORMS)
 def test_forms_may_have_what_llama_cpp_would_not_take(name: str) -> None:
-    """llguidance, or what rewrites schemas for it, takes more: these are refused for tools called
-    at will alone.
+    """Some schemas are rejected only for tools that the model may call.
+
+    llguidance, or the code that rewrites schemas for it, accepts them in other places.
     """
     check([(("s",), FOR_FORMS[name])], by="llguidance")
-    if name != "required null":  # some clients send it for none, and llama.cpp takes it
+    if name != "required null":  # some clients send it for no limit, and llama.cpp accepts it
         with pytest.raises(SchemaRefused):
             check([(("s",), FOR_FORMS[name])])
 
@@ -261,21 +260,19 @@ LOST: dict[str, Any] = {
 @pytest.mark.parametrize("by", ENGINES)
 @pytest.mark.parametrize("name", LOST)
 def test_what_a_sampler_would_lose_count_of_is_refused(name: str, by: Any) -> None:
-    """What needs a state for each remainder, or for each text so far, is bounded for every
-    engine.
-    """
+    """Schemas that need a state for each remainder or text are bounded for all engines."""
     with pytest.raises(SchemaRefused):
         check([(("s",), LOST[name])], by=by)
 
 
 @pytest.mark.parametrize("step", [5, 100, 15.0, 0.01, 0.5, 0.001, 1000])
 def test_usual_multiples_are_accepted(step: float) -> None:
-    """Minutes, cents and the like are not refused."""
+    """Multiples such as minutes and cents are accepted."""
     check([(("s",), {"type": "number", "minimum": 0, "maximum": 10**6, "multipleOf": step})])
 
 
 def test_what_only_explains_does_not_count() -> None:
-    """Descriptions and examples are free, but for what looking at them takes."""
+    """Descriptions and examples do not count, except for the work of reading them."""
     field = {"description": "d" * 10_000, "examples": list(range(200)), "default": ["x" * 1_000]}
     check(
         [(("s",), {"properties": {f"p{number}": field for number in range(150)}})], by="llguidance"
@@ -286,13 +283,13 @@ def test_what_only_explains_does_not_count() -> None:
 
 @pytest.mark.parametrize("name", USUAL)
 def test_usual_schemas_are_accepted(name: str) -> None:
-    """What pydantic, zod and people write is not refused."""
+    """Schemas of pydantic, zod and people are accepted."""
     check([(("s",), USUAL[name])])
     check([(("s",), USUAL[name])], by="llguidance")
 
 
 def test_all_schemas_of_a_request_count_together() -> None:
-    """Tools end up in one grammar, so that their sizes add up."""
+    """The sizes of all tools of a request add up, because they become one grammar."""
     tool = {"properties": names(150)}
     check([(("tools", number), tool) for number in range(20)])
     with pytest.raises(SchemaRefused) as refusal:
@@ -301,9 +298,7 @@ def test_all_schemas_of_a_request_count_together() -> None:
 
 
 def test_a_path_is_cut_and_printable() -> None:
-    """Names of any length and with any characters make a path of at most 200 printable
-    characters.
-    """
+    """A path has at most 200 printable characters, for names of any length and characters."""
     with pytest.raises(SchemaRefused) as refusal:
         check(
             [(("s",), {"properties": {"\x1b[2J\n" + "n" * 5000: {"minItems": 5, "maxItems": 2}}})]
@@ -322,7 +317,7 @@ def test_any_json_returns_or_is_refused(value: Any) -> None:
 
 @given(schemas)
 def test_forms_take_no_less(schema: Any) -> None:
-    """What llama.cpp's converter gets may be the form of an answer too."""
+    """A schema that llama.cpp's converter gets may be that of an answer, too."""
     with contextlib.suppress(SchemaRefused):
         check([(("s",), schema)])
         try:
@@ -332,7 +327,7 @@ def test_forms_take_no_less(schema: Any) -> None:
 
 
 def steps(schema: Any) -> int:
-    """Return how many lines of the package run for a schema."""
+    """Return the number of the package's lines that run for a schema."""
     count = 0
 
     def trace(frame: Any, event: str, _: Any) -> Any:
@@ -365,19 +360,19 @@ def steps(schema: Any) -> int:
     ],
 )  # fmt: skip
 def test_the_work_is_linear(grown: Any) -> None:
-    """Twice the schema is at most some two times the steps, and a huge one soon stops."""
+    """A schema of twice the size takes some two times the steps. A huge one stops soon."""
     assert steps(grown(400)) < 2.5 * steps(grown(200))
     assert steps(grown(200_000)) < 2_000_000
 
 
 def branches(count: int, target: Any) -> dict[str, Any]:
-    """Return alternatives, two by two, that all refer to one schema."""
+    """Return alternatives, in pairs, that all refer to one schema."""
     pairs = {f"p{number}": {"anyOf": [{"$ref": "#/$defs/d"}] * 2} for number in range(count)}
     return {"$defs": {"d": target, **pairs}}
 
 
 def seconds(schema: Any) -> float:
-    """Return the CPU time of the check, the minimum of three."""
+    """Return the CPU seconds of the check, the minimum of three runs."""
     spent = []
     for _ in range(3):
         began = time.process_time()
@@ -398,9 +393,7 @@ def seconds(schema: Any) -> float:
     ],
 )  # fmt: skip
 def test_one_large_schema_costs_once_however_many_refer_to_it(large: Any) -> None:
-    """Both together, a large schema and many branches to it, take about the time that each takes by
-    itself.
-    """
+    """A large schema with many references to it costs about as much as the two parts alone."""
     apart = seconds(branches(1, large(6_000))) + seconds(branches(1_000, large(1)))
     assert seconds(branches(1_000, large(6_000))) < 4 * apart
 
@@ -413,8 +406,9 @@ def engine() -> Any:
 
 
 def converts(engine: Converter, schema: Any) -> None:
-    """Have an accepted schema converted; a model may still write what is no JSON where a pattern
-    lets it.
+    """Convert an accepted schema.
+
+    With some patterns a model may still write invalid JSON.
     """
     found = engine.convert(schema)
     assert found["error"] is None or "expected peg-native format" in found["error"]
@@ -423,7 +417,7 @@ def converts(engine: Converter, schema: Any) -> None:
 
 @pytest.mark.parametrize("name", USUAL)
 def test_usual_schemas_convert(engine: Converter, name: str) -> None:
-    """llama.cpp takes them too."""
+    """llama.cpp converts usual schemas, too."""
     converts(engine, USUAL[name])
 
 
@@ -439,11 +433,11 @@ def test_what_is_accepted_converts(engine: Converter, schema: Any) -> None:
 
 
 def table() -> str:
-    """Return the limits as docs/reference/api.md has them."""
+    """Return the table of limits for docs/reference/api.md."""
     found = [limit for limit in vars(limits).values() if isinstance(limit, limits.Limit)]
     return "\n".join(f"| {limit.counts} | {limit.most:,} | {limit.measured} |" for limit in found)
 
 
 def test_the_documentation_has_the_limits() -> None:
-    """docs/reference/api.md has one row a limit, as it is in the code."""
+    """docs/reference/api.md has one row for each limit, as it is in the code."""
     assert table() in DOCUMENT.read_text()

@@ -1,10 +1,9 @@
-"""Many streams under random faults, over the whole local cloud: nothing may hang, end in silence,
-or be left over.
+"""Run many streams under random faults over the whole local cloud.
 
     python -m tests.soak [--streams 2000] [--concurrency 32] [--seed 1] [--minutes 10]
 
-The faults, their places and what each client does follow from the seed. Exits with 1 when anything
-is wrong.
+No stream may hang or end silently, and nothing may be left over. The seed decides the faults, their
+places and each client's behaviour. Exits with 1 if anything is wrong.
 """
 
 import argparse
@@ -30,7 +29,7 @@ from local.cloud import LocalCloud
 from tests.soak import accounting
 from tests.support import gates, leftovers
 
-# The faults. Each strikes an answer, a table call or an invocation with its own probability.
+# The faults. Each strikes a response, a table call or an invocation with its own probability.
 FAULTS: list[dict[str, Any]] = [
     {"kind": "one-byte-parts", "probability": 0.03},
     {"kind": "joined-parts", "probability": 0.05},
@@ -53,10 +52,10 @@ FAULTS: list[dict[str, Any]] = [
     {"kind": "function-killed-at-settlement", "probability": 0.01},
 ]
 MODEL = "sluice-demo"
-# A stream that has not ended by then hangs.
+# A stream that has not ended after this many seconds hangs.
 _HANGS_S = 60.0
 _QUIET_S = 60.0
-# Bytes that moto keeps for each stream: its ledger item, log lines, trace.
+# The bytes that moto keeps for each stream: its ledger item, log lines and trace.
 _STORED = 10_000
 
 
@@ -73,8 +72,9 @@ class Target:
     """The stream function's name."""
 
     def renew_environments(self) -> None:
-        """Replace the function's environments, as a deployment does: the old ones end once they are
-        idle.
+        """Replace the function's environments, as a deployment does.
+
+        The old environments end once they are idle.
         """
         memory = self.functions.get_function_configuration(FunctionName=self.function)["MemorySize"]
         self.functions.update_function_configuration(
@@ -83,7 +83,7 @@ class Target:
 
 
 def main() -> int:
-    """Deploy, run and account; return the exit status."""
+    """Deploy, run the streams and account for them. Return the exit status."""
     parser = argparse.ArgumentParser(description="Streams under random faults.")
     parser.add_argument("--streams", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=32)
@@ -166,7 +166,7 @@ def _counts(found: list[accounting.Seen]) -> str:
 async def _run(
     target: Target, args: argparse.Namespace, streams: int, seed: int
 ) -> tuple[list[accounting.Seen], list[dict[str, Any]]]:
-    """Send streams under faults; return what the clients saw, and the faults with their counts.
+    """Send streams under faults. Return what the clients saw, and the faults with their counts.
 
     Afterwards no fault is set.
     """
@@ -200,7 +200,7 @@ async def _run(
 
 
 async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounting.Seen:
-    """Run one client's stream; return what it saw."""
+    """Run one client's stream. Return what it saw."""
     count = chance.randrange(1, 60)
     said = "".join(f" ö{number}" for number in range(count))
     script = json.dumps({"repeat": " ö{i}", "count": count, "rate": chance.choice([50, 200, 1000])})
@@ -229,7 +229,7 @@ async def _stream(client: openai.AsyncOpenAI, chance: random.Random) -> accounti
         return accounting.Seen(
             request_id, f"{error.status_code} {error.code or 'of Lambda or CloudFront'}"
         )
-    except (openai.APIConnectionError, httpx2.TransportError):  # the latter in the body of an error
+    except (openai.APIConnectionError, httpx2.TransportError):  # TransportError: in a body
         return accounting.Seen(request_id, "connection lost")
     except openai.APIError as error:
         return accounting.Seen(request_id, f"error event {error.code}")
@@ -246,7 +246,7 @@ def _at_rest(
 ) -> leftovers.State:
     """Return what processes hold once no environment of the function is left.
 
-    It waits for what is only late.
+    It waits for processes and connections that take longer to end.
     """
     target.renew_environments()
     ends = time.monotonic() + _QUIET_S

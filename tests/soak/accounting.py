@@ -1,4 +1,4 @@
-"""Holds the usage table against what the clients saw and the function logged."""
+"""Compare the usage table with what the clients saw and the function logged."""
 
 import json
 from collections import Counter
@@ -12,9 +12,7 @@ OUTCOMES = {"complete", "cut", "failed", "cancelled"}
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client saw: the request's id, if it received one, how the stream ended, and what is
-    wrong with that.
-    """
+    """What a client saw of a stream: its request's id, its end, and what was wrong."""
 
     request_id: str
     end: str
@@ -22,12 +20,12 @@ class Seen:
 
     @property
     def turned_away(self) -> bool:
-        """Whether it may have failed before it was admitted: the meter did not answer."""
+        """Whether the request may have failed before admission, without the meter."""
         return self.end == "503 service_unavailable"
 
 
 def logged(folder: Path) -> dict[str, set[str]]:
-    """Return the events that the function logged of each request id."""
+    """Return the events that the function logged, by request id."""
     found: dict[str, set[str]] = {}
     for path in folder.glob("function-*.log"):
         for line in path.read_text(errors="replace").splitlines():
@@ -49,10 +47,10 @@ def check(
         table: boto3's UsageTable, at rest.
         seen: What the clients saw.
         log: The result of `logged`.
-        kills: How many functions were killed.
+        kills: The number of functions that were killed.
 
     Returns:
-        A summary, and what is wrong.
+        A summary, and sentences that say what is wrong.
 
     """
     clients = {one.request_id: one for one in seen if one.request_id}
@@ -93,7 +91,7 @@ def check(
             ):
                 wrong.append(f"{name}: settled, and still in flight")
     open_items = {name for name, item in by_id.items() if item["state"] == "OPEN"}
-    # killed between the two writes of admission; neither client nor log knows of these
+    # killed between the two writes of admission: neither client nor log knows of these
     half_admitted = flying - by_id.keys() - away
     killed = (open_items - lost - away) | half_admitted
     if len(killed) > kills:

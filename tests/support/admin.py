@@ -1,4 +1,4 @@
-"""The admin API over moto's DynamoDB with the real client, in a table of each test's own."""
+"""The admin API over moto's DynamoDB with the real client. Each test has its own table."""
 
 import itertools
 from collections.abc import Callable
@@ -29,7 +29,7 @@ _numbers = itertools.count()
 
 @dataclass
 class Admin:
-    """A client that holds every answer against the OpenAPI document, and the table behind it."""
+    """A client that checks responses against the OpenAPI document, and its table."""
 
     client: httpx.AsyncClient
     services: Services
@@ -46,7 +46,7 @@ class Admin:
         return answer
 
     async def ok(self, method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
-        """Make a request that is answered with what was asked for."""
+        """Make a request that must succeed. Return the response's JSON."""
         answer = await self(method, path, body, **query)
         assert answer.status_code in {200, 201}, answer.text
         found: dict[str, Any] = answer.json()
@@ -55,7 +55,7 @@ class Admin:
     async def refused(
         self, status: int, method: str, path: str, body: Any = None, **query: Any
     ) -> dict[str, Any]:
-        """Make a request that is refused; its error."""
+        """Make a request that must be rejected. Return its error."""
         answer = await self(method, path, body, **query)
         assert answer.status_code == status, answer.text
         error: dict[str, Any] = answer.json()["error"]
@@ -63,7 +63,7 @@ class Admin:
         return error
 
     def _check(self, method: str, path: str, answer: httpx.Response) -> None:
-        """Every status is documented, and every body is as its schema says."""
+        """Check that the status is documented, and that the body matches its schema."""
         for template, operations in self.document["paths"].items():
             parts, asked = template.split("/"), f"{PREFIX}{path}".split("/")
             same = [
@@ -84,7 +84,7 @@ class Admin:
 
 
 def signed_in(api: ASGIApp) -> ASGIApp:
-    """Return the endpoints as they are behind the gate: every request is of the same admin."""
+    """Return the endpoints without authentication: every request is of the same admin."""
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         request_id = ids.new_request_id(NOW + next(_numbers) / 1000)
@@ -99,7 +99,7 @@ Make = Callable[..., Any]
 async def request(
     admin: Admin, key: dict[str, Any], *, at: float, model: str = "demo", tokens: int = 11
 ) -> str:
-    """Carry one request of a key through the meter, as the stream function does; its id."""
+    """Carry one request of a key through the meter, as the stream function does. Return its id."""
     table, request_id = admin.services.table, ids.new_request_id(at)
     opening = Opening(request_id, key["id"], model, 100, 400, PRICES)
     reservation = holds.HoldRequest(request_id, 100, 400, model)
@@ -112,7 +112,7 @@ async def request(
 
 
 def caller(secret: str) -> Caller:
-    """Return who presents a key."""
+    """Return the caller who presents a key."""
     key_id = ids.key_id_of(secret)
     assert key_id is not None
     return Caller(key_id=key_id, key_hash=ids.hash_key(secret))
@@ -121,7 +121,7 @@ def caller(secret: str) -> Caller:
 async def reserve(
     admin: Admin, secret: str, request_id: str, *, tokens: int = 100, cost: int = 5
 ) -> Any:
-    """Take a reservation for a request, as the stream function does."""
+    """Place a hold for a request, as the stream function does."""
     who = caller(secret)
     reservation = holds.HoldRequest(request_id, tokens, cost, "demo")
     update = holds.place(who.key_id, who.key_hash, reservation, now=int(NOW))
@@ -130,20 +130,20 @@ async def reserve(
 
 
 async def entries(admin: Admin, **query: Any) -> list[dict[str, Any]]:
-    """List the trail, the newest first."""
+    """Return the entries of the audit trail, newest first."""
     found: list[dict[str, Any]] = (await admin.ok("GET", "/audit", **query))["data"]
     return found
 
 
 def stored(admin: Admin) -> list[dict[str, Any]]:
-    """Return the items of the trail."""
+    """Return the items of the audit trail."""
     return [item for item in admin.boto.scan()["Items"] if item["pk"].startswith("AUDIT#")]
 
 
 def through(
     api: ASGIApp, admin: Admin, event: dict[str, Any], right: Right | None = None
 ) -> httpx.AsyncClient:
-    """Return a client of the whole application, whose requests come by such an event."""
+    """Return a client of the whole application, whose requests arrive by such an event."""
     middleware = Middleware(api, Gate(None, ("origin",), right), admin.services.trail)
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of the container in tests, and how its answers are read."""
+"""Requests to the container in tests, and readers of its answers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ ENDLESS = scripted(repeat=" w", count=100_000, rate=50)
 
 
 def error_of(answer: httpx.Response) -> dict[str, Any]:
-    """The error of an answer, which has OpenAI's four keys."""
+    """Return the error of an answer. It must have OpenAI's four keys."""
     error: dict[str, Any] = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     return error
 
 
 async def first_record(lines: Any) -> dict[str, Any]:
-    """The next record of a stream, without heartbeats. A stream whose `lines` nobody holds is
-    closed.
+    """Return the next record of a stream, without heartbeats.
+
+    The caller must keep `lines`: a stream that is garbage-collected is closed.
     """
     async for line in lines:
         if line:

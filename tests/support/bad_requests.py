@@ -1,7 +1,7 @@
-"""What is refused of a chat request, as a table: it is tested row by row, and printed into
-docs/reference/api.md.
+"""Chat requests that are rejected, as a table.
 
-`make docs` writes it there; a test fails where that was forgotten.
+A test checks each row. `make docs` prints the table into docs/reference/api.md, and a test fails if
+the page is out of date.
 """
 
 import json
@@ -16,7 +16,7 @@ GOOD: dict[str, Any] = {"model": "m", "messages": [USER]}
 
 
 def function(name: str = "f", **fields: Any) -> dict[str, Any]:
-    """Make a tool."""
+    """Return a tool."""
     return {"type": "function", "function": {"name": name, **fields}}
 
 
@@ -29,7 +29,7 @@ def deep(levels: int) -> dict[str, Any]:
 
 
 def doublings(times: int) -> dict[str, Any]:
-    """Return a JSON schema whose size doubles this many times when references are expanded."""
+    """Return a JSON schema whose size doubles this many times when its references are expanded."""
     defs: dict[str, Any] = {"d0": {"type": "integer"}}
     for number in range(times):
         reference = {"$ref": f"#/$defs/d{number}"}
@@ -38,7 +38,7 @@ def doublings(times: int) -> dict[str, Any]:
 
 
 def call(call_id: str = "c1", **fields: Any) -> dict[str, Any]:
-    """Make a tool call of an earlier answer."""
+    """Return a tool call of an earlier answer."""
     return {
         "id": call_id,
         "type": "function",
@@ -55,23 +55,26 @@ PARAMETERS = "tools[0].function.parameters"
 
 
 def messages(*given: Any) -> dict[str, Any]:
-    """Make the change that gives these messages."""
+    """Return a change that sets these messages."""
     return {"messages": list(given)}
 
 
 def user(content: Any) -> dict[str, Any]:
-    """Make the change that gives one message of the user."""
+    """Return a change that sets one user message."""
     return messages({"role": "user", "content": content})
 
 
 def schema(**fields: Any) -> dict[str, Any]:
-    """Make the change that asks for JSON of a schema."""
+    """Return a change that requests JSON of a schema."""
     return {"response_format": {"type": "json_schema", "json_schema": fields}}
 
 
 @dataclass(frozen=True)
 class Bad:
-    """A refused request: `GOOD` with `change`; `shown` is what the documentation says is wrong."""
+    """A rejected request: `GOOD` with `change`.
+
+    `shown` is what the documentation says is wrong.
+    """
 
     shown: str
     change: dict[str, Any]
@@ -239,14 +242,14 @@ ACCEPTED: dict[str, list[dict[str, Any]]] = {
 
 
 def body(change: dict[str, Any]) -> bytes:
-    """Make the request of a row."""
+    """Return the request of a row."""
     return json.dumps(
         {name: value for name, value in {**GOOD, **change}.items() if value is not ...}
     ).encode()
 
 
 def table() -> str:
-    """Return the table of the documentation."""
+    """Return the table for the documentation."""
     rows = [
         f"| {bad.shown} | `{bad.param}` | {f'`{bad.code}`' if bad.code else ''} |" for bad in BAD
     ]
@@ -257,7 +260,7 @@ _PLACE = re.compile(r"(<!-- bad requests: `make docs` -->\n).*?(\n<!-- end -->)"
 
 
 def documented() -> str:
-    """Return the document with the current table in it."""
+    """Return the page with the current table in it."""
     return _PLACE.sub(lambda place: f"{place[1]}{table()}{place[2]}", DOCUMENT.read_text())
 
 

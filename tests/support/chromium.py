@@ -1,5 +1,6 @@
-"""A headless Chromium, driven by its DevTools protocol: opens addresses, runs scripts in the page
-that is there.
+"""A headless Chromium, driven by its DevTools protocol.
+
+It opens addresses and runs scripts in the page.
 """
 
 import asyncio
@@ -31,10 +32,10 @@ _ANSWER_S = 60
 
 
 class Page:
-    """One tab."""
+    """One tab of the browser."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """`socket` is the tab's."""
+        """Drive a tab through its DevTools `socket`."""
         self._socket = socket
         self._number = 0
 
@@ -48,14 +49,14 @@ class Page:
         return told["result"]
 
     async def open(self, url: str) -> None:
-        """Go to an address; the script of the page that is there then is run by `run`."""
+        """Open an address. `run` then runs scripts in that page."""
         await self._call("Page.navigate", url=url)
         there = f"location.href === {json.dumps(url)} && document.readyState === 'complete'"
         while not await self.run(there):  # noqa: ASYNC110 - another process's work
             await asyncio.sleep(0.05)
 
     async def run(self, script: str) -> Any:
-        """Return the value of an expression in the page, awaited."""
+        """Return the value of an expression in the page. A promise is awaited."""
         found = await self._call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
@@ -65,7 +66,10 @@ class Page:
 
 @contextlib.asynccontextmanager
 async def page(profile: Path, *, resolve: str) -> AsyncIterator[Page]:
-    """Start a browser with an empty profile; `resolve` is its --host-resolver-rules."""
+    """Start a browser with an empty profile, and yield a page.
+
+    `resolve` is its --host-resolver-rules.
+    """
     command = [
         shutil.which(NAME) or NAME,
         *_FLAGS,

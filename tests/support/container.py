@@ -1,9 +1,9 @@
-"""A stand-in for the model container: answers as the request tells it to, or as its environment
-does.
+"""A stand-in for the model container. The request, or its environment, tells it what to do.
 
-Request: {"chunks": [str...], "gap_s": float, "status": int, "die": bool}. It writes each chunk
-apart from the others, and with `die` ends its process after the last one. `HOLD` in a chunk's place
-waits for a second request with the body "release".
+Request: {"chunks": [str...], "gap_s": float, "status": int, "die": bool}
+
+It writes each chunk separately. With `die` it ends its process after the last one. `HOLD` in place
+of a chunk waits for a second request with the body "release".
 """
 
 import asyncio
@@ -25,7 +25,7 @@ def _weights() -> list[str]:
 
 
 async def ping(_request: web.Request) -> web.Response:
-    """Healthy unless told otherwise."""
+    """Answer that the container is healthy, unless it was told otherwise."""
     return web.Response(status=200 if os.environ.get("HEALTH", "good") == "good" else 503)
 
 

@@ -1,4 +1,4 @@
-"""The container as a process of its own."""
+"""The container as a separate process."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Return the process with these variables beside the machine's own."""
+    """Start `python -m model` with these variables. Return the process."""
     return subprocess.Popen(
         [sys.executable, "-m", "model", *arguments],
         cwd=ROOT,
@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 def wait_for(address: str) -> None:
-    """Until it answers /ping."""
+    """Wait until the container answers /ping."""
     until = time.monotonic() + 60
     while True:
         try:

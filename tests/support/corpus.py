@@ -1,5 +1,6 @@
-"""The worst bodies that a caller can send, each as large as a body may be: `worst_bodies` says what
-they cost.
+"""The worst bodies that a caller can send. `worst_bodies` measures what they cost.
+
+Each is as large as a body may be.
 """
 
 from collections.abc import Callable
@@ -11,15 +12,13 @@ USER = b'{"role":"user","content":"x"}'
 
 
 def filled(head: bytes, piece: bytes, tail: bytes, *, between: bytes = b",") -> bytes:
-    """Make a body of `SIZE` bytes at most: as many pieces between head and tail as there is room
-    for.
-    """
+    """Return a body of at most `SIZE` bytes: head, as many equal pieces as fit, and tail."""
     room = SIZE - len(head) - len(tail) + len(between)
     return head + between.join([piece] * (room // (len(piece) + len(between)))) + tail
 
 
 def numbered(head: bytes, make: Callable[[int], bytes], tail: bytes) -> bytes:
-    """Make the same of pieces that differ."""
+    """Return the same with pieces that differ by their number."""
     pieces, room, number = [], SIZE - len(head) - len(tail), 0
     while (room := room - len(piece := make(number)) - 1) >= 0:
         pieces.append(piece)
@@ -28,26 +27,26 @@ def numbered(head: bytes, make: Callable[[int], bytes], tail: bytes) -> bytes:
 
 
 def field(name: bytes, piece: bytes, *, opens: bytes = b"[", closes: bytes = b"]") -> bytes:
-    """Make a chat with a field that is full of a piece."""
+    """Return a chat with a field that is full of a piece."""
     return filled(
         b'{"model":"m","messages":[' + USER + b'],"' + name + b'":' + opens, piece, closes + b"}"
     )
 
 
 def content(piece: bytes) -> bytes:
-    """Make a chat of one message that is full of a piece."""
+    """Return a chat of one message that is full of a piece."""
     return filled(
         b'{"model":"m","messages":[{"role":"user","content":"', piece, b'"}]}', between=b""
     )
 
 
 def messages(piece: bytes) -> bytes:
-    """Make a chat of many messages."""
+    """Return a chat of many messages."""
     return filled(b'{"model":"m","messages":[', piece, b"]}")
 
 
 def schema(piece: bytes, *, opens: bytes = b"{", closes: bytes = b"}") -> bytes:
-    """Make a chat whose tool has parameters full of a piece."""
+    """Return a chat with a tool whose parameters are full of a piece."""
     head = (
         b'{"model":"m","messages":['
         + USER
@@ -57,7 +56,7 @@ def schema(piece: bytes, *, opens: bytes = b"{", closes: bytes = b"}") -> bytes:
 
 
 def keys(head: bytes, tail: bytes, value: bytes = b"1") -> bytes:
-    """Make a body of many short keys."""
+    """Return a body of many short keys."""
     return numbered(head, lambda number: b'"%x":%b' % (number, value), tail)
 
 

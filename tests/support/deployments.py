@@ -1,5 +1,6 @@
-"""The whole local cloud, with two deployments by the real CDK CLI: the demo model, slowed, and the
-scripted engine.
+"""Two deployments in the whole local cloud, by the real CDK CLI.
+
+One has the demo model at a slow pace, the other the scripted engine.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ def quiet(detail: str) -> None:
 
 @dataclass
 class Deployment:
-    """One deployed pair of stacks, with a key for it."""
+    """A deployed pair of stacks, with a key for it."""
 
     name: str
     outputs: dict[str, str]
@@ -32,7 +33,7 @@ class Deployment:
 
     @property
     def origin(self) -> str:
-        """The address that the distribution answers on."""
+        """The address of the distribution."""
         return f"http://{self.outputs['DistributionDomain']}"
 
     @property
@@ -42,13 +43,13 @@ class Deployment:
 
     @cached_property
     def client(self) -> openai.OpenAI:
-        """The stock client, which does not retry."""
+        """Return the stock client. It does not retry."""
         return openai.OpenAI(
             base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=60
         )
 
     def async_client(self) -> openai.AsyncOpenAI:
-        """Return a stock asynchronous client, which does not retry."""
+        """Return the stock asynchronous client. It does not retry."""
         return openai.AsyncOpenAI(
             base_url=f"{self.origin}/v1", api_key=self.key, max_retries=0, timeout=120
         )

@@ -8,8 +8,9 @@ ALL_METHODS = ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"]
 
 
 def config(port: Any = 80, *, read_s: float = 60, **default: Any) -> dict[str, Any]:
-    """Return a DistributionConfig; `read_s` is the origin's read timeout, `default` are members
-    of the default behaviour.
+    """Return a DistributionConfig.
+
+    `read_s` is the origin's read timeout. `default` are members of the default behaviour.
     """
     origin = {
         "Id": "o",

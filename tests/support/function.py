@@ -1,5 +1,6 @@
-"""The stand-ins that the function talks to: moto's DynamoDB, a SageMaker and a peer that do what a
-test says.
+"""Stand-ins for the services that the function calls.
+
+There is moto's DynamoDB, and a SageMaker and a TCP peer that do what a test says.
 """
 
 import asyncio
@@ -29,19 +30,19 @@ _frame = EventStreamEncoder().encode_message
 
 
 def part(payload: bytes) -> Any:
-    """Make a PayloadPart frame."""
+    """Return a PayloadPart frame."""
     return _frame({":message-type": "event", ":event-type": "PayloadPart"}, payload)
 
 
 def exception_frame(kind: str) -> Any:
-    """Make an exception frame."""
+    """Return an exception frame."""
     return _frame(
         {":message-type": "exception", ":exception-type": kind}, b'{"Message":"secret detail"}'
     )
 
 
 def lines(*records: dict[str, Any]) -> bytes:
-    """Make the container's lines."""
+    """Return the container's lines."""
     return b"".join(json.dumps(record).encode() + b"\n" for record in records)
 
 
@@ -56,7 +57,7 @@ WHOLE = lines(START, HELLO, WORLD, FINISH, USAGE, END)
 
 @asynccontextmanager
 async def peer(handler: Handler) -> AsyncIterator[str]:
-    """Serve raw TCP on loopback; yields the origin."""
+    """Serve raw TCP on loopback, and yield the origin."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -72,42 +73,42 @@ async def peer(handler: Handler) -> AsyncIterator[str]:
 
 
 class Wire(asyncio.Transport):
-    """A transport that notes what is done to it."""
+    """A transport that records what is done to it."""
 
     def __init__(self) -> None:
-        """Begin open."""
+        """Begin as an open transport."""
         super().__init__()
         self.reading = True
         self.aborted = False
         self.writes: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Note it."""
+        """Record the bytes."""
         self.writes.append(bytes(data))
 
     def pause_reading(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.reading = False
 
     def resume_reading(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.reading = True
 
     def is_closing(self) -> bool:
-        """Say whether it was aborted."""
+        """Return whether it was aborted."""
         return self.aborted
 
     def abort(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.aborted = True
 
 
 @dataclass
 class StandIn:
-    """A SageMaker endpoint: answers `status`, then does `script`: writes bytes, awaits an event,
-    resets at None.
+    """A SageMaker endpoint that answers `status` and then takes the steps of `script`.
 
-    A cancel is noted apart, and answered by `cancel`.
+    A step writes bytes, awaits an event, or resets the connection (None). A cancel is recorded
+    apart in `cancelled`, and `cancel` decides its answer.
     """
 
     url: str = ""
@@ -120,7 +121,10 @@ class StandIn:
     cancelled: list[str] = field(default_factory=list)
 
     async def cancel(self, number: int) -> bool:
-        """Say whether the request that the cancel of a number, from 0, is about was here."""
+        """Return whether this instance runs the request of a cancel.
+
+        The first cancel is number 0.
+        """
         return True
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -152,7 +156,7 @@ class StandIn:
 
 @dataclass
 class Reply:
-    """What the application sent."""
+    """The response of the application."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -161,26 +165,24 @@ class Reply:
     grown: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds of the answer, which is asked each time it grows."""
+        """Wait until a condition holds. It is checked each time the response grows."""
         async with asyncio.timeout(60):
             while not holds():
                 self.grown.clear()
                 await self.grown.wait()
 
     async def until_chunks(self, count: int) -> None:
-        """Wait until this number of pieces of the body has come."""
+        """Wait until this number of pieces of the body has arrived."""
         await self.until(lambda: len(self.chunks) >= count)
 
     @property
     def body(self) -> bytes:
-        """Return all chunks in one."""
+        """The whole body."""
         return b"".join(self.chunks)
 
     @property
     def error(self) -> dict[str, Any]:
-        """Return the error object, which must have OpenAI's four fields and come with a request
-        id.
-        """
+        """The error object. It must have OpenAI's four fields and come with a request id."""
         error: dict[str, Any] = json.loads(self.body)["error"]
         assert error.keys() == {"message", "type", "param", "code"}
         assert self.headers["x-request-id"].startswith("req_")
@@ -234,7 +236,7 @@ def caller(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, A
                 }
             else:
                 if stuck is not None and reply.chunks:
-                    await stuck.wait()  # a client that reads no further
+                    await stuck.wait()  # a client that stops reading
                 reply.chunks.append(message.get("body", b""))
                 reply.whole = not message.get("more_body", False)
             reply.grown.set()

@@ -1,5 +1,6 @@
-"""The code of a small function that streams, as bytes of a zip: a wrapper, and a runtime loop on
-plain sockets.
+"""The zipped code of a small function that streams.
+
+It is a wrapper and a runtime loop on plain sockets.
 """
 
 import io
@@ -9,7 +10,7 @@ WRAPPER = """#!/bin/sh
 exec "$1" "$LAMBDA_TASK_ROOT/main.py"
 """
 
-# What the event's path asks for decides what is done.
+# The path of the event decides what the function does.
 MAIN = r"""
 import base64, json, os, socket, subprocess, sys, threading, time
 
@@ -156,7 +157,7 @@ serve()
 
 
 def zipped(main: str = MAIN) -> bytes:
-    """The package; the wrapper is executable."""
+    """Return the package as a zip. The wrapper is executable."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         wrapper = zipfile.ZipInfo("bootstrap")

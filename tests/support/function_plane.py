@@ -39,24 +39,24 @@ FUNCTION = Function(
 
 
 class Control:
-    """Gives the small package, and credentials; keeps the log lines."""
+    """A stand-in control plane that serves the package and keeps log lines."""
 
     def __init__(self) -> None:
-        """No line yet."""
+        """Begin without log lines."""
         self.lines: list[dict[str, Any]] = []
 
     async def post(self, what: str, value: Any) -> None:
-        """Keep lines."""
+        """Keep log lines."""
         assert what == "telemetry"
         self.lines += value
 
     async def get(self, what: str, **query: str) -> bytes:
-        """The zip."""
+        """Return the zip."""
         assert (what, query) == ("code", {"function": "small", "region": "us-east-1"})
         return function_code.zipped()
 
     async def get_json(self, what: str, **query: str) -> dict[str, Any]:
-        """Credentials of the role."""
+        """Return credentials of the role."""
         assert (what, query["role"]) == ("credentials", FUNCTION.role)
         return {
             "AccessKeyId": "AK",
@@ -76,7 +76,7 @@ class Plane:
         directory: Path,
         control: Control,
     ) -> None:
-        """A started one."""
+        """Take a data plane that has started."""
         self.functions, self.session, self.directory, self.control = (
             functions,
             session,
@@ -85,7 +85,7 @@ class Plane:
         )
 
     def call(self, path: str, **options: Any) -> Any:
-        """A request to the URL."""
+        """Return a request to the function's URL, as a context manager."""
         headers = {"Host": HOST, **options.pop("headers", {})}
         method = options.pop("method", "GET")
         return self.session.request(
@@ -94,19 +94,20 @@ class Plane:
 
     @property
     def environments(self) -> list[Environment]:
-        """The environments of the function."""
+        """The execution environments of the function."""
         (found,) = self.functions._pools.values()
         return list(found._environments)
 
     async def at_rest(self) -> None:
-        """Wait until no environment has anything in hand."""
+        """Wait until no environment has work."""
         async with asyncio.timeout(60):
             while not all(one.at_rest for one in self.environments):  # noqa: ASYNC110 - other processes' work
                 await asyncio.sleep(0.005)
 
     async def held(self, mark: Path, count: int = 1) -> None:
-        """Wait until so many calls of `/held` have begun; they end when `mark`, the function's
-        MARK, exists.
+        """Wait until `count` calls of `/held` have begun.
+
+        They end when the file `mark` exists. The function has its path as the variable MARK.
         """
         begun = mark.with_name(f"{mark.name}.begun")
         async with asyncio.timeout(60):
@@ -114,7 +115,7 @@ class Plane:
                 await asyncio.sleep(0.005)
 
     async def text(self, path: str, **options: Any) -> tuple[int, str]:
-        """Status and body."""
+        """Call the URL. Return status and body."""
         async with self.call(path, **options) as answer:
             return answer.status, await answer.text()
 
@@ -123,7 +124,7 @@ class Plane:
 async def started(
     directory: Path, function: Function = FUNCTION, **options: Any
 ) -> AsyncIterator[Plane]:
-    """A data plane with one function deployed; `options` are the plane's."""
+    """Yield a data plane with one function deployed. `options` are the plane's."""
     (directory / "logs").mkdir()
     control = Control()
     functions = Functions(directory, "http://localhost:1", control, Plan(), **options)

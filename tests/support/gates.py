@@ -1,6 +1,4 @@
-"""The project's own stacks in a local cloud, deployed for the gates beside the tests and for
-benchmarks.
-"""
+"""Deploy the project's own stacks into a local cloud, for chaos, soak, attacks and benchmarks."""
 
 from pathlib import Path
 
@@ -10,9 +8,9 @@ from local.cloud import LocalCloud
 
 
 def deploy(cloud: LocalCloud, folder: Path, what: str, **context: str) -> dict[str, str]:
-    """Deploy the stacks of stage `local`, with `context` as further settings; return their outputs.
+    """Deploy the stacks of stage `local`, with `context` as further settings. Return their outputs.
 
-    `what` is named on the terminal. The log of the deployment is deploy.log in `folder`.
+    The terminal shows `what`. The log of the deployment is deploy.log in `folder`.
     """
     aws = cloud.aws_environment()
     log = folder / "deploy.log"

@@ -1,6 +1,4 @@
-"""A usage table of each test's own, a table whose caller is killed at a chosen call, and the life
-of a request.
-"""
+"""A usage table for one test, a table whose caller is killed at a chosen call, and a request."""
 
 import json
 from collections.abc import Iterator
@@ -20,12 +18,12 @@ from lambda_fn.sweep.run import Sweep, sweep
 from tests.support.function import CREDENTIALS
 
 T = hours.begins("2026-11-21T06") + 45 * 60 + 30
-"""When all of it happens, unless a test says else."""
+"""The time of all events, unless a test says otherwise."""
 LONGEST = 600.0
 LATER = T + 2 * LONGEST
-"""When nothing of it can still be running."""
+"""A time at which no request of a test can still be running."""
 CLOSED = hours.begins("2026-11-21T07") + LONGEST
-"""When its hour is closed."""
+"""A time at which the hour of `T` is closed."""
 PRICES = Prices(3, 5)
 DONE = Settlement("complete", 7, 11, "stop", 12, 400)
 MODEL = "demo"
@@ -35,11 +33,11 @@ LIMITS = accounts.Limits(
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """The process ends at this point."""
 
 
 class Mortal(Table):
-    """A table whose caller is killed before, or after, its `at`-th call."""
+    """A table whose caller is killed before or after its `at`-th call."""
 
     calls = 0
     at = -1
@@ -58,7 +56,7 @@ class Mortal(Table):
 
 @dataclass
 class Ground:
-    """Where a test plays: a table, another way to it that kills, and a key."""
+    """A usage table with a key, and ways to reach it."""
 
     url: str
     http: Client
@@ -68,7 +66,7 @@ class Ground:
 
     @property
     def table(self) -> Table:
-        """The table."""
+        """The table as the function sees it."""
         return Table(
             self.http,
             url=self.url,
@@ -78,7 +76,10 @@ class Ground:
         )
 
     def mortal(self, at: int, *, after: bool = False) -> Mortal:
-        """The table, for somebody who is killed at a call; -1 for somebody who is not."""
+        """Return the table for a caller that is killed at call `at`, counted from 0. -1 is never.
+
+        The caller is killed before the call, or after it with `after`.
+        """
         table = Mortal(
             self.http,
             url=self.url,
@@ -97,7 +98,7 @@ class Ground:
         return found
 
     def items(self, begin: str = "") -> list[dict[str, Any]]:
-        """All items whose partition begins so, as stock boto3 reads them."""
+        """Return the items whose partition begins with `begin`, as stock boto3 reads them."""
         return sorted(
             (
                 item
@@ -108,27 +109,27 @@ class Ground:
         )
 
     def item(self, request_id: str) -> dict[str, Any]:
-        """A request's ledger item."""
+        """Return a request's ledger item."""
         found: dict[str, Any] = self.boto.get_item(Key=ledger_key(request_id))["Item"]
         return found
 
     def account(self) -> dict[str, Any]:
-        """The account item."""
+        """Return the account item."""
         found: dict[str, Any] = self.boto.get_item(Key=account_key(self.key_id))["Item"]
         return found
 
     def bytes(self, begin: str = "") -> str:
-        """The items as one text that shows every difference."""
+        """Return the items as one text, in which any difference shows."""
         return json.dumps(self.items(begin), sort_keys=True, default=str)
 
 
 def opening(ground: Ground, request_id: str) -> Opening:
-    """What a request is opened with."""
+    """Return the opening of a request."""
     return Opening(request_id, ground.key_id, MODEL, 100, 400, PRICES)
 
 
 async def reserve(table: Table, ground: Ground, request_id: str, *, now: int = T) -> accounts.Hold:
-    """Take a request's reservation; return its entry."""
+    """Place a hold for a request. Return the hold."""
     reservation = holds.HoldRequest(request_id, 100, 400, MODEL)
     update = holds.place(ground.key_id, hash_key(ground.key), reservation, now=now)
     item = await table.update(update, return_item=True)
@@ -143,8 +144,10 @@ async def live(
     *,
     checkpoint: int = 0,
 ) -> None:
-    """Do what the stream function does for one request: admit, checkpoint after `checkpoint`
-    tokens, settle.
+    """Do what the stream function does for one request: admit, checkpoint, settle.
+
+    Without a `settlement` the request stays open. `checkpoint` is the number of tokens in a
+    checkpoint; with 0 there is none.
     """
     opened = opening(ground, request_id)
     entry = await reserve(table, ground, request_id)
@@ -158,7 +161,7 @@ async def live(
 
 
 def request_ids(count: int, *, at: float = T) -> Iterator[str]:
-    """New request ids of one time."""
+    """Return new request ids of one time."""
     return (new_request_id(at) for _ in range(count))
 
 
@@ -168,13 +171,16 @@ def never() -> bool:
 
 
 async def swept(table: Table, *, now: float = LATER) -> Sweep:
-    """Sweep once."""
+    """Sweep once. Return the counts."""
     return await sweep(table, now=now, longest=LONGEST, stop=never)
 
 
 async def prove(ground: Ground) -> list[dict[str, Any]]:
-    """Compare accounts, balances, ledger and rollups, to the token; return the ledger's items."""
-    # the hour closes, and has rollups
+    """Check that accounts, balances, ledger and rollups agree to the token.
+
+    Return the ledger's items.
+    """
+    # The hour is closed by then, and gets rollups.
     await swept(ground.table, now=CLOSED + 2 * LONGEST)
     account, items = ground.account(), ground.items("LEDGER#")
     assert [item["state"] for item in items] == ["SETTLED"] * len(items)

@@ -1,4 +1,4 @@
-"""An admin API whose every text is what an attacker could have put there."""
+"""An admin API that puts an attacker's text into every field."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -54,12 +54,12 @@ _LISTS: dict[str, list[dict[str, Any]]] = {
 
 
 class HostileAdmin:
-    """In place of `cli.lib.admin_api.Admin`."""
+    """A stand-in for `cli.lib.admin_api.Admin`."""
 
     def __call__(
         self, method: str, path: str, body: object = None, **query: object
     ) -> dict[str, Any]:
-        """Return hostile fields, or refuse a path that is not known with a hostile message."""
+        """Return hostile fields. Reject an unknown path with a hostile message."""
         if path.endswith("/budget"):
             return {}
         if path.startswith("/keys/"):

@@ -1,6 +1,4 @@
-"""The model's image, built once, and a local cloud that runs it, with the stacks deployed by the
-real CDK CLI.
-"""
+"""The model's image, and the stacks in a local cloud that runs it, by the real CDK CLI."""
 
 import json
 import subprocess
@@ -14,18 +12,18 @@ from local.sagemaker.engine import LABEL
 
 @dataclass(frozen=True)
 class Engine:
-    """The container engine, asked directly."""
+    """The container engine, called directly."""
 
     name: str
 
     def ask(self, *arguments: str) -> str:
-        """What a command of it prints."""
+        """Run one of the engine's commands. Return what it prints."""
         return subprocess.run(
             [self.name, *arguments], capture_output=True, text=True, check=True
         ).stdout
 
     def containers(self, directory: Path) -> list[dict[str, Any]]:
-        """All containers that a local cloud in a folder has started."""
+        """Return all containers that the local cloud of a folder has started."""
         found = self.ask("ps", "--all", "--quiet", "--filter", f"label={LABEL}={directory}").split()
         return list(json.loads(self.ask("inspect", *found))) if found else []
 

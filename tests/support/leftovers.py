@@ -1,17 +1,19 @@
-"""What the processes of a local cloud hold, read from /proc (Linux)."""
+"""The resources that the processes of a local cloud hold, read from /proc (Linux)."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 _PAGE = 4096
-# Of one process; an interpreter's heap does not shrink to what it was.
+# The growth that is allowed for one process. The heap of an interpreter does not shrink again.
 _MOST_GROWTH = 24 * 1024 * 1024
 
 
 @dataclass
 class Held:
-    """By all processes of one role: their number, open files (sockets among them), sockets,
-    resident bytes, and the resident bytes of the largest of them.
+    """The resources of all processes of one role.
+
+    `files` includes `sockets`. `memory` and `largest` are resident bytes: of all, and of the
+    largest process.
     """
 
     processes: int = 0
@@ -21,7 +23,7 @@ class Held:
     largest: int = 0
 
     def __str__(self) -> str:
-        """In one line."""
+        """Return the resources on one line."""
         return (
             f"{self.processes} process, {self.files} files, {self.sockets} sockets, "
             f"{self.memory / 1e6:.0f} MB"
@@ -32,11 +34,11 @@ State = dict[str, Held]
 
 
 def processes(root: int) -> list[int]:
-    """A process and all of its descendants."""
+    """Return the ids of a process and all of its descendants."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # the name, in brackets, may hold anything
+            # The name, in brackets, may contain any character.
             parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             continue
@@ -47,7 +49,7 @@ def processes(root: int) -> list[int]:
 
 
 def state(root: int) -> State:
-    """What is held by role: cloud, control, container, function."""
+    """Return the resources by role: cloud, control, container, function."""
     found: State = {}
     for pid in processes(root):
         proc = Path(f"/proc/{pid}")
@@ -56,7 +58,7 @@ def state(root: int) -> State:
             links = [str(link.readlink()) for link in (proc / "fd").iterdir()]
             memory = int((proc / "statm").read_text().split()[1]) * _PAGE
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
         held = found.setdefault(_role(pid == root, command), Held())
         held.processes += 1
         held.files += len(links)
@@ -75,8 +77,9 @@ def _role(is_root: bool, command: list[str]) -> str:
 
 
 def grown(before: State, after: State, *, stored: int = 0) -> list[str]:
-    """What there is more of than before, in words. `stored` is how many bytes the control plane was
-    given to keep.
+    """Return a sentence for each resource that has grown.
+
+    `stored` is the number of bytes that the control plane was given to keep.
     """
     found = []
     for role in before.keys() | after.keys():

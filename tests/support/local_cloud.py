@@ -1,4 +1,4 @@
-"""One local cloud for the tests of this folder, with a stand-in for the container."""
+"""Stacks in one local cloud, which has a stand-in for the container."""
 
 import json
 import sys
@@ -13,17 +13,17 @@ Deploy = Callable[..., dict[str, str]]
 
 
 class Stacks:
-    """Deploys templates under a name of their own, and reads what came of them."""
+    """Deploys templates under new stack names, and reads the results."""
 
     def __init__(self, client: Client) -> None:
-        """`client` makes boto3 clients."""
+        """Deploy with the boto3 clients that `client` makes."""
         self.api = client("cloudformation")
         self.names: list[str] = []
 
     def create(
         self, resources: dict[str, Any], outputs: dict[str, Any] | None = None, **template: Any
     ) -> str:
-        """Create a stack; its name."""
+        """Create a stack. Return its name."""
         name = f"t{uuid.uuid4().hex[:8]}"
         self.names.append(name)
         self.api.create_stack(StackName=name, TemplateBody=_body(resources, outputs, template))
@@ -49,21 +49,21 @@ class Stacks:
         self.wait(stack)
 
     def wait(self, name: str) -> None:
-        """Wait for the end of an operation; calls wait up to 5 s for it themselves."""
+        """Wait until an operation ends. Each call waits for it for up to 5 s."""
         while self.status(name).endswith("_IN_PROGRESS"):
             pass
 
     def status(self, name: str) -> str:
-        """The stack's status."""
+        """Return the stack's status."""
         return str(self.api.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
 
     def outputs(self, name: str) -> dict[str, str]:
-        """Its outputs."""
+        """Return the stack's outputs."""
         stack = self.api.describe_stacks(StackName=name)["Stacks"][0]
         return {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
 
     def reasons(self, name: str) -> str:
-        """All reasons in its events."""
+        """Return all reasons in the stack's events."""
         events = self.api.describe_stack_events(StackName=name)["StackEvents"]
         return "\n".join(event.get("ResourceStatusReason", "") for event in events)
 

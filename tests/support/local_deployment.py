@@ -1,5 +1,6 @@
-"""A deployment with every kind of listener that a local cloud has: function, distribution,
-endpoint, control plane.
+"""A deployment with every kind of listener that a local cloud has.
+
+These are the function, the distribution, the endpoint and the control plane.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ def _role(service: str) -> dict[str, Any]:
 
 
 def template() -> dict[str, Any]:
-    """The resources."""
+    """Return the resources of the template."""
     variables = {"AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap"}
     container = {"Image": "image:tag", "Environment": {}}
     variant = {
@@ -83,8 +84,9 @@ def template() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A local cloud with all of it, and its ports by what they are; `host` is the function URL's
-    name.
+    """A local cloud with this deployment, and its ports by the kind of listener.
+
+    `host` is the host name of the function's URL.
     """
 
     cloud: LocalCloud
@@ -92,17 +94,17 @@ class Deployed:
     host: str
 
     def client(self, service: str) -> Any:
-        """A stock client with the cloud's own keys."""
+        """Return a stock client with the cloud's own keys."""
         return boto3.client(service, **self.cloud.client_options())
 
 
 NAMED = "host.docker.internal"
-"""A name that its distributions have beside those of loopback."""
+"""A host name of its distributions, beside those of loopback."""
 
 
 @contextlib.contextmanager
 def deployed(directory: Path) -> Iterator[Deployed]:
-    """A new local cloud in which one environment of the function waits."""
+    """Yield a new local cloud in which one environment of the function is idle."""
     cloud = LocalCloud.start(
         directory, container=CONTAINER, options=["--host", NAMED, "--host=[fd00::1]"]
     )
@@ -149,8 +151,9 @@ def deployed(directory: Path) -> Iterator[Deployed]:
 
 
 def listening(pid: int) -> dict[int, str]:
-    """The ports that a process and its descendants listen on, with the command of each's process
-    (Linux).
+    """Return the ports on which a process and its descendants listen (Linux).
+
+    The values are the command lines of the listening processes.
     """
     parents = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):

@@ -1,4 +1,4 @@
-"""Engines, and the application over a real server on loopback."""
+"""Engines, and the container's application over a real server on loopback."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ WEIGHTS = Path(__file__).parents[2] / "demo_model" / "weights"
 
 
 def scripted(**script: Any) -> dict[str, Any]:
-    """A request body whose answer the scripted engine reads from it."""
+    """Return a request body that has a script for the scripted engine."""
     return {"messages": [{"role": "user", "content": json.dumps(script)}]}
 
 
 def asked(body: dict[str, Any], **more: Any) -> ChatRequest:
-    """A checked request."""
+    """Return a body as a checked request."""
     return ChatRequest.model_validate_json(json.dumps({**body, **more}))
 
 
 async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Poll until a condition holds for which there is no event."""
+    """Poll until a condition holds. It is for conditions without an event."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - engines have no events for their tests
             await asyncio.sleep(0.005)
@@ -51,7 +51,7 @@ async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 @functools.cache
 def hugging_face_model() -> Path:
-    """A folder with the files of a model that vLLM would load, and one tensor."""
+    """Return a folder with the files of a model that vLLM would load. It has one tensor."""
     folder = tempfile.TemporaryDirectory(prefix="sluice-hf-")
     atexit.register(folder.cleanup)
     path = Path(folder.name)
@@ -62,7 +62,7 @@ def hugging_face_model() -> Path:
 
 
 def settings_for(engine: str, **more: Any) -> Settings:
-    """Settings small enough for tests."""
+    """Return settings that are small enough for tests."""
     weights = hugging_face_model() if engine == "vllm" else WEIGHTS
     return Settings(
         engine=engine,
@@ -72,7 +72,7 @@ def settings_for(engine: str, **more: Any) -> Settings:
 
 @dataclass(frozen=True)
 class Container:
-    """A served application and what is behind it."""
+    """A served application, with its client and engine."""
 
     client: httpx.AsyncClient
     generation: Generation
@@ -80,13 +80,13 @@ class Container:
     server: uvicorn.Server
 
     async def lines(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """The records of a whole answer; None stands for a heartbeat."""
+        """Return the records of a whole answer, without heartbeats."""
         answer = await self.client.post("/invocations", json=body)
         assert answer.status_code == 200, answer.text
         return [json.loads(line) for line in answer.text.splitlines() if line]
 
     async def idle(self) -> None:
-        """Until the engine has let go of every request."""
+        """Wait until the engine has released every request."""
         await until(lambda: self.engine.active == 0)
 
 
@@ -129,7 +129,7 @@ async def serving(
 
 @contextlib.asynccontextmanager
 async def started(settings: Settings) -> AsyncIterator[Engine]:
-    """An engine, closed at the end."""
+    """Yield a started engine, which is closed at the end."""
     engine = create(settings)
     try:
         await engine.start()

@@ -1,5 +1,6 @@
-"""The way to DynamoDB with nothing on it but what a test wants to go wrong: moto's own DynamoDB in
-this process, behind the interface of the function's HTTP client.
+"""The network between the function and DynamoDB, on which a test decides what fails.
+
+moto's DynamoDB runs in this process, behind the interface of the function's HTTP client.
 """
 
 import enum
@@ -21,26 +22,26 @@ _ORIGIN = f"https://dynamodb.{REGION}.amazonaws.com"
 
 
 class Fate(enum.Enum):
-    """What becomes of one call."""
+    """What happens to one call."""
 
     WELL = "well"
-    LOST = "lost"  # it never arrives
-    UNANSWERED = "unanswered"  # it is carried out, and its response is lost
-    LATE = "late"  # it is lost for the caller, and carried out at some later time
+    LOST = "lost"  # the call never arrives
+    UNANSWERED = "unanswered"  # the call is carried out, and its response is lost
+    LATE = "late"  # the caller gets no response, and the call is carried out later
     THROTTLED = "throttled"
     KILLED_BEFORE = "killed before"  # the caller's process ends
     KILLED_AFTER = "killed after"
 
 
 class Killed(BaseException):
-    """The process that makes the call is no more."""
+    """The process that made the call has ended."""
 
 
 class Answer:
-    """A whole answer, as `lambda_fn.http.client.Response` gives it."""
+    """A whole response, like `lambda_fn.http.client.Response`."""
 
     def __init__(self, status: int, body: bytes) -> None:
-        """Keep it."""
+        """Keep status, headers and body."""
         self.status = status
         self.headers: dict[str, str] = {}
         self._body = body
@@ -55,7 +56,7 @@ class Answer:
 
 
 class Network:
-    """Stands for `lambda_fn.http.client.Client`. `fate` is asked at each call."""
+    """A stand-in for `lambda_fn.http.client.Client`. `fate` decides what happens to each call."""
 
     def __init__(self, fate: Callable[[str], Fate] = lambda _: Fate.WELL) -> None:
         """Begin without calls."""
@@ -83,7 +84,7 @@ class Network:
         body: bytes,
         **_: object,
     ) -> Answer:
-        """Make a call, or what becomes of it."""
+        """Make a call, and let its fate happen."""
         del method, origin, path
         target = headers["x-amz-target"]
         fate = self.fate(target)
@@ -110,17 +111,17 @@ class Network:
         return Answer(status, answer)
 
     def revive(self) -> None:
-        """Begin another process."""
+        """Begin a new process after one was killed."""
         self._killed = False
 
     def deliver(self, number: int) -> None:
-        """Carry out one of the calls that are late."""
+        """Carry out one of the late calls."""
         target, _, body = self.late.pop(number).partition(b"\n")
         carry_out(target.decode(), body)
 
 
 def carry_out(target: str, body: bytes) -> tuple[int, bytes]:
-    """Have moto carry out a call."""
+    """Call moto's DynamoDB."""
     headers = {
         "X-Amz-Target": target,
         "Content-Type": "application/x-amz-json-1.0",
@@ -134,7 +135,7 @@ def carry_out(target: str, body: bytes) -> tuple[int, bytes]:
 
 
 def create_table(name: str) -> Any:
-    """Make an empty usage table, in place of one that is there; return moto's own."""
+    """Create an empty usage table, and replace an existing one. Return moto's table."""
     attribute_values.install()
     backend = dynamodb_backends["123456789012"][REGION]
     if name in backend.tables:

@@ -1,6 +1,4 @@
-"""One key, one request, and what each process does with it, step by step, on a network that
-fails.
-"""
+"""One key and one request, taken through each process step by step on a network that fails."""
 
 import msgspec
 import pytest
@@ -28,10 +26,10 @@ COST = 530
 
 
 class Case:
-    """One key, one request."""
+    """One key and one request, with the table."""
 
     def __init__(self) -> None:
-        """Make the table."""
+        """Create the table."""
         self.fates: list[Fate] = []
         self.network = Network(lambda _: self.fates.pop(0) if self.fates else Fate.WELL)
         self.table = self.network.table("leftovers")
@@ -40,35 +38,36 @@ class Case:
         self.request_id = self.opening.request_id
 
     async def begin(self, *fates: Fate) -> Admission:
-        """Admit the request: the first fate is that of the account's write, the second of the
-        ledger's.
+        """Create the account and admit the request.
+
+        The first fate is that of the account's write, the second that of the ledger's.
         """
         await self.table.put(accounts.new_account(KEY, name="n", now=1))
         return await self.admit(*fates)
 
     async def admit(self, *fates: Fate) -> Admission:
-        """Admit the request in an environment that knows the key."""
+        """Admit the request in an environment that has verified the key."""
         gate = Gate(self.table)
         await gate.authenticate(CALLER)
         self.fates = list(fates)
         return await gate.admit(CALLER, self.opening)
 
     async def close(self, admission: Admission) -> None:
-        """Settle and release it."""
+        """Settle the request and capture its hold."""
         assert admission.entry is not None
         await settlements.settle(self.table, self.opening, TRUTH, hold=admission.entry, now=START)
 
     async def try_once(self, update: Update) -> None:
-        """Make a write that nobody hears of again."""
+        """Make a write once. It must fail, and may be carried out late."""
         with pytest.raises(MeterUnavailable):
             await self.table.update(update, max_attempts=1)
 
     async def recover(self) -> str | None:
-        """Let the sweeper look at it."""
+        """Recover the request, as the sweeper does."""
         return await settlements.recover(self.table, KEY_ID, self.request_id, now=START)
 
     async def record(self) -> bool:
-        """Replay its settlement."""
+        """Replay the request's settlement."""
         return await settlements.replay(self.table, self.opening, TRUTH, now=START)
 
     async def item(self) -> Item:
@@ -78,7 +77,10 @@ class Case:
         return item
 
     async def booked(self) -> tuple[int, int, int, int, int]:
-        """Return the account's totals, and how many requests are in flight."""
+        """Return the account's totals and the number of requests in flight.
+
+        The totals are requests, prompt tokens, completion tokens and cost.
+        """
         item = await self.table.get(account_key(KEY_ID))
         assert item is not None
         account = accounts.Account.of(item)
@@ -93,5 +95,5 @@ class Case:
 
 
 def correction(booked: Spend) -> Correction:
-    """Make a correction to the truth."""
+    """Return a correction of `booked` to the true settlement."""
     return Correction(booked, PRICES, msgspec.structs.asdict(TRUTH))

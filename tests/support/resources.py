@@ -1,4 +1,4 @@
-"""Resources of the templates that tests deploy into the local cloud, in CloudFormation's form."""
+"""Resources for the templates that tests deploy into the local cloud, in CloudFormation's form."""
 
 from typing import Any
 
@@ -20,8 +20,9 @@ ROLE = {
 
 
 def url(target: dict[str, Any]) -> dict[str, Any]:
-    """Return a function's URL, which streams and asks for no signature; `target` is its
-    TargetFunctionArn.
+    """Return a function's URL, which streams and needs no signature.
+
+    `target` is its TargetFunctionArn.
     """
     return {
         "Type": "AWS::Lambda::Url",
@@ -34,8 +35,9 @@ def url(target: dict[str, Any]) -> dict[str, Any]:
 
 
 def function(**properties: Any) -> dict[str, Any]:
-    """Return a function of one line, which acts as the resource `Role`, unless `properties` say
-    otherwise.
+    """Return a function of one line of code.
+
+    Its role is the resource `Role`, unless `properties` say otherwise.
     """
     return {
         "Type": "AWS::Lambda::Function",
@@ -50,7 +52,7 @@ def function(**properties: Any) -> dict[str, Any]:
 
 
 def permission(action: str, **condition: Any) -> dict[str, Any]:
-    """Return a statement of the function's own policy that lets everybody take an action."""
+    """Return a statement of a function's own policy that lets every caller take an action."""
     properties = {
         "FunctionName": {"Ref": "Function"},
         "Action": action,
@@ -61,11 +63,10 @@ def permission(action: str, **condition: Any) -> dict[str, Any]:
 
 
 def streaming(bucket: str, *, origin: dict[str, Any], **properties: Any) -> dict[str, Any]:
-    """Return a function with an open URL behind a distribution: code.zip of a bucket, with the exec
-    wrapper in it.
+    """Return a function with an open URL behind a distribution.
 
-    `origin` has members of the distribution's origin beside its id and address, `properties` are
-    the function's.
+    Its code is code.zip in a bucket, with the exec wrapper in it. `origin` has more members of the
+    distribution's origin, and `properties` are the function's.
     """
     address = {"Fn::Select": [2, {"Fn::Split": ["/", {"Fn::GetAtt": ["Url", "FunctionUrl"]}]}]}
     return {

@@ -1,6 +1,4 @@
-"""Ends for the seam between what produces a response and what delivers it: an invocation, sinks, a
-source.
-"""
+"""Ends for the seam between producer and delivery: an invocation, sinks and a source."""
 
 import asyncio
 import math
@@ -20,13 +18,17 @@ HANG = object()
 
 
 class ScriptedInvocation:
-    """An invocation that takes its steps: it returns bytes, raises what a step makes, and hangs."""
+    """An invocation that takes scripted steps.
+
+    A step returns bytes, raises an error, or hangs.
+    """
 
     request_id = "01h00000000000000000000000"
 
     def __init__(self, steps: Iterable[Any], *, pause: bool = True) -> None:
-        """Take the steps. After the last one the body has ended. With `pause`, other tasks run
-        before each.
+        """Take the steps. After the last one the body has ended.
+
+        With `pause`, other tasks run before each step.
         """
         self._pause = pause
         self._steps = deque(steps)
@@ -39,11 +41,11 @@ class ScriptedInvocation:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Note it."""
+        """Record the exit."""
         self.closed = True
 
     async def read(self, until: float) -> bytes | None:
-        """Take a step."""
+        """Take the next step."""
         step = self._steps.popleft() if self._steps else b""
         if callable(step):
             raise step()
@@ -66,12 +68,13 @@ class ScriptedInvocation:
 
 
 class ListSink:
-    """Keeps what it is sent. With `room`, it raises ConnectionError once it has taken that many
-    pieces.
+    """A sink that keeps what it is sent.
+
+    With `room`, it raises ConnectionError once it has taken that many pieces.
     """
 
     def __init__(self, room: int = 1_000_000) -> None:
-        """Begin with nothing."""
+        """Begin without pieces."""
         self.status = 0
         self.started = asyncio.Event()
         self.pieces: list[bytes] = []
@@ -81,7 +84,7 @@ class ListSink:
 
     @property
     def body(self) -> bytes:
-        """All pieces together."""
+        """The whole body."""
         return b"".join(self.pieces)
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -104,27 +107,27 @@ class ListSink:
         self.ends += 1
 
     def abort(self, code: str) -> None:
-        """Keep the code."""
+        """Keep the error's code."""
         self.aborted = code
         self.ends += 1
 
 
 class RecordingAsgiSink(AsgiSink):
-    """The ASGI sink before an application server that keeps what it is sent in a `ListSink`."""
+    """The ASGI sink, with an application server that keeps everything in a `ListSink`."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Begin without pieces."""
         self.kept = ListSink()
         super().__init__(self._receive)
 
     @property
     def body(self) -> bytes:
-        """All pieces together."""
+        """The whole body."""
         return self.kept.body
 
     @property
     def ends(self) -> int:
-        """How often the response has ended."""
+        """The number of times that the response has ended."""
         return self.kept.ends
 
     async def _receive(self, message: Any) -> None:
@@ -135,25 +138,28 @@ class RecordingAsgiSink(AsgiSink):
 
 
 class TailSink(ListSink):
-    """A resumed client's sink: drops the first `skip` bytes of the body, which the client has."""
+    """The sink of a resumed client.
+
+    It drops the first `skip` bytes, which the client has already.
+    """
 
     def __init__(self, skip: int) -> None:
-        """Begin with nothing."""
+        """Begin without pieces."""
         super().__init__()
         self._skip = skip
 
     async def write(self, data: bytes) -> None:
-        """Keep what the client has not."""
+        """Keep the bytes that the client does not have yet."""
         dropped = min(self._skip, len(data))
         self._skip -= dropped
         await super().write(data[dropped:])
 
 
 class Rebatched:
-    """A source of the same events in other batches; without `cuts`, one event at a time."""
+    """A source of the same events in other batches. Without `cuts`, each batch has one event."""
 
     def __init__(self, events: Sequence[Event], cuts: Iterable[int] | None = None) -> None:
-        """Cut the events at these places."""
+        """Cut the events at these positions."""
         places = range(len(events)) if cuts is None else (cut % len(events) for cut in cuts)
         bounds = sorted({0, *places, len(events)})
         self._batches = [(first, list(events[first:after])) for first, after in pairwise(bounds)]
@@ -164,7 +170,7 @@ class Rebatched:
 
 
 async def pump(producer: Producer) -> list[Batch]:
-    """Read a producer to its end without a delivery; return its batches."""
+    """Read a producer to its end without a delivery. Return its batches."""
     batches = []
     while not producer.ended:
         batch = await producer.read(math.inf)

@@ -1,4 +1,4 @@
-"""One synthesis a stage for all tests: each costs seconds, because it runs in Node."""
+"""One synthesis of each stage for all tests. Each costs seconds, because it runs in Node."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,9 @@ FUNCTIONS = {
     "Control": "lambda_fn.control.handler.handler",
     "ControlSecretRotation": "lambda_fn.control.rotate.handler",
 }
-"""The functions of the service stack by their construct, but for those that IAM leads to: their
-handlers.
+"""The handlers of the service stack's functions, by their construct.
+
+The functions that callers invoke by IAM are left out.
 """
 
 
@@ -32,12 +33,15 @@ class Synthesis:
     service: dict[str, Any]
 
     def resources(self, kind: str) -> list[dict[str, Any]]:
-        """The resources of one type in both stacks."""
+        """Return the resources of one type in both stacks."""
         both = [*self.state["Resources"].values(), *self.service["Resources"].values()]
         return [resource for resource in both if resource["Type"] == kind]
 
     def function(self, handler: str) -> dict[str, Any]:
-        """The properties of the function with this handler, but for those that IAM leads to."""
+        """Return the properties of the function with this handler.
+
+        The functions that callers invoke by IAM are left out.
+        """
         functions = [it["Properties"] for it in self.resources("AWS::Lambda::Function")]
         [found] = [
             it
@@ -47,7 +51,7 @@ class Synthesis:
         return dict(found)
 
     def the(self, kind: str) -> dict[str, Any]:
-        """The properties of the only resource of its type."""
+        """Return the properties of the only resource of a type."""
         (resource,) = self.resources(kind)
         properties: dict[str, Any] = resource["Properties"]
         return properties
@@ -68,20 +72,20 @@ def synthesise(stage: str, project: Path, out: Path, **changes: object) -> Synth
 
 
 def resource(synthesis: Synthesis, kind: str) -> dict[str, Any]:
-    """The only resource of its type, whole."""
+    """Return the only resource of a type, with all its members."""
     (found,) = synthesis.resources(kind)
     return found
 
 
 def variant(synthesis: Synthesis) -> dict[str, Any]:
-    """The production variant."""
+    """Return the production variant of the endpoint configuration."""
     (found,) = synthesis.the("AWS::SageMaker::EndpointConfig")["ProductionVariants"]
     assert isinstance(found, dict)
     return found
 
 
 def policies(synthesis: Synthesis) -> dict[str, dict[str, Any]]:
-    """Scaling policies by their type."""
+    """Return the properties of the scaling policies, by their policy type."""
     return {
         it["Properties"]["PolicyType"]: it["Properties"]
         for it in synthesis.resources("AWS::ApplicationAutoScaling::ScalingPolicy")

@@ -1,9 +1,8 @@
-"""What a write costs, by DynamoDB's published rules: moto reports the same figure whatever is
-written.
+"""The units that reads and writes cost, by DynamoDB's published rules.
 
-A write unit is 1 kB, begun ones counted, of the larger of the item before and after; a write to an
-index is one of its own. Sources: "DynamoDB read and write operations" and "Item sizes and formats",
-DynamoDB Developer Guide.
+moto reports the same figure for any item. A write unit is 1 kB of the larger of the item before and
+after, rounded up. A write to an index costs units of its own. Sources: "DynamoDB read and write
+operations" and "Item sizes and formats", DynamoDB Developer Guide.
 """
 
 import math
@@ -16,7 +15,7 @@ INDEXES = {"overdue": ("open", "due"), "keys": ("directory", "created")}
 
 
 def size(value: Any) -> int:
-    """Return the bytes of a value."""
+    """Return the size of a value in bytes."""
     match value:
         case bool() | None:
             return 1
@@ -33,21 +32,19 @@ def size(value: Any) -> int:
 
 
 def item_size(item: Mapping[str, Any]) -> int:
-    """Return the bytes of an item."""
+    """Return the size of an item in bytes."""
     return sum(len(name.encode()) + size(value) for name, value in item.items())
 
 
 def read_units(item: Mapping[str, Any] | None) -> int:
-    """Return the units of a consistent read: one for 4 kB, begun ones counted, also where nothing
-    is found.
-    """
+    """Return the units of a consistent read: one for each 4 kB, rounded up, and at least one."""
     return max(1, math.ceil(item_size(item or {}) / 4096))
 
 
 def write_units(
     before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
 ) -> tuple[int, int]:
-    """Return the units of a write: of the table, and of its indexes."""
+    """Return the units of a write to the table and to its indexes."""
     table = math.ceil(max(item_size(before or {}), item_size(after or {})) / 1024)
     indexes = 0
     for names in INDEXES.values():
@@ -57,6 +54,6 @@ def write_units(
             else None
             for item in (before, after)
         )
-        if was != is_:  # a changed key is a removal and a new one
+        if was != is_:  # a changed key removes an index entry and adds one
             indexes += (was is not None) + (is_ is not None)
     return max(1, table), indexes

@@ -1,15 +1,15 @@
-"""What the bodies of `corpus` cost the application.
+"""Measure what the bodies of `corpus` cost the application.
 
     python -m tests.support.worst_bodies [name ...]
 
-prints a JSON object a line: the body's name, the answer's status, and what it took. Each body is
-measured in a process of its own, a fork of one that has imported everything and whose address space
-is bounded.
+It prints a JSON object a line: the body's name, the response's status, and the cost. Each body is
+measured in a separate process with a bounded address space: a fork of one that has imported
+everything.
 
 `ratio` is the CPU time of the whole application over that of `msgspec.json.decode` of the same
-body, or of a plain chat of the same size where that takes longer, since a body that is refused at
-its first byte is decoded in no time. Both are medians of runs that take turns. `growth` is how far
-the peak of resident memory rises over what was there before, in bytes.
+body. If a plain chat of the same size takes longer to decode, its time is used: a body that is
+rejected at its first byte is decoded in no time. Both times are medians of runs that take turns.
+`growth` is the rise of the peak of resident memory, in bytes.
 """
 
 import asyncio
@@ -50,36 +50,34 @@ KEY = ids.new_key()
 
 
 class Gate:
-    """Knows `KEY`."""
+    """A gate that knows only `KEY`."""
 
     def __init__(self, *_: object, **__: object) -> None:
-        """Take what the real one does."""
+        """Take the real gate's arguments."""
 
     async def authenticate(self, caller: Caller) -> None:
-        """Refuse every other key, as the table would."""
+        """Reject every other key, as the table would."""
         if caller.key_hash != ids.hash_key(KEY):
             raise wrong_key()
 
     async def check_key(self, caller: Caller) -> Account:
-        """Do the same; what is returned is not looked at."""
+        """Reject every other key. The result is not used."""
         await self.authenticate(caller)
         return SimpleNamespace(models=None)  # type: ignore[return-value]
 
     async def admit(self, caller: Caller, opening: Opening, **_: object) -> Admission:
-        """Let it in."""
+        """Admit the request."""
         await self.authenticate(caller)
         return Admission(opening)
 
 
 class Peer:
-    """The endpoint, in place of a client and of the exchange that it makes: answers three
-    tokens.
-    """
+    """A stand-in for the endpoint's client and its exchange. It answers three tokens."""
 
     status, headers, connected = 200, dict[str, str](), True
 
     def __init__(self) -> None:
-        """Have nothing to say before it is asked."""
+        """Begin without an answer."""
         self.loop = SimpleNamespace(
             call_at=lambda *_: SimpleNamespace(when=lambda: 9e9, cancel=lambda: None)
         )
@@ -98,13 +96,13 @@ class Peer:
         body: bytes,
         **_: object,
     ) -> "Peer":
-        """Note the size of what would leave, put together as the client does."""
+        """Record the size of the request, joined as the client does it."""
         self.sent = len(b"\r\n".join((method.encode(), path.encode())) + body)
         self._left = iter((*self._parts, b""))
         return self
 
     async def head(self) -> bool:
-        """Have it at once."""
+        """Return the head at once."""
         return True
 
     async def read(self) -> bytes:
@@ -124,9 +122,7 @@ async def _settled(*_: object) -> None:
 
 @contextlib.contextmanager
 def stubbed_app() -> Iterator[Any]:
-    """Put the real application together over a gate and an endpoint of this file, while the context
-    lasts.
-    """
+    """Yield the real application over this file's gate and endpoint."""
     settings = Settings(
         region="eu-west-1",
         usage_table="t",
@@ -142,8 +138,9 @@ def stubbed_app() -> Iterator[Any]:
 async def call(
     app: Any, body: bytes, *, path: str = "/v1/chat/completions", key: str = KEY
 ) -> tuple[int, bytes]:
-    """Call the application as Lambda's runtime does, the body in one message; return status and
-    answer.
+    """Call the application as Lambda's runtime does, with the body in one message.
+
+    Return status and response.
     """
     status, said = 0, b""
 
@@ -169,10 +166,10 @@ async def call(
 
 
 def timed(*runs: Callable[[], object]) -> list[float]:
-    """Return the least CPU seconds of each, which take turns; short ones are repeated until they
-    can be timed.
+    """Return the least CPU seconds of each function. They run in turns.
 
-    What disturbs a measurement only adds to it.
+    Short functions are repeated until they can be timed. Disturbances only add to a time, so the
+    minimum is the best estimate.
     """
     took: list[list[float]] = [[] for _ in runs]
     for _ in range(RUNS):
@@ -186,7 +183,7 @@ def timed(*runs: Callable[[], object]) -> list[float]:
 
 
 def decoded(body: bytes) -> None:
-    """Decode a body to builtins, whatever it is."""
+    """Decode a body to Python's own types. Malformed bodies are ignored."""
     try:
         msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -200,8 +197,9 @@ def _memory(name: str) -> int:
 
 
 def in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Do something in a fork of this process, whose address space is bounded; what it does not
-    survive is said so.
+    """Call a function in a fork of this process whose address space is bounded.
+
+    If the fork dies, the result says so.
     """
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
@@ -221,7 +219,7 @@ def in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure(body: bytes, path: str) -> dict[str, Any]:
-    """Measure what a body costs: memory in one process, time in another."""
+    """Measure the cost of a body: its memory in one process, its time in another."""
     with stubbed_app() as app:
         return _measure(app, body, path)
 
@@ -249,9 +247,7 @@ def _measure(app: Any, body: bytes, path: str) -> dict[str, Any]:
 
 
 def unknown(size: int) -> float:
-    """Return the CPU milliseconds that a chat of this many bytes costs when its caller has no
-    key.
-    """
+    """Return the CPU milliseconds of a chat of this many bytes whose caller has no key."""
     run = asyncio.new_event_loop().run_until_complete
     body = PLAIN[: size - 4] + b'"}]}'
     with stubbed_app() as app:
@@ -260,7 +256,7 @@ def unknown(size: int) -> float:
 
 
 def _trim() -> None:
-    """Return freed memory to the system: it would hide what a body takes."""
+    """Return freed memory to the system, so that it does not hide what a body takes."""
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 

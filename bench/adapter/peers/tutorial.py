@@ -1,8 +1,8 @@
-"""FastAPI, boto3 and sse-starlette, combined as the tutorials do.
+"""An adapter of FastAPI, boto3 and sse-starlette, combined as the tutorials do.
 
-Patterns: "Elevating the generative AI experience: Introducing streaming support in Amazon SageMaker
-hosting" (AWS machine learning blog) for reading the event stream by lines, FastAPI's and
-sse-starlette's documentation for the response. It has no keys, no metering and no limits.
+It reads the event stream by lines as in "Elevating the generative AI experience: Introducing
+streaming support in Amazon SageMaker hosting" (AWS machine learning blog). The response follows the
+documentation of FastAPI and sse-starlette. It has no keys, no metering and no limits.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""`sluice check URL`: check whether an API, ours or another, behaves as OpenAI's clients expect."""
+"""`sluice check URL`: check whether an API behaves as OpenAI's clients expect."""
 
 import argparse
 

@@ -1,5 +1,6 @@
-"""The probes: what is requested, and which rules the responses must keep. Each yields the findings
-of some requests.
+"""The probes of `sluice check`.
+
+Each probe sends some requests and yields whether the responses keep the rules.
 """
 
 import json
@@ -24,8 +25,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Target:
-    """The API and model to check. One prompt makes the model fail after some tokens; one makes it
-    wait for 20 s.
+    """The API and model to check.
+
+    `failing_prompt` makes the model fail after some tokens. `silent_prompt` makes it wait for 20 s.
     """
 
     server: Server
@@ -40,7 +42,7 @@ class Target:
 
 
 def finding(rule: str, wrong: list[str], seen: str = "") -> Finding:
-    """Return a finding: wrong, with what is wrong, or ok, with what was `seen`."""
+    """Return a finding: `wrong` if there are faults, else `ok` with what was seen."""
     return (
         Finding(rule, "wrong", "; ".join(dict.fromkeys(wrong)))
         if wrong
@@ -49,7 +51,7 @@ def finding(rule: str, wrong: list[str], seen: str = "") -> Finding:
 
 
 def request_id(response: Response, what: str) -> Finding:
-    """Every response has a request id, by which it can be found in a log."""
+    """Every response has a request id. It identifies the request in a log."""
     wrong = [] if response.headers.get("x-request-id") else ["there is no x-request-id"]
     return finding(f"{what}: request id", wrong, response.headers.get("x-request-id", ""))
 
@@ -157,7 +159,7 @@ def stream(target: Target) -> Iterator[Finding]:
 
 
 def usage(target: Target) -> Iterator[Finding]:
-    """A stream ends with usage if it was requested, and may have several choices."""
+    """A stream ends with usage if it was requested. A stream may have several choices."""
     parsed = parse_stream(
         target.chat(stream=True, max_tokens=8, stream_options={"include_usage": True})
     )
@@ -183,7 +185,7 @@ _TOOL = {
 
 
 def tools(target: Target) -> Iterator[Finding]:
-    """The pieces of a required tool call make one call."""
+    """The fragments of a required tool call add up to one call."""
     response = target.chat(
         "Weather in Rome?", stream=True, max_tokens=80, tools=[_TOOL], tool_choice="required"
     )
@@ -227,7 +229,7 @@ def _wrong_call(parsed: Stream) -> list[str]:
 
 
 def structure(target: Target) -> Iterator[Finding]:
-    """An answer is of the JSON schema that was requested."""
+    """An answer matches the JSON schema that was requested."""
     schema = {
         "type": "object",
         "properties": {"yes": {"type": "boolean"}},

@@ -46,7 +46,7 @@ def check(
 
 
 def run(target: Target) -> list[Finding]:
-    """Run all probes and return their findings; a probe that raises is a finding, too."""
+    """Run all probes and return their findings. A probe that raises is a finding, too."""
     findings: list[Finding] = []
     for probe in PROBES:
         try:

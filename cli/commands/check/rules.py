@@ -1,5 +1,6 @@
-"""Rules for responses: pure functions that return what is wrong, in words; an empty list if nothing
-is.
+"""Rules for responses, as pure functions.
+
+Each returns a list of sentences that say what is wrong. The list is empty if nothing is.
 """
 
 from itertools import pairwise
@@ -59,8 +60,9 @@ def wrong_whole(response: Response) -> list[str]:
 
 
 def wrong_order(stream: Stream, choices: int = 1) -> list[str]:
-    """Check the order of a stream's events: roles, deltas, one finish reason for each choice,
-    `[DONE]`.
+    """Check the order of a stream's events.
+
+    It is: roles, deltas, one finish reason for each choice, `[DONE]`.
     """
     wrong = []
     if not stream.events or stream.events[-1][1] != "[DONE]":
@@ -116,14 +118,15 @@ def wrong_usage(stream: Stream, *, requested: bool) -> list[str]:
 
 
 def silence(response: Response) -> float:
-    """Return the longest time in seconds between two packets, or before the first."""
+    """Return the longest time in seconds without a packet, including the time before the first."""
     times = [0.0, *(when for when, _ in response.pieces)]
     return max((late - early for early, late in pairwise(times)), default=0.0)
 
 
 def buffered(stream: Stream) -> tuple[bool | None, str]:
-    """Return whether something on the way holds chunks back (None: the response was too quick to
-    tell), and figures.
+    """Return whether a proxy on the way holds chunks back, and the measured times as text.
+
+    None means that the response was too quick to tell.
     """
     times = [when for when, data in stream.events if data != "[DONE]" and '"content"' in data]
     if len(times) < 8:

@@ -1,6 +1,4 @@
-"""Send requests by plain `http.client`, and keep the time at which every piece of the response
-arrived.
-"""
+"""Send requests by plain `http.client`, and record when each piece of the response arrived."""
 
 import http.client
 import json
@@ -17,8 +15,10 @@ class NoResponse(Exception):
 
 @dataclass
 class Response:
-    """A response. `pieces` are bytes with the seconds since the request was sent; `cut`: the body
-    has no proper end.
+    """A response.
+
+    `pieces` are bytes with the seconds since the request was sent. `cut` means that the body has no
+    proper end.
     """
 
     status: int
@@ -63,7 +63,7 @@ class Server:
         headers = {
             "authorization": f"Bearer {self.key if key is None else key}",
             "content-type": "application/json",
-            # as clients send it; a stream must not be compressed in spite of it
+            # Clients send this header. A stream must not be compressed in spite of it.
             "accept-encoding": "gzip",
             "user-agent": "sluice-check",
         }
@@ -89,8 +89,9 @@ class Server:
 
 @dataclass
 class Stream:
-    """A parsed stream: the data of its events with their times in seconds, and all that is wrong in
-    its framing.
+    """A parsed stream: its events, and the faults in its framing.
+
+    Each event is its time in seconds and its data.
     """
 
     events: list[tuple[float, str]] = field(default_factory=list)
@@ -103,7 +104,7 @@ class Stream:
 
 
 def parse_stream(response: Response) -> Stream:
-    """Parse server-sent events strictly: whatever some client cannot read is a fault."""
+    """Parse server-sent events strictly. What some client cannot read is a fault."""
     stream = Stream()
     rest = b""
     for when, piece in response.pieces:

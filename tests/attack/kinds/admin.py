@@ -1,5 +1,6 @@
-"""The admin API: without its secret, in a flood, with values that spreadsheets and terminals would
-run.
+"""Attacks on the admin API.
+
+They come without its secret, as a flood, or with values that a spreadsheet or terminal would run.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ _FORMULA = '=HYPERLINK("http://127.0.0.1:1/"&A1)\x1b[2J'
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Guess the secret, flood the address, then use the secret badly."""
+    """Guess the secret, flood the URL, then send invalid values with the right secret."""
     calls = {
         "GET": ("/keys", "/usage", "/nothing", "/keys/../keys"),
         "POST": ("/keys", "/reconcile/keys"),
@@ -42,7 +43,7 @@ async def attack(target: Target, findings: Findings) -> None:
 
 
 async def _flood(target: Target, findings: Findings, client: httpx.AsyncClient) -> None:
-    """IAM's way in answers while the address is flooded."""
+    """Flood the URL. A caller through IAM must still get an answer."""
     stop = asyncio.Event()
 
     async def flood() -> None:
@@ -73,7 +74,7 @@ async def _flood(target: Target, findings: Findings, client: httpx.AsyncClient) 
 
 
 async def _bad_values(target: Target, findings: Findings, client: httpx.AsyncClient) -> None:
-    """With the secret: values that are refused by name, and a name that is kept as it is."""
+    """Send invalid values with the secret. They are rejected; a formula is a valid name."""
     headers = {"authorization": f"Bearer {target.admin_secret}"}
     for name, body in {
         "a limit below zero": {"name": "x", "limits": {"requests_per_minute": -1}},

@@ -1,4 +1,4 @@
-"""Bodies that are large, deep, wide or no JSON: with a key and without one."""
+"""Bodies that are large, deep, wide or not JSON, with a key and without one."""
 
 import asyncio
 import json
@@ -51,9 +51,7 @@ def worst(size: int) -> dict[str, bytes]:
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Send each with the key, with none, with an invented one and with a wrong secret for the key's
-    id.
-    """
+    """Send each body with a valid key, no key, an invented key, and a wrong secret."""
     wrong_secret = ids.new_key(ids.key_id_of(target.key))
     callers = {
         "a key": (None, 400),
@@ -76,7 +74,7 @@ async def attack(target: Target, findings: Findings) -> None:
                     except httpx.HTTPError as error:
                         findings.check(name, False, repr(error))
                         return
-                # what is only superfluous is ignored, as OpenAI's own API does
+                # superfluous fields are ignored, as OpenAI's own API does
                 findings.check(
                     name, True
                 ) if status == 400 and answer.status_code == 200 else findings.refusal(

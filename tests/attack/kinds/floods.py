@@ -1,6 +1,4 @@
-"""One key that asks for much at once: places, choices, dear schemas, calls with patterns of many
-readings.
-"""
+"""Floods from one key: many requests, many choices, costly schemas, and costly tool patterns."""
 
 import asyncio
 import itertools
@@ -17,7 +15,7 @@ _COUNTS = itertools.count()
 
 
 def _dear(objects: int, number: int = 0) -> dict[str, Any]:
-    """Return the form of an answer that takes 0.03 s of CPU to prepare for each of the objects."""
+    """Return a response format of objects, each of which takes 0.03 s of CPU to prepare."""
     numbers = {"type": "integer", "minimum": -99 - number, "maximum": 987_654}
     items = [
         {"type": "object", "properties": {f"p{place}_{name}": numbers for name in range(200)}}
@@ -30,7 +28,7 @@ def _dear(objects: int, number: int = 0) -> dict[str, Any]:
 
 
 def _call(pattern: str) -> dict[str, Any]:
-    """Return a call that the model likes to make, whose argument has a pattern."""
+    """Return a tool that the model likes to call, whose argument has a pattern."""
     parameters = {
         "type": "object",
         "properties": {"a": {"type": "string", "pattern": pattern}},
@@ -76,7 +74,7 @@ _FLOODS: dict[str, tuple[int, Callable[[], dict[str, Any]]]] = {
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Send each flood at once, and wait until it is over."""
+    """Send each flood at once, and wait until all its requests are over."""
     async with target.client() as client:
         for name, (count, body) in _FLOODS.items():
 

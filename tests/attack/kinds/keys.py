@@ -1,4 +1,4 @@
-"""Keys that are invented, wrong, odd or too many. They make no ledger items."""
+"""Keys that are invented, wrong, malformed or too many. They add no ledger items."""
 
 import asyncio
 from typing import Any
@@ -13,7 +13,7 @@ _MANY = 60
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Guess, and look at the table afterwards."""
+    """Guess keys, then check that the table has no new items."""
     before = await asyncio.to_thread(_count, target)
     own = ids.key_id_of(target.key)
     odd = {
@@ -59,7 +59,7 @@ async def attack(target: Target, findings: Findings) -> None:
 
 
 def _count(target: Target) -> int:
-    """Count the ledger's items that are not the neighbour's."""
+    """Return the number of ledger items that are not the other client's."""
     other = ids.key_id_of(target.other_key)
     count = 0
     start: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a web page in the developer's browser could send: to every listener of the local cloud."""
+"""Requests as a web page in the developer's browser could send them, to every listener."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ _LISTENING = "0A"
 
 
 def ports(root: int) -> list[int]:
-    """Return the TCP ports that a process and its descendants listen on (Linux)."""
+    """Return the TCP ports on which a process and its descendants listen (Linux)."""
     inodes = set()
     for pid in leftovers.processes(root):
         with contextlib.suppress(OSError):
@@ -47,8 +47,10 @@ def ports(root: int) -> list[int]:
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Ask every listener as a page would. The distribution answers as CloudFront does: with a key
-    only.
+    """Send a page's requests to every listener of the local cloud.
+
+    All are rejected. The distribution does not check for pages, as CloudFront does not: it rejects
+    them because they have no key.
     """
     edge = target.address[1]
     for port in await asyncio.to_thread(ports, target.cloud.pid):
@@ -59,7 +61,7 @@ async def attack(target: Target, findings: Findings) -> None:
                     f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{line or ''}\r\n"
                 )
                 status = _status(await raw(("127.0.0.1", port), request.encode(), seconds=5))
-                # the edge answers a page with 401 and 404, and reveals nothing without a key
+                # The distribution answers 401 or 404, and reveals nothing without a key.
                 least = 400 if port == edge else 401
                 findings.check(
                     f"{name}, {path}",
@@ -81,6 +83,6 @@ def _gateway(target: Target) -> int:
 
 
 def _status(answer: bytes) -> int | None:
-    """Return the status of an HTTP answer, None where the peer only closed the connection."""
+    """Return the status of an HTTP response, or None if the peer only closed the connection."""
     parts = answer.split(b" ", 2)
     return int(parts[1]) if answer.startswith(b"HTTP/1.") and len(parts) > 1 else None

@@ -1,4 +1,4 @@
-"""Clients that do not read, that leave, or that ask for far too much."""
+"""Clients that do not read, that leave early, or that request far too much."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ KIND = "readers"
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Leave streams unread, and ask for the largest answers."""
+    """Leave streams unread, and request the largest answers."""
     held = []
     body = json.dumps(target.chat(stream=True, max_tokens=300)).encode()
     head = (
@@ -26,7 +26,7 @@ async def attack(target: Target, findings: Findings) -> None:
         writer.write(head + body)
         await writer.drain()
         if number % 2:
-            writer.close()  # without having read a byte
+            writer.close()  # before it has read a byte
         else:
             held.append(writer)
     async with target.client() as client:

@@ -1,4 +1,4 @@
-"""JSON schemas that are dear, endless or contradictory, by every way that leads to an engine."""
+"""Costly, endless or contradictory JSON schemas, in every field that leads to an engine."""
 
 import asyncio
 from typing import Any
@@ -24,7 +24,7 @@ def _nested(levels: int, **fields: Any) -> dict[str, Any]:
 
 
 def _doubling(levels: int) -> dict[str, Any]:
-    """Return definitions of which each uses the one before it twice."""
+    """Return definitions, each of which refers twice to the one before it."""
     definitions: dict[str, Any] = {"d0": _TEXT}
     for number in range(1, levels):
         part = {"$ref": f"#/$defs/d{number - 1}"}
@@ -81,7 +81,7 @@ HOSTILE: dict[str, Any] = {
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Send every schema by every way, a few at a time."""
+    """Send every schema in every field, a few at a time."""
     turns = asyncio.Semaphore(3)
     async with target.client() as client:
 

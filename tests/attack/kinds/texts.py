@@ -1,4 +1,4 @@
-"""Texts that would act on a terminal, a log or a page: in requests, and echoed back."""
+"""Texts that would control a terminal, forge a log line or run in a page, if they were echoed."""
 
 from typing import Any
 
@@ -9,8 +9,9 @@ _FORGED = '{"event": "settlement_unsaved", "request_id": "forged"}'
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Plant control characters and forged log lines wherever a caller may write; the logs are
-    searched at the end.
+    """Send control characters and forged log lines wherever a caller may write.
+
+    The logs are searched for them at the end.
     """
     planted = f"{target.marker}\n{_FORGED}\r\n\x1b[31m{target.marker}\x00\u202e"
     async with target.client() as client:

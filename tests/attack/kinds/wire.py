@@ -1,4 +1,4 @@
-"""Requests that are no HTTP, two requests in one, or never end: at the distribution's own port."""
+"""Malformed HTTP at the distribution's own port: no HTTP, two requests in one, or no end."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ _AUTHORIZED = "Authorization: Bearer {key}\r\n"
 
 
 async def attack(target: Target, findings: Findings) -> None:
-    """Send malformed requests, then many that stall."""
+    """Send malformed requests, then many requests that stall."""
     host = f"Host: localhost:{target.address[1]}\r\n"
     post = f"POST /v1/chat/completions HTTP/1.1\r\n{host}{_AUTHORIZED.format(key=target.key)}"
     names = "&".join(f"a{number}=1" for number in range(4000))
@@ -73,7 +73,7 @@ async def attack(target: Target, findings: Findings) -> None:
 
 
 async def _stalled(target: Target, findings: Findings, post: str) -> None:
-    """Hold 60 connections open with half a request each; others are still answered."""
+    """Hold 60 connections open with half a request each. Other requests still get an answer."""
     held = []
     for number in range(60):
         _, writer = await asyncio.open_connection(*target.address)

@@ -7,7 +7,7 @@ from cli.main import main
 
 
 def test_a_right_names_its_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--right` and `--iam` lead to the function of that right, and of all rights."""
+    """`--right` selects the function of that right, and `--iam` the function of all rights."""
     rights: list[str | None] = []
 
     def of(*_: str, right: str | None) -> Admin:

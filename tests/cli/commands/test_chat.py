@@ -1,4 +1,4 @@
-"""`sluice chat`; tests of `cli.lib.completions` hold what it prints."""
+"""`sluice chat`. The tests of `cli.lib.completions` cover what it prints."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from cli.main import main
 def test_a_stage_on_aws_needs_a_key(
     deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a key the command names the variable to set and the command that makes a key."""
+    """Without a key, the error names the variable to set and the command that makes a key."""
     deploy(outputs={"DistributionDomain": "d1.cloudfront.net", "ModelName": "m"})
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert main(["chat", "--stage", "dev", "Hello"]) == 1

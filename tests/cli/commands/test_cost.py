@@ -26,13 +26,15 @@ USE = Use(
 
 
 def of(use: Use, memory_mb: int = 512) -> Cost:
-    """Compute with one instance at 3.6 USD an hour: a thousandth of a dollar a second."""
+    """Return the cost with one instance at 3.6 USD an hour, a thousandth of a dollar a second."""
     return cost(architecture="arm64", memory_mb=memory_mb, parallel=16, instance_hour=3.6, use=use)
 
 
 def test_each_part_is_the_arithmetic_of_its_price() -> None:
-    """A request of 4 s and 200 tokens pays its share of the instance, 2 GB-seconds, its bytes and
-    its writes.
+    """A request's cost is the sum of its parts.
+
+    A request of 4 s and 200 tokens pays its share of the instance, 2 GB-seconds, its bytes and its
+    writes.
     """
     found = of(USE)
     assert found.model == pytest.approx(200 / (1000 * 0.5) * 0.001)
@@ -47,8 +49,9 @@ def test_each_part_is_the_arithmetic_of_its_price() -> None:
 
 
 def test_rented_machines_cost_less_when_they_are_used_more() -> None:
-    """Twice the utilisation halves the model's share and the managed fleet's, and changes nothing
-    that is metered.
+    """Twice the utilisation halves the cost of the model and of Managed Instances.
+
+    Services that are paid by use cost the same.
     """
     half, whole = of(USE), of(replace(USE, utilisation=1.0))
     assert half.model == pytest.approx(2 * whole.model)
@@ -72,7 +75,7 @@ def test_every_price_has_a_source_and_the_file_a_date() -> None:
 
 
 def test_the_stages_instances_have_prices() -> None:
-    """The default instances have prices; the error for an unknown type names the option."""
+    """The default instances have prices. The error for an unknown type names the option."""
     assert instance_price(DEV.instance_type) > 0
     assert instance_price(PROD.instance_type) > 0
     with pytest.raises(CommandError, match="--instance-hour"):
@@ -80,15 +83,14 @@ def test_the_stages_instances_have_prices() -> None:
 
 
 def test_the_size_of_a_token_is_the_encoders() -> None:
-    """A token on the wire is what the README and the cost model say it is, within the padding's
-    block.
-    """
+    """The function's encoder makes a token's chunk of 200 to 400 bytes."""
     assert 200 < bytes_a_token() < 400
 
 
 def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str]) -> None:
-    """Both ways to run the function are printed, each adding up to the whole, with the prices'
-    date.
+    """Both ways to run the function are printed, with the date of the prices.
+
+    The shares of each add up to the whole.
     """
     show("prod", {"memory_mb": "1024"}, Use(), None)
     printed = capsys.readouterr().out
@@ -113,22 +115,20 @@ def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str])
 def test_invalid_settings_and_figures_are_refused(
     changes: dict[str, str], use: Use, said: str
 ) -> None:
-    """An unknown setting, and a figure that is impossible, are named in the error."""
+    """The error names an unknown setting and an impossible figure."""
     with pytest.raises(CommandError, match=said):
         show("prod", changes, use, None)
 
 
 def test_an_answer_cannot_outlast_the_function() -> None:
-    """An answer that takes longer than the stream's deadline is refused."""
+    """An answer that takes longer than the stream's deadline is an error."""
     with pytest.raises(CommandError, match="deadline"):
         show("prod", {}, Use(completion_tokens=10_000, tokens_per_second=1.0), None)
     assert limits.STREAM_DEADLINE < 10_000
 
 
 def test_a_web_acl_costs_by_the_request_and_the_month(capsys: pytest.CaptureFixture[str]) -> None:
-    """AWS WAF's share of each request is a part of the bill, and what is paid each month is said
-    apart.
-    """
+    """AWS WAF's share of a request is part of the bill. Its monthly price is printed apart."""
     with_it = cost(
         architecture="arm64", memory_mb=512, parallel=16, instance_hour=3.6, use=USE, web_acl=True
     )

@@ -1,4 +1,4 @@
-"""What `sluice destroy` removes."""
+"""The stacks that `sluice destroy` removes."""
 
 import pytest
 
@@ -21,7 +21,7 @@ ZONE = {"domain": "api.example.org", "hosted_zone": "Z1:example.org"}
     ids=["dev", "dev-domain", "prod", "prod-domain", "prod-web-acl"],
 )
 def test_tables_that_are_retained_stay(context: dict[str, object], stacks: list[str]) -> None:
-    """All stacks are removed except that of retained tables; those in us-east-1 always are."""
+    """All stacks are removed, except that of retained tables. Those in us-east-1 always are."""
     assert stacks_of(settings_from_context(context)) == stacks
 
 

@@ -26,8 +26,9 @@ DEPLOYED = doctor.Deployed(
 
 
 def test_the_heartbeat_is_the_one_that_was_set() -> None:
-    """The table shows the deployed function's heartbeat, and one that leaves no room is a
-    contradiction.
+    """The table shows the deployed function's heartbeat.
+
+    A heartbeat that leaves no room before the timeout is a contradiction.
     """
     found = [
         row for row in doctor.rows(replace(DEPLOYED, heartbeat=11.0)) if row.what == "heartbeat"
@@ -40,8 +41,9 @@ def test_the_heartbeat_is_the_one_that_was_set() -> None:
 
 
 def test_a_stopped_endpoint_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the command that starts it; nothing is read from an endpoint that is
-    stopped.
+    """For a stopped endpoint, the error names the command that starts it.
+
+    Nothing is read from the endpoint.
     """
 
     class Stacks:

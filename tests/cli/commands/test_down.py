@@ -1,4 +1,4 @@
-"""`sluice down`; tests/local/test_cloud_process.py stops a running local cloud."""
+"""`sluice down`. tests/local/test_cloud_process.py stops a running local cloud."""
 
 import pytest
 
@@ -8,8 +8,9 @@ from cli.main import main
 def test_without_a_local_cloud(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If no local cloud is running, the command says so, removes containers left behind, and
-    succeeds.
+    """Without a running local cloud, the command says so and succeeds.
+
+    It removes containers that were left behind.
     """
     monkeypatch.setattr("local.cloud.LocalCloud.find", lambda _folder: None)
     monkeypatch.setattr("cli.lib.local_cloud.LocalStack.forget", lambda: None)

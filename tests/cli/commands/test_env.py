@@ -1,4 +1,4 @@
-"""`sluice env`: what a shell makes of its lines."""
+"""`sluice env`: how a shell reads its lines."""
 
 import subprocess
 from collections.abc import Callable
@@ -29,7 +29,7 @@ HOSTILE = [
 
 
 def shell(folder: Path, lines: str, name: str) -> str:
-    """Return a variable as `eval` of the lines leaves it in a POSIX shell."""
+    """Return a variable as a POSIX shell has it after `eval` of the lines."""
     script = f'eval "$1"; printf %s "${name}"'
     return subprocess.run(
         ["/bin/sh", "-c", script, "sh", lines],
@@ -44,9 +44,7 @@ def shell(folder: Path, lines: str, name: str) -> str:
 def test_values_are_only_values(
     value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever a stack's outputs and key contain, the shell runs none of it and sets it as it
-    is.
-    """
+    """The shell sets any output or key of a stack as it is, and runs no part of it."""
     authority = tmp_path / value.replace("/", "") / "ca.pem" if value else tmp_path / "ca.pem"
     authority.parent.mkdir(exist_ok=True)
     authority.write_text("")
@@ -63,8 +61,9 @@ def test_values_are_only_values(
 def test_the_local_clouds_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--aws` sets what AWS clients need for the running local cloud, and takes away what would
-    lead them elsewhere.
+    """`--aws` sets what AWS clients need for the running local cloud.
+
+    It unsets the variables that would lead them to another account.
     """
     cloud = LocalCloud(tmp_path, 1, "http://localhost:4566", Keys.new())
     monkeypatch.setattr(LocalCloud, "find", lambda *_: cloud)
@@ -85,8 +84,9 @@ def test_exports() -> None:
 def test_a_stage_on_aws(
     deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--stage` prints a deployment's address, and the key that the environment has or the command
-    that makes one.
+    """`--stage` prints a deployment's address and the key of the environment.
+
+    Without a key it prints the command that makes one.
     """
     deploy(outputs={"DistributionDomain": "d1.cloudfront.net", "ModelName": "m"})
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -100,7 +100,7 @@ def test_a_stage_on_aws(
 def test_a_stage_with_its_own_domain(
     deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The address of a deployment with a domain is that domain."""
+    """If a deployment has a domain, its address is that domain."""
     domains = {"DistributionDomain": "d1.cloudfront.net", "Domain": "api.example.org"}
     deploy(outputs={**domains, "ModelName": "m"})
     monkeypatch.setenv("OPENAI_API_KEY", "sk-x")

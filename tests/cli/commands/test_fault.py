@@ -1,4 +1,4 @@
-"""`sluice fault`; tests/local/faults hold what faults do."""
+"""`sluice fault`. tests/local/faults cover what faults do."""
 
 from typing import Any
 

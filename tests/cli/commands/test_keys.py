@@ -32,8 +32,9 @@ def test_only_the_id_is_sent(
     capsys: pytest.CaptureFixture[str],
     text: str,
 ) -> None:
-    """The whole key, in quotes or from standard input, is as good as its id, and is neither sent
-    nor printed.
+    """The command takes a whole key, in quotes or from standard input, in place of its id.
+
+    It neither sends nor prints the secret.
     """
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{KEY}\n"))
     assert main(["keys", "revoke", text]) == 0
@@ -50,8 +51,9 @@ def test_text_that_is_not_a_key_is_not_printed(
     capsys: pytest.CaptureFixture[str],
     text: str,
 ) -> None:
-    """A text that is not a key fails the command, which does not print it: it may be most of a
-    key.
+    """A text that is not a key fails the command.
+
+    It is not printed, for it may be most of a key.
     """
     monkeypatch.setattr("sys.stdin", io.StringIO(KEY + "x"))
     with pytest.raises(SystemExit) as ended:

@@ -19,8 +19,8 @@ BUCKET = "models"
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket, and small parts."""
-    monkeypatch.setattr(model, "PART", 5 * 2**20)  # S3's smallest
+    """Yield boto3's S3 with an empty bucket. Parts are small."""
+    monkeypatch.setattr(model, "PART", 5 * 2**20)  # S3's minimum
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     with mock_aws():
@@ -31,7 +31,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model of two files, one of three parts, and what tools leave beside them."""
+    """Return a folder with a model of two files, one of three parts, and leftovers of tools."""
     source = tmp_path / "llama"
     (source / "original").mkdir(parents=True)
     (source / ".cache").mkdir()
@@ -48,7 +48,7 @@ def push(s3: Any, source: Path, progress: Any = lambda size: None) -> model.Push
 
 
 def test_a_folder_is_there_as_it_was(s3: Any, folder: Path) -> None:
-    """Every file is below the prefix with its bytes, and the setting names the prefix."""
+    """Every file is below the prefix with its bytes. The setting names the prefix."""
     seen: list[int] = []
     done = push(s3, folder, seen.append)
     assert done.weights == f"s3://{BUCKET}/m/"
@@ -60,8 +60,9 @@ def test_a_folder_is_there_as_it_was(s3: Any, folder: Path) -> None:
 
 
 def test_what_is_there_is_not_sent_again(s3: Any, folder: Path) -> None:
-    """A second push sends nothing; after a change of one file of the same size, it sends that
-    file.
+    """A second push sends nothing.
+
+    If one file has changed and kept its size, that file is sent.
     """
     push(s3, folder)
     assert push(s3, folder).sent == 0
@@ -73,7 +74,7 @@ def test_what_is_there_is_not_sent_again(s3: Any, folder: Path) -> None:
 def test_a_push_that_broke_off_goes_on(
     s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parts that S3 took are not sent again."""
+    """After an interrupted push, the parts that S3 has are not sent again."""
     real = s3.upload_part
     monkeypatch.setattr(model, "_THREADS", 1)
 
@@ -104,7 +105,7 @@ def test_a_push_that_broke_off_goes_on(
 def test_each_part_is_sent_with_its_checksum(
     s3: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every part is sent with its SHA-256, with which S3 checks it."""
+    """Every part is sent with its SHA-256, which S3 checks."""
     real = s3.upload_part
     correct: list[bool] = []
 
@@ -121,13 +122,14 @@ def test_each_part_is_sent_with_its_checksum(
 
 
 def test_one_file_is_named_by_its_key(s3: Any, folder: Path) -> None:
-    """The setting for one file names its object."""
+    """For one file, the setting names its object."""
     assert push(s3, folder / "config.json").weights == f"s3://{BUCKET}/m/config.json"
 
 
 def test_a_gguf_file_has_a_checksum_to_deploy_it_with(s3: Any, folder: Path) -> None:
-    """The result of one GGUF file has its SHA-256, which the container checks; a folder's has
-    none.
+    """The result of one GGUF file has its SHA-256, which the container checks.
+
+    The result of a folder has none.
     """
     file = folder / "model.gguf"
     file.write_bytes(b"GGUF" * 9)
@@ -142,7 +144,7 @@ def test_an_empty_folder_is_refused(s3: Any, tmp_path: Path) -> None:
 
 
 def test_the_accounts_bucket_is_private(s3: Any) -> None:
-    """Without an address, a bucket of the account is made once, closed to the public."""
+    """Without an address, the account's bucket is created once, closed to the public."""
     sts = boto3.client("sts", region_name="us-east-1")
     name = model._own_bucket(s3, sts)
     assert name == model._own_bucket(s3, sts) == "sluice-models-123456789012-us-east-1"

@@ -1,4 +1,4 @@
-"""`sluice preflight`, against moto with the local cloud's quotas, which are a new account's."""
+"""`sluice preflight`, against moto with the quotas of a new account."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ GPU = {"container": "vllm", "instance_type": "ml.g6.12xlarge", "weights": "hf:or
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A new account."""
+    """Run moto as a new account, on a machine whose container engines answer."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.delenv("CDK_DOCKER", raising=False)
@@ -28,7 +28,7 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def look(**context: object) -> list[Finding]:
-    """What is found for a deployment."""
+    """Return the findings for a deployment."""
 
     def client(service: str, **more: str) -> Any:
         return boto3.client(service, **{"region_name": "eu-central-1", **more})
@@ -37,15 +37,16 @@ def look(**context: object) -> list[Finding]:
 
 
 def one(found: list[Finding], words: str) -> Finding:
-    """The one finding that has these words."""
+    """Return the one finding that contains these words."""
     [it] = [it for it in found if words in it.what]
     return it
 
 
 @pytest.mark.usefixtures("account")
 def test_a_new_account_has_no_gpu() -> None:
-    """The missing quota comes with the command that asks for it, an update's second instances
-    included.
+    """A missing quota comes with the command that requests it.
+
+    The quota must include the second instances of an update.
     """
     it = one(look(**GPU, stage="prod"), "for endpoint usage")
     assert not it.good
@@ -63,9 +64,7 @@ def test_a_new_account_has_no_gpu() -> None:
 
 @pytest.mark.usefixtures("account")
 def test_what_dev_needs_is_there() -> None:
-    """The default stage's instance and functions are within a new account; CDK must be
-    bootstrapped.
-    """
+    """A new account has what the default stage needs, except that CDK must be bootstrapped."""
     found = look()
     assert one(found, "ml.c5.large for endpoint usage").good
     assert one(found, "1000 functions at once").good
@@ -87,7 +86,10 @@ def test_what_dev_needs_is_there() -> None:
 def test_concurrency_must_not_all_be_reserved(
     monkeypatch: pytest.MonkeyPatch, most: int, reserved: str, good: bool, warning: bool
 ) -> None:
-    """Lambda keeps a hundred back; where nothing is reserved, a small account is only warned of."""
+    """A reserved concurrency must leave the hundred that Lambda keeps.
+
+    If none is reserved, a small account is only a warning.
+    """
     monkeypatch.setattr(service_quotas, "value", lambda name: most)
     it = one(look(reserved_concurrency=reserved), "functions at once")
     assert (it.good, it.warning) == (good, warning)
@@ -96,7 +98,7 @@ def test_concurrency_must_not_all_be_reserved(
 
 @pytest.mark.usefixtures("account")
 def test_an_endpoint_that_exists_needs_no_quota() -> None:
-    """Somebody else's endpoint must be in service, and that is all."""
+    """Somebody else's endpoint must be in service. Nothing more is checked of it."""
     found = look(endpoint_name="theirs")
     assert not one(found, "the endpoint theirs is not there").good
     assert not [it for it in found if "endpoint usage" in it.what]
@@ -104,7 +106,7 @@ def test_an_endpoint_that_exists_needs_no_quota() -> None:
 
 @pytest.mark.usefixtures("account")
 def test_weights_secret_and_certificate_are_looked_for() -> None:
-    """What a deployment refers to must exist, or its command is named."""
+    """What a deployment refers to must exist. Otherwise a command to make it is printed."""
     found = look(
         **GPU, huggingface_secret="token", domain="api.example.org", certificate_arn=CERTIFICATE
     )
@@ -130,8 +132,9 @@ def test_weights_secret_and_certificate_are_looked_for() -> None:
 
 @pytest.mark.usefixtures("account")
 def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its zone must be the one that is named, and CDK be bootstrapped in the certificate's region,
-    too.
+    """If the domain's certificate is made, its zone must be the named one.
+
+    CDK must be bootstrapped in the certificate's region, too.
     """
     domain = {"domain": "api.example.org"}
     found = look(**domain, hosted_zone="Z1:example.org")
@@ -142,7 +145,7 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     assert one(found, "CDK is not bootstrapped in us-east-1").commands == (command,)
     monkeypatch.setattr(
         "moto.route53.models.create_route53_zone_id", lambda **_: "Z1"
-    )  # moto's begin with any letter
+    )  # moto's ids begin with any letter
     boto3.client("route53", region_name="us-east-1").create_hosted_zone(
         Name="example.org", CallerReference="x"
     )
@@ -155,8 +158,9 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("account")
 def test_the_engine_that_builds_the_image_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that CDK will call is asked; another that answers is named, and the way without
-    any.
+    """The engine that CDK will call must answer.
+
+    Otherwise another engine that answers is named, and the way without an engine.
     """
     answers = {"docker": "Cannot connect to the Docker daemon", "podman": None}
     monkeypatch.setattr("local.sagemaker.engine.refusal", answers.get)

@@ -1,4 +1,4 @@
-"""`sluice up`; tests/e2e and `make up` deploy."""
+"""`sluice up`. tests/e2e and `make up` deploy with it."""
 
 from typing import Any
 
@@ -9,9 +9,7 @@ from cli.main import main
 
 
 def test_options_reach_the_local_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each `--host`, and the other options that are not at their defaults, is an option of `python
-    -m local`.
-    """
+    """Each `--host`, and each option that is not at its default, reaches `python -m local`."""
     passed: list[Any] = []
     monkeypatch.setattr(up, "run", lambda args: passed.append(up.cloud_options(args)))
     assert main(["up", "--host", "host.docker.internal", "--host", "[fd00::1]"]) == 0

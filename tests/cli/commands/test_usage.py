@@ -1,4 +1,4 @@
-"""`sluice usage`; tests/e2e/test_keys_and_usage.py reports what was used."""
+"""`sluice usage`. tests/e2e/test_keys_and_usage.py reports real usage."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,7 +13,7 @@ from cli.main import main
 def test_an_id_of_any_characters_is_one_segment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An id with an ellipsis and a slash reaches the API quoted, and its refusal is one line."""
+    """An id with an ellipsis and a slash reaches the API quoted. The error is one line."""
     requested = []
 
     class Handler(BaseHTTPRequestHandler):

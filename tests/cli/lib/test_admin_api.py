@@ -24,7 +24,7 @@ def test_a_call_that_is_not_answered_is_not_repeated(monkeypatch: pytest.MonkeyP
                     return
                 with connection:
                     if connection.recv(65_536):
-                        calls += 1  # and hang up
+                        calls += 1  # and close the connection
 
         options = {
             "endpoint_url": f"http://127.0.0.1:{server.getsockname()[1]}",

@@ -27,7 +27,7 @@ def test_nothing_of_the_environment_leads_to_an_account(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """CDK gets the variables of AWS that are passed, and none of the caller's."""
+    """CDK gets the AWS variables that are passed, and none of the caller's."""
     monkeypatch.setenv("AWS_PROFILE", "real")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "real")
     cdk.cdk(["synth"], aws={"AWS_REGION": "us-east-1"}, log=tmp_path / "log", detail=print)

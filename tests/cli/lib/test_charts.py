@@ -4,7 +4,7 @@ from cli.lib import charts
 
 
 def test_refused_requests_are_apart() -> None:
-    """A report's requests are those that a key's totals count, without those that were refused."""
+    """A report's requests are those of a key's totals, without rejected ones."""
     row = {"requests": 5, "outcomes": {"complete": 3, "refused": 2}}
     shown = charts.without_refused(row)
     assert (shown["requests"], shown["refused"]) == (3, 2)
@@ -12,7 +12,7 @@ def test_refused_requests_are_apart() -> None:
 
 
 def test_every_amount_but_none_is_visible() -> None:
-    """A non-zero amount has a bar, however small it is beside the longest; zero has none."""
+    """A non-zero amount has a bar, however small it is beside the longest. Zero has none."""
     assert charts.bars([0, 1, 1_000_000], width=4) == ["", "▏", "████"]
     assert charts.bars([]) == []
 

@@ -1,4 +1,4 @@
-"""A completion as it is printed on a terminal."""
+"""A completion printed on a terminal."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2Jfine\x9b31m\u202e\r\x00 end\n\tnext"
 
 
 def client(deltas: Sequence[str]) -> Any:
-    """A client whose one answer streams `deltas`."""
+    """Return a client whose one answer streams `deltas`."""
 
     @contextmanager
     def create(**_: object) -> Iterator[Iterator[Any]]:
@@ -25,8 +25,9 @@ def client(deltas: Sequence[str]) -> Any:
 
 @pytest.mark.parametrize("size", [1, 2, 3, len(HOSTILE)])
 def test_an_answer_cannot_steer_the_terminal(size: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Escape sequences are shown, however they are cut into chunks; lines and tabs stay, and so
-    does what is kept.
+    """Escape sequences are shown as text, also if chunks cut them. Lines and tabs stay.
+
+    The returned text has the original characters.
     """
     deltas = [HOSTILE[start : start + size] for start in range(0, len(HOSTILE), size)]
     assert complete(client(deltas), model="m", messages=[]) == HOSTILE
@@ -38,6 +39,6 @@ def test_an_answer_cannot_steer_the_terminal(size: int, capsys: pytest.CaptureFi
 
 
 def test_half_a_character_does_not_end_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    """Half of a surrogate pair, which no terminal takes, is shown as what it is."""
+    """Half of a surrogate pair, which no terminal accepts, is shown as an escape."""
     complete(client(["a\ud83d", "b"]), model="m", messages=[])
     assert capsys.readouterr().out.startswith("a\\ud83db\n")

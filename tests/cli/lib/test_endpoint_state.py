@@ -11,8 +11,9 @@ from cli.lib.project import CommandError
 
 @pytest.mark.usefixtures("account")
 def test_a_503_of_a_stopped_endpoint_is_explained(deploy: Callable[..., None]) -> None:
-    """If the endpoint is stopped, the error names the command that starts it; if not, it is the
-    API's.
+    """If the endpoint is stopped, the error names the command that starts it.
+
+    Otherwise it is the API's own error.
     """
     with pytest.raises(Unavailable, match="The API says"), explained("dev", "sluice"):
         raise Unavailable("The API says: no.")

@@ -1,5 +1,6 @@
-"""Deployments into the local cloud, one at a time; tests/local/test_cloud_process.py waits for its
-end.
+"""Deployments into the local cloud, one at a time.
+
+tests/local/test_cloud_process.py waits until a local cloud ends.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from cli.lib.project import CommandError
 
 
 def test_a_second_up_is_refused(tmp_path: Path) -> None:
-    """While one `sluice up` deploys, another one is refused; afterwards it is not."""
+    """While one `sluice up` deploys, another one fails. Afterwards it does not."""
     with (
         alone(tmp_path),
         pytest.raises(CommandError, match="Another `sluice up` is at work"),

@@ -1,4 +1,4 @@
-"""Text from elsewhere, as the command prints it."""
+"""Untrusted text, as the command prints it."""
 
 import unicodedata
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cli.lib.printable import printable
 
-ANYTHING = st.text(alphabet=st.characters(exclude_categories=()))  # halves of surrogate pairs too
+ANYTHING = st.text(alphabet=st.characters(exclude_categories=()))  # surrogate halves too
 
 
 def test_ordinary_text_is_as_it_was() -> None:
@@ -17,9 +17,7 @@ def test_ordinary_text_is_as_it_was() -> None:
 
 
 def test_sequences_are_written_out() -> None:
-    """What clears a screen, sets a title, rings, returns to the line's start or turns it around is
-    shown.
-    """
+    """Characters that clear a screen, set a title, ring, or reverse a line are shown as escapes."""
     assert printable("\x1b[2J\x1b]0;title\x07\r\x9b31m\u202egpj.exe") == (
         "\\x1b[2J\\x1b]0;title\\x07\\x0d\\x9b31m\\u202egpj.exe"
     )
@@ -28,8 +26,9 @@ def test_sequences_are_written_out() -> None:
 
 @given(ANYTHING)
 def test_nothing_is_left_that_steers(text: str) -> None:
-    """No control is left but line end and tab, the text can be encoded, and doing it again changes
-    nothing.
+    """No control character is left but line end and tab, and the text can be encoded.
+
+    A second call changes nothing.
     """
     shown = printable(text)
     assert not [it for it in shown if unicodedata.category(it) in {"Cc", "Cs"} and it not in "\n\t"]

@@ -10,8 +10,9 @@ from cli.lib.project import CommandError
 
 
 def test_the_output_is_logged_and_its_last_lines_are_the_error(tmp_path: Path) -> None:
-    """Each line reaches the log and the detail; a failure's message has the last ones, without
-    escapes.
+    """Each line reaches the log and the detail.
+
+    The message of a failure has the last lines, without escape sequences.
     """
     log, details = tmp_path / "logs" / "x.log", list[str]()
     script = "print('\\x1b[31mfirst\\x1b[0m'); [print(n) for n in range(20)]; raise SystemExit(3)"

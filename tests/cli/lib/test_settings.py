@@ -9,7 +9,7 @@ from cli.lib.settings import add_settings, settings_of
 
 
 def test_each_setting_is_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
-    """`-c` may be repeated, splits at the first equals sign, and refuses a text without one."""
+    """`-c` may be repeated, splits at the first equals sign, and rejects a text without one."""
     parser = argparse.ArgumentParser()
     add_settings(parser)
     assert parser.parse_args(["-c", "a=1", "-c", "b=x=y"]).set == [("a", "1"), ("b", "x=y")]
@@ -19,7 +19,7 @@ def test_each_setting_is_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_stage_with_changes() -> None:
-    """The stage's settings are changed, and an invalid one is an error of the command."""
+    """The stage's settings are changed. An invalid one is an error of the command."""
     assert settings_of("prod", {"parallel": "3"}).parallel == 3
     with pytest.raises(CommandError, match="parallel=0: must be a whole number from 1 to 256"):
         settings_of("prod", {"parallel": "0"})

@@ -1,4 +1,4 @@
-"""Stacks of a stage: where their commands go, and what they report of stacks that do not exist."""
+"""Stacks of a stage: where calls go, and the errors for stacks that do not exist."""
 
 import os
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from cli.lib.project import CommandError
 def test_what_is_not_deployed_yet_is_called_so(
     deploy: Callable[..., None], deploying: bool
 ) -> None:
-    """Without the stack, and while it is being made, the commands say so and how it is deployed."""
+    """If the stack does not exist or is being created, the error says how to deploy it."""
     if deploying:
         deploy()
     for ask in (Admin.of, doctor.read):
@@ -30,7 +30,7 @@ def test_what_is_not_deployed_yet_is_called_so(
 
 @pytest.mark.usefixtures("nowhere")
 def test_a_missing_region_is_named() -> None:
-    """Without a region the commands name the variable that is missing."""
+    """Without a region, the error names the missing variable."""
     for ask in (Admin.of, doctor.read):
         with pytest.raises(CommandError, match="AWS_REGION"):
             ask("dev", "sluice")
@@ -41,9 +41,7 @@ def test_a_missing_region_is_named() -> None:
 def test_the_region_is_that_of_either_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """Commands use the region that the CDK CLI uses, which reads both variables, as boto3 alone
-    does not.
-    """
+    """Commands use the region that the CDK CLI uses. It reads both variables; boto3 reads one."""
     monkeypatch.setenv(variable, "eu-north-1")
     assert (
         boto3.client("cloudformation", **stack.aws_options("dev")).meta.region_name == "eu-north-1"
@@ -51,7 +49,7 @@ def test_the_region_is_that_of_either_variable(
 
 
 def test_calls_to_the_local_stack_stay_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a profile that does not exist nor a proxy affects calls to this machine."""
+    """Neither a missing profile nor a proxy affects calls to this machine."""
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     monkeypatch.setenv("NO_PROXY", "example.org")
     monkeypatch.setenv("no_proxy", "")

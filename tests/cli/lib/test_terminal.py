@@ -1,4 +1,4 @@
-"""What commands print, and what they ask."""
+"""Output of commands, and the questions that they ask."""
 
 import io
 
@@ -9,7 +9,7 @@ from cli.lib.project import CommandError
 
 
 def test_a_step_is_two_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a terminal a step prints a line when it begins and one with its time when it ends."""
+    """Without a terminal, a step prints a line at its start and one with its duration."""
     with terminal.step("Working") as detail:
         detail("unseen")
     begun, ended = capsys.readouterr().out.splitlines()
@@ -21,7 +21,7 @@ def test_a_step_is_two_lines_without_a_terminal(capsys: pytest.CaptureFixture[st
     ("line", "yes"), [("y\n", True), (" Yes \n", True), ("n\n", False), ("\n", False)]
 )
 def test_only_yes_confirms(monkeypatch: pytest.MonkeyPatch, line: str, yes: bool) -> None:
-    """Anything but yes, an empty line included, is a no."""
+    """Any answer but yes is a no, also an empty line."""
     monkeypatch.setattr("sys.stdin", io.StringIO(line))
     assert terminal.confirm("Remove it?") is yes
 
@@ -34,6 +34,6 @@ def test_without_a_terminal_there_is_no_question(monkeypatch: pytest.MonkeyPatch
 
 
 def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each column is as wide as its widest cell, and numbers are aligned to the right."""
+    """Each column is as wide as its widest cell, and numbers are right-aligned."""
     terminal.columns(("name", "value"), [("a", "1"), ("long name", "1,000")], right=("value",))
     assert capsys.readouterr().out == "name       value\na              1\nlong name  1,000\n"

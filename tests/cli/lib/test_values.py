@@ -18,9 +18,7 @@ from cli.main import main
 def test_an_invalid_value_names_its_option(
     line: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An invalid value ends the command before it calls anything, with a message that names the
-    option.
-    """
+    """An invalid value ends the command before any call. The message names the option."""
     with pytest.raises(SystemExit) as ended:
         main(line.split())
     assert ended.value.code == 2

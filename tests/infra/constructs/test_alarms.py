@@ -21,7 +21,10 @@ from tests.support.synthesis import synthesise
 def test_an_alarm_watches_one_side_of_a_threshold(
     tmp_path: Path, below: bool, comparison: str, missing: str
 ) -> None:
-    """It rises at the threshold or above; or below it, and then also when no data arrive."""
+    """An alarm rises at the threshold or above.
+
+    With `below` it rises below the threshold, and also when no data arrive.
+    """
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     metric = cloudwatch.Metric(
         namespace="N",
@@ -50,7 +53,7 @@ def test_an_alarm_watches_one_side_of_a_threshold(
 
 
 def test_alarms_go_to_the_topic_that_is_named(project: Path, tmp_path: Path) -> None:
-    """The setting `alarm_topic` is every alarm's action."""
+    """Every alarm notifies the setting `alarm_topic`."""
     topic = "arn:aws:sns:eu-west-1:123456789012:pager"
     found = synthesise("prod", project, tmp_path, alarm_topic=topic)
     assert [

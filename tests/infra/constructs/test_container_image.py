@@ -1,12 +1,13 @@
-"""Where the container's image is from."""
+"""The container's image."""
 
 from infra.images import containers
 from tests.support.synthesis import Synthesis, variant
 
 
 def test_a_container_of_aws_is_of_the_deployments_region(to_zero: Synthesis) -> None:
-    """The image is looked up by region when it is deployed, and pulled from AWS's own account
-    there.
+    """The image of an AWS container is looked up by region at deployment.
+
+    It is pulled from AWS's own account in that region.
     """
     container = to_zero.the("AWS::SageMaker::Model")["PrimaryContainer"]
     name, region, member = container["Image"]["Fn::FindInMap"]

@@ -6,8 +6,9 @@ from tests.support.synthesis import synthesise
 
 
 def test_without_its_url_the_admin_api_is_iams_alone(project: Path, tmp_path: Path) -> None:
-    """With `admin_url` false there is no second URL, no behaviour and no admin secret: only
-    lambda:InvokeFunction.
+    """With `admin_url` false there is no second URL, no behaviour and no admin secret.
+
+    Only lambda:InvokeFunction leads to the admin API.
     """
     found = synthesise("dev", project, tmp_path, admin_url=False)
     assert len(found.resources("AWS::Lambda::Url")) == 1

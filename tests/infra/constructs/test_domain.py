@@ -4,8 +4,9 @@ from tests.support.synthesis import CERTIFICATE, Synthesis
 
 
 def test_a_domain_has_its_certificate_and_records(theirs: Synthesis) -> None:
-    """The distribution answers to the domain with TLS 1.2 at least, and Route 53 points there by
-    both kinds.
+    """The distribution serves the domain with at least TLS 1.2.
+
+    Route 53 has an A and an AAAA record for it.
     """
     config = theirs.the("AWS::CloudFront::Distribution")["DistributionConfig"]
     assert config["Aliases"] == ["api.example.org"]

@@ -4,8 +4,9 @@ from typing import Any
 
 
 def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
-    """Nothing is cached, compressed, redirected or filtered by method; a silent minute ends a
-    connection.
+    """The distribution does not cache, compress, redirect or restrict methods.
+
+    A connection ends after a silent minute.
     """
     config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
     (admin,) = config["CacheBehaviors"]
@@ -14,10 +15,10 @@ def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
     for behaviour in (config["DefaultCacheBehavior"], admin):
         assert (
             behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
-        )  # AWS's CachingDisabled
+        )  # the id of AWS's CachingDisabled
         assert (
             behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
-        )  # AllViewerExceptHostHeader
+        )  # the id of AllViewerExceptHostHeader
         assert behaviour["Compress"] is False
         assert behaviour["ViewerProtocolPolicy"] == "https-only"
         assert len(behaviour["AllowedMethods"]) == 7
@@ -28,8 +29,9 @@ def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
 
 
 def test_browsers_are_told_not_to_guess_and_not_to_leave_https(syntheses: dict[str, Any]) -> None:
-    """Every behaviour adds nosniff, no-referrer and, off the local cloud, HSTS; no policy touches
-    CORS.
+    """Every behaviour adds nosniff and no-referrer, and HSTS except in the local cloud.
+
+    No policy touches CORS.
     """
     for stage, synthesis in syntheses.items():
         config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]

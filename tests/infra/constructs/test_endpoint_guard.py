@@ -1,12 +1,10 @@
-"""How an endpoint is updated."""
+"""Updates of an endpoint."""
 
 from tests.support.synthesis import Synthesis, variant
 
 
 def test_production_shifts_to_a_canary_and_back_on_alarm(syntheses: dict[str, Synthesis]) -> None:
-    """An update of two instances begins with one of them; either alarm over the endpoint takes it
-    back.
-    """
+    """An update of two instances begins with one of them. Either alarm rolls it back."""
     prod = syntheses["prod"]
     deployment = prod.the("AWS::SageMaker::Endpoint")["DeploymentConfig"]
     routing = deployment["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
@@ -36,9 +34,7 @@ def test_production_shifts_to_a_canary_and_back_on_alarm(syntheses: dict[str, Sy
 
 
 def test_one_instance_is_replaced_at_once(syntheses: dict[str, Synthesis]) -> None:
-    """Where there is no part to begin with, the new instance is still watched before the old one
-    goes.
-    """
+    """A single instance has no canary. The alarms watch the new one before the old one goes."""
     deployment = syntheses["dev"].the("AWS::SageMaker::Endpoint")["DeploymentConfig"]
     routing = deployment["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
     assert routing == {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 300}

@@ -1,11 +1,12 @@
-"""What scales an endpoint."""
+"""Scaling of an endpoint."""
 
 from tests.support.synthesis import Synthesis, policies, resource
 
 
 def test_from_zero_a_failed_request_starts_the_first_copy(to_zero: Synthesis) -> None:
-    """Copies follow the requests under way down to none; a step on requests that found none brings
-    the first.
+    """Copies follow the running requests down to none.
+
+    A step policy starts the first copy when a request found none.
     """
     target = to_zero.the("AWS::ApplicationAutoScaling::ScalableTarget")
     assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 1)
@@ -30,8 +31,10 @@ def test_from_zero_a_failed_request_starts_the_first_copy(to_zero: Synthesis) ->
 
 
 def test_instances_follow_the_requests_under_way(scaled: Synthesis) -> None:
-    """The high-resolution metric, three quarters of what an instance takes at once, slow down,
-    quick up.
+    """Instances follow the high-resolution metric of running requests.
+
+    The target is three quarters of an instance's parallel requests. Scaling in is slow, scaling out
+    quick.
     """
     target = scaled.the("AWS::ApplicationAutoScaling::ScalableTarget")
     assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 8)
@@ -45,14 +48,14 @@ def test_instances_follow_the_requests_under_way(scaled: Synthesis) -> None:
         60,
     )
     assert scaled.the("AWS::SageMaker::Endpoint")["RetainAllVariantProperties"] is True
-    for kind in ("ScalableTarget", "ScalingPolicy"):  # they are gone while the endpoint is
+    for kind in ("ScalableTarget", "ScalingPolicy"):  # scaling exists only while the endpoint does
         assert (
             resource(scaled, f"AWS::ApplicationAutoScaling::{kind}")["Condition"] == "EndpointRuns"
         )
 
 
 def test_scaling_can_be_planned(scaled: Synthesis) -> None:
-    """Each plan is a scheduled action in the zone that is named."""
+    """Each plan is a scheduled action in the named time zone."""
     actions = scaled.the("AWS::ApplicationAutoScaling::ScalableTarget")["ScheduledActions"]
     found = [(it["Schedule"], it["Timezone"], it["ScalableTargetAction"]) for it in actions]
     assert found == [

@@ -1,4 +1,4 @@
-"""What all functions share."""
+"""Properties that all functions share."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ def ours(synthesis: Synthesis) -> list[dict[str, Any]]:
 
 
 def test_every_handler_exists(synthesis: Synthesis) -> None:
-    """The handler that a template names is defined in the module that it names."""
+    """The handler in a template is defined in its module."""
     assert {it["Handler"] for it in ours(synthesis)} == set(READERS)
     for function in ours(synthesis):
         module, _, name = function["Handler"].rpartition(".")
@@ -57,8 +57,9 @@ def test_every_handler_exists(synthesis: Synthesis) -> None:
 
 
 def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -> None:
-    """Each variable of a template is read by the function's settings, and each `SLUICE_` one that
-    they read is set for some function that has them.
+    """The variables in a template are those that the function's settings read.
+
+    Each `SLUICE_` variable that the settings read is set for some function with these settings.
     """
     read: dict[str, set[str]] = {}
     given: dict[str, set[str]] = {}
@@ -91,7 +92,7 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
 def test_reserved_concurrency_bounds_the_cost(
     syntheses: dict[str, Any], stage: str, reserved: tuple[int | None, ...]
 ) -> None:
-    """Production has ceilings; dev leaves them out, because a new account may reserve none."""
+    """Production reserves concurrency. Dev does not, because a new account may reserve none."""
     functions = [
         syntheses[stage].function(FUNCTIONS[name]) for name in ("Stream", "Sweeper", "Control")
     ]

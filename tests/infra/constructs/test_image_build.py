@@ -7,8 +7,9 @@ from tests.support.synthesis import Synthesis, resource
 
 
 def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
-    """The image's tag says its sources; the model waits for the build, whose repository goes with
-    the stack.
+    """The image's tag is a hash of its sources. The model waits for the build.
+
+    The repository is removed with the stack.
     """
     project = without_docker.the("AWS::CodeBuild::Project")
     assert (
@@ -32,18 +33,19 @@ def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
     model = resource(without_docker, "AWS::SageMaker::Model")
     assert done in model["DependsOn"]
     tag = without_docker.service["Resources"][done]["Properties"]["Tag"]
-    assert tag.startswith("cpu-")  # another engine is another image of the same sources
+    assert tag.startswith("cpu-")  # another engine makes another image of the same sources
     assert json.dumps(model["Properties"]["PrimaryContainer"]["Image"]).endswith(f':{tag}"]]}}')
 
 
 def test_the_build_starts_with_all_that_it_needs(without_docker: Synthesis) -> None:
-    """The first deployment's build waits for the project, its role and every policy of it; its
-    starter likewise.
+    """The first build waits for the project, its role and every policy of the role.
+
+    So does the function that starts it.
     """
     resources = without_docker.service["Resources"]
 
     def awaited(names: list[str]) -> set[str]:
-        """What is there when these are: their dependencies, and those of them."""
+        """Return everything that these resources depend on, directly or not."""
         found: set[str] = set()
         while names:
             name = names.pop()

@@ -1,4 +1,4 @@
-"""The endpoint in all its kinds: what is deployed for which settings."""
+"""The endpoint: its resources for different settings."""
 
 import json
 
@@ -6,14 +6,15 @@ from tests.support.synthesis import Synthesis, resource, variant
 
 
 def test_no_prompt_is_captured(synthesis: Synthesis) -> None:
-    """Data capture is off, and without a setting nothing scales."""
+    """Data capture is off. Without a setting for it, nothing scales."""
     assert "DataCaptureConfig" not in synthesis.the("AWS::SageMaker::EndpointConfig")
     assert not synthesis.resources("AWS::ApplicationAutoScaling::ScalableTarget")
 
 
 def test_the_endpoint_can_be_taken_away_and_brought_back(synthesis: Synthesis) -> None:
-    """A parameter holds whether the endpoint exists; everything that names it does so by its own
-    name.
+    """A parameter of the stack decides whether the endpoint exists.
+
+    Everything that refers to the endpoint does so by its explicit name.
     """
     assert synthesis.service["Parameters"]["EndpointState"]["AllowedValues"] == [
         "Running",
@@ -28,8 +29,9 @@ def test_the_endpoint_can_be_taken_away_and_brought_back(synthesis: Synthesis) -
 
 
 def test_to_zero_the_model_is_a_component(to_zero: Synthesis) -> None:
-    """The endpoint holds no model but an inference component that takes all GPUs of an instance,
-    and may have none.
+    """With `scale_to_zero` the endpoint has an inference component in place of a model.
+
+    A copy takes all GPUs of an instance. There may be no copy.
     """
     found = variant(to_zero)
     assert found["ManagedInstanceScaling"] == {
@@ -58,9 +60,7 @@ def test_to_zero_the_model_is_a_component(to_zero: Synthesis) -> None:
 
 
 def test_a_vpc_has_two_zones(scaled: Synthesis) -> None:
-    """The containers' network interfaces are in the subnets that are named, and the role may make
-    them.
-    """
+    """The containers' network interfaces are in the named subnets. The role may create them."""
     assert scaled.the("AWS::SageMaker::Model")["VpcConfig"] == {
         "Subnets": ["subnet-1a", "subnet-2b"],
         "SecurityGroupIds": ["sg-1"],
@@ -71,8 +71,9 @@ def test_a_vpc_has_two_zones(scaled: Synthesis) -> None:
 
 
 def test_an_endpoint_that_exists_is_left_alone(theirs: Synthesis) -> None:
-    """Nothing of SageMaker is deployed; the function knows both models and may invoke both
-    endpoints.
+    """With an existing endpoint, no SageMaker resource is deployed.
+
+    The function has both models and may invoke both endpoints.
     """
     assert not [
         it
@@ -95,7 +96,7 @@ def test_the_container_has_no_network(synthesis: Synthesis) -> None:
 
 
 def test_requests_go_to_the_instance_with_the_fewest(synthesis: Synthesis) -> None:
-    """Long streams are spread by what runs, not by turns."""
+    """Requests go to the instance with the fewest running requests, not in turns."""
     (variant,) = synthesis.the("AWS::SageMaker::EndpointConfig")["ProductionVariants"]
     assert variant["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
     assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 300

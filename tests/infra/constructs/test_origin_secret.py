@@ -6,7 +6,7 @@ from tests.support.synthesis import FUNCTIONS
 
 
 def test_the_origin_secret_is_never_in_a_template(synthesis: Any) -> None:
-    """Functions and distribution get the secret by reference; CloudFormation generates it."""
+    """CloudFormation generates the secret. Functions and distribution get it by reference."""
     variables = synthesis.function(FUNCTIONS["Stream"])["Environment"]["Variables"]
     control = synthesis.function(FUNCTIONS["Control"])["Environment"]["Variables"]
     assert control["SLUICE_ORIGIN_SECRET_PREVIOUS"] == variables["SLUICE_ORIGIN_SECRET_PREVIOUS"]

@@ -8,7 +8,10 @@ from tests.support.synthesis import FUNCTIONS, Synthesis
 
 
 def test_the_function_runs_under_our_runtime_with_bounds(synthesis: Any) -> None:
-    """Exec wrapper, timeout, tracing, JSON logs and a log group that does not grow for ever."""
+    """The function has an exec wrapper, a timeout, tracing and JSON logs.
+
+    Its log group has a retention.
+    """
     function = synthesis.function(FUNCTIONS["Stream"])
     assert function["Environment"]["Variables"]["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/bootstrap"
     assert function["Handler"] == "lambda_fn.stream.main.run"
@@ -21,7 +24,7 @@ def test_the_function_runs_under_our_runtime_with_bounds(synthesis: Any) -> None
 
 
 def test_the_function_names_the_component(to_zero: Synthesis) -> None:
-    """The function invokes the component by name and dialect, and may invoke nothing else."""
+    """The function has the component's name and dialect, and may invoke nothing else."""
     environment = to_zero.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
     model = json.loads(environment["SLUICE_MODELS"])["sluice-demo"]
     assert (model["endpoint"], model["component"], model["dialect"]) == (
@@ -35,8 +38,9 @@ def test_the_function_names_the_component(to_zero: Synthesis) -> None:
 
 
 def test_the_exec_wrapper_starts_the_module_that_the_handler_names(synthesis: Synthesis) -> None:
-    """Lambda executes the wrapper and never the handler, which is named for readers: both are the
-    same module.
+    """Lambda executes the wrapper, never the handler, which is named for readers.
+
+    Both name the same module.
     """
     wrapper = (Path(__file__).parents[3] / "lambda_fn/bootstrap").read_text()
     module = synthesis.function(FUNCTIONS["Stream"])["Handler"].rpartition(".")[0]

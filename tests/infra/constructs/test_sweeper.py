@@ -6,7 +6,10 @@ from tests.support.synthesis import FUNCTIONS
 
 
 def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any) -> None:
-    """Every five minutes, without retries of what failed, and over before the next run."""
+    """The sweeper runs every five minutes, and ends before the next run.
+
+    A failed run is not retried.
+    """
     rule = synthesis.the("AWS::Events::Rule")
     assert (rule["ScheduleExpression"], rule["State"]) == ("rate(5 minutes)", "ENABLED")
     (target,) = rule["Targets"]
@@ -19,7 +22,7 @@ def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any)
 def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(
     synthesis: Any,
 ) -> None:
-    """Three alarms; one that hears nothing for a quarter of an hour is one of them."""
+    """There are three alarms. One rises if no sweep ran for a quarter of an hour."""
     found = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
     alarms = {it["MetricName"]: it for it in found if it["Namespace"] != "AWS/SageMaker"}
     assert alarms.keys() == {"Recovered", "Errors", "Invocations"}

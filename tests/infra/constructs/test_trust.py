@@ -1,4 +1,4 @@
-"""No service of AWS acts on this account's resources for another account (the confused deputy)."""
+"""AWS services act on this account's resources only on its own behalf (the confused deputy)."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -58,8 +58,9 @@ Templates = Callable[[str, str], list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def templates(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    """The templates of all stacks of a stage with some options; those of the edge are in a region
-    of their own.
+    """Return a function that returns the templates of all stacks of a stage with some options.
+
+    The edge stacks are in another region.
     """
 
     @cache
@@ -73,9 +74,7 @@ def templates(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Templa
 
 
 def statements(value: Any) -> Iterator[dict[str, Any]]:
-    """Every statement of a policy with a principal that is a service, however deep in `value` it
-    is.
-    """
+    """Yield every policy statement in `value` whose principal is a service, at any depth."""
     if isinstance(value, dict):
         if isinstance(principal := value.get("Principal"), dict) and "Service" in principal:
             yield value
@@ -87,7 +86,7 @@ def statements(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def unconditional(template: dict[str, Any]) -> Iterator[str]:
-    """The names of resources that a service may use on anybody's behalf."""
+    """Return the names of resources that a service may use on behalf of any account."""
     for name, resource in template["Resources"].items():
         properties = resource.get("Properties", {})
         allowed = ALLOWED_SERVICES if resource["Type"] == "AWS::IAM::Role" else ()
@@ -108,21 +107,23 @@ def unconditional(template: dict[str, Any]) -> Iterator[str]:
 def test_a_service_acts_for_this_account_only(
     stage: str, options: str, templates: Templates
 ) -> None:
-    """Each trust in a service, but those in the lists, names the account or the resource that the
-    service acts for.
+    """Each trust in a service names the account or resource that the service acts for.
+
+    The lists have the exceptions.
     """
     made = templates(stage, options)
     roles = [
         it for one in made for it in one["Resources"].values() if it["Type"] == "AWS::IAM::Role"
     ]
-    assert len(roles) >= 4  # so that there was something to look at
+    assert len(roles) >= 4  # so that the test has looked at something
     found = {name for template in made for name in unconditional(template)}
     assert {name for name in found if not name.startswith(tuple(ALLOWED))} == set()
 
 
 def test_what_is_looked_for_is_found() -> None:
-    """A role, a bucket's policy and a function's permission without the condition are each named;
-    of Lambda's trust only a role's is left out.
+    """The check reports roles, policies and permissions without the condition.
+
+    Of Lambda's trust, only that of a role is exempt.
     """
     trust = {"Effect": "Allow", "Principal": {"Service": "s.amazonaws.com"}, "Action": "*"}
     function = {**trust, "Principal": {"Service": "lambda.amazonaws.com"}}
@@ -159,7 +160,10 @@ def test_what_is_looked_for_is_found() -> None:
 
 
 def conditions(statement: dict[str, Any]) -> set[str]:
-    """The operators and keys of a statement's condition; one empty text where it has none."""
+    """Return the operators and keys of a statement's condition.
+
+    Without one, return an empty text.
+    """
     return {
         f"{operator} {key}" for operator, it in statement.get("Condition", {}).items() for key in it
     } or {""}
@@ -167,9 +171,7 @@ def conditions(statement: dict[str, Any]) -> set[str]:
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_each_service_is_trusted_as_aws_documents_it(options: str, templates: Templates) -> None:
-    """SageMaker's and CodeBuild's roles ask for this account; those of our functions ask for
-    nothing.
-    """
+    """The roles for SageMaker and CodeBuild require this account. Those of functions do not."""
     asked: dict[str, set[str]] = {}
     for template in templates("prod", options):
         for name, resource in template["Resources"].items():
@@ -186,8 +188,10 @@ def test_each_service_is_trusted_as_aws_documents_it(options: str, templates: Te
 
 
 def test_grants_hold_under_the_conditions_that_aws_documents(templates: Templates) -> None:
-    """The key is granted on for AWS's own resources only, the bucket is listed where the weights
-    are, and network interfaces are made in the named subnets.
+    """Grants have the conditions that AWS documents.
+
+    The key may be granted on for AWS's own resources only, the bucket is listed only where the
+    weights are, and network interfaces are created only in the named subnets.
     """
     (execution,) = [
         it["Properties"]["PolicyDocument"]["Statement"]

@@ -15,9 +15,7 @@ def test_the_table_can_be_restored_to_any_second(synthesis: Any) -> None:
 
 
 def test_the_indexes_are_sparse_and_hold_keys_only(synthesis: Any) -> None:
-    """What is overdue and which keys there are is found by attributes that other items do not
-    have.
-    """
+    """The indexes are sparse: only overdue items and accounts have their attributes."""
     indexes = synthesis.the("AWS::DynamoDB::GlobalTable")["GlobalSecondaryIndexes"]
     found = {it["IndexName"]: [key["AttributeName"] for key in it["KeySchema"]] for it in indexes}
     assert found == {"overdue": ["open", "due"], "keys": ["directory", "created"]}
@@ -28,7 +26,7 @@ def test_the_indexes_are_sparse_and_hold_keys_only(synthesis: Any) -> None:
 def test_production_data_survives_its_stack(
     syntheses: dict[str, Any], stage: str, kept: bool
 ) -> None:
-    """What production's meter wrote is neither deleted with the stack nor by hand."""
+    """Production's table is not deleted with the stack, and cannot be deleted by hand."""
     (table,) = syntheses[stage].resources("AWS::DynamoDB::GlobalTable")
     assert (
         table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")

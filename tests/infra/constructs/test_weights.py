@@ -1,4 +1,4 @@
-"""Where the weights are from."""
+"""The model's weights."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.synthesis import KEY, Synthesis
 
 
 def test_one_weights_file_is_one_uncompressed_object(synthesis: Any) -> None:
-    """A file of weights reaches the container as the file it is."""
+    """A weights file reaches the container unchanged, as a file."""
     source = synthesis.the("AWS::SageMaker::Model")["PrimaryContainer"]["ModelDataSource"][
         "S3DataSource"
     ]
@@ -20,7 +20,7 @@ def test_one_weights_file_is_one_uncompressed_object(synthesis: Any) -> None:
 
 
 def test_weights_under_a_prefix_are_read_from_where_they_are(project: Path, tmp_path: Path) -> None:
-    """An s3:// URI that ends in a slash is a prefix, readable as such and not beyond."""
+    """An s3:// URI that ends in a slash is a prefix. The role may read only below it."""
     app = App(outdir=str(tmp_path))
     settings = DEV.replace(weights="s3://models/one/", image_uri="docker.io/vllm/vllm-openai:v1")
     _, service = compose(app, settings=settings, root=project)
@@ -38,9 +38,7 @@ def test_weights_under_a_prefix_are_read_from_where_they_are(project: Path, tmp_
 
 
 def test_packed_weights_are_unpacked_and_volumes_encrypted(without_docker: Synthesis) -> None:
-    """A JumpStart-style archive is declared as one, and the machine's volume takes the key that is
-    named.
-    """
+    """A `.tar.gz` is declared as compressed, and the machine's volume uses the named key."""
     source = without_docker.the("AWS::SageMaker::Model")["PrimaryContainer"]["ModelDataSource"][
         "S3DataSource"
     ]

@@ -1,4 +1,4 @@
-"""AWS's containers, as images.json names them."""
+"""AWS's containers in images.json."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,9 @@ from infra.images import containers
 
 
 def test_the_images_name_their_origin() -> None:
-    """The committed file says when it was written and by which SDK, and has the images of every
-    common region.
+    """The committed file says when and by which SDK it was written.
+
+    It has the images of every common region.
     """
     found = json.loads((Path(__file__).parents[3] / "infra/images/images.json").read_text())
     assert found["written"] >= "2026-11-21"

@@ -18,8 +18,9 @@ TEXT = (
 
 
 def test_a_base_is_pinned_by_its_digest() -> None:
-    """Each base that a tag names is named; pinned ones are not, and keep their tag when they are
-    pinned again.
+    """A base image that only a tag names is reported. A pinned one is not.
+
+    An image that is pinned again keeps its tag.
     """
     assert digests.unpinned(TEXT) == ["python:3.13-slim", "org/gpu:v1"]
     text = digests.pinned(TEXT, {"python:3.13-slim": DIGEST, "org/gpu:v1": DIGEST})
@@ -33,14 +34,14 @@ def test_a_base_is_pinned_by_its_digest() -> None:
 
 
 def test_both_bases_of_the_dockerfile_are_found() -> None:
-    """What is read here is what model/Dockerfile has."""
+    """The pattern finds both base images of model/Dockerfile."""
     text = digests.DOCKERFILE.read_text()
     arguments = [line for line in text.splitlines() if line.startswith("ARG")]
     assert len(arguments) == len(digests.unpinned(digests.pinned(text, _Any()))) + 2 == 2
 
 
 class _Any(dict[str, str]):
-    """Has a digest for every image."""
+    """A mapping that has a digest for every image."""
 
     def __missing__(self, key: str) -> str:
         return DIGEST
@@ -53,8 +54,9 @@ def test_a_registry_that_does_not_answer_changes_nothing(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Without an answer the Dockerfile is not changed, and a message says so; with one it has the
-    digests.
+    """If the registry does not answer, the Dockerfile is not changed, and a message says so.
+
+    If it answers, the Dockerfile gets the digests.
     """
     path, docker = tmp_path / "Dockerfile", tmp_path / "docker"
     path.write_text(TEXT)
@@ -71,7 +73,7 @@ def test_a_registry_that_does_not_answer_changes_nothing(
 
 
 def test_the_synthesis_names_what_is_not_pinned(project: Path, tmp_path: Path) -> None:
-    """A deployment that builds the image says which bases only a tag names."""
+    """A deployment that builds the image warns of base images that only a tag names."""
     (tmp_path / "source").mkdir()
     for path in project.rglob("*"):
         if path.is_file():

@@ -23,7 +23,10 @@ EM_AARCH64 = 183
 
 
 def checkout(folder: Path) -> Path:
-    """A repository at `folder` with this one's sources, whose packages are its own."""
+    """Copy this repository's sources into `folder`, so that it builds its own packages.
+
+    Return it.
+    """
     folder.mkdir()
     for name in ("lambda_fn", "locks", "schema_guard"):
         (folder / name).symlink_to(REPOSITORY / name)
@@ -31,7 +34,7 @@ def checkout(folder: Path) -> Path:
 
 
 def tree(folder: Path) -> dict[str, tuple[int, str]]:
-    """Every file's mode and hash."""
+    """Return the mode and hash of every file, by path."""
     return {
         str(path.relative_to(folder)): (
             path.stat().st_mode & 0o777,
@@ -44,26 +47,26 @@ def tree(folder: Path) -> dict[str, tuple[int, str]]:
 
 @pytest.fixture(scope="module")
 def arm(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """The package as it is deployed to AWS."""
+    """Return the package for AWS."""
     return build(root=checkout(tmp_path_factory.mktemp("arm") / "root"), target=ARM)
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """The package as the local cloud runs it."""
+    """Return the package for the local cloud."""
     return build(root=checkout(tmp_path_factory.mktemp("host") / "root"), target=HOST)
 
 
 @pytest.fixture(scope="module")
 def control(tmp_path_factory: pytest.TempPathFactory) -> dict[Target, Package]:
-    """The control function's package, for both."""
+    """Return the control function's package, for both targets."""
     root = checkout(tmp_path_factory.mktemp("control") / "root")
     return {target: build(root=root, target=target, content="control") for target in (ARM, HOST)}
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A repository whose function has no dependencies and one module."""
+    """Return a repository whose function has no dependencies and one module."""
     root = tmp_path / "small"
     for path, text in {
         "lambda_fn/stream/main.py": "X = {1, 2}\n",
@@ -77,9 +80,7 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_every_library_is_of_the_target_machine_and_python(arm: Package) -> None:
-    """All shared objects are AArch64 ELF files for CPython 3.14, whatever machine built the
-    package.
-    """
+    """All shared objects are AArch64 ELF files for CPython 3.14, on any build machine."""
     libraries = sorted(arm.path.rglob("*.so"))
     assert libraries
     for path in libraries:
@@ -90,14 +91,14 @@ def test_every_library_is_of_the_target_machine_and_python(arm: Package) -> None
 
 
 def test_no_library_needs_a_newer_libc_than_lambda_has(arm: Package) -> None:
-    """Amazon Linux 2023 has glibc 2.34."""
+    """No library needs a newer glibc than 2.34, Amazon Linux 2023's."""
     for path in arm.path.rglob("*.so"):
         versions = [int(found) for found in re.findall(rb"GLIBC_2\.(\d+)", path.read_bytes())]
         assert max(versions, default=0) <= 34
 
 
 def test_another_versions_bytecode_is_never_in_the_package(arm: Package) -> None:
-    """Bytecode is CPython 3.14's, and where that is absent there is none."""
+    """Bytecode is CPython 3.14's. Without that Python there is none."""
     found = list(arm.path.rglob("*.pyc"))
     check_tags(arm.path, "cpython-314")
     assert bool(found) == (arm.bytecode is not None)
@@ -106,7 +107,7 @@ def test_another_versions_bytecode_is_never_in_the_package(arm: Package) -> None
 
 
 def test_nothing_unused_is_in_the_package(arm: Package) -> None:
-    """No SDK with its data, no tests, no scripts, no sources of C; every dependency's licence."""
+    """The package has no SDK data, tests, scripts or C sources. It has every licence."""
     names = {path.name for path in arm.path.iterdir()}
     assert not names & {"botocore", "boto3", "bin", "tests", "pip"}
     paths = [path.relative_to(arm.path) for path in arm.path.rglob("*")]
@@ -120,7 +121,7 @@ def test_nothing_unused_is_in_the_package(arm: Package) -> None:
 
 
 def test_the_wrapper_can_be_executed_and_all_can_be_read(arm: Package) -> None:
-    """The bootstrap is 0755 at the root, every other file 0644, every folder 0755."""
+    """The bootstrap is 0755 at the root, every other file 0644, and every folder 0755."""
     modes = {path: mode for path, (mode, _) in tree(arm.path).items()}
     assert modes.pop("bootstrap") == 0o755
     assert set(modes.values()) == {0o644}
@@ -130,7 +131,7 @@ def test_the_wrapper_can_be_executed_and_all_can_be_read(arm: Package) -> None:
 
 
 def zipped(package: Package) -> int:
-    """How many bytes a package comes to."""
+    """Return the size of a package in bytes, zipped."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in package.path.rglob("*"):
@@ -139,8 +140,9 @@ def zipped(package: Package) -> int:
 
 
 def test_the_package_is_small(arm: Package) -> None:
-    """A cold start downloads it: under 12 MB zipped, also with the bytecode that this machine may
-    lack.
+    """The package has under 12 MB zipped, because a cold start downloads it.
+
+    The bytecode that this machine may lack is counted.
     """
     assert zipped(arm) < 12_000_000
 
@@ -148,8 +150,9 @@ def test_the_package_is_small(arm: Package) -> None:
 def test_the_control_functions_package_is_apart(
     arm: Package, control: dict[Target, Package]
 ) -> None:
-    """The admin API and what it is made of are in their own package only, under 8 MB zipped with
-    bytecode.
+    """Only the control function's package has the admin API and its dependencies.
+
+    It has under 8 MB zipped with bytecode.
     """
     names = {path.name for path in control[ARM].path.iterdir()}
     assert {"fastapi", "mangum", "pydantic_core", "lambda_fn"} <= names
@@ -161,7 +164,7 @@ def test_the_control_functions_package_is_apart(
 
 
 def test_the_control_function_runs_from_its_package(control: dict[Target, Package]) -> None:
-    """Its handlers import from the package alone."""
+    """The control function's handlers import from its package alone."""
     environment = {
         "AWS_REGION": "eu-west-1",
         "SLUICE_USAGE_TABLE": "t",
@@ -178,21 +181,24 @@ def test_the_control_function_runs_from_its_package(control: dict[Target, Packag
 
 
 def test_the_same_sources_give_the_same_bytes(host: Package, tmp_path: Path) -> None:
-    """A package built elsewhere from the same sources is the same, bytecode included."""
+    """The same sources in another folder make the same package, bytecode included."""
     again = build(root=checkout(tmp_path / "elsewhere"), target=HOST)
     assert again.path != host.path
     assert tree(again.path) == tree(host.path)
 
 
 def test_bytecode_of_the_host_is_valid_for_ever(host: Package) -> None:
-    """Each source has bytecode of this version that is never checked against the source's time."""
+    """Each source has bytecode of this version.
+
+    Python never checks it against the source's time.
+    """
     sources = [path for path in host.path.rglob("*.py") if not path.is_symlink()]
     compiled = list(host.path.rglob("*.pyc"))
     assert len(compiled) == len(sources)
     for path in compiled:
         assert struct.unpack_from("<I", path.read_bytes(), 4) == (
             0b01,
-        )  # hash-based, unchecked: PEP 552
+        )  # hash-based and unchecked: PEP 552
 
 
 def test_the_hosts_package_runs_on_the_host(host: Package) -> None:
@@ -210,14 +216,14 @@ def test_the_hosts_package_runs_on_the_host(host: Package) -> None:
 def test_an_unchanged_package_is_not_built_again(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second synthesis finds the first one's package."""
+    """The second synthesis uses the first one's package."""
     first = build(root=small, target=HOST)
     monkeypatch.setattr(infra.packaging.package, "find_uv_bin", lambda: pytest.fail("built again"))
     assert build(root=small, target=HOST) == first
 
 
 def test_a_changed_source_is_packaged(small: Path) -> None:
-    """The package follows its sources, also when one is taken away."""
+    """The package follows its sources, also when a source is removed."""
     before = tree(build(root=small, target=HOST).path)
     (small / "lambda_fn/stream/main.py").rename(small / "lambda_fn/other.py")
     after = tree(build(root=small, target=HOST).path)
@@ -229,7 +235,7 @@ def test_a_changed_source_is_packaged(small: Path) -> None:
 
 
 def test_a_build_that_failed_is_not_taken_for_done(small: Path) -> None:
-    """A source that does not compile fails every synthesis until it is mended."""
+    """A source that does not compile fails every synthesis until it is corrected."""
     (small / "lambda_fn/stream/main.py").write_text("def\n")
     for _ in range(2):
         with pytest.raises(BytecodeError, match=r"lambda_fn/stream/main\.py"):
@@ -240,23 +246,21 @@ def test_a_build_that_failed_is_not_taken_for_done(small: Path) -> None:
     "missing", ["lambda_fn/bootstrap", "locks/function.txt", "schema_guard/__init__.py"]
 )
 def test_a_missing_source_is_named(small: Path, missing: str) -> None:
-    """Without the wrapper or the lock there is no package, and the message says which."""
+    """Without the wrapper or the lock there is no package. The error names the missing file."""
     (small / missing).unlink()
     with pytest.raises(PackageError, match=missing):
         build(root=small, target=HOST)
 
 
 def test_a_dependency_without_a_hash_is_refused(small: Path) -> None:
-    """Only what the lock's hashes allow is installed; the message is uv's own."""
+    """Only packages that the lock has hashes of are installed. The message is uv's own."""
     (small / "locks/function.txt").write_text("idna==3.20\n")
     with pytest.raises(PackageError, match=r"(?s)could not be installed.*hash"):
         build(root=small, target=HOST)
 
 
 def test_wheels_of_the_host_are_not_built_for_another(small: Path) -> None:
-    """The local stage with another Python than this machine's is refused before anything is
-    built.
-    """
+    """`wheels=host` with another Python than this machine's fails before anything is built."""
     with pytest.raises(
         PackageError, match=r"wheels=host can only build for this machine.* not for .*3\.99"
     ):
@@ -267,7 +271,7 @@ def test_wheels_of_the_host_are_not_built_for_another(small: Path) -> None:
 
 
 def test_an_absent_python_leaves_the_package_without_bytecode(small: Path) -> None:
-    """No interpreter of the target's version means no bytecode at all."""
+    """Without an interpreter of the target's version, the package has no bytecode."""
     package = build(
         root=small, target=Target(python_version="3.99", architecture="arm64", wheels="lambda")
     )

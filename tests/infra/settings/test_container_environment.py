@@ -10,7 +10,7 @@ from tests.support.synthesis import Synthesis, variant
 
 
 def test_the_container_is_variables_its_settings(synthesis: Any) -> None:
-    """The container's environment holds its settings, each short enough for SageMaker."""
+    """The container's environment has its settings, each short enough for SageMaker."""
     environment = synthesis.the("AWS::SageMaker::Model")["PrimaryContainer"]["Environment"]
     assert environment["SLUICE_ENGINE"] == "llama_cpp"
     assert environment["SLUICE_MODEL_NAME"] == "sluice-demo"
@@ -20,7 +20,10 @@ def test_the_container_is_variables_its_settings(synthesis: Any) -> None:
 
 
 def test_only_the_local_stage_paces_its_answers(syntheses: dict[str, Any]) -> None:
-    """A person sees the local model stream; on AWS it answers as fast as it can."""
+    """Only the local stage slows answers down, so that a person can watch.
+
+    AWS answers at full speed.
+    """
     paces = {
         stage: it.the("AWS::SageMaker::Model")["PrimaryContainer"]["Environment"][
             "SLUICE_TOKENS_PER_SECOND"
@@ -31,7 +34,7 @@ def test_only_the_local_stage_paces_its_answers(syntheses: dict[str, Any]) -> No
 
 
 def test_vllm_is_variables_its_settings(to_zero: Synthesis) -> None:
-    """The settings go under the server's own names, with what else it is to be variables."""
+    """The vLLM container gets the settings under its own names, and `environment`."""
     container = to_zero.the("AWS::SageMaker::Model")["PrimaryContainer"]
     assert container["Environment"] == {
         "SM_VLLM_MODEL": "/opt/ml/model",
@@ -47,7 +50,7 @@ def test_vllm_is_variables_its_settings(to_zero: Synthesis) -> None:
 
 
 def test_a_gated_models_token_is_a_reference(scaled: Synthesis) -> None:
-    """The token is in no template; the container that downloads is the one that may call out."""
+    """The token is in no template. The container that downloads has network access."""
     model = scaled.the("AWS::SageMaker::Model")
     environment = model["PrimaryContainer"]["Environment"]
     assert environment["HF_TOKEN"] == "{{resolve:secretsmanager:hugging-face:SecretString:::}}"
@@ -57,7 +60,7 @@ def test_a_gated_models_token_is_a_reference(scaled: Synthesis) -> None:
     assert model["EnableNetworkIsolation"] is False
     assert (
         variant(scaled)["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-3-1"
-    )  # TGI's CUDA is 12.4
+    )  # TGI's CUDA version is 12.4
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,7 @@ def test_a_gated_models_token_is_a_reference(scaled: Synthesis) -> None:
 def test_each_container_is_variables_the_context_under_its_own_name(
     container: str, name: str
 ) -> None:
-    """What money depends on, the longest context, is enforced by the server itself."""
+    """Each server gets the longest context, which bounds the cost, under its own name."""
     settings = DEV.replace(
         container=container, instance_type="ml.g6.xlarge", weights="s3://models/one/"
     )
@@ -82,7 +85,7 @@ def test_each_container_is_variables_the_context_under_its_own_name(
 
 
 def test_our_container_on_gpus_is_variables_its_model() -> None:
-    """The vLLM engine gets its model's id and the GPUs of the instance."""
+    """Our container with vLLM gets its model's id and the GPUs of the instance."""
     settings = DEV.replace(
         engine="vllm", instance_type="ml.g6.12xlarge", weights="hf:org/model@main"
     )
@@ -96,7 +99,7 @@ def test_our_container_on_gpus_is_variables_its_model() -> None:
 
 
 def test_an_unknown_gpu_instance_must_say_its_gpus() -> None:
-    """A type that came after this table needs the number, and takes it."""
+    """An instance type that is not listed needs the setting for its number of GPUs."""
     settings = DEV.replace(container="vllm", instance_type="ml.g99.huge", weights="hf:o/m")
     with pytest.raises(SettingsError, match="set tensor_parallel to its number of GPUs"):
         environment(settings)
@@ -104,7 +107,7 @@ def test_an_unknown_gpu_instance_must_say_its_gpus() -> None:
 
 
 def test_too_many_variables_are_refused() -> None:
-    """SageMaker takes a hundred."""
+    """More than a hundred variables, SageMaker's limit, are an error."""
     settings = DEV.replace(environment={f"A{number}": "x" for number in range(100)})
     with pytest.raises(
         SettingsError, match="SageMaker takes 100 variables, and with ours there are 105"

@@ -11,12 +11,12 @@ VLLM = {"container": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:o/m
 
 @pytest.mark.parametrize("stage", ["local", "dev", "prod"])
 def test_a_stage_is_found_by_its_name(stage: str) -> None:
-    """Each stage's name gives settings that carry it."""
+    """Each stage's name gives the settings of that stage."""
     assert settings_from_context({"stage": stage}).stage == stage
 
 
 def test_the_default_stage_costs_least_on_aws() -> None:
-    """Without a stage, it is dev."""
+    """The default stage is dev, which costs least on AWS."""
     assert settings_from_context({}) == DEV
 
 
@@ -46,16 +46,17 @@ def test_the_default_stage_costs_least_on_aws() -> None:
 def test_a_single_setting_is_overridden_and_read_by_its_type(
     name: str, text: object, value: object
 ) -> None:
-    """One context value changes one setting, and nothing else."""
+    """One context value changes one setting and nothing else.
+
+    It is parsed by the setting's type.
+    """
     settings = settings_from_context({"stage": "dev", name: text})
     assert settings == DEV.replace(**{name: value})
     assert type(getattr(settings, name)) is type(value)
 
 
 def test_several_values_and_plans_are_read() -> None:
-    """Lists stand between commas, plans between semicolons, and either may be a list of
-    cdk.json.
-    """
+    """A list is separated by commas and a schedule by semicolons. Both may be lists in cdk.json."""
     text = "cron(0 7 ? * MON-FRI *) 2-8; cron(0 20 ? * * *) 1"
     settings = settings_from_context(
         {"max_instances": "8", "schedule": text, "subnets": "", "security_groups": []}
@@ -71,14 +72,12 @@ def test_several_values_and_plans_are_read() -> None:
 
 
 def test_another_container_has_another_image() -> None:
-    """The image that a stage names is for the stage's container, and another container does not
-    keep it.
-    """
+    """Another container does not keep the image that the stage names for its own container."""
     assert settings_from_context({**VLLM, "stage": "local"}).image_uri is None
 
 
 def test_the_keys_of_cdk_itself_are_not_settings() -> None:
-    """Context that CDK keeps for itself is left alone."""
+    """Context keys of CDK itself are ignored."""
     context = {
         "aws:cdk:bundling-stacks": ["**"],
         "@aws-cdk/core:x": True,
@@ -195,7 +194,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
 def test_an_unknown_or_absurd_setting_is_refused_with_the_choices(
     context: dict[str, object], said: str
 ) -> None:
-    """The message names the setting, the value and what it may be."""
+    """The error names the setting, its value and the accepted values."""
     with pytest.raises(SettingsError) as caught:
         settings_from_context(context)
     assert said in str(caught.value)

@@ -29,19 +29,19 @@ CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/1"
 
 
 def test_settings_made_in_code_are_checked_too() -> None:
-    """A value in a stage's own definition is held against the same bounds."""
+    """The values in a stage's own definition are checked, too."""
     with pytest.raises(SettingsError, match="memory_mb=64"):
         PROD.replace(memory_mb=64)
 
 
 def test_settings_cannot_be_changed() -> None:
-    """Settings are values."""
+    """Settings cannot be changed."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         DEV.parallel = 3  # type: ignore[misc]
 
 
 def test_the_local_stage_runs_on_this_machine_at_a_pace_that_can_be_watched() -> None:
-    """The local stage needs no image and no foreign Python."""
+    """The local stage builds no image, uses this machine's Python, and slows answers down."""
     settings = local()
     assert settings.image_uri is not None
     assert (settings.python_version, settings.wheels) == (host_python_version(), "host")
@@ -50,8 +50,9 @@ def test_the_local_stage_runs_on_this_machine_at_a_pace_that_can_be_watched() ->
 
 
 def test_production_keeps_its_data_and_stands_on_two_instances() -> None:
-    """Production is retained, bounded and redundant; dev reserves nothing that a new account
-    lacks.
+    """Production retains its data, bounds its concurrency and has two instances.
+
+    Dev reserves nothing that a new account lacks.
     """
     assert (PROD.retain, PROD.instance_count) == (True, 2)
     assert PROD.reserved_concurrency is not None
@@ -59,7 +60,7 @@ def test_production_keeps_its_data_and_stands_on_two_instances() -> None:
 
 
 def test_no_request_is_taken_for_lost_while_its_function_may_run() -> None:
-    """Only the local cloud may sweep before the function's own timeout is over."""
+    """Only the local cloud may treat a request as lost before the function's timeout."""
     assert settings_from_context({"stage": "local", "overdue_seconds": "5"}).overdue_seconds == 5
     with pytest.raises(
         SettingsError, match=r"^overdue_seconds=599: must be 600 or more in stage prod"
@@ -68,9 +69,9 @@ def test_no_request_is_taken_for_lost_while_its_function_may_run() -> None:
 
 
 def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
-    """The app exits with status 1 and one line, not with a traceback."""
+    """For a mistake the app exits with status 1 and one line, without a traceback."""
     root = Path(__file__).resolve().parents[3]
-    # the pinned Node: another may warn
+    # the pinned Node, because another one may warn
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "CDK_CONTEXT_JSON": json.dumps({"stage": "nowhere"})}
     done = subprocess.run(
@@ -86,8 +87,9 @@ def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
-    """docs/reference/settings.md has each setting once, with its values in dev and prod and what it
-    takes.
+    """docs/reference/settings.md has each setting once.
+
+    Its row has the values in dev and prod, and what the setting accepts.
     """
     page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text()
     found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| .+ \|$", page, re.MULTILINE)
@@ -98,7 +100,7 @@ def test_every_setting_is_documented_as_it_is() -> None:
 
 
 def shown(value: object) -> str:
-    """Return a value as `-c` takes it."""
+    """Return a value in the form of `-c`."""
     if value in (None, (), {}):
         return "none"
     return (
@@ -111,8 +113,9 @@ def shown(value: object) -> str:
 
 
 def test_streams_of_a_new_key() -> None:
-    """A new key gets a tenth of what is reserved, at least 4 and at most what a key can have,
-    unless a setting says.
+    """Without a setting for it, a new key gets a tenth of the reserved concurrency.
+
+    It gets at least 4 streams, and at most the maximum of a key.
     """
     found = {
         reserved: DEV.replace(reserved_concurrency=reserved).new_key_streams
@@ -126,7 +129,7 @@ def test_streams_of_a_new_key() -> None:
 
 
 def test_models_without_prices() -> None:
-    """A model has a price when both are set; 0 is one."""
+    """A model has a price if both prices are set. 0 is a price."""
     other = {"bare": '{"endpoint": "e", "context_tokens": 9}'}
     other["free"] = (
         '{"endpoint": "e", "context_tokens": 9, "prompt_price": 0, "completion_price": 0}'

@@ -17,8 +17,9 @@ from infra.settings.deployment import (
 def test_a_certificate_is_made_where_cloudfront_reads_it(
     project: Path, tmp_path: Path, region: str
 ) -> None:
-    """A domain whose zone is named gets a certificate, in us-east-1 wherever the service is, proven
-    by the zone.
+    """A domain with a zone gets a certificate in us-east-1, in whatever region the service is.
+
+    Records in the zone prove the ownership.
     """
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
@@ -45,11 +46,11 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(
     ]
     assert name.replace("-", "") in json.dumps(edge).replace("-", "")
     other = settings.replace(domain="api2.example.org")
-    assert other.certificate_stack != name  # so that the service can move from one to the other
+    assert other.certificate_stack != name  # so that the service can switch from one to the other
 
 
 def test_a_certificate_needs_to_know_where(project: Path, tmp_path: Path) -> None:
-    """Without credentials the account and region are unknown, which the error says."""
+    """Without credentials, account and region are unknown. The error says so."""
     settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
     with pytest.raises(SettingsError, match="set CDK_DEFAULT_ACCOUNT and CDK_DEFAULT_REGION"):
         compose(

@@ -1,4 +1,4 @@
-"""AWS WAF in front of the distribution: one that is made, one that is named, or none."""
+"""AWS WAF in front of the distribution: a new web ACL, an existing one, or none."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ THEIRS = (
 
 
 def stacks(project: Path, out: Path, region: str, **changes: Any) -> dict[str, Any]:
-    """The stacks of dev with a web ACL that is made, for a region, by their names."""
+    """Return the stacks of dev with a new web ACL, for a region, by their names."""
     app = App(outdir=str(out), analytics_reporting=False)
     env = Environment(account="123456789012", region=region)
     compose(app, settings=DEV.replace(web_acl="rate", **changes), root=project, env=env)
@@ -26,13 +26,13 @@ def stacks(project: Path, out: Path, region: str, **changes: Any) -> dict[str, A
 
 
 def limits(project: Path, out: Path, **changes: Any) -> list[int]:
-    """The limits of the rules of dev's web ACL: below /admin/, and for all."""
+    """Return the limits of dev's web ACL: below /admin/, and for all requests."""
     acl = the(stacks(project, out, "us-east-1", **changes)["sluice-dev-web-acl"].template, _ACL)
     return [it["Statement"]["RateBasedStatement"]["Limit"] for it in acl["Rules"]]
 
 
 def the(template: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The properties of the only resource of its type."""
+    """Return the properties of the only resource of a type."""
     (found,) = [it["Properties"] for it in template["Resources"].values() if it["Type"] == kind]
     return dict(found)
 
@@ -41,8 +41,9 @@ def the(template: dict[str, Any], kind: str) -> dict[str, Any]:
 def test_one_that_is_made_is_where_cloudfront_looks(
     project: Path, tmp_path: Path, region: str
 ) -> None:
-    """The web ACL is CloudFront's kind and in us-east-1, and the distribution, elsewhere, refers to
-    it.
+    """A new web ACL is of CloudFront's kind and in us-east-1.
+
+    The distribution refers to it from another region.
     """
     found = stacks(project, tmp_path, region)
     made, service = found["sluice-dev-web-acl"], found["sluice-dev-service"]
@@ -54,8 +55,9 @@ def test_one_that_is_made_is_where_cloudfront_looks(
 
 
 def test_it_counts_by_address_and_more_strictly_below_admin(project: Path, tmp_path: Path) -> None:
-    """Two rate rules over five minutes: 300 below /admin/, the setting for all; a block is a 429 of
-    the API's form.
+    """Two rules limit the rate over five minutes: 300 below /admin/, and the setting for all.
+
+    A blocked request gets a 429 of the API's shape.
     """
     acl = the(
         stacks(project, tmp_path, "us-east-1", web_acl_rate=500)["sluice-dev-web-acl"].template,
@@ -84,9 +86,7 @@ def test_it_counts_by_address_and_more_strictly_below_admin(project: Path, tmp_p
 
 
 def test_it_neither_reads_bodies_nor_keeps_requests(project: Path, tmp_path: Path) -> None:
-    """A prompt of any size passes, and no sample of a request, with its key, is there to be looked
-    at.
-    """
+    """Prompts of any size pass. No samples of requests, which have keys, are kept."""
     acl = the(stacks(project, tmp_path, "us-east-1")["sluice-dev-web-acl"].template, _ACL)
     assert "Body" not in json.dumps(acl["Rules"]).replace("CustomResponseBodyKey", "")
     seen = [acl["VisibilityConfig"], *(rule["VisibilityConfig"] for rule in acl["Rules"])]
@@ -94,31 +94,32 @@ def test_it_neither_reads_bodies_nor_keeps_requests(project: Path, tmp_path: Pat
 
 
 def test_the_rule_for_admin_is_never_the_looser_one(project: Path, tmp_path: Path) -> None:
-    """A limit for all that is the lower one is the limit below /admin/, too."""
+    """If the limit for all is lower than that below /admin/, it applies there too."""
     assert limits(project, tmp_path, web_acl_rate=20) == [20, 20]
 
 
 def test_the_rate_below_admin_is_a_setting(project: Path, tmp_path: Path) -> None:
-    """Who exports much by script may have more requests there, down to WAF's least and up to the
-    limit for all.
+    """The limit below /admin/ is a setting, from WAF's minimum to the limit for all.
+
+    An admin who exports much by script may need a higher one.
     """
     assert limits(project, tmp_path, web_acl_admin_rate=1200) == [1200, 3000]
     assert limits(project, tmp_path, web_acl_admin_rate=10) == [10, 3000]
 
 
 def test_one_that_is_named_is_used(project: Path, tmp_path: Path) -> None:
-    """An ARN needs no stack, no account and no region."""
+    """An existing web ACL needs no stack, no account and no region."""
     found = synthesise("dev", project, tmp_path, web_acl=THEIRS)
     assert found.the("AWS::CloudFront::Distribution")["DistributionConfig"]["WebACLId"] == THEIRS
 
 
 def test_there_is_none_by_default(synthesis: Synthesis) -> None:
-    """It costs something each month."""
+    """By default there is no web ACL, because it costs something each month."""
     assert "WebACLId" not in synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
 
 
 def test_one_that_is_made_needs_to_know_where(project: Path, tmp_path: Path) -> None:
-    """Without credentials the account and region are unknown, which the error says."""
+    """Without credentials, account and region are unknown. The error says so."""
     with pytest.raises(SettingsError, match=r"sluice-dev-web-acl: .* set CDK_DEFAULT_ACCOUNT and"):
         compose(
             App(outdir=str(tmp_path), analytics_reporting=False),

@@ -18,7 +18,7 @@ plain = st.recursive(
 
 @given(st.dictionaries(st.text(), plain))
 def test_values_are_as_boto3_writes_and_reads_them(item: dict[str, Any]) -> None:
-    """Wrapped values are boto3's, and unwrapped they are the same again."""
+    """Values are wrapped as boto3 wraps them. Unwrapped, they are the same again."""
     wrapped = wrap_all(item)
     assert wrapped == {name: TypeSerializer().serialize(value) for name, value in item.items()}
     assert unwrap_all(wrapped) == item
@@ -31,12 +31,12 @@ def test_numbers_with_a_fraction_are_floats() -> None:
 
 
 def test_a_value_of_each_attempt() -> None:
-    """A `PerAttempt` is made for the attempt, also inside of other values."""
+    """A `PerAttempt` is resolved for each attempt, also inside of other values."""
     value = [PerAttempt(lambda attempt: f"try {attempt}")]
     assert wrap(value, 2) == {"L": [{"S": "try 2"}]}
 
 
 def test_other_types_are_refused() -> None:
-    """A type that DynamoDB does not have is refused."""
+    """A type that DynamoDB does not have is an error."""
     with pytest.raises(TypeError, match="set has no form"):
         wrap({"a": {1}})

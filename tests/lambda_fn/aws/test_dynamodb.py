@@ -1,4 +1,4 @@
-"""What the table sends, and what it makes of responses that are not DynamoDB's."""
+"""The calls that the table sends, and its handling of responses that are not DynamoDB's."""
 
 import asyncio
 from typing import Any
@@ -15,10 +15,10 @@ from tests.support.network import Answer
 
 
 class Scripted:
-    """A client that returns the same response to every call, and keeps what was sent."""
+    """A client that returns the same response to every call, and records the calls."""
 
     def __init__(self, body: bytes) -> None:
-        """Take the answer."""
+        """Take the response."""
         self.sent: list[dict[str, Any]] = []
         self._body = body
 
@@ -28,7 +28,7 @@ class Scripted:
         return Answer(200, self._body)
 
     def table(self) -> Table:
-        """Return a table behind it."""
+        """Return a table over this client."""
         return Table(
             self,  # type: ignore[arg-type] # as far as the table needs a client
             url="https://host",
@@ -42,8 +42,9 @@ class Scripted:
 async def test_an_answer_that_is_not_dynamodbs(
     body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A 200 whose body is not a JSON object is retried and then unavailable: it does not mean that
-    no item exists.
+    """A 200 whose body is not a JSON object is retried, then the table is unavailable.
+
+    It does not mean that no item exists.
     """
     monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
     client = Scripted(body)
@@ -55,7 +56,7 @@ async def test_an_answer_that_is_not_dynamodbs(
 
 
 async def test_writes_without_a_condition_ask_for_nothing_about_one() -> None:
-    """`ReturnValuesOnConditionCheckFailure` is sent with conditions only."""
+    """`ReturnValuesOnConditionCheckFailure` is sent only with a condition."""
     client = Scripted(b"{}")
     await client.table().put({"pk": "a", "sk": "b"})
     await client.table().delete({"pk": "a", "sk": "b"})
@@ -65,7 +66,7 @@ async def test_writes_without_a_condition_ask_for_nothing_about_one() -> None:
 
 
 async def test_throttling_is_waited_out(http: Client) -> None:
-    """A throttled write is retried a few times; then the meter is unavailable."""
+    """A throttled write is retried a few times. Then the meter is unavailable."""
     answers = [b'{"__type":"com.amazonaws#ThrottlingException"}'] * 3
     tries = 0
 
@@ -96,7 +97,7 @@ async def test_throttling_is_waited_out(http: Client) -> None:
 
 
 async def test_meter_that_is_not_there(http: Client) -> None:
-    """An address where nothing listens is an unavailable meter, and not a hang."""
+    """If no process listens at the address, the meter is unavailable. The call does not hang."""
     table = Table(
         http,
         url="http://127.0.0.1:9",

@@ -1,4 +1,4 @@
-"""Frames are those that botocore reads, however the bytes are cut."""
+"""Event-stream frames are decoded as botocore decodes them, however the bytes are cut."""
 
 import struct
 from itertools import pairwise
@@ -21,7 +21,7 @@ frames = st.lists(
 
 
 def decode(data: bytes, cuts: list[int]) -> list[Frame]:
-    """Feed bytes cut at the given places."""
+    """Decode bytes that are cut at the given positions."""
     decoder = Decoder()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     found = [frame for start, end in pairwise(edges) for frame in decoder.feed(data[start:end])]
@@ -33,7 +33,7 @@ def decode(data: bytes, cuts: list[int]) -> list[Frame]:
 def test_frames_are_botocores(
     messages: list[tuple[dict[str, str], bytes]], cuts: list[int]
 ) -> None:
-    """Any frames, cut anywhere, decode to what was encoded, and to what botocore decodes."""
+    """Any frames decode to what was encoded and to what botocore decodes, at any cuts."""
     data = b"".join(encode(headers, payload) for headers, payload in messages)
     found = decode(data, cuts)
     assert [(frame.headers, frame.payload) for frame in found] == messages
@@ -45,7 +45,7 @@ def test_frames_are_botocores(
 
 
 def test_byte_by_byte() -> None:
-    """Single bytes yield the same frames."""
+    """Bytes that arrive one at a time give the same frames."""
     data = encode({":event-type": "PayloadPart"}, b"hello") + encode(
         {":message-type": "exception"}, b"{}"
     )
@@ -66,7 +66,7 @@ def test_other_header_types_are_passed_over() -> None:
 
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_damage_is_noticed(position: int, bit: int) -> None:
-    """One flipped bit anywhere never yields a frame."""
+    """If any bit is flipped, there is no frame."""
     data = bytearray(encode({":event-type": "PayloadPart"}, b"some payload"))
     data[position % len(data)] ^= 1 << bit
     decoder = Decoder()
@@ -78,7 +78,7 @@ def test_damage_is_noticed(position: int, bit: int) -> None:
 
 
 def test_absurd_length_is_refused() -> None:
-    """A frame with too large a length is refused before its bytes arrive."""
+    """A frame with too large a length is an error before its bytes arrive."""
     prelude = struct.pack(">II", 2**31, 0)
     with pytest.raises(EventStreamError):
         Decoder().feed(prelude + struct.pack(">I", crc32(prelude)))

@@ -15,7 +15,7 @@ def manager(url: str, http: Client) -> SecretsManager:
 
 
 async def test_a_version_is_found_by_its_label(moto_url: str, http: Client) -> None:
-    """The current version has an id and a value; there is no previous version of a new secret."""
+    """The current version has an id and a value. A new secret has no previous version."""
     api = boto3.client(
         "secretsmanager",
         endpoint_url=moto_url,
@@ -30,14 +30,14 @@ async def test_a_version_is_found_by_its_label(moto_url: str, http: Client) -> N
 
 
 async def test_an_error_has_the_name_of_aws(moto_url: str, http: Client) -> None:
-    """A call that Secrets Manager refuses raises the name of its error, and is not repeated."""
+    """A call that Secrets Manager rejects raises AWS's name of the error, and is not repeated."""
     with pytest.raises(SecretError, match="ResourceNotFoundException") as caught:
         await manager(moto_url, http).call("DescribeSecret", SecretId="none")
     assert not isinstance(caught.value, SecretsUnavailable)
 
 
 async def test_a_service_that_is_not_there(http: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address where nothing listens is an unavailable service."""
+    """If no process listens at the address, the service is unavailable."""
     monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
     with pytest.raises(SecretsUnavailable):
         await manager("http://127.0.0.1:9", http).version("arn", "AWSCURRENT")

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def stored(moto_url: str) -> tuple[Any, str]:
-    """Return stock boto3, and the ARN of a secret."""
+    """Return stock boto3 and the ARN of a secret."""
     api = boto3.client(
         "secretsmanager",
         endpoint_url=moto_url,

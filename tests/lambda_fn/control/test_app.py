@@ -1,4 +1,4 @@
-"""The middleware of the admin API: who is let in, and how much of a body is read."""
+"""The middleware of the admin API: authentication and the bounds of a request."""
 
 import json
 from typing import Any, cast
@@ -22,14 +22,14 @@ class Secret:
 
 
 class Refusals:
-    """A trail that is not written."""
+    """A trail that keeps nothing."""
 
     async def refused(self, who: Who, action: str, code: str | None) -> None:
-        """Forget it."""
+        """Discard the rejection."""
 
 
 class Read:
-    """A request whose body is counted as it is read."""
+    """A request that counts how many parts of its body are read."""
 
     def __init__(self, body: bytes) -> None:
         """Split the body into parts."""
@@ -45,7 +45,7 @@ class Read:
 
 @pytest.fixture(scope="module")
 def front() -> Middleware:
-    """Return the whole application, without a table: no request here reaches it."""
+    """Return the whole application without a table. No request of this file needs one."""
     api = create_api(Services(cast("Any", None), ("demo",)))
     return Middleware(api, Gate(cast("AdminSecret", Secret()), ("o",)), cast("Trail", Refusals()))
 
@@ -59,7 +59,7 @@ async def call(
     query: bytes = b"",
     method: str = "POST",
 ) -> tuple[int, dict[str, Any], dict[str, str], int]:
-    """Return status, error, headers, and how many parts of the body were read."""
+    """Make a request. Return status, error, headers, and how many parts of the body were read."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -120,8 +120,9 @@ def keys(count: int) -> bytes:
 async def test_a_body_is_bounded(
     front: Middleware, path: str, body: bytes, status: int, code: str | None
 ) -> None:
-    """A body is refused by its size or its number of values before it is parsed, and no more of it
-    is read.
+    """A body with too many bytes or values is rejected before it is parsed.
+
+    No more of it is read.
     """
     found, error, _, count = await call(front, body, path=path)
     assert found == status, error
@@ -132,19 +133,19 @@ async def test_a_body_is_bounded(
 
 @pytest.mark.parametrize("length", [sizes.QUERY + 1, 6_000_000])
 async def test_a_query_is_bounded(front: Middleware, length: int) -> None:
-    """Too long a query string is refused, and the body is not read."""
+    """Too long a query string is rejected, and the body is not read."""
     status, error, _, count = await call(front, b"", query=b"a&" * (length // 2 + 1), method="GET")
     assert (status, error["code"], count) == (400, "query_too_long", 0)
 
 
 async def test_the_secret_comes_before_the_body(front: Middleware) -> None:
-    """No byte of the body is read of a request without the admin secret."""
+    """Without the admin secret, no byte of the body is read."""
     status, _, _, count = await call(front, b" " * 6_000_000, bearer="wrong")
     assert (status, count) == (401, 0)
 
 
 async def test_the_document_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The document, which takes no secret, is made once and then only sent."""
+    """The OpenAPI document needs no secret. It is made once."""
     api = create_api(Services(cast("Any", None), ("demo",)))
     front = Middleware(api, Gate(None, ("o",)), cast("Trail", Refusals()))
     assert (await call(front, b"", path="/openapi.json", method="GET"))[0] == 200

@@ -1,4 +1,4 @@
-"""The admin secret: which versions are accepted, and how often they are read."""
+"""The admin secret: the versions that are accepted, and how often they are read."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ from tests.support.function import CREDENTIALS
 
 
 class Counting(SecretsManager):
-    """Secrets Manager, with a count of its reads."""
+    """Secrets Manager with a count of its reads."""
 
     reads = 0
 
     async def version(self, secret: str, stage: str) -> tuple[str, str] | None:
-        """Count, and read."""
+        """Count the read, and return the version."""
         self.reads += 1
         return await super().version(secret, stage)
 
@@ -31,8 +31,9 @@ def manager(url: str, http: Client) -> Counting:
 async def test_current_and_previous_are_accepted(
     moto_url: str, http: Client, stored: tuple[Any, str]
 ) -> None:
-    """After a rotation both versions are valid, after another one the oldest is not; fresh versions
-    are not read again.
+    """After a rotation both versions are valid. After another one the oldest is not.
+
+    Versions that were just read are not read again.
     """
     api, arn = stored
     now = 0.0
@@ -60,8 +61,9 @@ async def test_current_and_previous_are_accepted(
 async def test_a_secrets_manager_that_is_away(
     moto_url: str, http: Client, stored: tuple[Any, str]
 ) -> None:
-    """Versions that were read hold for an hour without a read at each request; without any, all
-    secrets are refused.
+    """While Secrets Manager does not answer, versions that were read hold for an hour.
+
+    They are not read at each request meanwhile. Without any, all secrets are rejected.
     """
     now = 0.0
     secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
@@ -84,8 +86,9 @@ async def test_a_secrets_manager_that_is_away(
 async def test_access_that_was_taken_away(
     moto_url: str, http: Client, stored: tuple[Any, str]
 ) -> None:
-    """When Secrets Manager denies access, versions that were read are not valid any more; once it
-    is granted, they are read again.
+    """If Secrets Manager denies access, versions that were read are not valid any more.
+
+    Once access is granted, they are read again.
     """
     now = 0.0
     secret = AdminSecret(manager(moto_url, http), stored[1], clock=lambda: now)
@@ -109,8 +112,9 @@ async def test_access_that_was_taken_away(
 
 
 async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """By URL both secrets are needed, through IAM none; without an admin secret only IAM leads
-    in.
+    """A caller by URL needs both secrets, one through IAM none.
+
+    Without an admin secret only IAM leads in.
     """
     gate = Gate(AdminSecret(manager(moto_url, http), stored[1]), ("origin",))
     url: dict[str, Any] = {"requestContext": {}}

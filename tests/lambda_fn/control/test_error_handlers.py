@@ -33,7 +33,7 @@ async def test_a_body_that_is_no_json(admin: Admin) -> None:
 
 
 async def test_paths_and_methods_that_are_not_there(admin: Admin, make: Make) -> None:
-    """404 for a path or a key, 405 for a method, 400 for what cannot be a key."""
+    """An unknown path or key is a 404, a wrong method a 405, and an invalid key id a 400."""
     assert (await admin.refused(404, "GET", "/nothing"))["code"] == "not_found"
     assert (await admin.refused(405, "PUT", "/keys"))["code"] == "method_not_allowed"
     nobody = ids.new_key_id()

@@ -35,9 +35,7 @@ from lambda_fn.control.invocation import as_url_event
     ],
 )
 def test_an_event_is_bounded(event: dict[str, Any]) -> None:
-    """Whatever an invoker's event has becomes a request that can be refused, cut to the size
-    limits.
-    """
+    """Any event of an invoker becomes a request within the size limits, which can be rejected."""
     found = as_url_event(event)
     assert len(json.dumps(found)) < 3 * sizes.REPLAY_BODY
     json.dumps(found, ensure_ascii=False).encode()
@@ -46,7 +44,7 @@ def test_an_event_is_bounded(event: dict[str, Any]) -> None:
 
 
 def test_an_event_that_is_nested_deeply() -> None:
-    """A body that cannot be written as JSON is refused as invalid JSON."""
+    """A body that cannot be written as JSON is rejected as invalid JSON."""
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""What the admin API refuses, and how it names it."""
+"""Requests that the admin API rejects, and the errors that name the fields."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ REFUSED: list[tuple[Any, str | None]] = [
 
 
 async def test_what_makes_no_sense_is_refused_by_name(admin: Admin) -> None:
-    """A 400 names the invalid field and repeats no value, and no key is created."""
+    """A 400 names the invalid field and does not repeat its value. No key is created."""
     for body, param in REFUSED:
         error = await admin.refused(400, "POST", "/keys", body)
         assert (error["type"], error["param"]) == ("invalid_request_error", param), body
@@ -55,7 +55,7 @@ async def test_what_makes_no_sense_is_refused_by_name(admin: Admin) -> None:
 
 
 async def test_unknown_and_absurd_queries(admin: Admin) -> None:
-    """Unknown and invalid query parameters are refused as fields of a body are."""
+    """Unknown and invalid query parameters are rejected like fields of a body."""
     assert (await admin.refused(400, "GET", "/keys", limit=0))["param"] == "limit"
     assert (await admin.refused(400, "GET", "/keys", limit="many"))["param"] == "limit"
     assert (await admin.refused(400, "GET", "/keys", colour="blue"))["param"] == "colour"

@@ -6,8 +6,9 @@ from tests.support.admin import Admin
 
 
 def test_the_document_is_valid_and_complete(admin: Admin) -> None:
-    """OpenAPI 3.1; every operation has an id, a summary and documented refusals, and no 422 is
-    promised.
+    """The document is OpenAPI 3.1. Every operation has an id, a summary and its errors.
+
+    It promises no 422.
     """
     validate(admin.document)
     operations = [it for path in admin.document["paths"].values() for it in path.values()]

@@ -16,8 +16,9 @@ from tests.support.admin import Admin, Make, through
 async def test_a_right_has_its_operations_and_no_other(
     admin: Admin, api: ASGIApp, right: Right
 ) -> None:
-    """A right is refused every operation that it does not have, before the operation does anything,
-    and the refusal is in the trail.
+    """A right is denied every operation that it does not have, before the operation does anything.
+
+    The denial is in the trail.
     """
     admin.services.right = right
     key_id = ids.new_key_id()
@@ -49,8 +50,9 @@ async def test_a_right_has_its_operations_and_no_other(
 async def test_who_makes_keys_sets_no_limits(
     admin: Admin, make: Make, limits: dict[str, Any]
 ) -> None:
-    """With the right `keys` a key has the default limits, and a 403 names the rights that may set
-    others.
+    """With the right `keys` a key has the default limits.
+
+    A 403 names the rights that may set others.
     """
     admin.services.right = "keys"
     made = await make()

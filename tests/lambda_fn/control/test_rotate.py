@@ -13,7 +13,7 @@ from tests.support.function import CREDENTIALS
 async def test_a_rotation_may_be_taken_up_at_any_step(
     moto_url: str, http: Client, stored: tuple[Any, str]
 ) -> None:
-    """Each step can be repeated; a version without a value, and an unknown step, are refused."""
+    """Each step can be repeated. A version without a value, and an unknown step, are errors."""
     arn = stored[1]
     reader = SecretsManager(http, url=moto_url, region="eu-west-1", credentials=lambda: CREDENTIALS)
     event = {"SecretId": arn, "ClientRequestToken": "t" * 32}

@@ -9,7 +9,7 @@ ENVIRONMENT = {"AWS_REGION": "eu-west-1", "SLUICE_USAGE_TABLE": "t", "SLUICE_MOD
 
 
 def test_defaults() -> None:
-    """Only the required variables are needed; without a secret and a right no caller is let in."""
+    """Only the required variables are needed. Without a secret and a right no caller is let in."""
     settings = ControlSettings.from_environment(ENVIRONMENT)
     assert (settings.admin_secret, settings.right, settings.unpriced, settings.audit_days) == (
         None,
@@ -21,7 +21,7 @@ def test_defaults() -> None:
 
 
 def test_aws_own_variables_name_other_addresses() -> None:
-    """A service's own variable is used before the general one."""
+    """A service's own variable for its address has precedence over the general one."""
     own = {"AWS_ENDPOINT_URL": "http://a/", "AWS_ENDPOINT_URL_DYNAMODB": "http://b"}
     settings = ControlSettings.from_environment({**ENVIRONMENT, **own})
     assert (settings.dynamodb_url, settings.secretsmanager_url) == ("http://b", "http://a")
@@ -38,6 +38,6 @@ def test_aws_own_variables_name_other_addresses() -> None:
     ],
 )
 def test_an_invalid_variable_is_named(name: str, value: str) -> None:
-    """A missing or malformed variable is an error that names it."""
+    """The error for a missing or malformed variable names it."""
     with pytest.raises(SettingsError, match=name):
         ControlSettings.from_environment({**ENVIRONMENT, name: value})

@@ -1,4 +1,4 @@
-"""How entries of the audit trail are put."""
+"""Writes of the audit trail's entries."""
 
 from typing import Any, NoReturn
 
@@ -13,7 +13,7 @@ from tests.support.admin import NOW, Admin, Make, entries, stored
 async def test_entries_are_kept_for_their_time_and_never_written_over(
     admin: Admin, make: Make
 ) -> None:
-    """Each item has the time at which DynamoDB removes it; a second put does not replace it."""
+    """Each item has the time at which DynamoDB removes it. A second put does not replace it."""
     await make()
     items = stored(admin)
     assert {int(item["ttl"]) for item in items} == {NOW + 400 * 86_400}
@@ -25,7 +25,7 @@ async def test_entries_are_kept_for_their_time_and_never_written_over(
 
 
 async def test_environments_share_a_minute(admin: Admin) -> None:
-    """Two environments that refuse in the same minute leave one entry."""
+    """Two environments that reject callers in the same minute leave one entry."""
     for _ in range(2):
         admin.services.__post_init__()  # a new environment
         await admin.services.trail.refused(
@@ -35,8 +35,9 @@ async def test_environments_share_a_minute(admin: Admin) -> None:
 
 
 async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
-    """The first refusal in a minute of each actor and error has an entry, whichever function wrote
-    before.
+    """The first rejection in a minute of each actor and error has an entry.
+
+    An entry of another function does not prevent it.
     """
     trails = [Trail(admin.services.table, days=1, now=lambda: NOW) for _ in range(3)]
     kinds = [
@@ -59,8 +60,9 @@ async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
 
 @pytest.mark.parametrize("away", ["minute taken", "no table"])
 async def test_attempts_without_an_entry_are_in_the_next_one(admin: Admin, away: str) -> None:
-    """Refusals without an entry, because of another environment or a failed write, are counted in
-    the next entry.
+    """Rejections without an entry are counted in the next entry.
+
+    They lack one because of another environment or a failed write.
     """
     minute = NOW - NOW % 60
     moments = iter([minute, minute + 1, minute + 60])

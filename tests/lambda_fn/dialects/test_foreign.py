@@ -1,4 +1,4 @@
-"""What other servers are sent, and how their rejections become public errors."""
+"""Requests to other servers, and public errors for their rejections."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ CHAT: dict[str, Any] = {
 
 
 def body(dialect: str, **changes: Any) -> dict[str, Any]:
-    """Return the body that a server of this dialect is sent."""
+    """Return the body for a server of this dialect."""
     found = dialects.find(dialect)
     request = parse_chat(msgspec.json.encode({**CHAT, **changes}))
     found.check(request)
@@ -38,7 +38,7 @@ def body(dialect: str, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("dialect", FOREIGN)
 def test_foreign_servers_are_sent_what_they_take(dialect: str) -> None:
-    """The body has no `sluice`, no model name, and always asks for a stream."""
+    """The body has no `sluice` and no model name, and always requests a stream."""
     sent = body(dialect, stream=False)
     assert sent["stream"] is True
     assert not {"sluice", "model", "max_completion_tokens"} & set(sent)
@@ -46,7 +46,10 @@ def test_foreign_servers_are_sent_what_they_take(dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["openai", "lmi"])
 def test_usage_is_asked_for_with_each_chunk(dialect: str) -> None:
-    """A truncated response is metered exactly, whatever usage the client requested."""
+    """The server is asked for usage in each chunk, whatever the client requested.
+
+    So a truncated response is metered exactly.
+    """
     sent = body(dialect, stream=True, stream_options={"include_usage": False})
     assert sent["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     assert (sent["max_tokens"], sent["stop"], sent["seed"]) == (9, "END", -1)
@@ -54,9 +57,7 @@ def test_usage_is_asked_for_with_each_chunk(dialect: str) -> None:
 
 
 def test_tgi_is_sent_its_own_forms() -> None:
-    """TGI takes a list of stops, no `top_p` of one, unsigned seeds, and a schema under another
-    name.
-    """
+    """TGI gets its own forms of stops, `top_p` of one, seeds and schemas."""
     schema = {"type": "object", "properties": {}}
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     sent = body("tgi", response_format=form)
@@ -71,8 +72,9 @@ def test_tgi_is_sent_its_own_forms() -> None:
 
 
 def test_lmi_inputs_is_sent_one_prompt() -> None:
-    """A model without a chat template gets the messages' texts, and its parameters under their
-    older names.
+    """A model without a chat template gets one prompt of the messages' texts.
+
+    Its parameters have their older names.
     """
     assert body("lmi-inputs") == {
         "inputs": "Be brief.\n\nHi there",
@@ -100,16 +102,14 @@ def test_lmi_inputs_is_sent_one_prompt() -> None:
     ],
 )
 def test_what_a_server_would_ignore_is_refused(dialect: str, field: str, value: Any) -> None:
-    """A parameter that the server cannot honour is a 400 that names it, before anything is
-    reserved.
-    """
+    """A parameter that the server cannot honour is a 400 that names it, before the reservation."""
     with pytest.raises(errors.InvalidRequest) as refusal:
         body(dialect, **{field: value})
     assert (refusal.value.param, refusal.value.code) == (field, "unsupported_parameter")
 
 
 def test_a_field_at_its_default_is_not_refused() -> None:
-    """Clients send defaults, which need nothing of the server."""
+    """A parameter at its default is accepted, because clients send defaults."""
     body("lmi-inputs", n=1, logprobs=False, response_format={"type": "text"})
 
 
@@ -133,7 +133,7 @@ def test_a_field_at_its_default_is_not_refused() -> None:
 def test_refusals_become_public_errors(
     status: int, answer: str, kind: type[errors.APIError], code: str | None
 ) -> None:
-    """A status and any body become the public error, which contains no internal text."""
+    """Any status and body of a server become a public error without internal text."""
     for name in FOREIGN:
         refusal = dialects.find(name).rejection(status, answer)
         assert (type(refusal), refusal.code) == (kind, code)

@@ -41,7 +41,7 @@ def plain(events: list[Event]) -> Any:
 
 
 def decode(data: bytes, cuts: list[int]) -> list[Event]:
-    """Feed bytes cut at the given places, and close."""
+    """Decode bytes that are cut at the given positions, and close the decoder."""
     decoder = LineDecoder()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     events = [event for start, end in pairwise(edges) for event in decoder.feed(data[start:end])]
@@ -61,21 +61,21 @@ def test_cuts_change_nothing(cuts: list[int]) -> None:
 
 
 def test_byte_by_byte() -> None:
-    """Single bytes, heartbeats between them, give the same events."""
+    """Bytes that arrive one at a time, with heartbeats between, give the same events."""
     data = b"\n\r\n" + BYTES.replace(b"\n", b"\n\n \n")
     assert plain(decode(data, list(range(len(data))))) == plain(decode(BYTES, []))
 
 
 @given(length=st.integers(0, len(BYTES) - 1))
 def test_truncation_is_never_silent(length: int) -> None:
-    """A response that is cut anywhere before its last line feed ends in a failure."""
+    """A response that is truncated anywhere before its last line feed ends in a failure."""
     last = decode(BYTES[:length], [])[-1]
     assert isinstance(last, Failure)
     assert last.code == "cut"
 
 
 def test_end_without_finish_is_a_cut() -> None:
-    """An end before every choice has finished is not the end of a response."""
+    """An end record before every choice has finished is a failure."""
     answer = b'{"type":"start","prompt_tokens":1}\n{"type":"end"}\n'
     assert decode(answer, [])[-1] == Failure("cut", "a choice has no end")
 
@@ -103,7 +103,7 @@ def test_end_without_finish_is_a_cut() -> None:
 def test_garbage_is_a_failure(line: bytes) -> None:
     """A malformed record ends the response in a failure.
 
-    Records before it are kept, those after it are not read.
+    Records before it are kept, and those after it are not read.
     """
     events = decode(BYTES.partition(b"\n")[0] + b"\n" + line + b"\n" + BYTES, [])
     assert [type(event) for event in events] == [Start, Failure]
@@ -123,6 +123,6 @@ def test_endless_line_is_bounded() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_end_in_something(data: bytes) -> None:
-    """No bytes make the decoder raise, and every response ends in exactly one end or failure."""
+    """No bytes make the decoder raise. Every response ends in exactly one end or failure."""
     ends = [event for event in decode(data, []) if isinstance(event, End | Failure)]
     assert len(ends) == 1

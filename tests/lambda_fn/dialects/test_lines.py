@@ -1,4 +1,4 @@
-"""Bytes become the same lines however they are cut, in linear time, and none over the limit."""
+"""The buffer of lines: any cuts give the same lines, in linear time and within the limit."""
 
 from itertools import pairwise
 from time import thread_time
@@ -15,8 +15,9 @@ LIMIT = 10
 
 
 def lines_of(data: bytes, cuts: list[int]) -> tuple[list[bytes], bytes, bool]:
-    """Feed bytes cut at the given places; return the lines, the rest, and whether a line was too
-    long.
+    """Feed bytes that are cut at the given positions.
+
+    Return the lines, the rest, and whether a line was too long.
     """
     buffer = LineBuffer()
     lines: list[bytes] = []
@@ -32,9 +33,7 @@ def lines_of(data: bytes, cuts: list[int]) -> tuple[list[bytes], bytes, bool]:
     cuts=st.lists(st.integers(0, 60), max_size=20),
 )
 def test_cuts_change_nothing(data: bytes, cuts: list[int]) -> None:
-    """The lines are those of `split`, up to the first that is over the limit, wherever the bytes
-    are cut.
-    """
+    """The lines are those of `split`, up to the first one over the limit, at any cuts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "MAX_LINE", LIMIT)
         lines, rest, too_long = lines_of(data, cuts)
@@ -51,8 +50,9 @@ def test_cuts_change_nothing(data: bytes, cuts: list[int]) -> None:
 @pytest.mark.parametrize("dialect", dialects.DIALECTS)
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_record_of_the_limit_is_read_however_it_is_cut(dialect: str, more: int) -> None:
-    """A line of `MAX_LINE` bytes is read, and one of a byte more is malformed, in one piece and in
-    two.
+    """A line of `MAX_LINE` bytes is read, and one of a byte more is malformed.
+
+    It makes no difference whether it arrives in one piece or in two.
     """
     start, end = {
         "sluice": (b'{"type":"delta","delta":{"content":"', b'"}}'),
@@ -67,9 +67,10 @@ def test_a_record_of_the_limit_is_read_however_it_is_cut(dialect: str, more: int
 
 
 def test_time_is_linear_in_the_bytes() -> None:
-    """The longest line is fed in pieces of 16 bytes.
+    """Time is linear in the bytes.
 
-    To join it again for each piece would copy 500 GB.
+    The longest line is fed in pieces of 16 bytes. Joining it again for each piece would copy 500
+    GB.
     """
     buffer, piece = LineBuffer(), b"x" * 16
     began = thread_time()
@@ -84,12 +85,12 @@ def test_time_is_linear_in_the_bytes() -> None:
     [(b"", True), ("é\n🚰".encode(), True), (b"a\rb", False), (b"\xff", False), (b"\xc3", False)],
 )
 def test_what_may_be_passed_on_unread(data: bytes, passable: bool) -> None:
-    """UTF-8 without a carriage return may be passed on."""
+    """UTF-8 without a carriage return may be passed on unread."""
     assert is_one_line_of_text(data) == passable
 
 
 def test_a_choice_that_was_not_requested() -> None:
-    """Indexes are those of the requested choices, which are unfinished at first."""
+    """Only indexes of requested choices are accepted. All choices are unfinished at first."""
     choices = Choices(2)
     assert choices.unfinished == {0, 1}
     choices.check(1)

@@ -1,10 +1,8 @@
 """The streams of other servers -> events.
 
-`recordings/` has one response in the form of each server.
-
-The shapes were written down after the servers' sources: vLLM 0.30 and SGLang 0.5 `serving_chat.py`,
-DJL Serving `output_formatter.py` and `lmi_vllm/request_response_utils.py`, TGI 3.3 `chat.rs` and
-`server.rs`.
+`recordings/` has one response in the form of each server. The shapes follow the servers' sources:
+vLLM 0.30 and SGLang 0.5 `serving_chat.py`, DJL Serving `output_formatter.py` and
+`lmi_vllm/request_response_utils.py`, TGI 3.3 `chat.rs` and `server.rs`.
 """
 
 import json
@@ -26,7 +24,7 @@ FOLDER = Path(__file__).parent / "recordings"
 
 @dataclass(frozen=True)
 class Recording:
-    """A response of a server, and the counts that it must have."""
+    """A recorded response of a server, and the counts that it must have."""
 
     file: str
     dialect: str
@@ -59,7 +57,7 @@ every = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda it: it.file)
 def decode(
     dialect: str, data: bytes, cuts: list[int] | None = None, choices: int = 1
 ) -> list[Event]:
-    """Feed bytes cut at the given places, and close."""
+    """Decode bytes that are cut at the given positions, and close the decoder."""
     decoder = dialects.find(dialect).decoder(choices)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts or []), len(data)]
     events = [event for start, end in pairwise(edges) for event in decoder.feed(data[start:end])]
@@ -78,7 +76,7 @@ def deltas(events: list[Event]) -> list[dict[str, Any]]:
 
 @every
 def test_whole_answer(recording: Recording) -> None:
-    """Each server's response becomes the same few events, with its own token counts."""
+    """Each server's response becomes the same few events, with the server's own token counts."""
     events = decode(recording.dialect, recording.data)
     kinds = [type(event) for event in events]
     assert (kinds[0], kinds[-3:]) == (Start, [Finish, Usage, End])
@@ -96,7 +94,7 @@ def test_whole_answer(recording: Recording) -> None:
 
 
 def test_tool_calls_and_reasoning_are_passed_on() -> None:
-    """What a delta holds beside text reaches the client as the server wrote it."""
+    """Members of a delta beside its text reach the client as the server wrote them."""
     said = deltas(decode("openai", RECORDINGS[1].data))
     assert said[0] == {"reasoning_content": "I need the weather."}
     assert said[1]["tool_calls"][0]["function"] == {"name": "weather", "arguments": ""}
@@ -104,7 +102,7 @@ def test_tool_calls_and_reasoning_are_passed_on() -> None:
 
 
 def test_usage_beside_each_chunk_is_counted_before_the_end() -> None:
-    """With running counts, a truncated response is metered by the server's own counts."""
+    """With usage in each chunk, a truncated response is metered by the server's own counts."""
     events = decode("openai", RECORDINGS[0].data.partition(b'"stop"')[0])
     assert events[0] == Start(prompt_tokens=12)
     assert [event.tokens for event in events if isinstance(event, Delta)] == [2, 3]
@@ -112,7 +110,10 @@ def test_usage_beside_each_chunk_is_counted_before_the_end() -> None:
 
 @every
 def test_byte_by_byte(recording: Recording) -> None:
-    """Single bytes, with blank lines, comments and CRLF between them, give the same events."""
+    """Bytes that arrive one at a time give the same events.
+
+    So do blank lines, comments and CRLF between them.
+    """
     data = recording.data.replace(b"\n", b"\r\n\n: ping\n")
     whole = plain(decode(recording.dialect, recording.data))
     assert plain(decode(recording.dialect, data, list(range(len(data))))) == whole
@@ -130,8 +131,10 @@ def test_cuts_change_nothing(recording: Recording, data: st.DataObject) -> None:
 
 @every
 def test_truncation_is_never_silent(recording: Recording) -> None:
-    """A response that is cut before its finish, before the `[DONE]` of a server that sends it, or
-    within a record ends in a failure.
+    """A truncated response ends in a failure.
+
+    It may be cut before its finish, before the `[DONE]` of a server that sends it, or within a
+    record.
     """
     data = recording.data
     last = (
@@ -148,7 +151,7 @@ def test_truncation_is_never_silent(recording: Recording) -> None:
 
 
 def test_finish_in_the_middle_of_a_record_is_no_finish() -> None:
-    """An LMI response whose last record is cut behind its reason has no end."""
+    """An LMI response has no end if its last record is cut after the finish reason."""
     data = (FOLDER / "lmi-chat.txt").read_bytes()
     events = decode("lmi", data[: data.rindex(b'"stop"') + 6])
     assert isinstance(events[-1], Failure)
@@ -253,16 +256,14 @@ def test_endless_line_is_bounded(dialect: str) -> None:
 )
 @pytest.mark.parametrize("dialect", ["openai", "lmi", "lmi-inputs", "tgi"])
 def test_any_bytes_end_in_something(dialect: str, data: bytes) -> None:
-    """No bytes make a decoder raise, and every response ends in exactly one end or failure, which
-    is its last event.
-    """
+    """No bytes make a decoder raise. Every response ends in exactly one end or failure."""
     events = decode(dialect, data)
     assert [isinstance(event, End | Failure) for event in events].count(True) == 1
     assert isinstance(events[-1], End | Failure)
 
 
 def test_tools_of_older_tgi_become_a_list() -> None:
-    """A tool call that comes without its list gets one, as every client expects."""
+    """A single tool call of older TGI becomes a list, as every client expects."""
     call = {"index": 0, "id": "", "type": "function", "function": {"name": "f", "arguments": "{"}}
     chunk = {"choices": [{"index": 0, "delta": {"role": "assistant", "tool_calls": call}}]}
     events = decode("tgi", f"data:{json.dumps(chunk)}\n\n".encode())

@@ -57,7 +57,7 @@ TOOLS: list[Event] = [
 
 
 def stream(events: list[Event], *, choices: int = 1, include_usage: bool = False) -> list[str]:
-    """Encode, and split into the data of the events, which must be nothing but `data:` lines."""
+    """Encode events. Return the data of the SSE events, which must be nothing but `data:` lines."""
     encoder = ChatStream(Head("1", 7, "m", choices, include_usage=include_usage))
     text = (encoder.begin() + encoder.encode(events)).decode()
     blocks = text.split("\n\n")
@@ -67,14 +67,17 @@ def stream(events: list[Event], *, choices: int = 1, include_usage: bool = False
 
 
 def chunks(events: list[Event], **options: Any) -> list[ChatCompletionChunk]:
-    """Encode and check every chunk's type."""
+    """Encode events and check every chunk's type. Return the chunks."""
     *data, done = stream(events, **options)
     assert done == "[DONE]"
     return [ChatCompletionChunk.model_validate_json(line, strict=True) for line in data]
 
 
 def test_stream_order() -> None:
-    """Role, content, finish, `[DONE]`; the same id, created and model in every chunk."""
+    """A stream has role, content, finish and `[DONE]`.
+
+    id, created and model are the same in every chunk.
+    """
     found = chunks(TEXT)
     assert [chunk.choices[0].delta.content for chunk in found] == ["", "hé", "llo\n🚰", None]
     assert found[0].choices[0].delta.role == "assistant"
@@ -85,8 +88,9 @@ def test_stream_order() -> None:
 
 
 def test_usage_chunk_only_when_asked() -> None:
-    """With include_usage the last chunk has the usage and no choices, and all others say null;
-    without it nobody does.
+    """With include_usage the last chunk has the usage and no choices, and all others have null.
+
+    Without it no chunk has usage.
     """
     lines = [json.loads(line) for line in stream(TEXT, include_usage=True)[:-1]]
     assert lines[-1]["choices"] == []
@@ -104,7 +108,7 @@ def test_several_choices() -> None:
 
 
 def test_tool_call_deltas_pass_as_they_are() -> None:
-    """Fragments of arguments keep their order and their bytes."""
+    """Fragments of a tool call's arguments keep their order and their bytes."""
     calls = [chunk.choices[0].delta.tool_calls for chunk in chunks(TOOLS)]
     assert (
         "".join(call[0].function.arguments or "" for call in calls if call and call[0].function)
@@ -113,9 +117,7 @@ def test_tool_call_deltas_pass_as_they_are() -> None:
 
 
 def test_chunks_are_padded_unless_that_is_declined() -> None:
-    """Chunks of short tokens have one size, whatever they say; without padding there is no such
-    field.
-    """
+    """Chunks of short tokens have one size. Without padding they have no such field."""
     said = [delta({"content": text}) for text in ("a", " word", " seventeen letter")]
     lines = stream([*said, delta({"content": " t"}, logprobs=LOGPROBS), Finish("stop")])
     assert len({len(line.encode()) for line in lines[1:4]}) == 1
@@ -134,7 +136,7 @@ def test_heartbeat_is_an_ordinary_chunk() -> None:
 
 
 def test_failure_in_a_stream() -> None:
-    """A failure is an error object with all four keys, and no `[DONE]`."""
+    """A failure is an error object with all four keys, without `[DONE]`."""
     encoder = ChatStream(Head("x", 1, "m"))
     error = json.loads(
         encoder.fail(UpstreamFailed("cut off", code="upstream_cut")).decode().removeprefix("data: ")
@@ -164,7 +166,7 @@ def test_body() -> None:
 
 
 def test_body_with_tools() -> None:
-    """Tool calls are assembled, and the content beside them is null."""
+    """In the JSON body tool calls are assembled, and the content beside them is null."""
     encoder = ChatBody(Head("x", 1, "m"))
     body = ChatCompletion.model_validate_json(encoder.encode(TOOLS), strict=True)
     message = body.choices[0].message

@@ -14,8 +14,9 @@ SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
 
 
 async def test_a_connection_with_bytes_unread_is_not_used_again(http: Client) -> None:
-    """A connection whose response was not read to its end is closed, even if all of it has come:
-    reading may be paused there, and would stay so.
+    """A connection whose response was not read to its end is closed, even if all of it has arrived.
+
+    Its reading may be paused, and would stay so.
     """
     wire = Wire()
     connection = Connection()
@@ -28,7 +29,7 @@ async def test_a_connection_with_bytes_unread_is_not_used_again(http: Client) ->
 
 
 async def test_whatever_prevents_a_connection_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unexpected error while a connection opens does not leave pending calls waiting."""
+    """If a connection cannot open for any reason, pending calls fail and do not wait."""
 
     async def create_connection(*_: object, **__: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -42,7 +43,7 @@ async def test_whatever_prevents_a_connection_is_told(monkeypatch: pytest.Monkey
 async def test_the_pool_closes_what_is_too_old(
     http: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Idle connections that are too old are closed, and not kept until the next burst."""
+    """Idle connections that are too old are closed at once, not at the next burst."""
     wires = [Wire() for _ in range(3)]
     for wire in wires:
         connection = Connection()
@@ -60,7 +61,7 @@ async def test_the_pool_closes_what_is_too_old(
 
 
 async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
-    """`read_all` continues when `wake` was called."""
+    """`read_all` continues after a `wake`."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -80,14 +81,17 @@ async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
         nudged.set()
         assert await reading == b"hello, world"
         response.close()
-        response.close()  # twice is once
+        response.close()  # a second call has no effect
         assert len(http._idle[origin]) == 1
 
 
 async def test_requests_of_one_turn_leave_together(
     http: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests are sent in the next turn of the event loop, or as soon as there are eight."""
+    """Requests of one turn are sent together in the next turn of the event loop.
+
+    Eight requests are sent at once.
+    """
     wires: list[Wire] = []
 
     def acquire(_origin: str) -> Connection:
@@ -113,8 +117,9 @@ async def get(client: Client, origin: str, seconds: float = 60) -> Exchange:
 async def test_pool_reuses_until_idle_too_long(
     http: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection is used again if its response was read and it was neither idle too long nor
-    frozen.
+    """A connection is used again if its response was read.
+
+    It must have been neither idle too long nor frozen.
     """
     connections = 0
 
@@ -137,7 +142,7 @@ async def test_pool_reuses_until_idle_too_long(
         assert connections == 1
         monkeypatch.setattr(limits, "IDLE_CONNECTION", -1.0)
         await whole(origin)
-        assert connections == 1  # awake all the time: its end would have been seen
+        assert connections == 1  # the process was awake all the time, and would have seen it close
         http._awake_at -= 10  # as after a freeze
         await whole(origin)
         assert connections == 2
@@ -147,16 +152,15 @@ async def test_pool_reuses_until_idle_too_long(
         monkeypatch.setattr(limits, "IDLE_AWAKE", -1.0)
         (await get(http, origin)).close()
         assert connections == 4
-        (await get(http, origin)).close()  # the one before was not read, so it was closed
+        # The last response was not read, so its connection was closed.
+        (await get(http, origin)).close()
         assert connections == 5
 
 
 async def test_pool_trusts_neither_clock_alone(
     http: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection that is old by the wall clock is not used, even if the monotonic clock stood
-    still.
-    """
+    """A connection that is old by either clock is not used."""
     accepted = 0
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -199,7 +203,7 @@ async def test_pool_passes_over_closed_connections(http: Client) -> None:
 
 
 async def test_limits_of_an_answer(http: Client) -> None:
-    """A body over the caller's limit, a silent peer and one that resets are transport errors."""
+    """A body over the caller's limit, a silent peer and a reset are transport errors."""
     release = asyncio.Event()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

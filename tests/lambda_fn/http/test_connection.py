@@ -1,4 +1,4 @@
-"""One connection with peers that cut, stall, reset and send malformed bytes."""
+"""One connection, with peers that truncate, stall, reset and send malformed bytes."""
 
 import asyncio
 from itertools import pairwise
@@ -47,7 +47,7 @@ def test_cuts_change_nothing(answer: bytes, cuts: list[int]) -> None:
 
 @pytest.mark.parametrize("length", range(1, len(CHUNKED) - 1, 7))
 async def test_truncation_is_noticed(length: int) -> None:
-    """A connection that closes anywhere before the end of the response raises."""
+    """If the connection closes anywhere before the end of the response, reading raises."""
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
@@ -58,9 +58,7 @@ async def test_truncation_is_noticed(length: int) -> None:
 
 
 async def test_garbage_and_unasked_bytes() -> None:
-    """Malformed bytes break the exchange, and bytes without a request make the connection
-    unusable.
-    """
+    """Malformed bytes break the exchange. Bytes without a request make the connection unusable."""
     connection = Connection()
     connection.connection_made(wire := Wire())
     connection.begin()
@@ -77,9 +75,7 @@ async def test_garbage_and_unasked_bytes() -> None:
 
 
 async def test_a_second_answer_is_refused_in_any_packet() -> None:
-    """A second response breaks the connection, whether it comes in the packet of the first or after
-    it.
-    """
+    """A second response breaks the connection, in the packet of the first or after it."""
     for packets in ([SIZED + SIZED], [SIZED, SIZED], [SIZED + SIZED[:10], SIZED[10:]]):
         connection = Connection()
         connection.connection_made(Wire())
@@ -92,7 +88,7 @@ async def test_a_second_answer_is_refused_in_any_packet() -> None:
 
 
 async def test_unread_bytes_pause_the_peer() -> None:
-    """Reading pauses when the buffer is full, and continues when it was read."""
+    """Reading pauses when the buffer is full, and resumes once it was read."""
     connection = Connection()
     connection.connection_made(wire := Wire())
     connection.begin()
@@ -105,7 +101,7 @@ async def test_unread_bytes_pause_the_peer() -> None:
 
 
 async def test_a_connection_that_was_given_up_sends_nothing() -> None:
-    """A connection that opens just after its exchange has failed does not send what was put."""
+    """A connection that opens after its exchange has failed does not send what was put."""
     connection = Connection()
     connection.begin()
     connection.put(b"x")
@@ -115,7 +111,7 @@ async def test_a_connection_that_was_given_up_sends_nothing() -> None:
 
 
 async def test_writing_waits_for_the_peer() -> None:
-    """A write waits while the transport is full, and raises if the connection closes meanwhile."""
+    """A write waits while the transport is full. It raises if the connection closes meanwhile."""
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
@@ -151,8 +147,9 @@ async def test_giving_up_a_write_harms_no_other() -> None:
 
 
 async def test_what_is_put_early_leaves_when_connected() -> None:
-    """What was put before the connection opened is sent then in separate writes, and `drain` waits
-    for it.
+    """Data that was put before the connection opened is sent then, in separate writes.
+
+    `drain` waits for that.
     """
     connection = Connection()
     connection.begin()
@@ -169,7 +166,7 @@ async def test_what_is_put_early_leaves_when_connected() -> None:
 
 
 async def test_a_connection_that_cannot_be_made_tells_everybody() -> None:
-    """Pending reads and writes, and later calls, raise the reason."""
+    """If a connection cannot open, pending reads and writes and later calls raise the reason."""
     connection = connect("http://127.0.0.1:9")
     connection.begin()
     connection.put(b"x")
@@ -184,7 +181,7 @@ async def test_a_connection_that_cannot_be_made_tells_everybody() -> None:
 
 
 async def test_giving_up_while_it_connects() -> None:
-    """A connection that is aborted while it is being opened does not open."""
+    """A connection that is aborted while it opens does not open."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -206,7 +203,7 @@ async def test_a_nudge_ends_a_waiting_and_no_exchange() -> None:
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
-    connection.wake()  # nobody waits: it says nothing
+    connection.wake()  # no call is pending, so it has no effect
     for wait, nothing in ((connection.head, False), (connection.read, None)):
         waiting = asyncio.ensure_future(wait())
         await asyncio.sleep(0)

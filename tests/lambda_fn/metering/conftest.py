@@ -1,4 +1,4 @@
-"""A request on a network that fails, at a time that stands still."""
+"""Fixtures: a request on a network that fails, at a fixed time."""
 
 import time
 
@@ -10,7 +10,7 @@ from tests.support.one_request import START, Case
 
 @pytest.fixture
 def case(monkeypatch: pytest.MonkeyPatch) -> Case:
-    """Return a case, at a time that stands still."""
+    """Return a case at a fixed time."""
     monkeypatch.setattr(time, "time", lambda: START)
     monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
     return Case()

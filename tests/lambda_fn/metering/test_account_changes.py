@@ -1,5 +1,6 @@
-"""Changes of an account by an admin: late, repeated, concurrent and at midnight, on moto's
-DynamoDB.
+"""Changes of an account by an admin, on moto's DynamoDB.
+
+They may be late, repeated, concurrent, or made at midnight.
 """
 
 import time
@@ -28,10 +29,10 @@ MIDNIGHT = 1_796_083_200.0
 
 
 class Key:
-    """An account, and changes of it."""
+    """An account, and operations on it."""
 
     def __init__(self) -> None:
-        """Make the table."""
+        """Create the table."""
         self.table = Network().table("changes")
         create_table("changes")
 
@@ -42,23 +43,23 @@ class Key:
         return item
 
     async def rotation(self, key: str, *, now: int, grace: int) -> Update:
-        """Make a rotation of the account as it is."""
+        """Return a rotation of the account as it is."""
         return account_changes.rotate(await self.item(), ids.hash_key(key), now=now, grace=grace)
 
     async def change(self, *, now: float = START, **most: int) -> Update:
-        """Make a change of limits of the account as it is."""
+        """Return a change of limits of the account as it is."""
         account = Account.of(await self.item())
         return account_changes.change_limits(
             account, msgspec.structs.replace(account.limits, **most), now=now
         )
 
     async def reserve(self, *, at: float, key: str = KEY) -> None:
-        """Begin a request that may cost 400."""
+        """Place a hold for a request that may cost 400."""
         reservation = holds.HoldRequest(ids.new_request_id(at), 100, 400, "m")
         await self.table.update(holds.place(KEY_ID, ids.hash_key(key), reservation, now=int(at)))
 
     async def good(self, key: str, *, at: float) -> bool:
-        """Tell whether a secret is good."""
+        """Return whether a secret is valid."""
         try:
             await self.reserve(at=at, key=key)
         except ConditionFailed:
@@ -67,7 +68,7 @@ class Key:
 
 
 def opening() -> Opening:
-    """Return what a new request of 100 tokens is opened with."""
+    """Return the opening of a new request of 100 tokens."""
     return Opening(ids.new_request_id(), KEY_ID, "m", 100, 5000, Prices(10, 100))
 
 
@@ -80,8 +81,9 @@ async def key() -> Key:
 
 
 async def test_a_late_rotation_brings_no_secret_back(key: Key) -> None:
-    """An attempt of a rotation that is carried out after a later change changes nothing: a revoked
-    secret stays revoked.
+    """A rotation that is carried out after a later change has no effect.
+
+    A revoked secret stays revoked.
     """
     first, second = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
     rotation = await key.rotation(first, now=int(START), grace=0)
@@ -97,9 +99,7 @@ async def test_a_late_rotation_brings_no_secret_back(key: Key) -> None:
 
 
 async def test_a_late_change_of_limits_undoes_nothing(key: Key) -> None:
-    """An attempt to raise a limit that is carried out after the limit was lowered changes
-    nothing.
-    """
+    """A raised limit that is carried out after the limit was lowered has no effect."""
     await key.table.update(await key.change(cost_day=5))
     raised = await key.change(cost_day=10**9)
     await key.table.update(raised)
@@ -110,9 +110,7 @@ async def test_a_late_change_of_limits_undoes_nothing(key: Key) -> None:
 
 
 async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
-    """When a rotation with a lost answer is repeated, the secret in use keeps its whole grace
-    period.
-    """
+    """If a rotation with a lost response is repeated, the secret in use keeps its grace period."""
     lost, held = ids.new_key(KEY_ID), ids.new_key(KEY_ID)
     for number, secret in enumerate((lost, held)):
         await key.table.update(await key.rotation(secret, now=int(START) + number, grace=60))
@@ -135,8 +133,9 @@ async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
 
 
 async def test_secrets_in_grace_are_few(key: Key) -> None:
-    """A key has few older secrets at once; expired ones, and a rotation without grace, make
-    room.
+    """A key has a small maximum of older secrets.
+
+    Expired ones, and a rotation without grace, make room.
     """
     for _ in range(account_changes.MAX_OLD_SECRETS):
         await key.table.update(await key.rotation(ids.new_key(KEY_ID), now=int(START), grace=60))
@@ -149,15 +148,16 @@ async def test_secrets_in_grace_are_few(key: Key) -> None:
 
 @pytest.mark.parametrize("opened", ["before it was read", "after it was read"])
 async def test_a_budget_lowered_at_midnight_holds(key: Key, opened: str) -> None:
-    """A monthly budget that is lowered as the month begins holds for the whole month, whichever
-    clock opens it.
+    """A monthly budget that is lowered as the month begins holds for the whole month.
+
+    It makes no difference whose clock opens the month's window.
     """
     change = None
     if opened == "after it was read":
         change = await key.change(now=MIDNIGHT - 0.01, cost_month=1000)
     await key.reserve(at=MIDNIGHT + 0.01)
     if change is not None:
-        with pytest.raises(ConditionFailed):  # so that it is read again
+        with pytest.raises(ConditionFailed):  # so that the account is read again
             await key.table.update(change)
     await key.table.update(await key.change(now=MIDNIGHT - 0.01, cost_month=1000))
     assert await key.good(KEY, at=MIDNIGHT + 5)
@@ -165,7 +165,7 @@ async def test_a_budget_lowered_at_midnight_holds(key: Key, opened: str) -> None
 
 
 async def test_changes_of_an_idle_key_open_no_windows(key: Key) -> None:
-    """The item of an unused key does not grow, however often its limits change."""
+    """The item of an unused key does not grow when its limits change."""
     for minute in range(5):
         await key.table.update(
             await key.change(now=START + 60 * minute, requests_minute=minute + 1, cost_day=minute)
@@ -174,8 +174,9 @@ async def test_changes_of_an_idle_key_open_no_windows(key: Key) -> None:
 
 
 async def test_the_longest_change_is_short_enough(key: Key) -> None:
-    """A change of all limits at the end of a month, with every window open, is within DynamoDB's 4
-    kB.
+    """The longest change is within DynamoDB's 4 kB.
+
+    It changes all limits at the end of a month, with every window open.
     """
     near = [
         window.name for seconds in range(-120, 121, 60) for window in windows_of(MIDNIGHT + seconds)
@@ -190,8 +191,9 @@ async def test_the_longest_change_is_short_enough(key: Key) -> None:
 async def test_changing_a_limit_in_mid_window(
     table: Table, items: Any, account: dict[str, str]
 ) -> None:
-    """A changed limit counts at once, including what was used before, and only if the account is as
-    it was read.
+    """A changed limit counts at once, including earlier usage.
+
+    The change is made only if the account is as it was read.
     """
     old, new = accounts.Limits(tokens_day=150), accounts.Limits(tokens_day=250, tokens_month=1000)
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, limits=old))

@@ -27,12 +27,12 @@ NOW = time.time()
 
 
 def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:
-    """Return what a new request is opened with."""
+    """Return the opening of a new request."""
     return Opening(new_request_id(NOW), KEY_ID, "m", reserved, cost, PRICES)
 
 
 def test_key_has_256_random_bits_and_a_public_id() -> None:
-    """A key is `sk-`, twelve public characters and 43 secret ones; the account has its hash."""
+    """A key is `sk-`, twelve public characters and 43 secret ones. The account has its hash."""
     key = ids.new_key()
     item = accounts.new_account(key, name="n", now=1)
     assert len(key) == 3 + 12 + 1 + 43
@@ -42,7 +42,10 @@ def test_key_has_256_random_bits_and_a_public_id() -> None:
 
 
 async def test_a_request_from_end_to_end(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A request is held, then settled, booked and captured, once however often that is repeated."""
+    """A hold is placed, the request is settled, and the hold is captured.
+
+    Repeated writes have no effect.
+    """
     begin = opening()
     admission = await Gate(table).admit(CALLER, begin, fingerprint="f" * 16)
     item = items.get_item(Key=account)["Item"]

@@ -8,7 +8,7 @@ HOUR = hours.hour_at(T)
 
 
 async def test_a_mark_that_was_renewed_stays(ground: Ground) -> None:
-    """An hour that is changed again while it is rolled stays marked."""
+    """An hour that changes again while it is rolled stays dirty."""
     await mark_dirty(ground.table, HOUR)
     [(hour, token)] = await dirty_hours(ground.table)
     await mark_dirty(ground.table, HOUR)

@@ -1,4 +1,4 @@
-"""Holds: what is given back, and the windows that are removed."""
+"""Captured holds: the amounts that are released, and the windows that are removed."""
 
 import msgspec
 
@@ -13,7 +13,7 @@ from tests.support.one_request import CALLER, COST, START, TRUTH, Case
 
 
 async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
-    """A capture on the next day changes what is left of the month, and not of the day before."""
+    """A capture on the next day changes the balance of the month, not that of the day before."""
     admission = await case.begin()
     assert admission.entry is not None
     tomorrow = START + 3600
@@ -26,7 +26,7 @@ async def test_nothing_is_given_back_to_windows_that_ended(case: Case) -> None:
 
 
 async def test_stale_windows_are_removed(case: Case) -> None:
-    """The next capture removes expired windows; current ones stay."""
+    """The next capture removes expired windows. Current ones stay."""
     await case.close(await case.begin())
     later = msgspec.structs.replace(case.opening, request_id=ids.new_request_id(START + 90_000))
     case.opening, case.request_id = later, later.request_id
@@ -44,8 +44,9 @@ async def test_stale_windows_are_removed(case: Case) -> None:
 
 
 def test_a_release_is_never_too_long(case: Case) -> None:
-    """However many windows expired, a capture is within DynamoDB's 4 kB and leaves the rest to the
-    next one.
+    """With many expired windows, a capture stays within DynamoDB's 4 kB.
+
+    It leaves the rest to the next capture.
     """
     minutes = [
         window.name for minute in range(150) for window in windows_of(START - 60 * minute)[:2]

@@ -6,7 +6,7 @@ from lambda_fn.metering import hours
 
 
 def test_hours() -> None:
-    """Hours follow each other over the ends of days, and what is no hour is refused."""
+    """Hours continue over the end of a day. A text that is no hour is an error."""
     assert list(hours.between("2026-12-31T22", "2027-01-01T01")) == [
         "2026-12-31T22",
         "2026-12-31T23",

@@ -43,18 +43,18 @@ KINDS = {
 
 
 def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:
-    """Return what a new request is opened with."""
+    """Return the opening of a new request."""
     return Opening(new_request_id(NOW), KEY_ID, "m", reserved, cost, PRICES)
 
 
 def attributes(item: dict[str, Any]) -> set[str]:
-    """Return the attributes that an item may have."""
+    """Return the attributes that are declared for an item."""
     kind = item["sk"].partition("#")[0]
     return set(KINDS[kind if kind in KINDS else item["pk"].partition("#")[0]])
 
 
 async def fill(ground: Ground) -> None:
-    """Write an item of each kind, open and settled ones."""
+    """Write an item of each kind, open and settled."""
     await live(ground.table, ground, new_request_id(T))
     await live(ground.table, ground, new_request_id(T), None, checkpoint=3)
     await sweep(ground.table, now=LATER, longest=LONGEST, stop=lambda: False)
@@ -69,7 +69,7 @@ async def fill(ground: Ground) -> None:
 
 
 async def test_every_item_has_a_version_and_declared_attributes(ground: Ground) -> None:
-    """Each item is put with `v`, which costs three bytes, and with declared attributes only."""
+    """Each item is put with the version `v`, in three bytes, and only with declared attributes."""
     await fill(ground)
     items = ground.items()
     kinds = {item["pk"].partition("#")[0] for item in items} | {
@@ -83,7 +83,7 @@ async def test_every_item_has_a_version_and_declared_attributes(ground: Ground) 
 
 
 async def test_items_without_a_version_are_read_as_version_0(ground: Ground) -> None:
-    """Items without a version are settled, swept, rolled, reported and compared as others."""
+    """Items without a version are settled, swept, rolled, reported and reconciled like others."""
     await fill(ground)
     for item in ground.items():
         ground.boto.put_item(Item={name: value for name, value in item.items() if name != "v"})
@@ -100,7 +100,7 @@ async def test_items_without_a_version_are_read_as_version_0(ground: Ground) -> 
 
 
 async def test_an_item_of_a_later_version_is_not_misread(ground: Ground) -> None:
-    """An item that a later deployment wrote is an error, and nothing is made of it."""
+    """An item of a later version is an error, and is not interpreted."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None)
     later = {"v": keys.READABLE + 1}
@@ -114,7 +114,7 @@ async def test_an_item_of_a_later_version_is_not_misread(ground: Ground) -> None
 
 
 def test_partitions_are_those_that_roles_are_granted() -> None:
-    """The prefixes of the partitions are those of the IAM conditions."""
+    """The prefixes of the partitions are those in the IAM conditions."""
     request_id = new_request_id(T)
     granted = (
         admin_functions._KEYS,
@@ -139,7 +139,7 @@ def test_partitions_are_those_that_roles_are_granted() -> None:
 
 
 def test_expressions_have_declared_attributes_and_no_reserved_word() -> None:
-    """Each attribute in an expression is declared, and is not a word that DynamoDB reserves."""
+    """Each attribute in an expression is declared, and is not reserved by DynamoDB."""
     words = Path(moto.dynamodb.parsing.__file__).parent / "reserved_keywords.txt"
     reserved = {word.strip().upper() for word in words.read_text().split()}
     syntax = {"SET", "ADD", "REMOVE", "AND", "OR", "EXISTS", "NOT"}

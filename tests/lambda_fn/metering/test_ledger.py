@@ -1,4 +1,4 @@
-"""Checkpoints and cancellation of a ledger item."""
+"""Checkpoints and cancellations of a ledger item."""
 
 import pytest
 
@@ -9,8 +9,9 @@ from tests.support.one_request import START, Case
 
 
 async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
-    """A request that was served with fail-open metering, by a backend that counts the prompt only
-    at its end, is booked with what it generated.
+    """A checkpoint without prompt tokens books the completion tokens.
+
+    That happens with fail-open metering and a backend that counts the prompt only at its end.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     await case.table.put(ledger.opening_item(case.opening))
@@ -22,7 +23,7 @@ async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
 
 
 async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:
-    """A running request can be cancelled by its own key only, and only until it is settled."""
+    """Only the request's own key can cancel it, and only until it is settled."""
     admission = await case.begin()
     with pytest.raises(ConditionFailed):
         await case.table.update(ledger.cancel(case.request_id, key_id="a" * 12, now=START))

@@ -25,13 +25,13 @@ def test_money_is_exact_as_text(nano: int, text: str) -> None:
 
 
 def test_more_than_nine_decimals_are_refused() -> None:
-    """An amount below a nano-USD is refused and not rounded."""
+    """An amount with a fraction of a nano-USD is an error. It is not rounded."""
     with pytest.raises(ValueError, match="9 decimals"):
         from_decimal(Decimal("0.0000000001"))
 
 
 def test_prices_have_the_names_of_the_ledger() -> None:
-    """Prices are read from the attributes that they write; in a hold they are a list, as before."""
+    """Prices are read from the attributes that they write. In a hold they are still a list."""
     prices = Prices(3, 5)
     assert prices.cost(7, 11) == 76
     assert prices.attributes == {"prompt_price": 3, "completion_price": 5}

@@ -1,4 +1,4 @@
-"""Limits and windows as a key's holder sees them."""
+"""Limits and windows as the holder of a key sees them."""
 
 from lambda_fn.metering.accounts import Account, Limits, new_account
 from lambda_fn.metering.public_limits import limits_of, windows
@@ -8,7 +8,7 @@ NOW = 1_795_219_185.0
 
 
 def test_limits_and_windows() -> None:
-    """Limits that are not set are null, money is text, and an overdrawn window has nothing left."""
+    """Limits that are not set are null, and money is text. An overdrawn window has 0 remaining."""
     item = new_account(
         KEY, name="n", now=1, limits=Limits(tokens_day=100, cost_day=2_500_000_000, max_streams=3)
     )

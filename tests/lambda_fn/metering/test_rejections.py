@@ -1,4 +1,4 @@
-"""Why an account rejects a request, on moto's DynamoDB."""
+"""The reasons for which an account rejects a request, on moto's DynamoDB."""
 
 import time
 from typing import Any
@@ -28,14 +28,14 @@ NOW = time.time()
 
 
 def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:
-    """Return what a new request is opened with."""
+    """Return the opening of a new request."""
     return Opening(new_request_id(NOW), KEY_ID, "m", reserved, cost, PRICES)
 
 
 async def test_unknown_disabled_expired_replaced(
     table: Table, items: Any, account: dict[str, str]
 ) -> None:
-    """An unknown key, and a wrong, disabled, expired or replaced one, reserve nothing."""
+    """No hold is placed for an unknown, wrong, disabled, expired or replaced key."""
     gate = Gate(table)
 
     async def code(caller: Caller = CALLER) -> str | None:
@@ -75,9 +75,7 @@ async def test_unknown_disabled_expired_replaced(
 async def test_each_limit_alone(
     table: Table, items: Any, account: dict[str, str], limit: str
 ) -> None:
-    """Each limit lets through what fits, to the last unit, and refuses the next request with its
-    own error.
-    """
+    """Each limit admits requests up to its last unit, and rejects the next with its own error."""
     most = {"requests": 3, "max": 3, "tokens": 300, "cost": 15_000}[limit.partition("_")[0]]
     items.put_item(
         Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most}))
@@ -99,7 +97,7 @@ async def test_each_limit_alone(
 async def test_a_budget_is_spent_when_nobody_holds_it(
     table: Table, items: Any, account: dict[str, str], limit: str
 ) -> None:
-    """A budget that running requests hold is worth another attempt; a spent budget is not."""
+    """While running requests hold a budget, the error allows a retry. A spent budget does not."""
     most = 300 if limit.startswith("tokens") else 15_000
     items.put_item(
         Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most}))
@@ -120,7 +118,7 @@ async def test_a_budget_is_spent_when_nobody_holds_it(
 
 
 async def test_models_of_a_key(table: Table, items: Any, account: dict[str, str]) -> None:
-    """A key with a list of models may use those; others do not exist for it."""
+    """A key with a list of models may use those. Others do not exist for it."""
     del account
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["m", "other"]))
     gate = Gate(table)

@@ -1,9 +1,9 @@
-"""Account and ledger compared with a reference in memory: whatever is lost, late, throttled or
-killed between any two calls, every request is booked exactly once in the end.
+"""Account and ledger compared with a reference in memory.
 
-moto's DynamoDB carries out the real calls of the real `Table`; Hypothesis draws what goes wrong on
-the way to it. A write may be lost, carried out without an answer, carried out late (after its
-caller has continued), or throttled, and the process may end before or after any of them.
+Whatever is lost, late, throttled or killed between two calls, every request is booked exactly once
+in the end. moto's DynamoDB carries out the real calls of the real `Table`, and Hypothesis draws
+what goes wrong on the way to it. A write may be lost, carried out without a response, carried out
+late (after its caller has continued), or throttled. The process may end before or after any write.
 """
 
 import asyncio
@@ -39,13 +39,13 @@ EXAMPLES = int(os.environ.get("SLUICE_BOOKS_EXAMPLES", "12"))
 """`make books` runs more."""
 fates = st.lists(
     st.sampled_from([Fate.WELL, Fate.LATE, Fate.WELL, Fate.UNANSWERED, *Fate]), max_size=6
-)  # of the first calls of a step; the others go well
+)  # the first calls of a step; later ones succeed
 late_fates = st.lists(st.sampled_from([Fate.WELL, Fate.LATE]), max_size=8)
 
 
 @dataclass
 class Request:
-    """What the reference knows of a request."""
+    """What the reference has recorded of a request."""
 
     opening: Opening
     admission: Admission | None = None
@@ -62,21 +62,22 @@ class Request:
 
 @dataclass
 class World:
-    """The table, the way to it, and the time."""
+    """The table, the network to it, and the time."""
 
     name: str = field(default_factory=lambda: f"usage-{uuid.uuid4().hex}")
     now: float = START
 
     def __post_init__(self) -> None:
-        """Make the table."""
+        """Create the table."""
         self.fates: list[Fate] = []
         self.network = Network(lambda _: self.fates.pop(0) if self.fates else Fate.WELL)
         self.table = self.network.table(self.name)
         create_table(self.name)
 
     def run(self, work: Any, fates: list[Fate]) -> Any:
-        """Run one step of one process under the fates of its calls. Return its result, or the
-        exception that ended it.
+        """Run one step of one process with fates for its calls.
+
+        Return its result, or the exception that ended it.
         """
         self.fates = list(fates)
         self.network.revive()
@@ -106,7 +107,7 @@ class World:
 
 
 class Books(RuleBasedStateMachine):
-    """Requests that begin, go on and end, and what becomes of their calls."""
+    """The state machine: requests begin, continue and end, and their calls meet their fates."""
 
     def __init__(self) -> None:
         """Begin with one key."""
@@ -123,7 +124,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(tokens=st.integers(1, 400), price=st.integers(0, 40), fates=fates)
     def begin(self, tokens: int, price: int, fates: list[Fate]) -> None:
-        """A request comes."""
+        """Begin a request."""
         world = self.world
         opening = Opening(
             ids.new_request_id(world.now), KEY_ID, "m", tokens, tokens * price, Prices(price, price)
@@ -136,7 +137,7 @@ class Books(RuleBasedStateMachine):
             request.admission, request.running = found, True
         elif isinstance(found, InsufficientQuota | RateLimited):
             request.truth, request.written = ledger.REFUSED, True
-            if not fates and not world.network.late:  # all that fits succeeds
+            if not fates and not world.network.late:  # a request that fits succeeds
                 windows = [
                     w for w in windows_of(world.now) if w.limit.startswith(("tokens", "cost"))
                 ]
@@ -148,13 +149,13 @@ class Books(RuleBasedStateMachine):
             assert fates
 
     def running(self) -> list[Request]:
-        """Return the requests whose function is alive."""
+        """Return the requests whose function still runs."""
         return [request for request in self.requests if request.running]
 
     @precondition(lambda self: self.running())
     @rule(which=st.integers(0, 9), tokens=st.integers(1, 100), fates=fates)
     def checkpoint(self, which: int, tokens: int, fates: list[Fate]) -> None:
-        """A stream continues, and its progress is noted once."""
+        """Continue a stream, and write one checkpoint."""
         request = self.pick(self.running(), which)
         request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
         update = ledger.checkpoint(
@@ -173,7 +174,7 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: self.running())
     @rule(which=st.integers(0, 9), tokens=st.integers(0, 100), whole=st.booleans(), fates=fates)
     def end(self, which: int, tokens: int, whole: bool, fates: list[Fate]) -> None:
-        """A stream ends, and is settled or logged as unsaved, or its process is killed."""
+        """End a stream: settle it, log it as unsaved, or kill its process."""
         request = self.pick(self.running(), which)
         request.running = False
         request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
@@ -193,19 +194,19 @@ class Books(RuleBasedStateMachine):
         )
         found = self.world.run(work, fates)
         if isinstance(found, Killed):
-            return  # nobody knows
+            return  # the outcome is unknown
         request.truth, request.written = truth, not isinstance(found, MeterUnavailable)
 
     @precondition(lambda self: self.running())
     @rule(which=st.integers(0, 9))
     def kill(self, which: int) -> None:
-        """A function is killed."""
+        """Kill a function."""
         self.pick(self.running(), which).running = False
 
     @precondition(lambda self: any(request.truth for request in self.requests))
     @rule(which=st.integers(0, 9), fates=fates | late_fates)
     def replay(self, which: int, fates: list[Fate]) -> None:
-        """A line of the log is replayed, perhaps one that is booked already."""
+        """Replay a line of the log, which may have been booked already."""
         self.replay_one(
             self.pick([request for request in self.requests if request.truth], which), fates
         )
@@ -225,7 +226,7 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: any(not request.running for request in self.requests))
     @rule(which=st.integers(0, 9), fates=fates)
     def sweep(self, which: int, fates: list[Fate]) -> None:
-        """The sweeper finds a request that no function serves."""
+        """Sweep a request that no function serves any more."""
         gone = [request for request in self.requests if not request.running]
         self.sweep_one(self.pick(gone, which), fates)
 
@@ -241,12 +242,12 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: self.world.network.late)
     @rule(which=st.integers(0, 9))
     def arrive(self, which: int) -> None:
-        """A call that was late is carried out."""
+        """Carry out a late call."""
         self.world.network.deliver(which % len(self.world.network.late))
 
     @rule(seconds=st.sampled_from([1, 20, 90, 7200]))
     def wait(self, seconds: int) -> None:
-        """Time passes: to the next minute, the next day."""
+        """Let time pass, to the next minute or the next day."""
         self.world.now += seconds
 
     @staticmethod
@@ -265,7 +266,7 @@ class Books(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
-        """In the end every request is booked once."""
+        """Check that in the end every request is booked once."""
         try:
             self.close_the_books()
         finally:
@@ -273,7 +274,7 @@ class Books(RuleBasedStateMachine):
             dynamodb_backends["123456789012"][REGION].delete_table(self.world.name)
 
     def close_the_books(self) -> None:
-        """Carry out all late calls, replay every line, sweep, and count."""
+        """Carry out all late calls, replay every line, sweep, and compare."""
         world = self.world
         for request in self.requests:
             request.running = False
@@ -315,7 +316,7 @@ class Books(RuleBasedStateMachine):
                 assert request.at_least <= item["completion_tokens"] <= request.at_most
 
     def weigh(self, account: Account, counted: list[Item]) -> None:
-        """Compare what is left of this day and month with what was spent in it."""
+        """Compare the balances of this day and month with what was spent in them."""
         spent = {window.name: 0 for window in windows_of(self.world.now)}
         for item in counted:
             for window in windows_of(ids.request_time(item["sk"])):

@@ -1,5 +1,6 @@
-"""What a function can leave behind, each case step by step: how it is repaired, and that it is
-booked once.
+"""Each case of leftovers of a function, step by step.
+
+Each is repaired, and the request is booked once.
 """
 
 import asyncio
@@ -19,9 +20,7 @@ NEVER = (0, 0, 0, 0, 0)
 
 
 async def test_a_late_reservation_is_not_booked_again(case: Case) -> None:
-    """A late attempt to place a hold, carried out after the request ended, is voided and books
-    nothing.
-    """
+    """A hold that is placed late, after the request ended, is voided and books nothing."""
     await case.close(await case.begin(Fate.LATE))
     case.network.deliver(0)
     assert await case.booked() == (1, 3, 5, COST, 1)
@@ -31,7 +30,7 @@ async def test_a_late_reservation_is_not_booked_again(case: Case) -> None:
 
 
 async def test_a_late_reservation_of_a_refused_request(case: Case) -> None:
-    """The same holds for a request that was refused meanwhile."""
+    """The same holds if the request was rejected meanwhile."""
     await case.table.put(
         accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(tokens_day=50))
     )
@@ -45,8 +44,9 @@ async def test_a_late_reservation_of_a_refused_request(case: Case) -> None:
 
 
 async def test_killed_before_anything_was_settled(case: Case) -> None:
-    """A: OPEN and in flight. It is settled from its last checkpoint, however late an earlier one
-    arrives.
+    """Case A: OPEN and in flight. The request is settled from its last checkpoint.
+
+    An earlier checkpoint may arrive late.
     """
     await case.begin()
     case.fates = [Fate.LATE]
@@ -66,8 +66,9 @@ async def test_killed_before_anything_was_settled(case: Case) -> None:
 
 
 async def test_killed_within_admission(case: Case) -> None:
-    """B: OPEN and never in flight. It is settled as refused, and a late hold does not change
-    that.
+    """Case B: OPEN and never in flight. The request is settled as refused.
+
+    A late hold does not change that.
     """
     with pytest.raises(Unavailable):
         await case.begin(Fate.LATE, Fate.WELL, *[Fate.LOST] * 9)
@@ -79,8 +80,9 @@ async def test_killed_within_admission(case: Case) -> None:
 
 
 async def test_a_refusal_that_could_not_be_closed(case: Case) -> None:
-    """A request that was never in flight is settled as refused; if its true settlement comes later,
-    that counts.
+    """A request that was never in flight is settled as refused.
+
+    If its true settlement arrives later, that one counts.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     await case.table.put(ledger.opening_item(case.opening))
@@ -94,8 +96,9 @@ async def test_a_refusal_that_could_not_be_closed(case: Case) -> None:
 
 
 async def test_a_ledger_that_does_not_answer(case: Case) -> None:
-    """A hold whose ledger item could not be opened is voided at once: it takes no stream and no
-    budget.
+    """If the ledger item cannot be opened, the hold is voided at once.
+
+    It takes neither a stream nor budget.
     """
     with pytest.raises(Unavailable):
         await case.begin(Fate.WELL, *[Fate.LOST] * limits.META_MAX_ATTEMPTS)
@@ -103,7 +106,7 @@ async def test_a_ledger_that_does_not_answer(case: Case) -> None:
 
 
 async def test_killed_between_settlement_and_release(case: Case) -> None:
-    """C: SETTLED and in flight. The hold is captured with the ledger's counts, once."""
+    """Case C: SETTLED and in flight. The hold is captured once, with the ledger's counts."""
     admission = await case.begin()
     assert admission.entry is not None
     settle = ledger.settle(
@@ -116,8 +119,9 @@ async def test_killed_between_settlement_and_release(case: Case) -> None:
 
 
 async def test_in_flight_without_a_ledger_item(case: Case) -> None:
-    """D: never begun. The ledger gets an item with nothing spent, and a late one does not replace
-    it.
+    """Case D: in flight without a ledger item. The ledger gets an item with nothing spent.
+
+    A late item does not replace it.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     reservation = holds.HoldRequest(case.request_id, 100, 5000, "m")
@@ -131,15 +135,16 @@ async def test_in_flight_without_a_ledger_item(case: Case) -> None:
         0,
     )
     assert await case.booked() == (1, 0, 0, 0, 0)
-    # and when the truth comes after all, it counts
+    # if the true settlement still arrives, it counts
     assert await case.record()
     assert await case.booked() == ONCE
     assert (await case.item())["cost"] == COST
 
 
 async def test_the_truth_after_the_sweeper(case: Case) -> None:
-    """A settlement that is replayed after the sweeper replaces the recovered one, once; the next
-    replay changes nothing.
+    """A settlement that is replayed after the sweeper replaces the recovered one, once.
+
+    A further replay changes nothing.
     """
     admission = await case.begin()
     assert await case.recover() == "settled"
@@ -158,7 +163,7 @@ async def test_the_truth_after_the_sweeper(case: Case) -> None:
 
 
 async def test_a_function_that_wakes_after_the_sweeper(case: Case) -> None:
-    """A function that was taken for lost, and settles later, corrects the recovered settlement."""
+    """If a function settles after the sweeper, it corrects the recovered settlement."""
     admission = await case.begin()
     assert await case.recover() == "settled"
     await case.close(admission)
@@ -166,9 +171,7 @@ async def test_a_function_that_wakes_after_the_sweeper(case: Case) -> None:
 
 
 async def test_two_replays_at_once(case: Case) -> None:
-    """A replay that stalled before its first write, while another one did everything, changes
-    nothing.
-    """
+    """A replay that stalled before its first write has no effect, once another one has finished."""
     await case.begin()
     await case.recover()
     stalled = correction(Spend(1, 0, 0, 0))
@@ -181,9 +184,7 @@ async def test_two_replays_at_once(case: Case) -> None:
 
 
 async def test_a_replay_that_is_killed(case: Case) -> None:
-    """A correction that stopped after its first write is finished by the next process that finds
-    it.
-    """
+    """A correction that was killed after its first write is finished by the next process."""
     await case.begin()
     await case.recover()
     begun = correction(Spend(1, 0, 0, 0))
@@ -196,8 +197,9 @@ async def test_a_replay_that_is_killed(case: Case) -> None:
 
 
 async def test_served_while_the_meter_was_open(case: Case) -> None:
-    """A request of which nothing was written is replayed whole; the sweeper books it from a
-    checkpoint alone, too.
+    """With fail-open metering a request may have no write at all. It is replayed whole.
+
+    The sweeper books it from a checkpoint alone, too.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     assert await case.record()
@@ -215,11 +217,11 @@ async def test_served_while_the_meter_was_open(case: Case) -> None:
 @pytest.mark.parametrize("corrects", [False, True])
 async def test_a_late_try_of_a_replay_is_not_booked_again(case: Case, corrects: bool) -> None:
     """A late attempt to place the hold of a replayed request books nothing."""
-    if corrects:  # the sweeper took it for lost first
+    if corrects:  # the sweeper treated it as lost first
         await case.begin()
         assert await case.recover() == "settled"
         case.fates = [Fate.WELL, Fate.WELL, Fate.LATE]
-    else:  # it was served while the meter was open
+    else:  # it was served with fail-open metering
         await case.table.put(accounts.new_account(KEY, name="n", now=1))
         case.fates = [Fate.WELL] * 5 + [Fate.LATE]
     assert await case.record()
@@ -234,8 +236,9 @@ async def test_a_late_try_of_a_replay_is_not_booked_again(case: Case, corrects: 
 async def test_the_end_of_what_is_being_admitted_is_asked_for(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request whose ledger item comes a moment later is cancelled too; one without an item is
-    left.
+    """A request can be cancelled while it is admitted, before its ledger item exists.
+
+    A request without an item is left alone.
     """
     await case.table.put(accounts.new_account(KEY, name="n", now=1))
     reservation = holds.HoldRequest(case.request_id, 100, 5000, "m")
@@ -244,7 +247,7 @@ async def test_the_end_of_what_is_being_admitted_is_asked_for(
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
-        if len(pauses) == 6:  # the last look of the second call
+        if len(pauses) == 6:  # the last read of the second call
             await case.table.put(ledger.opening_item(case.opening))
 
     monkeypatch.setattr(asyncio, "sleep", sleep)

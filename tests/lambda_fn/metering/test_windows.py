@@ -1,4 +1,4 @@
-"""The windows of a time, and when they end."""
+"""The windows that contain a time, and their ends."""
 
 import pytest
 
@@ -10,7 +10,7 @@ END = 1_798_761_600
 
 
 def test_windows_of_the_last_minute_of_a_year() -> None:
-    """A time is in a window of each limit, and all of them end at midnight."""
+    """A time is in one window of each limit. In the last minute of a year, all end at midnight."""
     windows = windows_of(TIME)
     assert [(window.name, window.limit) for window in windows] == [
         ("requests#2026-12-31T23:59", "requests_minute"),
@@ -26,5 +26,5 @@ def test_windows_of_the_last_minute_of_a_year() -> None:
 
 @pytest.mark.parametrize(("after", "count"), [(60, 0), (61, 2), (3600, 2), (3601, 6)])
 def test_windows_expire_some_time_after_their_end(after: int, count: int) -> None:
-    """A minute is kept for another minute, a day and a month for an hour."""
+    """A minute's window is kept for another minute, those of a day and a month for an hour."""
     assert len(expired([window.name for window in windows_of(TIME)], END + after)) == count

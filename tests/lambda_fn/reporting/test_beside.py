@@ -1,5 +1,6 @@
-"""Readers of many items while others change them between any two reads: keys and requests that come
-and go, and items of unknown kinds.
+"""Readers of many items while others change them between any two reads.
+
+Keys and requests come and go, and there are items of unknown kinds.
 """
 
 import asyncio
@@ -33,10 +34,10 @@ DONE = Settlement("complete", 7, 11, "stop", 12, 400)
 
 
 class Beside:
-    """A table, and others who change it before chosen calls."""
+    """A table, and other clients that change it before chosen calls."""
 
     def __init__(self, plan: dict[int, Sequence[str]]) -> None:
-        """Set what happens before which call, from 0."""
+        """Set the changes before each call, by the call's number from 0."""
         self.plan = plan
         self.calls = 0
         self.keys: list[str] = []
@@ -48,7 +49,7 @@ class Beside:
             self.request()
 
     def fate(self, _: str) -> Fate:
-        """Do what is planned before this call."""
+        """Make the changes that are planned before this call."""
         actions = self.plan.get(self.calls, ())
         self.calls += 1
         for action in actions:
@@ -60,7 +61,7 @@ class Beside:
         self.items.put_item(wrap_all(item))
 
     def make(self) -> None:
-        """Make a key."""
+        """Create a key."""
         key = new_key()
         self.keys.append(key_id_of(key) or "")
         self.put(accounts.new_account(key, name="n", now=int(T) - 60))
@@ -157,13 +158,13 @@ READERS: dict[str, Callable[[Beside], Awaitable[None]]] = {
 
 @pytest.fixture(autouse=True)
 def at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the time to that of the requests."""
+    """Set the clock to the time of the requests."""
     monkeypatch.setattr(time, "time", lambda: T)
 
 
 @pytest.mark.parametrize("reader", READERS)
 async def test_something_happens_between_two_reads(reader: str) -> None:
-    """Whatever happens before any of its calls, a reader completes."""
+    """A reader completes, whatever happens before any of its calls."""
     alone = Beside({})
     await READERS[reader](alone)
     for at in range(0, alone.calls, max(1, alone.calls // 12)):
@@ -183,7 +184,7 @@ def test_many_things_happen_between_reads(plan: dict[int, Sequence[str]], reader
 
 
 async def test_no_change_makes_an_item() -> None:
-    """A change of a missing item fails, so that no item has only some of its attributes.
+    """A change of a missing item fails, so no item has only some of its attributes.
 
     `unwatch`, whose condition has a size, is left out: moto cannot take the size of a missing
     attribute.

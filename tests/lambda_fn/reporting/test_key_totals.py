@@ -1,4 +1,4 @@
-"""The totals of a key, and where they differ."""
+"""The totals of a key, and their differences."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def amounts(count: int) -> Amounts:
 
 @pytest.mark.parametrize("booked", range(4))
 def test_a_prefix_of_the_doubtful_is_booked(booked: int) -> None:
-    """Of three doubtful requests the account may have booked the first ones: no difference then."""
+    """The account may have booked the first of three doubtful requests. That is no difference."""
     totals = KeyTotals("k", account=amounts(5 + booked), ledger=amounts(8), rollups=amounts(8))
     totals.settle_doubt([amounts(1)] * 3)
     assert totals.ledger == totals.rollups == amounts(5 + booked)
@@ -23,14 +23,14 @@ def test_a_prefix_of_the_doubtful_is_booked(booked: int) -> None:
 
 
 def test_doubt_explains_no_other_difference() -> None:
-    """A difference that no prefix explains stays whole."""
+    """A difference that no prefix of the doubtful requests explains is reported in full."""
     totals = KeyTotals("k", account=amounts(2), ledger=amounts(8), rollups=amounts(8))
     totals.settle_doubt([amounts(1)] * 3)
     assert next(map(str, totals.differences())) == "k requests: account 2, ledger 8"
 
 
 def test_a_request_that_is_corrected_is_not_counted() -> None:
-    """What a correction has booked already is taken off the account."""
+    """What a correction has booked already is subtracted from the account."""
     correction = Correction(Spend(1, 7, 11, 76), Prices(3, 5), {})
     totals = KeyTotals("k")
     totals.set_account(
@@ -40,7 +40,7 @@ def test_a_request_that_is_corrected_is_not_counted() -> None:
 
 
 def test_rows_are_compared_figure_by_figure() -> None:
-    """A row that only one side has differs in each figure; one without requests is ignored."""
+    """A row that only one side has differs in each figure. A row without requests is ignored."""
     row = UsageRow("2026-11-21T06", "k", "m", 1, 7, 11, 76, 0, {"complete": 1})
     empty = UsageRow("2026-11-21T06", "k", "other", 0, 0, 0, 0, 0, open=1)
     assert compare_rows([row, empty], [row]) == []

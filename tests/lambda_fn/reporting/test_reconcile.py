@@ -1,5 +1,6 @@
-"""Reconcile: every difference between accounts, ledger and rollups is named, and requests in flight
-are none.
+"""Reconcile: every difference between accounts, ledger and rollups is named.
+
+Requests in flight are no difference.
 """
 
 from typing import Any
@@ -33,7 +34,7 @@ from tests.support.ground import (
 
 @pytest.fixture
 async def rolled_ground(ground: Ground) -> Ground:
-    """Five requests in an hour that is rolled."""
+    """Make five requests in an hour that is rolled."""
     for request_id in request_ids(5):
         await live(ground.table, ground, request_id)
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=lambda: False)
@@ -77,8 +78,9 @@ async def test_every_difference_is_named(rolled_ground: Ground) -> None:
 
 
 async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> None:
-    """Requests that are open, settled but not captured, refused, or being corrected are counted
-    apart.
+    """Unfinished requests are counted apart.
+
+    They are open, settled but not captured, refused, or being corrected.
     """
     ground = rolled_ground
     await live(ground.table, ground, new_request_id(T), None, checkpoint=3)
@@ -100,7 +102,7 @@ async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> Non
 
 
 async def test_requests_go_on_meanwhile(ground: Ground) -> None:
-    """Requests that begin and end while the accounts are read make no difference."""
+    """Requests that begin and end while the accounts are read cause no difference."""
     for number in range(19):
         await ground.table.put(
             accounts.new_account(new_key(), name="x", now=T + number, limits=LIMITS)
@@ -149,7 +151,7 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
 
 
 async def test_doubt_covers_no_difference(ground: Ground) -> None:
-    """What an account lacks is named, also if a request was settled at the moment of the read."""
+    """A missing amount is named, also if a request was settled at the moment of the read."""
     await live(ground.table, ground, new_request_id(T))
     ground.boto.put_item(Item={**ground.account(), "cost": 75})
     report = await reconcile(ground.table, now=lambda: T + 8)
@@ -159,9 +161,9 @@ async def test_doubt_covers_no_difference(ground: Ground) -> None:
 
 
 async def test_the_past_goes_by_parts(rolled_ground: Ground) -> None:
-    """Parts of the past add up to what one call finds; a wrong rollup is named in its part.
+    """Parts of the past add up to the result of one call. A wrong rollup is named in its part.
 
-    Requests that are in flight since hours ago are counted apart too.
+    Requests that have been in flight for hours are counted apart, too.
     """
     ground = rolled_ground
     with pytest.raises(Killed):

@@ -1,6 +1,4 @@
-"""Replay: settlements that were only logged are written later, once, whatever happened in
-between.
-"""
+"""Replay writes settlements that were only logged, once, whatever happened in between."""
 
 import json
 from typing import Any
@@ -44,13 +42,14 @@ def line(ground: Ground, request_id: str, settlement: Settlement = DONE) -> str:
 
 
 async def replay(table: Table, lines: list[str]) -> ReplayResult:
-    """Replay, at a time after all that was served."""
+    """Replay lines, at a time after all requests."""
     return await replay_at(table, lines, now=lambda: LATER)
 
 
 async def test_each_way_that_a_settlement_can_be_missing(ground: Ground) -> None:
-    """A line makes a request exact, once, whether it was not opened, OPEN, not held, or not
-    captured.
+    """A line makes a request exact, once.
+
+    The request may not have been opened, or it is OPEN, has no hold, or its hold is not captured.
     """
     ids = [new_request_id(T) for _ in range(5)]
     _, unopened, unsettled, unreserved, unreleased = ids
@@ -94,9 +93,7 @@ async def test_what_the_sweeper_recovered_is_corrected(ground: Ground) -> None:
 
 
 async def test_a_replay_that_is_killed(ground: Ground) -> None:
-    """Killed after any of its calls, a correction is finished by the next replay, or by the
-    sweeper.
-    """
+    """If a replay is killed after any call, the next one or the sweeper finishes it."""
     at, killed = 0, True
     while killed:
         request_id = new_request_id(T)
@@ -119,7 +116,7 @@ async def test_a_replay_that_is_killed(ground: Ground) -> None:
 
 
 async def test_a_line_of_a_deleted_key(ground: Ground) -> None:
-    """The usage of a deleted account is written to the ledger only."""
+    """The usage of a deleted account is written only to the ledger."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None, checkpoint=4)
     await ground.table.delete({"pk": f"KEY#{ground.key_id}", "sk": "ACCOUNT"})
@@ -130,7 +127,7 @@ async def test_a_line_of_a_deleted_key(ground: Ground) -> None:
 
 
 async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
-    """A line is found alone, after the prefix of a viewer, and as the message of an event."""
+    """A line may stand alone, after a log viewer's prefix, or in an event's message."""
     ids = [new_request_id(T) for _ in range(4)]
     lines = [
         f"2026-11-21T06:45:39Z abc {line(ground, ids[0])}\n",
@@ -164,7 +161,7 @@ async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
 async def test_a_malformed_line_is_named_and_writes_nothing(
     ground: Ground, changes: dict[str, Any]
 ) -> None:
-    """A malformed line is named with its number and what is wrong, and changes nothing."""
+    """A malformed line is named with its number and the reason, and changes nothing."""
     before = ground.bytes()
     bad = json.dumps(json.loads(line(ground, new_request_id(T))) | changes)
     cut = line(ground, new_request_id(T))[:-20]
@@ -175,7 +172,7 @@ async def test_a_malformed_line_is_named_and_writes_nothing(
 
 
 async def test_a_line_that_names_another_key(ground: Ground) -> None:
-    """A request is booked on the key that it came with, whatever the line says."""
+    """A request is booked on the key that made it, whatever key the line names."""
     other = new_key()
     await ground.table.put(accounts.new_account(other, name="other", now=T - 60, limits=LIMITS))
     request_id = new_request_id(T)
@@ -191,8 +188,9 @@ async def test_a_line_that_names_another_key(ground: Ground) -> None:
 
 
 async def test_a_line_of_what_was_taken_for_refused(ground: Ground) -> None:
-    """A request that the sweeper took for refused, and that was served with fail-open metering, is
-    booked.
+    """A request that the sweeper settled as refused is booked if it was served after all.
+
+    That happens with fail-open metering.
     """
     request_id = new_request_id(T)
     await ground.table.put(ledger.opening_item(opening(ground, request_id)), condition=ledger.NEW)
@@ -204,7 +202,7 @@ async def test_a_line_of_what_was_taken_for_refused(ground: Ground) -> None:
 
 
 async def test_a_table_that_is_down(ground: Ground) -> None:
-    """Requests that cannot be written are named, and written when the replay is repeated."""
+    """Requests that cannot be written are named. A repeated replay writes them."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None)
     down = ground.table

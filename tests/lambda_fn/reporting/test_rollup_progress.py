@@ -9,7 +9,7 @@ NEXT = hours.following(HOUR)
 
 
 async def test_it_begins_at_the_oldest_key_and_moves_forward(ground: Ground) -> None:
-    """The watermark begins once, and moves only from where it is; a repeated move succeeds."""
+    """The watermark is created once, and moves only from where it is. A repeated move succeeds."""
     assert await rolled_range(ground.table) is None
     assert await first_hour(ground.table, now=T + 86_400) == HOUR
     for _ in range(2):

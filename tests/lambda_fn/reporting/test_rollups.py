@@ -1,5 +1,6 @@
-"""Rollups: recomputed, the same byte for byte, of closed hours only, and never overwritten by a
-slow process.
+"""Rollups are computed from the ledger, only for closed hours, and always equal byte for byte.
+
+A slow process never overwrites newer ones.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ def never() -> bool:
 
 
 async def test_a_closed_hour_is_rolled_once(ground: Ground) -> None:
-    """Hours are rolled once, from the oldest key's on, when nothing in them can be running."""
+    """Hours are rolled once, from the oldest key's on, when no request in them can be running."""
     await live(ground.table, ground, new_request_id(T))
     assert await rollups.advance(ground.table, now=CLOSED - 1, longest=LONGEST, stop=never) == 0
     assert (
@@ -50,7 +51,7 @@ async def test_a_closed_hour_is_rolled_once(ground: Ground) -> None:
 
 
 async def test_an_hour_with_something_open_waits(ground: Ground) -> None:
-    """The watermark stops at an hour with an OPEN request; its usage is read from the ledger."""
+    """The watermark stops at an hour with an OPEN request. The ledger has that hour's usage."""
     await live(ground.table, ground, new_request_id(T))
     await live(ground.table, ground, new_request_id(T), None)
     assert await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never) == 0
@@ -59,9 +60,7 @@ async def test_an_hour_with_something_open_waits(ground: Ground) -> None:
 
 
 async def test_deleted_and_rebuilt(ground: Ground) -> None:
-    """Rollups that were deleted, changed or invented are the same again, byte for byte, after a
-    rebuild.
-    """
+    """A rebuild restores deleted, changed or invented rollups byte for byte."""
     for number in range(12):
         outcome = DONE if number % 3 else Settlement("cut", number, 2 * number, None, 5, 9)
         await live(ground.table, ground, new_request_id(T - 1200 * number), outcome)
@@ -87,7 +86,7 @@ async def test_deleted_and_rebuilt(ground: Ground) -> None:
 
 
 async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> None:
-    """A process that read the ledger before another one rolled the hour has to roll it again."""
+    """A process that read the ledger before another one rolled the hour must roll it again."""
     await live(ground.table, ground, new_request_id(T))
     read, go = asyncio.Event(), asyncio.Event()
 
@@ -115,9 +114,7 @@ async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> Non
 
 
 async def test_a_late_correction_rolls_its_hour_again(ground: Ground) -> None:
-    """A settlement that is corrected after its hour was rolled is in the rollups after the next
-    sweep.
-    """
+    """If a settlement in a rolled hour is corrected, the next sweep rolls the hour again."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None, checkpoint=2)
     await settlements.recover(ground.table, ground.key_id, request_id, now=LATER)

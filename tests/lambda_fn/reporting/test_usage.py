@@ -1,4 +1,4 @@
-"""Usage: rollups, and the ledger for open hours."""
+"""Usage from rollups, and from the ledger for open hours."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def never() -> bool:
 
 
 async def test_usage_is_rollups_and_the_open_hours(ground: Ground) -> None:
-    """Usage has rolled hours from rollups and later ones from the ledger, of all keys or one."""
+    """Rolled hours come from rollups and later ones from the ledger, for all keys or one."""
     await live(ground.table, ground, new_request_id(T))
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
     await live(ground.table, ground, new_request_id(T + 3600))

@@ -17,7 +17,7 @@ HOUR = hours.hour_at(T)
 
 
 def test_rows_group_and_keep_their_sums() -> None:
-    """Rows that are grouped in different ways add up to the same."""
+    """Rows add up to the same, however they are grouped."""
     rows = [
         UsageRow(
             f"2026-11-2{day}T0{hour}",
@@ -87,7 +87,7 @@ class Pages(Table):
 
 
 async def test_an_hour_is_summed_page_by_page() -> None:
-    """Six times the requests take no more memory, and only the summed attributes are read."""
+    """Six times the requests take no more memory. Only the summed attributes are read."""
     peaks = []
     for pages in (2, 12):
         tracemalloc.start()

@@ -1,4 +1,4 @@
-"""The runtime with a Runtime API that records every byte."""
+"""The runtime, with a Runtime API that records every byte."""
 
 import asyncio
 import base64
@@ -82,7 +82,7 @@ def is_whole(data: bytes) -> bool:
 
 @dataclass
 class Lambda:
-    """A Runtime API: it serves `events`, and records the packets of each other request."""
+    """A Runtime API. It serves `events`, and records the packets of each other request."""
 
     events: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     requests: asyncio.Queue[tuple[str, list[bytes]]] = field(default_factory=asyncio.Queue)
@@ -141,7 +141,7 @@ async def lambda_() -> AsyncIterator[Lambda]:
 async def run(
     lambda_: Lambda, app: Callable[..., Awaitable[None]], *events: Any
 ) -> list[tuple[str, list[bytes]]]:
-    """Serve some events with an application, and return what the Runtime API got."""
+    """Serve some events with an application. Return what the Runtime API received."""
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
     got = []
     async with asyncio.timeout(60):
@@ -198,11 +198,11 @@ async def test_one_connection_carries_everything(lambda_: Lambda) -> None:
     assert lambda_.connections == 1
     lambda_.status = "202 Accepted\r\nConnection: close"
     await run(lambda_, hello, EVENT, EVENT)
-    assert lambda_.connections > 2  # the last may be on its way
+    assert lambda_.connections > 2  # the last one may not have arrived yet
 
 
 async def test_a_connection_that_was_closed_before_its_use_is_replaced() -> None:
-    """If the response's connection closes while the model is generating, a new one takes over."""
+    """If the response's connection closes while the model generates, a new one replaces it."""
     accepted: list[bytes] = []
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -231,9 +231,7 @@ async def test_a_connection_that_was_closed_before_its_use_is_replaced() -> None
 
 @pytest.mark.parametrize("pieces", [1, 4])
 async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
-    """A Runtime API that closes each connection unannounced after a response gets every
-    response.
-    """
+    """All responses arrive, even if the Runtime API closes each connection without notice."""
     got: list[bytes] = []
     events = asyncio.Queue[bytes]()
 
@@ -288,7 +286,7 @@ async def test_prelude_is_written_apart() -> None:
 
 
 async def test_empty_body_has_a_byte(lambda_: Lambda) -> None:
-    """A response without a body gets one byte, because an empty one would never be delivered."""
+    """A response without a body gets one byte, because Lambda never delivers an empty one."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -300,7 +298,7 @@ async def test_empty_body_has_a_byte(lambda_: Lambda) -> None:
 
 
 async def test_failure_after_the_start_is_in_the_trailers(lambda_: Lambda) -> None:
-    """If the application fails within its response, trailers end it, with the error in base 64."""
+    """If the application fails within its response, trailers have the error in base 64."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -317,8 +315,9 @@ async def test_failure_after_the_start_is_in_the_trailers(lambda_: Lambda) -> No
 
 
 async def test_failures_before_the_start(lambda_: Lambda) -> None:
-    """A failing application, one without a response, and an invalid event go to /error, and serving
-    continues.
+    """A failure before the response goes to /error, and serving continues.
+
+    The application may fail or not respond, or the event is invalid.
     """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -357,7 +356,10 @@ LAST: dict[str, Any] = {"type": "http.response.body", "body": b"y"}
 async def test_a_message_out_of_order_raises(
     lambda_: Lambda, sent: list[Any], unexpected: Any, state: str
 ) -> None:
-    """The application gets a RuntimeError, and its response ends as for any other failure."""
+    """A message out of order raises RuntimeError in the application.
+
+    Its response ends as after any other failure.
+    """
     raised: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -371,7 +373,7 @@ async def test_a_message_out_of_order_raises(
 
     (path, packets), _ = await run(
         lambda_, app, EVENT, EVENT
-    )  # the second begins when the first is over
+    )  # the second begins after the first has ended
     assert (
         raised[0] == f"ASGI message '{unexpected['type']}' is not expected: the response is {state}"
     )
@@ -388,9 +390,7 @@ async def test_a_message_out_of_order_raises(
 
 
 async def test_work_after_the_response(lambda_: Lambda) -> None:
-    """Work that the application leaves ends after the response, and before the next invocation is
-    fetched.
-    """
+    """Background work of the application ends after the response and before the next fetch."""
     answered, done = asyncio.Event(), asyncio.Event()
 
     async def later() -> None:
@@ -416,7 +416,7 @@ async def test_work_after_the_response(lambda_: Lambda) -> None:
 
 
 async def test_context_of_an_invocation(lambda_: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deadline, ARN, tenant and trace id reach the application; unknown headers are ignored."""
+    """Deadline, ARN, tenant and trace id reach the application. Unknown headers are ignored."""
     monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
     lambda_.headers = (
         "Lambda-Runtime-Deadline-Ms: 1790000000500\r\nLambda-Runtime-Invoked-Function-Arn: "
@@ -465,8 +465,9 @@ async def test_many_invocations_in_one_process(lambda_: Lambda) -> None:
 
 
 async def test_response_that_lambda_breaks_off(lambda_: Lambda) -> None:
-    """If Lambda closes the connection, the application's write fails, and the next invocation is
-    served.
+    """If Lambda closes the connection, the application's write fails.
+
+    The next invocation is served.
     """
     lambda_.break_off = True
     failed = asyncio.Event()
@@ -486,20 +487,20 @@ async def test_response_that_lambda_breaks_off(lambda_: Lambda) -> None:
         await lambda_.ready.wait()
         lambda_.ready.clear()
         await failed.wait()
-        await lambda_.ready.wait()  # asked for the next
+        await lambda_.ready.wait()  # it has fetched the next one
     server.cancel()
     with pytest.raises(asyncio.CancelledError):
         await server
 
 
 async def test_runtime_api_that_is_gone() -> None:
-    """Without a Runtime API the loop ends, so that the process does."""
+    """Without a Runtime API the loop ends, and the process with it."""
     with pytest.raises(TransportError):
         await serve(hello, RuntimeApi("127.0.0.1:9"))
 
 
 async def test_one_lost_error_stops_no_other_invocation(lambda_: Lambda) -> None:
-    """If the Runtime API does not take the error of one invocation, the others are finished."""
+    """If the Runtime API does not accept one invocation's error, the others are finished."""
     lambda_.refuse_errors = True
     failed, finished = asyncio.Event(), asyncio.Event()
 
@@ -523,7 +524,7 @@ async def test_one_lost_error_stops_no_other_invocation(lambda_: Lambda) -> None
 
 
 async def test_response_that_is_not_accepted(lambda_: Lambda) -> None:
-    """Any status but 202 to a response is a TransportError."""
+    """Any status but 202 for a response is a TransportError."""
     lambda_.status = "413 Too Large"
     api = RuntimeApi(lambda_.address)
     stream = api.respond("r1")
@@ -534,7 +535,10 @@ async def test_response_that_is_not_accepted(lambda_: Lambda) -> None:
 
 
 async def test_init_error_is_reported(lambda_: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function with an invalid setting reports it to /init/error without its value, and ends."""
+    """A function with an invalid setting reports it to /init/error, and ends.
+
+    The report does not have the value.
+    """
     from lambda_fn.stream.main import run as run_main
 
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", lambda_.address)

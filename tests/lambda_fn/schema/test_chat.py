@@ -1,4 +1,4 @@
-"""Which requests are rejected, and with what error."""
+"""Requests that are rejected, and their errors."""
 
 import json
 import subprocess
@@ -30,15 +30,13 @@ CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9, caller="k"
 
 
 def passed_on(change: dict[str, Any]) -> Any:
-    """Return what the container gets of a request."""
+    """Return the body that the container gets for a request."""
     return json.loads(container_body(parse_chat(body(change)), CONTROL))
 
 
 @pytest.mark.parametrize("bad", BAD, ids=[bad.shown for bad in BAD])
 def test_wrong_fields_are_named(bad: Bad) -> None:
-    """Each row of the table is a 400 whose `param` is the wrong field's path, with OpenAI's
-    code.
-    """
+    """Each row of the table is a 400 with OpenAI's code. `param` is the path of the wrong field."""
     with pytest.raises(InvalidRequest) as refusal:
         parse_chat(body(bad.change))
     assert (refusal.value.param, refusal.value.code, refusal.value.status) == (
@@ -60,7 +58,7 @@ def test_tools_that_are_not_called_at_will_may_have_what_forms_may(
 ) -> None:
     """llama.cpp's own converter gets only tools whose choice is `auto`.
 
-    Others may have what llguidance takes.
+    Other tools may have any schema that llguidance accepts.
     """
     passed_on({"tools": [function(parameters=schema)], "tool_choice": choice})
     for refused in ({}, {"tool_choice": "auto"}):
@@ -76,7 +74,7 @@ def test_edges_are_accepted(name: str) -> None:
 
 
 def test_the_documentation_has_the_table() -> None:
-    """docs/reference/api.md contains the table of this test; `make docs` writes it."""
+    """docs/reference/api.md contains this test's table. `make docs` writes it."""
     assert documented() == DOCUMENT.read_text()
 
 
@@ -108,8 +106,9 @@ def test_the_documentation_has_the_table() -> None:
     ids=range(17),
 )
 def test_hostile_bodies(data: bytes, param: str | None) -> None:
-    """A body that is malformed, deep or huge is soon a 400 in little memory, which names the field
-    if there is one.
+    """A malformed, deep or huge body is a 400, quickly and in little memory.
+
+    The error names the field, if there is one.
     """
     tracemalloc.start()
     started = time.process_time()
@@ -131,9 +130,7 @@ def test_any_bytes_are_refused_politely(data: bytes) -> None:
 
 
 def test_what_has_no_effect_is_not_passed_on() -> None:
-    """Unknown parameters are ignored, and the container gets only checked ones that have an
-    effect.
-    """
+    """Unknown parameters are ignored. The container gets only checked ones that have an effect."""
     found = passed_on(
         {"sluice": {"cancel": "x"}, "store": True, "user": "u", "stop": ["a"], "seed": 0}
     )
@@ -153,7 +150,7 @@ def test_what_has_no_effect_is_not_passed_on() -> None:
 
 
 def test_one_name_for_the_limit() -> None:
-    """The container gets the token limit under one name, whichever the client used."""
+    """The container gets the token limit under one name, whichever name the client used."""
     for name in ("max_tokens", "max_completion_tokens"):
         found = passed_on({name: 7})
         assert found["max_tokens"] == 7
@@ -183,19 +180,19 @@ def test_an_earlier_refusal_is_what_was_said() -> None:
 
 
 def test_a_backslash_is_no_nul() -> None:
-    """A message about NUL characters is not mistaken for one that contains them."""
+    """A text with an escaped backslash before u0000 has no NUL character, and is accepted."""
     assert passed_on({"messages": [{"role": "user", "content": "what is \\u0000?"}]})["messages"][
         0
     ]["content"]
 
 
 def test_good_is_good() -> None:
-    """The request that the table changes is itself accepted."""
+    """The request that the table's rows change is itself accepted."""
     assert parse_chat(body({})).model == GOOD["model"]
 
 
 def test_a_cold_start_has_no_part_in_schemas() -> None:
-    """The check of schemas is imported by the first request that has one."""
+    """The check of schemas is imported by the first request that has a schema."""
     code = (
         "import sys, lambda_fn.stream.main, lambda_fn.schema as it; "
         "it.parse_chat(sys.argv[1].encode());"

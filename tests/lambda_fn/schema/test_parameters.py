@@ -1,8 +1,7 @@
-"""No parameter of a request is lost silently: each one reaches the server, is rejected, or is
-declared inert.
+"""No parameter of a request is lost silently.
 
-The test knows each parameter from the request types, and needs an example of it: a parameter
-without one fails.
+Each one reaches the server, is rejected, or is declared inert. The test reads the parameters from
+the request types. A parameter without an example fails.
 """
 
 import json
@@ -98,7 +97,12 @@ Parse = Callable[[bytes], ChatRequest]
 
 
 def sent(dialect: str, parse: Parse, body: dict[str, Any]) -> object:
-    """Return what the server is sent for a request's body. Raises InvalidRequest."""
+    """Return what the server gets for a request's body.
+
+    Raises:
+        InvalidRequest: the request is rejected.
+
+    """
     found = dialects.find(dialect)
     request = parse(json.dumps(body).encode())
     found.check(request)
@@ -108,7 +112,7 @@ def sent(dialect: str, parse: Parse, body: dict[str, Any]) -> object:
 def fate(
     dialect: str, parse: Parse, minimal: dict[str, Any], name: str, example: dict[str, Any]
 ) -> str:
-    """Return what becomes of a parameter: it is `rejected`, `forwarded`, or `dropped`."""
+    """Return what happens to a parameter: `rejected`, `forwarded`, or `dropped`."""
     with_it = {**minimal, **example}
     without_it = {**with_it, name: minimal.get(name)}
     try:
@@ -126,7 +130,7 @@ def fate(
 
 
 def parse_completion_as_chat(body: bytes) -> ChatRequest:
-    """Return the chat request that answers a completion."""
+    """Return the chat request that a completion becomes."""
     return parse_completion(body)[1]
 
 
@@ -139,7 +143,7 @@ def test_every_parameter_has_an_example() -> None:
 @pytest.mark.parametrize("name", CHAT)
 @pytest.mark.parametrize("dialect", dialects.DIALECTS)
 def test_no_parameter_of_a_chat_is_lost(dialect: str, name: str) -> None:
-    """A parameter is dropped if it is declared inert, and otherwise forwarded or rejected."""
+    """A parameter is dropped if it is declared inert. Otherwise it is forwarded or rejected."""
     inert = {*INERT, *BY_THE_FUNCTION, *(SAID_BY_THE_DIALECT if dialect != "sluice" else ())}
     found = fate(dialect, parse_chat, GOOD, name, CHAT[name])
     assert found in ({"dropped"} if name in inert else {"forwarded", "rejected"})
@@ -147,9 +151,7 @@ def test_no_parameter_of_a_chat_is_lost(dialect: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", COMPLETION)
 def test_no_parameter_of_a_completion_is_lost(name: str) -> None:
-    """The same holds for the parameters of a completion, on their way to the chat that answers
-    it.
-    """
+    """The same holds for the parameters of a completion, which becomes a chat."""
     found = fate(
         "sluice", parse_completion_as_chat, {"model": "m", "prompt": "hi"}, name, COMPLETION[name]
     )

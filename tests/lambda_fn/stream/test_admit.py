@@ -1,5 +1,6 @@
-"""The meter over the whole application: limits under concurrency, its cost and delay, and an
-outage.
+"""The meter over the whole application.
+
+These tests cover limits under concurrency, its cost and delay, and an outage.
 """
 
 import asyncio
@@ -53,7 +54,10 @@ def limited(items: Any, **most: int) -> None:
 
 
 async def test_a_key_cannot_be_checked_without_the_table(http: Client) -> None:
-    """A table at which no process listens is a 503, not a hang and not a wrong key."""
+    """If no process listens at the table's address, the response is a 503.
+
+    It is neither a hang nor the error for a wrong key.
+    """
     table = Table(
         http,
         url="http://127.0.0.1:9",
@@ -75,8 +79,9 @@ async def begun(reply: Reply) -> None:
 async def test_two_hundred_at_once_on_a_budget_for_fifty(
     call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]
 ) -> None:
-    """Of 200 requests at once on a budget for 50 exactly 50 are served, and the budget is spent to
-    the last token.
+    """Of 200 concurrent requests on a budget for 50, exactly 50 are served.
+
+    The budget is spent to the last token.
     """
     model = Model(endpoint="e", context_tokens=100)
     body = {**STREAM, "max_tokens": 2}
@@ -89,7 +94,7 @@ async def test_two_hundred_at_once_on_a_budget_for_fifty(
     replies = [Reply() for _ in range(200)]
     running = [asyncio.ensure_future(call(body=body, reply=reply)) for reply in replies]
     await asyncio.gather(*(begun(reply) for reply in replies))
-    # nothing has been released yet: every admitted request is still being served
+    # no hold has been captured yet: every admitted request is still being served
     assert Counter(reply.status for reply in replies) == {200: 50, 429: 150}
     assert {reply.error["code"] for reply in replies if reply.status == 429} == {
         "rate_limit_exceeded"
@@ -106,9 +111,7 @@ async def test_two_hundred_at_once_on_a_budget_for_fifty(
 async def test_settlements_at_once_lose_nothing(
     table: Table, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Settlements of one key at full speed are each booked once (`make meter-bench` does
-    10,000).
-    """
+    """Concurrent settlements of one key are each booked once (`make meter-bench` does 10,000)."""
     gate, done = Gate(table), ledger.Settlement("complete", 1, 2, "stop", 1, 1)
 
     async def one() -> None:
@@ -131,10 +134,10 @@ async def test_settlements_at_once_lose_nothing(
 
 
 class Spy:
-    """Records the calls of the application's table, and when they are made."""
+    """Records the calls of the application's table, and their times."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, sagemaker: StandIn) -> None:
-        """Watch every table that is made from now on."""
+        """Watch every table that is created from now on."""
         self.calls: list[tuple[str, bool]] = []
         """The operation, and whether the model had been invoked by then."""
         self.at_once = 0
@@ -156,8 +159,9 @@ class Spy:
 async def test_four_writes_and_no_read(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request makes two writes at once before the model is invoked, two after its end, and no
-    read. Before the first request with a key in an environment, the account is read.
+    """A request makes two concurrent writes before the model is invoked, and two after its end.
+
+    It makes no read. Only the first request with a key in an environment reads the account.
     """
     spy = Spy(monkeypatch, sagemaker)
     await call(body=STREAM)
@@ -172,14 +176,15 @@ async def test_four_writes_and_no_read(
         ("UpdateItem", True),
         ("UpdateItem", True),
     ]
-    assert spy.most_at_once == 2  # so that admission is one round trip's time
+    assert spy.most_at_once == 2  # so admission takes the time of one round trip
 
 
 async def test_what_a_request_costs(
     call: Call, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The units of a request's writes are those of docs/explanation/metering.md, by the items
-    before and after.
+    """The units of a request's writes are those of docs/explanation/metering.md.
+
+    They follow from the items before and after each write.
     """
     inner = Table._call
     units: list[tuple[str, int, int]] = []
@@ -202,8 +207,9 @@ async def test_what_a_request_costs(
     monkeypatch.setattr(Table, "_call", weighed)
     await call(body=STREAM)
     writes = [("KEY", 1), ("LEDGER", 1), ("LEDGER", 1), ("KEY", 1)]
-    # the first request of a quiet key also sets when the sweeper is to look, which the sweeper
-    # takes away again the two writes of an admission are made at once, in no order
+    # The first request of a quiet key also sets the time at which the sweeper looks, and the
+    # sweeper removes it again. The two writes of an admission are concurrent, so their order
+    # varies.
     assert sorted(units) == sorted(
         (*write, index) for write, index in zip(writes, [1, 1, 1, 0], strict=True)
     )
@@ -215,13 +221,13 @@ async def test_what_a_request_costs(
         (*write, index) for write, index in zip(writes, [0, 1, 1, 0], strict=True)
     )
     one = item_size(items.get_item(Key=account)["Item"])
-    assert one < 1024 - 2 * 80  # two requests in flight still fit into one unit
+    assert one < 1024 - 2 * 80  # an account with two requests in flight still fits into one unit
 
 
 async def test_a_checkpoint_delays_nothing(
     call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tokens are sent, and the request is settled, while a checkpoint hangs."""
+    """While a checkpoint hangs, tokens are sent and the request is settled."""
     monkeypatch.setattr(limits, "CHECKPOINT", 0.01)
     stuck, inner = asyncio.Event(), Table.update
 
@@ -253,8 +259,9 @@ async def test_a_checkpoint_delays_nothing(
 
 
 async def test_rate_limit_headers(call: Call, items: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Responses and refusals have what remains of the minute in OpenAI's headers. A key without
-    limits gets none.
+    """Responses have what remains of the minute in OpenAI's headers, also rejections.
+
+    A key without limits gets no such headers.
     """
     assert not any(name.startswith("x-ratelimit") for name in (await call(body=STREAM)).headers)
     now = time.time() // 60 * 60 + 42.75
@@ -291,7 +298,7 @@ def test_durations() -> None:
 
 
 async def test_a_request_that_can_never_fit_is_not_retried(call: Call, items: Any) -> None:
-    """A request that exceeds the whole minute's limit tells clients not to retry it."""
+    """If a request exceeds the whole limit of a minute, the response tells clients not to retry."""
     limited(items, tokens_minute=50)
     over = await call(body=STREAM)
     assert (over.status, over.error["code"], over.headers["x-should-retry"]) == (
@@ -304,8 +311,9 @@ async def test_a_request_that_can_never_fit_is_not_retried(call: Call, items: An
 async def test_a_budget_of_cost_needs_prices(
     make_call: Callable[..., Call], sagemaker: StandIn, items: Any
 ) -> None:
-    """A key with a budget of cost is refused if the model has no price, and served if its price is
-    0.
+    """A key with a budget of cost is rejected if the model has no price.
+
+    A price of 0 is a price.
     """
     for limit in ("cost_day", "cost_month"):
         limited(items, **{limit: 0})
@@ -328,11 +336,12 @@ async def test_a_budget_of_cost_needs_prices(
 async def test_the_default_answer_length_is_reserved_and_enforced(
     call: Call, sagemaker: StandIn, items: Any
 ) -> None:
-    """Without `max_tokens` the model's default is reserved and sent to the container, as is the
-    prompt's bound.
+    """Without `max_tokens` the model's default is reserved and sent to the container.
+
+    So is the upper bound of the prompt's tokens.
     """
     reply = await call(body=STREAM)
-    assert sagemaker.bodies[0]["max_tokens"] == 100  # the default of 1024, within the context
+    assert sagemaker.bodies[0]["max_tokens"] == 100  # the default is 1024, cut to the context
     assert sagemaker.bodies[0]["sluice"]["max_prompt_tokens"] == 100
     assert ledger_item(items, reply)["reserved"] == 200
     await call(body={**STREAM, "max_completion_tokens": 7, "n": 2})
@@ -342,7 +351,7 @@ async def test_the_default_answer_length_is_reserved_and_enforced(
 async def test_a_cut_answer_without_usage_counts_its_deltas(
     call: Call, sagemaker: StandIn, items: Any
 ) -> None:
-    """The tokens of a response that broke off are booked, with their cost."""
+    """The tokens of a broken response are counted from its deltas and booked."""
     sagemaker.script = [part(lines(START, HELLO, WORLD)), None]
     item = ledger_item(items, await call(body=STREAM))
     assert (item["outcome"], item["prompt_tokens"], item["completion_tokens"], item["cost"]) == (
@@ -354,7 +363,7 @@ async def test_a_cut_answer_without_usage_counts_its_deltas(
 
 
 async def test_models_that_a_key_may_use(call: Call, items: Any) -> None:
-    """A key can list, retrieve and use the models that it is allowed, and no others."""
+    """A key can list, retrieve and use only the models that it is allowed."""
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["other"]))
     assert json.loads((await call("GET", "/v1/models")).body)["data"] == []
     for reply in (await call("GET", "/v1/models/m"), await call(body=STREAM)):
@@ -367,8 +376,9 @@ async def test_a_meter_that_fails_open_serves_recent_keys(
     account: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A meter that fails open serves a key that was served before while DynamoDB is down, and books
-    it at the end.
+    """With fail-open metering, a recently used key is served while DynamoDB is down.
+
+    The request is booked at its end.
     """
     monkeypatch.setattr(limits, "META_MAX_ATTEMPTS", 1)
     call = make_call(meter_open=True)
@@ -382,7 +392,7 @@ async def test_a_meter_that_fails_open_serves_recent_keys(
         return await inner(table, operation, *args, **options)
 
     monkeypatch.setattr(Table, "_call", failing)
-    assert (await call(body=STREAM)).status == 503  # it has not been seen here
+    assert (await call(body=STREAM)).status == 503  # this environment has not seen it
     down = False
     assert (await call(body=STREAM)).status == 200
     down = True
@@ -392,7 +402,7 @@ async def test_a_meter_that_fails_open_serves_recent_keys(
 
     async def record(*args: Any, **options: Any) -> bool:
         nonlocal down
-        down = False  # it is back when the answer is over
+        down = False  # DynamoDB is back when the response ends
         return await inner_record(*args, **options)
 
     monkeypatch.setattr(settlements, "replay", record)
@@ -411,7 +421,7 @@ async def test_an_unsaved_settlement_can_be_replayed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The log line of a settlement that could not be written has all that a replay needs."""
+    """If a settlement cannot be written, its log line has all that a replay needs."""
     inner = Table.update
 
     async def update(table: Table, update: Update, **options: Any) -> Any:
@@ -446,8 +456,9 @@ async def test_no_settlement_is_lost(
     capsys: pytest.CaptureFixture[str],
     failure: BaseException,
 ) -> None:
-    """Whatever ends a settlement, a damaged item or the end of the process too, its figures go to
-    the log.
+    """If a settlement fails for any reason, its figures go to the log.
+
+    The reason may be a damaged item, or the end of the process.
     """
 
     async def close(*_: Any, **__: Any) -> None:

@@ -1,5 +1,6 @@
-"""The application over all its stages, called as its server calls it: responses, refusals and
-documents.
+"""The application over all its stages, called as its server calls it.
+
+These tests cover responses, rejections and documents.
 """
 
 import asyncio
@@ -34,8 +35,9 @@ pytestmark = pytest.mark.usefixtures("account")
 async def test_whole_way(
     call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]
 ) -> None:
-    """A stream comes whole, the container gets what it needs, and the ledger and the account have
-    the usage.
+    """A stream is whole, and the container gets what it needs.
+
+    The ledger and the account have the usage.
     """
     reply = await call(body=STREAM)
     assert (reply.status, text(reply), events(reply)[-1]) == (200, "Hello world", "[DONE]")
@@ -82,14 +84,14 @@ async def test_other_shapes(call: Call) -> None:
 
 
 async def test_buffered_words(call: Call) -> None:
-    """With buffering by line no chunk ends within a line."""
+    """With buffering by line, no chunk ends within a line."""
     reply = await call(body=STREAM, more={"x-sluice-buffer": "line"})
     said = [event["choices"][0]["delta"].get("content") for event in events(reply)[:-1]]
     assert said == ["", "Hello world", None]
 
 
 async def test_first_token_is_not_held_back(call: Call, sagemaker: StandIn) -> None:
-    """A token is sent as soon as it comes, while the container is silent after it."""
+    """A token is sent as soon as it arrives, even if the container is silent after it."""
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
     reply = Reply()
@@ -109,7 +111,7 @@ async def test_parts_need_not_be_records(call: Call, sagemaker: StandIn, size: i
 
 
 async def test_heartbeat_is_a_setting() -> None:
-    """A deployment may set heartbeats from 1 s to 15 s."""
+    """A deployment may set a heartbeat from 1 s to 15 s."""
     environment = {
         "AWS_REGION": "eu-west-1",
         "SLUICE_MODELS": '{"m":{"endpoint":"e","context_tokens":9}}',
@@ -126,16 +128,14 @@ async def test_heartbeat_is_a_setting() -> None:
 
 
 async def test_connection_to_the_endpoint_is_kept(call: Call, sagemaker: StandIn) -> None:
-    """The connection of a response that came whole is used for the next one, streamed or not."""
+    """After a whole response, its connection is used for the next one, streamed or not."""
     for body in (STREAM, CHAT, STREAM):
         assert (await call(body=body)).status == 200
     assert len(sagemaker.connections) == 1
 
 
 async def test_guesses_leave_nothing(call: Call, items: Any) -> None:
-    """Requests with keys that do not exist, and with wrong secrets of one that does, change no
-    item.
-    """
+    """Guessed keys and wrong secrets of a real key change no item."""
 
     def everything() -> list[Any]:
         found: list[Any] = items.scan(ConsistentRead=True)["Items"]
@@ -175,22 +175,21 @@ async def test_guesses_leave_nothing(call: Call, items: Any) -> None:
 async def test_refusals(
     call: Call, sagemaker: StandIn, options: dict[str, Any], status: int, code: str | None
 ) -> None:
-    """An invalid or forbidden request is refused in OpenAI's shape, and the model is not
-    invoked.
-    """
+    """An invalid or forbidden request is rejected in OpenAI's shape. The model is not invoked."""
     reply = await call(**{"body": STREAM, **options})
     assert (reply.status, reply.error["code"]) == (status, code)
     assert sagemaker.bodies == []
 
 
 async def test_previous_origin_secret_still_counts(call: Call) -> None:
-    """While the origin secret is rotated, both are accepted."""
+    """While the origin secret is rotated, both secrets are accepted."""
     assert (await call(body=CHAT, origin="previous")).status == 200
 
 
 async def test_disabled_key(call: Call, items: Any, account: dict[str, str]) -> None:
-    """A disabled key is 403 from its next request on, which is settled as refused; later ones leave
-    nothing.
+    """A disabled key is a 403 from its next request on.
+
+    That request is settled as refused. Later ones leave nothing.
     """
     assert (await call(body=STREAM)).status == 200
     items.update_item(
@@ -207,16 +206,14 @@ async def test_disabled_key(call: Call, items: Any, account: dict[str, str]) -> 
 
 
 async def test_models(call: Call) -> None:
-    """The models are listed and found one by one."""
+    """The models are listed, and each is found by its name."""
     listed = json.loads((await call("GET", "/v1/models")).body)
     assert [model["id"] for model in listed["data"]] == ["m"]
     assert json.loads((await call("GET", "/v1/models/m")).body) == listed["data"][0]
 
 
 async def test_openapi_document(call: Call) -> None:
-    """The document names the deployed models, and every reference in it leads somewhere; it needs
-    no key.
-    """
+    """The document names the deployed models, and all its references resolve. It needs no key."""
     reply = await call("GET", "/v1/openapi.json", key=None)
     document = json.loads(reply.body)
     schemas = document["components"]["schemas"]
@@ -228,7 +225,7 @@ async def test_openapi_document(call: Call) -> None:
 async def test_the_openapi_document_is_made_once(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The document needs no key, and is not made again for each request."""
+    """The document needs no key, and is made only once."""
     first = await call("GET", "/v1/openapi.json", key=None)
     monkeypatch.setattr("lambda_fn.stream.endpoints.openapi.document", None)
     assert (await call("GET", "/v1/openapi.json", key=None)).body == first.body
@@ -237,9 +234,7 @@ async def test_the_openapi_document_is_made_once(
 async def test_nothing_secret_is_logged(
     call: Call, sagemaker: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The log has the figures of a request, and neither its prompt nor its completion nor the
-    key.
-    """
+    """The log has the figures of a request, but neither its prompt, its completion nor the key."""
     await call(body={**CHAT, "messages": [{"role": "user", "content": "my prompt"}]})
     sagemaker.status, sagemaker.script = (
         424,
@@ -270,7 +265,7 @@ async def test_nothing_secret_is_logged(
 def test_limits_are_held_against_each_other(
     monkeypatch: pytest.MonkeyPatch, name: str, value: float
 ) -> None:
-    """A limit that contradicts another stops the start, and is named."""
+    """If a limit contradicts another one, the function does not start, and the error names it."""
     limits.check()
     monkeypatch.setattr(limits, name, value)
     with pytest.raises(ValueError, match=name):

@@ -1,4 +1,4 @@
-"""The application over all its stages when one of them fails, is late or stays silent."""
+"""The application when one of its stages fails, is late or stays silent."""
 
 import asyncio
 import json
@@ -30,8 +30,9 @@ pytestmark = pytest.mark.usefixtures("account")
 
 
 async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """An answer cut after its first token ends in an error event and no `[DONE]`; what was
-    generated is booked.
+    """An answer that is truncated after its first token ends in an error event without `[DONE]`.
+
+    The generated tokens are booked.
     """
     for script in (
         [part(lines(START, HELLO))],
@@ -68,7 +69,7 @@ async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, item
 async def test_failure_before_tokens_is_a_status(
     call: Call, sagemaker: StandIn, items: Any, body: Any
 ) -> None:
-    """An answer that breaks off before its first token is a 502, in either form."""
+    """An answer that breaks off before its first token is a 502, streamed or not."""
     for script in (
         [part(lines(START)), None],
         [None],
@@ -88,9 +89,7 @@ async def test_failure_before_tokens_is_a_status(
 
 
 async def test_cut_whole_answer_is_a_502(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """An unfinished answer in the one-body form is a 502 that shows none of its text; its tokens
-    are booked.
-    """
+    """A truncated answer in one body is a 502 without its text. Its tokens are booked."""
     sagemaker.script = [part(lines(START, HELLO)), None]
     reply = await call(body=CHAT)
     assert (reply.status, reply.error["code"]) == (502, "upstream_cut")
@@ -100,8 +99,9 @@ async def test_cut_whole_answer_is_a_502(call: Call, sagemaker: StandIn, items: 
 async def test_slow_whole_answer_is_kept_alive(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A one-body answer that takes long is preceded by white space; when it then fails, the
-    connection breaks.
+    """White space precedes a slow answer in one body.
+
+    If the answer then fails, the connection breaks.
     """
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
@@ -140,7 +140,7 @@ async def test_slow_whole_answer_is_kept_alive(
 async def test_refusals_of_the_endpoint(
     call: Call, sagemaker: StandIn, status: int, body: Any, expected: int, code: str | None
 ) -> None:
-    """Whatever the endpoint refuses with has its public status and code."""
+    """Each rejection of the endpoint has a public status and code."""
     sagemaker.status = status
     sagemaker.script = [body if isinstance(body, bytes) else json.dumps(body).encode()]
     reply = await call(body=STREAM)
@@ -153,9 +153,7 @@ async def test_refusals_of_the_endpoint(
 async def test_heartbeats_in_silence(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model that says nothing for long gets its 200, and the client a sign of life again and
-    again.
-    """
+    """While a model is silent, the client gets 200 and then heartbeats."""
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
     go_on = asyncio.Event()
@@ -172,7 +170,7 @@ async def test_heartbeats_in_silence(
 
 @pytest.fixture
 def come(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Return what makes the deadline of the one response come at once."""
+    """Return a function that makes the deadline of the one response pass at once."""
     producers: list[Producer] = []
     enter = Producer.__aenter__
 
@@ -194,7 +192,7 @@ def come(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 async def test_deadline_ends_the_stream(
     call: Call, sagemaker: StandIn, items: Any, come: Callable[[], None]
 ) -> None:
-    """An answer that takes longer than it may ends in an error, and its call is closed."""
+    """An answer that exceeds its deadline ends in an error, and its call is closed."""
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
@@ -208,7 +206,7 @@ async def test_deadline_ends_the_stream(
 
 
 async def test_lambda_deadline_bounds_the_answer(call: Call, sagemaker: StandIn) -> None:
-    """The container is given what Lambda leaves, less what settling may take."""
+    """The container's deadline is Lambda's remaining time, less the time for settlement."""
 
     class Context:
         def remaining(self) -> float:
@@ -226,8 +224,9 @@ async def test_client_that_does_not_read_is_given_up(
     come: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A client that takes nothing more is waited for until the deadline; then the request is ended
-    and settled.
+    """A client that stops reading is waited for until the deadline.
+
+    Then the request is ended and settled.
     """
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
@@ -243,9 +242,7 @@ async def test_client_that_does_not_read_is_given_up(
 async def test_silent_endpoint_is_dead(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An endpoint that sends nothing for long, not even a heartbeat, is given up before the
-    deadline.
-    """
+    """An endpoint without even a heartbeat for long is given up before the deadline."""
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     reply = Reply()
@@ -257,9 +254,7 @@ async def test_silent_endpoint_is_dead(
 
 
 async def test_damage_is_noticed_at_once(call: Call, sagemaker: StandIn) -> None:
-    """Bytes that are no event stream end the answer while the endpoint keeps the connection
-    open.
-    """
+    """Bytes that are no event stream end the answer, even if the connection stays open."""
     sagemaker.script = [part(lines(START, HELLO)) + b"garbage that is no frame", asyncio.Event()]
     reply = await call(body=STREAM)
     assert text(reply) == "Hello"
@@ -269,9 +264,7 @@ async def test_damage_is_noticed_at_once(call: Call, sagemaker: StandIn) -> None
 async def test_refusal_whose_body_comes_late(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refusal is read to its end, also past the moment at which a heartbeat would have been
-    due.
-    """
+    """A rejection is read to its end, also when a heartbeat would have been due."""
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.05)
     body = {
         "OriginalStatusCode": 400,
@@ -288,10 +281,10 @@ async def test_refusal_whose_body_comes_late(
 async def test_refusal_whose_body_stalls(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refusal whose body does not come has the status that its own status says."""
+    """If the body of a rejection does not arrive, its HTTP status decides the public one."""
 
     def script() -> Iterator[bytes | asyncio.Event]:
-        monkeypatch.setattr(limits, "META_TIMEOUT", 0.3)  # the table has been asked by now
+        monkeypatch.setattr(limits, "META_TIMEOUT", 0.3)  # the table has been called by now
         yield b"{"
         yield asyncio.Event()
 
@@ -305,8 +298,9 @@ async def test_meter_down_at_settlement(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """When DynamoDB is gone at the end, the client has its whole answer, and the log has every
-    figure.
+    """If DynamoDB is down at the end, the client has its whole answer.
+
+    The log has every figure.
     """
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
@@ -328,7 +322,7 @@ async def test_meter_down_at_settlement(
 
 
 async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> None:
-    """A request whose task is cancelled closes its call and is settled with what was generated."""
+    """If a request's task is cancelled, its call is closed and its tokens are settled."""
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
@@ -344,7 +338,7 @@ async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> N
 async def test_meter_down_refuses(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When DynamoDB does not answer, nothing is generated: 503."""
+    """If DynamoDB does not answer, the response is a 503, and the model generates nothing."""
     monkeypatch.setattr(limits, "META_TIMEOUT", 0.0)
     monkeypatch.setattr(limits, "META_MAX_ATTEMPTS", 1)
     reply = await call(body=STREAM)
@@ -353,7 +347,7 @@ async def test_meter_down_refuses(
 
 
 def test_every_container_code_has_a_status() -> None:
-    """The table maps every code to its status, and unknown ones to 502."""
+    """The table has a status for every code. Unknown codes are a 502."""
     statuses = {
         code: errors.from_container(code, "m").status for code in (*errors.CONTAINER_CODES, "new")
     }

@@ -1,5 +1,7 @@
-"""A request that is sent again: refused while the first one runs, run after its end, or not sent by
-SDKs.
+"""Repeated requests.
+
+A repeat is rejected while the first request runs, and served after its end. SDKs are told when not
+to repeat.
 """
 
 import asyncio
@@ -28,8 +30,9 @@ pytestmark = pytest.mark.usefixtures("account")
 async def test_a_repeat_of_what_still_runs_is_refused(
     call: Call, sagemaker: StandIn, items: Any
 ) -> None:
-    """A request that is sent again while it runs is a 409 that names the running one, and that no
-    SDK repeats.
+    """A repeat of a running request is a 409 that names the running one.
+
+    No SDK retries it.
     """
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
@@ -60,8 +63,9 @@ async def test_a_repeat_of_what_still_runs_is_refused(
 async def test_what_is_a_repeat(
     call: Call, sagemaker: StandIn, first: dict[str, str], second: dict[str, str], runs: bool
 ) -> None:
-    """The same request twice is a repeat only if its sender says so, by a count or by the same
-    Idempotency-Key.
+    """An equal request is a repeat only if its sender says so.
+
+    It does so by a retry count or by the same Idempotency-Key.
     """
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
@@ -76,14 +80,15 @@ async def test_what_is_a_repeat(
 
 
 async def test_a_repeat_after_the_end_runs(call: Call, sagemaker: StandIn) -> None:
-    """A repeat of a request that is over is a request like any other."""
+    """A repeat of a request that has ended is served like any other."""
     await call(body=STREAM)
     assert (await call(body=STREAM, more={"x-stainless-retry-count": "2"})).status == 200
 
 
 async def test_sdks_do_not_repeat_what_was_generated(call: Call, sagemaker: StandIn) -> None:
-    """A response that fails after tokens tells SDKs not to repeat the request. One that never began
-    does not.
+    """A response that fails after tokens tells SDKs not to repeat the request.
+
+    One that never began does not.
     """
     for script, header in (([part(lines(START, HELLO)), None], "false"), ([None], None)):
         sagemaker.script = script

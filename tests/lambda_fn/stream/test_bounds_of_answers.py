@@ -1,6 +1,4 @@
-"""Bounds of a response: its size while it is put together, and the characters that reach a
-terminal.
-"""
+"""Bounds of a response: its size in memory, and the characters that reach a terminal."""
 
 import json
 import tracemalloc
@@ -29,9 +27,7 @@ DELTA = b'{"content":" word0"}'
 
 
 def deltas() -> Iterator[Delta]:
-    """Yield tokens of eight choices with twenty log probabilities each, until they pass the
-    bound.
-    """
+    """Yield tokens of eight choices with log probabilities, until they pass the bound."""
     for number in range(limits.MAX_WHOLE // (len(LOGPROBS) + len(DELTA)) + 1):
         yield Delta(
             msgspec.Raw(bytes(DELTA)), number % 8, 1, msgspec.Raw(bytes(bytearray(LOGPROBS)))
@@ -40,9 +36,7 @@ def deltas() -> Iterator[Delta]:
 
 @pytest.mark.parametrize("kind", [ChatBody, CompletionBody])
 def test_a_whole_answer_is_bounded(kind: type[ChatBody] | type[CompletionBody]) -> None:
-    """A response that is held until its end fails once it passes the bound, and takes no more
-    memory than that.
-    """
+    """A response in one body fails once it passes the bound, and takes no more memory than that."""
     encoder = kind(HEAD)
     *held, last = deltas()
     tracemalloc.start()
@@ -59,9 +53,7 @@ def test_a_whole_answer_is_bounded(kind: type[ChatBody] | type[CompletionBody]) 
 def test_a_whole_answer_up_to_the_bound_is_given(
     kind: type[ChatBody] | type[CompletionBody],
 ) -> None:
-    """A response just under the bound is whole, and putting it together takes at most four times
-    its size.
-    """
+    """A response just under the bound is whole. Its assembly takes at most four times its size."""
     encoder, all_deltas = kind(HEAD), list(deltas())[:-1]
     tracemalloc.start()
     for delta in all_deltas:
@@ -89,9 +81,7 @@ def test_a_whole_answer_up_to_the_bound_is_given(
 def test_the_whole_answers_of_an_environment_are_bounded(
     memory: str, concurrency: str, most: int
 ) -> None:
-    """The whole responses of an environment that serves many at once take at most half of its
-    memory.
-    """
+    """All concurrent responses of an environment take at most half of its memory."""
     environment = {
         "AWS_REGION": "eu-west-1",
         "SLUICE_MODELS": '{"m":{"endpoint":"e","context_tokens":1}}',
@@ -120,8 +110,9 @@ def test_a_whole_answer_keeps_to_the_bound_that_it_is_given(
 
 
 def test_bare_text_has_no_controls() -> None:
-    """Bare text has no control characters but line feeds and tabs, so that it cannot command a
-    terminal.
+    """Bare text has only line feeds and tabs as control characters.
+
+    So it cannot control a terminal.
     """
     said = "".join(map(chr, range(0x100))) + "\x1b]0;title\x07\x9b31mred"
     text = (
@@ -138,9 +129,7 @@ def test_bare_text_has_no_controls() -> None:
 
 @pytest.mark.parametrize("make", [LineDecoder, lambda: StreamDecoder(done=True)])
 def test_a_record_in_small_parts_is_put_together_once(make: type[LineDecoder]) -> None:
-    """A record that comes in parts is held in little more than its size, and read once it is
-    whole.
-    """
+    """A record in parts takes little more memory than its size. It is parsed once it is whole."""
     decoder = make()
     part = b"x" * 64
     tracemalloc.start()

@@ -1,6 +1,4 @@
-"""A request whose response was left early is cancelled at the model: when, how often, and what
-waits for it.
-"""
+"""Cancelling a request at the model after its response was left early."""
 
 import asyncio
 import itertools
@@ -46,7 +44,7 @@ GARBLED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
         (
             [part(lines(START, HELLO))],
             False,
-        ),  # its connection to the container ended, so its answer has
+        ),  # its connection to the container ended, so its response has ended
         ([None], True),
         ([part(lines(START, HELLO)), None], True),
         ([part(lines(START, HELLO)), exception_frame("ModelStreamError")], True),
@@ -63,8 +61,9 @@ async def test_what_may_still_run_is_cancelled(
     script: Sequence[Any],
     left: bool,
 ) -> None:
-    """A response that was left before the container's own end is cancelled by its id, and once if
-    that is confirmed.
+    """A response that was left before the container's own end is cancelled by its id.
+
+    If the cancel is confirmed, it is not repeated.
     """
     monkeypatch.setattr(limits, "UPSTREAM_SILENCE", 0.2)
     sagemaker.script = script
@@ -88,9 +87,7 @@ async def test_what_may_still_run_is_cancelled(
 async def test_a_refusal_ends_it(
     call: Call, sagemaker: StandIn, status: int, original: int | None, left: bool
 ) -> None:
-    """A request that was refused does not run. One that SageMaker has stopped waiting for may still
-    run.
-    """
+    """A rejected request does not run. One that SageMaker has stopped waiting for may still run."""
     sagemaker.status = status
     sagemaker.script = [
         json.dumps({"OriginalStatusCode": original, "OriginalMessage": ""}).encode()
@@ -110,7 +107,7 @@ async def test_an_endpoint_that_was_never_reached(
 async def test_backends_without_a_cancel(
     make_call: Callable[..., Call], sagemaker: StandIn
 ) -> None:
-    """A backend whose dialect has no cancel gets no call: closing its stream must do."""
+    """A backend whose dialect has no cancel gets no call. Its stream is only closed."""
     models = {"m": Model(endpoint="endpoint-1", context_tokens=100, dialect="openai")}
     sagemaker.script = [None]
     assert (await make_call(models=models)(body=CHAT)).status == 502
@@ -120,12 +117,15 @@ async def test_backends_without_a_cancel(
 async def test_a_caller_that_cannot_be_written_to(
     call: Call, sagemaker: StandIn, items: Any
 ) -> None:
-    """The model is told when Lambda breaks the response off. Without a log, leaving cancels."""
+    """If Lambda breaks the response off, the model's work is cancelled.
+
+    Without a log, leaving cancels.
+    """
     taken = asyncio.Event()
     sagemaker.script = [part(lines(START, HELLO)), taken, part(lines(WORLD)), asyncio.Event()]
 
     class Broken(Reply):
-        """Takes one piece."""
+        """A sink that takes one piece and then fails."""
 
         @property
         def grown(self) -> Any:
@@ -147,24 +147,23 @@ async def test_a_caller_that_cannot_be_written_to(
 
 
 class Clock:
-    """Replaces the module `time`: it moves only when a test moves it."""
+    """A replacement for the module `time`. Its time moves only when a test moves it."""
 
     def __init__(self) -> None:
-        """Start near the real time, for deadlines made of it; whole and halved seconds add up
-        exactly.
+        """Start near the real time, because deadlines are made of it.
+
+        Whole and halved seconds add up exactly.
         """
         self.now = float(math.ceil(time.monotonic()))
 
     def monotonic(self) -> float:
-        """Return the seconds as the test has moved them."""
+        """Return the time that the test has set, in seconds."""
         return self.now
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock of `lambda_fn.stream.cancel`, with short real waits between two looks at
-    it.
-    """
+    """Replace the clock of `lambda_fn.stream.cancel`, and return it. Real waits are short."""
     clock = Clock()
     monkeypatch.setattr("lambda_fn.stream.cancel.time", clock)
     monkeypatch.setattr(limits, "CANCEL_INTERVAL", 1 / 128)
@@ -174,8 +173,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 async def test_it_is_repeated_until_it_is_confirmed(
     call: Call, sagemaker: StandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Instances that do not run the request are passed over. The next call does not wait for their
-    response.
+    """A cancel is repeated until an instance confirms it. Other instances do not have the request.
+
+    The next call does not wait for their responses.
     """
     monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 60)
     never = asyncio.Event()
@@ -184,7 +184,7 @@ async def test_it_is_repeated_until_it_is_confirmed(
         if number < 3:
             clock.now += limits.CANCEL_INTERVAL  # the next call is due
         if number < 2:
-            await never.wait()  # as an instance that waits for the request to come
+            await never.wait()  # like an instance that waits for the request to arrive
         return number == 3
 
     monkeypatch.setattr(sagemaker, "cancel", cancel)
@@ -201,8 +201,9 @@ async def test_it_is_not_repeated_without_end(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """If no instance confirms it, none answers, or SageMaker refuses, it ends after some attempts
-    with pauses.
+    """Without a confirmation, a cancel ends after some attempts with pauses.
+
+    No instance may confirm or answer it, or SageMaker rejects it.
     """
     monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 0.3)
     sagemaker.script = [None]
@@ -253,7 +254,7 @@ async def test_no_response_waits_for_it(
 async def test_another_request_goes_on(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one request is cancelled another one is served."""
+    """While one request is cancelled, another one is served."""
     asked, release = asyncio.Event(), asyncio.Event()
 
     async def cancel(_: int) -> bool:

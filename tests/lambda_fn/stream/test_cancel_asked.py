@@ -1,6 +1,4 @@
-"""The end of a running request is requested in its ledger item: how the response ends, and what
-seeing it costs.
-"""
+"""A request that an admin cancels in its ledger item: the end of its response, and the cost."""
 
 import asyncio
 import time
@@ -33,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("account")
 
 
 class Marked:
-    """Requests the end of what runs, as the admin API does. Checkpoints come often."""
+    """Sets the cancel flag of running requests, as the admin API does. Checkpoints are frequent."""
 
     def __init__(self, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
         """Take the usage table."""
@@ -41,27 +39,27 @@ class Marked:
         monkeypatch.setattr(limits, "CHECKPOINT", 0.02)
 
     async def now(self) -> None:
-        """Request the end of all that the key has in flight, which is one request."""
+        """Set the cancel flag of all requests that the key has in flight. There must be one."""
         assert len(await settlements.cancel_all(self._table, KEY_ID, now=time.time())) == 1
 
 
 class Silence(asyncio.Event):
-    """A step of the model that does not end, and whose `reached` is set when it begins."""
+    """A step of the model that does not end. It sets `reached` when it begins."""
 
     def __init__(self) -> None:
-        """Begin before it."""
+        """Begin before the step is reached."""
         super().__init__()
         self.reached = asyncio.Event()
 
     async def wait(self) -> Literal[True]:
-        """Say nothing."""
+        """Send nothing."""
         self.reached.set()
         return await super().wait()
 
 
 @pytest.fixture
 def marked(table: Table, monkeypatch: pytest.MonkeyPatch) -> Marked:
-    """Return a way to end requests."""
+    """Return an object that sets cancel flags."""
     return Marked(table, monkeypatch)
 
 
@@ -69,8 +67,9 @@ def marked(table: Table, monkeypatch: pytest.MonkeyPatch) -> Marked:
 async def test_a_stream_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked, path: str
 ) -> None:
-    """A stream that is ended has an error event `cancelled`, is cancelled at the model, and is
-    booked with what was sampled.
+    """A cancelled stream ends in an error event with the code `cancelled`.
+
+    It is cancelled at the model, and its sampled tokens are booked.
     """
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     body = (
@@ -101,7 +100,10 @@ async def test_a_stream_is_ended(
 async def test_a_whole_response_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked
 ) -> None:
-    """A whole response that is ended before its first byte is a 499, and no client retries it."""
+    """A response in one body that is cancelled before its first byte is a 499.
+
+    No client retries it.
+    """
     silence = Silence()
     sagemaker.script = [part(lines(START, HELLO)), silence]
     running = asyncio.ensure_future(call(body=CHAT))
@@ -121,7 +123,7 @@ async def test_a_whole_response_is_ended(
 async def test_a_whole_response_that_has_begun_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once a whole response has sent heartbeats, its connection is broken."""
+    """If a response in one body has sent heartbeats, a cancel breaks its connection."""
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     reply = Reply()
@@ -137,7 +139,10 @@ async def test_a_whole_response_that_has_begun_is_ended(
 async def test_a_silent_response_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked
 ) -> None:
-    """A response without tokens is ended too: the item is read if there is nothing to write."""
+    """A response without tokens is cancelled too.
+
+    Without a checkpoint to write, the item is read.
+    """
     silence = Silence()
     sagemaker.script = [silence]
     running = asyncio.ensure_future(call(body=STREAM))
@@ -157,7 +162,7 @@ async def test_a_silent_response_is_ended(
 async def test_a_response_that_its_client_does_not_read_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A response that waits for a client that reads no further is ended too."""
+    """A response whose client does not read is cancelled too."""
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
     sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
@@ -173,7 +178,7 @@ async def test_a_response_that_its_client_does_not_read_is_ended(
 async def test_a_response_that_is_over_is_not_cancelled(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An end that is requested after the model has ended its response changes nothing."""
+    """A cancel after the model has ended its response changes nothing."""
     requested = asyncio.Event()
 
     async def close(*given: Any, **named: Any) -> None:
@@ -193,14 +198,15 @@ async def test_a_response_that_is_over_is_not_cancelled(
 async def test_the_cost_of_looking_for_an_end(
     call: Call, sagemaker: StandIn, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each period has one call: a write if there are new tokens, else a read."""
+    """Each period makes one call: a write if there are new tokens, else a read."""
     made: list[str] = []
     inner = Table._call
     enough = asyncio.Event()
 
     def periods() -> tuple[list[str], list[str]]:
-        """Before the first write after the admission's three calls, when nothing may have come yet,
-        and after it.
+        """Return the calls before the first checkpoint, and those after it.
+
+        The admission's three calls are left out. There may be no token before the checkpoint.
         """
         at = made.index("UpdateItem", 3)
         return made[3:at], made[at + 1 :]

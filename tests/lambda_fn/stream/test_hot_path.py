@@ -1,8 +1,8 @@
-"""No stage on a token's way gets twice as expensive unnoticed, and no task is added to a response.
+"""No stage of a token becomes twice as expensive unnoticed, and a response gets no more tasks.
 
-Each stage is compared with its own kernel, the least that any program could do with the same bytes.
-They run in turn, so the ratio is the same on a fast and on a slow machine. Noise only adds to a
-time, so the minimum of many short runs shows a doubling even on a busy machine.
+Each stage is compared with its own kernel, the least work that any program needs for the same
+bytes. They run in turn, so the ratio is the same on a fast and on a slow machine. Noise only adds
+to a time, so the minimum of many short runs shows a doubling even on a busy machine.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ _record = msgspec.json.Decoder(Start | Delta | Finish | Usage | End)
 
 
 def least_frames() -> list[bytes]:
-    """Find each frame's end, sum it up once, cut its payload out."""
+    """Find each frame's end, compute its checksum once, and cut its payload out."""
     view, at, out = memoryview(FRAMES), 0, []
     while at < len(FRAMES):
         total, head = _lengths(FRAMES, at)
@@ -76,12 +76,12 @@ def least_frames() -> list[bytes]:
 
 
 def least_lines() -> list[object]:
-    """Cut and decode."""
+    """Cut lines and decode them."""
     return [_record.decode(line) for line in LINES.split(b"\n") if line]
 
 
 def least_chunks() -> bytes:
-    """Put three parts together for each event."""
+    """Join three parts for each event."""
     out: list[bytes] = []
     for event in EVENTS:
         out += (b"data: {", LINES[:20] if event else b"", b"}\n\n")
@@ -99,13 +99,11 @@ def lines() -> object:
 
 
 async def send(_: object) -> None:
-    """Take a message of the application, as a server does whose client keeps up."""
+    """Take a message of the application, like a server whose client keeps up."""
 
 
 def one_a_part() -> ScriptedInvocation:
-    """Return an invocation whose parts have one line each, as when every token is sent when it is
-    sampled.
-    """
+    """Return an invocation whose parts have one line each, as when each token is sent at once."""
     return ScriptedInvocation([line + b"\n" for line in LINES.splitlines()], pause=False)
 
 
@@ -167,8 +165,9 @@ def _closed_loop() -> Iterator[None]:
 
 
 def ratio(stage: Run, kernel: Run) -> float:
-    """Return how many times its kernel's CPU time a stage takes: the minimum of many runs of each,
-    in turn.
+    """Return how many times its kernel's CPU time a stage takes.
+
+    The stage and the kernel run in turn, many times. The minimum of each counts.
     """
     least = [float("inf"), float("inf")]
     for _ in range(_RUNS):
@@ -181,7 +180,7 @@ def ratio(stage: Run, kernel: Run) -> float:
 
 
 def regressed(stage: Run, kernel: Run, recorded: float) -> bool:
-    """Tell whether a stage is too expensive in every one of some attempts."""
+    """Return whether a stage is too expensive in every one of some attempts."""
     return all(ratio(stage, kernel) > recorded * BOUND for _ in range(_ATTEMPTS))
 
 
@@ -203,8 +202,9 @@ def test_a_doubling_is_noticed(name: str) -> None:
 
 @pytest.mark.usefixtures("account")
 async def test_a_response_makes_two_tasks(call: Call) -> None:
-    """Beside its connections, a chat completion makes a task for the ledger item and one for the
-    settlement: nothing stands between its producer and its delivery.
+    """Beside its connections, a chat completion makes two tasks.
+
+    They are for the ledger item and the settlement. Between producer and delivery there is none.
     """
     made: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The cost of guessed secrets, and of calls that spend nothing, to the account that they name."""
+"""The cost of guessed secrets, and of calls that spend nothing."""
 
 import hmac
 
@@ -33,7 +33,7 @@ class Place:
     """One environment's gate, and the calls that it makes."""
 
     def __init__(self) -> None:
-        """Make the table."""
+        """Create the table."""
         self.throttled = False
         self.network = Network(self.fate)
         self.table = self.network.table("known")
@@ -46,14 +46,14 @@ class Place:
         return Fate.THROTTLED if throttled else Fate.WELL
 
     async def admit(self, caller: Caller = CALLER) -> list[str]:
-        """Begin a request, and return the calls that were made."""
+        """Begin a request. Return the calls that were made."""
         self.network.calls.clear()
         self.opening = Opening(ids.new_request_id(), KEY_ID, "m", 10, 30, Prices(1, 1))
         await self.gate.admit(caller, self.opening)
         return self.network.calls
 
     async def guess(self) -> list[str]:
-        """Begin a request with a wrong secret, and return the calls that were made."""
+        """Begin a request with a wrong secret. Return the calls that were made."""
         with pytest.raises(AuthenticationFailed):
             await self.admit(Caller(KEY_ID, ids.hash_key(ids.new_key(KEY_ID))))
         return self.network.calls
@@ -61,14 +61,14 @@ class Place:
 
 @pytest.fixture
 async def place() -> Place:
-    """Return an environment, and make a key with at most two streams at once."""
+    """Create a key with at most two concurrent streams, and return an environment."""
     made = Place()
     await made.table.put(accounts.new_account(KEY, name="n", now=1, limits=Limits(max_streams=2)))
     return made
 
 
 async def test_guesses_only_read(place: Place) -> None:
-    """Each guess at a key's secret costs one read, and the key's own requests still cost none."""
+    """Each guess at a key's secret costs one read. The key's own requests still cost no read."""
     assert await place.admit() == FIRST
     for _ in range(3):
         assert await place.guess() == ["GetItem"]
@@ -79,12 +79,13 @@ async def test_guesses_only_read(place: Place) -> None:
         await place.admit()
     assert (
         "GetItem" not in place.network.calls
-    )  # a request over the limit leaves the secret verified
+    )  # after a rejection for a limit the secret stays verified
 
 
 async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown key, a wrong secret, a deleted and a disabled key are refused by the same work:
-    one read and the same comparisons. The first three get the same response.
+    """Unknown, wrong, deleted and disabled keys are rejected by the same work.
+
+    It is one read and the same comparisons. The first three get the same response.
     """
     compared: list[tuple[int, int]] = []
     inner = hmac.compare_digest
@@ -114,9 +115,7 @@ async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_secret_is_read_once(place: Place) -> None:
-    """A verified secret is not read again, whatever it was used for, until a request with it is
-    refused.
-    """
+    """A verified secret is not read again for any use, until a request with it is rejected."""
     await place.gate.authenticate(CALLER)
     assert place.network.calls[1:] == ["GetItem"]
     await place.gate.authenticate(CALLER)
@@ -132,9 +131,7 @@ async def test_a_secret_is_read_once(place: Place) -> None:
 
 
 async def test_a_revoked_key_is_refused_everywhere(place: Place) -> None:
-    """The next request of a disabled key is refused in every environment, also in those that have
-    it cached.
-    """
+    """A disabled key is rejected in every environment, also in those that have cached it."""
     gates = [Gate(place.table) for _ in range(3)]
     for gate in gates[1:]:
         await gate.authenticate(CALLER)
@@ -169,9 +166,7 @@ async def test_calls_that_spend_nothing_only_read(place: Place) -> None:
 
 
 async def test_a_throttled_reservation_gives_way(place: Place) -> None:
-    """A throttled reservation is refused at once, so that releases come first, and leaves nothing
-    behind.
-    """
+    """A throttled hold is rejected at once, so that captures come first. It leaves nothing."""
     await place.gate.authenticate(CALLER)
     place.throttled = True
     with pytest.raises(Unavailable, match="several keys") as refused:
@@ -180,7 +175,7 @@ async def test_a_throttled_reservation_gives_way(place: Place) -> None:
     assert place.network.calls == [
         *ADMITTED,
         "UpdateItem",
-    ]  # the last one settles the ledger's item
+    ]  # the last call settles the ledger's item
     item = await place.table.get(ledger_key(place.opening.request_id))
     assert item is not None
     assert (item["state"], item["outcome"]) == ("SETTLED", "refused")

@@ -19,7 +19,7 @@ PROMPT = {"model": "m", "prompt": "Once"}
 
 
 def delta(text: str, index: int = 0, tokens: list[str] | None = None) -> Delta:
-    """Make a delta of text, with log probabilities for these tokens."""
+    """Return a delta of text, with log probabilities for these tokens."""
     entry = {
         "logprob": -0.5,
         "bytes": None,
@@ -52,15 +52,14 @@ def answer(read: ReadRequest, events: list[Event]) -> bytes:
 
 
 def completion(change: dict[str, Any]) -> ReadRequest:
-    """Read a completion request."""
+    """Parse a completion request."""
     return read_completion(json.dumps({**PROMPT, **change}).encode(), {})
 
 
 def chunks(data: bytes) -> list[Completion]:
-    """Read the events of a stream, each by the openai package's own type.
+    """Return the events of a stream, each parsed by the openai package's own type.
 
-    Its type does not know that the finish reason is null until the end, as it is in OpenAI's own
-    streams.
+    In that type the finish reason is never null. In OpenAI's own streams it is null until the end.
     """
     *blocks, done, rest = data.decode().split("\n\n")
     assert (done, rest) == ("data: [DONE]", "")
@@ -86,7 +85,7 @@ def test_streamed() -> None:
 
 
 def test_whole() -> None:
-    """One object has the same content."""
+    """The response in one body has the same content."""
     found = Completion.model_validate_json(answer(completion({}), WHOLE), strict=True)
     assert (found.choices[0].text, found.choices[0].finish_reason) == (" upon a", "length")
     assert found.usage is not None
@@ -135,8 +134,9 @@ def test_logprobs(stream: bool) -> None:
 
 
 def test_prompt_is_a_users_message() -> None:
-    """The prompt becomes a user's message, with sixteen tokens for the response unless the request
-    says otherwise.
+    """The prompt becomes a user's message.
+
+    Without `max_tokens` the response has at most sixteen tokens.
     """
     for prompt in ("Once", ["Once"]):
         request = completion({"prompt": prompt}).request
@@ -172,16 +172,14 @@ def test_prompt_is_a_users_message() -> None:
     ids=range(19),
 )
 def test_wrong_completions(change: dict[str, Any], param: str) -> None:
-    """An invalid or unsupported field is named."""
+    """The error names an invalid or unsupported field."""
     with pytest.raises(InvalidRequest) as refusal:
         completion(change)
     assert refusal.value.param == param
 
 
 def test_text() -> None:
-    """`Accept: text/plain` gets the text alone, without the characters that Sluice uses as
-    marks.
-    """
+    """`Accept: text/plain` gets the text alone, without Sluice's marks."""
     read = read_chat(json.dumps(CHAT).encode(), TEXT)
     events: list[Event] = [
         Start(1),
@@ -203,9 +201,7 @@ def test_empty_text() -> None:
 
 
 def test_text_that_breaks_off() -> None:
-    """The trailer line is the last one, begins with a record separator, and holds the error
-    object.
-    """
+    """The trailer line is the last one. It is a record separator and the error object."""
     encoder = encoder_for(read_chat(json.dumps(CHAT).encode(), TEXT))
     data = (
         encoder.encode([delta("Half")])
@@ -230,8 +226,9 @@ def test_text_that_breaks_off() -> None:
     ],
 )
 def test_accept(accept: str, text: bool) -> None:
-    """A caller that accepts text, and neither JSON nor events, gets text. Axios and stock SDKs do
-    not.
+    """A caller that accepts text, and neither JSON nor events, gets text.
+
+    Axios and stock SDKs accept JSON.
     """
     encoder = encoder_for(read_chat(json.dumps(CHAT).encode(), {"accept": accept}))
     assert encoder.content_type.startswith("text/plain") == text
@@ -242,14 +239,14 @@ def test_accept(accept: str, text: bool) -> None:
     [{"n": 2}, {"logprobs": True}, {"tools": [{"type": "function", "function": {"name": "f"}}]}],
 )
 def test_what_text_cannot_hold(change: dict[str, Any]) -> None:
-    """A field that has no place in a text is refused by name."""
+    """A field that bare text cannot express is rejected by name."""
     with pytest.raises(InvalidRequest) as refusal:
         read_chat(json.dumps({**CHAT, **change}).encode(), TEXT)
     assert refusal.value.param == next(iter(change))
 
 
 def test_where_buffering_comes_from() -> None:
-    """Buffering is requested by the body or by a header. A whole response has none."""
+    """The body or a header requests buffering. A response in one body has none."""
     body = json.dumps({**CHAT, "stream": True}).encode()
     assert read_chat(body, {}).transform() is None
     assert read_chat(body, {"x-sluice-buffer": "Word"}).transform() is not None

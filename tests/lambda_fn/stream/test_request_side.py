@@ -1,6 +1,4 @@
-"""Hostile requests: bodies that do not arrive, wrong lengths, odd headers, and what of them reaches
-the log.
-"""
+"""Hostile requests: stalled bodies, wrong lengths, odd headers, and texts in the log."""
 
 import asyncio
 import base64
@@ -42,9 +40,7 @@ async def test_a_body_is_bounded_while_it_is_read() -> None:
 
 @pytest.mark.parametrize("length", [str(limits.MAX_BODY + 1), "9" * 5000, "9" * 1_000_000])
 async def test_a_declared_length_is_believed(length: str) -> None:
-    """A body whose declared length is too large is not read at all, however the length is
-    written.
-    """
+    """A body whose declared length is too large is not read, in any notation of the length."""
     sender = Sender(b"x", 1)
     with pytest.raises(BodyTooLarge):
         await read_body(sender, {"content-length": length})
@@ -53,7 +49,7 @@ async def test_a_declared_length_is_believed(length: str) -> None:
 
 @pytest.mark.parametrize("length", ["", "-1", "0005", "1e9", "²", "5, 5", str(limits.MAX_BODY)])
 async def test_other_declared_lengths_are_ignored(length: str) -> None:
-    """A declared length that is small or malformed changes nothing."""
+    """A declared length that is small or malformed has no effect."""
     assert await read_body(Sender(b"hello", 1), {"content-length": length}) == b"hello"
 
 
@@ -73,9 +69,7 @@ async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 @pytest.mark.parametrize("binary", [False, True])
 async def test_a_body_over_the_limit_is_not_decoded_whole(size: int, *, binary: bool) -> None:
-    """A body that is too large is decoded just far enough to see that. Any other is decoded
-    whole.
-    """
+    """A base-64 body that is too large is decoded only as far as needed to see that."""
     text = base64.b64encode(b"x" * size).decode() if binary else "x" * size
     event = {
         "requestContext": {"http": {"method": "POST"}},
@@ -91,7 +85,7 @@ async def test_a_body_over_the_limit_is_not_decoded_whole(size: int, *, binary: 
 
 
 def test_a_name_ends_where_it_says() -> None:
-    """A line feed at the end of a name, or of a token's number, is refused."""
+    """A line feed at the end of a name, or of a token's number, is an error."""
     for change in ({"tools": [function("f\n")]}, {"logit_bias": {"5\n": 1}}):
         with pytest.raises(InvalidRequest):
             parse_chat(body(change))
@@ -112,7 +106,7 @@ def test_a_name_ends_where_it_says() -> None:
     ],
 )
 async def test_no_response_is_sniffed(call: Call, path: str, given: Any, *, key: bool) -> None:
-    """Each response, a refusal too, tells browsers to keep to its content type."""
+    """Each response, also a rejection, tells browsers to keep to its content type."""
     options = {} if key else {"key": None}
     method = "POST" if path.endswith("completions") else "GET"
     assert (await call(method, path, given, **options)).headers[
@@ -124,8 +118,9 @@ async def test_no_response_is_sniffed(call: Call, path: str, given: Any, *, key:
 async def test_nothing_of_a_request_is_logged(
     call: Call, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing that a caller sends, good or bad, is in the log, and each line of it is one JSON
-    object.
+    """The log has nothing that a caller sends, valid or not.
+
+    Each of its lines is one JSON object.
     """
     mark = "MARKER-7f3a"
     user = {"role": "user", "content": mark}

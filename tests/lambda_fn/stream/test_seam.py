@@ -1,6 +1,4 @@
-"""The seam between what produces a response and what delivers it, over all logs, sinks and
-forms.
-"""
+"""The seam between producer and delivery, over all logs, sinks and forms of response."""
 
 import asyncio
 import contextlib
@@ -60,12 +58,12 @@ ENTRY = {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []
 
 
 def delta(content: str, index: int = 0, **more: Any) -> dict[str, Any]:
-    """Make a delta record of the container."""
+    """Return a delta record of the container."""
     return {"type": "delta", "index": index, "delta": {"content": content}, "tokens": 1, **more}
 
 
 def records(choices: int) -> list[dict[str, Any]]:
-    """Make the records of a whole response."""
+    """Return the records of a whole response."""
     others = (
         [delta("Zwei ", 1), {"type": "finish", "index": 1, "finish_reason": "length"}]
         if choices > 1
@@ -86,7 +84,7 @@ def records(choices: int) -> list[dict[str, Any]]:
 
 
 def script(form: Form) -> list[bytes]:
-    """Make the lines of a whole response, one a step."""
+    """Return the lines of a whole response, one for each step."""
     return [json.dumps(record).encode() + b"\n" for record in records(HEADS[form].choices)]
 
 
@@ -99,7 +97,7 @@ def producer_of(
     seconds: float = 60,
     **options: Any,
 ) -> Producer:
-    """Make a producer of a scripted invocation."""
+    """Return a producer of a scripted invocation."""
     invocation: Any = ScriptedInvocation(steps)
     decoder, counter = LineDecoder(choices), UsageCounter()
     return Producer(
@@ -121,8 +119,9 @@ def whole(form: Form, *, word: bool = False) -> bytes:
 
 
 def wire_places(form: Form, body: bytes) -> list[int]:
-    """Return the length of the body up to each wire number: a chunk, a byte of a text, all of a
-    whole.
+    """Return the length of the body up to each wire number.
+
+    A wire number counts chunks of a stream, bytes of a text, or the whole of one body.
     """
     if form == "plain_text":
         return list(range(len(body) + 1))
@@ -133,7 +132,7 @@ def wire_places(form: Form, body: bytes) -> list[int]:
 
 
 def test_every_form_is_here() -> None:
-    """The suite runs over every form that an encoder has."""
+    """The tests cover every form of response that has an encoder."""
     assert set(FORMS) == set(get_args(Form))
 
 
@@ -144,9 +143,7 @@ def test_every_form_is_here() -> None:
 async def test_a_response_is_the_same_over_every_log_and_sink(
     form: Form, log: type[Any], sink: type[Any], word: bool
 ) -> None:
-    """What a client gets does not depend on whether it is delivered while it is produced or from a
-    log.
-    """
+    """A client gets the same response while it is produced and from a log."""
     head, kept, out = HEADS[form], log(), sink()
     transform = Buffer("word", head.choices) if word else None
     await kept.open(head)
@@ -165,8 +162,9 @@ async def test_a_response_is_the_same_over_every_log_and_sink(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_stream_that_is_resumed_goes_on_where_it_broke_off(form: Form) -> None:
-    """Resumed at every wire number, the rest is the tail of the whole, from a head that was stored
-    as JSON.
+    """A stream that is resumed at any wire number continues with the tail of the whole.
+
+    The head may have been stored as JSON.
     """
     log, body = MemoryLog(), whole(form)
     await log.open(HEADS[form])
@@ -182,9 +180,7 @@ async def test_a_stream_that_is_resumed_goes_on_where_it_broke_off(form: Form) -
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_stream_is_resumed_while_it_runs(form: Form) -> None:
-    """A reader that comes when any number of events is there gets them and those that follow, and
-    the end once.
-    """
+    """A reader that comes while a stream runs gets all events, and the end once."""
     steps, body = script(form), whole(form)
     for count in range(len(steps) + 1):
         log = MemoryLog()
@@ -204,8 +200,9 @@ async def test_a_stream_is_resumed_while_it_runs(form: Form) -> None:
     again=st.lists(st.integers(0, 100), max_size=12),
 )
 def test_cuts_change_nothing(form: Form, cuts: list[int], again: list[int]) -> None:
-    """However the model's bytes and the log's events are cut, the response is the same and its
-    events count up.
+    """However the model's bytes and the log's events are cut, the response is the same.
+
+    Its events are numbered without gaps.
     """
 
     async def deliver() -> None:
@@ -225,8 +222,9 @@ def test_cuts_change_nothing(form: Form, cuts: list[int], again: list[int]) -> N
 
 
 def test_another_process_makes_the_same_bytes() -> None:
-    """Head and events that were stored as JSON have the same bytes, padding included, in another
-    process.
+    """Head and events that were stored as JSON have the same bytes in another process.
+
+    That includes the padding.
     """
     code = (
         "import sys, msgspec; from lambda_fn import encode, events as e\n"
@@ -244,7 +242,7 @@ def test_another_process_makes_the_same_bytes() -> None:
 
 
 async def test_a_log_is_read_from_any_event() -> None:
-    """A reader gets the events above the number that it names, and waits for those to come."""
+    """A reader gets the events after the number that it names, and waits for later ones."""
     log = MemoryLog()
     events = events_of("chat_stream")
     await log.append((0, events[:-1]))
@@ -262,7 +260,7 @@ async def test_a_log_is_read_from_any_event() -> None:
         NoLog().read(-1)
 
 
-# What fails
+# Parts that fail
 
 
 class Raises:
@@ -273,7 +271,7 @@ class Raises:
         self._calls = 0
 
     def feed(self, events: Any) -> Any:
-        """Pass the first events on."""
+        """Pass the first events on, then raise."""
         self._calls += 1
         if self._calls > 1:
             raise RuntimeError("a fault of ours")
@@ -292,7 +290,7 @@ class FullLog(MemoryLog):
     """A log that takes one batch of tokens, and then only the end."""
 
     async def append(self, batch: Any) -> None:
-        """Refuse a second batch."""
+        """Raise at the second batch."""
         if batch[0] >= 2 and type(batch[1][-1]) is not Failed:
             raise OSError("full")
         await super().append(batch)
@@ -334,8 +332,9 @@ FAILURES: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
 
 @pytest.mark.parametrize("name", FAILURES)
 async def test_a_producer_ends_in_one_event(name: str) -> None:
-    """Whatever fails, a producer raises nothing, and its log ends in exactly one event that says
-    what the client is told, and nothing of the inside.
+    """A producer never raises. Its log ends in exactly one event.
+
+    That event has what the client is told, and no internals.
     """
     steps, options, code = FAILURES[name]
     log = FullLog() if name == "a full log" else MemoryLog()
@@ -356,8 +355,9 @@ async def test_a_producer_ends_in_one_event(name: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("log", [NoLog, MemoryLog])
 async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> None:
-    """A client that has begun to read is told once, in its own form or by a broken connection;
-    others get a status.
+    """A client learns of a failure once.
+
+    If its response has begun, that is an event of its form or a broken connection, else a status.
     """
     steps, options, code = FAILURES[name]
     kept: Any = FullLog() if name == "a full log" else log()
@@ -385,9 +385,7 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
 
 @pytest.mark.parametrize("name", ["whole", *FAILURES])
 async def test_a_response_leaves_no_cycle(name: str) -> None:
-    """A response is freed when it is over, however it ended: what it holds does not wait for the
-    garbage collector.
-    """
+    """A response is freed when it ends, however it ended, without the garbage collector."""
     steps, options, _ = FAILURES.get(name, (script("plain_text"), {}, None))
     delivery = Delivery(encoder_of(HEADS["plain_text"]), ListSink())
     producer = producer_of(steps, NoLog(), on_stop=delivery.hasten, **options)
@@ -404,8 +402,9 @@ async def test_a_response_leaves_no_cycle(name: str) -> None:
 
 
 async def test_a_producer_is_cancelled_once() -> None:
-    """A producer that is cancelled ends in one event, at once, and is not cancelled twice or after
-    its end.
+    """A cancelled producer ends in one event, at once.
+
+    It is not cancelled twice, or after its end.
     """
     log = MemoryLog()
     async with producer_of([START, HELLO, HANG], log) as producer:
@@ -427,8 +426,9 @@ async def test_a_producer_is_cancelled_once() -> None:
 
 
 async def test_a_client_that_leaves_cancels_nothing() -> None:
-    """A delivery whose sink breaks raises, and leaves its source alone: another one gets the whole
-    response.
+    """If its sink breaks, a delivery raises and leaves the source alone.
+
+    Another delivery gets the whole response.
     """
     log = MemoryLog()
     async with producer_of(script("plain_text"), log) as producer:
@@ -443,8 +443,9 @@ async def test_a_client_that_leaves_cancels_nothing() -> None:
 
 @pytest.mark.parametrize("broken", ["sink", "task"])
 async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
-    """Who leaves a producer before its end, by an error or because its task is cancelled, ends its
-    log and its call.
+    """A producer that is left before its end ends its log and its call.
+
+    It is left by an error, or because its task is cancelled.
     """
     log = MemoryLog()
     invocation: Any = ScriptedInvocation([START, HELLO, HELLO, HANG])
@@ -468,8 +469,9 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
 
 
 async def test_an_encoders_error_is_its_clients_alone() -> None:
-    """A response that one form cannot hold fails there; its log, and other readers, have it
-    whole.
+    """A response that one form cannot express fails only there.
+
+    Its log and other readers have it whole.
     """
     log, sink, head = (
         MemoryLog(),
@@ -487,9 +489,7 @@ async def test_an_encoders_error_is_its_clients_alone() -> None:
 
 
 async def test_a_client_that_reads_no_further_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a log, a producer whose time is over gives a client that takes nothing a moment, and
-    is free then.
-    """
+    """Without a log, a producer waits only a moment after its deadline for a stuck client."""
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.02)
 
     class Stuck(RecordingAsgiSink):
@@ -531,7 +531,7 @@ async def test_what_is_hidden_is_in_no_log() -> None:
 
 
 def test_an_error_comes_back_from_its_event() -> None:
-    """Every error has an event with all that a client is told; an unknown one is a server error."""
+    """Every error has an event with all that a client is told. An unknown one is a server error."""
 
     def kinds(kind: type[APIError]) -> Iterable[type[APIError]]:
         yield kind
@@ -546,7 +546,7 @@ def test_an_error_comes_back_from_its_event() -> None:
 
 
 def test_the_relay_knows_no_database() -> None:
-    """What produces and delivers a response imports neither DynamoDB nor the meter."""
+    """Neither the producer nor the delivery imports DynamoDB or the meter."""
     names = ("producer", "event_log", "delivery", "sinks", "usage_counter")
     imports = ", ".join(f"lambda_fn.stream.{name}" for name in names)
     code = (
@@ -560,7 +560,7 @@ def test_the_relay_knows_no_database() -> None:
 
 
 def _is_a_sink(sink: Sink) -> Sink:
-    """Return the sink; mypy checks it against the protocol."""
+    """Return the sink. mypy checks it against the protocol."""
     return sink
 
 

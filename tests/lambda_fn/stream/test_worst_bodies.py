@@ -1,5 +1,6 @@
-"""The cost of the worst bodies, and of callers without a key. `worst_bodies` says how it is
-measured.
+"""The cost of the worst bodies, and of callers without a key.
+
+`worst_bodies` documents how it is measured.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ MEMORY = 8
 
 @pytest.fixture(scope="session")
 def measured() -> dict[str, dict[str, Any]]:
-    """Measure all bodies, in one process without what pytest has imported."""
+    """Measure all bodies in one process, without the modules that pytest has imported."""
     command = [sys.executable, "-m", "tests.support.worst_bodies"]
     said = subprocess.run(command, check=True, capture_output=True, timeout=600).stdout
     return {line["name"]: line for line in map(json.loads, said.splitlines())}
@@ -34,7 +35,7 @@ def measured() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS])
 def test_no_body_costs_more_than_its_size(measured: dict[str, dict[str, Any]], name: str) -> None:
-    """Any body costs a bounded multiple of the time to decode it, and of its size in memory."""
+    """Any body costs a bounded multiple of its decoding time and of its size in memory."""
     found = measured[name]
     assert "failed" not in found
     assert found["status"] in {200, 400}, found
@@ -44,7 +45,7 @@ def test_no_body_costs_more_than_its_size(measured: dict[str, dict[str, Any]], n
 
 @pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS])
 def test_refusals_are_short(measured: dict[str, dict[str, Any]], name: str) -> None:
-    """A refusal names the field in at most 200 characters, however long the request is."""
+    """The error for a long request names the field in at most 200 characters."""
     if measured[name]["status"] == 400:
         error = json.loads(measured[name]["answer"])["error"]
         assert error.keys() == {"message", "type", "param", "code"}
@@ -60,7 +61,7 @@ def test_a_caller_without_a_key_costs_the_same_with_any_body(
 
 
 async def test_a_body_is_not_read_without_a_key() -> None:
-    """Not one byte of the body is read of a request whose key does not exist."""
+    """If the key does not exist, no byte of the body is read."""
 
     async def receive() -> dict[str, Any]:
         raise AssertionError("the body was read")
@@ -126,5 +127,5 @@ def test_any_body_is_answered_or_refused(body: bytes, path: str) -> None:
 
 
 def test_the_plain_body_is_answered(measured: dict[str, dict[str, Any]]) -> None:
-    """The body that the others are compared with is an ordinary request."""
+    """The body with which the others are compared is an ordinary request."""
     assert (measured["plain"]["status"], len(PLAIN) > 0.99 * limits.MAX_BODY) == (200, True)

@@ -1,6 +1,4 @@
-"""The sweeper's handler: settings from the environment, counts as metrics, and an end before the
-deadline.
-"""
+"""The sweeper's handler: its settings, its metrics, and its end before the deadline."""
 
 import asyncio
 import json
@@ -30,8 +28,9 @@ class Context:
 
 @pytest.fixture
 async def environment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Set the variables of the deployment and Lambda. Rollups are made up to now, because the
-    function reads the clock.
+    """Set the variables of the deployment and Lambda.
+
+    Rollups are made up to now, because the function reads the clock.
     """
     hour = hours.hour_at(time.time())
     await ground.table.put({"pk": "USAGE", "sk": "ROLLED", "since": hour, "until": hour})
@@ -71,7 +70,7 @@ async def test_counts_are_metrics(ground: Ground, capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("environment")
 async def test_without_time_it_takes_nothing_up(ground: Ground) -> None:
-    """Without time left the sweep is unfinished and changes nothing."""
+    """Without remaining time the sweep is unfinished and changes nothing."""
     await live(ground.table, ground, new_request_id(T), None)
     before = ground.items("LEDGER#")
     assert await invoke(20) == {
@@ -89,7 +88,10 @@ async def test_without_time_it_takes_nothing_up(ground: Ground) -> None:
 async def test_what_fails_fails_the_invocation(
     ground: Ground, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An item that cannot be swept fails the invocation, for its alarm, and the log names it."""
+    """An item that cannot be swept fails the invocation, which raises the alarm.
+
+    The log names the item.
+    """
     item = ledger.opening_item(opening(ground, new_request_id(T)))
     await ground.table.put({name: value for name, value in item.items() if name != "key"})
     with pytest.raises(SweepFailed):
@@ -110,7 +112,7 @@ async def test_what_fails_fails_the_invocation(
 async def test_settings_that_make_no_sense(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """A variable that is missing or malformed is named."""
+    """The error for a missing or malformed variable names it."""
     assert name in environment
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):

@@ -1,5 +1,6 @@
-"""The sweeper: whatever a killed function left, accounts, ledger and rollups become exact, also
-when the sweeper is killed.
+"""The sweeper makes accounts, ledger and rollups exact after any function was killed.
+
+It also does so after the sweeper itself was killed.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from tests.support.ground import (
 
 @pytest.mark.parametrize("checkpoint", [0, 4])
 async def test_killed_at_any_call(ground: Ground, checkpoint: int) -> None:
-    """Whatever a function left that was killed after any of its calls, one sweep makes it exact."""
+    """One sweep repairs the leftovers of a function that was killed after any of its calls."""
     at, killed, ids = 0, True, []
     while killed:
         request_id = new_request_id(T)
@@ -60,8 +61,9 @@ async def test_killed_at_any_call(ground: Ground, checkpoint: int) -> None:
 
 
 async def leave(ground: Ground, number: int) -> None:
-    """Leave one request as a killed function may: half admitted, not settled, with a checkpoint,
-    not captured.
+    """Leave one request as a killed function may.
+
+    It is half admitted, not settled, with a checkpoint, or not captured.
     """
     request_id = new_request_id(T)
     match number % 5:
@@ -79,9 +81,7 @@ async def leave(ground: Ground, number: int) -> None:
 
 
 async def test_sweeper_killed_at_any_call(ground: Ground) -> None:
-    """A whole sweep finishes what sweeps left that were killed before or after any of their
-    calls.
-    """
+    """A whole sweep finishes the work of sweeps that were killed before or after any call."""
     at = 0
     while True:
         await leave(ground, at // 2)
@@ -98,7 +98,7 @@ async def test_sweeper_killed_at_any_call(ground: Ground) -> None:
 
 
 async def test_two_sweepers_at_once_and_again(ground: Ground) -> None:
-    """Two sweeps at once do each thing once, and a further sweep changes nothing."""
+    """Two concurrent sweeps do each thing once. A further sweep changes nothing."""
     for number in range(10):
         await leave(ground, number)
     results = await asyncio.gather(swept(ground.table), swept(ground.table))
@@ -111,9 +111,7 @@ async def test_two_sweepers_at_once_and_again(ground: Ground) -> None:
 
 
 async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
-    """A request that may be running is not touched, and its account is watched until that is
-    over.
-    """
+    """A request that may be running is not touched. Its account is watched until the end."""
     old, young = new_request_id(T), new_request_id(T + 300)
     await live(ground.table, ground, old, None, checkpoint=3)
     await reserve(ground.table, ground, young, now=T + 300)
@@ -137,8 +135,9 @@ async def test_what_is_not_overdue_is_left_alone(ground: Ground) -> None:
 
 
 async def test_a_deleted_key(ground: Ground) -> None:
-    """The usage of a deleted key's killed stream stays in the ledger; a request that never began is
-    refused.
+    """The usage of a deleted key's killed stream stays in the ledger.
+
+    A request that never began is settled as refused.
     """
     killed = new_request_id(T)
     await swept(ground.table, now=T)
@@ -156,7 +155,7 @@ async def test_a_deleted_key(ground: Ground) -> None:
 
 
 async def test_it_stops_when_its_time_is_over(ground: Ground) -> None:
-    """A sweep begins nothing more when its time is over, and the next one continues."""
+    """A sweep begins nothing more when its time is over. The next one continues."""
     for request_id in request_ids(20):
         await live(ground.table, ground, request_id, None)
     asked = iter(range(1000))
@@ -179,7 +178,7 @@ async def test_an_item_that_makes_no_sense_stops_no_other(ground: Ground) -> Non
 
 
 async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> None:
-    """However many items are malformed, accounts are swept and hours are rolled."""
+    """Even with many malformed items, accounts are swept and hours are rolled."""
     for number in range(12):
         await ground.table.put(
             {"pk": f"LEDGER#bad{number}", "sk": "x", "open": "LEDGER#0", "due": 1}
@@ -192,8 +191,9 @@ async def test_many_items_that_make_no_sense_stop_no_sweep(ground: Ground) -> No
 
 @pytest.mark.parametrize("killed", [None, 0, 1, 2, 3, 4, 5, 6, 7])
 async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | None) -> None:
-    """A ledger item that is written after its hour was rolled is in the rollups once it is settled,
-    also without an account to book it on.
+    """A ledger item that is written into a rolled hour reaches the rollups when settled.
+
+    It does so also without an account.
     """
     [request_id] = request_ids(1)
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=never)
@@ -212,7 +212,7 @@ async def test_what_comes_late_into_a_rolled_hour(ground: Ground, killed: int | 
 
 
 async def test_a_function_that_was_only_slow(ground: Ground) -> None:
-    """When a function settles after the sweeper took its request for lost, its figures stand."""
+    """If a slow function settles after the sweeper, the function's figures count."""
     request_id = new_request_id(T)
     opened = opening(ground, request_id)
     entry = await reserve(ground.table, ground, request_id)

@@ -1,4 +1,4 @@
-"""A chain runs its members in order, and costs nothing if it has none or one."""
+"""A chain runs its transforms in order. With none or one it costs nothing."""
 
 import json
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ class Marks:
 
 
 def test_none_and_one_are_no_chain() -> None:
-    """Members that are None are left out; a single member is returned as it is."""
+    """Transforms that are None are left out. A single one is returned as it is."""
     buffer = Buffer("word", 1)
     assert chain() is None
     assert chain(None, None) is None
@@ -52,9 +52,7 @@ def test_none_and_one_are_no_chain() -> None:
 
 
 def test_each_member_is_fed_with_what_the_one_before_it_returns() -> None:
-    """The first member is nearest to the model: what it holds back, the next one does not see
-    yet.
-    """
+    """The first transform is nearest to the model. The next one does not get what it holds back."""
     members = chain(Buffer("word", 1), Marks("*"), None, Marks("+"))
     assert members is not None
     assert members.feed([Start(3), delta("one")]) == [Start(3)]
@@ -72,7 +70,7 @@ def test_each_member_is_fed_with_what_the_one_before_it_returns() -> None:
 def test_a_chain_of_buffers_loses_nothing_and_ends_last(
     kinds: list[str], parts: list[str], failed: bool
 ) -> None:
-    """All text and every token go out before the end, and nothing after it."""
+    """All text and every token is released before the end event, and nothing after it."""
     members = chain(*(Buffer(kind, 1) for kind in kinds))
     assert members is not None
     events = [event for part in parts for event in members.feed([delta(part)])]

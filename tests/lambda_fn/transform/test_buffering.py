@@ -1,6 +1,4 @@
-"""Buffering loses nothing, cuts only between grapheme clusters, and holds no text longer than
-needed.
-"""
+"""Buffering loses nothing, cuts only between grapheme clusters, and holds little text."""
 
 import json
 from itertools import pairwise
@@ -18,8 +16,8 @@ from lambda_fn.transform.buffering import MAX_HELD
 from lambda_fn.transform.cuts import CUTTERS
 
 KINDS = list(CUTTERS)
-# Texts made of what is hard to cut: marks, joiners, flags, jamo, conjuncts, line ends, and what
-# cuts are made at.
+# Texts of characters that are hard to cut: marks, joiners, flags, jamo, conjuncts, line ends, and
+# the characters at which buffers cut.
 HARD = (
     "a e\u0301 🏳️\u200d🌈 👩🏽\u200d🚀 🇩🇪 \u1100\u1161\u11a8 각 क्षि ษำ"
     ' \u0600 \u0d4e ガ 漢字。「は」！ \r\n\t . ? ! … ” ) " { } [ ] , : \\ 1 é'
@@ -46,7 +44,7 @@ def said(events: list[Event], index: int = 0) -> list[str]:
 
 
 def pieces(kind: str, parts: list[str]) -> list[str]:
-    """Return the pieces in which a text goes out that comes in these parts."""
+    """Return the pieces into which a buffer cuts a text that arrives in these parts."""
     buffer = Buffer(kind, 1)
     return said(
         [out for part in parts for out in buffer.feed([delta(part)])]
@@ -55,7 +53,7 @@ def pieces(kind: str, parts: list[str]) -> list[str]:
 
 
 def parted(text: str, cuts: list[int]) -> list[str]:
-    """Return the text, cut at these places."""
+    """Return the text, cut at these positions."""
     places = sorted({cut % (len(text) + 1) for cut in cuts} | {0, len(text)})
     return [text[start:end] for start, end in pairwise(places)]
 
@@ -65,9 +63,7 @@ def parted(text: str, cuts: list[int]) -> list[str]:
 @example(text="x\u0301 y", cuts=[1, 2, 3])
 @example(text="a \u0301b", cuts=[1, 2, 3])
 def test_nothing_is_lost_and_clusters_stay_whole(kind: str, text: str, cuts: list[int]) -> None:
-    """The pieces make up the text, however it was cut, and each ends where a grapheme cluster
-    does.
-    """
+    """The pieces add up to the text, and each ends where a grapheme cluster does."""
     found = pieces(kind, parted(text, cuts))
     assert "".join(found) == text
     boundaries = {0, *(match.end() for match in regex.finditer(r"\X", text))}
@@ -98,7 +94,7 @@ def test_nothing_is_lost_and_clusters_stay_whole(kind: str, text: str, cuts: lis
     ids=range(13),
 )  # fmt: skip
 def test_pieces_are_complete(kind: str, parts: list[str], expected: list[str]) -> None:
-    """Each kind cuts at its places, as soon as they are known."""
+    """Each kind of buffer cuts at its boundaries, as soon as they are certain."""
     assert pieces(kind, parts) == expected
 
 
@@ -106,14 +102,14 @@ def test_pieces_are_complete(kind: str, parts: list[str], expected: list[str]) -
     ("kind", "parts"), [("word", ["Hi", " y"]), ("sentence", ["Hi.", " "]), ("line", ["Hi", "\n"])]
 )
 def test_first_piece_goes_when_it_is_whole(kind: str, parts: list[str]) -> None:
-    """The first piece goes out with the character that shows it to be complete, and not later."""
+    """The first piece is released with the character that shows it to be complete."""
     buffer = Buffer(kind, 1)
     assert buffer.feed([Start(1), delta(parts[0])]) == [Start(1)]
     assert said(buffer.feed([delta(parts[1])]))[0].startswith("Hi")
 
 
 def test_finish_and_failure_release_what_is_held() -> None:
-    """Held text goes out before the finish of its choice, and before a failure.
+    """Held text is released before the finish of its choice, and before a failure.
 
     Usage releases nothing.
     """
@@ -125,7 +121,7 @@ def test_finish_and_failure_release_what_is_held() -> None:
 
 
 def test_tool_calls_pass_at_once_and_in_order() -> None:
-    """A delta that is not text is not held, and stays behind the text that came before it."""
+    """A delta that is not text is not held. It stays behind the text before it."""
     raw = msgspec.Raw(b'{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}')
     both = msgspec.Raw(b'{"content":"x","reasoning_content":"y"}')
     buffer = Buffer("sentence", 1)
@@ -135,9 +131,7 @@ def test_tool_calls_pass_at_once_and_in_order() -> None:
 
 
 def test_logprobs_and_tokens_stay_with_the_text() -> None:
-    """The log probability of each token goes out once, in order, with the piece that the token
-    begins in.
-    """
+    """A token's log probability is released once, with the piece that begins the token."""
     entry: Any = {"token": "x", "logprob": -1.0, "bytes": None, "top_logprobs": []}
     raw = msgspec.Raw(json.dumps({"content": [entry], "refusal": None}).encode())
     buffer = Buffer("word", 1)
@@ -160,7 +154,7 @@ def test_logprobs_and_tokens_stay_with_the_text() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", ["x", "\u0301", "é🏳️‍🌈", '{"', "["])
 def test_text_without_a_boundary_is_not_held_for_ever(kind: str, text: str) -> None:
-    """At most `MAX_HELD` characters are held, even of a text that has no place to cut."""
+    """At most `MAX_HELD` characters are held, even of a text without a boundary."""
     buffer = Buffer(kind, 1)
     for _ in range(3 * MAX_HELD // len(text)):
         buffer.feed([delta(text)])

@@ -1,4 +1,4 @@
-"""Tables: created, updated and deleted by templates, read by boto3."""
+"""Tables that templates create, update and delete, read with boto3."""
 
 from typing import Any
 
@@ -9,9 +9,7 @@ from tests.support.local_cloud import Client, Stacks
 
 
 def test_global_table(client: Client, stacks: Stacks) -> None:
-    """A table with an index, a time to live and recovery; an index can be added later, one at a
-    time.
-    """
+    """A table has an index, a time to live and recovery. Later indexes are added one at a time."""
     api = client("dynamodb")
 
     def template(indexes: int, protected: bool) -> dict[str, Any]:

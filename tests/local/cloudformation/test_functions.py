@@ -1,4 +1,4 @@
-"""Functions: created, updated and deleted by templates, read by boto3."""
+"""Functions that templates create, update and delete, read with boto3."""
 
 import json
 from typing import Any
@@ -30,8 +30,9 @@ def _everything(word: str, reserved: int | None) -> dict[str, Any]:
 
 
 def test_function_with_all_that_belongs_to_it(client: Client, stacks: Stacks) -> None:
-    """Function, URL, permission, version, alias and asynchronous settings follow the template
-    through its life.
+    """A function and everything that belongs to it follow the template.
+
+    These are its URL, permission, version, alias and asynchronous settings.
     """
     api = client("lambda")
     outputs = {

@@ -64,7 +64,7 @@ def test_what_cannot_be_resolved_says_so(node: Any) -> None:
 
 
 def test_order_of_dependencies() -> None:
-    """Resources come after those they refer to and depend on."""
+    """Resources come after those that they refer to or depend on."""
     resources = {
         "A": {"Properties": {"x": {"Fn::Sub": "${B.Arn}"}}},
         "B": {"DependsOn": "C"},
@@ -81,7 +81,7 @@ def test_a_circle_is_named() -> None:
 
 
 def test_references_put_together_by_join() -> None:
-    """A reference that only Fn::Join completes is resolved too."""
+    """A reference that only Fn::Join completes is resolved, too."""
     scope = _scope(text=lambda text: resolve(text, lambda *_: "secret", lambda *_: ""))
     node = {
         "Fn::Join": ["", ["x{{resolve:secretsmanager:", {"Ref": "Thing"}, ":SecretString:::}}"]]

@@ -1,6 +1,4 @@
-"""Alarms, scaling, schedules and metric filters: created, updated and deleted by templates, read by
-boto3.
-"""
+"""Alarms, scaling, schedules and metric filters that templates deploy, read with boto3."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +9,9 @@ from tests.support.local_cloud import Client, Stacks
 def _follow(
     stacks: Stacks, template: Callable[[int], dict[str, Any]], seen: Callable[[str], list[Any]]
 ) -> list[Any]:
-    """Create, update and delete the resources of `template(3)` and `template(4)`; return what is
-    seen after each.
+    """Create, update and delete the resources of `template(3)` and `template(4)`.
 
-    `seen` gets the physical id of the resource `One`.
+    Return what `seen` returns after each operation. It gets the physical id of the resource `One`.
     """
     stack = stacks.create(template(3), {"One": {"Ref": "One"}})
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
@@ -28,7 +25,7 @@ def _follow(
 
 
 def test_alarms(client: Client, stacks: Stacks) -> None:
-    """An alarm is made, changed and deleted."""
+    """An alarm is created, changed and deleted."""
 
     def template(number: int) -> dict[str, Any]:
         metric = {
@@ -61,8 +58,9 @@ def _target(service: str, dimension: str, resource: str, **properties: Any) -> d
 
 
 def test_scaling(client: Client, stacks: Stacks) -> None:
-    """A scalable target is made, changed and deleted, and with it its scheduled action and its
-    policy.
+    """A scalable target is created, changed and deleted.
+
+    So are its scheduled action and its policy.
     """
     scaling = client("application-autoscaling")
 
@@ -103,7 +101,7 @@ def test_scaling(client: Client, stacks: Stacks) -> None:
 
 
 def test_scaling_of_inference_components(client: Client, stacks: Stacks) -> None:
-    """The copies of an inference component may be scaled to none."""
+    """The copies of an inference component may be scaled down to none."""
 
     def template(number: int) -> dict[str, Any]:
         bounds = {"MinCapacity": 0, "MaxCapacity": number}
@@ -126,7 +124,7 @@ def test_scaling_of_inference_components(client: Client, stacks: Stacks) -> None
 
 
 def test_schedules(client: Client, stacks: Stacks) -> None:
-    """A schedule is made, changed and deleted."""
+    """A schedule is created, changed and deleted."""
     api = client("scheduler")
 
     def template(number: int) -> dict[str, Any]:
@@ -150,7 +148,7 @@ def test_schedules(client: Client, stacks: Stacks) -> None:
 
 
 def test_metric_filters(client: Client, stacks: Stacks) -> None:
-    """A metric filter of a log group is made, changed and deleted."""
+    """A metric filter of a log group is created, changed and deleted."""
 
     def template(number: int) -> dict[str, Any]:
         properties = {

@@ -24,7 +24,7 @@ ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:name-AbCdEf"
     ],
 )
 def test_dynamic_references(text: str, value: str) -> None:
-    """References are replaced wherever they stand in a string, ARNs and JSON keys included."""
+    """References are replaced anywhere in a string, also those with ARNs and JSON keys."""
     found = resolve(
         text,
         lambda name, stage, version: (
@@ -39,6 +39,6 @@ def test_dynamic_references(text: str, value: str) -> None:
     "text", ["{{resolve:s4:x}}", "{{resolve:secretsmanager:x:SecretString:missing}}"]
 )
 def test_bad_dynamic_references(text: str) -> None:
-    """A reference to nothing is an error."""
+    """A reference to a missing secret or parameter is an error."""
     with pytest.raises(TemplateError):
         resolve(text, lambda *_: "{}", lambda *_: "")

@@ -1,4 +1,4 @@
-"""Properties of a resource that CloudFormation refuses."""
+"""Properties of a resource that CloudFormation rejects."""
 
 from typing import Any
 
@@ -45,8 +45,9 @@ from local.cloudformation.schemas import violations
     ],
 )
 def test_properties(kind: str, properties: dict[str, Any], said: str | None) -> None:
-    """A type's schema decides which properties it takes, with CloudFormation's conversions of
-    strings.
+    """A type's schema decides which properties are valid.
+
+    Strings are converted as CloudFormation does it.
     """
     found = violations(kind, properties)
     assert (found is None) == (said is None), found

@@ -1,4 +1,4 @@
-"""Stacks: failures, change sets, exports, and types that are not handled."""
+"""Stacks: failures, change sets, exports, and unknown types."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +20,7 @@ def _status(cloud: LocalCloud) -> dict[str, Any]:
 
 
 def test_unhandled_type_is_named(cloud: LocalCloud, stacks: Stacks) -> None:
-    """A resource of an unknown type deploys, and the status and the log name it until it is
-    gone.
-    """
+    """A resource of an unknown type deploys. Status and log name it while it exists."""
     stack = stacks.create({"Thing": {"Type": "AWS::Unheard::Of", "Properties": {}}, "Topic": TOPIC})
     assert stacks.status(stack) == "CREATE_COMPLETE"
     effect = "resources that depend on it will not work"
@@ -37,7 +35,7 @@ def test_unhandled_type_is_named(cloud: LocalCloud, stacks: Stacks) -> None:
 
 
 def test_failed_creation_is_rolled_back(client: Client, stacks: Stacks) -> None:
-    """A failure has its reason in the events, and what was created before it is deleted again."""
+    """The events have the reason of a failure. The resources created before it are deleted."""
     stack = stacks.create({"Topic": TOPIC, "Bad": {**BAD, "DependsOn": "Topic"}})
     assert stacks.status(stack) == "ROLLBACK_COMPLETE"
     assert "Could not find endpoint" in stacks.reasons(stack)
@@ -47,8 +45,9 @@ def test_failed_creation_is_rolled_back(client: Client, stacks: Stacks) -> None:
 
 
 def test_failed_update_is_rolled_back(client: Client, stacks: Stacks) -> None:
-    """After a failed update the stack is what it was, new resources are gone and changed ones are
-    changed back.
+    """After a failed update the stack is as it was.
+
+    New resources are deleted, and changed ones are changed back.
     """
     parameter = {
         "Type": "AWS::SSM::Parameter",
@@ -82,8 +81,9 @@ def _change_set(stacks: Stacks, stack: str, resources: dict[str, Any], kind: str
 
 
 def test_change_sets_of_one_name_in_two_stacks(stacks: Stacks) -> None:
-    """Change sets belong to their stacks, and one of a failed deployment does not block the
-    next.
+    """Two stacks may have change sets of one name.
+
+    The change set of a failed deployment does not block the next one.
     """
     first, second = "tchange1", "tchange2"
     stacks.names += [first, second]
@@ -103,7 +103,7 @@ def test_change_sets_of_one_name_in_two_stacks(stacks: Stacks) -> None:
 
 
 def test_exports_and_imports(stacks: Stacks) -> None:
-    """A stack imports what another one, made by a change set or not, exports."""
+    """A stack imports another stack's export, with or without a change set."""
     exports = {"Outputs": {"Out": {"Value": {"Ref": "Topic"}, "Export": {"Name": "t-export"}}}}
     stacks.create({"Topic": TOPIC}, **exports)
     properties = {"Type": "String", "Name": "/t/import", "Value": {"Fn::ImportValue": "t-export"}}
@@ -115,7 +115,7 @@ def test_exports_and_imports(stacks: Stacks) -> None:
 
 
 def test_conditions_and_parameters(client: Client, stacks: Stacks) -> None:
-    """Resources and outputs follow their conditions; parameters of Systems Manager are read."""
+    """Resources and outputs follow their conditions. Parameters may come from Systems Manager."""
     client("ssm").put_parameter(Name="/t/value", Type="String", Value="on", Overwrite=True)
     stack = stacks.create(
         {"Yes": {**TOPIC, "Condition": "On"}, "No": {**TOPIC, "Condition": "Off"}},
@@ -131,7 +131,7 @@ def test_conditions_and_parameters(client: Client, stacks: Stacks) -> None:
 
 
 def test_retained_resources_stay(client: Client, stacks: Stacks) -> None:
-    """A resource with a DeletionPolicy of Retain outlives its stack."""
+    """A resource with the DeletionPolicy Retain outlives its stack."""
     stack = stacks.create(
         {"Topic": {**TOPIC, "DeletionPolicy": "Retain"}}, {"Arn": {"Ref": "Topic"}}
     )
@@ -142,8 +142,9 @@ def test_retained_resources_stay(client: Client, stacks: Stacks) -> None:
 
 
 def test_bad_templates_are_rejected(stacks: Stacks) -> None:
-    """A template that CloudFormation refuses makes neither a stack nor a change set, and changes no
-    stack.
+    """A template that CloudFormation rejects makes no stack and no change set.
+
+    It changes no stack, either.
     """
     circle = {"A": {**TOPIC, "DependsOn": "B"}, "B": {**TOPIC, "DependsOn": "A"}}
     with pytest.raises(
@@ -165,7 +166,7 @@ def test_bad_templates_are_rejected(stacks: Stacks) -> None:
 
 
 def test_properties_that_the_api_refuses_fail_the_stack(stacks: Stacks) -> None:
-    """A property of a wrong type fails the stack with a reason that names it."""
+    """A property of a wrong type fails the stack, and the reason names the property."""
     properties = {"KeySchema": "no", "AttributeDefinitions": []}
     stack = stacks.create(
         {"Table": {"Type": "AWS::DynamoDB::GlobalTable", "Properties": properties}}
@@ -175,9 +176,7 @@ def test_properties_that_the_api_refuses_fail_the_stack(stacks: Stacks) -> None:
 
 
 def test_a_named_resource_is_not_replaced(client: Client, stacks: Stacks) -> None:
-    """A change that would replace a resource with an explicit name fails, and the resource
-    stays.
-    """
+    """A change that would replace a resource with an explicit name fails. The resource stays."""
 
     def template(key: str) -> dict[str, Any]:
         properties = {
@@ -201,7 +200,7 @@ def test_a_named_resource_is_not_replaced(client: Client, stacks: Stacks) -> Non
 
 
 def test_moto_under_many_threads(client: Client) -> None:
-    """Conditions hold, and objects can be read, while many clients write the same ones at once."""
+    """While many clients write the same objects, conditions hold and the objects can be read."""
     table, bucket = "t-threads", "t-threads"
     key = [{"AttributeName": "pk", "KeyType": "HASH"}]
     attribute = [{"AttributeName": "pk", "AttributeType": "S"}]

@@ -1,4 +1,4 @@
-"""Secrets and bucket policies: created, updated and deleted by templates, read by boto3."""
+"""Secrets and bucket policies that templates deploy, read with boto3."""
 
 import json
 from typing import Any
@@ -11,9 +11,7 @@ from tests.support.resources import ROLE, function
 
 
 def test_secrets_and_dynamic_references(client: Client, stacks: Stacks) -> None:
-    """A generated secret reaches other resources by dynamic references, and not one of them is left
-    unresolved.
-    """
+    """A generated secret reaches other resources by dynamic references, which are all resolved."""
 
     def template(length: int) -> dict[str, Any]:
         reference = {
@@ -89,9 +87,7 @@ def test_secrets_and_dynamic_references(client: Client, stacks: Stacks) -> None:
 
 
 def test_bucket_policy(client: Client, stacks: Stacks) -> None:
-    """A bucket's policy is put, changed and removed, and its conditions do not deny every
-    request.
-    """
+    """A bucket's policy is put, changed and removed. Its conditions do not deny every request."""
 
     def template(sid: str | None) -> dict[str, Any]:
         statement = {

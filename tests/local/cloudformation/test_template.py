@@ -1,4 +1,4 @@
-"""Templates that CloudFormation refuses before it makes anything."""
+"""Templates that CloudFormation rejects before it creates anything."""
 
 import json
 from typing import Any
@@ -40,7 +40,7 @@ def _topic(value: Any, **other: Any) -> dict[str, Any]:
 
 
 def test_a_good_template() -> None:
-    """Nothing is said of a template with parameters, conditions, references and outputs."""
+    """A valid template with parameters, conditions, references and outputs causes no message."""
     check(GOOD, SIZE)
 
 
@@ -133,7 +133,7 @@ def test_a_good_template() -> None:
     ],
 )
 def test_bad_templates(change: dict[str, Any], said: str) -> None:
-    """Each mistake is refused in CloudFormation's words."""
+    """Each mistake is rejected in CloudFormation's words."""
     rest: dict[str, Any] = (
         {"Conditions": {}, "Outputs": {}} if "Resources" in change or "Parameters" in change else {}
     )
@@ -149,7 +149,7 @@ def test_bad_templates(change: dict[str, Any], said: str) -> None:
 
 
 def test_a_name_given_twice() -> None:
-    """JSON with two resources of one name is refused: one of them would be lost."""
+    """JSON with two resources of one name is rejected, because one of them would be lost."""
     duplicates(json.dumps(GOOD))
     with pytest.raises(TemplateError, match=r"duplicate key \[T\]"):
         duplicates('{"Resources": {"T": {}, "T": {}}}')

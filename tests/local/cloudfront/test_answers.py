@@ -1,4 +1,4 @@
-"""Headers that a distribution adds to answers or removes, by its response headers policy."""
+"""Headers that a response headers policy adds to responses or removes."""
 
 import pytest
 from aiohttp import web
@@ -8,7 +8,7 @@ from local.cloudfront.answers import MANAGED, apply_policy
 
 
 def test_headers_of_a_policy() -> None:
-    """A policy removes headers, adds others, and overrides existing ones only with `Override`."""
+    """A policy removes headers and adds others. It replaces existing ones only with `Override`."""
     policy = {
         "RemoveHeadersConfig": {"Items": [{"Header": "x-powered-by"}]},
         "CustomHeadersConfig": {
@@ -81,9 +81,7 @@ CORS = {
     ],
 )
 def test_cors(viewer: dict[str, str], own: dict[str, str], added: dict[str, str]) -> None:
-    """CORS headers are added for origins that a policy allows, unless the origin's answer has its
-    own.
-    """
+    """CORS headers are added for allowed origins, unless the origin's response has its own."""
     headers = CIMultiDict(own)
     apply_policy(CORS, headers, viewer)
     assert {name.lower(): value for name, value in headers.items()} == {**own, **added}
@@ -97,7 +95,7 @@ def test_server_timing() -> None:
 
 
 def test_managed_security_headers() -> None:
-    """The managed policy of security headers adds its five."""
+    """The managed policy of security headers adds its five headers."""
     response = web.Response()
     apply_policy(MANAGED["67f7725c-6f97-4210-82d7-5512b31e9d03"], response.headers)
     assert response.headers["Strict-Transport-Security"] == "max-age=31536000"

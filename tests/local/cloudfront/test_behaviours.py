@@ -1,4 +1,4 @@
-"""Which behaviour and origin a request belongs to, and what of it reaches the origin."""
+"""The behaviour and origin of a request, and what is forwarded to the origin."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.support.distributions import config
 
 
 def test_behaviours_by_pattern() -> None:
-    """The first pattern that matches the path decides; the default one takes the rest."""
+    """The first pattern that matches the path decides. The default behaviour takes the rest."""
     changed = config()
     changed["CacheBehaviors"] = [
         {"PathPattern": pattern, "TargetOriginId": "o"}
@@ -31,8 +31,9 @@ def test_behaviours_by_pattern() -> None:
 
 
 def test_headers_to_the_origin() -> None:
-    """With all viewer headers but Host: custom headers win over the viewer's, Host is the
-    origin's.
+    """With the policy of all viewer headers but Host, the Host is the origin's.
+
+    Custom headers replace the viewer's.
     """
     (behaviour,) = behaviours(config(), {})
     viewer = [
@@ -54,9 +55,7 @@ def test_headers_to_the_origin() -> None:
 
 
 def test_without_a_policy_little_is_forwarded() -> None:
-    """Without an origin request policy no Authorization, cookies or query string reach the
-    origin.
-    """
+    """Without a policy, Authorization, cookies and query string are not forwarded."""
     (behaviour,) = behaviours(config(OriginRequestPolicyId=None), {})
     viewer = [("Host", "d"), ("Authorization", "B"), ("Cookie", "c"), ("Content-Type", "t")]
     names = {name.lower() for name, _ in to_origin(behaviour, viewer, "", "id", "E")}
@@ -87,9 +86,7 @@ def test_bad_configurations(change: dict[str, Any]) -> None:
     ],
 )
 def test_origins_over_the_limits(change: dict[str, Any], reason: str) -> None:
-    """A read timeout, or a custom header's name or value, over CloudFront's limits is refused at
-    deployment.
-    """
+    """A read timeout or custom header over CloudFront's limits is rejected at deployment."""
     changed = config()
     changed["Origins"][0].update(change)
     with pytest.raises(ConfigError, match=reason):

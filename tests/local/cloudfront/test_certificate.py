@@ -18,8 +18,9 @@ def _config() -> dict[str, object]:
 
 
 async def test_viewers_check_the_certificate(tmp_path: Path) -> None:
-    """A client that trusts the local authority gets HTTPS, however strictly it checks; any other
-    client refuses.
+    """A client that trusts the local authority can use HTTPS with strict checks.
+
+    Any other client rejects the certificate.
     """
     certificate = ensure(tmp_path)
     edge = Edge(lambda: 0, tls=certificate.context())
@@ -51,9 +52,7 @@ def test_certificate_is_kept(tmp_path: Path) -> None:
 
 
 def test_bundle_keeps_what_was_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file for clients has the authorities in use and the local one, also when it is in use
-    itself.
-    """
+    """The bundle has the authorities in use and the local one, also when it is itself in use."""
     known = tmp_path / "known.pem"
     known.write_text("known")
     authority = ensure(tmp_path).authority

@@ -1,6 +1,4 @@
-"""Distributions with static files: buckets as origins, error pages, and headers of the
-distribution's own.
-"""
+"""Distributions with static files: buckets as origins, and error pages."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -56,8 +54,9 @@ def _statement(**changed: Any) -> dict[str, Any]:
     ],
 )
 def test_who_may_read_a_bucket(changed: dict[str, Any], signed: bool, expected: bool) -> None:
-    """A distribution reads what the bucket's policy allows it, as itself if it signs and else
-    anonymously.
+    """The bucket's policy decides what a distribution may read.
+
+    It reads as itself if it signs, else anonymously.
     """
     statement = {"Sid": "Also", **_statement(**changed)}
     policy = {"Statement": [_statement(), statement] if changed.get("Effect") else [statement]}
@@ -69,7 +68,7 @@ def test_who_may_read_a_bucket(changed: dict[str, Any], signed: bool, expected: 
 
 @pytest.mark.parametrize("name", ["OriginAccessControlId", "ResponseHeadersPolicyId"])
 def test_references_that_lead_nowhere(name: str) -> None:
-    """An origin access control or a response headers policy that does not exist is an error."""
+    """An origin access control or response headers policy that does not exist is an error."""
     origin = {"Id": "o", "DomainName": f"{BUCKET}.s3.us-east-1.amazonaws.com", "S3OriginConfig": {}}
     behaviour = {"TargetOriginId": "o"}
     (origin if name.startswith("Origin") else behaviour)[name] = "none"
@@ -164,9 +163,7 @@ def site(client: Client) -> Iterator[tuple[Stacks, str, str]]:
 
 
 def test_static_files(site: tuple[Stacks, str, str]) -> None:
-    """Objects are served once the bucket's policy lets the distribution read, with root object and
-    error page.
-    """
+    """Once the bucket's policy allows it, objects are served, with root object and error page."""
     stacks, stack, url = site
     refused = httpx.get(f"{url}/index.html")
     assert refused.status_code == 403
@@ -178,7 +175,7 @@ def test_static_files(site: tuple[Stacks, str, str]) -> None:
     assert (home.status_code, home.text, home.headers["x-own"]) == (200, "home", "yes")
     part = httpx.get(f"{url}/a%20b.txt", headers={"range": "bytes=2-4"})
     assert (part.status_code, part.text) == (206, "234")
-    # No caller may list the bucket, so that a missing object is a 403 of S3.
+    # No caller may list the bucket, so S3 answers 403 for a missing object.
     lost = httpx.get(f"{url}/missing")
     assert (lost.status_code, lost.text, lost.headers["content-type"]) == (404, "lost", "text/html")
     assert httpx.head(f"{url}/index.html").headers["content-length"] == "4"

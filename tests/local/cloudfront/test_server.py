@@ -1,4 +1,4 @@
-"""Distributions on loopback: streams, errors, and what happens when the origin is slow or gone."""
+"""Distributions on loopback: streams, errors, and slow or missing origins."""
 
 import asyncio
 import gzip
@@ -20,7 +20,7 @@ class Origin:
     """An origin whose behaviour the path selects."""
 
     def __init__(self) -> None:
-        """Nothing has been asked yet."""
+        """Begin without requests."""
         self.closed = asyncio.Event()
         self.release = asyncio.Event()
         self.received: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -68,14 +68,14 @@ class Site:
     def __init__(
         self, origin: Origin, edge: Edge, session: aiohttp.ClientSession, origin_port: int
     ) -> None:
-        """A started one."""
+        """Take a distribution that has started."""
         self.origin, self.edge, self.session, self.origin_port = origin, edge, session, origin_port
         self.url = edge.status()[0]["url"]
 
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    """Yield a site for which every origin is quick enough."""
+    """Yield a site whose timeouts every origin can keep."""
     origin = Origin()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", origin.handle)
@@ -92,8 +92,9 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def test_forwards(site: Site) -> None:
-    """Method, path, query, headers and body reach the origin, with the custom header; the answer is
-    marked.
+    """Method, path, query, headers and body reach the origin, with the custom header.
+
+    The response names the distribution.
     """
     async with site.session.post(
         URL(f"{site.url}/echo?a=%2F", encoded=True), data="body", headers={"Authorization": "B"}
@@ -107,7 +108,7 @@ async def test_forwards(site: Site) -> None:
 
 
 async def test_streams_without_buffering(site: Site) -> None:
-    """The first part arrives while the origin still holds the second."""
+    """The first part of a response arrives before the origin sends the second."""
     async with site.session.get(f"{site.url}/held") as answer:
         assert await answer.content.readany() == b"one"
         site.origin.release.set()
@@ -115,7 +116,7 @@ async def test_streams_without_buffering(site: Site) -> None:
 
 
 async def test_uploads_without_buffering(site: Site) -> None:
-    """The first part of a body is with the origin while the viewer still holds the second."""
+    """The origin gets the first part of a body before the viewer sends the second."""
 
     async def body() -> AsyncIterator[bytes]:
         yield b"one"
@@ -127,7 +128,7 @@ async def test_uploads_without_buffering(site: Site) -> None:
 
 
 async def test_an_encoded_body_is_passed_on_as_it_is(site: Site) -> None:
-    """What a body's Content-Encoding promises is not looked at, be it true or not."""
+    """An encoded body is passed on unchanged, whether its Content-Encoding is true or not."""
     for body in (gzip.compress(b"whole"), b"no gzip"):
         site.origin.received = asyncio.get_running_loop().create_future()
         async with site.session.post(
@@ -138,7 +139,7 @@ async def test_an_encoded_body_is_passed_on_as_it_is(site: Site) -> None:
 
 
 async def test_connections_are_kept(site: Site) -> None:
-    """One connection of a viewer carries one request after another, an error among them."""
+    """A viewer's connection carries several requests in turn, also after an error."""
     made: list[object] = []
 
     async def count(*told: object) -> None:
@@ -154,7 +155,7 @@ async def test_connections_are_kept(site: Site) -> None:
 
 
 async def test_timeout_to_the_first_byte(site: Site) -> None:
-    """An origin that does not answer in time is a 504."""
+    """An origin that does not respond in time is a 504."""
     await site.edge.apply((Distribution("E1", config(site.origin_port, read_s=0.1)),), {})
     async with site.session.get(f"{site.url}/silent") as answer:
         assert answer.status == 504
@@ -163,9 +164,7 @@ async def test_timeout_to_the_first_byte(site: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/held", "/cut"])
 async def test_broken_within_the_answer(site: Site, path: str) -> None:
-    """An origin that falls silent or is cut off after the first bytes gets the viewer's connection
-    cut.
-    """
+    """If the origin stops after its first bytes, the viewer's connection is closed."""
     await site.edge.apply((Distribution("E1", config(site.origin_port, read_s=1)),), {})
     async with site.session.get(f"{site.url}{path}") as answer:
         assert answer.status == 200
@@ -175,7 +174,7 @@ async def test_broken_within_the_answer(site: Site, path: str) -> None:
 
 
 async def test_the_viewer_leaving_closes_the_origins_connection(site: Site) -> None:
-    """When the viewer goes away, the origin's request is ended."""
+    """If the viewer leaves, the request to the origin is ended."""
     async with site.session.get(f"{site.url}/held") as answer:
         await answer.content.readany()
         answer.close()
@@ -183,7 +182,7 @@ async def test_the_viewer_leaving_closes_the_origins_connection(site: Site) -> N
 
 
 async def test_methods(site: Site) -> None:
-    """A method that the behaviour does not allow is a 403 of the edge."""
+    """The edge answers 403 for a method that the behaviour does not allow."""
     await site.edge.apply(
         (Distribution("E1", config(site.origin_port, AllowedMethods=["GET", "HEAD"])),), {}
     )
@@ -193,7 +192,7 @@ async def test_methods(site: Site) -> None:
 
 
 async def test_origins_that_are_not_there(site: Site) -> None:
-    """An origin that refuses connections, or that does not exist in the local cloud, is a 502."""
+    """An origin that refuses connections, or does not exist in the local cloud, is a 502."""
     await site.edge.apply((Distribution("E1", config(1)),), {})
     async with site.session.get(site.url) as answer:
         assert answer.status == 502
@@ -206,7 +205,7 @@ async def test_origins_that_are_not_there(site: Site) -> None:
 
 
 async def test_removed_distribution(site: Site) -> None:
-    """A distribution that is gone no longer listens."""
+    """A deleted distribution no longer listens."""
     await site.edge.apply((), {})
     with pytest.raises(aiohttp.ClientConnectorError):
         await site.session.get(site.url)
@@ -214,7 +213,7 @@ async def test_removed_distribution(site: Site) -> None:
 
 
 async def test_bad_configuration_is_reported(site: Site) -> None:
-    """A configuration that cannot be served is reported with its reason."""
+    """A configuration that cannot be served is reported with the reason."""
     await site.edge.apply((Distribution("E1", config(TargetOriginId="none")),), {})
     assert "none" in site.edge.observe()["E1"]["reason"]
 
@@ -233,9 +232,7 @@ async def test_bad_configuration_is_reported(site: Site) -> None:
 async def test_lengths(
     site: Site, method: str, path: str, headers: dict[str, str], body: str | None, status: int
 ) -> None:
-    """A URL, header fields or an origin's head over the limits are refused, and so is a GET with a
-    body.
-    """
+    """A URL or head over the limits is rejected, and so is a GET with a body."""
     async with site.session.request(method, site.url + path, headers=headers, data=body) as answer:
         assert answer.status == status
         if status == 413:

@@ -5,7 +5,7 @@ from tests.support.distributions import config
 
 
 def test_what_is_not_emulated_is_named() -> None:
-    """Each member of a configuration without effect in the local cloud is named with its place."""
+    """Each member of a configuration that the local cloud ignores is named with its path."""
     changed = config(
         Compress=True, CachePolicyId="658327ea-f89d-4fab-a63d-7e88639e58f6", FunctionAssociations=[]
     )

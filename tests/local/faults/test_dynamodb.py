@@ -1,4 +1,4 @@
-"""Faults of DynamoDB's calls: whose tables, in which shape, and with which effect."""
+"""Faults of DynamoDB's calls: their tables, their form, and their effect."""
 
 import contextlib
 import json
@@ -48,7 +48,10 @@ def _fault(cloud: LocalCloud, **fields: object) -> Iterator[None]:
 def test_dynamodbs_own_errors(
     cloud: LocalCloud, client: Client, kind: str, code: str, status: int
 ) -> None:
-    """Stock boto3 reads a table's fault as DynamoDB's own error; other tables and calls go on."""
+    """Stock boto3 reads a table's fault as DynamoDB's own error.
+
+    Other tables and calls are not affected.
+    """
     dynamodb = client("dynamodb")
     with _fault(cloud, kind=kind, scope="struck", operation="Put*"):
         with pytest.raises(ClientError) as caught:
@@ -65,7 +68,7 @@ def test_dynamodbs_own_errors(
 
 
 def test_a_lost_answer(cloud: LocalCloud, client: Client) -> None:
-    """A call whose answer is lost was made, one that did not arrive was not."""
+    """A call whose response is lost was carried out. A call that did not arrive was not."""
     dynamodb = client("dynamodb")
     dynamodb.create_table(
         TableName="lost",

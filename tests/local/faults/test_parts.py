@@ -1,4 +1,4 @@
-"""Where a fault cuts an answer."""
+"""The positions at which a fault cuts a response."""
 
 from itertools import pairwise
 
@@ -9,8 +9,9 @@ from local.faults.parts import Boundary, Cutting, Joined, OneByte
 
 @pytest.mark.parametrize("size", [1, 5, 40])
 def test_parts(size: int) -> None:
-    """For any cut of the bytes, a fault's parts end where it defines, and joined they are the
-    bytes.
+    """A fault's parts end where the fault says, at any cuts of the bytes.
+
+    Joined, they are the bytes.
     """
     data = "".join(f'{{"n": {number}, "text": "ä😀"}}\n' for number in range(10)).encode()
 

@@ -1,4 +1,4 @@
-"""Which fault strikes which request."""
+"""The choice of the requests that a fault strikes."""
 
 from typing import Any
 
@@ -23,8 +23,9 @@ RESET = {"kind": "container-reset", "probability": 0.2, "seed": 7, "after": 10, 
 
 
 def test_the_seed_decides() -> None:
-    """A seed strikes the same requests at the same places again, another one others, about as often
-    as asked for.
+    """A seed strikes the same requests at the same places in each run.
+
+    Another seed strikes others. The share is about the probability.
     """
     first = _struck(_plan(RESET))
     assert first == _struck(_plan(RESET))
@@ -35,7 +36,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_faults_do_not_disturb_each_other() -> None:
-    """A fault decides about a request by its own seed alone, also when another one strikes it."""
+    """A fault decides by its own seed alone, also when another fault strikes the request."""
     other = {"kind": "container-error", "probability": 0.5, "seed": 3}
     alone = [number for number, _ in _struck(_plan(RESET))]
     plan = _plan(other, RESET)
@@ -44,9 +45,7 @@ def test_faults_do_not_disturb_each_other() -> None:
 
 
 def test_scope_and_count() -> None:
-    """A fault strikes names in its scope, and calls that it names, as often as its count; without a
-    bound once.
-    """
+    """A fault strikes the names and calls in its scope, up to its count. The default is once."""
     plan = _plan({"kind": "table-down", "scope": "sluice-*", "operation": "Put*", "count": 2})
     assert plan.strike("table", "other", "PutItem") is None
     assert plan.strike("table", "sluice-a", "UpdateItem") is None
@@ -81,13 +80,13 @@ def test_scope_and_count() -> None:
     ],
 )
 def test_an_invalid_fault(wrong: object, named: str) -> None:
-    """An invalid description is refused, and the message names the field."""
+    """An invalid description is rejected, and the message names the field."""
     with pytest.raises(FaultError, match=named):
         parse(wrong)
 
 
 def test_every_kind_is_told_apart_by_its_place() -> None:
-    """Each kind strikes in one place only."""
+    """Each kind of fault strikes at one place only."""
     for kind, (target, _) in KINDS.items():
         plan = _plan({"kind": kind})
         assert [place for place in ("endpoint", "table", "function") if plan.watches(place)] == [

@@ -1,4 +1,4 @@
-"""Which of IAM's actions a request needs, and on which ARNs."""
+"""The IAM actions and ARNs that a request needs."""
 
 import json
 from typing import Any
@@ -19,7 +19,10 @@ JSON = {"content-type": "application/x-amz-json-1.0"}
 
 
 def call(service: str, method: str = "POST", path: str = "/", **members: Any) -> Call:
-    """Return a request; `headers`, `query` and `body` among the members are its own."""
+    """Return a request with these members.
+
+    `headers`, `query` and `body` replace the defaults.
+    """
     return Call(
         scope=Scope("ASIAX", REGION, service),
         account=ACCOUNT,
@@ -186,8 +189,9 @@ def form(service: str, body: str) -> Call:
     ids=str,
 )
 def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | None) -> None:
-    """Each operation needs IAM's own actions on real ARNs; of one that is not known nothing is
-    said.
+    """Each operation needs IAM's own actions on real ARNs.
+
+    For an unknown one nothing is returned.
     """
     found = needs(request_)
     assert (None if found is None else [(need.action, need.resource) for need in found]) == expected
@@ -209,6 +213,6 @@ def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | 
     ],
 )
 def test_the_partition_of_an_item_is_known_to_policies(name: str, members: dict[str, Any]) -> None:
-    """A call on items tells their partition, which policies may have a condition on."""
+    """A call on items has their partition, for conditions of policies."""
     [need] = needs(operation("dynamodb", name, TableName="t", **members)) or iter(())
     assert need.context == (("dynamodb:LeadingKeys", ("USAGE",)),)

@@ -1,6 +1,4 @@
-"""The authorizer: stock boto3 with a role's temporary credentials, and the permissions that each
-request needs.
-"""
+"""The authorizer, called by stock boto3 with a role's temporary credentials."""
 
 import json
 import urllib.error
@@ -22,7 +20,7 @@ class Assumed:
     """A holder of a role's credentials."""
 
     def __init__(self, cloud: LocalCloud, role: str, credentials: dict[str, Any]) -> None:
-        """`role` is its name."""
+        """Assume the role with the name `role`."""
         self.cloud, self.role, self.credentials = cloud, role, credentials
         self.made: list[Any] = []
 
@@ -46,8 +44,9 @@ Assume = Callable[..., Assumed]
 
 @pytest.fixture
 def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
-    """Yield a function that makes a role with statements and returns a holder of its
-    credentials.
+    """Return a function that creates a role with statements.
+
+    It returns a holder of the role's credentials.
     """
     made: list[Assumed] = []
 
@@ -133,8 +132,9 @@ def allow(action: str, resource: str = "*") -> dict[str, Any]:
 def test_denied_in_each_protocols_shape(
     assume: Assume, service: str, method: str, members: Any, code: str, status: int, action: str
 ) -> None:
-    """What a role is not granted boto3 reads as AccessDenied, with caller and action; so for
-    unknown operations.
+    """boto3 reads a denial as AccessDenied with caller and action, in each protocol.
+
+    So it reads an unknown operation.
     """
     with pytest.raises(ClientError) as caught:
         getattr(assume(allow("s3:ListBucket")).client(service), method)(**members)
@@ -145,9 +145,7 @@ def test_denied_in_each_protocols_shape(
 
 
 def test_a_change_of_policy_holds_at_once(client: Client, assume: Assume) -> None:
-    """A role may do what it is granted from the moment the call that grants it returns, until one
-    takes it away.
-    """
+    """A change of a role's policy takes effect as soon as the call returns."""
     assumed = assume(allow("dynamodb:GetItem"))
     role = assumed.role
     table = {"TableName": f"t{uuid.uuid4().hex[:8]}"}
@@ -179,8 +177,9 @@ def test_a_change_of_policy_holds_at_once(client: Client, assume: Assume) -> Non
 
 
 def test_policy_of_a_bucket(client: Client, assume: Assume) -> None:
-    """A bucket's policy grants to a role of its account, and its Deny of insecure transport denies
-    no request here.
+    """A bucket's policy grants access to a role of its account.
+
+    Its Deny of insecure transport denies no request here.
     """
     s3, bucket = client("s3"), f"b{uuid.uuid4().hex[:8]}"
     s3.create_bucket(Bucket=bucket)
@@ -195,7 +194,7 @@ def test_policy_of_a_bucket(client: Client, assume: Assume) -> None:
 
 
 def test_secret_by_name(client: Client, assume: Assume) -> None:
-    """A secret that is asked for by its name is held against its whole ARN."""
+    """A secret that a request names is compared by its whole ARN."""
     name = f"s{uuid.uuid4().hex[:8]}"
     arn = client("secretsmanager").create_secret(Name=name, SecretString="x")["ARN"]
     api = assume(allow("secretsmanager:GetSecretValue", arn)).client("secretsmanager")
@@ -205,9 +204,7 @@ def test_secret_by_name(client: Client, assume: Assume) -> None:
 
 
 def test_functions_are_invoked_by_who_may(assume: Assume) -> None:
-    """A role that may invoke a function gets through to the data plane, and to no other
-    function.
-    """
+    """A role that may invoke a function reaches that one on the data plane, and no other."""
     api = assume(
         allow("lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:absent")
     ).client("lambda")
@@ -221,8 +218,9 @@ def test_functions_are_invoked_by_who_may(assume: Assume) -> None:
     "path", ["/endpoints/e/invocations", "/2015-03-31/functions/f/invocations"]
 )
 def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str) -> None:
-    """A data plane's call that is signed for another service is refused, even if the role may do
-    everything there.
+    """A data plane's call that is signed for another service is rejected.
+
+    The role may have all rights there.
     """
     key = assume(allow("s3:*")).credentials["AccessKeyId"]
     signed = (
@@ -235,7 +233,7 @@ def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str
 
 
 def test_who_is_not_known(cloud: LocalCloud) -> None:
-    """A temporary key that was never issued is refused, and so is a request without a signature."""
+    """A temporary key that was never issued, and a request without a signature, are rejected."""
     options = {
         "region_name": REGION,
         "endpoint_url": cloud.endpoint_url,

@@ -1,4 +1,4 @@
-"""IAM's policy language: rule by rule, and against moto's evaluator where that one is right."""
+"""IAM's policy language, rule by rule. Where moto's evaluator is right, it is compared with it."""
 
 import json
 from typing import Any
@@ -56,8 +56,9 @@ def verdict(*statements: dict[str, Any], **context: tuple[str, ...]) -> Verdict:
     ],
 )
 def test_statements(statements: list[dict[str, Any]], expected: Verdict) -> None:
-    """An Allow grants, a Deny wins, wildcards match as on AWS, and what cannot be evaluated never
-    grants.
+    """An Allow grants, a Deny wins, and wildcards match as on AWS.
+
+    A statement that cannot be evaluated never grants.
     """
     assert verdict(*statements) is expected
 
@@ -85,8 +86,9 @@ def test_statements(statements: list[dict[str, Any]], expected: Verdict) -> None
     ],
 )
 def test_conditions(condition: dict[str, Any], holds: bool) -> None:
-    """All of a statement's conditions must hold, each with any of its values; a missing key counts
-    as on AWS.
+    """All conditions of a statement must hold, each with any of its values.
+
+    A missing key counts as on AWS.
     """
     context = {"k_one": ("a",), "k_two": ("a", "b"), "k_flag": ("true",), "k_arn": (ROLE,)}
     assert verdict({**ALLOW, "Condition": condition}, **context) is (
@@ -107,15 +109,15 @@ def test_conditions(condition: dict[str, Any], holds: bool) -> None:
     ],
 )
 def test_principals(principal: Any, named: bool) -> None:
-    """A resource's policy concerns those it names."""
+    """A resource's policy applies to the principals that it names."""
     statements = parse({"Statement": {**ALLOW, "Principal": principal}})
     found = evaluate(statements, NEED, {}, Principal((ROLE,), "123456789012"))
     assert (found is Verdict.ALLOWED) is named
 
 
-# moto's evaluator is right about Effect, Action, NotAction, Resource and `*`. It is not about
-# conditions, `?`, NotResource and principals, and it tells the case of actions apart: those are
-# left out here.
+# moto's evaluator is right about Effect, Action, NotAction, Resource and `*`. It is wrong about
+# conditions, `?`, NotResource and principals, and it compares actions by case. Those are left out
+# here.
 _WORDS = st.text("ab*", max_size=3)
 _ACTIONS = st.builds("s:{}".format, _WORDS) | st.just("*")
 _RESOURCES = st.builds("arn:aws:s:::{}/{}".format, _WORDS, _WORDS) | st.just("*")
@@ -142,7 +144,7 @@ def _statements(draw: st.DrawFn) -> dict[str, Any]:
 def test_moto_decides_the_same(
     statements: list[dict[str, Any]], action: str, resource: str
 ) -> None:
-    """For any statements, moto's own evaluator comes to the same decision."""
+    """For any statements, moto's own evaluator decides the same."""
     document = {"Version": "2012-10-17", "Statement": statements}
     theirs = IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
     same = {

@@ -1,4 +1,4 @@
-"""What a role may do, by its own policies, those of a resource, a boundary and a session."""
+"""The rights of a role: by its own policies, those of a resource, a boundary and a session."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ def refusal(
     need: Need = NEED,
     trust: Any = (),
 ) -> str:
-    """Return the end of a refusal, or nothing."""
+    """Return the end of the denial's message, or None."""
     roles = Roles()
     limits = None if boundary is None else {"Statement": boundary}
     roles.apply(
@@ -45,8 +45,9 @@ def refusal(
 
 
 def test_which_policies_count() -> None:
-    """Identity or bucket grants within an account, any Deny wins, and boundary and session policy
-    only limit.
+    """The policy of the identity or of the bucket grants within an account. Any Deny wins.
+
+    Boundary and session policy only limit.
     """
     of_bucket = {"Principal": "*", **ALLOW}
     assert refusal() == "because no identity-based policy allows the s3:GetObject action"
@@ -80,7 +81,7 @@ def test_which_policies_count() -> None:
 
 
 def test_refusal_is_worded_as_on_aws() -> None:
-    """A refusal names the caller, the action, the resource and the kind of policy."""
+    """A denial names the caller, the action, the resource and the kind of policy."""
     need = Need("dynamodb:PutItem", "arn:aws:dynamodb:us-east-1:123456789012:table/t")
     assert Roles().refusal(CALLER, need, "us-east-1") == (
         "User: arn:aws:sts::123456789012:assumed-role/r/session is not authorized to "

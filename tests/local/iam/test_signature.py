@@ -1,6 +1,4 @@
-"""Signature Version 4: what botocore signs is found right, anything else is refused in AWS's
-words.
-"""
+"""Signature Version 4: botocore's signatures are valid, and others are rejected in AWS's words."""
 
 import hashlib
 import time
@@ -51,14 +49,14 @@ def signed(
 
 
 def read(sent: Sent) -> Signature:
-    """Return the signature of a request that has one."""
+    """Return the signature of a signed request."""
     found = signature.read(sent.headers, dict(parse_qsl(sent.query, keep_blank_values=True)))
     assert found is not None
     return found
 
 
 def right(sent: Sent, body: bytes = b"", secret: str = SECRET) -> bool:
-    """Return whether a request's signature is found right."""
+    """Return whether a request's signature is valid."""
     found = read(sent)
     claimed = signature.payload(found, sent.headers, hashlib.sha256(body).hexdigest())
     return signature.matches(found, sent, claimed, secret)
@@ -81,8 +79,9 @@ VALUES = st.text("ab .\tz-=,", min_size=1, max_size=12)
 def test_what_botocore_signs(
     service: str, segments: list[str], query: list[tuple[str, str]], value: str, body: bytes
 ) -> None:
-    """Paths, queries, headers and bodies of any kind are found right, and with another secret or
-    body wrong.
+    """Signatures over any path, query, headers and body are valid.
+
+    With another secret or body they are not.
     """
     path = "/" + "/".join(percent_encode(one) for one in segments)
     text = "&".join(f"{percent_encode(a)}={percent_encode(b)}" for a, b in query)
@@ -95,7 +94,7 @@ def test_what_botocore_signs(
 
 @pytest.mark.parametrize("service", sorted(QUERY_AUTHS))
 def test_presigned_addresses(service: str) -> None:
-    """A presigned address is valid, and for S3 with any body."""
+    """A presigned address is valid, for S3 with any body."""
     sent = signed(
         service, "GET", "http://localhost:4566/bucket/a%20key?Action=GetCallerIdentity", query=True
     )
@@ -119,7 +118,7 @@ def test_presigned_addresses(service: str) -> None:
     ids=lambda change: next(iter(change)),
 )
 def test_nothing_that_is_signed_can_be_changed(change: dict[str, str]) -> None:
-    """Method, path, query, Host, time, operation and token belong to the signature."""
+    """The signature covers method, path, query, Host, time, operation and token."""
     sent = signed(
         "dynamodb", "POST", "http://localhost:4566/?a=1", b"{}", target="DynamoDB_20120810.Scan"
     )
@@ -132,7 +131,7 @@ def test_nothing_that_is_signed_can_be_changed(change: dict[str, str]) -> None:
 
 
 def test_headers_that_are_not_signed_count_for_nothing() -> None:
-    """A header of AWS's own that was added after the signature is named."""
+    """An AWS header that was added after the signature is an error that names it."""
     sent = signed("dynamodb", "POST", "http://localhost:4566/", b"{}")
     assert signature.unsigned(read(sent), sent.headers) is None
     assert signature.unsigned(read(sent), {**sent.headers, "x-amz-target": "T"}) == "x-amz-target"
@@ -160,7 +159,7 @@ GOOD = (
     ],
 )
 def test_malformed_signatures(text: str) -> None:
-    """What has not the form of a signature is an error, and no signature is none."""
+    """A malformed signature is an error. A request without one has no signature."""
     headers = {"x-amz-date": "20260101T000000Z", "authorization": GOOD}
     assert signature.read(headers, {}) is not None
     with pytest.raises(SignatureError):
@@ -170,7 +169,7 @@ def test_malformed_signatures(text: str) -> None:
 
 @pytest.fixture
 def made() -> Iterator[list[Any]]:
-    """Yield a list of clients that are closed after the test."""
+    """Yield a list. The clients in it are closed after the test."""
     clients: list[Any] = []
     yield clients
     for one in clients:
@@ -231,7 +230,7 @@ WRONG = {
 def test_wrong_keys_in_each_protocol(
     cloud: LocalCloud, made: list[Any], service: str, what: str
 ) -> None:
-    """A wrong secret, key or token boto3 reads as AWS's own error, from every kind of service."""
+    """boto3 reads a wrong secret, key or token as AWS's own error, in every protocol."""
     method, members = CALLS[service]
     with pytest.raises(ClientError) as caught:
         getattr(client_of(cloud, made, service, **WRONG[what]), method)(**members)
@@ -243,7 +242,7 @@ def test_wrong_keys_in_each_protocol(
     [("dynamodb", -1, "InvalidSignatureException"), ("dynamodb", 1, "InvalidSignatureException")],
 )
 def test_clocks(cloud: LocalCloud, made: list[Any], service: str, hours: int, code: str) -> None:
-    """A signature of another hour, past or future, is refused."""
+    """A signature of another hour, past or future, is rejected."""
     moment = datetime.now(UTC) + timedelta(hours=hours)
     with (
         patch("botocore.auth.get_current_datetime", lambda **_: moment.replace(tzinfo=None)),
@@ -254,9 +253,7 @@ def test_clocks(cloud: LocalCloud, made: list[Any], service: str, hours: int, co
 
 
 def test_s3_bodies(cloud: LocalCloud, made: list[Any]) -> None:
-    """S3's presigned addresses work until they expire; a body that is not the signed one is
-    refused.
-    """
+    """S3's presigned addresses work until they expire. A body that was not signed is rejected."""
     s3 = client_of(cloud, made, "s3")
     s3.create_bucket(Bucket="signed")
     s3.put_object(Bucket="signed", Key="a key+", Body=b"text")
@@ -300,7 +297,7 @@ def test_s3_bodies(cloud: LocalCloud, made: list[Any]) -> None:
 
 
 def test_it_is_quick() -> None:
-    """A signature costs a call little: less CPU time than ten of botocore's cost to make."""
+    """Checking a signature takes less CPU time than botocore takes to make ten."""
     sent = signed(
         "dynamodb", "POST", "http://localhost:4566/", b"{}", target="DynamoDB_20120810.Scan"
     )

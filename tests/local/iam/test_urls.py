@@ -1,4 +1,4 @@
-"""A function's own policy, checked for access by its URL."""
+"""A function's own policy, as it applies to calls by URL."""
 
 import json
 
@@ -6,9 +6,7 @@ from local.iam.urls import open_to_all
 
 
 def test_url_needs_both_actions() -> None:
-    """A function URL of type NONE is open only if the function's policy allows both actions to
-    every caller.
-    """
+    """A function URL of type NONE is open only if the policy allows both actions to all callers."""
     function = "arn:aws:lambda:us-east-1:123456789012:function:f"
     by_url = {
         "Effect": "Allow",

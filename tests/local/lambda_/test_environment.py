@@ -1,6 +1,4 @@
-"""The life of an execution environment: frozen, thawed, killed at a limit, logged; and its
-invocations.
-"""
+"""The life of an execution environment: frozen, thawed, killed at a limit, and logged."""
 
 import asyncio
 import json
@@ -35,7 +33,7 @@ def _with(**environment: str) -> Any:
 
 
 async def _until(plane: Plane, *wanted: str) -> list[str]:
-    """Wait until each of `wanted` is in some log line; return all lines."""
+    """Wait until each of `wanted` is in some log line. Return all lines."""
     async with asyncio.timeout(60):
         while True:
             lines = [line["message"] for line in plane.control.lines]
@@ -45,9 +43,7 @@ async def _until(plane: Plane, *wanted: str) -> list[str]:
 
 
 async def test_background_work_stops_while_idle(plane: Plane, tmp_path: Path) -> None:
-    """A thread that the function leaves behind stands still between invocations, and goes on in the
-    next one.
-    """
+    """A thread of the function stops between invocations, and goes on in the next one."""
     mark = tmp_path / "mark"
     await plane.functions.apply((_with(MARK=str(mark)),))
     assert (await plane.text("/background"))[0] == 200
@@ -60,7 +56,7 @@ async def test_background_work_stops_while_idle(plane: Plane, tmp_path: Path) ->
 
 
 async def test_peers_drop_the_idle_connections_of_a_frozen_environment(tmp_path: Path) -> None:
-    """A connection that was pooled over a freeze is found closed by its peer."""
+    """After a freeze, the peer has closed a pooled connection."""
     app = web.Application()
     sock = listeners.bind([0])
     runner = await listeners.serve(
@@ -82,8 +78,9 @@ async def test_peers_drop_the_idle_connections_of_a_frozen_environment(tmp_path:
 
 @pytest.mark.parametrize("path", ["/sleep?30", "/stall"])
 async def test_deadline(tmp_path: Path, path: str) -> None:
-    """At its deadline a function is killed: 502 before its answer, a cut connection within; the log
-    says so.
+    """At its deadline a function is killed.
+
+    That is a 502 before its response, and a broken connection within it. The log says so.
     """
     limits = Limits()
     async with started(tmp_path, limits=limits) as plane:
@@ -101,9 +98,7 @@ async def test_deadline(tmp_path: Path, path: str) -> None:
 
 
 async def test_memory(tmp_path: Path) -> None:
-    """A function that takes more memory than it has is killed: 502, and the log says that it ran
-    out of memory.
-    """
+    """A function that exceeds its memory is killed. The response is a 502, and the log says so."""
     async with started(tmp_path, replace(FUNCTION, memory=128)) as plane:
         assert (await plane.text("/memory?200"))[0] == 502
         await _until(
@@ -114,14 +109,14 @@ async def test_memory(tmp_path: Path) -> None:
 
 
 async def test_memory_of_children(tmp_path: Path) -> None:
-    """What a function's child processes have counts too."""
+    """The memory of a function's child processes counts, too."""
     async with started(tmp_path, replace(FUNCTION, memory=160)) as plane:
         assert (await plane.text("/child-memory?150"))[0] == 502
         await _until(plane, r"Error Type: Runtime\.OutOfMemory")
 
 
 async def test_slow_initialisation_is_made_again(tmp_path: Path) -> None:
-    """An initialisation over 10 s is killed and made again within the function's own time."""
+    """An initialisation over 10 s is killed, and begins again within the function's own time."""
     mark = tmp_path / "mark"
     function = replace(_with(INIT="slow", MARK=str(mark)), timeout=60)
     async with started(tmp_path, function, limits=Limits(4)) as plane:
@@ -133,8 +128,9 @@ async def test_slow_initialisation_is_made_again(tmp_path: Path) -> None:
     ("path", "line"), [("/next", "told .*403"), ("/mode", "REPORT .*InvalidResponseModeHeader")]
 )
 async def test_violations_of_the_runtime_api(plane: Plane, path: str, line: str) -> None:
-    """Asking for more without an answer is refused, an unknown response mode too: the caller sees
-    502.
+    """A fetch without a response, and an unknown response mode, are rejected.
+
+    The caller gets 502.
     """
     assert (await plane.text(path))[0] == 502
     await _until(plane, line)
@@ -142,14 +138,17 @@ async def test_violations_of_the_runtime_api(plane: Plane, path: str, line: str)
 
 
 async def test_buffered_response_over_6_mb(plane: Plane) -> None:
-    """A response that is not streamed and is over 6 MB is a 502."""
+    """A buffered response over 6 MB is a 502."""
     assert (await plane.text("/large"))[0] == 502
 
 
 async def test_streamed_response_over_200_mb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A streamed response is cut after 200 MB (here 20, with the function's whole time for it)."""
+    """A streamed response is cut off after 200 MB.
+
+    The test lowers the limit to 20 MB, with the function's whole time for it.
+    """
     assert runtime_connection._MAX_STREAMED == 200 * 2**20
     monkeypatch.setattr(runtime_connection, "_MAX_STREAMED", 20 * 2**20)
     function = replace(_with(MARK=str(tmp_path / "mark")), timeout=900)
@@ -173,7 +172,7 @@ async def test_streamed_response_over_200_mb(
 async def test_bandwidth_after_the_first_6_mb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first 6 MB pass at once, what follows at 2 MB a second."""
+    """The first 6 MB pass at once, and the rest at 2 MB a second."""
     clock = 0.0
     late: list[float] = []
 
@@ -196,7 +195,7 @@ async def test_bandwidth_after_the_first_6_mb(
 async def test_account_concurrency(
     plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a reserved concurrency the account's bounds it: 429."""
+    """Without a reserved concurrency, the account's limit applies: 429."""
     mark = tmp_path / "mark"
     await plane.functions.apply((_with(MARK=str(mark)),))
     (pool,) = plane.functions._pools.values()
@@ -210,8 +209,9 @@ async def test_account_concurrency(
 
 
 async def test_log_lines(plane: Plane) -> None:
-    """The log has START, the output, END and REPORT in order, in the function's group and the
-    environment's stream.
+    """The log has START, the output, END and REPORT in order.
+
+    It is in the function's group and the environment's stream.
     """
     await plane.text("/print?hello")
     await plane.at_rest()
@@ -248,9 +248,7 @@ async def test_log_lines(plane: Plane) -> None:
 
 
 async def test_json_log_format(tmp_path: Path) -> None:
-    """With the JSON log format the platform's lines are events, in the group that the function
-    names.
-    """
+    """With the JSON log format the platform's lines are events, in the function's own group."""
     async with started(tmp_path, replace(FUNCTION, log_format="JSON", log_group="own")) as plane:
         await plane.text("/")
         lines = await _until(plane, "platform.report")
@@ -267,7 +265,7 @@ async def test_json_log_format(tmp_path: Path) -> None:
 
 
 async def test_several_invocations_in_one_environment(tmp_path: Path) -> None:
-    """With a concurrency of four, four calls at once share one process, a fifth gets another."""
+    """With a concurrency of four, four concurrent calls share one process. A fifth gets another."""
     mark = tmp_path / "mark"
     async with started(tmp_path, _with(MARK=str(mark)), concurrency=4) as plane:
 
@@ -286,15 +284,16 @@ async def test_several_invocations_in_one_environment(tmp_path: Path) -> None:
 
 
 async def test_concurrency_of_the_function_itself(tmp_path: Path) -> None:
-    """A function on a capacity provider sets itself how many invocations its environments take."""
+    """A function on a capacity provider sets the concurrency of its environments itself."""
     async with started(tmp_path, replace(FUNCTION, concurrency=8), concurrency=2) as plane:
         _, text = await plane.text("/environment")
         assert json.loads(text)["variables"]["AWS_LAMBDA_MAX_CONCURRENCY"] == "8"
 
 
 async def test_managed_runtime(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local cloud's loop runs the handler of a function without a wrapper; an exception is a
-    function error.
+    """The local cloud's loop runs the handler of a function without a wrapper.
+
+    An exception is a function error.
     """
     monkeypatch.setattr(function_code, "MAIN", HANDLER)
     monkeypatch.setattr(function_code.zipped, "__defaults__", (HANDLER,))
@@ -342,7 +341,7 @@ async def test_schedules(plane: Plane) -> None:
 
 
 async def test_frozen_environments_can_be_stopped(plane: Plane) -> None:
-    """A frozen process is killed when the function is deleted."""
+    """If a function is deleted, its frozen processes are killed."""
     async with plane.call("/") as answer:
         pid = int(answer.headers["x-pid"])
         await answer.read()

@@ -30,8 +30,9 @@ def _event(**changes: object) -> dict[str, object]:
 
 
 def test_event() -> None:
-    """The event is payload format 2.0: raw path, joined lower-case headers, cookies apart, text
-    bodies as text.
+    """The event has payload format 2.0.
+
+    It has the raw path, joined lower-case headers, separate cookies, and text bodies as text.
     """
     event = _event()
     assert event["version"] == "2.0"
@@ -56,7 +57,7 @@ def test_event() -> None:
     ("kind", "body"), [("application/octet-stream", b"abc"), ("application/json", b"\xff")]
 )
 def test_binary_bodies(kind: str, body: bytes) -> None:
-    """A body that is not text arrives in base64."""
+    """A body that is not text is in base64."""
     event = _event(headers=(("content-type", kind),), body=body)
     assert (event["body"], event["isBase64Encoded"]) == (base64.b64encode(body).decode(), True)
 

@@ -1,4 +1,4 @@
-"""Whose a peer is, as Linux says it."""
+"""The owner of a peer's socket, as Linux reports it."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ class Transport:
 def test_whose(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, inode: int, ours: bool, root: bool
 ) -> None:
-    """A socket that was closed is said to be root's; it is nobody's, also where we are root."""
+    """Linux reports root for a closed socket. It is not ours, even if we are root."""
     table = tmp_path / "tcp"
     table.write_text(
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  "

@@ -1,4 +1,4 @@
-"""The answer of a function, as bytes."""
+"""The response of a function, as bytes."""
 
 from itertools import pairwise
 
@@ -28,7 +28,7 @@ def test_prelude_at_any_cuts(cuts: list[int]) -> None:
 
 
 def test_prelude_byte_by_byte() -> None:
-    """Bytes that come one at a time have the same result."""
+    """Bytes that arrive one at a time give the same result."""
     assert _feed(PRELUDE + BODY, list(range(len(PRELUDE + BODY)))) == (
         Head(201, {"a": "b"}, ("c=1",)),
         BODY,
@@ -39,13 +39,13 @@ def test_prelude_byte_by_byte() -> None:
     "text", [b"not json", b"[]", b'{"statusCode":"200"}', b'{"statusCode":99}', b'{"headers":1}']
 )
 def test_bad_preludes(text: bytes) -> None:
-    """What is no prelude is refused."""
+    """A malformed prelude is an error."""
     with pytest.raises(InvalidResponse):
         PreludeParser().feed(text + b"\0" * 8)
 
 
 def test_endless_prelude() -> None:
-    """A prelude without an end is refused after 1 MB."""
+    """A prelude without an end is an error after 1 MB."""
     parser = PreludeParser()
     assert parser.feed(b"x" * 2**20) is None
     with pytest.raises(InvalidResponse):
@@ -66,12 +66,12 @@ def test_endless_prelude() -> None:
     ],
 )
 def test_whole_answers(result: bytes, head: Head, body: bytes) -> None:
-    """An answer that is not streamed is read as function URLs read it."""
+    """A buffered response is read as function URLs read it."""
     assert whole(result) == (head, body)
 
 
 @pytest.mark.parametrize("result", [b"{", b'{"statusCode":200,"body":1}'])
 def test_bad_whole_answers(result: bytes) -> None:
-    """An answer that is no JSON, or has a body that is no string, is refused."""
+    """A buffered response that is not JSON, or whose body is not a string, is an error."""
     with pytest.raises(InvalidResponse):
         whole(result)

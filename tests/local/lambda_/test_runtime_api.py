@@ -1,4 +1,4 @@
-"""The Runtime API on a real socket, with the request cut at every place."""
+"""The Runtime API on a real socket, with requests that are cut at every byte."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ from local.lambda_.response import FunctionError, Invocation
 from local.lambda_.runtime_api import RuntimeApi
 
 BASE = "/2018-06-01/runtime/"
-# The port in the Host header: requests are written before there is one.
+# The placeholder of the port in the Host header. Requests are written before there is a port.
 NAMED = 9001
 PRELUDE = b'{"statusCode":200,"headers":{"a":"b"}}'
 
@@ -22,7 +22,7 @@ class Runtime:
     """A runtime's side: raw bytes on its own connections."""
 
     def __init__(self) -> None:
-        """Not started yet."""
+        """Begin without a server."""
         self.asked = asyncio.Event()
         self.init_errors: list[str] = []
         self.api = RuntimeApi(self.asked.set, self.init_errors.append)
@@ -36,7 +36,7 @@ class Runtime:
         return reader, writer
 
     async def next(self) -> tuple[Invocation, bytes]:
-        """Ask for an invocation and get one; return the invocation and the response's bytes."""
+        """Fetch an invocation. Return it and the bytes of the response."""
         self.asked.clear()
         reader, writer = await self.open()
         writer.write(
@@ -107,7 +107,7 @@ async def test_next(runtime: Runtime) -> None:
 
 
 async def test_streamed_response_at_every_cut(runtime: Runtime) -> None:
-    """A streamed response that is cut in two at any byte has the same head and body, and 202."""
+    """A streamed response that is cut at any byte has the same head and body, and gets 202."""
     request = _post(
         "invocation/id-1/response",
         _chunked(PRELUDE + b"\0" * 3, b"\0" * 5 + b"he", b"llo"),
@@ -126,7 +126,7 @@ async def test_streamed_response_at_every_cut(runtime: Runtime) -> None:
 
 
 async def test_chunks_pass_at_once(runtime: Runtime) -> None:
-    """Head and first bytes are there before the response has ended."""
+    """The head and the first bytes are passed on before the response has ended."""
     invocation, _ = await runtime.next()
     _, writer = await runtime.open()
     writer.write(
@@ -144,7 +144,7 @@ async def test_chunks_pass_at_once(runtime: Runtime) -> None:
 
 
 async def test_error_trailers(runtime: Runtime) -> None:
-    """Error trailers cut the answer off after what was sent."""
+    """Error trailers break the response off after the bytes that were sent."""
     invocation, _ = await runtime.next()
     _, writer = await runtime.open()
     text = base64.b64encode(b'{"errorType":"E","errorMessage":"why"}')
@@ -184,7 +184,7 @@ async def test_truncated_response(runtime: Runtime) -> None:
     [((b"no json" + b"\0" * 8,), "InvalidResponse"), ((PRELUDE,), "within its prelude")],
 )
 async def test_bad_preludes_fail(runtime: Runtime, chunks: tuple[bytes, ...], kind: str) -> None:
-    """A prelude that is no JSON or has no end fails the invocation before its head."""
+    """A prelude that is not JSON or has no end fails the invocation before its head."""
     invocation, _ = await runtime.next()
     _, writer = await runtime.open()
     writer.write(_post("invocation/id-1/response", _chunked(*chunks), STREAMED))
@@ -193,7 +193,7 @@ async def test_bad_preludes_fail(runtime: Runtime, chunks: tuple[bytes, ...], ki
 
 
 async def test_whole_response_and_keep_alive(runtime: Runtime) -> None:
-    """A response that is not streamed is read whole, and the connection goes on."""
+    """A buffered response is read whole, and the connection stays open."""
     invocation, _ = await runtime.next()
     reader, writer = await runtime.open()
     text = b'{"statusCode":202,"body":"hi"}'
@@ -206,7 +206,7 @@ async def test_whole_response_and_keep_alive(runtime: Runtime) -> None:
 
 
 async def test_errors(runtime: Runtime) -> None:
-    """An invocation's error and a failed start are taken with their messages."""
+    """The errors of an invocation and of a start are accepted with their messages."""
     invocation, _ = await runtime.next()
     reader, writer = await runtime.open()
     text = b'{"errorType":"T","errorMessage":"m"}'
@@ -221,8 +221,9 @@ async def test_errors(runtime: Runtime) -> None:
 
 
 async def test_backpressure(runtime: Runtime) -> None:
-    """While the response is not taken, the runtime's connection is not read; the bytes arrive
-    complete later.
+    """While the response is not read, the runtime's connection is not read.
+
+    All bytes arrive later.
     """
     invocation, _ = await runtime.next()
     _, writer = await runtime.open()
@@ -250,7 +251,7 @@ async def test_backpressure(runtime: Runtime) -> None:
 
 
 async def test_a_runtime_that_hung_up(runtime: Runtime) -> None:
-    """A runtime that closes its connection while it waits fails the next invocation."""
+    """If a runtime closes its connection while it waits, the next invocation fails."""
     _, writer = await runtime.open()
     writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())
     await runtime.asked.wait()
@@ -274,8 +275,9 @@ async def test_a_runtime_that_hung_up(runtime: Runtime) -> None:
     ],
 )
 async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
-    """A web page gets no invocation, can answer none, and cannot end the environment, under any
-    name.
+    """A web page can neither fetch nor answer an invocation, nor end the environment.
+
+    Its host name makes no difference.
     """
     invocation, _ = await runtime.next()
     for request in (
@@ -309,9 +311,7 @@ async def test_pages_are_refused(runtime: Runtime, headers: str) -> None:
 async def test_other_protocols_are_refused(
     runtime: Runtime, caplog: pytest.LogCaptureFixture, request_line: str, more: str, host: str
 ) -> None:
-    """Who asks for another protocol is answered and let go: no invocation, and no trace in the
-    log.
-    """
+    """A request for another protocol gets a response and no invocation. It leaves no traceback."""
     reader, writer = await runtime.open()
     writer.write(
         f"{request_line} HTTP/1.1\r\nHost: {host}\r\n{more}\r\nrubbish\xff".encode("latin-1")
@@ -323,9 +323,7 @@ async def test_other_protocols_are_refused(
 
 
 async def test_rubbish(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
-    """What is no HTTP, or has no text where text is, closes the connection and leaves no trace in
-    the log.
-    """
+    """Malformed HTTP closes the connection and leaves no traceback in the log."""
     for sent in (
         b"hello\r\n\r\n",
         b"\x16\x03\x01",
@@ -341,7 +339,7 @@ async def test_rubbish(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_other_users_are_refused(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection of another user's process is refused, and one of this user's is not."""
+    """A connection of another user's process is rejected. One of this user's is not."""
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     reader, writer = await runtime.open()
     writer.write(f"GET {BASE}invocation/next HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""When a schedule fires, and whether it may."""
+"""The times of a schedule, and its rights."""
 
 import json
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ NOW = datetime(2026, 11, 21, 5, 7, 30, tzinfo=UTC)  # a Saturday
     ],
 )
 def test_next_time(expression: str, expected: datetime | None) -> None:
-    """An expression's next time is after now, or there is none."""
+    """The next time of an expression is after now, or None."""
     assert next_time(expression, NOW) == expected
 
 
@@ -39,7 +39,7 @@ def test_next_time(expression: str, expected: datetime | None) -> None:
     "expression", ["", "rate(5)", "rate(1 week)", "cron(0 9 * *)", "cron(a b c d e f)"]
 )
 def test_bad_expressions(expression: str) -> None:
-    """An expression that cannot be read is an error."""
+    """An invalid expression is an error."""
     with pytest.raises(BadExpression):
         next_time(expression, NOW)
 
@@ -75,7 +75,7 @@ FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:f"
 def test_schedules_act_as_their_roles(
     service: str, action: str, resource: str, why: str | None
 ) -> None:
-    """A schedule fires only if its role trusts the scheduler and may invoke the very function."""
+    """A schedule fires only if its role trusts the scheduler and may invoke that function."""
     trust = {
         "Effect": "Allow",
         "Action": "sts:AssumeRole",
@@ -94,7 +94,10 @@ def test_schedules_act_as_their_roles(
 
 @pytest.mark.parametrize(("source", "may"), [("rule/r", True), ("rule/other", False)])
 def test_rules_need_the_functions_policy(source: str, may: bool) -> None:
-    """A rule invokes a function whose own policy lets events.amazonaws.com do so for that rule."""
+    """A rule invokes a function only if the function's policy allows it.
+
+    The policy must name events.amazonaws.com and that rule.
+    """
     arn = "arn:aws:events:us-east-1:123456789012:"
     statement = {
         "Effect": "Allow",

@@ -1,4 +1,4 @@
-"""Functions as processes of a small hand-written package, behind their URL."""
+"""Functions as processes of a small hand-written package, called by their URL."""
 
 import asyncio
 import base64
@@ -18,8 +18,9 @@ from tests.support.function_plane import FUNCTION, HOST, Plane
 
 
 async def test_environment_is_as_on_aws(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process has the deployed variables and AWS's own, the bare interpreter, and nothing of
-    the developer's.
+    """The process has the deployed variables and AWS's own, and a bare interpreter.
+
+    It has nothing of the developer's environment.
     """
     monkeypatch.setenv("DEVELOPERS_OWN", "secret")
     status, text = await plane.text("/environment")
@@ -40,7 +41,7 @@ async def test_environment_is_as_on_aws(plane: Plane, monkeypatch: pytest.Monkey
 
 
 async def test_event_and_answer(plane: Plane) -> None:
-    """The function sees the request; status, headers, cookies and body come back."""
+    """The function gets the request, and the caller its status, headers, cookies and body."""
     async with plane.call(
         "/event?a=1", method="POST", data=b"\x00", headers={"X-B": "c"}
     ) as answer:
@@ -57,9 +58,7 @@ async def test_event_and_answer(plane: Plane) -> None:
 
 
 async def test_killed_by_its_credentials(plane: Plane, tmp_path: Path) -> None:
-    """A fault kills the environment that has an access key, in the middle of its work, and no
-    other.
-    """
+    """A fault kills the environment that has an access key during its work, and no other one."""
     mark = tmp_path / "mark"
     mark.touch()
     await plane.functions.apply((_with(MARK=str(mark)),))
@@ -76,7 +75,7 @@ def _with(**environment: str) -> Function:
 
 
 async def test_chunks_arrive_as_they_are_written(plane: Plane, tmp_path: Path) -> None:
-    """Of five ticks each has arrived before the next one is written."""
+    """Each of five ticks arrives before the next one is written."""
     mark = tmp_path / "mark"
     mark.touch()
     await plane.functions.apply((_with(MARK=str(mark)),))
@@ -89,13 +88,13 @@ async def test_chunks_arrive_as_they_are_written(plane: Plane, tmp_path: Path) -
 async def test_warm_reuse_and_one_environment_for_each_concurrent_call(
     plane: Plane, tmp_path: Path
 ) -> None:
-    """Calls one after another share a process; calls at once have one each."""
+    """Calls in turn share a process. Each concurrent call has its own."""
     mark = tmp_path / "mark"
     await plane.functions.apply((_with(MARK=str(mark)),))
     pids = []
     for _ in range(
         6
-    ):  # one that has answered may still be busy with its end when the next call comes
+    ):  # an environment that has answered may still be finishing when the next call comes
         async with plane.call("/") as answer:
             await answer.read()
             pids.append(answer.headers["x-pid"])
@@ -115,7 +114,7 @@ async def test_warm_reuse_and_one_environment_for_each_concurrent_call(
 
 
 async def test_reserved_concurrency(plane: Plane, tmp_path: Path) -> None:
-    """One call more than the reserved concurrency is refused with 429, and later ones are not."""
+    """A call over the reserved concurrency is a 429. Later calls are not."""
     mark = tmp_path / "mark"
     await plane.functions.apply((replace(_with(MARK=str(mark)), reserved_concurrency=1),))
     first = asyncio.create_task(plane.text("/held"))
@@ -128,14 +127,14 @@ async def test_reserved_concurrency(plane: Plane, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/crash", "/error"])
 async def test_failures_before_the_answer(plane: Plane, path: str) -> None:
-    """A crash or an error is a 502, and the next call is answered."""
+    """A crash or an error is a 502, and the next call succeeds."""
     assert await plane.text(path) == (502, '{"Message": "Internal Server Error"}')
     assert (await plane.text("/"))[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/cut", "/exit"])
 async def test_failures_within_the_answer_cut_the_connection(plane: Plane, path: str) -> None:
-    """Error trailers and a death in mid-answer cut the client's connection: no clean end."""
+    """Error trailers, or a death during the response, break the client's connection."""
     async with plane.call(path) as answer:
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -145,7 +144,7 @@ async def test_failures_within_the_answer_cut_the_connection(plane: Plane, path:
 
 @pytest.mark.parametrize("how", ["exit", "error"])
 async def test_failed_initialisation(plane: Plane, how: str) -> None:
-    """A runtime that cannot start is a 502, with the reason in the log."""
+    """A runtime that cannot start is a 502. The log has the reason."""
     await plane.functions.apply(
         (replace(FUNCTION, environment={**FUNCTION.environment, "INIT": how}),)
     )
@@ -153,20 +152,20 @@ async def test_failed_initialisation(plane: Plane, how: str) -> None:
 
 
 async def test_timeout(plane: Plane) -> None:
-    """A function over its time is killed, and the call is a 502."""
+    """A function that exceeds its timeout is killed, and the call is a 502."""
     await plane.functions.apply((replace(FUNCTION, timeout=2),))
     assert (await plane.text("/sleep?30"))[0] == 502
     assert (await plane.text("/"))[0] == 200
 
 
 async def test_buffered_answer(plane: Plane) -> None:
-    """An answer that is not streamed works too."""
+    """A buffered response works, too."""
     async with plane.call("/buffered") as answer:
         assert (answer.status, await answer.text(), answer.headers["x-a"]) == (201, "whole", "b")
 
 
 async def test_the_client_leaving_is_not_told(plane: Plane, tmp_path: Path) -> None:
-    """A client that goes away leaves the function running to its end."""
+    """If the client leaves, the function runs to its end."""
     mark = tmp_path / "mark"
     await plane.functions.apply(
         (replace(FUNCTION, environment={**FUNCTION.environment, "MARK": str(mark)}),)
@@ -180,7 +179,7 @@ async def test_the_client_leaving_is_not_told(plane: Plane, tmp_path: Path) -> N
 
 
 async def test_new_environment_variables_take_effect(plane: Plane, tmp_path: Path) -> None:
-    """After a change of the configuration calls go to new processes, while the old ones finish."""
+    """After a change of the configuration, calls go to new processes. Old ones finish."""
     mark = tmp_path / "mark"
     await plane.functions.apply((_with(MARK=str(mark)),))
     slow = asyncio.create_task(plane.text("/held"))
@@ -193,7 +192,7 @@ async def test_new_environment_variables_take_effect(plane: Plane, tmp_path: Pat
 
 
 async def test_deleted_function(plane: Plane) -> None:
-    """A deleted function's processes are stopped, and its URL is gone."""
+    """The processes of a deleted function are stopped, and its URL is removed."""
     async with plane.call("/") as answer:
         pid = int(answer.headers["x-pid"])
     await plane.functions.apply(())
@@ -203,7 +202,7 @@ async def test_deleted_function(plane: Plane) -> None:
 
 
 async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that was not used for a while is stopped."""
+    """An environment that was idle for a while is stopped."""
     monkeypatch.setattr(pool, "IDLE_S", 0.1)
     await plane.text("/")
     async with asyncio.timeout(60):
@@ -212,9 +211,7 @@ async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.M
 
 
 async def test_functions_of_other_runtimes_are_refused_clearly(plane: Plane) -> None:
-    """A function of a runtime other than Python's is refused with a message that names the
-    reason.
-    """
+    """A function with a runtime other than Python is rejected, and the message says why."""
     await plane.functions.apply((replace(FUNCTION, environment={}, runtime="nodejs24.x"),))
     status, text = await plane.text("/")
     assert status == 501
@@ -222,8 +219,9 @@ async def test_functions_of_other_runtimes_are_refused_clearly(plane: Plane) -> 
 
 
 async def test_other_refusals(plane: Plane) -> None:
-    """A body over 6 MB is a 413, and a URL that wants signed requests a 403."""
-    with contextlib.suppress(aiohttp.ClientOSError):  # the listener may close before all was sent
+    """A body over 6 MB is a 413. A URL that requires signed requests is a 403."""
+    # The listener may close before everything was sent.
+    with contextlib.suppress(aiohttp.ClientOSError):
         assert (await plane.text("/", method="POST", data=io.BytesIO(bytes(6 * 2**20 + 1))))[
             0
         ] == 413
@@ -232,6 +230,6 @@ async def test_other_refusals(plane: Plane) -> None:
 
 
 async def test_standard_output_is_the_log(plane: Plane) -> None:
-    """What the process prints is in the function's log file."""
+    """The function's log file has what the process prints."""
     await plane.text("/")
     assert "starting" in (plane.directory / "logs" / "function-small.log").read_text()

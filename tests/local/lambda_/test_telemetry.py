@@ -1,5 +1,6 @@
-"""A function of the managed runtime in the whole local cloud, in scaled time: invoked, scheduled,
-logged, measured.
+"""A function on the managed runtime in the whole local cloud, in scaled time.
+
+It is invoked, scheduled, logged and measured.
 """
 
 import json
@@ -136,8 +137,9 @@ def _eventually(found: Callable[[], Any]) -> Any:
 
 
 def test_invoked_scheduled_logged_and_measured(scaled: Client) -> None:
-    """Invoke answers, schedules fire, logs and metrics are in CloudWatch, and a second deployment
-    takes effect.
+    """Invoke returns, schedules fire, and CloudWatch has logs and metrics.
+
+    A second deployment takes effect.
     """
     stacks = Stacks(scaled)
     stack = stacks.create(TEMPLATE)
@@ -188,7 +190,5 @@ def test_invoked_scheduled_logged_and_measured(scaled: Client) -> None:
     ],
 )
 def test_lines_that_are_no_metrics(line: str) -> None:
-    """A line that is not in the embedded metric format, or lacks a metric's value, makes no
-    metric.
-    """
+    """A line that is not in the embedded metric format, or lacks a value, makes no metric."""
     assert metrics(line) == []

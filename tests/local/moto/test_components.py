@@ -68,8 +68,9 @@ def _template(copies: int, word: str = "first", **configuration: Any) -> dict[st
 
 
 def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks) -> None:
-    """A component answers by its name; without copies it has no capacity; it follows the template
-    and the API.
+    """A component answers by its name, and follows the template and the API.
+
+    Without copies it has no capacity.
     """
     stack = stacks.create(_template(1), OUTPUTS)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)

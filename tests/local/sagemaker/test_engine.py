@@ -1,4 +1,4 @@
-"""Which container engine is used, with stand-ins for the engines' commands."""
+"""The choice of a container engine, with stand-ins for the engines' commands."""
 
 from pathlib import Path
 
@@ -24,14 +24,14 @@ def _install(folder: Path, name: str, script: str) -> None:
 
 
 def test_the_engine_that_answers_is_used(bin_folder: Path) -> None:
-    """A docker without its daemon is passed over for a podman that answers."""
+    """If docker has no daemon, a podman that answers is used."""
     _install(bin_folder, "docker", "echo 'no daemon' >&2; exit 1")
     _install(bin_folder, "podman", "exit 0")
     assert find() == "podman"
 
 
 def test_the_named_engine_is_used_or_none(bin_folder: Path) -> None:
-    """An engine that is named is the only one asked."""
+    """If an engine is named, no other engine is tried."""
     _install(bin_folder, "docker", "exit 0")
     _install(bin_folder, "other", "exit 0")
     assert find({"CDK_DOCKER": "other"}) == "other"
@@ -40,7 +40,7 @@ def test_the_named_engine_is_used_or_none(bin_folder: Path) -> None:
 
 
 def test_up_without_an_engine_fails(bin_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`sluice up --container` reports what each engine lacks, and starts nothing."""
+    """Without an engine, `sluice up --container` says why, and starts nothing."""
     _install(bin_folder, "docker", "echo 'no daemon' >&2; exit 1")
     assert main.main(["up", "--container"]) == 1
     printed = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Frames of the event stream, read by botocore's own decoder."""
+"""Frames of the event stream, read with botocore's own decoder."""
 
 import json
 from itertools import pairwise
@@ -24,7 +24,7 @@ def _decode(data: bytes, cuts: list[int]) -> list[tuple[dict[str, str], bytes]]:
     st.lists(st.binary(max_size=300), max_size=5), st.lists(st.integers(min_value=0), max_size=6)
 )
 def test_payload_parts_survive_any_cut(payloads: list[bytes], cuts: list[int]) -> None:
-    """For any parts and any cut of the bytes, botocore reads the same payloads."""
+    """Any parts are read by botocore as the same payloads, at any cuts of the bytes."""
     found = _decode(b"".join(map(payload_part, payloads)), cuts)
     assert [payload for _, payload in found] == payloads
     assert all(
@@ -43,7 +43,7 @@ def test_any_string_headers(headers: dict[str, str], payload: bytes) -> None:
 
 
 def test_exception_frame() -> None:
-    """An exception frame names its type and carries its members as JSON."""
+    """An exception frame has its type, and its members as JSON."""
     ((headers, payload),) = _decode(
         exception("ModelStreamError", "broken", ErrorCode="StreamBroken"), []
     )

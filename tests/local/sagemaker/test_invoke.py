@@ -1,4 +1,4 @@
-"""One call of the runtime API whose caller leaves."""
+"""A call of the runtime API whose caller leaves."""
 
 import logging
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from local.sagemaker import invoke
 async def test_a_caller_that_left_is_no_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    """A caller that leaves while its stream is written is noted, and is no fault."""
+    """A caller that leaves while its stream is written is logged, and is no error."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=b"a line\n")
@@ -45,4 +45,4 @@ async def test_a_caller_that_left_is_no_error(
 
 
 async def nothing(*_: Any) -> None:
-    """Do as if it had been written."""
+    """Discard the bytes."""

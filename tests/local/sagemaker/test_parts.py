@@ -1,4 +1,4 @@
-"""Where a container's answer is cut into payload parts."""
+"""The positions at which a container's response is cut into payload parts."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +8,7 @@ from local.sagemaker.parts import Cutter
 
 @given(st.lists(st.binary(max_size=50), max_size=20), st.integers())
 def test_cutter_loses_nothing(reads: list[bytes], seed: int) -> None:
-    """The pieces are the bytes, none is empty, and the same seed cuts alike."""
+    """The pieces add up to the bytes, and none is empty. The same seed cuts at the same places."""
     pieces = [list(Cutter(seed).cut(read)) for read in reads]
     assert b"".join(piece for some in pieces for piece in some) == b"".join(reads)
     assert all(piece for some in pieces for piece in some)

@@ -1,4 +1,4 @@
-"""What SageMaker may read for a model, with its role."""
+"""The objects that SageMaker may read for a model, with the model's role."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class Objects:
 
 
 def reader(prefix: str) -> RoleReader:
-    """Return a reader whose role may list the bucket `models` where keys begin with `prefix`."""
+    """Return a reader whose role may list the bucket `models` below `prefix`."""
     statement: dict[str, Any] = {
         "Effect": "Allow",
         "Action": "s3:ListBucket",
@@ -41,13 +41,13 @@ def reader(prefix: str) -> RoleReader:
 
 @pytest.mark.parametrize("uri", ["s3://models/one/model.gguf", "s3://models/one/"])
 async def test_a_bucket_is_listed_where_the_role_may(uri: str) -> None:
-    """The condition s3:prefix sees the key or the prefix of the request."""
+    """The condition s3:prefix is compared with the key or prefix of the request."""
     assert await reader("one/*").get_json("objects", uri=uri, role=ROLE)
     with pytest.raises(WeightsError, match="s3:ListBucket"):
         await reader("two/*").get_json("objects", uri=uri, role=ROLE)
 
 
 async def test_an_object_is_read_where_the_role_may() -> None:
-    """A role that may list a bucket only, may not read an object of it."""
+    """A role that may only list a bucket may not read its objects."""
     with pytest.raises(WeightsError, match="s3:GetObject"):
         await reader("one/*").get("object", bucket="models", key="one/model.gguf", role=ROLE)

@@ -1,4 +1,4 @@
-"""SageMaker endpoints: deployed by CloudFormation, run as processes, read by stock boto3."""
+"""SageMaker endpoints, deployed by CloudFormation, run as processes, and read by stock boto3."""
 
 import concurrent.futures
 import contextlib
@@ -115,8 +115,9 @@ def _stream(client: Client, endpoint: str, **told: Any) -> list[bytes]:
 
 
 def test_stream(client: Client, endpoint: str) -> None:
-    """boto3 reads the container's bytes whole and in order, in parts that are not the container's
-    chunks.
+    """boto3 reads the container's bytes whole and in order.
+
+    The parts are not the container's chunks.
     """
     chunks = [f'{{"n": {number}, "text": "ä€😀"}}\n' for number in range(50)]
     parts = _stream(client, endpoint, chunks=chunks, gap_s=0.002)
@@ -125,7 +126,7 @@ def test_stream(client: Client, endpoint: str) -> None:
 
 
 def test_parts_arrive_as_they_are_written(client: Client, endpoint: str) -> None:
-    """A part is with the caller while the container still waits."""
+    """A part reaches the caller before the container sends the next one."""
     runtime = client("sagemaker-runtime")
     answer = runtime.invoke_endpoint_with_response_stream(
         EndpointName=endpoint, Body=json.dumps({"chunks": ["first", "HOLD", "second"]})
@@ -139,8 +140,9 @@ def test_parts_arrive_as_they_are_written(client: Client, endpoint: str) -> None
 
 
 def test_whole_answers(client: Client, endpoint: str) -> None:
-    """InvokeEndpoint returns the whole body; the container has only the model's environment and
-    weights.
+    """InvokeEndpoint returns the whole body.
+
+    The container has only the model's environment and weights.
     """
     answer = client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=b"environment")
     found = json.loads(answer["Body"].read())
@@ -174,7 +176,7 @@ def test_errors_of_the_container(client: Client, endpoint: str, status: int) -> 
 
 
 def test_unknown_endpoint_and_too_much(client: Client, endpoint: str) -> None:
-    """An unknown endpoint is a ValidationError, a body over 6 MB a 413."""
+    """An unknown endpoint is a ValidationError, and a body over 6 MB a 413."""
     with pytest.raises(ClientError, match="ValidationError"):
         _stream(client, "unknown", chunks=[])
     with pytest.raises(ClientError) as caught:
@@ -183,7 +185,7 @@ def test_unknown_endpoint_and_too_much(client: Client, endpoint: str) -> None:
 
 
 def test_the_caller_leaving_closes_the_containers_request(client: Client, endpoint: str) -> None:
-    """A caller that closes the stream ends the container's request."""
+    """If a caller closes the stream, the container's request ends."""
     runtime = client("sagemaker-runtime")
     body = json.dumps({"chunks": ["x"] * 2000, "gap_s": 0.01})
     answer = runtime.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=body)
@@ -214,8 +216,9 @@ def _until_in_service(client: Client, endpoint: str) -> None:
 
 
 def test_death_of_the_container(client: Client, endpoint: str) -> None:
-    """A container's death in mid-stream is an exception, before its response a ModelError; it is
-    started again.
+    """If the container dies, a stream raises; before the response it is a ModelError.
+
+    The container is started again.
     """
     with pytest.raises(EventStreamError, match="ModelStreamError"):
         _stream(client, endpoint, chunks=["one", "two"], die=True)
@@ -227,7 +230,7 @@ def test_death_of_the_container(client: Client, endpoint: str) -> None:
 
 
 def test_hundred_streams_at_once(client: Client, endpoint: str) -> None:
-    """Many concurrent streams are each whole and in order."""
+    """A hundred concurrent streams are each whole and in order."""
     chunks = [f"{number}\n" for number in range(20)]
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
         found = list(
@@ -237,8 +240,9 @@ def test_hundred_streams_at_once(client: Client, endpoint: str) -> None:
 
 
 def test_update_and_failure(cloud: LocalCloud, client: Client, stacks: Stacks) -> None:
-    """A new configuration replaces the containers; one that cannot start fails the stack, and the
-    old one serves on.
+    """A new configuration replaces the containers.
+
+    If the new one cannot start, the stack fails and the old one continues to serve.
     """
     stack = stacks.create(_template({"N": "1"}, instances=2), OUTPUTS)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
@@ -279,7 +283,7 @@ def _serves(process: Path, port: str) -> bool:
 
 
 def test_failed_creation(stacks: Stacks) -> None:
-    """A container that does not start fails the stack with the last lines of its log."""
+    """If a container does not start, the stack fails with the last lines of its log."""
     stack = stacks.create(_template({"REFUSE": "bad setting SLUICE_X"}))
     assert stacks.status(stack) == "ROLLBACK_COMPLETE"
     assert "bad setting SLUICE_X" in stacks.reasons(stack)

@@ -1,4 +1,4 @@
-"""What every engine does: `model.engines.base.Engine` in tests."""
+"""Tests of `model.engines.base.Engine` that every engine passes."""
 
 from __future__ import annotations
 
@@ -58,20 +58,20 @@ async def whole(engine: Engine, request: ChatRequest) -> list[Event]:
 
 
 def text_of(events: list[Event], index: int = 0) -> str:
-    """Return what a choice said."""
+    """Return the text of a choice."""
     return "".join(
         event.content for event in events if isinstance(event, Delta) and event.index == index
     )
 
 
 def usage_of(events: list[Event]) -> Usage:
-    """Return the last event."""
+    """Return the usage, which is the last event."""
     assert isinstance(events[-1], Usage)
     return events[-1]
 
 
 async def idle(engine: Engine) -> None:
-    """Until no request holds anything."""
+    """Wait until the engine holds nothing for any request."""
     await until(lambda: engine.active == 0)
 
 
@@ -88,8 +88,9 @@ async def test_order(engine: Engine) -> None:
 
 
 async def test_counts(engine: Engine) -> None:
-    """The deltas' token counts add up to the usage, but for the token that ends an answer and has
-    no text.
+    """The deltas' token counts add up to the usage.
+
+    The token that ends an answer has no text, and may be missing.
     """
     events = await whole(engine, saying(engine, "one two three"))
 
@@ -103,7 +104,7 @@ async def test_counts(engine: Engine) -> None:
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
 async def test_max_tokens(engine: Engine, field: str) -> None:
-    """An answer ends with reason "length" after max_tokens tokens, exactly."""
+    """An answer ends with reason "length" after exactly max_tokens tokens."""
     events = await whole(engine, talking(engine, **{field: 7}))
 
     assert Finish(0, "length") in events
@@ -111,7 +112,7 @@ async def test_max_tokens(engine: Engine, field: str) -> None:
 
 
 async def test_prompt_too_long(engine: Engine) -> None:
-    """A prompt over the context is refused with both numbers, before any event."""
+    """A prompt over the context is rejected with both numbers, before any event."""
     request = asked({"messages": [{"role": "user", "content": "word " * 400}]})
 
     with pytest.raises(ContextLengthError, match=r"has \d{3,} tokens, .* is 256 tokens"):
@@ -120,19 +121,17 @@ async def test_prompt_too_long(engine: Engine) -> None:
 
 
 async def test_answer_fills_the_context(engine: Engine) -> None:
-    """An answer without its own limit ends with reason "length" where the context does."""
+    """An answer without its own limit ends with reason "length" at the end of the context."""
     events = await whole(engine, talking(engine, max_tokens=10_000))
 
     assert Finish(0, "length") in events
     usage = usage_of(events)
-    # An engine may keep a place for the token it does not evaluate any more.
+    # An engine may reserve the position of a last token, which it does not evaluate.
     assert 255 <= usage.prompt_tokens + usage.completion_tokens <= 257
 
 
 async def test_stop_string(engine: Engine) -> None:
-    """A stop string ends the answer with reason "stop", and neither it nor what follows is in the
-    text.
-    """
+    """A stop string ends the answer with reason "stop". Neither it nor later text is returned."""
     events = await whole(engine, saying(engine, "one two three four", stop=["zzz", "two thr"]))
 
     assert text_of(events).endswith("one ")
@@ -140,14 +139,14 @@ async def test_stop_string(engine: Engine) -> None:
 
 
 async def test_partial_stop_string_is_said(engine: Engine) -> None:
-    """What only begins like a stop string stays in the text."""
+    """Text that only begins like a stop string stays in the answer."""
     events = await whole(engine, saying(engine, "one two three", stop="two through"))
 
     assert "one two three" in text_of(events)
 
 
 async def test_choices(engine: Engine) -> None:
-    """Choices come under their own indices, with the prompt counted once."""
+    """Choices have their own indices, and the prompt is counted once."""
     one = await whole(engine, saying(engine, "one two", temperature=0))
     events = await whole(engine, saying(engine, "one two", temperature=0, n=3))
 
@@ -159,7 +158,7 @@ async def test_choices(engine: Engine) -> None:
 
 
 async def test_logprobs(engine: Engine) -> None:
-    """Log probabilities have OpenAI's shape, one entry a token."""
+    """Log probabilities have OpenAI's shape, with one entry for each token."""
     request = {"messages": [{"role": "user", "content": "Please tell me a short story."}]}
 
     events = await whole(
@@ -178,20 +177,20 @@ async def test_logprobs(engine: Engine) -> None:
 
 
 async def test_no_logprobs_unasked(engine: Engine) -> None:
-    """Without being asked for, there are none."""
+    """Log probabilities are returned only on request."""
     events = await whole(engine, saying(engine, "one"))
 
     assert all(event.logprobs is None for event in events if isinstance(event, Delta))
 
 
 async def test_characters_stay_whole(engine: Engine) -> None:
-    """A character of several bytes, which may be several tokens, is in one delta."""
+    """A character of several bytes is in one delta, even if it is several tokens."""
     text = "né 漢字 😀 end"
 
     events = await whole(engine, saying(engine, text))
 
     said = text_of(events)
-    # A JSON string may spell them as escapes.
+    # A JSON string may have the characters as escapes.
     assert text in said or json.loads(said) == text
     assert "\N{REPLACEMENT CHARACTER}" not in said
 
@@ -206,7 +205,7 @@ async def test_seed(engine: Engine) -> None:
 
 
 async def test_closing_frees(engine: Engine) -> None:
-    """A reader who leaves after the first token frees the sequence."""
+    """If a reader leaves after the first token, the sequence is freed."""
     async with contextlib.aclosing(engine.generate(talking(engine, n=2))) as batches:
         async for batch in batches:
             if any(isinstance(event, Delta) for event in batch):
@@ -216,14 +215,14 @@ async def test_closing_frees(engine: Engine) -> None:
 
 
 async def test_closing_after_the_start(engine: Engine) -> None:
-    """A reader who does not like the prompt's count may leave before anything is sampled."""
+    """A reader may leave after the start event, before anything is sampled."""
     async with contextlib.aclosing(engine.generate(talking(engine))) as batches:
         assert isinstance((await anext(batches))[0], Start)
     await idle(engine)
 
 
 async def test_cancelling_frees(engine: Engine) -> None:
-    """Cancelling the task that reads frees the sequence."""
+    """If the reading task is cancelled, the sequence is freed."""
     task = asyncio.create_task(whole(engine, talking(engine, n=2)))
     await until(lambda: engine.active == 1)
 
@@ -235,7 +234,7 @@ async def test_cancelling_frees(engine: Engine) -> None:
 
 
 async def test_concurrent_requests(engine: Engine) -> None:
-    """Requests at the same time get each their own answer, whole."""
+    """Concurrent requests each get their own answer, whole."""
     texts = [f"answer {number} to its own question" for number in range(4)]
 
     answers = await asyncio.gather(*(whole(engine, saying(engine, text)) for text in texts))
@@ -244,7 +243,7 @@ async def test_concurrent_requests(engine: Engine) -> None:
 
 
 async def test_reuse(engine: Engine) -> None:
-    """Many short requests one after the other leave nothing behind."""
+    """Many short requests one after another leave nothing behind."""
     for _ in range(20):
         await whole(engine, saying(engine, "ok"))
 
@@ -253,7 +252,7 @@ async def test_reuse(engine: Engine) -> None:
 
 
 async def test_closed(engine: Engine) -> None:
-    """A closed engine is not healthy, and what ran has ended."""
+    """A closed engine is not healthy, and its running requests have ended."""
     request = asyncio.create_task(whole(engine, talking(engine)))
     await until(lambda: engine.active == 1)
 

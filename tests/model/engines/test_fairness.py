@@ -1,7 +1,6 @@
-"""One hostile request beside eight honest ones, over llama.cpp itself.
+"""One hostile request beside eight honest ones, with the real llama.cpp.
 
-Time is the CPU time of this process, all threads together: what else the machine does is none of
-it.
+Time is the CPU time of this process over all threads, so other work of the machine does not count.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ ENUM = [f"value {number * 7919 % 100_003} of {number}" for number in range(3000)
 
 
 def form(number: int) -> dict[str, Any]:
-    """Return a structured answer out of 3,000 strings, another schema every time."""
+    """Return a request for one of 3,000 strings. Each call makes another schema."""
     schema = {"enum": ENUM, "title": str(number)}
     return {
         "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
@@ -31,8 +30,9 @@ def form(number: int) -> dict[str, Any]:
 
 
 def tool(number: int) -> dict[str, Any]:
-    """Return a call whose argument is one of as many strings as may be, another schema every
-    time.
+    """Return a tool with an argument of as many strings as are allowed.
+
+    Each call makes another schema.
     """
     parameters = {
         "properties": {"a": {"enum": ENUM[:512]}},
@@ -43,7 +43,7 @@ def tool(number: int) -> dict[str, Any]:
 
 
 def bounds(number: int) -> dict[str, Any]:
-    """Return a tool whose grammar takes all memory there is."""
+    """Return a tool whose grammar takes all memory."""
     parameters = {
         "properties": {"a": {"type": "array", "items": {}, "minItems": 5, "maxItems": 2}},
         "title": str(number),
@@ -52,7 +52,7 @@ def bounds(number: int) -> dict[str, Any]:
 
 
 def rounds(number: int) -> dict[str, Any]:
-    """A tool whose pattern can be read in many ways, another schema every time."""
+    """Return a tool whose pattern can be read in many ways. Each call makes another schema."""
     inner = "(([a-z]{1,12}){1,12})[a-z]{100}"
     text = {"type": "string", "pattern": f"^{inner}$", "title": str(number)}
     parameters = {"properties": {"a": text}, "required": ["a"]}
@@ -64,7 +64,10 @@ def rounds(number: int) -> dict[str, Any]:
 
 
 def dear(_: int) -> dict[str, Any]:
-    """A form that takes a quarter of a second to prepare, the same every time."""
+    """Return a request whose schema takes a quarter of a second to prepare.
+
+    It is always the same.
+    """
     numbers = {"type": "integer", "minimum": -99, "maximum": 987_654}
     items = [
         {"type": "object", "properties": {f"p{place}_{name}": numbers for name in range(200)}}
@@ -78,7 +81,7 @@ def dear(_: int) -> dict[str, Any]:
 
 
 async def gaps(engine: Any, number: int) -> list[float]:
-    """Return CPU seconds between the tokens of an honest answer."""
+    """Return the CPU seconds between the tokens of an honest answer."""
     found: list[float] = []
     request = asked(
         {"messages": [{"role": "user", "content": f"Count to {number}."}]},
@@ -98,17 +101,17 @@ async def gaps(engine: Any, number: int) -> list[float]:
 
 
 async def together(engine: Any) -> list[float]:
-    """Return the same of all honest answers at once."""
+    """Return the gaps of all honest answers, which run at once."""
     found = await asyncio.gather(*(gaps(engine, number) for number in range(HONEST)))
     return [gap for each in found for gap in each]
 
 
 async def attack(engine: Any, hostile: Any) -> None:
-    """Ask one after the other until cancelled."""
+    """Send hostile requests one after another until cancelled."""
     number = 0
     while True:
         number += 1
-        await asyncio.sleep(0.01)  # a refusal may come at once
+        await asyncio.sleep(0.01)  # a rejection may come at once
         question = {"messages": [{"role": "user", "content": "Which?"}]}
         request = asked({**question, "max_tokens": 40, **hostile(number)})
         with contextlib.suppress(ModelError):
@@ -118,13 +121,13 @@ async def attack(engine: Any, hostile: Any) -> None:
 
 
 def p95(values: list[float]) -> float:
-    """Return the value that 95 of 100 do not exceed."""
+    """Return the 95th percentile of the values."""
     return sorted(values)[int(len(values) * 0.95)]
 
 
 @pytest.mark.parametrize("hostile", [form, tool, bounds, rounds])
 async def test_neighbours(hostile: Any) -> None:
-    """Their pace stays in proportion, and at most one step of theirs takes as long as a second."""
+    """Honest answers keep a proportionate pace. At most one of their steps takes a second."""
     async with started(
         settings_for("llama_cpp", context_tokens=512, parallel=HONEST + 1)
     ) as engine:
@@ -135,14 +138,15 @@ async def test_neighbours(hostile: Any) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await attacker
 
-    # It was a hundred times, for every token.
+    # Without the limits it was a hundred times as slow, at every token.
     assert p95(beside) < 5 * p95(alone) + 0.05
-    assert sum(gap > 1 for gap in beside) <= HONEST  # one step, as each of them saw it
+    assert sum(gap > 1 for gap in beside) <= HONEST  # one step, as each answer saw it
 
 
 async def test_a_known_schema_has_its_turn() -> None:
-    """A schema that takes long to prepare has its share of the time at each use, also when it is
-    known; the rest is a 429, and neighbours go on.
+    """A known schema that is slow to prepare has a share of the time at each use.
+
+    A request over the share is a 429, and other callers go on.
     """
     served = 0
 

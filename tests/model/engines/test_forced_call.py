@@ -1,4 +1,4 @@
-"""Required tool calls by a JSON schema: what guides the answer, and how its text is read back."""
+"""Required tool calls by a JSON schema: the schema of the answer, and the parsing of its text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ values = st.recursive(
     st.sampled_from(["", " ", "\n  "]),
 )
 def test_read_back(arguments: dict[str, Any], cuts: list[int], space: str) -> None:
-    """However the text comes, the pieces are one call, whose arguments are those of the text."""
+    """However the text is cut, the fragments make one call with the arguments of the text."""
     text = f'{{{space}"name":{space}"f", "arguments":{space}{json.dumps(arguments)}{space}}}{space}'
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
     reader = CallReader()
@@ -36,7 +36,7 @@ def test_read_back(arguments: dict[str, Any], cuts: list[int], space: str) -> No
 
 
 def test_schema() -> None:
-    """Each function is one form of the call; references within its parameters still hold."""
+    """Each function is one alternative of the schema. References in its parameters still work."""
     parameters = {
         "type": "object",
         "properties": {"color": {"$ref": "#/$defs/C"}, "$ref": {"type": "string"}},

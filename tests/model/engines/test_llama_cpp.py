@@ -1,6 +1,4 @@
-"""What is llama.cpp's own: structured answers, its refusals, loading weights, a reader that is
-slow.
-"""
+"""llama.cpp's own features: structured answers, rejections, weights and slow readers."""
 
 from __future__ import annotations
 
@@ -52,13 +50,13 @@ async def answer(engine: Any, **more: Any) -> str:
 
 
 async def full(engine: Any) -> None:
-    """Until the buffer of the one running request is full."""
+    """Wait until the buffer of the one running request is full."""
     (bridge,) = engine._bridges
     await until(lambda: len(bridge._events) >= BUFFERED_EVENTS, 10)
 
 
 async def test_schema(engine: Any) -> None:
-    """An answer guided by a JSON schema is JSON of that schema."""
+    """An answer with a JSON schema is JSON that matches it."""
     schema = {
         "type": "object",
         "properties": {"city": {"enum": ["Paris", "Rome"]}, "people": {"type": "integer"}},
@@ -94,8 +92,9 @@ async def test_json_object(engine: Any) -> None:
     ],
 )
 async def test_bad_schema(engine: Any, schema: dict[str, Any], why: str) -> None:
-    """A schema that cannot be guided is the caller's error, with the reason: it is never answered
-    unguided.
+    """A schema that cannot constrain an answer is the caller's error, with the reason.
+
+    The request is never answered without the constraint.
     """
     with pytest.raises(InvalidRequestError, match=why):
         await answer(
@@ -122,7 +121,7 @@ LOST = {
 
 @pytest.mark.parametrize("called", [False, True])
 async def test_lost_guidance(engine: Any, called: bool) -> None:
-    """An answer that its schema guides no more ends with an error, and not as if it were whole."""
+    """If llguidance stops constraining an answer, the answer ends in an error."""
     more: dict[str, Any] = {
         "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": LOST}}
     }
@@ -134,7 +133,7 @@ async def test_lost_guidance(engine: Any, called: bool) -> None:
 
 
 async def test_stop_string_in_json(engine: Any) -> None:
-    """A guided answer that a stop string ends is none that lost its guidance."""
+    """If a stop string ends a constrained answer, that is no error."""
     schema = {"type": "object", "properties": {"a": {"const": "one two"}}, "required": ["a"]}
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
 
@@ -145,21 +144,25 @@ async def test_stop_string_in_json(engine: Any) -> None:
     "text", ['{"a":1}', ' [1.5e300, "é", null]\n', "1" * 5000, "[" * 9000 + "]" * 9000]
 )
 def test_whole_json(text: str) -> None:
-    """A guided answer that is JSON ends normally, with any numbers and any depth."""
+    """A constrained answer that is JSON ends normally, with any numbers and any depth."""
     assert guided_end(text) == [Delta(0, 1, text), Finish(0, "stop")]
 
 
 @pytest.mark.parametrize("stops", [False, True])
 @pytest.mark.parametrize("text", ["Paris is", '{"a":1} and', '{"a":One}', '{"a":1,,'])
 def test_no_json(text: str, stops: bool) -> None:
-    """One that is none ends with an error, also where a stop string may have ended it."""
+    """A constrained answer that is no JSON ends in an error.
+
+    That is so even if a stop string may have ended it.
+    """
     with pytest.raises(EngineError):
         guided_end(text, stops=stops)
 
 
 def test_cut_json() -> None:
-    """One that a stop string may have ended anywhere ends as it is; without stop strings it is
-    none.
+    """An incomplete answer that a stop string may have ended ends normally.
+
+    Without stop strings it is an error.
     """
     whole = '{"a": [true, false, null, -1.5e+3, "x\\u00e9\\n"], "b": {}}'
     for size in range(len(whole)):
@@ -169,7 +172,7 @@ def test_cut_json() -> None:
 
 
 def guided_end(text: str, *, stops: bool = False) -> list[Event]:
-    """Return the events of a guided answer that has this text and stops."""
+    """Return the events of a constrained answer that has this text and then stops."""
     reader = ChunkReader(0, 0, guided=True, stops=stops)
     said = {"choices": [{"index": 0, "delta": {"content": text}}], "timings": {"predicted_n": 1}}
     return reader.events(said) + reader.events(
@@ -195,7 +198,7 @@ TOOLS = [
 
 
 async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, Any]]], str, str]:
-    """Return the tool calls of an answer with their arguments, its text, and its finish reason."""
+    """Return the tool calls of an answer with their arguments, its text and its finish reason."""
     calls: dict[int, list[str]] = {}
     text = reason = ""
     request = asked(
@@ -218,7 +221,7 @@ async def called(engine: Any, **more: Any) -> tuple[list[tuple[str, dict[str, An
 
 
 async def test_required_tool(engine: Any) -> None:
-    """A required call is made, with arguments of the tool's schema, for any response format."""
+    """A required call is made with arguments of the tool's schema, for any response format."""
     calls, text, reason = await called(
         engine, tool_choice="required", response_format={"type": "json_object"}
     )
@@ -231,7 +234,7 @@ async def test_required_tool(engine: Any) -> None:
 
 
 async def test_required_tool_where_a_model_would_rather_talk(engine: Any) -> None:
-    """A required call is made at once, even where the model has no mind to call anything."""
+    """A required call is made at once, even if the model would answer in text."""
     hello = [{"role": "user", "content": "Hello!"}]
     calls, text, reason = await called(
         engine, tool_choice="required", messages=hello, temperature=0
@@ -240,7 +243,7 @@ async def test_required_tool_where_a_model_would_rather_talk(engine: Any) -> Non
 
 
 async def test_forced_tool(engine: Any) -> None:
-    """A call of the tool that the request names is made, once where only one is allowed."""
+    """The tool that the request names is called, once if only one call is allowed."""
     choice = {"type": "function", "function": {"name": "get_count"}}
 
     calls, text, _ = await called(engine, tool_choice=choice, parallel_tool_calls=False)
@@ -272,7 +275,7 @@ async def test_temperature(engine: Any) -> None:
 
 
 async def test_roles_and_parts(engine: Any) -> None:
-    """The developer's role and text in parts reach the template."""
+    """The developer's role, and text in parts, reach the template."""
     messages = [
         {"role": "developer", "content": "Be short."},
         {
@@ -288,9 +291,7 @@ async def test_roles_and_parts(engine: Any) -> None:
 
 
 async def test_slow_reader(engine: Any) -> None:
-    """A reader who pauses gets what has come meanwhile in one step, not more than the buffer, and
-    loses nothing.
-    """
+    """A reader that pauses gets at most the buffer in one step, and loses nothing."""
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 800}
     fmt = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     sizes: list[int] = []
@@ -306,12 +307,12 @@ async def test_slow_reader(engine: Any) -> None:
 
     assert (
         BUFFERED_EVENTS <= max(sizes) <= BUFFERED_EVENTS + 8
-    )  # the events of the last chunk may go over it
+    )  # the events of the last chunk may exceed it
     assert tokens == 600
 
 
 async def test_leaving_while_the_writer_waits(engine: Any) -> None:
-    """A reader who leaves a full buffer frees the thread that waits for room in it."""
+    """If the reader of a full buffer leaves, the thread that waits for room is freed."""
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 800}
     fmt = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     async with contextlib.aclosing(
@@ -334,7 +335,7 @@ async def test_leaving_while_the_writer_waits(engine: Any) -> None:
     ],
 )
 async def test_bad_weights(tmp_path: Path, content: bytes | None, reason: str) -> None:
-    """Weights that do not load are refused with one line that has the reason."""
+    """For weights that do not load, the error is one line with the reason."""
     if content is not None:
         (tmp_path / "model.gguf").write_bytes(content)
     engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
@@ -347,7 +348,7 @@ async def test_bad_weights(tmp_path: Path, content: bytes | None, reason: str) -
 
 
 async def test_cut_weights(tmp_path: Path) -> None:
-    """Weights whose end is missing are refused as such."""
+    """For truncated weights, the error says so."""
     (weights,) = WEIGHTS.glob("*.gguf")
     (tmp_path / "cut.gguf").write_bytes(weights.read_bytes()[:1_000_000])
     engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
@@ -362,7 +363,7 @@ async def test_cut_weights(tmp_path: Path) -> None:
     [("sluice-demo.gguf", {}), ("mine.gguf", {"weights_sha256": "0" * 64})],
 )
 async def test_other_weights(tmp_path: Path, name: str, more: dict[str, str]) -> None:
-    """Weights that differ from a known checksum do not start, and the reason has both checksums."""
+    """Weights that do not match the known checksum do not start. The reason has both checksums."""
     (tmp_path / name).write_bytes(b"GGUF")
     engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path, **more))
 
@@ -372,15 +373,13 @@ async def test_other_weights(tmp_path: Path, name: str, more: dict[str, str]) ->
 
 
 async def test_known_weights() -> None:
-    """The demo model is the one whose checksum is in the code, and a checksum that is set is
-    held.
-    """
+    """The demo model has the checksum in the code. A checksum that is set is enforced."""
     async with started(settings_for("llama_cpp", weights_sha256=SHA256)) as running:
         assert running.healthy
 
 
 async def test_two_weights(tmp_path: Path) -> None:
-    """With two weight files it is not guessed which is meant."""
+    """Two weight files are an error. The engine does not guess."""
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).touch()
     engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
@@ -391,7 +390,7 @@ async def test_two_weights(tmp_path: Path) -> None:
 
 
 def test_body() -> None:
-    """What a request leaves open is left to llama.cpp; every choice has its own seed."""
+    """llama.cpp's defaults apply to what a request leaves out. Every choice has its own seed."""
     request = asked(QUESTION, seed=-1, n=2, stop="x", logprobs=True)
 
     bodies = [request_body(request, choice) for choice in range(2)]
@@ -403,7 +402,7 @@ def test_body() -> None:
 
 
 def test_chunks() -> None:
-    """llama.cpp's chunks become events; a chunk that holds several tokens counts them."""
+    """llama.cpp's chunks become events. A chunk of several tokens counts them."""
     reader = ChunkReader(1, 0)
     chunks: list[dict[str, Any]] = [
         {"choices": [], "prompt_progress": {"total": 9, "processed": 0}},
@@ -457,5 +456,5 @@ def test_chunks() -> None:
     ],
 )
 def test_errors(error: Any, kind: type[ModelError]) -> None:
-    """Both forms of llama.cpp's errors become ours."""
+    """Both forms of llama.cpp's errors become the container's."""
     assert type(error_of(error)) is kind

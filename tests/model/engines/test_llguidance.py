@@ -1,5 +1,6 @@
-"""Schemas rewritten for llguidance: with the same meaning or a wider one, and nothing at which it
-fails.
+"""Schemas rewritten for llguidance.
+
+They have the same meaning or a wider one, and none makes llguidance fail.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 STRING = {"type": "string"}
 QUESTION = {"messages": [{"role": "user", "content": "."}]}
-# Each was refused by llguidance, or could not be fulfilled, as its author wrote it.
+# llguidance rejected each of these as its author wrote it, or could not fulfil it.
 REWRITTEN: dict[str, Any] = {
     "members that are null": closed(a={"type": "string", "pattern": None, "enum": None, "maxLength": None}),
     "boolean schemas": {**closed(a=True, b={"prefixItems": [True], "items": False}), "anyOf": [True, False]},
@@ -68,7 +69,7 @@ REWRITTEN: dict[str, Any] = {
 
 @pytest.fixture
 async def tried() -> AsyncIterator[Trials]:
-    """Yield two children that are ready."""
+    """Yield two processes that are ready for trials."""
     running = Trials()
     await running.start()
     yield running
@@ -76,7 +77,7 @@ async def tried() -> AsyncIterator[Trials]:
 
 
 def bodies(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the requests that this schema may be part of."""
+    """Return the kinds of request that may have this schema."""
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
     return {
@@ -88,15 +89,13 @@ def bodies(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("use", ["form", "required", "auto"])
 async def test_usual(tried: Trials, use: str) -> None:
-    """What pydantic, zod and people write guides a structured answer, a required call and one that
-    may be made.
-    """
+    """Schemas of pydantic, zod and people constrain answers, required calls and optional calls."""
     assert await refused(tried, {name: bodies(schema)[use] for name, schema in USUAL.items()}) == {}
 
 
 @pytest.mark.parametrize("use", ["form", "required"])
 async def test_rewritten(tried: Trials, use: str) -> None:
-    """What llguidance does not take as it is written is rewritten for it."""
+    """A schema that llguidance does not accept as it is is rewritten."""
     assert (
         await refused(tried, {name: bodies(schema)[use] for name, schema in REWRITTEN.items()})
         == {}
@@ -104,7 +103,7 @@ async def test_rewritten(tried: Trials, use: str) -> None:
 
 
 async def refused(tried: Trials, cases: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Return the requests whose schema is refused, and why."""
+    """Return the requests whose schema is rejected, and the reasons."""
     found = {}
     for name, more in cases.items():
         body = guiding(request_body(asked(QUESTION, **more), 0))
@@ -117,8 +116,9 @@ async def refused(tried: Trials, cases: dict[str, dict[str, Any]]) -> dict[str, 
 
 
 def test_closed() -> None:
-    """Objects have only the properties that they name, unless the schema allows others or joins
-    several.
+    """Objects have only the properties that they name.
+
+    Exceptions are schemas that allow others or join several.
     """
     schema = {
         "x-guidance": {"lenient": False},
@@ -146,9 +146,7 @@ def test_closed() -> None:
 
 
 def test_reference_from_both() -> None:
-    """What is referred to alone is closed, and open where a part of something larger refers to
-    it.
-    """
+    """A definition is closed where it is used alone, and open where a larger schema joins it."""
     schema = {
         "$defs": {"A": {"properties": {}}},
         "properties": {
@@ -168,7 +166,7 @@ def test_reference_from_both() -> None:
 
 
 def test_data() -> None:
-    """A constant that looks like a schema stays as it is, in a call too."""
+    """A constant that looks like a schema is not rewritten, also in a call."""
     constant: dict[str, Any] = {"$ref": "#/x", "pattern": None, "properties": {}}
 
     assert rewritten({"const": constant}) == {"const": constant}
@@ -197,7 +195,7 @@ def test_data() -> None:
     ],
 )
 def test_pattern(pattern: str, takes: list[str], leaves: list[str]) -> None:
-    """A pattern takes, as a whole, the strings in which the original is found."""
+    """A rewritten pattern matches, as a whole, the strings in which the original is found."""
     found = anchored(pattern)
 
     assert found is not None
@@ -210,7 +208,7 @@ def test_pattern(pattern: str, takes: list[str], leaves: list[str]) -> None:
     ["^(?!a)b$", "a(?=b)", "(?<=a)b", "(?<!a)b", r"\bb", r"(a)\1", "(^a)", "a^", "[a--b]", "(?i)a"],
 )
 def test_pattern_that_cannot_be_said(pattern: str) -> None:
-    """Look-around, back references and anchors inside have no such form, and are left out."""
+    """Look-around, back references and inner anchors cannot be rewritten, and are left out."""
     assert anchored(pattern) is None
     assert json.loads(json.dumps(rewritten({"type": "string", "pattern": pattern}))) == {
         "type": "string"

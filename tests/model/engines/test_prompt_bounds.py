@@ -1,4 +1,4 @@
-"""What of a prompt is refused before a template or a tokenizer sees it."""
+"""Prompts that are rejected before a template or a tokenizer sees them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def call(arguments: str) -> dict[str, Any]:
     ],
 )
 def test_cannot_fit(body: dict[str, Any]) -> None:
-    """Messages and bytes that no tokenizer could fit into the context are refused as what they
-    are.
-    """
+    """Messages and bytes that cannot fit into the context are rejected before tokenization."""
     with pytest.raises(ContextLengthError, match="tokens, or more: the context length is 1024"):
         prompt_bounds.check(asked(body), 1024, 5)
 
@@ -48,8 +46,9 @@ def test_cannot_fit(body: dict[str, Any]) -> None:
     ["[" * 65, '{"a":' * 65, "[" * 200_000 + "]" * 200_000, '"\\"' + "[" * 60 + '"' + "[" * 65],
 )
 def test_deep_arguments(arguments: str) -> None:
-    """Arguments nested so deep that llama.cpp's JSON writer would overflow its stack are the
-    caller's error.
+    """Arguments that are nested too deeply are the caller's error.
+
+    llama.cpp's JSON writer would overflow its stack.
     """
     with pytest.raises(InvalidRequestError, match="nested deeper than 64") as caught:
         prompt_bounds.check(asked(call(arguments)), 1_000_000, 5)
@@ -61,12 +60,12 @@ def test_deep_arguments(arguments: str) -> None:
     "arguments", ["[" * 64, '"' + "[" * 1000, "[]" * 1000, "{}", "", '"\\', '"\\""' * 100]
 )
 def test_arguments(arguments: str) -> None:
-    """Brackets within strings and one after the other are not nested."""
+    """Brackets in strings, and brackets one after another, do not count as nesting."""
     prompt_bounds.check(asked(call(arguments)), 1_000_000, 5)
 
 
 def no_json(arguments: str) -> bool:
-    """Whether these are refused as no JSON."""
+    """Return whether these arguments are rejected as invalid JSON."""
     try:
         prompt_bounds.check_json(asked(call(arguments)))
     except InvalidRequestError as error:
@@ -120,8 +119,9 @@ JSON = [
 
 
 async def test_no_json() -> None:
-    """Arguments that llama.cpp cannot read are the caller's error, which names the call; all others
-    reach it.
+    """Arguments that llama.cpp cannot parse are the caller's error, which names the call.
+
+    All others reach llama.cpp.
     """
     assert [text for text in NO_JSON if not no_json(text)] == []
     assert [text for text in JSON if no_json(text)] == []
@@ -141,8 +141,9 @@ async def test_no_json() -> None:
 
 
 def test_cost() -> None:
-    """A refusal by size looks at no text; a walk is linear, and takes no longer than reading the
-    JSON some times.
+    """A rejection by size reads no text.
+
+    A walk is linear, and takes at most some times as long as parsing the JSON.
     """
     size = 900_000
     worst = {
@@ -170,8 +171,9 @@ def test_cost() -> None:
 
 
 async def test_message_tokens() -> None:
-    """The engine knows what its template makes of a message, refuses by that, and takes what
-    fits.
+    """The engine measures the tokens that its template adds to a message.
+
+    It rejects by that, and accepts what fits.
     """
     async with started(settings_for("llama_cpp")) as engine:
         running: Any = engine

@@ -36,7 +36,7 @@ async def events_of(engine: Any, **script: Any) -> list[Event]:
 
 
 async def test_exact(engine: Any) -> None:
-    """A script produces its tokens, one delta each, and counts them exactly."""
+    """A script produces its tokens, one for each delta, and counts them exactly."""
     assert await events_of(engine, say=["a", "é", "😀"], prompt_tokens=5, finish="length") == [
         Start(5),
         Delta(0, 1, "a"),
@@ -48,7 +48,10 @@ async def test_exact(engine: Any) -> None:
 
 
 async def test_echo(engine: Any) -> None:
-    """What is no script is echoed word by word; the prompt counts the words of all messages."""
+    """A message that is no script is echoed word by word.
+
+    The prompt counts the words of all messages.
+    """
     request = asked(
         {
             "messages": [
@@ -72,7 +75,7 @@ async def test_echo(engine: Any) -> None:
 
 
 async def test_tool_calls(engine: Any) -> None:
-    """A tool call comes in OpenAI's parts, each a token."""
+    """A tool call comes in OpenAI's fragments, each a token."""
     events = await events_of(
         engine, say=["a"], tool_calls=[{"name": "f", "arguments": ["{", "}"]}], prompt_tokens=1
     )
@@ -119,8 +122,9 @@ async def test_failure(engine: Any, code: str, kind: type[Exception]) -> None:
 
 
 async def test_rate(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tokens come at the rate, and their stamps are the times at which they were due, also of those
-    that come late.
+    """Tokens come at the rate, with the times at which they were due.
+
+    That holds also for tokens that come late.
     """
     clock = 100.0
 
@@ -128,7 +132,7 @@ async def test_rate(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         nonlocal clock
         clock += seconds + (
             0.025 if seconds else 0
-        )  # whoever sleeps is woken two and a half steps too late
+        )  # each sleep ends two and a half steps too late
 
     loop = SimpleNamespace(time=lambda: clock)
     monkeypatch.setattr(
@@ -143,8 +147,9 @@ async def test_rate(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_buffer(engine: Any) -> None:
-    """A reader who is away gets what was sampled meanwhile in one batch, bounded; then sampling had
-    waited.
+    """A reader that paused gets the tokens sampled meanwhile in one bounded batch.
+
+    After the bound, sampling had paused.
     """
     request = asked(scripted(count=1000, rate=10_000))
     sizes = []
@@ -163,14 +168,14 @@ async def test_buffer(engine: Any) -> None:
     "text", ["{", '{"sing":1}', '{"rate":0}', '{"count":-1}', '{"code":"x"}', '{"say":"a"}']
 )
 def test_bad_script(text: str) -> None:
-    """An object that is no script is refused."""
+    """A JSON object that is not a valid script is an error."""
     with pytest.raises(InvalidRequestError, match="script"):
         parse(text)
 
 
 @given(st.text())
 def test_words(text: str) -> None:
-    """Words joined are the text."""
+    """The words add up to the text."""
     assert "".join(words(text)) == text
 
 
@@ -180,9 +185,7 @@ def test_words(text: str) -> None:
     st.data(),
 )
 def test_stop_filter(text: str, stops: list[str], data: st.DataObject) -> None:
-    """However a text is cut, what is shown of it ends before the stop string that is complete
-    first.
-    """
+    """However a text is cut, its visible part ends before the first complete stop string."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     stop_filter = StopFilter(tuple(stops))
     shown = ""

@@ -1,4 +1,4 @@
-"""Steps of a batch: which are judged, who ends for them, and when the engine is taken for stuck."""
+"""Steps of a batch: the requests that end for a slow step, and the check for a stuck engine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from model.errors import InvalidRequestError
 
 
 def test_slow_step() -> None:
-    """The request with a grammar in a slow step ends at its next chunk; the others go on, and all
-    are measured.
+    """The request with a grammar in a slow step ends at its next chunk.
+
+    Other requests go on, and the time of all steps is recorded.
     """
     watched = Steps()
     seen: list[float] = []
@@ -42,10 +43,10 @@ def ended(watched: Steps, each: Sampling, tokens: int, milliseconds: float) -> b
 
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_suspect(first: int) -> None:
-    """Whoever reports a slow step first, one request ends for it: the slowest in its try, of equals
-    the newest.
+    """One request ends for a slow step, in whatever order requests report it.
 
-    If steps remain slow without it, the next one ends.
+    It is the one whose grammar was slowest in its trial; of equal ones, the newest. If steps remain
+    slow without it, the next one ends.
     """
     watched = Steps()
     running = [
@@ -69,7 +70,7 @@ def test_suspect(first: int) -> None:
 
 
 def test_late_report() -> None:
-    """A slow step that a slow reader's request reports late ends no request that came after it."""
+    """A slow step that is reported late ends no request that came after the step."""
     watched = Steps()
     slow = watched.begin()
     watched.chunk(slow, 1, 0.0)
@@ -84,7 +85,7 @@ def test_late_report() -> None:
 
 
 def test_prompt_in_the_step() -> None:
-    """A step in which a prompt is read, or has begun or ended to be, may be long."""
+    """A step in which a prompt is read, begins or ends may be long."""
     watched = Steps()
     guided = watched.begin(b"g")
     watched.chunk(guided, 1, 0.0)
@@ -100,7 +101,7 @@ def test_prompt_in_the_step() -> None:
 
 
 def test_slow_model() -> None:
-    """Where steps usually are slow, the budget is a multiple of the usual one."""
+    """If steps are usually slow, the budget is a multiple of the usual time."""
     watched = Steps()
     guided = watched.begin(b"g")
     for number in range(200):
@@ -110,7 +111,7 @@ def test_slow_model() -> None:
 
 
 def test_several_tokens() -> None:
-    """A chunk that holds several tokens is as many steps."""
+    """A chunk of several tokens counts as several steps."""
     watched = Steps()
     guided = watched.begin(b"g")
     watched.chunk(guided, 1, 0.0)
@@ -119,8 +120,9 @@ def test_several_tokens() -> None:
 
 
 def test_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine is stuck where no answer moves on, unless a prompt is read or all readers hold
-    their answers back.
+    """The engine is stuck if no answer progresses.
+
+    It is not stuck while a prompt is read, or while all readers hold their answers back.
     """
     watched = Steps()
     now = 100.0
@@ -146,7 +148,7 @@ def test_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(watched: Steps, each: Sampling, steps: list[float]) -> int:
-    """Report steps; return how many it was until the request had to end, or all."""
+    """Report steps. Return the number of steps before the request had to end, or of all steps."""
     tokens, milliseconds = each.tokens, each.milliseconds
     for number, seconds in enumerate(steps):
         tokens, milliseconds = tokens + 1, milliseconds + seconds * 1000
@@ -156,15 +158,16 @@ def run(watched: Steps, each: Sampling, steps: list[float]) -> int:
 
 
 def test_many_slow_steps() -> None:
-    """Steps that are slow by less than the budget add up, against what a step takes without a
-    grammar.
+    """Steps that are slow by less than the budget add up.
+
+    They are compared with the time of a step without a grammar.
     """
     watched = Steps()
     watched.measured(0.001)
     slow = watched.begin(b"slow")
     watched.chunk(slow, 1, 0.0)
 
-    assert run(watched, slow, [0.09] * 100) in (24, 25)  # 0.04 s each come to 1 s
+    assert run(watched, slow, [0.09] * 100) in (24, 25)  # 0.04 s each add up to 1 s
     watched.end(slow)
     fine = watched.begin(b"fine")
     watched.chunk(fine, 1, 0.0)
@@ -173,10 +176,9 @@ def test_many_slow_steps() -> None:
 
 
 def test_who_was_there() -> None:
-    """The request that was in the slow steps ends, whatever the sizes of grammars that came later,
-    and all of its own.
+    """All requests with the grammar of the slow steps end, and no later one with a larger grammar.
 
-    One that runs longer is not blamed for what was slow before.
+    A request that has run longer is not blamed for earlier slow steps.
     """
     watched = Steps()
     watched.measured(0.001)
@@ -200,11 +202,11 @@ def test_who_was_there() -> None:
     assert again.refused
     assert not long.refused
     assert not later.refused
-    assert long.slow < 0.5  # only of what came since
+    assert long.slow < 0.5  # only the share since the others began
 
 
 def test_slow_model_measured() -> None:
-    """Where a step without a grammar is slow, slow steps are measured by that."""
+    """If a step without a grammar is slow, slow steps are compared with that time."""
     watched = Steps()
     watched.measured(0.4)
     guided = watched.begin(b"g")

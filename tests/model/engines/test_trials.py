@@ -1,6 +1,4 @@
-"""The containment of grammars that native code cannot bear: a separate process, and limits before
-that.
-"""
+"""Trials of grammars that native code cannot bear: separate processes, and limits before them."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 WALL_SECONDS = trials.WALL_SECONDS  # the tests have more
 QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
-# Each made llama.cpp allocate without end where it served.
+# Each of these made llama.cpp allocate without end in the serving process.
 HOSTILE: list[dict[str, Any]] = [
     {"type": "array", "items": {"type": "integer"}, "minItems": 5, "maxItems": 2},
     {"type": "string", "minLength": 5, "maxLength": 2},
@@ -39,7 +37,7 @@ HOSTILE: list[dict[str, Any]] = [
 
 @pytest.fixture
 async def tried() -> AsyncIterator[Trials]:
-    """Yield two children that are ready."""
+    """Yield two processes that are ready for trials."""
     running = Trials()
     await running.start()
     yield running
@@ -47,7 +45,7 @@ async def tried() -> AsyncIterator[Trials]:
 
 
 def tool(parameters: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Return the fields of a request whose answer may be a call."""
+    """Return the fields of a request with a tool that the model may call."""
     return {
         "tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}],
         **more,
@@ -62,7 +60,7 @@ def form(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def tried_of(**more: Any) -> dict[str, Any]:
-    """Return what is tried of a request."""
+    """Return the part of a request that is tried."""
     found = guiding(request_body(asked(QUESTION, **more), 0))
     assert found is not None
     return found
@@ -70,8 +68,9 @@ def tried_of(**more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("schema", HOSTILE)
 async def test_hostile_tool(tried: Trials, schema: dict[str, Any]) -> None:
-    """A tool's parameters that take all memory are refused, and another caller is served by a new
-    process.
+    """A tool whose parameters take all memory is rejected.
+
+    A new process serves the next caller.
     """
     with pytest.raises(
         InvalidRequestError,
@@ -90,8 +89,9 @@ async def test_hostile_tool(tried: Trials, schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("schema", HOSTILE)
 async def test_hostile_form(tried: Trials, schema: dict[str, Any]) -> None:
-    """The same in a structured answer is refused with llguidance's reason, and no process had to
-    die.
+    """The same schema in a structured answer is rejected with llguidance's reason.
+
+    No process dies for that.
     """
     with pytest.raises(InvalidRequestError, match=r"greater than|regex parse error"):
         await tried.check(tried_of(**form(schema)), "response_format")
@@ -100,9 +100,7 @@ async def test_hostile_form(tried: Trials, schema: dict[str, Any]) -> None:
 
 
 async def test_one_request_pays(serve: Serve) -> None:
-    """Over HTTP such a request is a 400 in the container's shape, and the container serves the next
-    one.
-    """
+    """Over HTTP such a request is a 400 in the container's shape. The next request is served."""
     hostile = {**QUESTION, **tool({"properties": {"x": HOSTILE[0]}})}
     async with serve("llama_cpp", context_tokens=512) as container:
         refused = await container.client.post("/v1/chat/completions", json=hostile)
@@ -116,7 +114,10 @@ async def test_one_request_pays(serve: Serve) -> None:
 
 
 def rounds(depth: int, most: int) -> dict[str, Any]:
-    """A tool whose pattern can be read in many ways, which the check of schemas would refuse."""
+    """Return a tool whose pattern can be read in many ways.
+
+    The check of schemas would reject it.
+    """
     inner = "[a-z]"
     for _ in range(depth):
         inner = f"({inner}){{1,{most}}}"
@@ -129,8 +130,9 @@ def rounds(depth: int, most: int) -> dict[str, Any]:
 
 
 async def test_steps_of_a_call(tried: Trials) -> None:
-    """A call that the model may make is tried as if it were made: what its steps take is found out,
-    and bounded.
+    """A call that the model may make is tried as if it were made.
+
+    Its steps are measured and bounded.
     """
     with pytest.raises(InvalidRequestError, match="simplify"):
         await tried.check(guiding_tools(rounds(6, 2)), "tools")
@@ -141,13 +143,14 @@ async def test_steps_of_a_call(tried: Trials) -> None:
 
 
 def guiding_tools(more: dict[str, Any]) -> dict[str, Any]:
-    """What is tried of tools, past the check of their schemas."""
+    """Return the tried form of tools, without the check of their schemas."""
     return {"tools": more["tools"], "tool_choice": "required", "parallel_tool_calls": False}
 
 
 async def test_slow_where_it_served(tried: Trials) -> None:
-    """A grammar that was slow in the engine itself is refused from then on, and its caller
-    pauses.
+    """A grammar that was slow in the engine itself is rejected from then on.
+
+    Its caller has to pause.
     """
     schema = tried_of(**form({"const": 1}))
     tried.refuse(await tried.check(schema, "x", "a"), "a")
@@ -159,8 +162,9 @@ async def test_slow_where_it_served(tried: Trials) -> None:
 
 
 async def test_each_use_counts(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a known schema costs is counted for each choice, against its caller only; what is cheap
-    waits for nobody.
+    """The cost of a known schema counts for each choice, and only against its own caller.
+
+    A cheap schema does not wait.
     """
 
     async def half(_: bytes) -> dict[str, Any]:
@@ -184,7 +188,7 @@ async def test_each_use_counts(tried: Trials, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_too_dear(tried: Trials) -> None:
-    """A pattern whose automaton explodes is refused, by time or by memory."""
+    """A pattern whose automaton explodes is rejected, by time or by memory."""
     with pytest.raises(InvalidRequestError, match=r"simplify it|too many"):
         await tried.check(
             tried_of(**form({"type": "string", "pattern": "^((a{1000}){1000}){1000}$"})), "x"
@@ -192,7 +196,7 @@ async def test_too_dear(tried: Trials) -> None:
 
 
 async def test_known(tried: Trials) -> None:
-    """What was tried once is not tried again: neither what is well nor what was refused."""
+    """A schema is tried once, whether it was accepted or rejected."""
     good, bad = tried_of(**form({"type": "integer"})), tried_of(**form({"type": "nonsense"}))
     for _ in range(2):
         await tried.check(good, "x")
@@ -206,7 +210,10 @@ async def test_known(tried: Trials) -> None:
 
 
 async def test_own_death(tried: Trials) -> None:
-    """A child that is killed from outside is replaced by the next request, and leaves no zombie."""
+    """A process that is killed from outside is replaced for the next request.
+
+    It leaves no zombie.
+    """
     pid = tried.lanes[0].pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -229,9 +236,7 @@ def zombies() -> list[str]:
 
 
 async def test_beside_a_hostile_one(tried: Trials) -> None:
-    """Ordinary schemas are tried while a hostile one is: it holds the first lane for a moment
-    only.
-    """
+    """Ordinary schemas are tried beside a hostile one, which holds the first lane only briefly."""
     hostile = asyncio.create_task(
         tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools")
     )
@@ -247,7 +252,7 @@ async def test_beside_a_hostile_one(tried: Trials) -> None:
 
 
 async def test_cancelled(tried: Trials) -> None:
-    """A request that is cancelled while its schema is tried gets no verdict of another request."""
+    """After a cancelled trial, the next request does not get that trial's verdict."""
     task = asyncio.create_task(
         tried.check(tried_of(**tool({"properties": {"x": HOSTILE[0]}})), "tools")
     )
@@ -261,7 +266,7 @@ async def test_cancelled(tried: Trials) -> None:
 
 
 async def test_bounded_queue(tried: Trials) -> None:
-    """More tries than may wait are refused with 429."""
+    """More waiting trials than the maximum are rejected with 429."""
     tried.lanes[0]._most = 2
     checks = [
         tried.check(tried_of(**form({"const": number})), "x", str(number)) for number in range(4)
@@ -273,13 +278,14 @@ async def test_bounded_queue(tried: Trials) -> None:
 
 
 def dear(number: int) -> dict[str, Any]:
-    """Return what takes seconds of CPU time to prepare, another schema every time."""
+    """Return a schema that takes seconds of CPU time to prepare. Each number makes another one."""
     return tried_of(**form({"type": "integer", "multipleOf": 1_000_003 + 2 * number}))
 
 
 async def test_half_of_the_places() -> None:
-    """What is slow takes at most half of the places that there are: more of it is a 429, and the
-    rest is tried.
+    """Slow schemas take at most half of the places.
+
+    More of them are a 429, and others are tried.
     """
     few = Trials(places=4)
     await few.start()
@@ -295,7 +301,7 @@ async def test_half_of_the_places() -> None:
 
 
 async def test_slow_is_remembered(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What took too much is refused for a minute without another try."""
+    """A schema that was too slow is rejected for a minute without another trial."""
     with pytest.raises(InvalidRequestError, match="simplify"):
         await tried.check(dear(0), "x")
     monkeypatch.setattr(tried, "_tried", None)
@@ -312,8 +318,9 @@ async def test_slow_is_remembered(tried: Trials, monkeypatch: pytest.MonkeyPatch
 
 
 async def test_callers_take_turns(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One grammar of a caller is tried at a time, and a caller of a slow one waits with new ones;
-    others do neither.
+    """One grammar of a caller is tried at a time. After a slow one, its new ones must wait.
+
+    Other callers are not affected.
     """
     begun: list[bytes] = []
     go_on = asyncio.Event()
@@ -344,13 +351,14 @@ async def test_callers_take_turns(tried: Trials, monkeypatch: pytest.MonkeyPatch
 
 
 async def too_slow_no_more(_: bytes) -> dict[str, Any]:
-    """The verdict of a try that is well."""
+    """Return the result of a successful trial."""
     return {"error": None, "seconds": 0.001, "step": 0.0001}
 
 
 async def test_busy_machine(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A try that has had no CPU time for long may be repeated: it is no fault of the schema, and
-    not remembered.
+    """A trial that got no CPU time for long may be repeated.
+
+    That is not the schema's fault, so it is not remembered.
     """
     monkeypatch.setattr(trials, "WALL_SECONDS", 0.0)
     with pytest.raises(NotReadyError, match="busy"):
@@ -361,7 +369,7 @@ async def test_busy_machine(tried: Trials, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_spare(tried: Trials) -> None:
-    """The next process was started before the one ended that it replaces."""
+    """The next process was started before the one that it replaces ended."""
     ready = tried._spare._next
     assert ready is not None
     await asyncio.wait([ready])
@@ -374,7 +382,7 @@ async def test_spare(tried: Trials) -> None:
 
 
 async def test_ends_with_its_input(tried: Trials) -> None:
-    """A child whose parent has died ends: its input does."""
+    """If its parent dies, a process ends, because its input does."""
     process = (await tried.lanes[0].start())._process
     assert process.stdin is not None
     process.stdin.close()
@@ -405,7 +413,7 @@ async def test_ends_with_its_input(tried: Trials) -> None:
     ],
 )
 def test_bounds(more: dict[str, Any], why: str) -> None:
-    """Tools with too many forms at one place are refused before any native code sees them."""
+    """Tools with too many alternatives at one place are rejected before native code sees them."""
     with pytest.raises(InvalidRequestError, match=why):
         guided.check(asked(QUESTION, **more))
 
@@ -423,7 +431,7 @@ def test_bounds(more: dict[str, Any], why: str) -> None:
     ],
 )
 def test_within_bounds(more: dict[str, Any]) -> None:
-    """Long lists of strings, and schemas that name themselves, are guided."""
+    """Long lists of strings and recursive schemas are accepted."""
     guided.check(asked(QUESTION, **more))
 
 

@@ -12,7 +12,7 @@ from model.errors import OverloadedError
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, and what was slept in turn; sleeping takes none."""
+    """Return a list of the time and of the sleeps after it, in order. A sleep takes no time."""
     times = [0.0]
 
     async def sleep(seconds: float) -> None:
@@ -24,7 +24,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def test_share(clock: list[float]) -> None:
-    """A caller gets a tenth of the time; what it may wait is bounded; others are not delayed."""
+    """A caller gets a tenth of the time, and its waits are bounded. Others are not delayed."""
     turns = Turns()
     seconds = FREE_SECONDS + 0.05
     await turns.take("a", seconds, 2)
@@ -43,7 +43,7 @@ async def test_share(clock: list[float]) -> None:
 
 
 async def test_cheap(clock: list[float]) -> None:
-    """What takes no longer than a step may is free."""
+    """A preparation that takes no longer than a step may take is free."""
     turns = Turns()
     for _ in range(1000):
         await turns.take("a", FREE_SECONDS, 8)
@@ -51,7 +51,7 @@ async def test_cheap(clock: list[float]) -> None:
 
 
 async def test_forgets(clock: list[float]) -> None:
-    """Callers without number take no memory."""
+    """Any number of callers takes a bounded amount of memory."""
     turns = Turns()
     for number in range(5000):
         await turns.take(str(number), 1.0, 1)

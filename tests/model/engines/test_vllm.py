@@ -1,5 +1,6 @@
-"""What is vLLM's own: its arguments, tools, reasoning, adapters, refusals, and its death. Over the
-stand-in.
+"""vLLM's own features, over the stand-in.
+
+These are its arguments, tools, reasoning, adapters, rejections and death.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def calls_of(events: list[Event]) -> list[tuple[str, Any]]:
 
 
 def test_arguments() -> None:
-    """Settings become vLLM's arguments; all GPUs share the model unless it is said otherwise."""
+    """Settings become vLLM's arguments. By default all GPUs share the model."""
     settings = settings_for(
         "vllm",
         quantization="fp8",
@@ -105,14 +106,15 @@ def test_arguments() -> None:
         "reasoning_parser": "qwen3",
         "trust_remote_code": False,
     }.items() <= arguments.items()
-    values.AsyncEngineArgs(**arguments)  # every one of them exists
+    values.AsyncEngineArgs(**arguments)  # every argument exists in vLLM
     assert engine_arguments(settings_for("vllm", tensor_parallel=2), 8)["tensor_parallel_size"] == 2
     assert engine_arguments(settings_for("vllm", model_id="a/b"), 0)["model"] == "a/b"
 
 
 def test_other_arguments() -> None:
-    """Arguments without a setting are passed on; those that do not exist, or have one, are
-    refused.
+    """Arguments without a setting are passed on.
+
+    Unknown ones, or those of a setting, are errors.
     """
     assert (
         engine_arguments(settings_for("vllm", vllm_args={"enforce_eager": True}), 1)[
@@ -127,7 +129,7 @@ def test_other_arguments() -> None:
 
 
 def folder(tmp_path: Path, **files: bytes | str) -> Path:
-    """Return a folder with these files; two underscores stand for a dot, one for itself."""
+    """Return a folder with these files. In a name, `__` stands for a dot, and `_` for itself."""
     for name, content in files.items():
         data = content if isinstance(content, bytes) else content.encode()
         (tmp_path / name.replace("__", ".")).write_bytes(data)
@@ -160,7 +162,7 @@ TENSORS = (hugging_face_model() / "model.safetensors").read_bytes()
     ],
 )
 async def test_bad_weights(tmp_path: Path, files: dict[str, Any], reason: str) -> None:
-    """Weights that are missing, cut off or corrupt are one line, before vLLM takes the GPUs."""
+    """Missing, truncated or corrupt weights are one line of error, before vLLM takes the GPUs."""
     engine = create(settings_for("vllm", model_dir=folder(tmp_path, **files)))
 
     with pytest.raises(StartError, match=reason) as caught:
@@ -184,7 +186,7 @@ async def test_bad_weights(tmp_path: Path, files: dict[str, Any], reason: str) -
     ],
 )
 async def test_cannot_start(more: dict[str, Any], reason: str) -> None:
-    """What vLLM refuses at its start is one line, the first of vLLM's own."""
+    """If vLLM fails to start, the error is one line, the first of vLLM's own."""
     engine = create(settings_for("vllm", **more))
 
     with pytest.raises(StartError, match=reason):
@@ -195,16 +197,14 @@ async def test_cannot_start(more: dict[str, Any], reason: str) -> None:
 async def test_other_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another version of vLLM than the engine was made for is said at the start, and tried."""
+    """With another version of vLLM than the engine's, the start logs that and goes on."""
     monkeypatch.setattr("vllm.__version__", "0.34.1")
     async with started(settings_for("vllm")):
         assert capsys.readouterr().err == "model: made for vLLM 0.33.0, this is 0.34.1\n"
 
 
 async def test_tools() -> None:
-    """Calls that must be made are made, of the tool that was named, and end with the reason that
-    clients wait for.
-    """
+    """A required call is made with the named tool, and has the right finish reason."""
     named = {"type": "function", "function": {"name": "get_count"}}
     async with started(settings_for("vllm", tool_parser="hermes", context_tokens=1024)) as engine:
         required = await whole(engine, tools=TOOLS, tool_choice="required")
@@ -225,11 +225,11 @@ async def test_tools() -> None:
         for event in events
         if isinstance(event, Start)
     ]
-    assert starts[0] > starts[1] + 100  # what may not be called is not shown
+    assert starts[0] > starts[1] + 100  # tools that may not be called are not shown to the model
 
 
 async def test_tools_without_a_parser() -> None:
-    """Tools that no parser would find are refused, with the setting that is missing."""
+    """Tools without a parser are rejected, and the error names the missing setting."""
     async with started(settings_for("vllm")) as engine:
         with pytest.raises(InvalidRequestError, match="SLUICE_TOOL_PARSER"):
             await whole(engine, tools=TOOLS)
@@ -237,7 +237,7 @@ async def test_tools_without_a_parser() -> None:
 
 
 async def test_reasoning() -> None:
-    """Reasoning comes apart from the content, and its tokens count."""
+    """Reasoning is separate from the content, and its tokens count."""
     async with started(settings_for("vllm", reasoning_parser="qwen3")) as engine:
         events = await whole(engine, response_format=guided({"const": "yes"}))
 
@@ -249,7 +249,7 @@ async def test_reasoning() -> None:
 
 
 async def test_adapters(tmp_path: Path, serve: Serve) -> None:
-    """An adapter is a model with its own name; an unknown name is a 404."""
+    """An adapter is a model with its own name. An unknown name is a 404."""
     folder(tmp_path, adapter_config__json="{}")
     async with serve("vllm", lora_adapters={"sql": str(tmp_path)}) as container:
         texts = {}
@@ -276,7 +276,7 @@ async def test_logit_bias() -> None:
 
 
 async def test_refusals() -> None:
-    """A schema that vLLM's grammar compiler refuses is the caller's error, with its message."""
+    """A schema that vLLM's grammar compiler rejects is the caller's error, with its message."""
     async with started(settings_for("vllm")) as engine:
         with pytest.raises(
             InvalidRequestError, match=r"grammar: unknown type|Grammar error: Invalid type"
@@ -293,7 +293,7 @@ async def test_refusals() -> None:
     ],
 )
 async def test_refused_before_vllm(monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]) -> None:
-    """What is too large for the context is refused before vLLM sees it."""
+    """A prompt that is too large for the context is rejected before vLLM sees it."""
     async with started(settings_for("vllm")) as engine:
         monkeypatch.setattr(engine, "_renderer", None)
         with pytest.raises(InvalidRequestError, match="tokens, or more"):
@@ -301,7 +301,7 @@ async def test_refused_before_vllm(monkeypatch: pytest.MonkeyPatch, more: dict[s
 
 
 async def test_refused_by_return() -> None:
-    """What the renderer refuses without raising is refused all the same."""
+    """A rejection that vLLM's renderer returns, and does not raise, is handled in the same way."""
     async with started(settings_for("vllm")) as engine:
         with pytest.raises(InvalidRequestError, match="no template") as caught:
             await whole(engine, messages=[{"role": "user", "content": "no template for this"}])
@@ -311,7 +311,7 @@ async def test_refused_by_return() -> None:
 
 
 async def test_leaving_is_felt_in_the_next_step() -> None:
-    """A reader who leaves is in no further step of vLLM's."""
+    """If a reader leaves, the request is in no further step of vLLM's."""
     async with started(settings_for("vllm", context_tokens=100_000)) as engine:
         llm = engine._llm  # type: ignore[attr-defined]
         other = asyncio.create_task(whole(engine, response_format=guided(ENDLESS)))
@@ -332,10 +332,9 @@ async def test_leaving_is_felt_in_the_next_step() -> None:
 
 
 async def test_cancel_frees_the_sequence(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cancel over HTTP frees the cache of the sequence, as vLLM's own metric shows before and
-    after.
-    """
-    monkeypatch.setattr(AsyncLLM, "step_seconds", 0.05)  # so that it does not end by itself before
+    """A cancel over HTTP frees the cache of the sequence, as vLLM's own metric shows."""
+    # The request must not end by itself before the cancel.
+    monkeypatch.setattr(AsyncLLM, "step_seconds", 0.05)
     body = {**QUESTION, "response_format": guided(ENDLESS), "sluice": {"v": 1, "request_id": "r"}}
     gauge = 'vllm:kv_cache_usage_perc{engine="0",model_name='
     async with (
@@ -365,7 +364,7 @@ async def test_cancel_frees_the_sequence(serve: Serve, monkeypatch: pytest.Monke
 
 
 async def test_slow_reader_loses_nothing() -> None:
-    """Events that come while they are not read come merged, with all of their tokens."""
+    """Unread events are merged, with all of their tokens."""
     async with started(settings_for("vllm", context_tokens=2048)) as engine:
         llm = engine._llm  # type: ignore[attr-defined]
         batches: list[list[Event]] = []
@@ -384,7 +383,7 @@ async def test_slow_reader_loses_nothing() -> None:
 
 
 async def test_death(serve: Serve) -> None:
-    """When vLLM's core dies, what runs ends with an error record and /ping fails."""
+    """If vLLM's core dies, running requests end with an error record, and /ping fails."""
     async with (
         serve("vllm", context_tokens=100_000) as container,
         container.client.stream(
@@ -407,7 +406,7 @@ async def test_death(serve: Serve) -> None:
 
 
 async def test_close() -> None:
-    """Closing ends what runs and shuts vLLM down."""
+    """Closing the engine ends running requests and shuts vLLM down."""
     async with started(settings_for("vllm", context_tokens=100_000)) as engine:
         llm = engine._llm  # type: ignore[attr-defined]
         request = asyncio.create_task(whole(engine, response_format=guided(ENDLESS)))
@@ -437,8 +436,9 @@ async def test_close() -> None:
     ],
 )
 def test_errors(error: Exception, began: bool, kind: type[ModelError], message: str) -> None:
-    """Each of vLLM's failures maps to one of the container's, and is the request's fault only where
-    it may be.
+    """Each of vLLM's failures becomes one of the container's.
+
+    Only some of them can be the request's fault.
     """
     found = error_of(error, 256, began=began)
 
@@ -447,7 +447,7 @@ def test_errors(error: Exception, began: bool, kind: type[ModelError], message: 
 
 
 def test_wrapped_errors() -> None:
-    """The cause of an error that vLLM wraps is reported."""
+    """If vLLM wraps an error, its cause is reported."""
     wrapped = values.EngineGenerateError()
     wrapped.__cause__ = ValueError("LoRA is not enabled")
 
@@ -489,7 +489,7 @@ def test_tokens_without_text() -> None:
 
 @pytest.mark.parametrize("reason", ["error", "abort", "repetition"])
 def test_broken_off(reason: str) -> None:
-    """An answer that vLLM broke off is never one that stopped."""
+    """An answer that vLLM aborted does not end with the reason "stop"."""
     with pytest.raises(EngineError, match=reason):
         reader().events(output("a", [1], reason), None)
 

@@ -1,4 +1,4 @@
-"""The stand-in, and what the engine imports, against the pinned vLLM's source."""
+"""The stand-in, and the engine's imports, compared with the pinned vLLM's source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAND_INS = {
 
 
 def kind_of(method: Any) -> str:
-    """Return what it is, in the words of the file."""
+    """Return the kind of a method or property, in the words of signatures.json."""
     if isinstance(method, property):
         return "property"
     method = inspect.unwrap(getattr(method, "__func__", method))
@@ -50,8 +50,9 @@ def kind_of(method: Any) -> str:
     ],
 )
 def test_methods(owner: str, method: str) -> None:
-    """A method of the stand-in is of the pinned kind, and each of its parameters is a pinned one,
-    of the same kind.
+    """Each method of the stand-in is of the pinned kind.
+
+    Each of its parameters is a pinned one, of the same kind.
     """
     found = vars(STAND_INS[owner])[method]
     assert kind_of(found) == class_of(owner)["methods"][method]["kind"]
@@ -69,7 +70,7 @@ def test_methods(owner: str, method: str) -> None:
 
 
 def test_everything_used_is_stood_in_for() -> None:
-    """What the engine calls has a method in the stand-in, so that its arguments are checked."""
+    """Each method that the engine calls is in the stand-in, so its arguments are checked."""
     called = [
         (owner, method)
         for classes in USED.values()
@@ -87,13 +88,13 @@ def test_everything_used_is_stood_in_for() -> None:
     "owner", ["DeltaMessage", "DeltaToolCall", "DeltaFunctionCall", "ErrorInfo", "ErrorResponse"]
 )
 def test_models(owner: str) -> None:
-    """A model of the stand-in has the pinned fields."""
+    """Each model of the stand-in has the pinned fields."""
     assert set(STAND_INS[owner].model_fields) == set(class_of(owner)["fields"])
 
 
 @pytest.mark.parametrize("owner", [name for name in STAND_INS if name.endswith("Error")])
 def test_errors(owner: str) -> None:
-    """An error of the stand-in has the pinned base: that is what decides who is to blame."""
+    """Each error of the stand-in has the pinned base, which decides whose fault it is."""
     assert [base.__name__ for base in STAND_INS[owner].__bases__] == class_of(owner)["bases"]
 
 
@@ -126,7 +127,7 @@ def test_arguments() -> None:
 
 
 def test_versions() -> None:
-    """One version is pinned: in the engine, in the file, in the stand-in, and in the image."""
+    """The engine, the file, the stand-in and the image pin the same version."""
     content = json.loads(FILE.read_text())
     dockerfile = (ROOT / "model" / "Dockerfile").read_text()
 
@@ -139,15 +140,13 @@ def test_versions() -> None:
 
 
 def test_every_import_is_pinned() -> None:
-    """What the engine's files import of vLLM is in the table, so that it is compared with the
-    source.
-    """
+    """Each vLLM name that the engine imports is in the table, and is compared with the source."""
     wanted = set()
     for path in (ROOT / "model" / "engines").glob("vllm*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vllm":
                 wanted |= {(node.module, name.name) for name in node.names}
-    # An instance, made when vLLM is imported; its class is pinned.
+    # It is an instance that vLLM makes when it is imported. Its class is pinned.
     wanted.remove(("vllm.platforms", "current_platform"))
 
     assert len(wanted) >= 8
@@ -170,7 +169,7 @@ class AsyncLLM(EngineClient):
 
 
 def source(changed: str = "", to: str = "") -> dict[str, Any]:
-    """Return the signatures of a small source, in which a text may be changed."""
+    """Return the signatures of a small source, in which a test may replace a text."""
     assert changed in SOURCE
     module = "vllm.v1.engine.async_llm"
     found = {module: USED[module]}
@@ -198,12 +197,12 @@ def source(changed: str = "", to: str = "") -> dict[str, Any]:
     ],
 )
 def test_drift_is_seen(changed: str, to: str) -> None:
-    """Any change of what is used differs from what was read before."""
+    """Any change of a used signature makes a difference."""
     assert source() != source(changed, to)
 
 
 @pytest.mark.parametrize("gone", ["class AsyncLLM", "def check_health"])
 def test_removal_is_seen(gone: str) -> None:
-    """A class or method that is no longer there is named."""
+    """The error for a missing class or method names it."""
     with pytest.raises(LookupError, match=gone.split()[1]):
         source(gone, f"{gone}2")

@@ -1,7 +1,7 @@
-"""A stand-in of the part of vLLM that the engine uses, for machines without a GPU.
+"""A stand-in for the part of vLLM that the engine uses, for machines without a GPU.
 
-Its signatures, fields and errors are those of the pinned version, which `signatures.json` holds;
-what would need a model is decided by rules (`sequence.py`).
+Its signatures, fields and errors are those of the pinned version, from `signatures.json`. Rules
+decide what a model would decide (`sequence.py`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _CONTENT: dict[str, dict[str, Any]] = {
 
 
 def install() -> None:
-    """Stand in for vLLM, or, where a vLLM is installed, for its core alone."""
+    """Install the stand-in for vLLM. If a vLLM is installed, replace only its core."""
     if not INSTALLED:
         sys.modules.update(modules())
     else:
@@ -55,7 +55,7 @@ def install() -> None:
 
 
 def modules() -> dict[str, ModuleType]:
-    """What goes into `sys.modules`, packages included."""
+    """Return the entries of `sys.modules` for the stand-in, packages included."""
     made: dict[str, ModuleType] = {}
     for name, content in _CONTENT.items():
         parts = name.split(".")
@@ -69,8 +69,9 @@ def modules() -> dict[str, ModuleType]:
 
 
 def make_model(folder: Path) -> None:
-    """Write what a model needs beside its weights: for the stand-in next to nothing, for vLLM a
-    real tokenizer.
+    """Write a model's files except its weights.
+
+    For the stand-in that is next to nothing, for vLLM a real tokenizer.
     """
     if not INSTALLED:
         (folder / "config.json").write_text('{"model_type": "llama"}')

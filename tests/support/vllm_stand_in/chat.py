@@ -1,6 +1,4 @@
-"""A stand-in of vLLM's chat front: its request, its renderer, its parsers and its stream
-processor.
-"""
+"""A stand-in for vLLM's chat front: request, renderer, parsers and stream processor."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ from tests.support.vllm_stand_in.values import (
 
 
 class StructuredOutputsParams(Record):
-    """What guides an answer."""
+    """The constraint on an answer."""
 
     pinned = ("StructuredOutputsParams",)
 
@@ -37,7 +35,7 @@ class ChatCompletionRequest(Record):
 
     @classmethod
     def model_validate(cls, body: dict[str, Any]) -> Any:
-        """What pydantic gives every model."""
+        """Validate a body, like pydantic's method of this name."""
         if body.get("tools") == []:
             raise VLLMValidationError("`tools` must not be an empty array.", parameter="tools")
         if body.get("top_logprobs") and not body.get("logprobs"):
@@ -48,7 +46,7 @@ class ChatCompletionRequest(Record):
         raise AttributeError(name)
 
     def guide(self) -> None:
-        """What adjust_request does with tools that must be called."""
+        """Constrain the answer to a tool call that must be made, like vLLM's `adjust_request`."""
         choice = self.tool_choice
         if self.tools and choice not in ("none", "auto"):
             names = (
@@ -62,7 +60,7 @@ class ChatCompletionRequest(Record):
 
     @as_pinned("ChatCompletionRequest")
     def to_sampling_params(self, max_tokens: int, default_sampling_params: dict[str, Any]) -> Any:
-        """How to sample."""
+        """Return the sampling parameters of the request."""
         guide, form = self.structured_outputs, self.response_format or {"type": "text"}
         if guide is None and form["type"] == "json_object":
             guide = StructuredOutputsParams(json_object=True)
@@ -87,14 +85,14 @@ class ChatCompletionRequest(Record):
 
     @as_pinned("ChatCompletionRequest")
     def resolve_reasoning_ended(self, parser: Any, prompt_token_ids: list[int]) -> bool | None:
-        """Whether the prompt leaves no reasoning open."""
+        """Return whether the prompt leaves no reasoning open. None without a reasoning parser."""
         if parser is not None and parser.reasoning_parser is not None:
             return bool(parser.is_reasoning_end(prompt_token_ids))
         return None
 
 
 class Parser:
-    """<think> and <tool_call>, as Hermes-like models write them."""
+    """A parser of <think> and <tool_call>, as Hermes-like models write them."""
 
     names: tuple[str | None, str | None] = (None, None)
 
@@ -112,12 +110,12 @@ class Parser:
 
     @property
     def reasoning_parser(self) -> Any:
-        """The parser of reasoning, if there is one."""
+        """The reasoning parser, or None."""
         return self._reasoning
 
     @as_pinned("Parser")
     def is_reasoning_end(self, input_ids: list[int]) -> bool:
-        """Whether the prompt ends outside of reasoning."""
+        """Return whether the prompt ends outside of reasoning."""
         return not bytes(input_ids).endswith(b"<think>")
 
     @as_pinned("Parser")
@@ -130,7 +128,7 @@ class Parser:
         *,
         finished: bool,
     ) -> Any:
-        """What the text so far adds."""
+        """Return the delta that the new text adds, or None."""
         if prompt_token_ids is not None and self.reasoning_parser and not self._checked:
             self._checked = True
             self._reasons = not self.is_reasoning_end(prompt_token_ids)
@@ -161,14 +159,14 @@ class Parser:
 
 
 class ChatStreamStep(NamedTuple):
-    """What a part of an answer is."""
+    """The parsed form of a part of an answer."""
 
     delta: Any
     finish_reason: str | None
 
 
 class ChatStreamProcessor:
-    """The parts of one choice."""
+    """The parser of one choice's parts."""
 
     @as_pinned("ChatStreamProcessor")
     def __init__(
@@ -205,7 +203,7 @@ class ChatStreamProcessor:
 
 
 class OnlineRenderer:
-    """Chats to prompts."""
+    """The renderer of chats into prompts."""
 
     @as_pinned("OnlineRenderer")
     def __init__(
@@ -232,12 +230,15 @@ class OnlineRenderer:
 
     @as_pinned("OnlineRenderer")
     def effective_chat_template_kwargs(self, request: Any) -> dict[str, Any]:
-        """What the template gets beside the messages."""
+        """Return the template's arguments beside the messages."""
         return {}
 
     @as_pinned("OnlineRenderer")
     async def render_chat(self, request: Any, *, skip_mm_cache: bool = False) -> Any:
-        """The prompt, and what guides the answer set in the request; or the reason why not."""
+        """Return the prompt, or an ErrorResponse with the reason.
+
+        Set the constraint in the request.
+        """
         if "no template for this" in request.messages[-1].get("content", ""):
             return ErrorResponse(error=ErrorInfo(message="no template", param="messages"))
         lines = [f"<{each['role']}>{each.get('content', '')}" for each in request.messages]

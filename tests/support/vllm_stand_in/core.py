@@ -1,8 +1,8 @@
-"""A stand-in of vLLM's engine core alone, behind the real vLLM: for a Python that has vLLM
-installed, and no GPU.
+"""A stand-in for only vLLM's engine core, behind the real vLLM.
 
-vLLM's own code then renders, validates, compiles grammars, detokenizes, stops, merges and parses;
-only what would run on a GPU, the sampling, is decided by the rules of `sequence.py`.
+It is for a Python that has vLLM installed, and a machine without a GPU. vLLM's own code then
+renders, validates, compiles grammars, detokenizes, stops, merges and parses. Only the sampling,
+which would run on a GPU, is replaced by the rules of `sequence.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Core:
-    """What AsyncLLM asks of the client of its core."""
+    """The client of the core, with the methods that AsyncLLM calls."""
 
     def __init__(self, vllm_config: Any, tokenizer: Any) -> None:
         self.engine_ranks_managed = [0]
@@ -42,11 +42,11 @@ class Core:
         self._wake = asyncio.Event()
 
     async def get_supported_tasks_async(self) -> tuple[str, ...]:
-        """It generates."""
+        """Return the supported tasks."""
         return ("generate",)
 
     async def add_request_async(self, request: Any) -> None:
-        """Take a sequence into the next step."""
+        """Add a sequence to the next step."""
         params = request.sampling_params
         prompt = self._tokenizer.decode(request.prompt_token_ids)
         guide = params.structured_outputs
@@ -79,12 +79,12 @@ class Core:
         self._wake.set()
 
     async def abort_requests_async(self, request_ids: list[str]) -> None:
-        """Leave sequences out of the next step."""
+        """Remove sequences from the next step."""
         for request_id in request_ids:
             self.running.pop(request_id, None)
 
     async def get_output_async(self) -> Any:
-        """The next step."""
+        """Return the outputs of the next step."""
         await asyncio.sleep(0)
         while not self.running:
             if self.resources.engine_dead:
@@ -122,25 +122,23 @@ class Core:
         return EngineCoreOutput(request_id, [token], new_logprobs=logprobs, finish_reason=reason)
 
     def die(self) -> None:
-        """What a crash does."""
+        """Die as in a crash."""
         self.resources.engine_dead = True
         self._wake.set()
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """There is nothing to give back."""
+        """Do nothing: the stand-in holds no resources."""
 
 
 def _calls(tag: str) -> str:
-    """The first tool that a structural tag of vLLM's lets the model call, in the words of
-    `sequence.py`.
-    """
+    """Return a structural tag's first tool call in the form of `sequence.py`."""
     name = re.search(r"get_\w+", tag)
     schema = {"city": "Rome"} if name and name.group() == "get_weather" else {"number": 7}
     return json.dumps([[name.group() if name else "none", {"const": schema}]])
 
 
 def install() -> None:
-    """From here on AsyncLLM has this core, and vLLM believes to be on a CPU."""
+    """Make AsyncLLM use this core, and make vLLM take the machine for a CPU platform."""
     CpuPlatform.device_count = classmethod(lambda cls: 1)
     vllm.platforms._current_platform = CpuPlatform()
 
@@ -159,7 +157,7 @@ _TEMPLATE = (
 
 
 def make_model(folder: Path) -> None:
-    """A configuration, and a tokenizer in which a byte is a token."""
+    """Write a configuration, and a tokenizer in which each byte is a token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bytewise = Tokenizer(
         models.BPE(vocab={letter: place for place, letter in enumerate(alphabet)}, merges=[])

@@ -1,5 +1,6 @@
-"""A stand-in of `AsyncLLM`: it schedules steps over all running sequences, as vLLM's core does,
-without a model.
+"""A stand-in for `AsyncLLM`, without a model.
+
+Like vLLM's core, it schedules steps over all running sequences.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class _Collector:
-    """What a request got and its reader has not taken, merged."""
+    """The merged outputs of a request that its reader has not taken yet."""
 
     def __init__(self, request_id: str, prompt_ids: list[int], sequences: list[Sequence]) -> None:
         self.request_id = request_id
@@ -60,9 +61,12 @@ class _Collector:
 
 
 class AsyncLLM:
-    """Sequences advance together, one token a step; an aborted one is not in the next step."""
+    """The engine. Its sequences advance together, one token a step.
 
-    step_seconds = 0.0  # between two steps; 0 is a turn of the event loop
+    An aborted sequence is not in the next step.
+    """
+
+    step_seconds = 0.0  # seconds between two steps; 0 is one turn of the event loop
 
     def __init__(self, engine_args: Any) -> None:
         self.engine_args = engine_args
@@ -87,7 +91,7 @@ class AsyncLLM:
         usage_context: Any = None,
         stat_loggers: Any = None,
     ) -> AsyncLLM:
-        """Make one, in any thread."""
+        """Return a new engine. Any thread may call this."""
         if engine_args.quantization == "unknown":
             raise ValueError("Unknown quantization method: unknown.\nMust be one of ['awq', 'fp8']")
         return cls(engine_args)
@@ -140,7 +144,7 @@ class AsyncLLM:
         reasoning_ended: bool | None = None,
         reasoning_parser_kwargs: Any = None,
     ) -> AsyncGenerator[RequestOutput, None]:
-        """The outputs of a request; closing it aborts the request."""
+        """Yield the outputs of a request. Closing the generator aborts the request."""
         if self.errored:
             raise EngineDeadError
         if sampling_params.output_kind is not RequestOutputKind.DELTA:
@@ -174,7 +178,7 @@ class AsyncLLM:
 
     @as_pinned("AsyncLLM")
     async def abort(self, request_id: str | Iterable[str], internal: bool = False) -> None:
-        """Leave requests out of the next step; who still reads them is told."""
+        """Remove requests from the next step. Their readers get a last output."""
         for name in [request_id] if isinstance(request_id, str) else list(request_id):
             if (collector := self.collectors.pop(name, None)) is not None:
                 for each in collector.sequences:
@@ -183,7 +187,7 @@ class AsyncLLM:
 
     @as_pinned("AsyncLLM")
     async def check_health(self) -> None:
-        """Raise if it is dead."""
+        """Raise EngineDeadError if the engine has died."""
         if self.errored:
             raise EngineDeadError
 
@@ -193,7 +197,7 @@ class AsyncLLM:
         return self._dead
 
     def die(self) -> None:
-        """What a crash of the core does."""
+        """Die as in a crash of the core."""
         self._dead = True
         for collector in self.collectors.values():
             collector.fail(EngineDeadError())
@@ -201,7 +205,7 @@ class AsyncLLM:
 
     @as_pinned("AsyncLLM")
     def shutdown(self, timeout: float | None = None) -> None:
-        """Return everything."""
+        """Release the metric."""
         if not self.shut_down:
             REGISTRY.unregister(self._gauge)
         self.shut_down = True

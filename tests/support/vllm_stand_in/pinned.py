@@ -1,4 +1,7 @@
-"""The signatures of the pinned vLLM, for a stand-in that takes what that takes and nothing else."""
+"""The signatures of the pinned vLLM.
+
+They make the stand-in take the same arguments and no others.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,13 @@ CLASSES: dict[str, Any] = json.loads(FILE.read_text())["classes"]
 
 
 def class_of(name: str) -> Any:
-    """What is pinned of a class, by its own name."""
+    """Return what is pinned of a class, by the class's own name."""
     (found,) = [value for key, value in CLASSES.items() if key.rpartition(".")[2] == name]
     return found
 
 
 def signature(owner: str, method: str) -> inspect.Signature:
-    """The pinned signature, with `self` or `cls`."""
+    """Return the pinned signature of a method, with `self` or `cls`."""
     parameters = []
     for item in class_of(owner)["methods"][method]["parameters"]:
         kind = _KINDS[item["kind"]]
@@ -38,8 +41,9 @@ def signature(owner: str, method: str) -> inspect.Signature:
 
 
 def as_pinned(owner: str) -> Callable[[F], F]:
-    """A method that first takes its arguments as the pinned one would: TypeError for those it does
-    not have.
+    """Return a decorator that checks a method's arguments against the pinned signature.
+
+    Arguments that the pinned method does not take raise TypeError.
     """
 
     def decorate(method: F) -> F:
@@ -56,9 +60,7 @@ def as_pinned(owner: str) -> Callable[[F], F]:
 
 
 class Record:
-    """A value with the pinned fields of its class, and of the bases that `pinned` names beside
-    it.
-    """
+    """A value with the pinned fields of its class and of the other classes in `pinned`."""
 
     pinned: tuple[str, ...] = ()
 

@@ -1,5 +1,6 @@
-"""One sequence of the stand-in: a byte is a token, and what it says is decided by what guides it,
-or by its seed.
+"""One sequence of the stand-in. A byte is a token.
+
+Its text follows from the constraint on the answer, or from its seed.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ _LETTERS = "etaoinshrdlu"
 
 
 def encode(text: str) -> list[int]:
-    """Byte tokens."""
+    """Return the tokens of a text, one for each byte."""
     return list(text.encode())
 
 
 def check_guide(guide: Any) -> None:
-    """What the grammar compiler refuses is refused when the request is taken."""
+    """Raise the error of the grammar compiler for an invalid constraint.
+
+    vLLM does that when it takes the request.
+    """
     if guide is None or guide.json is None:
         return
     kinds = ("object", "array", "integer", "string", "boolean", "number", "null", None)
@@ -36,7 +40,7 @@ def check_guide(guide: Any) -> None:
 
 
 def _instance(schema: dict[str, Any]) -> Iterator[str]:
-    """JSON of a schema, as far as the tests need it."""
+    """Return an instance of a JSON schema, as far as the tests need it."""
     if "const" in schema:
         yield json.dumps(schema["const"], ensure_ascii=False)
     elif "enum" in schema:
@@ -61,7 +65,7 @@ def _instance(schema: dict[str, Any]) -> Iterator[str]:
 
 def said(prompt: str, params: Any, adapter: Any, index: int) -> Iterator[str]:
     guide = params.structured_outputs
-    if "<think>" in prompt:  # as templates of reasoning models end
+    if "<think>" in prompt:  # the prompt ends so with templates of reasoning models
         yield "because</think>"
     if guide is not None and guide.structural_tag is not None:
         for name, schema in json.loads(guide.structural_tag):
@@ -80,8 +84,9 @@ def said(prompt: str, params: Any, adapter: Any, index: int) -> Iterator[str]:
 
 
 class Sequence:
-    """One choice, from its prompt to its end, with vLLM's detokenizer: text comes when it can be no
-    stop string.
+    """One choice, from its prompt to its end.
+
+    Like vLLM's detokenizer, it releases text once that cannot be part of a stop string.
     """
 
     def __init__(
@@ -101,7 +106,7 @@ class Sequence:
         self._shown = 0
 
     def step(self) -> Any:
-        """Sample a token; the output as a DELTA."""
+        """Sample a token. Return the output of the step as a DELTA."""
         bias = self._params.logit_bias or {}
         token = (
             max(bias, key=lambda key: bias[key])
@@ -134,7 +139,7 @@ class Sequence:
         )
 
     def abort_output(self) -> Any:
-        """The last output of an aborted request."""
+        """Return the last output of an aborted request."""
         return CompletionOutput(
             index=self.index,
             text="",

@@ -30,8 +30,8 @@ ENGINE = Path(__file__).parents[3] / "model" / "engines" / "vllm.py"
 PLATFORM = "manylinux_2_28_x86_64"
 
 _OPENAI = "vllm.entrypoints.openai.chat_completion"
-# Module -> class -> methods and properties; the fields, values and bases of every class are taken
-# as well.
+# Module -> class -> methods and properties. The fields, values and bases of every class are also
+# taken.
 USED: dict[str, dict[str, tuple[str, ...]]] = {
     "vllm.engine.arg_utils": {"EngineArgs": (), "AsyncEngineArgs": ()},
     "vllm.v1.engine.async_llm": {
@@ -84,8 +84,13 @@ Read = Callable[[str], str]
 
 
 def signatures(read: Read) -> dict[str, Any]:
-    """All of USED; `read` gives the source of a module. Raises LookupError for what is not
-    there.
+    """Return the signatures of all of USED.
+
+    `read` returns the source of a module.
+
+    Raises:
+        LookupError: a class or method does not exist.
+
     """
     found: dict[str, Any] = {}
     for module, classes in USED.items():
@@ -138,7 +143,7 @@ def _class(node: ast.ClassDef, methods: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _attributes(node: ast.AST) -> list[str]:
-    """What is assigned to `self`."""
+    """Return the names of the attributes that are assigned to `self`."""
     return sorted(
         {
             item.attr
@@ -182,7 +187,7 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, Any]:
 
 
 def pinned_version() -> str:
-    """The version that the engine says it is made for."""
+    """Return the vLLM version that the engine is made for."""
     found = re.search(r'^VLLM_VERSION = "([0-9.]+)"$', ENGINE.read_text(), re.MULTILINE)
     assert found is not None
     return found.group(1)
@@ -198,8 +203,9 @@ def _of_wheel(wheel: Path) -> Read:
 
 
 def _download(folder: Path, version: str) -> Path:
-    """The pinned wheel, about 340 MB, from the configured package index; nothing of it is installed
-    or run.
+    """Return the pinned wheel, about 340 MB, from the configured package index.
+
+    Nothing of it is installed or run.
     """
     options = [
         "--quiet",
@@ -223,7 +229,7 @@ def _download(folder: Path, version: str) -> Path:
 
 
 def main() -> int:
-    """Write the file, or compare with it; the exit code is 1 where they differ."""
+    """Write the file, or compare with it. Return the exit status, which is 1 if they differ."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--check", nargs="?", const="", metavar="FOLDER", help="compare instead of writing"

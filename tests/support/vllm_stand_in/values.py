@@ -12,14 +12,14 @@ from tests.support.vllm_stand_in.pinned import Record, as_pinned, class_of
 
 
 class RequestOutputKind(enum.Enum):
-    """What an output holds."""
+    """The kind of output that a request asks for."""
 
     CUMULATIVE = 0
     DELTA = 1
     FINAL_ONLY = 2
 
 
-# A dataclass there, too: the engine asks for its fields.
+# It is a dataclass in vLLM, too: the engine reads its fields.
 AsyncEngineArgs: Any = dataclasses.make_dataclass(
     "AsyncEngineArgs",
     [
@@ -31,7 +31,10 @@ AsyncEngineArgs: Any = dataclasses.make_dataclass(
 
 
 class SamplingParams(Record):
-    """How to sample. Its defaults are those that trap: a whole output each time, and 16 tokens."""
+    """Sampling parameters.
+
+    Their defaults are vLLM's, which are easy to get wrong: a whole output each time, and 16 tokens.
+    """
 
     pinned = ("SamplingParams",)
 
@@ -42,19 +45,19 @@ class SamplingParams(Record):
 
 
 class CompletionOutput(Record):
-    """What one choice got."""
+    """The output of one choice."""
 
     pinned = ("CompletionOutput",)
 
 
 class Logprob(Record):
-    """One candidate."""
+    """One candidate token."""
 
     pinned = ("Logprob",)
 
 
 class LoRARequest(Record):
-    """An adapter."""
+    """A LoRA adapter."""
 
     pinned = ("LoRARequest",)
     lora_name: str
@@ -62,7 +65,7 @@ class LoRARequest(Record):
 
 
 class RequestOutput:
-    """What a request got."""
+    """The output of a request."""
 
     @as_pinned("RequestOutput")
     def __init__(
@@ -83,14 +86,14 @@ class RequestOutput:
 
 
 class DeltaFunctionCall(BaseModel):
-    """A part of a call."""
+    """A part of a function call."""
 
     name: str | None = None
     arguments: str | None = None
 
 
 class DeltaToolCall(BaseModel):
-    """A part of a call, at its place."""
+    """A part of a tool call, with its index."""
 
     id: str | None = None
     type: str | None = None
@@ -99,7 +102,7 @@ class DeltaToolCall(BaseModel):
 
 
 class DeltaMessage(BaseModel):
-    """What a part of the text means."""
+    """The parsed meaning of a part of the text."""
 
     role: str | None = None
     content: str | None = None
@@ -108,7 +111,7 @@ class DeltaMessage(BaseModel):
 
 
 class ErrorInfo(BaseModel):
-    """Why a request is refused."""
+    """The reason of a rejection."""
 
     message: str
     type: str = "BadRequestError"
@@ -117,21 +120,21 @@ class ErrorInfo(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """A refusal that is returned, not raised."""
+    """A rejection that is returned and not raised."""
 
     error: ErrorInfo
 
 
 class VLLMError(Exception):
-    """All of vLLM's."""
+    """The base of vLLM's errors."""
 
 
 class VLLMClientError(VLLMError):
-    """The request's fault."""
+    """An error that is the request's fault."""
 
 
 class VLLMServerError(VLLMError):
-    """Not the request's fault."""
+    """An error that is not the request's fault."""
 
 
 class VLLMValidationError(VLLMClientError):
@@ -145,7 +148,7 @@ class VLLMValidationError(VLLMClientError):
 
 
 class GracefulHTTPError(VLLMError):
-    """Comes with a status."""
+    """An error with an HTTP status."""
 
     @as_pinned("GracefulHTTPError")
     def __init__(self, message: str, http_status: int) -> None:
@@ -159,8 +162,8 @@ class GenerationError(VLLMServerError):
 
 
 class EngineGenerateError(VLLMServerError):
-    """Wraps what is not vLLM's own."""
+    """A wrapper of errors that are not vLLM's own."""
 
 
 class EngineDeadError(VLLMServerError):
-    """The engine's processes are gone."""
+    """The engine's processes have ended."""

@@ -15,7 +15,7 @@ from cli.lib.project import CommandError
 
 
 def chunk(content: str | None = None, **more: Any) -> bytes:
-    """Return a chunk of a careless server: without a role first, without a finish reason."""
+    """Return a chunk of a careless server: it has no role first and no finish reason."""
     choice = {"index": 0, "delta": {} if content is None else {"content": content}}
     return (
         b"data: "
@@ -25,8 +25,9 @@ def chunk(content: str | None = None, **more: Any) -> bytes:
 
 
 class Careless(BaseHTTPRequestHandler):
-    """An API as it is written in an afternoon: errors of its own shape, a stream that is whole
-    before it is sent.
+    """A careless API.
+
+    Its errors have a shape of their own, and it sends a stream only when it is complete.
     """
 
     answers: ClassVar[list[bytes]] = [
@@ -47,7 +48,7 @@ class Careless(BaseHTTPRequestHandler):
         self._send(200, b'{"object": "list", "data": [{"id": "m"}]}')
 
     def do_POST(self) -> None:
-        """Response whatever comes."""
+        """Answer any request."""
         body = self.rfile.read(int(self.headers["content-length"]))
         try:
             asked = json.loads(body)
@@ -74,7 +75,7 @@ def careless() -> Iterator[str]:
 
 
 def test_every_carelessness_is_named(careless: str) -> None:
-    """Every rule that a server breaks is named, with what was seen."""
+    """Every rule that a server breaks is reported, with what was seen."""
     findings = {
         one.rule: one
         for one in run(Target(Server(careless, "k"), "m", failing_prompt="x", silent_prompt="x"))
@@ -99,7 +100,7 @@ def test_every_carelessness_is_named(careless: str) -> None:
 
 
 def test_exit_status_and_json(careless: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An API that does not conform fails the command; the JSON has the report's findings."""
+    """An API that breaks a rule fails the command. The JSON has all findings."""
     with pytest.raises(CommandError, match="rules do not hold"):
         check(careless, key="k", as_json=True)
     report = json.loads(capsys.readouterr().out)
@@ -108,6 +109,6 @@ def test_exit_status_and_json(careless: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_no_server() -> None:
-    """An address without a server is an error of one line."""
+    """For an address without a server, the error is one line."""
     with pytest.raises(CommandError, match="refused"):
         check("http://127.0.0.1:9/v1", key="k")

@@ -1,4 +1,4 @@
-"""What `sluice check` holds a stream's timing against."""
+"""The rule of `sluice check` for a stream's timing."""
 
 import json
 
@@ -25,6 +25,6 @@ CHUNK = (
     ids=["as sampled", "all at once, late", "all at once, soon", "too short"],
 )
 def test_buffering_on_the_way(times: list[float], held: bool | None) -> None:
-    """Chunks that all come at the end were held back; a response that is too quick is unknown."""
+    """Chunks that all arrive at the end were held back. For a quick response this is unknown."""
     pieces = [(when, CHUNK) for when in times]
     assert buffered(parse_stream(Response(200, {}, pieces)))[0] is held

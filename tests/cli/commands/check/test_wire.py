@@ -4,7 +4,10 @@ from cli.commands.check.wire import Response, parse_stream
 
 
 def test_framing_that_some_client_stumbles_over() -> None:
-    """Comments, other fields, missing spaces, invalid JSON and a missing end are faults."""
+    """Comments, other fields, missing spaces, invalid JSON and a missing end are faults.
+
+    Each of them breaks some client.
+    """
     for block in (
         b": ping\n\n",
         b"id: 1\ndata: {}\n\n",

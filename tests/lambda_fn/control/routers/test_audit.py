@@ -1,4 +1,4 @@
-"""The audit trail: its entries for each change, after a crash, and in a flood."""
+"""The audit trail: entries for each change, after a crash, and in a flood."""
 
 import json
 from typing import Any, NoReturn
@@ -17,7 +17,7 @@ HOURS = {"since": "2026-11-20", "until": "2026-11-21"}
 
 
 async def test_every_change_is_recorded(admin: Admin, make: Make) -> None:
-    """Each operation that changes anything has an entry, by its name in the document."""
+    """Each operation that changes anything has an entry, under the operation's documented name."""
     made = await make()
     path = f"/keys/{made['id']}"
     calls: dict[str, tuple[str, str, Any]] = {
@@ -47,7 +47,7 @@ async def test_every_change_is_recorded(admin: Admin, make: Make) -> None:
 
 
 async def test_before_and_after(admin: Admin, make: Make) -> None:
-    """A change has the changed fields before and after it; a new key has all fields."""
+    """The entry of a change has the changed fields before and after. A new key has all fields."""
     made = await make(owner="a", limits={"tokens_per_day": 5})
     await admin.ok(
         "PATCH",
@@ -68,7 +68,10 @@ async def test_before_and_after(admin: Admin, make: Make) -> None:
 
 
 async def test_what_was_refused_is_recorded(admin: Admin, make: Make) -> None:
-    """A change of an unknown key, and one rotation too many, are in the trail with their errors."""
+    """Rejected changes are in the trail with their errors.
+
+    Examples are the change of an unknown key, and one rotation too many.
+    """
     made = await make()
     nobody = ids.new_key_id()
     await admin.refused(404, "DELETE", f"/keys/{nobody}")
@@ -100,15 +103,16 @@ async def test_nothing_is_done_that_cannot_be_recorded(admin: Admin, make: Make)
 
 @pytest.mark.parametrize("lost", ["change", "record"])
 async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> None:
-    """An action that is killed before its change, or before its end is recorded, is in the trail as
-    unknown.
+    """An action that was killed is in the trail as unknown.
+
+    It may have been killed before its change, or before its end was recorded.
     """
     made = await make(owner="a")
     table = admin.services.table
     put, update = table.put, table.update
 
     class Killed(BaseException):
-        """The function ends."""
+        """The function's process has ended."""
 
     async def no_record(item: Any, **options: Any) -> None:
         if item["sk"].endswith("#done"):
@@ -137,9 +141,7 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
 
 
 async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
-    """Neither a key nor its hash is stored in the trail or shown, after creating, rotating and
-    revoking.
-    """
+    """The trail never has a key or its hash, after creating, rotating and revoking."""
     made = await make()
     rotated = await admin.ok("POST", f"/keys/{made['id']}/rotate", {})
     await admin.ok("POST", f"/keys/{made['id']}/revoke")
@@ -153,8 +155,9 @@ async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
 
 
 async def test_pages_and_filters(admin: Admin, make: Make) -> None:
-    """Pages have every entry once, over days; filters by key, actor and time leave out all
-    others.
+    """Pages have every entry once, over several days.
+
+    Filters by key, actor and time leave out all others.
     """
     first = await make("first")
     for _ in range(4):
@@ -195,8 +198,9 @@ async def test_pages_and_filters(admin: Admin, make: Make) -> None:
 async def test_a_flood_of_refused_sign_ins_fills_no_table(
     admin: Admin, api: ASGIApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first refusal of a minute has an entry, the next entry counts the others, and the log has
-    all.
+    """In a flood of wrong secrets, the first of a minute has an entry.
+
+    The next entry counts the others, and the log has all of them.
     """
     sent = {
         "x-sluice-origin-secret": "origin",
@@ -208,7 +212,7 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
             admin.services.now = lambda number=number: NOW - NOW % 60 + number / 50 * 60  # type: ignore[misc]
             assert (
                 await client.get("/keys", headers=sent)
-            ).status_code == 403  # no secret is taken here at all
+            ).status_code == 403  # this function accepts no secret
     items = sorted(stored(admin), key=lambda item: item["at"])
     assert [(item["action"], item["code"], int(item["attempts"])) for item in items] == [
         ("signIn", "iam_only", 1),
@@ -224,7 +228,7 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
 async def test_who_comes_round_the_distribution_says_nothing_of_where_from(
     admin: Admin, api: ASGIApp
 ) -> None:
-    """Without the origin secret the address is the connection's, whatever X-Forwarded-For says."""
+    """Without the origin secret, the address is the connection's, for any X-Forwarded-For."""
     async with through(api, admin, {}) as client:
         answer = await client.get("/keys", headers={"x-forwarded-for": "203.0.113.9"})
     assert answer.json()["error"]["code"] == "origin_denied"
@@ -235,7 +239,7 @@ async def test_who_comes_round_the_distribution_says_nothing_of_where_from(
 async def test_no_key_is_logged_with_a_path(
     admin: Admin, api: ASGIApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A whole key in place of its id is refused, and the log has only its public part."""
+    """A whole key in place of its id is rejected. The log has only its public part."""
     key = ids.new_key()
     async with through(api, admin, {INVOKED: True}, "all") as client:
         assert (await client.get(f"/keys/{key}")).status_code == 400

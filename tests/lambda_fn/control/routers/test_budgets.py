@@ -5,8 +5,9 @@ from tests.support.admin import NOW, Admin, Make, reserve
 
 
 async def test_a_raised_budget_gives_the_difference(admin: Admin, make: Make) -> None:
-    """Raising a budget adds to what is left, lowering subtracts, down to nothing; what is spent
-    stays spent.
+    """Raising a budget adds the difference to what remains, and lowering subtracts it.
+
+    At least zero remains. What was spent stays spent.
     """
     made = await make(limits={"tokens_per_day": 150, "cost_per_month": "0.00000001"})
     path = f"/keys/{made['id']}/budget"

@@ -1,4 +1,4 @@
-"""The endpoints of keys; they cover `control.changes` and `control.services` too."""
+"""The endpoints of keys. They also cover `control.changes` and `control.services`."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ FUTURE = 4_000_000_000
 
 
 async def test_a_secret_is_shown_once_and_kept_nowhere(admin: Admin, make: Make) -> None:
-    """Only the response that creates a key has its secret, and the table has only its hash."""
+    """Only the response that creates a key has its secret. The table has only its hash."""
     made = await make("billing", owner="team a", models=["demo"], expires_at=FUTURE)
     secret = made.pop("secret")
     assert secret.startswith(made["prefix"] + "-")
@@ -35,7 +35,7 @@ async def test_a_secret_is_shown_once_and_kept_nowhere(admin: Admin, make: Make)
 
 
 async def test_limits_are_as_they_were_given(make: Make) -> None:
-    """Money is exact to the nano-USD; limits left out or null are no limits."""
+    """Money is exact to the nano-USD. Limits that are left out or null do not limit."""
     limits = {
         "requests_per_minute": 0,
         "cost_per_month": "12.000000001",
@@ -55,7 +55,7 @@ async def test_limits_are_as_they_were_given(make: Make) -> None:
 
 
 async def test_listing_goes_page_by_page(admin: Admin, make: Make) -> None:
-    """Pages have every key once, newest first, without deleted ones; by owner too."""
+    """Pages list every key once, newest first, without deleted ones. They can filter by owner."""
     made = []
     for number in range(7):
         admin.services.now = lambda number=number: NOW + number  # type: ignore[misc]
@@ -83,7 +83,7 @@ async def test_listing_goes_page_by_page(admin: Admin, make: Make) -> None:
 async def test_a_page_looks_at_so_many_keys(
     admin: Admin, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page reads a bounded number of keys, however few match; the next page continues."""
+    """A page reads a bounded number of keys, even if few match. The next page continues."""
     monkeypatch.setattr(keys, "_MAX_READ", 2)
     made = []
     for number in range(6):
@@ -104,7 +104,7 @@ async def test_a_page_looks_at_so_many_keys(
 
 
 async def test_a_page_token_is_of_one_list(admin: Admin, make: Make) -> None:
-    """A token that was changed, or belongs to another list or owner, is refused."""
+    """A token that was changed, or belongs to another list or owner, is rejected."""
     for _ in range(3):
         await make(owner="a")
     token = (await admin.ok("GET", "/keys", limit=1, owner="a"))["next"]
@@ -125,7 +125,7 @@ async def test_a_page_token_is_of_one_list(admin: Admin, make: Make) -> None:
 
 
 async def test_a_change_leaves_the_rest(admin: Admin, make: Make) -> None:
-    """Fields left out stay; null removes an end or a list of models."""
+    """Fields that are left out stay. null removes an expiry or a list of models."""
     made = await make(
         owner="a",
         models=["demo"],
@@ -150,7 +150,10 @@ async def test_a_change_leaves_the_rest(admin: Admin, make: Make) -> None:
 
 
 async def test_networks_are_given_changed_and_taken_away(admin: Admin, make: Make) -> None:
-    """Networks are stored in one form; a change replaces them, null removes them, and they hold."""
+    """Networks are stored in one form and enforced.
+
+    A change replaces them, and null removes them.
+    """
     made = await make(networks=["2001:DB8::/32", "203.0.113.0/24"])
     assert made["networks"] == ["2001:db8::/32", "203.0.113.0/24"]
     path, gate = f"/keys/{made['id']}", Gate(admin.services.table)
@@ -165,7 +168,7 @@ async def test_networks_are_given_changed_and_taken_away(admin: Admin, make: Mak
 
 
 async def test_a_disabled_key_is_told_so(admin: Admin, make: Make) -> None:
-    """A disabled key is refused; enabled again it is served."""
+    """A disabled key is rejected. Once it is enabled, it is served again."""
     made = await make()
     gate = Gate(admin.services.table)
     assert (await admin.ok("PATCH", f"/keys/{made['id']}", {"enabled": False}))[
@@ -178,8 +181,9 @@ async def test_a_disabled_key_is_told_so(admin: Admin, make: Make) -> None:
 
 
 async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Make) -> None:
-    """Both secrets are valid in the grace period; without one, or after another rotation, the old
-    one is not.
+    """Both secrets are valid in the grace period.
+
+    The old one is invalid without a grace period, or after another rotation.
     """
     admin.services.now = time.time
     made = await make(limits={"tokens_per_day": 5})
@@ -205,8 +209,9 @@ async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Ma
 
 
 async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) -> None:
-    """A deleted key is unknown and in no list; a running request is still booked, and the item
-    stays.
+    """A deleted key is unknown and in no list.
+
+    Its running request is still booked, and its item stays.
     """
     made = await make()
     request_id = ids.new_request_id(NOW)
@@ -237,7 +242,7 @@ async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) 
 
 
 async def test_changes_of_limits_at_once_all_count(admin: Admin, make: Make) -> None:
-    """Two concurrent changes of limits both take effect, and what is left follows both."""
+    """Two concurrent changes of limits both take effect, also on what remains."""
     made = await make(limits={"tokens_per_day": 100, "tokens_per_month": 1000})
     await reserve(admin, made["secret"], ids.new_request_id(NOW), tokens=10)
     await asyncio.gather(
@@ -262,8 +267,9 @@ def unpriced(admin: Admin) -> None:
 
 @pytest.mark.usefixtures("unpriced")
 async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
-    """A budget of cost is refused if a model that the key may use has no price; the error names the
-    models.
+    """A budget of cost is rejected if the key may use a model without a price.
+
+    The error names these models.
     """
     for body in (
         {"name": "n", "limits": COST},
@@ -287,7 +293,10 @@ async def test_a_budget_of_cost_needs_prices(admin: Admin, make: Make) -> None:
 
 
 async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> None:
-    """A key whose model lost its price can still be changed in all but what costs."""
+    """A key whose models lost their prices can still be changed.
+
+    Its cost budgets can be removed.
+    """
     key = (await make(limits=COST))["id"]
     admin.services.unpriced = ("demo", "other")
     await admin.ok(
@@ -297,8 +306,9 @@ async def test_a_key_whose_model_lost_its_price(admin: Admin, make: Make) -> Non
 
 
 async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
-    """A new key has the deployment's default of concurrent streams, unless it names a number; null
-    is the most.
+    """A new key gets the deployment's default of concurrent streams, unless it sets a number.
+
+    null is the maximum.
     """
     admin.services.default_max_streams = 20
     made = await make()
@@ -311,8 +321,9 @@ async def test_streams_of_a_new_key(admin: Admin, make: Make) -> None:
 
 
 async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, make: Make) -> None:
-    """After a revocation no secret is valid, also not in its grace period or once the key is
-    enabled; running requests are cancelled once; a rotation makes a new secret.
+    """After a revocation no secret is valid, also not in its grace period or after enabling.
+
+    Running requests are cancelled once. A rotation makes a new secret.
     """
     admin.services.now = time.time
     made = await make()
@@ -344,9 +355,7 @@ async def test_a_revoked_key_is_of_no_use_and_what_runs_is_told(admin: Admin, ma
 
 
 async def test_a_revocation_that_was_overtaken_is_made_again(admin: Admin, make: Make) -> None:
-    """A concurrent change does not keep a key from being revoked, and a late attempt of it brings
-    nothing back.
-    """
+    """A concurrent change does not prevent a revocation. A late attempt of it restores nothing."""
     made = await make()
     account = Account.of(await admin.services.account(made["id"]))
     late = account_changes.rotate(

@@ -6,7 +6,7 @@ from tests.support.admin import Admin
 
 
 async def test_rollups_are_made_again(admin: Admin, used: dict[str, Any]) -> None:
-    """Hours are made again from the ledger and stay the same; too many or none are refused."""
+    """Hours that are rolled again from the ledger stay the same. Too many or none are rejected."""
     hours = {"since": "2026-11-20", "until": "2026-11-21T06"}
     done = (await admin.ok("POST", "/rollups/rebuild", hours))["data"]
     assert (sum(hour["rows"] for hour in done), sum(hour["changed"] for hour in done)) == (3, 3)
@@ -26,7 +26,7 @@ async def test_rollups_are_made_again(admin: Admin, used: dict[str, Any]) -> Non
 
 
 async def test_replay_takes_lines_of_a_log(admin: Admin, used: dict[str, Any]) -> None:
-    """Other lines are skipped, malformed ones named; too many at once are refused."""
+    """Replay skips other lines, names malformed ones, and rejects too many at once."""
     done = await admin.ok(
         "POST", "/replay", {"lines": ["START", "{}", '{"event":"settlement_unsaved"}']}
     )

@@ -1,4 +1,4 @@
-"""The endpoints that reconcile, at once and in parts as the command does."""
+"""The endpoints that reconcile, in one call and in parts as the command does."""
 
 import asyncio
 from typing import Any
@@ -54,7 +54,7 @@ async def test_parts_add_up_to_the_whole(
 
 
 async def test_a_deleted_key_is_compared(admin: Admin, used: dict[str, Any]) -> None:
-    """The latest usage of a deleted key is compared with its account too."""
+    """The latest usage of a deleted key is compared with its account, too."""
     admin.services.now = lambda: NOW + 60
     await admin.ok("DELETE", f"/keys/{used['second']}")
     report = await asyncio.to_thread(reconcile, Commands(admin))
@@ -88,16 +88,14 @@ async def test_differences_of_every_part_are_named(
 async def test_what_takes_too_long_is_said_so(
     admin: Admin, used: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Usage and reconciling end before the function is killed, with an error in the common
-    shape.
-    """
+    """Usage and reconciling end in a common error before the function is killed."""
     monkeypatch.setattr(services, "SECONDS", 0.0)
     for method, path in (("GET", "/usage"), ("POST", "/reconcile")):
         assert (await admin.refused(503, method, path))["code"] == "too_much_at_once"
 
 
 async def test_hours_and_keys_that_make_no_sense(admin: Admin) -> None:
-    """Invalid hours and keys are refused by name."""
+    """Errors name invalid hours and keys."""
     for path, body, param in (
         ("/reconcile/hours", {"since": "then"}, "since"),
         ("/reconcile/keys", {"since": "then", "keys": []}, "since"),
@@ -108,14 +106,17 @@ async def test_hours_and_keys_that_make_no_sense(admin: Admin) -> None:
 
 
 async def test_no_keys_are_nothing(admin: Admin, used: dict[str, Any]) -> None:
-    """Comparing no keys compares none, and not all of them."""
+    """An empty list of keys compares no keys, and not all of them."""
     del used
     report = await admin.ok("POST", "/reconcile/keys", {"since": "2026-11-21T06", "keys": []})
     assert (report["agrees"], report["keys"], report["differences"]) == (True, [], [])
 
 
 async def test_the_books_agree_until_they_do_not(admin: Admin, used: dict[str, Any]) -> None:
-    """Reconciling finds no difference; after a figure was forged it names the difference."""
+    """Reconciling finds no difference at first.
+
+    After a figure was forged, it names the difference.
+    """
     admin.services.now = lambda: NOW + 60
     report = await admin.ok("POST", "/reconcile")
     assert (report["agrees"], report["differences"]) == (True, [])

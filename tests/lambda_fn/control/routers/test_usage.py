@@ -9,8 +9,9 @@ from tests.support.admin import NOW, Admin
 
 
 async def test_usage_is_told_apart_as_asked(admin: Admin, used: dict[str, Any]) -> None:
-    """Usage is grouped by day, key and model, or hour; fields not grouped by are null, and money is
-    exact.
+    """Usage is grouped by day, key and model, or hour.
+
+    Fields not grouped by are null, and money is exact.
     """
     days = (await admin.ok("GET", "/usage"))["data"]
     assert [(row["day"], row["requests"], row["completion_tokens"]) for row in days] == [
@@ -36,7 +37,7 @@ async def test_usage_is_told_apart_as_asked(admin: Admin, used: dict[str, Any]) 
 
 
 async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str, Any]) -> None:
-    """JSON and CSV have the same rows; a token continues its own query only."""
+    """JSON and CSV have the same rows. A page token continues only its own query."""
     whole = (await admin.ok("GET", "/usage", by="day,key,model"))["data"]
     found: list[Any] = []
     lines: list[list[str]] = []
@@ -71,14 +72,14 @@ async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str,
 
 
 async def test_a_page_token_outlives_midnight(admin: Admin, used: dict[str, Any]) -> None:
-    """A list without times continues on the next day."""
+    """A page token of a list without times still works on the next day."""
     page = await admin.ok("GET", "/usage", limit=1)
     admin.services.now = lambda: NOW + 86_400
     assert len((await admin.ok("GET", "/usage", limit=1, after=page["next"]))["data"]) == 1
 
 
 async def test_what_makes_no_sense_of_usage_is_refused(admin: Admin) -> None:
-    """Malformed times, groups and filters are refused."""
+    """Malformed times, groups and filters are rejected."""
     for query, param in (
         ({"since": "yesterday"}, "since"),
         ({"since": "2026-13-01"}, "since"),
@@ -99,8 +100,9 @@ async def test_what_makes_no_sense_of_usage_is_refused(admin: Admin) -> None:
 
 
 async def test_one_request_is_found_by_any_of_its_names(admin: Admin, used: dict[str, Any]) -> None:
-    """A request is found with the prefix of the header, of a response, or none; unknown ones are
-    404, malformed ones 400.
+    """A request is found by its id with any of its prefixes, or none.
+
+    An unknown id is a 404, a malformed one a 400.
     """
     plain = used["last"]
     for name in (plain, f"req_{plain}", f"chatcmpl-{plain}"):

@@ -1,4 +1,4 @@
-"""`GET /v1/usage`: what the holder of a key sees."""
+"""`GET /v1/usage`, as the holder of a key sees it."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -29,7 +29,7 @@ async def client(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def shown(client: httpx.AsyncClient, secret: str, **query: Any) -> dict[str, Any]:
-    """Return what the holder of a key sees."""
+    """Return the endpoint's response for the holder of a key."""
     answer = await client.get(
         "/v1/usage", params=query, headers={"authorization": f"Bearer {secret}"}
     )
@@ -41,8 +41,9 @@ async def shown(client: httpx.AsyncClient, secret: str, **query: Any) -> dict[st
 async def test_limits_and_totals_are_exact_and_rows_as_far_as_rolled(
     client: httpx.AsyncClient, admin: Admin, used: dict[str, Any]
 ) -> None:
-    """Spent and remaining amounts are current. Rows by day and model are of closed hours, and their
-    end is given.
+    """Spent and remaining amounts are current.
+
+    Rows by day and model are of closed hours, and the response has the end of these hours.
     """
     await admin.ok("PATCH", f"/keys/{used['first']}", {"limits": {"tokens_per_day": 100}})
     found = await shown(client, used["first_secret"])
@@ -69,7 +70,7 @@ async def test_limits_and_totals_are_exact_and_rows_as_far_as_rolled(
 async def test_pages_are_of_one_key(
     client: httpx.AsyncClient, admin: Admin, used: dict[str, Any]
 ) -> None:
-    """Rows come page by page. A page token of another key, or of another range, is refused."""
+    """Rows come page by page. A page token of another key or range is rejected."""
     await admin.ok("POST", "/rollups/rebuild", {"since": "2026-11-20", "until": "2026-11-21T06"})
     admin.boto.put_item(
         Item={"pk": "USAGE", "sk": "ROLLED", "since": "2026-11-20T00", "until": "2026-11-21T06"}
@@ -92,7 +93,7 @@ async def test_pages_are_of_one_key(
 async def test_the_key_is_checked_before_the_query(
     client: httpx.AsyncClient, used: dict[str, Any]
 ) -> None:
-    """A wrong query without a key is a 401. With a key it is a 400 that names the parameter."""
+    """An invalid query is a 401 without a key. With a key it is a 400 that names the parameter."""
     for headers in ({}, {"authorization": "Bearer sk-wrong"}):
         answer = await client.get("/v1/usage", params={"colour": "blue"}, headers=headers)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
