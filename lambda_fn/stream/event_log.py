@@ -5,9 +5,6 @@ response from 0, in the order in which they leave the transforms. The last one i
 event, an `End` or a `Failed`.
 """
 
-import asyncio
-import contextlib
-import time
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -67,70 +64,6 @@ class NoLog:
     def read(self, after: int) -> Source:
         """Raise LookupError."""
         raise LookupError("this response is not kept")
-
-
-class MemoryLog:
-    """Keeps a response in the memory of its process."""
-
-    def __init__(self) -> None:
-        """Begin without a head."""
-        self.head: Head | None = None
-        self.events: list[Event] = []
-        self.ended = False
-        self._readers: list[asyncio.Event] = []
-
-    async def open(self, head: Head) -> None:
-        """Keep the head."""
-        self.head = head
-
-    async def append(self, batch: Batch) -> None:
-        """Keep a batch.
-
-        Raises:
-            ValueError: the log has ended, or the batch's number does not follow.
-
-        """
-        first, events = batch
-        if self.ended or first != len(self.events):
-            raise ValueError(f"event {first} does not follow event {len(self.events) - 1}")
-        self.events += events
-        for grown in self._readers:
-            grown.set()
-
-    async def end(self) -> None:
-        """Take no more batches."""
-        self.ended = True
-
-    def read(self, after: int) -> Source:
-        """Return the events above `after`."""
-        return _MemoryReader(self, after + 1)
-
-    @contextlib.contextmanager
-    def growth(self) -> Iterator[asyncio.Event]:
-        """Yield an event that is set by the next append."""
-        grown = asyncio.Event()
-        self._readers.append(grown)
-        try:
-            yield grown
-        finally:
-            self._readers.remove(grown)
-
-
-class _MemoryReader:
-    """Reads a `MemoryLog` from a place in it."""
-
-    def __init__(self, log: MemoryLog, first: int) -> None:
-        self._log = log
-        self._next = first
-
-    async def read(self, until: float) -> Batch | None:
-        if len(self._log.events) <= self._next:
-            with self._log.growth() as grown, contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(until - time.monotonic()):
-                    await grown.wait()
-        first, events = self._next, self._log.events[self._next :]
-        self._next += len(events)
-        return (first, events) if events else None
 
 
 def failed_by(error: APIError) -> Failed:

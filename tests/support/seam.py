@@ -1,17 +1,19 @@
-"""Ends for the seam between what produces a response and what delivers it: an invocation, sinks, a
-source.
+"""Ends for the seam between what produces a response and what delivers it: an invocation, logs,
+sinks, a source.
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
+from lambda_fn.encode import Head
 from lambda_fn.events import Event
-from lambda_fn.stream.event_log import Batch
+from lambda_fn.stream.event_log import Batch, Source
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import AsgiSink, Headers
 
@@ -63,6 +65,70 @@ class ScriptedInvocation:
     def wake(self) -> None:
         """Wake a step that hangs."""
         self._woken.set()
+
+
+class MemoryLog:
+    """Keeps a response in the memory of its process."""
+
+    def __init__(self) -> None:
+        """Begin without a head."""
+        self.head: Head | None = None
+        self.events: list[Event] = []
+        self.ended = False
+        self._readers: list[asyncio.Event] = []
+
+    async def open(self, head: Head) -> None:
+        """Keep the head."""
+        self.head = head
+
+    async def append(self, batch: Batch) -> None:
+        """Keep a batch.
+
+        Raises:
+            ValueError: the log has ended, or the batch's number does not follow.
+
+        """
+        first, events = batch
+        if self.ended or first != len(self.events):
+            raise ValueError(f"event {first} does not follow event {len(self.events) - 1}")
+        self.events += events
+        for grown in self._readers:
+            grown.set()
+
+    async def end(self) -> None:
+        """Take no more batches."""
+        self.ended = True
+
+    def read(self, after: int) -> Source:
+        """Return the events above `after`."""
+        return _MemoryReader(self, after + 1)
+
+    @contextlib.contextmanager
+    def growth(self) -> Iterator[asyncio.Event]:
+        """Yield an event that is set by the next append."""
+        grown = asyncio.Event()
+        self._readers.append(grown)
+        try:
+            yield grown
+        finally:
+            self._readers.remove(grown)
+
+
+class _MemoryReader:
+    """Reads a `MemoryLog` from a place in it."""
+
+    def __init__(self, log: MemoryLog, first: int) -> None:
+        self._log = log
+        self._next = first
+
+    async def read(self, until: float) -> Batch | None:
+        if len(self._log.events) <= self._next:
+            with self._log.growth() as grown, contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(until - time.monotonic()):
+                    await grown.wait()
+        first, events = self._next, self._log.events[self._next :]
+        self._next += len(events)
+        return (first, events) if events else None
 
 
 class ListSink:

@@ -27,7 +27,7 @@ from lambda_fn.encode.base import Form
 from lambda_fn.errors import APIError, Cancelled, UpstreamFailed
 from lambda_fn.events import Delta, End, Event, Failed, Start
 from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.event_log import EventLog, MemoryLog, NoLog, error_of, failed_by
+from lambda_fn.stream.event_log import EventLog, NoLog, error_of, failed_by
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import ResponseBroken, Sink
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -35,6 +35,7 @@ from lambda_fn.transform import Buffer, Transform
 from tests.support.seam import (
     HANG,
     ListSink,
+    MemoryLog,
     Rebatched,
     RecordingAsgiSink,
     ScriptedInvocation,
