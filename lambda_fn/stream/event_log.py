@@ -15,6 +15,12 @@ from lambda_fn.events import Event, Failed
 Batch = tuple[int, list[Event]]
 
 
+class Unended(Exception):
+    """A source has no more batches, and how the response ends is not known here. Its client gets no
+    terminal event, and has to read the log.
+    """
+
+
 class Source(Protocol):
     """Where a delivery gets its batches: a producer, or a log that is read."""
 
@@ -23,6 +29,10 @@ class Source(Protocol):
         then.
 
         `until` is a time of `time.monotonic`. After the terminal event it is not called again.
+
+        Raises:
+            Unended: the source ends here without a terminal event.
+
         """
         ...
 

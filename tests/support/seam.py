@@ -224,7 +224,7 @@ class Rebatched:
         bounds = sorted({0, *places, len(events)})
         self._batches = [(first, list(events[first:after])) for first, after in pairwise(bounds)]
 
-    async def read(self, until: float) -> Batch | None:
+    async def read(self, until: float) -> Batch:
         """Return the next batch."""
         return self._batches.pop(0)
 

@@ -27,7 +27,7 @@ from lambda_fn.encode.base import Form
 from lambda_fn.errors import APIError, Cancelled, UpstreamFailed
 from lambda_fn.events import Delta, End, Event, Failed, Start
 from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.event_log import EventLog, NoLog, error_of, failed_by
+from lambda_fn.stream.event_log import Batch, EventLog, NoLog, Unended, error_of, failed_by
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import ResponseBroken, Sink
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -382,6 +382,34 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
     told = sink.body.count(b'{"error":')
     assert (told, sink.aborted) == ((1, None) if "body" not in form else (0, code))
     assert b"[DONE]" not in sink.body
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_source_without_an_end_breaks_off(form: Form) -> None:
+    """A client of a source that ends without a terminal event gets its events and a broken
+    connection, or a status if nothing was sent.
+    """
+
+    class Breaks(Rebatched):
+        async def read(self, until: float) -> Batch:
+            batch = await super().read(until)
+            if isinstance(batch[1][-1], End):
+                raise Unended
+            return batch
+
+    sink = ListSink()
+    refused: APIError | None = None
+    try:
+        await Delivery(encoder_of(HEADS[form]), sink).run(Breaks(events_of(form)))
+    except APIError as error:
+        refused = error
+    encoder = encoder_of(HEADS[form])
+    if form.endswith("body"):
+        assert refused is not None
+        assert (refused.code, sink.status) == ("internal_error", 0)
+    else:
+        assert (refused, sink.aborted, sink.ends) == (None, "unended", 1)
+        assert sink.body == encoder.begin() + encoder.encode(events_of(form)[:-1])
 
 
 @pytest.mark.parametrize("name", ["whole", *FAILURES])
