@@ -21,6 +21,10 @@ class Unended(Exception):
     """
 
 
+class LogEnded(Exception):
+    """A log takes no more batches, because somebody else has ended the response."""
+
+
 class Source(Protocol):
     """Where a delivery gets its batches: a producer, or a log that is read."""
 
@@ -45,11 +49,27 @@ class EventLog(Protocol):
         ...
 
     async def append(self, batch: Batch) -> None:
-        """Keep a batch, whose number follows that of the last event."""
+        """Keep a batch without a terminal event, whose number follows that of the last event.
+
+        Raises:
+            LogEnded: somebody else has ended the response. `end` returns how.
+            Exception: it is not known whether the batch was kept.
+
+        """
         ...
 
-    async def end(self) -> None:
-        """Close the log. It is called once, after the batch with the terminal event."""
+    async def end(self, batch: Batch) -> Batch:
+        """Close the log with the terminal event, which is the only one of its batch. It is called
+        once.
+
+        Returns:
+            The terminal event that stands in the log: this one, or that of whoever ended the
+            response first.
+
+        Raises:
+            Exception: it is not known what stands there.
+
+        """
         ...
 
     def read(self, after: int) -> Source:
@@ -68,8 +88,9 @@ class NoLog:
     async def append(self, batch: Batch) -> None:
         """Do nothing."""
 
-    async def end(self) -> None:
-        """Do nothing."""
+    async def end(self, batch: Batch) -> Batch:
+        """Return the batch."""
+        return batch
 
     def read(self, after: int) -> Source:
         """Raise LookupError."""

@@ -1,7 +1,9 @@
 """Makes the numbered events of one response: what the model sends, decoded, counted, transformed
 and logged.
 
-A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it.
+A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it. That
+is the one that stands in the log, which somebody else may have ended first. Only if the log does
+not tell, the producer ends without one.
 """
 
 import asyncio
@@ -19,9 +21,9 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
-from lambda_fn.events import GARBLED, End, Failure
+from lambda_fn.events import GARBLED, End, Event, Failure
 from lambda_fn.log import log
-from lambda_fn.stream.event_log import Batch, EventLog, failed_by
+from lambda_fn.stream.event_log import Batch, EventLog, LogEnded, Unended, failed_by
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
@@ -87,9 +89,10 @@ class Producer:
         self._timer.cancel()
         try:
             if not self.ended:
-                await self._fail(
-                    self._stopped or Cancelled("The response was left before its end.")
-                )
+                with contextlib.suppress(Unended):  # it is logged, and nobody reads any more
+                    await self._fail(
+                        self._stopped or Cancelled("The response was left before its end.")
+                    )
         finally:
             await self._invocation.__aexit__(kind, error, traceback)
 
@@ -113,9 +116,14 @@ class Producer:
                 self._on_stop(error)
 
     async def read(self, until: float) -> Batch | None:
-        """Return the next batch, None if nothing came until then. It never raises: see
-        `Source.read`.
+        """Return the next batch, None if nothing came until then. See `Source.read`.
+
+        Raises:
+            Unended: the log did not tell how the response ends. Nothing else is raised.
+
         """
+        if self.ended:
+            raise Unended
         try:
             received = None if self._stopped is not None else await self._invocation.read(until)
             if self._stopped is not None:
@@ -139,12 +147,16 @@ class Producer:
                 events[-1] = failed_by(from_container(last.code, last.message))
             elif type(last) is End:
                 self._invocation.over = True
+            if type(last) is End or type(last) is Failure:
+                return await self._close(events)
             batch = (self._next, events)
             await self._log.append(batch)
             self._next += len(events)
-            if type(last) is End or type(last) is Failure:
-                await self._end()
             return batch
+        except Unended:
+            raise
+        except LogEnded:
+            return await self._fail(internal_error())
         except APIError as error:
             return await self._fail(self._stopped or error)
         except Exception as error:  # noqa: BLE001 (the boundary: the response ends in an event, whatever is wrong)
@@ -152,13 +164,28 @@ class Producer:
             return await self._fail(internal_error())
 
     async def _fail(self, error: APIError) -> Batch:
-        batch: Batch = (self._next, [failed_by(error)])
-        with contextlib.suppress(Exception):  # the client gets the error even if the log does not
-            await self._log.append(batch)
-        await self._end()
-        return batch
+        return await self._end(failed_by(error))
 
-    async def _end(self) -> None:
+    async def _close(self, events: list[Event]) -> Batch:
+        """Log the last events, and return them as far as the log tells how the response ends."""
+        *others, last = events
+        batch: Batch = (self._next, others)
+        if others:
+            await self._log.append(batch)
+            self._next += len(others)
+        try:
+            _, end = await self._end(last)
+        except Unended:
+            if not others:
+                raise
+            end = []  # the next read raises
+        return (batch[0], others + end)
+
+    async def _end(self, event: Event) -> Batch:
+        """Return the terminal event that stands in the log."""
         self.ended = True
-        with contextlib.suppress(Exception):
-            await self._log.end()
+        try:
+            return await self._log.end((self._next, [event]))
+        except Exception as error:  # noqa: BLE001 (the boundary: the client must not get an end that is not in the log)
+            log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
+            raise Unended from None

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from lambda_fn.encode import Head
 from lambda_fn.events import Event
-from lambda_fn.stream.event_log import Batch, Source
+from lambda_fn.stream.event_log import Batch, LogEnded, Source
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import AsgiSink, Headers
 
@@ -85,19 +85,28 @@ class MemoryLog:
         """Keep a batch.
 
         Raises:
-            ValueError: the log has ended, or the batch's number does not follow.
+            LogEnded: the log has ended.
+            ValueError: the batch's number does not follow.
 
         """
         first, events = batch
-        if self.ended or first != len(self.events):
+        if self.ended:
+            raise LogEnded
+        if first != len(self.events):
             raise ValueError(f"event {first} does not follow event {len(self.events) - 1}")
+        self._grow(events)
+
+    async def end(self, batch: Batch) -> Batch:
+        """Keep the first terminal event, and return it."""
+        if not self.ended:
+            self.ended = True
+            self._grow(batch[1])
+        return (len(self.events) - 1, self.events[-1:])
+
+    def _grow(self, events: list[Event]) -> None:
         self.events += events
         for grown in self._readers:
             grown.set()
-
-    async def end(self) -> None:
-        """Take no more batches."""
-        self.ended = True
 
     def read(self, after: int) -> Source:
         """Return the events above `after`."""

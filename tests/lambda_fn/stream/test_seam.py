@@ -27,7 +27,15 @@ from lambda_fn.encode.base import Form
 from lambda_fn.errors import APIError, Cancelled, UpstreamFailed
 from lambda_fn.events import Delta, End, Event, Failed, Start
 from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.event_log import Batch, EventLog, NoLog, Unended, error_of, failed_by
+from lambda_fn.stream.event_log import (
+    Batch,
+    EventLog,
+    LogEnded,
+    NoLog,
+    Unended,
+    error_of,
+    failed_by,
+)
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import ResponseBroken, Sink
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -259,6 +267,9 @@ async def test_a_log_is_read_from_any_event() -> None:
     assert await waiting == (len(events) - 1, [End()])
     with pytest.raises(ValueError, match="does not follow"):
         await log.append((0, events))
+    assert await log.end((len(events), [End()])) == (len(events), [End()])
+    with pytest.raises(LogEnded):
+        await log.append((len(events) + 1, events))
     with pytest.raises(LookupError):
         NoLog().read(-1)
 
@@ -294,7 +305,7 @@ class FullLog(MemoryLog):
 
     async def append(self, batch: Any) -> None:
         """Refuse a second batch."""
-        if batch[0] >= 2 and type(batch[1][-1]) is not Failed:
+        if batch[0] >= 2:
             raise OSError("full")
         await super().append(batch)
 
@@ -494,6 +505,57 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
     assert isinstance(log.events[-1], Failed)
     assert log.events[-1].kind == "Cancelled"
     assert invocation.closed
+
+
+@pytest.mark.parametrize("at", ["a token", "the end"])
+async def test_a_client_gets_the_end_that_stands_in_the_log(at: str) -> None:
+    """A producer whose response somebody else has ended delivers that end, and not its own."""
+    theirs = failed_by(Cancelled("Somebody else was first.", code="theirs"))
+
+    class Taken(MemoryLog):
+        async def append(self, batch: Batch) -> None:
+            if at == "a token" and batch[0] >= 2:
+                await super().end((len(self.events), [theirs]))
+            await super().append(batch)
+
+        async def end(self, batch: Batch) -> Batch:
+            await super().end((len(self.events), [theirs]))
+            return await super().end(batch)
+
+    log, sink = Taken(), ListSink()
+    async with producer_of(script("plain_text"), log) as producer:
+        await Delivery(encoder_of(HEADS["plain_text"]), sink).run(producer)
+        assert producer.ended
+    assert log.events == [*events_of("plain_text")[: 2 if at == "a token" else -1], theirs]
+    assert (sink.body.count(b'"theirs"'), sink.ends) == (1, 1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_an_end_that_is_not_logged_is_not_told(
+    form: Form, at_once: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the log does not tell how a response ends, its client gets all events and no end."""
+
+    class Mute(MemoryLog):
+        async def end(self, batch: Batch) -> Batch:
+            raise OSError("no answer")
+
+    log, sink, refused = Mute(), ListSink(), None
+    steps = [b"".join(script(form))] if at_once else script(form)
+    try:
+        async with producer_of(steps, log, choices=HEADS[form].choices) as producer:
+            await Delivery(encoder_of(HEADS[form]), sink).run(producer)
+    except APIError as error:
+        refused = error.code
+    encoder = encoder_of(HEADS[form])
+    if form.endswith("body"):
+        assert (refused, sink.status) == ("internal_error", 0)
+    else:
+        assert (refused, sink.aborted, sink.ends) == (None, "unended", 1)
+        assert sink.body == encoder.begin() + encoder.encode(events_of(form)[:-1])
+    assert log.events == events_of(form)[:-1]
+    assert capsys.readouterr().out.count("OSError") == 1
 
 
 async def test_an_encoders_error_is_its_clients_alone() -> None:
