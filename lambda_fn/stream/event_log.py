@@ -5,6 +5,7 @@ response from 0, in the order in which they leave the transforms. The last one i
 event, an `End` or a `Failed`.
 """
 
+from asyncio import Future, get_running_loop
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -42,32 +43,37 @@ class Source(Protocol):
 
 
 class EventLog(Protocol):
-    """The log of one response."""
+    """The log of one response.
+
+    `append` and `end` start their work at once, keep the order of their calls, and return a future.
+    The work goes on if the task that awaits the future is cancelled, which shields it.
+    """
 
     async def open(self, head: Head) -> None:
         """Keep the head. It is called once, before the model is invoked."""
         ...
 
-    async def append(self, batch: Batch) -> None:
+    def append(self, batch: Batch) -> Future[None] | None:
         """Keep a batch without a terminal event, whose number follows that of the last event.
 
+        Returns:
+            What to wait for before the batch is delivered, None if it may be delivered now.
+
         Raises:
-            LogEnded: somebody else has ended the response. `end` returns how.
+            LogEnded: somebody else has ended the response. `end` returns how. The future raises
+                the same.
             Exception: it is not known whether the batch was kept.
 
         """
         ...
 
-    async def end(self, batch: Batch) -> Batch:
+    def end(self, batch: Batch) -> Future[Batch]:
         """Close the log with the terminal event, which is the only one of its batch. It is called
         once.
 
         Returns:
             The terminal event that stands in the log: this one, or that of whoever ended the
-            response first.
-
-        Raises:
-            Exception: it is not known what stands there.
+            response first. An exception says that it is not known.
 
         """
         ...
@@ -85,12 +91,14 @@ class NoLog:
     async def open(self, head: Head) -> None:
         """Do nothing."""
 
-    async def append(self, batch: Batch) -> None:
+    def append(self, batch: Batch) -> None:
         """Do nothing."""
 
-    async def end(self, batch: Batch) -> Batch:
+    def end(self, batch: Batch) -> Future[Batch]:
         """Return the batch."""
-        return batch
+        ended = get_running_loop().create_future()
+        ended.set_result(batch)
+        return ended
 
     def read(self, after: int) -> Source:
         """Raise LookupError."""

@@ -69,6 +69,8 @@ class Producer:
         self._transform = transform
         self._on_stop = on_stop
         self._next = 0
+        self._flush: asyncio.Future[None] | None = None
+        self._ending: asyncio.Future[Batch] | None = None
         self._stopped: APIError | None = None
         self.ended = False
 
@@ -100,7 +102,7 @@ class Producer:
         """End the response now, because its end was requested. One that has ended stays as it
         is.
         """
-        if not self.ended and self._stopped is None:
+        if self._running():
             self._counter.cancelled = True
             self._stop(
                 Cancelled(
@@ -108,8 +110,11 @@ class Producer:
                 )
             )
 
+    def _running(self) -> bool:
+        return not self.ended and self._ending is None and self._stopped is None
+
     def _stop(self, error: APIError) -> None:
-        if self._stopped is None:
+        if self._running():
             self._stopped = error
             self._invocation.wake()
             if self._on_stop is not None:
@@ -149,10 +154,7 @@ class Producer:
                 self._invocation.over = True
             if type(last) is End or type(last) is Failure:
                 return await self._close(events)
-            batch = (self._next, events)
-            await self._log.append(batch)
-            self._next += len(events)
-            return batch
+            return await self._append(events)
         except Unended:
             raise
         except LogEnded:
@@ -166,26 +168,44 @@ class Producer:
     async def _fail(self, error: APIError) -> Batch:
         return await self._end(failed_by(error))
 
+    async def _append(self, events: list[Event]) -> Batch:
+        """Number events and log them. The numbers are taken even if the task is cancelled here."""
+        batch = (self._next, events)
+        self._next += len(events)
+        self._flush = self._log.append(batch)
+        if self._flush is not None:
+            await asyncio.shield(self._flush)
+        return batch
+
     async def _close(self, events: list[Event]) -> Batch:
         """Log the last events, and return them as far as the log tells how the response ends."""
         *others, last = events
-        batch: Batch = (self._next, others)
+        first = self._next
         if others:
-            await self._log.append(batch)
-            self._next += len(others)
+            await self._append(others)
         try:
             _, end = await self._end(last)
         except Unended:
             if not others:
                 raise
             end = []  # the next read raises
-        return (batch[0], others + end)
+        return (first, others + end)
 
     async def _end(self, event: Event) -> Batch:
-        """Return the terminal event that stands in the log."""
-        self.ended = True
+        """Return the terminal event that stands in the log. If the task was cancelled here before,
+        that is the event which was to end the response then.
+        """
         try:
-            return await self._log.end((self._next, [event]))
+            if self._ending is None:
+                if self._flush is not None:
+                    await asyncio.wait([self._flush])
+                self._ending = self._log.end((self._next, [event]))
+            standing = await asyncio.shield(self._ending)
         except Exception as error:  # noqa: BLE001 (the boundary: the client must not get an end that is not in the log)
             log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
-            raise Unended from None
+            standing = None
+        self.ended = True
+        self._flush = self._ending = None  # an error in them refers to frames that refer to this
+        if standing is None:
+            raise Unended
+        return standing

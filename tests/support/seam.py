@@ -81,7 +81,7 @@ class MemoryLog:
         """Keep the head."""
         self.head = head
 
-    async def append(self, batch: Batch) -> None:
+    def append(self, batch: Batch) -> asyncio.Future[None] | None:
         """Keep a batch.
 
         Raises:
@@ -95,13 +95,14 @@ class MemoryLog:
         if first != len(self.events):
             raise ValueError(f"event {first} does not follow event {len(self.events) - 1}")
         self._grow(events)
+        return None
 
-    async def end(self, batch: Batch) -> Batch:
+    def end(self, batch: Batch) -> asyncio.Future[Batch]:
         """Keep the first terminal event, and return it."""
         if not self.ended:
             self.ended = True
             self._grow(batch[1])
-        return (len(self.events) - 1, self.events[-1:])
+        return _done((len(self.events) - 1, self.events[-1:]))
 
     def _grow(self, events: list[Event]) -> None:
         self.events += events
@@ -121,6 +122,43 @@ class MemoryLog:
             yield grown
         finally:
             self._readers.remove(grown)
+
+
+def _done(batch: Batch) -> asyncio.Future[Batch]:
+    done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+    done.set_result(batch)
+    return done
+
+
+class SlowLog(MemoryLog):
+    """Keeps what it is given later: after a moment, and not before `gate` is set."""
+
+    def __init__(self) -> None:
+        """Begin with an open gate."""
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._turn = asyncio.Lock()
+
+    def append(self, batch: Batch) -> asyncio.Future[None]:
+        """Keep a batch later."""
+        return asyncio.ensure_future(self._append(batch))
+
+    async def _append(self, batch: Batch) -> None:
+        async with self._turn:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            super().append(batch)
+
+    def end(self, batch: Batch) -> asyncio.Future[Batch]:
+        """Keep the end later."""
+        return asyncio.ensure_future(self._end(batch))
+
+    async def _end(self, batch: Batch) -> Batch:
+        async with self._turn:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            return await super().end(batch)
 
 
 class _MemoryReader:

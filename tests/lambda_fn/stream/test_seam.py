@@ -47,6 +47,7 @@ from tests.support.seam import (
     Rebatched,
     RecordingAsgiSink,
     ScriptedInvocation,
+    SlowLog,
     TailSink,
     pump,
 )
@@ -147,7 +148,7 @@ def test_every_form_is_here() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("log", [NoLog, MemoryLog])
+@pytest.mark.parametrize("log", [NoLog, MemoryLog, SlowLog])
 @pytest.mark.parametrize("sink", [ListSink, RecordingAsgiSink])
 @pytest.mark.parametrize("word", [False, True], ids=["as it comes", "by word"])
 async def test_a_response_is_the_same_over_every_log_and_sink(
@@ -256,20 +257,20 @@ async def test_a_log_is_read_from_any_event() -> None:
     """A reader gets the events above the number that it names, and waits for those to come."""
     log = MemoryLog()
     events = events_of("chat_stream")
-    await log.append((0, events[:-1]))
+    log.append((0, events[:-1]))
     for after in range(-1, len(events) - 2):
         assert await log.read(after).read(0) == (after + 1, events[after + 1 : -1])
     reader = log.read(len(events) - 2)
     assert await reader.read(time.monotonic()) is None
     waiting = asyncio.ensure_future(reader.read(math.inf))
     await asyncio.sleep(0)
-    await log.append((len(events) - 1, events[-1:]))
+    log.append((len(events) - 1, events[-1:]))
     assert await waiting == (len(events) - 1, [End()])
     with pytest.raises(ValueError, match="does not follow"):
-        await log.append((0, events))
+        log.append((0, events))
     assert await log.end((len(events), [End()])) == (len(events), [End()])
     with pytest.raises(LogEnded):
-        await log.append((len(events) + 1, events))
+        log.append((len(events) + 1, events))
     with pytest.raises(LookupError):
         NoLog().read(-1)
 
@@ -303,11 +304,11 @@ class DropsEnd:
 class FullLog(MemoryLog):
     """A log that takes one batch of tokens, and then only the end."""
 
-    async def append(self, batch: Any) -> None:
+    def append(self, batch: Any) -> Any:
         """Refuse a second batch."""
         if batch[0] >= 2:
             raise OSError("full")
-        await super().append(batch)
+        return super().append(batch)
 
 
 START = b'{"type":"start","prompt_tokens":4}\n'
@@ -366,7 +367,7 @@ async def test_a_producer_ends_in_one_event(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAILURES)
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("log", [NoLog, MemoryLog])
+@pytest.mark.parametrize("log", [NoLog, MemoryLog, SlowLog])
 async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> None:
     """A client that has begun to read is told once, in its own form or by a broken connection;
     others get a status.
@@ -379,7 +380,7 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
         options = {"transform": type(options["transform"])()}
     async with producer_of(steps, kept, on_stop=delivery.hasten, **options) as producer:
         source = producer if log is NoLog else kept.read(-1)
-        if log is MemoryLog:
+        if log is not NoLog:
             await pump(producer)
         refused: str | None = None
         try:
@@ -508,19 +509,50 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
 
 
 @pytest.mark.parametrize("at", ["a token", "the end"])
+async def test_a_producer_whose_task_is_cancelled_while_its_log_waits_ends_too(at: str) -> None:
+    """What the log was given is kept, and exactly one terminal event follows it: the one under way,
+    or else that of the cancelled task.
+    """
+    log, kept, reading = SlowLog(), events_of("plain_text"), asyncio.Event()
+
+    async def run() -> None:
+        async with producer_of(script("plain_text"), log) as producer:
+            while True:
+                batch = await producer.read(math.inf)
+                if batch is not None and batch[0] == (1 if at == "a token" else len(kept) - 2):
+                    log.gate.clear()
+                    reading.set()
+
+    running = asyncio.ensure_future(run())
+    await reading.wait()
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.sleep(0)
+    log.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert log.ended
+    if at == "a token":
+        assert log.events[:-1] == kept[:3]
+        assert isinstance(log.events[-1], Failed)
+    else:
+        assert log.events == kept
+
+
+@pytest.mark.parametrize("at", ["a token", "the end"])
 async def test_a_client_gets_the_end_that_stands_in_the_log(at: str) -> None:
     """A producer whose response somebody else has ended delivers that end, and not its own."""
     theirs = failed_by(Cancelled("Somebody else was first.", code="theirs"))
 
     class Taken(MemoryLog):
-        async def append(self, batch: Batch) -> None:
+        def append(self, batch: Batch) -> Any:
             if at == "a token" and batch[0] >= 2:
-                await super().end((len(self.events), [theirs]))
-            await super().append(batch)
+                super().end((len(self.events), [theirs]))
+            return super().append(batch)
 
-        async def end(self, batch: Batch) -> Batch:
-            await super().end((len(self.events), [theirs]))
-            return await super().end(batch)
+        def end(self, batch: Batch) -> Any:
+            super().end((len(self.events), [theirs]))
+            return super().end(batch)
 
     log, sink = Taken(), ListSink()
     async with producer_of(script("plain_text"), log) as producer:
@@ -538,7 +570,7 @@ async def test_an_end_that_is_not_logged_is_not_told(
     """If the log does not tell how a response ends, its client gets all events and no end."""
 
     class Mute(MemoryLog):
-        async def end(self, batch: Batch) -> Batch:
+        def end(self, batch: Batch) -> Any:
             raise OSError("no answer")
 
     log, sink, refused = Mute(), ListSink(), None
