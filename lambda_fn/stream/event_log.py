@@ -62,14 +62,16 @@ class EventLog(Protocol):
         Raises:
             LogEnded: somebody else has ended the response. `end` returns how. The future raises
                 the same.
-            Exception: it is not known whether the batch was kept.
+            Exception: the log is lost: it is not known whether the batch was kept. Only `end`
+                is called after that.
 
         """
         ...
 
     def end(self, batch: Batch) -> Future[Batch]:
         """Close the log with the terminal event, which is the only one of its batch. It is called
-        once.
+        once. In a log that is lost, the event follows the last one that was kept, whatever its
+        number.
 
         Returns:
             The terminal event that stands in the log: this one, or that of whoever ended the

@@ -3,7 +3,8 @@ and logged.
 
 A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it. That
 is the one that stands in the log, which somebody else may have ended first. Only if the log does
-not tell, the producer ends without one.
+not tell, the producer ends without one. A producer whose log is lost goes on without it: its live
+client gets the whole response, and the log ends as failed.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from lambda_fn.errors import (
     NO_RETRY,
     APIError,
     Cancelled,
+    Unavailable,
     UpstreamTimeout,
     from_container,
     internal_error,
@@ -28,12 +30,19 @@ from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
 
+_LOST = Unavailable(
+    "The response could not be stored to its end. Send the request again.", code="log_unavailable"
+)
+
 
 class Producer:
     """One response's producer, as an asynchronous context manager around its invocation.
 
     It is a source for one delivery, which reads it directly: there is no task and no queue between
     them. Leaving the context before the terminal event ends the response.
+
+    `logged` is False once the log is lost. Nothing is written to it from then on but its end. A
+    response without a live client is of no more use then, and can be left.
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class Producer:
         self._ending: asyncio.Future[Batch] | None = None
         self._stopped: APIError | None = None
         self.ended = False
+        self.logged = True
 
     async def __aenter__(self) -> Self:
         """Send the invocation."""
@@ -172,10 +182,21 @@ class Producer:
         """Number events and log them. The numbers are taken even if the task is cancelled here."""
         batch = (self._next, events)
         self._next += len(events)
-        self._flush = self._log.append(batch)
-        if self._flush is not None:
-            await asyncio.shield(self._flush)
+        if self.logged:
+            try:
+                self._flush = self._log.append(batch)
+                if self._flush is not None:
+                    await asyncio.shield(self._flush)
+            except LogEnded:
+                raise
+            except Exception as error:  # noqa: BLE001 (the boundary: a live client gets the rest)
+                self._lose(error)
         return batch
+
+    def _lose(self, error: Exception) -> None:
+        log("log_lost", request_id=self._invocation.request_id, error=type(error).__name__)
+        self.logged = False
+        self._flush = None  # an error in it refers to frames that refer to this
 
     async def _close(self, events: list[Event]) -> Batch:
         """Log the last events, and return them as far as the log tells how the response ends."""
@@ -195,17 +216,31 @@ class Producer:
         """Return the terminal event that stands in the log. If the task was cancelled here before,
         that is the event which was to end the response then.
         """
+        own: Batch = (self._next, [event])
         try:
             if self._ending is None:
-                if self._flush is not None:
-                    await asyncio.wait([self._flush])
-                self._ending = self._log.end((self._next, [event]))
+                await self._flushed()
+                self._ending = self._log.end(
+                    own if self.logged else (self._next, [failed_by(_LOST)])
+                )
             standing = await asyncio.shield(self._ending)
         except Exception as error:  # noqa: BLE001 (the boundary: the client must not get an end that is not in the log)
             log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
             standing = None
         self.ended = True
-        self._flush = self._ending = None  # an error in them refers to frames that refer to this
+        self._flush = self._ending = None
+        if not self.logged:
+            return own
         if standing is None:
             raise Unended
         return standing
+
+    async def _flushed(self) -> None:
+        """Wait for the append that a cancelled task has left."""
+        if self._flush is not None:
+            try:
+                await asyncio.shield(self._flush)
+            except LogEnded:
+                pass
+            except Exception as error:  # noqa: BLE001 (as in `_append`)
+                self._lose(error)

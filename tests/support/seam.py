@@ -161,6 +161,26 @@ class SlowLog(MemoryLog):
             return await super().end(batch)
 
 
+class FullLog(MemoryLog):
+    """Takes one batch of two events at the most, and then only the end."""
+
+    def append(self, batch: Batch) -> asyncio.Future[None] | None:
+        """Refuse a second batch."""
+        if batch[0] >= 2:
+            raise OSError("full")
+        return super().append(batch)
+
+
+class SlowFullLog(SlowLog):
+    """The same, which is said later."""
+
+    async def _append(self, batch: Batch) -> None:
+        if batch[0] >= 2:
+            await self.gate.wait()
+            raise OSError("full")
+        await super()._append(batch)
+
+
 class _MemoryReader:
     """Reads a `MemoryLog` from a place in it."""
 

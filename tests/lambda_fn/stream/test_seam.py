@@ -42,11 +42,13 @@ from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Buffer, Transform
 from tests.support.seam import (
     HANG,
+    FullLog,
     ListSink,
     MemoryLog,
     Rebatched,
     RecordingAsgiSink,
     ScriptedInvocation,
+    SlowFullLog,
     SlowLog,
     TailSink,
     pump,
@@ -301,16 +303,6 @@ class DropsEnd:
         return [event for event in events if type(event) is not End]
 
 
-class FullLog(MemoryLog):
-    """A log that takes one batch of tokens, and then only the end."""
-
-    def append(self, batch: Any) -> Any:
-        """Refuse a second batch."""
-        if batch[0] >= 2:
-            raise OSError("full")
-        return super().append(batch)
-
-
 START = b'{"type":"start","prompt_tokens":4}\n'
 HELLO = json.dumps(delta("Hello")).encode() + b"\n"
 ERROR = b'{"type":"error","code":"engine_error","message":"secret detail"}\n'
@@ -341,7 +333,6 @@ FAILURES: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
         {},
         "internal_error",
     ),
-    "a full log": ([START, HELLO, HELLO, HELLO], {}, "internal_error"),
 }
 
 
@@ -351,7 +342,7 @@ async def test_a_producer_ends_in_one_event(name: str) -> None:
     what the client is told, and nothing of the inside.
     """
     steps, options, code = FAILURES[name]
-    log = FullLog() if name == "a full log" else MemoryLog()
+    log = MemoryLog()
     if "transform" in options:
         options = {"transform": type(options["transform"])()}
     async with producer_of(steps, log, **options) as producer:
@@ -373,8 +364,7 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
     others get a status.
     """
     steps, options, code = FAILURES[name]
-    kept: Any = FullLog() if name == "a full log" else log()
-    sink = ListSink()
+    kept, sink = log(), ListSink()
     delivery = Delivery(encoder_of(HEADS[form]), sink)
     if "transform" in options:
         options = {"transform": type(options["transform"])()}
@@ -506,6 +496,68 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
     assert isinstance(log.events[-1], Failed)
     assert log.events[-1].kind == "Cancelled"
     assert invocation.closed
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("log", [FullLog, SlowFullLog])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_live_client_is_served_to_its_end_without_its_log(
+    form: Form, log: type[MemoryLog], at_once: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log that is lost ends as failed. The live client gets the whole response all the same, and
+    a reader is told what happened.
+    """
+    data = script(form)
+    steps = [data[0], data[1], b"".join(data[2:])] if at_once else data
+    kept, sink = log(), ListSink()
+    async with producer_of(steps, kept, choices=HEADS[form].choices) as producer:
+        await Delivery(encoder_of(HEADS[form]), sink).run(producer)
+        assert not producer.logged
+    assert (sink.body, sink.ends) == (whole(form), 1)
+    assert kept.ended
+    *others, last = kept.events
+    assert others == events_of(form)[:2]
+    assert isinstance(last, Failed)
+    assert last.code == "log_unavailable"
+    assert capsys.readouterr().out.count("log_lost") == 1
+
+
+async def test_a_lost_log_that_cannot_be_ended_keeps_nobody_from_the_end() -> None:
+    """A live client gets its end even if the log takes nothing at all."""
+
+    class Dead(MemoryLog):
+        def append(self, batch: Batch) -> Any:
+            raise OSError("no answer")
+
+        def end(self, batch: Batch) -> Any:
+            raise OSError("no answer")
+
+    sink = ListSink()
+    async with producer_of(script("plain_text"), Dead()) as producer:
+        await Delivery(encoder_of(HEADS["plain_text"]), sink).run(producer)
+    assert (sink.body, sink.ends) == (whole("plain_text"), 1)
+
+
+async def test_a_log_that_is_lost_while_its_task_is_cancelled_ends_too() -> None:
+    """An append that fails after its task was cancelled is noticed: the log's end says so."""
+    log = SlowFullLog()
+
+    async def run() -> None:
+        async with producer_of([START + HELLO, HELLO, HANG], log) as producer:
+            await producer.read(math.inf)
+            log.gate.clear()
+            await producer.read(math.inf)
+
+    running = asyncio.ensure_future(run())
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.sleep(0)
+    log.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [type(event) for event in log.events] == [Start, Delta, Failed]
+    assert isinstance(log.events[-1], Failed)
+    assert log.events[-1].code == "log_unavailable"
 
 
 @pytest.mark.parametrize("at", ["a token", "the end"])
