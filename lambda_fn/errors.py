@@ -13,7 +13,7 @@ APIError
 ├── Conflict              409  another change of the same item won; a retry may succeed
 ├── RequestRunning        409  the request that is repeated is still running
 ├── BodyTooLarge          413
-├── Cancelled             499  an operator cancelled the request
+├── Cancelled             499  an operator cancelled the request, or nobody was left to read it
 ├── RateLimited           429  the model is busy, or a rate limit is reached; a retry may succeed
 ├── InsufficientQuota     429  a budget of the key is spent
 └── ServerError           500  a fault of this service
@@ -164,7 +164,8 @@ class BodyTooLarge(APIError):
 
 
 class Cancelled(APIError):
-    """An operator cancelled the request.
+    """An operator cancelled the request. With the code `abandoned`, whoever read the response left
+    before its end: only a log says so.
 
     No standard defines 499. Proxies log it for a request whose client closed it, and no client
     retries it.

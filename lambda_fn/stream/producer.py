@@ -30,6 +30,7 @@ from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
 
+_LEFT = Cancelled("The response was left before its end.", code="abandoned")
 _LOST = Unavailable(
     "The response could not be stored to its end. Send the request again.", code="log_unavailable"
 )
@@ -102,9 +103,7 @@ class Producer:
         try:
             if not self.ended:
                 with contextlib.suppress(Unended):  # it is logged, and nobody reads any more
-                    await self._fail(
-                        self._stopped or Cancelled("The response was left before its end.")
-                    )
+                    await self._fail(self._stopped or _LEFT)
         finally:
             await self._invocation.__aexit__(kind, error, traceback)
 

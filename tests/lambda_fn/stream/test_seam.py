@@ -494,7 +494,7 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
         await running
     assert [type(event) for event in log.events].count(Failed) == 1
     assert isinstance(log.events[-1], Failed)
-    assert log.events[-1].kind == "Cancelled"
+    assert (log.events[-1].kind, log.events[-1].code) == ("Cancelled", "abandoned")
     assert invocation.closed
 
 
