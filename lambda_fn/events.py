@@ -73,8 +73,8 @@ class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="fai
     """The response broke off, and this is what the client gets: the last event if there is no
     `End`.
 
-    `kind` is the name of the error's class in `errors`, and the other fields are its arguments. No
-    decoder returns it.
+    `kind` names the error's class as in `stream.event_log`, and the other fields are its arguments.
+    No decoder returns it.
     """
 
     kind: str

@@ -6,11 +6,29 @@ event, an `End` or a `Failed`.
 """
 
 from asyncio import Future, get_running_loop
-from collections.abc import Iterator
 from typing import Protocol
 
 from lambda_fn.encode import Head
-from lambda_fn.errors import APIError, ServerError
+from lambda_fn.errors import (
+    APIError,
+    AuthenticationFailed,
+    BodyTooLarge,
+    Cancelled,
+    Conflict,
+    ContextLengthExceeded,
+    InsufficientQuota,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    RequestRunning,
+    ResponseTooLarge,
+    ServerError,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from lambda_fn.events import Event, Failed
 
 Batch = tuple[int, list[Event]]
@@ -108,9 +126,11 @@ class NoLog:
 
 
 def failed_by(error: APIError) -> Failed:
-    """Return the terminal event that tells of an error."""
+    """Return the terminal event that tells of an error. A class without a name in logs is a
+    `ServerError` there.
+    """
     return Failed(
-        type(error).__name__,
+        _KINDS.get(type(error), "server_error"),
         error.message,
         error.param,
         error.code,
@@ -120,7 +140,7 @@ def failed_by(error: APIError) -> Failed:
 
 
 def error_of(failed: Failed) -> APIError:
-    """Return the error that a terminal event tells of. A class that is unknown here is a
+    """Return the error that a terminal event tells of. A kind that is unknown here is a
     `ServerError`.
     """
     kind = _ERRORS.get(failed.kind, ServerError)
@@ -133,10 +153,27 @@ def error_of(failed: Failed) -> APIError:
     )
 
 
-def _with_subclasses(kind: type[APIError]) -> Iterator[type[APIError]]:
-    yield kind
-    for one in kind.__subclasses__():
-        yield from _with_subclasses(one)
-
-
-_ERRORS = {kind.__name__: kind for kind in _with_subclasses(APIError)}
+_ERRORS: dict[str, type[APIError]] = {
+    "error": APIError,
+    "invalid_request": InvalidRequest,
+    "context_length_exceeded": ContextLengthExceeded,
+    "response_too_large": ResponseTooLarge,
+    "authentication_failed": AuthenticationFailed,
+    "permission_denied": PermissionDenied,
+    "not_found": NotFound,
+    "method_not_allowed": MethodNotAllowed,
+    "conflict": Conflict,
+    "request_running": RequestRunning,
+    "body_too_large": BodyTooLarge,
+    "cancelled": Cancelled,
+    "rate_limited": RateLimited,
+    "insufficient_quota": InsufficientQuota,
+    "server_error": ServerError,
+    "upstream_failed": UpstreamFailed,
+    "unavailable": Unavailable,
+    "upstream_timeout": UpstreamTimeout,
+}
+"""The names under which logs keep the classes of errors. A class may be renamed; its name here may
+not.
+"""
+_KINDS = {kind: name for name, kind in _ERRORS.items()}

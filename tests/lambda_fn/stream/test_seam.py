@@ -13,6 +13,7 @@ import time
 import weakref
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -23,9 +24,9 @@ from hypothesis import strategies as st
 from lambda_fn import limits
 from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode import Head, encoder_of
-from lambda_fn.encode.base import Form
+from lambda_fn.encode.base import VERSION, Form
 from lambda_fn.errors import APIError, Cancelled, UpstreamFailed
-from lambda_fn.events import Delta, End, Event, Failed, Start
+from lambda_fn.events import Delta, End, Event, Failed, Finish, Start, Usage
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.event_log import (
     Batch,
@@ -69,6 +70,12 @@ HEADS = {
 }
 FORMS = list(HEADS)
 ENTRY = {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []}
+
+STORED = Start | Delta | Finish | Usage | End | Failed
+GOLDEN = json.loads(Path(__file__).with_name(f"stored_v{VERSION}.json").read_text(encoding="utf-8"))
+"""Of each form the stored head and events, their bytes and those of a failure; a stored
+`Failed`, and its kinds with the status and type that a client gets.
+"""
 
 
 def delta(content: str, index: int = 0, **more: Any) -> dict[str, Any]:
@@ -253,6 +260,28 @@ def test_another_process_makes_the_same_bytes() -> None:
         [sys.executable, "-c", code], input=stored, capture_output=True, check=True
     )
     assert done.stdout == b"".join(map(whole, FORMS))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_stored_responses_have_the_bytes_that_they_had(form: Form) -> None:
+    """Head and events are stored as they were, and what was stored then has the bytes of then.
+
+    A change here needs a new `VERSION` and a new file beside the old one, which logs may still
+    need.
+    """
+    stored, body, failed = GOLDEN[form]
+    assert msgspec.json.encode((HEADS[form], events_of(form))).decode() == stored
+    head, events = msgspec.json.decode(stored, type=tuple[Head, list[STORED]])
+    encoder = encoder_of(head)
+    assert (encoder.begin() + encoder.encode(events)).decode() == body
+    ending = encoder_of(head).fail(Cancelled("m", code="c"))
+    assert (ending and ending.decode()) == failed
+
+
+def test_an_unknown_version_is_not_encoded() -> None:
+    """A head of another version has no encoder here."""
+    with pytest.raises(LookupError):
+        encoder_of(msgspec.structs.replace(HEADS["chat_stream"], version=VERSION + 1))
 
 
 async def test_a_log_is_read_from_any_event() -> None:
@@ -494,7 +523,7 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
         await running
     assert [type(event) for event in log.events].count(Failed) == 1
     assert isinstance(log.events[-1], Failed)
-    assert (log.events[-1].kind, log.events[-1].code) == ("Cancelled", "abandoned")
+    assert (log.events[-1].kind, log.events[-1].code) == ("cancelled", "abandoned")
     assert invocation.closed
 
 
@@ -713,10 +742,15 @@ def test_an_error_comes_back_from_its_event() -> None:
         for one in kind.__subclasses__():
             yield from kinds(one)
 
+    stored = {}
     for kind in kinds(APIError):
         error = kind("m", param="p", code="c", retry_after=3, headers={"a": "b"})
         again = error_of(msgspec.json.decode(msgspec.json.encode(failed_by(error)), type=Failed))
         assert (type(again), vars(again)) == (kind, vars(error))
+        stored[failed_by(error).kind] = [kind.status, kind.type]
+    assert stored == GOLDEN["kinds"]
+    full = Cancelled("m", param="p", code="c", retry_after=3, headers={"a": "b"})
+    assert msgspec.json.encode(failed_by(full)).decode() == GOLDEN["failed"]
     assert error_of(Failed("Newer", "m")).status == 500
 
 
