@@ -37,6 +37,9 @@ LAST_BYTES_TIMEOUT = 0.5
 LAST_WRITE_TIMEOUT = 1.0
 """Time that a client which does not read gets to take the error that ends its response."""
 
+LOG_END_TIMEOUT = 3.0
+"""Time that a log gets to end a response. After it the connection ends without a terminal event."""
+
 STREAM_GRACE = 5.0
 """Wait for the container's own last record after its deadline.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from lambda_fn import limits
 from lambda_fn.dialects import Decoder
 from lambda_fn.errors import (
     NO_RETRY,
@@ -217,12 +218,13 @@ class Producer:
         """
         own: Batch = (self._next, [event])
         try:
-            if self._ending is None:
-                await self._flushed()
-                self._ending = self._log.end(
-                    own if self.logged else (self._next, [failed_by(_LOST)])
-                )
-            standing = await asyncio.shield(self._ending)
+            async with asyncio.timeout(limits.LOG_END_TIMEOUT):
+                if self._ending is None:
+                    await self._flushed()
+                    self._ending = self._log.end(
+                        own if self.logged else (self._next, [failed_by(_LOST)])
+                    )
+                standing: Batch | None = await asyncio.shield(self._ending)
         except Exception as error:  # noqa: BLE001 (the boundary: the client must not get an end that is not in the log)
             log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
             standing = None

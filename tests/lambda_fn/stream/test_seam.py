@@ -671,6 +671,23 @@ async def test_an_end_that_is_not_logged_is_not_told(
     assert capsys.readouterr().out.count("OSError") == 1
 
 
+async def test_a_log_that_does_not_answer_is_waited_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client whose log does not say how the response ends is let go without a terminal event."""
+    monkeypatch.setattr(limits, "LOG_END_TIMEOUT", 0.02)
+    log, sink = SlowLog(), ListSink()
+    async with producer_of(script("plain_text"), log) as producer:
+        for _ in events_of("plain_text")[:-1]:
+            await producer.read(math.inf)
+        log.gate.clear()
+        with pytest.raises(Unended):
+            await producer.read(math.inf)
+        log.gate.set()
+        await Delivery(encoder_of(HEADS["plain_text"]), sink).run(log.read(-1))
+    assert (sink.body, log.events[-1]) == (whole("plain_text"), End())
+
+
 async def test_an_encoders_error_is_its_clients_alone() -> None:
     """A response that one form cannot hold fails there; its log, and other readers, have it
     whole.
