@@ -70,8 +70,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="er
 class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="failed"):
     """The terminal event of a response that failed: the error for the client.
 
-    `kind` is the name of a class in `errors`, and the other fields are that class's arguments. The
-    producer makes this event; no decoder returns it.
+    `kind` names the error's class as in `stream.event_log`, and the other fields are its arguments.
+    No decoder returns it.
     """
 
     kind: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from lambda_fn.encode.base import Encoder, Form, Head
+from lambda_fn.encode.base import VERSION, Encoder, Form, Head
 from lambda_fn.encode.chat_body import ChatBody
 from lambda_fn.encode.chat_stream import ChatStream
 from lambda_fn.encode.completions import CompletionBody, CompletionStream
@@ -18,7 +18,14 @@ _ENCODERS: dict[Form, Callable[[Head], Encoder]] = {
 
 
 def encoder_of(head: Head) -> Encoder:
-    """Return a new encoder of the form that the head names."""
+    """Return a new encoder of the form that the head names.
+
+    Raises:
+        LookupError: the head's version is unknown here.
+
+    """
+    if head.version != VERSION:
+        raise LookupError(f"encoders of version {head.version} are unknown here")
     return _ENCODERS[head.form](head)
 
 

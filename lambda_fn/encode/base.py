@@ -21,6 +21,11 @@ one that pads it. The padding comes from the response's id, so that a stream tha
 another process has the same bytes.
 """
 
+VERSION = 1
+"""The version of the encoders, and of the stored form of head and events. A change of the bytes of
+either needs a new one.
+"""
+
 Form = Literal["chat_stream", "chat_body", "completion_stream", "completion_body", "plain_text"]
 
 
@@ -33,7 +38,8 @@ class Head(msgspec.Struct, frozen=True):
     public name, and `choices` is the number of requested choices. `service_tier` is None unless the
     request named one. `max_bytes` is the maximum size of a response that is not streamed. `form`
     names the encoder, and the rest are its options: whether a stream ends with a usage chunk,
-    whether its chunks are padded, and the prompt that a completion repeats.
+    whether its chunks are padded, and the prompt that a completion repeats. `version` is the
+    encoders' one when the response began.
     """
 
     response_id: str
@@ -47,6 +53,7 @@ class Head(msgspec.Struct, frozen=True):
     include_usage: bool = False
     obfuscate: bool = True
     echo: str = ""
+    version: int = VERSION
 
 
 class Encoder(Protocol):

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from lambda_fn import limits
 from lambda_fn.encode import Encoder
-from lambda_fn.errors import APIError
+from lambda_fn.errors import APIError, internal_error
 from lambda_fn.events import End, Event, Failed
-from lambda_fn.stream.event_log import Source, error_of
+from lambda_fn.stream.event_log import Source, Unended, error_of
 from lambda_fn.stream.sinks import Sink
 
 
@@ -42,13 +42,14 @@ class Delivery:
         self._failure: APIError | None = None
 
     async def run(self, source: Source) -> None:
-        """Send the whole response. If it fails midway, send what there is and then the error.
+        """Send the whole response, or what there is of it and an error. A source that ends without
+        a terminal event is broken off.
 
         Raises:
-            APIError: it failed before anything was sent.
-            ResponseBroken: it failed later, and its form cannot express an error, or the client
-                did not take the error in time.
-            Exception: the sink's own exception for a client that has left.
+            APIError: it failed, or its source ended, before anything was sent.
+            ResponseBroken: it failed later, and its form cannot say so, or its client did not take
+                the end, or its source ended without a terminal event.
+            Exception: whatever the sink raises when the client has left.
 
         """
         try:
@@ -59,6 +60,10 @@ class Delivery:
                     if self._state is State.WAITING:
                         raise
                     await self._fail(error)
+                except Unended:
+                    if self._state is State.WAITING:
+                        raise internal_error() from None
+                    self._sink.abort("unended")
         except TimeoutError:
             if self._failure is None:
                 raise

@@ -5,17 +5,43 @@ response from 0, in the order in which they leave the transforms. The last one i
 event, an `End` or a `Failed`.
 """
 
-import asyncio
-import contextlib
-import time
-from collections.abc import Iterator
+from asyncio import Future, get_running_loop
 from typing import Protocol
 
 from lambda_fn.encode import Head
-from lambda_fn.errors import APIError, ServerError
+from lambda_fn.errors import (
+    APIError,
+    AuthenticationFailed,
+    BodyTooLarge,
+    Cancelled,
+    Conflict,
+    ContextLengthExceeded,
+    InsufficientQuota,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    RequestRunning,
+    ResponseTooLarge,
+    ServerError,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from lambda_fn.events import Event, Failed
 
 Batch = tuple[int, list[Event]]
+
+
+class Unended(Exception):
+    """A source has no more batches, and how the response ends is not known here. Its client gets no
+    terminal event, and has to read the log.
+    """
+
+
+class LogEnded(Exception):
+    """A log takes no more batches, because somebody else has ended the response."""
 
 
 class Source(Protocol):
@@ -24,25 +50,51 @@ class Source(Protocol):
     async def read(self, until: float) -> Batch | None:
         """Return the next batch, which has at least one event, or None if none came in time.
 
-        It waits until `until`, a time of `time.monotonic`. It is not called again after the
-        terminal event.
+        `until` is a time of `time.monotonic`. After the terminal event it is not called again.
+
+        Raises:
+            Unended: the source ends here without a terminal event.
+
         """
         ...
 
 
 class EventLog(Protocol):
-    """The log of one response."""
+    """The log of one response.
+
+    `append` and `end` start their work at once, keep the order of their calls, and return a future.
+    The work goes on if the task that awaits the future is cancelled, which shields it.
+    """
 
     async def open(self, head: Head) -> None:
         """Keep the head. It is called once, before the model is invoked."""
         ...
 
-    async def append(self, batch: Batch) -> None:
-        """Keep a batch, whose number follows that of the last event."""
+    def append(self, batch: Batch) -> Future[None] | None:
+        """Keep a batch without a terminal event, whose number follows that of the last event.
+
+        Returns:
+            What to wait for before the batch is delivered, None if it may be delivered now.
+
+        Raises:
+            LogEnded: somebody else has ended the response. `end` returns how. The future raises
+                the same.
+            Exception: the log is lost: it is not known whether the batch was kept. Only `end`
+                is called after that.
+
+        """
         ...
 
-    async def end(self) -> None:
-        """Close the log. It is called once, after the batch with the terminal event."""
+    def end(self, batch: Batch) -> Future[Batch]:
+        """Close the log with the terminal event, which is the only one of its batch. It is called
+        once. In a log that is lost, the event follows the last one that was kept, whatever its
+        number.
+
+        Returns:
+            The terminal event that stands in the log: this one, or that of whoever ended the
+            response first. An exception says that it is not known.
+
+        """
         ...
 
     def read(self, after: int) -> Source:
@@ -59,85 +111,26 @@ class NoLog:
     async def open(self, head: Head) -> None:
         """Do nothing."""
 
-    async def append(self, batch: Batch) -> None:
+    def append(self, batch: Batch) -> None:
         """Do nothing."""
 
-    async def end(self) -> None:
-        """Do nothing."""
+    def end(self, batch: Batch) -> Future[Batch]:
+        """Return the batch."""
+        ended = get_running_loop().create_future()
+        ended.set_result(batch)
+        return ended
 
     def read(self, after: int) -> Source:
         """Raise LookupError."""
         raise LookupError("this response is not kept")
 
 
-class MemoryLog:
-    """Keeps a response in the memory of its process."""
-
-    def __init__(self) -> None:
-        """Begin without a head."""
-        self.head: Head | None = None
-        self.events: list[Event] = []
-        self.ended = False
-        self._readers: list[asyncio.Event] = []
-
-    async def open(self, head: Head) -> None:
-        """Keep the head."""
-        self.head = head
-
-    async def append(self, batch: Batch) -> None:
-        """Keep a batch.
-
-        Raises:
-            ValueError: the log has ended, or the batch's number does not follow.
-
-        """
-        first, events = batch
-        if self.ended or first != len(self.events):
-            raise ValueError(f"event {first} does not follow event {len(self.events) - 1}")
-        self.events += events
-        for grown in self._readers:
-            grown.set()
-
-    async def end(self) -> None:
-        """Take no more batches."""
-        self.ended = True
-
-    def read(self, after: int) -> Source:
-        """Return a source of the events with numbers above `after`."""
-        return _MemoryReader(self, after + 1)
-
-    @contextlib.contextmanager
-    def growth(self) -> Iterator[asyncio.Event]:
-        """Yield an event that is set by the next append."""
-        grown = asyncio.Event()
-        self._readers.append(grown)
-        try:
-            yield grown
-        finally:
-            self._readers.remove(grown)
-
-
-class _MemoryReader:
-    """Reads a `MemoryLog` from the event with the number `first` on."""
-
-    def __init__(self, log: MemoryLog, first: int) -> None:
-        self._log = log
-        self._next = first
-
-    async def read(self, until: float) -> Batch | None:
-        if len(self._log.events) <= self._next:
-            with self._log.growth() as grown, contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(until - time.monotonic()):
-                    await grown.wait()
-        first, events = self._next, self._log.events[self._next :]
-        self._next += len(events)
-        return (first, events) if events else None
-
-
 def failed_by(error: APIError) -> Failed:
-    """Return the terminal event that stands for an error."""
+    """Return the terminal event that tells of an error. A class without a name in logs is a
+    `ServerError` there.
+    """
     return Failed(
-        type(error).__name__,
+        _KINDS.get(type(error), "server_error"),
         error.message,
         error.param,
         error.code,
@@ -147,9 +140,8 @@ def failed_by(error: APIError) -> Failed:
 
 
 def error_of(failed: Failed) -> APIError:
-    """Return the error that a terminal event stands for.
-
-    If its class is unknown here, the error is a `ServerError`.
+    """Return the error that a terminal event tells of. A kind that is unknown here is a
+    `ServerError`.
     """
     kind = _ERRORS.get(failed.kind, ServerError)
     return kind(
@@ -161,10 +153,27 @@ def error_of(failed: Failed) -> APIError:
     )
 
 
-def _with_subclasses(kind: type[APIError]) -> Iterator[type[APIError]]:
-    yield kind
-    for one in kind.__subclasses__():
-        yield from _with_subclasses(one)
-
-
-_ERRORS = {kind.__name__: kind for kind in _with_subclasses(APIError)}
+_ERRORS: dict[str, type[APIError]] = {
+    "error": APIError,
+    "invalid_request": InvalidRequest,
+    "context_length_exceeded": ContextLengthExceeded,
+    "response_too_large": ResponseTooLarge,
+    "authentication_failed": AuthenticationFailed,
+    "permission_denied": PermissionDenied,
+    "not_found": NotFound,
+    "method_not_allowed": MethodNotAllowed,
+    "conflict": Conflict,
+    "request_running": RequestRunning,
+    "body_too_large": BodyTooLarge,
+    "cancelled": Cancelled,
+    "rate_limited": RateLimited,
+    "insufficient_quota": InsufficientQuota,
+    "server_error": ServerError,
+    "upstream_failed": UpstreamFailed,
+    "unavailable": Unavailable,
+    "upstream_timeout": UpstreamTimeout,
+}
+"""The names under which logs keep the classes of errors. A class may be renamed; its name here may
+not.
+"""
+_KINDS = {kind: name for name, kind in _ERRORS.items()}

@@ -131,15 +131,17 @@ class Completions:
             delivery = Delivery(
                 encoder_of(head), AsgiSink(send), heartbeat=self._settings.heartbeat
             )
+            event_log = NoLog()
             producer = Producer(
                 invocation,
                 dialect.decoder(head.choices),
                 counter,
-                NoLog(),
+                event_log,
                 seconds=seconds + limits.STREAM_GRACE,
                 transform=accepted.read.transform(),
                 on_stop=delivery.hasten,
             )
+            await event_log.open(head)
             with Checkpoints(self._table, request_id, counter, producer.cancel):
                 # A delivery that ends early does not cancel its producer. Here it does, because
                 # without a log a response cannot be read after its client has left: the producer

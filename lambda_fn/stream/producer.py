@@ -1,7 +1,9 @@
 """Makes the numbered events of one response from the bytes that the model sends.
 
-It decodes, counts, transforms, numbers and logs them. A producer ends in exactly one terminal
-event, an `End` or a `Failed`, whatever fails.
+A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it. That
+is the one that stands in the log, which somebody else may have ended first. Only if the log does
+not tell, the producer ends without one. A producer whose log is lost goes on without it: its live
+client gets the whole response, and the log ends as failed.
 """
 
 import asyncio
@@ -10,21 +12,28 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from lambda_fn import limits
 from lambda_fn.dialects import Decoder
 from lambda_fn.errors import (
     NO_RETRY,
     APIError,
     Cancelled,
+    Unavailable,
     UpstreamTimeout,
     from_container,
     internal_error,
 )
-from lambda_fn.events import GARBLED, End, Failure
+from lambda_fn.events import GARBLED, End, Event, Failure
 from lambda_fn.log import log
-from lambda_fn.stream.event_log import Batch, EventLog, failed_by
+from lambda_fn.stream.event_log import Batch, EventLog, LogEnded, Unended, failed_by
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
+
+_LEFT = Cancelled("The response was left before its end.", code="abandoned")
+_LOST = Unavailable(
+    "The response could not be stored to its end. Send the request again.", code="log_unavailable"
+)
 
 
 class Producer:
@@ -32,6 +41,9 @@ class Producer:
 
     It is a source for one delivery, which reads it directly: there is no task and no queue between
     them. Leaving the context before the terminal event ends the response.
+
+    `logged` is False once the log is lost. Nothing is written to it from then on but its end. A
+    response without a live client is of no more use then, and can be left.
     """
 
     def __init__(
@@ -67,8 +79,11 @@ class Producer:
         self._transform = transform
         self._on_stop = on_stop
         self._next = 0
+        self._flush: asyncio.Future[None] | None = None
+        self._ending: asyncio.Future[Batch] | None = None
         self._stopped: APIError | None = None
         self.ended = False
+        self.logged = True
 
     async def __aenter__(self) -> Self:
         """Send the invocation."""
@@ -87,15 +102,16 @@ class Producer:
         self._timer.cancel()
         try:
             if not self.ended:
-                await self._fail(
-                    self._stopped or Cancelled("The response was left before its end.")
-                )
+                with contextlib.suppress(Unended):  # it is logged, and nobody reads any more
+                    await self._fail(self._stopped or _LEFT)
         finally:
             await self._invocation.__aexit__(kind, error, traceback)
 
     def cancel(self) -> None:
-        """End the response now, because an operator cancelled it. If it has ended, do nothing."""
-        if not self.ended and self._stopped is None:
+        """End the response now, because its end was requested. One that has ended stays as it
+        is.
+        """
+        if self._running():
             self._counter.cancelled = True
             self._stop(
                 Cancelled(
@@ -103,15 +119,25 @@ class Producer:
                 )
             )
 
+    def _running(self) -> bool:
+        return not self.ended and self._ending is None and self._stopped is None
+
     def _stop(self, error: APIError) -> None:
-        if self._stopped is None:
+        if self._running():
             self._stopped = error
             self._invocation.wake()
             if self._on_stop is not None:
                 self._on_stop(error)
 
     async def read(self, until: float) -> Batch | None:
-        """Return the next batch, or None if none came in time: see `Source.read`. Never raises."""
+        """Return the next batch, None if nothing came until then. See `Source.read`.
+
+        Raises:
+            Unended: the log did not tell how the response ends. Nothing else is raised.
+
+        """
+        if self.ended:
+            raise Unended
         try:
             received = None if self._stopped is not None else await self._invocation.read(until)
             if self._stopped is not None:
@@ -135,12 +161,13 @@ class Producer:
                 events[-1] = failed_by(from_container(last.code, last.message))
             elif type(last) is End:
                 self._invocation.over = True
-            batch = (self._next, events)
-            await self._log.append(batch)
-            self._next += len(events)
             if type(last) is End or type(last) is Failure:
-                await self._end()
-            return batch
+                return await self._close(events)
+            return await self._append(events)
+        except Unended:
+            raise
+        except LogEnded:
+            return await self._fail(internal_error())
         except APIError as error:
             return await self._fail(self._stopped or error)
         except Exception as error:  # noqa: BLE001 (the boundary: the response ends in an event, whatever is wrong)
@@ -148,13 +175,72 @@ class Producer:
             return await self._fail(internal_error())
 
     async def _fail(self, error: APIError) -> Batch:
-        batch: Batch = (self._next, [failed_by(error)])
-        with contextlib.suppress(Exception):  # the client gets the error even if the log does not
-            await self._log.append(batch)
-        await self._end()
+        return await self._end(failed_by(error))
+
+    async def _append(self, events: list[Event]) -> Batch:
+        """Number events and log them. The numbers are taken even if the task is cancelled here."""
+        batch = (self._next, events)
+        self._next += len(events)
+        if self.logged:
+            try:
+                self._flush = self._log.append(batch)
+                if self._flush is not None:
+                    await asyncio.shield(self._flush)
+            except LogEnded:
+                raise
+            except Exception as error:  # noqa: BLE001 (the boundary: a live client gets the rest)
+                self._lose(error)
         return batch
 
-    async def _end(self) -> None:
+    def _lose(self, error: Exception) -> None:
+        log("log_lost", request_id=self._invocation.request_id, error=type(error).__name__)
+        self.logged = False
+        self._flush = None  # an error in it refers to frames that refer to this
+
+    async def _close(self, events: list[Event]) -> Batch:
+        """Log the last events, and return them as far as the log tells how the response ends."""
+        *others, last = events
+        first = self._next
+        if others:
+            await self._append(others)
+        try:
+            _, end = await self._end(last)
+        except Unended:
+            if not others:
+                raise
+            end = []  # the next read raises
+        return (first, others + end)
+
+    async def _end(self, event: Event) -> Batch:
+        """Return the terminal event that stands in the log. If the task was cancelled here before,
+        that is the event which was to end the response then.
+        """
+        own: Batch = (self._next, [event])
+        try:
+            async with asyncio.timeout(limits.LOG_END_TIMEOUT):
+                if self._ending is None:
+                    await self._flushed()
+                    self._ending = self._log.end(
+                        own if self.logged else (self._next, [failed_by(_LOST)])
+                    )
+                standing: Batch | None = await asyncio.shield(self._ending)
+        except Exception as error:  # noqa: BLE001 (the boundary: the client must not get an end that is not in the log)
+            log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
+            standing = None
         self.ended = True
-        with contextlib.suppress(Exception):
-            await self._log.end()
+        self._flush = self._ending = None
+        if not self.logged:
+            return own
+        if standing is None:
+            raise Unended
+        return standing
+
+    async def _flushed(self) -> None:
+        """Wait for the append that a cancelled task has left."""
+        if self._flush is not None:
+            try:
+                await asyncio.shield(self._flush)
+            except LogEnded:
+                pass
+            except Exception as error:  # noqa: BLE001 (as in `_append`)
+                self._lose(error)

@@ -1,15 +1,19 @@
-"""Ends for the seam between producer and delivery: an invocation, sinks and a source."""
+"""Ends for the seam between what produces a response and what delivers it: an invocation, logs,
+sinks, a source.
+"""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
+from lambda_fn.encode import Head
 from lambda_fn.events import Event
-from lambda_fn.stream.event_log import Batch
+from lambda_fn.stream.event_log import Batch, LogEnded, Source
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import AsgiSink, Headers
 
@@ -65,6 +69,137 @@ class ScriptedInvocation:
     def wake(self) -> None:
         """Wake a step that hangs."""
         self._woken.set()
+
+
+class MemoryLog:
+    """Keeps a response in the memory of its process."""
+
+    def __init__(self) -> None:
+        """Begin without a head."""
+        self.head: Head | None = None
+        self.events: list[Event] = []
+        self.ended = False
+        self._readers: list[asyncio.Event] = []
+
+    async def open(self, head: Head) -> None:
+        """Keep the head."""
+        self.head = head
+
+    def append(self, batch: Batch) -> asyncio.Future[None] | None:
+        """Keep a batch.
+
+        Raises:
+            LogEnded: the log has ended.
+            ValueError: the batch's number does not follow.
+
+        """
+        first, events = batch
+        if self.ended:
+            raise LogEnded
+        if first != len(self.events):
+            raise ValueError(f"event {first} does not follow event {len(self.events) - 1}")
+        self._grow(events)
+        return None
+
+    def end(self, batch: Batch) -> asyncio.Future[Batch]:
+        """Keep the first terminal event, and return it."""
+        if not self.ended:
+            self.ended = True
+            self._grow(batch[1])
+        return _done((len(self.events) - 1, self.events[-1:]))
+
+    def _grow(self, events: list[Event]) -> None:
+        self.events += events
+        for grown in self._readers:
+            grown.set()
+
+    def read(self, after: int) -> Source:
+        """Return the events above `after`."""
+        return _MemoryReader(self, after + 1)
+
+    @contextlib.contextmanager
+    def growth(self) -> Iterator[asyncio.Event]:
+        """Yield an event that is set by the next append."""
+        grown = asyncio.Event()
+        self._readers.append(grown)
+        try:
+            yield grown
+        finally:
+            self._readers.remove(grown)
+
+
+def _done(batch: Batch) -> asyncio.Future[Batch]:
+    done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+    done.set_result(batch)
+    return done
+
+
+class SlowLog(MemoryLog):
+    """Keeps what it is given later: after a moment, and not before `gate` is set."""
+
+    def __init__(self) -> None:
+        """Begin with an open gate."""
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self._turn = asyncio.Lock()
+
+    def append(self, batch: Batch) -> asyncio.Future[None]:
+        """Keep a batch later."""
+        return asyncio.ensure_future(self._append(batch))
+
+    async def _append(self, batch: Batch) -> None:
+        async with self._turn:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            super().append(batch)
+
+    def end(self, batch: Batch) -> asyncio.Future[Batch]:
+        """Keep the end later."""
+        return asyncio.ensure_future(self._end(batch))
+
+    async def _end(self, batch: Batch) -> Batch:
+        async with self._turn:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+            return await super().end(batch)
+
+
+class FullLog(MemoryLog):
+    """Takes one batch of two events at the most, and then only the end."""
+
+    def append(self, batch: Batch) -> asyncio.Future[None] | None:
+        """Refuse a second batch."""
+        if batch[0] >= 2:
+            raise OSError("full")
+        return super().append(batch)
+
+
+class SlowFullLog(SlowLog):
+    """The same, which is said later."""
+
+    async def _append(self, batch: Batch) -> None:
+        if batch[0] >= 2:
+            await self.gate.wait()
+            raise OSError("full")
+        await super()._append(batch)
+
+
+class _MemoryReader:
+    """Reads a `MemoryLog` from a place in it."""
+
+    def __init__(self, log: MemoryLog, first: int) -> None:
+        self._log = log
+        self._next = first
+
+    async def read(self, until: float) -> Batch | None:
+        if len(self._log.events) <= self._next:
+            with self._log.growth() as grown, contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(until - time.monotonic()):
+                    await grown.wait()
+        first, events = self._next, self._log.events[self._next :]
+        self._next += len(events)
+        return (first, events) if events else None
 
 
 class ListSink:
@@ -164,7 +299,7 @@ class Rebatched:
         bounds = sorted({0, *places, len(events)})
         self._batches = [(first, list(events[first:after])) for first, after in pairwise(bounds)]
 
-    async def read(self, until: float) -> Batch | None:
+    async def read(self, until: float) -> Batch:
         """Return the next batch."""
         return self._batches.pop(0)
 

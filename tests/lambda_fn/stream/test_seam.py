@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -21,21 +22,33 @@ from hypothesis import strategies as st
 from lambda_fn import limits
 from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode import Head, encoder_of
-from lambda_fn.encode.base import Form
+from lambda_fn.encode.base import VERSION, Form
 from lambda_fn.errors import APIError, Cancelled, UpstreamFailed
-from lambda_fn.events import Delta, End, Event, Failed, Start
+from lambda_fn.events import Delta, End, Event, Failed, Finish, Start, Usage
 from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.event_log import EventLog, MemoryLog, NoLog, error_of, failed_by
+from lambda_fn.stream.event_log import (
+    Batch,
+    EventLog,
+    LogEnded,
+    NoLog,
+    Unended,
+    error_of,
+    failed_by,
+)
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import ResponseBroken, Sink
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Buffer, Transform
 from tests.support.seam import (
     HANG,
+    FullLog,
     ListSink,
+    MemoryLog,
     Rebatched,
     RecordingAsgiSink,
     ScriptedInvocation,
+    SlowFullLog,
+    SlowLog,
     TailSink,
     pump,
 )
@@ -55,6 +68,12 @@ HEADS = {
 }
 FORMS = list(HEADS)
 ENTRY = {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []}
+
+STORED = Start | Delta | Finish | Usage | End | Failed
+GOLDEN = json.loads(Path(__file__).with_name(f"stored_v{VERSION}.json").read_text(encoding="utf-8"))
+"""Of each form the stored head and events, their bytes and those of a failure; a stored
+`Failed`, and its kinds with the status and type that a client gets.
+"""
 
 
 def delta(content: str, index: int = 0, **more: Any) -> dict[str, Any]:
@@ -137,7 +156,7 @@ def test_every_form_is_here() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("log", [NoLog, MemoryLog])
+@pytest.mark.parametrize("log", [NoLog, MemoryLog, SlowLog])
 @pytest.mark.parametrize("sink", [ListSink, RecordingAsgiSink])
 @pytest.mark.parametrize("word", [False, True], ids=["as it comes", "by word"])
 async def test_a_response_is_the_same_over_every_log_and_sink(
@@ -241,21 +260,46 @@ def test_another_process_makes_the_same_bytes() -> None:
     assert done.stdout == b"".join(map(whole, FORMS))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_stored_responses_have_the_bytes_that_they_had(form: Form) -> None:
+    """Head and events are stored as they were, and what was stored then has the bytes of then.
+
+    A change here needs a new `VERSION` and a new file beside the old one, which logs may still
+    need.
+    """
+    stored, body, failed = GOLDEN[form]
+    assert msgspec.json.encode((HEADS[form], events_of(form))).decode() == stored
+    head, events = msgspec.json.decode(stored, type=tuple[Head, list[STORED]])
+    encoder = encoder_of(head)
+    assert (encoder.begin() + encoder.encode(events)).decode() == body
+    ending = encoder_of(head).fail(Cancelled("m", code="c"))
+    assert (ending and ending.decode()) == failed
+
+
+def test_an_unknown_version_is_not_encoded() -> None:
+    """A head of another version has no encoder here."""
+    with pytest.raises(LookupError):
+        encoder_of(msgspec.structs.replace(HEADS["chat_stream"], version=VERSION + 1))
+
+
 async def test_a_log_is_read_from_any_event() -> None:
     """A reader gets the events after the number that it names, and waits for later ones."""
     log = MemoryLog()
     events = events_of("chat_stream")
-    await log.append((0, events[:-1]))
+    log.append((0, events[:-1]))
     for after in range(-1, len(events) - 2):
         assert await log.read(after).read(0) == (after + 1, events[after + 1 : -1])
     reader = log.read(len(events) - 2)
     assert await reader.read(time.monotonic()) is None
     waiting = asyncio.ensure_future(reader.read(math.inf))
     await asyncio.sleep(0)
-    await log.append((len(events) - 1, events[-1:]))
+    log.append((len(events) - 1, events[-1:]))
     assert await waiting == (len(events) - 1, [End()])
     with pytest.raises(ValueError, match="does not follow"):
-        await log.append((0, events))
+        log.append((0, events))
+    assert await log.end((len(events), [End()])) == (len(events), [End()])
+    with pytest.raises(LogEnded):
+        log.append((len(events) + 1, events))
     with pytest.raises(LookupError):
         NoLog().read(-1)
 
@@ -284,16 +328,6 @@ class DropsEnd:
     def feed(self, events: Iterable[Event]) -> list[Event]:
         """Pass all other events on."""
         return [event for event in events if type(event) is not End]
-
-
-class FullLog(MemoryLog):
-    """A log that takes one batch of tokens, and then only the end."""
-
-    async def append(self, batch: Any) -> None:
-        """Raise at the second batch."""
-        if batch[0] >= 2 and type(batch[1][-1]) is not Failed:
-            raise OSError("full")
-        await super().append(batch)
 
 
 START = b'{"type":"start","prompt_tokens":4}\n'
@@ -326,7 +360,6 @@ FAILURES: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
         {},
         "internal_error",
     ),
-    "a full log": ([START, HELLO, HELLO, HELLO], {}, "internal_error"),
 }
 
 
@@ -337,7 +370,7 @@ async def test_a_producer_ends_in_one_event(name: str) -> None:
     That event has what the client is told, and no internals.
     """
     steps, options, code = FAILURES[name]
-    log = FullLog() if name == "a full log" else MemoryLog()
+    log = MemoryLog()
     if "transform" in options:
         options = {"transform": type(options["transform"])()}
     async with producer_of(steps, log, **options) as producer:
@@ -353,21 +386,20 @@ async def test_a_producer_ends_in_one_event(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAILURES)
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("log", [NoLog, MemoryLog])
+@pytest.mark.parametrize("log", [NoLog, MemoryLog, SlowLog])
 async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> None:
     """A client learns of a failure once.
 
     If its response has begun, that is an event of its form or a broken connection, else a status.
     """
     steps, options, code = FAILURES[name]
-    kept: Any = FullLog() if name == "a full log" else log()
-    sink = ListSink()
+    kept, sink = log(), ListSink()
     delivery = Delivery(encoder_of(HEADS[form]), sink)
     if "transform" in options:
         options = {"transform": type(options["transform"])()}
     async with producer_of(steps, kept, on_stop=delivery.hasten, **options) as producer:
         source = producer if log is NoLog else kept.read(-1)
-        if log is MemoryLog:
+        if log is not NoLog:
             await pump(producer)
         refused: str | None = None
         try:
@@ -381,6 +413,34 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
     told = sink.body.count(b'{"error":')
     assert (told, sink.aborted) == ((1, None) if "body" not in form else (0, code))
     assert b"[DONE]" not in sink.body
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_source_without_an_end_breaks_off(form: Form) -> None:
+    """A client of a source that ends without a terminal event gets its events and a broken
+    connection, or a status if nothing was sent.
+    """
+
+    class Breaks(Rebatched):
+        async def read(self, until: float) -> Batch:
+            batch = await super().read(until)
+            if isinstance(batch[1][-1], End):
+                raise Unended
+            return batch
+
+    sink = ListSink()
+    refused: APIError | None = None
+    try:
+        await Delivery(encoder_of(HEADS[form]), sink).run(Breaks(events_of(form)))
+    except APIError as error:
+        refused = error
+    encoder = encoder_of(HEADS[form])
+    if form.endswith("body"):
+        assert refused is not None
+        assert (refused.code, sink.status) == ("internal_error", 0)
+    else:
+        assert (refused, sink.aborted, sink.ends) == (None, "unended", 1)
+        assert sink.body == encoder.begin() + encoder.encode(events_of(form)[:-1])
 
 
 @pytest.mark.parametrize("name", ["whole", *FAILURES])
@@ -464,8 +524,169 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
         await running
     assert [type(event) for event in log.events].count(Failed) == 1
     assert isinstance(log.events[-1], Failed)
-    assert log.events[-1].kind == "Cancelled"
+    assert (log.events[-1].kind, log.events[-1].code) == ("cancelled", "abandoned")
     assert invocation.closed
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("log", [FullLog, SlowFullLog])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_live_client_is_served_to_its_end_without_its_log(
+    form: Form, log: type[MemoryLog], at_once: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log that is lost ends as failed. The live client gets the whole response all the same, and
+    a reader is told what happened.
+    """
+    data = script(form)
+    steps = [data[0], data[1], b"".join(data[2:])] if at_once else data
+    kept, sink = log(), ListSink()
+    async with producer_of(steps, kept, choices=HEADS[form].choices) as producer:
+        await Delivery(encoder_of(HEADS[form]), sink).run(producer)
+        assert not producer.logged
+    assert (sink.body, sink.ends) == (whole(form), 1)
+    assert kept.ended
+    *others, last = kept.events
+    assert others == events_of(form)[:2]
+    assert isinstance(last, Failed)
+    assert last.code == "log_unavailable"
+    assert capsys.readouterr().out.count("log_lost") == 1
+
+
+async def test_a_lost_log_that_cannot_be_ended_keeps_nobody_from_the_end() -> None:
+    """A live client gets its end even if the log takes nothing at all."""
+
+    class Dead(MemoryLog):
+        def append(self, batch: Batch) -> Any:
+            raise OSError("no answer")
+
+        def end(self, batch: Batch) -> Any:
+            raise OSError("no answer")
+
+    sink = ListSink()
+    async with producer_of(script("plain_text"), Dead()) as producer:
+        await Delivery(encoder_of(HEADS["plain_text"]), sink).run(producer)
+    assert (sink.body, sink.ends) == (whole("plain_text"), 1)
+
+
+async def test_a_log_that_is_lost_while_its_task_is_cancelled_ends_too() -> None:
+    """An append that fails after its task was cancelled is noticed: the log's end says so."""
+    log = SlowFullLog()
+
+    async def run() -> None:
+        async with producer_of([START + HELLO, HELLO, HANG], log) as producer:
+            await producer.read(math.inf)
+            log.gate.clear()
+            await producer.read(math.inf)
+
+    running = asyncio.ensure_future(run())
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.sleep(0)
+    log.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [type(event) for event in log.events] == [Start, Delta, Failed]
+    assert isinstance(log.events[-1], Failed)
+    assert log.events[-1].code == "log_unavailable"
+
+
+@pytest.mark.parametrize("at", ["a token", "the end"])
+async def test_a_producer_whose_task_is_cancelled_while_its_log_waits_ends_too(at: str) -> None:
+    """What the log was given is kept, and exactly one terminal event follows it: the one under way,
+    or else that of the cancelled task.
+    """
+    log, kept, reading = SlowLog(), events_of("plain_text"), asyncio.Event()
+
+    async def run() -> None:
+        async with producer_of(script("plain_text"), log) as producer:
+            while True:
+                batch = await producer.read(math.inf)
+                if batch is not None and batch[0] == (1 if at == "a token" else len(kept) - 2):
+                    log.gate.clear()
+                    reading.set()
+
+    running = asyncio.ensure_future(run())
+    await reading.wait()
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.sleep(0)
+    log.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert log.ended
+    if at == "a token":
+        assert log.events[:-1] == kept[:3]
+        assert isinstance(log.events[-1], Failed)
+    else:
+        assert log.events == kept
+
+
+@pytest.mark.parametrize("at", ["a token", "the end"])
+async def test_a_client_gets_the_end_that_stands_in_the_log(at: str) -> None:
+    """A producer whose response somebody else has ended delivers that end, and not its own."""
+    theirs = failed_by(Cancelled("Somebody else was first.", code="theirs"))
+
+    class Taken(MemoryLog):
+        def append(self, batch: Batch) -> Any:
+            if at == "a token" and batch[0] >= 2:
+                super().end((len(self.events), [theirs]))
+            return super().append(batch)
+
+        def end(self, batch: Batch) -> Any:
+            super().end((len(self.events), [theirs]))
+            return super().end(batch)
+
+    log, sink = Taken(), ListSink()
+    async with producer_of(script("plain_text"), log) as producer:
+        await Delivery(encoder_of(HEADS["plain_text"]), sink).run(producer)
+        assert producer.ended
+    assert log.events == [*events_of("plain_text")[: 2 if at == "a token" else -1], theirs]
+    assert (sink.body.count(b'"theirs"'), sink.ends) == (1, 1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_an_end_that_is_not_logged_is_not_told(
+    form: Form, at_once: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the log does not tell how a response ends, its client gets all events and no end."""
+
+    class Mute(MemoryLog):
+        def end(self, batch: Batch) -> Any:
+            raise OSError("no answer")
+
+    log, sink, refused = Mute(), ListSink(), None
+    steps = [b"".join(script(form))] if at_once else script(form)
+    try:
+        async with producer_of(steps, log, choices=HEADS[form].choices) as producer:
+            await Delivery(encoder_of(HEADS[form]), sink).run(producer)
+    except APIError as error:
+        refused = error.code
+    encoder = encoder_of(HEADS[form])
+    if form.endswith("body"):
+        assert (refused, sink.status) == ("internal_error", 0)
+    else:
+        assert (refused, sink.aborted, sink.ends) == (None, "unended", 1)
+        assert sink.body == encoder.begin() + encoder.encode(events_of(form)[:-1])
+    assert log.events == events_of(form)[:-1]
+    assert capsys.readouterr().out.count("OSError") == 1
+
+
+async def test_a_log_that_does_not_answer_is_waited_for_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client whose log does not say how the response ends is let go without a terminal event."""
+    monkeypatch.setattr(limits, "LOG_END_TIMEOUT", 0.02)
+    log, sink = SlowLog(), ListSink()
+    async with producer_of(script("plain_text"), log) as producer:
+        for _ in events_of("plain_text")[:-1]:
+            await producer.read(math.inf)
+        log.gate.clear()
+        with pytest.raises(Unended):
+            await producer.read(math.inf)
+        log.gate.set()
+        await Delivery(encoder_of(HEADS["plain_text"]), sink).run(log.read(-1))
+    assert (sink.body, log.events[-1]) == (whole("plain_text"), End())
 
 
 async def test_an_encoders_error_is_its_clients_alone() -> None:
@@ -538,10 +759,15 @@ def test_an_error_comes_back_from_its_event() -> None:
         for one in kind.__subclasses__():
             yield from kinds(one)
 
+    stored = {}
     for kind in kinds(APIError):
         error = kind("m", param="p", code="c", retry_after=3, headers={"a": "b"})
         again = error_of(msgspec.json.decode(msgspec.json.encode(failed_by(error)), type=Failed))
         assert (type(again), vars(again)) == (kind, vars(error))
+        stored[failed_by(error).kind] = [kind.status, kind.type]
+    assert stored == GOLDEN["kinds"]
+    full = Cancelled("m", param="p", code="c", retry_after=3, headers={"a": "b"})
+    assert msgspec.json.encode(failed_by(full)).decode() == GOLDEN["failed"]
     assert error_of(Failed("Newer", "m")).status == 500
 
 
