@@ -2,24 +2,24 @@
 
 Every error that a client gets is one of these, in OpenAI's format.
 
-APIError
-├── InvalidRequest        400  the request is invalid
-│   ├── ContextLengthExceeded
-│   └── ResponseTooLarge       the response is too large to be held until its end
-├── AuthenticationFailed  401  the key is missing or unknown
-├── PermissionDenied      403  the key may not do this, or the caller bypassed the distribution
-├── NotFound              404  the path or model does not exist
-├── MethodNotAllowed      405
-├── Conflict              409  another change of the same item won; a retry may succeed
-├── RequestRunning        409  the request that is repeated is still running
-├── BodyTooLarge          413
-├── Cancelled             499  an operator cancelled the request, or nobody was left to read it
-├── RateLimited           429  the model is busy, or a rate limit is reached; a retry may succeed
-├── InsufficientQuota     429  a budget of the key is spent
-└── ServerError           500  a fault of this service
-    ├── UpstreamFailed    502  the model failed, or its response was truncated
-    ├── Unavailable       503  a dependency is unavailable
-    └── UpstreamTimeout   504  the model took too long
+    APIError
+    ├── InvalidRequest        400  the request is invalid
+    │   ├── ContextLengthExceeded  the prompt does not fit the model's context
+    │   └── ResponseTooLarge       the response is too large to be buffered until its end
+    ├── AuthenticationFailed  401  the key is missing or unknown
+    ├── PermissionDenied      403  the key may not do this, or the caller bypassed the distribution
+    ├── NotFound              404  the path or model does not exist
+    ├── MethodNotAllowed      405  the path exists, but not for this method
+    ├── Conflict              409  another change of the same item won; a retry may succeed
+    ├── RequestRunning        409  the request repeats one that is still running
+    ├── BodyTooLarge          413  the request's body is over the limit
+    ├── Cancelled             499  the operator cancelled the request, or no client is left
+    ├── RateLimited           429  the model is busy, or a rate limit is reached; retry later
+    ├── InsufficientQuota     429  a budget of the key is spent
+    └── ServerError           500  a fault of this service
+        ├── UpstreamFailed    502  the model failed, or its response was truncated
+        ├── Unavailable       503  a dependency is unavailable
+        └── UpstreamTimeout   504  the model took too long
 
 Other errors become these at one boundary each: the container's codes in `from_container`, msgspec's
 in `schema`.
