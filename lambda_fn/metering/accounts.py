@@ -6,6 +6,7 @@ One item is one atom: each of many simultaneous requests sees what those before 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import msgspec
@@ -85,7 +86,7 @@ class Correction(msgspec.Struct, frozen=True, array_like=True):
     settlement: dict[str, Any]
 
 
-class Hold(msgspec.Struct, frozen=True, array_like=True):
+class Hold(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """A request in flight. `attempt` is its fencing number (`holds`); tokens and cost are what is
     held.
     """
@@ -97,18 +98,20 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
     model: str
     correction: Correction | None = None
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The hold as it stands in the item: `[1,2248,350,"9f86d081884c7d65","m"]`, then a
-        correction if any.
+        correction if any. A hold that was read keeps its text: conditions compare all of it.
         """
         text = msgspec.json.encode(self).decode()
         return text if self.correction else text.removesuffix(",null]") + "]"
 
     @classmethod
     def parse(cls, text: str) -> "Hold":
-        """Read a hold from its text."""
-        return msgspec.json.decode(text, type=cls)
+        """Read a hold from its text. Elements that a later deployment added are skipped."""
+        hold = msgspec.json.decode(text, type=cls)
+        hold.__dict__["text"] = text
+        return hold
 
 
 class InFlight(Mapping[str, Hold]):

@@ -140,7 +140,7 @@ async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float)
         if before is not None and before["key"] != line.key:
             raise ValueError("the ledger has this request with another key")
         changed = await settlements.replay(table, opening, settlement, now=now)
-    except (MeterUnavailable, UnknownVersion):
+    except (MeterUnavailable, UnknownVersion, settlements.Stuck):
         result.failed.append(line.request_id)
         return
     if not changed:
