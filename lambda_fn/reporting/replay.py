@@ -60,7 +60,7 @@ class ReplayResult:
     """The number of each malformed line, and what is wrong with it."""
     failed: list[str] = field(default_factory=list)
     """The ids of requests that could not be written, or that a later deployment wrote; replay their
-    lines again.
+    lines again. `rollups: ...` says which item of a later deployment kept hours from being rolled.
     """
     rolled: int = 0
     """Dirty hours that were rolled again."""
@@ -83,7 +83,10 @@ async def replay(
         except ValueError as error:
             result.malformed.append(f"line {number}: {error}")
     with contextlib.suppress(Contended, MeterUnavailable):  # the sweeper rolls them
-        result.rolled = await roll_dirty(table, stop=lambda: False)
+        try:
+            result.rolled = await roll_dirty(table, stop=lambda: False)
+        except UnknownVersion as error:
+            result.failed.append(f"rollups: {error}")
     return result
 
 
