@@ -32,7 +32,7 @@ class Invocation:
     call.
 
     `over` is set when the container has ended its work. The call sees the end of the response and a
-    refusal itself. The reader sets it when it has seen the last record.
+    rejection itself. The reader sets it when it has seen the last record.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Invocation:
         self._credentials = credentials
         self._body = body
         self.request_id = request_id
-        self._read_refusal = refusal
+        self._read_rejection = refusal
         self._component = (
             {} if component is None else {"x-amzn-sagemaker-inference-component": component}
         )
@@ -123,8 +123,8 @@ class Invocation:
             called again.
 
         Raises:
-            APIError: the endpoint refused, the container answered with an error, or the stream
-                broke.
+            APIError: the endpoint rejected the call, the container answered with an error, or the
+                stream broke.
 
         """
         exchange = self._sent
@@ -204,7 +204,7 @@ class Invocation:
 
     async def _first(self, exchange: Exchange) -> bytes | None:
         """Wait for the response's head, then for its first bytes. Return None as `read` does, and
-        raise a refusal.
+        raise a rejection.
         """
         if not await exchange.head():
             return None
@@ -213,7 +213,7 @@ class Invocation:
             self._answered = True
             return await exchange.read()
         if self._timer is not None:
-            self._timer.cancel()  # no heartbeat is due beside a refusal
+            self._timer.cancel()  # no heartbeat is due beside a rejection
             self._timer = None
         try:
             async with asyncio.timeout(limits.META_TIMEOUT):
@@ -221,9 +221,9 @@ class Invocation:
         except (TimeoutError, TransportError):
             body = b""  # the status alone must do
         kind = exchange.headers.get("x-amzn-errortype", "").partition(":")[0]
-        raise self._refusal(exchange.status, kind, body)
+        raise self._rejection(exchange.status, kind, body)
 
-    def _refusal(self, status: int, kind: str, body: bytes) -> APIError:
+    def _rejection(self, status: int, kind: str, body: bytes) -> APIError:
         try:
             fields = msgspec.json.decode(body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -241,7 +241,7 @@ class Invocation:
         self.over = bool(original) if status == 424 else True
         if status == 424 or kind == "ModelError":
             status = original if isinstance(original, int) else 500
-            return self._read_refusal(status, str(fields.get("OriginalMessage", "")))
+            return self._read_rejection(status, str(fields.get("OriginalMessage", "")))
         if status == 429 or kind == "ThrottlingException":
             return RateLimited("The model is busy. Try again.", retry_after=1)
         if (

@@ -40,7 +40,7 @@ from tests.support.ground import LIMITS, Ground, T
 
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[str]:
-    """Run moto's DynamoDB; yields its URL."""
+    """Run moto's DynamoDB; yield its URL."""
     attribute_values.install()
     moto = DomainDispatcherApplication(create_backend_app)
     one_at_a_time = threading.Lock()  # moto has no locks of its own: a condition would not hold
@@ -80,7 +80,7 @@ def moto_url(moto_server: str) -> Iterator[str]:
 
 @pytest.fixture
 def items(moto_url: str) -> Any:
-    """Give the table as stock boto3 sees it."""
+    """Return the table as stock boto3 sees it."""
     resource = boto3.resource(
         "dynamodb",
         endpoint_url=moto_url,
@@ -132,7 +132,7 @@ def usage_table(moto_url: str) -> Iterator[Any]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[Client]:
-    """Give a client whose idle connections are closed after the test."""
+    """Yield a client whose idle connections are closed after the test."""
     client = Client()
     yield client
     client.close()
@@ -148,7 +148,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def table(moto_url: str, http: Client, _patient: None) -> Table:
-    """Give the table as the function sees it."""
+    """Return the table as the function sees it."""
     return Table(
         http, url=moto_url, region="eu-west-1", name=TABLE, credentials=lambda: CREDENTIALS
     )
@@ -156,7 +156,7 @@ def table(moto_url: str, http: Client, _patient: None) -> Table:
 
 @pytest.fixture
 def account(items: Any) -> dict[str, str]:
-    """Give the key of a fresh account for `KEY`."""
+    """Return the key of a fresh account for `KEY`."""
     items.put_item(Item=accounts.new_account(KEY, name="test", now=1))
     return account_key(KEY_ID)
 
@@ -178,7 +178,7 @@ async def sagemaker() -> AsyncIterator[StandIn]:
 
 @pytest.fixture
 def call(make_call: Callable[..., Call]) -> Call:
-    """Give a way to call the application as its server would; `reply` may be passed to watch the
+    """Return a way to call the application as its server would; `reply` may be passed to watch the
     answer grow.
     """
     return make_call()
@@ -188,13 +188,13 @@ def call(make_call: Callable[..., Call]) -> Call:
 def make_call(
     moto_url: str, sagemaker: StandIn, http: Client, _patient: None
 ) -> Callable[..., Call]:
-    """Give a way to make applications, with settings of their own."""
+    """Return a way to make applications, with settings of their own."""
     return lambda **changes: caller(moto_url, sagemaker, http, changes)
 
 
 @pytest.fixture(scope="session")
 def api() -> FastAPI:
-    """Give the endpoints, which take time to make, without a table."""
+    """Return the endpoints, which take time to make, without a table."""
     return create_api(Services(cast("Table", None), ()))
 
 
@@ -202,7 +202,7 @@ def api() -> FastAPI:
 async def admin(
     moto_url: str, http: Client, api: FastAPI, usage_table: Any
 ) -> AsyncIterator[Admin]:
-    """Give a client of the admin API, past its gate."""
+    """Yield a client of the admin API, past its gate."""
     table = Table(
         http,
         url=moto_url,
@@ -219,7 +219,7 @@ async def admin(
 
 @pytest.fixture
 def make(admin: Admin) -> Make:
-    """Give a way to make a key."""
+    """Return a way to make a key."""
 
     async def run(name: str = "app", **fields: Any) -> dict[str, Any]:
         return await admin.ok("POST", "/keys", {"name": name, **fields})
