@@ -25,6 +25,7 @@ from lambda_fn.metering.ledger import Opening, opening_item
 from lambda_fn.metering.money import Prices
 from local.cloud import LocalCloud
 from tests.support.deployments import Deployment, options
+from tests.support.resources import CONTAINER_ACTIONS
 
 pytestmark = pytest.mark.e2e
 
@@ -60,18 +61,7 @@ GRANTS = {
         "secretsmanager:PutSecretValue",
         "secretsmanager:UpdateSecretVersionStage",
     },
-    "ModelExecution": {
-        "cloudwatch:PutMetricData",
-        "ecr:BatchCheckLayerAvailability",
-        "ecr:BatchGetImage",
-        "ecr:GetAuthorizationToken",
-        "ecr:GetDownloadUrlForLayer",
-        "logs:CreateLogStream",
-        "logs:DescribeLogStreams",
-        "logs:PutLogEvents",
-        "s3:GetObject",
-        "s3:ListBucket",
-    },
+    "ModelExecution": CONTAINER_ACTIONS,
 }
 # What is written for a role arrives some time after the answer.
 _PATIENCE_S = 60.0

@@ -52,6 +52,10 @@ FINISH = {"type": "finish", "index": 0, "finish_reason": "stop"}
 USAGE = {"type": "usage", "prompt_tokens": 4, "completion_tokens": 2}
 END = {"type": "end"}
 WHOLE = lines(START, HELLO, WORLD, FINISH, USAGE, END)
+FIRST = part(lines(START, HELLO))
+"""The frame up to the first token."""
+REST = part(lines(WORLD, FINISH, USAGE, END))
+"""The frame behind `FIRST`, to the end."""
 
 
 @asynccontextmanager

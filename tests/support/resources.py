@@ -1,6 +1,22 @@
-"""Resources of the templates that tests deploy into the local cloud, in CloudFormation's form."""
+"""Resources of the templates that tests deploy into the local cloud, in CloudFormation's form, and
+the actions of a role that the project's own template has.
+"""
 
 from typing import Any
+
+CONTAINER_ACTIONS = {
+    "cloudwatch:PutMetricData",
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetAuthorizationToken",
+    "ecr:GetDownloadUrlForLayer",
+    "logs:CreateLogStream",
+    "logs:DescribeLogStreams",
+    "logs:PutLogEvents",
+    "s3:GetObject",
+    "s3:ListBucket",
+}
+"""What the execution role of the container may do: `ModelExecution`."""
 
 ROLE = {
     "Type": "AWS::IAM::Role",

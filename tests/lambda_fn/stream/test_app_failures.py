@@ -13,7 +13,9 @@ from lambda_fn.stream.sinks import ResponseBroken
 from tests.support.function import (
     END,
     FINISH,
+    FIRST,
     HELLO,
+    REST,
     START,
     USAGE,
     WORLD,
@@ -34,14 +36,14 @@ async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, item
     generated is booked.
     """
     for script in (
-        [part(lines(START, HELLO))],
+        [FIRST],
         [part(lines(START, HELLO) + b'{"type":"del')],
-        [part(lines(START, HELLO)), exception_frame("InternalStreamFailure")],
-        [part(lines(START, HELLO)) + exception_frame("ModelStreamError")],
-        [part(lines(START, HELLO)) + part(lines(WORLD))[:20]],
-        [part(lines(START, HELLO)), None],
+        [FIRST, exception_frame("InternalStreamFailure")],
+        [FIRST + exception_frame("ModelStreamError")],
+        [FIRST + part(lines(WORLD))[:20]],
+        [FIRST, None],
         [part(lines(START, HELLO) + b"garbage\n")],
-        [part(lines(START, HELLO)) + b"garbage that is no frame"],
+        [FIRST + b"garbage that is no frame"],
         [
             part(
                 lines(
@@ -91,7 +93,7 @@ async def test_cut_whole_answer_is_a_502(call: Call, sagemaker: StandIn, items: 
     """An unfinished answer in the one-body form is a 502 that shows none of its text; its tokens
     are booked.
     """
-    sagemaker.script = [part(lines(START, HELLO)), None]
+    sagemaker.script = [FIRST, None]
     reply = await call(body=CHAT)
     assert (reply.status, reply.error["code"]) == (502, "upstream_cut")
     assert ledger_item(items, reply)["completion_tokens"] == 1
@@ -105,9 +107,9 @@ async def test_slow_whole_answer_is_kept_alive(
     """
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
-    for ending in ([part(lines(WORLD, FINISH, USAGE, END))], [None]):
+    for ending in ([REST], [None]):
         go_on = asyncio.Event()
-        sagemaker.script = [part(lines(START, HELLO)), go_on, *ending]
+        sagemaker.script = [FIRST, go_on, *ending]
         reply = Reply()
         running = asyncio.ensure_future(call(body=CHAT, reply=reply))
         await reply.until_chunks(3)
@@ -195,7 +197,7 @@ async def test_deadline_ends_the_stream(
     call: Call, sagemaker: StandIn, items: Any, come: Callable[[], None]
 ) -> None:
     """An answer that takes longer than it may ends in an error, and its call is closed."""
-    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    sagemaker.script = [FIRST, asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))
@@ -230,7 +232,7 @@ async def test_client_that_does_not_read_is_given_up(
     and settled.
     """
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
-    sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
+    sagemaker.script = [FIRST, part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))
     await reply.until_chunks(1)
@@ -247,7 +249,7 @@ async def test_silent_endpoint_is_dead(
     deadline.
     """
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
-    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    sagemaker.script = [FIRST, asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))
@@ -260,7 +262,7 @@ async def test_damage_is_noticed_at_once(call: Call, sagemaker: StandIn) -> None
     """Bytes that are no event stream end the answer while the endpoint keeps the connection
     open.
     """
-    sagemaker.script = [part(lines(START, HELLO)) + b"garbage that is no frame", asyncio.Event()]
+    sagemaker.script = [FIRST + b"garbage that is no frame", asyncio.Event()]
     reply = await call(body=STREAM)
     assert text(reply) == "Hello"
     assert events(reply)[-1]["error"]["code"] == "upstream_cut"
@@ -309,7 +311,7 @@ async def test_meter_down_at_settlement(
     figure.
     """
     go_on = asyncio.Event()
-    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    sagemaker.script = [FIRST, go_on, REST]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))
@@ -329,7 +331,7 @@ async def test_meter_down_at_settlement(
 
 async def test_caller_that_goes(call: Call, sagemaker: StandIn, items: Any) -> None:
     """A request whose task is cancelled closes its call and is settled with what was generated."""
-    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    sagemaker.script = [FIRST, asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))

@@ -13,20 +13,7 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.metering import settlements
 from lambda_fn.metering.keys import account_key
 from lambda_fn.stream.sinks import ResponseBroken
-from tests.support.function import (
-    END,
-    FINISH,
-    HELLO,
-    KEY_ID,
-    START,
-    USAGE,
-    WORLD,
-    Call,
-    Reply,
-    StandIn,
-    lines,
-    part,
-)
+from tests.support.function import FIRST, KEY_ID, REST, WORLD, Call, Reply, StandIn, lines, part
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
 
 pytestmark = pytest.mark.usefixtures("account")
@@ -72,7 +59,7 @@ async def test_a_stream_is_ended(
     """A stream that is ended has an error event `cancelled`, is cancelled at the model, and is
     booked with what was sampled.
     """
-    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    sagemaker.script = [FIRST, asyncio.Event()]
     body = (
         STREAM
         if path.endswith("chat/completions")
@@ -103,7 +90,7 @@ async def test_a_whole_response_is_ended(
 ) -> None:
     """A whole response that is ended before its first byte is a 499, and no client retries it."""
     silence = Silence()
-    sagemaker.script = [part(lines(START, HELLO)), silence]
+    sagemaker.script = [FIRST, silence]
     running = asyncio.ensure_future(call(body=CHAT))
     await silence.reached.wait()
     await marked.now()
@@ -123,7 +110,7 @@ async def test_a_whole_response_that_has_begun_is_ended(
 ) -> None:
     """Once a whole response has sent heartbeats, its connection is broken."""
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
-    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    sagemaker.script = [FIRST, asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=CHAT, reply=reply))
     await reply.until_chunks(1)
@@ -159,7 +146,7 @@ async def test_a_response_that_its_client_does_not_read_is_ended(
 ) -> None:
     """A response that waits for a client that reads no further is ended too."""
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
-    sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
+    sagemaker.script = [FIRST, part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))
     await reply.until_chunks(1)
@@ -212,7 +199,7 @@ async def test_the_cost_of_looking_for_an_end(
         return await inner(table, operation, *given, **named)
 
     monkeypatch.setattr(Table, "_call", noted)
-    sagemaker.script = [part(lines(START, HELLO)), enough, part(lines(WORLD, FINISH, USAGE, END))]
+    sagemaker.script = [FIRST, enough, REST]
     await call(body=STREAM)
     before, after = periods()
     assert set(before) <= {"GetItem"}
