@@ -17,9 +17,9 @@ prefixes (`infra/stacks/service.py`, `infra/constructs/admin_functions.py`).
 before versions existed: it is read as version 0, whose layout is that of version 1. The name has
 one letter because the size of an item decides what its writes cost; name and number are 3 bytes.
 
-**Migrating.** A new attribute, or a new last element of a `Hold`, needs no new version if older code
-may ignore it. Any other change of an item (a renamed or removed attribute, another unit, type, key
-or meaning) takes a new version, in two deployments:
+**Migrating.** A new attribute, or a new last element of a `Hold`, needs no new version if older
+code may ignore it. Any other change of an item (a renamed or removed attribute, another unit, type,
+key or meaning) takes a new version, in two deployments:
 
 1. The first one reads both layouts and raises `READABLE` by one. It still writes the old layout.
 2. The second one writes the new layout and raises `VERSION` by one.
