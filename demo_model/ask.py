@@ -27,9 +27,8 @@ def load(path: Path) -> xllamacpp.Server:
     parameters.port = 0
     parameters.api_keys = [secrets.token_hex(16)]
     server = xllamacpp.Server(parameters)
-    answer(
-        server, [{"role": "user", "content": "Hello"}], limit=1
-    )  # a server that has answered nothing may hang when it is destroyed
+    # a server that has answered nothing may hang when it is destroyed
+    answer(server, [{"role": "user", "content": "Hello"}], limit=1)
     return server
 
 

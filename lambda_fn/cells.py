@@ -1,8 +1,7 @@
 """Escape CSV cells that a spreadsheet would take for formulas. Pure."""
 
-_FORMULA = tuple(
-    "=+-@\uff1d\uff0b\uff0d\uff20"
-)  # the last four are full-width forms, which Excel accepts too
+# the last four are full-width forms, which Excel accepts too
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _FIRST = ("\t", "\r", "\n")
 
 

@@ -164,9 +164,8 @@ class Reconciler:
             state = parse(json.loads(body))
             try:
                 await self._apply(state)
-            except (
-                Exception
-            ):  # one bad resource must not keep all others from being deployed and reported
+            except Exception:
+                # one bad resource must not keep all others from being deployed and reported
                 log.exception("could not apply version %d of the deployed state", state.version)
             self.state, self._applied = state, state.version
             await self._send()

@@ -141,9 +141,8 @@ class _Writer:
         self._lock = asyncio.Lock()
         self._clock = asyncio.get_running_loop().time
         self._last = self._clock()
-        self._sending: float | None = (
-            None  # the time since which a write waits for the caller to read
-        )
+        # the time since which a write waits for the caller to read
+        self._sending: float | None = None
         self._pending: bytes | None = encoder.opening()  # None once the answer has begun
 
     async def events(self, events: list[Event]) -> None:

@@ -14,9 +14,7 @@ line is a heartbeat. A body with neither `end` nor `error` is truncated.
 from __future__ import annotations
 
 import json
-from json.encoder import (
-    encode_basestring as quoted,
-)  # about 0.2 us a token, a whole json.dumps about 3 us
+from json.encoder import encode_basestring as quoted  # 0.2 us a token; json.dumps takes 3 us
 from typing import TYPE_CHECKING, Any
 
 from model.events import Delta, Event, Finish, Start

@@ -176,9 +176,8 @@ class Observation:
         self._began = time.perf_counter()
         self._first: float | None = None
         self._last = 0.0
-        self._gap = metrics.gap.labels(
-            *self._labels
-        )  # looked up once, because every token needs it
+        # looked up once, because every token needs it
+        self._gap = metrics.gap.labels(*self._labels)
         self._reason = "stop"
 
     def admitted(self) -> None:

@@ -88,9 +88,8 @@ def log_usage(request_id: str | None, observation: Observation, error: ModelErro
         "completion_tokens": observation.completion_tokens,
         "error": error.code if error is not None else None,
     }
-    record(
-        json.dumps(line).replace("\x7f", r"\u007f")
-    )  # JSON allows this control character, a log line does not
+    # JSON allows this control character, a log line does not
+    record(json.dumps(line).replace("\x7f", r"\u007f"))
 
 
 def _line(stream: TextIO, line: str) -> None:

@@ -22,9 +22,8 @@ from model.tools import Tool, ToolChoice, Tools, problem, visible
 from schema_guard import SchemaRefused, check, more_values
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # the limit of InvokeEndpointWithResponseStream
-MAX_VALUES = (
-    160_000  # commas, brackets and braces of a body: the stream function's limit, and its additions
-)
+# commas, brackets and braces of a body: the stream function's limit, and its additions
+MAX_VALUES = 160_000
 MAX_PARTS = 4096  # parts of a message's content, as in the stream function
 MAX_BIASES = 1024
 _MAX_CANCEL_BYTES = 1024
@@ -135,9 +134,8 @@ class SluiceOptions(_Model):
 
     v: Literal[1]
     request_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
-    caller: Annotated[str, StringConstraints(max_length=128)] = (
-        ""  # the name of the request's owner: owners take turns
-    )
+    # the name of the request's owner: owners take turns
+    caller: Annotated[str, StringConstraints(max_length=128)] = ""
     deadline_ms: Annotated[int, Field(ge=1, le=24 * 3600 * 1000)] | None = None
     max_prompt_tokens: Annotated[int, Field(ge=0)] | None = None
 

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from model.errors import ModelError
 
 
-MAX_WHOLE = (
-    64 * 2**20
-)  # characters of an answer in one body; with 20 alternatives a token has about 2,000
+# characters of an answer in one body; with 20 alternatives a token has about 2,000
+MAX_WHOLE = 64 * 2**20
 
 
 def _json(value: Any) -> str:

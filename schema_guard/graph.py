@@ -92,9 +92,8 @@ def _own(walk: Walk, node: Node) -> int:
 def _live(walk: Walk, order: list[int]) -> None:
     """Count what a sampler follows at once: branches that begin alike stay open side by side."""
     counts = [1] * len(walk.nodes)
-    starts = [
-        _start(node.fields) for node in walk.nodes
-    ]  # once a node: any number of branches may refer to one
+    # once a node: any number of branches may refer to one
+    starts = [_start(node.fields) for node in walk.nodes]
     for index in order:
         node = walk.nodes[index]
         alike: dict[str, int] = {}
@@ -198,9 +197,8 @@ def _sizes(walk: Walk, order: list[int]) -> None:
         )
         items = max(node.bounds.get("minItems", 1), node.bounds.get("maxItems", 1), 1)
         lengths = [node.bounds.get(name, 1) for name in ("minLength", "maxLength")]
-        length = (
-            1 if walk.lenient else max(*lengths, 1)
-        )  # llguidance makes one automaton of a string
+        # llguidance makes one automaton of a string
+        length = 1 if walk.lenient else max(*lengths, 1)
         inner = max((repeated[part] for part in node.inner), default=1) * items
         same = max((repeated[part] for part in node.same), default=1)
         repeated[index] = _within(walk, index, limits.REPEATED, int(max(inner, same, length)))

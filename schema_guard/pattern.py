@@ -201,9 +201,8 @@ class _Parser:
         around = next(
             (form for form in _LOOKS_AROUND if self._text.startswith(form, self._at)), None
         )
-        if (
-            around is not None and self._lenient
-        ):  # such a pattern guides nothing: the engine leaves it out
+        # such a pattern guides nothing: the engine leaves it out
+        if around is not None and self._lenient:
             self._at += len(around) - 1
             self._looks_around = True
         elif self._text.startswith("(?", self._at):

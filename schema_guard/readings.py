@@ -114,9 +114,8 @@ class Automaton:
 
     def _repeated(self, node: Repeat) -> _Span:
         whole = _Span([], [], empty=True)
-        for _ in range(
-            min(node.least, TOKEN)
-        ):  # what is further away than a token is long makes no difference
+        # what is further away than a token is long makes no difference
+        for _ in range(min(node.least, TOKEN)):
             whole = self._joined(whole, self._add(node.part))
         if node.most is None:
             again = self._add(node.part)

@@ -296,9 +296,8 @@ class Walk:
         found: Any = self.nodes[0].fields
         steps: list[Step] = []
         for part in reference[2:].split("/") if reference != "#" else ():
-            if (
-                self.lenient and type(found) is dict and part not in found
-            ):  # as JSON pointers and addresses write them
+            # as JSON pointers and addresses write them
+            if self.lenient and type(found) is dict and part not in found:
                 part = unquote(part).replace("~1", "/").replace("~0", "~")
             if type(found) is dict and part in found:
                 steps.append(part)

@@ -87,9 +87,8 @@ async def _run(scenarios: tuple[Scenario, ...], rounds: int, out: Path) -> list[
                         rows[scenario, server.name].samples.append(
                             await sample(server, scenario, seconds=_TIMEOUT_S)
                         )
-                found = _write(
-                    rows, out
-                )  # written after each round, so that an early stop keeps the results
+                # written after each round, so that an early stop keeps the results
+                found = _write(rows, out)
         finally:
             for server in started:
                 server.stop()

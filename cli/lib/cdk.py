@@ -74,9 +74,8 @@ def deploy(
     settings = [
         argument for name, value in context.items() for argument in ("-c", f"{name}={value}")
     ]
-    assembly = outputs.with_name(
-        f"{outputs.stem}.assembly"
-    )  # so that two deployments may run side by side
+    # so that two deployments may run side by side
+    assembly = outputs.with_name(f"{outputs.stem}.assembly")
     arguments = [
         "deploy",
         "--all",

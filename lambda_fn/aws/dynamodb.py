@@ -34,9 +34,8 @@ _THROTTLES = {
     "ThrottlingException",
 }
 _RETRIED = _THROTTLES | {"InternalServerError", "ServiceUnavailable"}
-_MAX_RESPONSE = (
-    8_000_000  # a page of a query has at most 1 MB, an item 400 kB; JSON adds names and types
-)
+# a page of a query has at most 1 MB, an item 400 kB; JSON adds names and types
+_MAX_RESPONSE = 8_000_000
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -310,9 +309,8 @@ class Table:
         try:
             return response.status, _decode(answer)
         except msgspec.DecodeError as error:
-            if (
-                response.status == 200
-            ):  # not from DynamoDB; read as an answer, it would mean that no item exists
+            # not from DynamoDB; read as an answer, it would mean that no item exists
+            if response.status == 200:
                 raise TransportError("an answer that is no JSON object") from error
             return response.status, {}
 

@@ -77,9 +77,8 @@ class AdminSecret:
             ]
         except SecretError as error:
             log("fault", error="SecretError", kind=error.kind)
-            if not isinstance(
-                error, SecretsUnavailable
-            ):  # refused: access was removed, or the secret was deleted
+            # refused: access was removed, or the secret was deleted
+            if not isinstance(error, SecretsUnavailable):
                 self._versions, self._read = {}, float("-inf")
             return  # else the versions read before still hold for a time
         self._versions = {value: version for version, value in filter(None, found) if value}

@@ -32,9 +32,8 @@ def _money(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         raise ValueError("must be an amount, as text or number")
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value):
-        raise ValueError(
-            "must be written as 12.5"
-        )  # Decimal also accepts "1_0" and the digits of every script
+        # Decimal also accepts "1_0" and the digits of every script
+        raise ValueError("must be written as 12.5")
     return value
 
 
@@ -69,9 +68,8 @@ Name = Annotated[Text, Field(min_length=1)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 Money = Annotated[
     Decimal,
-    Field(
-        ge=0, le=MAX_MONEY, decimal_places=9, allow_inf_nan=False, strict=False
-    ),  # JSON has no Decimal
+    # JSON has no Decimal
+    Field(ge=0, le=MAX_MONEY, decimal_places=9, allow_inf_nan=False, strict=False),
     BeforeValidator(_money),
 ]
 Moment = Annotated[int, Field(le=_LAST), AfterValidator(_future)]

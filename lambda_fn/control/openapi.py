@@ -36,9 +36,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         )
         for operations in document["paths"].values():
             for operation in operations.values():
-                operation["responses"].pop(
-                    "422", None
-                )  # it becomes a 400, in the shape of all errors
+                # it becomes a 400, in the shape of all errors
+                operation["responses"].pop("422", None)
                 for response in operation["responses"].values():
                     response.setdefault("headers", {})["x-request-id"] = {
                         "schema": {"type": "string"},

@@ -46,9 +46,8 @@ class Services:
 
     def __post_init__(self) -> None:
         """Create the trail."""
-        self.trail = Trail(
-            self.table, days=self.audit_days, now=lambda: self.now()
-        )  # tests change the clock
+        # tests change the clock
+        self.trail = Trail(self.table, days=self.audit_days, now=lambda: self.now())
 
     async def token(self, query: Mapping[str, Any], position: Any) -> str:
         """Return a page token."""

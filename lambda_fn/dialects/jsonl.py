@@ -37,9 +37,8 @@ class LineDecoder:
         if self._ended:
             return []
         lines = self._lines.feed(data)
-        checked = is_one_line_of_text(
-            b"\n".join(lines)
-        )  # all at once; line by line only if this fails
+        # all at once; line by line only if this fails
+        checked = is_one_line_of_text(b"\n".join(lines))
         events: list[Event] = []
         for line in lines:
             if not line or line.isspace():

@@ -60,9 +60,8 @@ class StreamDecoder:
         events: list[Event] = []
         if self._ended:
             return events
-        self._line(
-            bytes(self._lines.rest), events
-        )  # a last line may lack its line end, if it is whole
+        # a last line may lack its line end, if it is whole
+        self._line(bytes(self._lines.rest), events)
         if events and events[-1] is MALFORMED:
             events[-1] = Failure(code="cut", message="a record has no end")
         if not self._ended:

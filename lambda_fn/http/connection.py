@@ -97,9 +97,8 @@ class Connection(asyncio.BufferedProtocol):
     async def drain(self) -> None:
         """Wait until the write buffer is below its high-water mark. Raises as `put`."""
         if self._drained is not None:
-            await asyncio.shield(
-                self._drained
-            )  # a writer that is cancelled does not cancel the others
+            # a writer that is cancelled does not cancel the others
+            await asyncio.shield(self._drained)
             if self._error is not None:
                 raise self._error
 

@@ -36,9 +36,8 @@ def windows_of(when: float) -> list[Window]:
     return _windows_of(int(when // 60))
 
 
-@lru_cache(
-    maxsize=16
-)  # a request needs them four times, and thousands need those of the same minute
+# a request needs them four times, and thousands need those of the same minute
+@lru_cache(maxsize=16)
 def _windows_of(minutes: int) -> list[Window]:
     utc = time.gmtime(minutes * 60)
     month = time.strftime("%Y-%m", utc)

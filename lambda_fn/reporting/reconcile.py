@@ -207,9 +207,8 @@ async def compare_keys(
         amount = item.get("settled", 0.0), amounts_of_item(item)
         if item["sk"] in in_flight:
             hold = in_flight[item["sk"]][1]
-            if hold.correction is not None or hold.attempt == item.get(
-                "entry"
-            ):  # else a late attempt, long booked
+            # else a late attempt, long booked
+            if hold.correction is not None or hold.attempt == item.get("entry"):
                 late[key].append(amount)
         elif amount[0] >= read[key] + _CLOCK_SKEW:
             late[key].append(amount)

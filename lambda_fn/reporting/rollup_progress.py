@@ -51,8 +51,7 @@ async def advance_watermark(table: Table, old: str, new: str) -> bool:
     )
     try:
         await table.update(update)
-    except (
-        ConditionFailed
-    ) as failed:  # it may be our own write, of an attempt whose answer was lost
+    except ConditionFailed as failed:
+        # it may be our own write, of an attempt whose answer was lost
         return failed.item is not None and failed.item["until"] == new
     return True

@@ -37,9 +37,8 @@ class Cycle:
         self._api = api
         self._context = context
         self._body: bytes | None = body
-        self._stream = api.respond(
-            context.request_id
-        )  # it is connected while the model is waited for
+        # it is connected while the model is waited for
+        self._stream = api.respond(context.request_id)
         self._after: list[asyncio.Future[object]] = []
         self._state = ResponseState.NONE
 
@@ -70,9 +69,8 @@ class Cycle:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
             self._stream.close()
-            if (
-                self._after
-            ):  # the caller has the response; the environment may be frozen before these are done
+            # the caller has the response; the environment may be frozen before these are done
+            if self._after:
                 await asyncio.wait(self._after)
 
     async def _receive(self) -> Message:

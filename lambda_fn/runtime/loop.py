@@ -42,9 +42,8 @@ async def _serve_sequentially(app: App, api: RuntimeApi, *, alone: bool) -> NoRe
     while True:
         context, event = await api.next()
         trace_id.set(context.trace_id)
-        if (
-            alone
-        ):  # concurrent invocations share the environment, so they have the context variable only
+        # concurrent invocations share the environment, so they have the context variable only
+        if alone:
             os.environ["_X_AMZN_TRACE_ID"] = context.trace_id
         try:
             scope, body = to_scope(event)

@@ -146,10 +146,8 @@ def check_schemas(
     if not forms and not parameters:
         return
     mode = choice.allowed_tools.mode if type(choice) is AllowedTools else choice
-    from schema_guard import (
-        SchemaRefused,
-        check,
-    )  # not at a cold start: most requests have no schema
+    # not at a cold start: most requests have no schema
+    from schema_guard import SchemaRefused, check
 
     try:
         check(forms, by="llguidance")

@@ -123,9 +123,8 @@ class Gate:
 
         """
         await self.authenticate(caller)
-        in_ledger = asyncio.ensure_future(
-            self._open_ledger(opening)
-        )  # the reservation is sent first
+        # the reservation is sent first
+        in_ledger = asyncio.ensure_future(self._open_ledger(opening))
         try:
             account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
             opened = await in_ledger
@@ -208,9 +207,8 @@ class Gate:
                 if repeat and wrong is None and failed.item is not None:
                     same = running_repeat(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:
-                        return (
-                            same  # a clearer reason than the limit that the running request uses up
-                        )
+                        # a clearer reason than the limit that the running request uses up
+                        return same
                 return rejection(failed.item, caller.key_hash, reservation, now=now)
         except Throttled:
             return Contended()

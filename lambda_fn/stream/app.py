@@ -83,9 +83,8 @@ def create_app(
         ],
         exception_handlers=EXCEPTION_HANDLERS,
     )
-    api.router.redirect_slashes = (
-        False  # a redirect would name the function URL, which clients must not go to
-    )
+    # a redirect would name the function URL, which clients must not go to
+    api.router.redirect_slashes = False
     bypass = {("POST", path): Bypass(endpoint) for path, endpoint in completions.items()}
     return Middleware(api, settings, bypass)
 

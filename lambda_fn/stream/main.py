@@ -29,13 +29,11 @@ async def run() -> int:
         log("fault", error=str(error))
         await api.fail_init("Runtime.InvalidSettings", str(error))
         return 1
-    credentials = Credentials.from_environment(
-        os.environ
-    )  # they do not change while the process runs
+    # they do not change while the process runs
+    credentials = Credentials.from_environment(os.environ)
     app = create_app(settings, Client(), lambda: credentials)
-    gc.set_threshold(
-        10_000, 20, 20
-    )  # a request leaves few cycles, and looking for them 15 times in each costs more
+    # a request leaves few cycles, and looking for them 15 times in each costs more
+    gc.set_threshold(10_000, 20, 20)
     gc.freeze()  # modules stay: the collector need not look through them
     try:
         await serve(app, api, concurrency=concurrency)

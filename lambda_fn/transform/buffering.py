@@ -71,9 +71,8 @@ class Buffer:
             entries = (
                 None if event.logprobs is NULL else _logprobs.decode(event.logprobs).content or []
             )
-        except (
-            msgspec.DecodeError
-        ):  # a tool call, or more than text: it goes out now, behind what was held
+        except msgspec.DecodeError:
+            # a tool call, or more than text: it goes out now, behind what was held
             self._release(event.index, len(held.text), out)
             out.append(event)
             return

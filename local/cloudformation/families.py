@@ -80,8 +80,7 @@ class Families:
             return Kept(context, properties)
         if context.type in self.own:
             return self.own[context.type](context, properties)
-        if (
-            context.type in self.moto and context.type not in _EFFECTS
-        ):  # moto stores them without any effect
+        # moto stores them without any effect
+        if context.type in self.moto and context.type not in _EFFECTS:
             return MotoResource(context, properties, self.moto[context.type])
         return Unhandled(context, properties)

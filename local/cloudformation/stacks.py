@@ -64,10 +64,8 @@ class Stacks:
             for key, slot in body.get("Parameters", {}).items()
             if "Default" in slot
         }
-        given = {
-            **defaults,
-            **dict(parameters or {}),
-        }  # an update may keep them, and a description lists them all
+        # an update may keep them, and a description lists them all
+        given = {**defaults, **dict(parameters or {})}
         stack.status = f"{verb}_IN_PROGRESS"
         stack._add_stack_event(stack.status, resource_status_reason="User Initiated")  # noqa: SLF001 - moto's own way
         thread = threading.Thread(

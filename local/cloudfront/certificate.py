@@ -107,9 +107,8 @@ def _unsigned(
 ) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
     builder = builder.serial_number(x509.random_serial_number())
-    begins = _now() - datetime.timedelta(
-        hours=1
-    )  # clocks differ, at least between a machine and its containers
+    # clocks differ, at least between a machine and its containers
+    begins = _now() - datetime.timedelta(hours=1)
     return builder.not_valid_before(begins).not_valid_after(begins + datetime.timedelta(days=_DAYS))
 
 

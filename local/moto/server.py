@@ -162,9 +162,8 @@ def _control(
                 else _answer(start_response, "404 Not Found", b"")
             )
         case "credentials":
-            session = query["session"].ljust(
-                2, "_"
-            )  # a function's name may have one character, a session's may not
+            # a function's name may have one character, a session's may not
+            session = query["session"].ljust(2, "_")
             got = client("sts").assume_role(
                 RoleArn=query["role"], RoleSessionName=session, DurationSeconds=_KEPT_S
             )["Credentials"]

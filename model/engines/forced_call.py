@@ -15,20 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
-_NAMED = (
-    "properties",
-    "patternProperties",
-    "$defs",
-    "definitions",
-    "dependentSchemas",
-)  # these members map names to schemas
-_DATA = (
-    "const",
-    "enum",
-    "default",
-    "example",
-    "examples",
-)  # these members hold values: what looks like a reference there is none
+# these members map names to schemas
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+# these members hold values: what looks like a reference there is none
+_DATA = ("const", "enum", "default", "example", "examples")
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*"([^"\\]*)"\s*,\s*"arguments"\s*:\s*')
 _TAIL = re.compile(r"\s*\}?\s*\Z")
 
@@ -92,9 +82,8 @@ class CallReader:
             if head is None:
                 return []
             self._began = True
-            self._text = self._text[
-                head.end() :
-            ]  # this also drops the white space before the arguments
+            # this also drops the white space before the arguments
+            self._text = self._text[head.end() :]
             function = {"name": head.group(1), "arguments": ""}
             call_id = f"call_{secrets.token_hex(12)}"
             pieces.append({"index": 0, "id": call_id, "type": "function", "function": function})

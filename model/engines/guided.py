@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
 
 MAX_DEPTH = 64
-MAX_TOOL_ALTERNATIVES = (
-    512  # alternatives at one place of the parameters of tools that may be called: see above
-)
+# alternatives at one place of the parameters of tools that may be called: see above
+MAX_TOOL_ALTERNATIVES = 512
 
 # Members that llguidance does not know are ignored, as llama.cpp does. White space is bounded,
 # because small models write much of it.

@@ -162,9 +162,8 @@ class LlamaCppEngine:
         params = xllamacpp.CommonParams()
         params.model.path = str(weights)
         params.n_parallel = settings.parallel
-        params.n_ctx = (
-            settings.parallel * settings.context_tokens
-        )  # llama.cpp divides it among the slots
+        # llama.cpp divides it among the slots
+        params.n_ctx = settings.parallel * settings.context_tokens
         params.kv_unified = False
         params.cpuparams.n_threads = settings.engine_threads
         params.cpuparams_batch.n_threads = settings.engine_threads

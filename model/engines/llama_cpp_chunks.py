@@ -62,15 +62,13 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     if tools := request.visible_tools:
         # One visible tool that is required is a forced one: llama.cpp knows no choice by name.
         body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
-        body["tool_choice"] = (
-            "auto" if schema is None else "none"
-        )  # the prompt has the tools either way
+        # the prompt has the tools either way
+        body["tool_choice"] = "auto" if schema is None else "none"
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if schema is not None:
         body["grammar"] = guided.grammar_of(schema)
-        body["chat_template_kwargs"] = {
-            "enable_thinking": False
-        }  # it is guided from its first token on
+        # it is guided from its first token on
+        body["chat_template_kwargs"] = {"enable_thinking": False}
     return body
 
 
@@ -83,10 +81,8 @@ def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:
     if "tools" not in body:
         return None
     tools = [
-        {
-            "type": "function",
-            "function": {**tool["function"], "description": ""},
-        }  # not a part of the grammar
+        # not a part of the grammar
+        {"type": "function", "function": {**tool["function"], "description": ""}}
         for tool in body["tools"]
     ]
     return {

@@ -10,9 +10,8 @@ import re
 # One element of a pattern: an escape, brackets, how a group opens, or a single character.
 _ELEMENT = re.compile(r"\\.|\[\^?(?:\\.|[^\\\]])*\]|\(\?(?:P?<?[=!]|:|P?<\w+>)?|.", re.DOTALL)
 _OPENS = re.compile(r"\((?:\?(?::|P?<\w+>))?")
-_UNKNOWN_ESCAPES = frozenset(
-    "bBkGAzZ123456789"
-)  # escapes for positions in a text, and for the text of groups
+# escapes for positions in a text, and for the text of groups
+_UNKNOWN_ESCAPES = frozenset("bBkGAzZ123456789")
 _SET_OPERATORS = ("--", "&&", "~~")  # within brackets only; elsewhere they are two characters
 _ANY = "(?s:.*)"
 

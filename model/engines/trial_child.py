@@ -181,9 +181,8 @@ def main() -> None:
         _send(sink, ready)
         for asked in _requests(source):
             signal.alarm(LAST_SECONDS)
-            signal.setitimer(
-                signal.ITIMER_PROF, asked["seconds"]
-            )  # this signal, and the alarm's, end the process
+            # this signal, and the alarm's, end the process
+            signal.setitimer(signal.ITIMER_PROF, asked["seconds"])
             verdict = trier.verdict(asked["body"])
             signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)

@@ -98,9 +98,8 @@ class Process:
         """Kill the process and wait for its end, so that no zombie is left."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(
-                    self.pid, signal.SIGKILL
-                )  # process.kill would wait for it too, in addition to the loop's own wait
+                # process.kill would wait for it too, in addition to the loop's own wait
+                os.kill(self.pid, signal.SIGKILL)
         await self._process.wait()
 
 

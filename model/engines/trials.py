@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 QUICK_SECONDS = 0.25  # of CPU, as `CPU_SECONDS`
-CPU_SECONDS = (
-    0.5  # CPU time of a grammar that is served: compiling it stops all answers for about as long
-)
+# CPU time of a grammar that is served: compiling it stops all answers for about as long
+CPU_SECONDS = 0.5
 WALL_SECONDS = 5.0  # wall time of a trial on a busy machine; after it, the request may be repeated
 PAUSE_SECONDS = 5.0  # wall time that a caller of a slow grammar waits before the next new one
 REMEMBERED_SECONDS = 60.0  # wall time for which a grammar that took too much is not tried again
@@ -188,9 +187,8 @@ class Trials:
         digest = hashlib.sha256(body).digest()
         if not self._is_known(digest):
             async with self._turn(caller):
-                if not self._is_known(
-                    digest
-                ):  # the same schema may have been tried for the request before
+                # the same schema may have been tried for the request before
+                if not self._is_known(digest):
                     await self._learn(digest, body, caller)
         tried = self._known[digest]
         if tried.why is not None:

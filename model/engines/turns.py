@@ -10,9 +10,8 @@ from collections import OrderedDict
 
 from model.errors import OverloadedError
 
-FREE_SECONDS = (
-    0.02  # of CPU for one choice: as long as a step may take, and more than ordinary schemas do
-)
+# of CPU for one choice: as long as a step may take, and more than ordinary schemas do
+FREE_SECONDS = 0.02
 SHARE = 10  # what is over that, of one caller, is at most a tenth of all time
 MOST_AHEAD = 2.0  # seconds of wall time: a caller with more ahead is refused
 _KEPT = 4096  # callers

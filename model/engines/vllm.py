@@ -138,9 +138,8 @@ class VllmEngine:
         prompt_bounds.check(request, self._settings.context_tokens, 1)
         self.active += 1
         began = False
-        request_id = (
-            uuid.uuid4().hex
-        )  # a caller may use an id again while vLLM still ends the earlier request
+        # a caller may use an id again while vLLM still ends the earlier request
+        request_id = uuid.uuid4().hex
         self._running.add(request_id)
         try:
             chat, prompt = await self._rendered(request)

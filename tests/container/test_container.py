@@ -122,12 +122,8 @@ def test_container_gets_what_sagemaker_gives(
         (port, at[0]["HostIp"]) for port, at in running["NetworkSettings"]["Ports"].items()
     ] == [("8080/tcp", "127.0.0.1")]
     image = json.loads(engine.ask("image", "inspect", running["Image"]))[0]["Config"]["Env"]
-    own = {line.partition("=")[0] for line in image} | {
-        "HOME",
-        "HOSTNAME",
-        "TERM",
-        "container",
-    }  # the engines' own
+    # the engines' own
+    own = {line.partition("=")[0] for line in image} | {"HOME", "HOSTNAME", "TERM", "container"}
     found = dict(
         line.split("=", 1) for line in engine.ask("exec", running["Id"], "env").splitlines()
     )

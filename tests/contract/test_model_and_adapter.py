@@ -111,10 +111,8 @@ def test_every_code_has_a_public_status() -> None:
         kinds += kind.__subclasses__()
     assert {kind.code for kind in kinds} <= set(CONTAINER_CODES)
     assert set(model.errors.BY_CODE) <= set(CONTAINER_CODES)
-    own = {
-        model.errors.BodySizeError,
-        model.errors.CallerError,
-    }  # no request that the function lets through meets these
+    # no request that the function lets through meets these
+    own = {model.errors.BodySizeError, model.errors.CallerError}
     for kind in set(kinds) - own:
         if kind.status < 500 and not kind.record_only:
             told = from_container(kind.code, "words", "model")

@@ -36,9 +36,8 @@ def server() -> xllamacpp.Server:
     parameters.port = 0
     parameters.api_keys = [secrets.token_hex(16)]
     server = xllamacpp.Server(parameters)
-    complete(
-        server, "Hello", max_tokens=1
-    )  # a server that has answered nothing may hang when it is destroyed
+    # a server that has answered nothing may hang when it is destroyed
+    complete(server, "Hello", max_tokens=1)
     return server
 
 

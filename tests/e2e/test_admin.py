@@ -137,9 +137,8 @@ def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
         and "Rotation" in item["LogicalResourceId"]
     ]
     with admin(scripted, secret) as client:
-        assert (
-            client.get("/nothing").status_code == 404
-        )  # the old one is known to the function from now on
+        # the old one is known to the function from now on
+        assert client.get("/nothing").status_code == 404
         token = secrets.token_hex(16)
         for step in ("createSecret", "setSecret", "testSecret", "finishSecret", "finishSecret"):
             event = {"SecretId": arn, "ClientRequestToken": token, "Step": step}
@@ -150,9 +149,8 @@ def test_rotation(cloud: LocalCloud, scripted: Deployment, secret: str) -> None:
     assert found["AWSPREVIOUS"] == secret != found["AWSCURRENT"]
     assert len(found["AWSCURRENT"]) == 48
     with admin(scripted, found["AWSCURRENT"]) as client:
-        deadline = (
-            time.monotonic() + 60
-        )  # a secret that is not known is looked up at most every five seconds
+        # a secret that is not known is looked up at most every five seconds
+        deadline = time.monotonic() + 60
         while (status := client.get("/nothing").status_code) == 401 and time.monotonic() < deadline:
             time.sleep(0.2)
         assert status == 404

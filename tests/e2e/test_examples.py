@@ -95,9 +95,8 @@ def test_errors(cloud: LocalCloud, demo: Deployment) -> None:
     assert "cannot be reached" in run(
         demo, "errors.py", status=1, variables={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
     )
-    cloud.ask(
-        "faults", method="POST", body={"kind": "container-killed", "after": 400}
-    )  # strikes once
+    # strikes once
+    cloud.ask("faults", method="POST", body={"kind": "container-killed", "after": 400})
     assert "The stream broke off after" in run(demo, "errors.py", status=1)
 
 

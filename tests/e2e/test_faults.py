@@ -115,10 +115,8 @@ def test_a_stream_that_is_settled(
     is settled.
     """
     if not fields["kind"].startswith("table"):
-        fields = {
-            **fields,
-            "containing": '"messages"',
-        }  # not what takes the request before this one back
+        # not what takes the request before this one back
+        fields = {**fields, "containing": '"messages"'}
     with fault(cloud, scope="scripted*", **fields) as fault_id:
         seen = stream(scripted)
         assert seen.code == code

@@ -284,9 +284,8 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
     url, headers = f"{deployed.deployment.origin}/admin/v1", {"authorization": f"Bearer {secret}"}
 
     def use() -> bool:
-        table.put_item(
-            Item=row
-        )  # a rollup that the ledger does not bear out: making it again removes it
+        # a rollup that the ledger does not bear out: making it again removes it
+        table.put_item(Item=row)
         with httpx.Client(headers=headers, timeout=60) as client:
             made = client.post(f"{url}/keys", json={"name": "permissions"})
             calls = [made]
@@ -485,9 +484,8 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
                 or "permission" in found["FailureReason"]
             )
             return False
-        with pytest.raises(
-            ClientError, match="ModelError"
-        ):  # the body is none, but it was an invocation
+        # the body is none, but it was an invocation
+        with pytest.raises(ClientError, match="ModelError"):
             runtime.invoke_endpoint(EndpointName=name, Body=b"{}")
         return eventually(
             deployed, before, lambda: streams() > known, lambda: invocations() > counted

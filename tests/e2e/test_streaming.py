@@ -140,9 +140,8 @@ async def test_two_hundred_at_once(scripted: Deployment) -> None:
     """Two hundred concurrent streams are each whole and in order, and each is counted once."""
     client = scripted.async_client()
     count = 20
-    admitting = asyncio.Semaphore(
-        20
-    )  # the local table takes some 50 reservations of one key a second
+    # the local table takes some 50 reservations of one key a second
+    admitting = asyncio.Semaphore(20)
 
     async def one(number: int) -> str:
         said = script(repeat=f" {number}:{{i}}", count=count, rate=4)

@@ -17,9 +17,8 @@ def audit(monkeypatch: pytest.MonkeyPatch) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(
-        __import__("sys").modules, "audit", module
-    )  # dataclasses look their module up
+    # dataclasses look their module up
+    monkeypatch.setitem(__import__("sys").modules, "audit", module)
     spec.loader.exec_module(module)
     return module
 

@@ -181,9 +181,8 @@ def test_drain() -> None:
     process = command(
         "serve", SLUICE_ENGINE="scripted", SLUICE_PARALLEL="1", SAGEMAKER_BIND_TO_PORT=str(port)
     )
-    unread = scripted(
-        repeat="x" * 20_000, count=1000, prompt_tokens=1
-    )  # more than buffers hold: it runs until read
+    # more than buffers hold: it runs until read
+    unread = scripted(repeat="x" * 20_000, count=1000, prompt_tokens=1)
     try:
         wait_for(address)
         with (

@@ -140,9 +140,8 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     )
     command = "npx cdk bootstrap aws://123456789012/us-east-1 -c stage=dev"
     assert one(found, "CDK is not bootstrapped in us-east-1").commands == (command,)
-    monkeypatch.setattr(
-        "moto.route53.models.create_route53_zone_id", lambda **_: "Z1"
-    )  # moto's begin with any letter
+    # moto's begin with any letter
+    monkeypatch.setattr("moto.route53.models.create_route53_zone_id", lambda **_: "Z1")
     boto3.client("route53", region_name="us-east-1").create_hosted_zone(
         Name="example.org", CallerReference="x"
     )

@@ -12,12 +12,10 @@ def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
     assert admin["PathPattern"] == "/admin/*"
     assert admin["TargetOriginId"] != config["DefaultCacheBehavior"]["TargetOriginId"]
     for behaviour in (config["DefaultCacheBehavior"], admin):
-        assert (
-            behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
-        )  # AWS's CachingDisabled
-        assert (
-            behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
-        )  # AllViewerExceptHostHeader
+        # AWS's CachingDisabled
+        assert behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+        # AllViewerExceptHostHeader
+        assert behaviour["OriginRequestPolicyId"] == "b689b0a8-53d0-40ab-baf2-68738e2966ac"
         assert behaviour["Compress"] is False
         assert behaviour["ViewerProtocolPolicy"] == "https-only"
         assert len(behaviour["AllowedMethods"]) == 7

@@ -190,9 +190,8 @@ def test_bytecode_of_the_host_is_valid_for_ever(host: Package) -> None:
     compiled = list(host.path.rglob("*.pyc"))
     assert len(compiled) == len(sources)
     for path in compiled:
-        assert struct.unpack_from("<I", path.read_bytes(), 4) == (
-            0b01,
-        )  # hash-based, unchecked: PEP 552
+        # hash-based, unchecked: PEP 552
+        assert struct.unpack_from("<I", path.read_bytes(), 4) == (0b01,)
 
 
 def test_the_hosts_package_runs_on_the_host(host: Package) -> None:

@@ -55,9 +55,8 @@ def test_a_gated_models_token_is_a_reference(scaled: Synthesis) -> None:
     assert (environment["MAX_TOTAL_TOKENS"], environment["SM_NUM_GPUS"]) == ("4096", "1")
     assert "ModelDataSource" not in model["PrimaryContainer"]
     assert model["EnableNetworkIsolation"] is False
-    assert (
-        variant(scaled)["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-3-1"
-    )  # TGI's CUDA is 12.4
+    # TGI's CUDA is 12.4
+    assert variant(scaled)["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-3-1"
 
 
 @pytest.mark.parametrize(

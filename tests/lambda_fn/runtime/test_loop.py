@@ -369,9 +369,8 @@ async def test_a_message_out_of_order_raises(
             raised.append(str(error))
             raise
 
-    (path, packets), _ = await run(
-        lambda_, app, EVENT, EVENT
-    )  # the second begins when the first is over
+    # the second begins when the first is over
+    (path, packets), _ = await run(lambda_, app, EVENT, EVENT)
     assert (
         raised[0] == f"ASGI message '{unexpected['type']}' is not expected: the response is {state}"
     )

@@ -44,10 +44,7 @@ GARBLED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
     [
         ([part(WHOLE)], False),
         ([part(lines(START, HELLO, FAILED))], False),
-        (
-            [FIRST],
-            False,
-        ),  # its connection to the container ended, so its answer has
+        ([FIRST], False),  # its connection to the container ended, so its answer has
         ([None], True),
         ([FIRST, None], True),
         ([FIRST, exception_frame("ModelStreamError")], True),

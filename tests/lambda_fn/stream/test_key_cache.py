@@ -77,9 +77,8 @@ async def test_guesses_only_read(place: Place) -> None:
         await place.admit()
     with pytest.raises(RateLimited):
         await place.admit()
-    assert (
-        "GetItem" not in place.network.calls
-    )  # a request over the limit leaves the secret verified
+    # a request over the limit leaves the secret verified
+    assert "GetItem" not in place.network.calls
 
 
 async def test_refusals_look_alike(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,10 +176,8 @@ async def test_a_throttled_reservation_gives_way(place: Place) -> None:
     with pytest.raises(Unavailable, match="several keys") as refused:
         await place.admit()
     assert refused.value.retry_after == 1
-    assert place.network.calls == [
-        *ADMITTED,
-        "UpdateItem",
-    ]  # the last one settles the ledger's item
+    # the last one settles the ledger's item
+    assert place.network.calls == [*ADMITTED, "UpdateItem"]
     item = await place.table.get(ledger_key(place.opening.request_id))
     assert item is not None
     assert (item["state"], item["outcome"]) == ("SETTLED", "refused")

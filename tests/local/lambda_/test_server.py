@@ -93,9 +93,8 @@ async def test_warm_reuse_and_one_environment_for_each_concurrent_call(
     mark = tmp_path / "mark"
     await plane.functions.apply((_with(MARK=str(mark)),))
     pids = []
-    for _ in range(
-        6
-    ):  # one that has answered may still be busy with its end when the next call comes
+    # one that has answered may still be busy with its end when the next call comes
+    for _ in range(6):
         async with plane.call("/") as answer:
             await answer.read()
             pids.append(answer.headers["x-pid"])

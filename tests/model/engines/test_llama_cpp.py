@@ -304,9 +304,8 @@ async def test_slow_reader(engine: Any) -> None:
             sizes.append(len(batch))
             tokens += sum(event.tokens for event in batch if isinstance(event, Delta))
 
-    assert (
-        BUFFERED_EVENTS <= max(sizes) <= BUFFERED_EVENTS + 8
-    )  # the events of the last chunk may go over it
+    # the events of the last chunk may go over it
+    assert BUFFERED_EVENTS <= max(sizes) <= BUFFERED_EVENTS + 8
     assert tokens == 600
 
 

@@ -126,9 +126,8 @@ async def test_rate(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def sleep(seconds: float) -> None:
         nonlocal clock
-        clock += seconds + (
-            0.025 if seconds else 0
-        )  # whoever sleeps is woken two and a half steps too late
+        # whoever sleeps is woken two and a half steps too late
+        clock += seconds + (0.025 if seconds else 0)
 
     loop = SimpleNamespace(time=lambda: clock)
     monkeypatch.setattr(

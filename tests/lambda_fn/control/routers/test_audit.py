@@ -206,9 +206,8 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
     async with through(api, admin, {}) as client:
         for number in range(60):
             admin.services.now = lambda number=number: NOW - NOW % 60 + number / 50 * 60  # type: ignore[misc]
-            assert (
-                await client.get("/keys", headers=sent)
-            ).status_code == 403  # no secret is taken here at all
+            # no secret is taken here at all
+            assert (await client.get("/keys", headers=sent)).status_code == 403
     items = sorted(stored(admin), key=lambda item: item["at"])
     assert [(item["action"], item["code"], int(item["attempts"])) for item in items] == [
         ("signIn", "iam_only", 1),
