@@ -25,6 +25,7 @@ from lambda_fn.metering.keys import account_key
 from local.moto import attribute_values
 from tests.support.admin import HOUR, NOW, Admin, Make, request, signed_in
 from tests.support.function import (
+    BOTO,
     CREDENTIALS,
     KEY,
     KEY_ID,
@@ -59,13 +60,7 @@ def moto_server() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def moto_url(moto_server: str) -> Iterator[str]:
     """Make the usage table for each file: tests of other folders empty the whole of moto."""
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=moto_server,
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    client = boto3.client("dynamodb", endpoint_url=moto_server, **BOTO)
     keys = {"pk": "HASH", "sk": "RANGE"}
     client.create_table(
         TableName=TABLE,
@@ -81,13 +76,7 @@ def moto_url(moto_server: str) -> Iterator[str]:
 @pytest.fixture
 def items(moto_url: str) -> Any:
     """Return the table as stock boto3 sees it."""
-    resource = boto3.resource(
-        "dynamodb",
-        endpoint_url=moto_url,
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    resource = boto3.resource("dynamodb", endpoint_url=moto_url, **BOTO)
     return resource.Table(TABLE)
 
 
@@ -101,13 +90,7 @@ def usage_table(moto_url: str) -> Iterator[Any]:
             {"AttributeName": sort, "KeyType": "RANGE"},
         ]
 
-    resource = boto3.resource(
-        "dynamodb",
-        endpoint_url=moto_url,
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    resource = boto3.resource("dynamodb", endpoint_url=moto_url, **BOTO)
     indexes = {"overdue": ("open", "due"), "keys": ("directory", "created")}
     types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
     boto = resource.create_table(

@@ -20,6 +20,8 @@ from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.app import create_app
 
 CREDENTIALS = Credentials("AKID", "SECRET", "")
+BOTO = {"region_name": "eu-west-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
+"""What stock boto3 needs beside moto's URL."""
 KEY = "sk-abcdefgh2345-" + "Aa0_-" * 8 + "xyz"  # the same in each process of a run
 KEY_ID = ids.key_id_of(KEY) or ""
 ORIGIN = "origin-secret"
