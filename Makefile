@@ -139,8 +139,8 @@ vllm-signatures: $(STAMP) ## Read the signatures of vLLM that the engine uses fr
 
 # VLLM_PYTHON has vllm, torch (for CPUs will do), pytest, pytest-asyncio, hypothesis, httpx and xllamacpp.
 test-vllm: ## Run the engine suite over an installed vLLM without a GPU; only its core is a stand-in: VLLM_PYTHON=...
-	@HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_PYTHON) -m pytest -q -W default tests/model/engines/test_engines.py \
-		tests/model/engines/test_vllm.py -k "test_engines and vllm or tools or refusals or adapters or arguments or weights"
+	@HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_PYTHON) -m pytest -q -W default tests/model/engines/test_base.py \
+		tests/model/engines/test_vllm.py -k "test_base and vllm or tools or refusals or adapters or arguments or weights"
 	@$(VLLM_PYTHON) -m tests.support.vllm_stand_in.signatures --check
 
 demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two cores)

@@ -54,9 +54,8 @@ async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
     try:
         server = await servers.start("sluice", setting, _AT_ONCE)
         await server.warm(1)
-        held = await _slow(
-            server, slow
-        )  # the slow readers come first, while no memory of earlier streams can be reused
+        # the slow readers come first, while no memory of earlier streams can be reused
+        held = await _slow(server, slow)
         server.stop()
         server = await servers.start("sluice", setting, _AT_ONCE)
         resident = []

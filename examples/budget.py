@@ -36,9 +36,8 @@ def admin(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
 
 key = admin("POST", "/keys", {"name": "example", "limits": {"tokens_per_day": 900}})
 print(f"made key {key['id']} with 900 tokens a day")
-client = openai.OpenAI(
-    api_key=key["secret"]
-)  # retries while a running request holds what is missing
+# retries while a running request holds what is missing
+client = openai.OpenAI(api_key=key["secret"])
 try:
     for number in range(1, 20):
         answer = client.chat.completions.create(

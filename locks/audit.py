@@ -97,9 +97,8 @@ def audits() -> Iterator[Audit]:
         audit = (
             of_python(path.name, report) if report else Audit(path.name, missed=["all packages"])
         )
-        answers = (
-            audit.audited > 0
-        )  # without an answer for a whole lock, the service is not called for others
+        # without an answer for a whole lock, the service is not called for others
+        answers = audit.audited > 0
         yield audit
     for folder in NODE:
         yield of_node(f"{folder.name}/package-lock.json", _json(["npm", "audit", "--json"], folder))

@@ -65,9 +65,8 @@ def cpu(pids: Sequence[int]) -> float:
     for pid in pids:
         for member in tree(pid):
             with contextlib.suppress(OSError):  # it may have ended
-                total += time.clock_gettime(
-                    (~member << 3) | 2
-                )  # CPUCLOCK_SCHED of a process, see clock_getcpuclockid(3)
+                # CPUCLOCK_SCHED of a process, see clock_getcpuclockid(3)
+                total += time.clock_gettime((~member << 3) | 2)
     return total
 
 

@@ -53,9 +53,8 @@ class Account:
             self._in_flight.pop(request, None)
         elif "in_flight.#request = " in call.UpdateExpression:
             self._in_flight[request] = call.ExpressionAttributeValues[":entry"]
-        if (
-            not call.UpdateExpression and call.Key.get("sk") == _ACCOUNT
-        ):  # a read, by which an environment verifies the key
+        # a read, by which an environment verifies the key
+        if not call.UpdateExpression and call.Key.get("sk") == _ACCOUNT:
             return self._answer("Item")
         return self._answer("Attributes") if call.ReturnValues == "ALL_NEW" else _NOTHING
 

@@ -54,9 +54,8 @@ def converse(client: Any, *, model: str) -> None:
     messages: list[Message] = []
     terminal = sys.stdin.isatty()
     if terminal:
-        with contextlib.suppress(
-            ImportError
-        ):  # where it exists, `input` gets line editing and a history
+        # where it exists, `input` gets line editing and a history
+        with contextlib.suppress(ImportError):
             import readline  # noqa: F401
         console.print(
             f"[dim]{escape(printable(model, keep=''))}. Ctrl-C stops an answer, Ctrl-D ends.[/dim]"

@@ -60,9 +60,8 @@ def run(args: argparse.Namespace) -> None:
 
     stay_local()
     changes = dict(args.set)
-    name = settings_of(
-        "local", changes
-    ).name  # an invalid setting is reported now, not after a minute
+    # an invalid setting is reported now, not after a minute
+    name = settings_of("local", changes).name
     engine = container.engine() if args.container else None
     with alone(LOCAL):
         cloud = _bring_up(changes, name, engine, tls=args.tls, options=cloud_options(args))

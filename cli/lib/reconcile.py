@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 _KEYS_AT_ONCE = 100
-_ATTEMPTS = (
-    2  # a correction between two parts makes a difference that the next attempt does not find
-)
+# a correction between two parts makes a difference that the next attempt does not find
+_ATTEMPTS = 2
 _AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost")
 
 

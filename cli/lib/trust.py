@@ -13,9 +13,8 @@ def bundle(authority: str) -> Path:
     client, and other programs run in the same shell, so the bundle has the usual ones too.
     """
     path = Path(authority).with_name("bundle.pem")
-    usual = Path(
-        ssl.get_default_verify_paths().cafile or certifi.where()
-    ).read_text()  # SSL_CERT_FILE's, if it is set
+    # SSL_CERT_FILE's, if it is set
+    usual = Path(ssl.get_default_verify_paths().cafile or certifi.where()).read_text()
     own = Path(authority).read_text()
     path.write_text(usual if own in usual else f"{usual}\n{own}")
     return path

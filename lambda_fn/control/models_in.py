@@ -68,9 +68,8 @@ Name = Annotated[Text, Field(min_length=1)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 Money = Annotated[
     Decimal,
-    Field(
-        ge=0, le=MAX_MONEY, decimal_places=9, allow_inf_nan=False, strict=False
-    ),  # JSON has no Decimal
+    # JSON has no Decimal
+    Field(ge=0, le=MAX_MONEY, decimal_places=9, allow_inf_nan=False, strict=False),
     BeforeValidator(_money),
 ]
 Moment = Annotated[int, Field(le=_LAST), AfterValidator(_future)]

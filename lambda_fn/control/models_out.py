@@ -291,7 +291,8 @@ class Replayed(BaseModel):
     already: int
     malformed: list[str]
     failed: list[str] = Field(
-        description="The ids of requests that could not be written; replay their lines again."
+        description="The ids of requests that could not be written; replay their lines again. "
+        "`rollups: ...` says why no rollups were made again."
     )
     rolled: int = Field(description="The number of hours whose rollups were made again.")
 

@@ -6,6 +6,7 @@ admin in `account_changes`. Money is in nano-USD.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import msgspec
@@ -104,7 +105,7 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
     model: str
     correction: Correction | None = None
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The text of the hold in the item, such as `[1,2248,350,"9f86d081884c7d65","m"]`.
 
@@ -115,8 +116,10 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def parse(cls, text: str) -> "Hold":
-        """Read a hold from its text."""
-        return msgspec.json.decode(text, type=cls)
+        """Read a hold from its text. Elements that a later deployment added are skipped."""
+        hold = msgspec.json.decode(text, type=cls)
+        hold.__dict__["text"] = text
+        return hold
 
 
 class InFlight(Mapping[str, Hold]):

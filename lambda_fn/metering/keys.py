@@ -18,15 +18,19 @@ before versions existed: it is read as version 0, whose layout is that of versio
 one letter because the size of an item determines the cost of its writes. Name and number take 3
 bytes.
 
-**Migrating.** A new attribute that older code may ignore needs no new version. Any other change of
-an item (a renamed or removed attribute, another unit, type, key or meaning) takes a new version,
-in two deployments:
+**Migrating.** A new attribute, or a new last element of a `Hold`, needs no new version if older
+code may ignore it. Any other change of an item (a renamed or removed attribute, another unit, type,
+key or meaning) takes a new version, in two deployments:
 
 1. The first one reads both layouts and raises `READABLE` by one. It still writes the old layout.
 2. The second one writes the new layout and raises `VERSION` by one.
 
-So environments of both kinds can run side by side, and a deployment can be rolled back by one. Code
-that reads a version it does not know raises `UnknownVersion`.
+So environments of both kinds can run side by side, and a deployment can be rolled back by one.
+
+Accounts, rollups, the watermark and ledger items that are recovered, replayed or summed raise
+`UnknownVersion` where they are read if this code does not know their version. All other readers
+take the few attributes that they need and do not check. So the check does not stand in for the
+first deployment.
 
 - An update whose expression depends on the layout has a condition on `v`. Any other update leaves
   `v` as it is.

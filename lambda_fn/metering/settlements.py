@@ -37,6 +37,10 @@ A hold and its ledger item are written in parallel, so the item may not exist ye
 """
 
 
+class Stuck(ValueError):
+    """A step changed nothing, so that no further step brings the request to its end."""
+
+
 @dataclass(frozen=True)
 class RequestItems:
     """The ledger item and the hold of a request. The ledger item was read first."""
@@ -117,11 +121,13 @@ async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> 
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
+        Stuck: a step changed nothing.
 
     """
     first: str | None = None
+    before: RequestItems | None = None
     while True:
-        items = await read(table, key_id, request_id)
+        items = before = await _read_next(table, key_id, request_id, before)
         step = await _step(table, key_id, request_id, items, now=now)
         if step is None:
             return first
@@ -164,12 +170,14 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
+        Stuck: a step changed nothing.
 
     """
     request_id, key_id = opening.request_id, opening.key_id
     changed = False
+    before: RequestItems | None = None
     while True:
-        items = await read(table, key_id, request_id)
+        items = before = await _read_next(table, key_id, request_id, before)
         item, hold = items.ledger, items.hold
         if item is None:
             await _put_if_new(table, ledger.opening_item(opening))
@@ -262,6 +270,16 @@ async def _step(
     await _mark_dirty(table, request_id, now)
     await _if_it_holds(table, update)
     return "released" if settled_for_it else "dropped"
+
+
+async def _read_next(
+    table: Table, key_id: str, request_id: str, before: RequestItems | None
+) -> RequestItems:
+    """Read both items after a step. Raises Stuck if they are as they were `before` it."""
+    items = await read(table, key_id, request_id)
+    if items == before:
+        raise Stuck(f"{request_id} of key {key_id}: a step changed neither account nor ledger.")
+    return items
 
 
 async def _mark_dirty(table: Table, request_id: str, now: float) -> None:

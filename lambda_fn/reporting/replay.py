@@ -60,7 +60,7 @@ class ReplayResult:
     """The number of each malformed line, and what is wrong with it."""
     failed: list[str] = field(default_factory=list)
     """The ids of requests that could not be written, or that a later deployment wrote; replay their
-    lines again.
+    lines again. `rollups: ...` says which item of a later deployment kept hours from being rolled.
     """
     rolled: int = 0
     """Dirty hours whose rollups were made again."""
@@ -140,7 +140,7 @@ async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float)
         if before is not None and before["key"] != line.key:
             raise ValueError("the ledger has this request with another key")
         changed = await settlements.replay(table, opening, settlement, now=now)
-    except (MeterUnavailable, UnknownVersion):
+    except (MeterUnavailable, UnknownVersion, settlements.Stuck):
         result.failed.append(line.request_id)
         return
     if not changed:

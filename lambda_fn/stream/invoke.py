@@ -60,7 +60,7 @@ class Invocation:
         self._credentials = credentials
         self._body = body
         self.request_id = request_id
-        self._read_refusal = refusal
+        self._read_rejection = refusal
         self._component = (
             {} if component is None else {"x-amzn-sagemaker-inference-component": component}
         )
@@ -224,9 +224,9 @@ class Invocation:
         except (TimeoutError, TransportError):
             body = b""  # then the status alone decides
         kind = exchange.headers.get("x-amzn-errortype", "").partition(":")[0]
-        raise self._refusal(exchange.status, kind, body)
+        raise self._rejection(exchange.status, kind, body)
 
-    def _refusal(self, status: int, kind: str, body: bytes) -> APIError:
+    def _rejection(self, status: int, kind: str, body: bytes) -> APIError:
         try:
             fields = msgspec.json.decode(body, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -244,7 +244,7 @@ class Invocation:
         self.over = bool(original) if status == 424 else True
         if status == 424 or kind == "ModelError":
             status = original if isinstance(original, int) else 500
-            return self._read_refusal(status, str(fields.get("OriginalMessage", "")))
+            return self._read_rejection(status, str(fields.get("OriginalMessage", "")))
         if status == 429 or kind == "ThrottlingException":
             return RateLimited("The model is busy. Try again.", retry_after=1)
         if (

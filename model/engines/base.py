@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Engine(Protocol):
-    """Turns chat requests into events. `test_engines.py` checks that it does as listed.
+    """Turns chat requests into events. `test_base.py` checks that it does as listed.
 
     It must
     - count the prompt with its tokenizer and report it in `Start` before it samples, so that the

@@ -26,6 +26,7 @@ from lambda_fn.metering.ledger import Opening, opening_item
 from lambda_fn.metering.money import Prices
 from local.cloud import LocalCloud
 from tests.support.deployments import Deployment, options
+from tests.support.resources import CONTAINER_ACTIONS
 
 pytestmark = pytest.mark.e2e
 
@@ -61,18 +62,7 @@ GRANTS = {
         "secretsmanager:PutSecretValue",
         "secretsmanager:UpdateSecretVersionStage",
     },
-    "ModelExecution": {
-        "cloudwatch:PutMetricData",
-        "ecr:BatchCheckLayerAvailability",
-        "ecr:BatchGetImage",
-        "ecr:GetAuthorizationToken",
-        "ecr:GetDownloadUrlForLayer",
-        "logs:CreateLogStream",
-        "logs:DescribeLogStreams",
-        "logs:PutLogEvents",
-        "s3:GetObject",
-        "s3:ListBucket",
-    },
+    "ModelExecution": CONTAINER_ACTIONS,
 }
 # Logs and traces of a role arrive some time after the response.
 _PATIENCE_S = 60.0
@@ -301,9 +291,8 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
     url, headers = f"{deployed.deployment.origin}/admin/v1", {"authorization": f"Bearer {secret}"}
 
     def use() -> bool:
-        table.put_item(
-            Item=row
-        )  # a rollup that the ledger does not bear out: making it again removes it
+        # a rollup that the ledger does not bear out: making it again removes it
+        table.put_item(Item=row)
         with httpx.Client(headers=headers, timeout=60) as client:
             made = client.post(f"{url}/keys", json={"name": "permissions"})
             calls = [made]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.resources import CONTAINER_ACTIONS
 from tests.support.synthesis import FUNCTIONS
 
 ACTIONS_WITHOUT_RESOURCES = {

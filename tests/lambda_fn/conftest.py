@@ -25,6 +25,7 @@ from lambda_fn.metering.keys import account_key
 from local.moto import attribute_values
 from tests.support.admin import HOUR, NOW, Admin, Make, request, signed_in
 from tests.support.function import (
+    BOTO,
     CREDENTIALS,
     KEY,
     KEY_ID,
@@ -104,13 +105,7 @@ def usage_table(moto_url: str) -> Iterator[Any]:
             {"AttributeName": sort, "KeyType": "RANGE"},
         ]
 
-    resource = boto3.resource(
-        "dynamodb",
-        endpoint_url=moto_url,
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    resource = boto3.resource("dynamodb", endpoint_url=moto_url, **BOTO)
     indexes = {"overdue": ("open", "due"), "keys": ("directory", "created")}
     types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
     boto = resource.create_table(

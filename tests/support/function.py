@@ -21,6 +21,8 @@ from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.app import create_app
 
 CREDENTIALS = Credentials("AKID", "SECRET", "")
+BOTO = {"region_name": "eu-west-1", "aws_access_key_id": "x", "aws_secret_access_key": "x"}
+"""What stock boto3 needs beside moto's URL."""
 KEY = "sk-abcdefgh2345-" + "Aa0_-" * 8 + "xyz"  # the same in each process of a run
 KEY_ID = ids.key_id_of(KEY) or ""
 ORIGIN = "origin-secret"
@@ -53,6 +55,10 @@ FINISH = {"type": "finish", "index": 0, "finish_reason": "stop"}
 USAGE = {"type": "usage", "prompt_tokens": 4, "completion_tokens": 2}
 END = {"type": "end"}
 WHOLE = lines(START, HELLO, WORLD, FINISH, USAGE, END)
+FIRST = part(lines(START, HELLO))
+"""The frame up to the first token."""
+REST = part(lines(WORLD, FINISH, USAGE, END))
+"""The frame behind `FIRST`, to the end."""
 
 
 @asynccontextmanager

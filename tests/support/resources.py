@@ -2,6 +2,20 @@
 
 from typing import Any
 
+CONTAINER_ACTIONS = {
+    "cloudwatch:PutMetricData",
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:BatchGetImage",
+    "ecr:GetAuthorizationToken",
+    "ecr:GetDownloadUrlForLayer",
+    "logs:CreateLogStream",
+    "logs:DescribeLogStreams",
+    "logs:PutLogEvents",
+    "s3:GetObject",
+    "s3:ListBucket",
+}
+"""What the execution role of the container may do: `ModelExecution`."""
+
 ROLE = {
     "Type": "AWS::IAM::Role",
     "Properties": {

@@ -1,5 +1,8 @@
 """The container's image."""
 
+from pathlib import Path
+
+from infra.constructs import container_image
 from infra.images import containers
 from tests.support.synthesis import Synthesis, variant
 
@@ -16,3 +19,10 @@ def test_a_container_of_aws_is_of_the_deployments_region(to_zero: Synthesis) -> 
     assert {key: it["uri"] for key, it in regions.items()} == containers()["vllm"].uris
     assert all(it["uri"].startswith(f"{it['account']}.dkr.ecr.") for it in regions.values())
     assert variant(to_zero)["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-4-1"
+
+
+def test_the_build_context_is_the_same_for_docker_and_the_cdk() -> None:
+    """`EXCLUDED` has the lines of the Dockerfile's own ignore file, in the same order."""
+    dockerfile = Path(__file__).parents[3] / container_image.DOCKERFILE
+    ignored = Path(f"{dockerfile}.dockerignore").read_text().splitlines()
+    assert [line for line in ignored if not line.startswith("#")] == container_image.EXCLUDED

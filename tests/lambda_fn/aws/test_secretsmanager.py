@@ -6,7 +6,7 @@ import pytest
 from lambda_fn import limits
 from lambda_fn.aws.secretsmanager import SecretError, SecretsManager, SecretsUnavailable
 from lambda_fn.http.client import Client
-from tests.support.function import CREDENTIALS
+from tests.support.function import BOTO, CREDENTIALS
 
 
 def manager(url: str, http: Client) -> SecretsManager:

@@ -6,6 +6,8 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.support.function import BOTO
+
 
 @pytest.fixture
 def stored(moto_url: str) -> tuple[Any, str]:

@@ -37,6 +37,7 @@ from tests.support.one_request import CALLER, START
 LIMITS = Limits(tokens_day=1000, cost_day=20_000, max_streams=5, tokens_month=4000)
 EXAMPLES = int(os.environ.get("SLUICE_BOOKS_EXAMPLES", "12"))
 """`make books` runs more."""
+# of the first calls of a step; the others go well
 fates = st.lists(
     st.sampled_from([Fate.WELL, Fate.LATE, Fate.WELL, Fate.UNANSWERED, *Fate]), max_size=6
 )  # the first calls of a step; later ones succeed

@@ -126,6 +126,18 @@ async def test_a_line_of_a_deleted_key(ground: Ground) -> None:
     assert (await replay(ground.table, [line(ground, request_id)])).already == 1
 
 
+async def test_rollups_of_a_later_deployment(ground: Ground) -> None:
+    """A watermark of a later version is a failure of the result, and the line is settled."""
+    request_id = new_request_id(T)
+    await live(ground.table, ground, request_id, None)
+    later = {**keys.WATERMARK_KEY, "v": keys.READABLE + 1}
+    await ground.table.put(later)
+    found = await replay(ground.table, [line(ground, request_id)])
+    assert (found.settled, found.rolled) == (1, 0)
+    assert len(found.failed) == 1
+    assert found.failed[0].startswith("rollups: USAGE ROLLED has version 2")
+
+
 async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
     """A line may stand alone, after a log viewer's prefix, or in an event's message."""
     ids = [new_request_id(T) for _ in range(4)]

@@ -28,13 +28,12 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import duration
 from lambda_fn.stream.token_bounds import Bounds
 from tests.support.function import (
-    END,
-    FINISH,
+    FIRST,
     HELLO,
     KEY,
     KEY_ID,
+    REST,
     START,
-    USAGE,
     WORLD,
     Call,
     Reply,
@@ -90,7 +89,7 @@ async def test_two_hundred_at_once_on_a_budget_for_fifty(
     assert each.completion == 2
     limited(items, tokens_day=50 * 102)
     go_on = asyncio.Event()
-    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    sagemaker.script = [FIRST, go_on, REST]
     replies = [Reply() for _ in range(200)]
     running = [asyncio.ensure_future(call(body=body, reply=reply)) for reply in replies]
     await asyncio.gather(*(begun(reply) for reply in replies))
@@ -240,7 +239,7 @@ async def test_a_checkpoint_delays_nothing(
 
     monkeypatch.setattr(Table, "update", update)
     go_on = asyncio.Event()
-    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    sagemaker.script = [FIRST, go_on, REST]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     async with asyncio.timeout(60):

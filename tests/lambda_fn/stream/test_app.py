@@ -12,21 +12,7 @@ import pytest
 
 from lambda_fn import ids, limits
 from lambda_fn.settings import Settings, SettingsError
-from tests.support.function import (
-    END,
-    FINISH,
-    HELLO,
-    KEY,
-    START,
-    USAGE,
-    WHOLE,
-    WORLD,
-    Call,
-    Reply,
-    StandIn,
-    lines,
-    part,
-)
+from tests.support.function import FIRST, KEY, REST, WHOLE, Call, Reply, StandIn, part
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
 
 pytestmark = pytest.mark.usefixtures("account")
@@ -93,7 +79,7 @@ async def test_buffered_words(call: Call) -> None:
 async def test_first_token_is_not_held_back(call: Call, sagemaker: StandIn) -> None:
     """A token is sent as soon as it arrives, even if the container is silent after it."""
     go_on = asyncio.Event()
-    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    sagemaker.script = [FIRST, go_on, REST]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))

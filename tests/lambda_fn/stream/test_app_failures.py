@@ -15,7 +15,9 @@ from lambda_fn.stream.sinks import ResponseBroken
 from tests.support.function import (
     END,
     FINISH,
+    FIRST,
     HELLO,
+    REST,
     START,
     USAGE,
     WORLD,
@@ -37,14 +39,14 @@ async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, item
     The generated tokens are booked.
     """
     for script in (
-        [part(lines(START, HELLO))],
+        [FIRST],
         [part(lines(START, HELLO) + b'{"type":"del')],
-        [part(lines(START, HELLO)), exception_frame("InternalStreamFailure")],
-        [part(lines(START, HELLO)) + exception_frame("ModelStreamError")],
-        [part(lines(START, HELLO)) + part(lines(WORLD))[:20]],
-        [part(lines(START, HELLO)), None],
+        [FIRST, exception_frame("InternalStreamFailure")],
+        [FIRST + exception_frame("ModelStreamError")],
+        [FIRST + part(lines(WORLD))[:20]],
+        [FIRST, None],
         [part(lines(START, HELLO) + b"garbage\n")],
-        [part(lines(START, HELLO)) + b"garbage that is no frame"],
+        [FIRST + b"garbage that is no frame"],
         [
             part(
                 lines(
@@ -121,9 +123,9 @@ async def test_slow_whole_answer_is_kept_alive(
     """
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
-    for ending in ([part(lines(WORLD, FINISH, USAGE, END))], [None]):
+    for ending in ([REST], [None]):
         go_on = asyncio.Event()
-        sagemaker.script = [part(lines(START, HELLO)), go_on, *ending]
+        sagemaker.script = [FIRST, go_on, *ending]
         reply = Reply()
         running = asyncio.ensure_future(call(body=CHAT, reply=reply))
         await reply.until_chunks(3)
@@ -245,7 +247,7 @@ async def test_client_that_does_not_read_is_given_up(
     Then the request is ended and settled.
     """
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
-    sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
+    sagemaker.script = [FIRST, part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))
     await reply.until_chunks(1)
@@ -260,7 +262,7 @@ async def test_silent_endpoint_is_dead(
 ) -> None:
     """An endpoint without even a heartbeat for long is given up before the deadline."""
     monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
-    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    sagemaker.script = [FIRST, asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))
@@ -319,7 +321,7 @@ async def test_meter_down_at_settlement(
     The log has every figure.
     """
     go_on = asyncio.Event()
-    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    sagemaker.script = [FIRST, go_on, REST]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))

@@ -9,19 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.function import (
-    END,
-    FINISH,
-    HELLO,
-    START,
-    USAGE,
-    WORLD,
-    Call,
-    Reply,
-    StandIn,
-    lines,
-    part,
-)
+from tests.support.function import FIRST, REST, Call, Reply, StandIn
 from tests.support.replies import CHAT, STREAM, ledger_item, text
 
 pytestmark = pytest.mark.usefixtures("account")
@@ -35,7 +23,7 @@ async def test_a_repeat_of_what_still_runs_is_refused(
     No SDK retries it.
     """
     go_on = asyncio.Event()
-    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    sagemaker.script = [FIRST, go_on, REST]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))
@@ -68,7 +56,7 @@ async def test_what_is_a_repeat(
     It does so by a retry count or by the same Idempotency-Key.
     """
     go_on = asyncio.Event()
-    sagemaker.script = [part(lines(START, HELLO)), go_on, part(lines(WORLD, FINISH, USAGE, END))]
+    sagemaker.script = [FIRST, go_on, REST]
     replies = [Reply(), Reply()]
     tasks = [asyncio.ensure_future(call(body=STREAM, reply=replies[0], more=first))]
     await replies[0].until(lambda: "Hello" in text(replies[0]))
@@ -90,7 +78,7 @@ async def test_sdks_do_not_repeat_what_was_generated(call: Call, sagemaker: Stan
 
     One that never began does not.
     """
-    for script, header in (([part(lines(START, HELLO)), None], "false"), ([None], None)):
+    for script, header in (([FIRST, None], "false"), ([None], None)):
         sagemaker.script = script
         reply = await call(body=CHAT)
         assert (reply.status, reply.headers.get("x-should-retry")) == (502, header)

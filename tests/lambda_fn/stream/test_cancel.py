@@ -17,6 +17,7 @@ from lambda_fn.settings import Model
 from tests.support.function import (
     END,
     FINISH,
+    FIRST,
     HELLO,
     START,
     USAGE,
@@ -46,11 +47,11 @@ GARBLED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
             False,
         ),  # its connection to the container ended, so its response has ended
         ([None], True),
-        ([part(lines(START, HELLO)), None], True),
-        ([part(lines(START, HELLO)), exception_frame("ModelStreamError")], True),
-        ([part(lines(START, HELLO)) + b"no frame at all", asyncio.Event()], True),
+        ([FIRST, None], True),
+        ([FIRST, exception_frame("ModelStreamError")], True),
+        ([FIRST + b"no frame at all", asyncio.Event()], True),
         ([part(lines(START, HELLO, GARBLED)), asyncio.Event()], True),
-        ([part(lines(START, HELLO)), asyncio.Event()], True),  # silent
+        ([FIRST, asyncio.Event()], True),  # silent
     ],
     ids=["whole", "failed", "ended", "reset", "cut", "exception", "damaged", "garbled", "silent"],
 )
@@ -122,7 +123,7 @@ async def test_a_caller_that_cannot_be_written_to(
     Without a log, leaving cancels.
     """
     taken = asyncio.Event()
-    sagemaker.script = [part(lines(START, HELLO)), taken, part(lines(WORLD)), asyncio.Event()]
+    sagemaker.script = [FIRST, taken, part(lines(WORLD)), asyncio.Event()]
 
     class Broken(Reply):
         """A sink that takes one piece and then fails."""
@@ -188,7 +189,7 @@ async def test_it_is_repeated_until_it_is_confirmed(
         return number == 3
 
     monkeypatch.setattr(sagemaker, "cancel", cancel)
-    sagemaker.script = [part(lines(START, HELLO)), None]
+    sagemaker.script = [FIRST, None]
     await call(body=STREAM)
     assert len(sagemaker.cancelled) == 4
     assert len(set(sagemaker.cancelled)) == 1
@@ -243,7 +244,7 @@ async def test_no_response_waits_for_it(
         return True
 
     monkeypatch.setattr(sagemaker, "cancel", cancel)
-    for body, script in ((CHAT, [None]), (STREAM, [part(lines(START, HELLO)), None])):
+    for body, script in ((CHAT, [None]), (STREAM, [FIRST, None])):
         sagemaker.script = script
         reply = Reply()
         answered.clear()

@@ -11,20 +11,7 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.metering import settlements
 from lambda_fn.metering.keys import account_key
 from lambda_fn.stream.sinks import ResponseBroken
-from tests.support.function import (
-    END,
-    FINISH,
-    HELLO,
-    KEY_ID,
-    START,
-    USAGE,
-    WORLD,
-    Call,
-    Reply,
-    StandIn,
-    lines,
-    part,
-)
+from tests.support.function import FIRST, KEY_ID, REST, WORLD, Call, Reply, StandIn, lines, part
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
 
 pytestmark = pytest.mark.usefixtures("account")
@@ -71,7 +58,7 @@ async def test_a_stream_is_ended(
 
     It is cancelled at the model, and its sampled tokens are booked.
     """
-    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    sagemaker.script = [FIRST, asyncio.Event()]
     body = (
         STREAM
         if path.endswith("chat/completions")
@@ -105,7 +92,7 @@ async def test_a_whole_response_is_ended(
     No client retries it.
     """
     silence = Silence()
-    sagemaker.script = [part(lines(START, HELLO)), silence]
+    sagemaker.script = [FIRST, silence]
     running = asyncio.ensure_future(call(body=CHAT))
     await silence.reached.wait()
     await marked.now()
@@ -125,7 +112,7 @@ async def test_a_whole_response_that_has_begun_is_ended(
 ) -> None:
     """If a response in one body has sent heartbeats, a cancel breaks its connection."""
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
-    sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
+    sagemaker.script = [FIRST, asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=CHAT, reply=reply))
     await reply.until_chunks(1)
@@ -164,7 +151,7 @@ async def test_a_response_that_its_client_does_not_read_is_ended(
 ) -> None:
     """A response whose client does not read is cancelled too."""
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
-    sagemaker.script = [part(lines(START, HELLO)), part(lines(WORLD)), asyncio.Event()]
+    sagemaker.script = [FIRST, part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))
     await reply.until_chunks(1)
@@ -218,7 +205,7 @@ async def test_the_cost_of_looking_for_an_end(
         return await inner(table, operation, *given, **named)
 
     monkeypatch.setattr(Table, "_call", noted)
-    sagemaker.script = [part(lines(START, HELLO)), enough, part(lines(WORLD, FINISH, USAGE, END))]
+    sagemaker.script = [FIRST, enough, REST]
     await call(body=STREAM)
     before, after = periods()
     assert set(before) <= {"GetItem"}

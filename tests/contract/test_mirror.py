@@ -1,0 +1,190 @@
+"""`tests/` mirrors the source: each module has a test file of its name, or a row of this table."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("lambda_fn", "model", "local", "cli", "infra", "schema_guard")
+STEPS = 3
+"""Imports from a test file to a module that it holds: itself, a package, and its part."""
+
+
+class Held(NamedTuple):
+    """Modules of a folder, by name, that a test file of another name holds."""
+
+    folder: str
+    modules: str
+    test: str
+    why: str
+    word: str = ""
+    """What stands in the test file when it meets the modules in another process."""
+
+
+_WHOLE = "a stage is tested where all stages meet"
+_STACK = "its resources are tested in the synthesised stack"
+_SHAPES = "types without decisions, tested by who makes them"
+_PARTS = "a part of the module that is named as the test"
+_DEPLOYED = "it acts in the local cloud's own process only"
+HELD = [
+    Held("cli/commands/check", "probes", "cli/commands/check/test_report.py", _PARTS),
+    Held("cli/lib", "container", "cli/commands/test_up.py", "one command uses it"),
+    Held("cli/lib", "local_keys", "e2e/test_chaos.py", "it takes a deployed table"),
+    Held("cli/lib", "project", "cli/lib/test_process.py", _SHAPES),
+    Held("cli/lib", "reconcile", "lambda_fn/control/routers/test_reconcile.py", "over the API"),
+    Held("cli/lib", "trust", "local/cloudfront/test_certificate.py", "over the certificate"),
+    Held("infra/constructs", "admin_functions", "infra/test_security.py", _STACK, "Admin"),
+    Held("infra/constructs", "admin_secret", "infra/test_security.py", _STACK, "ControlSecret"),
+    Held("infra/constructs", "endpoint_role", "infra/test_security.py", _STACK, "ModelExecution"),
+    Held("infra", "nag", "infra/images/test_digests.py", "every synthesis passes it"),
+    Held("infra/images", "refresh", "infra/images/test_containers.py",
+         "it asks AWS; the file that it writes is tested", "images.json"),
+    Held("infra/settings", "container endpoint", "infra/settings/test_deployment.py", _PARTS),
+    Held("infra/stacks", "edge service state", "infra/stacks/test_certificate.py", _STACK),
+    Held("lambda_fn", "auth", "lambda_fn/stream/test_key_cache.py", "over the gate"),
+    Held("lambda_fn", "errors", "contract/test_model_and_adapter.py", _SHAPES),
+    Held("lambda_fn", "events", "lambda_fn/encode/test_chat_stream.py", _SHAPES),
+    Held("lambda_fn", "limits", "infra/test_limits.py", "with the limits of the stacks"),
+    Held("lambda_fn", "settings", "lambda_fn/control/test_settings.py", "both functions read it"),
+    Held("lambda_fn/control", "changes", "lambda_fn/control/routers/test_keys.py", "over the API"),
+    Held("lambda_fn/control", "handler", "infra/packaging/test_package.py",
+         "the package is imported as Lambda does", "lambda_fn.control.handler"),
+    Held("lambda_fn/control", "models_out services", "lambda_fn/control/test_app.py",
+         "over the API"),
+    Held("lambda_fn/dialects", "failures sluice", "lambda_fn/dialects/test_foreign.py", _PARTS),
+    Held("lambda_fn/dialects", "records", "lambda_fn/stream/test_bounds_of_answers.py", _PARTS),
+    Held("lambda_fn/encode", "base chat_body completions plain_text",
+         "lambda_fn/encode/test_chat_stream.py", "all forms of a response in one matrix"),
+    Held("lambda_fn/http", "page_tokens", "lambda_fn/stream/endpoints/test_usage.py",
+         "over the endpoint with pages"),
+    Held("lambda_fn/http", "responses", "lambda_fn/stream/test_request_side.py", _WHOLE),
+    Held("lambda_fn/runtime", "api cycle event", "lambda_fn/runtime/test_loop.py", _PARTS),
+    Held("lambda_fn/schema", "completion container messages parse parts tools",
+         "lambda_fn/schema/test_parameters.py", "every parameter through all of them"),
+    Held("lambda_fn/stream", "delivery event_log producer sinks usage_counter invoke",
+         "lambda_fn/stream/test_seam.py", "both sides of the seam"),
+    Held("lambda_fn/stream", "pipeline", "lambda_fn/stream/test_app.py", _WHOLE),
+    Held("lambda_fn/stream", "main", "lambda_fn/runtime/test_loop.py", "the process as a whole"),
+    Held("lambda_fn/stream", "rate_limit_errors token_bounds", "lambda_fn/stream/test_admit.py",
+         _PARTS),
+    Held("lambda_fn/stream", "settle", "lambda_fn/reporting/test_replay.py",
+         "what it logs is replayed"),
+    Held("lambda_fn/stream/endpoints", "models openapi", "lambda_fn/stream/test_app.py", _WHOLE,
+         "/v1/openapi.json"),
+    Held("lambda_fn/transform", "cuts", "lambda_fn/transform/test_buffering.py", _PARTS),
+    Held("local", "controller gateway processes shipper control_plane",
+         "local/test_server.py", "the cloud as a process"),
+    Held("local", "__main__", "local/test_server.py", "the cloud as a process",
+         "test_nothing_is_left_behind"),
+    Held("local", "bodies", "local/test_limits.py", "the limits that it enforces"),
+    Held("local", "listeners", "local/test_browser.py", "a page meets every listener"),
+    Held("local", "state", "local/iam/test_roles.py", _SHAPES),
+    Held("local/cloudformation", "calls changesets engine families install resource",
+         "local/cloudformation/test_stacks.py", "over CloudFormation's API", "create_change_set"),
+    Held("local/cloudformation", "cloudfront identity inference", "e2e/test_deployment.py",
+         "over the project's own stacks", "test_every_resource_is_handled"),
+    Held("local/cloudformation", "components", "local/moto/test_components.py",
+         "over CloudFormation's API", "AWS::SageMaker::InferenceComponent"),
+    Held("local/cloudfront", "admission proxy", "local/cloudfront/test_server.py", _PARTS),
+    Held("local/faults", "api", "local/test_server.py", _DEPLOYED),
+    Held("local/faults", "container", "local/sagemaker/test_invoke.py", "over an invocation"),
+    Held("local/iam", "authentication refusals writer", "local/test_server.py", _DEPLOYED),
+    Held("local/iam", "operations s3", "local/iam/test_actions.py", _PARTS),
+    Held("local/iam", "schedules", "local/lambda_/test_schedules.py", "with what it invokes"),
+    Held("local/lambda_", "api code launch pool response url",
+         "local/lambda_/test_server.py", _PARTS),
+    Held("local/lambda_", "runtime_connection", "local/lambda_/test_environment.py", _PARTS),
+    Held("local/lambda_", "faults", "e2e/test_faults.py", _DEPLOYED,
+         "test_a_function_that_is_killed"),
+    Held("local/lambda_", "managed_runtime", "local/lambda_/test_environment.py",
+         "it runs in the function's process", "test_managed_runtime"),
+    Held("local/lambda_", "tracing", "e2e/test_permissions.py", _DEPLOYED, "PutTraceSegments"),
+    Held("local/moto", "access", "local/iam/test_authorizer.py", _DEPLOYED, "put_role_policy"),
+    Held("local/moto", "attribute_values", "lambda_fn/aws/test_dynamodb.py", "over a table"),
+    Held("local/moto", "clients exchange server state", "local/test_server.py", _DEPLOYED,
+         "test_from_a_template_to_a_stream"),
+    Held("local/moto", "cloudfront", "e2e/test_doctor.py", _DEPLOYED, "doctor"),
+    Held("local/moto", "quotas", "local/test_limits.py", _DEPLOYED, "more than 4 KB of variables"),
+    Held("local/moto", "service_quotas", "cli/commands/test_preflight.py", "one command asks it"),
+    Held("local/moto", "telemetry", "local/lambda_/test_telemetry.py", "with what sends it"),
+    Held("local/sagemaker", "container runner server", "local/test_server.py",
+         "the cloud as a process"),
+    Held("local/sagemaker", "telemetry", "local/sagemaker/test_invoke.py", "over an invocation"),
+    Held("local/sagemaker", "weights", "local/sagemaker/test_reader.py", _PARTS),
+    Held("local/third_party", "__main__", "e2e/test_dialects.py", _DEPLOYED, "sglang"),
+    Held("local/third_party", "shapes", "contract/test_dialects.py",
+         "compared with the function's dialects"),
+    Held("model", "errors events", "model/engines/test_base.py", _SHAPES),
+    Held("model", "lines", "model/test_sse.py", _PARTS),
+    Held("model", "readers", "model/test_settings.py", _PARTS),
+    Held("model", "server", "model/test_callers.py", "over HTTP"),
+    Held("model", "tools", "model/test_schema.py", _PARTS),
+    Held("model/engines", "bridge", "model/engines/test_llama_cpp.py", _PARTS),
+    Held("model/engines", "guided trial_child trial_process", "model/engines/test_trials.py",
+         _PARTS),
+    Held("model/engines", "llama_cpp_chunks", "model/engines/test_llama_cpp.py", _PARTS),
+    Held("model/engines", "script", "model/engines/test_scripted.py", _PARTS),
+    Held("model/engines", "search_pattern", "model/engines/test_llguidance.py",
+         "over the guide's automaton"),
+    Held("model/engines", "vllm_arguments vllm_errors vllm_outputs vllm_weights",
+         "model/engines/test_vllm.py", _PARTS),
+    Held("schema_guard",
+         "bounds errors graph limits nodes pattern readings values walk",
+         "schema_guard/test_schema_guard.py", "the package has one entry"),
+]  # fmt: skip
+
+
+@cache
+def imported(path: Path) -> frozenset[Path]:
+    """Return the project's files that a file imports, or names as a module in a text."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Constant) and re.fullmatch(
+            r"\w+(\.\w+)+(:\w+)?", str(node.value)
+        ):
+            names.add(str(node.value).partition(":")[0])
+    places = [ROOT / name.replace(".", "/") for name in names]
+    files = [file for it in places for file in (it.with_suffix(".py"), it / "__init__.py")]
+    return frozenset(file for file in files if file.is_file())
+
+
+def test_every_module_has_a_test_file() -> None:
+    """A module without a test file of its name is in the table."""
+    listed = {f"{it.folder}/{name}.py" for it in HELD for name in it.modules.split()}
+    modules = {
+        path.relative_to(ROOT)
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert listed <= {str(path) for path in modules}
+    named = {path for path in modules if (ROOT / "tests" / file_of(path)).is_file()}
+    assert sorted({str(path) for path in modules - named} - listed) == []
+
+
+def file_of(module: Path) -> Path:
+    """Return the test file of a module's name, below tests/."""
+    return module.parent / f"test_{module.stem.strip('_')}.py"
+
+
+@pytest.mark.parametrize("held", HELD, ids=lambda it: f"{it.folder}/{it.modules.split()[0]}")
+def test_a_test_file_meets_what_it_holds(held: Held) -> None:
+    """A test file of the table exists, and imports its modules within a few steps or names them."""
+    test = ROOT / "tests" / held.test
+    if held.word:
+        assert held.word in test.read_text()
+        return
+    met = {test}
+    for _ in range(STEPS):
+        met |= {file for path in met for file in imported(path)}
+    assert [
+        name for name in held.modules.split() if ROOT / held.folder / f"{name}.py" not in met
+    ] == []
