@@ -92,7 +92,7 @@ class Correction(msgspec.Struct, frozen=True, array_like=True):
     settlement: dict[str, Any]
 
 
-class Hold(msgspec.Struct, frozen=True, array_like=True):
+class Hold(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """The hold of a request in flight.
 
     `attempt` is its fencing number (see `holds`). `tokens` and `cost` are the amounts held.
@@ -109,7 +109,8 @@ class Hold(msgspec.Struct, frozen=True, array_like=True):
     def text(self) -> str:
         """The text of the hold in the item, such as `[1,2248,350,"9f86d081884c7d65","m"]`.
 
-        If there is a correction, it is the last element.
+        If there is a correction, it is the last element. A hold that was read keeps its text,
+        because conditions compare the whole text.
         """
         text = msgspec.json.encode(self).decode()
         return text if self.correction else text.removesuffix(",null]") + "]"

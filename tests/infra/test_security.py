@@ -242,18 +242,9 @@ def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
 
 def test_the_container_may_pull_its_image_read_its_weights_and_log(synthesis: Any) -> None:
     """The execution role has exactly these grants."""
-    assert {action for it in statements(synthesis, "ModelExecution") for action in actions(it)} == {
-        "cloudwatch:PutMetricData",
-        "ecr:BatchCheckLayerAvailability",
-        "ecr:BatchGetImage",
-        "ecr:GetAuthorizationToken",
-        "ecr:GetDownloadUrlForLayer",
-        "logs:CreateLogStream",
-        "logs:DescribeLogStreams",
-        "logs:PutLogEvents",
-        "s3:GetObject",
-        "s3:ListBucket",
-    }
+    assert {
+        action for it in statements(synthesis, "ModelExecution") for action in actions(it)
+    } == CONTAINER_ACTIONS
     (read,) = [
         it["Resource"]
         for it in statements(synthesis, "ModelExecution")

@@ -63,13 +63,7 @@ def moto_url(moto_server: str) -> Iterator[str]:
 
     Tests of other folders empty all of moto.
     """
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=moto_server,
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    client = boto3.client("dynamodb", endpoint_url=moto_server, **BOTO)
     keys = {"pk": "HASH", "sk": "RANGE"}
     client.create_table(
         TableName=TABLE,
@@ -85,13 +79,7 @@ def moto_url(moto_server: str) -> Iterator[str]:
 @pytest.fixture
 def items(moto_url: str) -> Any:
     """Return the table as stock boto3 sees it."""
-    resource = boto3.resource(
-        "dynamodb",
-        endpoint_url=moto_url,
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    resource = boto3.resource("dynamodb", endpoint_url=moto_url, **BOTO)
     return resource.Table(TABLE)
 
 

@@ -16,13 +16,7 @@ def manager(url: str, http: Client) -> SecretsManager:
 
 async def test_a_version_is_found_by_its_label(moto_url: str, http: Client) -> None:
     """The current version has an id and a value. A new secret has no previous version."""
-    api = boto3.client(
-        "secretsmanager",
-        endpoint_url=moto_url,
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    api = boto3.client("secretsmanager", endpoint_url=moto_url, **BOTO)
     made = api.create_secret(Name="versions", SecretString="one")
     found = await manager(moto_url, http).version(made["ARN"], "AWSCURRENT")
     assert found == (made["VersionId"], "one")

@@ -12,11 +12,5 @@ from tests.support.function import BOTO
 @pytest.fixture
 def stored(moto_url: str) -> tuple[Any, str]:
     """Return stock boto3 and the ARN of a secret."""
-    api = boto3.client(
-        "secretsmanager",
-        endpoint_url=moto_url,
-        region_name="eu-west-1",
-        aws_access_key_id="x",
-        aws_secret_access_key="x",
-    )
+    api = boto3.client("secretsmanager", endpoint_url=moto_url, **BOTO)
     return api, api.create_secret(Name=f"admin-{uuid.uuid4()}", SecretString="one")["ARN"]
