@@ -43,7 +43,7 @@ class Settings:
     """The settings, typed and within their limits. None leaves the choice to the engine."""
 
     engine: str = _of("llama_cpp", readers.one_of(ENGINES), "What runs the model")
-    model_name: str = _of("sluice-demo", readers.name(), "What the container calls its model")
+    model_name: str = _of("sluice-demo", readers.name(), "Name of the model")
     model_dir: Path = _of(
         Path("/opt/ml/model"),
         readers.folder,
@@ -141,7 +141,9 @@ class Settings:
         "LoRA adapters, each under the name of a model: sql=/opt/ml/model/sql,…",
         engine="vllm",
     )
-    lora_rank: str = _of("16", readers.one_of(_RANKS), "The largest rank among them", engine="vllm")
+    lora_rank: str = _of(
+        "16", readers.one_of(_RANKS), "The largest rank of the adapters", engine="vllm"
+    )
     trust_remote_code: bool = _of(
         False, readers.switch, "Run Python code that comes with weights", engine="vllm"
     )

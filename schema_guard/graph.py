@@ -167,7 +167,7 @@ def _multiples(walk: Walk, order: list[int]) -> None:
         )
         counts[index] = count = min(2, count + (node.fields.get("multipleOf") is not None))
         if count > 1:
-            walk.refuse(index, "has more than one multipleOf for the same value: give one")
+            walk.refuse(index, "has more than one multipleOf for the same value: keep only one")
 
 
 def _merged_properties(walk: Walk, order: list[int]) -> None:
@@ -206,5 +206,7 @@ def _sizes(walk: Walk, order: list[int]) -> None:
 
 def _within(walk: Walk, index: int, limit: Limit, count: int) -> int:
     if count > limit.most:
-        walk.refuse(index, f"has more than {limit.most:,} {limit.counts}: ask for less at once")
+        walk.refuse(
+            index, f"has more than {limit.most:,} {limit.counts}: reduce it, or split the request"
+        )
     return count

@@ -89,7 +89,7 @@ MEMBERS: Final = Limit(
 MULTIPLE: Final = Limit(
     1_000,
     "multipleOf, without its decimal point",
-    "a state each: 1,000,003 takes 0.25 s a step, and 2 s of a trial",
+    "each unit is a state: 1,000,003 takes 0.25 s a step, and 2 s of a trial",
 )
 REPEATED: Final = Limit(
     10_000_000,
@@ -116,7 +116,7 @@ PATTERN_REPEAT: Final = Limit(1_000, "m and n of {m,n} in a pattern", "1,000 sam
 PATTERN_AFTER: Final = Limit(
     250,
     "characters of a pattern within or after a repetition without end, written out",
-    "every text so far is a state by itself: llguidance gives up at '.*a.{900}'",
+    "each prefix is a state of its automaton: llguidance gives up at '.*a.{900}'",
 )
 PATTERN_EMPTY: Final = Limit(
     20,
@@ -127,7 +127,7 @@ PATTERN_ALTERNATIVES: Final = Limit(250, "alternatives of a pattern", "250 take 
 PATTERN_SETS: Final = Limit(
     4,
     "alternatives of a pattern that are one set or group",
-    "62 that match one character take all time: 62^n for n",
+    "62 that match one character never end: 62^n for n",
 )
 PATTERN_DEPTH: Final = Limit(20, "groups within groups in a pattern", "llama.cpp gives up at 100")
 PATTERN_TRANSITIONS: Final = Limit(

@@ -249,11 +249,11 @@ class _Parser:
             raise PatternRefused("repeats a character outside ASCII: put it in brackets, as '[é]+'")
         if most != 1 and part.empty:
             raise PatternRefused(
-                "repeats what may be empty: let each round have at least one character"
+                "repeats what may be empty: each repetition must have at least one character"
             )
         if most is None and part.endless:
             raise PatternRefused(
-                "repeats a repetition without end: let each round begin or end with something fixed"
+                "repeats a repetition without end: each repetition must begin or end with something fixed"
             )
         size = part.size * max(1, least, most or 0)
         once = most == 1

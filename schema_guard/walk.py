@@ -110,7 +110,9 @@ class Walk:
     def _count(self, index: int, limit: Limit, count: int, *more: Step) -> None:
         if not self._totals.add(limit, count):
             self.refuse(
-                index, f"has more than {limit.most:,} {limit.counts}: ask for less at once", *more
+                index,
+                f"has more than {limit.most:,} {limit.counts}: reduce it, or split the request",
+                *more,
             )
 
     def _schema(self, parent: int, steps: tuple[Step, ...], value: Any) -> int:
@@ -231,7 +233,7 @@ class Walk:
         for name in given:
             if type(name) is not str or name not in _TYPES:
                 known = ", ".join(sorted(_TYPES))
-                self.refuse(index, f"{shown(name)} is no type: there are {known}", "type")
+                self.refuse(index, f"{shown(name)} is not a type: the types are {known}", "type")
         if len(set(given)) < len(given) or not given:
             self.refuse(index, "must name each type once, and at least one", "type")
         self.nodes[index].alternatives += len(given) - 1
@@ -311,7 +313,7 @@ class Walk:
                 steps.append(int(part[:9]))
                 found = found[int(part[:9])]
             else:
-                self.refuse(index, f"{shown(reference)} leads nowhere in this schema", "$ref")
+                self.refuse(index, f"{shown(reference)} does not exist in this schema", "$ref")
         if type(found) is not dict:
             self.refuse(
                 index, f"{shown(reference)} leads to no schema, but to {shown(found)}", "$ref"

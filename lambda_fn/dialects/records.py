@@ -162,7 +162,7 @@ class Records:
 
     def _finish(self, index: int, reason: str) -> Iterator[Event]:
         if reason in _BREAKS:
-            yield Failure(code=_BREAKS[reason], message="The model ended the answer early.")
+            yield Failure(code=_BREAKS[reason], message="The model ended the response early.")
         elif index in self._choices.unfinished:
             self._choices.unfinished.discard(index)
             yield Finish(finish_reason=_FINISHES.get(reason, reason), index=index)

@@ -101,7 +101,7 @@ class Assistant(Struct, frozen=True, tag="assistant", tag_field="role", omit_def
         """Check that the message has content, and that its content is supported."""
         if self.audio is not None:
             raise Unsupported(
-                "this is a text model: 'audio' of earlier answers is not supported", "audio"
+                "this is a text model: 'audio' of earlier responses is not supported", "audio"
             )
         if self.function_call is not None:
             raise Unsupported("'function_call' is not supported: use 'tool_calls'", "function_call")

@@ -142,7 +142,7 @@ class Invocation:
                 if not data:
                     self.over = True
                     if self._frames.pending:
-                        raise TransportError("a frame was cut off")
+                        raise TransportError("a frame was truncated")
                     return b""
                 if payload := self._payload(data):
                     return payload
@@ -150,7 +150,9 @@ class Invocation:
             log("upstream", request_id=self.request_id, error=str(error))
             if not self._answered:
                 raise UpstreamFailed("The model did not answer.") from None
-            raise UpstreamFailed("The model's answer was cut off.", code="upstream_cut") from None
+            raise UpstreamFailed(
+                "The model's response was truncated.", code="upstream_cut"
+            ) from None
 
     def wake(self) -> None:
         """Wake a pending `read`, which then returns without data."""
@@ -198,7 +200,7 @@ class Invocation:
                 break  # the next read raises it, so that no bytes before it are lost
         if self._frames.damaged:
             self._failed = self._failed or UpstreamFailed(
-                "The model's answer was cut off.", code="upstream_cut"
+                "The model's response was truncated.", code="upstream_cut"
             )
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -88,7 +88,7 @@ class Producer:
     async def __aenter__(self) -> Self:
         """Send the invocation."""
         await self._invocation.__aenter__()
-        late = UpstreamTimeout("The answer took longer than it may, and was ended.")
+        late = UpstreamTimeout("The response took too long, and was ended.")
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._stop, late)
         return self
 
@@ -115,7 +115,7 @@ class Producer:
             self._counter.cancelled = True
             self._stop(
                 Cancelled(
-                    "This answer was cancelled by the operator of this service.", headers=NO_RETRY
+                    "This response was cancelled by the operator of this service.", headers=NO_RETRY
                 )
             )
 

@@ -75,7 +75,7 @@ def public(rejection: Rejection, *, model: str, when: float, now: float) -> APIE
             return no_model(model)
         case Unpriced():
             text = (
-                f"This key has a budget of cost, which cannot be held: the model '{model[:80]}' "
+                f"This key has a cost budget, which cannot be enforced: the model '{model[:80]}' "
                 "has no price."
             )
             advice = (

@@ -303,7 +303,7 @@ def check_prices(limits: Limits, models: Sequence[str] | None, services: Service
     if limits.budgets_cost and unpriced:
         names = ", ".join(unpriced)
         text = f"A budget of cost needs models with prices, and these have none: {names}. "
-        prices = "'prompt_price' and 'completion_price' (0 is a price)"
+        prices = "'prompt_price' and 'completion_price' (0 is valid)"
         advice = f"Deploy with {prices}, or let the key use other 'models' only."
         raise InvalidRequest(text + advice, param="models", code="model_without_price")
 

@@ -198,9 +198,9 @@ def test_every_choice_must_finish() -> None:
         ("openai", '{"error":{"message":"This model\'s maximum context length is 8 tokens.","code":400}}',
          "context_length_exceeded", "This model's maximum context length is 8 tokens."),
         ("lmi-inputs", '{"token":{"id":1,"text":""},"generated_text":"","details":{"finish_reason":"error"}}',
-         "engine_error", "The model ended the answer early."),
+         "engine_error", "The model ended the response early."),
         ("openai", '{"choices":[{"index":0,"delta":{},"finish_reason":"abort"}]}',
-         "cancelled", "The model ended the answer early."),
+         "cancelled", "The model ended the response early."),
     ],
 )  # fmt: skip
 def test_errors_within_the_stream(dialect: str, record: str, code: str, message: str) -> None:

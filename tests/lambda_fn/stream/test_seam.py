@@ -473,7 +473,7 @@ async def test_a_producer_is_cancelled_once() -> None:
         producer.cancel()
     assert log.events[-1] == failed_by(
         Cancelled(
-            "This answer was cancelled by the operator of this service.",
+            "This response was cancelled by the operator of this service.",
             headers={"x-should-retry": "false"},
         )
     )
