@@ -63,10 +63,9 @@ def test_real_model_streams_as_it_samples(demo: Deployment) -> None:
     tokens = chunks[-1].usage.completion_tokens
     assert tokens >= 10
     assert chunks[-2].choices[0].finish_reason in {"stop", "length"}
-    # A read brings what was sampled since the last one. That is a token, or some on a busy machine,
-    # but never all.
+    # A read brings what was sampled since the last one: a token, or on a busy machine two or three.
     reads = 1 + sum(late - early > 0.25 / DEMO_RATE for early, late in pairwise(times))
-    assert reads >= 3
+    assert reads > tokens / 3
 
 
 def test_whole_answer_in_one_body(demo: Deployment) -> None:
