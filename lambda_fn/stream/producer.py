@@ -159,11 +159,14 @@ class Producer:
             if type(last) is Failure:
                 self._invocation.over = last.code != GARBLED
                 events[-1] = failed_by(from_container(last.code, last.message))
-            elif type(last) is End:
-                self._invocation.over = True
-            if type(last) is End or type(last) is Failure:
                 return await self._close(events)
-            return await self._append(events)
+            if type(last) is End:
+                self._invocation.over = True
+                return await self._close(events)
+            batch = self._number(events)
+            if self._flush is not None:
+                await self._kept(self._flush)
+            return batch
         except Unended:
             raise
         except LogEnded:
@@ -177,20 +180,27 @@ class Producer:
     async def _fail(self, error: APIError) -> Batch:
         return await self._end(failed_by(error))
 
-    async def _append(self, events: list[Event]) -> Batch:
-        """Number events and log them. The numbers are taken even if the task is cancelled here."""
+    def _number(self, events: list[Event]) -> Batch:
+        """Number events, and begin to log them. `_kept` has to be awaited if `_flush` is set."""
         batch = (self._next, events)
         self._next += len(events)
         if self.logged:
             try:
                 self._flush = self._log.append(batch)
-                if self._flush is not None:
-                    await asyncio.shield(self._flush)
             except LogEnded:
                 raise
             except Exception as error:  # noqa: BLE001 (the boundary: a live client gets the rest)
                 self._lose(error)
         return batch
+
+    async def _kept(self, flush: "asyncio.Future[None]") -> None:
+        """Wait until a batch is logged. The log goes on even if the task is cancelled here."""
+        try:
+            await asyncio.shield(flush)
+        except LogEnded:
+            raise
+        except Exception as error:  # noqa: BLE001 (the boundary: a live client gets the rest)
+            self._lose(error)
 
     def _lose(self, error: Exception) -> None:
         log("log_lost", request_id=self._invocation.request_id, error=type(error).__name__)
@@ -202,7 +212,9 @@ class Producer:
         *others, last = events
         first = self._next
         if others:
-            await self._append(others)
+            self._number(others)
+            if self._flush is not None:
+                await self._kept(self._flush)
         try:
             _, end = await self._end(last)
         except Unended:
@@ -242,5 +254,5 @@ class Producer:
                 await asyncio.shield(self._flush)
             except LogEnded:
                 pass
-            except Exception as error:  # noqa: BLE001 (as in `_append`)
+            except Exception as error:  # noqa: BLE001 (as in `_kept`)
                 self._lose(error)
