@@ -1,4 +1,4 @@
-"""Let the model call a function, send it the result, and print its answer."""
+"""Offer the model a function, send it the result of its call, and print its answer."""
 
 import json
 import os

@@ -22,7 +22,7 @@ _POLL_S = 0.2
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock that keeps two deployments from running at once in a folder.
+    """Lock a folder, so that two deployments do not run in it at once.
 
     Raises:
         CommandError: another process holds it.

@@ -235,7 +235,7 @@ class Connection(asyncio.BufferedProtocol):
         self._drained = self.loop.create_future()
 
     def resume_writing(self) -> None:
-        """Let `drain` continue."""
+        """Wake a pending `drain`."""
         self._resolve(self._drained)
         self._drained = None
 

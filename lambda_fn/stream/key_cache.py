@@ -27,11 +27,11 @@ class KeyCache:
         """Id of a key -> its networks, for keys that have any."""
 
     def is_verified(self, caller: Caller) -> bool:
-        """Tell whether the secret was right when it was last used here."""
+        """Return whether the secret was right when it was last used here."""
         return caller.key_hash in self._admitted
 
     def is_recent(self, caller: Caller) -> bool:
-        """Tell whether the key's last request was admitted within `FAIL_OPEN_WINDOW` seconds."""
+        """Return whether the key's last request was admitted within `FAIL_OPEN_WINDOW` seconds."""
         return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.FAIL_OPEN_WINDOW
 
     def networks(self, caller: Caller) -> str:
@@ -42,7 +42,7 @@ class KeyCache:
         return self._networks.get(caller.key_id, ANYWHERE) if self.admits(caller) else ANYWHERE
 
     def admits(self, caller: Caller) -> bool:
-        """Tell whether the caller's address is in the cached networks of the key."""
+        """Return whether the caller's address is in the cached networks of the key."""
         return admits(self._networks.get(caller.key_id, ANYWHERE), caller.address)
 
     def set_networks(self, caller: Caller, networks: str) -> None:

@@ -117,7 +117,7 @@ def _buffering(request: ChatRequest, headers: Mapping[str, str]) -> str:
 
 
 def _wants_text(accept: str) -> bool:
-    """Tell whether the caller accepts plain text, and neither JSON nor an event stream."""
+    """Return whether the caller accepts plain text, and neither JSON nor an event stream."""
     kinds = {kind.partition(";")[0].strip().lower() for kind in accept.split(",")}
     return "text/plain" in kinds and not kinds & {"application/json", "text/event-stream"}
 

@@ -201,7 +201,7 @@ class Completions:
 
 
 def _is_repeat(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request may have been sent before.
+    """Return whether a request may have been sent before.
 
     OpenAI's SDKs send the number of the retry, and some callers send an idempotency key.
     """
