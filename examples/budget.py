@@ -1,7 +1,8 @@
 """Make a key with a budget of tokens by the admin API, use it until the budget is spent, and delete
 it.
 
-The admin API is called by IAM (`lambda:InvokeFunction`), so no admin secret is needed.
+The admin API is called by IAM (`lambda:InvokeFunction`), so no admin secret is needed. boto3 needs
+credentials and a region; for the local stack, `eval "$(sluice env --aws)"` sets them.
 """
 
 import argparse
@@ -17,6 +18,8 @@ parser.add_argument(
     "--stack", default="sluice-local-service", help="the service stack (%(default)s)"
 )
 stack = parser.parse_args().stack
+if boto3.Session().region_name is None:
+    parser.error('boto3 has no region; for the local stack, run eval "$(sluice env --aws)" first')
 
 described = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
 function = next(
