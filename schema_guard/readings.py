@@ -82,15 +82,18 @@ class Automaton:
 
         The count stops when it exceeds `most`, so a larger result is not exact.
         """
-        follow = [_by_character(self._bits, places) for places in [*self._follow, self._first]]
-        if all(len(places) == 1 for groups in follow for places in groups):
+        # Alternatives of one repetition lead to the same places: each set of places is read once.
+        follow = [frozenset(places) for places in [*self._follow, self._first]]
+        groups = {places: _by_character(self._bits, places) for places in set(follow)}
+        if all(len(places) == 1 for classes in groups.values() for places in classes):
             return 1
         ways = [1] * len(follow)
         for _ in range(TOKEN):
-            ways = [
-                max((sum([ways[place] for place in places]) for places in groups), default=1)
-                for groups in follow
-            ]
+            after = {
+                places: max((sum([ways[place] for place in leads]) for leads in classes), default=1)
+                for places, classes in groups.items()
+            }
+            ways = [after[places] for places in follow]
             if max(ways) > most:
                 break
         return max(ways)
