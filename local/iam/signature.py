@@ -203,4 +203,5 @@ def _normal(path: str) -> str:
             del kept[-1:]
         elif part not in {"", "."}:
             kept.append(part)
-    return "/" + "/".join(kept) + ("/" if kept and parts[-1] in {"", ".", ".."} else "")
+    # A path that ends in "/." or "/.." gets no slash at its end: botocore signs it so.
+    return "/" + "/".join(kept) + ("/" if kept and path.endswith("/") else "")

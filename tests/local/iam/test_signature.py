@@ -92,6 +92,14 @@ def test_what_botocore_signs(
         assert not right(sent, body + b"x")
 
 
+@pytest.mark.parametrize(
+    "path", ["/a/.", "/a/..", "/a/b/..", "/a/b/../", "/a//./", "/..", "/a/./b"]
+)
+def test_dot_segments(path: str) -> None:
+    """Dots in a path are removed before it is signed, as botocore removes them."""
+    assert right(signed("dynamodb", "POST", f"http://localhost:4566{path}"))
+
+
 @pytest.mark.parametrize("service", sorted(QUERY_AUTHS))
 def test_presigned_addresses(service: str) -> None:
     """A presigned address is valid, for S3 with any body."""
