@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser check audit bench bench-quick bench-report chaos meter-bench books soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container test-browser check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -112,6 +112,11 @@ meter-bench: $(STAMP) ## Settle 10,000 requests of one key at full speed; none m
 
 books: $(STAMP) ## Run the model-based test of settlements with 500 examples (some minutes)
 	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/metering/test_settlements.py
+
+fuzz: $(STAMP) ## Search with new random inputs in the property-based tests; up to an hour
+	@$(BIN)/pytest -n 2 -m "hypothesis and not e2e" --hypothesis-profile=fuzz
+
+all-long: fuzz books soak meter-bench ## Run the long suites that .ci/run leaves out; before a release
 
 attack: $(STAMP) ## Send each kind of hostile input to the local cloud; watch memory and another caller; at most 3 minutes (Linux)
 	@$(BIN)/python -m tests.attack

@@ -6,12 +6,22 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-# Hypothesis measures wall-clock time for its deadline and health check. A busy machine multiplies
-# it.
+# Hypothesis measures wall-clock time for its deadline and health check, and a busy machine
+# multiplies it. `make test` tries the same examples in each run, so that it fails for a change and
+# not by chance; `make fuzz` searches for new ones.
 hypothesis.settings.register_profile(
-    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "test",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.load_profile("untimed")
+hypothesis.settings.register_profile(
+    "fuzz",
+    deadline=None,
+    max_examples=1_000,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("test")
 
 
 SHARED = ("tests/e2e/", "tests/infra/")
