@@ -113,7 +113,7 @@ meter-bench: $(STAMP) ## Settle 10,000 requests of one key at full speed; none m
 books: $(STAMP) ## Run the model-based test of settlements with 500 examples (some minutes)
 	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/metering/test_settlements.py
 
-fuzz: $(STAMP) ## Search with new random inputs in the property-based tests; up to an hour
+fuzz: $(STAMP) ## Search with new random inputs in the property-based tests; some minutes
 	@$(BIN)/pytest -n 2 -m "hypothesis and not e2e" --hypothesis-profile=fuzz
 
 all-long: fuzz books soak meter-bench ## Run the long suites that .ci/run leaves out; before a release
