@@ -15,6 +15,7 @@ import cli.lib.admin_api
 from cli.main import main
 from local.cloud import LocalCloud
 from tests.e2e.test_refusals import check
+from tests.e2e.test_streaming import settled
 from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
 
 pytestmark = pytest.mark.e2e
@@ -52,12 +53,13 @@ def client(deployment: Deployment, key: str) -> openai.OpenAI:
 
 
 def ask(deployment: Deployment, key: str, tokens: int) -> str:
-    """Request this number of tokens. Return the completion's id."""
+    """Request this number of tokens. Return the completion's id, once its usage is booked."""
     content = json.dumps({"repeat": " x", "count": tokens, "prompt_tokens": 10})
     with client(deployment, key) as openai_client:
         answer = openai_client.chat.completions.create(
             model=SCRIPTED_MODEL, messages=[{"role": "user", "content": content}], max_tokens=tokens
         )
+    settled(deployment, answer.id, key)
     return answer.id
 
 

@@ -396,31 +396,37 @@ def test_a_settlement_that_comes_second_reads(deployed: Deployed) -> None:
     Without it, it cannot read what the sweeper wrote.
     """
     table = deployed.deployment.table
-    message = json.dumps({"say": ["a", "b", "c"], "stall_after": 1, "seconds": 0.5})
-    body = {
-        "model": deployed.deployment.model,
-        "stream": True,
-        "messages": [{"role": "user", "content": message}],
-    }
     headers = {"authorization": f"Bearer {deployed.deployment.key}"}
     url = f"{deployed.deployment.origin}/v1/chat/completions"
 
-    def use() -> bool:
+    def use(stall: float = 0.5) -> bool:
+        """Settle a request while its model stalls. If that came too late, stall longer."""
+        message = json.dumps({"say": ["a", "b", "c"], "stall_after": 1, "seconds": stall})
+        body = {
+            "model": deployed.deployment.model,
+            "stream": True,
+            "messages": [{"role": "user", "content": message}],
+        }
         with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as answer:
             key = ledger_key(answer.headers["x-request-id"].removeprefix("req_"))
-            table.update_item(
-                Key=key,
-                UpdateExpression="SET #state = :settled, recovered = :yes, outcome = :cut, prompt_tokens = "
-                ":no, "
-                "completion_tokens = :no, cost = :no REMOVE #open, due",
-                ExpressionAttributeNames={"#state": "state", "#open": "open"},
-                ExpressionAttributeValues={
-                    ":settled": "SETTLED",
-                    ":yes": True,
-                    ":cut": "cut",
-                    ":no": 0,
-                },
-            )
+            try:
+                table.update_item(
+                    Key=key,
+                    UpdateExpression="SET #state = :settled, recovered = :yes, outcome = :cut, "
+                    "prompt_tokens = :no, completion_tokens = :no, cost = :no REMOVE #open, due",
+                    ConditionExpression="#state = :opened",
+                    ExpressionAttributeNames={"#state": "state", "#open": "open"},
+                    ExpressionAttributeValues={
+                        ":settled": "SETTLED",
+                        ":opened": "OPEN",
+                        ":yes": True,
+                        ":cut": "cut",
+                        ":no": 0,
+                    },
+                )
+            except table.meta.client.exceptions.ConditionalCheckFailedException:
+                assert stall < 30, "the model ended its answer first"
+                return use(2 * stall)
             before = len(deployed.denials())
             answer.read()
         return eventually(
