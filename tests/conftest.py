@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 # Hypothesis measures wall-clock time for its deadline and health check. A busy machine multiplies
 # it.
@@ -12,6 +13,10 @@ hypothesis.settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("untimed")
+
+# httpx waits 5 s by default. On a busy machine the cold start of a function takes longer.
+for _part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
 
 
 SHARED = ("tests/e2e/", "tests/infra/")
