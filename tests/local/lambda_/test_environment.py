@@ -52,7 +52,7 @@ async def test_background_work_stops_while_idle(plane: Plane, tmp_path: Path) ->
     assert environment._process is not None
     pid = environment._process.pid
     async with asyncio.timeout(60):
-        while _states(pid) != {"T"}:  # noqa: ASYNC110 - the kernel stops thread by thread
+        while _states(pid) - {"T"}:  # noqa: ASYNC110 - the kernel stops thread by thread
             await asyncio.sleep(0.005)
     size = mark.stat().st_size
     await asyncio.sleep(0.2)
@@ -63,7 +63,7 @@ async def test_background_work_stops_while_idle(plane: Plane, tmp_path: Path) ->
 
 
 def _states(pid: int) -> set[str]:
-    """Return the states of a process's threads (Linux): T is stopped."""
+    """Return the states of a process's threads: T is stopped. Without /proc there are none."""
     threads = Path(f"/proc/{pid}/task").glob("*/stat")
     return {thread.read_text().rpartition(")")[2].split()[0] for thread in threads}
 
