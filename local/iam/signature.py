@@ -203,4 +203,4 @@ def _normal(path: str) -> str:
             del kept[-1:]
         elif part not in {"", "."}:
             kept.append(part)
-    return "/" + "/".join(kept) + ("/" if kept and parts[-1] in {"", ".", ".."} else "")
+    return "/" + "/".join(kept) + ("/" if kept and not parts[-1] else "")

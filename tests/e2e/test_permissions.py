@@ -283,7 +283,7 @@ def test_a_key_reads_its_usage_by_one_grant(deployed: Deployed) -> None:
 def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) -> None:
     """The admin API needs each grant of the control function for one of its operations."""
     table, function = deployed.deployment.table, Function(deployed, "Control")
-    row: dict[str, Any] = {"pk": "USAGE#2020-01-01", "sk": "abcdefghijkl#00#m", "outcomes": {}}
+    row: dict[str, Any] = {"pk": "USAGE#2020-01-02", "sk": "abcdefghijkl#00#m", "outcomes": {}}
     row |= dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "cost", "recovered"), 1)
     manager = boto3.client("secretsmanager", **options(cloud))
     arn = deployed.deployment.outputs["AdminSecretArn"]
@@ -298,7 +298,7 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
             calls = [made]
             if made.status_code == 201:
                 key = f"{url}/keys/{made.json()['id']}"
-                hours = {"since": "2020-01-01T00", "until": "2020-01-01T01"}
+                hours = {"since": "2020-01-02T00", "until": "2020-01-02T01"}
                 calls += [client.get(key), client.get(f"{url}/keys"), client.delete(key)]
                 calls += [client.post(f"{url}/rollups/rebuild", json=hours)]
         assert {call.status_code for call in calls} <= {200, 201, 503}, [

@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.utils import percent_encode
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from local.cloud import REGION, LocalCloud
@@ -76,6 +76,8 @@ VALUES = st.text("ab .\tz-=,", min_size=1, max_size=12)
     value=VALUES,
     body=st.binary(max_size=40),
 )
+@example(service="dynamodb", segments=["a", "."], query=[], value="a", body=b"")
+@example(service="dynamodb", segments=["a", "b", ".."], query=[], value="a", body=b"")
 def test_what_botocore_signs(
     service: str, segments: list[str], query: list[tuple[str, str]], value: str, body: bytes
 ) -> None:
