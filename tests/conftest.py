@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 # Hypothesis measures wall-clock time for its deadline and health check, and a busy machine
 # multiplies it. `make test` tries the same examples in each run, so that it fails for a change and
@@ -22,6 +23,10 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("test")
+
+# httpx waits 5 s by default. On a busy machine the cold start of a function takes longer.
+for _part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
 
 
 SHARED = ("tests/e2e/", "tests/infra/")

@@ -78,7 +78,8 @@ class ProcessRunner:
 
         Raises OSError.
         """
-        port = free_port()
+        held = _bound()
+        port = int(held.getsockname()[1])
         token = trust.token()
         environment = {
             "PATH": os.defpath,
@@ -91,27 +92,40 @@ class ProcessRunner:
             "SLUICE_HOST": "127.0.0.1",
             TOKEN: token,
         }
-        with container.log.open("ab") as output:
-            server = server_of(container.image)
-            process = await processes.start(
-                self._command
-                if server is None
-                else (sys.executable, "-m", "local.third_party", server, "serve"),
-                environment=environment,
-                directory=container.weights,
-                output=output,
-            )
-        return _Process(process, port, token)
+        if sys.platform != "linux":
+            held.close()  # elsewhere no second socket may have the port
+        try:
+            with container.log.open("ab") as output:
+                server = server_of(container.image)
+                process = await processes.start(
+                    self._command
+                    if server is None
+                    else (sys.executable, "-m", "local.third_party", server, "serve"),
+                    environment=environment,
+                    directory=container.weights,
+                    output=output,
+                )
+        except BaseException:
+            held.close()
+            raise
+        return _Process(process, port, token, held)
 
 
 class _Process:
-    def __init__(self, process: asyncio.subprocess.Process, port: int, token: str) -> None:
+    """A process whose port `held` keeps until the process has ended."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, port: int, token: str, held: socket.socket
+    ) -> None:
         self._process = process
+        self._held = held
         self.port = port
         self.headers = {trust.CALLER: token}
 
     async def ended(self) -> int:
-        return await self._process.wait()
+        status = await self._process.wait()
+        self._held.close()
+        return status
 
     def kill(self) -> None:
         if self._process.returncode is None:
@@ -119,10 +133,22 @@ class _Process:
 
     async def stop(self) -> None:
         await processes.stop(self._process, _GRACE_S)
+        self._held.close()
 
 
 def free_port() -> int:
     """Return a loopback port that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+    with _bound() as sock:
         return int(sock.getsockname()[1])
+
+
+def _bound() -> socket.socket:
+    """Return a socket that is bound to a loopback port and does not listen.
+
+    On Linux, only a process that asks for this very port gets it meanwhile, and it must set
+    SO_REUSEADDR, as servers do.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    return sock

@@ -1,6 +1,6 @@
 """Attack the deployed local cloud with hostile inputs, and watch memory and another client.
 
-    python -m tests.attack [KIND ...] [--minutes 3]
+    python -m tests.attack [KIND ...] [--minutes 15]
 
 The number and size of the inputs of each kind, the time of all kinds, and the cloud's memory are
 bounded. Exits with 1 if the cloud did not withstand an input: a wrong answer, a process that grew
@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument(
         "kinds", nargs="*", metavar="KIND", help=f"one of: {', '.join(KINDS)} (default: all)"
     )
-    parser.add_argument("--minutes", type=float, default=3, help="give up after so long")
+    parser.add_argument("--minutes", type=float, default=15, help="give up after so long")
     args = parser.parse_args()
     if unknown := set(args.kinds) - KINDS.keys():
         parser.error(f"there is no kind {', '.join(sorted(unknown))}")

@@ -58,6 +58,8 @@ class Neighbour:
         """Use the other key of `target`."""
         self._target = target
         self._gaps: list[float] = []
+        self._since: dict[int, float] = {}
+        """The times of the last chunks, by request."""
         self._wrong: list[str] = []
         self.answers = 0
 
@@ -67,10 +69,10 @@ class Neighbour:
             self._target.client(self._target.other_key) as client,
             asyncio.TaskGroup() as group,
         ):
-            for _ in range(_NEIGHBOURS):
-                group.create_task(self._ask(client))
+            for number in range(_NEIGHBOURS):
+                group.create_task(self._ask(client, number))
 
-    async def _ask(self, client: httpx.AsyncClient) -> None:
+    async def _ask(self, client: httpx.AsyncClient, number: int) -> None:
         body = {
             "model": MODEL,
             "stream": True,
@@ -78,7 +80,7 @@ class Neighbour:
             "messages": [{"role": "user", "content": "Tell me a story about a lighthouse."}],
         }
         while True:
-            last, reason = time.monotonic(), None
+            self._since[number], reason = time.monotonic(), None
             try:
                 async with client.stream("POST", "/v1/chat/completions", json=body) as answer:
                     if answer.status_code != 200:
@@ -91,15 +93,15 @@ class Neighbour:
                     async for line in answer.aiter_lines():
                         if not line.startswith("data: "):
                             continue
-                        self._gaps.append(time.monotonic() - last)
-                        last = time.monotonic()
+                        self._gaps.append(time.monotonic() - self._since[number])
+                        self._since[number] = time.monotonic()
                         if line != "data: [DONE]":
                             choices = json.loads(line[6:]).get("choices") or [{}]
                             reason = choices[0].get("finish_reason") or reason
             except (httpx.HTTPError, ValueError) as error:
                 self._wrong.append(
-                    f"the neighbour's answer broke off after {time.monotonic() - last:.1f} "
-                    f"s: {error!r}"
+                    "the neighbour's answer broke off after "
+                    f"{time.monotonic() - self._since[number]:.1f} s: {error!r}"
                 )
                 continue
             if reason not in {"stop", "length"}:
@@ -107,8 +109,13 @@ class Neighbour:
             self.answers += 1
 
     def felt(self) -> tuple[float, list[str]]:
-        """Return the longest wait since the last call, in seconds, and what was wrong."""
+        """Return the longest wait since the last call, in seconds, and what was wrong.
+
+        A wait that goes on counts as long as it is by now.
+        """
         gaps, wrong, self._gaps, self._wrong = self._gaps, self._wrong, [], []
+        now = time.monotonic()
+        gaps += [now - since for since in self._since.values()]
         return max(gaps, default=ANSWER_WITHIN_S), wrong
 
 

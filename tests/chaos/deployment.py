@@ -11,18 +11,21 @@ from botocore.config import Config
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
+from lambda_fn.metering import hours
 from local.cloud import REGION, LocalCloud
 
 # A sweep may take as long as its function.
 _PATIENCE = Config(read_timeout=300, retries={"total_max_attempts": 1})
-_STRIKES_S = 1.0
+# Within this time each strike has landed.
+_STRIKES_S = 60.0
 
 
 @dataclass
 class ChaosDeployment:
     """A deployment. Only requests with its `keys` count.
 
-    The sweeper treats a request as lost after `overdue` seconds. The run began at `since`.
+    The sweeper treats a request as lost after `overdue` seconds. The run began at `since`. When the
+    last sweep began, `closing` was open, and the hours before it might be rolled.
     """
 
     cloud: LocalCloud
@@ -31,6 +34,11 @@ class ChaosDeployment:
     overdue: float
     keys: list[str] = field(default_factory=list)
     since: float = field(default_factory=time.time)
+    closing: str = ""
+
+    def next_to_close(self) -> str:
+        """Return the first hour in which a request may still run."""
+        return hours.hour_at(time.time() - self.overdue)
 
     @property
     def origin(self) -> str:
@@ -99,6 +107,7 @@ class ChaosDeployment:
 
         Return its counts, or `{"killed": ...}` if it died.
         """
+        self.closing = self.next_to_close()
         answer = self.client("lambda").invoke(FunctionName=self.outputs["SweeperName"])
         found: dict[str, Any] = json.loads(answer["Payload"].read())
         return {"killed": found["errorType"]} if "FunctionError" in answer else found
@@ -110,16 +119,15 @@ class ChaosDeployment:
         ]
         return str(self.cloud.ask("faults", method="POST", body={"scope": scope, **fault})["id"])
 
-    def clear_fault(self, fault_id: str) -> dict[str, Any]:
-        """Clear a fault. Return it with its counts.
+    def clear_fault(self, fault_id: str, *, strikes: int = 0) -> dict[str, Any]:
+        """Clear a fault, once this number of strikes has landed. Return it with its counts.
 
-        A client has its whole answer before the function that settles it is killed, so this waits
-        for the last strikes.
+        A client has its whole answer before the function that settles it is killed.
         """
         ends = time.monotonic() + _STRIKES_S
         while True:
             found = next(one for one in self.cloud.ask("faults")["faults"] if one["id"] == fault_id)
-            if 0 < found["struck"] == found["landed"] or time.monotonic() > ends:
+            if found["landed"] >= strikes or time.monotonic() > ends:
                 break
             time.sleep(0.02)
         self.cloud.ask(f"faults/{fault_id}", method="DELETE")

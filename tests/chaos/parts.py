@@ -5,6 +5,7 @@ afterwards.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.stages import SHORT, Stage
 
 Say = Callable[[str], None]
-# After this time the container of a killed function has noticed the death.
-_SETTLED_S = 20.0
+# Within this time the container of a killed function has noticed the death, and each log line has
+# arrived.
+_SETTLED_S = 60.0
 _SWEEPS = 20
 
 
@@ -53,10 +55,11 @@ async def kills(
     for number, stage in enumerate(stages):
         before = proof.leftovers(deployment.items())
         count = requests * (number + 1) // len(stages) - requests * number // len(stages)
-        fault = deployment.set_fault(count=(count + 1) // 2, seed=seed + number, **stage.fault)
+        strikes = (count + 1) // 2
+        fault = deployment.set_fault(count=strikes, seed=seed + number, **stage.fault)
         waves.begin(stage.rate)
         seen = await load.streams(deployment, count, stage.script, at_once=at_once)
-        struck = deployment.clear_fault(fault)["landed"]
+        struck = deployment.clear_fault(fault, strikes=strikes)["landed"]
         left = proof.leftovers(deployment.items())
         left.counts.subtract(before.counts)
         left.counts = +left.counts
@@ -100,10 +103,16 @@ async def broken_sweepers(deployment: ChaosDeployment, say: Say, *, times: int) 
 
 
 async def sweep_twice(deployment: ChaosDeployment, say: Say) -> list[str]:
-    """Sweep when there is nothing to do. It must change nothing. Return what is wrong."""
-    before = deployment.snapshot()
-    counts = [await asyncio.to_thread(deployment.sweep) for _ in range(2)]
-    same = deployment.snapshot() == before
+    """Sweep when there is nothing to do. It must change nothing. Return what is wrong.
+
+    If an hour has ended since the last sweep, its rollups are to be made. Then this begins again.
+    """
+    while True:
+        closing, before = deployment.closing, deployment.snapshot()
+        counts = [await asyncio.to_thread(deployment.sweep) for _ in range(2)]
+        same = deployment.snapshot() == before
+        if same or closing == deployment.next_to_close():
+            break
     say(
         f"two more sweeps: {[one.get('Overdue') for one in counts]} overdue, table "
         f"{'unchanged' if same else 'CHANGED'}"
@@ -160,7 +169,12 @@ async def outage(
         f"the table was down for {seconds:g} s ({struck} calls failed); clients: "
         f"{load.counts(seen)}"
     )
-    await asyncio.sleep(1)
+    whole = {one.request_id for one in seen if one.end == "whole"}
+    ends = time.monotonic() + _SETTLED_S
+    while missing := whole - _closed(deployment):
+        if time.monotonic() > ends:
+            return [f"{name}: whole, and its settlement is not logged" for name in missing]
+        await asyncio.sleep(0.5)
     first, second = [await _replayed(deployment) for _ in range(2)]
     say(f"replay: {first.settled} settled, {first.corrected} corrected, {first.already} already")
     say(
@@ -173,6 +187,16 @@ async def outage(
     if second.settled + second.corrected:
         wrong.append("a second replay changed something")
     return wrong
+
+
+def _closed(deployment: ChaosDeployment) -> set[str]:
+    """Return the requests whose settlement, or its failure, the function has logged."""
+    found = set()
+    for line in deployment.lines("function-*"):
+        closed = '"event":"request"' in line or '"event":"settlement_unsaved"' in line
+        if closed and line.endswith("}"):  # a last line may still be arriving
+            found.add(json.loads(line[line.index("{") :])["request_id"])
+    return found
 
 
 async def _replayed(deployment: ChaosDeployment) -> ReplayResult:

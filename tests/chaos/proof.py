@@ -13,8 +13,9 @@ from lambda_fn.reporting.reconcile import Report, reconcile
 from tests.chaos.deployment import ChaosDeployment
 
 # On a busy machine, it takes this time until the container has noticed that its caller was killed,
-# and a checkpoint has arrived.
-NOTICED_S = 2.0
+# and a checkpoint has arrived. It is less than the time of a further checkpoint, so that a missing
+# one shows.
+NOTICED_S = 4.0
 Item = dict[str, Any]
 
 

@@ -81,6 +81,6 @@ def running(demo: Deployment, scripted: Deployment) -> Iterator[dict[str, subpro
 @pytest.mark.parametrize("suite", SUITES)
 def test_suite(running: dict[str, subprocess.Popen[str]], suite: str) -> None:
     """Every test of the suite passes. A test that is left out has a reason."""
-    output, _ = running[suite].communicate(timeout=400)
+    output, _ = running[suite].communicate(timeout=1200)
     sys.stdout.write(output)
     assert running[suite].returncode == 0, output[-8000:]

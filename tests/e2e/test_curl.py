@@ -28,7 +28,7 @@ def curl(
     key = f"authorization: Bearer {deployment.key}"
     data = json.dumps({"model": deployment.model, **body})
     return subprocess.run(
-        [*command, "-H", key, *options, "-d", data], capture_output=True, text=True, timeout=60
+        [*command, "-H", key, *options, "-d", data], capture_output=True, text=True, timeout=300
     )
 
 

@@ -90,6 +90,9 @@ def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
         ),
     }
     found = deployed(cloud, "foreign", settings)
+    served = sagemaker.get_waiter("endpoint_in_service")
+    for name in {str(model["endpoint"]) for model in others.values()}:
+        served.wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
     yield found
     found.client.close()
 

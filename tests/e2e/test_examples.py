@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from local.cloud import LocalCloud
+from tests.e2e.test_faults import wait_for_container
 from tests.support.deployments import Deployment
+from tests.support.faults import fault
 
 pytestmark = [pytest.mark.e2e, pytest.mark.clients]
 
@@ -38,7 +40,7 @@ def run(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == status, done.stdout + done.stderr
@@ -96,10 +98,9 @@ def test_errors(cloud: LocalCloud, demo: Deployment) -> None:
     assert "cannot be reached" in run(
         demo, "errors.py", status=1, variables={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
     )
-    cloud.ask(
-        "faults", method="POST", body={"kind": "container-killed", "after": 400}
-    )  # it strikes once
-    assert "The stream broke off after" in run(demo, "errors.py", status=1)
+    with fault(cloud, kind="container-killed", scope="demo*", after=400):  # it strikes once
+        assert "The stream broke off after" in run(demo, "errors.py", status=1)
+    wait_for_container(demo)
 
 
 def test_leave(demo: Deployment) -> None:

@@ -17,7 +17,7 @@ from lambda_fn.metering.keys import account_key, ledger_key
 from local.cloud import LocalCloud
 from tests.e2e.test_streaming import script, settled, text
 from tests.support.deployments import SCRIPTED_MODEL, Deployment
-from tests.support.faults import fault, listed
+from tests.support.faults import fault, landed, listed
 
 pytestmark = pytest.mark.e2e
 
@@ -79,7 +79,7 @@ def stream(deployment: Deployment, **said: Any) -> Seen:
 def wait_for_container(deployment: Deployment) -> None:
     """Wait until a container serves again."""
     patient = deployment.client.with_options(max_retries=20)
-    patient.chat.completions.create(model=SCRIPTED_MODEL, messages=script(say=["here"]))
+    patient.chat.completions.create(model=deployment.model, messages=script(say=["here"]))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_function_that_is_killed(
     with fault(cloud, scope="scripted*", **fields) as fault_id:
         seen = stream(scripted, first_after=1)
         assert seen.code == code
-        assert listed(cloud, fault_id)["landed"] == 1
+        assert landed(cloud, fault_id) == 1
     [request_id] = in_flight(scripted) - before
     assert seen.request_id in {"", request_id}
     key = ledger_key(request_id)

@@ -283,7 +283,7 @@ def test_a_key_reads_its_usage_by_one_grant(deployed: Deployed) -> None:
 def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) -> None:
     """The admin API needs each grant of the control function for one of its operations."""
     table, function = deployed.deployment.table, Function(deployed, "Control")
-    row: dict[str, Any] = {"pk": "USAGE#2020-01-01", "sk": "abcdefghijkl#00#m", "outcomes": {}}
+    row: dict[str, Any] = {"pk": "USAGE#2020-01-02", "sk": "abcdefghijkl#00#m", "outcomes": {}}
     row |= dict.fromkeys(("requests", "prompt_tokens", "completion_tokens", "cost", "recovered"), 1)
     manager = boto3.client("secretsmanager", **options(cloud))
     arn = deployed.deployment.outputs["AdminSecretArn"]
@@ -298,7 +298,7 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
             calls = [made]
             if made.status_code == 201:
                 key = f"{url}/keys/{made.json()['id']}"
-                hours = {"since": "2020-01-01T00", "until": "2020-01-01T01"}
+                hours = {"since": "2020-01-02T00", "until": "2020-01-02T01"}
                 calls += [client.get(key), client.get(f"{url}/keys"), client.delete(key)]
                 calls += [client.post(f"{url}/rollups/rebuild", json=hours)]
         assert {call.status_code for call in calls} <= {200, 201, 503}, [
@@ -396,31 +396,37 @@ def test_a_settlement_that_comes_second_reads(deployed: Deployed) -> None:
     Without it, it cannot read what the sweeper wrote.
     """
     table = deployed.deployment.table
-    message = json.dumps({"say": ["a", "b", "c"], "stall_after": 1, "seconds": 0.5})
-    body = {
-        "model": deployed.deployment.model,
-        "stream": True,
-        "messages": [{"role": "user", "content": message}],
-    }
     headers = {"authorization": f"Bearer {deployed.deployment.key}"}
     url = f"{deployed.deployment.origin}/v1/chat/completions"
 
-    def use() -> bool:
+    def use(stall: float = 0.5) -> bool:
+        """Settle a request while its model stalls. If that came too late, stall longer."""
+        message = json.dumps({"say": ["a", "b", "c"], "stall_after": 1, "seconds": stall})
+        body = {
+            "model": deployed.deployment.model,
+            "stream": True,
+            "messages": [{"role": "user", "content": message}],
+        }
         with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as answer:
             key = ledger_key(answer.headers["x-request-id"].removeprefix("req_"))
-            table.update_item(
-                Key=key,
-                UpdateExpression="SET #state = :settled, recovered = :yes, outcome = :cut, prompt_tokens = "
-                ":no, "
-                "completion_tokens = :no, cost = :no REMOVE #open, due",
-                ExpressionAttributeNames={"#state": "state", "#open": "open"},
-                ExpressionAttributeValues={
-                    ":settled": "SETTLED",
-                    ":yes": True,
-                    ":cut": "cut",
-                    ":no": 0,
-                },
-            )
+            try:
+                table.update_item(
+                    Key=key,
+                    UpdateExpression="SET #state = :settled, recovered = :yes, outcome = :cut, "
+                    "prompt_tokens = :no, completion_tokens = :no, cost = :no REMOVE #open, due",
+                    ConditionExpression="#state = :opened",
+                    ExpressionAttributeNames={"#state": "state", "#open": "open"},
+                    ExpressionAttributeValues={
+                        ":settled": "SETTLED",
+                        ":opened": "OPEN",
+                        ":yes": True,
+                        ":cut": "cut",
+                        ":no": 0,
+                    },
+                )
+            except table.meta.client.exceptions.ConditionalCheckFailedException:
+                assert stall < 30, "the model ended its answer first"
+                return use(2 * stall)
             before = len(deployed.denials())
             answer.read()
         return eventually(

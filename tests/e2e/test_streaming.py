@@ -11,7 +11,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from lambda_fn.metering.keys import ledger_key
+from lambda_fn import ids
+from lambda_fn.metering.keys import account_key, ledger_key
 from tests.support.deployments import DEMO_RATE, SCRIPTED_MODEL, Deployment
 
 pytestmark = pytest.mark.e2e
@@ -27,17 +28,25 @@ def text(chunks: list[ChatCompletionChunk]) -> str:
     return "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices)
 
 
-def settled(deployment: Deployment, chat_id: str) -> dict[str, Any]:
-    """Wait until a request is settled and its hold is captured. Return its ledger item."""
+def settled(deployment: Deployment, chat_id: str, key: str = "") -> dict[str, Any]:
+    """Wait until a request is settled and its hold is captured. Return its ledger item.
+
+    Its key is `key`, or the deployment's.
+    """
     request_id = chat_id.removeprefix("chatcmpl-")
-    key = ledger_key(request_id)
+    account = account_key(ids.key_id_of(key or deployment.key) or "")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        item: dict[str, Any] = deployment.table.get_item(Key=key, ConsistentRead=True)["Item"]
-        if item["state"] == "SETTLED":
+        item: dict[str, Any] = found(deployment, ledger_key(request_id))
+        if item["state"] == "SETTLED" and request_id not in found(deployment, account)["in_flight"]:
             return item
         time.sleep(0.02)
-    raise AssertionError(f"{request_id} is still OPEN")
+    raise AssertionError(f"{request_id} is still OPEN or in flight")
+
+
+def found(deployment: Deployment, key: dict[str, str]) -> Any:
+    """Return an item of the usage table as it is now."""
+    return deployment.table.get_item(Key=key, ConsistentRead=True)["Item"]
 
 
 def test_real_model_streams_as_it_samples(demo: Deployment) -> None:

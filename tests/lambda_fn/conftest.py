@@ -84,7 +84,7 @@ def items(moto_url: str) -> Any:
 
 
 @pytest.fixture
-def usage_table(moto_url: str) -> Iterator[Any]:
+def usage_table(moto_url: str, _patient: None) -> Iterator[Any]:
     """Yield an empty usage table with both of its indexes, as stock boto3 sees it."""
 
     def schema(partition: str, sort: str) -> Any:
@@ -126,8 +126,13 @@ async def http() -> AsyncIterator[Client]:
 
 @pytest.fixture
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for moto without the function's time limits, because the machine may be busy."""
-    monkeypatch.setattr(limits, "META_TIMEOUT", 60.0)
+    """Wait for moto and the stand-in without the function's time limits.
+
+    The machine may be busy. Then a write that was carried out, or a cancel that was confirmed,
+    would be repeated, and a connection would be too old.
+    """
+    for name in ("META_TIMEOUT", "CANCEL_INTERVAL", "CANCEL_TIMEOUT", "IDLE_CONNECTION"):
+        monkeypatch.setattr(limits, name, 60.0)
 
 
 @pytest.fixture

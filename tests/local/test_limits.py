@@ -138,15 +138,15 @@ class _Scaled(Limits):
         self._name = name
 
     def seconds(self, name: str) -> float:
-        """Return a limit in seconds. For the scaled row, eight minutes become a second."""
-        return super().seconds(name) / (480 if name == self._name else 1)
+        """Return a limit in seconds. For the scaled row, two minutes become a second."""
+        return super().seconds(name) / (120 if name == self._name else 1)
 
 
 @pytest.fixture
 async def runtime(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     """Yield a stock client of an endpoint with one scaled time limit, the parameter.
 
-    Its time passes 480 times as fast.
+    Its time passes 120 times as fast.
     """
     app = web.Application()
     app.router.add_post("/invocations", _container)

@@ -69,11 +69,14 @@ def ask(
 
 def test_all_are_known(running: Deployed) -> None:
     """The tests name every listener, and all are on loopback only."""
-    assert set(listening(running.cloud.pid)) == set(running.ports.values())
+    environments = running.runtime_apis()
+    [function] = running.cloud.ask("status")["functions"]
+    assert len(environments) == function["environments"]
+    ports = {*running.ports.values(), *environments}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             address, port = line.split()[1].split(":")
-            if line.split()[3] == "0A" and int(port, 16) in running.ports.values():
+            if line.split()[3] == "0A" and int(port, 16) in ports:
                 assert address == "0100007F"
 
 
@@ -171,7 +174,7 @@ def test_a_function_url_past_the_edge(running: Deployed) -> None:
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user")
 def test_other_users(running: Deployed) -> None:
     """Another user can neither use the Runtime API nor read the local cloud's files."""
-    port = running.ports["runtime API"]
+    [port, *_] = running.runtime_apis()
     script = (
         "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', "
         "int(sys.argv[1]), timeout=60);"

@@ -153,9 +153,11 @@ async def test_usage_log(serve: Serve, capsys: pytest.CaptureFixture[str]) -> No
         await container.lines(named(ODD, count=1))
         await container.client.post("/invocations", json=named("failed", count=9, fail_after=3))
         async with container.client.stream(
-            "POST", "/invocations", json=named("left", count=1000, rate=1000)
+            "POST", "/invocations", json=named("left", count=1000, rate=20)
         ) as answer:
-            await anext(answer.aiter_lines())
+            lines = answer.aiter_lines()
+            while '"delta"' not in await anext(lines):
+                pass
         await container.idle()
     logged = capsys.readouterr().out.split("\n")[:-1]
     assert all(line.isascii() and line.isprintable() for line in logged)
@@ -169,5 +171,5 @@ async def test_usage_log(serve: Serve, capsys: pytest.CaptureFixture[str]) -> No
         "error": None,
     }
     assert (found["failed"]["completion_tokens"], found["failed"]["error"]) == (3, "engine_error")
-    assert 0 < found["left"]["completion_tokens"] < 1000
+    assert 0 < found["left"]["completion_tokens"] < 249  # the context would be full
     assert found["left"]["error"] == "cancelled"

@@ -1,5 +1,6 @@
 """The container as a separate process."""
 
+import atexit
 import os
 import socket
 import subprocess
@@ -23,11 +24,30 @@ def command(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+_HELD: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a port that no process gets but one that asks for this very port.
+
+    On Linux, a socket that is bound, and does not listen, keeps it until this process ends.
+    Elsewhere the port is only free now.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port: int = held.getsockname()[1]
+    if sys.platform == "linux":
+        _HELD.append(held)
+    else:
+        held.close()
+    return port
+
+
+@atexit.register
+def _release() -> None:
+    for held in _HELD:
+        held.close()
 
 
 def wait_for(address: str) -> None:
@@ -35,7 +55,7 @@ def wait_for(address: str) -> None:
     until = time.monotonic() + 60
     while True:
         try:
-            if httpx.get(f"{address}/ping", timeout=2).status_code == 200:
+            if httpx.get(f"{address}/ping", timeout=60).status_code == 200:
                 return
         except httpx.TransportError:
             if time.monotonic() > until:

@@ -1,5 +1,6 @@
 """Faults in the running local cloud."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,3 +20,17 @@ def listed(cloud: LocalCloud, fault_id: str) -> dict[str, Any]:
     """Return a fault with its counts."""
     faults = cloud.ask("faults")["faults"]
     return next(dict(one) for one in faults if one["id"] == fault_id)
+
+
+def landed(cloud: LocalCloud, fault_id: str) -> int:
+    """Wait until a fault has struck and each strike has landed. Return the number of strikes.
+
+    A client may have its whole response before a fault strikes what follows it.
+    """
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        found = listed(cloud, fault_id)
+        if 0 < found["struck"] == found["landed"]:
+            break
+        time.sleep(0.02)
+    return int(found["landed"])

@@ -63,9 +63,15 @@ REST = part(lines(WORLD, FINISH, USAGE, END))
 
 @asynccontextmanager
 async def peer(handler: Handler) -> AsyncIterator[str]:
-    """Serve raw TCP on loopback, and yield the origin."""
+    """Serve raw TCP on loopback, and yield the origin.
+
+    At the end the connections that are left are broken. Python 3.12 waits for them before a server
+    is closed.
+    """
+    transports: set[asyncio.WriteTransport] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        transports.add(writer.transport)
         try:
             await handler(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -76,6 +82,8 @@ async def peer(handler: Handler) -> AsyncIterator[str]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for transport in transports:
+            transport.abort()
 
 
 class Wire(asyncio.Transport):

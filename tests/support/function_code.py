@@ -92,6 +92,8 @@ def serve():
             continue
         if path == "/background":
             threading.Thread(target=count, daemon=True).start()
+            while not os.path.exists(os.environ["MARK"]):
+                time.sleep(0.005)
         if path == "/connect":
             peer = socket.create_connection(("127.0.0.1", int(event["rawQueryString"])))
         if path in ("/connect", "/send"):

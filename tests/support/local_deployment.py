@@ -97,6 +97,16 @@ class Deployed:
         """Return a stock client with the cloud's own keys."""
         return boto3.client(service, **self.cloud.client_options())
 
+    def runtime_apis(self) -> list[int]:
+        """Call the function, which then has an environment. Return its environments' ports.
+
+        Environments come with calls and go when they are idle, so `ports` may have an old one.
+        """
+        with urllib.request.urlopen(f"http://localhost:{self.ports['edge']}/event") as answer:
+            assert answer.status == 200
+        fixed = {port for name, port in self.ports.items() if name != "runtime API"}
+        return sorted(listening(self.cloud.pid).keys() - fixed)
+
 
 NAMED = "host.docker.internal"
 """A host name of its distributions, beside those of loopback."""

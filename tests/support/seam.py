@@ -135,14 +135,23 @@ def _done(batch: Batch) -> asyncio.Future[Batch]:
 
 
 class SlowLog(MemoryLog):
-    """Keeps what it is given later: after a moment, and not before `gate` is set."""
+    """Keeps what it is given later: after a moment, and not before `gate` is set.
+
+    `held` is set once something waits at a closed gate.
+    """
 
     def __init__(self) -> None:
         """Begin with an open gate."""
         super().__init__()
         self.gate = asyncio.Event()
         self.gate.set()
+        self.held = asyncio.Event()
         self._turn = asyncio.Lock()
+
+    async def _pass(self) -> None:
+        if not self.gate.is_set():
+            self.held.set()
+        await self.gate.wait()
 
     def append(self, batch: Batch) -> asyncio.Future[None]:
         """Keep a batch later."""
@@ -151,7 +160,7 @@ class SlowLog(MemoryLog):
     async def _append(self, batch: Batch) -> None:
         async with self._turn:
             await asyncio.sleep(0)
-            await self.gate.wait()
+            await self._pass()
             super().append(batch)
 
     def end(self, batch: Batch) -> asyncio.Future[Batch]:
@@ -161,7 +170,7 @@ class SlowLog(MemoryLog):
     async def _end(self, batch: Batch) -> Batch:
         async with self._turn:
             await asyncio.sleep(0)
-            await self.gate.wait()
+            await self._pass()
             return await super().end(batch)
 
 
@@ -180,7 +189,7 @@ class SlowFullLog(SlowLog):
 
     async def _append(self, batch: Batch) -> None:
         if batch[0] >= 2:
-            await self.gate.wait()
+            await self._pass()
             raise OSError("full")
         await super()._append(batch)
 

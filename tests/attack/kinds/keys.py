@@ -31,7 +31,7 @@ async def attack(target: Target, findings: Findings) -> None:
             f"GET /v1/models HTTP/1.1\r\nHost: localhost:{target.address[1]}\r\n"
             f"Authorization: Bearer {text}\r\nConnection: close\r\n\r\n"
         )
-        found = await raw(target.address, request.encode("latin-1"), seconds=5)
+        found = await raw(target.address, request.encode("latin-1"), seconds=60)
         status = found.split(b" ", 2)[1:2]
         findings.check(
             name, status[:1] and status[0] in {b"400", b"401", b"413", b"431", b"494"}, status

@@ -113,8 +113,11 @@ async def test_heartbeat_is_a_setting() -> None:
             Settings.from_environment({**environment, "SLUICE_HEARTBEAT_SECONDS": wrong})
 
 
-async def test_connection_to_the_endpoint_is_kept(call: Call, sagemaker: StandIn) -> None:
+async def test_connection_to_the_endpoint_is_kept(
+    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a whole response, its connection is used for the next one, streamed or not."""
+    monkeypatch.setattr(limits, "LAST_BYTES_TIMEOUT", 60.0)
     for body in (STREAM, CHAT, STREAM):
         assert (await call(body=body)).status == 200
     assert len(sagemaker.connections) == 1

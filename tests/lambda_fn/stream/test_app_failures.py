@@ -1,6 +1,7 @@
 """The application when one of its stages fails, is late or stays silent."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -283,16 +284,19 @@ async def test_refusal_whose_body_comes_late(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rejection is read to its end, also when a heartbeat would have been due."""
-    monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.05)
     body = {
         "OriginalStatusCode": 400,
         "OriginalMessage": json.dumps({"error": {"code": "context_length_exceeded"}}),
     }
-    late = asyncio.Event()
-    asyncio.get_running_loop().call_later(0.2, late.set)
     sagemaker.status = 424
-    sagemaker.script = [b"{", late, json.dumps(body)[1:].encode()]
-    reply = await call(body=CHAT)
+    for seconds in (0.05, 0.5, 5):
+        monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", seconds)
+        late, reply = asyncio.Event(), Reply()
+        asyncio.get_running_loop().call_later(2 * seconds, late.set)
+        sagemaker.script = [b"{", late, json.dumps(body)[1:].encode()]
+        with contextlib.suppress(ResponseBroken):  # on a busy machine, the head was late, too
+            await call(body=CHAT, reply=reply)
+            break
     assert (reply.status, reply.error["code"]) == (400, "context_length_exceeded")
 
 

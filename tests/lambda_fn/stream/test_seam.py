@@ -579,7 +579,7 @@ async def test_a_log_that_is_lost_while_its_task_is_cancelled_ends_too() -> None
             await producer.read(math.inf)
 
     running = asyncio.ensure_future(run())
-    await asyncio.sleep(0.01)
+    await log.held.wait()
     running.cancel()
     await asyncio.sleep(0)
     log.gate.set()
@@ -595,7 +595,7 @@ async def test_a_producer_whose_task_is_cancelled_while_its_log_waits_ends_too(a
     """What the log was given is kept, and exactly one terminal event follows it: the one under way,
     or else that of the cancelled task.
     """
-    log, kept, reading = SlowLog(), events_of("plain_text"), asyncio.Event()
+    log, kept = SlowLog(), events_of("plain_text")
 
     async def run() -> None:
         async with producer_of(script("plain_text"), log) as producer:
@@ -603,11 +603,9 @@ async def test_a_producer_whose_task_is_cancelled_while_its_log_waits_ends_too(a
                 batch = await producer.read(math.inf)
                 if batch is not None and batch[0] == (1 if at == "a token" else len(kept) - 2):
                     log.gate.clear()
-                    reading.set()
 
     running = asyncio.ensure_future(run())
-    await reading.wait()
-    await asyncio.sleep(0.01)
+    await log.held.wait()
     running.cancel()
     await asyncio.sleep(0)
     log.gate.set()

@@ -155,6 +155,7 @@ async def test_timeout(plane: Plane) -> None:
     """A function that exceeds its timeout is killed, and the call is a 502."""
     await plane.functions.apply((replace(FUNCTION, timeout=2),))
     assert (await plane.text("/sleep?30"))[0] == 502
+    await plane.functions.apply((FUNCTION,))
     assert (await plane.text("/"))[0] == 200
 
 
@@ -232,4 +233,7 @@ async def test_other_refusals(plane: Plane) -> None:
 async def test_standard_output_is_the_log(plane: Plane) -> None:
     """The function's log file has what the process prints."""
     await plane.text("/")
-    assert "starting" in (plane.directory / "logs" / "function-small.log").read_text()
+    log = plane.directory / "logs" / "function-small.log"
+    async with asyncio.timeout(60):
+        while "starting" not in log.read_text():  # noqa: ASYNC110 - it comes through a pipe
+            await asyncio.sleep(0.02)

@@ -52,7 +52,7 @@ async def answer(engine: Any, **more: Any) -> str:
 async def full(engine: Any) -> None:
     """Wait until the buffer of the one running request is full."""
     (bridge,) = engine._bridges
-    await until(lambda: len(bridge._events) >= BUFFERED_EVENTS, 10)
+    await until(lambda: len(bridge._events) >= BUFFERED_EVENTS)
 
 
 async def test_schema(engine: Any) -> None:

@@ -171,6 +171,7 @@ async def test_each_use_counts(tried: Trials, monkeypatch: pytest.MonkeyPatch) -
         return {"error": None, "seconds": 0.4, "step": 0.001}
 
     monkeypatch.setattr(tried, "_tried", half)
+    monkeypatch.setattr("model.engines.turns._now", lambda: 0.0)  # no share of time is regained
     costly = tried_of(**form({"const": 1}))
     await tried.check(costly, "x", "a")
     with pytest.raises(OverloadedError, match="of this caller"):
