@@ -95,14 +95,15 @@ class VllmEngine:
         settings = self._settings
         if vllm.__version__ != VLLM_VERSION:
             output.say(f"made for vLLM {VLLM_VERSION}, this is {vllm.__version__}")
+        folder = None
         if settings.model_id is None:
-            vllm_weights.check(settings.model_dir)
+            folder = await asyncio.to_thread(vllm_weights.find, settings.model_dir)
         for name, adapter in self._adapters.items():
             if not os.path.isfile(f"{adapter.lora_path}/adapter_config.json"):  # noqa: ASYNC240, PTH113 - at start
                 raise StartError(
                     f"SLUICE_LORA_ADAPTERS: {name}: no adapter_config.json in {adapter.lora_path}"
                 )
-        arguments = engine_arguments(settings, current_platform.device_count())
+        arguments = engine_arguments(settings, current_platform.device_count(), folder)
         try:
             self._llm = await asyncio.to_thread(
                 AsyncLLM.from_engine_args, AsyncEngineArgs(**arguments)
