@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MAGIC = b"GGUF"
+MAGIC = b"GGUF"
 _MAX_METADATA = 128 * 2**20
 """Bytes in which the metadata must end. A vocabulary of 250,000 tokens takes 12 MB."""
 _MAX_KEYS = 65_536
@@ -80,7 +80,7 @@ def read_head(path: Path) -> Head:
     """
     with path.open("rb") as file:
         first = file.read(512)
-        if not first.startswith(_MAGIC):
+        if not first.startswith(MAGIC):
             shown = first[:4].hex(" ")
             raise ValueError(
                 foreign(first)

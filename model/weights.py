@@ -238,6 +238,12 @@ def _why(files: Sequence[File], visible: Sequence[File], sidecars: dict[str, str
     return f"; there is {_list(names)}" if names else ""
 
 
+def is_part(name: str) -> bool:
+    """Return whether a file is one of several parts by its name."""
+    part = _PART.fullmatch(name)
+    return part is not None and int(part[3]) > 1
+
+
 class HuggingFaceModel(NamedTuple):
     """A Hugging Face model: its folder below the place, empty if it is the place, and its files."""
 

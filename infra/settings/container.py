@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from infra import instances
-from infra.settings import other_models
+from infra.settings import other_models, weights_files
 from infra.settings.fields import SettingsError, setting
 from infra.settings.other_models import Dialect
 
@@ -121,7 +121,7 @@ class ContainerSettings:
                 ),
             ),
             (
-                self.on_gpu and weights.endswith(".gguf"),
+                self.on_gpu and weights.lower().endswith(".gguf"),
                 (
                     f"weights={weights}: {self._what} reads Hugging Face models; set "
                     "s3://bucket/prefix/ "
@@ -144,7 +144,7 @@ class ContainerSettings:
                 and (
                     self.container != "sluice"
                     or self.engine != "llama_cpp"
-                    or not weights.endswith(".gguf")
+                    or not weights.lower().endswith(".gguf")
                 ),
                 (
                     "weights_sha256: only our container's engine=llama_cpp checks it, for one "
@@ -180,6 +180,8 @@ class ContainerSettings:
         for contradicts, message in rules:
             if contradicts:
                 raise SettingsError(message)
+        if weights and (self.on_gpu or self.engine == "llama_cpp"):
+            weights_files.check_name(weights, reads_gguf=not self.on_gpu)
         other_models.check(self.other_models, own=self.model_name)
         for name in self.environment:
             if re.fullmatch(r"[a-zA-Z_]\w{0,1023}", name) is None:

@@ -12,6 +12,7 @@ import re
 
 import msgspec
 
+from lambda_fn.dialects.templates import template_failure
 from lambda_fn.events import Failure
 
 _MAX_MESSAGE = 1_000
@@ -77,7 +78,7 @@ def failure_of(body: bytes | str, status: int | None = None) -> Failure:
     )
     if code == "invalid_request" and _TOO_LONG.search(message):
         code = "context_length_exceeded"
-    return Failure(code=code, message=message)
+    return template_failure(Failure(code=code, message=message))
 
 
 def _number(code: int | str | None) -> int | None:

@@ -33,9 +33,10 @@ from typing import TYPE_CHECKING, Any
 import xllamacpp
 
 from demo_model import SHA256, WEIGHTS
+from demo_model.chat import TEMPLATE
 from model import gguf
 from model import weights as weights_of
-from model.engines import guided, prompt_bounds
+from model.engines import chat_template, guided, prompt_bounds
 from model.engines.bridge import Bridge
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body
 from model.engines.steps import SlowStepsError, Steps
@@ -89,15 +90,20 @@ class LlamaCppEngine:
 
         Raises StartError.
         """
-        weights = await asyncio.to_thread(self._found)
+        weights, template = await asyncio.to_thread(self._found)
+        if template not in (None, TEMPLATE):
+            try:
+                await chat_template.check(template)
+            except StartError as error:
+                raise StartError(f"{weights}: {error}") from None
         self._server = await asyncio.to_thread(self._load, weights)
         self._message_tokens = await asyncio.to_thread(self._measured_message)
         self.steps.measured(await asyncio.to_thread(self._measured_step))
         await self._trials.start()
         self._up = True
 
-    def _found(self) -> Path:
-        """Return the path of the model's first part, after checks of the whole model.
+    def _found(self) -> tuple[Path, str | None]:
+        """Return the model's first part and its template, after checks of the whole model.
 
         llama.cpp finds the other parts by the first one's name, which must be in its own form.
         """
@@ -117,13 +123,13 @@ class LlamaCppEngine:
                     f"{len(model.parts)} parts; leave it out"
                 )
             _check_sum(first, known)
-        model.check(folder)
+        template = model.check(folder).template
         if len(model.parts) == 1:
-            return first
+            return first, template
         for number, name in enumerate(model.parts, start=1):
             link = self._folder / f"model-{number:05}-of-{len(model.parts):05}.gguf"
             link.symlink_to((folder / name).absolute())
-        return self._folder / f"model-00001-of-{len(model.parts):05}.gguf"
+        return self._folder / f"model-00001-of-{len(model.parts):05}.gguf", template
 
     def _load(self, weights: Path) -> Any:
         try:
@@ -135,7 +141,8 @@ class LlamaCppEngine:
         try:
             server.handle_chat_completions(json.dumps(request), lambda chunk: False)
         except (ValueError, RuntimeError) as error:
-            raise StartError(f"{weights}: the first request failed: {error}") from None
+            reason = chat_template.sentence(str(error)) or error
+            raise StartError(f"{weights}: the first request failed: {reason}") from None
         return server
 
     def _measured_message(self) -> int:

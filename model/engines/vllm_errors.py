@@ -49,6 +49,19 @@ def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelErro
     return EngineError(f"vLLM: {type(cause).__name__}")
 
 
+def template_error(error: Exception) -> str | None:
+    """Return the message for a conversation that the chat template does not accept.
+
+    vLLM raises ValueError with the template's own text, from the template's exception. Return None
+    for any other error.
+    """
+    for cause in (error, error.__cause__):
+        if isinstance(cause, TemplateError):
+            raised = str(cause).strip() or type(cause).__name__
+            return f"messages: the model's chat template does not accept them: {raised}"
+    return None
+
+
 def reason_of(error: Exception) -> str:
     """Return why vLLM cannot start, in one line of at most 300 characters. Its log has the rest."""
     if isinstance(error, ValidationError):
