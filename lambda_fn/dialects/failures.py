@@ -70,7 +70,7 @@ def failure_of(body: bytes | str, status: int | None = None) -> Failure:
     if isinstance(inner, str):
         outer.message = inner
     fields = inner if isinstance(inner, _Fields) else outer
-    message = (fields.message or "The model failed to answer.")[:_MAX_MESSAGE]
+    message = fields.message or "The model failed to answer."
     kind = (fields.type or fields.error_type or outer.error_type or "").lower()
     number = _number(fields.code)
     code = _BY_STATUS.get(number if number is not None else status or 0) or _BY_TYPE.get(
@@ -78,7 +78,8 @@ def failure_of(body: bytes | str, status: int | None = None) -> Failure:
     )
     if code == "invalid_request" and _TOO_LONG.search(message):
         code = "context_length_exceeded"
-    return template_failure(Failure(code=code, message=message))
+    failure = template_failure(Failure(code=code, message=message))
+    return msgspec.structs.replace(failure, message=failure.message[:_MAX_MESSAGE])
 
 
 def _number(code: int | str | None) -> int | None:

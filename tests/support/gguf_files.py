@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from demo_model import WEIGHTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 _ALIGNMENT = 32
 _UINT16, _UINT32, _INT32, _STRING, _ARRAY = 2, 4, 5, 8, 9
@@ -112,6 +114,7 @@ def write(
 def split(folder: Path, count: int = 3, name: str = "demo-{:05}-of-{:05}.gguf") -> list[Path]:
     """Write the demo model in parts, as `llama-gguf-split` does. Return their paths in order."""
     _, tensors = demo()
+    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number in range(count):
         typed = {
