@@ -52,14 +52,15 @@ def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelErro
 def template_error(error: Exception) -> str | None:
     """Return the message for a conversation that the chat template does not accept.
 
-    vLLM raises ValueError with the template's own text, from the template's exception. Return None
-    for any other error.
+    vLLM renders by transformers, and raises ValueError with the text of whatever went wrong there,
+    from that exception. Return None for any other error.
     """
-    for cause in (error, error.__cause__):
-        if isinstance(cause, TemplateError):
-            raised = str(cause).strip() or type(cause).__name__
-            return f"messages: the model's chat template does not accept them: {raised}"
-    return None
+    if not isinstance(error, TemplateError) and (
+        type(error) is not ValueError or error.__cause__ is None
+    ):
+        return None
+    raised = str(error).strip() or type(error.__cause__ or error).__name__
+    return f"messages: the model's chat template does not accept them: {raised}"
 
 
 def reason_of(error: Exception) -> str:
