@@ -39,6 +39,8 @@ def check_name(location: str, *, reads_gguf: bool) -> None:
             f"weights={location}: is one part of a split model; put all parts below one prefix "
             "(sluice model push FOLDER), and set weights=s3://bucket/prefix/"
         )
+    if not location.startswith("s3://") and not Path(name).suffix:
+        return  # perhaps a folder, which `check_file` names
     try:
         weights.find_gguf([weights.File(name, 1)], location.removesuffix(name) or ".")
     except StartError as error:

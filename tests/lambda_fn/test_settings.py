@@ -22,10 +22,11 @@ ENVIRONMENT = {
     "SLUICE_ORIGIN_SECRET": "s",
 }
 
+NO_TOKENS: tuple[Any, ...] = (
+    "32768", True, 4096.0, 0, -1, MAX_CONTEXT_TOKENS + 1, 10**12, 10**30, None, [4096], {},
+)  # fmt: skip
 WRONG: list[tuple[dict[str, Any], str]] = [
-    *(({"context_tokens": value}, "context_tokens") for value in (
-        "32768", True, 4096.0, 0, -1, MAX_CONTEXT_TOKENS + 1, 10**12, 10**30, None, [4096], {},
-    )),
+    *(({"context_tokens": value}, "context_tokens") for value in NO_TOKENS),
     *(({"default_max_tokens": value}, "default_max_tokens") for value in ("1", 0, 1.5, 10**30)),
     *(({name: value}, name) for name in ("prompt_price", "completion_price")
       for value in ("0.5", 0.5, -1, True, MAX_PRICE + 1, 10**30)),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from demo_model import WEIGHTS
 from demo_model.chat import TEMPLATE
 from model.gguf import Head, foreign, read_head
 from tests.support import gguf_files
@@ -16,13 +17,13 @@ from tests.support import gguf_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-WHOLE = gguf_files.WEIGHTS.read_bytes()
+WHOLE = WEIGHTS.read_bytes()
 METADATA_END = WHOLE.index(b"token_embd.weight")
 
 
 def test_a_model() -> None:
     """The demo model has a tokenizer, its template, and one part."""
-    assert read_head(gguf_files.WEIGHTS) == Head(template=TEMPLATE)
+    assert read_head(WEIGHTS) == Head(template=TEMPLATE)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,10 @@ def test_a_stage_with_changes() -> None:
     ("changes", "said"),
     [
         ({"weights": "nowhere.gguf"}, "weights=nowhere.gguf: there is no such file"),
-        ({"weights": "demo_model/weights"}, "there is none"),
+        (
+            {"weights": "demo_model/weights"},
+            "weights=demo_model/weights: is a folder; put it into S3",
+        ),
         ({"weights": "README.gguf"}, "there is no such file"),
         (
             {
