@@ -70,6 +70,11 @@ class GgufModel:
                 raise StartError(f"{folder / name}: {error.strerror}") from None
             except ValueError as error:
                 raise StartError(f"{folder / name}: the file is {error}") from None
+            if head.parts == 1 < len(self.parts):
+                raise StartError(
+                    f"{folder / name}: the file is a whole model, and its name says that it is one "
+                    f"of {len(self.parts)} parts; rename it"
+                )
             if (head.part, head.parts) != (number, len(self.parts)):
                 raise StartError(
                     f"{folder / name}: the file is part {head.part + 1} of {head.parts} of a split "

@@ -39,6 +39,9 @@ LAYOUTS = [
     ),
     ("a-00001-of-00002.gguf a-00002-of-00002.GGUF", ["a-00001-of-00002.gguf", "a-00002-of-00002.GGUF"]),
     # github.com/CambrianTech/continuum/pull/2102, unslothai/unsloth/pull/10357: never the projector
+    # github.com/gokayfem/ComfyUI_VLM_nodes/issues/84, mikjee/warpdrv/issues/7
+    ("mmproj-model-f16.gguf llava.Q3_K_XS.gguf", ["llava.Q3_K_XS.gguf"]),
+    ("mmproj.gguf MXFP4_MOE/m-00001-of-00001.gguf", ["MXFP4_MOE/m-00001-of-00001.gguf"]),
     ("mmproj-model-f16.gguf gemma-3-4b-it-Q4_K_M.gguf", ["gemma-3-4b-it-Q4_K_M.gguf"]),
     ("a.gguf MMPROJ-F16.GGUF a.mmproj-Q8_0.gguf", ["a.gguf"]),
     ("a.gguf imatrix.gguf imatrix_unsloth.gguf a.imatrix", ["a.gguf"]),
@@ -81,6 +84,16 @@ def test_the_model_among_other_files(names: str, parts: list[str]) -> None:
         (
             "q4/a-00001-of-00002.gguf q4/a-00002-of-00002.gguf q8/a.gguf",
             "there are q4/a-00001-of-00002.gguf, q8/a.gguf; choose one",
+        ),
+        (
+            # github.com/ggml-org/llama.cpp/issues/28337: a draft model beside the model
+            "L-2.1-UD-Q4_K_XL.gguf l-2.1-DFlash-BF16.gguf",
+            "there are L-2.1-UD-Q4_K_XL.gguf, l-2.1-DFlash-BF16.gguf; choose one",
+        ),
+        (
+            # github.com/ngxson/wllama/issues/135: loaded by another part than the first
+            "model.shard-00005-of-00005.gguf",
+            "model.shard-00001-of-00005.gguf, .* is not there",
         ),
         ("mmproj-a.gguf", "mmproj-a.gguf is a projector of images"),
         ("a.gguf.part", "a.gguf.part: an unfinished download"),
@@ -181,12 +194,25 @@ def test_the_folder_of_a_hugging_face_model(names: str, folder: str) -> None:
     assert find_hugging_face(listed(names), "/m").folder == folder
 
 
+TRAINED = (
+    "adapter_config.json adapter_model.safetensors checkpoint-16/adapter_config.json "
+    "tokenizer_config.json tokenizer.json tokenizer.model training_args.bin README.md"
+)
+
+
 @pytest.mark.parametrize(
     ("names", "said"),
     [
         ("", "no config.json: this is no Hugging Face model"),
         ("a-Q4.gguf mmproj-a.gguf", "is a GGUF model, which engine=llama_cpp serves"),
         ("adapter_config.json adapter_model.safetensors", "a LoRA adapter .adapter_config.json."),
+        (
+            # github.com/vllm-project/vllm/issues/4416: what a training has left
+            TRAINED,
+            "a LoRA adapter .adapter_config.json., and the model itself is missing",
+        ),
+        # github.com/dphnAI/sonar/issues/417
+        ("a-00001-of-00002.gguf a-00002-of-00002.gguf", "which engine=llama_cpp serves"),
         ("model.tar.gz", "model.tar.gz: an archive"),
         ("model.safetensors.incomplete", "an unfinished download"),
         (

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+WEIGHTS_FILE = WEIGHTS / "sluice-demo.gguf"
 QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
 
 
@@ -400,6 +401,7 @@ async def test_a_missing_part(tmp_path: Path) -> None:
     for content, reason in (
         (None, r"demo-00002-of-00003\.gguf is not there"),
         (b"", r"demo-00002-of-00003\.gguf: the file is empty"),
+        (WEIGHTS_FILE.read_bytes(), r"demo-00002-of-00003\.gguf: the file is a whole model"),
         (third.read_bytes(), r"demo-00002-of-00003\.gguf: the file is part 3 of 3"),
         (whole[:-5000], "corrupted or incomplete|not within the file bounds"),
     ):
