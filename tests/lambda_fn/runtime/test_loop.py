@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 import os
 import time
@@ -575,8 +576,8 @@ async def test_a_setting_that_cannot_be_read_is_logged(
         raise TransportError("the Runtime API is gone")
 
     monkeypatch.setattr(main, "serve", served)
-    monkeypatch.setattr(main.gc, "freeze", lambda: None)
-    monkeypatch.setattr(main.gc, "set_threshold", lambda *_: None)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
     assert await main.run() == 1
     first, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert first["event"] == "fault"
