@@ -65,6 +65,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="er
 
     code: str
     message: str
+    param: str | None = None
+    """The field of the request that is at fault, if one is."""
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="failed"):

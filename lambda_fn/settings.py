@@ -1,6 +1,7 @@
 """The settings of the stream function and of the sweeper, read from the environment at start."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -18,28 +19,89 @@ class SettingsError(Exception):
     """
 
 
+MAX_CONTEXT_TOKENS = 16_777_216
+"""The largest context of a model, in tokens. No server offers a larger one."""
+MAX_PRICE = 1_000_000_000
+"""The largest price of a token, in nano-USD: a million USD for a million tokens."""
+_Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", max_length=63)]
+_Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
+_Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
+
+
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One public model: its endpoint, its context size and its prices.
 
     A prompt and its completion may have `context_tokens` together. A request without a limit may
     generate `default_max_tokens`, and reserves as many. Prices are in nano-USD per token. A price
     of 0 is valid; None means that the model has no price.
+
+    A deployment is checked with this schema before it is made, and the function reads it again.
     """
 
-    endpoint: str
-    context_tokens: Annotated[int, Meta(ge=1)]
+    endpoint: _Name
+    context_tokens: _Tokens
     dialect: Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"] = "sluice"
     """The dialect that its server speaks; see `lambda_fn.dialects`."""
-    component: str | None = None
+    component: _Name | None = None
     """The inference component to invoke, on an endpoint that has components."""
-    default_max_tokens: Annotated[int, Meta(ge=1)] = 1024
-    prompt_price: Annotated[int, Meta(ge=0)] | None = None
-    completion_price: Annotated[int, Meta(ge=0)] | None = None
+    default_max_tokens: _Tokens = 1024
+    prompt_price: _Price | None = None
+    completion_price: _Price | None = None
 
     @property
     def priced(self) -> bool:
         """Whether the model has prices, so that cost budgets can count its tokens."""
         return self.prompt_price is not None and self.completion_price is not None
+
+
+_SAGEMAKER_NAME = "letters, digits and hyphens, 63 at most, as SageMaker lists it (no ARN, no URL)"
+_NANO_USD = (
+    f"a whole number of nano-USD a token from 0 to {MAX_PRICE}, which is 1,000 times the price in "
+    "USD of a million tokens"
+)
+FORMS = {
+    "endpoint": f"the name of an endpoint in the deployment's region: {_SAGEMAKER_NAME}",
+    "context_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes",
+    "dialect": "sluice, openai, lmi, lmi-inputs or tgi",
+    "component": f"the name of an inference component: {_SAGEMAKER_NAME}; or null",
+    "default_max_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes",
+    "prompt_price": f"{_NANO_USD}; or null",
+    "completion_price": f"{_NANO_USD}; or null",
+}
+"""What each member of a `Model` accepts, in words."""
+_model = msgspec.json.Decoder(Model)
+_raw_models = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_PLACE = re.compile(r" - at `\$\.(\w+)`")
+_MEMBER = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
+
+
+def read_model(text: str | bytes | msgspec.Raw) -> Model:
+    """Return the model that a JSON object describes.
+
+    Raises:
+        SettingsError: the message names the member, and what it accepts.
+
+    """
+    try:
+        model = _model.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(_why(str(error))) from None
+    for name in ("context_tokens", "default_max_tokens", "prompt_price", "completion_price"):
+        # msgspec compares only numbers of 64 bits.
+        if (getattr(model, name) or 0) > max(MAX_CONTEXT_TOKENS, MAX_PRICE):
+            raise SettingsError(f"{name}: must be {FORMS[name]}")
+    return model
+
+
+def _why(error: str) -> str:
+    """Return msgspec's error in words for the person who deploys, without the value."""
+    if (place := _PLACE.search(error)) is not None:
+        return f"{place[1]}: must be {FORMS[place[1]]}"
+    if (member := _MEMBER.search(error)) is None:
+        return "must be a JSON object"
+    if member[1].startswith("missing"):
+        return f"needs endpoint, context_tokens, and a known dialect; {member[2]} is missing"
+    return f"{member[2][:64]}: there is no such member; there are {', '.join(FORMS)}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +124,8 @@ class Settings:
     """Whether recently admitted keys are served while the meter is unavailable."""
     max_whole: int = limits.MAX_WHOLE
     """The maximum size of a response that is not streamed, in bytes."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """The models that cannot be served, because their settings cannot be read: name -> reason."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def fingerprint(self, model: str) -> str:
@@ -80,19 +144,14 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Read the variables `SLUICE_*` and those of AWS.
 
+        A model whose settings cannot be read is left out, and is in `unreadable`.
+
         Raises:
-            SettingsError: a setting is missing or invalid.
+            SettingsError: a setting is missing or invalid, or no model can be read.
 
         """
         region = _required(environment, "AWS_REGION")
-        try:
-            models = msgspec.json.decode(
-                _required(environment, "SLUICE_MODELS"), type=dict[str, Model]
-            )
-        except msgspec.DecodeError as error:
-            raise SettingsError(f"SLUICE_MODELS: {error}") from None
-        if not models:
-            raise SettingsError("SLUICE_MODELS names no model")
+        models, unreadable = _models(_required(environment, "SLUICE_MODELS"))
         secrets = (
             _required(environment, "SLUICE_ORIGIN_SECRET"),
             environment.get("SLUICE_ORIGIN_SECRET_PREVIOUS", ""),
@@ -101,6 +160,7 @@ class Settings:
             region=region,
             usage_table=_required(environment, "SLUICE_USAGE_TABLE"),
             models=models,
+            unreadable=unreadable,
             origin_secrets=tuple(secret for secret in secrets if secret),
             dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
             sagemaker_url=_endpoint(environment, region, "SAGEMAKER_RUNTIME", "runtime.sagemaker"),
@@ -137,6 +197,25 @@ class SweepSettings:
             dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
             overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
         )
+
+
+def _models(text: str) -> tuple[dict[str, Model], dict[str, str]]:
+    """Return the models that can be read, and why others cannot."""
+    try:
+        raw = _raw_models.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"SLUICE_MODELS: {error}") from None
+    models: dict[str, Model] = {}
+    unreadable: dict[str, str] = {}
+    for name, value in raw.items():
+        try:
+            models[name] = read_model(value)
+        except SettingsError as error:
+            unreadable[name] = str(error)
+    if not models:
+        reasons = "".join(f"; {name}: {reason}" for name, reason in unreadable.items())
+        raise SettingsError(f"SLUICE_MODELS names no model that can be served{reasons}")
+    return models, unreadable
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

@@ -47,7 +47,7 @@ class Settings:
     model_dir: Path = _of(
         Path("/opt/ml/model"),
         readers.folder,
-        "Where the weights are: one GGUF file, or a Hugging Face model for vllm",
+        "Where the weights are: one GGUF model, or a Hugging Face model for vllm",
     )
     context_tokens: int = _of(
         4096, readers.whole(64, 1_048_576), "Tokens of prompt and answer together"
@@ -79,6 +79,12 @@ class Settings:
     host: str = _of("0.0.0.0", readers.address, "Where to listen")
     port: int = _of(
         8080, readers.whole(1, 65_535), "Where to listen", variable="SAGEMAKER_BIND_TO_PORT"
+    )
+    weights_file: str | None = _of(
+        None,
+        readers.name(),
+        "The GGUF file to serve, where the folder has several models",
+        engine="llama_cpp",
     )
     weights_sha256: str | None = _of(
         None,

@@ -20,6 +20,8 @@ from cli.lib import values
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console
+from model import gguf
+from model.weights import is_part
 
 HELP = "Upload a model's weights."
 PART = 64 * 2**20
@@ -28,7 +30,10 @@ MAX_PARTS = 10_000
 CHECKSUM = "sluice-sha256"
 """The name of an object's metadata: the SHA-256 of its parts' SHA-256s, and the size of a part."""
 _THREADS = 8
+_POINTER_BYTES = 1_024  # a pointer of Git LFS has about 130
 _IGNORED = {".git", ".cache", "__pycache__", ".DS_Store"}
+_CACHE = {"blobs", "refs", ".no_exist", ".locks"}
+"""Folders of Hugging Face's cache. Its files are below `snapshots`, as links to the blobs."""
 
 Progress = Callable[[int], None]
 
@@ -82,27 +87,46 @@ def files(source: Path, prefix: str) -> list[File]:
     Caches and version-control folders are left out.
 
     Raises:
-        CommandError: there are no files, or one is too large.
+        CommandError: there are no files, or one is too large, or no container could load them.
 
     """
-    paths = (
-        [source]
-        if source.is_file()
-        else sorted(path for path in source.rglob("*") if path.is_file())
-    )
+    paths = [source] if source.is_file() else sorted(source.rglob("*"))
+    ignored = _IGNORED | (_CACHE if (source / "snapshots").is_dir() else set())
     listed = []
     for path in paths:
         relative = Path(path.name) if source.is_file() else path.relative_to(source)
-        if not _IGNORED & set(relative.parts):
+        if ignored & set(relative.parts):
+            continue
+        if path.is_symlink() and not path.exists():
+            raise CommandError(f"{path}: the link leads to a file that is not there.")
+        if path.is_file():
             listed.append(File(path, f"{prefix}{relative.as_posix()}", path.stat().st_size))
     if not listed:
         raise CommandError(f"{source}: there is nothing to upload.")
+    if source.is_file() and is_part(source.name):
+        raise CommandError(
+            f"{source}: this is one part of a split model. Push the folder with all its parts."
+        )
     for file in listed:
+        if (what := _no_weights(file)) is not None:
+            raise CommandError(f"{file.path}: the file is {what}.")
         if file.size > PART * MAX_PARTS:
             raise CommandError(
                 f"{file.path}: the file is larger than S3 takes: {PART * MAX_PARTS // 2**30} GiB."
             )
     return listed
+
+
+def _no_weights(file: File) -> str | None:
+    """Return what a small file or a GGUF file is instead of weights."""
+    if file.path.suffix.lower() == ".gguf":
+        with file.path.open("rb") as data:
+            first = data.read(512)
+        return None if first.startswith(gguf.MAGIC) else gguf.foreign(first) or "not a GGUF file"
+    if file.size <= _POINTER_BYTES:
+        first = file.path.read_bytes()
+        return gguf.foreign(first) if first.startswith(b"version https://git-lfs") else None
+    return None
 
 
 def push(
@@ -134,7 +158,7 @@ def push(
         sent,
         kept,
         weights,
-        _sha256(source) if source.suffix == ".gguf" and source.is_file() else None,
+        _sha256(source) if source.suffix.lower() == ".gguf" and source.is_file() else None,
     )
 
 

@@ -17,9 +17,10 @@ from rich.markup import escape
 from cli.lib import values
 from cli.lib.printable import printable
 from cli.lib.project import CommandError
-from cli.lib.settings import add_settings, settings_of
+from cli.lib.settings import add_settings, check_files, settings_of
 from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console
+from cli.lib.weights import listed, problem
 
 if TYPE_CHECKING:
     from infra.settings.deployment import Settings
@@ -63,13 +64,14 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
     """Print what a stage, with `changes` of its settings, needs.
 
     Raises:
-        CommandError: something is missing.
+        CommandError: something is missing, or a setting is invalid.
 
     """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     settings = settings_of(stage, changes)
+    check_files(settings)
     options = aws_options(stage)
     missing = 0
     try:
@@ -238,21 +240,22 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
             yield Finding(f"the secret {secret} is there", good=True)
     if (settings.weights or "").startswith("s3://") and settings.endpoint_name is None:
         bucket, _, key = str(settings.weights).removeprefix("s3://").partition("/")
+        s3 = client("s3")
         try:
-            found = (
-                client("s3")
-                .list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
-                .get("KeyCount", 0)
-                > 0
-            )
+            found = listed(s3, bucket, key)
         except ClientError as error:
             yield Finding(
                 f"weights={settings.weights}: {error.response['Error']['Message']}", good=False
             )
         else:
             state = "are there" if found else "are not there"
+            wrong = problem(settings, found, s3, bucket, key) if found else None
             commands = (f"sluice model push DIR --to {quote(f's3://{bucket}/{key}')}",)
-            yield Finding(f"the weights {settings.weights} {state}", good=found, commands=commands)
+            yield Finding(
+                f"the weights {settings.weights} {state}", good=bool(found), commands=commands
+            )
+            if wrong is not None:
+                yield Finding(wrong, good=False)
     if settings.hosted_zone is not None:
         zone_id, _, name = settings.hosted_zone.partition(":")
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from cli.lib.project import CommandError
+from cli.lib.project import ROOT, CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,28 @@ def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
 
     try:
         return settings_from_context({**changes, "stage": stage})
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+
+
+def check_files(settings: Settings) -> None:
+    """Check what the synthesis checks beside the settings themselves.
+
+    That is the file that `weights` names on this machine, and `environment` against the other
+    settings.
+
+    Raises:
+        CommandError: the synthesis would refuse it.
+
+    """
+    from infra.settings import other_spellings, weights_files
+    from infra.settings.fields import SettingsError
+
+    location = settings.weights
+    try:
+        other_spellings.check(settings)
+        if location and not location.startswith(("s3://", "hf:")) and not settings.endpoint_name:
+            weights_files.check_file(ROOT / location, location)
     except SettingsError as error:
         raise CommandError(str(error)) from None
 

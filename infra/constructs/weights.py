@@ -10,9 +10,7 @@ from constructs import Construct
 
 from infra.nag import accept
 from infra.settings.container import HUGGING_FACE
-from infra.settings.deployment import SettingsError
-
-PACKED = ".tar.gz"
+from infra.settings.weights_files import PACKED, check_file
 
 
 class Weights(Construct):
@@ -30,7 +28,7 @@ class Weights(Construct):
         """Refer to the weights.
 
         Raises:
-            SettingsError: `location` is a file that does not exist.
+            SettingsError: `location` is a file that does not exist, or is no model.
 
         """
         super().__init__(scope, construct_id)
@@ -42,11 +40,7 @@ class Weights(Construct):
             self._source = bucket, key
             return
         path = root / location
-        if not path.is_file():
-            raise SettingsError(
-                f"weights={location}: there is no such file; set weights to a GGUF file or "
-                "an s3:// URI"
-            )
+        check_file(path, location)
         asset = s3_assets.Asset(self, "File", path=str(path))
         self._source = asset.s3_bucket_name, asset.s3_object_key
 

@@ -4,13 +4,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from infra import instances
+from infra.settings import other_models, weights_files
 from infra.settings.fields import SettingsError, setting
+from infra.settings.other_models import Dialect
 
 Container = Literal["sluice", "vllm", "sglang", "lmi", "tgi"]
-Dialect = Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"]
 Engine = Literal["llama_cpp", "vllm", "scripted"]
 
 DIALECTS: dict[Container, Dialect] = {
@@ -60,9 +61,7 @@ class ContainerSettings:
     )
     engine: Engine
     """The engine of our container."""
-    model_name: str = setting(
-        pattern=r"[\w][\w.:/-]{0,63}", form="letters, digits and ._:/-, 64 at most"
-    )
+    model_name: str = setting(pattern=other_models.NAME, form=other_models.NAME_FORM)
     context_tokens: int = setting(minimum=64, maximum=1_048_576)
     parallel: int = setting(minimum=1, maximum=256)
     """The number of answers generated at once; further requests wait."""
@@ -89,8 +88,11 @@ class ContainerSettings:
 
     @property
     def others(self) -> dict[str, dict[str, Any]]:
-        """The other models, parsed."""
-        return {name: json.loads(text) for name, text in self.other_models.items()}
+        """The other models as JSON objects, without members that are null."""
+        return {
+            name: {key: value for key, value in json.loads(text).items() if value is not None}
+            for name, text in self.other_models.items()
+        }
 
     @property
     def model_dialect(self) -> Dialect:
@@ -119,7 +121,7 @@ class ContainerSettings:
                 ),
             ),
             (
-                self.on_gpu and weights.endswith(".gguf"),
+                self.on_gpu and weights.lower().endswith(".gguf"),
                 (
                     f"weights={weights}: {self._what} reads Hugging Face models; set "
                     "s3://bucket/prefix/ "
@@ -142,7 +144,7 @@ class ContainerSettings:
                 and (
                     self.container != "sluice"
                     or self.engine != "llama_cpp"
-                    or not weights.endswith(".gguf")
+                    or not weights.lower().endswith(".gguf")
                 ),
                 (
                     "weights_sha256: only our container's engine=llama_cpp checks it, for one "
@@ -178,13 +180,9 @@ class ContainerSettings:
         for contradicts, message in rules:
             if contradicts:
                 raise SettingsError(message)
-        for name, model in self.others.items():
-            if not {"endpoint", "context_tokens"} <= set(model) or model.get(
-                "dialect", "sluice"
-            ) not in get_args(Dialect):
-                raise SettingsError(
-                    f"other_models={name}: needs endpoint, context_tokens, and a known dialect"
-                )
+        if weights and (self.on_gpu or self.engine == "llama_cpp"):
+            weights_files.check_name(weights, reads_gguf=not self.on_gpu)
+        other_models.check(self.other_models, own=self.model_name)
         for name in self.environment:
             if re.fullmatch(r"[a-zA-Z_]\w{0,1023}", name) is None:
                 raise SettingsError(

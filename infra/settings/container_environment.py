@@ -2,7 +2,9 @@
 
 Sources: `sagemaker_entrypoint.sh` of AWS's vLLM and SGLang containers, which turn
 SM_VLLM_MAX_MODEL_LEN into `--max-model-len`; the LMI user guide (OPTION_*); TGI's launcher
-arguments (MAX_TOTAL_TOKENS and others).
+arguments (MAX_TOTAL_TOKENS and others) and its `sagemaker-entrypoint.sh`.
+
+`other_spellings.py` has the further names under which these servers read the same settings.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,9 +12,12 @@ from collections.abc import Callable, Mapping
 from aws_cdk import SecretValue
 
 from infra import instances
+from infra.settings import other_spellings
 from infra.settings.container import HUGGING_FACE
 from infra.settings.deployment import Settings
 from infra.settings.fields import SettingsError
+from model.errors import StartError
+from model.settings import Settings as ContainerSettings
 
 MODEL_FOLDER = "/opt/ml/model"
 EXTRA = {
@@ -31,6 +36,7 @@ EXTRA = {
     "SLUICE_TOOL_PARSER": "vllm",
     "SLUICE_TRUST_REMOTE_CODE": "vllm",
     "SLUICE_VLLM_ARGS": "vllm",
+    "SLUICE_WEIGHTS_FILE": "llama_cpp",
 }
 """Variables of our container that have no setting of their own.
 
@@ -59,10 +65,11 @@ def environment(settings: Settings) -> dict[str, str]:
 
     Raises:
         SettingsError: a GPU instance is not listed here and `tensor_parallel` does not say how many
-            GPUs it has; there are too many variables; our container does not know a variable, or
-            another setting sets it.
+            GPUs it has; there are too many variables; our container does not know a variable or
+            its value; or a variable of `environment` is what another setting sets.
 
     """
+    other_spellings.check(settings)
     if settings.container == "sluice":
         _check(settings.environment, settings.engine)
     variables = {**_KINDS[settings.container](settings), **_token(settings), **settings.environment}
@@ -71,13 +78,27 @@ def environment(settings: Settings) -> dict[str, str]:
             f"environment: SageMaker takes {_MAX_VARIABLES} variables, and with ours there "
             f"are {len(variables)}"
         )
+    if settings.container == "sluice":
+        _read(variables)
     return variables
+
+
+def _read(variables: Mapping[str, str]) -> None:
+    """Read the variables as our container will when it starts."""
+    try:
+        ContainerSettings.from_environment(variables)
+    except StartError as error:
+        raise SettingsError(f"environment: {error}") from None
 
 
 def _check(more: Mapping[str, str], engine: str) -> None:
     for name in more:
         if (setting := SET_BY.get(name)) is not None:
             raise SettingsError(f"environment={name}: set it by the setting {setting}")
+        if name.upper() in {*SET_BY, *EXTRA} and name != name.upper():
+            raise SettingsError(
+                f"environment={name}: our container reads {name.upper()} only, in capitals"
+            )
         if name.startswith("SLUICE_") and name not in EXTRA:
             raise SettingsError(
                 f"environment={name}: our container has no such setting; it has {', '.join(EXTRA)}"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import get_origin
 
 from infra.settings.deployment import FIELDS, TYPES, Settings, SettingsError, accepted, of_stage
-from infra.settings.fields import choices, is_optional, plain
+from infra.settings.fields import RepeatedNameError, choices, is_optional, plain, read_json
 
 DEFAULT_STAGE = "dev"
 _NONE = {"", "none", "null"}
@@ -60,7 +60,9 @@ def parse(name: str, value: object) -> object:
         if (allowed := choices(kind)) is not None:  # all of one type
             kind = type(allowed[0])
         return _TRUTH[text.lower()] if kind is bool else kind(text)
-    except (KeyError, ValueError):
+    except RepeatedNameError as error:
+        raise SettingsError(f"{name}: {error}") from None
+    except (KeyError, ValueError, RecursionError):
         raise SettingsError(f"{name}={text}: must be {accepted(name)}") from None
 
 
@@ -77,7 +79,7 @@ def _several(value: object) -> tuple[str, ...]:
 
 def _named(value: object) -> dict[str, str]:
     """Return an object of cdk.json, or a JSON object in a text, with its values as text."""
-    members = value if isinstance(value, Mapping) else json.loads(str(value))
+    members = value if isinstance(value, Mapping) else read_json(str(value))
     if not isinstance(members, Mapping):
         raise ValueError("not an object")
     return {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
 from infra.limits import LIMITS
-from infra.settings import fields
+from infra.settings import fields, other_models
 from infra.settings.container import ContainerSettings
 from infra.settings.endpoint import EndpointSettings
 from infra.settings.fields import SettingsError
@@ -126,6 +126,7 @@ class Settings(ContainerSettings, EndpointSettings):
         )
         self.check_endpoint()
         self._check_domain()
+        self._check_models()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
                 f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod"
@@ -182,6 +183,16 @@ class Settings(ContainerSettings, EndpointSettings):
         """The names of the stacks that must be in us-east-1."""
         return tuple(
             name for name in (self.certificate_stack, self.web_acl_stack) if name is not None
+        )
+
+    def _check_models(self) -> None:
+        endpoint = self.endpoint_name or f"{self.name}-{self.stage}"
+        other_models.check_beside(
+            self.other_models,
+            own=self.model_name,
+            endpoint=endpoint,
+            component=f"{endpoint}-model" if self.scale_to_zero else None,
+            dialect=self.model_dialect,
         )
 
     def _check_domain(self) -> None:

@@ -1,6 +1,7 @@
 """The fields of settings: checks of choices, bounds and patterns, and their descriptions."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
@@ -11,6 +12,30 @@ class SettingsError(ValueError):
 
     The message tells the person who deploys what is accepted.
     """
+
+
+class RepeatedNameError(Exception):
+    """A JSON object has a name twice."""
+
+
+def read_json(text: str) -> Any:
+    """Return a JSON text's value.
+
+    Raises:
+        RepeatedNameError: an object has a name twice, of which Python would drop the first.
+        ValueError: the text is no JSON.
+
+    """
+    return json.loads(text, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise RepeatedNameError(f"{name} is in it twice; each name once")
+        members[name] = value
+    return members
 
 
 def setting(

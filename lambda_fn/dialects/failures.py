@@ -12,6 +12,7 @@ import re
 
 import msgspec
 
+from lambda_fn.dialects.templates import template_failure
 from lambda_fn.events import Failure
 
 _MAX_MESSAGE = 1_000
@@ -69,7 +70,7 @@ def failure_of(body: bytes | str, status: int | None = None) -> Failure:
     if isinstance(inner, str):
         outer.message = inner
     fields = inner if isinstance(inner, _Fields) else outer
-    message = (fields.message or "The model failed to answer.")[:_MAX_MESSAGE]
+    message = fields.message or "The model failed to answer."
     kind = (fields.type or fields.error_type or outer.error_type or "").lower()
     number = _number(fields.code)
     code = _BY_STATUS.get(number if number is not None else status or 0) or _BY_TYPE.get(
@@ -77,7 +78,8 @@ def failure_of(body: bytes | str, status: int | None = None) -> Failure:
     )
     if code == "invalid_request" and _TOO_LONG.search(message):
         code = "context_length_exceeded"
-    return Failure(code=code, message=message)
+    failure = template_failure(Failure(code=code, message=message))
+    return msgspec.structs.replace(failure, message=failure.message[:_MAX_MESSAGE])
 
 
 def _number(code: int | str | None) -> int | None:

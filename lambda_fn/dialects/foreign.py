@@ -76,7 +76,7 @@ class Foreign:
     def rejection(self, status: int, body: str) -> APIError:
         """Return the public error for an HTTP error of the server."""
         failure = failure_of(body, status)
-        return from_container(failure.code, failure.message)
+        return from_container(failure.code, failure.message, failure.param)
 
 
 def _openai(fields: Fields) -> Fields:

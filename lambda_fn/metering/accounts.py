@@ -170,6 +170,10 @@ class Account(msgspec.Struct, frozen=True):
     completion_tokens: int
     cost: int
 
+    def may_use(self, model: str) -> bool:
+        """Return whether the key may use a model."""
+        return self.models is None or model in self.models
+
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
         """Read an account item. Raises UnknownVersion."""

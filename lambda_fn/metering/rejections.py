@@ -127,7 +127,7 @@ def rejection(
     account = Account.of(item)
     if account.networks not in {ANYWHERE, request.networks}:
         return NetworkRejected()
-    if account.models is not None and request.model not in account.models:
+    if not account.may_use(request.model):
         return ModelRejected()
     if not request.priced and account.limits.budgets_cost:
         return Unpriced()

@@ -29,6 +29,8 @@ async def run() -> int:
         log("fault", error=str(error))
         await api.fail_init("Runtime.InvalidSettings", str(error))
         return 1
+    for name, reason in settings.unreadable.items():
+        log("fault", error=f"other_models={name}: {reason}; this model is not served")
     # The credentials do not change while the process runs.
     credentials = Credentials.from_environment(os.environ)
     app = create_app(settings, Client(), lambda: credentials)

@@ -32,7 +32,7 @@ from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.negotiate import ReadRequest
 from lambda_fn.stream.producer import Producer
-from lambda_fn.stream.rate_limit_errors import no_model
+from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
 from lambda_fn.stream.settle import Checkpoints, settle
 from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream.token_bounds import Bounds, fingerprint
@@ -181,13 +181,19 @@ class Completions:
             read = self._read(body, headers)
             model = self._settings.models.get(read.request.model)
             if model is None:
-                raise no_model(read.request.model)
+                raise await self._no_model(caller, read.request.model)
             dialect = self._dialects[model.dialect]
             dialect.check(read.request)
         except APIError:
             await self._gate.check_key(caller)
             raise
         return _Accepted(read, body, model, dialect)
+
+    async def _no_model(self, caller: Caller, name: str) -> APIError:
+        reason = self._settings.unreadable.get(name)
+        if reason is None or not (await self._gate.check_key(caller)).may_use(name):
+            return no_model(name)
+        return model_unreadable(name, reason)
 
     def _in_background(self, scope: Scope, work: Coroutine[None, None, object]) -> None:
         """Run `work` in the background. On Lambda it finishes before the next invocation is

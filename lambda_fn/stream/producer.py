@@ -158,7 +158,7 @@ class Producer:
                     return None
             if type(last) is Failure:
                 self._invocation.over = last.code != GARBLED
-                events[-1] = failed_by(from_container(last.code, last.message))
+                events[-1] = failed_by(from_container(last.code, last.message, last.param))
                 return await self._close(events)
             if type(last) is End:
                 self._invocation.over = True

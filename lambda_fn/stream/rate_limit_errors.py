@@ -114,6 +114,17 @@ def no_model(name: str) -> NotFound:
     )
 
 
+def model_unreadable(name: str, reason: str) -> Unavailable:
+    """Return the error for a model whose settings cannot be read. A retry cannot succeed."""
+    return Unavailable(
+        f"The model '{name[:80]}' is not served, because its settings cannot be read ({reason}). "
+        "Its operator must correct other_models and deploy again.",
+        param="model",
+        code="model_unreadable",
+        headers=NO_RETRY,
+    )
+
+
 def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
     headers = rate_headers(reached.account, when=when, now=now)
     name = reached.limit.partition("_")[0]

@@ -1,6 +1,6 @@
 """llama.cpp in this process, through xllamacpp: the engine for CPUs and for the demo model.
 
-It loads any GGUF file.
+It loads any GGUF model, split or not.
 
 llama.cpp batches continuously over `parallel` slots. Each slot has its own context, so that answers
 do not depend on their neighbours. A request is a blocking call in a thread, and llama.cpp passes
@@ -33,7 +33,10 @@ from typing import TYPE_CHECKING, Any
 import xllamacpp
 
 from demo_model import SHA256, WEIGHTS
-from model.engines import guided, prompt_bounds
+from demo_model.chat import TEMPLATE
+from model import gguf
+from model import weights as weights_of
+from model.engines import chat_template, guided, prompt_bounds
 from model.engines.bridge import Bridge
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body
 from model.engines.steps import SlowStepsError, Steps
@@ -83,18 +86,50 @@ class LlamaCppEngine:
         return text.encode()
 
     async def start(self) -> None:
-        """Load the one GGUF file in the settings' folder; measure its template and a step.
+        """Load the one GGUF model in the settings' folder; measure its template and a step.
 
         Raises StartError.
         """
-        weights = _weights(self._settings.model_dir)
-        if (known := self._settings.weights_sha256 or _known(weights)) is not None:
-            await asyncio.to_thread(_check_sum, weights, known)
+        weights, template = await asyncio.to_thread(self._found)
+        if template not in (None, TEMPLATE):
+            try:
+                await chat_template.check(template)
+            except StartError as error:
+                raise StartError(f"{weights}: {error}") from None
         self._server = await asyncio.to_thread(self._load, weights)
         self._message_tokens = await asyncio.to_thread(self._measured_message)
         self.steps.measured(await asyncio.to_thread(self._measured_step))
         await self._trials.start()
         self._up = True
+
+    def _found(self) -> tuple[Path, str | None]:
+        """Return the model's first part and its template, after checks of the whole model.
+
+        llama.cpp finds the other parts by the first one's name, which must be in its own form.
+        """
+        settings = self._settings
+        folder = settings.model_dir
+        model = weights_of.find_gguf(
+            weights_of.files_in(folder),
+            str(folder),
+            settings.weights_file,
+            lambda name: _kind(folder / name),
+        )
+        first = folder / model.parts[0]
+        if (known := settings.weights_sha256 or _known(first)) is not None:
+            if len(model.parts) > 1:
+                raise StartError(
+                    f"{first}: SLUICE_WEIGHTS_SHA256 is the checksum of one file, and the model has "
+                    f"{len(model.parts)} parts; leave it out"
+                )
+            _check_sum(first, known)
+        template = model.check(folder).template
+        if len(model.parts) == 1:
+            return first, template
+        for number, name in enumerate(model.parts, start=1):
+            link = self._folder / f"model-{number:05}-of-{len(model.parts):05}.gguf"
+            link.symlink_to((folder / name).absolute())
+        return self._folder / f"model-00001-of-{len(model.parts):05}.gguf", template
 
     def _load(self, weights: Path) -> Any:
         try:
@@ -106,7 +141,8 @@ class LlamaCppEngine:
         try:
             server.handle_chat_completions(json.dumps(request), lambda chunk: False)
         except (ValueError, RuntimeError) as error:
-            raise StartError(f"{weights}: the first request failed: {error}") from None
+            reason = chat_template.sentence(str(error)) or error
+            raise StartError(f"{weights}: the first request failed: {reason}") from None
         return server
 
     def _measured_message(self) -> int:
@@ -314,15 +350,12 @@ def _reader(request: ChatRequest, choice: int, *, guided: bool) -> ChunkReader:
     )
 
 
-def _weights(folder: Path) -> Path:
+def _kind(path: Path) -> str:
+    """Return what a GGUF file holds; a file that cannot be read counts as a model."""
     try:
-        found = sorted(path for path in folder.iterdir() if path.suffix == ".gguf")
-    except OSError as error:
-        raise StartError(f"{folder}: {error.strerror}") from None
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise StartError(f"{folder}: exactly one *.gguf file is needed, there is {names}")
-    return found[0]
+        return gguf.read_head(path).kind
+    except (OSError, ValueError):
+        return "model"
 
 
 def _known(weights: Path) -> str | None:

@@ -9,7 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from model.engines import forced_call, guided
+from model.engines import chat_template, forced_call, guided
 from model.errors import (
     ContextLengthError,
     EngineError,
@@ -214,6 +214,12 @@ def error_of(error: Mapping[str, Any] | Exception) -> ModelError:
 
     `error` is an error object of llama.cpp or an exception of its binding.
     """
+    text = str(error) if isinstance(error, Exception) else str(error.get("message"))
+    if (raised := chat_template.sentence(text)) is not None:
+        # Each start tries the template, so it works, and these messages do not fit it.
+        return InvalidRequestError(
+            f"messages: the model's chat template does not accept them: {raised}", "messages"
+        )
     if isinstance(error, ValueError):
         return InvalidRequestError(str(error))  # a schema, template or tool that it cannot compile
     if str(error).startswith("Failed to parse tool call arguments"):

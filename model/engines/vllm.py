@@ -35,7 +35,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from model import output
 from model.engines import guided, prompt_bounds, vllm_weights
 from model.engines.vllm_arguments import engine_arguments
-from model.engines.vllm_errors import error_of, reason_of
+from model.engines.vllm_errors import error_of, reason_of, template_error
 from model.engines.vllm_outputs import ChoiceReader, request_body
 from model.errors import (
     ContextLengthError,
@@ -46,11 +46,11 @@ from model.errors import (
     UnknownModelError,
 )
 from model.events import Event, Start, Usage
+from model.schema import ChatRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from model.schema import ChatRequest
     from model.settings import Settings
 
 VLLM_VERSION = "0.33.0"
@@ -95,14 +95,15 @@ class VllmEngine:
         settings = self._settings
         if vllm.__version__ != VLLM_VERSION:
             output.say(f"made for vLLM {VLLM_VERSION}, this is {vllm.__version__}")
+        folder = None
         if settings.model_id is None:
-            vllm_weights.check(settings.model_dir)
+            folder = await asyncio.to_thread(vllm_weights.find, settings.model_dir)
         for name, adapter in self._adapters.items():
             if not os.path.isfile(f"{adapter.lora_path}/adapter_config.json"):  # noqa: ASYNC240, PTH113 - at start
                 raise StartError(
                     f"SLUICE_LORA_ADAPTERS: {name}: no adapter_config.json in {adapter.lora_path}"
                 )
-        arguments = engine_arguments(settings, current_platform.device_count())
+        arguments = engine_arguments(settings, current_platform.device_count(), folder)
         try:
             self._llm = await asyncio.to_thread(
                 AsyncLLM.from_engine_args, AsyncEngineArgs(**arguments)
@@ -125,6 +126,23 @@ class VllmEngine:
             raise StartError(
                 f"vLLM cannot serve {arguments['model']}: {reason_of(error)}"
             ) from None
+        await self._try_template()
+
+    async def _try_template(self) -> None:
+        """Raise StartError if the chat template fails for every conversation."""
+        user = {"role": "user", "content": "."}
+        reasons = []
+        for messages in ([user], [{"role": "system", "content": "."}, user]):
+            try:
+                await self._rendered(ChatRequest.model_validate({"messages": messages}))
+            except Exception as error:  # noqa: BLE001 - every failure is reported to the caller
+                reasons.append(reason_of(error))
+            else:
+                return
+        raise StartError(
+            f"the chat template fails for every conversation: {reasons[0]}; set "
+            "SLUICE_CHAT_TEMPLATE to one that works"
+        )
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """Yield the events of all choices, as they come."""
@@ -194,10 +212,15 @@ class VllmEngine:
 
         Rendering also sets the members of vLLM's request that guide the answer.
 
-        Raises InvalidRequestError.
+        Raises InvalidRequestError, and vLLM's errors.
         """
         chat = ChatCompletionRequest.model_validate(request_body(request))
-        rendered = await self._renderer.render_chat(chat)
+        try:
+            rendered = await self._renderer.render_chat(chat)
+        except Exception as error:
+            if (raised := template_error(error)) is not None:
+                raise InvalidRequestError(raised, "messages") from None
+            raise
         if not isinstance(rendered, tuple):  # an ErrorResponse
             raise InvalidRequestError(rendered.error.message, rendered.error.param)
         _, (prompt,) = rendered

@@ -10,16 +10,20 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from model.errors import StartError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from model.settings import Settings
 
 
-def engine_arguments(settings: Settings, gpus: int) -> dict[str, Any]:
+def engine_arguments(settings: Settings, gpus: int, folder: Path | None = None) -> dict[str, Any]:
     """Return the fields of AsyncEngineArgs that the settings determine.
+
+    `folder` is the model's, if it is not `SLUICE_MODEL_DIR` itself.
 
     Raises StartError for an unknown field.
     """
     arguments: dict[str, Any] = {
-        "model": settings.model_id or str(settings.model_dir),
+        "model": settings.model_id or str(folder or settings.model_dir),
         "max_model_len": settings.context_tokens,
         "max_num_seqs": settings.parallel,
         "tensor_parallel_size": settings.tensor_parallel or max(1, gpus),

@@ -49,6 +49,20 @@ def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelErro
     return EngineError(f"vLLM: {type(cause).__name__}")
 
 
+def template_error(error: Exception) -> str | None:
+    """Return the message for a conversation that the chat template does not accept.
+
+    vLLM renders by transformers, and raises ValueError with the text of whatever went wrong there,
+    from that exception. Return None for any other error.
+    """
+    if not isinstance(error, TemplateError) and (
+        type(error) is not ValueError or error.__cause__ is None
+    ):
+        return None
+    raised = str(error).strip() or type(error.__cause__ or error).__name__
+    return f"messages: the model's chat template does not accept them: {raised}"
+
+
 def reason_of(error: Exception) -> str:
     """Return why vLLM cannot start, in one line of at most 300 characters. Its log has the rest."""
     if isinstance(error, ValidationError):

@@ -5,9 +5,10 @@ from starlette.responses import Response
 
 from lambda_fn.auth import read_key
 from lambda_fn.http.responses import json_response
+from lambda_fn.metering.accounts import Account
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
-from lambda_fn.stream.rate_limit_errors import no_model
+from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
 
 
 class Models:
@@ -16,18 +17,40 @@ class Models:
     def __init__(self, settings: Settings, gate: Gate) -> None:
         """Take the models from the settings."""
         self._models = settings.models
+        self._unreadable = settings.unreadable
         self._gate = gate
         self._document = b""
 
     async def list(self, request: Request) -> Response:
-        """Return all models that the key may use."""
-        names = await self._allowed(request)
-        return json_response({"object": "list", "data": [self._object(name) for name in names]})
+        """Return all models that the key may use.
+
+        If the settings of some cannot be read, `sluice.not_served` has their names and the reasons.
+        """
+        account = await self._account(request)
+        data = [self._object(name) for name in self._models if account.may_use(name)]
+        body: dict[str, object] = {"object": "list", "data": data}
+        broken = [
+            {"id": name, "reason": reason}
+            for name, reason in self._unreadable.items()
+            if account.may_use(name)
+        ]
+        if broken:
+            body["sluice"] = {"not_served": broken}
+        return json_response(body)
 
     async def get(self, request: Request) -> Response:
-        """Return one model. Raises NotFound for one that the key may not use."""
+        """Return one model.
+
+        Raises:
+            NotFound: there is no such model, or the key may not use it.
+            Unavailable: its settings cannot be read.
+
+        """
         name = request.path_params["name"]
-        if name not in await self._allowed(request):
+        allowed = (await self._account(request)).may_use(name)
+        if allowed and (reason := self._unreadable.get(name)) is not None:
+            raise model_unreadable(name, reason)
+        if not allowed or name not in self._models:
             raise no_model(name)
         return json_response(self._object(name))
 
@@ -39,11 +62,8 @@ class Models:
             self._document = document(self._models)
         return Response(self._document, media_type="application/json")
 
-    async def _allowed(self, request: Request) -> tuple[str, ...]:
-        account = await self._gate.check_key(read_key(request.headers, request.scope.get("client")))
-        return tuple(
-            name for name in self._models if account.models is None or name in account.models
-        )
+    async def _account(self, request: Request) -> Account:
+        return await self._gate.check_key(read_key(request.headers, request.scope.get("client")))
 
     @staticmethod
     def _object(name: str) -> dict[str, object]:

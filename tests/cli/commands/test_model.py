@@ -143,6 +143,47 @@ def test_an_empty_folder_is_refused(s3: Any, tmp_path: Path) -> None:
         push(s3, tmp_path)
 
 
+def test_a_cache_of_links(s3: Any, tmp_path: Path) -> None:
+    """Of a cache of Hugging Face, the files of the snapshot are pushed, once."""
+    cache = tmp_path / "models--o--n"
+    for name in ("blobs", "refs", "snapshots/9a"):
+        (cache / name).mkdir(parents=True)
+    (cache / "blobs" / "4f").write_bytes(b"GGUF" * 9)
+    (cache / "refs" / "main").write_text("9a")
+    (cache / "snapshots" / "9a" / "a.gguf").symlink_to("../../blobs/4f")
+    push(s3, cache)
+    keys = [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    assert keys == ["m/snapshots/9a/a.gguf"]
+    (cache / "blobs" / "4f").unlink()
+    with pytest.raises(CommandError, match="the link leads to a file that is not there"):
+        push(s3, cache)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.gguf", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("a.GGUF", b"", "the file is empty"),
+        ("a.gguf", b"<html>", "a web page"),
+    ],
+)
+def test_what_is_no_weights(s3: Any, folder: Path, name: str, content: bytes, said: str) -> None:
+    """A file that no container could load is refused before anything is sent."""
+    (folder / name).write_bytes(content)
+    with pytest.raises(CommandError, match=said):
+        push(s3, folder)
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
+
+
+def test_a_part_alone_is_refused(s3: Any, folder: Path) -> None:
+    """One part of a split model is pushed with the others only."""
+    part = folder / "a-00001-of-00003.gguf"
+    part.write_bytes(b"GGUF")
+    with pytest.raises(CommandError, match="Push the folder with all its parts"):
+        push(s3, part)
+
+
 def test_the_accounts_bucket_is_private(s3: Any) -> None:
     """Without an address, the account's bucket is created once, closed to the public."""
     sts = boto3.client("sts", region_name="us-east-1")

@@ -130,6 +130,70 @@ def test_weights_secret_and_certificate_are_looked_for() -> None:
     assert one(look(**location), "s3://models/one/ are there").good
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+HF = {**GPU, "weights": "s3://models/m/"}
+CPU = {"weights": "s3://models/m/"}
+TENSORS = b"\0" * 2000
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    ("context", "objects", "said"),
+    [
+        (CPU, {"a-00001-of-00002.gguf": b"GGUF"}, "a-00002-of-00002.gguf is not there"),
+        (CPU, {"a.gguf": b"GGUF", "b.gguf": b"GGUF"}, "there are a.gguf, b.gguf; choose one by"),
+        (CPU, {"mmproj-a.gguf": b"GGUF"}, "the model itself is missing"),
+        (CPU, {"a.gguf": b""}, "a.gguf is empty"),
+        (CPU, {"a.gguf": POINTER}, "a.gguf is a Git LFS pointer, not the weights"),
+        (CPU, {"a.gguf": b"\0" * 99}, "a.gguf is not a GGUF file"),
+        (CPU, {"config.json": b"{}", "model.safetensors": TENSORS}, "set engine=vllm"),
+        (HF, {"config.json": b"{}"}, "no weights"),
+        (HF, {"a.gguf": b"GGUF"}, "is a GGUF model, which engine=llama_cpp serves"),
+        (HF, {"config.json": b"{}", "model.safetensors": TENSORS}, "no tokenizer"),
+        (
+            HF,
+            {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": POINTER},
+            "model.safetensors is a Git LFS pointer",
+        ),
+        (
+            HF,
+            {"s/config.json": b"{}", "s/tokenizer.json": b"{}", "s/model.safetensors": TENSORS},
+            "the model is in the folder s; let the setting weights end in s/",
+        ),
+    ],
+)
+def test_weights_that_would_not_load(
+    context: dict[str, object], objects: dict[str, bytes], said: str
+) -> None:
+    """What the container would find wrong with the weights is found before the deployment."""
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket="models")
+    for name, body in objects.items():
+        s3.put_object(Bucket="models", Key=f"m/{name}", Body=body)
+    it = one(look(**context), said)
+    assert not it.good
+    assert it.what.startswith("weights=s3://models/m/: ")
+
+
+@pytest.mark.usefixtures("account")
+def test_weights_that_load() -> None:
+    """Whole models have no further finding, whatever stands beside them."""
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket="models")
+    for name in ("gguf/", "gguf/q/a-00001-of-00002.gguf", "gguf/q/a-00002-of-00002.gguf",
+                 "gguf/mmproj-a.gguf", "one/a.gguf", "one/a.gguf.part"):  # fmt: skip
+        s3.put_object(Bucket="models", Key=name, Body=b"GGUF")
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        s3.put_object(Bucket="models", Key=f"hf/{name}", Body=TENSORS)
+    for context in (
+        {"weights": "s3://models/gguf/"},
+        {"weights": "s3://models/one/a.gguf"},
+        {**GPU, "weights": "s3://models/hf/"},
+    ):
+        assert one(look(**context), "the weights s3://models").good
+        assert not [it for it in look(**context) if it.what.startswith("weights=")]
+
+
 @pytest.mark.usefixtures("account")
 def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the domain's certificate is made, its zone must be the named one.

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from cli.lib.project import CommandError
-from cli.lib.settings import add_settings, settings_of
+from cli.lib.settings import add_settings, check_files, settings_of
 
 
 def test_each_setting_is_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,3 +23,30 @@ def test_a_stage_with_changes() -> None:
     assert settings_of("prod", {"parallel": "3"}).parallel == 3
     with pytest.raises(CommandError, match="parallel=0: must be a whole number from 1 to 256"):
         settings_of("prod", {"parallel": "0"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"weights": "nowhere.gguf"}, "weights=nowhere.gguf: there is no such file"),
+        (
+            {"weights": "demo_model/weights"},
+            "weights=demo_model/weights: is a folder; put it into S3",
+        ),
+        ({"weights": "README.gguf"}, "there is no such file"),
+        (
+            {
+                "container": "vllm",
+                "instance_type": "ml.g6.xlarge",
+                "weights": "hf:o/m",
+                "environment": '{"SM_VLLM_MAX_MODEL_LEN": "4"}',
+            },
+            "set it by the setting context_tokens",
+        ),
+    ],
+)
+def test_what_the_synthesis_would_refuse(changes: dict[str, object], said: str) -> None:
+    """A local file that is missing, and a contradiction in `environment`, are errors."""
+    with pytest.raises(CommandError, match=said):
+        check_files(settings_of("dev", changes))
+    check_files(settings_of("dev", {}))

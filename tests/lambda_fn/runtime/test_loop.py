@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 import os
 import time
@@ -550,3 +551,35 @@ async def test_init_error_is_reported(lambda_: Lambda, monkeypatch: pytest.Monke
     assert path == "/2018-06-01/runtime/init/error"
     assert b"SLUICE_MODELS" in packets[-1]
     assert b"secret" not in b"".join(packets)
+
+
+async def test_a_setting_that_cannot_be_read_is_logged(
+    lambda_: Lambda, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A function that can serve some of its models starts, and logs why it serves no others."""
+    from lambda_fn.stream import main
+
+    models = {"m": {"endpoint": "e", "context_tokens": 9}, "big": {"endpoint": "e"}}
+    for name, value in {
+        "AWS_LAMBDA_RUNTIME_API": lambda_.address,
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "SLUICE_USAGE_TABLE": "t",
+        "SLUICE_ORIGIN_SECRET": "s",
+        "SLUICE_MODELS": json.dumps(models),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    async def served(*_: object, **__: object) -> None:
+        raise TransportError("the Runtime API is gone")
+
+    monkeypatch.setattr(main, "serve", served)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
+    assert await main.run() == 1
+    first, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["event"] == "fault"
+    assert first["error"].startswith("other_models=big: needs endpoint, context_tokens")
+    assert last["error"] == "the Runtime API is gone"

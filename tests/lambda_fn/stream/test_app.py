@@ -6,11 +6,13 @@ These tests cover responses, rejections and documents.
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from lambda_fn import ids, limits
+from lambda_fn.metering import accounts
 from lambda_fn.settings import Settings, SettingsError
 from tests.support.function import FIRST, KEY, REST, WHOLE, Call, Reply, StandIn, part
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
@@ -259,3 +261,33 @@ def test_limits_are_held_against_each_other(
     monkeypatch.setattr(limits, name, value)
     with pytest.raises(ValueError, match=name):
         limits.check()
+
+
+async def test_a_model_whose_settings_cannot_be_read(
+    make_call: Callable[..., Call], items: Any
+) -> None:
+    """The other models are served. The broken one is named in the list, and is a 503 of its own."""
+    reason = "context_tokens: must be a whole number"
+    call = make_call(unreadable={"big": reason})
+    assert text(await call(body=STREAM)) == "Hello world"
+    listed = json.loads((await call("GET", "/v1/models")).body)
+    assert [model["id"] for model in listed["data"]] == ["m"]
+    assert listed["sluice"] == {"not_served": [{"id": "big", "reason": reason}]}
+    for reply in (
+        await call(body={**STREAM, "model": "big"}),
+        await call("GET", "/v1/models/big"),
+    ):
+        assert (reply.status, reply.error["code"], reply.error["param"]) == (
+            503,
+            "model_unreadable",
+            "model",
+        )
+        assert reason in reply.error["message"]
+        assert reply.headers["x-should-retry"] == "false"
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["m"]))
+    assert "sluice" not in json.loads((await call("GET", "/v1/models")).body)
+    for reply in (
+        await call(body={**STREAM, "model": "big"}),
+        await call("GET", "/v1/models/big"),
+    ):
+        assert (reply.status, reply.error["code"]) == (404, "model_not_found")

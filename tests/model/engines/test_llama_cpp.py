@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +21,14 @@ from model.errors import (
     StartError,
 )
 from model.events import Delta, Event, Finish, Start, Usage
+from tests.support import gguf_files
 from tests.support.model import WEIGHTS, asked, settings_for, started, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+WEIGHTS_FILE = WEIGHTS / "sluice-demo.gguf"
 QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
 
 
@@ -378,6 +381,109 @@ async def test_known_weights() -> None:
         assert running.healthy
 
 
+@pytest.mark.parametrize(
+    "name", ["demo-{:05}-of-{:05}.gguf", "Demo-{:05}-of-{:05}.GGUF", "q8/demo-{}-of-{}.gguf"]
+)
+async def test_split_weights(tmp_path: Path, name: str) -> None:
+    """All parts of a split model are loaded, whatever stands beside them."""
+    (tmp_path / "q8").mkdir()
+    gguf_files.split(tmp_path, name=name)
+    gguf_files.write(tmp_path / "mmproj-demo.gguf", {"general.type": "mmproj"})
+    gguf_files.write(tmp_path / "extra.gguf", {"general.type": "adapter"})
+    async with started(settings_for("llama_cpp", model_dir=tmp_path)) as engine:
+        assert await answer(engine, max_tokens=5, temperature=0)
+
+
+async def test_a_missing_part(tmp_path: Path) -> None:
+    """The part that is missing, empty or another one is named."""
+    first, second, third = gguf_files.split(tmp_path)
+    whole = second.read_bytes()
+    for content, reason in (
+        (None, r"demo-00002-of-00003\.gguf is not there"),
+        (b"", r"demo-00002-of-00003\.gguf: the file is empty"),
+        (WEIGHTS_FILE.read_bytes(), r"demo-00002-of-00003\.gguf: the file is a whole model"),
+        (third.read_bytes(), r"demo-00002-of-00003\.gguf: the file is part 3 of 3"),
+        (whole[:-5000], "corrupted or incomplete|not within the file bounds"),
+    ):
+        second.unlink()
+        if content is not None:
+            second.write_bytes(content)
+        assert re.search(reason, await refusal(tmp_path))
+        second.write_bytes(whole)
+    assert "is the checksum of one file" in await refusal(tmp_path, weights_sha256="0" * 64)
+    first.rename(tmp_path / "renamed.gguf")
+    second.unlink()
+    third.unlink()
+    assert "part 1 of 3 of a split model" in await refusal(tmp_path)
+
+
+async def refusal(folder: Path, **more: Any) -> str:
+    """Return the reason why the engine does not start with these weights."""
+    engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=folder, **more))
+    with pytest.raises(StartError) as caught:
+        await engine.start()
+    await engine.close()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_a_chosen_model(tmp_path: Path) -> None:
+    """Of two models, SLUICE_WEIGHTS_FILE chooses one. A vocabulary is none."""
+    gguf_files.write(tmp_path / "a-Q4.gguf")
+    gguf_files.write(tmp_path / "a-Q8.gguf", {"tokenizer.ggml.model": None})
+    gguf_files.write(tmp_path / "vocab.gguf", None, [])
+    assert "there are a-Q4.gguf, a-Q8.gguf; choose one" in await refusal(tmp_path)
+    assert "no tokenizer" in await refusal(tmp_path, weights_file="a-Q8.gguf")
+    settings = settings_for("llama_cpp", model_dir=tmp_path, weights_file="a-Q4.gguf")
+    async with started(settings) as engine:
+        assert engine.healthy
+
+
+ALTERNATING = (
+    "{% for m in messages %}{% if m.role == 'system' and not loop.first %}"
+    "{{ raise_exception('System message must be at the beginning.') }}{% endif %}"
+    "{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"
+    "{% endif %}{% if 'crash' in m.content %}{{ m.nothing() }}{% endif %}"
+    "{{ m.role }}: {{ m.content }}\n{% endfor %}"
+)
+
+
+REJECTED = {
+    "Conversation roles must alternate user/assistant/user/assistant/...": ["user a", "user b"],
+    "System message must be at the beginning.": ["user a", "system b"],
+    "Callee is not a function: got Undefined (hint: 'nothing')": ["user crash"],
+}
+
+
+async def test_messages_that_the_template_rejects(tmp_path: Path) -> None:
+    """The client gets a 400 about `messages` with the raised sentence, and none of the template.
+
+    The engine serves the next request.
+    """
+    gguf_files.write(tmp_path / "a.gguf", {"tokenizer.chat_template": ALTERNATING})
+    async with started(settings_for("llama_cpp", model_dir=tmp_path)) as strict:
+        for said, turns in REJECTED.items():
+            roles = [dict(zip(("role", "content"), it.split(), strict=True)) for it in turns]
+            with pytest.raises(InvalidRequestError) as caught:
+                await answer(strict, messages=roles)
+            assert caught.value.message == (
+                f"messages: the model's chat template does not accept them: {said}"
+            )
+            assert caught.value.param == "messages"
+        assert await answer(strict, max_tokens=3)
+
+
+async def test_a_template_that_always_fails(tmp_path: Path) -> None:
+    """A template that is broken for every conversation is found when the container starts."""
+    gguf_files.write(
+        tmp_path / "a.gguf", {"tokenizer.chat_template": "{{ raise_exception('no') }}"}
+    )
+    assert (await refusal(tmp_path)).startswith(
+        f"{tmp_path / 'a.gguf'}: the chat template fails for every conversation: no;"
+    )
+
+
 async def test_two_weights(tmp_path: Path) -> None:
     """Two weight files are an error. The engine does not guess."""
     for name in ("a.gguf", "b.gguf"):
@@ -453,6 +559,8 @@ def test_chunks() -> None:
         ({"message": "m"}, EngineError),
         (ValueError("m"), InvalidRequestError),
         (RuntimeError("m"), EngineError),
+        (RuntimeError("While executing X in source:\n...\nError: m"), InvalidRequestError),
+        ({"code": 500, "message": "\nError: Jinja Exception: m"}, InvalidRequestError),
     ],
 )
 def test_errors(error: Any, kind: type[ModelError]) -> None:

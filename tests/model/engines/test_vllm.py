@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from jinja2 import TemplateError, UndefinedError
 
 from model.engines import create
 from model.engines.vllm_arguments import engine_arguments
@@ -136,7 +137,14 @@ def folder(tmp_path: Path, **files: bytes | str) -> Path:
     return tmp_path
 
 
+def tensors_of(header: dict[str, Any]) -> bytes:
+    """Return a safetensors file with this header, and no data."""
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
 TENSORS = (hugging_face_model() / "model.safetensors").read_bytes()
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 9\n"
 
 
 @pytest.mark.parametrize(
@@ -147,6 +155,34 @@ TENSORS = (hugging_face_model() / "model.safetensors").read_bytes()
         ({"config__json": "[]"}, "not a JSON object"),
         ({"config__json": "{}"}, "no weights"),
         ({"config__json": "{}", "model__safetensors": TENSORS[:-1]}, "truncated or corrupt"),
+        ({"config__json": "{}", "model__safetensors": TENSORS}, "no tokenizer"),
+        ({"config__json": "{}", "model__safetensors": POINTER}, "run `git lfs pull`"),
+        (
+            # github.com/turboderp/exllama/issues/242
+            {"config__json": "{}", "model__safetensors": TENSORS, "tokenizer__json": POINTER},
+            r"tokenizer\.json: the file is a Git LFS pointer",
+        ),
+        ({"config__json": "{}", "a__gguf": b"GGUF"}, "set engine=llama_cpp"),
+        ({"adapter_config__json": "{}", "adapter_model__safetensors": TENSORS}, "a LoRA adapter"),
+        (
+            {"config__json": "{}", "model-00002-of-00002__safetensors": TENSORS},
+            r"model-00001-of-00002\.safetensors is missing",
+        ),
+        (
+            {"config__json": "{}", "model__safetensors__index__json": '{"weight_map": {"a": 5}}'},
+            "it has no weight_map of files",
+        ),
+        (
+            {"config__json": "{}", "model__safetensors": tensors_of({"a": {"dtype": "F32"}})},
+            "its header has a tensor without a place",
+        ),
+        (
+            {
+                "config__json": "{}",
+                "pytorch_model__bin__index__json": '{"weight_map": {"a": "b.bin"}}',
+            },
+            r"b\.bin missing",
+        ),
         (
             {"config__json": "{}", "model__safetensors": b"\0" * 64},
             "corrupt, or not a safetensors file",
@@ -192,6 +228,53 @@ async def test_cannot_start(more: dict[str, Any], reason: str) -> None:
     with pytest.raises(StartError, match=reason):
         await engine.start()
     await engine.close()
+
+
+async def test_a_snapshot_below_the_folder(tmp_path: Path) -> None:
+    """A model in a cache of Hugging Face is served from its snapshot."""
+    snapshot = tmp_path / "models--o--n" / "snapshots" / "9a"
+    snapshot.parent.mkdir(parents=True)
+    snapshot.symlink_to(hugging_face_model())
+    async with started(settings_for("vllm", model_dir=tmp_path)) as engine:
+        assert engine.healthy
+    arguments = engine_arguments(settings_for("vllm"), 1, snapshot)
+    assert arguments["model"] == str(snapshot)
+
+
+async def test_a_template_that_always_fails(tmp_path: Path) -> None:
+    """A template that is broken for every conversation is found when the container starts."""
+    (tmp_path / "broken.jinja").write_text("{nothing}")
+    engine = create(settings_for("vllm", chat_template=tmp_path / "broken.jinja"))
+    with pytest.raises(StartError, match="the chat template fails for every conversation"):
+        await engine.start()
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        TemplateError("System role not supported"),
+        UndefinedError("'dict object' has no attribute 'content'"),
+        TypeError('can only concatenate str (not "NoneType") to str'),
+    ],
+)
+async def test_messages_that_the_template_rejects(raised: Exception) -> None:
+    """The client gets a 400 about `messages` with the raised sentence.
+
+    vLLM passes it on in a ValueError (github.com/vllm-project/vllm/issues/17119).
+    """
+
+    async def render(request: Any) -> Any:
+        raise ValueError(str(raised)) from raised
+
+    async with started(settings_for("vllm")) as engine:
+        engine._renderer.render_chat = render  # type: ignore[attr-defined]
+        with pytest.raises(InvalidRequestError) as caught:
+            await whole(engine)
+    assert caught.value.message == (
+        f"messages: the model's chat template does not accept them: {raised}"
+    )
+    assert caught.value.param == "messages"
 
 
 async def test_other_version(

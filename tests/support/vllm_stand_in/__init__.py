@@ -75,5 +75,6 @@ def make_model(folder: Path) -> None:
     """
     if not INSTALLED:
         (folder / "config.json").write_text('{"model_type": "llama"}')
+        (folder / "tokenizer.json").write_text("{}")
     else:
         importlib.import_module("tests.support.vllm_stand_in.core").make_model(folder)

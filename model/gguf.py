@@ -1,0 +1,172 @@
+"""Reads the metadata of a GGUF file: what it holds, and which part of a split model it is.
+
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Only the metadata is read,
+never a tensor, and nothing is trusted: a length that leads out of the file is an error.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAGIC = b"GGUF"
+_MAX_METADATA = 128 * 2**20
+"""Bytes in which the metadata must end. A vocabulary of 250,000 tokens takes 12 MB."""
+_MAX_KEYS = 65_536
+_STRING, _ARRAY = 8, 9
+_FORMATS = {
+    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q",
+    12: "<d",
+}  # fmt: skip
+"""The numbers of value types, and how `struct` reads them."""
+_WANTED = {
+    "general.type",
+    "general.architecture",
+    "tokenizer.ggml.model",
+    "tokenizer.chat_template",
+    "split.no",
+    "split.count",
+}
+_OTHERS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the weights: run `git lfs pull`"),
+    (b"<!doctype html", "a web page: download the file itself"),
+    (b"<html", "a web page: download the file itself"),
+    (b"<?xml", "an XML answer of a server: download the file itself"),
+    (b"PK\x03\x04", "a ZIP archive: unpack it"),
+    (b"\x1f\x8b", "a gzip archive: unpack it"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive: unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
+    (b"lmgg", "an older format (GGML): convert the model to GGUF"),
+    (b"fmgg", "an older format (GGMF): convert the model to GGUF"),
+    (b"tjgg", "an older format (GGJT): convert the model to GGUF"),
+    (b"algg", "an older format (GGLA): convert the adapter to GGUF"),
+)
+"""How other files begin that are found under the name of weights."""
+
+
+class Head(NamedTuple):
+    """What the metadata says. `part` counts from 0; a model that is not split has one part."""
+
+    kind: str = "model"
+    """`model`, `adapter`, `mmproj`, `imatrix` or `vocabulary`."""
+    tokenizer: bool = True
+    template: str | None = None
+    part: int = 0
+    parts: int = 1
+
+
+def foreign(first: bytes) -> str | None:
+    """Return what a file is that begins with these bytes; None if that is unknown."""
+    if not first:
+        return "empty"
+    start = first.lstrip().lower()
+    for magic, what in _OTHERS:
+        if first.startswith(magic) or start.startswith(magic):
+            return what
+    return None
+
+
+def read_head(path: Path) -> Head:
+    """Return the metadata of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no GGUF file, or a corrupt one. The text completes "the file is …".
+
+    """
+    with path.open("rb") as file:
+        first = file.read(512)
+        if not first.startswith(MAGIC):
+            shown = first[:4].hex(" ")
+            raise ValueError(
+                foreign(first)
+                or f"not a GGUF file (wrong magic: it begins with the bytes {shown}, not 47 47 55 46)"
+            )
+        if len(first) < 24:
+            raise ValueError("corrupt: it ends within its first 24 bytes")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _head(_Reader(data))
+
+
+class _Reader:
+    """Reads values in order. Raises ValueError instead of leaving the file."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data = data
+        self._at = 4
+        self._end = min(len(data), _MAX_METADATA)
+
+    def number(self, form: str) -> Any:
+        return struct.unpack(form, self.skip(struct.calcsize(form)))[0]
+
+    def skip(self, size: int) -> bytes:
+        at = self._at
+        self._at += size
+        if self._at > self._end:
+            raise ValueError("corrupt or truncated: it ends within its metadata")
+        return self._data[at : self._at] if size <= 8 else b""
+
+    def string(self) -> str:
+        size = self.number("<Q")
+        at = self._at
+        self.skip(size)
+        return self._data[at : at + size].decode("utf-8", "replace")
+
+    def skip_value(self, kind: int) -> None:
+        if kind == _STRING:
+            self.skip(self.number("<Q"))
+        elif kind == _ARRAY:
+            item, count = self.number("<I"), self.number("<Q")
+            if item in _FORMATS:
+                self.skip(struct.calcsize(_FORMATS[item]) * count)
+            elif item == _STRING:
+                for _ in range(count):
+                    self.skip(self.number("<Q"))
+            else:
+                raise ValueError("corrupt: it has a nested array")
+        else:
+            self.number(self.form(kind))
+
+    @staticmethod
+    def form(kind: int) -> str:
+        if kind not in _FORMATS:
+            raise ValueError("corrupt: it has a value of an unknown type")
+        return _FORMATS[kind]
+
+
+def _head(reader: _Reader) -> Head:
+    version = reader.number("<I")
+    if version > 0xFFFF:
+        raise ValueError("written for big-endian machines: convert it for little-endian ones")
+    if version < 2:
+        raise ValueError(f"of GGUF version {version}, which is too old: convert the model again")
+    tensors, keys = reader.number("<Q"), reader.number("<Q")
+    if keys > _MAX_KEYS:
+        raise ValueError(f"corrupt: it claims to have {keys} keys")
+    found: dict[str, Any] = {}
+    for _ in range(keys):
+        key, kind = reader.string(), reader.number("<I")
+        if key not in _WANTED or kind == _ARRAY:
+            reader.skip_value(kind)
+        elif kind == _STRING:
+            found[key] = reader.string()
+        else:
+            found[key] = reader.number(reader.form(kind))
+    parts = max(1, int(found.get("split.count", 1)))
+    said = str(found.get("general.type", "model"))
+    kind_of = said if said in {"adapter", "mmproj", "imatrix"} else "model"
+    if found.get("general.architecture") == "clip":
+        kind_of = "mmproj"  # files of before 2025 have no general.type
+    elif kind_of == "model" and tensors == 0 and parts == 1:
+        kind_of = "vocabulary"
+    return Head(
+        kind=kind_of,
+        tokenizer="tokenizer.ggml.model" in found,
+        template=found.get("tokenizer.chat_template"),
+        part=int(found.get("split.no", 0)),
+        parts=parts,
+    )

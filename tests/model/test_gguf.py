@@ -1,0 +1,115 @@
+"""The metadata of GGUF files: real ones, others' files, and corrupt ones."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demo_model import WEIGHTS
+from demo_model.chat import TEMPLATE
+from model.gguf import Head, foreign, read_head
+from tests.support import gguf_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WHOLE = WEIGHTS.read_bytes()
+METADATA_END = WHOLE.index(b"token_embd.weight")
+
+
+def test_a_model() -> None:
+    """The demo model has a tokenizer, its template, and one part."""
+    assert read_head(WEIGHTS) == Head(template=TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "head"),
+    [
+        ({"general.type": "adapter"}, {"kind": "adapter"}),
+        ({"general.type": "mmproj", "general.architecture": "clip"}, {"kind": "mmproj"}),
+        ({"general.type": None, "general.architecture": "clip"}, {"kind": "mmproj"}),
+        ({"general.type": "imatrix"}, {"kind": "imatrix"}),
+        ({"general.type": None}, {"kind": "model"}),
+        ({"general.type": 7}, {"kind": "model"}),
+        ({"tokenizer.ggml.model": None}, {"tokenizer": False}),
+        ({"tokenizer.chat_template": None}, {"template": None}),
+        ({"split.no": 1, "split.count": 3}, {"part": 1, "parts": 3}),
+        ({"split.no": 0, "split.count": 0}, {"part": 0, "parts": 1}),
+    ],
+)
+def test_kinds(
+    tmp_path: Path, changes: dict[str, str | int | None], head: dict[str, object]
+) -> None:
+    """The kind of a file is in its metadata."""
+    found = read_head(gguf_files.write(tmp_path / "a", changes))
+    assert {name: getattr(found, name) for name in head} == head
+
+
+def test_a_vocabulary(tmp_path: Path) -> None:
+    """A file without tensors is no model, unless it is the first part of one."""
+    assert read_head(gguf_files.write(tmp_path / "a", None, [])).kind == "vocabulary"
+    part = {"split.no": 0, "split.count": 2}
+    assert read_head(gguf_files.write(tmp_path / "a", part, [])).kind == "model"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"\x89HDF\r\n", "wrong magic: it begins with the bytes 89 48 44 46"),
+        (b"GGUF", "corrupt: it ends within its first 24 bytes"),
+        (b"FUGG" + bytes(20), "wrong magic"),
+        (b"GGUF" + struct.pack(">IQQ", 3, 1, 1), "written for big-endian machines"),
+        (b"GGUF" + struct.pack("<IQQ", 1, 1, 1), "of GGUF version 1, which is too old"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 1, 2**40), "claims to have"),
+        (b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, 2**60), "ends within its metadata"),
+        (b"GGUF" + struct.pack("<IQQQ1sI", 3, 1, 1, 1, b"a", 99), "value of an unknown type"),
+        (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 1, 1, 1, b"a", 9, 9, 1), "nested array"),
+        (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 1, 1, 1, b"a", 9, 8, 2**62), "ends within"),
+        (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 1, 1, 1, b"a", 9, 0, 2**62), "ends within"),
+    ],
+)
+def test_what_is_no_gguf(tmp_path: Path, content: bytes, said: str) -> None:
+    """A file that is none, or a corrupt one, is an error of one sentence."""
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        read_head(tmp_path / "a")
+
+
+@given(st.integers(0, METADATA_END - 1), st.binary(min_size=1, max_size=12), st.booleans())
+def test_corrupt_bytes(
+    tmp_path_factory: pytest.TempPathFactory, at: int, new: bytes, cut: bool
+) -> None:
+    """Whatever bytes change, and wherever the metadata ends, there is a head or a ValueError."""
+    path = tmp_path_factory.getbasetemp() / "corrupt.gguf"
+    path.write_bytes(WHOLE[:at] + new + (b"" if cut else WHOLE[at + len(new) : METADATA_END + 999]))
+    said = ""
+    try:
+        assert read_head(path).parts >= 1
+    except ValueError as error:
+        said = str(error)
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("first", "what"),
+    [
+        (b"", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "git lfs pull"),
+        (b"\n  <!DOCTYPE html>", "a web page"),
+        (b"<HTML>", "a web page"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied', "an XML answer"),
+        (b"PK\x03\x04", "ZIP"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"lmgg\0", "GGML"),
+        (b"something", None),
+    ],
+)
+def test_other_files(first: bytes, what: str | None) -> None:
+    """Files that are found under the name of weights are recognised by how they begin."""
+    found = foreign(first)
+    assert found is None if what is None else what in str(found)
