@@ -146,6 +146,6 @@ class Limits:
 
 def value(name: str) -> int:
     """Return the value of a row, in the row's unit. The row must have one."""
-    found = TABLE[name].value
-    assert found is not None  # noqa: S101 - callers ask for rows of AWS's own
-    return int(found)
+    number = TABLE[name].value
+    assert number is not None  # noqa: S101 - callers ask for rows of AWS's own
+    return int(number)

@@ -76,8 +76,8 @@ async def run(options: Options) -> None:
     for folder in (options.directory, options.directory / "logs"):
         trust.private(folder)
     _log_to(options.directory / "logs" / "cloud.log")
-    if LocalCloud.find(options.directory) is None and (left := sweep(options.directory)):
-        log.warning("removed %d container(s) of a local cloud that was killed", left)
+    if LocalCloud.find(options.directory) is None and (removed := sweep(options.directory)):
+        log.warning("removed %d container(s) of a local cloud that was killed", removed)
     try:
         sock = listeners.bind([options.port])
     except listeners.PortTaken as error:
@@ -237,16 +237,16 @@ def _announce(options: Options, endpoint_url: str, keys: trust.Keys) -> None:
 
     Because of the umask of `run`, only this user can read it.
     """
-    found: dict[str, object] = {
+    content: dict[str, object] = {
         "pid": os.getpid(),
         "endpoint_url": endpoint_url,
         "region": REGION,
         "account": ACCOUNT,
     }
-    found["keys"] = asdict(keys)
+    content["keys"] = asdict(keys)
     authority = str(ensure(options.directory).authority) if options.tls else None
     partial = options.directory / f"{FILE}.part"
     partial.write_text(
-        json.dumps({**found, "engine": options.engine, "authority": authority}) + "\n"
+        json.dumps({**content, "engine": options.engine, "authority": authority}) + "\n"
     )
     partial.replace(options.directory / FILE)

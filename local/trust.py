@@ -54,9 +54,9 @@ def token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def same(given: str | None, expected: str) -> bool:
+def same(secret: str | None, expected: str) -> bool:
     """Return whether a secret is the expected one, which must not be empty."""
-    return bool(expected) and compare_digest((given or "").encode(), expected.encode())
+    return bool(expected) and compare_digest((secret or "").encode(), expected.encode())
 
 
 def private(folder: Path) -> None:
@@ -93,8 +93,8 @@ def ours(host: str, port: int, *, buckets: bool = False) -> bool:
 
     With `buckets`, names below localhost pass, as S3 uses them.
     """
-    name, _, given = host.lower().rpartition(":")
-    return given == str(port) and (name in _NAMES or (buckets and name.endswith(".localhost")))
+    name, _, port_text = host.lower().rpartition(":")
+    return port_text == str(port) and (name in _NAMES or (buckets and name.endswith(".localhost")))
 
 
 def from_page(headers: Mapping[str, str]) -> str | None:

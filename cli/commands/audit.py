@@ -78,8 +78,8 @@ def _what(entry: dict[str, Any]) -> str:
     """Return the change in words; if there is none, the request or the error."""
     before, after = entry["before"], entry["after"]
     if entry["code"]:
-        many = f", {entry['attempts']} times" if (entry["attempts"] or 0) > 1 else ""
-        return f"{entry['code']}{many}"
+        times = f", {entry['attempts']} times" if (entry["attempts"] or 0) > 1 else ""
+        return f"{entry['code']}{times}"
     if before and after:
         return ", ".join(f"{name}: {before.get(name)} -> {value}" for name, value in after.items())
     fields = after or entry["asked"]

@@ -138,13 +138,13 @@ def instance_price(instance_type: str) -> float:
         CommandError: the price file does not have the type.
 
     """
-    known = prices()["instances"]
-    if instance_type not in known:
+    instances = prices()["instances"]
+    if instance_type not in instances:
         raise CommandError(
             f"cli/commands/prices.json has no price of {instance_type}; set one with "
             "--instance-hour"
         )
-    value: float = known[instance_type]["value"]
+    value: float = instances[instance_type]["value"]
     return value
 
 
@@ -262,8 +262,8 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
     file = prices()
     unsure = [
         name
-        for name, one in {**file["prices"], **file["instances"]}.items()
-        if not one["confirmed"]
+        for name, entry in {**file["prices"], **file["instances"]}.items()
+        if not entry["confirmed"]
     ]
     console.print(
         f"Prices of {file['date']}, {file['region']}, USD, free tiers left out: "
@@ -273,10 +273,15 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
 
 
 def _table(parts: dict[str, float], use: Use) -> None:
-    whole = sum(parts.values())
+    total = sum(parts.values())
     rows = [
-        [name, f"{one * 1e3:.4f}", f"{one / use.completion_tokens * 1e6:.4f}", f"{one / whole:.1%}"]
-        for name, one in [*parts.items(), ("together", whole)]
+        [
+            name,
+            f"{amount * 1e3:.4f}",
+            f"{amount / use.completion_tokens * 1e6:.4f}",
+            f"{amount / total:.1%}",
+        ]
+        for name, amount in [*parts.items(), ("together", total)]
     ]
     head = ["", "1,000 requests", "1 million tokens", "share"]
     columns(head, rows, right=head[1:])

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     destroy(args.stage, dict(args.set), ask=not args.yes)
 
 
-def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
+def leftovers(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
     """Yield the ARN of each resource with a deployment's tag, and why it is left.
 
     `client` is boto3's client of the tagging API.
@@ -139,7 +139,7 @@ def destroy(stage: str, changes: Mapping[str, object], *, ask: bool = True) -> N
             clients.append(
                 boto3.client("resourcegroupstaggingapi", **{**options, "region_name": EDGE_REGION})
             )
-        for arn, why in (it for client in clients for it in left(client, prefix)):
+        for arn, why in (it for client in clients for it in leftovers(client, prefix)):
             console.print(f"  {printable(arn, keep='')}\n    {why}", markup=False)
     except (BotoCoreError, ClientError) as error:
         console.print(f"  AWS cannot list what has the tag sluice:deployment={prefix}: {error}")

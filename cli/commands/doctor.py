@@ -37,7 +37,7 @@ class Row:
     """
 
     hop: str
-    what: str
+    limit: str
     value: float | None
     unit: str
     source: str
@@ -80,12 +80,12 @@ def run(args: argparse.Namespace) -> None:
     """
     deployed = read(args.stage, args.stack_name)
     table = rows(deployed)
-    lines = [(row.hop, row.what, row.figure, ", ".join(row.bounds), row.source) for row in table]
+    lines = [(row.hop, row.limit, row.figure, ", ".join(row.bounds), row.source) for row in table]
     columns(("hop", "limit", "value", "bounds", "source"), lines, right=("value",))
     console.print()
-    for bound, least in tightest(table).items():
-        names = " and ".join(f"{row.hop}'s {row.what}" for row in least)
-        console.print(f"Tightest for {bound}: {least[0].figure}, {names}")
+    for bound, tightest_rows in tightest(table).items():
+        names = " and ".join(f"{row.hop}'s {row.limit}" for row in tightest_rows)
+        console.print(f"Tightest for {bound}: {tightest_rows[0].figure}, {names}")
     if wrong := contradictions(deployed):
         raise CommandError("The limits contradict each other:\n    " + "\n    ".join(wrong))
     console.print("[green]✓[/green] Heartbeats, deadlines and timeouts agree.")
@@ -208,10 +208,10 @@ def tightest(table: list[Row]) -> dict[Bound, list[Row]]:
     smallest: dict[Bound, list[Row]] = {}
     for row in table:
         for bound in row.bounds:
-            least = smallest.setdefault(bound, [row])[0].value or 0
-            if (row.value or 0) < least:
+            current = smallest.setdefault(bound, [row])[0].value or 0
+            if (row.value or 0) < current:
                 smallest[bound] = [row]
-            elif row.value == least and row not in smallest[bound]:
+            elif row.value == current and row not in smallest[bound]:
                 smallest[bound].append(row)
     return smallest
 

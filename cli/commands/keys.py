@@ -130,9 +130,9 @@ def _create(args: argparse.Namespace) -> None:
     key = admin(args)("POST", "/keys", _fields(args))
     _print_secret(args, key)
     if not args.json:
-        most = key["limits"]["concurrent_streams"]
+        streams = key["limits"]["concurrent_streams"]
         errors.print(
-            f"[dim]It may have {most} streams at once; --concurrent-streams sets another "
+            f"[dim]It may have {streams} streams at once; --concurrent-streams sets another "
             "limit.[/dim]"
         )
 
@@ -198,9 +198,9 @@ def _show(args: argparse.Namespace) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("limit", "most", "spent", "left", "used", "resets (UTC)"):
         table.add_column(name, justify="right" if name in {"most", "spent", "left"} else "left")
-    for name, most in key["limits"].items():
+    for name, limit in key["limits"].items():
         window = budget.get(name)
-        shown = "none" if most is None else _figure(most)
+        shown = "none" if limit is None else _figure(limit)
         words = name.replace("_", " ")
         if window is None:
             table.add_row(words, shown)
@@ -224,7 +224,7 @@ def show_key(key: dict[str, Any]) -> None:
     """Print a key's fields, except its limits."""
     status = f"[{_COLOURS[key['status']]}]{key['status']}[/]"
     console.print(f"[bold]{literal(key['name'])}[/bold]  {literal(key['prefix'])}-…  {status}")
-    facts = {
+    fields = {
         "owner": literal(key["owner"]),
         "created": values.when(key["created_at"]),
         "last used": values.ago(key["last_used_at"]),
@@ -240,16 +240,16 @@ def show_key(key: dict[str, Any]) -> None:
         )
         + literal(key["totals"]["cost"]),
     }
-    for name, fact in facts.items():
-        if fact:
-            console.print(f"  [dim]{name:<10}[/dim] {fact}")
+    for name, value in fields.items():
+        if value:
+            console.print(f"  [dim]{name:<10}[/dim] {value}")
 
 
 def _bar(window: dict[str, Any], width: int = 20) -> str:
     if window["limit"] is None:
         return ""
-    most = float(window["limit"])
-    share = min(1.0, float(window["spent"]) / most) if most else 1.0
+    limit = float(window["limit"])
+    share = min(1.0, float(window["spent"]) / limit) if limit else 1.0
     colour = "red" if share >= 1 else "yellow" if share >= 0.8 else "green"
     full = round(share * width)
     return f"[{colour}]{'━' * full}[/][dim]{'━' * (width - full)}[/dim] {share:.0%}"
@@ -275,9 +275,9 @@ def _print_changed(args: argparse.Namespace, key: dict[str, Any]) -> None:
         return
     show_key(key)
     limits = (
-        f"{_figure(most)} {name.replace('_', ' ')}"
-        for name, most in key["limits"].items()
-        if most is not None
+        f"{_figure(limit)} {name.replace('_', ' ')}"
+        for name, limit in key["limits"].items()
+        if limit is not None
     )
     console.print(f"  [dim]{'limits':<10}[/dim] {', '.join(limits) or 'none'}")
 

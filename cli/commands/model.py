@@ -127,8 +127,8 @@ def push(
     sent = kept = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for file in listed:
-            done = _send(s3, pool, file, bucket=bucket, kms_key=kms_key, progress=progress)
-            sent, kept = sent + done, kept + file.size - done
+            size = _send(s3, pool, file, bucket=bucket, kms_key=kms_key, progress=progress)
+            sent, kept = sent + size, kept + file.size - size
     weights = f"s3://{bucket}/{listed[0].key if source.is_file() else prefix}"
     return Pushed(
         sent,
@@ -156,8 +156,8 @@ def _send(
     digests = list(
         pool.map(lambda number: hashlib.sha256(_part(file, number)).digest(), _numbers(file))
     )
-    whole = f"{hashlib.sha256(b''.join(digests)).hexdigest()}-{PART}"
-    if _is_complete(s3, bucket, file, whole):
+    digest = f"{hashlib.sha256(b''.join(digests)).hexdigest()}-{PART}"
+    if _is_complete(s3, bucket, file, digest):
         progress(file.size)
         return 0
     upload, stored = _interrupted(s3, bucket, file.key)
@@ -169,7 +169,7 @@ def _send(
             Bucket=bucket,
             Key=file.key,
             ChecksumAlgorithm="SHA256",
-            Metadata={CHECKSUM: whole},
+            Metadata={CHECKSUM: digest},
             **encryption,
         )["UploadId"]
 
@@ -197,7 +197,7 @@ def _send(
         UploadId=upload,
         MultipartUpload={"Parts": [part for part, _ in results]},
     )
-    if not _is_complete(s3, bucket, file, whole):
+    if not _is_complete(s3, bucket, file, digest):
         raise CommandError(
             f"{file.path}: the object is not the file: the file was changed during the "
             "upload, or an older upload was "
@@ -216,7 +216,7 @@ def _part(file: File, number: int) -> bytes:
         return data.read(PART)
 
 
-def _is_complete(s3: Any, bucket: str, file: File, whole: str) -> bool:
+def _is_complete(s3: Any, bucket: str, file: File, digest: str) -> bool:
     from botocore.exceptions import ClientError
 
     try:
@@ -225,7 +225,7 @@ def _is_complete(s3: Any, bucket: str, file: File, whole: str) -> bool:
         if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
             return False
         raise
-    return bool(head["ContentLength"] == file.size and head["Metadata"].get(CHECKSUM) == whole)
+    return bool(head["ContentLength"] == file.size and head["Metadata"].get(CHECKSUM) == digest)
 
 
 def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
@@ -300,7 +300,7 @@ def run(args: argparse.Namespace) -> None:
         )
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(source.name, total=total)
-            done = push(
+            result = push(
                 s3,
                 source,
                 bucket=bucket,
@@ -316,11 +316,11 @@ def run(args: argparse.Namespace) -> None:
             f"The upload broke off: {reason}. The same command goes on where it was."
         ) from None
     console.print(
-        f"[green]✓[/green] {done.sent:,} bytes sent, {done.kept:,} were there; all checksums agree."
+        f"[green]✓[/green] {result.sent:,} bytes sent, {result.kept:,} were there; all checksums agree."
     )
     console.print("\nThe setting to deploy it with:\n")
-    checked = "" if done.sha256 is None else f" -c weights_sha256={done.sha256}"
-    console.print(f"  -c {shlex.quote(f'weights={done.weights}')}{checked}", markup=False)
+    checked = "" if result.sha256 is None else f" -c weights_sha256={result.sha256}"
+    console.print(f"  -c {shlex.quote(f'weights={result.weights}')}{checked}", markup=False)
 
 
 def _bucket_and_prefix(address: str) -> tuple[str, str]:

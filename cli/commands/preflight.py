@@ -41,7 +41,7 @@ class Finding:
     `commands` request what is missing. With `warning`, the deployment works without it.
     """
 
-    what: str
+    message: str
     good: bool
     commands: tuple[str, ...] = ()
     warning: bool = False
@@ -74,7 +74,7 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
     missing = 0
     try:
         for it in findings(
-            settings, lambda service, **more: boto3.client(service, **{**options, **more})
+            settings, lambda service, **extra: boto3.client(service, **{**options, **extra})
         ):
             mark = (
                 "[green]✓[/green]"
@@ -83,7 +83,7 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
                 if it.warning
                 else "[red]✗[/red]"
             )
-            console.print(mark, escape(printable(it.what, keep="")))
+            console.print(mark, escape(printable(it.message, keep="")))
             missing += not it.good and not it.warning
             for command in () if it.good else it.commands:
                 console.print(f"    {command}", style="dim", markup=False)
@@ -176,21 +176,24 @@ def _functions(settings: "Settings", client: Client) -> Finding:
     quota = client("service-quotas").get_service_quota(ServiceCode="lambda", QuotaCode=CONCURRENCY)[
         "Quota"
     ]
-    most, reserved = int(quota["Value"]), settings.reserved_concurrency
+    maximum, reserved = int(quota["Value"]), settings.reserved_concurrency
     command = _increase("lambda", CONCURRENCY, max(1000, (reserved or 0) + UNRESERVED))
     if reserved is not None:
-        what = (
-            f"{most} functions at once; reserved_concurrency={reserved} leaves "
-            f"{most - reserved}, Lambda wants"
+        message = (
+            f"{maximum} functions at once; reserved_concurrency={reserved} leaves "
+            f"{maximum - reserved}, Lambda wants"
         )
-        good = most - reserved >= UNRESERVED
+        good = maximum - reserved >= UNRESERVED
         return Finding(
-            f"{what} {UNRESERVED} left",
+            f"{message} {UNRESERVED} left",
             good,
             (command, "# or deploy with -c reserved_concurrency=none"),
         )
     return Finding(
-        f"{most} functions at once, one for each stream", most >= _FEW, (command,), warning=True
+        f"{maximum} functions at once, one for each stream",
+        maximum >= _FEW,
+        (command,),
+        warning=True,
     )
 
 
@@ -219,9 +222,9 @@ def _engine(name: str) -> Finding:
         for other in ENGINES
         if other != name and refusal(other) is None
     ]
-    what = f"the image is built here, by {name}: {reason}"
+    message = f"the image is built here, by {name}: {reason}"
     return Finding(
-        what, good=False, commands=(*others, "# or deploy with -c image_build=codebuild")
+        message, good=False, commands=(*others, "# or deploy with -c image_build=codebuild")
     )
 
 
@@ -239,7 +242,7 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
     if (settings.weights or "").startswith("s3://") and settings.endpoint_name is None:
         bucket, _, key = str(settings.weights).removeprefix("s3://").partition("/")
         try:
-            found = (
+            present = (
                 client("s3")
                 .list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
                 .get("KeyCount", 0)
@@ -250,22 +253,24 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
                 f"weights={settings.weights}: {error.response['Error']['Message']}", good=False
             )
         else:
-            state = "are there" if found else "are not there"
+            state = "are there" if present else "are not there"
             commands = (f"sluice model push DIR --to {quote(f's3://{bucket}/{key}')}",)
-            yield Finding(f"the weights {settings.weights} {state}", good=found, commands=commands)
+            yield Finding(
+                f"the weights {settings.weights} {state}", good=present, commands=commands
+            )
     if settings.hosted_zone is not None:
         zone_id, _, name = settings.hosted_zone.partition(":")
         try:
-            there = client("route53").get_hosted_zone(Id=zone_id)["HostedZone"]["Name"]
+            zone_name = client("route53").get_hosted_zone(Id=zone_id)["HostedZone"]["Name"]
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchHostedZone":
                 raise
-            there = ""
-        good = there.rstrip(".") == name.rstrip(".")
-        what = f"the hosted zone {zone_id} is {there or 'not there'}" + (
-            "" if good or not there else f", not {name}"
+            zone_name = ""
+        good = zone_name.rstrip(".") == name.rstrip(".")
+        message = f"the hosted zone {zone_id} is {zone_name or 'not there'}" + (
+            "" if good or not zone_name else f", not {name}"
         )
-        yield Finding(what, good, ("aws route53 list-hosted-zones",))
+        yield Finding(message, good, ("aws route53 list-hosted-zones",))
     if settings.certificate_arn is not None:
         acm = client("acm", region_name="us-east-1")
         try:

@@ -201,7 +201,7 @@ def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
     return no_access(stage, error, f"The stack {stack} cannot be read")
 
 
-def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") -> CommandError:
+def no_access(stage: str, error: Exception, summary: str = "AWS cannot be called") -> CommandError:
     """Return the error for a failed call of AWS.
 
     It names what the environment lacks, else `what` and the reason.
@@ -217,7 +217,7 @@ def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") 
         return CommandError(
             f"No AWS credentials are set for the stage {stage}: choose an AWS_PROFILE, or log in."
         )
-    return CommandError(f"{what}: {error}")
+    return CommandError(f"{summary}: {error}")
 
 
 def undeployed(stack: str, stage: str) -> CommandError:

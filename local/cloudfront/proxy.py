@@ -212,8 +212,8 @@ class Proxy:
         if allowed("s3:ListBucket", arn):
             return False
         address = URL(f"{self._s3_url()}/{bucket}{origin.path}{path}", encoded=True)
-        async with self._session.head(address, headers=self._s3_headers) as answer:
-            return answer.status == 404
+        async with self._session.head(address, headers=self._s3_headers) as response:
+            return response.status == 404
 
     async def _page(self, status: int, request_id: str) -> web.Response | None:
         """Return the error page for a status, or None if there is none or it cannot be fetched."""
@@ -231,15 +231,15 @@ class Proxy:
             async with self._session.get(address, headers=headers, timeout=timeout) as upstream:
                 if upstream.status != 200:
                     return None
-                answer = web.Response(status=page.status, body=await upstream.read())
-                answer.headers["Content-Type"] = upstream.headers.get(
+                response = web.Response(status=page.status, body=await upstream.read())
+                response.headers["Content-Type"] = upstream.headers.get(
                     "Content-Type", "application/octet-stream"
                 )
         except (TimeoutError, aiohttp.ClientError):
             return None
-        apply_policy(behaviour.answers, answer.headers)
-        self._mark(answer, request_id, "Error from cloudfront")
-        return answer
+        apply_policy(behaviour.answers, response.headers)
+        self._mark(response, request_id, "Error from cloudfront")
+        return response
 
     def _denied(self, request_id: str) -> web.Response:
         """Return S3's response to a caller that may not read an object."""

@@ -96,10 +96,10 @@ class Authorizer:
         query = dict(request.query)
         body = b""
         if operations.needs_body(scope.service, request.method, query):
-            whole = await bodies.read(request, bodies.LARGEST)
-            if whole is None:
+            content = await bodies.read(request, bodies.LARGEST)
+            if content is None:
                 raise ValueError("the body is too long")
-            body = whole
+            body = content
         call = operations.Call(
             scope=scope,
             account=caller.account,
@@ -110,8 +110,8 @@ class Authorizer:
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
         )
-        wanted = needs(call)
-        if wanted is None:
+        required = needs(call)
+        if required is None:
             named = operations.operation(call) if scope.service != "s3" else None
             action = f"{scope.service}:{named[0] if named else f'{request.method} {call.path}'}"
             return (
@@ -119,7 +119,7 @@ class Authorizer:
                 "does not know which "
                 "permissions this operation needs)"
             )
-        for need in wanted:
+        for need in required:
             if refused := self.roles.refusal(
                 caller, await self._resolved(need, scope.region), scope.region
             ):
@@ -131,6 +131,6 @@ class Authorizer:
             return need
         if _WHOLE_SECRET.fullmatch(need.resource):
             return need
-        found = await self._control.get_json("secret", id=need.resource, region=region)
+        arn = await self._control.get_json("secret", id=need.resource, region=region)
         # A secret that does not exist is checked under the requested name.
-        return Need(need.action, found or need.resource)
+        return Need(need.action, arn or need.resource)

@@ -78,12 +78,12 @@ class Invoker:
         return pool
 
 
-def _name(given: str) -> str:
+def _name(name: str) -> str:
     """Return the function's name.
 
-    `given` is a name, a partial ARN or an ARN, with or without a qualifier.
+    `name` is a name, a partial ARN or an ARN, with or without a qualifier.
     """
-    parts = given.split(":")
+    parts = name.split(":")
     return parts[parts.index("function") + 1] if "function" in parts else parts[0]
 
 

@@ -20,15 +20,15 @@ def is_ours(transport: Any) -> bool:
     if not _TABLE.exists():
         return True
     here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-    wanted = f" {_address(there)} {_address(here)} "
-    line = next((line for line in _TABLE.read_text().splitlines() if wanted in line), None)
+    addresses = f" {_address(there)} {_address(here)} "
+    line = next((line for line in _TABLE.read_text().splitlines() if addresses in line), None)
     if line is None:
         return False
     fields = line.split()
     return int(fields[7]) == os.getuid() and fields[9] != "0"
 
 
-def _address(found: tuple[str, int]) -> str:
+def _address(address: tuple[str, int]) -> str:
     # The kernel prints the address as a number in the machine's byte order.
-    number = int.from_bytes(socket.inet_aton(found[0]), sys.byteorder)
-    return f"{number:08X}:{found[1]:04X}"
+    number = int.from_bytes(socket.inet_aton(address[0]), sys.byteorder)
+    return f"{number:08X}:{address[1]:04X}"

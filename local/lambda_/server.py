@@ -119,9 +119,9 @@ class Functions:
         """Send SIGKILL to the environment with an access key; return whether there is one."""
         return any(pool.kill(access_key) for pool in (*self._pools.values(), *self._retired))
 
-    def schedule(self, wanted: tuple[Schedule, ...]) -> None:
+    def schedule(self, schedules: tuple[Schedule, ...]) -> None:
         """Use the deployed schedules."""
-        self._schedules.apply(wanted)
+        self._schedules.apply(schedules)
 
     async def _fire(self, schedule: Schedule, event: bytes) -> None:
         pool = self._invoker.pool(schedule.target)
@@ -130,12 +130,12 @@ class Functions:
             return
         self._invoker.later(pool, event)
 
-    async def apply(self, wanted: tuple[Function, ...]) -> None:
+    async def apply(self, functions: tuple[Function, ...]) -> None:
         """Use the deployed functions.
 
         A changed function gets new environments, and a deleted function loses its own.
         """
-        by_arn = {function.arn: function for function in wanted}
+        by_arn = {function.arn: function for function in functions}
         self._retired = [pool for pool in self._retired if len(pool)]
         for arn, pool in list(self._pools.items()):
             if arn not in by_arn:
@@ -201,9 +201,11 @@ class Functions:
     async def _role(self, function: Function) -> dict[str, str]:
         # As on AWS, each environment has its own credentials, which identify the environment that
         # made a call.
-        got = await self._control.get_json("credentials", role=function.role, session=function.name)
+        credentials = await self._control.get_json(
+            "credentials", role=function.role, session=function.name
+        )
         return {
-            "AWS_ACCESS_KEY_ID": got["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": got["SessionToken"],
+            "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": credentials["SessionToken"],
         }

@@ -55,10 +55,10 @@ class RoleReader:
 
         Raises WeightsError.
         """
-        found = _ECR.fullmatch(image)
-        if found is None:
+        match = _ECR.fullmatch(image)
+        if match is None:
             return
-        account, region, repository = found.groups()
+        account, region, repository = match.groups()
         arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
         needs = [
             Need("ecr:GetAuthorizationToken", "*"),

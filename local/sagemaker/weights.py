@@ -40,11 +40,11 @@ async def fetch(objects: Objects, address: str | None, folder: Path, role: str) 
     await asyncio.to_thread(_empty, folder)
     if address is None:
         return
-    found = await objects.get_json("objects", uri=address, role=role)
-    if not found:
+    listing = await objects.get_json("objects", uri=address, role=role)
+    if not listing:
         raise WeightsError(f"Could not find model data at {address}.")
     parts = urlsplit(address)
-    for item in found:
+    for item in listing:
         body = await objects.get("object", bucket=parts.netloc, key=item["key"], role=role)
         if item["key"].endswith(".tar.gz"):
             await asyncio.to_thread(_unpack, body, folder)

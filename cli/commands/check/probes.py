@@ -50,10 +50,10 @@ def finding(rule: str, wrong: list[str], seen: str = "") -> Finding:
     )
 
 
-def request_id(response: Response, what: str) -> Finding:
+def request_id(response: Response, probe: str) -> Finding:
     """Every response has a request id. It identifies the request in a log."""
     wrong = [] if response.headers.get("x-request-id") else ["there is no x-request-id"]
-    return finding(f"{what}: request id", wrong, response.headers.get("x-request-id", ""))
+    return finding(f"{probe}: request id", wrong, response.headers.get("x-request-id", ""))
 
 
 def models(target: Target) -> Iterator[Finding]:
@@ -67,8 +67,8 @@ def models(target: Target) -> Iterator[Finding]:
         else [f"{target.model} is not in {names}"]
     )
     yield finding("models: listed", wrong, ", ".join(map(str, names)))
-    one = target.server.send("GET", f"/models/{target.model}")
-    yield finding("models: one by one", [] if one.status == 200 else [f"status {one.status}"])
+    single = target.server.send("GET", f"/models/{target.model}")
+    yield finding("models: one by one", [] if single.status == 200 else [f"status {single.status}"])
 
 
 def errors(target: Target) -> Iterator[Finding]:
@@ -98,9 +98,9 @@ def errors(target: Target) -> Iterator[Finding]:
         ),
         ("a body that is no JSON", 400, b"{", None),
     ]
-    for what, status, body, key in requests:
+    for case, status, body, key in requests:
         response = target.server.send("POST", "/chat/completions", body, key=key)
-        yield finding(f"errors: {what}", rules.wrong_error(response, status), str(status))
+        yield finding(f"errors: {case}", rules.wrong_error(response, status), str(status))
     yield request_id(response, "errors")
 
 

@@ -31,7 +31,7 @@ def test_the_heartbeat_is_the_one_that_was_set() -> None:
     A heartbeat that leaves no room before the timeout is a contradiction.
     """
     found = [
-        row for row in doctor.rows(replace(DEPLOYED, heartbeat=11.0)) if row.what == "heartbeat"
+        row for row in doctor.rows(replace(DEPLOYED, heartbeat=11.0)) if row.limit == "heartbeat"
     ]
     assert (found[0].hop, found[0].value, found[0].source) == ("function", 11.0, "deployed")
     assert doctor.contradictions(DEPLOYED) == []

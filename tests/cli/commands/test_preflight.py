@@ -38,7 +38,7 @@ def look(**context: object) -> list[Finding]:
 
 def one(found: list[Finding], words: str) -> Finding:
     """Return the one finding that contains these words."""
-    [it] = [it for it in found if words in it.what]
+    [it] = [it for it in found if words in it.message]
     return it
 
 
@@ -50,14 +50,14 @@ def test_a_new_account_has_no_gpu() -> None:
     """
     it = one(look(**GPU, stage="prod"), "for endpoint usage")
     assert not it.good
-    assert it.what == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, an update's included"
+    assert it.message == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, an update's included"
     assert it.commands == (
         (
             "aws service-quotas request-service-quota-increase --service-code sagemaker "
             "--quota-code L-MLG612XLARGE --desired-value 4"
         ),
     )
-    assert one(look(**GPU, scale_to_zero="true"), "for endpoint usage").what.startswith(
+    assert one(look(**GPU, scale_to_zero="true"), "for endpoint usage").message.startswith(
         "0 ml.g6.12xlarge"
     )
 
@@ -101,7 +101,7 @@ def test_an_endpoint_that_exists_needs_no_quota() -> None:
     """Somebody else's endpoint must be in service. Nothing more is checked of it."""
     found = look(endpoint_name="theirs")
     assert not one(found, "the endpoint theirs is not there").good
-    assert not [it for it in found if "endpoint usage" in it.what]
+    assert not [it for it in found if "endpoint usage" in it.message]
 
 
 @pytest.mark.usefixtures("account")

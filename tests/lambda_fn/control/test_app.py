@@ -10,7 +10,7 @@ from lambda_fn.control import sizes
 from lambda_fn.control.app import PREFIX, Middleware, create_api
 from lambda_fn.control.auth import AdminSecret, Gate
 from lambda_fn.control.services import Services
-from lambda_fn.control.trail import Trail, Who
+from lambda_fn.control.trail import Identity, Trail
 
 
 class Secret:
@@ -24,7 +24,7 @@ class Secret:
 class Refusals:
     """A trail that keeps nothing."""
 
-    async def refused(self, who: Who, action: str, code: str | None) -> None:
+    async def refused(self, identity: Identity, action: str, code: str | None) -> None:
         """Discard the rejection."""
 
 

@@ -11,7 +11,7 @@ import pytest
 from infra.constructs import admin_functions
 from lambda_fn.control import changes
 from lambda_fn.control.services import Services
-from lambda_fn.control.trail import Trail, Who
+from lambda_fn.control.trail import Identity, Trail
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering import account_changes, accounts, holds, keys, ledger, settlements
 from lambda_fn.metering.accounts import Account, Limits, new_account
@@ -62,10 +62,12 @@ async def fill(ground: Ground) -> None:
     await live(ground.table, ground, new_request_id(T), None, checkpoint=3)
     await mark_dirty(ground.table, "2026-11-21T06")
     await Services(ground.table, ("m",)).token({}, [])
-    trail, who = Trail(ground.table, days=1), Who("0" * 26, "unknown", "::1", "i")
-    async with trail.change(who, "createKey", key=ground.key_id, fields={"name": "n"}) as record:
+    trail, identity = Trail(ground.table, days=1), Identity("0" * 26, "unknown", "::1", "i")
+    async with trail.change(
+        identity, "createKey", key=ground.key_id, fields={"name": "n"}
+    ) as record:
         record.after = {"name": "n"}
-    await trail.refused(who, "signIn", "invalid_admin_secret")
+    await trail.refused(identity, "signIn", "invalid_admin_secret")
 
 
 async def test_every_item_has_a_version_and_declared_attributes(ground: Ground) -> None:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.control.auth import INVOKED
-from lambda_fn.control.trail import Who
+from lambda_fn.control.trail import Identity
 from tests.support.admin import NOW, Admin, Make, entries, stored, through
 
 READS = {"reconcile", "reconcileHours", "reconcileKeys"}
@@ -166,7 +166,7 @@ async def test_pages_and_filters(admin: Admin, make: Make) -> None:
     trail = admin.services.trail
     for at, actor in ((NOW - 86_400, "iam:keys"), (NOW - 2 * 86_400, "iam:all")):
         admin.services.now = lambda at=at: at  # type: ignore[misc]
-        async with trail.change(Who(ids.new_request_id(at), actor, None, None), "createKey"):
+        async with trail.change(Identity(ids.new_request_id(at), actor, None, None), "createKey"):
             pass
     admin.services.now = lambda: NOW
     whole = await entries(admin)
