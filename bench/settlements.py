@@ -79,7 +79,7 @@ async def run(count: int, at_once: int) -> list[str]:
         f"{count / took:.0f} a second"
     )
     print(
-        f"{len(network.calls)} writes made, {retries} tries failed and made again: "
+        f"{len(network.calls)} writes made, {retries} attempts failed and were repeated: "
         f"{dict(fates.most_common())}"
     )
     booked = {

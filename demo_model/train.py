@@ -48,8 +48,8 @@ class Row:
 
         Tokens that the model does not write have weight 0. In an answer of n tokens, the `EDGE`
         tokens at each end have weight 1, and so have tokens of the message before, which the model
-        has to copy. Each other token has weight 1/sqrt(n). Otherwise stories and lists, most of
-        whose tokens are easy to guess, would outweigh the sums.
+        has to copy. Each other token has weight 1/sqrt(n). Without this, stories and lists would
+        outweigh the sums, though most of their tokens are easy to guess.
         """
         pieces = chat.pieces(messages)
         place = self.places[-1] + 1 if self.places else 0

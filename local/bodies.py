@@ -2,8 +2,7 @@
 
 from aiohttp import web
 
-# In bytes, more than the largest call of an AWS API: function code in the call itself is a zip of
-# 50 MB in base64.
+# In bytes. The largest call of an AWS API has a function's code in it, a zip of 50 MB in base64.
 LARGEST = 96 * 2**20
 _WHOLE = web.RequestKey("whole", bytes)
 

@@ -119,7 +119,7 @@ TABLE: dict[str, Limit] = {
     "cloudfront_header_name": Limit(256, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
     "cloudfront_header_value": Limit(1783, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
     "idle_connection": Limit(
-        20, "s", "an AWS API closes the connection", "unconfirmed: a choice; the services do it at times of their own"
+        20, "s", "an AWS API closes the connection", "unconfirmed: our choice, because each service has its own time"
     ),
 }  # fmt: skip
 

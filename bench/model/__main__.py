@@ -167,8 +167,8 @@ def _machine() -> str:
     cpu = names[0].partition(":")[2].strip() if names else platform.machine()
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     return (
-        f"{os.cpu_count()} x {cpu}, {system}, load average {os.getloadavg()[1]:.1f} (what else "
-        "ran included)"
+        f"{os.cpu_count()} x {cpu}, {system}, load average {os.getloadavg()[1]:.1f} (of all "
+        "processes)"
     )
 
 

@@ -73,7 +73,7 @@ class Use:
 
     completion_tokens: int = 300
     tokens_per_second: float = 40.0
-    """One stream's."""
+    """Tokens a second of one stream."""
     first_token: float = 0.5
     throughput: float | None = None
     """Tokens a second of one instance at full load; None: `tokens_per_second` of all its parallel
@@ -83,7 +83,7 @@ class Use:
     """The share of the instances' throughput that is used, over the hours that they are paid for.
     """
     streams_per_vcpu: int = 16
-    """On Managed Instances. 16 is AWS's default for Python."""
+    """Streams at once for each vCPU of Managed Instances; 16 is AWS's default for Python."""
 
     @property
     def seconds(self) -> float:
@@ -256,9 +256,7 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
         _table(request.parts(managed=managed), use)
     if settings.web_acl == "rate":
         month = price("waf_acl_month") + _WEB_ACL_RULES * price("waf_rule_month")
-        console.print(
-            f"Beside it, whether requests come or not: {month:g} USD a month for the web ACL.\n"
-        )
+        console.print(f"The web ACL also costs {month:g} USD a month, with or without requests.\n")
     file = prices()
     unsure = [
         name
@@ -266,8 +264,8 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
         if not entry["confirmed"]
     ]
     console.print(
-        f"Prices of {file['date']}, {file['region']}, USD, free tiers left out: "
-        "cli/commands/prices.json."
+        f"The prices are those of {file['date']} in {file['region']}, in USD and without free "
+        "tiers, from cli/commands/prices.json."
     )
     console.print(f"Not confirmed at their source: {', '.join(unsure)}.")
 
@@ -281,7 +279,7 @@ def _table(parts: dict[str, float], use: Use) -> None:
             f"{amount / use.completion_tokens * 1e6:.4f}",
             f"{amount / total:.1%}",
         ]
-        for name, amount in [*parts.items(), ("together", total)]
+        for name, amount in [*parts.items(), ("total", total)]
     ]
     head = ["", "1,000 requests", "1 million tokens", "share"]
     columns(head, rows, right=head[1:])

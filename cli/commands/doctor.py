@@ -240,12 +240,12 @@ def contradictions(deployed: Deployed) -> list[str]:
     for name, model in deployed.models.items():
         if model["endpoint"] != deployed.endpoint:
             wrong.append(
-                f"the function's model {name} is at endpoint {model['endpoint']}, deployed "
-                f"is {deployed.endpoint}"
+                f"the function sends requests for {name} to the endpoint {model['endpoint']}, "
+                f"and the deployed endpoint is {deployed.endpoint}"
             )
         if model["context_tokens"] != deployed.container.context_tokens:
             wrong.append(
-                f"the function gives {name} {model['context_tokens']} tokens of context, "
-                f"the container {deployed.container.context_tokens}"
+                f"the function assumes {model['context_tokens']} tokens of context for {name}, "
+                f"and the container has {deployed.container.context_tokens}"
             )
     return wrong

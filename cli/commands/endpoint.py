@@ -77,7 +77,7 @@ def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) ->
         cloudformation: boto3's client.
         stack: The service stack's name.
         state: Running or Stopped.
-        poll: Seconds between two looks.
+        poll: Seconds between two polls of the stack's status.
 
     Returns:
         Whether anything had to be changed.

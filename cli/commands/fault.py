@@ -9,7 +9,7 @@ from cli.lib.project import CommandError
 from cli.lib.stack import running_cloud
 from cli.lib.terminal import columns, console
 
-HELP = "Make things go wrong in the running local cloud, the same way each time."
+HELP = "Cause repeatable faults in the running local cloud."
 _COUNTS = ("seed", "seen", "struck", "landed")
 _TARGETS = {
     "endpoint": "of an endpoint's responses; --scope is a pattern of endpoint names",

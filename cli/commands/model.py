@@ -24,7 +24,7 @@ from cli.lib.terminal import console
 HELP = "Upload a model's weights."
 PART = 64 * 2**20
 MAX_PARTS = 10_000
-"""S3's limit, which makes 640 GB the largest file."""
+"""S3's limit, which makes 625 GiB the largest file."""
 CHECKSUM = "sluice-sha256"
 """The name of an object's metadata: the SHA-256 of its parts' SHA-256s, and the size of a part."""
 _THREADS = 8
@@ -60,9 +60,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add `push`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     text = (
-        "Upload a model's files to S3, checked by SHA-256, and print the setting to use. An "
-        "interrupted upload goes on "
-        "where it was."
+        "Upload a model's files to S3, checked by SHA-256, and print the setting to use. Run it "
+        "again to resume an interrupted upload."
     )
     push = commands.add_parser("push", help=text, description=text)
     push.add_argument("source", type=Path, metavar="DIR", help="the model's folder, or one file")
@@ -100,7 +99,8 @@ def files(source: Path, prefix: str) -> list[File]:
     for file in listed:
         if file.size > PART * MAX_PARTS:
             raise CommandError(
-                f"{file.path}: the file is larger than S3 takes: {PART * MAX_PARTS // 2**30} GiB."
+                f"{file.path}: the file is larger than {PART * MAX_PARTS // 2**30} GiB, which S3 does "
+                "not accept."
             )
     return listed
 
@@ -199,9 +199,8 @@ def _send(
     )
     if not _is_complete(s3, bucket, file, digest):
         raise CommandError(
-            f"{file.path}: the object is not the file: the file was changed during the "
-            "upload, or an older upload was "
-            "completed in its place. Run the same command again."
+            f"{file.path}: the object in S3 differs from the file. Either the file was changed "
+            "during the upload, or an older upload replaced the object. Run the same command again."
         )
     return sum(size for _, size in results)
 
@@ -313,10 +312,11 @@ def run(args: argparse.Namespace) -> None:
             raise no_access(args.stage, error) from None  # nothing was sent yet
         reason = str(error).rstrip(".")
         raise CommandError(
-            f"The upload broke off: {reason}. The same command goes on where it was."
+            f"The upload broke off: {reason}. Run the same command again to resume it."
         ) from None
     console.print(
-        f"[green]✓[/green] {result.sent:,} bytes sent, {result.kept:,} were there; all checksums agree."
+        f"[green]✓[/green] {result.sent:,} bytes sent, {result.kept:,} were in S3 already; all "
+        "checksums agree."
     )
     console.print("\nThe setting to deploy it with:\n")
     checked = "" if result.sha256 is None else f" -c weights_sha256={result.sha256}"

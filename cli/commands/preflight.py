@@ -90,7 +90,9 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
     except (BotoCoreError, ClientError) as error:
         raise no_access(stage, error) from None
     if missing:
-        raise CommandError(f"{missing} thing(s) are missing. The commands above ask for them.")
+        raise CommandError(
+            f"{missing} requirement(s) are not met. The commands above request what is missing."
+        )
     console.print("\nNothing is missing.")
 
 
@@ -156,7 +158,7 @@ def _instances(settings: "Settings", client: Client) -> Finding:
             f"no quota is called '{name}': is the type offered in this region?", good=False
         )
     return Finding(
-        f"{quota['Value']:.0f} {name}; {needed} are needed, an update's included",
+        f"{quota['Value']:.0f} {name}; {needed} are needed, with those of an update",
         good=quota["Value"] >= needed,
         commands=(_increase("sagemaker", quota["QuotaCode"], needed),),
     )
@@ -181,11 +183,11 @@ def _functions(settings: "Settings", client: Client) -> Finding:
     if reserved is not None:
         message = (
             f"{maximum} functions at once; reserved_concurrency={reserved} leaves "
-            f"{maximum - reserved}, Lambda wants"
+            f"{maximum - reserved}, and Lambda requires"
         )
         good = maximum - reserved >= UNRESERVED
         return Finding(
-            f"{message} {UNRESERVED} left",
+            f"{message} {UNRESERVED}",
             good,
             (command, "# or deploy with -c reserved_concurrency=none"),
         )

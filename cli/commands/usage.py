@@ -17,7 +17,7 @@ from cli.lib.reconcile import reconcile
 from cli.lib.stack import aws_options
 from cli.lib.terminal import console, errors, literal, print_json, show, write_csv
 
-HELP = "Show usage; or reconcile, replay, look up a request, make rollups again."
+HELP = "Show usage, reconcile, replay settlements, look up a request, or make rollups again."
 _EVENT = "settlement_unsaved"
 _BATCH = 500
 _COLUMNS = ("requests", "refused", "prompt_tokens", "completion_tokens", "cost")
@@ -181,8 +181,8 @@ def _replay(args: argparse.Namespace) -> None:
         words = {
             "settled": "settled",
             "corrected": "corrected",
-            "already": "known already",
-            "rolled": "hours rolled again",
+            "already": "settled already",
+            "rolled": "hours with new rollups",
         }
         console.print(
             f"{len(lines)} unsaved: "

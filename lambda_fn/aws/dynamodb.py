@@ -312,8 +312,8 @@ class Table:
             return response.status, _decode(content)
         except msgspec.DecodeError as error:
             if response.status == 200:
-                # It is not from DynamoDB. Taken for a response, it would mean that no item exists.
-                raise TransportError("an answer that is no JSON object") from error
+                # This did not come from DynamoDB. An empty response would mean that no item exists.
+                raise TransportError("the response is not a JSON object") from error
             return response.status, {}
 
 

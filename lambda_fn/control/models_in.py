@@ -33,7 +33,7 @@ def _money(value: object) -> object:
         raise ValueError("must be an amount, as text or number")
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value):
         # Decimal would also accept "1_0" and the digits of every script.
-        raise ValueError("must be written as 12.5")
+        raise ValueError("must be a decimal number such as 12.5")
     return value
 
 
@@ -158,7 +158,7 @@ class Rebuild(Body):
 
 
 class ReconcileHours(Body):
-    """Where the comparison of ledger and rollups continues."""
+    """The hour at which the comparison of ledger and rollups continues."""
 
     since: str | None = Field(
         default=None, description="`until` of the part before; null starts at the oldest key."
@@ -175,7 +175,7 @@ class Booked(Body):
 
 
 class KeyPast(Body):
-    """What a key used in the past: the sums of its `keys` of all parts."""
+    """A key's totals before `since`: the sums of its entries in `keys` over all parts."""
 
     key: str = Field(pattern="^[a-z2-7]{12}$")
     account: None = None

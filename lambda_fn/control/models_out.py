@@ -107,7 +107,7 @@ class AuditEntry(BaseModel):
         description="Lambda's id of the invocation; CloudTrail's data events name its caller."
     )
     outcome: Literal["done", "refused", "unknown"] = Field(
-        description="unknown: it was interrupted or the table failed; it may have been made."
+        description="unknown: it was interrupted or the table failed. It may have been made or not."
     )
     code: str | None = Field(description="The code of the error.")
     asked: dict[str, Any] = Field(description="The fields of the request.")
@@ -119,8 +119,8 @@ class AuditEntry(BaseModel):
 
 
 class AuditList(BaseModel):
-    """A page of the audit trail. With filters a page may be empty and not the last one: a call
-    reads some thousand entries.
+    """A page of the audit trail. With filters, an empty page need not be the last one, because a
+    call reads at most some thousand entries.
     """
 
     object: Literal["list"] = "list"

@@ -60,7 +60,8 @@ class ReplayResult:
     """The number of each malformed line, and what is wrong with it."""
     failed: list[str] = field(default_factory=list)
     """The ids of requests that could not be written, or that a later deployment wrote; replay their
-    lines again. `rollups: ...` says which item of a later deployment kept hours from being rolled.
+    lines again. An entry `rollups: ...` names the item of a later deployment that kept rollups from
+    being made.
     """
     rolled: int = 0
     """Dirty hours whose rollups were made again."""

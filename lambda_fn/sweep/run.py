@@ -34,13 +34,13 @@ class Sweep:
     failures: int = 0
     """Pieces of work that failed and are left for the next sweep; the log says why."""
     unanswered: int = 0
-    """Those of `failures` in which DynamoDB did not answer."""
+    """The failures in which DynamoDB did not answer."""
     hours: int = 0
     """Hours whose rollups were made for the first time."""
     remade: int = 0
     """Dirty hours whose rollups were made again."""
     finished: bool = True
-    """False if the time was over or DynamoDB was down."""
+    """Whether all work was done; false if the time was over or DynamoDB was down."""
 
     @property
     def recovered(self) -> int:

@@ -190,7 +190,7 @@ class Operation:
             properties,
         )
         with _reported(self, name, lambda: resource.physical_id, kind, "CREATE"):
-            _hold_against_schema(name, kind, properties)
+            _check_schema(name, kind, properties)
             resource.create()
             stack.resources[name] = resource
 
@@ -199,7 +199,7 @@ class Operation:
         with _reported(
             self, context.logical_id, lambda: resource.physical_id, context.type, "UPDATE"
         ):
-            _hold_against_schema(context.logical_id, context.type, properties)
+            _check_schema(context.logical_id, context.type, properties)
             resource.update(properties)
             resource.properties = properties
 
@@ -240,7 +240,7 @@ class Operation:
             log.error("stack %s: the rollback failed: %s", self.stack.stack_name, error)
 
 
-def _hold_against_schema(name: str, kind: str, properties: Properties) -> None:
+def _check_schema(name: str, kind: str, properties: Properties) -> None:
     if wrong := violations(kind, properties):
         raise DeployError(f"Properties validation failed for resource {name} with message: {wrong}")
 

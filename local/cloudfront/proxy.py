@@ -81,7 +81,8 @@ class Proxy:
         request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
         host = request.headers.get("Host", "")
         if not (
-            trust.ours(host, trust.port_of(request.transport)) or trust.is_called(host, self._names)
+            trust.is_own_host(host, trust.port_of(request.transport))
+            or trust.is_called(host, self._names)
         ):
             return self._error(
                 403, "Bad request: no distribution has the name of its Host header.", request_id

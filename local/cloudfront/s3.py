@@ -1,4 +1,4 @@
-"""S3 as an origin: what a distribution may read of a bucket, by the bucket's policy.
+"""S3 as an origin: the bucket's policy decides what a distribution may read.
 
 A distribution with an origin access control signs its requests. It then acts as the service
 cloudfront.amazonaws.com on behalf of its ARN. Otherwise it is anonymous. Sources: the CloudFront

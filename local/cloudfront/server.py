@@ -29,7 +29,7 @@ _KEEPALIVE_S = 5.0
 
 @dataclass
 class _Served:
-    """A distribution with its listener. `reason` says why it cannot be served, if so."""
+    """A distribution with its listener. `reason` says why it cannot be served, or is None."""
 
     proxy: Proxy
     port: int

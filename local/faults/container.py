@@ -1,6 +1,6 @@
 """Faults of a container and of the connections on both sides of the SageMaker endpoint.
 
-The container itself is not changed; one fault kills it.
+The code of the container is not changed. One of the faults kills its process.
 """
 
 import asyncio

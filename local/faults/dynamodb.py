@@ -1,7 +1,7 @@
 """Faults of tables, as DynamoDB's own errors, between the caller and the control plane.
 
 Source: "Error handling with DynamoDB" of its developer guide, which has their shape, statuses and
-words.
+messages.
 """
 
 import asyncio

@@ -2,8 +2,8 @@
 
 A fault has a kind, which fixes where it strikes (an endpoint's responses, a table's calls, a
 function's invocations), a scope (a pattern of names), a seed, and a bound: a count, a probability
-or both. It counts the requests in its scope. Its decision about the n-th depends only on its seed,
-its bound and n: other faults and the clock do not change it.
+or both. It counts the requests in its scope. Its decision about the n-th request depends only on
+its seed, its bound and n. Other faults and the clock do not change it.
 """
 
 import math
@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[Target, str]] = {
     "one-byte-parts": ("endpoint", "every part of the event stream has one byte"),
     "boundary": (
         "endpoint",
-        "a part ends after `after` bytes, one further at each strike, and nowhere else",
+        "two parts, the first of `after` bytes, one byte more at each strike",
     ),
     "joined-parts": ("endpoint", "a part is held back until it has `after` line feeds (4)"),
     "container-killed": ("endpoint", "SIGKILL after `after` bytes of the answer"),
@@ -36,15 +36,15 @@ KINDS: dict[str, tuple[Target, str]] = {
     "stream-cut": ("endpoint", "the caller's connection is lost after `after` bytes"),
     "stream-left": (
         "endpoint",
-        "the same, but the container does not notice: its answer is read to the end and dropped",
+        "as stream-cut, but the container's answer is read to its end and dropped",
     ),
     "table-throttled": ("table", "ProvisionedThroughputExceededException"),
     "table-slow": ("table", "the call is passed on after `seconds`"),
     "table-down": ("table", "InternalServerError"),
-    "table-unreachable": ("table", "the connection is closed, the call not made"),
+    "table-unreachable": ("table", "the connection is closed and the call is not made"),
     "table-answer-lost": (
         "table",
-        "the call is made, and the connection closed instead of an answer",
+        "the call is made, and the connection is closed without a response",
     ),
     "caller-killed-before": (
         "table",
@@ -52,7 +52,7 @@ KINDS: dict[str, tuple[Target, str]] = {
     ),
     "caller-killed-after": (
         "table",
-        "the call is made, then SIGKILL of the function instead of an answer",
+        "the call is made, then SIGKILL of the function before it gets the response",
     ),
     "function-killed-at-start": (
         "function",
@@ -117,7 +117,7 @@ def parse(description: object) -> Fault:
     Raises FaultError.
     """
     if not isinstance(description, Mapping):
-        raise FaultError("a fault is a JSON object")
+        raise FaultError("a fault must be a JSON object")
     members = {name: value for name, value in description.items() if value is not None}
     for name, value in members.items():
         _check(str(name), value)

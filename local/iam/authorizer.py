@@ -60,7 +60,9 @@ class Authorizer:
     async def middleware(self, request: web.Request, handler: trust.Handler) -> web.StreamResponse:
         """Pass a request on, or answer it with a refusal."""
         if request.path.startswith("/_local/"):
-            if not trust.same(request.headers.get("Authorization"), f"Bearer {self._token}"):
+            if not trust.matches_secret(
+                request.headers.get("Authorization"), f"Bearer {self._token}"
+            ):
                 return web.json_response({"message": _NOT_OWNER}, status=403)
             return await handler(request)
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from local.iam.policy import Context, Need, Principal, Statement, Verdict, evaluate, parse
 from local.state import Role
 
-# The maximum of cached decisions, more than a deployment has. Beyond it the cache is emptied.
+# The maximum number of cached decisions, which no deployment reaches. A full cache is emptied.
 _CACHED = 10_000
 
 

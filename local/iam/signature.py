@@ -58,7 +58,7 @@ class Signature:
         try:
             return datetime.strptime(self.stamp, _TIME).replace(tzinfo=UTC).timestamp()
         except ValueError:
-            raise SignatureError("the time is not in the form of one") from None
+            raise SignatureError("the time must have the form 20261129T093000Z") from None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """lambda:Invoke, and invocations by schedules.
 
 Invoke returns the function's result unchanged. An asynchronous invocation runs once: it is not
-repeated after a failure, and there are no destinations and dead-letter queues. Source: API
+repeated after a failure, and there are neither destinations nor dead-letter queues. Source: API
 reference, Invoke.
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 _TABLE = Path("/proc/net/tcp")
 
 
-def is_ours(transport: Any) -> bool:
+def is_same_user(transport: Any) -> bool:
     """Return whether an IPv4 connection comes from a process of the user of this process."""
     if not _TABLE.exists():
         return True

@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is a TCP server
         self._transport = transport
         self._api.opened(self)
-        self._stranger = not peers.is_ours(transport)
+        self._stranger = not peers.is_same_user(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._api.closed(self)
@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
         headers = CIMultiDict(
             (name.decode("latin-1"), text.decode("latin-1")) for name, text in self._headers.items()
         )
-        if not trust.ours(headers.get("Host", ""), self._api.port):
+        if not trust.is_own_host(headers.get("Host", ""), self._api.port):
             return "its Host is not the Runtime API's"
         return trust.from_page(headers)
 

@@ -58,9 +58,9 @@ class Functions:
     ) -> None:
         """`endpoint_url` is the address of AWS for the functions.
 
-        `concurrency` is how many invocations one environment takes at once; over 1 is as on Managed
-        Instances. `permitted` returns the reason why a schedule may not invoke a function with a
-        policy (JSON), or None. `send` takes log lines and traces.
+        `concurrency` is how many invocations one environment takes at once; more than one is as on
+        Managed Instances. `permitted` returns the reason why a schedule may not invoke a function
+        with a policy (JSON), or None. `send` takes log lines and traces.
         """
         # By this secret, URLs know requests that came through the edge.
         self.hop = trust.token()

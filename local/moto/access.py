@@ -103,7 +103,7 @@ def _permission(statement: dict[str, Any]) -> dict[str, Any]:
 def caller(key: str) -> dict[str, Any] | None:
     """Return the role of a temporary access key, or None for an unknown key.
 
-    With it come the key's secret, its token and its end in Unix seconds.
+    The result also has the key's secret, its token and its expiry in Unix seconds.
     """
     for backend in _each(sts_backends):
         if assumed := backend.get_assumed_role_from_access_key(key):

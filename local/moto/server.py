@@ -76,7 +76,7 @@ class Application:
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         """Answer one request."""
-        if not trust.same(environ.get(_ENVIRON_TOKEN), self._token):
+        if not trust.matches_secret(environ.get(_ENVIRON_TOKEN), self._token):
             return _answer(
                 start_response,
                 "403 Forbidden",

@@ -26,7 +26,7 @@ from moto.xray.models import xray_backends
 log = logging.getLogger("local.moto")
 
 Line = dict[str, Any]
-# The maximum of traces. Older ones are dropped.
+# The maximum number of traces. Older ones are dropped.
 _TRACES = 1000
 
 

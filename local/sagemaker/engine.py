@@ -18,7 +18,7 @@ LABEL = "sluice.local"
 # The name of a file in that folder. It exists while an engine may have containers of this local
 # cloud.
 _MARK = "engine"
-# In seconds. An engine that was just started may need some for its first answer.
+# In seconds. An engine that was just started may need several seconds for its first answer.
 _ANSWER_S = 30.0
 
 

@@ -43,7 +43,8 @@ _NO_CAPACITY = (
     "configured) or try to increase the capacity by invoking "
     "UpdateInferenceComponentRuntimeConfig API."
 )
-# At most this much of a container's error is read; AWS's OriginalMessage is bounded too.
+# The maximum number of bytes that are read of a container's error. AWS's OriginalMessage is bounded
+# too.
 _ERROR_BYTES: Final = 65_536
 _unread: Final[set[asyncio.Task[None]]] = set()
 

@@ -83,11 +83,11 @@ def test_the_documentation_has_the_table() -> None:
     }
     assert rows.keys() == TABLE.keys()
     for name, limit in TABLE.items():
-        figure = "the stack" if limit.value is None else f"{limit.value:,.10g}"
-        assert (
-            rows[name]
-            == f"| `{name}` | {figure} {limit.unit} | {limit.over} | `{TRIPPED_BY[name]}` |"
+        unit = limit.unit
+        figure = (
+            f"set by the stack ({unit})" if limit.value is None else f"{limit.value:,.10g} {unit}"
         )
+        assert rows[name] == f"| `{name}` | {figure} | {limit.over} | `{TRIPPED_BY[name]}` |"
 
 
 class _Instance:

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import ClientConnectionResetError, web
 
 from local.cloud import LocalCloud, LocalCloudError
-from local.server import no_fault_of_ours
+from local.server import shorten_client_faults
 from tests.support import function_code, resources
 from tests.support.local_cloud import CONTAINER, Client, Stacks
 
@@ -201,7 +201,7 @@ async def test_clients_leave_no_trace(caplog: pytest.LogCaptureFixture, sent: by
     application.router.add_route("*", "/{any:.*}", handle)
     runner = web.AppRunner(application, access_log=None)
     logger = logging.getLogger("aiohttp.server")
-    logger.addFilter(no_fault_of_ours)
+    logger.addFilter(shorten_client_faults)
     try:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -213,7 +213,7 @@ async def test_clients_leave_no_trace(caplog: pytest.LogCaptureFixture, sent: by
         writer.close()
     finally:
         await runner.cleanup()
-        logger.removeFilter(no_fault_of_ours)
+        logger.removeFilter(shorten_client_faults)
     assert [
         record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR
     ] == []
@@ -225,6 +225,6 @@ def test_faults_stay() -> None:
     record = logging.LogRecord(
         "aiohttp.server", logging.ERROR, "", 1, "Error", (), (ValueError, error, None)
     )
-    assert no_fault_of_ours(record)
+    assert shorten_client_faults(record)
     assert record.exc_info is not None
     assert record.exc_info[1] is error

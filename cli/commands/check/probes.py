@@ -79,7 +79,7 @@ def errors(target: Target) -> Iterator[Finding]:
         ("no such model", 404, {"model": "no-such-model", "messages": user}, None),
         ("no messages", 400, {"model": target.model, "messages": []}, None),
         (
-            "a role that there is not",
+            "an unknown role",
             400,
             {"model": target.model, "messages": [{"role": "bot", "content": "x"}]},
             None,
@@ -96,7 +96,7 @@ def errors(target: Target) -> Iterator[Finding]:
             {"model": target.model, "messages": user, "stream_options": {}},
             None,
         ),
-        ("a body that is no JSON", 400, b"{", None),
+        ("a body that is not JSON", 400, b"{", None),
     ]
     for case, status, body, key in requests:
         response = target.server.send("POST", "/chat/completions", body, key=key)
@@ -112,7 +112,7 @@ def whole(target: Target) -> Iterator[Finding]:
     response = target.chat(max_tokens=1)
     reasons = [choice.get("finish_reason") for choice in (response.json() or {}).get("choices", [])]
     yield finding(
-        "whole: what max_tokens cuts says so",
+        "whole: finish_reason tells that max_tokens truncated it",
         [] if reasons == ["length"] else [f"finish_reason {reasons}"],
     )
 
@@ -144,7 +144,7 @@ def stream(target: Target) -> Iterator[Finding]:
     )
     yield finding("stream: order", rules.wrong_order(parsed))
     yield finding("stream: types", rules.wrong_types(parsed))
-    yield finding("stream: no usage unasked", rules.wrong_usage(parsed, requested=False))
+    yield finding("stream: no usage unless requested", rules.wrong_usage(parsed, requested=False))
     held, figures = rules.buffered(parsed)
     yield Finding(
         "stream: not buffered on the way",
@@ -163,10 +163,10 @@ def usage(target: Target) -> Iterator[Finding]:
     parsed = parse_stream(
         target.chat(stream=True, max_tokens=8, stream_options={"include_usage": True})
     )
-    yield finding("stream: usage when asked", rules.wrong_usage(parsed, requested=True))
+    yield finding("stream: usage when requested", rules.wrong_usage(parsed, requested=True))
     response = target.chat(stream=True, max_tokens=8, n=2)
     if response.status == 400:
-        yield Finding("stream: two choices", "unknown", "n = 2 is refused")
+        yield Finding("stream: two choices", "unknown", "n = 2 is rejected")
         return
     yield finding("stream: two choices", rules.wrong_order(parse_stream(response), choices=2))
 
@@ -193,7 +193,7 @@ def tools(target: Target) -> Iterator[Finding]:
         yield Finding(
             "tools: a required call",
             "unknown",
-            "refused: " + response.body[:160].decode(errors="replace"),
+            "rejected: " + response.body[:160].decode(errors="replace"),
         )
         return
     yield finding("tools: a required call", _wrong_call(parse_stream(response)))
@@ -242,7 +242,7 @@ def structure(target: Target) -> Iterator[Finding]:
     }
     response = target.chat("Is water wet? Answer in JSON.", max_tokens=40, response_format=form)
     if response.status == 400:
-        yield Finding("structure: a JSON schema", "unknown", "refused")
+        yield Finding("structure: a JSON schema", "unknown", "rejected")
         return
     try:
         value = json.loads(response.json()["choices"][0]["message"]["content"])

@@ -63,7 +63,7 @@ class Server:
         headers = {
             "authorization": f"Bearer {self.key if key is None else key}",
             "content-type": "application/json",
-            # Clients send this header. A stream must not be compressed in spite of it.
+            # Clients send this header. A stream must not be compressed even then.
             "accept-encoding": "gzip",
             "user-agent": "sluice-check",
         }

@@ -284,10 +284,10 @@ def check_right_to_limits(
 
     """
     if services.right != "all" and "limits" in body.model_fields_set:
-        text = f"The right '{services.right}' does not set limits. Leave 'limits' out: "
+        text = f"The right '{services.right}' does not include setting limits. Leave 'limits' out: "
         advice = (
-            "a key keeps its own, a new one has the defaults. "
-            "The right 'all' sets limits, the right 'budgets' those of day and month."
+            "an existing key keeps its limits, and a new key has the defaults. "
+            "The right 'all' includes all limits, and 'budgets' those of a day and a month."
         )
         raise PermissionDenied(text + advice, param="limits", code="right_missing")
 

@@ -50,7 +50,9 @@ def test_a_new_account_has_no_gpu() -> None:
     """
     it = one(look(**GPU, stage="prod"), "for endpoint usage")
     assert not it.good
-    assert it.message == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, an update's included"
+    assert (
+        it.message == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, with those of an update"
+    )
     assert it.commands == (
         (
             "aws service-quotas request-service-quota-increase --service-code sagemaker "

@@ -35,4 +35,4 @@ def test_whose(
     )
     monkeypatch.setattr(peers, "_TABLE", table)
     monkeypatch.setattr(os, "getuid", lambda: 0 if root else 1000)
-    assert peers.is_ours(Transport()) == ((user, inode) == (0, 77) if root else ours)
+    assert peers.is_same_user(Transport()) == ((user, inode) == (0, 77) if root else ours)

@@ -82,14 +82,14 @@ def test_every_carelessness_is_named(careless: str) -> None:
     }
     for rule, seen in {
         "errors: a wrong key": "status 200",
-        "errors: a body that is no JSON": "status 422",
+        "errors: a body that is not JSON": "status 422",
         "whole: types and usage": "created",
         "whole: request id": "no x-request-id",
         "stream: content type": "text/plain",
         "stream: framing": "'event:'",
         "stream: order": "[DONE]",
         "stream: types": "created",
-        "stream: usage when asked": "no usage",
+        "stream: usage when requested": "no usage",
         "tools: a required call": "no tool",
         "structure: a JSON schema": "not JSON",
         "failure: an answer that breaks off says so": "clients take it for complete",
