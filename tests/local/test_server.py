@@ -4,10 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import signal
-import socket
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientConnectionResetError, web
 
-from local.cloud import LocalCloud, LocalCloudError
+from local.cloud import LocalCloud
 from local.server import shorten_client_faults
 from tests.support import function_code, resources
-from tests.support.local_cloud import CONTAINER, Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 BUCKET = "sluice-test-code"
 
@@ -118,63 +114,6 @@ def test_a_name_of_one_character(client: Client, stacks: Stacks) -> None:
     assert found["AWS_LAMBDA_FUNCTION_NAME"] == "f"
     assert found["AWS_ACCESS_KEY_ID"].startswith("ASIA")
     stacks.delete(stack)
-
-
-def _group(pid: int) -> set[int]:
-    """Return a process and all its descendants."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parents[int(entry.name)] = int(
-                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                )
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def _gone(pids: set[int]) -> bool:
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
-        alive = [pid for pid in pids if Path(f"/proc/{pid}/stat").exists() and not _zombie(pid)]
-        if not alive:
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def _zombie(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
-    """After SIGTERM, and also after SIGKILL, no process of a local cloud is left."""
-    cloud = LocalCloud.start(tmp_path, container=CONTAINER)
-    pids = _group(cloud.pid)
-    assert len(pids) >= 2
-    if number == signal.SIGTERM:
-        with pytest.raises(LocalCloudError, match="already running"):
-            LocalCloud.start(tmp_path)
-        cloud.stop()
-        assert LocalCloud.find(tmp_path) is None
-        assert not (tmp_path / "cloud.json").exists()
-    else:
-        os.kill(cloud.pid, number)
-        cloud.stop()
-    assert _gone(pids)
-
-
-def test_taken_port(tmp_path: Path) -> None:
-    """The error for a port that is in use is one line that names it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(LocalCloudError, match=f"port {port} is in use"):
-            LocalCloud.start(tmp_path, port=port)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ FUNCTION = Function(
         '"Resource": "*"}}'
     ),
 )
+
+
+def with_variables(**environment: str) -> Function:
+    """Return the function with further environment variables."""
+    return replace(FUNCTION, environment={**FUNCTION.environment, **environment})
 
 
 class Control:

@@ -135,4 +135,4 @@ def test_a_web_acl_costs_by_the_request_and_the_month(capsys: pytest.CaptureFixt
     assert with_it.parts(managed=False)["AWS WAF"] == price("waf_request")
     assert "AWS WAF" not in of(USE).parts(managed=False)
     show("prod", {"web_acl": "rate"}, Use(), None)
-    assert "7 USD a month for the web ACL" in capsys.readouterr().out
+    assert "The web ACL also costs 7 USD a month" in capsys.readouterr().out

@@ -9,7 +9,6 @@ from aws_cdk import App, Environment
 from infra.compose import compose
 from infra.settings.deployment import (
     DEV,
-    SettingsError,
 )
 
 
@@ -47,12 +46,3 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(
     assert name.replace("-", "") in json.dumps(edge).replace("-", "")
     other = settings.replace(domain="api2.example.org")
     assert other.certificate_stack != name  # so that the service can switch from one to the other
-
-
-def test_a_certificate_needs_to_know_where(project: Path, tmp_path: Path) -> None:
-    """Without credentials, account and region are unknown. The error says so."""
-    settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
-    with pytest.raises(SettingsError, match="set CDK_DEFAULT_ACCOUNT and CDK_DEFAULT_REGION"):
-        compose(
-            App(outdir=str(tmp_path), analytics_reporting=False), settings=settings, root=project
-        )

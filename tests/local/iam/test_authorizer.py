@@ -230,16 +230,3 @@ def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str
     request = urllib.request.Request(cloud.endpoint_url + path, b"{}", {"Authorization": signed})  # noqa: S310 - loopback
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(request)  # noqa: S310 - loopback
-
-
-def test_who_is_not_known(cloud: LocalCloud) -> None:
-    """A temporary key that was never issued, and a request without a signature, are rejected."""
-    options = {
-        "region_name": REGION,
-        "endpoint_url": cloud.endpoint_url,
-        "aws_secret_access_key": "x",
-    }
-    with pytest.raises(ClientError, match="UnrecognizedClientException"):
-        boto3.client("dynamodb", aws_access_key_id="ASIAUNKNOWN", **options).list_tables()
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(f"{cloud.endpoint_url}/bucket/key")  # noqa: S310 - loopback

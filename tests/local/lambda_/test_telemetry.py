@@ -15,7 +15,6 @@ import boto3
 import pytest
 
 from local.cloud import LocalCloud
-from local.moto.telemetry import metrics
 from tests.support.local_cloud import Client, Stacks
 
 CODE = """
@@ -178,17 +177,3 @@ def test_invoked_scheduled_logged_and_measured(scaled: Client) -> None:
     answer = scaled("lambda").invoke(FunctionName="told", Payload=b"{}")
     assert answer["FunctionError"] == "Unhandled"
     assert json.loads(answer["Payload"].read())["errorType"] == "KeyError"
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "plain",
-        "{}",
-        '{"_aws": 1}',
-        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "N", "Metrics": [{"Name": "x"}]}]}}',
-    ],
-)
-def test_lines_that_are_no_metrics(line: str) -> None:
-    """A line that is not in the embedded metric format, or lacks a value, makes no metric."""
-    assert metrics(line) == []
