@@ -74,47 +74,47 @@ class ControlPlane:
         if self._process is not None:
             await processes.stop(self._process, grace=0)
 
-    async def get(self, what: str, **query: str) -> bytes:
+    async def get(self, path: str, **query: str) -> bytes:
         """Return the body of a path below `/_control/`.
 
         Raises ControlPlaneError, also for a status other than 200 and 204.
         """
         assert self._session is not None  # noqa: S101 - start() has made it
         try:
-            async with self._session.get(f"{self.url}/_control/{what}", params=query) as response:
+            async with self._session.get(f"{self.url}/_control/{path}", params=query) as response:
                 body = await response.read()
                 if response.status in {200, 204}:
                     return body
                 raise ControlPlaneError(
-                    f"the control plane answers {response.status} to {what} {query}"
+                    f"the control plane answers {response.status} to {path} {query}"
                 )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ControlPlaneError(
-                f"the control plane does not answer to {what}: {error}"
+                f"the control plane does not answer to {path}: {error}"
             ) from error
 
-    async def get_json(self, what: str, **query: str) -> Any:
+    async def get_json(self, path: str, **query: str) -> Any:
         """Return the JSON of a path below `/_control/`.
 
         Raises ControlPlaneError.
         """
-        return json.loads(await self.get(what, **query))
+        return json.loads(await self.get(path, **query))
 
-    async def post(self, what: str, value: object) -> None:
+    async def post(self, path: str, value: object) -> None:
         """Send JSON to a path below `/_control/`.
 
         Raises ControlPlaneError.
         """
         assert self._session is not None  # noqa: S101 - start() has made it
         try:
-            async with self._session.post(f"{self.url}/_control/{what}", json=value) as response:
+            async with self._session.post(f"{self.url}/_control/{path}", json=value) as response:
                 if response.status >= 400:
                     raise ControlPlaneError(
-                        f"the control plane answers {response.status} to {what}"
+                        f"the control plane answers {response.status} to {path}"
                     )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ControlPlaneError(
-                f"the control plane does not answer to {what}: {error}"
+                f"the control plane does not answer to {path}: {error}"
             ) from error
 
     async def report(self, applied: int, observed: Observed) -> None:

@@ -41,7 +41,7 @@ class Refused(Exception):
 class Control(Protocol):
     """Requests to the control plane."""
 
-    async def get_json(self, what: str, **query: str) -> Any:
+    async def get_json(self, path: str, **query: str) -> Any:
         """Return the role that a key belongs to."""
 
 

@@ -38,7 +38,7 @@ _WHOLE_SECRET = re.compile(r"arn:aws:secretsmanager:.+-[A-Za-z0-9]{6}")
 class Control(Protocol):
     """Requests to the control plane."""
 
-    async def get_json(self, what: str, **query: str) -> Any:
+    async def get_json(self, path: str, **query: str) -> Any:
         """Return the role of a key, or the ARN of a secret."""
 
 

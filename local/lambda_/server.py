@@ -34,10 +34,10 @@ _LONGEST_HEAD = 65_536
 class Control(Codes, Protocol):
     """Requests to the control plane."""
 
-    async def get_json(self, what: str, **query: str) -> dict[str, Any]:
+    async def get_json(self, path: str, **query: str) -> dict[str, Any]:
         """Return credentials."""
 
-    async def post(self, what: str, value: object) -> None:
+    async def post(self, path: str, value: object) -> None:
         """Send log lines."""
 
 

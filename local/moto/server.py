@@ -120,9 +120,9 @@ def _service(environ: Environ) -> str:
 
 
 def _control(
-    what: str, query: dict[str, str], environ: Environ, start_response: Start
+    path: str, query: dict[str, str], environ: Environ, start_response: Start
 ) -> Iterable[bytes]:
-    match what:
+    match path:
         case "state":
             if not EXCHANGE.wait_newer(int(query.get("after", "0")), _POLL_S):
                 return _answer(start_response, "204 No Content", b"")

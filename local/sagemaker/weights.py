@@ -16,10 +16,10 @@ class WeightsError(Exception):
 class Objects(Protocol):
     """Reads S3 through the control plane."""
 
-    async def get(self, what: str, **query: str) -> bytes:
+    async def get(self, path: str, **query: str) -> bytes:
         """Return the bytes of an object."""
 
-    async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
+    async def get_json(self, path: str, **query: str) -> list[dict[str, str]]:
         """Return a listing."""
 
 

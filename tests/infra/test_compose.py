@@ -72,16 +72,16 @@ def test_nothing_has_an_explicit_name(synthesis: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"weights": "nowhere.gguf"}, "weights=nowhere.gguf: there is no such file"),
         ({"image_uri": None}, "model/Dockerfile is missing"),
     ],
 )
 def test_a_source_that_is_missing_is_named(
-    tmp_path: Path, change: dict[str, Any], said: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     """Without the weights or the Dockerfile, synthesis ends with a message that names the file."""
     settings = DEV.replace(image_uri="docker.io/vllm/vllm-openai:v1").replace(**change)
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=message):
         compose(App(outdir=str(tmp_path / "out")), settings=settings, root=tmp_path)

@@ -97,8 +97,8 @@ def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
         for it in statements(synthesis, owner)
         if it.get("Condition") != leading(*ROLLUPS)
     ]
-    found = {action for it in granted_to_functions for action in actions(it)}
-    assert not {action for action in found if re.search("Delete|Batch|Scan", action)}
+    granted_actions = {action for it in granted_to_functions for action in actions(it)}
+    assert not {action for action in granted_actions if re.search("Delete|Batch|Scan", action)}
 
 
 @pytest.mark.parametrize("owner", ROLES)

@@ -66,10 +66,10 @@ def test_each_row_has_a_test(row: str) -> None:
     assert TABLE[row].source
     file, _, name = TRIPPED_BY[row].partition("::")
     tree = ast.parse((Path(__file__).parent / file).read_text())
-    found = {
+    names = {
         node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
-    assert name in found
+    assert name in names
 
 
 def test_the_documentation_has_the_table() -> None:
@@ -198,8 +198,8 @@ async def test_a_stream_that_does_not_end(runtime: Any) -> None:
     parts = []
 
     def call() -> None:
-        answer = runtime.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"endless")
-        with contextlib.closing(answer["Body"]) as events:
+        response = runtime.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"endless")
+        with contextlib.closing(response["Body"]) as events:
             for event in events:
                 parts.append(event["PayloadPart"]["Bytes"])  # noqa: PERF401 - they are kept when it raises
 

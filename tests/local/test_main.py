@@ -22,10 +22,10 @@ def _group(pid: int) -> set[int]:
                 parents[int(entry.name)] = int(
                     (entry / "stat").read_text().rpartition(")")[2].split()[1]
                 )
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
+    group = {pid}
+    while more := {child for child, parent in parents.items() if parent in group} - group:
+        group |= more
+    return group
 
 
 def _gone(pids: set[int]) -> bool:
@@ -64,7 +64,7 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
 
 def test_taken_port(tmp_path: Path) -> None:
     """The error for a port that is in use is one line that names it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         with pytest.raises(LocalCloudError, match=f"port {port} is in use"):
             LocalCloud.start(tmp_path, port=port)

@@ -45,8 +45,8 @@ def _template(word: str, mark: str = "") -> dict[str, Any]:
 
 
 def _get(url: str) -> Any:
-    with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
-        return json.loads(answer.read())
+    with urllib.request.urlopen(url) as response:  # noqa: S310 - loopback
+        return json.loads(response.read())
 
 
 def test_from_a_template_to_a_stream(
@@ -77,11 +77,11 @@ def test_from_a_template_to_a_stream(
     assert first["AWS_ENDPOINT_URL"] == cloud.endpoint_url
     assert first["AWS_ACCESS_KEY_ID"].startswith("ASIA")
     assert cloud.keys.secret_key not in first.values()
-    with urllib.request.urlopen(f"http://{domain}/ticks") as answer:
+    with urllib.request.urlopen(f"http://{domain}/ticks") as response:
         for number in range(5):
-            assert answer.readline() == b"tick %d\n" % number
+            assert response.readline() == b"tick %d\n" % number
             mark.write_bytes(bytes(number + 1))  # the next one is written when this one has arrived
-        assert answer.read() == b""
+        assert response.read() == b""
 
     status = cloud.ask("status")
     assert {
@@ -110,9 +110,9 @@ def test_a_name_of_one_character(client: Client, stacks: Stacks) -> None:
     properties["FunctionName"], properties["Code"]["S3Bucket"] = "f", f"{BUCKET}-short"
     stack = stacks.create(template, {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}})
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
-    found = _get(f"http://{stacks.outputs(stack)['Domain']}/environment")["variables"]
-    assert found["AWS_LAMBDA_FUNCTION_NAME"] == "f"
-    assert found["AWS_ACCESS_KEY_ID"].startswith("ASIA")
+    variables = _get(f"http://{stacks.outputs(stack)['Domain']}/environment")["variables"]
+    assert variables["AWS_LAMBDA_FUNCTION_NAME"] == "f"
+    assert variables["AWS_ACCESS_KEY_ID"].startswith("ASIA")
     stacks.delete(stack)
 
 

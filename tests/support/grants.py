@@ -28,17 +28,17 @@ def statements(synthesis: Any, owner: str) -> list[dict[str, Any]]:
     assert "ManagedPolicyArns" not in role
     assert "Policies" not in role
     policies = [it["Properties"] for it in synthesis.resources("AWS::IAM::Policy")]
-    mine = [it["PolicyDocument"]["Statement"] for it in policies if it["Roles"] == [{"Ref": name}]]
-    return [statement for document in mine for statement in document]
+    own = [it["PolicyDocument"]["Statement"] for it in policies if it["Roles"] == [{"Ref": name}]]
+    return [statement for document in own for statement in document]
 
 
 def granted(synthesis: Any, owner: str) -> dict[tuple[str, ...], str]:
     """Return the resources of a role's grants in words (table, index, log, ...), by action."""
-    found = {}
+    pairs = {}
     for statement in statements(synthesis, owner):
         conditions = " if " + json.dumps(statement["Condition"]) if "Condition" in statement else ""
-        found[tuple(sorted(actions(statement)))] = in_words(statement["Resource"]) + conditions
-    return found
+        pairs[tuple(sorted(actions(statement)))] = in_words(statement["Resource"]) + conditions
+    return pairs
 
 
 def in_words(resource: Any) -> str:

@@ -93,15 +93,15 @@ async def run(
 ) -> list[tuple[str, list[bytes]]]:
     """Serve some events with an application. Return what the Runtime API received."""
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
-    got = []
+    received = []
     async with asyncio.timeout(60):
         for event in events:
             lambda_.events.put_nowait(json.dumps(event).encode())
-            got.append(await lambda_.requests.get())
+            received.append(await lambda_.requests.get())
     server.cancel()
     with pytest.raises(asyncio.CancelledError):
         await server
-    return got
+    return received
 
 
 def unchunk(data: bytes) -> tuple[list[bytes], bytes]:

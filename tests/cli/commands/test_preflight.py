@@ -36,9 +36,9 @@ def look(**context: object) -> list[Finding]:
     return list(findings(settings_from_context(context), client))
 
 
-def one(found: list[Finding], words: str) -> Finding:
+def one(findings: list[Finding], words: str) -> Finding:
     """Return the one finding that contains these words."""
-    [it] = [it for it in found if words in it.message]
+    [it] = [it for it in findings if words in it.message]
     return it
 
 
@@ -67,17 +67,17 @@ def test_a_new_account_has_no_gpu() -> None:
 @pytest.mark.usefixtures("account")
 def test_what_dev_needs_is_there() -> None:
     """A new account has what the default stage needs, except that CDK must be bootstrapped."""
-    found = look()
-    assert one(found, "ml.c5.large for endpoint usage").good
-    assert one(found, "1000 functions at once").good
-    assert one(found, "region eu-central-1").good
-    bootstrap = one(found, "CDK is not bootstrapped in eu-central-1")
+    findings = look()
+    assert one(findings, "ml.c5.large for endpoint usage").good
+    assert one(findings, "1000 functions at once").good
+    assert one(findings, "region eu-central-1").good
+    bootstrap = one(findings, "CDK is not bootstrapped in eu-central-1")
     assert (bootstrap.good, bootstrap.commands) == (False, ("npx cdk bootstrap -c stage=dev",))
 
 
 @pytest.mark.usefixtures("account")
 @pytest.mark.parametrize(
-    ("most", "reserved", "good", "warning"),
+    ("quota", "reserved", "good", "warning"),
     [
         (1000, "200", True, False),
         (250, "200", False, False),
@@ -86,13 +86,13 @@ def test_what_dev_needs_is_there() -> None:
     ],
 )
 def test_concurrency_must_not_all_be_reserved(
-    monkeypatch: pytest.MonkeyPatch, most: int, reserved: str, good: bool, warning: bool
+    monkeypatch: pytest.MonkeyPatch, quota: int, reserved: str, good: bool, warning: bool
 ) -> None:
     """A reserved concurrency must leave the hundred that Lambda keeps.
 
     If none is reserved, a small account is only a warning.
     """
-    monkeypatch.setattr(service_quotas, "value", lambda name: most)
+    monkeypatch.setattr(service_quotas, "value", lambda name: quota)
     it = one(look(reserved_concurrency=reserved), "functions at once")
     assert (it.good, it.warning) == (good, warning)
     assert "--service-code lambda --quota-code L-B99A9384 --desired-value 1000" in it.commands[0]
@@ -101,21 +101,21 @@ def test_concurrency_must_not_all_be_reserved(
 @pytest.mark.usefixtures("account")
 def test_an_endpoint_that_exists_needs_no_quota() -> None:
     """Somebody else's endpoint must be in service. Nothing more is checked of it."""
-    found = look(endpoint_name="theirs")
-    assert not one(found, "the endpoint theirs is not there").good
-    assert not [it for it in found if "endpoint usage" in it.message]
+    findings = look(endpoint_name="theirs")
+    assert not one(findings, "the endpoint theirs is not there").good
+    assert not [it for it in findings if "endpoint usage" in it.message]
 
 
 @pytest.mark.usefixtures("account")
 def test_weights_secret_and_certificate_are_looked_for() -> None:
     """What a deployment refers to must exist. Otherwise a command to make it is printed."""
-    found = look(
+    findings = look(
         **GPU, huggingface_secret="token", domain="api.example.org", certificate_arn=CERTIFICATE
     )
-    assert "create-secret --name token" in one(found, "there is no secret token").commands[0]
+    assert "create-secret --name token" in one(findings, "there is no secret token").commands[0]
     assert (
         "request-certificate"
-        in one(found, "certificate of api.example.org is not there").commands[0]
+        in one(findings, "certificate of api.example.org is not there").commands[0]
     )
     boto3.client("secretsmanager", region_name="eu-central-1").create_secret(
         Name="token", SecretString="hf"
@@ -139,12 +139,12 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     CDK must be bootstrapped in the certificate's region, too.
     """
     domain = {"domain": "api.example.org"}
-    found = look(**domain, hosted_zone="Z1:example.org")
-    assert one(found, "the hosted zone Z1 is not there").commands == (
+    findings = look(**domain, hosted_zone="Z1:example.org")
+    assert one(findings, "the hosted zone Z1 is not there").commands == (
         "aws route53 list-hosted-zones",
     )
     command = "npx cdk bootstrap aws://123456789012/us-east-1 -c stage=dev"
-    assert one(found, "CDK is not bootstrapped in us-east-1").commands == (command,)
+    assert one(findings, "CDK is not bootstrapped in us-east-1").commands == (command,)
     monkeypatch.setattr(
         "moto.route53.models.create_route53_zone_id", lambda **_: "Z1"
     )  # moto's ids begin with any letter
@@ -154,8 +154,8 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     assert one(
         look(**domain, hosted_zone="Z1:example.org"), "the hosted zone Z1 is example.org."
     ).good
-    found = look(domain="api.example.net", hosted_zone="Z1:example.net")
-    assert not one(found, "the hosted zone Z1 is example.org., not example.net").good
+    findings = look(domain="api.example.net", hosted_zone="Z1:example.net")
+    assert not one(findings, "the hosted zone Z1 is example.org., not example.net").good
 
 
 @pytest.mark.usefixtures("account")

@@ -17,7 +17,7 @@ from tests.support.grants import (
 
 
 @pytest.mark.parametrize(
-    ("owner", "wanted"),
+    ("owner", "expected"),
     {
         "AdminKeys": {
             ("dynamodb:GetItem", partitions("KEY#*", "CONTROL")),
@@ -44,9 +44,11 @@ from tests.support.grants import (
         },
     }.items(),
 )
-def test_a_right_is_its_roles_too(synthesis: Any, owner: str, wanted: set[tuple[str, str]]) -> None:
+def test_a_right_is_its_roles_too(
+    synthesis: Any, owner: str, expected: set[tuple[str, str]]
+) -> None:
     """The role of each single right allows no more in the table than the right does."""
-    assert tables(synthesis, owner) == wanted
+    assert tables(synthesis, owner) == expected
     assert {it for it in granted(synthesis, owner) if "dynamodb" not in str(it)} == {LOG}
 
 

@@ -17,8 +17,8 @@ def test_what_rotates_the_secret_can_do_nothing_else(synthesis: Any) -> None:
         LOG: "ControlSecretRotationLog",
     }
     permissions = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Permission")]
-    [mine] = [it for it in permissions if it["Principal"] == "secretsmanager.amazonaws.com"]
-    assert in_words(mine["SourceArn"]) == "ControlSecret"
+    [permission] = [it for it in permissions if it["Principal"] == "secretsmanager.amazonaws.com"]
+    assert in_words(permission["SourceArn"]) == "ControlSecret"
 
 
 def test_the_admin_secret_is_read_and_not_handed_out(synthesis: Any) -> None:

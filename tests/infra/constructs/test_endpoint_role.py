@@ -11,9 +11,9 @@ def test_the_container_may_pull_its_image_read_its_weights_and_log(synthesis: An
     assert {
         action for it in statements(synthesis, "ModelExecution") for action in actions(it)
     } == CONTAINER_ACTIONS
-    (read,) = [
+    (statement,) = [
         it["Resource"]
         for it in statements(synthesis, "ModelExecution")
         if actions(it) == {"s3:GetObject"}
     ]
-    assert read["Fn::Join"][1][-1].endswith(".gguf")
+    assert statement["Fn::Join"][1][-1].endswith(".gguf")

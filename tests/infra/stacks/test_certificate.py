@@ -26,21 +26,23 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(
     _, service = compose(app, settings=settings, root=project, env=env)
     stacks = {stack.stack_name: stack for stack in app.synth().stacks}
     name = str(settings.certificate_stack)
-    made = stacks[name]
-    assert made.environment.region == "us-east-1"
+    certificate_stack = stacks[name]
+    assert certificate_stack.environment.region == "us-east-1"
     (certificate,) = [
-        it for it in made.template["Resources"].values() if "CertificateManager" in it["Type"]
+        it
+        for it in certificate_stack.template["Resources"].values()
+        if "CertificateManager" in it["Type"]
     ]
     assert certificate["Properties"]["DomainName"] == "api.example.org"
     assert certificate["Properties"]["ValidationMethod"] == "DNS"
     [option] = certificate["Properties"]["DomainValidationOptions"]
     assert option["HostedZoneId"] == "Z0123456789ABC"
-    found = stacks[service.stack_name]
-    assert found.environment.region == region
-    assert name in [it.id for it in found.dependencies]
+    service_stack = stacks[service.stack_name]
+    assert service_stack.environment.region == region
+    assert name in [it.id for it in service_stack.dependencies]
     (edge,) = [
         it
-        for it in found.template["Resources"].values()
+        for it in service_stack.template["Resources"].values()
         if it["Type"] == "AWS::CloudFront::Distribution"
     ]
     assert name.replace("-", "") in json.dumps(edge).replace("-", "")

@@ -70,11 +70,11 @@ async def test_attempts_without_an_entry_are_in_the_next_one(admin: Admin, away:
     first = Identity(ids.new_request_id(minute), "unknown", None, None)
     put = admin.services.table.put
 
-    async def gone(*_: Any, **__: Any) -> NoReturn:
+    async def fail(*_: Any, **__: Any) -> NoReturn:
         raise MeterUnavailable
 
     if away == "no table":
-        admin.services.table.put = gone  # type: ignore[method-assign]
+        admin.services.table.put = fail  # type: ignore[method-assign]
     else:
         await Trail(admin.services.table, days=1, now=lambda: minute).refused(first, "signIn", "x")
     for moment in moments:

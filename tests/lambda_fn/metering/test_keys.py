@@ -173,8 +173,8 @@ def test_expressions_have_declared_attributes_and_no_reserved_word() -> None:
     for declared, updates in ((keys.ACCOUNT, of_account), (keys.LEDGER, of_ledger)):
         for update in updates:
             for text in (update.update, update.condition):
-                found = set(re.findall(r"(?<![:#\w.])[a-z_]\w*(?!\w*\()", text, re.IGNORECASE))
-                names = found - syntax
+                used = set(re.findall(r"(?<![:#\w.])[a-z_]\w*(?!\w*\()", text, re.IGNORECASE))
+                names = used - syntax
                 assert not {name.upper() for name in names} & reserved, text
                 placeholders = set(re.findall(r"(?<!\.)#\w+", text))
                 assert names | {update.names[name] for name in placeholders} <= declared.keys(), (

@@ -136,8 +136,10 @@ async def _usage(beside: Beside) -> None:
 
 
 async def _list(beside: Beside) -> None:
-    found, _ = await page_of_accounts(models_in.ListKeys(), Services(beside.table, ("m",)), "keys")
-    for item in found:
+    accounts, _ = await page_of_accounts(
+        models_in.ListKeys(), Services(beside.table, ("m",)), "keys"
+    )
+    for item in accounts:
         changes.key_response(item)
         changes.budget_response(item, now=T)
 

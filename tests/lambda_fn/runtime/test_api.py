@@ -74,18 +74,18 @@ async def test_a_connection_that_was_closed_before_its_use_is_replaced() -> None
 @pytest.mark.parametrize("pieces", [1, 4])
 async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
     """All responses arrive, even if the Runtime API closes each connection without notice."""
-    got: list[bytes] = []
+    received: list[bytes] = []
     events = asyncio.Queue[bytes]()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         if b"/next " in head:
             event = await events.get()
-            answer = b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: r\r\nContent-Length: %d\r\n\r\n%b"
-            writer.write(answer % (len(event), event))
+            response = b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: r\r\nContent-Length: %d\r\n\r\n%b"
+            writer.write(response % (len(event), event))
             await writer.drain()
             return
-        got.append(await reader.readuntil(b"\r\n0\r\n\r\n"))
+        received.append(await reader.readuntil(b"\r\n0\r\n\r\n"))
         writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
 
@@ -105,13 +105,13 @@ async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
         async with asyncio.timeout(60):
             for count in range(1, 6):
                 events.put_nowait(json.dumps(EVENT).encode())
-                while len(got) < count:  # noqa: ASYNC110 (the peer has no event for it)
+                while len(received) < count:  # noqa: ASYNC110 (the peer has no event for it)
                     await asyncio.sleep(0.001)
         server.cancel()
         with pytest.raises(asyncio.CancelledError):
             await server
-    said = b"".join(b"3\r\n<%d>\r\n" % number for number in range(pieces))
-    assert all(said in response for response in got)
+    chunks = b"".join(b"3\r\n<%d>\r\n" % number for number in range(pieces))
+    assert all(chunks in response for response in received)
 
 
 async def test_prelude_is_written_apart() -> None:
@@ -148,10 +148,10 @@ async def test_context_of_an_invocation(lambda_: Lambda, monkeypatch: pytest.Mon
         "Lambda-Runtime-Trace-Id: Root=1-2\r\nLambda-Runtime-Aws-Tenant-Id: "
         "t1\r\nLambda-Runtime-New: y\r\n"
     )
-    seen: dict[str, Any] = {}
+    contexts: dict[str, Any] = {}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.update(
+        contexts.update(
             context=scope["aws.context"],
             trace=trace_id.get(),
             variable=os.environ["_X_AMZN_TRACE_ID"],
@@ -160,13 +160,13 @@ async def test_context_of_an_invocation(lambda_: Lambda, monkeypatch: pytest.Mon
         await hello(scope, receive, send)
 
     await run(lambda_, app, EVENT)
-    context = seen["context"]
+    context = contexts["context"]
     assert (context.deadline, context.function_arn, context.tenant_id) == (
         1790000000.5,
         "arn:x",
         "t1",
     )
-    assert seen["trace"] == seen["variable"] == "Root=1-2"
+    assert contexts["trace"] == contexts["variable"] == "Root=1-2"
 
 
 async def test_response_that_lambda_breaks_off(lambda_: Lambda) -> None:

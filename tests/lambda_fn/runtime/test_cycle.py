@@ -39,11 +39,11 @@ async def test_failures_before_the_start(lambda_: Lambda) -> None:
         if scope["path"] == "/raise":
             raise ValueError("x")
 
-    got = await run(
+    received = await run(
         lambda_, app, {**EVENT, "rawPath": "/raise"}, {**EVENT, "rawPath": "/silent"}, {"test": 1}
     )
-    assert [path.rpartition("/")[2] for path, _ in got] == ["error"] * 3
-    kinds = [b"".join(packets).partition(b"\r\n\r\n")[2] for _, packets in got]
+    assert [path.rpartition("/")[2] for path, _ in received] == ["error"] * 3
+    kinds = [b"".join(packets).partition(b"\r\n\r\n")[2] for _, packets in received]
     assert [json.loads(kind)["errorType"] for kind in kinds] == [
         "Runtime.ValueError",
         "Runtime.NoResponse",

@@ -8,8 +8,8 @@ from tests.support.resources import TOPIC
 
 
 def _status(cloud: LocalCloud) -> dict[str, Any]:
-    found: dict[str, Any] = cloud.ask("status")
-    return found
+    status: dict[str, Any] = cloud.ask("status")
+    return status
 
 
 def test_unhandled_type_is_named(cloud: LocalCloud, stacks: Stacks) -> None:

@@ -17,9 +17,9 @@ def test_bad_templates_are_rejected(stacks: Stacks) -> None:
         ClientError, match=r"ValidationError.*Circular dependency between resources"
     ):
         stacks.create(circle)
-    gone = stacks.names.pop()
+    name = stacks.names.pop()
     with pytest.raises(ClientError, match="does not exist"):
-        stacks.status(gone)
+        stacks.status(name)
     with pytest.raises(ClientError, match=r"ValidationError.*Unresolved resource dependencies"):
         change_set(stacks, "never", {"A": {**TOPIC, "DependsOn": "B"}}, "CREATE")
     with pytest.raises(ClientError, match="less than or equal to 51200"):

@@ -20,7 +20,9 @@ async def test_lengths(
     site: Site, method: str, path: str, headers: dict[str, str], body: str | None, status: int
 ) -> None:
     """A URL or head over the limits is rejected, and so is a GET with a body."""
-    async with site.session.request(method, site.url + path, headers=headers, data=body) as answer:
-        assert answer.status == status
+    async with site.session.request(
+        method, site.url + path, headers=headers, data=body
+    ) as response:
+        assert response.status == status
         if status == 413:
-            assert answer.headers["Connection"] == "close"
+            assert response.headers["Connection"] == "close"

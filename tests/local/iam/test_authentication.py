@@ -19,17 +19,17 @@ from local.cloud import REGION, LocalCloud
 
 
 @pytest.fixture
-def made() -> Iterator[list[Any]]:
+def clients() -> Iterator[list[Any]]:
     """Yield a list. The clients in it are closed after the test."""
     clients: list[Any] = []
     yield clients
-    for one in clients:
-        one.close()
+    for client in clients:
+        client.close()
 
 
-def client_of(cloud: LocalCloud, made: list[Any], service: str, **keys: str) -> Any:
+def client_of(cloud: LocalCloud, clients: list[Any], service: str, **keys: str) -> Any:
     """Return a stock client with other keys than the cloud's."""
-    found = {
+    options = {
         "aws_access_key_id": cloud.keys.access_key,
         "aws_secret_access_key": cloud.keys.secret_key,
         **keys,
@@ -39,12 +39,12 @@ def client_of(cloud: LocalCloud, made: list[Any], service: str, **keys: str) -> 
         retries={"total_max_attempts": 1},
         s3={"addressing_style": "path"},
     )
-    made.append(
+    clients.append(
         boto3.client(
-            service, region_name=REGION, endpoint_url=cloud.endpoint_url, config=once, **found
+            service, region_name=REGION, endpoint_url=cloud.endpoint_url, config=once, **options
         )
     )
-    return made[-1]
+    return clients[-1]
 
 
 CALLS = {
@@ -85,42 +85,42 @@ WRONG = {
 
 
 @pytest.mark.parametrize("service", sorted(CALLS))
-@pytest.mark.parametrize("what", sorted(WRONG))
+@pytest.mark.parametrize("wrong", sorted(WRONG))
 def test_wrong_keys_in_each_protocol(
-    cloud: LocalCloud, made: list[Any], service: str, what: str
+    cloud: LocalCloud, clients: list[Any], service: str, wrong: str
 ) -> None:
     """boto3 reads a wrong secret, key or token as AWS's own error, in every protocol."""
     method, members = CALLS[service]
     with pytest.raises(ClientError) as caught:
-        getattr(client_of(cloud, made, service, **WRONG[what]), method)(**members)
-    assert caught.value.response["Error"]["Code"] == SAYS[what][CODES[service]]
+        getattr(client_of(cloud, clients, service, **WRONG[wrong]), method)(**members)
+    assert caught.value.response["Error"]["Code"] == SAYS[wrong][CODES[service]]
 
 
 @pytest.mark.parametrize(
     ("service", "hours", "code"),
     [("dynamodb", -1, "InvalidSignatureException"), ("dynamodb", 1, "InvalidSignatureException")],
 )
-def test_clocks(cloud: LocalCloud, made: list[Any], service: str, hours: int, code: str) -> None:
+def test_clocks(cloud: LocalCloud, clients: list[Any], service: str, hours: int, code: str) -> None:
     """A signature of another hour, past or future, is rejected."""
     moment = datetime.now(UTC) + timedelta(hours=hours)
     with (
         patch("botocore.auth.get_current_datetime", lambda **_: moment.replace(tzinfo=None)),
         pytest.raises(ClientError) as caught,
     ):
-        client_of(cloud, made, service).list_tables()
+        client_of(cloud, clients, service).list_tables()
     assert caught.value.response["Error"]["Code"] == code
 
 
-def test_s3_bodies(cloud: LocalCloud, made: list[Any]) -> None:
+def test_s3_bodies(cloud: LocalCloud, clients: list[Any]) -> None:
     """S3's presigned addresses work until they expire. A body that was not signed is rejected."""
-    s3 = client_of(cloud, made, "s3")
+    s3 = client_of(cloud, clients, "s3")
     s3.create_bucket(Bucket="signed")
     s3.put_object(Bucket="signed", Key="a key+", Body=b"text")
     address = s3.generate_presigned_url(
         "get_object", Params={"Bucket": "signed", "Key": "a key+"}, ExpiresIn=60
     )
-    with urllib.request.urlopen(address) as answer:  # noqa: S310 - loopback
-        assert answer.read() == b"text"
+    with urllib.request.urlopen(address) as response:  # noqa: S310 - loopback
+        assert response.read() == b"text"
     upload = s3.generate_presigned_url(
         "put_object", Params={"Bucket": "signed", "Key": "up"}, ExpiresIn=60
     )

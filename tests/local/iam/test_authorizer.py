@@ -26,7 +26,7 @@ class Assumed:
 
     def client(self, service: str) -> Any:
         """Return a stock client."""
-        one = boto3.client(
+        client_ = boto3.client(
             service,
             region_name=REGION,
             endpoint_url=self.cloud.endpoint_url,
@@ -35,8 +35,8 @@ class Assumed:
             aws_session_token=self.credentials["SessionToken"],
             config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
         )
-        self.made.append(one)
-        return one
+        self.made.append(client_)
+        return client_
 
 
 Assume = Callable[..., Assumed]
@@ -48,7 +48,7 @@ def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
 
     It returns a holder of the role's credentials.
     """
-    made: list[Assumed] = []
+    sessions: list[Assumed] = []
 
     def make(*statements: dict[str, Any]) -> Assumed:
         name = f"r{uuid.uuid4().hex[:8]}"
@@ -62,13 +62,13 @@ def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
             "Arn"
         ]
         iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(*statements))
-        got = client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
-        made.append(Assumed(cloud, name, got))
-        return made[-1]
+        credentials = client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        sessions.append(Assumed(cloud, name, credentials))
+        return sessions[-1]
 
     yield make
-    for one in (item for assumed in made for item in assumed.made):
-        one.close()
+    for client_ in (item for assumed in sessions for item in assumed.made):
+        client_.close()
 
 
 def document(*statements: dict[str, Any]) -> str:
@@ -138,10 +138,13 @@ def test_denied_in_each_protocols_shape(
     """
     with pytest.raises(ClientError) as caught:
         getattr(assume(allow("s3:ListBucket")).client(service), method)(**members)
-    answer: Any = caught.value.response
-    assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
-    assert ":assumed-role/r" in answer["Error"]["Message"]
-    assert f"is not authorized to perform: {action}" in answer["Error"]["Message"]
+    response: Any = caught.value.response
+    assert (response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]) == (
+        code,
+        status,
+    )
+    assert ":assumed-role/r" in response["Error"]["Message"]
+    assert f"is not authorized to perform: {action}" in response["Error"]["Message"]
 
 
 def test_a_change_of_policy_holds_at_once(client: Client, assume: Assume) -> None:

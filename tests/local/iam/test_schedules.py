@@ -51,11 +51,11 @@ def test_schedules_act_as_their_roles(
     roles = Roles()
     roles.apply((Role(ROLE, ({"Statement": [grant]},), None, {"Statement": [trust]}),), {})
     arn = "arn:aws:scheduler:us-east-1:123456789012:schedule/default/s"
-    said = schedules.refusal(
+    message = schedules.refusal(
         roles, Schedule(arn, "rate(1 minute)", True, FUNCTION, None, ROLE), "{}"
     )
-    assert (said is None) == (why is None)
-    assert why is None or why in str(said)
+    assert (message is None) == (why is None)
+    assert why is None or why in str(message)
 
 
 @pytest.mark.parametrize(("source", "may"), [("rule/r", True), ("rule/other", False)])
@@ -73,5 +73,5 @@ def test_rules_need_the_functions_policy(source: str, may: bool) -> None:
         "Condition": {"ArnLike": {"AWS:SourceArn": arn + source}},
     }
     rule = Schedule(f"{arn}rule/r", "rate(1 minute)", True, FUNCTION, None)
-    said = schedules.refusal(Roles(), rule, json.dumps({"Statement": [statement]}))
-    assert (said is None) == may
+    message = schedules.refusal(Roles(), rule, json.dumps({"Statement": [statement]}))
+    assert (message is None) == may

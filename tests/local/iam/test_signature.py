@@ -41,16 +41,16 @@ def signed(
 
 def read(sent: Sent) -> Signature:
     """Return the signature of a signed request."""
-    found = signature.read(sent.headers, dict(parse_qsl(sent.query, keep_blank_values=True)))
-    assert found is not None
-    return found
+    claim = signature.read(sent.headers, dict(parse_qsl(sent.query, keep_blank_values=True)))
+    assert claim is not None
+    return claim
 
 
 def right(sent: Sent, body: bytes = b"", secret: str = SECRET) -> bool:
     """Return whether a request's signature is valid."""
-    found = read(sent)
-    claimed = signature.payload(found, sent.headers, hashlib.sha256(body).hexdigest())
-    return signature.matches(found, sent, claimed, secret)
+    claim = read(sent)
+    claimed = signature.payload(claim, sent.headers, hashlib.sha256(body).hexdigest())
+    return signature.matches(claim, sent, claimed, secret)
 
 
 SEGMENTS = st.lists(st.text("abz019-_.~ %+:@!'()*,;=&$äß", max_size=6), max_size=4)

@@ -18,12 +18,12 @@ from local.state import Schedule
 from tests.support.function_plane import FUNCTION, Plane, started, with_variables
 
 
-async def _until(plane: Plane, *wanted: str) -> list[str]:
-    """Wait until each of `wanted` is in some log line. Return all lines."""
+async def _until(plane: Plane, *states: str) -> list[str]:
+    """Wait until each of `states` is in some log line. Return all lines."""
     async with asyncio.timeout(60):
         while True:
             lines = [line["message"] for line in plane.control.lines]
-            if all(any(re.search(one, line) for line in lines) for one in wanted):
+            if all(any(re.search(state, line) for line in lines) for state in states):
                 return lines
             await asyncio.sleep(0.02)
 
@@ -74,11 +74,11 @@ async def test_deadline(tmp_path: Path, path: str) -> None:
         await plane.at_rest()
         limits.time_scale = 10
         (environment,) = plane.environments
-        async with plane.call(path) as answer:
-            assert answer.status == (200 if path == "/stall" else 502)
+        async with plane.call(path) as response:
+            assert response.status == (200 if path == "/stall" else 502)
             if path == "/stall":
                 with pytest.raises(aiohttp.ClientPayloadError):
-                    await answer.read()
+                    await response.read()
         await _until(plane, r"Task timed out after 20\.00 seconds", r"REPORT .*Status: timeout")
         assert environment not in plane.environments
 
@@ -144,14 +144,14 @@ async def test_streamed_response_over_200_mb(
         limits.time_scale = 20
         size = 0
 
-        async def read(answer: aiohttp.ClientResponse) -> None:
+        async def read(response: aiohttp.ClientResponse) -> None:
             nonlocal size
-            async for data in answer.content.iter_any():
+            async for data in response.content.iter_any():
                 size += len(data)
 
-        async with plane.call("/big?330") as answer:
+        async with plane.call("/big?330") as response:
             with pytest.raises(aiohttp.ClientPayloadError):
-                await read(answer)
+                await read(response)
         assert 19 * 2**20 < size <= 20 * 2**20
 
 
@@ -229,9 +229,9 @@ async def test_schedules(plane: Plane) -> None:
 
 async def test_frozen_environments_can_be_stopped(plane: Plane) -> None:
     """If a function is deleted, its frozen processes are killed."""
-    async with plane.call("/") as answer:
-        pid = int(answer.headers["x-pid"])
-        await answer.read()
+    async with plane.call("/") as response:
+        pid = int(response.headers["x-pid"])
+        await response.read()
     await plane.at_rest()
     assert all(one.frozen for one in plane.environments)
     await plane.functions.apply(())

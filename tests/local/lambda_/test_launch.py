@@ -15,8 +15,8 @@ async def test_environment_is_as_on_aws(plane: Plane, monkeypatch: pytest.Monkey
     """
     monkeypatch.setenv("DEVELOPERS_OWN", "secret")
     status, text = await plane.text("/environment")
-    found = json.loads(text)
-    variables = found["variables"]
+    body = json.loads(text)
+    variables = body["variables"]
     code = variables["LAMBDA_TASK_ROOT"]
     assert status == 200
     assert "DEVELOPERS_OWN" not in variables
@@ -27,8 +27,8 @@ async def test_environment_is_as_on_aws(plane: Plane, monkeypatch: pytest.Monkey
     assert variables["AWS_ENDPOINT_URL"] == "http://localhost:1"
     assert variables["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"] == "256"
     assert variables["_HANDLER"] == "a.b"
-    assert ".venv" not in found["executable"]
-    assert int(found["headers"]["Lambda-Runtime-Deadline-Ms"]) > 0
+    assert ".venv" not in body["executable"]
+    assert int(body["headers"]["Lambda-Runtime-Deadline-Ms"]) > 0
 
 
 async def test_functions_of_other_runtimes_are_refused_clearly(plane: Plane) -> None:

@@ -40,12 +40,12 @@ async def test_managed_runtime(plane: Plane, monkeypatch: pytest.MonkeyPatch) ->
     sock = listeners.bind([0])
     runner = await listeners.serve(app, sock, cancel=True)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}/2015-03-31/functions"
-    async with plane.session.post(f"{url}/{FUNCTION.arn}/invocations", json={"a": 1}) as answer:
-        found = await answer.json()
-        assert (answer.status, found["got"], found["left"]) == (200, {"a": 1}, True)
-    async with plane.session.post(f"{url}/small/invocations", json={"fail": 1}) as answer:
-        assert answer.headers["X-Amz-Function-Error"] == "Unhandled"
-        assert "told to" in (await answer.json())["errorMessage"]
-    async with plane.session.post(f"{url}/none/invocations") as answer:
-        assert answer.status == 404
+    async with plane.session.post(f"{url}/{FUNCTION.arn}/invocations", json={"a": 1}) as response:
+        body = await response.json()
+        assert (response.status, body["got"], body["left"]) == (200, {"a": 1}, True)
+    async with plane.session.post(f"{url}/small/invocations", json={"fail": 1}) as response:
+        assert response.headers["X-Amz-Function-Error"] == "Unhandled"
+        assert "told to" in (await response.json())["errorMessage"]
+    async with plane.session.post(f"{url}/none/invocations") as response:
+        assert response.status == 404
     await runner.cleanup()

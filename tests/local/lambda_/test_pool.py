@@ -17,12 +17,12 @@ async def test_killed_by_its_credentials(plane: Plane, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     mark.touch()
     await plane.functions.apply((with_variables(MARK=str(mark)),))
-    async with plane.call("/ticks") as answer:
-        await answer.content.readany()
+    async with plane.call("/ticks") as response:
+        await response.content.readany()
         assert not plane.functions.kill("another")
         assert plane.functions.kill("AK")
         with pytest.raises(aiohttp.ClientPayloadError):
-            await answer.content.read()
+            await response.content.read()
 
 
 async def test_warm_reuse_and_one_environment_for_each_concurrent_call(
@@ -42,9 +42,9 @@ async def test_warm_reuse_and_one_environment_for_each_concurrent_call(
     assert pids[0] == pids[1]
 
     async def pid() -> str:
-        async with plane.call("/held") as answer:
-            await answer.read()
-            return str(answer.headers["x-pid"])
+        async with plane.call("/held") as response:
+            await response.read()
+            return str(response.headers["x-pid"])
 
     calls = [asyncio.create_task(pid()) for _ in range(3)]
     await plane.held(mark, 3)
@@ -96,9 +96,9 @@ async def test_several_invocations_in_one_environment(tmp_path: Path) -> None:
     async with started(tmp_path, with_variables(MARK=str(mark)), concurrency=4) as plane:
 
         async def pid() -> str:
-            async with plane.call("/held") as answer:
-                await answer.read()
-                return str(answer.headers["x-pid"])
+            async with plane.call("/held") as response:
+                await response.read()
+                return str(response.headers["x-pid"])
 
         calls = [asyncio.create_task(pid()) for _ in range(5)]
         await plane.held(mark, 5)

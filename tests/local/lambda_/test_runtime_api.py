@@ -58,11 +58,11 @@ class Runtime:
 @pytest.fixture
 async def runtime() -> AsyncIterator[Runtime]:
     """Yield a started runtime."""
-    made = Runtime()
-    made.port = await made.api.start()
-    made.api.port = NAMED
-    yield made
-    await made.close()
+    api = Runtime()
+    api.port = await api.api.start()
+    api.api.port = NAMED
+    yield api
+    await api.close()
 
 
 def _chunked(*chunks: bytes, trailers: bytes = b"") -> bytes:
@@ -74,9 +74,9 @@ def _chunked(*chunks: bytes, trailers: bytes = b"") -> bytes:
     )
 
 
-def _post(what: str, body: bytes, headers: bytes = b"") -> bytes:
+def _post(path: str, body: bytes, headers: bytes = b"") -> bytes:
     return (
-        f"POST {BASE}{what} HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n".encode()
+        f"POST {BASE}{path} HTTP/1.1\r\nHost: 127.0.0.1:{NAMED}\r\n".encode()
         + headers
         + b"\r\n"
         + body
@@ -95,15 +95,15 @@ async def _body(invocation: Invocation) -> bytes:
 
 async def test_next(runtime: Runtime) -> None:
     """`next` waits for an invocation and carries its event and headers."""
-    _, answer = await runtime.next()
-    assert answer.endswith(b'\r\n\r\n{"event":1}')
+    _, response = await runtime.next()
+    assert response.endswith(b'\r\n\r\n{"event":1}')
     for header in (
         b"Request-Id: id-1",
         b"Deadline-Ms: 123",
         b"Invoked-Function-Arn: arn",
         b"Trace-Id: trace",
     ):
-        assert header in answer
+        assert header in response
 
 
 async def test_streamed_response_at_every_cut(runtime: Runtime) -> None:
@@ -316,8 +316,8 @@ async def test_other_protocols_are_refused(
     writer.write(
         f"{request_line} HTTP/1.1\r\nHost: {host}\r\n{more}\r\nrubbish\xff".encode("latin-1")
     )
-    answer = await asyncio.wait_for(reader.read(), 5)
-    assert answer.startswith(b"HTTP/1.1 400 " if host.startswith("127") else b"HTTP/1.1 403 ")
+    response = await asyncio.wait_for(reader.read(), 5)
+    assert response.startswith(b"HTTP/1.1 400 " if host.startswith("127") else b"HTTP/1.1 403 ")
     assert not runtime.api._waiting
     assert not caplog.records
 

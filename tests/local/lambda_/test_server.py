@@ -49,8 +49,8 @@ async def test_new_environment_variables_take_effect(plane: Plane, tmp_path: Pat
 
 async def test_deleted_function(plane: Plane) -> None:
     """The processes of a deleted function are stopped, and its URL is removed."""
-    async with plane.call("/") as answer:
-        pid = int(answer.headers["x-pid"])
+    async with plane.call("/") as response:
+        pid = int(response.headers["x-pid"])
     await plane.functions.apply(())
     assert (await plane.text("/"))[0] == 404
     with pytest.raises(ProcessLookupError):

@@ -19,10 +19,10 @@ async def test_event_and_answer(plane: Plane) -> None:
     """The function gets the request, and the caller its status, headers, cookies and body."""
     async with plane.call(
         "/event?a=1", method="POST", data=b"\x00", headers={"X-B": "c"}
-    ) as answer:
-        event = json.loads(await answer.read())
-        assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2"]
-        assert answer.headers["content-type"] == "text/plain"
+    ) as response:
+        event = json.loads(await response.read())
+        assert response.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+        assert response.headers["content-type"] == "text/plain"
     assert (event["rawPath"], event["rawQueryString"], event["headers"]["x-b"]) == (
         "/event",
         "a=1",
@@ -37,26 +37,30 @@ async def test_chunks_arrive_as_they_are_written(plane: Plane, tmp_path: Path) -
     mark = tmp_path / "mark"
     mark.touch()
     await plane.functions.apply((with_variables(MARK=str(mark)),))
-    async with plane.call("/ticks") as answer:
+    async with plane.call("/ticks") as response:
         for number in range(5):
-            assert await answer.content.readany() == b"tick %d\n" % number
+            assert await response.content.readany() == b"tick %d\n" % number
             mark.write_bytes(bytes(number + 1))
 
 
 @pytest.mark.parametrize("path", ["/cut", "/exit"])
 async def test_failures_within_the_answer_cut_the_connection(plane: Plane, path: str) -> None:
     """Error trailers, or a death during the response, break the client's connection."""
-    async with plane.call(path) as answer:
-        assert answer.status == 200
+    async with plane.call(path) as response:
+        assert response.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
-            await answer.read()
+            await response.read()
     assert (await plane.text("/"))[0] == 200
 
 
 async def test_buffered_answer(plane: Plane) -> None:
     """A buffered response works, too."""
-    async with plane.call("/buffered") as answer:
-        assert (answer.status, await answer.text(), answer.headers["x-a"]) == (201, "whole", "b")
+    async with plane.call("/buffered") as response:
+        assert (response.status, await response.text(), response.headers["x-a"]) == (
+            201,
+            "whole",
+            "b",
+        )
 
 
 async def test_the_client_leaving_is_not_told(plane: Plane, tmp_path: Path) -> None:
@@ -65,9 +69,9 @@ async def test_the_client_leaving_is_not_told(plane: Plane, tmp_path: Path) -> N
     await plane.functions.apply(
         (replace(FUNCTION, environment={**FUNCTION.environment, "MARK": str(mark)}),)
     )
-    async with plane.call("/big?300") as answer:
-        await answer.content.readany()
-        answer.close()
+    async with plane.call("/big?300") as response:
+        await response.content.readany()
+        response.close()
     async with asyncio.timeout(60):
         while not mark.exists():  # noqa: ASYNC110 - another process makes it
             await asyncio.sleep(0.02)
@@ -102,6 +106,6 @@ async def test_bandwidth_after_the_first_6_mb(
         "local.lambda_.url.asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop)
     )
     async with started(tmp_path, with_variables(MARK=str(tmp_path / "mark"))) as plane:
-        async with plane.call("/big?256") as answer:  # 16 MB
-            assert len(await answer.read()) == 16 * 2**20
+        async with plane.call("/big?256") as response:  # 16 MB
+            assert len(await response.read()) == 16 * 2**20
         assert late[-1] == pytest.approx(10 / 2)

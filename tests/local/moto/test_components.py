@@ -78,17 +78,17 @@ def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks
     runtime, api = client("sagemaker-runtime"), client("sagemaker")
 
     def ask(**component: str) -> dict[str, str]:
-        answer = runtime.invoke_endpoint(
+        response = runtime.invoke_endpoint(
             EndpointName=names["Endpoint"], Body=b"environment", **component
         )
-        found: dict[str, str] = json.loads(answer["Body"].read())["environment"]
-        return found
+        environment: dict[str, str] = json.loads(response["Body"].read())["environment"]
+        return environment
 
     def describe() -> dict[str, Any]:
-        found: dict[str, Any] = api.describe_inference_component(
+        description: dict[str, Any] = api.describe_inference_component(
             InferenceComponentName=names["Component"]
         )
-        return found
+        return description
 
     named = {"InferenceComponentName": names["Component"]}
     assert ask(**named)["WORD"] == "first"

@@ -12,7 +12,7 @@ def test_environments_of_functions(client: Client) -> None:
     """A function with more than 4 KB of variables is rejected, also in an update."""
     role = "arn:aws:iam::123456789012:role/none"
     lambda_ = client("lambda")
-    given: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "FunctionName": "env",
         "Runtime": "python3.14",
         "Handler": "a.b",
@@ -22,9 +22,9 @@ def test_environments_of_functions(client: Client) -> None:
     too_much = {"Variables": {"NAME": "v" * 4086}}
     client("iam").create_role(RoleName="none", AssumeRolePolicyDocument="{}")
     with pytest.raises(ClientError, match=r"exceeded the 4KB limit\. String measured: ") as caught:
-        lambda_.create_function(**given, Code=code, Environment=too_much)
+        lambda_.create_function(**settings, Code=code, Environment=too_much)
     assert caught.value.response["Error"]["Code"] == "InvalidParameterValueException"
-    lambda_.create_function(**given, Code=code, Environment={"Variables": {"NAME": "v" * 4085}})
+    lambda_.create_function(**settings, Code=code, Environment={"Variables": {"NAME": "v" * 4085}})
     with pytest.raises(ClientError, match="exceeded the 4KB limit"):
         lambda_.update_function_configuration(FunctionName="env", Environment=too_much)
     lambda_.delete_function(FunctionName="env")

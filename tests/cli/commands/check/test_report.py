@@ -14,12 +14,12 @@ from cli.commands.check.wire import Server
 from cli.lib.project import CommandError
 
 
-def chunk(content: str | None = None, **more: Any) -> bytes:
+def chunk(content: str | None = None, **fields: Any) -> bytes:
     """Return a chunk of a careless server: it has no role first and no finish reason."""
     choice = {"index": 0, "delta": {} if content is None else {"content": content}}
     return (
         b"data: "
-        + json.dumps({"id": "x", "object": "chunk", "choices": [choice], **more}).encode()
+        + json.dumps({"id": "x", "object": "chunk", "choices": [choice], **fields}).encode()
         + b"\n\n"
     )
 
@@ -51,11 +51,11 @@ class Careless(BaseHTTPRequestHandler):
         """Answer any request."""
         body = self.rfile.read(int(self.headers["content-length"]))
         try:
-            asked = json.loads(body)
+            request = json.loads(body)
         except ValueError:
             self._send(422, b'{"detail": [{"loc": ["body"], "msg": "Input should be valid JSON"}]}')
             return
-        if asked.get("stream"):
+        if request.get("stream"):
             self._send(200, b"".join(self.answers), "text/plain")
         else:
             self._send(200, b'{"id": "x", "choices": [{"index": 0, "message": {"content": "hi"}}]}')
@@ -77,10 +77,12 @@ def careless() -> Iterator[str]:
 def test_every_carelessness_is_named(careless: str) -> None:
     """Every rule that a server breaks is reported, with what was seen."""
     findings = {
-        one.rule: one
-        for one in run(Target(Server(careless, "k"), "m", failing_prompt="x", silent_prompt="x"))
+        finding.rule: finding
+        for finding in run(
+            Target(Server(careless, "k"), "m", failing_prompt="x", silent_prompt="x")
+        )
     }
-    for rule, seen in {
+    for rule, words in {
         "errors: a wrong key": "status 200",
         "errors: a body that is not JSON": "status 422",
         "whole: types and usage": "created",
@@ -95,7 +97,7 @@ def test_every_carelessness_is_named(careless: str) -> None:
         "failure: an answer that breaks off says so": "clients take it for complete",
     }.items():
         assert findings[rule].verdict == "wrong", findings[rule]
-        assert seen in findings[rule].seen
+        assert words in findings[rule].seen
     assert findings["models: listed"].verdict == "ok"
 
 
@@ -105,7 +107,11 @@ def test_exit_status_and_json(careless: str, capsys: pytest.CaptureFixture[str])
         check(careless, key="k", as_json=True)
     report = json.loads(capsys.readouterr().out)
     assert (report["conforms"], report["model"]) == (False, "m")
-    assert {Finding(**one).verdict for one in report["findings"]} == {"ok", "wrong", "unknown"}
+    assert {Finding(**finding).verdict for finding in report["findings"]} == {
+        "ok",
+        "wrong",
+        "unknown",
+    }
 
 
 def test_no_server() -> None:
