@@ -23,7 +23,7 @@ FILE = "cloud.json"
 _STOP_TIMEOUT_S = 60.0
 
 
-# Local clouds that this process started. It has to collect their exit status.
+# Local clouds that this process started, and whose exit status it has to collect.
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
 
 

@@ -84,11 +84,14 @@ Networks = Annotated[
     Field(min_length=1, max_length=16),
     AfterValidator(_networks),
 ]
-_FROM = "The networks (CIDR) that the key may be used from; null is everywhere."
+_FROM = "The networks (CIDR) that the key may be used from; null means anywhere."
 
 
 class Budget(Body):
-    """Budgets of a UTC day and month; null is none. Money is text or number, in currency units."""
+    """Budgets of a UTC day and month; null means no budget.
+
+    Money is text or number, in currency units.
+    """
 
     tokens_per_day: Tokens | None = Field(
         default=None, description="Prompt and completion tokens together."
@@ -99,14 +102,14 @@ class Budget(Body):
 
 
 class Limits(Budget):
-    """Rates, concurrent streams and budgets; null is none."""
+    """Rates, concurrent streams and budgets; null means no limit."""
 
     requests_per_minute: Annotated[int, Field(ge=0, le=MAX_REQUESTS)] | None = None
     tokens_per_minute: Tokens | None = None
     concurrent_streams: Annotated[int, Field(ge=0, le=MAX_STREAMS)] | None = Field(
         default=None,
         description="If a new key leaves it out, the setting `default_max_streams`; "
-        f"null is {MAX_STREAMS}, the most that a key can have.",
+        f"null means {MAX_STREAMS}, the most that a key can have.",
     )
 
 
@@ -115,11 +118,11 @@ class KeyCreate(Body):
 
     name: Name = Field(description="The name of the key in reports.")
     owner: Text = Field(default="", description="The person, team or application that has the key.")
-    expires_at: Moment | None = Field(default=None, description="Unix seconds; null is never.")
+    expires_at: Moment | None = Field(default=None, description="Unix seconds; null means never.")
     enabled: bool = True
     models: Models | None = Field(
         default=None,
-        description="The models that the key may use; null is all, later ones included.",
+        description="The models that the key may use; null means all, later ones included.",
     )
     networks: Networks | None = Field(default=None, description=_FROM)
     limits: Limits = Limits()

@@ -67,7 +67,7 @@ def operation(call: Call) -> tuple[str, dict[str, Any]] | None:
     if target := call.headers.get("x-amz-target"):
         members = json.loads(call.body or b"{}")
         if not isinstance(members, dict):
-            raise ValueError("the body is no JSON object")
+            raise ValueError("the body is not a JSON object")
         return target.rpartition(".")[2], members
     if match := _CBOR.fullmatch(call.path):
         return match[1], {}

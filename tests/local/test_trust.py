@@ -109,7 +109,7 @@ def test_pages_and_foreign_names(running: Deployed) -> None:
 
 
 def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
-    """Only the edge accepts the host name of `--host`, with any port, as a forwarded port has.
+    """Only the edge accepts the host name of `--host`. Any port may follow the name.
 
     The edge accepts no similar name.
     """

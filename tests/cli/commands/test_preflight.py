@@ -108,7 +108,7 @@ def test_an_endpoint_that_exists_needs_no_quota() -> None:
 
 @pytest.mark.usefixtures("account")
 def test_weights_secret_and_certificate_are_looked_for() -> None:
-    """What a deployment refers to must exist. Otherwise a command to make it is printed."""
+    """For each missing thing that the settings name, a command to create it is printed."""
     findings = look(
         **GPU, huggingface_secret="token", domain="api.example.org", certificate_arn=CERTIFICATE
     )
@@ -162,7 +162,7 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_engine_that_builds_the_image_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine that CDK will call must answer.
 
-    Otherwise another engine that answers is named, and the way without an engine.
+    If it does not, the message names an engine that does, and the way to do without one.
     """
     answers = {"docker": "Cannot connect to the Docker daemon", "podman": None}
     monkeypatch.setattr("local.sagemaker.engine.refusal", answers.get)

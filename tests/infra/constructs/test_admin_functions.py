@@ -55,7 +55,7 @@ def test_a_right_is_its_roles_too(
 def test_nothing_on_the_internet_leads_to_the_functions_that_iam_leads_to(synthesis: Any) -> None:
     """The functions for callers by IAM have no URL and no permission for a service.
 
-    A flood takes the URL's concurrency and none of theirs.
+    A flood at the URL takes none of their concurrency.
     """
     functions = {
         key

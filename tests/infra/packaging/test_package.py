@@ -142,7 +142,7 @@ def zipped(package: Package) -> int:
 def test_the_package_is_small(arm: Package) -> None:
     """The package has under 12 MB zipped, because a cold start downloads it.
 
-    The bytecode that this machine may lack is counted.
+    On a machine without the target's Python it has no bytecode, and is smaller still.
     """
     assert zipped(arm) < 12_000_000
 

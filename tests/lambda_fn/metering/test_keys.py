@@ -29,7 +29,7 @@ from tests.support.units import item_size
 DONE = Settlement("complete", 3, 5, "stop", 12, 40)
 PRICES = Prices(10, 100)
 NOW = time.time()
-"""Of all request ids, so that no minute ends within a test."""
+"""The time in all request ids. It is fixed, so that no minute ends within a test."""
 KINDS = {
     "KEY": keys.ACCOUNT,
     "LEDGER": keys.LEDGER,

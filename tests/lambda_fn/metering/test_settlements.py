@@ -52,9 +52,9 @@ class Request:
     admission: Admission | None = None
     running: bool = False
     truth: Settlement | None = None
-    """What the function found that it came to; None of one that was killed, or never began."""
+    """The settlement that the function made; None if it was killed or the request never began."""
     written: bool = False
-    """Whether the truth is known to be in the books."""
+    """Whether account and ledger are known to have that settlement."""
     at_least: int = 0
     """Completion tokens of the last checkpoint that is known to be written."""
     at_most: int = 0

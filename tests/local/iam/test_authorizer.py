@@ -134,7 +134,7 @@ def test_denied_in_each_protocols_shape(
 ) -> None:
     """boto3 reads a denial as AccessDenied with caller and action, in each protocol.
 
-    So it reads an unknown operation.
+    A call of an unknown operation is denied in the same way.
     """
     with pytest.raises(ClientError) as caught:
         getattr(assume(allow("s3:ListBucket")).client(service), method)(**members)
