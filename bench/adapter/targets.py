@@ -87,9 +87,9 @@ def _latency(rows: Rows) -> Iterable[Verdict]:
 
 
 def _cold(cold: dict[str, Any]) -> Iterable[Verdict]:
-    ours = next(row for row in cold["servers"] if row["server"] == "sluice")
-    yield _bound("start to first /next, CPU", ours["ready_cpu_s"], 0.35, "s")
-    yield _bound("resident at the first /next", ours["ready_rss_mb"], 45, "MB")
+    sluice = next(row for row in cold["servers"] if row["server"] == "sluice")
+    yield _bound("start to first /next, CPU", sluice["ready_cpu_s"], 0.35, "s")
+    yield _bound("resident at the first /next", sluice["ready_rss_mb"], 45, "MB")
     for package in cold["packages"]:
         yield _bound(f"zip, {package['target']}", package["zip_mb"], 12, "MB")
 

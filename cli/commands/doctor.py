@@ -172,7 +172,7 @@ def rows(deployed: Deployed) -> list[Row]:
     from model.answers import Timing
     from model.schema import MAX_BODY_BYTES
 
-    ours, containers = "lambda_fn/limits.py", "model/"
+    source, containers = "lambda_fn/limits.py", "model/"
     timing = Timing()
     both: tuple[Bound, ...] = ("first byte", "gap")
     return [
@@ -183,12 +183,12 @@ def rows(deployed: Deployed) -> list[Row]:
         Row("Lambda", "memory", deployed.memory, "MB", "deployed"),
         Row("Lambda", "reserved concurrency", deployed.concurrency, "", "deployed"),
         Row("function", "first byte at the latest (admission, first record)",
-            function.meta_worst() + function.FIRST_EVENT_WAIT, "s", ours),
+            function.meta_worst() + function.FIRST_EVENT_WAIT, "s", source),
         Row("function", "heartbeat", deployed.heartbeat, "s", "deployed"),
-        Row("function", "deadline given to the container", function.STREAM_DEADLINE, "s", ours, ("duration",)),
-        Row("function", "wait beyond that", function.STREAM_GRACE, "s", ours),
-        Row("function", "settlement, at worst", function.settle_worst(), "s", ours),
-        Row("function", "request body", function.MAX_BODY, "bytes", ours, ("request size",)),
+        Row("function", "deadline given to the container", function.STREAM_DEADLINE, "s", source, ("duration",)),
+        Row("function", "wait beyond that", function.STREAM_GRACE, "s", source),
+        Row("function", "settlement, at worst", function.settle_worst(), "s", source),
+        Row("function", "request body", function.MAX_BODY, "bytes", source, ("request size",)),
         Row("SageMaker", "first byte", LIMITS.sagemaker_first_byte, "s", _SAGEMAKER, ("first byte",)),
         Row("SageMaker", "streamed response", LIMITS.sagemaker_response, "s", _SAGEMAKER, ("duration",)),
         Row("SageMaker", "request body", 6_291_456, "bytes", "botocore's model", ("request size",)),

@@ -200,14 +200,14 @@ def _show(args: argparse.Namespace) -> None:
         )
     for name, limit in key["limits"].items():
         window = budget.get(name)
-        shown = "none" if limit is None else _figure(limit)
+        text = "none" if limit is None else _figure(limit)
         words = name.replace("_", " ")
         if window is None:
-            table.add_row(words, shown)
+            table.add_row(words, text)
             continue
         table.add_row(
             words,
-            shown,
+            text,
             _figure(window["spent"]),
             _figure(window["left"]),
             _bar(window),

@@ -235,12 +235,12 @@ def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
     if part is None:
         return None
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest
-    same = (
+    matches = (
         part["ChecksumSHA256"] == checksum
         if "ChecksumSHA256" in part
         else part["ETag"].strip('"') == md5()
     )
-    return str(part["ETag"]) if same else None
+    return str(part["ETag"]) if matches else None
 
 
 def _interrupted(s3: Any, bucket: str, key: str) -> tuple[str | None, dict[int, dict[str, Any]]]:

@@ -49,10 +49,10 @@ def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update
     Its condition is that the account was not changed since it was read.
     """
     limits = new_limits(body.limits, account.limits) if body.limits is not None else account.limits
-    same = limits == account.limits
+    same_limits = limits == account.limits
     update = (
         account_changes.revise(account)
-        if same
+        if same_limits
         else account_changes.change_limits(account, limits, now=now)
     )
     names, values = dict(update.names), dict(update.values)
@@ -74,7 +74,7 @@ def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update
         else:
             sets.append(f"#{attribute} = :{attribute}")
             values[f":{attribute}"] = " ".join(value) if field == "networks" else value
-    if same and len(sets) == 1 and not removes:
+    if same_limits and len(sets) == 1 and not removes:
         return None
     text = ", ".join(sets) + (" REMOVE " + ", ".join(removes) if removes else "")
     return Update(update.key, text, f"{update.condition} AND {ALIVE}", names, values)

@@ -147,8 +147,8 @@ class Trail:
         if before is not None:
             condition, values = f"{condition} AND sk < :before", {**values, ":before": before}
         done: Item = {}
-        found = self._table.query_all(Query(condition, values, backward=True), consistent=True)
-        async for item in found:
+        items = self._table.query_all(Query(condition, values, backward=True), consistent=True)
+        async for item in items:
             request_id, _, kind = item["sk"].partition("#")
             if kind == "done":
                 done = item

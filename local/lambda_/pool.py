@@ -87,13 +87,13 @@ class Pool:
         if self._idle:
             self._idle.pop().invoke(invocation)
             return
-        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((invocation, taken))
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((invocation, accepted))
         if len(self._starting) * self._concurrency < len(self._waiting):
             task = asyncio.create_task(self._start())
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
-        await taken
+        await accepted
 
     async def retire(self) -> None:
         """Take no further invocations.
@@ -161,9 +161,9 @@ class Pool:
         except (FunctionError, Throttled) as error:
             log.warning("function %s: %r", self.function.name, error)
             if self._waiting:
-                _, taken = self._waiting.popleft()
-                if not taken.done():
-                    taken.set_exception(error)
+                _, accepted = self._waiting.popleft()
+                if not accepted.done():
+                    accepted.set_exception(error)
             return
         except asyncio.CancelledError:
             if environment is not None:
@@ -174,9 +174,9 @@ class Pool:
 
     def _became_idle(self, environment: Environment) -> None:
         while self._waiting:
-            invocation, taken = self._waiting.popleft()
-            if not taken.done():
-                taken.set_result(None)
+            invocation, accepted = self._waiting.popleft()
+            if not accepted.done():
+                accepted.set_result(None)
                 environment.invoke(invocation)
                 return
         if self._retired:

@@ -99,9 +99,9 @@ def _check_container(container: dict[str, Any], where: str) -> None:
             r"pattern: [\S\s]*]"
         )
     if constraint:
-        shown = "{" + ", ".join(f"{name}={text}" for name, text in variables.items()) + "}"
+        rendered = "{" + ", ".join(f"{name}={text}" for name, text in variables.items()) + "}"
         raise AWSValidationException(
-            f"1 validation error detected: Value '{shown}' at '{where}.environment' failed "
+            f"1 validation error detected: Value '{rendered}' at '{where}.environment' failed "
             "to satisfy constraint: "
             f"{constraint}"
         )

@@ -39,18 +39,18 @@ def signed(
     return Sent(method, parts.path, parts.query, {"host": parts.netloc, **names})
 
 
-def read(sent: Sent) -> Signature:
+def read(request: Sent) -> Signature:
     """Return the signature of a signed request."""
-    claim = signature.read(sent.headers, dict(parse_qsl(sent.query, keep_blank_values=True)))
+    claim = signature.read(request.headers, dict(parse_qsl(request.query, keep_blank_values=True)))
     assert claim is not None
     return claim
 
 
-def right(sent: Sent, body: bytes = b"", secret: str = SECRET) -> bool:
+def right(request: Sent, body: bytes = b"", secret: str = SECRET) -> bool:
     """Return whether a request's signature is valid."""
-    claim = read(sent)
-    claimed = signature.payload(claim, sent.headers, hashlib.sha256(body).hexdigest())
-    return signature.matches(claim, sent, claimed, secret)
+    claim = read(request)
+    claimed = signature.payload(claim, request.headers, hashlib.sha256(body).hexdigest())
+    return signature.matches(claim, request, claimed, secret)
 
 
 SEGMENTS = st.lists(st.text("abz019-_.~ %+:@!'()*,;=&$äß", max_size=6), max_size=4)
