@@ -154,7 +154,7 @@ class Books(RuleBasedStateMachine):
         return [request for request in self.requests if request.running]
 
     @precondition(lambda self: self.running())
-    @rule(which=st.integers(0, 9), tokens=st.integers(1, 100), fates=fates)
+    @rule(index=st.integers(0, 9), tokens=st.integers(1, 100), fates=fates)
     def checkpoint(self, index: int, tokens: int, fates: list[Fate]) -> None:
         """Continue a stream, and write one checkpoint."""
         request = self.pick(self.running(), index)
@@ -173,7 +173,7 @@ class Books(RuleBasedStateMachine):
             request.running = False
 
     @precondition(lambda self: self.running())
-    @rule(which=st.integers(0, 9), tokens=st.integers(0, 100), whole=st.booleans(), fates=fates)
+    @rule(index=st.integers(0, 9), tokens=st.integers(0, 100), whole=st.booleans(), fates=fates)
     def end(self, index: int, tokens: int, whole: bool, fates: list[Fate]) -> None:
         """End a stream: settle it, log it as unsaved, or kill its process."""
         request = self.pick(self.running(), index)
@@ -199,13 +199,13 @@ class Books(RuleBasedStateMachine):
         request.truth, request.written = truth, not isinstance(result, MeterUnavailable)
 
     @precondition(lambda self: self.running())
-    @rule(which=st.integers(0, 9))
+    @rule(index=st.integers(0, 9))
     def kill(self, index: int) -> None:
         """Kill a function."""
         self.pick(self.running(), index).running = False
 
     @precondition(lambda self: any(request.truth for request in self.requests))
-    @rule(which=st.integers(0, 9), fates=fates | late_fates)
+    @rule(index=st.integers(0, 9), fates=fates | late_fates)
     def replay(self, index: int, fates: list[Fate]) -> None:
         """Replay a line of the log, which may have been booked already."""
         self.replay_one(
@@ -225,7 +225,7 @@ class Books(RuleBasedStateMachine):
             request.written = True
 
     @precondition(lambda self: any(not request.running for request in self.requests))
-    @rule(which=st.integers(0, 9), fates=fates)
+    @rule(index=st.integers(0, 9), fates=fates)
     def sweep(self, index: int, fates: list[Fate]) -> None:
         """Sweep a request that no function serves any more."""
         ended = [request for request in self.requests if not request.running]
@@ -241,7 +241,7 @@ class Books(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.world.network.late)
-    @rule(which=st.integers(0, 9))
+    @rule(index=st.integers(0, 9))
     def arrive(self, index: int) -> None:
         """Carry out a late call."""
         self.world.network.deliver(index % len(self.world.network.late))
