@@ -36,8 +36,10 @@ class RoleReader:
 
         Raises WeightsError if the role may not read it.
         """
-        path = f"{query['bucket']}/{query['key']}"
-        self._check(query.pop("role"), f"s3://{path}", Need("s3:GetObject", f"arn:aws:s3:::{path}"))
+        address = f"{query['bucket']}/{query['key']}"
+        self._check(
+            query.pop("role"), f"s3://{address}", Need("s3:GetObject", f"arn:aws:s3:::{address}")
+        )
         return await self._objects.get(path, **query)
 
     async def get_json(self, path: str, **query: str) -> list[dict[str, str]]:

@@ -5,82 +5,13 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from local.cloud import LocalCloud
+from tests.support.endpoint_templates import OUTPUTS, WEIGHTS, template
 from tests.support.local_cloud import Client, Stacks
-
-WEIGHTS = "sluice-test-weights"
-ROLE = {
-    "Type": "AWS::IAM::Role",
-    "Properties": {
-        "AssumeRolePolicyDocument": {
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Action": "sts:AssumeRole",
-                    "Principal": {"Service": "sagemaker.amazonaws.com"},
-                }
-            ]
-        },
-        "Policies": [
-            {
-                "PolicyName": "weights",
-                "PolicyDocument": {
-                    "Statement": [
-                        {
-                            "Effect": "Allow",
-                            "Action": "s3:ListBucket",
-                            "Resource": f"arn:aws:s3:::{WEIGHTS}",
-                        },
-                        {
-                            "Effect": "Allow",
-                            "Action": "s3:GetObject",
-                            "Resource": f"arn:aws:s3:::{WEIGHTS}/*",
-                        },
-                    ]
-                },
-            }
-        ],
-    },
-}
-
-
-def _template(environment: dict[str, str], instances: int = 1, **container: Any) -> dict[str, Any]:
-    primary = {"Image": "image:tag", "Environment": environment, **container}
-    variant = {
-        "VariantName": "v",
-        "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
-        "InitialInstanceCount": instances,
-        "InitialVariantWeight": 1,
-        "InstanceType": "ml.g6.12xlarge",
-        "ContainerStartupHealthCheckTimeoutInSeconds": 60,
-    }
-    return {
-        "Role": ROLE,
-        "Model": {
-            "Type": "AWS::SageMaker::Model",
-            "Properties": {
-                "ExecutionRoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
-                "PrimaryContainer": primary,
-            },
-        },
-        "Config": {
-            "Type": "AWS::SageMaker::EndpointConfig",
-            "Properties": {"ProductionVariants": [variant]},
-        },
-        "Endpoint": {
-            "Type": "AWS::SageMaker::Endpoint",
-            "Properties": {"EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}},
-        },
-    }
-
-
-OUTPUTS = {"Name": {"Fn::GetAtt": ["Endpoint", "EndpointName"]}}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +29,7 @@ def endpoint(client: Client) -> Iterator[str]:
         }
     }
     stacks = Stacks(client)
-    stack = stacks.create(_template({"OWN": "value"}, ModelDataSource=source), OUTPUTS)
+    stack = stacks.create(template({"OWN": "value"}, ModelDataSource=source), OUTPUTS)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     yield stacks.outputs(stack)["Name"]
     stacks.delete(stack)
@@ -202,10 +133,6 @@ def test_the_caller_leaving_closes_the_containers_request(client: Client, endpoi
     pytest.fail("the container's request is still open")
 
 
-def _status(cloud: LocalCloud, name: str) -> dict[str, Any]:
-    return next(item for item in cloud.ask("status")["endpoints"] if item["name"] == name)
-
-
 def _until_in_service(client: Client, endpoint: str) -> None:
     ends = time.monotonic() + 60
     while time.monotonic() < ends:
@@ -239,53 +166,3 @@ def test_hundred_streams_at_once(client: Client, endpoint: str) -> None:
             threads.map(lambda _: b"".join(_stream(client, endpoint, chunks=chunks)), range(100))
         )
     assert set(streams) == {"".join(chunks).encode()}
-
-
-def test_update_and_failure(cloud: LocalCloud, client: Client, stacks: Stacks) -> None:
-    """A new configuration replaces the containers.
-
-    If the new one cannot start, the stack fails and the old one continues to serve.
-    """
-    stack = stacks.create(_template({"N": "1"}, instances=2), OUTPUTS)
-    assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
-    name = stacks.outputs(stack)["Name"]
-    runtime = client("sagemaker-runtime")
-
-    def environment() -> dict[str, str]:
-        response = runtime.invoke_endpoint(EndpointName=name, Body=b"environment")
-        return dict(json.loads(response["Body"].read())["environment"])
-
-    assert environment()["N"] == "1"
-    stacks.update(stack, _template({"N": "2"}), OUTPUTS)
-    assert stacks.status(stack) == "UPDATE_COMPLETE", stacks.reasons(stack)
-    assert environment()["N"] == "2"
-    assert stacks.outputs(stack)["Name"] == name
-
-    stacks.update(stack, _template({"N": "3", "REFUSE": "no weights found"}), OUTPUTS)
-    assert stacks.status(stack) == "UPDATE_ROLLBACK_COMPLETE"
-    assert "no weights found" in stacks.reasons(stack)
-    assert environment()["N"] == "2"
-    assert client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
-    assert _status(cloud, name)["status"] == "InService"
-
-    port = environment()["SAGEMAKER_BIND_TO_PORT"]
-    serving = [path for path in Path("/proc").glob("[0-9]*") if _serves(path, port)]
-    assert serving
-    stacks.delete(stack)
-    assert not any(path.exists() for path in serving)
-    with pytest.raises(ClientError, match="ValidationError"):
-        environment()
-
-
-def _serves(process: Path, port: str) -> bool:
-    try:
-        return f"SAGEMAKER_BIND_TO_PORT={port}\0".encode() in (process / "environ").read_bytes()
-    except OSError:
-        return False
-
-
-def test_failed_creation(stacks: Stacks) -> None:
-    """If a container does not start, the stack fails with the last lines of its log."""
-    stack = stacks.create(_template({"REFUSE": "bad setting SLUICE_X"}))
-    assert stacks.status(stack) == "ROLLBACK_COMPLETE"
-    assert "bad setting SLUICE_X" in stacks.reasons(stack)
