@@ -202,4 +202,5 @@ def _normal(path: str) -> str:
             del segments[-1:]
         elif part not in {"", "."}:
             segments.append(part)
-    return "/" + "/".join(segments) + ("/" if segments and parts[-1] in {"", ".", ".."} else "")
+    # A path that ends in "/." or "/.." gets no slash at its end: botocore signs it so.
+    return "/" + "/".join(segments) + ("/" if segments and path.endswith("/") else "")

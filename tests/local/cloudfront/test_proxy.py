@@ -88,7 +88,8 @@ async def test_timeout_to_the_first_byte(site: Site) -> None:
 @pytest.mark.parametrize("path", ["/held", "/cut"])
 async def test_broken_within_the_answer(site: Site, path: str) -> None:
     """If the origin stops after its first bytes, the viewer's connection is closed."""
-    await site.edge.apply((Distribution("E1", config(site.origin_port, read_s=1)),), {})
+    seconds = 4 if path == "/held" else 60
+    await site.edge.apply((Distribution("E1", config(site.origin_port, read_s=seconds)),), {})
     async with site.session.get(f"{site.url}{path}") as response:
         assert response.status == 200
         assert await response.content.readany() == b"one"

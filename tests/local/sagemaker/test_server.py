@@ -1,6 +1,7 @@
 """Endpoints that are created, updated and deleted with their stacks."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,10 @@ def test_update_and_failure(cloud: LocalCloud, client: Client, stacks: Stacks) -
     serving = [path for path in Path("/proc").glob("[0-9]*") if _serves(path, port)]
     assert serving
     stacks.delete(stack)
-    assert not any(path.exists() for path in serving)
+    ends = time.monotonic() + 60
+    while any(path.exists() for path in serving):
+        assert time.monotonic() < ends, "a container still runs"
+        time.sleep(0.02)
     with pytest.raises(ClientError, match="ValidationError"):
         environment()
 
