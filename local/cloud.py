@@ -23,7 +23,7 @@ FILE = "cloud.json"
 _STOP_TIMEOUT_S = 60.0
 
 
-# Local clouds that this process started. It has to collect their exit status.
+# Local clouds that this process started, and whose exit status it has to collect.
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
@@ -94,10 +94,10 @@ class LocalCloud:
         ends = time.monotonic() + timeout
         try:
             while time.monotonic() < ends:
-                found = cls.find(directory)
-                if found is not None and found.pid == process.pid:
+                cloud = cls.find(directory)
+                if cloud is not None and cloud.pid == process.pid:
                     _children[process.pid] = process
-                    return found
+                    return cloud
                 if process.poll() is not None:
                     break
                 time.sleep(0.05)
@@ -116,15 +116,20 @@ class LocalCloud:
     def find(cls, directory: Path) -> Self | None:
         """Return the local cloud that runs in a folder, or None."""
         try:
-            found = json.loads((directory / FILE).read_text())
-            pid = int(found["pid"])
+            content = json.loads((directory / FILE).read_text())
+            pid = int(content["pid"])
             if _gone(pid):
                 return None
-            keys = trust.Keys(**found["keys"])
+            keys = trust.Keys(**content["keys"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return cls(
-            directory, pid, found["endpoint_url"], keys, found.get("engine"), found.get("authority")
+            directory,
+            pid,
+            content["endpoint_url"],
+            keys,
+            content.get("engine"),
+            content.get("authority"),
         )
 
     def aws_environment(self) -> dict[str, str]:
@@ -163,8 +168,8 @@ class LocalCloud:
         )
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(request, timeout=30) as answer:
-                return json.load(answer)
+            with direct.open(request, timeout=30) as response:
+                return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 raise LocalCloudError(json.load(error)["message"]) from None
@@ -174,8 +179,8 @@ class LocalCloud:
 
         Each has `stack`, `logical_id`, `type` and `effect`, which says in words what does not work.
         """
-        found: list[dict[str, str]] = self.ask("status")["unhandled"]
-        return found
+        resources: list[dict[str, str]] = self.ask("status")["unhandled"]
+        return resources
 
     def ended(self) -> bool:
         """Return whether the process has ended, for any reason."""

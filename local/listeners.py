@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-# The maximum of connections that wait to be accepted. The kernel reduces it to its own limit.
+# The maximum number of connections that wait to be accepted. The kernel may reduce it to its limit.
 _BACKLOG = 4096
 
 

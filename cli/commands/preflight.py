@@ -42,7 +42,7 @@ class Finding:
     `commands` request what is missing. With `warning`, the deployment works without it.
     """
 
-    what: str
+    message: str
     good: bool
     commands: tuple[str, ...] = ()
     warning: bool = False
@@ -76,7 +76,7 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
     missing = 0
     try:
         for it in findings(
-            settings, lambda service, **more: boto3.client(service, **{**options, **more})
+            settings, lambda service, **extra: boto3.client(service, **{**options, **extra})
         ):
             mark = (
                 "[green]✓[/green]"
@@ -85,14 +85,16 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
                 if it.warning
                 else "[red]✗[/red]"
             )
-            console.print(mark, escape(printable(it.what, keep="")))
+            console.print(mark, escape(printable(it.message, keep="")))
             missing += not it.good and not it.warning
             for command in () if it.good else it.commands:
                 console.print(f"    {command}", style="dim", markup=False)
     except (BotoCoreError, ClientError) as error:
         raise no_access(stage, error) from None
     if missing:
-        raise CommandError(f"{missing} thing(s) are missing. The commands above ask for them.")
+        raise CommandError(
+            f"{missing} requirement(s) are not met. The commands above request what is missing."
+        )
     console.print("\nNothing is missing.")
 
 
@@ -158,7 +160,7 @@ def _instances(settings: "Settings", client: Client) -> Finding:
             f"no quota is called '{name}': is the type offered in this region?", good=False
         )
     return Finding(
-        f"{quota['Value']:.0f} {name}; {needed} are needed, an update's included",
+        f"{quota['Value']:.0f} {name}; {needed} are needed, with those of an update",
         good=quota["Value"] >= needed,
         commands=(_increase("sagemaker", quota["QuotaCode"], needed),),
     )
@@ -178,21 +180,24 @@ def _functions(settings: "Settings", client: Client) -> Finding:
     quota = client("service-quotas").get_service_quota(ServiceCode="lambda", QuotaCode=CONCURRENCY)[
         "Quota"
     ]
-    most, reserved = int(quota["Value"]), settings.reserved_concurrency
+    maximum, reserved = int(quota["Value"]), settings.reserved_concurrency
     command = _increase("lambda", CONCURRENCY, max(1000, (reserved or 0) + UNRESERVED))
     if reserved is not None:
-        what = (
-            f"{most} functions at once; reserved_concurrency={reserved} leaves "
-            f"{most - reserved}, Lambda wants"
+        message = (
+            f"{maximum} functions at once; reserved_concurrency={reserved} leaves "
+            f"{maximum - reserved}, and Lambda requires"
         )
-        good = most - reserved >= UNRESERVED
+        good = maximum - reserved >= UNRESERVED
         return Finding(
-            f"{what} {UNRESERVED} left",
+            f"{message} {UNRESERVED}",
             good,
             (command, "# or deploy with -c reserved_concurrency=none"),
         )
     return Finding(
-        f"{most} functions at once, one for each stream", most >= _FEW, (command,), warning=True
+        f"{maximum} functions at once, one for each stream",
+        maximum >= _FEW,
+        (command,),
+        warning=True,
     )
 
 
@@ -221,9 +226,9 @@ def _engine(name: str) -> Finding:
         for other in ENGINES
         if other != name and refusal(other) is None
     ]
-    what = f"the image is built here, by {name}: {reason}"
+    message = f"the image is built here, by {name}: {reason}"
     return Finding(
-        what, good=False, commands=(*others, "# or deploy with -c image_build=codebuild")
+        message, good=False, commands=(*others, "# or deploy with -c image_build=codebuild")
     )
 
 
@@ -242,33 +247,33 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
         bucket, _, key = str(settings.weights).removeprefix("s3://").partition("/")
         s3 = client("s3")
         try:
-            found = listed(s3, bucket, key)
+            present = listed(s3, bucket, key)
         except ClientError as error:
             yield Finding(
                 f"weights={settings.weights}: {error.response['Error']['Message']}", good=False
             )
         else:
-            state = "are there" if found else "are not there"
-            wrong = problem(settings, found, s3, bucket, key) if found else None
+            state = "are there" if present else "are not there"
+            wrong = problem(settings, present, s3, bucket, key) if present else None
             commands = (f"sluice model push DIR --to {quote(f's3://{bucket}/{key}')}",)
             yield Finding(
-                f"the weights {settings.weights} {state}", good=bool(found), commands=commands
+                f"the weights {settings.weights} {state}", good=bool(present), commands=commands
             )
             if wrong is not None:
                 yield Finding(wrong, good=False)
     if settings.hosted_zone is not None:
         zone_id, _, name = settings.hosted_zone.partition(":")
         try:
-            there = client("route53").get_hosted_zone(Id=zone_id)["HostedZone"]["Name"]
+            zone_name = client("route53").get_hosted_zone(Id=zone_id)["HostedZone"]["Name"]
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchHostedZone":
                 raise
-            there = ""
-        good = there.rstrip(".") == name.rstrip(".")
-        what = f"the hosted zone {zone_id} is {there or 'not there'}" + (
-            "" if good or not there else f", not {name}"
+            zone_name = ""
+        good = zone_name.rstrip(".") == name.rstrip(".")
+        message = f"the hosted zone {zone_id} is {zone_name or 'not there'}" + (
+            "" if good or not zone_name else f", not {name}"
         )
-        yield Finding(what, good, ("aws route53 list-hosted-zones",))
+        yield Finding(message, good, ("aws route53 list-hosted-zones",))
     if settings.certificate_arn is not None:
         acm = client("acm", region_name="us-east-1")
         try:

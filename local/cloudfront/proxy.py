@@ -81,7 +81,8 @@ class Proxy:
         request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
         host = request.headers.get("Host", "")
         if not (
-            trust.ours(host, trust.port_of(request.transport)) or trust.is_called(host, self._names)
+            trust.is_own_host(host, trust.port_of(request.transport))
+            or trust.is_called(host, self._names)
         ):
             return self._error(
                 403, "Bad request: no distribution has the name of its Host header.", request_id
@@ -212,8 +213,8 @@ class Proxy:
         if allowed("s3:ListBucket", arn):
             return False
         address = URL(f"{self._s3_url()}/{bucket}{origin.path}{path}", encoded=True)
-        async with self._session.head(address, headers=self._s3_headers) as answer:
-            return answer.status == 404
+        async with self._session.head(address, headers=self._s3_headers) as response:
+            return response.status == 404
 
     async def _page(self, status: int, request_id: str) -> web.Response | None:
         """Return the error page for a status, or None if there is none or it cannot be fetched."""
@@ -231,15 +232,15 @@ class Proxy:
             async with self._session.get(address, headers=headers, timeout=timeout) as upstream:
                 if upstream.status != 200:
                     return None
-                answer = web.Response(status=page.status, body=await upstream.read())
-                answer.headers["Content-Type"] = upstream.headers.get(
+                response = web.Response(status=page.status, body=await upstream.read())
+                response.headers["Content-Type"] = upstream.headers.get(
                     "Content-Type", "application/octet-stream"
                 )
         except (TimeoutError, aiohttp.ClientError):
             return None
-        apply_policy(behaviour.answers, answer.headers)
-        self._mark(answer, request_id, "Error from cloudfront")
-        return answer
+        apply_policy(behaviour.answers, response.headers)
+        self._mark(response, request_id, "Error from cloudfront")
+        return response
 
     def _denied(self, request_id: str) -> web.Response:
         """Return S3's response to a caller that may not read an object."""

@@ -29,7 +29,7 @@ _KEEPALIVE_S = 5.0
 
 @dataclass
 class _Served:
-    """A distribution with its listener. `reason` says why it cannot be served, if so."""
+    """A distribution with its listener. `reason` says why it cannot be served, or is None."""
 
     proxy: Proxy
     port: int
@@ -87,25 +87,25 @@ class Edge:
             await self._session.close()
 
     async def apply(
-        self, wanted: tuple[Distribution, ...], policies: dict[str, dict[str, Any]]
+        self, distributions: tuple[Distribution, ...], policies: dict[str, dict[str, Any]]
     ) -> None:
         """Add listeners for new distributions, change others, and close those that are gone."""
-        ids = {distribution.id for distribution in wanted}
+        ids = {distribution.id for distribution in distributions}
         for key in [key for key in self._served if key not in ids]:
             await _close(self._served.pop(key))
-        for distribution in wanted:
+        for distribution in distributions:
             try:
-                found: list[Behaviour] = behaviours(distribution.config, policies)
+                ordered: list[Behaviour] = behaviours(distribution.config, policies)
                 reason = None
             except ConfigError as error:
-                found, reason = [], str(error)
+                ordered, reason = [], str(error)
             served = self._served.get(distribution.id)
             new = served is None
             if served is None:
                 served = await self._listen(distribution)
                 self._served[distribution.id] = served
             served.reason = reason
-            served.proxy.behaviours = found
+            served.proxy.behaviours = ordered
             served.proxy.error_pages = error_pages(distribution.config)
             served.proxy.root = distribution.config.get("DefaultRootObject", "")
             if new or served.config != distribution.config:

@@ -15,20 +15,20 @@ from typing import Any
 _TABLE = Path("/proc/net/tcp")
 
 
-def is_ours(transport: Any) -> bool:
+def is_same_user(transport: Any) -> bool:
     """Return whether an IPv4 connection comes from a process of the user of this process."""
     if not _TABLE.exists():
         return True
     here, there = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-    wanted = f" {_address(there)} {_address(here)} "
-    line = next((line for line in _TABLE.read_text().splitlines() if wanted in line), None)
+    addresses = f" {_address(there)} {_address(here)} "
+    line = next((line for line in _TABLE.read_text().splitlines() if addresses in line), None)
     if line is None:
         return False
     fields = line.split()
     return int(fields[7]) == os.getuid() and fields[9] != "0"
 
 
-def _address(found: tuple[str, int]) -> str:
+def _address(address: tuple[str, int]) -> str:
     # The kernel prints the address as a number in the machine's byte order.
-    number = int.from_bytes(socket.inet_aton(found[0]), sys.byteorder)
-    return f"{number:08X}:{found[1]:04X}"
+    number = int.from_bytes(socket.inet_aton(address[0]), sys.byteorder)
+    return f"{number:08X}:{address[1]:04X}"

@@ -48,7 +48,7 @@ def handler(
     """
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        if not trust.same(request.headers.get(trust.HOP), hop) and (
+        if not trust.matches_secret(request.headers.get(trust.HOP), hop) and (
             reason := trust.from_page(request.headers)
         ):
             return _refuse(403, trust.words(reason))

@@ -36,9 +36,9 @@ def look(**context: object) -> list[Finding]:
     return list(findings(settings_from_context(context), client))
 
 
-def one(found: list[Finding], words: str) -> Finding:
+def one(findings: list[Finding], words: str) -> Finding:
     """Return the one finding that contains these words."""
-    [it] = [it for it in found if words in it.what]
+    [it] = [it for it in findings if words in it.message]
     return it
 
 
@@ -50,14 +50,16 @@ def test_a_new_account_has_no_gpu() -> None:
     """
     it = one(look(**GPU, stage="prod"), "for endpoint usage")
     assert not it.good
-    assert it.what == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, an update's included"
+    assert (
+        it.message == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, with those of an update"
+    )
     assert it.commands == (
         (
             "aws service-quotas request-service-quota-increase --service-code sagemaker "
             "--quota-code L-MLG612XLARGE --desired-value 4"
         ),
     )
-    assert one(look(**GPU, scale_to_zero="true"), "for endpoint usage").what.startswith(
+    assert one(look(**GPU, scale_to_zero="true"), "for endpoint usage").message.startswith(
         "0 ml.g6.12xlarge"
     )
 
@@ -65,17 +67,17 @@ def test_a_new_account_has_no_gpu() -> None:
 @pytest.mark.usefixtures("account")
 def test_what_dev_needs_is_there() -> None:
     """A new account has what the default stage needs, except that CDK must be bootstrapped."""
-    found = look()
-    assert one(found, "ml.c5.large for endpoint usage").good
-    assert one(found, "1000 functions at once").good
-    assert one(found, "region eu-central-1").good
-    bootstrap = one(found, "CDK is not bootstrapped in eu-central-1")
+    findings = look()
+    assert one(findings, "ml.c5.large for endpoint usage").good
+    assert one(findings, "1000 functions at once").good
+    assert one(findings, "region eu-central-1").good
+    bootstrap = one(findings, "CDK is not bootstrapped in eu-central-1")
     assert (bootstrap.good, bootstrap.commands) == (False, ("npx cdk bootstrap -c stage=dev",))
 
 
 @pytest.mark.usefixtures("account")
 @pytest.mark.parametrize(
-    ("most", "reserved", "good", "warning"),
+    ("quota", "reserved", "good", "warning"),
     [
         (1000, "200", True, False),
         (250, "200", False, False),
@@ -84,13 +86,13 @@ def test_what_dev_needs_is_there() -> None:
     ],
 )
 def test_concurrency_must_not_all_be_reserved(
-    monkeypatch: pytest.MonkeyPatch, most: int, reserved: str, good: bool, warning: bool
+    monkeypatch: pytest.MonkeyPatch, quota: int, reserved: str, good: bool, warning: bool
 ) -> None:
     """A reserved concurrency must leave the hundred that Lambda keeps.
 
     If none is reserved, a small account is only a warning.
     """
-    monkeypatch.setattr(service_quotas, "value", lambda name: most)
+    monkeypatch.setattr(service_quotas, "value", lambda name: quota)
     it = one(look(reserved_concurrency=reserved), "functions at once")
     assert (it.good, it.warning) == (good, warning)
     assert "--service-code lambda --quota-code L-B99A9384 --desired-value 1000" in it.commands[0]
@@ -99,21 +101,21 @@ def test_concurrency_must_not_all_be_reserved(
 @pytest.mark.usefixtures("account")
 def test_an_endpoint_that_exists_needs_no_quota() -> None:
     """Somebody else's endpoint must be in service. Nothing more is checked of it."""
-    found = look(endpoint_name="theirs")
-    assert not one(found, "the endpoint theirs is not there").good
-    assert not [it for it in found if "endpoint usage" in it.what]
+    findings = look(endpoint_name="theirs")
+    assert not one(findings, "the endpoint theirs is not there").good
+    assert not [it for it in findings if "endpoint usage" in it.message]
 
 
 @pytest.mark.usefixtures("account")
 def test_weights_secret_and_certificate_are_looked_for() -> None:
-    """What a deployment refers to must exist. Otherwise a command to make it is printed."""
-    found = look(
+    """For each missing thing that the settings name, a command to create it is printed."""
+    findings = look(
         **GPU, huggingface_secret="token", domain="api.example.org", certificate_arn=CERTIFICATE
     )
-    assert "create-secret --name token" in one(found, "there is no secret token").commands[0]
+    assert "create-secret --name token" in one(findings, "there is no secret token").commands[0]
     assert (
         "request-certificate"
-        in one(found, "certificate of api.example.org is not there").commands[0]
+        in one(findings, "certificate of api.example.org is not there").commands[0]
     )
     boto3.client("secretsmanager", region_name="eu-central-1").create_secret(
         Name="token", SecretString="hf"
@@ -172,7 +174,7 @@ def test_weights_that_would_not_load(
         s3.put_object(Bucket="models", Key=f"m/{name}", Body=body)
     it = one(look(**context), said)
     assert not it.good
-    assert it.what.startswith("weights=s3://models/m/: ")
+    assert it.message.startswith("weights=s3://models/m/: ")
 
 
 @pytest.mark.usefixtures("account")
@@ -191,7 +193,7 @@ def test_weights_that_load() -> None:
         {**GPU, "weights": "s3://models/hf/"},
     ):
         assert one(look(**context), "the weights s3://models").good
-        assert not [it for it in look(**context) if it.what.startswith("weights=")]
+        assert not [it for it in look(**context) if it.message.startswith("weights=")]
 
 
 @pytest.mark.usefixtures("account")
@@ -201,12 +203,12 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     CDK must be bootstrapped in the certificate's region, too.
     """
     domain = {"domain": "api.example.org"}
-    found = look(**domain, hosted_zone="Z1:example.org")
-    assert one(found, "the hosted zone Z1 is not there").commands == (
+    findings = look(**domain, hosted_zone="Z1:example.org")
+    assert one(findings, "the hosted zone Z1 is not there").commands == (
         "aws route53 list-hosted-zones",
     )
     command = "npx cdk bootstrap aws://123456789012/us-east-1 -c stage=dev"
-    assert one(found, "CDK is not bootstrapped in us-east-1").commands == (command,)
+    assert one(findings, "CDK is not bootstrapped in us-east-1").commands == (command,)
     monkeypatch.setattr(
         "moto.route53.models.create_route53_zone_id", lambda **_: "Z1"
     )  # moto's ids begin with any letter
@@ -216,15 +218,15 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     assert one(
         look(**domain, hosted_zone="Z1:example.org"), "the hosted zone Z1 is example.org."
     ).good
-    found = look(domain="api.example.net", hosted_zone="Z1:example.net")
-    assert not one(found, "the hosted zone Z1 is example.org., not example.net").good
+    findings = look(domain="api.example.net", hosted_zone="Z1:example.net")
+    assert not one(findings, "the hosted zone Z1 is example.org., not example.net").good
 
 
 @pytest.mark.usefixtures("account")
 def test_the_engine_that_builds_the_image_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine that CDK will call must answer.
 
-    Otherwise another engine that answers is named, and the way without an engine.
+    If it does not, the message names an engine that does, and the way to do without one.
     """
     answers = {"docker": "Cannot connect to the Docker daemon", "podman": None}
     monkeypatch.setattr("local.sagemaker.engine.refusal", answers.get)

@@ -55,7 +55,7 @@ def test_an_alarm_watches_one_side_of_a_threshold(
 def test_alarms_go_to_the_topic_that_is_named(project: Path, tmp_path: Path) -> None:
     """Every alarm notifies the setting `alarm_topic`."""
     topic = "arn:aws:sns:eu-west-1:123456789012:pager"
-    found = synthesise("prod", project, tmp_path, alarm_topic=topic)
+    synthesis = synthesise("prod", project, tmp_path, alarm_topic=topic)
     assert [
-        it["Properties"]["AlarmActions"] for it in found.resources("AWS::CloudWatch::Alarm")
+        it["Properties"]["AlarmActions"] for it in synthesis.resources("AWS::CloudWatch::Alarm")
     ] == [[topic]] * 5

@@ -25,14 +25,14 @@ def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
         True,
     )
     assert repository["Properties"]["ImageTagMutability"] == "IMMUTABLE"
-    (done,) = [
+    (image_name,) = [
         key
         for key, it in without_docker.service["Resources"].items()
         if it["Type"] == "Custom::SluiceImage"
     ]
     model = resource(without_docker, "AWS::SageMaker::Model")
-    assert done in model["DependsOn"]
-    tag = without_docker.service["Resources"][done]["Properties"]["Tag"]
+    assert image_name in model["DependsOn"]
+    tag = without_docker.service["Resources"][image_name]["Properties"]["Tag"]
     assert tag.startswith("cpu-")  # another engine makes another image of the same sources
     assert json.dumps(model["Properties"]["PrimaryContainer"]["Image"]).endswith(f':{tag}"]]}}')
 
@@ -46,11 +46,11 @@ def test_the_build_starts_with_all_that_it_needs(without_docker: Synthesis) -> N
 
     def awaited(names: list[str]) -> set[str]:
         """Return everything that these resources depend on, directly or not."""
-        found: set[str] = set()
+        needed: set[str] = set()
         while names:
             name = names.pop()
-            if name not in found:
-                found.add(name)
+            if name not in needed:
+                needed.add(name)
                 named = re.findall(
                     r'"(?:Ref|Fn::GetAtt)": \[?"(\w+)"',
                     json.dumps(resources[name].get("Properties", {})),
@@ -58,12 +58,12 @@ def test_the_build_starts_with_all_that_it_needs(without_docker: Synthesis) -> N
                 names += [
                     it for it in [*named, *resources[name].get("DependsOn", [])] if it in resources
                 ]
-        return found
+        return needed
 
-    (done,) = [name for name, it in resources.items() if it["Type"] == "Custom::SluiceImage"]
-    there = awaited([done])
+    (image_name,) = [name for name, it in resources.items() if it["Type"] == "Custom::SluiceImage"]
+    needed_by_image = awaited([image_name])
     (project,) = [name for name, it in resources.items() if it["Type"] == "AWS::CodeBuild::Project"]
-    function = resources[done]["Properties"]["ServiceToken"]["Fn::GetAtt"][0]
+    function = resources[image_name]["Properties"]["ServiceToken"]["Fn::GetAtt"][0]
     roles = {
         resources[project]["Properties"]["ServiceRole"]["Fn::GetAtt"][0],
         resources[function]["Properties"]["Role"]["Fn::GetAtt"][0],
@@ -75,4 +75,4 @@ def test_the_build_starts_with_all_that_it_needs(without_docker: Synthesis) -> N
         and roles & {role.get("Ref") for role in it["Properties"]["Roles"]}
     }
     assert len(policies) == 2
-    assert {project, *roles, *policies} <= there
+    assert {project, *roles, *policies} <= needed_by_image

@@ -33,8 +33,8 @@ def test_to_zero_the_model_is_a_component(to_zero: Synthesis) -> None:
 
     A copy takes all GPUs of an instance. There may be no copy.
     """
-    found = variant(to_zero)
-    assert found["ManagedInstanceScaling"] == {
+    synthesis = variant(to_zero)
+    assert synthesis["ManagedInstanceScaling"] == {
         "Status": "ENABLED",
         "MinInstanceCount": 0,
         "MaxInstanceCount": 1,
@@ -43,8 +43,8 @@ def test_to_zero_the_model_is_a_component(to_zero: Synthesis) -> None:
         "ModelName",
         "InitialVariantWeight",
         "ContainerStartupHealthCheckTimeoutInSeconds",
-    } & set(found)
-    assert found["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
+    } & set(synthesis)
+    assert synthesis["RoutingConfig"] == {"RoutingStrategy": "LEAST_OUTSTANDING_REQUESTS"}
     configuration = to_zero.the("AWS::SageMaker::EndpointConfig")
     assert configuration["EnableNetworkIsolation"] is True
     assert "Role" in configuration["ExecutionRoleArn"]["Fn::GetAtt"][0]
@@ -70,22 +70,22 @@ def test_a_vpc_has_two_zones(scaled: Synthesis) -> None:
     )
 
 
-def test_an_endpoint_that_exists_is_left_alone(theirs: Synthesis) -> None:
+def test_an_endpoint_that_exists_is_left_alone(existing: Synthesis) -> None:
     """With an existing endpoint, no SageMaker resource is deployed.
 
     The function has both models and may invoke both endpoints.
     """
     assert not [
         it
-        for it in theirs.service["Resources"].values()
+        for it in existing.service["Resources"].values()
         if it["Type"].startswith("AWS::SageMaker::")
     ]
-    environment = theirs.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
+    environment = existing.function("lambda_fn.stream.main.run")["Environment"]["Variables"]
     models = json.loads(environment["SLUICE_MODELS"])
     assert models["sluice-demo"]["endpoint"] == "Their-Endpoint"
     assert models["sluice-demo"]["dialect"] == "openai"
     assert models["other"] == {"endpoint": "Other-One", "context_tokens": 100, "dialect": "tgi"}
-    text = json.dumps(theirs.resources("AWS::IAM::Policy"))
+    text = json.dumps(existing.resources("AWS::IAM::Policy"))
     assert ":endpoint/their-endpoint" in text
     assert ":endpoint/other-one" in text
 

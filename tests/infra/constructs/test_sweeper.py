@@ -23,8 +23,8 @@ def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(
     synthesis: Any,
 ) -> None:
     """There are three alarms. One rises if no sweep ran for a quarter of an hour."""
-    found = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
-    alarms = {it["MetricName"]: it for it in found if it["Namespace"] != "AWS/SageMaker"}
+    properties = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
+    alarms = {it["MetricName"]: it for it in properties if it["Namespace"] != "AWS/SageMaker"}
     assert alarms.keys() == {"Recovered", "Errors", "Invocations"}
     deployment = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"][
         "SLUICE_DEPLOYMENT"

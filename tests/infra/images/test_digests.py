@@ -84,5 +84,5 @@ def test_the_synthesis_names_what_is_not_pinned(project: Path, tmp_path: Path) -
     (tmp_path / "source/model/Dockerfile").write_text(TEXT)
     app = App(outdir=str(tmp_path / "out"), analytics_reporting=False)
     _, service = compose(app, settings=DEV, root=tmp_path / "source")
-    said = Match.string_like_regexp(r"takes python:3.13-slim, org/gpu:v1 by tag")
-    Annotations.from_stack(service).has_warning("*", said)
+    warning = Match.string_like_regexp(r"takes python:3.13-slim, org/gpu:v1 by tag")
+    Annotations.from_stack(service).has_warning("*", warning)

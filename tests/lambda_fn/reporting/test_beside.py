@@ -136,10 +136,12 @@ async def _usage(beside: Beside) -> None:
 
 
 async def _list(beside: Beside) -> None:
-    found, _ = await page_of_accounts(models_in.ListKeys(), Services(beside.table, ("m",)), "keys")
-    for item in found:
-        changes.key_reply(item)
-        changes.budget_reply(item, now=T)
+    accounts, _ = await page_of_accounts(
+        models_in.ListKeys(), Services(beside.table, ("m",)), "keys"
+    )
+    for item in accounts:
+        changes.key_response(item)
+        changes.budget_response(item, now=T)
 
 
 async def _sweep(beside: Beside) -> None:

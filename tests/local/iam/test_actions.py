@@ -193,8 +193,10 @@ def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | 
 
     For an unknown one nothing is returned.
     """
-    found = needs(request_)
-    assert (None if found is None else [(need.action, need.resource) for need in found]) == expected
+    needed = needs(request_)
+    assert (
+        None if needed is None else [(need.action, need.resource) for need in needed]
+    ) == expected
 
 
 @pytest.mark.parametrize(

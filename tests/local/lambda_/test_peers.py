@@ -25,7 +25,7 @@ class Transport:
 def test_whose(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, inode: int, ours: bool, root: bool
 ) -> None:
-    """Linux reports root for a closed socket. It is not ours, even if we are root."""
+    """Linux reports root for a closed socket, which is never this user's, even if it is root."""
     table = tmp_path / "tcp"
     table.write_text(
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  "
@@ -35,4 +35,4 @@ def test_whose(
     )
     monkeypatch.setattr(peers, "_TABLE", table)
     monkeypatch.setattr(os, "getuid", lambda: 0 if root else 1000)
-    assert peers.is_ours(Transport()) == ((user, inode) == (0, 77) if root else ours)
+    assert peers.is_same_user(Transport()) == ((user, inode) == (0, 77) if root else ours)
