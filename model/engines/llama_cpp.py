@@ -35,7 +35,7 @@ import xllamacpp
 from demo_model import SHA256, WEIGHTS
 from model.engines import guided, prompt_bounds
 from model.engines.bridge import Bridge
-from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_bodies
 from model.engines.steps import SlowStepsError, Steps
 from model.engines.trials import Trials
 from model.errors import EngineError, ModelError, StartError
@@ -239,10 +239,12 @@ class LlamaCppEngine:
 
         Raises the errors of the checks and of `Trials.check`.
         """
+        if request.visible_tools or request.response_format is not None:
+            self._trials.check_turn(request.sluice.caller)
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
         prompt_bounds.check_json(request)
         guided.check(request)
-        bodies = [request_body(request, choice) for choice in range(request.n)]
+        bodies = request_bodies(request)
         if (tried := guiding(bodies[0])) is not None:
             param = "tools" if request.visible_tools else "response_format"
             return bodies, await self._trials.check(tried, param, request.sluice.caller, request.n)

@@ -10,7 +10,7 @@ import pytest
 
 from demo_model import SHA256
 from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
-from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_bodies
 from model.errors import (
     ContextLengthError,
     EngineError,
@@ -393,7 +393,7 @@ def test_body() -> None:
     """llama.cpp's defaults apply to what a request leaves out. Every choice has its own seed."""
     request = asked(QUESTION, seed=-1, n=2, stop="x", logprobs=True)
 
-    bodies = [request_body(request, choice) for choice in range(2)]
+    bodies = request_bodies(request)
 
     assert [body["seed"] for body in bodies] == [2**32 - 2, 0]
     assert bodies[0]["stop"] == ["x"]

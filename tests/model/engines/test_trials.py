@@ -61,7 +61,7 @@ def form(schema: dict[str, Any]) -> dict[str, Any]:
 
 def tried_of(**more: Any) -> dict[str, Any]:
     """Return the part of a request that is tried."""
-    found = guiding(request_body(asked(QUESTION, **more), 0))
+    found = guiding(request_body(asked(QUESTION, **more)))
     assert found is not None
     return found
 
