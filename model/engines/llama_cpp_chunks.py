@@ -9,7 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from model.engines import forced_call, guided
+from model.engines import forced_call, guided, tool_patterns
 from model.errors import (
     ContextLengthError,
     EngineError,
@@ -69,6 +69,9 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
         # llama.cpp cannot force a tool by name. A forced tool is the only visible one, and the
         # grammar forces the call.
         body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
+        if schema is None:
+            for tool in body["tools"]:
+                tool["function"] = tool_patterns.rewritten(tool["function"])
         # The prompt has the tools either way.
         body["tool_choice"] = "auto" if schema is None else "none"
         body["parallel_tool_calls"] = request.parallel_tool_calls
