@@ -131,12 +131,12 @@ PATTERN_SETS: Final = Limit(
 )
 PATTERN_DEPTH: Final = Limit(20, "groups within groups in a pattern", "llama.cpp gives up at 100")
 PATTERN_TRANSITIONS: Final = Limit(
-    50_000,
+    10_000,
     (
         "pairs of characters that follow each other in the different patterns of tools that may be "
         "called, repetitions written out"
     ),
-    "this check itself takes 0.1 s for so many; 500 patterns of a date are 50,000",
+    "this check itself takes 0.02 s for so many; a pattern of dates has 120, and counts once",
 )
 PATTERN_READINGS: Final = Limit(
     50_000,
