@@ -68,6 +68,7 @@ class Live:
         self._begins = [_Begin(_ANY)] * size
         self._branches = [1] * size
         self._readings = [0] * size
+        self._ends = [1] * size
         self._cycles = _cycles(walk)
         self._heights = self._levels(order)
         branches = {each for node in walk.nodes for each in node.same}
@@ -78,7 +79,7 @@ class Live:
             node = walk.nodes[index]
             if self._cycles and not walk.lenient:
                 self._check_cycle(index, node)
-            own = _own(walk, node) + merged[index] * (not walk.lenient)
+            own = 1 if walk.lenient else self._own(index, node, merged[index])
             count = max(own, len(node.any_of), self._most(index, node, self._branches))
             self._branches[index] = self._within(index, limits.LIVE, count)
             if walk.readings:
@@ -88,8 +89,9 @@ class Live:
     def _within(self, index: int, limit: Limit, count: int) -> int:
         if count > limit.most:
             what = (
-                "alternatives in branches of anyOf and oneOf that begin alike: let each begin with "
-                "a required property of another constant, or reduce them"
+                "alternatives that are open at once, in branches that begin alike and in optional "
+                "properties: let each branch begin with a required property of another constant, "
+                "or name more properties in 'required'"
                 if limit is limits.LIVE
                 else "ways to read its patterns in branches that begin alike, which can be read in "
                 "too many ways at once: let each branch begin with a required property of another "
@@ -138,6 +140,30 @@ class Live:
             anything = not (levels or node.types or _literals(node.fields))
             heights[index] = min(max([1, *levels]), _DEPTH) if not anything else _DEPTH
         return heights
+
+    def _own(self, index: int, node: Node, merged: int) -> int:
+        """Return the alternatives that a schema has by itself, `merged` of them by `allOf`.
+
+        Each optional property is one. All of them may follow wherever a value may end.
+        """
+        fields, types = node.fields, node.types
+        count = merged
+        if "properties" in fields or "additionalProperties" in fields:
+            count += len(fields.get("properties", {}).keys() - set(fields.get("required") or ()))
+            count += fields.get("additionalProperties") not in (None, False)
+        elif "number" in types:
+            count += _ANY_VALUE - 1
+        elif not (types or node.inner or any(True for _ in node.same) or "pattern" in fields):
+            count += _ANY_VALUE * (_literals(fields) is None)
+        self._ends[index] = node.ends
+        if node.any_of:
+            ends = [self._ends[each] for each in node.any_of]
+            self._ends[index] = _together(self._begins, node.any_of, ends)
+        elif node.reference >= 0:
+            self._ends[index] = self._ends[node.reference]
+        if count and node.inner:
+            count *= max([self._ends[each] for each in node.inner])
+        return max(alternatives(self._walk, node), count)
 
     def _most(self, index: int, node: Node, counts: Sequence[int]) -> int:
         """Return the most that is followed at once in the parts of a node."""
@@ -191,22 +217,6 @@ class Live:
                 "each begin with a required property of another constant, or ask for the call by "
                 "tool_choice",
             )
-
-
-def _own(walk: Walk, node: Node) -> int:
-    """Return the alternatives that a schema has by itself."""
-    if walk.lenient:
-        return 1
-    fields, types = node.fields, node.types
-    count = 0
-    if "properties" in fields or "additionalProperties" in fields:
-        count = len(fields.get("properties", {}).keys() - set(fields.get("required") or ()))
-        count += fields.get("additionalProperties") not in (None, False)
-    elif "number" in types:
-        count = _ANY_VALUE - 1
-    elif not (types or node.inner or any(True for _ in node.same) or "pattern" in fields):
-        count = _ANY_VALUE * (_literals(fields) is None)
-    return max(alternatives(walk, node), count)
 
 
 def alternatives(walk: Walk, node: Node) -> int:

@@ -54,6 +54,7 @@ class Node:
     bounds: Bounds = field(default_factory=dict)
     alternatives: int = 1
     readings: int = 0  # of its pattern
+    ends: int = 1  # of its pattern
     reference: int = -1
     all_of: list[int] = field(default_factory=list)
     any_of: list[int] = field(default_factory=list)

@@ -283,7 +283,7 @@ class Walk:
             )
         if not more:
             self._count(index, limits.TEXT, len(value), "pattern")
-            self.nodes[index].readings = cost.readings
+            self.nodes[index].readings, self.nodes[index].ends = cost.readings, cost.ends
             self.readings |= cost.readings > 0
 
     def _reference(self, index: int, value: Any) -> None:

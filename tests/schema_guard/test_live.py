@@ -64,6 +64,8 @@ MANY: dict[str, dict[str, Any]] = {
     "optional properties": union(50, after({"$ref": "#/$defs/o"}), o={"properties": LETTERS}),
     "an enum": union(50, after({"$ref": "#/$defs/o"}), o=TEXTS),
     "bounded integers": union(200, after({"$ref": "#/$defs/o"}), o=DIGITS),
+    "what may follow a pattern": within({"properties": {f"p{number}": P for number in range(60)}}),
+    "what may follow a union": within({"properties": {"u": {"anyOf": [{"type": "array", "items": {}, "minItems": number} for number in range(40)]}, **dict(list(LETTERS.items())[:150])}}),
     "any value in unions": union(30, after({"$ref": "#/$defs/u"}), u={"anyOf": [after({})(number) for number in range(30)]}),
 }  # fmt: skip
 
@@ -118,6 +120,7 @@ TAKEN: dict[str, dict[str, Any]] = {
     "a tree": within(N, n={"type": "object", "properties": {"value": STRING, "children": {"type": "array", "items": N}}, "required": ["value"]}),
     "expressions": within(N, n={"oneOf": [closed(op={"const": name}, args={"type": "array", "items": N}) for name in ("and", "or")] + [closed(op={"enum": ["eq", "lt"]}, field=STRING, value={})]}),
     "expressions by name": within(N, n={"anyOf": [closed(**{name: {"type": "array", "items": N}}) for name in ("all", "any")] + [closed(no=N), closed(field=STRING, value=STRING)]}),
+    "addresses among optional properties": within({"properties": {f"x{number}": {"type": "string", "pattern": text} for number in range(50) for text in [(ADDRESS, HOST, EMAIL, DATE)[number % 4]]}}),
     "a node that may miss": within(N, n=closed(value=STRING, left={"anyOf": [N, {"type": "null"}]}, right={"anyOf": [N, {"type": "null"}]})),
 }  # fmt: skip
 
