@@ -36,7 +36,7 @@ from demo_model import SHA256, WEIGHTS
 from model.engines import guided, prompt_bounds
 from model.engines.bridge import Bridge
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_bodies
-from model.engines.steps import SlowStepsError, Steps
+from model.engines.steps import STALLED_SECONDS, SlowStepsError, Steps
 from model.engines.trials import Trials
 from model.errors import EngineError, ModelError, StartError
 from model.events import Event, Start, Usage
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 # Events held for a reader: about a second of the demo model. A waiting callback costs only its
 # thread.
 BUFFERED_EVENTS = 256
+_WATCH_SECONDS = STALLED_SECONDS / 4
 _STEPS = 8  # tokens of the answer by which a step is measured
 _PAIRS = 3  # pairs of messages that measure the template; they fit into the smallest context
 _LOG_ERROR = re.compile(r"^\S+ E .*?: (.*)$", re.MULTILINE)
@@ -68,6 +69,7 @@ class LlamaCppEngine:
         self._server: Any = None
         self._threads = ThreadPoolExecutor(settings.parallel, "llama")
         self._bridges: set[Bridge] = set()
+        self._watching: asyncio.Task[None] | None = None
         self._trials = Trials(settings.parallel)
         self._message_tokens = 1
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
@@ -94,7 +96,17 @@ class LlamaCppEngine:
         self._message_tokens = await asyncio.to_thread(self._measured_message)
         self.steps.measured(await asyncio.to_thread(self._measured_step))
         await self._trials.start()
+        self._watching = asyncio.create_task(self._watch())
         self._up = True
+
+    async def _watch(self) -> None:
+        """Ask llama.cpp again and again whether steps end: not every step makes a chunk."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if self.active:
+                with contextlib.suppress(RuntimeError):  # no answer: the chunks decide
+                    await self.metrics()
+                    self.steps.answered()
 
     def _load(self, weights: Path) -> Any:
         try:
@@ -295,6 +307,9 @@ class LlamaCppEngine:
     async def close(self) -> None:
         """Stop running requests, then the server."""
         self._up = False
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
         await self._trials.close()
         for bridge in list(self._bridges):
             bridge.close()

@@ -326,6 +326,23 @@ async def test_leaving_while_the_writer_waits(engine: Any) -> None:
     assert await answer(engine, max_tokens=3)
 
 
+async def test_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer without chunks is no sign of a stuck engine while steps end.
+
+    llama.cpp holds white space in the arguments of a call back.
+    """
+    monkeypatch.setattr("model.engines.llama_cpp._WATCH_SECONDS", 0.01)
+    async with started(settings_for("llama_cpp", context_tokens=2048)) as engine:
+        quiet = engine.steps.begin()
+        engine.steps.chunk(quiet, 1, 0.0)
+        quiet.seen -= 100
+        assert not engine.healthy
+        stream = engine.generate(asked(QUESTION))
+        async with contextlib.aclosing(stream):
+            await anext(stream)
+            await until(lambda: engine.healthy)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
