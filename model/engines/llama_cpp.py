@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import xllamacpp
 
 from demo_model import SHA256, WEIGHTS
-from model.engines import guided, prompt_bounds
+from model.engines import prompt_bounds
 from model.engines.bridge import Bridge
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_bodies
 from model.engines.steps import STALLED_SECONDS, SlowStepsError, Steps
@@ -255,7 +255,6 @@ class LlamaCppEngine:
             self._trials.check_turn(request.sluice.caller)
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
         prompt_bounds.check_json(request)
-        guided.check(request)
         bodies = request_bodies(request)
         if (tried := guiding(bodies[0])) is not None:
             param = "tools" if request.visible_tools else "response_format"

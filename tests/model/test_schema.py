@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.engines import guided, prompt_bounds
+from model.engines import prompt_bounds
 from model.engines.forced_call import CallReader
 from model.engines.llama_cpp_chunks import guiding, request_body
 from model.errors import InvalidRequestError
@@ -96,7 +96,6 @@ def test_fields(fields: dict[str, Any]) -> None:
     request = accepted(json.dumps({"messages": [MESSAGE], **fields}).encode())
     if isinstance(request, ChatRequest):
         with contextlib.suppress(InvalidRequestError):
-            guided.check(request)
             prompt_bounds.check(request, 4096, 5)
             guiding(request_body(request))
 
@@ -114,7 +113,6 @@ def test_schemas(schema: Any) -> None:
         request = accepted(json.dumps({"messages": [MESSAGE], **more}).encode())
         if isinstance(request, ChatRequest):
             with contextlib.suppress(InvalidRequestError):
-                guided.check(request)
                 guiding(request_body(request))
 
 
