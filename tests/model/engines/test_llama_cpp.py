@@ -333,6 +333,7 @@ async def test_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr("model.engines.llama_cpp._WATCH_SECONDS", 0.01)
     async with started(settings_for("llama_cpp", context_tokens=2048)) as engine:
+        assert engine.steps is not None
         quiet = engine.steps.begin()
         engine.steps.chunk(quiet, 1, 0.0)
         quiet.seen -= 100

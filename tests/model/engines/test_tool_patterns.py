@@ -51,7 +51,8 @@ def test_left_out(pattern: str) -> None:
 def test_only_patterns() -> None:
     """Only patterns change, and only where llama.cpp makes the grammar itself."""
     text = {"type": "string", "pattern": "^.$"}
-    parameters = {"properties": {"pattern": text, "b": {"enum": [text]}}, "default": text}
+    properties = {"pattern": text, "b": {"enum": [text]}}
+    parameters = {"properties": properties, "default": text}
     tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
     question = {"messages": [{"role": "user", "content": "."}], "tools": tools}
 
@@ -59,5 +60,5 @@ def test_only_patterns() -> None:
     forced = request_body(asked(question, tool_choice="required"))["tools"][0]["function"]
 
     changed = {"type": "string", "pattern": in_json("^.$")}
-    assert free == {**parameters, "properties": {**parameters["properties"], "pattern": changed}}
+    assert free == {**parameters, "properties": {**properties, "pattern": changed}}
     assert forced["parameters"] == parameters
