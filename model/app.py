@@ -16,6 +16,7 @@ from model.errors import BodySizeError, EngineError, ModelError, RequestCancelle
 from model.lines import LineEncoder
 from model.metrics import MEDIA_TYPE
 from model.schema import MAX_BODY_BYTES, CancelRequest, parse_chat, parse_invocation
+from model.schema_checks import SchemaChecks
 from model.sse import SseEncoder, WholeAnswer
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def create_app(
     timing = timing or Timing()
     started = int(time.time())
     lines = LineEncoder()
+    checks = SchemaChecks()
     # There is no middleware and no generated documentation: this API has one caller.
     app = FastAPI(title="Sluice inference container", openapi_url=None)
 
@@ -66,12 +68,14 @@ def create_app(
             return JSONResponse(
                 {"cancelled": await generation.cancel(asked.request_id, timing.cancel)}
             )
+        await checks.check(asked)
         return StreamResponse(generation, asked, lines, timing)
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         """Answer OpenAI's route, for callers that reach the container itself."""
         asked = parse_chat(await _body(request))
+        await checks.check(asked)
         answer_id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         model_name = asked.model if asked.model in models else models[0]
         if not asked.stream:

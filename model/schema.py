@@ -5,6 +5,7 @@ OpenAI's fields that no engine here knows are accepted and have no effect, as wi
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -188,20 +189,38 @@ class ChatRequest(_Model):
             raise ValueError(reason)
         return self
 
+    @property
+    def schemas_text(self) -> str | None:
+        """All that the check of the schemas reads, as text; None if there is no schema."""
+        form = self.response_format
+        schema = form.json_schema.schema_ if form is not None and form.json_schema else None
+        parameters = [tool.function.parameters for tool in self.tools or ()]
+        if schema is None and not any(parameters):
+            return None
+        return json.dumps([self._guides_calls, schema, parameters])
+
+    @property
+    def _guides_calls(self) -> bool:
+        """Whether llama.cpp's own converter guides calls: those that the model may make."""
+        return self.tool_choice in (None, "auto")
+
     def check_schemas(self) -> None:
-        """Raise SchemaRefused for a JSON schema that cannot guide the answer.
+        """Raise InvalidRequestError for a JSON schema that cannot guide the answer.
 
         The error has the schema's place in the request.
         """
-        if self.response_format is not None and self.response_format.json_schema is not None:
-            place = ("response_format", "json_schema", "schema")
-            check([(place, self.response_format.json_schema.schema_)], by="llguidance")
         parameters = [
             (("tools", number, "function", "parameters"), tool.function.parameters)
             for number, tool in enumerate(self.tools or ())
             if tool.function.parameters is not None
         ]
-        check(parameters, by="llama.cpp" if self.tool_choice in (None, "auto") else "llguidance")
+        try:
+            if self.response_format is not None and self.response_format.json_schema is not None:
+                place = ("response_format", "json_schema", "schema")
+                check([(place, self.response_format.json_schema.schema_)], by="llguidance")
+            check(parameters, by="llama.cpp" if self._guides_calls else "llguidance")
+        except SchemaRefused as refusal:
+            raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None
 
     @property
     def visible_tools(self) -> list[Tool]:
@@ -244,20 +263,15 @@ class CancelRequest(_Model):
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Return the request.
+    """Return the request, whose schemas are not checked yet.
 
     Raises InvalidRequestError that names the first invalid field.
     """
-    request = _parsed(ChatRequest, body)
-    try:
-        request.check_schemas()
-    except SchemaRefused as refusal:
-        raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None
-    return request
+    return _parsed(ChatRequest, body)
 
 
 def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
-    """Return the request, or a cancel.
+    """Return the request, whose schemas are not checked yet, or a cancel.
 
     Raises InvalidRequestError that names the first invalid field.
     """

@@ -9,7 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from model.engines import chat_template, forced_call, guided
+from model.engines import chat_template, forced_call, guided, tool_patterns
 from model.errors import (
     ContextLengthError,
     EngineError,
@@ -34,8 +34,16 @@ _PASSED_ON = (
 )
 
 
-def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
-    """Return the body for one choice.
+def request_bodies(request: ChatRequest) -> list[dict[str, Any]]:
+    """Return a body for each choice. They share the grammar, which takes time to write."""
+    body = request_body(request)
+    if request.seed is None:
+        return [body] * request.n
+    return [{**body, "seed": (request.seed + choice) % _RANDOM_SEED} for choice in range(request.n)]
+
+
+def request_body(request: ChatRequest) -> dict[str, Any]:
+    """Return the body for a choice without a seed.
 
     Values that the request leaves open have llama.cpp's defaults (temperature 0.8, min_p 0.05).
     """
@@ -53,8 +61,6 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     )
     if request.limit is not None:
         body["max_tokens"] = request.limit
-    if request.seed is not None:
-        body["seed"] = (request.seed + choice) % _RANDOM_SEED
     if request.logprobs:
         # With 0, llama.cpp would send no candidates at all.
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}
@@ -63,6 +69,9 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
         # llama.cpp cannot force a tool by name. A forced tool is the only visible one, and the
         # grammar forces the call.
         body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
+        if schema is None:
+            for tool in body["tools"]:
+                tool["function"] = tool_patterns.rewritten(tool["function"])
         # The prompt has the tools either way.
         body["tool_choice"] = "auto" if schema is None else "none"
         body["parallel_tool_calls"] = request.parallel_tool_calls

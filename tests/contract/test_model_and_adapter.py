@@ -158,6 +158,7 @@ def test_what_the_function_lets_through_the_container_takes(request: dict[str, A
     """The container accepts each request that the function accepts, with the same meaning."""
     asked = parse_invocation(container_body(parse_chat(json.dumps(request).encode()), CONTROL))
     assert isinstance(asked, ChatRequest)
+    asked.check_schemas()
     assert asked.n == request.get("n", 1)
     assert asked.sluice is not None
     assert asked.sluice.request_id == "r1"
