@@ -69,9 +69,9 @@ class Foreign:
     def cancel(self, request_id: str) -> None:
         """Return None: these servers end a request when its connection closes."""
 
-    def decoder(self, choices: int) -> Decoder:
+    def decoder(self, choices: int, limit: int | None = None) -> Decoder:
         """Return a new decoder of the server's stream."""
-        return StreamDecoder(choices, done=self._done)
+        return StreamDecoder(choices, done=self._done, limit=limit)
 
     def rejection(self, status: int, body: str) -> APIError:
         """Return the public error for an HTTP error of the server."""
