@@ -1,11 +1,11 @@
 """Reads the token counts of other servers, which stand under many names and in many places. Pure.
 
-    prompt_tokens, completion_tokens, prompt_tokens_details, ...   OpenAI, vLLM, LMI, TGI
-    reasoning_tokens beside them                                   SGLang
-    prompt_cache_hit_tokens                                        DeepSeek
-    cached_tokens beside them                                      Moonshot
-    input_tokens, output_tokens, cache_read_input_tokens           Anthropic, OpenAI's Responses
-    `timings`: prompt_n, cache_n, predicted_n                      llama.cpp
+prompt_tokens, completion_tokens, prompt_tokens_details, ...   OpenAI, vLLM, LMI, TGI
+reasoning_tokens beside them                                   SGLang
+prompt_cache_hit_tokens                                        DeepSeek
+cached_tokens beside them                                      Moonshot
+input_tokens, output_tokens, cache_read_input_tokens           Anthropic, OpenAI's Responses
+`timings`: prompt_n, cache_n, predicted_n                      llama.cpp
 """
 
 from typing import Any

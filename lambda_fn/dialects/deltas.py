@@ -113,7 +113,9 @@ def _parts(content: Text) -> Said:
         return said
     if content is None:
         return said
-    parts = [_decode(part) for part in content] if isinstance(content, list) else [_decoded(content)]
+    parts = (
+        [_decode(part) for part in content] if isinstance(content, list) else [_decoded(content)]
+    )
     for part in parts:
         if isinstance(part, str):
             said.content += part

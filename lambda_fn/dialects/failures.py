@@ -127,8 +127,10 @@ def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Fa
     code = _BY_STATUS.get(stated or 0)
     for kind in found.types:
         named = _BY_TYPE.get(kind)
-        if named and (code is None or named == _TOO_LONG_CODE) and (
-            stated is None or stated < 500 or kind in _STATES_CAUSE or named != _INVALID
+        if (
+            named
+            and (code is None or named == _TOO_LONG_CODE)
+            and (stated is None or stated < 500 or kind in _STATES_CAUSE or named != _INVALID)
         ):
             code = named
             break
@@ -155,7 +157,9 @@ def _read(body: bytes | str | msgspec.Raw) -> _Found:
     try:
         found = _walk(msgspec.json.decode(body), 0)
     except (ValueError, RecursionError):
-        return _read_text(bytes(body).decode(errors="replace") if not isinstance(body, str) else body)
+        return _read_text(
+            bytes(body).decode(errors="replace") if not isinstance(body, str) else body
+        )
     return found
 
 
@@ -170,7 +174,7 @@ def _read_text(text: str) -> _Found:
         return _Found(
             _unescaped(sentence[1]) if sentence else "", (), _status(number[1] if number else None)
         )
-    if _MARKUP.match(text) or not text.isprintable() and "\n" not in text:
+    if _MARKUP.match(text) or (not text.isprintable() and "\n" not in text):
         return _Found()
     return _Found(" ".join(text.split()))
 

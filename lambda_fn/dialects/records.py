@@ -160,7 +160,9 @@ class Records:
         except msgspec.ValidationError:
             # An error may have members of any type beside its text.
             fields = _anything.decode(payload)
-            if isinstance(fields, dict) and (fields.get("error") or fields.get("object") == "error"):
+            if isinstance(fields, dict) and (
+                fields.get("error") or fields.get("object") == "error"
+            ):
                 events.append(failure_of(payload))
                 return
             raise
@@ -215,7 +217,9 @@ class Records:
             if pieces := state.calls.close():
                 events.append(Delta(_raw({"tool_calls": pieces}), index=index))
         for index, state in enumerate(self._states):
-            events.append(Finish(finish_reason=state.reason or STOP, index=index))
+            # Some servers end a call with "stop", vLLM one that was forced by name.
+            reason = TOOL_CALLS if state.calls and state.reason == STOP else state.reason
+            events.append(Finish(finish_reason=reason or STOP, index=index))
         events.append(self.usage)
         events.append(End())
 
@@ -336,23 +340,15 @@ class Records:
 
         Some servers send both, and some end a stream with the whole message once more.
         """
-        delta = choice.delta
-        if type(delta) is DeltaFields:
-            said = read_delta(delta)
-        else:
-            said = Said(delta) if isinstance(delta, str) else Said()
+        said = _said_by(choice.delta)
         if said.unread:
             self._unread.update(said.unread)
         if not said and choice.text:
             said = Said(choice.text)
         if said or choice.message is None:
             return said
-        message = choice.message
-        if isinstance(message, DeltaFields):
-            said = read_delta(message)
-            self._unread.update(said.unread)
-        elif isinstance(message, str):
-            said = Said(message)
+        said = _said_by(choice.message)
+        self._unread.update(said.unread)
         if state.seen and not state.message:
             if len(said.content) + len(said.reasoning) > state.chars:
                 raise ValueError("a message that says more than the deltas before it")
@@ -473,6 +469,13 @@ class Records:
         self._unread.update(unread_in(choice))
         for name in ("delta", "message"):
             self._unread.update(unread_in(choice.get(name)))
+
+
+def _said_by(sent: DeltaFields | str | list[msgspec.Raw] | None) -> Said:
+    """Return what a delta or message says. PHP's proxies send an empty one as a list."""
+    if type(sent) is DeltaFields:
+        return read_delta(sent)
+    return Said(sent) if isinstance(sent, str) else Said()
 
 
 def _raw(fields: dict[str, Any]) -> msgspec.Raw:
