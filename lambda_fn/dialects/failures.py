@@ -205,11 +205,11 @@ def _walk(value: Any, depth: int) -> _Found:
         return _walk_list(value, depth)
     if not isinstance(value, dict):
         return _Found()
-    message, types, status = "", (), None
+    found = _Found()
     for name in _SENTENCES:
-        if not message and value.get(name):
-            inner = _walk(value[name], depth + 1)
-            message, types, status = inner.message, inner.types, inner.status
+        if not found.message and value.get(name):
+            found = _walk(value[name], depth + 1)
+    message, types, status = found
     for name in ("type", "error_type", "code"):
         if isinstance(kind := value.get(name), str):
             types = (*types, kind.lower())

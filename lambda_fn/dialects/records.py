@@ -328,8 +328,7 @@ class Records:
         said = self._read(choice, state, record)
         if not said and not state.seen:
             self._note_unread(place, payload)
-        logprobs = choice.logprobs if choice.logprobs is NULL else _readable(choice.logprobs)
-        self._say(state, index, said, so_far, logprobs, payload, events)
+        self._say(state, index, said, so_far, choice.logprobs, payload, events)
         if choice.finish_reason is not None:
             self._finish(state, choice.finish_reason, events)
         if choice.stop_reason is not None:
@@ -380,12 +379,12 @@ class Records:
                 fields["tool_calls"] = pieces
         # The best source of a chunk's tokens is the running count, then the log probabilities, then
         # one token for any delta.
+        tokens = 1 if fields else 0
+        if logprobs is not NULL:
+            logprobs, entries = _read_logprobs(logprobs)
+            tokens = entries or tokens
         if so_far is not None:
             tokens = max(0, so_far - state.counted)
-        elif logprobs is not NULL:
-            tokens = len(_logprobs.decode(logprobs).content or ())
-        else:
-            tokens = 1 if fields else 0
         if not fields and not tokens and logprobs is NULL:
             return
         state.counted += tokens
@@ -482,15 +481,16 @@ def _raw(fields: dict[str, Any]) -> msgspec.Raw:
     return msgspec.Raw(_json.encode(fields))
 
 
-def _readable(logprobs: msgspec.Raw) -> msgspec.Raw:
-    """Return log probabilities of OpenAI's form, or NULL. LMI puts them into a list of one."""
-    sent = bytes(logprobs)
-    if sent.startswith(b"["):
-        entries = msgspec.json.decode(sent, type=list[msgspec.Raw])
-        if len(entries) != 1:
-            return NULL
-        sent = bytes(entries[0])
-    if not sent.startswith(b"{"):
-        return NULL
-    entries = msgspec.json.decode(sent, type=_Content).content
-    return NULL if entries is None else msgspec.Raw(sent)
+def _read_logprobs(sent: msgspec.Raw) -> tuple[msgspec.Raw, int]:
+    """Return log probabilities as OpenAI has them, and the number of their tokens.
+
+    What has another form is `NULL`. LMI puts them into a list of one.
+    """
+    data = bytes(sent)
+    if data.startswith(b"["):
+        entries = msgspec.json.decode(data, type=list[msgspec.Raw])
+        data = bytes(entries[0]) if len(entries) == 1 else b""
+    content = _logprobs.decode(data).content if data.startswith(b"{") else None
+    if content is None:
+        return NULL, 0
+    return msgspec.Raw(b'{"content":[%b],"refusal":null}' % b",".join(content)), len(content)

@@ -63,8 +63,7 @@ class StreamDecoder:
         if self._after_return or b"\r" in data:
             data = self._with_line_feeds(data)
         for line in self._lines.feed(data):
-            self._line(line, events)
-            if self._ended:
+            if self._line(line, events):
                 return events
         if self._lines.too_long:
             self._fail(events, MALFORMED)
@@ -110,7 +109,8 @@ class StreamDecoder:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         return data
 
-    def _line(self, line: bytes, events: list[Event]) -> None:
+    def _line(self, line: bytes, events: list[Event]) -> bool:
+        """Read one line, and return whether the response has ended."""
         if self._document:
             self._hold(line, events)
         elif line.startswith(b"data:"):
@@ -125,6 +125,7 @@ class StreamDecoder:
             self._type = b""
         elif not line.startswith(b":"):
             self._field(line, events)
+        return self._ended
 
     def _field(self, line: bytes, events: list[Event]) -> None:
         if (text := line.strip()).startswith((b"{", b"[")):

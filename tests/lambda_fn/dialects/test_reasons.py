@@ -21,7 +21,7 @@ KNOWN: dict[str, list[Any]] = {
     "cancelled": ["abort", "ABORT", "cancelled", {"type": "abort", "message": "m"}],
     "engine_error": ["error", "network_error", "insufficient_system_resource"],
 }  # fmt: skip
-NONE_YET = [
+NONE_YET: list[Any] = [
     None,
     "",
     "null",

@@ -187,8 +187,8 @@ WHOLE: dict[str, tuple[str, bytes]] = {
     ),
     "an index that is a text": (
         "openai",
-        sse(chunk({"content": "Hello there"}, "stop", index="0")),
-    ),  # type: ignore[arg-type]
+        sse({"choices": [{"index": "0", "delta": SAID, "finish_reason": "stop"}]}),
+    ),
     "choices that are null": (
         "openai",
         sse(
@@ -328,7 +328,7 @@ def test_log_probabilities_of_a_list_of_one() -> None:
     record = chunk({"content": "a"}, "stop")
     record["choices"][0]["logprobs"] = [{"content": [entry]}]
     delta = next(event for event in decode("lmi", line(record)) if isinstance(event, Delta))
-    assert json.loads(bytes(delta.logprobs))["content"] == [entry]
+    assert json.loads(bytes(delta.logprobs)) == {"content": [entry], "refusal": None}
 
 
 def test_a_limit_that_the_server_was_not_told_ends_the_answer() -> None:
