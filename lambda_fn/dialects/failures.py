@@ -43,6 +43,7 @@ _BY_TYPE = {
     "validation": _INVALID,
     "overloaded": _OVERLOADED,
     "overloaded_error": _OVERLOADED,
+    "server_overloaded": _OVERLOADED,
     "rate_limit_error": _OVERLOADED,
     "rate_limit_exceeded": _OVERLOADED,
     "badrequesterror": _INVALID,

@@ -59,7 +59,7 @@ _HINTS = (
     (re.compile("tool|function"), TOOL_CALLS),
 )
 _HUMP = re.compile("(?<=[a-z])(?=[A-Z])")
-_WORDS = re.compile("[a-z]+(_[a-z]+)*")
+_WORDS = re.compile("[a-z0-9]+(_[a-z0-9]+)*")
 _MAX_SPELLING = 40
 
 
@@ -85,9 +85,14 @@ def reason_of(sent: Reason) -> str | None:
     known = _KNOWN.get(word)
     if known is not None:
         return known
-    found = next((reason for hint, reason in _HINTS if hint.search(word)), STOP)
-    readable = len(word) <= _MAX_SPELLING and _WORDS.fullmatch(word)
-    log("finish_reason", unknown=word if readable else "", mapped=found)
+    found = STOP
+    if len(word) > _MAX_SPELLING or not _WORDS.fullmatch(word):
+        word = ""  # it may be a stop sequence of the caller
+    for hint, reason in _HINTS:
+        if hint.search(word):
+            found = reason
+            break
+    log("finish_reason", unknown=word, mapped=found)
     return found
 
 

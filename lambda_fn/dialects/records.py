@@ -30,6 +30,7 @@ _NOTHING = msgspec.Raw(b"{}")
 _UNREAD = Failure(code=GARBLED, message="the response is in a form that is not known")
 _TEXTS = ("text", "output", "outputs", "output_text", "content", "answer", "result", "completion")
 """Members of a record that hold the answer of servers which are not known here."""
+_MOST_UNREAD = 10
 _NO_ERROR = (b"null", b'""', b"{}", b"[]", b"false")
 
 
@@ -210,11 +211,11 @@ class Records:
             events.append(NO_FINISH)
             return
         if self._unread and not all(state.seen for state in self._states):
-            log("unread", members=sorted(self._unread)[:10])
+            log("unread", members=sorted(name for name in self._unread if name.isidentifier()))
             events.append(_UNREAD)
             return
         for index, state in enumerate(self._states):
-            if pieces := state.calls.close():
+            if pieces := state.calls.close(cut=state.reason == LENGTH):
                 events.append(Delta(_raw({"tool_calls": pieces}), index=index))
         for index, state in enumerate(self._states):
             # Some servers end a call with "stop", vLLM one that was forced by name.
@@ -340,14 +341,13 @@ class Records:
         Some servers send both, and some end a stream with the whole message once more.
         """
         said = _said_by(choice.delta)
-        if said.unread:
-            self._unread.update(said.unread)
+        self._miss(said.unread)
         if not said and choice.text:
             said = Said(choice.text)
         if said or choice.message is None:
             return said
         said = _said_by(choice.message)
-        self._unread.update(said.unread)
+        self._miss(said.unread)
         if state.seen and not state.message:
             if len(said.content) + len(said.reasoning) > state.chars:
                 raise ValueError("a message that says more than the deltas before it")
@@ -451,7 +451,7 @@ class Records:
         said = Said(record.response or "")
         if isinstance(record.message, DeltaFields):
             said = read_delta(record.message)
-            self._unread.update(said.unread)
+            self._miss(said.unread)
         self._say(state, 0, said, reported, NULL, payload, events)
         if record.done:
             state.whole = True
@@ -462,12 +462,13 @@ class Records:
         """Note the members of a record that may hold the answer, if its known members are empty."""
         fields = _anything.decode(payload)
         choice = fields["choices"][place]
-        for name in _TEXTS:
-            if fields.get(name):
-                self._unread.add(name)
-        self._unread.update(unread_in(choice))
-        for name in ("delta", "message"):
-            self._unread.update(unread_in(choice.get(name)))
+        self._miss(tuple(name for name in _TEXTS if fields.get(name)))
+        for members in (choice, choice.get("delta"), choice.get("message")):
+            self._miss(unread_in(members))
+
+    def _miss(self, names: tuple[str, ...]) -> None:
+        if names and len(self._unread) < _MOST_UNREAD:
+            self._unread.update(names[:_MOST_UNREAD])
 
 
 def _said_by(sent: DeltaFields | str | list[msgspec.Raw] | None) -> Said:

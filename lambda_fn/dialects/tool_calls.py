@@ -104,12 +104,14 @@ class ToolCalls:
                 out.append(written)
         return out
 
-    def close(self) -> list[dict[str, Any]]:
-        """Return the pieces that end calls without arguments, which become `{}`."""
+    def close(self, *, cut: bool = False) -> list[dict[str, Any]]:
+        """Return the pieces that end calls without arguments, which become `{}`.
+
+        If the response was `cut` at a limit, the last call has not come to its arguments.
+        """
+        ended = self._calls[:-1] if cut else self._calls
         return [
-            {"index": call.index, "function": {"arguments": "{}"}}
-            for call in self._calls
-            if call.empty
+            {"index": call.index, "function": {"arguments": "{}"}} for call in ended if call.empty
         ]
 
     def _write(
@@ -163,6 +165,8 @@ class ToolCalls:
         if sent_id:
             # Only an id that comes late belongs to a call which has begun already.
             return last if not last.server_id and name == last.name and last.empty else None
+        if not last.name:
+            return last
         if name == last.name:
             return None if _begins(arguments) and last.complete else last
         if index is not None and last.empty and "type" not in piece:

@@ -266,9 +266,9 @@ KEPT: dict[str, tuple[int, str]] = {
         body([{"error": {"code": 400, "message": SENTENCE, "status": "INVALID_ARGUMENT"}}]),
     ),
     "an error within a text": (400, body({"error": body({"message": SENTENCE, "code": 400})})),
-    "LMI's front end (philschmid/cdk-samples#5)": (
+    "LMI's front end (aws/sagemaker-python-sdk#2955)": (
         400,
-        body({"code": 400, "type": "BadRequestException", "message": SENTENCE}),
+        body({"code": 400, "type": "InternalServerException", "message": SENTENCE}),
     ),
     "errors": (400, body({"title": "Bad request", "errors": [], "error_message": SENTENCE})),
     "as an event": (400, "data: " + body({"error": {"message": SENTENCE}})),

@@ -70,7 +70,7 @@ def test_an_unknown_reason_is_logged_and_mapped(
     assert reason_of(sent) == mapped
     logged = json.loads(capsys.readouterr().out)
     assert (logged["event"], logged["mapped"]) == ("finish_reason", mapped)
-    assert logged["unknown"] == ("" if "7" in sent else sent)
+    assert logged["unknown"] == sent
 
 
 @given(
@@ -84,6 +84,7 @@ def test_nothing_unknown_is_passed_on(sent: Any) -> None:
 
 
 def test_a_text_of_the_caller_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    """LMI sends the stop sequence itself as the reason. Only words of letters are logged."""
-    assert reason_of("\n\nUser 42: how are you?") == "stop"
-    assert "User" not in capsys.readouterr().out
+    """LMI may send the stop sequence itself as the reason, which ends an answer in order."""
+    for sequence in ("\n\nUser 42: how are you?", "Error:", "max length!"):
+        assert reason_of(sequence) == "stop"
+    assert not {"User", "Error", "max"} & set(capsys.readouterr().out.split('"'))

@@ -67,6 +67,8 @@ CASES: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
         [[call("f", "", index=0)], [call(None, '{"x":1}', index=0)], [call(*G, index=1, id="")]], [F, G]),
     "one id for all calls, as of older TGI": (
         [[call("f", '{"x":1}', index=0, id="0")], [call("g", '{"y":2}', index=1, id="0")]], [F, G]),
+    "an id, then a name, then arguments": (
+        [[{"index": 0, "id": "a", "type": "function", "function": None}], [call("f")], [call(None, '{"x":1}')]], [F]),
     "a name in pieces": (
         [[call("ge", index=0, id="a")], [call("t_it", index=0)], [call(None, "{}", index=0)]],
         [("get_it", "{}")]),
@@ -118,6 +120,12 @@ def test_the_form_before_tools() -> None:
     records = [chunk({"content": None, "function_call": piece}) for piece in pieces]
     found = answer(sse(*records, chunk({}, "function_call")))
     assert (found.calls, found.reason) == ([[F]], "tool_calls")
+
+
+def test_a_call_that_was_cut_is_not_completed() -> None:
+    """A call that a limit cut before its arguments does not become one without arguments."""
+    begun = [chunk({"tool_calls": [call("f", index=index)]}) for index in (0, 1)]
+    assert answer(sse(*begun, chunk({}, "length"))).calls == [[("f", "{}"), ("f", "")]]
 
 
 def test_each_choice_has_calls_of_its_own() -> None:
