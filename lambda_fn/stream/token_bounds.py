@@ -2,7 +2,7 @@
 
 Our container gets these bounds and enforces them. Other servers refuse a limit that does not fit
 the context beside the prompt, whose tokens only they can count. So they get a limit only if it
-certainly fits. Otherwise the context ends the response, or the decoder at the limit.
+fits in all likelihood. Otherwise the context ends the response, or the decoder at the limit.
 """
 
 import hashlib
@@ -16,6 +16,10 @@ from lambda_fn.settings import Model
 
 _TEMPLATE = 512
 _TEMPLATE_WITH_TOOLS = 1024
+_BYTES_A_TOKEN = 2
+"""Bytes of a body for each token of its prompt, at the least that is likely: English has 4 or more,
+code and Chinese 3, and tables of numbers 2.
+"""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -38,16 +42,13 @@ class Bounds(msgspec.Struct, frozen=True):
         more if it explains tools. No prompt has more tokens than the context.
         """
         requested = request.max_completion_tokens or request.max_tokens or model.default_max_tokens
-        prompt = min(
-            model.context_tokens,
-            2 * size + (_TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE),
-        )
         completion = min(model.context_tokens, requested)
+        template = _TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE
         return cls(
-            prompt=prompt,
+            prompt=min(model.context_tokens, 2 * size + template),
             completion=completion,
             choices=request.n or 1,
-            sent=_sent(completion, prompt, model),
+            sent=_sent(completion, size // _BYTES_A_TOKEN + template, model),
         )
 
     @property
@@ -78,7 +79,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 def _sent(limit: int, prompt: int, model: Model) -> int | None:
-    """Return the limit that a server gets, for a prompt of at most `prompt` tokens.
+    """Return the limit that a server gets, for a prompt of some `prompt` tokens or fewer.
 
     A limit over what a short prompt leaves is reduced to that. What a long prompt leaves is not
     known well enough.

@@ -67,7 +67,8 @@ def test_a_limit_over_the_context_is_reduced() -> None:
 
 
 def test_a_limit_that_fits_is_sent_as_it_is() -> None:
-    """A limit that certainly fits reaches every server, and each choice has its own."""
+    """A limit that fits reaches every server, for each choice, beside a long prompt too."""
+    assert sent("openai", 32_768, 8000, 4096)[0] == 4096
     for dialect in NAMES:
         more = {} if dialect in {"tgi", "lmi-inputs"} else {"n": 2}
         assert sent(dialect, 8192, 10, 500, **more)[0] == 500
@@ -82,3 +83,4 @@ def test_a_server_without_a_default_of_its_own_gets_a_limit() -> None:
     """LMI's `inputs` generates 30 tokens without a limit."""
     assert sent("lmi-inputs", 8192, 4000, 32_000)[0] == 2048
     assert sent("lmi-inputs", 8192, 4000, 7)[0] == 7
+    assert sent("openai", 8192, 4000, 32_000)[0] is None
