@@ -48,9 +48,26 @@ class DeltaFields(msgspec.Struct):
     tool_calls: msgspec.Raw = NULL
     function_call: msgspec.Raw = NULL
 
+    @property
+    def only_content(self) -> bool:
+        """Whether no other member is there: so it is with nearly every token."""
+        return (
+            self.tool_calls is NULL
+            and self.reasoning_content is None
+            and self.reasoning is None
+            and self.refusal is None
+            and self.text is None
+            and self.thinking is None
+            and self.thought is None
+            and self.reasoning_text is None
+            and self.reasoning_details is None
+            and self.thinking_blocks is None
+            and self.function_call is NULL
+        )
+
 
 class Said(msgspec.Struct):
-    """What a delta says. `calls` is the decoded member `tool_calls`, and None if there is none.
+    """What a delta says. `calls` has the pieces of tool calls.
 
     `unread` names what may be a part of the answer and is in no known form.
     """
@@ -58,7 +75,7 @@ class Said(msgspec.Struct):
     content: str = ""
     reasoning: str = ""
     refusal: str = ""
-    calls: Any = None
+    calls: list[dict[str, Any]] | None = None
     unread: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -74,20 +91,31 @@ def read_delta(delta: DeltaFields) -> Said:
 
     """
     content = delta.content
-    said = Said(content) if type(content) is str else _parts(content)
+    if type(content) is str and delta.only_content:
+        return Said(content)
+    said = _parts(content)
     if not said.content and delta.text is not None:
         said.content = _parts(delta.text).content
-    if not said.reasoning:
-        said.reasoning = _reasoning(delta)
+    said.reasoning = said.reasoning or _reasoning(delta)
     if delta.refusal is not None:
         said.refusal += _flat(delta.refusal)
     if delta.tool_calls is not NULL:
-        said.calls = _decode(delta.tool_calls) or None
-    if delta.function_call is not NULL and said.calls is None:
+        said.calls = _calls(_decode(delta.tool_calls), said)
+    if delta.function_call is not NULL and not said.calls:
         # The form before tools, whose one call has neither an index nor an id.
-        call = _decode(delta.function_call)
-        said.calls = [{"function": call}] if isinstance(call, dict) and call else None
+        said.calls = [{"function": call} for call in _calls(_decode(delta.function_call), said)]
     return said
+
+
+def _calls(sent: Any, said: Said) -> list[dict[str, Any]]:
+    """Return the pieces in a list of them, or a single one, which older TGI sends."""
+    if isinstance(sent, str) and sent.lstrip().startswith(("[", "{")):
+        sent = _decode(sent)
+    pieces = sent if isinstance(sent, list) else [sent] if sent else []
+    calls = [piece for piece in pieces if isinstance(piece, dict)]
+    if len(calls) < len(pieces):
+        said.unread = (*said.unread, "tool_calls")
+    return calls
 
 
 def _reasoning(delta: DeltaFields) -> str:

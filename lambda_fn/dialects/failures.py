@@ -172,9 +172,8 @@ def _read_text(text: str) -> _Found:
     if text.startswith(("{", "[")):
         sentence = _IN_CUT_JSON.search(text)
         number = _CODE_IN_CUT_JSON.search(text)
-        return _Found(
-            _unescaped(sentence[1]) if sentence else "", (), _status(number[1] if number else None)
-        )
+        message = _unescaped(sentence[1]) if sentence else text  # such as Python's dictionaries
+        return _Found(message, (), _status(number[1] if number else None))
     if _MARKUP.match(text) or (not text.isprintable() and "\n" not in text):
         return _Found()
     return _Found(" ".join(text.split()))

@@ -20,7 +20,7 @@ from lambda_fn.dialects.counts import (
 )
 from lambda_fn.dialects.deltas import DeltaFields, Said, read_delta, unread_in
 from lambda_fn.dialects.failures import failure_of
-from lambda_fn.dialects.lines import NO_FINISH
+from lambda_fn.dialects.lines import MALFORMED, NO_FINISH
 from lambda_fn.dialects.reasons import LENGTH, STOP, TOOL_CALLS, Reason, failure_for, reason_of
 from lambda_fn.dialects.tool_calls import ToolCalls
 from lambda_fn.events import GARBLED, NULL, Delta, End, Event, Failure, Finish, Start, Usage
@@ -31,6 +31,7 @@ _UNREAD = Failure(code=GARBLED, message="the response is in a form that is not k
 _TEXTS = ("text", "output", "outputs", "output_text", "content", "answer", "result", "completion")
 """Members of a record that hold the answer of servers which are not known here."""
 _MOST_UNREAD = 10
+_BYTES_A_TOKEN = 4
 _NO_ERROR = (b"null", b'""', b"{}", b"[]", b"false")
 
 
@@ -215,7 +216,12 @@ class Records:
             events.append(_UNREAD)
             return
         for index, state in enumerate(self._states):
-            if pieces := state.calls.close(cut=state.reason == LENGTH):
+            try:
+                pieces = state.calls.close(cut=state.reason == LENGTH)
+            except ValueError:
+                events.append(MALFORMED)
+                return
+            if pieces:
                 events.append(Delta(_raw({"tool_calls": pieces}), index=index))
         for index, state in enumerate(self._states):
             # Some servers end a call with "stop", vLLM one that was forced by name.
@@ -340,7 +346,10 @@ class Records:
 
         Some servers send both, and some end a stream with the whole message once more.
         """
-        said = _said_by(choice.delta)
+        delta = choice.delta
+        said = read_delta(delta) if type(delta) is DeltaFields else _said_by(delta)
+        if said.content:
+            return said
         self._miss(said.unread)
         if not said and choice.text:
             said = Said(choice.text)
@@ -373,13 +382,16 @@ class Records:
             fields["content"] = said.content
         if said.refusal:
             fields["refusal"] = said.refusal
-        if said.calls is not None:
+        if said.calls:
             pieces = state.calls.read(said.calls, b"%d:%b" % (index, payload))
             if pieces:
                 fields["tool_calls"] = pieces
         # The best source of a chunk's tokens is the running count, then the log probabilities, then
-        # one token for any delta.
+        # one token for any delta. A whole message has about one for four bytes.
+        delta = _raw(fields) if fields else _NOTHING
         tokens = 1 if fields else 0
+        if fields and state.whole:
+            tokens = _estimate(bytes(delta))
         if logprobs is not NULL:
             logprobs, entries = _read_logprobs(logprobs)
             tokens = entries or tokens
@@ -391,7 +403,6 @@ class Records:
         if fields:
             state.seen = state.gap = True
             state.chars += len(said.content) + len(said.reasoning)
-        delta = _raw(fields) if fields else _NOTHING
         events.append(Delta(delta, index, tokens, logprobs))
         if self._limit is not None and state.counted >= self._limit:
             state.full = True
@@ -420,7 +431,7 @@ class Records:
         if not text and not state.seen:
             text = record.generated_text or ""
         fields = {"content": text} if text else {}
-        tokens = 1 if token is not None or text else 0
+        tokens = 1 if token is not None else _estimate(text.encode())
         state.counted += tokens
         if text:
             state.seen = state.gap = True
@@ -476,6 +487,11 @@ def _said_by(sent: DeltaFields | str | list[msgspec.Raw] | None) -> Said:
     if type(sent) is DeltaFields:
         return read_delta(sent)
     return Said(sent) if isinstance(sent, str) else Said()
+
+
+def _estimate(text: bytes) -> int:
+    """Return about how many tokens a text has, for a server that does not tell."""
+    return max(1, len(text) // _BYTES_A_TOKEN) if text else 0
 
 
 def _raw(fields: dict[str, Any]) -> msgspec.Raw:

@@ -20,7 +20,7 @@ from lambda_fn.dialects.lines import MALFORMED, NO_END, LineBuffer
 from lambda_fn.dialects.records import NoRecord, Records
 from lambda_fn.events import Event, Failure
 
-_DONE = b"[DONE]"
+_DONE = (b"[DONE]", b'"[DONE]"')
 _MARK = b"\xef\xbb\xbf"
 _CUT = Failure(code="cut", message="a record has no end")
 
@@ -164,7 +164,7 @@ class StreamDecoder:
 
     def _record(self, payload: bytes, events: list[Event]) -> bool:
         """Read a record. Return False, and change nothing, if it is none or only a part of one."""
-        if len(payload) < 10 and payload.strip() == _DONE:
+        if len(payload) < 12 and payload.strip() in _DONE:
             self._finish(events)
             return True
         try:

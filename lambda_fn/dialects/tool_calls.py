@@ -67,19 +67,17 @@ class ToolCalls:
         """Return whether a call has begun."""
         return bool(self._calls)
 
-    def read(self, sent: Any, seed: bytes) -> list[dict[str, Any]]:
-        """Return the pieces for the member `tool_calls` of a delta or a message.
+    def read(self, pieces: list[dict[str, Any]], seed: bytes) -> list[dict[str, Any]]:
+        """Return the pieces as OpenAI writes them.
 
         Args:
-            sent: A list of pieces, or one piece. Anything else has none.
+            pieces: Those of one delta or message, as the server sent them.
             seed: The record's bytes, from which ids are made that a server does not send.
 
         Raises:
             ValueError: there are too many calls.
 
         """
-        pieces = [sent] if isinstance(sent, dict) else sent if isinstance(sent, list) else []
-        pieces = [piece for piece in pieces if isinstance(piece, dict)]
         out = []
         here: set[int] = set()  # the calls that this list has a piece of
         for place, piece in enumerate(pieces):
@@ -108,8 +106,14 @@ class ToolCalls:
         """Return the pieces that end calls without arguments, which become `{}`.
 
         If the response was `cut` at a limit, the last call has not come to its arguments.
+
+        Raises:
+            ValueError: a call has no name.
+
         """
         ended = self._calls[:-1] if cut else self._calls
+        if any(not call.name for call in ended):
+            raise ValueError("a tool call without a name")
         return [
             {"index": call.index, "function": {"arguments": "{}"}} for call in ended if call.empty
         ]

@@ -290,6 +290,12 @@ def test_a_refusal_keeps_its_sentence(status: int, sent: str) -> None:
     assert (type(found), found.message) == (errors.InvalidRequest, SENTENCE)
 
 
+def test_a_form_without_a_known_sentence_is_kept_as_it_is() -> None:
+    """A dictionary as Python writes it is no JSON, and becomes the message itself."""
+    sent = str({"object": "error", "message": SENTENCE})
+    assert OPENAI.rejection(400, sent).message == sent
+
+
 def test_a_list_of_fastapi_names_the_fields() -> None:
     """FastAPI's list becomes one sentence with the fields, and without what the caller sent.
 

@@ -213,6 +213,14 @@ def test_every_form_of_a_text_is_read(dialect: str, data: bytes) -> None:
     assert found.usage["completion_tokens"] >= 1
 
 
+def test_a_whole_answer_without_counts_is_metered() -> None:
+    """A whole text without counts has about a token for four bytes, and not one in all."""
+    text = "word " * 400
+    told = whole({"content": text}, usage=None)
+    for data in (sse(told), line({"generated_text": text}), line(told)):
+        assert 400 <= answer(data).usage["completion_tokens"] <= 520
+
+
 def test_whole_choices_are_read() -> None:
     """A whole response of two choices has both, and the server's sum of tokens."""
     choices = [
@@ -242,6 +250,10 @@ UNREAD = {
         "delta": {"type": "text_delta", "text": "Hi"},
     },
     "OpenAI's other events": {"type": "response.output_text.delta", "delta": "Hi"},
+    "tool calls in another form": chunk({"tool_calls": ["f(1)"]}, "tool_calls"),
+    "a tool call without a name": chunk(
+        {"tool_calls": [{"id": "a", "custom": {"name": "f"}}]}, "tool_calls"
+    ),
     "a content that is a number": chunk({"content": 5}, "stop"),
     "no more than a delta and [DONE] (vaadin/flow-components#9195)": chunk({"content": "Hi"}),
     "more in the message than in the deltas": {

@@ -320,6 +320,7 @@ def test_the_independent_parser_is_not_more_lenient() -> None:
         (b"event: ping\ndata: pong\n\n" + sse(chunk({"content": "a"}, "stop")), "a"),
         (b"event: chunk\ndata: " + sse(chunk({"content": "a"}, "stop"))[6:], "a"),
         (b"data\n\ndata:\n\n: OPENROUTER PROCESSING\n\n" + sse(chunk({"content": "a"}, "stop")), "a"),
+        (sse(chunk({"content": "a"}, "stop"), '"[DONE]"', done=False), "a"),
         (b"garbage\n<html>\n" + sse(chunk({"content": "a"}, "stop")), "a"),
         (b'data: {"choices":\ndata: [{"delta":\ndata:  {"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
          "a"),
@@ -327,8 +328,8 @@ def test_the_independent_parser_is_not_more_lenient() -> None:
     ],
     ids=["byte-order mark (openai/openai-python#3819)", "carriage returns", "no blank lines",
          "no space (SamSaffron/term-llm#487)", "a heartbeat of another type", "a record of another type",
-         "empty data and comments", "unknown fields", "an event of three lines (SamSaffron/term-llm#454)",
-         "bytes that are no UTF-8"],
+         "empty data and comments", "an end in quotes", "unknown fields",
+         "an event of three lines (SamSaffron/term-llm#454)", "bytes that are no UTF-8"],
 )  # fmt: skip
 def test_frames_are_read_as_the_standard_has_them(data: bytes, text: str) -> None:
     """What the standard allows, and what servers get wrong without harm, is read."""

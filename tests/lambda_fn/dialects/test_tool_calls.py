@@ -86,6 +86,7 @@ CASES: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
         [[call("f", '{"x"', index=0, id="a")], [call(None, ":1}", index=0)], [call(*F, index=0, id="a")]], [F]),
     "a call without a list, as of older TGI": (
         [call("f", '{"x"', index=0, id="0"), call(None, ":1}", index=0, id="0")], [F]),
+    "a list as a text": (['[{"index": 0, "id": "a", "function": {"name": "f", "arguments": {"x": 1}}}]'], [F]),
     "name and arguments without `function`": (
         [[{"index": 0, "id": "a", "name": "f", "arguments": '{"x":1}'}]], [F]),
     "members that are null": (
