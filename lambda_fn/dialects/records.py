@@ -65,9 +65,9 @@ class _Details(msgspec.Struct):
 class _Record(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: UsageFields | str | list[msgspec.Raw] | None = None
-    object: str | None = None
+    object: Any = None
     error: msgspec.Raw = NULL
-    timings: Timings | None = None
+    timings: Timings | str | list[msgspec.Raw] | None = None
     token: _Token | None = None
     generated_text: str | None = None
     details: _Details | None = None
@@ -269,7 +269,7 @@ class Records:
             usage = record.choices[0].usage  # as Moonshot sends it
         if isinstance(usage, UsageFields):
             found = read_usage(usage)
-        if found is None and record.timings is not None:
+        if found is None and isinstance(record.timings, Timings):
             found = read_timings(record.timings)
         if found is None:
             if record.eval_count is None and record.prompt_eval_count is None:
@@ -293,8 +293,8 @@ class Records:
             or record.response is not None
             or record.done is not None
             or isinstance(record.usage, UsageFields)
-            or record.timings is not None
-            or (record.object or "").startswith("chat.completion")
+            or isinstance(record.timings, Timings)
+            or str(record.object).startswith("chat.completion")
         )
 
     @staticmethod
@@ -507,7 +507,10 @@ def _read_logprobs(sent: msgspec.Raw) -> tuple[msgspec.Raw, int]:
     if data.startswith(b"["):
         entries = msgspec.json.decode(data, type=list[msgspec.Raw])
         data = bytes(entries[0]) if len(entries) == 1 else b""
-    content = _logprobs.decode(data).content if data.startswith(b"{") else None
+    try:
+        content = _logprobs.decode(data).content if data.startswith(b"{") else None
+    except msgspec.ValidationError:
+        content = None
     if content is None:
         return NULL, 0
     return msgspec.Raw(b'{"content":[%b],"refusal":null}' % b",".join(content)), len(content)

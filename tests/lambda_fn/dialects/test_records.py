@@ -197,6 +197,12 @@ WHOLE: dict[str, tuple[str, bytes]] = {
             chunk({"content": "Hello there"}, "stop"),
         ),
     ),
+    "an odd member beside the text": (
+        "openai",
+        sse(
+            chunk({"content": "Hello there"}, object=5, timings=[]), chunk({}, "stop", object=None)
+        ),
+    ),
     "an error that is empty": (
         "openai",
         sse(chunk({"content": "Hello there"}, error=None), chunk({}, "stop", error={})),
