@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-Number = bool | int | float | str | list[Any] | dict[str, Any] | None
+Number = Any
 """What a server may send in a count. Only what is a whole number from 0 counts."""
 
 _MOST = 2**40

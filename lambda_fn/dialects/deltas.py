@@ -11,8 +11,8 @@ import msgspec
 
 from lambda_fn.events import NULL
 
-Text = str | list[msgspec.Raw] | dict[str, msgspec.Raw] | None
-"""A text, or the parts of one, as Mistral and Databricks send."""
+Text = Any
+"""A text, or the parts of one, as Mistral and Databricks send, or null."""
 
 _decode = msgspec.json.decode
 _REASONING_TYPES = ("thinking", "reasoning", "thought", "summary", "redacted")
@@ -136,15 +136,11 @@ def _reasoning(delta: DeltaFields) -> str:
 
 def _parts(content: Text) -> Said:
     said = Said()
-    if isinstance(content, str):
-        said.content = content
-        return said
     if content is None:
         return said
-    parts = (
-        [_decode(part) for part in content] if isinstance(content, list) else [_decoded(content)]
-    )
-    for part in parts:
+    if not isinstance(content, str | list | dict):
+        raise ValueError("a content that is no text")
+    for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
             said.content += part
         elif isinstance(part, dict):
@@ -164,16 +160,10 @@ def _part(part: dict[str, Any], said: Said) -> None:
         said.unread = (*said.unread, kind[:40])
 
 
-def _decoded(fields: dict[str, msgspec.Raw]) -> dict[str, Any]:
-    return {name: _decode(value) for name, value in fields.items()}
-
-
 def _flat(value: Any, depth: int = 0) -> str:
     """Return the texts in nested parts, joined."""
     if isinstance(value, str):
         return value
-    if isinstance(value, msgspec.Raw):
-        return _flat(_decode(value), depth)
     if depth >= _DEPTH:
         raise ValueError("parts are nested too deeply")
     if isinstance(value, list):

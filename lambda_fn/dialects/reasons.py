@@ -9,7 +9,7 @@ from typing import Any
 from lambda_fn.events import Failure
 from lambda_fn.log import log
 
-Reason = str | int | float | bool | dict[str, Any] | list[Any] | None
+Reason = Any
 """What a server may send in a finish reason. SGLang's own API sends an object with `type`, and LMI
 the stop token's number.
 """
@@ -51,15 +51,13 @@ _SPELLINGS = {
     """,
 }
 _KNOWN = {spelling: reason for reason, names in _SPELLINGS.items() for spelling in names.split()}
-_HINTS = (
-    (re.compile("abort|cancel"), CANCELLED),
-    (re.compile("error|fail|exception"), ENGINE_ERROR),
-    (re.compile("length|limit|max|trunc|exceed|time"), LENGTH),
-    (re.compile("filter|safety|block|moderat|polic|refus"), CONTENT_FILTER),
-    (re.compile("tool|function"), TOOL_CALLS),
-)
-_HUMP = re.compile("(?<=[a-z])(?=[A-Z])")
-_WORDS = re.compile("[a-z0-9]+(_[a-z0-9]+)*")
+_HINTS = {
+    CANCELLED: ("abort", "cancel"),
+    ENGINE_ERROR: ("error", "fail", "exception"),
+    LENGTH: ("length", "limit", "max", "trunc", "exceed", "time"),
+    CONTENT_FILTER: ("filter", "safety", "block", "moderat", "polic", "refus"),
+    TOOL_CALLS: ("tool", "function"),
+}
 _MAX_SPELLING = 40
 
 
@@ -78,7 +76,9 @@ def reason_of(sent: Reason) -> str | None:
     known = _KNOWN.get(sent)  # as nearly every server spells it
     if known is not None:
         return known
-    word = re.sub(r"[\s-]+", "_", _HUMP.sub("_", sent[: 2 * _MAX_SPELLING].strip())).lower()
+    word = re.sub(
+        r"[\s-]+", "_", re.sub("(?<=[a-z])(?=[A-Z])", "_", sent[: 2 * _MAX_SPELLING].strip())
+    ).lower()
     word = word.removeprefix("finish_reason_").removeprefix("stop_reason_")
     if word in _NONE_YET:
         return None
@@ -86,10 +86,10 @@ def reason_of(sent: Reason) -> str | None:
     if known is not None:
         return known
     found = STOP
-    if len(word) > _MAX_SPELLING or not _WORDS.fullmatch(word):
+    if len(word) > _MAX_SPELLING or not re.fullmatch("[a-z0-9]+(_[a-z0-9]+)*", word):
         word = ""  # it may be a stop sequence of the caller
-    for hint, reason in _HINTS:
-        if hint.search(word):
+    for reason, hints in _HINTS.items():
+        if any(hint in word for hint in hints):
             found = reason
             break
     log("finish_reason", unknown=word, mapped=found)

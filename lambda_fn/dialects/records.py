@@ -19,7 +19,6 @@ from lambda_fn.dialects.counts import (
     read_usage,
 )
 from lambda_fn.dialects.deltas import DeltaFields, Said, read_delta, unread_in
-from lambda_fn.dialects.failures import failure_of
 from lambda_fn.dialects.lines import MALFORMED, NO_FINISH
 from lambda_fn.dialects.reasons import LENGTH, STOP, TOOL_CALLS, Reason, failure_for, reason_of
 from lambda_fn.dialects.tool_calls import ToolCalls
@@ -165,13 +164,13 @@ class Records:
             if isinstance(fields, dict) and (
                 fields.get("error") or fields.get("object") == "error"
             ):
-                events.append(failure_of(payload))
+                events.append(read_failure(payload))
                 return
             raise
         if record.object == "error" or (
             record.error is not NULL and bytes(record.error) not in _NO_ERROR
         ):
-            events.append(failure_of(payload))
+            events.append(read_failure(payload))
             return
         choices = record.choices
         reported = self._counts(record)
@@ -308,7 +307,7 @@ class Records:
         fields = _anything.decode(payload)
         texts = ("detail", "message", "error_message", "error_type", "errors")
         if isinstance(fields, dict) and any(fields.get(name) for name in texts):
-            return failure_of(payload)
+            return read_failure(payload)
         raise NoRecord("neither a record nor an error")
 
     def _choice(
@@ -330,7 +329,7 @@ class Records:
         if state.full:
             return
         if choice.error is not NULL and bytes(choice.error) not in _NO_ERROR:
-            events.append(failure_of(choice.error))
+            events.append(read_failure(choice.error))
             return
         said = self._read(choice, state, record)
         if not said and not state.seen:
@@ -480,6 +479,13 @@ class Records:
     def _miss(self, names: tuple[str, ...]) -> None:
         if names and len(self._unread) < _MOST_UNREAD:
             self._unread.update(names[:_MOST_UNREAD])
+
+
+def read_failure(sent: bytes | msgspec.Raw) -> Failure:
+    """Return the failure that an error describes. What reads errors is no part of a cold start."""
+    from lambda_fn.dialects.failures import failure_of
+
+    return failure_of(sent)
 
 
 def _said_by(sent: DeltaFields | str | list[msgspec.Raw] | None) -> Said:

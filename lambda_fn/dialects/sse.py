@@ -15,9 +15,8 @@ end of the body. The events do not depend on how the bytes are split.
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.dialects.failures import failure_of
 from lambda_fn.dialects.lines import MALFORMED, NO_END, LineBuffer
-from lambda_fn.dialects.records import NoRecord, Records
+from lambda_fn.dialects.records import NoRecord, Records, read_failure
 from lambda_fn.events import Event, Failure
 
 _DONE = (b"[DONE]", b'"[DONE]"')
@@ -144,7 +143,7 @@ class StreamDecoder:
         elif name == b"data":
             self._hold(value, events)
         elif name == b"error" and value.startswith(b"{"):
-            self._fail(events, failure_of(value))
+            self._fail(events, read_failure(value))
 
     def _hold(self, line: bytes, events: list[Event]) -> None:
         self._data.append(line)
@@ -158,7 +157,7 @@ class StreamDecoder:
         if not data.strip() or self._record(data, events):
             return
         if self._type == b"error":
-            self._fail(events, failure_of(data))
+            self._fail(events, read_failure(data))
         elif not self._named:
             self._fail(events, MALFORMED)
 
