@@ -97,7 +97,7 @@ class _Choice:
     def _add_tool(self, piece: ToolPiece) -> None:
         call = self._tools.setdefault(piece.index, {"id": "", "name": "", "arguments": []})
         call["id"] = piece.id or call["id"]
-        call["name"] = piece.function.name or call["name"]
+        call["name"] += piece.function.name or ""
         call["arguments"].append(piece.function.arguments or "")
 
     def body(self, index: int) -> dict[str, Any]:
