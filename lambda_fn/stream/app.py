@@ -125,11 +125,7 @@ class Middleware:
             return send(message)
 
         try:
-            # ASGI has names in lower case. If a header is repeated, the first one counts.
-            headers = {
-                key.decode("latin-1"): value.decode("latin-1")
-                for key, value in reversed(scope["headers"])
-            }
+            headers = _headers(scope["headers"])
             scope["sluice.request_headers"] = headers
             check_origin(headers, self._secrets)
         except APIError as error:
@@ -137,3 +133,20 @@ class Middleware:
             return
         api = self._bypass.get((scope["method"], scope["path"]), self._api)
         await api(scope, receive, send_with_id)
+
+
+_LISTS = (b"accept", b"content-encoding")
+
+
+def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return a request's headers by their names, which ASGI has in lower case.
+
+    If a header is repeated, the first one counts. Those of `_LISTS` are joined.
+    """
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
+    if len(headers) < len(raw):
+        for name in _LISTS:
+            values = [value.decode("latin-1") for key, value in raw if key == name]
+            if len(values) > 1:
+                headers[name.decode()] = ", ".join(values)
+    return headers
