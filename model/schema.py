@@ -27,6 +27,7 @@ MAX_VALUES = 160_000
 MAX_PARTS = 4096  # parts of a message's content, as in the stream function
 MAX_BIASES = 1024
 _MAX_CANCEL_BYTES = 1024
+_BOM = b"\xef\xbb\xbf"
 
 Json: TypeAlias = dict[str, Any]
 TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
@@ -39,6 +40,14 @@ def _few(biases: Any) -> Any:
     if isinstance(biases, dict) and len(biases) > MAX_BIASES:
         raise ValueError(f"has more than {MAX_BIASES} entries")
     return biases
+
+
+def _whole(value: Any) -> Any:
+    """Take a whole number that is written as a decimal, as `4.0`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
 
 
 class _Model(BaseModel):
@@ -137,27 +146,27 @@ class SluiceOptions(_Model):
     request_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     # The name of the request's owner. Owners take turns.
     caller: Annotated[str, StringConstraints(max_length=128)] = ""
-    deadline_ms: Annotated[int, Field(ge=1, le=24 * 3600 * 1000)] | None = None
-    max_prompt_tokens: Annotated[int, Field(ge=0)] | None = None
+    deadline_ms: Annotated[Whole, Field(ge=1, le=24 * 3600 * 1000)] | None = None
+    max_prompt_tokens: Annotated[Whole, Field(ge=0)] | None = None
 
 
 class ChatRequest(_Model):
     """One request for `n` answers to one prompt."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[Whole, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2, strict=False)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: StopString | Annotated[list[StopString], Field(max_length=4, fail_fast=True)] | None = (
         None
     )
-    n: Annotated[int, Field(ge=1, le=8)] = 1
+    n: Annotated[Whole, Field(ge=1, le=8)] = 1
     logprobs: bool = False
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
@@ -271,6 +280,7 @@ def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
 
 
 def _parsed(kind: type[ChatRequest], body: bytes) -> ChatRequest:
+    body = body.removeprefix(_BOM)
     if more_values(body, MAX_VALUES):
         raise InvalidRequestError(f"the body has more than {MAX_VALUES} values")
     try:

@@ -101,8 +101,11 @@ async def _on_api_error(_: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
     if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
         response = error_response(
-            errors.MethodNotAllowed(f"{request.method} is not allowed for this path.")
+            errors.MethodNotAllowed(
+                f"{request.method} is not allowed for this path. It takes {allowed}."
+            )
         )
         response.headers.update(error.headers or {})
         return response
