@@ -19,7 +19,7 @@ from pydantic import (
 
 from model.errors import InvalidRequestError
 from model.tools import Tool, ToolChoice, Tools, problem, visible
-from schema_guard import SchemaRefused, check, more_values
+from schema_guard import SchemaRefused, arguments_text, check, more_values
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # the limit of InvokeEndpointWithResponseStream
 # Commas, brackets and braces of a body: the stream function's limit, and room for what it adds.
@@ -65,7 +65,7 @@ class ToolFunction(_Model):
     """The function that the model called, and its arguments."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    arguments: str
+    arguments: Annotated[str, BeforeValidator(arguments_text)] = "{}"
 
 
 class ToolCall(_Model):

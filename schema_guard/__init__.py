@@ -1,21 +1,23 @@
-"""Checks JSON schemas of callers, and the patterns in them, before any engine sees them.
+"""Checks what engines read in native code, before they see it: JSON schemas, and arguments.
 
 Engines turn a schema into a grammar in native code, where a few bytes can take all memory or all
-time. The stream function and the container both call `check`. Before they parse a body, they call
-`more_values`. The package is pure, imports nothing but the standard library, and never recurses.
-Its work is linear in the input and bounded by `limits`.
+time. The stream function and the container both call `check`, and `arguments_text` for each call of
+a conversation. Before they parse a body, they call `more_values`. The package is pure, imports
+nothing but the standard library, and never recurses. Its work is linear in the input and bounded by
+`limits`.
 """
 
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from schema_guard.arguments import ArgumentsRefused, arguments_text
 from schema_guard.errors import SchemaRefused, Step
 from schema_guard.graph import check_graph
 from schema_guard.nodes import Totals
 from schema_guard.values import bare, more_values
 from schema_guard.walk import Walk
 
-__all__ = ["SchemaRefused", "bare", "check", "more_values"]
+__all__ = ["ArgumentsRefused", "SchemaRefused", "arguments_text", "bare", "check", "more_values"]
 
 
 def check(

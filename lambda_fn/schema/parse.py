@@ -11,7 +11,7 @@ import msgspec
 
 from lambda_fn import limits
 from lambda_fn.errors import MAX_PARAM, InvalidRequest
-from lambda_fn.schema.parts import Unsupported
+from lambda_fn.schema.parts import Unsupported, WrongField
 
 T = TypeVar("T")
 
@@ -143,11 +143,10 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
         if part
     )
     param = param.replace("[...]", "")  # msgspec's text for any key of an object
-    if isinstance(error.__cause__, Unsupported):
-        param = f"{param}.{error.__cause__.field}"
-        return InvalidRequest(
-            f"Unsupported '{param}': {message}.", param=param, code="unsupported_value"
-        )
+    if isinstance(cause := error.__cause__, WrongField):
+        param = f"{param}.{cause.field}"
+        what = "Unsupported" if isinstance(cause, Unsupported) else "Invalid"
+        return InvalidRequest(f"{what} '{param}': {message}.", param=param, code=cause.code)
     code = next((code for sign, code in _CODES if sign.match(message)), "invalid_value")
     if not param:
         return InvalidRequest(f"{message}.", code=code)

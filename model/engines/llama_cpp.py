@@ -174,6 +174,7 @@ class LlamaCppEngine:
         # llama.cpp always opens a listener. Other processes cannot reach this one.
         params.hostnames = [str(self._folder / f"{secrets.token_hex(4)}.sock")]
         params.api_keys = [secrets.token_hex(16)]
+        params.prefill_assistant = False  # a request says so: see `request_body`
         params.ui = False
         params.n_threads_http = 1
         params.endpoint_metrics = True
@@ -240,7 +241,6 @@ class LlamaCppEngine:
         Raises the errors of the checks and of `Trials.check`.
         """
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
-        prompt_bounds.check_json(request)
         guided.check(request)
         bodies = [request_body(request, choice) for choice in range(request.n)]
         if (tried := guiding(bodies[0])) is not None:

@@ -51,6 +51,9 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     body.update(
         {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
     )
+    last = request.messages[-1]
+    if last.role == "assistant" and not last.tool_calls:
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
     if request.limit is not None:
         body["max_tokens"] = request.limit
     if request.seed is not None:

@@ -47,6 +47,14 @@ def call(call_id: str = "c1", **fields: Any) -> dict[str, Any]:
     }
 
 
+def called(arguments: Any) -> dict[str, Any]:
+    """Return an assistant's message with a call that has these arguments."""
+    return {
+        "role": "assistant",
+        "tool_calls": [call(function={"name": "f", "arguments": arguments})],
+    }
+
+
 CALLED = {"role": "assistant", "tool_calls": [call()]}
 ANSWER = {"role": "tool", "tool_call_id": "c1", "content": "1"}
 TOOLS = [function()]
@@ -109,7 +117,9 @@ BAD = [
     Bad("an assistant who says nothing", messages({"role": "assistant", "content": None}), "messages[0]", "invalid_value"),
     Bad("`tool_calls: []`", messages({"role": "assistant", "tool_calls": []}), "messages[0].tool_calls", "empty_array"),
     Bad("a tool call without `id`", messages({"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": ""}}]}), "messages[0].tool_calls[0].id", "missing_required_parameter"),
-    Bad("arguments that are an object", messages({"role": "assistant", "tool_calls": [call(function={"name": "f", "arguments": {}})]}), "messages[0].tool_calls[0].function.arguments", "invalid_type"),
+    Bad("arguments that are no JSON: `{\"city\": \"Par`", messages(called('{"city": "Par'), ANSWER), "messages[0].tool_calls[0].function.arguments", "invalid_value"),
+    Bad("arguments that are JSON, but no object: `[1]`", messages(called("[1]"), ANSWER), "messages[0].tool_calls[0].function.arguments", "invalid_value"),
+    Bad("arguments that are a number", messages(called(5), ANSWER), "messages[0].tool_calls[0].function.arguments", "invalid_type"),
     Bad("two tool calls of one `id`", messages({"role": "assistant", "tool_calls": [call(), call()]}, ANSWER), "messages[0].tool_calls", None),
     Bad("a call of a custom tool", messages({"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}), "messages[0].tool_calls[0].type", "unsupported_value"),
     Bad("an assistant's `function_call`", messages({"role": "assistant", "content": "", "function_call": {"name": "f"}}), "messages[0].function_call", "unsupported_value"),
@@ -216,6 +226,8 @@ ACCEPTED: dict[str, list[dict[str, Any]]] = {
         user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
         messages(CALLED, ANSWER),
         messages({"role": "assistant", "tool_calls": [call("a"), call("b")]}, {**ANSWER, "tool_call_id": "b"}, {**ANSWER, "tool_call_id": "a"}),
+        *(messages(called(arguments), ANSWER) for arguments in ("", " ", "null", "[]", None, {}, {"a": [1]}, '{"a": 1, "a": 2}')),
+        messages({"role": "assistant", "tool_calls": [call(function={"name": "f"})]}, ANSWER),
         messages({"role": "assistant", "content": None, "refusal": "No."}, USER),
         messages({"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER),
         messages({"role": "assistant", "content": [{"type": "refusal", "refusal": ""}]}, USER),
