@@ -85,7 +85,7 @@ def create_app(
             return WholeResponse(
                 generation, asked, WholeAnswer(answer_id, created, model_name, choices=asked.n)
             )
-        usage = asked.stream_options is not None and asked.stream_options.include_usage
+        usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         encoder = SseEncoder(answer_id, created, model_name, choices=asked.n, include_usage=usage)
         return StreamResponse(generation, asked, encoder, timing)
 

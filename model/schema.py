@@ -32,7 +32,8 @@ _BOM = b"\xef\xbb\xbf"
 Json: TypeAlias = dict[str, Any]
 TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 Bias: TypeAlias = Annotated[float, Field(ge=-100, le=100, strict=False)]
-StopString: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+MessageName: TypeAlias = Annotated[str, StringConstraints(max_length=256)]
+StopString: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
 def _few(biases: Any) -> Any:
@@ -80,12 +81,16 @@ class Message(_Model):
     """One turn. Content may be missing only where the assistant called tools."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)] | None = (
-        None
-    )
-    name: str | None = None
-    tool_call_id: str | None = None
-    tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
+    content: (
+        str
+        | Annotated[list[TextPart], Field(min_length=1, max_length=MAX_PARTS, fail_fast=True)]
+        | None
+    ) = None
+    name: MessageName | None = None
+    tool_call_id: MessageName | None = None
+    tool_calls: (
+        Annotated[list[ToolCall], Field(min_length=1, max_length=128, fail_fast=True)] | None
+    ) = None
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
@@ -136,7 +141,7 @@ class ResponseFormat(_Model):
 class StreamOptions(_Model):
     """What a streamed answer has in addition to its text."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class SluiceOptions(_Model):
@@ -154,8 +159,8 @@ class ChatRequest(_Model):
     """One request for `n` answers to one prompt."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]
-    max_tokens: Annotated[Whole, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[Whole, Field(ge=1)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = None
+    max_completion_tokens: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2, strict=False)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
@@ -172,7 +177,7 @@ class ChatRequest(_Model):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
     logit_bias: Annotated[dict[TokenId, Bias], BeforeValidator(_few)] | None = None
-    model: str | None = None
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     sluice: SluiceOptions = SluiceOptions(v=1)
@@ -189,7 +194,7 @@ class ChatRequest(_Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs")
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream")

@@ -149,7 +149,7 @@ async def test_models_and_ping(serve: Serve) -> None:
             "response_format.json_schema.schema.minimum",
         ),
         (
-            b'{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":"any"}',
+            b'{"messages":[{"role":"user","content":"a"}],"tools":null,"tool_choice":"any"}',
             "tool_choice",
         ),
     ],
