@@ -19,7 +19,7 @@ from pydantic import (
 
 from model.errors import InvalidRequestError
 from model.tools import Tool, ToolChoice, Tools, problem, visible
-from schema_guard import SchemaRefused, arguments_text, check, more_values
+from schema_guard import SchemaRefused, arguments_text, check_plain, more_values
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # the limit of InvokeEndpointWithResponseStream
 # Commas, brackets and braces of a body: the stream function's limit, and room for what it adds.
@@ -209,13 +209,15 @@ class ChatRequest(_Model):
         """
         if self.response_format is not None and self.response_format.json_schema is not None:
             place = ("response_format", "json_schema", "schema")
-            check([(place, self.response_format.json_schema.schema_)], by="llguidance")
+            check_plain([(place, self.response_format.json_schema.schema_)], by="llguidance")
         parameters = [
             (("tools", number, "function", "parameters"), tool.function.parameters)
             for number, tool in enumerate(self.tools or ())
             if tool.function.parameters is not None
         ]
-        check(parameters, by="llama.cpp" if self.tool_choice in (None, "auto") else "llguidance")
+        check_plain(
+            parameters, by="llama.cpp" if self.tool_choice in (None, "auto") else "llguidance"
+        )
 
     @property
     def visible_tools(self) -> list[Tool]:

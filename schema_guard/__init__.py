@@ -8,22 +8,31 @@ nothing but the standard library, and never recurses. Its work is linear in the 
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 from schema_guard.arguments import ArgumentsRefused, arguments_text
 from schema_guard.errors import SchemaRefused, Step
 from schema_guard.graph import check_graph
 from schema_guard.nodes import Totals
+from schema_guard.plain import Guide, plain
 from schema_guard.values import bare, more_values
 from schema_guard.walk import Walk
 
-__all__ = ["ArgumentsRefused", "SchemaRefused", "arguments_text", "bare", "check", "more_values"]
+__all__ = [
+    "ArgumentsRefused",
+    "SchemaRefused",
+    "arguments_text",
+    "bare",
+    "check",
+    "more_values",
+    "plain",
+]
 
 
 def check(
     schemas: Iterable[tuple[tuple[Step, ...], Any]],
     *,
-    by: Literal["llama.cpp", "llguidance"] = "llama.cpp",
+    by: Guide = "llama.cpp",
 ) -> None:
     """Check all schemas of a request.
 
@@ -31,7 +40,7 @@ def check(
         schemas: Each schema, after the steps to its place, such as `("tools", 0, "parameters")`.
         by: The code that will guide the answer. llama.cpp's own converter guides calls of tools
             that the model may call. llguidance guides the form of an answer, and calls that the
-            model must make; it accepts more.
+            model must make; it accepts more. `plain` writes schemas for each.
 
     Raises:
         SchemaRefused: an engine must not get one of the schemas, or not all of them together. The
@@ -41,3 +50,8 @@ def check(
     totals = Totals(lenient=by == "llguidance")
     for place, schema in schemas:
         check_graph(Walk(place, schema, totals))
+
+
+def check_plain(schemas: Iterable[tuple[tuple[Step, ...], Any]], *, by: Guide) -> None:
+    """Check the schemas of a request as `plain` writes them. Raises as `check`."""
+    check(((place, plain(schema, by=by)) for place, schema in schemas), by=by)

@@ -17,8 +17,8 @@ from lambda_fn.schema import Control, container_body, parse_chat
 from model.errors import InvalidRequestError
 from model.schema import ChatRequest, parse_invocation
 from model.schema import parse_chat as parse_in_container
-from tests.support.bad_requests import ACCEPTED, BAD, TOOLS, Bad, body
-from tests.support.histories import HABITS, HISTORIES
+from tests.support import histories
+from tests.support.bad_requests import ACCEPTED, BAD, HABITS, TOOLS, Bad, body, function
 from tests.support.model import settings_for, started
 
 CONTROL = Control(request_id="r", deadline_ms=30_000, max_prompt_tokens=100_000, caller="k")
@@ -80,6 +80,23 @@ def test_what_is_rejected_is_refused() -> None:
     assert {bad.param for bad in BAD if is_taken(bad)} == ALONE
 
 
+async def test_no_tool_spoils_the_request_of_another() -> None:
+    """llama.cpp answers requests with tools of any client's habits, whether it may or must call.
+
+    The good tool beside them is called.
+    """
+    good = function("good", parameters={"type": "object", "properties": {"q": {"type": "string"}}})
+    one = {"type": "function", "function": {"name": "good"}}
+    async with started(settings_for("llama_cpp", context_tokens=4096)) as engine:
+        for name, parameters in HABITS.items():
+            for choice in ("auto", "required", one):
+                tools = [good, function("odd", parameters=parameters)]
+                asked = taken({"tools": tools, "tool_choice": choice, "max_tokens": 1})
+                assert asked is not None, name
+                async with contextlib.aclosing(engine.generate(asked)) as batches:
+                    assert [batch async for batch in batches], name
+
+
 def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Return a strategy of values, or null."""
     return st.one_of(st.none(), strategy)
@@ -115,7 +132,7 @@ STRINGS = st.sampled_from(["", "x", "x" * 1000, "x" * 1001, "\ud7ff"])
 PARAMETERS = st.fixed_dictionaries(
     {},
     optional={
-        "messages": HISTORIES,
+        "messages": histories.HISTORIES,
         "stream": maybe(st.booleans()),
         "stream_options": maybe(
             st.sampled_from(
@@ -183,7 +200,7 @@ def test_every_engine_answers(name: str) -> None:
             async for _ in batches:
                 pass
 
-    @given(HISTORIES, st.sampled_from(ENGINES[name]))
+    @given(histories.HISTORIES, st.sampled_from(ENGINES[name]))
     @few(60)
     def check(messages: list[dict[str, Any]], more: dict[str, Any]) -> None:
         asked = taken({"messages": messages, "max_tokens": 2, **more})
@@ -194,7 +211,7 @@ def test_every_engine_answers(name: str) -> None:
         running = started(settings_for(name, context_tokens=4096))
         engine = runner.run(running.__aenter__())
         try:
-            for messages in HABITS.values():
+            for messages in histories.HABITS.values():
                 for more in ENGINES[name]:
                     asked = taken({"messages": messages, "max_tokens": 2, **more})
                     assert asked is not None

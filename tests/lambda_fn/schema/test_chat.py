@@ -124,7 +124,7 @@ def test_other_formats_are_named(data: bytes, name: str) -> None:
     "choice", ["none", "required", {"type": "function", "function": {"name": "f"}}]
 )
 @pytest.mark.parametrize(
-    "schema", [{"pattern": "[a-z]+"}, {"enum": list(range(501))}, {"items": True}, {"items": None}]
+    "schema", [{"enum": list(range(501))}, {"type": "integer", "minimum": 10**15}]
 )
 def test_tools_that_are_not_called_at_will_may_have_what_forms_may(
     schema: dict[str, Any], choice: object
