@@ -81,7 +81,7 @@ def _is_deep(text: str, value: Any) -> bool:
         return False
     level = [value]
     for _ in range(MAX_ARGUMENTS_DEPTH):
-        inner = []
+        inner: list[Any] = []
         for item in level:
             inner += item.values() if isinstance(item, dict) else item
         level = [item for item in inner if isinstance(item, (dict, list))]

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from schema_guard import ArgumentsRefused, arguments_text
 from schema_guard.arguments import MAX_ARGUMENTS_VALUES
 
-NONE = [None, {}, "", " \n", "null", " null ", "[]", "{}", "\ufeff"]
+NONE: list[Any] = [None, {}, "", " \n", "null", " null ", "[]", "{}", "\ufeff"]
 KEPT = [
     *('{"a":' * 64 + "1" + "}" * 64, '{"a":0.' + "1" * 400 + "}", '{"a":' + "1" * 300 + "}"),
     *('{"a":"\x7f"}', '{"a":1,"a":2}', '{"a":1e-999}', '{"a":1e308}', '{"a":"' + "[" * 1000 + '"}'),
     *(r'{"\u0000":1}', r'{"a":"\ud83d\ude00"}', '{"é":"界"}', '{"a":[' + "[]," * 1000 + "1]}"),
 ]
-REFUSED = {
+REFUSED: dict[str, list[Any]] = {
     "are not JSON": [
         *("{", '"', '{"a":1}{"b":2}', "/*c*/{}", "{'a':1}", '{"a":1,}', '{"a":01}', '{"a":-}'),
         *('{"a":"\t"}', r'{"a":"\x"}', '{"city": "Par', "NaN", '{"a":Infinity}', "undefined"),

@@ -87,7 +87,9 @@ def test_usual_schemas_stay(name: str) -> None:
     assert plain(schema, by="llguidance") == schema
 
 
-VALUES = st.sampled_from([None, True, 0, 7, "x", [], ["x"], [[]], {}, {"a": "x"}, {"a": None}])
+VALUES: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 0, 7, "x", [], ["x"], [[]], {}, {"a": "x"}, {"a": None}]
+)
 
 
 @pytest.mark.parametrize("by", ["llama.cpp", "llguidance"])

@@ -10,7 +10,7 @@ TEXTS = st.sampled_from(
 PARTS = st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": TEXTS}), max_size=2)
 CONTENTS = st.one_of(TEXTS, PARTS, st.none())
 NAMES = st.one_of(st.none(), st.sampled_from(["", "Bob", "a b", "名", "n" * 300]))
-ARGUMENTS = st.sampled_from(
+ARGUMENTS: st.SearchStrategy[Any] = st.sampled_from(
     [
         *("{}", "", " ", "null", "[]", None, {}, {"a": 1}, '{"a": 1}', '{"a":1,"a":2}', "\ufeff{}"),
         *("[1]", "5", "true", '"{}"', '{"city": "Par', "{'a':1}", '{"a":NaN}', "{}{}", 5, [], True),

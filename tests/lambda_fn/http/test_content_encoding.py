@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,8 +24,9 @@ def raw_deflate(data: bytes) -> bytes:
     return made.compress(data) + made.flush()
 
 
-PACK = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress}
-WAYS = {
+Pack = Callable[[bytes], bytes]
+PACK: dict[str, Pack] = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress}
+WAYS: dict[str, Pack] = {
     "identity": lambda data: data,
     ", identity ,": lambda data: data,
     "GZIP": gzip.compress,
