@@ -18,7 +18,7 @@ from model.errors import InvalidRequestError
 from model.schema import ChatRequest, parse_invocation
 from model.schema import parse_chat as parse_in_container
 from tests.support import histories
-from tests.support.bad_requests import ACCEPTED, BAD, HABITS, TOOLS, Bad, body, function
+from tests.support.bad_requests import ACCEPTED, BAD, HABITS, TOOLS, USER, Bad, body, function
 from tests.support.model import settings_for, started
 
 CONTROL = Control(request_id="r", deadline_ms=30_000, max_prompt_tokens=100_000, caller="k")
@@ -78,6 +78,114 @@ def test_what_is_rejected_is_refused() -> None:
         return True
 
     assert {bad.param for bad in BAD if is_taken(bad)} == ALONE
+
+
+def _call(arguments: Any, **more: Any) -> dict[str, Any]:
+    """Return a conversation with one call of these arguments, and its result."""
+    function = {"name": "f", "arguments": arguments}
+    calls = [{"id": "c1", "type": "function", "function": function}]
+    asked = {"role": "assistant", "content": None, "tool_calls": calls, **more}
+    return {"messages": [USER, asked, {"role": "tool", "tool_call_id": "c1", "content": "Sunny"}]}
+
+
+def _tool(**properties: Any) -> dict[str, Any]:
+    """Return tools of which one has these properties."""
+    parameters = {"type": "object", "properties": properties}
+    return {"tools": [function("good"), function("f", parameters=parameters)]}
+
+
+_ARGUMENTS = "messages[1].tool_calls[0].function.arguments"
+REPORTS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "vllm-project/vllm#19419": (_call(""), None),
+    "sigoden/aichat#1217": (_call("", content=""), None),
+    "local-inference-lab/vllm#684": (_call('{"value": '), _ARGUMENTS),
+    "noonghunna/club-3090#1195": (_call('{"city": "Par'), _ARGUMENTS),
+    "sgl-project/sglang#28035 text": (_call('"Beijing"'), _ARGUMENTS),
+    "sgl-project/sglang#28035 list": (_call('["Beijing"]'), _ARGUMENTS),
+    "mistralai/mistral-common#324": (_call('{"location":"Paris"}'), None),
+    "vllm-project/vllm#21089": (
+        {"messages": [USER, {"role": "assistant", "content": ""}, USER]},
+        None,
+    ),
+    "vercel/ai#14950": (
+        {"messages": [USER, {"role": "assistant", "content": None}, USER]},
+        "messages[1]",
+    ),
+    "mezmo/aura#358": (_tool(extra=True), None),
+    "can1357/oh-my-pi#5914": (_tool(task={"type": "string"}, outputSchema=True), None),
+    "ggml-org/llama.cpp#27580": (_tool(id={"type": "string", "pattern": r"^\d+$"}), None),
+    "ggml-org/llama.cpp#16714": (
+        _tool(id={"type": "string", "pattern": r"^(anon-)?\d{11,}$"}),
+        None,
+    ),
+    "ggml-org/llama.cpp#26550": (
+        _tool(
+            a={"type": "string", "pattern": r"\S", "maxLength": 8192},
+            b={"type": "array", "items": {"type": "string"}, "maxItems": 10_000},
+        ),
+        None,
+    ),
+    "ggml-org/llama.cpp#25746": (
+        _tool(o={"type": "object", "properties": {"s": {"type": "string", "pattern": r"^\S+$"}}}),
+        None,
+    ),
+    "ggml-org/llama.cpp#14227": (_tool(width={"anyOf": [{"type": "number"}]}), None),
+    "openai-php/client#262": (
+        {"tools": [function("f", parameters={"type": "object", "properties": []})]},
+        None,
+    ),
+    "laravel/boost#220": (
+        {
+            "tools": [
+                function(
+                    "list-available-config-keys",
+                    parameters={"additionalProperties": None, "properties": [], "type": "object"},
+                )
+            ]
+        },
+        None,
+    ),
+    "netclaw-dev/netclaw#516": (
+        {
+            "tools": [
+                function(
+                    "f",
+                    parameters={
+                        "$schema": "http://json-schema.org/draft-07/schema#",
+                        "type": "object",
+                        "properties": {"filters": {"type": "object", "additionalProperties": {}}},
+                    },
+                )
+            ]
+        },
+        None,
+    ),
+    "anthropics/claude-code#77106": (
+        _tool(root={"$ref": "#/properties/node"}, node={"type": "object", "properties": {}}),
+        None,
+    ),
+    "BerriAI/litellm#1530": ({"max_tokens": 256.0}, None),
+    "langchain-ai/langchain#22636": ({"max_tokens": -1}, "max_tokens"),
+    "diffbot/code-gpt-docs#273": ({"max_tokens": "800"}, "max_tokens"),
+}
+"""What clients sent, by the public report of it, and the field that is wrong, if one is."""
+
+
+async def test_public_reports() -> None:
+    """Each request of a public report is answered, or rejected by the field's name."""
+    async with started(settings_for("llama_cpp", context_tokens=4096)) as engine:
+        for source, (change, param) in REPORTS.items():
+            if param is not None:
+                with pytest.raises(InvalidRequest) as refusal:
+                    parse_chat(body(change))
+                assert refusal.value.param == param, source
+                continue
+            asked = taken(
+                {"max_completion_tokens": 1, **change} if "max_tokens" not in change else change
+            )
+            assert asked is not None, source
+            async with contextlib.aclosing(engine.generate(asked)) as batches:
+                assert await anext(batches), source
 
 
 async def test_no_tool_spoils_the_request_of_another() -> None:
