@@ -12,7 +12,14 @@ from starlette.responses import JSONResponse, Response
 
 from model import output
 from model.answers import StreamResponse, Timing, WholeResponse, error_response
-from model.errors import BodySizeError, EngineError, ModelError, RequestCancelledError, RouteError
+from model.errors import (
+    BodySizeError,
+    EncodingError,
+    EngineError,
+    ModelError,
+    RequestCancelledError,
+    RouteError,
+)
 from model.lines import LineEncoder
 from model.metrics import MEDIA_TYPE
 from model.schema import MAX_BODY_BYTES, CancelRequest, parse_chat, parse_invocation
@@ -82,7 +89,7 @@ def create_app(
             return WholeResponse(
                 generation, asked, WholeAnswer(answer_id, created, model_name, choices=asked.n)
             )
-        usage = asked.stream_options is not None and asked.stream_options.include_usage
+        usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         encoder = SseEncoder(answer_id, created, model_name, choices=asked.n, include_usage=usage)
         return StreamResponse(generation, asked, encoder, timing)
 
@@ -105,6 +112,11 @@ def create_app(
 
 async def _body(request: Request) -> bytes:
     """Return the whole body, which is not read beyond its limit."""
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise EncodingError(
+            f"the content-encoding {encoding[:40]!r} is not supported: send the body without one"
+        )
     parts: list[bytes] = []
     size = 0
     while True:

@@ -134,17 +134,23 @@ class DeltaFields(msgspec.Struct):
     tool_calls: list[ToolPiece] | None = None
 
 
-class Logprob(msgspec.Struct):
-    """The log probability of one token."""
+class TopLogprob(msgspec.Struct):
+    """The log probability of one candidate."""
 
     token: str
     logprob: float
     bytes: list[int] | None = None
-    top_logprobs: "list[Logprob]" = []  # msgspec makes a new list for each
+
+
+class Logprob(TopLogprob):
+    """The log probability of one token, and those of the candidates in its place."""
+
+    top_logprobs: list[TopLogprob] = []  # msgspec makes a new list for each
 
 
 _delta = msgspec.json.Decoder(DeltaFields)
 _raw_logprobs = msgspec.json.Decoder(dict[str, list[msgspec.Raw] | None] | None)
+_entry = msgspec.json.Decoder(Logprob)
 _logprobs = msgspec.json.Decoder(dict[str, list[Logprob] | None] | None)
 
 
@@ -162,15 +168,21 @@ def read_delta(event: Delta) -> DeltaFields:
 
 
 def raw_logprobs(event: Delta) -> bytes | None:
-    """Return the entries of a delta's log probabilities as unchanged JSON, joined with commas.
+    """Return the entries of a delta's log probabilities as JSON, joined with commas.
 
-    Returns None if the delta has no log probabilities. Raises as `read_delta`.
+    They are unchanged, but for members that OpenAI requires and some servers leave out. Returns
+    None if the delta has no log probabilities. Raises as `read_delta`.
     """
     try:
         logprobs = _raw_logprobs.decode(event.logprobs)
+        if logprobs is None:
+            return None
+        return b",".join(
+            raw if b'"bytes":' in (raw := bytes(entry)) else msgspec.json.encode(_entry.decode(raw))
+            for entry in logprobs.get("content") or []
+        )
     except msgspec.DecodeError:
         raise _malformed() from None
-    return None if logprobs is None else b",".join(logprobs.get("content") or [])
 
 
 def read_logprobs(event: Delta) -> list[Logprob]:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from local.cloudfront.admission import bad_origin
 from local.cloudfront.answers import MANAGED
@@ -171,15 +170,11 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 def target(behaviour: Behaviour, raw_path: str) -> str:
     """Return the path and query string that the origin gets."""
-    parts = urlsplit(raw_path)
+    path, _, query = raw_path.partition("?")
     forwards_query = (
         behaviour.policy.get("QueryStringsConfig", {}).get("QueryStringBehavior", "none") != "none"
     )
-    return (
-        behaviour.origin.path
-        + parts.path
-        + (f"?{parts.query}" if forwards_query and parts.query else "")
-    )
+    return behaviour.origin.path + path + (f"?{query}" if forwards_query and query else "")
 
 
 def to_origin(

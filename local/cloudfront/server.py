@@ -34,7 +34,7 @@ class _Served:
     proxy: Proxy
     port: int
     reason: str | None
-    runner: web.AppRunner
+    runner: web.ServerRunner
     config: dict[str, Any]
 
 
@@ -125,13 +125,16 @@ class Edge:
             s3_headers=self._s3_headers,
             names=self._names,
         )
-        app = web.Application(client_max_size=0)
-        app.router.add_route("*", "/{path:.*}", proxy.handle)
         sock = listeners.bind([PREFERRED_PORT, 0])
         port = int(sock.getsockname()[1])
         # A viewer that disconnects ends the request to the origin.
-        runner = await listeners.serve(
-            app, sock, cancel=True, longest_head=admission.READABLE, tls=self._tls
+        runner = await listeners.serve_plane(
+            proxy.handle,
+            sock,
+            fail=proxy.failed,
+            cancel=True,
+            longest_head=admission.READABLE,
+            tls=self._tls,
         )
         log.info(
             "distribution %s: listening at %s://localhost:%d", distribution.id, self._scheme, port

@@ -18,7 +18,7 @@ from local.lambda_.pool import Pool, same_environment
 from local.lambda_.response import FunctionError
 from local.lambda_.schedules import Schedules
 from local.lambda_.telemetry import resident_by_group
-from local.lambda_.url import handler
+from local.lambda_.url import failed, handler
 from local.limits import Limits
 from local.shipper import Shipper
 from local.state import Function, Schedule
@@ -80,18 +80,18 @@ class Functions:
         self._schedules = Schedules(self._fire, self._limits)
         self._retired: list[Pool] = []
         self._unpacking = asyncio.Lock()
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
         self._port = 0
 
     async def start(self) -> None:
         """Listen for requests to function URLs."""
-        app = web.Application(client_max_size=0)
         handle = handler(self._hosts.get, self._faults, self._limits, self.hop)
-        app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type] # returns a coroutine
         sock = listeners.bind([0])
         self._port = int(sock.getsockname()[1])
         # A client that disconnects does not end its invocation: see url._send.
-        self._runner = await listeners.serve(app, sock, cancel=False, longest_head=_LONGEST_HEAD)
+        self._runner = await listeners.serve_plane(
+            handle, sock, fail=failed, cancel=False, longest_head=_LONGEST_HEAD
+        )
         self._memory = asyncio.create_task(self._watch_memory())
 
     async def stop(self) -> None:

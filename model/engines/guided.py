@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from model.engines import forced_call, llguidance
+from schema_guard import plain
 
 if TYPE_CHECKING:
     from model.schema import ChatRequest
@@ -26,13 +27,16 @@ def schema_of(request: ChatRequest) -> dict[str, Any] | None:
     """Return the schema that guides the answer from its first token on; None for a free answer."""
     if request.must_call:
         tools = [tool.model_dump(exclude_none=True)["function"] for tool in request.visible_tools]
+        for tool in tools:
+            tool["parameters"] = plain(tool.get("parameters"), by="llguidance")
         return forced_call.schema(tools)
     form = request.response_format
     if form is None or form.type == "text":
         return None
     if form.json_schema is None or form.type == "json_object":
         return _ANY_OBJECT
-    return form.json_schema.schema_
+    schema: dict[str, Any] = plain(form.json_schema.schema_, by="llguidance")
+    return schema
 
 
 def grammar_of(schema: dict[str, Any]) -> str:

@@ -222,6 +222,7 @@ class LlamaCppEngine:
         # llama.cpp always opens a listener. Other processes cannot reach this one.
         params.hostnames = [str(self._folder / f"{secrets.token_hex(4)}.sock")]
         params.api_keys = [secrets.token_hex(16)]
+        params.prefill_assistant = False  # a request says so: see `request_body`
         params.ui = False
         params.n_threads_http = 1
         params.endpoint_metrics = True
@@ -290,7 +291,6 @@ class LlamaCppEngine:
         if request.visible_tools or request.response_format is not None:
             self._trials.check_turn(request.sluice.caller)
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
-        prompt_bounds.check_json(request)
         bodies = request_bodies(request)
         if (tried := guiding(bodies[0])) is not None:
             param = "tools" if request.visible_tools else "response_format"

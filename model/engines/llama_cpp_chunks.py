@@ -18,11 +18,13 @@ from model.errors import (
     NotReadyError,
 )
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
+from schema_guard import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from model.schema import ChatRequest
+    from model.tools import Tool
 
 _RANDOM_SEED = 2**32 - 1  # with this seed llama.cpp chooses one itself
 _PASSED_ON = (
@@ -59,6 +61,9 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
     body.update(
         {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
     )
+    last = request.messages[-1]
+    if last.role == "assistant" and not last.tool_calls:
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
     if request.limit is not None:
         body["max_tokens"] = request.limit
     if request.logprobs:
@@ -68,10 +73,7 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
     if tools := request.visible_tools:
         # llama.cpp cannot force a tool by name. A forced tool is the only visible one, and the
         # grammar forces the call.
-        body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
-        if schema is None:
-            for tool in body["tools"]:
-                tool["function"] = tool_patterns.rewritten(tool["function"])
+        body["tools"] = [_tool(tool, guides=schema is None) for tool in tools]
         # The prompt has the tools either way.
         body["tool_choice"] = "auto" if schema is None else "none"
         body["parallel_tool_calls"] = request.parallel_tool_calls
@@ -80,6 +82,15 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
         # The answer is guided from its first token on, so it cannot begin with reasoning.
         body["chat_template_kwargs"] = {"enable_thinking": False}
     return body
+
+
+def _tool(tool: Tool, *, guides: bool) -> dict[str, Any]:
+    """Return a tool for the prompt. If its schema guides the call, it is as llama.cpp reads it."""
+    found = tool.model_dump(exclude_none=True)
+    if guides and tool.function.parameters is not None:
+        parameters = plain(tool.function.parameters, by="llama.cpp")
+        found["function"]["parameters"] = tool_patterns.rewritten(parameters)
+    return found
 
 
 def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:

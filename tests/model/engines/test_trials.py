@@ -19,6 +19,7 @@ from model.engines.llama_cpp_chunks import guiding, request_body
 from model.engines.trial_process import TooSlowError
 from model.engines.trials import Trials, Tried
 from model.errors import EngineError, InvalidRequestError, NotReadyError, OverloadedError
+from schema_guard import arguments
 from tests.support.asking import error_of
 from tests.support.model import Serve, asked, until
 
@@ -407,7 +408,7 @@ def test_documented() -> None:
         f"A try that takes {WALL_SECONDS:g} s of wall time",
         f"takes too much is kept for {trials.REMEMBERED_SECONDS:g} s",
         f"{prompt_bounds.BYTES_PER_TOKEN} bytes for each token",
-        f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
+        f"a JSON object of {arguments.MAX_ARGUMENTS_DEPTH} levels",
         f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",
         f"{steps.BUDGET_SECONDS:g} s in all over {steps.SLOW_SECONDS:g} s",
         (
