@@ -56,6 +56,7 @@ def taken(change: dict[str, Any]) -> ChatRequest | None:
         return None
     found = parse_invocation(container_body(request, CONTROL))
     assert isinstance(found, ChatRequest)
+    found.check_schemas()
     return found
 
 
@@ -72,7 +73,7 @@ def test_what_is_rejected_is_refused() -> None:
 
     def is_taken(bad: Bad) -> bool:
         try:
-            parse_in_container(body(bad.change))
+            parse_in_container(body(bad.change)).check_schemas()
         except InvalidRequestError:
             return False
         return True
