@@ -11,6 +11,8 @@ STAGE  ?= dev
 UNREACHABLE ?= fail
 # The pinned Node of the virtual environment comes first; jsii and the CDK CLI find it by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# What podman builds is for SageMaker, which rejects OCI manifests.
+export BUILDAH_FORMAT ?= docker
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

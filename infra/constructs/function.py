@@ -10,6 +10,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.constructs.trust import LAMBDA
+from infra.environment_size import check_lambda
 from infra.nag import accept
 from infra.packaging.package import Content, Target, build
 from infra.settings.deployment import LogRetention, Settings
@@ -54,7 +55,11 @@ def add_function(
             to reserve.
         traced: Whether X-Ray traces the function.
 
+    Raises:
+        SettingsError: the variables are more than Lambda takes.
+
     """
+    check_lambda(environment, handler)
     target = Target(
         python_version=settings.python_version,
         architecture=settings.architecture,
