@@ -72,11 +72,12 @@ test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium;
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
 
-check: $(STAMP) ## Check lint, format, types and layers
+check: $(STAMP) ## Check lint, format, types, layers, and the templates of every option
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q -n 2 -m templates tests/infra/test_templates.py
 
 audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages at PyPI and npm; UNREACHABLE=warn where they may be out of reach
 	@$(BIN)/python locks/audit.py --unreachable=$(UNREACHABLE)
