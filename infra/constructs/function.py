@@ -13,7 +13,7 @@ from infra.constructs.trust import LAMBDA
 from infra.environment_size import check_lambda
 from infra.nag import accept
 from infra.packaging.package import Content, Target, build
-from infra.settings.deployment import LogRetention, Settings
+from infra.settings.deployment import DEV, LogRetention, Settings
 
 RETENTION: dict[LogRetention, logs.RetentionDays] = {
     1: logs.RetentionDays.ONE_DAY,
@@ -110,6 +110,6 @@ def add_function(
             role,
             {"IAM5[Resource::*]": "X-Ray's two actions, which tracing needs, know no resources."},
         )
-    if settings.wheels == "host":
-        accept(scope, {"L1": "The local cloud runs the function on the Python of its machine."})
+    if settings.python_version != DEV.python_version:
+        accept(scope, {"L1": "The setting python_version names another Python than the newest."})
     return function

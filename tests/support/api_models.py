@@ -47,16 +47,23 @@ CALLS: dict[str, tuple[str, str, str]] = {
 NOT_MADE_BY_A_CALL = {"AWS::CloudFormation::CustomResource", "AWS::SSM::Parameter"}
 """Types of CDK's own helpers, which are not this project's."""
 OTHERS: dict[str, tuple[str, str, str]] = {
+    "AWS::ApplicationAutoScaling::ScalableTarget.ScheduledActions": (
+        "application-autoscaling", "PutScheduledAction", ""),
     "AWS::CloudFront::Distribution.Tags": ("cloudfront", "TagResource", "Tags.Items"),
     "AWS::DynamoDB::GlobalTable.TimeToLiveSpecification": (
         "dynamodb", "UpdateTimeToLive", "TimeToLiveSpecification"),
+    "AWS::ECR::Repository.LifecyclePolicy": ("ecr", "PutLifecyclePolicy", ""),
     "AWS::Events::Rule.Targets": ("events", "PutTargets", "Targets"),
     "AWS::Lambda::Function.ReservedConcurrentExecutions": (
         "lambda", "PutFunctionConcurrency", "ReservedConcurrentExecutions"),
     "AWS::Lambda::Url.TargetFunctionArn": ("lambda", "CreateFunctionUrlConfig", "FunctionName"),
     "AWS::Logs::LogGroup.RetentionInDays": ("logs", "PutRetentionPolicy", "retentionInDays"),
+    "AWS::Route53::RecordSet.HostedZoneId": (
+        "route53", "ChangeResourceRecordSets", "HostedZoneId"),
     "AWS::SageMaker::Endpoint.RetainAllVariantProperties": (
         "sagemaker", "UpdateEndpoint", "RetainAllVariantProperties"),
+    "AWS::SageMaker::InferenceComponent.DeploymentConfig": (
+        "sagemaker", "UpdateInferenceComponent", "DeploymentConfig"),
     "AWS::SecretsManager::RotationSchedule.RotateImmediatelyOnUpdate": (
         "secretsmanager", "RotateSecret", "RotateImmediately"),
     "AWS::SecretsManager::Secret.GenerateSecretString": (
@@ -74,8 +81,12 @@ OTHERS: dict[str, tuple[str, str, str]] = {
 OWN = {
     "AWS::ApplicationAutoScaling::ScalableTarget.Tags",
     "AWS::ApplicationAutoScaling::ScalingPolicy.ScalingTargetId",
+    "AWS::CertificateManager::Certificate.DomainValidationOptions.HostedZoneId",
     "AWS::DynamoDB::GlobalTable.Replicas",
+    "AWS::ECR::Repository.EmptyOnDelete",
     "AWS::IAM::Policy.Roles",
+    "AWS::IAM::Role.ManagedPolicyArns",  # only CDK's own helpers have these two
+    "AWS::IAM::Role.Policies",
     "AWS::Lambda::Function.Tags",
     "AWS::Logs::LogGroup.Tags",
 }
@@ -158,6 +169,9 @@ def _check(shape: Any, value: Any, path: str) -> Iterator[tuple[str, str]]:
 def _of_structure(shape: Any, value: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, list) and {"Quantity", "Items"} <= set(shape.members):  # CloudFront's
         yield from _check(shape.members["Items"], value, path)
+    elif isinstance(value, list) and regex.sub(r"\.\d+", "", path) in OTHERS:  # a call for each
+        for number, item in enumerate(value):
+            yield from _check(shape, item, f"{path}.{number}")
     elif not isinstance(value, dict):
         yield path, f"{value!r} is no structure"
     else:

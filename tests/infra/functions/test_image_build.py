@@ -2,9 +2,9 @@
 
 from typing import Any
 
+import boto3
 import pytest
 
-from infra.functions import image_build
 from infra.functions.image_build import handler
 from tests.support.cloudformation import Answers, event
 
@@ -45,7 +45,7 @@ class CodeBuild:
 def codebuild(monkeypatch: pytest.MonkeyPatch) -> CodeBuild:
     """Return the CodeBuild that the function calls."""
     made = CodeBuild()
-    monkeypatch.setattr(image_build.boto3, "client", lambda service: made)
+    monkeypatch.setattr(boto3, "client", lambda service: made)
     return made
 
 

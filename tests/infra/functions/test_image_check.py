@@ -1,11 +1,13 @@
 """The custom resource that checks the image's manifest, over moto's ECR."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from infra.functions import image_check
@@ -55,7 +57,7 @@ def test_a_docker_image_passes(answers: Answers, monkeypatch: pytest.MonkeyPatch
     """An image with Docker's manifest passes. After a creation, IAM gets some seconds."""
     slept: list[float] = []
     monkeypatch.setattr(image_check, "PROPAGATION", 15)
-    monkeypatch.setattr(image_check.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     image = pushed(DOCKER)
     for request_type in ("Create", "Update"):
         handler(event(request_type, Image=image), None)
@@ -91,8 +93,8 @@ def test_an_image_that_may_not_be_read_passes(
     class Denied:
         def batch_get_image(self, **_: Any) -> Any:
             error = {"Error": {"Code": "AccessDeniedException", "Message": "no"}}
-            raise image_check.ClientError(error, "BatchGetImage")
+            raise ClientError(error, "BatchGetImage")
 
-    monkeypatch.setattr(image_check.boto3, "client", lambda *_, **__: Denied())
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: Denied())
     handler(event("Create", Image="123456789012.dkr.ecr.eu-west-1.amazonaws.com/a:b"), None)
     assert [it["Status"] for it in answers] == ["SUCCESS"]
