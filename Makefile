@@ -11,6 +11,8 @@ STAGE  ?= dev
 UNREACHABLE ?= fail
 # The pinned Node of the virtual environment comes first; jsii and the CDK CLI find it by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# What podman builds is for SageMaker, which rejects OCI manifests.
+export BUILDAH_FORMAT ?= docker
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,11 +72,12 @@ test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium;
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
 
-check: $(STAMP) ## Check lint, format, types and layers
+check: $(STAMP) ## Check lint, format, types, layers, and the templates of every option
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q -n 2 -m templates tests/infra/test_templates.py
 
 audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages at PyPI and npm; UNREACHABLE=warn where they may be out of reach
 	@$(BIN)/python locks/audit.py --unreachable=$(UNREACHABLE)

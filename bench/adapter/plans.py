@@ -24,7 +24,7 @@ def full() -> tuple[Scenario, ...]:
     """
     scenarios = []
     for streams in (1, 8, 32, 128):
-        per_invocation = ("sluice-per-invocation",)
+        per_invocation = ("sluice-per-invocation", "sluice-one-connection")
         flat = Scenario(
             rate=0,
             streams=streams,

@@ -188,19 +188,27 @@ async def litellm(setting: Setting) -> Server:
     return server
 
 
-async def sluice(setting: Setting, *, environments: int = 1, concurrency: int = 128) -> Server:
+async def sluice(
+    setting: Setting,
+    *,
+    environments: int = 1,
+    concurrency: int = 128,
+    one_connection: bool = False,
+) -> Server:
     """Start the deployed package on the local Runtime API, in one process or several.
 
     `setting` has the stand-ins' ports. `environments` is the number of processes. `concurrency`
-    is the number of invocations that one process takes at once.
+    is the number of invocations that one process takes at once. `one_connection` is the setting.
     """
     host = Target(
         python_version=host_python_version(), architecture=host_architecture(), wheels="host"
     )
     package = build(root=ROOT, target=host).path
-    server = Server("sluice" if concurrency > 1 else "sluice-per-invocation", idle=asyncio.Queue())
+    name = "sluice" if concurrency > 1 else "sluice-per-invocation"
+    server = Server("sluice-one-connection" if one_connection else name, idle=asyncio.Queue())
+    variables = {"SLUICE_ONE_CONNECTION": str(one_connection).lower()}
     for _ in range(environments):
-        await environment(server, package, setting, concurrency)
+        await environment(server, package, setting, concurrency, variables=variables)
     async with asyncio.timeout(_READY_S):
         # A queue has no event for its size.
         while server.idle is not None and server.idle.qsize() < environments * concurrency:  # noqa: ASYNC110
@@ -261,6 +269,8 @@ async def start(name: str, setting: Setting, streams: int) -> Server:
     """Start a server by its name, for at most this many streams."""
     if name == "sluice-per-invocation":
         return await sluice(setting, environments=streams, concurrency=1)
+    if name == "sluice-one-connection":
+        return await sluice(setting, one_connection=True)
     starters = {
         "direct": direct,
         "relay": relay,

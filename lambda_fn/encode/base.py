@@ -81,9 +81,19 @@ class Encoder(Protocol):
     def fail(self, error: APIError) -> bytes | None:
         """Return the end of a response that failed.
 
-        None means that the format cannot express an error, so that the connection must be broken.
+        None means that the format is one JSON value and cannot express an error. Then `unfinished`
+        is sent, and the connection must be broken.
         """
         ...
+
+
+def unfinished(error: APIError) -> bytes:
+    """Return the end of a response of one JSON value that failed after it had begun.
+
+    It is the error without its last brace. So what the client has is never a JSON value, even if
+    the connection ends as if the response were whole.
+    """
+    return error.body().removesuffix(b"}")
 
 
 class SizeLimit:

@@ -67,6 +67,10 @@ KINDS: dict[str, tuple[Target, str]] = {
         "function",
         "SIGKILL when its response is whole, before it asks for more",
     ),
+    "function-error-hidden": (
+        "function",
+        "an error after its response has begun ends the response as if it were whole",
+    ),
 }
 
 

@@ -43,7 +43,8 @@ def _by_path(call: Call) -> list[Need] | None:
             name = resource(parts)
             if qualifier not in {"", "$LATEST"} and name.count(":") == 1:
                 name = f"{name}:{qualifier}"
-            return [Need(f"{call.scope.service}:{action}", name if name == "*" else call.arn(name))]
+            on = name if name == "*" else call.arn(name)
+            return [Need(f"{call.scope.service}:{it}", on) for it in action.split()]
     return None
 
 
@@ -70,7 +71,8 @@ _PATHS: dict[str, list[tuple[str, str, str, Callable[[re.Match[str]], str]]]] = 
         (
             "POST",
             r"/endpoints/([^/]+)/invocations-response-stream",
-            "InvokeEndpointWithResponseStream",
+            # The API reference requires the first, and IAM knows an action of the call's name.
+            "InvokeEndpoint InvokeEndpointWithResponseStream",
             lambda match: f"endpoint/{match[1].lower()}",
         ),
         (

@@ -11,7 +11,7 @@ import pytest
 from local.cloud import LocalCloud
 from tests.e2e.test_streaming import script
 from tests.support.deployments import Deployment
-from tests.support.faults import fault
+from tests.support.faults import fault, listed
 
 pytestmark = pytest.mark.e2e
 
@@ -87,6 +87,18 @@ def test_failure_before_the_first_token(scripted: Deployment) -> None:
         line.partition(":")[0].lower() for line in head.splitlines()
     }
     assert json.loads(body)["error"]["code"] == "upstream_error"
+
+
+def test_a_whole_answer_that_fails_late(cloud: LocalCloud, scripted: Deployment) -> None:
+    """It never looks whole, even if the function URL ends it cleanly. It has the error's code."""
+    late = {"messages": script(count=3, first_after=13, fail_after=1)}
+    with fault(cloud, scope="scripted*", kind="function-error-hidden") as fault_id:
+        answer = curl(scripted, late)
+        assert listed(cloud, fault_id)["landed"] == 1
+    assert answer.returncode == 0
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(answer.stdout)
+    assert '"code":"upstream_error"' in answer.stdout
 
 
 def test_broken_connection(cloud: LocalCloud, scripted: Deployment) -> None:

@@ -1,5 +1,6 @@
 """The rights of all roles, the secrets, and the ways in from the internet."""
 
+import json
 import re
 from typing import Any
 
@@ -27,6 +28,9 @@ ACTIONS_WITHOUT_RESOURCES = {
     "xray:PutTraceSegments",
 }
 
+IMAGE_CHECK = "ModelImageCheckFunction"
+"""What checks the image. The local cloud takes no image from a registry, so it has no such role."""
+
 
 def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
     """The stream function cannot create keys.
@@ -39,7 +43,10 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
         ("dynamodb:GetItem", "dynamodb:UpdateItem"): partitions("KEY#*", "LEDGER#*"),
         ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE"),
         ("dynamodb:Query",): ONLY_ROLLUPS,
-        ("sagemaker:InvokeEndpointWithResponseStream",): f"endpoint/{endpoint}",
+        (
+            "sagemaker:InvokeEndpoint",
+            "sagemaker:InvokeEndpointWithResponseStream",
+        ): f"endpoint/{endpoint}",
         LOG: "StreamLog",
         ("xray:PutTelemetryRecords", "xray:PutTraceSegments"): "*",
     }
@@ -113,7 +120,21 @@ def test_only_actions_that_know_no_resource_are_granted_on_all(synthesis: Any, o
 
 def test_every_role_is_one_of_these(synthesis: Any) -> None:
     """These tests cover every role."""
-    assert len(synthesis.resources("AWS::IAM::Role")) == len(ROLES)
+    local = not synthesis.resources("Custom::SluiceImageCheck")
+    assert len(synthesis.resources("AWS::IAM::Role")) == len(ROLES) + (0 if local else 1)
+
+
+@pytest.mark.parametrize("stage", ["dev", "prod"])
+def test_what_checks_the_image_reads_its_manifest_only(syntheses: Any, stage: str) -> None:
+    """It may read the manifests of the image's repository, and log."""
+    found = [actions(it) for it in statements(syntheses[stage], IMAGE_CHECK)]
+    assert found == [set(LOG), {"ecr:BatchGetImage"}]
+    [manifest] = [
+        it["Resource"]
+        for it in statements(syntheses[stage], IMAGE_CHECK)
+        if actions(it) == {"ecr:BatchGetImage"}
+    ]
+    assert ":repository/" in json.dumps(manifest)
 
 
 def test_the_function_urls_take_any_caller(synthesis: Any) -> None:

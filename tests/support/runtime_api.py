@@ -41,13 +41,18 @@ def is_whole(data: bytes) -> bool:
 
 @dataclass
 class Lambda:
-    """A Runtime API. It serves `events`, and records the packets of each other request."""
+    """A Runtime API. It serves `events`, and records the packets of each other request.
+
+    `uses` has the last parts of the paths that came by each connection.
+    """
 
     events: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
     requests: asyncio.Queue[tuple[str, list[bytes]]] = field(default_factory=asyncio.Queue)
     headers: str = ""
     waiting: int = 0
     connections: int = 0
+    uses: list[list[str]] = field(default_factory=list)
+    closed: asyncio.Queue[list[str]] = field(default_factory=asyncio.Queue)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     address: str = ""
     break_off: bool = False
@@ -58,11 +63,15 @@ class Lambda:
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.connections += 1
+        uses: list[str] = []
+        self.uses.append(uses)
         while True:
             packets = [await reader.read(65536)]
             if not packets[0]:
+                self.closed.put_nowait(uses)
                 return
             path = packets[0].split(b" ")[1].decode()
+            uses.append(path.rpartition("/")[2])
             if path.endswith("/next"):
                 self.waiting += 1
                 self.ready.set()
@@ -89,10 +98,14 @@ class Lambda:
 
 
 async def run(
-    lambda_: Lambda, app: Callable[..., Awaitable[None]], *events: Any
+    lambda_: Lambda,
+    app: Callable[..., Awaitable[None]],
+    *events: Any,
+    one_connection: bool = False,
 ) -> list[tuple[str, list[bytes]]]:
     """Serve some events with an application. Return what the Runtime API received."""
-    server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
+    api = RuntimeApi(lambda_.address, one_connection=one_connection)
+    server = asyncio.ensure_future(serve(app, api))
     received = []
     async with asyncio.timeout(60):
         for event in events:

@@ -1,5 +1,6 @@
 """`sluice preflight`, against moto with the quotas of a new account."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,11 +8,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from cli.commands.preflight import Finding, findings
+from cli.commands.preflight import Finding, _region, findings, reserved_by
+from infra.functions.image_check import DOCKER
 from infra.settings.context import settings_from_context
 from local.moto import service_quotas
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
+OCI = "application/vnd.oci.image.manifest.v1+json"
 GPU = {"container": "vllm", "instance_type": "ml.g6.12xlarge", "weights": "hf:org/model"}
 
 
@@ -20,18 +23,19 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run moto as a new account, on a machine whose container engines answer."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
-    monkeypatch.delenv("CDK_DOCKER", raising=False)
+    for name in ("CDK_DOCKER", "BUILDAH_FORMAT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("local.sagemaker.engine.refusal", lambda engine: None)
     service_quotas.install()
     with mock_aws():
         yield
 
 
-def look(**context: object) -> list[Finding]:
+def look(*, region: str = "eu-central-1", **context: object) -> list[Finding]:
     """Return the findings for a deployment."""
 
     def client(service: str, **more: str) -> Any:
-        return boto3.client(service, **{"region_name": "eu-central-1", **more})
+        return boto3.client(service, **{"region_name": region, **more})
 
     return list(findings(settings_from_context(context), client))
 
@@ -80,7 +84,8 @@ def test_what_dev_needs_is_there() -> None:
     ("quota", "reserved", "good", "warning"),
     [
         (1000, "200", True, False),
-        (250, "200", False, False),
+        (310, "200", False, False),
+        (311, "200", True, False),
         (10, "none", False, True),
         (60, "none", True, True),
     ],
@@ -232,7 +237,91 @@ def test_the_engine_that_builds_the_image_must_answer(monkeypatch: pytest.Monkey
     monkeypatch.setattr("local.sagemaker.engine.refusal", answers.get)
     it = one(look(), "by docker: Cannot connect to the Docker daemon")
     assert not it.good
-    assert it.commands == ("export CDK_DOCKER=podman", "# or deploy with -c image_build=codebuild")
+    assert it.commands == (
+        "export CDK_DOCKER=podman BUILDAH_FORMAT=docker",
+        "# or deploy with -c image_build=codebuild",
+    )
     assert one(look(image_build="codebuild"), "built by CodeBuild").good
     monkeypatch.setenv("CDK_DOCKER", "podman")
+    it = one(look(), "the image is built here, by podman, as an OCI image")
+    assert (it.good, it.commands) == (False, ("export BUILDAH_FORMAT=docker",))
+    monkeypatch.setenv("BUILDAH_FORMAT", "docker")
     assert one(look(), "the image is built here, by podman").good
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    ("region", "context", "words"),
+    [
+        ("il-central-1", {}, "Lambda has no function URLs in il-central-1"),
+        ("ap-southeast-7", {}, "Lambda has no function URLs in ap-southeast-7"),
+        ("eu-west-3", {**GPU, "scale_to_zero": "true"}, "were reported to need an instance"),
+        ("us-gov-west-1", {}, "us-gov-west-1 is outside the partition aws"),
+        (
+            "cn-north-1",
+            {"domain": "a.example.org", "certificate_arn": CERTIFICATE},
+            "no certificate for a.example.org",
+        ),
+        ("ap-southeast-6", GPU, "AWS has no image of container=vllm in ap-southeast-6"),
+    ],
+)
+def test_a_region_must_offer_what_is_deployed(
+    region: str, context: dict[str, str], words: str
+) -> None:
+    """What the region lacks is said before a deployment fails on it."""
+    it = one(look(region=region, **context), words)
+    assert not it.good
+    assert it.warning == ("reported" in words)
+
+
+@pytest.mark.usefixtures("account")
+def test_common_regions_offer_everything() -> None:
+    """The usual regions have no finding."""
+    for region in ("us-east-1", "eu-central-1", "ap-northeast-1"):
+        assert {
+            it.what for it in _region(settings_from_context({**GPU, "stage": "dev"}), region)
+        } == set()
+
+
+@pytest.mark.usefixtures("account")
+def test_a_log_group_that_is_left_over() -> None:
+    """CloudFormation cannot make a log group that exists, unless the stack itself has made it."""
+    name = "/aws/sagemaker/Endpoints/sluice-dev"
+    boto3.client("logs", region_name="eu-central-1").create_log_group(logGroupName=name)
+    it = one(look(), f"the log group {name} is left from an earlier endpoint")
+    assert (it.good, it.commands) == (
+        False,
+        (f"aws logs delete-log-group --log-group-name {name}",),
+    )
+    boto3.client("logs", region_name="eu-central-1").delete_log_group(logGroupName=name)
+    group = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": name}}
+    boto3.client("cloudformation", region_name="eu-central-1").create_stack(
+        StackName="sluice-dev-service", TemplateBody=json.dumps({"Resources": {"Log": group}})
+    )
+    assert [it for it in look() if "log group" in it.what] == []
+
+
+@pytest.mark.usefixtures("account")
+def test_an_image_that_exists_must_be_one_that_sagemaker_takes() -> None:
+    """`image_uri` must name an image with Docker's manifest."""
+    ecr = boto3.client("ecr", region_name="eu-central-1")
+    uri = ecr.create_repository(repositoryName="own")["repository"]["repositoryUri"]
+    for tag, kind in (("oci", OCI), ("docker", DOCKER)):
+        manifest = {"schemaVersion": 2, "mediaType": kind, "config": {"digest": tag}, "layers": []}
+        ecr.put_image(repositoryName="own", imageManifest=json.dumps(manifest), imageTag=tag,
+                      imageManifestMediaType=kind)  # fmt: skip
+    refused = one(look(image_uri=f"{uri}:oci"), "SageMaker rejects the image")
+    assert not refused.good
+    assert "BUILDAH_FORMAT=docker" in refused.what
+    assert one(look(image_uri=f"{uri}:docker"), "is one that SageMaker takes").good
+    assert not one(look(image_uri=f"{uri}:none"), "There is no image").good
+    assert not one(look(image_uri=uri.replace("/own", "/other") + ":a"), "repository").good
+
+
+@pytest.mark.usefixtures("account")
+def test_what_the_stacks_reserve_is_what_preflight_counts() -> None:
+    """The sum of all functions' reserved concurrency must leave what Lambda keeps."""
+    settings = settings_from_context({"stage": "prod"})
+    assert reserved_by(settings) == 211
+    assert reserved_by(settings.replace(admin_url=False)) == 201
+    assert reserved_by(settings.replace(reserved_concurrency=None)) is None

@@ -12,10 +12,17 @@ def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
     The repository is removed with the stack.
     """
     project = without_docker.the("AWS::CodeBuild::Project")
-    assert (
-        'docker build --platform linux/amd64 --target \\"$TARGET\\"'
-        in project["Source"]["BuildSpec"]
+    (built,) = re.findall(
+        r"docker buildx build .*? &&", project["Source"]["BuildSpec"].replace("\\\\\\n", "")
     )
+    for option in (
+        "--platform linux/amd64",
+        '--target \\"$TARGET\\"',
+        "--provenance=false",
+        "--sbom=false",
+        "--output type=docker,oci-mediatypes=false",
+    ):
+        assert option in built
     variables = {it["Name"]: it["Value"] for it in project["Environment"]["EnvironmentVariables"]}
     assert variables["TARGET"] == "cpu"
     assert project["Environment"]["PrivilegedMode"] is True
@@ -31,9 +38,10 @@ def test_codebuild_builds_what_docker_would(without_docker: Synthesis) -> None:
         if it["Type"] == "Custom::SluiceImage"
     ]
     model = resource(without_docker, "AWS::SageMaker::Model")
-    assert image_name in model["DependsOn"]
+    checked = resource(without_docker, "Custom::SluiceImageCheck")
+    assert image_name in checked["DependsOn"]
     tag = without_docker.service["Resources"][image_name]["Properties"]["Tag"]
-    assert tag.startswith("cpu-")  # another engine makes another image of the same sources
+    assert tag.startswith("cpu-docker-")  # another engine makes another image of the same sources
     assert json.dumps(model["Properties"]["PrimaryContainer"]["Image"]).endswith(f':{tag}"]]}}')
 
 
@@ -76,3 +84,46 @@ def test_the_build_starts_with_all_that_it_needs(without_docker: Synthesis) -> N
     }
     assert len(policies) == 2
     assert {project, *roles, *policies} <= needed_by_image
+
+
+def test_a_build_that_fails_in_any_phase_is_reported(without_docker: Synthesis) -> None:
+    """EventBridge calls the function that started the build when it ends without success.
+
+    A build that waits and one that runs end before CloudFormation's hour does.
+    """
+    resources = without_docker.service["Resources"]
+    project, properties = next(
+        (name, it["Properties"])
+        for name, it in resources.items()
+        if it["Type"] == "AWS::CodeBuild::Project"
+    )
+    assert properties["QueuedTimeoutInMinutes"] + properties["TimeoutInMinutes"] < 60
+    (rule,) = [
+        it["Properties"]
+        for it in without_docker.resources("AWS::Events::Rule")
+        if "EventPattern" in it["Properties"]
+    ]
+    assert rule["EventPattern"] == {
+        "source": ["aws.codebuild"],
+        "detail-type": ["CodeBuild Build State Change"],
+        "detail": {
+            "project-name": [{"Ref": project}],
+            "build-status": ["FAILED", "FAULT", "STOPPED", "TIMED_OUT"],
+        },
+    }
+    image = resource(without_docker, "Custom::SluiceImage")
+    assert rule["Targets"][0]["Arn"] == image["Properties"]["ServiceToken"]
+    (permission,) = [
+        it["Properties"]
+        for it in without_docker.resources("AWS::Lambda::Permission")
+        if it["Properties"]["FunctionName"] == image["Properties"]["ServiceToken"]
+    ]
+    assert permission["Principal"] == "events.amazonaws.com"
+
+
+def test_the_base_image_is_pulled_again_when_the_registry_refuses(
+    without_docker: Synthesis,
+) -> None:
+    """Docker Hub limits pulls by address, and CodeBuild shares its addresses."""
+    specification = without_docker.the("AWS::CodeBuild::Project")["Source"]["BuildSpec"]
+    assert 'docker pull -q \\"$BASE\\" && break; sleep' in specification

@@ -3,15 +3,13 @@
 import asyncio
 import json
 import os
-import time
 from typing import Any
 
 import pytest
 
 from lambda_fn.http.client import Client
 from lambda_fn.http.connection import Connection, TransportError
-from lambda_fn.runtime.api import Context, ResponseStream, RuntimeApi
-from lambda_fn.runtime.cycle import Cycle
+from lambda_fn.runtime.api import ResponseStream, RuntimeApi
 from lambda_fn.runtime.loop import serve, trace_id
 from tests.support.function import Wire, peer
 from tests.support.runtime_api import EVENT, Lambda, hello, run, unchunk
@@ -34,46 +32,46 @@ async def test_streamed_response(lambda_: Lambda) -> None:
     assert trailers == b"\r\n"
 
 
-async def test_one_connection_carries_everything(lambda_: Lambda) -> None:
-    """Invocations and their responses use one connection until the Runtime API closes it."""
+async def test_a_response_has_a_connection_of_its_own(lambda_: Lambda) -> None:
+    """A response opens a connection, and closes it. `/next` keeps the one that it has."""
     await run(lambda_, hello, EVENT, EVENT, EVENT)
+    async with asyncio.timeout(60):
+        closed = [await lambda_.closed.get() for _ in range(2)]  # the last one may be under way
+    assert closed == [["response"]] * 2
+    assert {use for uses in lambda_.uses if uses != ["response"] for use in uses} == {"next"}
+    assert lambda_.connections == 4
+
+
+async def test_a_failure_keeps_the_connection(lambda_: Lambda) -> None:
+    """An error is sent on the connection of `/next`, which goes on."""
+    await run(lambda_, hello, {"test": 1}, {"test": 2})
+    assert lambda_.connections == 1
+
+
+async def test_one_connection_carries_everything_on_request(lambda_: Lambda) -> None:
+    """With the setting, invocations and their responses use one connection until it is closed."""
+    await run(lambda_, hello, EVENT, EVENT, EVENT, one_connection=True)
     assert lambda_.connections == 1
     lambda_.status = "202 Accepted\r\nConnection: close"
-    await run(lambda_, hello, EVENT, EVENT)
+    await run(lambda_, hello, EVENT, EVENT, one_connection=True)
     assert lambda_.connections > 2  # the last one may not have arrived yet
 
 
-async def test_a_connection_that_was_closed_before_its_use_is_replaced() -> None:
-    """If the response's connection closes while the model generates, a new one replaces it."""
-    accepted: list[bytes] = []
+async def test_a_response_opens_its_connection_when_it_begins(lambda_: Lambda) -> None:
+    """While the model has not answered, no connection is open that says nothing."""
+    seen: list[int] = []
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        accepted.append(b"")
-        if len(accepted) > 1:
-            accepted.append(await reader.readuntil(b"\r\n0\r\n\r\n"))
-            writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n")
-            await writer.drain()
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(lambda_.connections)
+        await hello(scope, receive, send)
 
-    async with peer(handler) as origin:
-        cycle = Cycle(
-            RuntimeApi(origin.removeprefix("http://")),
-            Context("r1", time.time() + 60, "", "", ""),
-            b"",
-        )
-
-        async def app(_scope: Any, _receive: Any, send: Any) -> None:
-            while cycle._stream.alive:  # noqa: ASYNC110 (the connection has no event for it)
-                await asyncio.sleep(0.001)
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b"hello"})
-
-        await cycle.run(app, {})
-    assert b"5\r\nhello\r\n0\r\n" in accepted[-1]
+    await run(lambda_, app, EVENT)
+    assert seen == [1]
 
 
 @pytest.mark.parametrize("pieces", [1, 4])
 async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
-    """All responses arrive, even if the Runtime API closes each connection without notice."""
+    """With one connection, all responses arrive, even if it is closed each time without notice."""
     received: list[bytes] = []
     events = asyncio.Queue[bytes]()
 
@@ -101,7 +99,8 @@ async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
             await asyncio.sleep(0.001)
 
     async with peer(handler) as origin:
-        server = asyncio.ensure_future(serve(app, RuntimeApi(origin.removeprefix("http://"))))
+        api = RuntimeApi(origin.removeprefix("http://"), one_connection=True)
+        server = asyncio.ensure_future(serve(app, api))
         async with asyncio.timeout(60):
             for count in range(1, 6):
                 events.put_nowait(json.dumps(EVENT).encode())
@@ -115,7 +114,11 @@ async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
 
 
 async def test_prelude_is_written_apart() -> None:
-    """The prelude and its NULs are one write, before any byte of the body."""
+    """The prelude and its NULs are one write of two chunks, before any byte of the body.
+
+    AWS's clients for Node.js (`HttpResponseStream`) and Rust (`EventCompletionRequest`) send the
+    same two chunks.
+    """
     client = Client()
     client.acquire = lambda origin: connection  # type: ignore[method-assign]
     connection = Connection()

@@ -82,10 +82,8 @@ def form(service: str, body: str) -> Call:
         (
             call("sagemaker", path="/endpoints/My-End/invocations-response-stream"),
             [
-                (
-                    "sagemaker:InvokeEndpointWithResponseStream",
-                    f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/my-end",
-                )
+                (f"sagemaker:{name}", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/my-end")
+                for name in ("InvokeEndpoint", "InvokeEndpointWithResponseStream")
             ],
         ),
         (
