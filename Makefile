@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser check audit bench bench-quick bench-report chaos meter-bench books soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container test-browser test-dynalite check audit bench bench-quick bench-report chaos meter-bench books soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -69,6 +69,9 @@ test-container: $(STAMP) ## Build the container, and test it alone and within th
 test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium; under a minute
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
+
+test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
+	@$(BIN)/python -m tests.support.dynalite
 
 check: $(STAMP) ## Check lint, format, types and layers
 	@$(BIN)/ruff format --check .
