@@ -1,0 +1,103 @@
+"""Checks of how the container's image is built and handed over."""
+
+from cli.commands.verify.registry import Check, Outcome, Wave, decided, refuted, unknown
+from cli.commands.verify.target import Target
+
+_BUILDS = "Custom::SluiceImage"
+_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def completed(target: Target) -> Outcome:
+    """The build answered CloudFormation from inside."""
+    found = [one for one in target.resources if one["ResourceType"] == _BUILDS]
+    if not found:
+        return unknown("the image was not built by CodeBuild: deploy with -c image_build=codebuild")
+    wrong = [
+        f"{one['LogicalResourceId']}: {one['ResourceStatus']}"
+        for one in found
+        if not one["ResourceStatus"].endswith("_COMPLETE")
+    ]
+    return decided(wrong, f"{found[0]['LogicalResourceId']} is {found[0]['ResourceStatus']}")
+
+
+def first_try(target: Target) -> Outcome:
+    """The first build of the project pulled and pushed."""
+    projects = target.physical("AWS::CodeBuild::Project")
+    if not projects:
+        return unknown("the image was not built by CodeBuild: deploy with -c image_build=codebuild")
+    codebuild = target.client("codebuild")
+    ids = codebuild.list_builds_for_project(projectName=projects[0], sortOrder="ASCENDING")["ids"]
+    if not ids:
+        return refuted(f"{projects[0]} has no build")
+    [build] = codebuild.batch_get_builds(ids=ids[:1])["builds"]
+    failed = [
+        f"{phase['phaseType']}: {phase.get('phaseStatus')}"
+        for phase in build["phases"]
+        if phase.get("phaseStatus") not in {None, "SUCCEEDED"}
+    ]
+    if build["buildStatus"] != "SUCCEEDED":
+        failed.insert(0, build["buildStatus"])
+    return decided(failed, f"build {ids[0]} succeeded at its first try")
+
+
+def image(target: Target) -> Outcome:
+    """The image is in the registry with a manifest that SageMaker takes, and a container runs."""
+    uri = target.model["PrimaryContainer"]["Image"]
+    registry, _, rest = uri.partition("/")
+    if ".dkr.ecr." not in registry:
+        return unknown(f"the image {uri} is not in ECR")
+    name, _, tag = rest.partition(":")
+    known = {"imageDigest": tag.partition("@")[2]} if "@" in rest else {"imageTag": tag}
+    [found] = target.client("ecr").describe_images(
+        registryId=registry.partition(".")[0],
+        repositoryName=name.partition("@")[0],
+        imageIds=[known],
+    )["imageDetails"]
+    kind = found.get("imageManifestMediaType", "")
+    wrong = [] if kind == _MANIFEST else [f"the manifest is {kind or 'unknown'}"]
+    if target.endpoint["EndpointStatus"] != "InService":
+        wrong.append(f"the endpoint is {target.endpoint['EndpointStatus']}")
+    return decided(wrong, f"{name}: {kind}; the endpoint is in service")
+
+
+def contents(target: Target) -> Outcome:
+    """The image has all that the container imports, and its demo model."""
+    if target.engine not in {"llama_cpp", "scripted"}:
+        return unknown("the container is not the CPU image of this project")
+    lines = target.log_lines(target.endpoint_log, "serving", 0)
+    return decided([] if lines else ["no line says `serving`"], "".join(lines[:1]).strip())
+
+
+CHECKS = (
+    Check(
+        "base-image",
+        "the image builds on the base image that `model/Dockerfile` names (`make test-container` "
+        "has built it on Debian 12 with podman)",
+        "`docker build -f model/Dockerfile .`; the pushed manifest is docker's, and the endpoint is "
+        "in service",
+        Wave.READ,
+        image,
+    ),
+    Check(
+        "image-contents",
+        "the image with `schema_guard/` and the demo model builds and starts",
+        "`docker build -f model/Dockerfile .`; the container's log says `serving`",
+        Wave.ARRIVAL,
+        contents,
+    ),
+    Check(
+        "codebuild",
+        "CodeBuild responds to CloudFormation from inside the build",
+        "`-c image_build=codebuild`: the resource `Custom::SluiceImage` completes",
+        Wave.READ,
+        completed,
+    ),
+    Check(
+        "first-build",
+        "the first deployment with CodeBuild finds its role's policy in place",
+        "`-c image_build=codebuild` into an empty account: the build pulls and pushes at its first "
+        "try",
+        Wave.READ,
+        first_try,
+    ),
+)
