@@ -32,6 +32,11 @@ _PARTS = "a part of the module that is named as the test"
 _DEPLOYED = "it acts in the local cloud's own process only"
 HELD = [
     Held("cli/commands/check", "probes", "cli/commands/check/test_report.py", _PARTS),
+    Held("cli/commands/verify", "registry report", "cli/commands/verify/test_runner.py",
+         "they are what it runs and what it prints"),
+    Held("cli/commands/verify", "target", "e2e/test_verify.py", "it takes a deployed stack"),
+    Held("cli/commands/verify/checks", "access build endpoint money operations path",
+         "e2e/test_verify.py", "they take a deployed stack"),
     Held("cli/lib", "container", "cli/commands/test_up.py", "one command uses it"),
     Held("cli/lib", "local_keys", "e2e/test_chaos.py", "it takes a deployed table"),
     Held("cli/lib", "project", "cli/lib/test_process.py", _SHAPES),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from cli.commands.verify.target import Target
 
-Verdict = Literal["proven", "refuted", "unknown", "needs AWS"]
+Verdict = Literal["proven", "refuted", "unknown", "not deployed", "needs AWS"]
 
 
 class Wave(enum.IntEnum):
@@ -57,6 +57,11 @@ def refuted(evidence: str) -> Outcome:
 def unknown(evidence: str) -> Outcome:
     """Return that the check could not tell, and why."""
     return Outcome("unknown", evidence)
+
+
+def absent(evidence: str) -> Outcome:
+    """Return that this deployment does not have what the row is about, and how to deploy it."""
+    return Outcome("not deployed", evidence)
 
 
 def decided(wrong: list[str], evidence: str) -> Outcome:

@@ -13,6 +13,7 @@ _SIGNS: dict[Verdict, str] = {
     "proven": "[green]✓[/green]",
     "refuted": "[red]✗[/red]",
     "unknown": "[yellow]?[/yellow]",
+    "not deployed": "[dim]-[/dim]",
     "needs AWS": "[dim]-[/dim]",
 }
 
@@ -81,7 +82,7 @@ def summary(results: Sequence[Result]) -> str:
 def status(results: Sequence[Result]) -> int:
     """Return the exit status: 1 if a row is refuted, 2 if a check could not tell, else 0.
 
-    What the local cloud cannot tell counts for nothing.
+    What is not deployed, and what the local cloud cannot tell, counts for nothing.
     """
     verdicts = {result.outcome.verdict for result in results}
     return 1 if "refuted" in verdicts else 2 if "unknown" in verdicts else 0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from cli.commands.verify.registry import Check, Outcome, Wave, refuted, unknown
+from cli.commands.verify.registry import Check, Outcome, Wave, absent, refuted, unknown
 from cli.commands.verify.target import NoResponse, Target
 from cli.lib.project import CommandError
 
@@ -47,10 +47,8 @@ def _run(target: Target, check: Check) -> Result:
         return Result(check, Outcome("needs AWS", check.how), 0.0)
     began = time.monotonic()
     try:
-        if check.wave is Wave.SCRIPTED and target.engine != "scripted":
-            outcome = unknown(SCRIPTED)
-        else:
-            outcome = check.run(target)
+        scripted = check.wave is not Wave.SCRIPTED or target.engine == "scripted"
+        outcome = check.run(target) if scripted else absent(SCRIPTED)
     except NoResponse as error:
         outcome = refuted(f"there was no response: {error}")
     except (BotoCoreError, ClientError, CommandError, OSError) as error:

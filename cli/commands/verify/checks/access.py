@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from cli.commands.check.rules import wrong_error
-from cli.commands.verify.registry import Check, Outcome, Wave, decided, refuted, unknown
+from cli.commands.verify.registry import Check, Outcome, Wave, absent, decided, refuted
 from cli.commands.verify.target import OWNER, Target
 from cli.lib.admin_api import Admin
 from cli.lib.project import CommandError
@@ -61,7 +61,7 @@ def errors(target: Target) -> Outcome:
 def admin_secret(target: Target) -> Outcome:
     """The admin API is open to its secret by the edge, and to nobody at its function URL."""
     if target.admin.url is None:
-        return unknown("the deployment has no admin URL: deploy with -c admin_url=true")
+        return absent("the deployment has no admin URL: deploy with -c admin_url=true")
     path = "/admin/v1/keys?limit=1"
     found = {
         "with the secret": target.send("GET", path, key=target.admin.secret),
@@ -233,7 +233,7 @@ def firewall(target: Target) -> Outcome:
     [distribution] = target.physical("AWS::CloudFront::Distribution")
     config = cloudfront.get_distribution_config(Id=distribution)["DistributionConfig"]
     if not config.get("WebACLId"):
-        return unknown("the distribution has no web ACL: deploy with -c web_acl=rate")
+        return absent("the distribution has no web ACL: deploy with -c web_acl=rate")
     for number in range(400):
         response = target.send("GET", "/admin/v1/keys", key="wrong")
         if response.status == 429:

@@ -1,6 +1,6 @@
 """Checks of how the container's image is built and handed over."""
 
-from cli.commands.verify.registry import Check, Outcome, Wave, decided, refuted, unknown
+from cli.commands.verify.registry import Check, Outcome, Wave, absent, decided, refuted
 from cli.commands.verify.target import Target
 
 _BUILDS = "Custom::SluiceImage"
@@ -11,7 +11,7 @@ def completed(target: Target) -> Outcome:
     """The build answered CloudFormation from inside."""
     found = [one for one in target.resources if one["ResourceType"] == _BUILDS]
     if not found:
-        return unknown("the image was not built by CodeBuild: deploy with -c image_build=codebuild")
+        return absent("the image was not built by CodeBuild: deploy with -c image_build=codebuild")
     wrong = [
         f"{one['LogicalResourceId']}: {one['ResourceStatus']}"
         for one in found
@@ -24,7 +24,7 @@ def first_try(target: Target) -> Outcome:
     """The first build of the project pulled and pushed."""
     projects = target.physical("AWS::CodeBuild::Project")
     if not projects:
-        return unknown("the image was not built by CodeBuild: deploy with -c image_build=codebuild")
+        return absent("the image was not built by CodeBuild: deploy with -c image_build=codebuild")
     codebuild = target.client("codebuild")
     ids = codebuild.list_builds_for_project(projectName=projects[0], sortOrder="ASCENDING")["ids"]
     if not ids:
@@ -45,7 +45,7 @@ def image(target: Target) -> Outcome:
     uri = target.model["PrimaryContainer"]["Image"]
     registry, _, rest = uri.partition("/")
     if ".dkr.ecr." not in registry:
-        return unknown(f"the image {uri} is not in ECR")
+        return absent(f"the image {uri} is not in ECR")
     name, _, tag = rest.partition(":")
     known = {"imageDigest": tag.partition("@")[2]} if "@" in rest else {"imageTag": tag}
     [found] = target.client("ecr").describe_images(
@@ -63,7 +63,7 @@ def image(target: Target) -> Outcome:
 def contents(target: Target) -> Outcome:
     """The image has all that the container imports, and its demo model."""
     if target.engine not in {"llama_cpp", "scripted"}:
-        return unknown("the container is not the CPU image of this project")
+        return absent("the container is not the CPU image of this project")
     lines = target.log_lines(target.endpoint_log, "serving", 0)
     return decided([] if lines else ["no line says `serving`"], "".join(lines[:1]).strip())
 

@@ -9,6 +9,7 @@ from cli.commands.verify.registry import (
     Check,
     Outcome,
     Wave,
+    absent,
     decided,
     proven,
     refuted,
@@ -39,7 +40,7 @@ def starting_lines(target: Target, text: str) -> list[str]:
 def weights(target: Target) -> Outcome:
     """The container found its weights below /opt/ml/model."""
     if target.engine != "llama_cpp":
-        return unknown(f"the engine is {target.engine or 'of another container'}, not llama_cpp")
+        return absent(f"the engine is {target.engine or 'of another container'}, not llama_cpp")
     source = target.model["PrimaryContainer"].get("ModelDataSource", {}).get("S3DataSource", {})
     lines = starting_lines(target, "with llama_cpp")
     if not lines:
@@ -73,7 +74,7 @@ def prefixes(target: Target) -> Outcome:
     """SageMaker read the weights with a grant that names their prefix."""
     source = target.model["PrimaryContainer"].get("ModelDataSource", {}).get("S3DataSource")
     if source is None:
-        return unknown("the model has no weights in S3")
+        return absent("the model has no weights in S3")
     return in_service(target, f"weights from {source['S3Uri']} ({source['S3DataType']})")
 
 
@@ -94,7 +95,7 @@ def isolated(target: Target) -> Outcome:
     vpc, key = target.model.get("VpcConfig"), config.get("KmsKeyId")
     if not vpc or not key:
         missing = [name for name, has in (("vpc", vpc), ("kms_key", key)) if not has]
-        return unknown(f"deployed without {' and '.join(missing)}")
+        return absent(f"deployed without {' and '.join(missing)}")
     return in_service(target, f"in {len(vpc['Subnets'])} subnets, volumes with {key}")
 
 
@@ -106,7 +107,7 @@ def user(target: Target) -> Outcome:
 def trials(target: Target) -> Outcome:
     """A grammar is tried in a child process beside the model, and the request is answered."""
     if target.engine != "llama_cpp":
-        return unknown(f"the engine is {target.engine or 'of another container'}, not llama_cpp")
+        return absent(f"the engine is {target.engine or 'of another container'}, not llama_cpp")
     schema = {
         "type": "object",
         "properties": {"yes": {"type": "boolean"}},
@@ -162,9 +163,7 @@ def scraped(target: Target) -> Outcome:
 def counted(target: Target) -> Outcome:
     """A container of AWS sends running counts: a stream that is left has its prompt's tokens."""
     if target.engine:
-        return unknown(
-            "the container is this project's: deploy with -c container=vllm, sglang, lmi"
-        )
+        return absent("the container is this project's: deploy with -c container=vllm, sglang, lmi")
     key = target.make_key()
     response = target.chat("Count to a thousand.", stream=True, max_tokens=400, key=key)
     item = target.ledger(response)
@@ -176,7 +175,7 @@ def no_capacity(target: Target) -> Outcome:
     """A component without a copy rejects a request in the words that the function looks for."""
     components = target.physical("AWS::SageMaker::InferenceComponent")
     if not components:
-        return unknown("the deployment has no inference component: deploy with scale_to_zero")
+        return absent("the deployment has no inference component: deploy with scale_to_zero")
     sagemaker, name = target.client("sagemaker"), components[0].rpartition("/")[2]
     runtime = {"InferenceComponentName": name, "DesiredRuntimeConfig": {"CopyCount": 0}}
     sagemaker.update_inference_component_runtime_config(**runtime)
@@ -204,7 +203,7 @@ def no_capacity(target: Target) -> Outcome:
 def scaled_in(target: Target) -> Outcome:
     """Without requests the endpoint's instances go to zero."""
     if "ManagedInstanceScaling" not in target.variant:
-        return unknown("the instances are not managed: deploy with scale_to_zero")
+        return absent("the instances are not managed: deploy with scale_to_zero")
     sagemaker, name = target.client("sagemaker"), target.outputs["EndpointName"]
 
     def count() -> int:
@@ -222,7 +221,7 @@ def canary(target: Target) -> Outcome:
     """A deployment with a canary of one of two instances was accepted."""
     config = target.endpoint.get("LastDeploymentConfig", {}).get("BlueGreenUpdatePolicy")
     if config is None:
-        return unknown("the endpoint has not been updated with a canary: deploy a change to `prod`")
+        return absent("the endpoint has not been updated with a canary: deploy a change to `prod`")
     policy = config["TrafficRoutingConfiguration"]
     return in_service(target, f"its last update was {policy['Type']} {policy.get('CanarySize')}")
 
@@ -232,13 +231,13 @@ def crash(target: Target) -> Outcome:
     lines = starting_lines(target, "Fatal Python error")
     if lines:
         return proven(f"{lines[0].strip()}")
-    return unknown("no container has crashed since the endpoint was made")
+    return absent("no container has crashed since the endpoint was made")
 
 
 def gpu(target: Target) -> Outcome:
     """VLLM loads and samples on a GPU, and its metrics are there."""
     if target.engine != "vllm" or not target.variant["InstanceType"].startswith(_GPU):
-        return unknown("deploy with -c engine=vllm -c instance_type=ml.g6.xlarge")
+        return absent("deploy with -c engine=vllm -c instance_type=ml.g6.xlarge")
     response = target.chat("Say hello.", max_tokens=16)
     wrong = [] if response.status == 200 else [f"status {response.status}: {response.body[:200]!r}"]
     lines = starting_lines(target, "with vllm")
@@ -249,7 +248,7 @@ def gpu(target: Target) -> Outcome:
 def gpu_image(target: Target) -> Outcome:
     """The GPU image's CUDA fits the driver of the endpoint's machine image."""
     if target.engine != "vllm" or not target.variant["InstanceType"].startswith(_GPU):
-        return unknown("deploy with -c engine=vllm -c instance_type=ml.g6.xlarge")
+        return absent("deploy with -c engine=vllm -c instance_type=ml.g6.xlarge")
     return in_service(target, f"{target.variant.get('InferenceAmiVersion', 'the default AMI')}")
 
 

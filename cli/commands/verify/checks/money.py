@@ -3,7 +3,7 @@
 from typing import Any
 
 from cli.commands.check.wire import parse_stream
-from cli.commands.verify.registry import Check, Outcome, Wave, decided, unknown
+from cli.commands.verify.registry import Check, Outcome, Wave, absent, decided, refuted
 from cli.commands.verify.target import Target
 
 
@@ -27,7 +27,7 @@ def unpriced(target: Target) -> Outcome:
     response = target.chat(max_tokens=4)
     item = target.ledger(response) if response.status == 200 else {}
     if item and float(item["completion_price"]) > 0:
-        return unknown(f"the model has a price, {item['completion_price']}: deploy without one")
+        return absent(f"the model has a price, {item['completion_price']}: deploy without one")
     wrong = [] if response.status == 200 else [f"status {response.status}"]
     return decided(wrong, "a request to a model without a price answered 200")
 
@@ -47,6 +47,8 @@ def exact(target: Target) -> Outcome:
     if response.status != 200 or not usage:
         return decided([f"status {response.status}, usage {usage or 'missing'}"], "")
     item = target.ledger(response)
+    if item["state"] != "SETTLED":
+        return refuted(f"the ledger item is {item['state']}")
 
     def booked() -> dict[str, Any] | None:
         totals: dict[str, Any] = (target.send("GET", "/v1/usage", key=key).json() or {})["totals"]
@@ -54,8 +56,6 @@ def exact(target: Target) -> Outcome:
 
     totals = target.wait(booked) or {}
     wrong = []
-    if item["state"] != "SETTLED":
-        wrong.append(f"the ledger item is {item['state']}")
     for name in ("prompt_tokens", "completion_tokens"):
         figures = {
             "stream": usage[name],

@@ -3,7 +3,7 @@
 import json
 import time
 
-from cli.commands.verify.registry import Check, Outcome, Wave, decided, refuted, unknown
+from cli.commands.verify.registry import Check, Outcome, Wave, absent, decided, refuted, unknown
 from cli.commands.verify.target import Target
 
 _ROTATION_S = 300.0
@@ -80,7 +80,7 @@ def rotation(target: Target) -> Outcome:
     """Secrets Manager changes the admin secret, and the function accepts the new one."""
     arn = target.outputs.get("AdminSecretArn")
     if arn is None:
-        return unknown("the deployment has no admin secret: deploy with -c admin_url=true")
+        return absent("the deployment has no admin secret: deploy with -c admin_url=true")
     manager = target.client("secretsmanager")
 
     def current() -> str:
@@ -102,10 +102,10 @@ def rotation(target: Target) -> Outcome:
 def certificate(target: Target) -> Outcome:
     """A certificate in us-east-1 serves a distribution whose stack is elsewhere."""
     if "Domain" not in target.outputs:
-        return unknown("the deployment has no domain: deploy with -c domain=... -c hosted_zone=...")
+        return absent("the deployment has no domain: deploy with -c domain=... -c hosted_zone=...")
     region = target.client("cloudformation").meta.region_name
     if region == "us-east-1":
-        return unknown("the deployment is in us-east-1 itself: deploy to another region")
+        return absent("the deployment is in us-east-1 itself: deploy to another region")
     response = target.send("GET", "/v1/models")  # verifies the certificate's name
     wrong = [] if response.status == 200 else [f"status {response.status}"]
     return decided(wrong, f"https://{target.outputs['Domain']} serves from {region}")
