@@ -1,5 +1,6 @@
 """The faults and wrong templates that make each check of `sluice verify` say refuted."""
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -125,6 +126,66 @@ def alarm_elsewhere(_: LocalCloud, target: Target) -> Iterator[None]:
         api.put_metric_alarm(**known)
 
 
+def distribution(change: Callable[[dict[str, Any]], None]) -> Wrong:
+    """Return a template whose distribution has another configuration. It is really deployed."""
+
+    @contextmanager
+    def wrong(_: LocalCloud, target: Target) -> Iterator[None]:
+        api = target.client("cloudformation")
+        before = api.get_template(StackName=target.stack)["TemplateBody"]
+        after = copy.deepcopy(before)
+        [resource] = [
+            one
+            for one in after["Resources"].values()
+            if one["Type"] == "AWS::CloudFront::Distribution"
+        ]
+        change(resource["Properties"]["DistributionConfig"])
+        _update(api, target.stack, after)
+        try:
+            yield
+        finally:
+            _update(api, target.stack, before)
+
+    return wrong
+
+
+def _update(api: Any, stack: str, template: dict[str, Any]) -> None:
+    parameters = [
+        {"ParameterKey": name, "UsePreviousValue": True} for name in template.get("Parameters", {})
+    ]
+    api.update_stack(
+        StackName=stack,
+        TemplateBody=json.dumps(template, separators=(",", ":")),
+        Parameters=parameters,
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
+    )
+    while (found := api.describe_stacks(StackName=stack)["Stacks"][0])["StackStatus"].endswith(
+        "_IN_PROGRESS"
+    ):
+        pass  # each call waits for up to 5 s
+    assert found["StackStatus"] == "UPDATE_COMPLETE"
+
+
+def error_page(config: dict[str, Any]) -> None:
+    """Let the distribution answer a 404 with a page of its own."""
+    page = {"ErrorCode": 404, "ResponsePagePath": "/v1/openapi.json", "ResponseCode": 404}
+    config["CustomErrorResponses"] = [page]
+
+
+def other_secret(config: dict[str, Any]) -> None:
+    """Let the distribution send a secret that no function has."""
+    for origin in config["Origins"]:
+        for header in origin.get("OriginCustomHeaders", []):
+            header["HeaderValue"] = "a" * 48
+
+
+def forged_viewer(config: dict[str, Any]) -> None:
+    """Let the distribution send a fixed address as its viewer's."""
+    for origin in config["Origins"]:
+        header = {"HeaderName": "X-Forwarded-For", "HeaderValue": "203.0.113.9"}
+        origin["OriginCustomHeaders"] = [*origin.get("OriginCustomHeaders", []), header]
+
+
 def _control(target: Target) -> str:
     [name] = target.physical("AWS::Lambda::Function", "ControlFunction")
     return name
@@ -136,10 +197,10 @@ WRONG: dict[str, Wrong] = {
     "unbuffered": fails("joined-parts", "EndpointName", after=16),
     "heartbeat": fails("function-killed-in-response", after=400),
     "cancelled-status": fails("function-killed-at-response"),
-    "origin-secret": variables(**_OTHER_SECRETS),
-    "errors": fails("function-killed-at-response"),
+    "origin-secret": distribution(other_secret),
+    "errors": distribution(error_page),
     "admin-secret": variables(_control, **_OTHER_SECRETS),
-    "networks": fails("function-killed-at-response"),
+    "networks": distribution(forged_viewer),
     "leading-keys": without("dynamodb:Query", lambda it: it.role_of(it.outputs["FunctionName"])),
     "admin-grants": without(
         "dynamodb:PutItem", lambda it: it.role_of(it.outputs["AdminKeysFunctionName"])
