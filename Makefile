@@ -26,8 +26,8 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@echo "setup: Python packages (about 350 MB the first time)"
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@echo "setup: CDK CLI"
-	@$(BIN)/npm ci --silent --no-audit --no-fund
+	@echo "setup: CDK CLI, dynalite"
+	@$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer

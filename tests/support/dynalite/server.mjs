@@ -98,7 +98,7 @@ async function carryOut(operation, headers, asked) {
 }
 
 function respond(response, { status, headers, body }) {
-  const kept = { 'content-type': headers['content-type'], 'content-length': body.length }
+  const kept = { 'content-type': headers['content-type'], 'content-length': body.length, connection: 'close' } // as moto's
   if (headers['x-amzn-requestid']) kept['x-amzn-requestid'] = headers['x-amzn-requestid']
   response.writeHead(status, kept).end(body)
 }
@@ -129,6 +129,5 @@ const outer = http.createServer((request, response) => {
   })
 })
 
-outer.keepAliveTimeout = 0
 inner.listen(0, '127.0.0.1', () => outer.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${outer.address().port}`)))
 process.stdin.on('end', () => process.exit(0)).resume()

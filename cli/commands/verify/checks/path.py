@@ -106,7 +106,11 @@ def silent_start(target: Target) -> Outcome:
         for which, response in (("after 65 s", first), ("the next one", second))
         if response.status != 200 or response.cut or b"[DONE]" not in response.body
     ]
-    faults = target.log_lines(target.function_log, '"event":"fault"', began)
+    faults = [
+        line
+        for line in target.log_lines(target.function_log, "fault", began)
+        if '"event":"fault"' in line and "ResponseBroken" not in line  # late-failure's own
+    ]
     wrong += [f"the log has a fault: {faults[0][:200]}"] if faults else []
     return decided(wrong, "both were answered; the log has no fault")
 
