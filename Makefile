@@ -159,7 +159,7 @@ lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --group sagemaker -o locks/sagemaker.txt
 	@$(COMPILE) --upgrade --group clients -o locks/clients.txt
 	@$(COMPILE) --upgrade --group docs -o locks/docs.txt
-	@npm install --package-lock-only --silent
+	@npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 	@cd tests/clients/node && npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 
 clean: ## Remove everything that other targets can make again

@@ -18,6 +18,7 @@ FOLDER = ROOT / "docs/verified"
 PAGE = ROOT / "ARCHITECTURE.md"
 LOCAL = "local"
 """The place of the local cloud's results; AWS's have the region."""
+_ASKED = {"proven", "refuted", "unknown"}
 _ACCOUNT = re.compile(r"(?<!\d)\d{12}(?!\d)")
 _PLACE = re.compile(r"(<!-- verify: `make docs` -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
@@ -38,12 +39,14 @@ def entries(results: Iterable[Result]) -> list[dict[str, Any]]:
 def save(results: Iterable[Result], place: str, folder: Path = FOLDER) -> Path:
     """Save results in the file of this day and place, and return it.
 
-    What the file has of other checks stays.
+    What the file has of other checks stays. What was not asked, because it is not deployed or needs
+    AWS, is not saved.
     """
     date = time.strftime("%Y-%m-%d", time.gmtime())
     file = folder / f"{date}-{place}.json"
     kept = json.loads(file.read_text())["results"] if file.exists() else []
-    merged = {entry["id"]: entry for entry in (*kept, *entries(results))}
+    asked = [one for one in results if one.outcome.verdict in _ASKED]
+    merged = {entry["id"]: entry for entry in (*kept, *entries(asked))}
     folder.mkdir(exist_ok=True)
     value = {"date": date, "place": place, "results": [merged[name] for name in sorted(merged)]}
     file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")

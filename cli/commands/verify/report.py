@@ -69,7 +69,7 @@ def show_plan(target: Target, checks: Sequence[Check]) -> None:
 def show(result: Result) -> None:
     """Print a result."""
     sign = _SIGNS[result.outcome.verdict]
-    told = literal(f"{result.check.id}: {result.outcome.verdict}")
+    told = literal(f"{result.check.id:<20} {result.outcome.verdict:<13}")
     console.print(sign, told, f"[dim]{literal(result.outcome.evidence)}[/dim]")
 
 

@@ -74,14 +74,18 @@ def test_what_is_known_of_a_row(files: list[dict[str, Any]], local: bool, expect
 def test_results_of_a_day_add_up(tmp_path: Path) -> None:
     """A later run of a day replaces the results of its checks, and keeps those of others.
 
-    Numbers of accounts are not saved.
+    Numbers of accounts are not saved, nor what was not asked.
     """
     first = [
         Result(check("a"), Outcome("unknown", "arn:aws:iam::123456789012:role/x"), 1.25),
         Result(check("b"), Outcome("proven", "seen"), 1),
     ]
     record.save(first, "eu-west-1", tmp_path)
-    path = record.save([Result(check("a"), Outcome("proven", "now"), 2)], "eu-west-1", tmp_path)
+    second = [
+        Result(check("a"), Outcome("proven", "now"), 2),
+        Result(check("b"), Outcome("not deployed", ""), 0),
+    ]
+    path = record.save(second, "eu-west-1", tmp_path)
     found = {entry["id"]: entry["evidence"] for entry in json.loads(path.read_text())["results"]}
     assert found == {"a": "now", "b": "seen"}
     assert "arn:aws:iam::<account>:role/x" in json.dumps(record.entries(first))
