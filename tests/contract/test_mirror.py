@@ -34,7 +34,6 @@ HELD = [
     Held("cli/commands/check", "probes", "cli/commands/check/test_report.py", _PARTS),
     Held("cli/commands/verify", "registry report", "cli/commands/verify/test_runner.py",
          "they are what it runs and what it prints"),
-    Held("cli/commands/verify", "target", "e2e/test_verify.py", "it takes a deployed stack"),
     Held("cli/commands/verify/checks", "access build endpoint money operations path",
          "e2e/test_verify.py", "they take a deployed stack"),
     Held("cli/lib", "container", "cli/commands/test_up.py", "one command uses it"),

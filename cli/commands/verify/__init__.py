@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
     if not args.json:
         show_plan(target, checks)
     if args.stage != "local" and not args.yes:
+        if args.json:
+            raise CommandError("A run on AWS costs money; with --json, pass --yes.")
         require_terminal("A run on AWS costs money; without a terminal, pass --yes.")
         if not confirm("Go on?"):
             raise CommandError("Nothing was done.")

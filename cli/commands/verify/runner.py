@@ -28,15 +28,19 @@ def run(
 ) -> list[Result]:
     """Run checks, and return their results in the same order. `said` is called with each.
 
-    The local cloud is not asked about what it does not take AWS's part in.
+    The local cloud is not asked about what it does not take AWS's part in. A check that is
+    interrupted goes on to its end, and changes back what it has changed.
     """
     found: dict[str, Result] = {}
     for wave in Wave:
         chosen = [check for check in checks if check.wave is wave]
-        with ThreadPoolExecutor(1 if wave is Wave.DESTRUCTIVE else AT_ONCE) as pool:
+        pool = ThreadPoolExecutor(1 if wave is Wave.DESTRUCTIVE else AT_ONCE)
+        try:
             for result in pool.map(lambda check: _run(target, check), chosen):
                 found[result.check.id] = result
                 said(result)
+        finally:  # after Ctrl-C, what runs is not waited for here, so that keys are deleted first
+            pool.shutdown(wait=False, cancel_futures=True)
     return [found[check.id] for check in checks]
 
 

@@ -4,7 +4,9 @@ tests/e2e/test_verify.py runs the checks themselves.
 """
 
 import argparse
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -132,6 +134,25 @@ def test_what_changes_the_deployment_is_asked_for() -> None:
         report.chosen(["nothing"], destructive=True, gpu=True)
 
 
+def test_a_run_that_is_interrupted_waits_for_nothing() -> None:
+    """Ctrl-C ends a run at once, so that its keys are deleted. Checks that wait do not begin."""
+    release = threading.Event()
+
+    def waits(_: Target) -> Outcome:
+        release.wait()
+        return proven("late")
+
+    def interrupted(_: Result) -> None:
+        raise KeyboardInterrupt
+
+    waiting = [replace(check(waits), id=str(number)) for number in range(runner.AT_ONCE + 1)]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(target(), [check(lambda _: proven("seen")), *waiting], interrupted)
+    finally:
+        release.set()
+
+
 def test_the_plan_has_time_and_cost() -> None:
     """A wave takes as long as its longest check, or its share of all; costs add up."""
     five = [check(lambda _: proven("")) for _ in range(5)]
@@ -149,9 +170,10 @@ def test_nothing_is_sent_before_a_yes(
     monkeypatch.setattr(Target, "of", lambda *_: target())
     parser = argparse.ArgumentParser()
     verify.add(parser)
-    args = parser.parse_args(["--stage", "dev"])
-    with pytest.raises(CommandError, match="pass --yes"):
-        args.run(args)
+    for options in (["--json"], []):
+        args = parser.parse_args(["--stage", "dev", *options])
+        with pytest.raises(CommandError, match="pass --yes"):
+            args.run(args)
     said = capsys.readouterr().out
     assert "wave 1" in said
     assert "USD, beside the deployment's own hours" in said
