@@ -7,13 +7,15 @@ import uuid
 from typing import Any
 
 from cli.commands.check.rules import wrong_error
-from cli.commands.verify.registry import Check, Outcome, Wave, absent, decided, refuted
+from cli.commands.verify.registry import Check, Outcome, Wave, absent, decided, proven, refuted
 from cli.commands.verify.target import OWNER, Target
 from cli.lib.admin_api import Admin
 from cli.lib.project import CommandError
 
 _OTHER = "203.0.113.0/24"
 """A network that documentation uses, and no client has."""
+_PROPAGATION_S = 20.0
+"""IAM's changes hold after seconds."""
 _MINE = "https://checkip.amazonaws.com"
 
 
@@ -184,6 +186,32 @@ def leading_keys(target: Target) -> Outcome:
     return decided(wrong, f"/v1/usage is 200; the rollups of {day} were made again")
 
 
+def invoke_action(target: Target) -> Outcome:
+    """A request is answered or denied with each of the two actions that the role is granted."""
+    iam, role = target.client("iam"), target.role_of(target.outputs["FunctionName"])
+    [policy] = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    statuses = {}
+    try:
+        for action in ("InvokeEndpoint", "InvokeEndpointWithResponseStream"):
+            reduced = []
+            for statement in document["Statement"]:
+                listed = statement["Action"]
+                actions = [listed] if isinstance(listed, str) else listed
+                if kept := [one for one in actions if one != f"sagemaker:{action}"]:
+                    reduced.append({**statement, "Action": kept})
+            changed = json.dumps({**document, "Statement": reduced})
+            iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=changed)
+            time.sleep(_PROPAGATION_S)
+            statuses[action] = target.chat(max_tokens=2).status
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+    needed = [action for action, status in statuses.items() if status != 200]
+    if not needed:
+        return refuted(f"neither action is needed: {statuses}")
+    return proven(f"needed: {' and '.join(needed)}; statuses without each: {statuses}")
+
+
 def admin_grants(target: Target) -> Outcome:
     """The functions that IAM's callers invoke can do what their right is, and nothing else."""
 
@@ -298,6 +326,16 @@ CHECKS = (
         leading_keys,
         20,
         local=True,
+    ),
+    Check(
+        "invoke-action",
+        "whether the streamed call needs `sagemaker:InvokeEndpoint`, as its API reference says, or "
+        "only the action of its own name: both are granted",
+        "remove one at a time from the stream function's role; a request still answers, or is "
+        "denied",
+        Wave.DESTRUCTIVE,
+        invoke_action,
+        60,
     ),
     Check(
         "admin-grants",

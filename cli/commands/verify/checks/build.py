@@ -55,6 +55,12 @@ def image(target: Target) -> Outcome:
     )["imageDetails"]
     kind = found.get("imageManifestMediaType", "")
     wrong = [] if kind == _MANIFEST else [f"the manifest is {kind or 'unknown'}"]
+    wrong += [
+        f"{one['LogicalResourceId']}: {one['ResourceStatus']}"
+        for one in target.resources
+        if one["ResourceType"] == "Custom::SluiceImageCheck"
+        and not one["ResourceStatus"].endswith("_COMPLETE")
+    ]
     if target.endpoint["EndpointStatus"] != "InService":
         wrong.append(f"the endpoint is {target.endpoint['EndpointStatus']}")
     return decided(wrong, f"{name}: {kind}; the endpoint is in service")
@@ -71,10 +77,11 @@ def contents(target: Target) -> Outcome:
 CHECKS = (
     Check(
         "base-image",
-        "the image builds on the base image that `model/Dockerfile` names (`make test-container` "
-        "has built it on Debian 12 with podman)",
-        "`docker build -f model/Dockerfile .`; the pushed manifest is docker's, and the endpoint is "
-        "in service",
+        "the image builds on the base image that `model/Dockerfile` names, and has Docker's "
+        "manifest with docker 29 (`make test-container` has built it on Debian 12 with podman, "
+        "whose `BUILDAH_FORMAT=docker` works)",
+        "`cdk deploy`: the resource `Custom::SluiceImageCheck` completes; the pushed manifest is "
+        "Docker's, and the endpoint is in service",
         Wave.READ,
         image,
     ),
@@ -87,8 +94,11 @@ CHECKS = (
     ),
     Check(
         "codebuild",
-        "CodeBuild responds to CloudFormation from inside the build",
-        "`-c image_build=codebuild`: the resource `Custom::SluiceImage` completes",
+        "CodeBuild responds to CloudFormation from inside the build; EventBridge calls the starter "
+        "for a build that fails before its commands, and `BatchGetBuilds` has the variables that "
+        "it was started with",
+        "`-c image_build=codebuild`: the resource `Custom::SluiceImage` completes; deny the role "
+        "`s3:GetObject`: the deployment fails within minutes and says why",
         Wave.READ,
         completed,
     ),

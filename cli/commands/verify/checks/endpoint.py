@@ -100,7 +100,7 @@ def isolated(target: Target) -> Outcome:
 
 
 def user(target: Target) -> Outcome:
-    """SageMaker runs the image with the user that it names, who can read the weights."""
+    """SageMaker runs the image with its user, who can read the weights."""
     return in_service(target, f"the image {target.model['PrimaryContainer']['Image']}")
 
 
@@ -294,16 +294,15 @@ CHECKS = (
     ),
     Check(
         "image-user",
-        "SageMaker runs the image with its own user, 1000, who can read `/opt/ml/model`: its guide "
-        "says that SageMaker expects root",
-        "the endpoint is in service; otherwise remove `USER model`",
+        "SageMaker runs the image as root, with which its guide says containers must run",
+        "the endpoint is in service",
         Wave.READ,
         user,
     ),
     Check(
         "grammar-trials",
-        "two processes of 40 MB that try grammars fit beside the model, and user 1000 may write "
-        "`/tmp`",
+        "two processes of 40 MB that try grammars fit beside the model, and the container may "
+        "write `/tmp`",
         "a request with `response_format` answers",
         Wave.TRAFFIC,
         trials,
@@ -321,8 +320,8 @@ CHECKS = (
     ),
     Check(
         "scraped-metrics",
-        "SageMaker scrapes `/metrics` of the container into CloudWatch",
-        "PromQL finds series of `gen_ai_*`",
+        "SageMaker scrapes `/metrics` of the container (`detailed_metrics`, set on purpose)",
+        "a PromQL query at `monitoring.REGION` finds series of `gen_ai_*`",
         Wave.ARRIVAL,
         scraped,
         310,
