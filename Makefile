@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container test-browser test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -28,8 +28,8 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@echo "setup: Python packages (about 350 MB the first time)"
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
-	@echo "setup: CDK CLI"
-	@$(BIN)/npm ci --silent --no-audit --no-fund
+	@echo "setup: CDK CLI, dynalite"
+	@$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts
 	@touch $@
 
 up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer
@@ -40,6 +40,7 @@ down: ## Stop the local cloud
 
 docs: $(STAMP) $(SITE) ## Write the generated tables of docs/ and build it as a site into build/site/
 	@$(BIN)/python -m tests.support.bad_requests
+	@$(BIN)/python -m cli.commands.verify.record
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict
 	@echo "Open build/site/index.html in a browser."
 
@@ -71,6 +72,9 @@ test-container: $(STAMP) ## Build the container, and test it alone and within th
 test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium; under a minute
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
+
+test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
+	@$(BIN)/python -m tests.support.dynalite
 
 check: $(STAMP) ## Check lint, format, types, layers, and the templates of every option
 	@$(BIN)/ruff format --check .
@@ -163,7 +167,7 @@ lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --group sagemaker -o locks/sagemaker.txt
 	@$(COMPILE) --upgrade --group clients -o locks/clients.txt
 	@$(COMPILE) --upgrade --group docs -o locks/docs.txt
-	@npm install --package-lock-only --silent
+	@npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 	@cd tests/clients/node && npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 
 clean: ## Remove everything that other targets can make again

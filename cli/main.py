@@ -32,6 +32,7 @@ COMMANDS = (
     "usage",
     "audit",
     "check",
+    "verify",
     "fault",
 )
 """The commands in the order of the help."""

@@ -31,6 +31,10 @@ _SHAPES = "types without decisions, tested by who makes them"
 _PARTS = "a part of the module that is named as the test"
 _DEPLOYED = "it acts in the local cloud's own process only"
 HELD = [
+    Held("cli/commands/verify", "registry report", "cli/commands/verify/test_runner.py",
+         "they are what it runs and what it prints"),
+    Held("cli/commands/verify/checks", "access build endpoint money operations path",
+         "e2e/test_verify.py", "they take a deployed stack"),
     Held("cli/lib", "container", "cli/commands/test_up.py", "one command uses it"),
     Held("cli/lib", "local_keys", "e2e/test_chaos.py", "it takes a deployed table"),
     Held("cli/lib", "project", "cli/lib/test_process.py", _SHAPES),

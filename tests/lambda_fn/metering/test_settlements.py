@@ -17,10 +17,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from moto.dynamodb.models import dynamodb_backends
 
 from lambda_fn import ids, limits
-from lambda_fn.aws.attributes import Item, unwrap_all
+from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
 from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, Unavailable
 from lambda_fn.metering import accounts, ledger, settlements
@@ -31,7 +30,7 @@ from lambda_fn.metering.windows import windows_of
 from lambda_fn.stream import admit
 from lambda_fn.stream.admit import Admission, Gate
 from tests.support.function import KEY, KEY_ID
-from tests.support.network import REGION, Fate, Killed, Network, create_table
+from tests.support.network import Fate, Killed, Network, all_items, create_table, delete_table
 from tests.support.one_request import CALLER, START
 
 LIMITS = Limits(tokens_day=1000, cost_day=20_000, max_streams=5, tokens_month=4000)
@@ -96,9 +95,7 @@ class World:
 
     def items(self, prefix: str) -> list[Item]:
         """Return all items of a kind."""
-        table = dynamodb_backends["123456789012"][REGION].tables[self.name]
-        items = [unwrap_all(item.to_json()["Attributes"]) for item in table.all_items()]
-        return [item for item in items if item["pk"].startswith(prefix)]
+        return [item for item in all_items(self.name) if item["pk"].startswith(prefix)]
 
     @property
     def account(self) -> Account:
@@ -272,7 +269,7 @@ class Books(RuleBasedStateMachine):
             self.close_the_books()
         finally:
             self.patch.undo()
-            dynamodb_backends["123456789012"][REGION].delete_table(self.world.name)
+            delete_table(self.world.name)
 
     def close_the_books(self) -> None:
         """Carry out all late calls, replay every line, sweep, and compare."""
