@@ -170,7 +170,7 @@ TENSORS = b"\0" * 2000
     ],
 )
 def test_weights_that_would_not_load(
-    context: dict[str, object], objects: dict[str, bytes], said: str
+    context: dict[str, Any], objects: dict[str, bytes], said: str
 ) -> None:
     """What the container would find wrong with the weights is found before the deployment."""
     s3 = boto3.client("s3", region_name="us-east-1")
@@ -279,7 +279,7 @@ def test_common_regions_offer_everything() -> None:
     """The usual regions have no finding."""
     for region in ("us-east-1", "eu-central-1", "ap-northeast-1"):
         assert {
-            it.what for it in _region(settings_from_context({**GPU, "stage": "dev"}), region)
+            it.message for it in _region(settings_from_context({**GPU, "stage": "dev"}), region)
         } == set()
 
 
@@ -298,7 +298,7 @@ def test_a_log_group_that_is_left_over() -> None:
     boto3.client("cloudformation", region_name="eu-central-1").create_stack(
         StackName="sluice-dev-service", TemplateBody=json.dumps({"Resources": {"Log": group}})
     )
-    assert [it for it in look() if "log group" in it.what] == []
+    assert [it for it in look() if "log group" in it.message] == []
 
 
 @pytest.mark.usefixtures("account")
@@ -312,7 +312,7 @@ def test_an_image_that_exists_must_be_one_that_sagemaker_takes() -> None:
                       imageManifestMediaType=kind)  # fmt: skip
     refused = one(look(image_uri=f"{uri}:oci"), "SageMaker rejects the image")
     assert not refused.good
-    assert "BUILDAH_FORMAT=docker" in refused.what
+    assert "BUILDAH_FORMAT=docker" in refused.message
     assert one(look(image_uri=f"{uri}:docker"), "is one that SageMaker takes").good
     assert not one(look(image_uri=f"{uri}:none"), "There is no image").good
     assert not one(look(image_uri=uri.replace("/own", "/other") + ":a"), "repository").good
