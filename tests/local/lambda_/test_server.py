@@ -133,10 +133,15 @@ async def test_failures_before_the_answer(plane: Plane, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/cut", "/exit"])
-async def test_failures_within_the_answer_cut_the_connection(plane: Plane, path: str) -> None:
+async def test_failures_within_the_answer_cut_the_connection(
+    plane: Plane, tmp_path: Path, path: str
+) -> None:
     """Error trailers, or a death during the response, break the client's connection."""
+    mark = tmp_path / "mark"
+    await plane.functions.apply((_with(MARK=str(mark)),))
     async with plane.call(path) as answer:
         assert answer.status == 200
+        mark.touch()
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
     assert (await plane.text("/"))[0] == 200
