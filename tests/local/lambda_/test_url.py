@@ -44,10 +44,15 @@ async def test_chunks_arrive_as_they_are_written(plane: Plane, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("path", ["/cut", "/exit"])
-async def test_failures_within_the_answer_cut_the_connection(plane: Plane, path: str) -> None:
+async def test_failures_within_the_answer_cut_the_connection(
+    plane: Plane, tmp_path: Path, path: str
+) -> None:
     """Error trailers, or a death during the response, break the client's connection."""
+    mark = tmp_path / "mark"
+    await plane.functions.apply((with_variables(MARK=str(mark)),))
     async with plane.call(path) as response:
         assert response.status == 200
+        mark.touch()
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()
     assert (await plane.text("/"))[0] == 200
