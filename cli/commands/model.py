@@ -20,8 +20,6 @@ from cli.lib import values
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console
-from model import gguf
-from model.weights import is_part
 
 HELP = "Upload a model's weights."
 PART = 64 * 2**20
@@ -89,6 +87,8 @@ def files(source: Path, prefix: str) -> list[File]:
         CommandError: there are no files, or one is too large, or no container could load them.
 
     """
+    from model.weights import is_part
+
     paths = [source] if source.is_file() else sorted(source.rglob("*"))
     ignored = _IGNORED | (_CACHE if (source / "snapshots").is_dir() else set())
     listed = []
@@ -119,6 +119,8 @@ def files(source: Path, prefix: str) -> list[File]:
 
 def _no_weights(file: File) -> str | None:
     """Return what a small file or a GGUF file is instead of weights."""
+    from model import gguf
+
     if file.path.suffix.lower() == ".gguf":
         with file.path.open("rb") as data:
             first = data.read(512)

@@ -20,7 +20,6 @@ from cli.lib.project import CommandError
 from cli.lib.settings import add_settings, check_files, settings_of
 from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console
-from cli.lib.weights import listed, problem
 
 if TYPE_CHECKING:
     from infra.settings.deployment import Settings
@@ -335,6 +334,8 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
             yield Finding(f"the secret {secret} is there", good=True)
     if (settings.weights or "").startswith("s3://") and settings.endpoint_name is None:
         bucket, _, key = str(settings.weights).removeprefix("s3://").partition("/")
+        from cli.lib.weights import listed, problem
+
         s3 = client("s3")
         try:
             present = listed(s3, bucket, key)

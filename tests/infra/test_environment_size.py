@@ -53,7 +53,8 @@ def test_a_synthesis_with_too_many_models_ends_with_a_message(
 ) -> None:
     """The stream function's variables contain the other models, and they must fit."""
     other = json.dumps({"endpoint": "e" * 60, "context_tokens": 100})
-    settings = DEV.replace(other_models={f"model-{number}": other for number in range(60)})
+    others = {f"model-{number}": other for number in range(60)}
+    settings = DEV.replace(other_models=others)
     with pytest.raises(SettingsError, match="SLUICE_MODELS: set fewer other_models"):
         compose(App(outdir=str(tmp_path)), settings=settings, root=project)
 

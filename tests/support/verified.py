@@ -21,13 +21,13 @@ def target_of(cloud: LocalCloud, deployment: Deployment) -> Target:
     """Return a deployment of a test as the command's target."""
     manager = boto3.client("secretsmanager", **options(cloud))
     outputs = deployment.outputs
-    secret = manager.get_secret_value(SecretId=outputs["AdminSecretArn"])["SecretString"]
+    found = manager.get_secret_value(SecretId=outputs["AdminSecretArn"], VersionStage="AWSCURRENT")
     return Target(
         "local",
         deployment.name,
         outputs,
         options(cloud),
-        Admin("local", outputs, deployment.origin, secret),
+        Admin("local", outputs, deployment.origin, found["SecretString"]),
         cloud.ask("status")["function_urls"],
     )
 
