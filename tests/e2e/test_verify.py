@@ -23,13 +23,12 @@ QUICK = variables(SLUICE_HEARTBEAT_SECONDS="2")
 @pytest.fixture(scope="module")
 def target(cloud: LocalCloud, scripted: Deployment) -> Iterator[Target]:
     """Yield the deployment of the scripted engine, with a temporary key."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(admin_api, "aws_options", lambda _stage: options(cloud))
-    found = target_of(cloud, scripted)
-    with temporary_keys(found):
-        yield found
-    assert [*found.admin.pages("/keys", owner=OWNER)] == []
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(admin_api, "aws_options", lambda _stage: options(cloud))
+        found = target_of(cloud, scripted)
+        with temporary_keys(found):
+            yield found
+        assert [*found.admin.pages("/keys", owner=OWNER)] == []
 
 
 def test_a_fault_is_known_for_each_proof() -> None:
