@@ -184,5 +184,5 @@ lock: ## Compile locks/ from pyproject.toml
 	@cd tests/clients/node && npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 
 clean: ## Stop the local cloud, and remove everything that other targets can make again
-	@test ! -e .local/cloud.json || test ! -x $(BIN)/sluice || $(BIN)/sluice down
+	@test ! -e .local/cloud.json || test ! -x $(BIN)/sluice || $(BIN)/sluice down --reset
 	@rm -rf $(VENV) .venv-bench node_modules build cdk.out .local

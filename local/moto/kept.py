@@ -6,7 +6,9 @@ under the name that CloudFormation would have generated, but for its random end,
 and the content that it had. `local.kept` has the form.
 """
 
+import base64
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -60,7 +62,7 @@ def restore_table(region: str, name: str) -> None:
                 "sluice down --reset"
             )
         for item in found["items"]:
-            table.put_item(item)
+            table.put_item({name: _walk(value, base64.b64decode) for name, value in item.items()})
         del _waiting["tables"][name]
 
 
@@ -79,7 +81,10 @@ def dump() -> dict[str, Any]:
         tables, secrets = dict(_waiting["tables"]), dict(_waiting["secrets"])
     for region, tables_of in list(dynamodb_backends[DEFAULT_ACCOUNT_ID].items()):
         for name, table in list(tables_of.tables.items()):
-            items = [item.to_json()["Attributes"] for item in table.all_items()]
+            items = [
+                {name: _walk(value, _text) for name, value in item.to_json()["Attributes"].items()}
+                for item in table.all_items()
+            ]
             tables[name] = {"region": region, "keys": table.schema, "items": items}
     for region, secrets_of in list(secretsmanager_backends[DEFAULT_ACCOUNT_ID].items()):
         for secret in list(secrets_of.secrets.values()):
@@ -88,3 +93,21 @@ def dump() -> dict[str, Any]:
             if value is not None and not secret.is_deleted():
                 secrets[secret.name] = {"region": region, "value": value}
     return {"version": VERSION, "tables": tables, "secrets": secrets}
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _walk(value: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return an attribute value with its binary data changed, which JSON has as base64."""
+    [(kind, content)] = value.items()
+    if kind == "B":
+        return {kind: change(content)}
+    if kind == "BS":
+        return {kind: [change(member) for member in content]}
+    if kind == "M":
+        return {kind: {name: _walk(member, change) for name, member in content.items()}}
+    if kind == "L":
+        return {kind: [_walk(member, change) for member in content]}
+    return value
