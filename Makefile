@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container test-browser test-setup check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -36,6 +36,7 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(call begin,$(VENV))
 	@echo "setup: virtual environment"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(call begin,$(VENV)) && $(PYTHON) -m venv $(VENV); } || { $(STOPPED); }
+	@echo "setup: uv, which installs the packages"
 	@grep -A40 '^uv==' locks/dev.txt | awk 'NR == 1 || /^    --hash/ {print; next} {exit}' > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt || { $(STOPPED); }
 	@echo "setup: Python packages (about 350 MB the first time)"
@@ -87,6 +88,9 @@ test-container: $(STAMP) ## Build the container, and test it alone and within th
 test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium; under a minute
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
+
+test-setup: $(STAMP) ## Interrupt `make setup` everywhere, on full and read-only disks too; under five minutes (Linux)
+	@$(BIN)/pytest -m setup
 
 check: $(STAMP) ## Check lint, format, types and layers
 	@$(BIN)/ruff format --check .
