@@ -16,7 +16,6 @@ from cli.lib.settings import add_settings, settings_of
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, step
 from cli.lib.values import port_number
-from local.cloud import EDGE_PORTS
 
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
@@ -45,8 +44,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--host", action="append", default=[], metavar="NAME", help=text)
     text = (
-        "the API's port; if it is taken, stop. Without it: the port of the last time, else "
-        f"{EDGE_PORTS[0]}, else the next free one"
+        "the API's port; if it is taken, stop. Without it: the port of the last time, else 8787, "
+        "else the next free one"
     )
     parser.add_argument("--port", type=port_number, metavar="N", help=text)
     text = "forget the keys and the usage that the last local cloud kept"
