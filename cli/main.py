@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
@@ -34,6 +35,7 @@ COMMANDS = (
     "audit",
     "check",
     "fault",
+    "completion",
 )
 """The commands in the order of the help."""
 
@@ -73,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     args = parser.parse_args(arguments)
+    args.whole = partial(_parser, ())
     try:
         args.run(args)
     except CommandError as error:
