@@ -49,6 +49,11 @@ def columns(
     show(table)
 
 
+def sentence(text: str) -> None:
+    """Print a text that wraps at spaces, within the width of tables."""
+    console.print(text, soft_wrap=False)
+
+
 def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print CSV.
 
