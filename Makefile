@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser test-setup check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -11,6 +11,8 @@ STAGE  ?= dev
 UNREACHABLE ?= fail
 # The pinned Node of the virtual environment comes first; jsii and the CDK CLI find it by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# What podman builds is for SageMaker, which rejects OCI manifests.
+export BUILDAH_FORMAT ?= docker
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +45,8 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt || { $(STOPPED); }
 	@echo "setup: this project's commands"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || { $(STOPPED); }
-	@echo "setup: CDK CLI"
-	@$(BIN)/npm ci --silent --no-audit --no-fund || { $(STOPPED); }
+	@echo "setup: CDK CLI, dynalite"
+	@$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts || { $(STOPPED); }
 	@$(call end,$(VENV))
 
 up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer
@@ -55,6 +57,7 @@ down: ## Stop the local cloud; its keys and usage are kept for the next `make up
 
 docs: $(STAMP) $(SITE) ## Write the generated tables of docs/ and build it as a site into build/site/
 	@$(BIN)/python -m tests.support.bad_requests
+	@$(BIN)/python -m cli.commands.verify.record
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict
 	@echo "Open build/site/index.html in a browser."
 
@@ -92,11 +95,15 @@ test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium;
 test-setup: $(STAMP) ## Interrupt `make setup` everywhere, on full and read-only disks too; under five minutes (Linux)
 	@$(BIN)/pytest -m setup
 
-check: $(STAMP) ## Check lint, format, types and layers
+test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
+	@$(BIN)/python -m tests.support.dynalite
+
+check: $(STAMP) ## Check lint, format, types, layers, and the templates of every option
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/pytest -q -n 2 -m templates tests/infra/test_templates.py
 
 audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages at PyPI and npm; UNREACHABLE=warn where they may be out of reach
 	@$(BIN)/python locks/audit.py --unreachable=$(UNREACHABLE)
@@ -184,7 +191,7 @@ lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --group sagemaker -o locks/sagemaker.txt
 	@$(COMPILE) --upgrade --group clients -o locks/clients.txt
 	@$(COMPILE) --upgrade --group docs -o locks/docs.txt
-	@npm install --package-lock-only --silent
+	@npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 	@cd tests/clients/node && npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 
 clean: ## Stop the local cloud, and remove everything that other targets can make again

@@ -49,7 +49,7 @@ def main() -> int:
     names = ["sluice", "sluice without bytecode"] + (
         [] if args.ours else ["fastapi-boto3", "litellm"]
     )
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    samples: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         setting, stand_ins = servers.stand_ins(Path(folder))
         bare = Path(folder) / "bare"
@@ -60,15 +60,18 @@ def main() -> int:
                     code = {"sluice": built.path, "sluice without bytecode": bare}.get(name)
                     figures = asyncio.run(_one(name, setting, code))
                     if number:  # the first round fills the file cache and does not count
-                        found[name].append(figures)
+                        samples[name].append(figures)
         finally:
             processes.stop(stand_ins)
     rows = [
         {
             "server": name,
-            **{one: round(statistics.median(it[one] for it in figures), 3) for one in _NAMES},
+            **{
+                figure: round(statistics.median(it[figure] for it in figures), 3)
+                for figure in _NAMES
+            },
         }
-        for name, figures in found.items()
+        for name, figures in samples.items()
     ]
     arm = Target(python_version="3.14", architecture="arm64", wheels="lambda")
     packages = [_sizes(host, built), _sizes(arm, build(root=servers.ROOT, target=arm))]
@@ -85,7 +88,7 @@ def main() -> int:
         console.print(", ".join(f"{name} {value}" for name, value in row.items()))
     console.print(
         "imports, ms by itself: "
-        + ", ".join(f"{one['module']} {one['ms']}" for one in result["imports"])
+        + ", ".join(f"{module['module']} {module['ms']}" for module in result["imports"])
     )
     return 0
 
@@ -120,13 +123,13 @@ async def _environment(
     ready: asyncio.Future[tuple[float, float, float]] = asyncio.get_running_loop().create_future()
     server = servers.Server("sluice", idle=asyncio.Queue())
 
-    def asked() -> None:
+    def on_next() -> None:
         if not ready.done():
             ready.set_result(
                 (processes.cpu(server.pids), time.perf_counter(), processes.resident(server.pids))
             )
 
-    await servers.environment(server, code, setting, 1, asked, {"PYTHONDONTWRITEBYTECODE": "1"})
+    await servers.environment(server, code, setting, 1, on_next, {"PYTHONDONTWRITEBYTECODE": "1"})
     return server, await ready
 
 
@@ -153,11 +156,11 @@ def _imports(code: Path) -> list[dict[str, Any]]:
     command = [INTERPRETER, "-X", "importtime", "-c", "import lambda_fn.stream.main"]
     best: dict[str, float] = {}
     for _ in range(5):
-        done = subprocess.run(
+        completed = subprocess.run(
             command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(code)}
         )
         times: Counter[str] = Counter()
-        for line in done.stderr.splitlines():
+        for line in completed.stderr.splitlines():
             own, _, module = (
                 line.removeprefix("import time:").split("|")
                 if line.count("|") == 2

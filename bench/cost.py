@@ -20,14 +20,16 @@ def main() -> int:
     use = Use(throughput=2000.0)
     series: dict[str, list[tuple[float, float]]] = {}
     for utilisation in _STEPS:
-        found = cost(
+        request_cost = cost(
             architecture=PROD.architecture,
             memory_mb=PROD.memory_mb,
             parallel=PROD.parallel,
             instance_hour=instance_price("ml.g5.xlarge"),
             use=replace(use, utilisation=utilisation),
         )
-        for name, usd in (found.parts(managed=False) | found.parts(managed=True)).items():
+        for name, usd in (
+            request_cost.parts(managed=False) | request_cost.parts(managed=True)
+        ).items():
             series.setdefault(name, []).append((utilisation, usd / use.completion_tokens * 1e6))
     label = "USD for a million tokens (logarithmic); ml.g5.xlarge, 2,000 tokens/s at full load"
     PLOT.write_text(lines(series, x_label="utilisation", y_label=label, log_y=True))

@@ -76,8 +76,8 @@ def _measure(url: str, headers: dict[str, str], requests: int) -> None:
 def _delays(client: httpx.Client, url: str, headers: dict[str, str], body: object) -> list[float]:
     """Return the milliseconds between sampling and arrival of each token of one answer."""
     delays = []
-    with client.stream("POST", url, headers=headers, json=body) as answer:
-        for line in answer.iter_lines():
+    with client.stream("POST", url, headers=headers, json=body) as response:
+        for line in response.iter_lines():
             now = time.time_ns()
             if line.startswith("data: {"):
                 for choice in json.loads(line[6:])["choices"]:

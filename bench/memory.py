@@ -55,14 +55,14 @@ async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
         server = await servers.start("sluice", setting, _AT_ONCE)
         await server.warm(1)
         # the slow readers come first, while no memory of earlier streams can be reused
-        held = await _slow(server, slow)
+        megabytes = await _slow(server, slow)
         server.stop()
         server = await servers.start("sluice", setting, _AT_ONCE)
         resident = []
         for _ in range(10):
             clients = await server.clients(_AT_ONCE)
-            each = max(1, streams // 10 // _AT_ONCE)
-            recordings = await run(clients, requests=each, tokens=40, rate=0, seconds=600)
+            requests = max(1, streams // 10 // _AT_ONCE)
+            recordings = await run(clients, requests=requests, tokens=40, rate=0, seconds=600)
             if not all(recording.over for recording in recordings):
                 raise RuntimeError("a stream did not end")
             resident.append(round(processes.resident(server.pids), 2))
@@ -75,7 +75,7 @@ async def measure(folder: Path, *, streams: int, slow: int) -> dict[str, Any]:
         "resident_mb": resident,
         "growth_mb": round(resident[-1] - resident[4], 2),
         "slow_readers": slow,
-        "slow_reader_kb": round(held / slow * 1000, 1),
+        "slow_reader_kb": round(megabytes / slow * 1000, 1),
     }
 
 
@@ -87,22 +87,22 @@ async def _slow(server: servers.Server, count: int) -> float:
     assert server.idle is not None  # noqa: S101 (a server on the Runtime API)
     clients: list[LambdaClient] = []
     reading: list[asyncio.Task[Any]] = []
-    held = [0.0, 0.0]
+    megabytes = [0.0, 0.0]
     try:
-        for batch, more in enumerate((_FIRST, count)):
-            added = [LambdaClient(server.idle, merged=False, stuck=True) for _ in range(more)]
+        for batch, number in enumerate((_FIRST, count)):
+            added = [LambdaClient(server.idle, merged=False, stuck=True) for _ in range(number)]
             clients += added
             reading += [asyncio.create_task(client.ask(_LONG, 0)) for client in added]
-            while (now := processes.resident(server.pids)) > held[batch] or not all(
-                one.paused for one in clients
+            while (now := processes.resident(server.pids)) > megabytes[batch] or not all(
+                client.paused for client in clients
             ):
-                held[batch] = max(held[batch], now)
+                megabytes[batch] = max(megabytes[batch], now)
                 await asyncio.sleep(1.5)
     finally:
         for task in reading:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
-    return held[1] - held[0]
+    return megabytes[1] - megabytes[0]
 
 
 if __name__ == "__main__":

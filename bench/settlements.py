@@ -41,11 +41,11 @@ async def run(count: int, at_once: int) -> list[str]:
 
     def fate(_: str) -> Fate:
         drawn = chance.random()
-        found = Fate.WELL
+        outcome = Fate.WELL
         if drawn < 0.03:
-            found = (Fate.LOST, Fate.UNANSWERED, Fate.THROTTLED)[int(drawn * 100)]
-        fates[found] += 1
-        return found
+            outcome = (Fate.LOST, Fate.UNANSWERED, Fate.THROTTLED)[int(drawn * 100)]
+        fates[outcome] += 1
+        return outcome
 
     create_table("bench")
     network = Network(fate)
@@ -54,10 +54,10 @@ async def run(count: int, at_once: int) -> list[str]:
     key_id = ids.key_id_of(key) or ""
     await table.put(accounts.new_account(key, name="bench", now=int(time.time())))
     gate, caller = Gate(table), Caller(key_id, ids.hash_key(key))
-    left = iter(range(count))
+    remaining = iter(range(count))
 
     async def work() -> None:
-        for _ in left:
+        for _ in remaining:
             admission = None
             while admission is None:
                 opening = Opening(ids.new_request_id(), key_id, "m", 10, 30, Prices(1, 1))
@@ -79,26 +79,26 @@ async def run(count: int, at_once: int) -> list[str]:
         f"{count / took:.0f} a second"
     )
     print(
-        f"{len(network.calls)} writes made, {retries} tries failed and made again: "
+        f"{len(network.calls)} writes made, {retries} attempts failed and were repeated: "
         f"{dict(fates.most_common())}"
     )
-    found = {
+    booked = {
         name: item[name] for name in ("requests", "prompt_tokens", "completion_tokens", "cost")
     }
-    found["in_flight"] = len(item["in_flight"])
-    wanted = {
+    booked["in_flight"] = len(item["in_flight"])
+    expected = {
         "requests": count,
         "prompt_tokens": count,
         "completion_tokens": 2 * count,
         "cost": 3 * count,
         "in_flight": 0,
     }
-    print(f"booked: {found}")
+    print(f"booked: {booked}")
     ceiling(item)
     return [
-        f"{name} is {found[name]}, not {value}"
-        for name, value in wanted.items()
-        if found[name] != value
+        f"{name} is {booked[name]}, not {value}"
+        for name, value in expected.items()
+        if booked[name] != value
     ]
 
 
@@ -109,14 +109,14 @@ def ceiling(item: dict[str, object]) -> None:
     """
     base = item_size(item)
     entry = accounts.Hold(1, 2248, 350_000, "f" * 16, "sluice-demo")
-    each = 1 + 26 + len(entry.text)
-    print(f"account item: {base} bytes, and {each} for each request in flight")
+    hold_bytes = 1 + 26 + len(entry.text)
+    print(f"account item: {base} bytes, and {hold_bytes} for each request in flight")
     for seconds in (1, 5, 10, 30, 60):
         rate = 1
-        most = accounts.MAX_STREAMS // seconds
+        max_rate = accounts.MAX_STREAMS // seconds
         while (
-            rate < most
-            and 2 * (rate + 1) * -(-(base + each * seconds * (rate + 1)) // 1024) <= 1000
+            rate < max_rate
+            and 2 * (rate + 1) * -(-(base + hold_bytes * seconds * (rate + 1)) // 1024) <= 1000
         ):
             rate += 1
         print(f"  answers of {seconds:>2} s: {rate} a second, {rate * seconds} in flight")

@@ -34,6 +34,7 @@ COMMANDS = (
     "usage",
     "audit",
     "check",
+    "verify",
     "fault",
     "completion",
 )

@@ -48,20 +48,20 @@ class Row:
 
         Tokens that the model does not write have weight 0. In an answer of n tokens, the `EDGE`
         tokens at each end have weight 1, and so have tokens of the message before, which the model
-        has to copy. Each other token has weight 1/sqrt(n). Otherwise stories and lists, most of
-        whose tokens are easy to guess, would outweigh the sums.
+        has to copy. Each other token has weight 1/sqrt(n). Without this, stories and lists would
+        outweigh the sums, though most of their tokens are easy to guess.
         """
         pieces = chat.pieces(messages)
         place = self.places[-1] + 1 if self.places else 0
-        asked: set[int] = set()
+        previous_ids: set[int] = set()
         encoded = tokenizer.encode_batch([text for text, _ in pieces])
         for number, (part, (_, learn)) in enumerate(zip(encoded, pieces, strict=True)):
             count = len(part.ids)
             for at, token in enumerate(part.ids):
-                matters = at < EDGE or at >= count - EDGE or token in asked
+                matters = at < EDGE or at >= count - EDGE or token in previous_ids
                 self.weights.append((1.0 if matters else count**-0.5) if learn else 0.0)
             if number % 3 == 1:  # the text of a message, without the marks around it
-                asked = set(part.ids)
+                previous_ids = set(part.ids)
             self.ids += part.ids
             self.places += [place] * count
         for values in (self.ids, self.weights, self.places):
@@ -131,7 +131,7 @@ def main() -> None:
         optimizer, lambda step: factor(step, options.steps)
     )
     short, long = short_rows(tokenizer, SEED), long_rows(tokenizer, SEED + 1, network.shape.context)
-    rng, started, seen, mean = random.Random(SEED), time.monotonic(), 0, math.nan
+    rng, started, tokens, mean = random.Random(SEED), time.monotonic(), 0, math.nan
     for step in range(options.steps):
         is_long = step > LONG_FROM * options.steps and rng.random() < LONG_SHARE
         rows = [next(long)] if is_long else list(itertools.islice(short, ROWS))
@@ -140,14 +140,14 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        seen += sum(len(row.ids) for row in rows)
+        tokens += sum(len(row.ids) for row in rows)
         mean = loss.item() if math.isnan(mean) else 0.95 * mean + 0.05 * loss.item()
         if (step + 1) % 25 == 0 or step + 1 == options.steps:
             took = time.monotonic() - started
-            left = took / (step + 1) * (options.steps - step - 1)
-            times = f"{took / 60:.1f} min, about {left / 60:.1f} to go"
+            remaining_s = took / (step + 1) * (options.steps - step - 1)
+            times = f"{took / 60:.1f} min, about {remaining_s / 60:.1f} to go"
             print(
-                f"train: step {step + 1:5} loss {mean:.3f}  {seen / 1e6:.2f} M tokens  {times}",
+                f"train: step {step + 1:5} loss {mean:.3f}  {tokens / 1e6:.2f} M tokens  {times}",
                 flush=True,
             )
         if (step + 1) % 250 == 0 or step + 1 == options.steps:

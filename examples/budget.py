@@ -39,7 +39,7 @@ def admin(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
 
 key = admin("POST", "/keys", {"name": "example", "limits": {"tokens_per_day": 900}})
 print(f"made key {key['id']} with 900 tokens a day")
-# retries while a running request holds what is missing
+# The client retries while a running request holds the tokens that are missing.
 client = openai.OpenAI(api_key=key["secret"])
 try:
     for number in range(1, 20):

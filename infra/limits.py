@@ -18,7 +18,7 @@ class Limits:
     cloudfront_read: float = 60
     """How long CloudFront waits for the first byte and for each packet (origin read timeout)."""
     cloudfront_read_max: float = 120
-    """The maximum of `cloudfront_read` without a raised quota.
+    """The maximum value of `cloudfront_read` without a raised quota.
 
     CDK accepts more, but then the deployment fails.
     """

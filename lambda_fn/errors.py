@@ -13,6 +13,7 @@ Every error that a client gets is one of these, in OpenAI's format.
     ├── Conflict              409  another change of the same item won; a retry may succeed
     ├── RequestRunning        409  the request repeats one that is still running
     ├── BodyTooLarge          413  the request's body is over the limit
+    ├── UnsupportedEncoding   415  the request's body has a content-encoding that is not supported
     ├── Cancelled             499  the operator cancelled the request, or no client is left
     ├── RateLimited           429  the model is busy, or a rate limit is reached; retry later
     ├── InsufficientQuota     429  a budget of the key is spent
@@ -161,6 +162,14 @@ class BodyTooLarge(APIError):
     status = 413
     type = "invalid_request_error"
     default_code = "request_too_large"
+
+
+class UnsupportedEncoding(APIError):
+    """The request's body has a content-encoding that is not supported."""
+
+    status = 415
+    type = "invalid_request_error"
+    default_code = "unsupported_encoding"
 
 
 class Cancelled(APIError):

@@ -122,6 +122,8 @@ class Settings:
     """
     meter_open: bool = False
     """Whether recently admitted keys are served while the meter is unavailable."""
+    one_connection: bool = False
+    """Whether a response is sent on the connection by which its invocation came."""
     max_whole: int = limits.MAX_WHOLE
     """The maximum size of a response that is not streamed, in bytes."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -168,7 +170,8 @@ class Settings:
             heartbeat=_seconds(
                 environment, "SLUICE_HEARTBEAT_SECONDS", limits.HEARTBEAT, maximum=15
             ),
-            meter_open=_flag("SLUICE_METER_OPEN", environment.get("SLUICE_METER_OPEN", "")),
+            meter_open=_flag(environment, "SLUICE_METER_OPEN"),
+            one_connection=_flag(environment, "SLUICE_ONE_CONNECTION"),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
@@ -250,7 +253,8 @@ def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _flag(name: str, text: str) -> bool:
+def _flag(environment: Mapping[str, str], name: str) -> bool:
+    text = environment.get(name, "")
     if text.lower() in {"", "0", "false", "no"}:
         return False
     if text.lower() in {"1", "true", "yes"}:

@@ -1,1 +1,1 @@
-"""The local cloud: what the stacks use of AWS, on one machine."""
+"""The local cloud: the AWS services that the stacks use, on one machine."""

@@ -73,18 +73,18 @@ def main() -> int:
         default=[],
         help="a name that distributions answer to, in addition to localhost",
     )
-    given = parser.parse_args()
+    args = parser.parse_args()
     try:
         options = Options(
-            directory=given.dir.absolute(),
-            ports=tuple(given.port or (0,)),
-            edge_ports=tuple(given.edge_port or EDGE_PORTS),
-            container=tuple(given.container),
-            engine=given.engine,
-            tls=given.tls,
-            time_scale=given.time_scale,
-            lambda_concurrency=given.lambda_concurrency,
-            hosts=tuple(given.host),
+            directory=args.dir.absolute(),
+            ports=tuple(args.port or (0,)),
+            edge_ports=tuple(args.edge_port or EDGE_PORTS),
+            container=tuple(args.container),
+            engine=args.engine,
+            tls=args.tls,
+            time_scale=args.time_scale,
+            lambda_concurrency=args.lambda_concurrency,
+            hosts=tuple(args.host),
         )
         asyncio.run(run(options))
     except (StartError, EngineError) as error:

@@ -2,19 +2,18 @@
 
 from aiohttp import web
 
-# In bytes, more than the largest call of an AWS API: function code in the call itself is a zip of
-# 50 MB in base64.
+# In bytes. The largest call of an AWS API has a function's code in it, a zip of 50 MB in base64.
 LARGEST = 96 * 2**20
 _WHOLE = web.RequestKey("whole", bytes)
 
 
-def known(request: web.Request) -> bytes | None:
+def cached(request: web.Request) -> bytes | None:
     """Return the body if it was read already, or None."""
     return request.get(_WHOLE)
 
 
-async def read(request: web.Request, most: int) -> bytes | None:
-    """Return the whole body, or None if it is longer than `most` bytes.
+async def read(request: web.Request, max_bytes: int) -> bytes | None:
+    """Return the whole body, or None if it is longer than `max_bytes` bytes.
 
     The first call reads the body and keeps it with the request for later calls.
     """
@@ -22,8 +21,8 @@ async def read(request: web.Request, most: int) -> bytes | None:
         body = bytearray()
         async for piece in request.content.iter_any():
             body += piece
-            if len(body) > most:
+            if len(body) > max_bytes:
                 break
         request[_WHOLE] = bytes(body)
-    found: bytes = request[_WHOLE]
-    return found if len(found) <= most else None
+    whole: bytes = request[_WHOLE]
+    return whole if len(whole) <= max_bytes else None

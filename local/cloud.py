@@ -26,7 +26,7 @@ EDGE_PORTS = (*range(8787, 8800), 0)
 _STOP_TIMEOUT_S = 60.0
 
 
-# Local clouds that this process started. It has to collect their exit status.
+# Local clouds that this process started, and whose exit status it has to collect.
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
@@ -98,10 +98,10 @@ class LocalCloud:
         ends = time.monotonic() + timeout
         try:
             while time.monotonic() < ends:
-                found = cls.find(directory)
-                if found is not None and found.pid == process.pid:
+                cloud = cls.find(directory)
+                if cloud is not None and cloud.pid == process.pid:
                     _children[process.pid] = process
-                    return found
+                    return cloud
                 if process.poll() is not None:
                     break
                 time.sleep(0.05)
@@ -121,21 +121,21 @@ class LocalCloud:
     def find(cls, directory: Path) -> Self | None:
         """Return the local cloud that runs in a folder, or None."""
         try:
-            found = json.loads((directory / FILE).read_text())
-            pid = int(found["pid"])
+            content = json.loads((directory / FILE).read_text())
+            pid = int(content["pid"])
             if _gone(pid):
                 return None
-            keys = trust.Keys(**found["keys"])
+            keys = trust.Keys(**content["keys"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return cls(
             directory,
             pid,
-            found["endpoint_url"],
+            content["endpoint_url"],
             keys,
-            found.get("engine"),
-            found.get("authority"),
-            found.get("edge_port", 0),
+            content.get("engine"),
+            content.get("authority"),
+            content.get("edge_port", 0),
         )
 
     def aws_environment(self) -> dict[str, str]:
@@ -174,8 +174,8 @@ class LocalCloud:
         )
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(request, timeout=30) as answer:
-                return json.load(answer)
+            with direct.open(request, timeout=30) as response:
+                return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
                 raise LocalCloudError(json.load(error)["message"]) from None
@@ -185,8 +185,8 @@ class LocalCloud:
 
         Each has `stack`, `logical_id`, `type` and `effect`, which says in words what does not work.
         """
-        found: list[dict[str, str]] = self.ask("status")["unhandled"]
-        return found
+        resources: list[dict[str, str]] = self.ask("status")["unhandled"]
+        return resources
 
     def ended(self) -> bool:
         """Return whether the process has ended, for any reason."""

@@ -52,9 +52,9 @@ class ControlPlane:
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
         try:
             line = await asyncio.wait_for(self._process.stdout.readline(), _START_TIMEOUT_S)
-            told = json.loads(line)
-            self.url = f"http://127.0.0.1:{told['port']}"
-            self.headers = {trust.CONTROL: told["token"]}
+            announced = json.loads(line)
+            self.url = f"http://127.0.0.1:{announced['port']}"
+            self.headers = {trust.CONTROL: announced["token"]}
         except (ValueError, KeyError, TimeoutError) as error:
             reason = processes.last_lines(self._log) or "it printed no port"
             raise ControlPlaneError(f"the control plane did not start: {reason}") from error
@@ -74,45 +74,47 @@ class ControlPlane:
         if self._process is not None:
             await processes.stop(self._process, grace=0)
 
-    async def get(self, what: str, **query: str) -> bytes:
+    async def get(self, path: str, **query: str) -> bytes:
         """Return the body of a path below `/_control/`.
 
         Raises ControlPlaneError, also for a status other than 200 and 204.
         """
         assert self._session is not None  # noqa: S101 - start() has made it
         try:
-            async with self._session.get(f"{self.url}/_control/{what}", params=query) as answer:
-                body = await answer.read()
-                if answer.status in {200, 204}:
+            async with self._session.get(f"{self.url}/_control/{path}", params=query) as response:
+                body = await response.read()
+                if response.status in {200, 204}:
                     return body
                 raise ControlPlaneError(
-                    f"the control plane answers {answer.status} to {what} {query}"
+                    f"the control plane answers {response.status} to {path} {query}"
                 )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ControlPlaneError(
-                f"the control plane does not answer to {what}: {error}"
+                f"the control plane does not answer to {path}: {error}"
             ) from error
 
-    async def get_json(self, what: str, **query: str) -> Any:
+    async def get_json(self, path: str, **query: str) -> Any:
         """Return the JSON of a path below `/_control/`.
 
         Raises ControlPlaneError.
         """
-        return json.loads(await self.get(what, **query))
+        return json.loads(await self.get(path, **query))
 
-    async def post(self, what: str, value: object) -> None:
+    async def post(self, path: str, value: object) -> None:
         """Send JSON to a path below `/_control/`.
 
         Raises ControlPlaneError.
         """
         assert self._session is not None  # noqa: S101 - start() has made it
         try:
-            async with self._session.post(f"{self.url}/_control/{what}", json=value) as answer:
-                if answer.status >= 400:
-                    raise ControlPlaneError(f"the control plane answers {answer.status} to {what}")
+            async with self._session.post(f"{self.url}/_control/{path}", json=value) as response:
+                if response.status >= 400:
+                    raise ControlPlaneError(
+                        f"the control plane answers {response.status} to {path}"
+                    )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ControlPlaneError(
-                f"the control plane does not answer to {what}: {error}"
+                f"the control plane does not answer to {path}: {error}"
             ) from error
 
     async def report(self, applied: int, observed: Observed) -> None:
@@ -123,8 +125,8 @@ class ControlPlane:
         assert self._session is not None  # noqa: S101 - start() has made it
         async with self._session.post(
             f"{self.url}/_control/report", json={"applied": applied, **observed}
-        ) as answer:
-            answer.raise_for_status()
+        ) as response:
+            response.raise_for_status()
 
 
 class Reconciler:

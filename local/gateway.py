@@ -96,7 +96,7 @@ class Gateway:
             (name, value) for name, value in request.headers.items() if name.lower() not in _NOT_ON
         ]
         headers += self._control.headers.items()
-        body: Any = bodies.known(request)
+        body: Any = bodies.cached(request)
         if body is None and request.body_exists:
             small = (request.content_length or _SMALL + 1) <= _SMALL
             body = await request.read() if small else request.content
@@ -108,19 +108,19 @@ class Gateway:
                 data=body,
                 allow_redirects=False,
             ) as upstream:
-                kept = [
+                passed_on = [
                     (name, value)
                     for name, value in upstream.headers.items()
                     if name.lower() not in _HOP_BY_HOP
                 ]
                 if (upstream.content_length or _SMALL + 1) <= _SMALL and request.method != "HEAD":
-                    whole = web.Response(
+                    small_response = web.Response(
                         status=upstream.status, reason=upstream.reason, body=await upstream.read()
                     )
-                    whole.headers.extend(kept)
-                    return whole
+                    small_response.headers.extend(passed_on)
+                    return small_response
                 response = web.StreamResponse(status=upstream.status, reason=upstream.reason)
-                response.headers.extend(kept)
+                response.headers.extend(passed_on)
                 await response.prepare(request)
                 if request.method != "HEAD":
                     async for chunk in upstream.content.iter_any():

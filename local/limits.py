@@ -119,7 +119,7 @@ TABLE: dict[str, Limit] = {
     "cloudfront_header_name": Limit(256, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
     "cloudfront_header_value": Limit(1783, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
     "idle_connection": Limit(
-        20, "s", "an AWS API closes the connection", "unconfirmed: a choice; the services do it at times of their own"
+        20, "s", "an AWS API closes the connection", "unconfirmed: our choice, because each service has its own time"
     ),
 }  # fmt: skip
 
@@ -146,6 +146,6 @@ class Limits:
 
 def value(name: str) -> int:
     """Return the value of a row, in the row's unit. The row must have one."""
-    found = TABLE[name].value
-    assert found is not None  # noqa: S101 - callers ask for rows of AWS's own
-    return int(found)
+    number = TABLE[name].value
+    assert number is not None  # noqa: S101 - callers ask for rows of AWS's own
+    return int(number)

@@ -1,16 +1,20 @@
 """Loopback listeners of the data planes."""
 
+import asyncio
 import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
 
-# The maximum of connections that wait to be accepted. The kernel reduces it to its own limit.
+# The maximum number of connections that wait to be accepted. The kernel may reduce it to its limit.
 _BACKLOG = 4096
+_IDLE_S = 3630.0
 
 
 class PortTaken(Exception):
@@ -92,7 +96,7 @@ async def serve(
     cancel: bool,
     read_limit: int = 2**16,
     longest_head: int = 8190,
-    idle_s: float = 3630.0,
+    idle_s: float = _IDLE_S,
     tls: ssl.SSLContext | None = None,
 ) -> web.AppRunner:
     """Serve an application on a socket; return its runner.
@@ -112,6 +116,111 @@ async def serve(
         max_field_size=longest_head,
         auto_decompress=False,  # a body is passed on unchanged, as AWS does
     )
+    await runner.setup()
+    await web.SockSite(runner, sock, backlog=_BACKLOG, ssl_context=tls).start()
+    return runner
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Fail = Callable[[int], web.Response]
+
+
+class _Connection(web.RequestHandler):
+    """One connection, on which failures have the form of the service."""
+
+    __slots__ = ("_fail",)
+
+    def __init__(self, server: web.Server, fail: Fail, **options: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._fail = fail
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Log the failure, and return the service's own response for it.
+
+        A request that is no HTTP is a 400, a header that is too long a 413, and an exception of the
+        handler a 502.
+        """
+        super().handle_error(request, status, exc, message)  # raises if a response has begun
+        response = self._fail(
+            413 if isinstance(exc, LineTooLong) else 502 if status >= 500 else 400
+        )
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """A server of one handler for all paths and methods."""
+
+    def __init__(
+        self,
+        handler: Callable[[Any], Awaitable[web.StreamResponse]],
+        fail: Fail,
+        *,
+        cancel: bool,
+        **options: Any,
+    ) -> None:
+        def request(
+            message: Any, payload: Any, protocol: Any, writer: Any, task: Any
+        ) -> web.Request:
+            loop = asyncio.get_running_loop()
+            return web.Request(message, payload, protocol, writer, task, loop, client_max_size=0)
+
+        super().__init__(handler, request_factory=request, handler_cancellation=cancel, **options)
+        self._fail = fail
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, self._fail, access_log=None, **self._options)
+
+
+def target_of(request: web.Request) -> tuple[str, str]:
+    """Return path and query string of a request as they were sent, also of an absolute address."""
+    target = request.raw_path
+    if not target.startswith("/"):
+        _, _, behind = target.partition("://")
+        target = "/" + behind.partition("/")[2]
+    path, _, query = target.partition("?")
+    return path, query
+
+
+async def serve_plane(
+    handler: Handler,
+    sock: socket.socket,
+    *,
+    fail: Fail,
+    cancel: bool,
+    longest_head: int,
+    tls: ssl.SSLContext | None = None,
+) -> web.ServerRunner:
+    """Serve all requests with one handler, as AWS's front ends do; return the runner.
+
+    `fail` makes the service's response for a status, for what the handler never sees or fails at.
+    The other arguments are those of `serve`.
+    """
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        # AWS ignores any other expectation, and passes none on.
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # no response has begun
+        return await handler(request)
+
+    server = _Server(
+        handle,
+        fail,
+        cancel=cancel,
+        keepalive_timeout=_IDLE_S,
+        max_line_size=longest_head,
+        max_field_size=longest_head,
+        auto_decompress=False,  # a body is passed on unchanged, as AWS does
+    )
+    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=1)
     await runner.setup()
     await web.SockSite(runner, sock, backlog=_BACKLOG, ssl_context=tls).start()
     return runner

@@ -38,7 +38,7 @@ async def start(
     """Start a process in its own session.
 
     So Ctrl-C reaches only this process, and the new process's group can be killed. `output` takes
-    standard output and error; `stdout` may take the first of them instead.
+    standard output and standard error. If `stdout` is set, it takes standard output instead.
 
     Raises OSError.
     """

@@ -57,8 +57,8 @@ class Options:
     is any free port. `container` is the command of an endpoint's container; with an
     `engine`, docker or podman, the endpoint's image runs instead. With `tls`, distributions speak
     only HTTPS. `time_scale` is how many seconds of AWS pass in one second here.
-    `lambda_concurrency` is how many invocations one environment takes at once; over 1 is as on
-    Managed Instances. `hosts` are names of distributions in addition to those of loopback.
+    `lambda_concurrency` is how many invocations one environment takes at once; more than one is as
+    on Managed Instances. `hosts` are names of distributions in addition to those of loopback.
     """
 
     directory: Path
@@ -149,14 +149,14 @@ def _log_to(path: Path) -> None:
         format="%(asctime)s %(name)s %(levelname)s %(message)s",
         handlers=handlers,
     )
-    logging.getLogger("aiohttp.server").addFilter(no_fault_of_ours)
+    logging.getLogger("aiohttp.server").addFilter(shorten_client_faults)
 
 
-def no_fault_of_ours(record: logging.LogRecord) -> bool:
-    """Shorten aiohttp's record of a client that sent no HTTP, or left.
+def shorten_client_faults(record: logging.LogRecord) -> bool:
+    """Shorten aiohttp's log record of a client that sent no HTTP, or left.
 
-    This is no error of the local cloud, and needs no trace. Return True, so that the record is
-    logged.
+    Such a client is no fault of the local cloud, so the record needs no traceback. Return True, so
+    that the record is logged.
     """
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, (HttpProcessingError, ConnectionError)):
@@ -310,17 +310,17 @@ def _announce(options: Options, endpoint_url: str, edge_port: int, keys: trust.K
 
     Because of the umask of `run`, only this user can read it.
     """
-    found: dict[str, object] = {
+    content: dict[str, object] = {
         "pid": os.getpid(),
         "endpoint_url": endpoint_url,
         "edge_port": edge_port,
         "region": REGION,
         "account": ACCOUNT,
     }
-    found["keys"] = asdict(keys)
+    content["keys"] = asdict(keys)
     authority = str(ensure(options.directory).authority) if options.tls else None
     partial = options.directory / f"{FILE}.part"
     partial.write_text(
-        json.dumps({**found, "engine": options.engine, "authority": authority}) + "\n"
+        json.dumps({**content, "engine": options.engine, "authority": authority}) + "\n"
     )
     partial.replace(options.directory / FILE)

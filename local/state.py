@@ -134,27 +134,27 @@ class State:
     schedules: tuple[Schedule, ...] = ()
 
 
-def parse(found: dict[str, Any]) -> State:
+def parse(content: dict[str, Any]) -> State:
     """Return the state that the control plane's JSON describes."""
     return State(
-        version=found["version"],
-        functions=tuple(Function(**item) for item in found["functions"]),
+        version=content["version"],
+        functions=tuple(Function(**item) for item in content["functions"]),
         endpoints=tuple(
             Endpoint(
                 **{**item, "variants": tuple(Variant(**variant) for variant in item["variants"])}
             )
-            for item in found["endpoints"]
+            for item in content["endpoints"]
         ),
-        distributions=tuple(Distribution(**item) for item in found["distributions"]),
-        policies=found["policies"],
-        unhandled=tuple(found["unhandled"]),
+        distributions=tuple(Distribution(**item) for item in content["distributions"]),
+        policies=content["policies"],
+        unhandled=tuple(content["unhandled"]),
         roles=tuple(
-            Role(**{**item, "policies": tuple(item["policies"])}) for item in found["roles"]
+            Role(**{**item, "policies": tuple(item["policies"])}) for item in content["roles"]
         ),
-        bucket_policies=found["bucket_policies"],
+        bucket_policies=content["bucket_policies"],
         schedules=tuple(
             Schedule(**item)
-            for item in found["schedules"]
+            for item in content["schedules"]
             if item["target"].split(":")[2:3] == ["lambda"]
         ),
     )

@@ -54,9 +54,9 @@ def token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def same(given: str | None, expected: str) -> bool:
+def matches_secret(secret: str | None, expected: str) -> bool:
     """Return whether a secret is the expected one, which must not be empty."""
-    return bool(expected) and compare_digest((given or "").encode(), expected.encode())
+    return bool(expected) and compare_digest((secret or "").encode(), expected.encode())
 
 
 def private(folder: Path) -> None:
@@ -88,13 +88,13 @@ def is_called(host: str, names: Collection[str]) -> bool:
     return (name if colon and port.isdecimal() else host.lower()) in names
 
 
-def ours(host: str, port: int, *, buckets: bool = False) -> bool:
+def is_own_host(host: str, port: int, *, buckets: bool = False) -> bool:
     """Return whether a Host header names a listener on `port`.
 
     With `buckets`, names below localhost pass, as S3 uses them.
     """
-    name, _, given = host.lower().rpartition(":")
-    return given == str(port) and (name in _NAMES or (buckets and name.endswith(".localhost")))
+    name, _, port_text = host.lower().rpartition(":")
+    return port_text == str(port) and (name in _NAMES or (buckets and name.endswith(".localhost")))
 
 
 def from_page(headers: Mapping[str, str]) -> str | None:
@@ -116,7 +116,9 @@ def port_of(transport: Any) -> int:
 
 def refusal(request: web.Request, *, buckets: bool = False) -> str | None:
     """Return the reason to refuse a request to an address of the local cloud, or None."""
-    if not ours(request.headers.get("Host", ""), port_of(request.transport), buckets=buckets):
+    if not is_own_host(
+        request.headers.get("Host", ""), port_of(request.transport), buckets=buckets
+    ):
         return "its Host is not an address of the local cloud"
     return from_page(request.headers)
 
@@ -137,7 +139,7 @@ def callers(expected: str) -> Middleware:
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not same(request.headers.get(CALLER), expected):
+        if not matches_secret(request.headers.get(CALLER), expected):
             return web.json_response(
                 {"message": "The request does not have the token of this container."}, status=403
             )

@@ -12,10 +12,18 @@ from starlette.responses import JSONResponse, Response
 
 from model import output
 from model.answers import StreamResponse, Timing, WholeResponse, error_response
-from model.errors import BodySizeError, EngineError, ModelError, RequestCancelledError, RouteError
+from model.errors import (
+    BodySizeError,
+    EncodingError,
+    EngineError,
+    ModelError,
+    RequestCancelledError,
+    RouteError,
+)
 from model.lines import LineEncoder
 from model.metrics import MEDIA_TYPE
 from model.schema import MAX_BODY_BYTES, CancelRequest, parse_chat, parse_invocation
+from model.schema_checks import SchemaChecks
 from model.sse import SseEncoder, WholeAnswer
 
 if TYPE_CHECKING:
@@ -32,6 +40,7 @@ def create_app(
     timing = timing or Timing()
     started = int(time.time())
     lines = LineEncoder()
+    checks = SchemaChecks()
     # There is no middleware and no generated documentation: this API has one caller.
     app = FastAPI(title="Sluice inference container", openapi_url=None)
 
@@ -66,19 +75,21 @@ def create_app(
             return JSONResponse(
                 {"cancelled": await generation.cancel(asked.request_id, timing.cancel)}
             )
+        await checks.check(asked)
         return StreamResponse(generation, asked, lines, timing)
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         """Answer OpenAI's route, for callers that reach the container itself."""
         asked = parse_chat(await _body(request))
+        await checks.check(asked)
         answer_id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         model_name = asked.model if asked.model in models else models[0]
         if not asked.stream:
             return WholeResponse(
                 generation, asked, WholeAnswer(answer_id, created, model_name, choices=asked.n)
             )
-        usage = asked.stream_options is not None and asked.stream_options.include_usage
+        usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
         encoder = SseEncoder(answer_id, created, model_name, choices=asked.n, include_usage=usage)
         return StreamResponse(generation, asked, encoder, timing)
 
@@ -101,6 +112,11 @@ def create_app(
 
 async def _body(request: Request) -> bytes:
     """Return the whole body, which is not read beyond its limit."""
+    encoding = request.headers.get("content-encoding", "")
+    if encoding.strip().lower() not in ("", "identity"):
+        raise EncodingError(
+            f"the content-encoding {encoding[:40]!r} is not supported: send the body without one"
+        )
     parts: list[bytes] = []
     size = 0
     while True:

@@ -6,6 +6,7 @@ ModelError                      one request failed
 │   ├── ContextLengthError      400 context_length_exceeded
 │   ├── UnknownModelError       404 model_not_found
 │   ├── BodySizeError           413 invalid_request
+│   ├── EncodingError           415 invalid_request
 │   ├── RouteError              404 not_found, 405 method_not_allowed
 │   └── CallerError             403 caller_denied
 ├── OverloadedError             429 overloaded, with retry-after
@@ -101,6 +102,12 @@ class BodySizeError(InvalidRequestError):
     """The body is larger than the container reads."""
 
     status = 413
+
+
+class EncodingError(InvalidRequestError):
+    """The body has a content-encoding. The container reads plain bodies only."""
+
+    status = 415
 
 
 class RouteError(InvalidRequestError):

@@ -5,6 +5,7 @@ OpenAI's fields that no engine here knows are accepted and have no effect, as wi
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
@@ -19,7 +20,7 @@ from pydantic import (
 
 from model.errors import InvalidRequestError
 from model.tools import Tool, ToolChoice, Tools, problem, visible
-from schema_guard import SchemaRefused, check, more_values
+from schema_guard import SchemaRefused, arguments_text, check_plain, more_values
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # the limit of InvokeEndpointWithResponseStream
 # Commas, brackets and braces of a body: the stream function's limit, and room for what it adds.
@@ -27,11 +28,13 @@ MAX_VALUES = 160_000
 MAX_PARTS = 4096  # parts of a message's content, as in the stream function
 MAX_BIASES = 1024
 _MAX_CANCEL_BYTES = 1024
+_BOM = b"\xef\xbb\xbf"
 
 Json: TypeAlias = dict[str, Any]
 TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 Bias: TypeAlias = Annotated[float, Field(ge=-100, le=100, strict=False)]
-StopString: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+MessageName: TypeAlias = Annotated[str, StringConstraints(max_length=256)]
+StopString: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
 def _few(biases: Any) -> Any:
@@ -39,6 +42,14 @@ def _few(biases: Any) -> Any:
     if isinstance(biases, dict) and len(biases) > MAX_BIASES:
         raise ValueError(f"has more than {MAX_BIASES} entries")
     return biases
+
+
+def _whole(value: Any) -> Any:
+    """Take a whole number that is written as a decimal, as `4.0`."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
 
 
 class _Model(BaseModel):
@@ -56,7 +67,7 @@ class ToolFunction(_Model):
     """The function that the model called, and its arguments."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
-    arguments: str
+    arguments: Annotated[str, BeforeValidator(arguments_text)] = "{}"
 
 
 class ToolCall(_Model):
@@ -71,12 +82,16 @@ class Message(_Model):
     """One turn. Content may be missing only where the assistant called tools."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Field(max_length=MAX_PARTS, fail_fast=True)] | None = (
-        None
-    )
-    name: str | None = None
-    tool_call_id: str | None = None
-    tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
+    content: (
+        str
+        | Annotated[list[TextPart], Field(min_length=1, max_length=MAX_PARTS, fail_fast=True)]
+        | None
+    ) = None
+    name: MessageName | None = None
+    tool_call_id: MessageName | None = None
+    tool_calls: (
+        Annotated[list[ToolCall], Field(min_length=1, max_length=128, fail_fast=True)] | None
+    ) = None
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
@@ -127,7 +142,7 @@ class ResponseFormat(_Model):
 class StreamOptions(_Model):
     """What a streamed answer has in addition to its text."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class SluiceOptions(_Model):
@@ -137,33 +152,33 @@ class SluiceOptions(_Model):
     request_id: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = None
     # The name of the request's owner. Owners take turns.
     caller: Annotated[str, StringConstraints(max_length=128)] = ""
-    deadline_ms: Annotated[int, Field(ge=1, le=24 * 3600 * 1000)] | None = None
-    max_prompt_tokens: Annotated[int, Field(ge=0)] | None = None
+    deadline_ms: Annotated[Whole, Field(ge=1, le=24 * 3600 * 1000)] | None = None
+    max_prompt_tokens: Annotated[Whole, Field(ge=0)] | None = None
 
 
 class ChatRequest(_Model):
     """One request for `n` answers to one prompt."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = None
+    max_completion_tokens: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2, strict=False)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: StopString | Annotated[list[StopString], Field(max_length=4, fail_fast=True)] | None = (
         None
     )
-    n: Annotated[int, Field(ge=1, le=8)] = 1
+    n: Annotated[Whole, Field(ge=1, le=8)] = 1
     logprobs: bool = False
-    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
     logit_bias: Annotated[dict[TokenId, Bias], BeforeValidator(_few)] | None = None
-    model: str | None = None
+    model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
     sluice: SluiceOptions = SluiceOptions(v=1)
@@ -180,7 +195,7 @@ class ChatRequest(_Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs")
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream")
@@ -188,20 +203,38 @@ class ChatRequest(_Model):
             raise ValueError(reason)
         return self
 
+    @property
+    def schemas_text(self) -> str | None:
+        """All that the check of the schemas reads, as text; None if there is no schema."""
+        form = self.response_format
+        schema = form.json_schema.schema_ if form is not None and form.json_schema else None
+        parameters = [tool.function.parameters for tool in self.tools or ()]
+        if schema is None and not any(parameters):
+            return None
+        return json.dumps([self._guides_calls, schema, parameters])
+
+    @property
+    def _guides_calls(self) -> bool:
+        """Whether llama.cpp's own converter guides calls: those that the model may make."""
+        return self.tool_choice in (None, "auto")
+
     def check_schemas(self) -> None:
-        """Raise SchemaRefused for a JSON schema that cannot guide the answer.
+        """Raise InvalidRequestError for a JSON schema that cannot guide the answer.
 
         The error has the schema's place in the request.
         """
-        if self.response_format is not None and self.response_format.json_schema is not None:
-            place = ("response_format", "json_schema", "schema")
-            check([(place, self.response_format.json_schema.schema_)], by="llguidance")
         parameters = [
             (("tools", number, "function", "parameters"), tool.function.parameters)
             for number, tool in enumerate(self.tools or ())
             if tool.function.parameters is not None
         ]
-        check(parameters, by="llama.cpp" if self.tool_choice in (None, "auto") else "llguidance")
+        try:
+            if self.response_format is not None and self.response_format.json_schema is not None:
+                place = ("response_format", "json_schema", "schema")
+                check_plain([(place, self.response_format.json_schema.schema_)], by="llguidance")
+            check_plain(parameters, by="llama.cpp" if self._guides_calls else "llguidance")
+        except SchemaRefused as refusal:
+            raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None
 
     @property
     def visible_tools(self) -> list[Tool]:
@@ -244,20 +277,15 @@ class CancelRequest(_Model):
 
 
 def parse_chat(body: bytes) -> ChatRequest:
-    """Return the request.
+    """Return the request, whose schemas are not checked yet.
 
     Raises InvalidRequestError that names the first invalid field.
     """
-    request = _parsed(ChatRequest, body)
-    try:
-        request.check_schemas()
-    except SchemaRefused as refusal:
-        raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None
-    return request
+    return _parsed(ChatRequest, body)
 
 
 def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
-    """Return the request, or a cancel.
+    """Return the request, whose schemas are not checked yet, or a cancel.
 
     Raises InvalidRequestError that names the first invalid field.
     """
@@ -271,6 +299,7 @@ def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
 
 
 def _parsed(kind: type[ChatRequest], body: bytes) -> ChatRequest:
+    body = body.removeprefix(_BOM)
     if more_values(body, MAX_VALUES):
         raise InvalidRequestError(f"the body has more than {MAX_VALUES} values")
     try:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Json: TypeAlias = dict[str, Any]
-Name: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+# In Python `$` alone also matches before a last line feed.
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}\z")]
 
 
 class _Model(BaseModel):
@@ -42,11 +43,13 @@ class NamedTool(_Model):
 
 
 ToolChoice: TypeAlias = Literal["none", "auto", "required"] | NamedTool
-Tools: TypeAlias = Annotated[list[Tool], Field(max_length=128, fail_fast=True)]
+Tools: TypeAlias = Annotated[list[Tool], Field(min_length=1, max_length=128, fail_fast=True)]
 
 
 def problem(tools: list[Tool] | None, choice: ToolChoice | None) -> str | None:
     """Return the reason why tools and choice do not fit together, or None."""
+    if tools and len({tool.function.name for tool in tools}) < len(tools):
+        return "two tools have the same name"
     if choice in (None, "none", "auto"):
         return None
     if not tools:

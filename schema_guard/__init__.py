@@ -1,27 +1,38 @@
-"""Checks JSON schemas of callers, and the patterns in them, before any engine sees them.
+"""Checks what engines read in native code, before they see it: JSON schemas, and arguments.
 
 Engines turn a schema into a grammar in native code, where a few bytes can take all memory or all
-time. The stream function and the container both call `check`. Before they parse a body, they call
-`more_values`. The package is pure, imports nothing but the standard library, and never recurses.
-Its work is linear in the input and bounded by `limits`.
+time. The stream function and the container both call `check`, and `arguments_text` for each call of
+a conversation. Before they parse a body, they call `more_values`. The package is pure, imports
+nothing but the standard library, and never recurses. Its work is linear in the input and bounded by
+`limits`.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
+from schema_guard.arguments import ArgumentsRefused, arguments_text
 from schema_guard.errors import SchemaRefused, Step
 from schema_guard.graph import check_graph
 from schema_guard.nodes import Totals
+from schema_guard.plain import Guide, plain
 from schema_guard.values import bare, more_values
 from schema_guard.walk import Walk
 
-__all__ = ["SchemaRefused", "bare", "check", "more_values"]
+__all__ = [
+    "ArgumentsRefused",
+    "SchemaRefused",
+    "arguments_text",
+    "bare",
+    "check",
+    "more_values",
+    "plain",
+]
 
 
 def check(
     schemas: Iterable[tuple[tuple[Step, ...], Any]],
     *,
-    by: Literal["llama.cpp", "llguidance"] = "llama.cpp",
+    by: Guide = "llama.cpp",
 ) -> None:
     """Check all schemas of a request.
 
@@ -29,7 +40,7 @@ def check(
         schemas: Each schema, after the steps to its place, such as `("tools", 0, "parameters")`.
         by: The code that will guide the answer. llama.cpp's own converter guides calls of tools
             that the model may call. llguidance guides the form of an answer, and calls that the
-            model must make; it accepts more.
+            model must make; it accepts more. `plain` writes schemas for each.
 
     Raises:
         SchemaRefused: an engine must not get one of the schemas, or not all of them together. The
@@ -39,3 +50,8 @@ def check(
     totals = Totals(lenient=by == "llguidance")
     for place, schema in schemas:
         check_graph(Walk(place, schema, totals))
+
+
+def check_plain(schemas: Iterable[tuple[tuple[Step, ...], Any]], *, by: Guide) -> None:
+    """Check the schemas of a request as `plain` writes them. Raises as `check`."""
+    check(((place, plain(schema, by=by)) for place, schema in schemas), by=by)

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterable
 
 from schema_guard import limits
-from schema_guard.bounds import NUMBERS as _INTEGER
 from schema_guard.bounds import Bounds, integer_fault, merge, pair_fault
-from schema_guard.errors import shown
 from schema_guard.limits import Limit
-from schema_guard.nodes import Fields, Node
+from schema_guard.live import Live, alternatives
+from schema_guard.nodes import Node
 from schema_guard.walk import Walk
 
 
@@ -20,10 +19,10 @@ def check_graph(walk: Walk) -> None:
     _alternatives(walk, order)
     _bounds(walk, order)
     _multiples(walk, order)
-    _merged_properties(walk, order)
-    order = _order(walk, lambda node: (*node.same, *node.inner), refuse_cycles=False)
-    _live(walk, order)
-    _sizes(walk, order)
+    merged = _merged_properties(walk, order)
+    inner = _order(walk, lambda node: (*node.same, *node.inner), refuse_cycles=False)
+    Live(walk, order, inner, merged)
+    _sizes(walk, inner)
 
 
 def _order(walk: Walk, edges: Callable[[Node], Iterable[int]], *, refuse_cycles: bool) -> list[int]:
@@ -68,71 +67,8 @@ def _alternatives(walk: Walk, order: list[int]) -> None:
     counts = [0] * len(walk.nodes)
     for index in order:
         node = walk.nodes[index]
-        count = max(_own(walk, node), sum(counts[inner] for inner in node.same))
+        count = max(alternatives(walk, node), sum(counts[inner] for inner in node.same))
         counts[index] = _within(walk, index, limits.ALTERNATIVES, count)
-
-
-def _own(walk: Walk, node: Node) -> int:
-    """Return the number of alternatives that a schema has by itself.
-
-    A bounded integer has one more for each digit of its bounds. For llguidance the number is 1,
-    because it makes one automaton of all alternatives.
-    """
-    if walk.lenient:
-        return 1
-    if "integer" not in node.types:
-        return node.alternatives
-    return node.alternatives + sum(
-        len(str(int(node.bounds[name]))) for name in node.bounds.keys() & _INTEGER
-    )
-
-
-def _live(walk: Walk, order: list[int]) -> None:
-    """Limit the branches that a sampler follows at once, which are those that begin alike."""
-    counts = [1] * len(walk.nodes)
-    # Computed once for each node, because any number of branches may refer to one node.
-    starts = [_start(node.fields) for node in walk.nodes]
-    for index in order:
-        node = walk.nodes[index]
-        alike: dict[str, int] = {}
-        for branch in node.any_of:
-            reference = walk.nodes[branch].reference
-            start = starts[reference if reference >= 0 else branch]
-            alike[start] = alike.get(start, 0) + counts[branch]
-        branches = max(alike.values(), default=0)
-        others = [
-            counts[part]
-            for part in (*node.all_of, *node.inner, *([node.reference] * (node.reference >= 0)))
-        ]
-        counts[index] = _within(
-            walk, index, limits.LIVE, max(_own(walk, node), branches, *others, 1)
-        )
-
-
-def _start(fields: Fields) -> str:
-    """Return a text for how a value of a schema begins.
-
-    For an object, that is its first required property, with the constant that it must have. For
-    other values, it is the type.
-    """
-    required = set(fields.get("required") or ())
-    first = next((name for name in (fields.get("properties") or ()) if name in required), None)
-    if first is None:
-        return str(fields.get("type"))
-    value = fields["properties"][first]
-    if type(value) is bool:
-        return str(first)
-    return f"{first}:{_scalar(value.get('const', value.get('enum')))}"
-
-
-def _scalar(value: object) -> str:
-    """Return a text that distinguishes a constant from others.
-
-    Of a list it has the first value, and of a string the first 200 characters.
-    """
-    if type(value) is list:
-        value = value[0] if value else None
-    return f"{type(value).__name__} {value[:200] if isinstance(value, str) else shown(value)}"
 
 
 def _bounds(walk: Walk, order: list[int]) -> None:
@@ -170,20 +106,23 @@ def _multiples(walk: Walk, order: list[int]) -> None:
             walk.refuse(index, "has more than one multipleOf for the same value: keep only one")
 
 
-def _merged_properties(walk: Walk, order: list[int]) -> None:
+def _merged_properties(walk: Walk, order: list[int]) -> list[int]:
     """Limit the properties of the one object that the parts of `allOf` make together.
 
-    The properties of alternatives within those parts are optional.
+    The properties of alternatives within those parts are optional. Return their number for each
+    node.
     """
     counts = [0] * len(walk.nodes)
+    merged = [0] * len(walk.nodes)
     for index in order:
         node = walk.nodes[index]
         count = len(node.fields.get("properties") or ()) + sum(counts[part] for part in node.all_of)
         if node.reference >= 0:
             count += counts[node.reference]
         optional = [sum(counts[inner] for inner in walk.nodes[part].any_of) for part in node.all_of]
-        _within(walk, index, limits.OPTIONAL, sum(optional))
+        merged[index] = _within(walk, index, limits.OPTIONAL, sum(optional))
         counts[index] = _within(walk, index, limits.PROPERTIES, count + sum(optional))
+    return merged
 
 
 def _sizes(walk: Walk, order: list[int]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from schema_guard.bounds import Bounds
 from schema_guard.errors import Step
 from schema_guard.limits import Limit
+from schema_guard.pattern import Cost, check_pattern
 
 Fields = dict[str, Any]
 
@@ -21,11 +22,23 @@ class Totals:
         """
         self.lenient = lenient
         self._counts: dict[str, int] = {}
+        self._patterns: dict[str, Cost] = {}
 
     def add(self, limit: Limit, count: int = 1) -> bool:
         """Add to a count; return whether the limit still holds."""
         total = self._counts[limit.counts] = self._counts.get(limit.counts, 0) + count
         return total <= limit.most
+
+    def pattern(self, pattern: str) -> tuple[Cost, bool]:
+        """Check a pattern. Return its cost, and whether it is new in this request.
+
+        Raises PatternRefused.
+        """
+        known = self._patterns.get(pattern)
+        if known is not None:
+            return known, False
+        cost = self._patterns[pattern] = check_pattern(pattern, lenient=self.lenient)
+        return cost, True
 
 
 @dataclass(slots=True)
@@ -40,6 +53,8 @@ class Node:
     rule: str
     bounds: Bounds = field(default_factory=dict)
     alternatives: int = 1
+    readings: int = 0  # of its pattern
+    ends: int = 1  # of its pattern
     reference: int = -1
     all_of: list[int] = field(default_factory=list)
     any_of: list[int] = field(default_factory=list)

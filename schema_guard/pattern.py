@@ -59,6 +59,7 @@ class _Part:
     after: int = 0  # the share of its size that is within or after such a repetition
     wide: bool = False  # it is a character outside ASCII: llama.cpp would repeat its last byte
     node: Node = _ANY
+    ends: int = 1  # the places where it may end, repetitions written out
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class _Group:
     endless: bool = False
     unbounded: bool = False
     after: int = 0
+    ends: int = 0
     start: int = 1  # where the current alternative begins
     texts: set[str] = field(default_factory=set)
     parts: list[_Part] = field(default_factory=list)
@@ -80,6 +82,10 @@ class _Group:
         parts, self.parts = self.parts, []
         self.choices.append(Row([part.node for part in parts]))
         self.size += sum(part.size for part in parts)
+        for part in reversed(parts):
+            self.ends += part.ends
+            if not part.empty:
+                break
         unbounded = False
         for part in parts:
             self.after += part.size if unbounded else part.after
@@ -101,6 +107,7 @@ class _Group:
             unbounded=self.unbounded,
             after=self.after,
             node=Choice(self.choices),
+            ends=max(1, self.ends),
         )
 
 
@@ -110,6 +117,7 @@ class Cost:
 
     transitions: int = 0  # positions, and pairs of positions that may follow each other
     readings: int = 0  # ways to read on, times the pattern's size
+    ends: int = 1  # places where a text may end at once
 
 
 def check_pattern(pattern: str, *, lenient: bool) -> Cost:
@@ -266,6 +274,7 @@ class _Parser:
             endless=part.endless or most is None,
             many=True,
             node=Repeat(part.node, least, most),
+            ends=part.ends * (2 if most is None else most - max(1, least) + 1),
         )
 
     def _counts(self) -> tuple[int, int | None]:
@@ -396,7 +405,9 @@ def _cost(whole: _Part) -> Cost:
         _within(limits.PATTERN_TRANSITIONS, limits.PATTERN_TRANSITIONS.most + 1)
         raise
     readings = automaton.readings(limits.PATTERN_READINGS.most)
-    return Cost(automaton.size, readings * whole.size if readings > 1 else 0)
+    if readings == 1:
+        return Cost(automaton.size)
+    return Cost(automaton.size, readings * whole.size, whole.ends)
 
 
 def _digits(text: str) -> bool:

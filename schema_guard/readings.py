@@ -84,7 +84,7 @@ class Automaton:
         """
         # Alternatives of one repetition lead to the same places: each set of places is read once.
         follow = [frozenset(places) for places in [*self._follow, self._first]]
-        groups = {places: _by_character(self._bits, places) for places in set(follow)}
+        groups = {places: _by_character(self._bits, places) for places in {*follow}}
         if all(len(places) == 1 for classes in groups.values() for places in classes):
             return 1
         ways = [1] * len(follow)
@@ -93,8 +93,8 @@ class Automaton:
                 places: max((sum([ways[place] for place in leads]) for leads in classes), default=1)
                 for places, classes in groups.items()
             }
-            ways = [after[places] for places in follow]
-            if max(ways) > most:
+            before, ways = ways, [after[places] for places in follow]
+            if ways == before or max(ways) > most:
                 break
         return max(ways)
 
@@ -162,6 +162,8 @@ def _by_character(bits: list[int], places: Collection[int]) -> list[tuple[int, .
 
     A class consists of the characters that lead to the same places.
     """
+    if len(places) == 1:
+        return [(*places,)]
     classes: list[int] = []
     for rest in {bits[place] for place in places}:
         for each in [*classes]:

@@ -21,7 +21,7 @@ from schema_guard.bounds import (
 from schema_guard.errors import SchemaRefused, Step, shown
 from schema_guard.limits import Limit
 from schema_guard.nodes import Node, Totals
-from schema_guard.pattern import PatternRefused, check_pattern
+from schema_guard.pattern import PatternRefused
 
 _TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
@@ -77,6 +77,7 @@ class Walk:
         """
         self.nodes: list[Node] = []
         self.lenient = totals.lenient
+        self.readings = False  # whether a pattern has more than one way to be read
         self._place = place
         self._totals = totals
         self._rules: dict[str, int] = {}
@@ -266,11 +267,13 @@ class Walk:
             self.refuse(index, f"must be a string, not {shown(value)}", *(more or ("pattern",)))
         self._count(index, limits.PATTERNS, 1, *(more or ("pattern",)))
         try:
-            cost = check_pattern(value, lenient=self.lenient)
+            cost, new = self._totals.pattern(value)
         except PatternRefused as refusal:
             self.refuse(index, f"the pattern {shown(value)} {refusal}", *(more or ("pattern",)))
-        self._count(index, limits.PATTERN_TRANSITIONS, cost.transitions, *(more or ("pattern",)))
-        if not self._totals.add(limits.PATTERN_READINGS, cost.readings):
+        if new:
+            count = cost.transitions
+            self._count(index, limits.PATTERN_TRANSITIONS, count, *(more or ("pattern",)))
+        if cost.readings > limits.PATTERN_READINGS.most:
             self.refuse(
                 index,
                 f"the pattern {shown(value)} can be read in too many ways at once: let each "
@@ -278,7 +281,10 @@ class Walk:
                 "what follows it, begin with another character, or ask for the call by tool_choice",
                 *(more or ("pattern",)),
             )
-        self._count(index, limits.TEXT, 0 if more else len(value), *(more or ("pattern",)))
+        if not more:
+            self._count(index, limits.TEXT, len(value), "pattern")
+            self.nodes[index].readings, self.nodes[index].ends = cost.readings, cost.ends
+            self.readings |= cost.readings > 0
 
     def _reference(self, index: int, value: Any) -> None:
         if type(value) is not str or not (

@@ -47,14 +47,18 @@ def main() -> int:
     args = parser.parse_args()
     scenarios = plans.QUICK if args.quick else plans.full()
     if args.servers:
-        wanted = set(args.servers.split(","))
+        names = set(args.servers.split(","))
         scenarios = tuple(
-            replace(one, servers=tuple(name for name in one.servers if name in wanted))
-            for one in scenarios
+            replace(scenario, servers=tuple(name for name in scenario.servers if name in names))
+            for scenario in scenarios
         )
     if args.tokens:
-        scenarios = tuple(replace(one, tokens=args.tokens) for one in scenarios)
-    scenarios = tuple(one for one in scenarios if one.servers and args.streams in (0, one.streams))
+        scenarios = tuple(replace(scenario, tokens=args.tokens) for scenario in scenarios)
+    scenarios = tuple(
+        scenario
+        for scenario in scenarios
+        if scenario.servers and args.streams in (0, scenario.streams)
+    )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     rows = asyncio.run(_run(scenarios, args.rounds, args.out))
     print_rows(rows)
@@ -64,17 +68,25 @@ def main() -> int:
 
 
 async def _run(scenarios: tuple[Scenario, ...], rounds: int, out: Path) -> list[dict[str, Any]]:
-    names = sorted({"direct", *(name for one in scenarios for name in one.servers)})
-    rows = {(one, name): Row(name, one) for one in scenarios for name in ("direct", *one.servers)}
-    found: list[dict[str, Any]] = []
+    names = sorted({"direct", *(name for scenario in scenarios for name in scenario.servers)})
+    rows = {
+        (scenario, name): Row(name, scenario)
+        for scenario in scenarios
+        for name in ("direct", *scenario.servers)
+    }
+    results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         setting, stand_ins = servers.stand_ins(Path(folder))
         started: list[servers.Server] = []
         try:
             for name in names:
-                most = max(one.streams for one in scenarios if name in ("direct", *one.servers))
-                started.append(server := await servers.start(name, setting, most))
-                await server.warm(min(most, 32))
+                max_streams = max(
+                    scenario.streams
+                    for scenario in scenarios
+                    if name in ("direct", *scenario.servers)
+                )
+                started.append(server := await servers.start(name, setting, max_streams))
+                await server.warm(min(max_streams, 32))
             for number in range(rounds):
                 for scenario in scenarios:
                     turn = [
@@ -88,19 +100,19 @@ async def _run(scenarios: tuple[Scenario, ...], rounds: int, out: Path) -> list[
                         rows[scenario, server.name].samples.append(
                             await sample(server, scenario, seconds=_TIMEOUT_S)
                         )
-                found = _write(rows, out)  # so that an early stop keeps the rounds before
+                results = _write(rows, out)  # so that an early stop keeps the rounds before
         finally:
             for server in started:
                 server.stop()
             processes.stop(stand_ins)
-    return found
+    return results
 
 
 def _write(rows: dict[tuple[Scenario, str], Row], out: Path) -> list[dict[str, Any]]:
-    found = [row.as_json(rows[one, "direct"]) for (one, _), row in rows.items()]
-    out.write_text(json.dumps(found, indent=1) + "\n")
+    results = [row.as_json(rows[scenario, "direct"]) for (scenario, _), row in rows.items()]
+    out.write_text(json.dumps(results, indent=1) + "\n")
     out.with_suffix(".machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
-    return found
+    return results
 
 
 def machine() -> dict[str, Any]:

@@ -12,7 +12,7 @@ import select
 import socket
 import time
 
-from bench.adapter.frames import answer, asked
+from bench.adapter.frames import answer, parse_prompt
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\n"
@@ -42,15 +42,15 @@ class _Stream:
     def ask(self, data: bytes) -> bool:
         """Read bytes of a request. Return True if it is complete, so that the answer may begin."""
         self.request += data
-        head, found, body = self.request.partition(b"\r\n\r\n")
-        if not found:
+        head, separator, body = self.request.partition(b"\r\n\r\n")
+        if not separator:
             return False
         lines = head.lower().split(b"\r\n")
         length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
         if len(body) < length:
             return False
         dialect = head.split(b"/", 3)[2].decode()
-        tokens, self.rate = asked(body)
+        tokens, self.rate = parse_prompt(body)
         self.parts, self.ending = answer(dialect, tokens)
         self.request, self.rest, self.position = body[length:], _HEAD, 0
         self.began = time.perf_counter()

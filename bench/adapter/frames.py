@@ -21,17 +21,17 @@ def prompt(tokens: int, rate: int) -> str:
     return f"bench {tokens} tokens at {rate} per second"
 
 
-def asked(body: bytes) -> tuple[int, int]:
+def parse_prompt(body: bytes) -> tuple[int, int]:
     """Return the number of tokens and the rate that the `prompt` in a body requests.
 
     Raises:
         ValueError: the body has no such prompt.
 
     """
-    found = _ASKED.search(body)
-    if found is None:
+    match = _ASKED.search(body)
+    if match is None:
         raise ValueError("the body names no benchmark")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def numbers(answer: bytes, *, merged: bool = False) -> list[int]:

@@ -207,13 +207,13 @@ async def run(
     """
     recordings: list[Recording] = []
 
-    async def one(client: Client) -> None:
+    async def drive(client: Client) -> None:
         for _ in itertools.repeat(None, requests):
             recordings.append(await client.ask(tokens, rate))
 
     try:
         async with asyncio.timeout(seconds):
-            await asyncio.gather(*(one(client) for client in clients))
+            await asyncio.gather(*(drive(client) for client in clients))
     except TimeoutError:
         missing = requests * len(clients) - len(recordings)
         recordings += [Recording(tokens, 0.0, raw=False)] * missing  # these answers did not end

@@ -22,9 +22,9 @@ def full() -> tuple[Scenario, ...]:
 
     A round takes about twenty minutes.
     """
-    found = []
+    scenarios = []
     for streams in (1, 8, 32, 128):
-        per_invocation = ("sluice-per-invocation",)
+        per_invocation = ("sluice-per-invocation", "sluice-one-connection")
         flat = Scenario(
             rate=0,
             streams=streams,
@@ -32,13 +32,13 @@ def full() -> tuple[Scenario, ...]:
             requests=4 if streams == 1 else 1,
             servers=(*ALL, *per_invocation),
         )
-        found.append(flat)
-        found += [
+        scenarios.append(flat)
+        scenarios += [
             Scenario(rate=rate, streams=streams, tokens=rate * 4, servers=(*ALL, *per_invocation))
             for rate in (20, 50, 200)
         ]
-        found.append(
+        scenarios.append(
             Scenario(rate=0, streams=streams, tokens=500, merged=True, servers=("sluice",))
         )
-    found.append(QUICK[0])
-    return tuple(found)
+    scenarios.append(QUICK[0])
+    return tuple(scenarios)

@@ -24,18 +24,18 @@ def bars(rows: list[dict[str, Any]]) -> str:
     out: list[str] = []
     y = 30
     for mode, streams in groups:
-        found = [
+        servers = [
             row
             for row in rows
             if (row["mode"], row["streams"], row["merged"]) == (mode, streams, False)
             and row["server"] in _COLOURS
         ]
-        if not found:
+        if not servers:
             continue
         pace = "flat out" if mode == "flat" else f"at {mode} tokens/s"
         out.append(_text(10, y, f"{streams} streams {pace}", weight=600))
         y += 10
-        for row in sorted(found, key=lambda row: float(row["cpu_us_per_token"])):
+        for row in sorted(servers, key=lambda row: float(row["cpu_us_per_token"])):
             length = _scale(row["cpu_us_per_token"])
             out.append(_text(_LEFT - 8, y + 14, row["server"], anchor="end"))
             out.append(
@@ -98,11 +98,11 @@ def _scale(value: float) -> float:
 
 
 def _text(
-    x: float, y: float, said: str, *, anchor: str = "start", weight: int = 400, colour: str = "#333"
+    x: float, y: float, text: str, *, anchor: str = "start", weight: int = 400, colour: str = "#333"
 ) -> str:
     return (
         f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" font-weight="{weight}" '
-        f'fill="{colour}">{said}</text>'
+        f'fill="{colour}">{text}</text>'
     )
 
 

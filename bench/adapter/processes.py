@@ -21,18 +21,18 @@ def start(
     *,
     log: Path,
     environment: Mapping[str, str] | None = None,
-    said: bool = False,
+    prints_port: bool = False,
 ) -> "subprocess.Popen[str]":
     """Start a process.
 
-    With `said`, its standard output is a pipe, on which it prints its port. Otherwise the output
-    goes to `log`.
+    With `prints_port`, its standard output is a pipe, on which it prints its port. Otherwise the
+    output goes to `log`.
     """
     with log.open("ab") as file:
         return subprocess.Popen(
             command,
             env=environment,
-            stdout=subprocess.PIPE if said else file,
+            stdout=subprocess.PIPE if prints_port else file,
             stderr=file,
             text=True,
         )
@@ -40,7 +40,7 @@ def start(
 
 def port(process: "subprocess.Popen[str]") -> int:
     """Return the port that a process prints."""
-    assert process.stdout is not None  # noqa: S101 (asked for in `start`)
+    assert process.stdout is not None  # noqa: S101 (`start` opened it)
     return int(process.stdout.readline())
 
 
@@ -51,12 +51,12 @@ def python(*arguments: str) -> list[str]:
 
 def tree(pid: int) -> list[int]:
     """Return the ids of a process and all its descendants."""
-    found = [pid]
+    pids = [pid]
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                found += tree(int(child))
-    return found
+                pids += tree(int(child))
+    return pids
 
 
 def cpu(pids: Sequence[int]) -> float:

@@ -63,14 +63,14 @@ def print_rows(rows: Rows) -> None:
         console.print(table)
 
 
-def print_verdicts(found: list[Verdict]) -> None:
+def print_verdicts(results: list[Verdict]) -> None:
     """Print each target with its figure."""
     console = Console(width=140)
-    for one in found:
+    for verdict in results:
         mark = {True: "[green]met    [/green]", False: "[red]not met[/red]", None: "not run"}[
-            one.met
+            verdict.met
         ]
-        console.print(f"{mark}  {one.name}: {one.figure}, target {one.bound}")
+        console.print(f"{mark}  {verdict.name}: {verdict.figure}, target {verdict.bound}")
 
 
 def _markdown(rows: Rows) -> str:
@@ -86,10 +86,13 @@ def _markdown(rows: Rows) -> str:
     return "\n".join(lines)
 
 
-def _targets(found: list[Verdict]) -> str:
-    said = {True: "met", False: "**not met**", None: "not run"}
+def _targets(results: list[Verdict]) -> str:
+    labels = {True: "met", False: "**not met**", None: "not run"}
     lines = ["| target | figure | bound | |", "|---|---|---|---|"]
-    lines += [f"| {one.name} | {one.figure} | {one.bound} | {said[one.met]} |" for one in found]
+    lines += [
+        f"| {verdict.name} | {verdict.figure} | {verdict.bound} | {labels[verdict.met]} |"
+        for verdict in results
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -109,25 +112,25 @@ def _cold(cold: dict[str, Any]) -> str:
     lines += ["", "| package | zip MB | unzipped MB | bytecode |", "|---|---|---|---|"]
     lines += [
         (
-            f"| {one['target']} | {one['zip_mb']} | {one['unzipped_mb']} | "
-            f"{one['bytecode'] or 'none'} |"
+            f"| {entry['target']} | {entry['zip_mb']} | {entry['unzipped_mb']} | "
+            f"{entry['bytecode'] or 'none'} |"
         )
-        for one in cold["packages"]
+        for entry in cold["packages"]
     ]
     lines += ["", "| import | ms by itself |", "|---|---|"]
-    lines += [f"| `{one['module']}` | {one['ms']} |" for one in cold["imports"]]
+    lines += [f"| `{entry['module']}` | {entry['ms']} |" for entry in cold["imports"]]
     return "\n".join(lines) + "\n"
 
 
-def _memory(found: dict[str, Any]) -> str:
+def _memory(figures: dict[str, Any]) -> str:
     lines = ["| | |", "|---|---|"]
-    resident = ", ".join(str(one) for one in found["resident_mb"])
+    resident = ", ".join(str(megabytes) for megabytes in figures["resident_mb"])
     lines += [
-        f"| MB resident after each tenth of {found['streams']} streams | {resident} |",
-        f"| MB grown in the second half | {found['growth_mb']} |",
+        f"| MB resident after each tenth of {figures['streams']} streams | {resident} |",
+        f"| MB grown in the second half | {figures['growth_mb']} |",
         (
-            f"| kB for each of {found['slow_readers']} readers that do not read | "
-            f"{found['slow_reader_kb']} |"
+            f"| kB for each of {figures['slow_readers']} readers that do not read | "
+            f"{figures['slow_reader_kb']} |"
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -146,9 +149,9 @@ def main() -> int:
     cold_file = RESULTS / "coldstart.json"
     cold = json.loads(cold_file.read_text()) if cold_file.exists() else None
     where = json.loads((RESULTS / "adapter.machine.json").read_text())
-    said = ", ".join(f"{name} {value}" for name, value in where.items())
+    described = ", ".join(f"{name} {value}" for name, value in where.items())
     text = PAGE.read_text()
-    text = _replace(text, "targets", f"Run: {said}.\n\n" + _targets(verdicts(rows, cold)))
+    text = _replace(text, "targets", f"Run: {described}.\n\n" + _targets(verdicts(rows, cold)))
     text = _replace(text, "rows", _markdown(rows))
     if cold is not None:
         text = _replace(text, "coldstart", _cold(cold))

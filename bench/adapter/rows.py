@@ -124,12 +124,14 @@ async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sampl
     gc.enable()
     for client in clients:
         client.close()
-    seen = [read(recording) for recording in recordings]
-    times = [one.times for one in seen if one.times]
+    received = [read(recording) for recording in recordings]
+    times = [answer.times for answer in received if answer.times]
     tokens = max(1, sum(map(len, times)))
-    ttft = [(one.times[0] - one.asked) * 1e3 for one in seen if one.times] or [float("inf")]
+    ttft = [(answer.times[0] - answer.sent_at) * 1e3 for answer in received if answer.times] or [
+        float("inf")
+    ]
     itl = [
-        (later - earlier) * 1e3 for one in times for earlier, later in itertools.pairwise(one)
+        (later - earlier) * 1e3 for stream in times for earlier, later in itertools.pairwise(stream)
     ] or [0.0]
     return Sample(
         cpu=used / tokens * 1e6,
@@ -138,11 +140,13 @@ async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sampl
         itl_p50=percentile(itl, 50),
         itl_p99=percentile(itl, 99),
         tokens_per_s=_rate(
-            scenario, times, min((one.asked for one in seen if one.times), default=0.0)
+            scenario,
+            times,
+            min((answer.sent_at for answer in received if answer.times), default=0.0),
         ),
         rss=rss,
-        complete=len(seen) == scenario.streams * scenario.requests
-        and all(one.complete for one in seen),
+        complete=len(received) == scenario.streams * scenario.requests
+        and all(answer.complete for answer in received),
     )
 
 
@@ -155,8 +159,8 @@ def _rate(scenario: Scenario, times: list[list[float]], began: float) -> float:
     if not times:
         return 0.0
     if not scenario.rate:
-        return sum(map(len, times)) / max(1e-9, max(one[-1] for one in times) - began)
+        return sum(map(len, times)) / max(1e-9, max(stream[-1] for stream in times) - began)
     return (
-        statistics.fmean((len(one) - 1) / max(1e-9, one[-1] - one[0]) for one in times)
+        statistics.fmean((len(stream) - 1) / max(1e-9, stream[-1] - stream[0]) for stream in times)
         * scenario.streams
     )

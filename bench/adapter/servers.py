@@ -115,7 +115,7 @@ async def direct(setting: Setting) -> Server:
 async def relay(setting: Setting) -> Server:
     """Start the byte relay."""
     command = processes.python("-m", "bench.adapter.relay", f"127.0.0.1:{setting.endpoint}")
-    process = processes.start(command, log=setting.folder / "relay.log", said=True)
+    process = processes.start(command, log=setting.folder / "relay.log", prints_port=True)
     path = "/endpoints/lines/invocations-response-stream"
     return Server("relay", [process], port=processes.port(process), path=path)
 
@@ -188,22 +188,30 @@ async def litellm(setting: Setting) -> Server:
     return server
 
 
-async def sluice(setting: Setting, *, environments: int = 1, each: int = 128) -> Server:
+async def sluice(
+    setting: Setting,
+    *,
+    environments: int = 1,
+    concurrency: int = 128,
+    one_connection: bool = False,
+) -> Server:
     """Start the deployed package on the local Runtime API, in one process or several.
 
-    `setting` has the stand-ins' ports. `environments` is the number of processes. `each` is the
-    number of invocations that one process takes at once.
+    `setting` has the stand-ins' ports. `environments` is the number of processes. `concurrency`
+    is the number of invocations that one process takes at once. `one_connection` is the setting.
     """
     host = Target(
         python_version=host_python_version(), architecture=host_architecture(), wheels="host"
     )
     package = build(root=ROOT, target=host).path
-    server = Server("sluice" if each > 1 else "sluice-per-invocation", idle=asyncio.Queue())
+    name = "sluice" if concurrency > 1 else "sluice-per-invocation"
+    server = Server("sluice-one-connection" if one_connection else name, idle=asyncio.Queue())
+    variables = {"SLUICE_ONE_CONNECTION": str(one_connection).lower()}
     for _ in range(environments):
-        await environment(server, package, setting, each)
+        await environment(server, package, setting, concurrency, variables=variables)
     async with asyncio.timeout(_READY_S):
         # A queue has no event for its size.
-        while server.idle is not None and server.idle.qsize() < environments * each:  # noqa: ASYNC110
+        while server.idle is not None and server.idle.qsize() < environments * concurrency:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return server
 
@@ -212,26 +220,26 @@ async def environment(
     server: Server,
     package: Path,
     setting: Setting,
-    each: int,
-    asked: Callable[[], None] = lambda: None,
+    concurrency: int,
+    notify: Callable[[], None] = lambda: None,
     variables: Mapping[str, str] | None = None,
 ) -> None:
-    """Add an environment to a server. `asked` is called each time it asks for an invocation."""
+    """Add an environment to a server. `notify` is called each time it asks for an invocation."""
     idle = server.idle
     assert idle is not None  # noqa: S101 (a server on the Runtime API)
 
     def on_next() -> None:
-        asked()
+        notify()
         idle.put_nowait(api)
 
-    api = RuntimeApi(on_next, print, each)
+    api = RuntimeApi(on_next, print, concurrency)
     port = await api.start()
     settings_of = {
         **settings(setting),
         **(variables or {}),
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
         "LAMBDA_TASK_ROOT": str(package),
-        **({"AWS_LAMBDA_MAX_CONCURRENCY": str(each)} if each > 1 else {}),
+        **({"AWS_LAMBDA_MAX_CONCURRENCY": str(concurrency)} if concurrency > 1 else {}),
     }
     command = [str(package / "bootstrap"), INTERPRETER, "/var/runtime/bootstrap.py"]
     server.apis.append(api)
@@ -260,7 +268,9 @@ async def _answers(server: Server) -> None:
 async def start(name: str, setting: Setting, streams: int) -> Server:
     """Start a server by its name, for at most this many streams."""
     if name == "sluice-per-invocation":
-        return await sluice(setting, environments=streams, each=1)
+        return await sluice(setting, environments=streams, concurrency=1)
+    if name == "sluice-one-connection":
+        return await sluice(setting, one_connection=True)
     starters = {
         "direct": direct,
         "relay": relay,
@@ -276,7 +286,9 @@ def stand_ins(folder: Path) -> "tuple[Setting, Sequence[subprocess.Popen[str]]]"
     """Start the stand-in endpoint and table. Return their ports and processes."""
     started = [
         processes.start(
-            processes.python("-m", f"bench.adapter.{name}"), log=folder / f"{name}.log", said=True
+            processes.python("-m", f"bench.adapter.{name}"),
+            log=folder / f"{name}.log",
+            prints_port=True,
         )
         for name in ("endpoint", "table")
     ]

@@ -17,7 +17,7 @@ class Recording:
     """The bytes of one answer. Times are seconds of `time.perf_counter`."""
 
     tokens: int
-    asked: float
+    sent_at: float
     raw: bool
     """Whether `pieces` are the bytes of an HTTP response, and not only of its body."""
     merged: bool = False
@@ -26,14 +26,14 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Received:
     """The tokens of an answer.
 
     `times` has the time of each token. `complete` means that all tokens came in order, and the end
     after them.
     """
 
-    asked: float
+    sent_at: float
     times: list[float]
     complete: bool
 
@@ -55,25 +55,25 @@ class _Body:
         return data
 
 
-def read(recording: Recording) -> Seen:
+def read(recording: Recording) -> Received:
     """Return the times at which an answer's tokens were complete, and whether all came."""
     body, answer, times = _Body(), bytearray(), list[float]()
     read_to = 0
-    found: list[int] = []
+    token_numbers: list[int] = []
     for when, piece in recording.pieces:
         if recording.raw:
             body.parser.feed_data(piece)
             piece = body.take()
         answer += piece
-        whole = answer.rfind(b"\n") + 1
-        if whole > read_to:
-            new = numbers(bytes(answer[read_to:whole]), merged=recording.merged)
-            found += new
+        line_end = answer.rfind(b"\n") + 1
+        if line_end > read_to:
+            new = numbers(bytes(answer[read_to:line_end]), merged=recording.merged)
+            token_numbers += new
             times += [when] * len(new)
-            read_to = whole
+            read_to = line_end
     ended = any(end in answer[-400:] for end in _ENDS)
-    complete = recording.over and ended and found == list(range(recording.tokens))
-    return Seen(recording.asked, times, complete)
+    complete = recording.over and ended and token_numbers == list(range(recording.tokens))
+    return Received(recording.sent_at, times, complete)
 
 
 def percentile(values: list[float], percent: float) -> float:

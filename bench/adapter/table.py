@@ -79,8 +79,8 @@ class Connection:
             if not data:
                 return False
             self._read += data
-            head, found, body = self._read.partition(b"\r\n\r\n")
-            if found:
+            head, separator, body = self._read.partition(b"\r\n\r\n")
+            if separator:
                 at = head.lower().index(b"content-length:") + 15
                 length = int(head[at:].partition(b"\r\n")[0])
                 if len(body) >= length:

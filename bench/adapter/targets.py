@@ -25,9 +25,9 @@ class Verdict:
 
 def verdicts(rows: Rows, cold: dict[str, Any] | None = None) -> list[Verdict]:
     """Return a verdict on each target."""
-    found = list(_cpu(rows))
-    found += _latency(rows)
-    found.append(
+    results = list(_cpu(rows))
+    results += _latency(rows)
+    results.append(
         Verdict(
             "every stream complete",
             f"{sum(row['complete'] for row in rows)} of {len(rows)} rows",
@@ -35,16 +35,16 @@ def verdicts(rows: Rows, cold: dict[str, Any] | None = None) -> list[Verdict]:
             all(row["complete"] for row in rows),
         )
     )
-    return found + (list(_cold(cold)) if cold else [])
+    return results + (list(_cold(cold)) if cold else [])
 
 
 def find(rows: Rows, server: str, mode: str | int, streams: int) -> dict[str, Any] | None:
     """Return the newest row of a server without merged records, or None."""
-    wanted = (server, mode, streams, False)
-    found = [
-        row for row in rows if (row["server"], row["mode"], row["streams"], row["merged"]) == wanted
+    key = (server, mode, streams, False)
+    matching = [
+        row for row in rows if (row["server"], row["mode"], row["streams"], row["merged"]) == key
     ]
-    return found[-1] if found else None
+    return matching[-1] if matching else None
 
 
 def _cpu(rows: Rows) -> Iterable[Verdict]:
@@ -64,9 +64,9 @@ def _cpu(rows: Rows) -> Iterable[Verdict]:
 
 
 def _latency(rows: Rows) -> Iterable[Verdict]:
-    one = find(rows, "sluice", "flat", 1)
+    single = find(rows, "sluice", "flat", 1)
     for name, bound in (("ttft_added_ms_p50", 2.0), ("ttft_added_ms_p99", 6.0)):
-        yield _bound(f"{name}, 1 stream", None if one is None else one[name], bound, "ms")
+        yield _bound(f"{name}, 1 stream", None if single is None else single[name], bound, "ms")
     for mode in ("flat", 50):
         name = (
             f"TTFT added p50, 32 streams {'flat out' if mode == 'flat' else 'at 50/s'}, of "
@@ -87,9 +87,9 @@ def _latency(rows: Rows) -> Iterable[Verdict]:
 
 
 def _cold(cold: dict[str, Any]) -> Iterable[Verdict]:
-    ours = next(row for row in cold["servers"] if row["server"] == "sluice")
-    yield _bound("start to first /next, CPU", ours["ready_cpu_s"], 0.35, "s")
-    yield _bound("resident at the first /next", ours["ready_rss_mb"], 45, "MB")
+    sluice = next(row for row in cold["servers"] if row["server"] == "sluice")
+    yield _bound("start to first /next, CPU", sluice["ready_cpu_s"], 0.35, "s")
+    yield _bound("resident at the first /next", sluice["ready_rss_mb"], 45, "MB")
     for package in cold["packages"]:
         yield _bound(f"zip, {package['target']}", package["zip_mb"], 12, "MB")
 
@@ -104,12 +104,12 @@ def _ratio(
     field: str = "cpu_us_per_token",
 ) -> Verdict:
     ours, theirs = find(rows, "sluice", mode, streams), find(rows, peer, mode, streams)
-    said = f"1/{1 / bound:.0f}" if bound < 1 else f"{bound:.0f} x"
+    target = f"1/{1 / bound:.0f}" if bound < 1 else f"{bound:.0f} x"
     if ours is None or theirs is None:
-        return Verdict(name, "not run", said, None)
+        return Verdict(name, "not run", target, None)
     ratio = max(0.001, ours[field]) / max(0.001, theirs[field])
     figure = f"1/{1 / ratio:.1f}" if ratio < 1 else f"{ratio:.1f} x"
-    return Verdict(name, f"{figure} ({ours[field]:g} : {theirs[field]:g})", said, ratio <= bound)
+    return Verdict(name, f"{figure} ({ours[field]:g} : {theirs[field]:g})", target, ratio <= bound)
 
 
 def _bound(name: str, figure: float | None, bound: float, unit: str) -> Verdict:

@@ -48,11 +48,14 @@ def main() -> int:
     rounds, seconds = (1, 2.0) if args.quick else (args.rounds, args.seconds)
     rows: list[dict[str, Any]] = []
     for streams in STREAMS:
-        found: dict[str, list[dict[str, float]]] = {"engine": [], "server": []}
+        samples: dict[str, list[dict[str, float]]] = {"engine": [], "server": []}
         for _ in range(rounds):
-            found["engine"].append(_alone(streams, seconds))
-            found["server"].append(_served(streams, seconds))
-        rows += [{"streams": streams, "what": what, **_median(of)} for what, of in found.items()]
+            samples["engine"].append(_alone(streams, seconds))
+            samples["server"].append(_served(streams, seconds))
+        rows += [
+            {"streams": streams, "what": part, **_median(figures)}
+            for part, figures in samples.items()
+        ]
         print("\n".join(_line(row) for row in rows[-2:]), file=sys.stderr, flush=True)
     table = _table(rows)
     print(table)
@@ -71,17 +74,17 @@ def main() -> int:
     return 0
 
 
-def _environment(**more: str) -> dict[str, str]:
+def _environment(**extra: str) -> dict[str, str]:
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith("SLUICE_")},
         **ENVIRONMENT,
-        **more,
+        **extra,
     }
 
 
 def _alone(streams: int, seconds: float) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.model.alone", str(streams), str(seconds)]
-    done = subprocess.run(
+    completed = subprocess.run(
         command,
         env=_environment(),
         capture_output=True,
@@ -89,12 +92,12 @@ def _alone(streams: int, seconds: float) -> dict[str, float]:
         check=True,
         timeout=seconds + 60,
     )
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(completed.stdout))
 
 
 def _served(streams: int, seconds: float) -> dict[str, float]:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     environment = _environment(SAGEMAKER_BIND_TO_PORT=str(port))
     process = subprocess.Popen(
         [sys.executable, "-m", "model", "serve"],
@@ -132,8 +135,10 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _median(found: list[dict[str, float]]) -> dict[str, float]:
-    return {name: round(statistics.median(each[name] for each in found), 2) for name in found[0]}
+def _median(samples: list[dict[str, float]]) -> dict[str, float]:
+    return {
+        name: round(statistics.median(sample[name] for sample in samples), 2) for name in samples[0]
+    }
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -162,8 +167,8 @@ def _machine() -> str:
     cpu = names[0].partition(":")[2].strip() if names else platform.machine()
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     return (
-        f"{os.cpu_count()} x {cpu}, {system}, load average {os.getloadavg()[1]:.1f} (what else "
-        "ran included)"
+        f"{os.cpu_count()} x {cpu}, {system}, load average {os.getloadavg()[1]:.1f} (of all "
+        "processes)"
     )
 
 

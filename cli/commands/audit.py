@@ -13,8 +13,8 @@ from cli.lib.project import CommandError
 from cli.lib.terminal import console, literal, print_json, show, write_csv
 
 HELP = (
-    "Show what was done through the admin API: who, when, from where, before and after; the "
-    "newest first."
+    "Show what was done through the admin API: who did it, when and from where, and the fields "
+    "before and after. The newest entry comes first."
 )
 _COLUMNS = ("at", "action", "key", "actor", "address", "outcome")
 _CSV = (*_COLUMNS, "code", "id", "invocation", "attempts", "asked", "before", "after")
@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="DAY", help=text)
     parser.add_argument("--until", metavar="DAY", help="the day or hour after the last one (now)")
     parser.add_argument("--key", type=values.key_id, help="only what concerns this key")
-    text = "only what this actor did: iam, secret, unknown, or a full value of the column"
+    text = "only what this actor did: iam, secret, unknown, or a whole value of the column `actor`"
     parser.add_argument("--actor", help=text)
     parser.add_argument(
         "--most", type=int, default=200, metavar="N", help="the maximum number of entries (200)"
@@ -78,8 +78,8 @@ def _what(entry: dict[str, Any]) -> str:
     """Return the change in words; if there is none, the request or the error."""
     before, after = entry["before"], entry["after"]
     if entry["code"]:
-        many = f", {entry['attempts']} times" if (entry["attempts"] or 0) > 1 else ""
-        return f"{entry['code']}{many}"
+        times = f", {entry['attempts']} times" if (entry["attempts"] or 0) > 1 else ""
+        return f"{entry['code']}{times}"
     if before and after:
         return ", ".join(f"{name}: {before.get(name)} -> {value}" for name, value in after.items())
     fields = after or entry["asked"]

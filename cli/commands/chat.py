@@ -22,7 +22,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     values.add_stack(parser)
     parser.add_argument("question", nargs="*", help="one question; without it, a conversation")
-    parser.add_argument("--model", help="another model than the stack's first")
+    parser.add_argument("--model", help="the model (the stack's first)")
     parser.set_defaults(run=run)
 
 

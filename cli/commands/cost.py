@@ -74,7 +74,7 @@ class Use:
 
     completion_tokens: int = 300
     tokens_per_second: float = 40.0
-    """One stream's."""
+    """Tokens a second of one stream."""
     first_token: float = 0.5
     throughput: float | None = None
     """Tokens a second of one instance at full load; None: `tokens_per_second` of all its parallel
@@ -84,7 +84,7 @@ class Use:
     """The share of the instances' throughput that is used, over the hours that they are paid for.
     """
     streams_per_vcpu: int = 16
-    """On Managed Instances. 16 is AWS's default for Python."""
+    """Streams at once for each vCPU of Managed Instances; 16 is AWS's default for Python."""
 
     @property
     def seconds(self) -> float:
@@ -139,13 +139,13 @@ def instance_price(instance_type: str) -> float:
         CommandError: the price file does not have the type.
 
     """
-    known = prices()["instances"]
-    if instance_type not in known:
+    instances = prices()["instances"]
+    if instance_type not in instances:
         raise CommandError(
             f"cli/commands/prices.json has no price of {instance_type}; set one with "
             "--instance-hour"
         )
-    value: float = known[instance_type]["value"]
+    value: float = instances[instance_type]["value"]
     return value
 
 
@@ -276,27 +276,30 @@ def show(
         _table(request.parts(managed=managed), use)
     if settings.web_acl == "rate":
         month = price("waf_acl_month") + _WEB_ACL_RULES * price("waf_rule_month")
-        console.print(
-            f"Beside it, whether requests come or not: {month:g} USD a month for the web ACL.\n"
-        )
+        console.print(f"The web ACL also costs {month:g} USD a month, with or without requests.\n")
     file = prices()
     unsure = [
         name
-        for name, one in {**file["prices"], **file["instances"]}.items()
-        if not one["confirmed"]
+        for name, entry in {**file["prices"], **file["instances"]}.items()
+        if not entry["confirmed"]
     ]
     sentence(
-        f"Prices of {file['date']}, {file['region']}, USD, free tiers left out: "
-        "cli/commands/prices.json."
+        f"The prices are those of {file['date']} in {file['region']}, in USD and without free "
+        "tiers, from cli/commands/prices.json."
     )
     sentence(f"Not confirmed at their source: {', '.join(unsure)}.")
 
 
 def _table(parts: dict[str, float], use: Use) -> None:
-    whole = sum(parts.values())
+    total = sum(parts.values())
     rows = [
-        [name, f"{one * 1e3:.4f}", f"{one / use.completion_tokens * 1e6:.4f}", f"{one / whole:.1%}"]
-        for name, one in [*parts.items(), ("together", whole)]
+        [
+            name,
+            f"{amount * 1e3:.4f}",
+            f"{amount / use.completion_tokens * 1e6:.4f}",
+            f"{amount / total:.1%}",
+        ]
+        for name, amount in [*parts.items(), ("total", total)]
     ]
     head = ["", "1,000 requests", "1 million tokens", "share"]
     columns(head, rows, right=head[1:])

@@ -41,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     values.add_stage(parser, default="dev")
     add_settings(parser)
     parser.add_argument(
-        "--yes", action="store_true", help="do not ask; without a terminal there is no other way"
+        "--yes", action="store_true", help="do not ask; required without a terminal"
     )
     parser.set_defaults(run=run)
 
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> None:
     destroy(args.stage, dict(args.set), ask=not args.yes)
 
 
-def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield the ARN of each resource with a deployment's tag, and why it is left.
+def leftovers(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield the ARN of each remaining resource with a deployment's tag, and why it remains.
 
     `client` is boto3's client of the tagging API.
     """
@@ -65,7 +65,8 @@ def left(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
             yield (
                 arn,
                 _WHY_LEFT.get(
-                    arn.split(":")[2], "not expected: look whether it is being deleted still"
+                    arn.split(":")[2],
+                    "unexpected: AWS may still be deleting it; look again in some minutes",
                 ),
             )
 
@@ -100,7 +101,7 @@ def destroy(stage: str, changes: Mapping[str, object], *, ask: bool = True) -> N
 
     Args:
         stage: The stage.
-        changes: Settings that replace the stage's, as it was deployed with.
+        changes: Settings that replace the stage's: those that it was deployed with.
         ask: Ask on the terminal first.
 
     Raises:
@@ -139,19 +140,19 @@ def destroy(stage: str, changes: Mapping[str, object], *, ask: bool = True) -> N
             clients.append(
                 boto3.client("resourcegroupstaggingapi", **{**options, "region_name": EDGE_REGION})
             )
-        for arn, why in (it for client in clients for it in left(client, prefix)):
+        for arn, why in (it for client in clients for it in leftovers(client, prefix)):
             console.print(f"  {printable(arn, keep='')}\n    {why}", markup=False)
     except (BotoCoreError, ClientError) as error:
-        console.print(f"  AWS cannot list what has the tag sluice:deployment={prefix}: {error}")
+        console.print(
+            f"  AWS did not list the resources with the tag sluice:deployment={prefix}: {error}"
+        )
     if settings.retain:
         console.print(
-            f"  The stack {prefix}-state with its tables is retained and protected. To give "
-            "it up: turn off its "
-            "termination\n    protection and the tables' deletion protection, delete the "
-            "stack, then the tables."
+            f"  The stack {prefix}-state with its tables is retained and protected. To delete "
+            "them, turn off the stack's termination\n    protection and the tables' deletion "
+            "protection, delete the stack, and then the tables."
         )
     console.print(
-        "  Of CDK's bootstrap: zips and images in its bucket and repository, for every "
-        "deployment of the account; "
-        "`npx cdk gc`\n    removes those that no stack uses."
+        "  CDK's bootstrap bucket and repository keep the zips and images of all deployments of "
+        "the account.\n    `npx cdk gc` removes those that no stack uses."
     )

@@ -37,7 +37,7 @@ class Row:
     """
 
     hop: str
-    what: str
+    limit: str
     value: float | None
     unit: str
     source: str
@@ -86,12 +86,12 @@ def run(args: argparse.Namespace) -> None:
         if wrong:
             raise CommandError("The limits contradict each other.")
         return
-    lines = [(row.hop, row.what, row.figure, ", ".join(row.bounds), row.source) for row in table]
+    lines = [(row.hop, row.limit, row.figure, ", ".join(row.bounds), row.source) for row in table]
     columns(("hop", "limit", "value", "bounds", "source"), lines, right=("value",))
     console.print()
-    for bound, least in tightest(table).items():
-        names = " and ".join(f"{row.hop}'s {row.what}" for row in least)
-        sentence(f"Tightest for {bound}: {least[0].figure}, {names}")
+    for bound, tightest_rows in tightest(table).items():
+        names = " and ".join(f"{row.hop}'s {row.limit}" for row in tightest_rows)
+        sentence(f"Tightest for {bound}: {tightest_rows[0].figure}, {names}")
     if wrong:
         raise CommandError("The limits contradict each other:\n    " + "\n    ".join(wrong))
     console.print("[green]✓[/green] Heartbeats, deadlines and timeouts agree.")
@@ -178,7 +178,7 @@ def rows(deployed: Deployed) -> list[Row]:
     from model.answers import Timing
     from model.schema import MAX_BODY_BYTES
 
-    ours, containers = "lambda_fn/limits.py", "model/"
+    source, containers = "lambda_fn/limits.py", "model/"
     timing = Timing()
     both: tuple[Bound, ...] = ("first byte", "gap")
     return [
@@ -189,12 +189,12 @@ def rows(deployed: Deployed) -> list[Row]:
         Row("Lambda", "memory", deployed.memory, "MB", "deployed"),
         Row("Lambda", "reserved concurrency", deployed.concurrency, "", "deployed"),
         Row("function", "first byte at the latest (admission, first record)",
-            function.meta_worst() + function.FIRST_EVENT_WAIT, "s", ours),
+            function.meta_worst() + function.FIRST_EVENT_WAIT, "s", source),
         Row("function", "heartbeat", deployed.heartbeat, "s", "deployed"),
-        Row("function", "deadline given to the container", function.STREAM_DEADLINE, "s", ours, ("duration",)),
-        Row("function", "wait beyond that", function.STREAM_GRACE, "s", ours),
-        Row("function", "settlement, at worst", function.settle_worst(), "s", ours),
-        Row("function", "request body", function.MAX_BODY, "bytes", ours, ("request size",)),
+        Row("function", "deadline given to the container", function.STREAM_DEADLINE, "s", source, ("duration",)),
+        Row("function", "wait beyond that", function.STREAM_GRACE, "s", source),
+        Row("function", "settlement, at worst", function.settle_worst(), "s", source),
+        Row("function", "request body", function.MAX_BODY, "bytes", source, ("request size",)),
         Row("SageMaker", "first byte", LIMITS.sagemaker_first_byte, "s", _SAGEMAKER, ("first byte",)),
         Row("SageMaker", "streamed response", LIMITS.sagemaker_response, "s", _SAGEMAKER, ("duration",)),
         Row("SageMaker", "request body", 6_291_456, "bytes", "botocore's model", ("request size",)),
@@ -214,10 +214,10 @@ def tightest(table: list[Row]) -> dict[Bound, list[Row]]:
     smallest: dict[Bound, list[Row]] = {}
     for row in table:
         for bound in row.bounds:
-            least = smallest.setdefault(bound, [row])[0].value or 0
-            if (row.value or 0) < least:
+            current = smallest.setdefault(bound, [row])[0].value or 0
+            if (row.value or 0) < current:
                 smallest[bound] = [row]
-            elif row.value == least and row not in smallest[bound]:
+            elif row.value == current and row not in smallest[bound]:
                 smallest[bound].append(row)
     return smallest
 
@@ -246,12 +246,12 @@ def contradictions(deployed: Deployed) -> list[str]:
     for name, model in deployed.models.items():
         if model["endpoint"] != deployed.endpoint:
             wrong.append(
-                f"the function's model {name} is at endpoint {model['endpoint']}, deployed "
-                f"is {deployed.endpoint}"
+                f"the function sends requests for {name} to the endpoint {model['endpoint']}, "
+                f"and the deployed endpoint is {deployed.endpoint}"
             )
         if model["context_tokens"] != deployed.container.context_tokens:
             wrong.append(
-                f"the function gives {name} {model['context_tokens']} tokens of context, "
-                f"the container {deployed.container.context_tokens}"
+                f"the function assumes {model['context_tokens']} tokens of context for {name}, "
+                f"and the container has {deployed.container.context_tokens}"
             )
     return wrong

@@ -54,7 +54,7 @@ def start(args: argparse.Namespace) -> None:
     )
 
 
-def _set(stage: str, name: str, state: str, what: str) -> None:
+def _set(stage: str, name: str, state: str, title: str) -> None:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -64,7 +64,7 @@ def _set(stage: str, name: str, state: str, what: str) -> None:
         if state_of(client, stack) == state:
             console.print(f"The endpoint of {stack} is {state.lower()} already.")
             return
-        with step(what):
+        with step(title):
             change(client, stack, state, poll=_POLL_S.get(stage, 5.0))
     except (BotoCoreError, ClientError) as error:
         raise unreadable(stack, stage, error) from None
@@ -77,7 +77,7 @@ def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) ->
         cloudformation: boto3's client.
         stack: The service stack's name.
         state: Running or Stopped.
-        poll: Seconds between two looks.
+        poll: Seconds between two polls of the stack's status.
 
     Returns:
         Whether anything had to be changed.
@@ -89,7 +89,7 @@ def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) ->
     """
     if state_of(cloudformation, stack) == state:
         return False
-    kept = [
+    unchanged = [
         {"ParameterKey": key, "UsePreviousValue": True}
         for key in parameters_of(_described(cloudformation, stack))
         if key != PARAMETER
@@ -97,7 +97,7 @@ def change(cloudformation: Any, stack: str, state: str, *, poll: float = 0.1) ->
     cloudformation.update_stack(
         StackName=stack,
         UsePreviousTemplate=True,
-        Parameters=[*kept, {"ParameterKey": PARAMETER, "ParameterValue": state}],
+        Parameters=[*unchanged, {"ParameterKey": PARAMETER, "ParameterValue": state}],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
     )
     deadline = time.monotonic() + _TIMEOUT_S

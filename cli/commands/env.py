@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--aws",
         action="store_true",
-        help="those of AWS clients instead, for the running local cloud",
+        help="print the variables of AWS clients, for the running local cloud",
     )
     parser.set_defaults(run=run)
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         command = f"sluice keys create --stage {args.stage} --name NAME"
         sys.stdout.write(
-            f"# OPENAI_API_KEY is yours to set; what makes a key, and shows it once: {command}\n"
+            f"# Set OPENAI_API_KEY yourself. This makes a key, and shows it once: {command}\n"
         )
     if stack.authority is not None:
         from cli.lib.trust import bundle

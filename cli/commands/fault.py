@@ -9,7 +9,7 @@ from cli.lib.project import CommandError
 from cli.lib.stack import running_cloud
 from cli.lib.terminal import columns, console, print_json
 
-HELP = "Make things go wrong in the running local cloud, the same way each time."
+HELP = "Cause repeatable faults in the running local cloud."
 _COUNTS = ("seed", "seen", "struck", "landed")
 _TARGETS = {
     "endpoint": "of an endpoint's responses; --scope is a pattern of endpoint names",
@@ -77,16 +77,16 @@ def _kinds() -> str:
     for target, text in _TARGETS.items():
         lines += ["", f"kinds {text}:"]
         lines += [
-            f"  {kind:<30} {_with_options(what)}"
-            for kind, (its, what) in KINDS.items()
-            if its == target
+            f"  {kind:<30} {_with_options(description)}"
+            for kind, (place, description) in KINDS.items()
+            if place == target
         ]
     return "\n".join(lines[1:])
 
 
-def _with_options(what: str) -> str:
+def _with_options(description: str) -> str:
     """Return a kind's description with its fields in upper case, like the values of options."""
-    return re.sub(r"`(\w+)`", lambda field: field[1].upper(), what)
+    return re.sub(r"`(\w+)`", lambda field: field[1].upper(), description)
 
 
 def show(args: argparse.Namespace) -> None:
@@ -115,10 +115,10 @@ def show(args: argparse.Namespace) -> None:
 
 def set_fault(args: argparse.Namespace) -> None:
     """Set a fault and print its id. Raises CommandError if the fault is invalid."""
-    after, _, most = args.after.partition("-")
+    after, _, upper = args.after.partition("-")
     fields = {name: getattr(args, name) for name in _FIELDS}
     try:
-        fields |= {"after": int(after), "after_most": int(most) if most else None}
+        fields |= {"after": int(after), "after_most": int(upper) if upper else None}
     except ValueError:
         raise CommandError(f"--after {args.after}: must be BYTES or MIN-MAX") from None
     console.print(_call("POST", body=fields)["id"])

@@ -50,7 +50,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     listed = command("list", _list, "List keys, the newest first.", key=False)
     listed.add_argument("--owner", help="only this owner's keys")
     command("show", _show, "Show a key, its limits and what is left of its budgets.")
-    text = "Change a key; what is not named stays as it is. `none` removes a limit."
+    text = "Change a key. Fields without an option stay as they are. `none` removes a limit."
     update = command("update", _update, text)
     update.add_argument("--name", help="the key's new name in reports")
     _add_fields(update)
@@ -80,7 +80,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "delete", _delete, "Delete a key for ever; its usage stays in the ledger and in reports."
     )
     delete.add_argument(
-        "--yes", action="store_true", help="do not ask; without a terminal there is no other way"
+        "--yes", action="store_true", help="do not ask; required without a terminal"
     )
 
 
@@ -120,7 +120,7 @@ def _print_secret(args: argparse.Namespace, key: dict[str, Any]) -> None:
         print_json(key)
         return
     errors.print(
-        f"[dim]Key {literal(key['id'])} ({literal(key['name'])}). It is shown this once; "
+        f"[dim]Key {literal(key['id'])} ({literal(key['name'])}). It is shown only once; "
         "only its hash is kept.[/dim]"
     )
     sys.stdout.write(f"{printable(key['secret'], keep='')}\n")
@@ -130,9 +130,9 @@ def _create(args: argparse.Namespace) -> None:
     key = admin(args)("POST", "/keys", _fields(args))
     _print_secret(args, key)
     if not args.json:
-        most = key["limits"]["concurrent_streams"]
+        streams = key["limits"]["concurrent_streams"]
         errors.print(
-            f"[dim]It may have {most} streams at once; --concurrent-streams sets another "
+            f"[dim]It may have {streams} streams at once; --concurrent-streams sets another "
             "limit.[/dim]"
         )
 
@@ -149,9 +149,7 @@ def _revoke(args: argparse.Namespace) -> None:
         print_json(key)
         return
     show_key(key)
-    console.print(
-        f"Revoked. {key['cancelled']} running request(s) were told to stop, and do within seconds."
-    )
+    console.print(f"Revoked. {key['cancelled']} running request(s) will end within seconds.")
     console.print(
         f"[dim]For another secret: sluice keys rotate {args.id}, then sluice keys enable "
         f"{args.id}[/dim]"
@@ -196,18 +194,20 @@ def _show(args: argparse.Namespace) -> None:
         return
     show_key(key)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("limit", "most", "spent", "left", "used", "resets (UTC)"):
-        table.add_column(name, justify="right" if name in {"most", "spent", "left"} else "left")
-    for name, most in key["limits"].items():
+    for name in ("limit", "maximum", "spent", "remaining", "used", "resets (UTC)"):
+        table.add_column(
+            name, justify="right" if name in {"maximum", "spent", "remaining"} else "left"
+        )
+    for name, limit in key["limits"].items():
         window = budget.get(name)
-        shown = "none" if most is None else _figure(most)
+        text = "none" if limit is None else _figure(limit)
         words = name.replace("_", " ")
         if window is None:
-            table.add_row(words, shown)
+            table.add_row(words, text)
             continue
         table.add_row(
             words,
-            shown,
+            text,
             _figure(window["spent"]),
             _figure(window["left"]),
             _bar(window),
@@ -224,14 +224,14 @@ def show_key(key: dict[str, Any]) -> None:
     """Print a key's fields, except its limits."""
     status = f"[{_COLOURS[key['status']]}]{key['status']}[/]"
     console.print(f"[bold]{literal(key['name'])}[/bold]  {literal(key['prefix'])}-…  {status}")
-    facts = {
+    fields = {
         "owner": literal(key["owner"]),
         "created": values.when(key["created_at"]),
         "last used": values.ago(key["last_used_at"]),
         "expires": values.when(key["expires_at"]) or "never",
         "models": literal(", ".join(key["models"])) if key["models"] else "all",
         "networks": literal(", ".join(key["networks"])) if key["networks"] else "everywhere",
-        "old secret": f"good until {values.when(key['old_secret_expires_at'])}"
+        "old secret": f"valid until {values.when(key['old_secret_expires_at'])}"
         if key["old_secret_expires_at"]
         else "",
         "running": str(key["in_flight"]),
@@ -240,16 +240,16 @@ def show_key(key: dict[str, Any]) -> None:
         )
         + literal(key["totals"]["cost"]),
     }
-    for name, fact in facts.items():
-        if fact:
-            console.print(f"  [dim]{name:<10}[/dim] {fact}")
+    for name, value in fields.items():
+        if value:
+            console.print(f"  [dim]{name:<10}[/dim] {value}")
 
 
 def _bar(window: dict[str, Any], width: int = 20) -> str:
     if window["limit"] is None:
         return ""
-    most = float(window["limit"])
-    share = min(1.0, float(window["spent"]) / most) if most else 1.0
+    limit = float(window["limit"])
+    share = min(1.0, float(window["spent"]) / limit) if limit else 1.0
     colour = "red" if share >= 1 else "yellow" if share >= 0.8 else "green"
     full = round(share * width)
     return f"[{colour}]{'━' * full}[/][dim]{'━' * (width - full)}[/dim] {share:.0%}"
@@ -259,8 +259,8 @@ def _update(args: argparse.Namespace) -> None:
     body = _fields(args)
     if not body:
         raise CommandError(
-            "Nothing was changed: name what to change. `sluice keys update --help` lists the "
-            "options."
+            "Nothing was changed, because no option names a change. `sluice keys update --help` "
+            "lists the options."
         )
     _print_changed(args, admin(args)("PATCH", f"/keys/{args.id}", body))
 
@@ -275,9 +275,9 @@ def _print_changed(args: argparse.Namespace, key: dict[str, Any]) -> None:
         return
     show_key(key)
     limits = (
-        f"{_figure(most)} {name.replace('_', ' ')}"
-        for name, most in key["limits"].items()
-        if most is not None
+        f"{_figure(limit)} {name.replace('_', ' ')}"
+        for name, limit in key["limits"].items()
+        if limit is not None
     )
     console.print(f"  [dim]{'limits':<10}[/dim] {', '.join(limits) or 'none'}")
 

@@ -20,13 +20,11 @@ from cli.lib import values
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console
-from model import gguf
-from model.weights import is_part
 
 HELP = "Upload a model's weights."
 PART = 64 * 2**20
 MAX_PARTS = 10_000
-"""S3's limit, which makes 640 GB the largest file."""
+"""S3's limit, which makes 625 GiB the largest file."""
 CHECKSUM = "sluice-sha256"
 """The name of an object's metadata: the SHA-256 of its parts' SHA-256s, and the size of a part."""
 _THREADS = 8
@@ -65,9 +63,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add `push`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     text = (
-        "Upload a model's files to S3, checked by SHA-256, and print the setting to use. An "
-        "interrupted upload goes on "
-        "where it was."
+        "Upload a model's files to S3, checked by SHA-256, and print the setting to use. Run it "
+        "again to resume an interrupted upload."
     )
     push = commands.add_parser("push", help=text, description=text)
     push.add_argument("source", type=Path, metavar="DIR", help="the model's folder, or one file")
@@ -90,6 +87,8 @@ def files(source: Path, prefix: str) -> list[File]:
         CommandError: there are no files, or one is too large, or no container could load them.
 
     """
+    from model.weights import is_part
+
     paths = [source] if source.is_file() else sorted(source.rglob("*"))
     ignored = _IGNORED | (_CACHE if (source / "snapshots").is_dir() else set())
     listed = []
@@ -112,13 +111,16 @@ def files(source: Path, prefix: str) -> list[File]:
             raise CommandError(f"{file.path}: the file is {what}.")
         if file.size > PART * MAX_PARTS:
             raise CommandError(
-                f"{file.path}: the file is larger than S3 takes: {PART * MAX_PARTS // 2**30} GiB."
+                f"{file.path}: the file is larger than {PART * MAX_PARTS // 2**30} GiB, which S3 does "
+                "not accept."
             )
     return listed
 
 
 def _no_weights(file: File) -> str | None:
     """Return what a small file or a GGUF file is instead of weights."""
+    from model import gguf
+
     if file.path.suffix.lower() == ".gguf":
         with file.path.open("rb") as data:
             first = data.read(512)
@@ -151,8 +153,8 @@ def push(
     sent = kept = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         for file in listed:
-            done = _send(s3, pool, file, bucket=bucket, kms_key=kms_key, progress=progress)
-            sent, kept = sent + done, kept + file.size - done
+            size = _send(s3, pool, file, bucket=bucket, kms_key=kms_key, progress=progress)
+            sent, kept = sent + size, kept + file.size - size
     weights = f"s3://{bucket}/{listed[0].key if source.is_file() else prefix}"
     return Pushed(
         sent,
@@ -180,8 +182,8 @@ def _send(
     digests = list(
         pool.map(lambda number: hashlib.sha256(_part(file, number)).digest(), _numbers(file))
     )
-    whole = f"{hashlib.sha256(b''.join(digests)).hexdigest()}-{PART}"
-    if _is_complete(s3, bucket, file, whole):
+    digest = f"{hashlib.sha256(b''.join(digests)).hexdigest()}-{PART}"
+    if _is_complete(s3, bucket, file, digest):
         progress(file.size)
         return 0
     upload, stored = _interrupted(s3, bucket, file.key)
@@ -193,7 +195,7 @@ def _send(
             Bucket=bucket,
             Key=file.key,
             ChecksumAlgorithm="SHA256",
-            Metadata={CHECKSUM: whole},
+            Metadata={CHECKSUM: digest},
             **encryption,
         )["UploadId"]
 
@@ -221,11 +223,10 @@ def _send(
         UploadId=upload,
         MultipartUpload={"Parts": [part for part, _ in results]},
     )
-    if not _is_complete(s3, bucket, file, whole):
+    if not _is_complete(s3, bucket, file, digest):
         raise CommandError(
-            f"{file.path}: the object is not the file: the file was changed during the "
-            "upload, or an older upload was "
-            "completed in its place. Run the same command again."
+            f"{file.path}: the object in S3 differs from the file. Either the file was changed "
+            "during the upload, or an older upload replaced the object. Run the same command again."
         )
     return sum(size for _, size in results)
 
@@ -240,7 +241,7 @@ def _part(file: File, number: int) -> bytes:
         return data.read(PART)
 
 
-def _is_complete(s3: Any, bucket: str, file: File, whole: str) -> bool:
+def _is_complete(s3: Any, bucket: str, file: File, digest: str) -> bool:
     from botocore.exceptions import ClientError
 
     try:
@@ -249,7 +250,7 @@ def _is_complete(s3: Any, bucket: str, file: File, whole: str) -> bool:
         if error.response["Error"]["Code"] in {"404", "NoSuchKey", "NotFound"}:
             return False
         raise
-    return bool(head["ContentLength"] == file.size and head["Metadata"].get(CHECKSUM) == whole)
+    return bool(head["ContentLength"] == file.size and head["Metadata"].get(CHECKSUM) == digest)
 
 
 def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
@@ -260,12 +261,12 @@ def _tag(part: dict[str, Any] | None, checksum: str, data: bytes) -> str | None:
     if part is None:
         return None
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest
-    same = (
+    matches = (
         part["ChecksumSHA256"] == checksum
         if "ChecksumSHA256" in part
         else part["ETag"].strip('"') == md5()
     )
-    return str(part["ETag"]) if same else None
+    return str(part["ETag"]) if matches else None
 
 
 def _interrupted(s3: Any, bucket: str, key: str) -> tuple[str | None, dict[int, dict[str, Any]]]:
@@ -324,7 +325,7 @@ def run(args: argparse.Namespace) -> None:
         )
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(source.name, total=total)
-            done = push(
+            result = push(
                 s3,
                 source,
                 bucket=bucket,
@@ -337,14 +338,15 @@ def run(args: argparse.Namespace) -> None:
             raise no_access(args.stage, error) from None  # nothing was sent yet
         reason = str(error).rstrip(".")
         raise CommandError(
-            f"The upload broke off: {reason}. The same command goes on where it was."
+            f"The upload broke off: {reason}. Run the same command again to resume it."
         ) from None
     console.print(
-        f"[green]✓[/green] {done.sent:,} bytes sent, {done.kept:,} were there; all checksums agree."
+        f"[green]✓[/green] {result.sent:,} bytes sent, {result.kept:,} were in S3 already; all "
+        "checksums agree."
     )
     console.print("\nThe setting to deploy it with:\n")
-    checked = "" if done.sha256 is None else f" -c weights_sha256={done.sha256}"
-    console.print(f"  -c {shlex.quote(f'weights={done.weights}')}{checked}", markup=False)
+    checked = "" if result.sha256 is None else f" -c weights_sha256={result.sha256}"
+    console.print(f"  -c {shlex.quote(f'weights={result.weights}')}{checked}", markup=False)
 
 
 def _bucket_and_prefix(address: str) -> tuple[str, str]:

@@ -20,7 +20,6 @@ from cli.lib.project import CommandError
 from cli.lib.settings import add_settings, check_files, settings_of
 from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console
-from cli.lib.weights import listed, problem
 
 if TYPE_CHECKING:
     from infra.settings.deployment import Settings
@@ -42,7 +41,7 @@ class Finding:
     `commands` request what is missing. With `warning`, the deployment works without it.
     """
 
-    what: str
+    message: str
     good: bool
     commands: tuple[str, ...] = ()
     warning: bool = False
@@ -76,7 +75,7 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
     missing = 0
     try:
         for it in findings(
-            settings, lambda service, **more: boto3.client(service, **{**options, **more})
+            settings, lambda service, **extra: boto3.client(service, **{**options, **extra})
         ):
             mark = (
                 "[green]✓[/green]"
@@ -85,14 +84,16 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
                 if it.warning
                 else "[red]✗[/red]"
             )
-            console.print(mark, escape(printable(it.what, keep="")))
+            console.print(mark, escape(printable(it.message, keep="")))
             missing += not it.good and not it.warning
             for command in () if it.good else it.commands:
                 console.print(f"    {command}", style="dim", markup=False)
     except (BotoCoreError, ClientError) as error:
         raise no_access(stage, error) from None
     if missing:
-        raise CommandError(f"{missing} thing(s) are missing. The commands above ask for them.")
+        raise CommandError(
+            f"{missing} requirement(s) are not met. The commands above request what is missing."
+        )
     console.print("\nNothing is missing.")
 
 
@@ -110,17 +111,87 @@ def findings(settings: "Settings", client: Client) -> Iterator[Finding]:
     identity = client("sts").get_caller_identity()
     region = client("sts").meta.region_name
     yield Finding(f"account {identity['Account']}, region {region}", good=True)
+    yield from _region(settings, region)
     yield _bootstrap(client, region)
     if settings.edge_stacks and region != "us-east-1":
         command = f"npx cdk bootstrap aws://{identity['Account']}/us-east-1 -c stage=dev"
         yield _bootstrap(client, "us-east-1", command)  # for certificate and web ACL
     if settings.endpoint_name is None:
         yield _instances(settings, client)
+        yield from _leftovers(settings, client)
     else:
         yield _endpoint(settings.endpoint_name, client)
     yield _functions(settings, client)
-    yield from _image(settings)
+    yield from _image(settings, client)
     yield from _sources(settings, client)
+
+
+def _region(settings: "Settings", region: str) -> Iterator[Finding]:
+    """Yield what the deployment needs and the region does not offer."""
+    from infra import regions
+    from infra.images import containers
+
+    if region in regions.NO_FUNCTION_URLS:
+        yield Finding(
+            f"Lambda has no function URLs in {region}, so nothing can stream from there",
+            good=False,
+            commands=("export AWS_REGION=eu-central-1  # or another region that has them",),
+        )
+    if not regions.is_commercial(region):
+        domain = "" if settings.domain is None else f", and no certificate for {settings.domain}"
+        yield Finding(
+            f"{region} is outside the partition aws: there is no CloudFront as the stacks use it"
+            f"{domain}",
+            good=False,
+        )
+    if settings.scale_to_zero and region in regions.NO_ZERO_INSTANCES:
+        yield Finding(
+            f"scale_to_zero: endpoints in {region} were reported to need an instance",
+            good=False,
+            commands=("# deploy with -c scale_to_zero=false, or to another region",),
+            warning=True,
+        )
+    own = settings.image_uri is not None or settings.endpoint_name is not None
+    image = None if own else containers().get(settings.container)
+    if image is not None and region not in image.uris:
+        yield Finding(
+            f"AWS has no image of container={settings.container} in {region}",
+            good=False,
+            commands=("# set image_uri to a copy of it, or deploy to another region",),
+        )
+
+
+def _leftovers(settings: "Settings", client: Client) -> Iterator[Finding]:
+    """Yield the container's log group if an earlier endpoint of this name has left it.
+
+    CloudFormation cannot make one that exists.
+    """
+    from botocore.exceptions import ClientError
+
+    from infra.constructs.model_endpoint import endpoint_names
+
+    stack = f"{settings.name}-{settings.stage}-service"
+    group = endpoint_names(settings).log_group
+    found = client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    if group not in {it["logGroupName"] for it in found}:
+        return
+    pages = client("cloudformation").get_paginator("list_stack_resources")
+    try:
+        owned = [
+            it.get("PhysicalResourceId")
+            for page in pages.paginate(StackName=stack)
+            for it in page["StackResourceSummaries"]
+        ]
+        if group in owned:
+            return
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+    yield Finding(
+        f"the log group {group} is left from an earlier endpoint; the stack cannot make it",
+        good=False,
+        commands=(f"aws logs delete-log-group --log-group-name {quote(group)}",),
+    )
 
 
 def _bootstrap(
@@ -158,7 +229,7 @@ def _instances(settings: "Settings", client: Client) -> Finding:
             f"no quota is called '{name}': is the type offered in this region?", good=False
         )
     return Finding(
-        f"{quota['Value']:.0f} {name}; {needed} are needed, an update's included",
+        f"{quota['Value']:.0f} {name}; {needed} are needed, with those of an update",
         good=quota["Value"] >= needed,
         commands=(_increase("sagemaker", quota["QuotaCode"], needed),),
     )
@@ -178,52 +249,75 @@ def _functions(settings: "Settings", client: Client) -> Finding:
     quota = client("service-quotas").get_service_quota(ServiceCode="lambda", QuotaCode=CONCURRENCY)[
         "Quota"
     ]
-    most, reserved = int(quota["Value"]), settings.reserved_concurrency
+    maximum, reserved = int(quota["Value"]), reserved_by(settings)
     command = _increase("lambda", CONCURRENCY, max(1000, (reserved or 0) + UNRESERVED))
     if reserved is not None:
-        what = (
-            f"{most} functions at once; reserved_concurrency={reserved} leaves "
-            f"{most - reserved}, Lambda wants"
+        message = (
+            f"{maximum} functions at once; the stacks reserve {reserved}, which leaves "
+            f"{maximum - reserved}; Lambda requires"
         )
-        good = most - reserved >= UNRESERVED
+        good = maximum - reserved >= UNRESERVED
         return Finding(
-            f"{what} {UNRESERVED} left",
+            f"{message} {UNRESERVED}",
             good,
             (command, "# or deploy with -c reserved_concurrency=none"),
         )
     return Finding(
-        f"{most} functions at once, one for each stream", most >= _FEW, (command,), warning=True
+        f"{maximum} functions at once, one for each stream",
+        maximum >= _FEW,
+        (command,),
+        warning=True,
     )
 
 
-def _image(settings: "Settings") -> Iterator[Finding]:
-    if (
-        settings.container != "sluice"
-        or settings.image_uri is not None
-        or settings.endpoint_name is not None
-    ):
+def _image(settings: "Settings", client: Client) -> Iterator[Finding]:
+    if settings.endpoint_name is not None:
         return
-    if settings.image_build == "docker":
+    if settings.image_uri is not None:
+        yield _existing(settings.image_uri, client)
+    elif settings.container != "sluice":
+        return
+    elif settings.image_build == "docker":
         yield _engine(os.environ.get("CDK_DOCKER", "docker"))
     else:
         yield Finding("the image is built by CodeBuild", good=True)
 
 
+def _existing(image: str, client: Client) -> Finding:
+    """Return whether SageMaker takes the image that `image_uri` names."""
+    from botocore.exceptions import ClientError
+
+    from infra.functions.image_check import refusal
+
+    try:
+        reason = refusal(image, lambda region: client("ecr", region_name=region))
+    except ClientError as error:
+        reason = f"The image {image}: {error.response['Error']['Message']}"
+    return Finding(reason or f"the image {image} is one that SageMaker takes", good=reason is None)
+
+
 def _engine(name: str) -> Finding:
     """Return whether the engine that CDK will call answers, and which other engine would."""
+    from infra.constructs.container_image import podman_environment
     from local.sagemaker.engine import ENGINES, refusal
 
     reason = refusal(name)
+    if reason is None and (wanted := podman_environment()) is not None:
+        return Finding(
+            f"the image is built here, by {name}, as an OCI image, which SageMaker rejects",
+            good=False,
+            commands=(f"export {wanted}",),
+        )
     if reason is None:
         return Finding(f"the image is built here, by {name}", good=True)
     others = [
-        f"export CDK_DOCKER={other}"
+        f"export CDK_DOCKER={other}" + (" BUILDAH_FORMAT=docker" if other == "podman" else "")
         for other in ENGINES
         if other != name and refusal(other) is None
     ]
-    what = f"the image is built here, by {name}: {reason}"
+    message = f"the image is built here, by {name}: {reason}"
     return Finding(
-        what, good=False, commands=(*others, "# or deploy with -c image_build=codebuild")
+        message, good=False, commands=(*others, "# or deploy with -c image_build=codebuild")
     )
 
 
@@ -240,35 +334,37 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
             yield Finding(f"the secret {secret} is there", good=True)
     if (settings.weights or "").startswith("s3://") and settings.endpoint_name is None:
         bucket, _, key = str(settings.weights).removeprefix("s3://").partition("/")
+        from cli.lib.weights import listed, problem
+
         s3 = client("s3")
         try:
-            found = listed(s3, bucket, key)
+            present = listed(s3, bucket, key)
         except ClientError as error:
             yield Finding(
                 f"weights={settings.weights}: {error.response['Error']['Message']}", good=False
             )
         else:
-            state = "are there" if found else "are not there"
-            wrong = problem(settings, found, s3, bucket, key) if found else None
+            state = "are there" if present else "are not there"
+            wrong = problem(settings, present, s3, bucket, key) if present else None
             commands = (f"sluice model push DIR --to {quote(f's3://{bucket}/{key}')}",)
             yield Finding(
-                f"the weights {settings.weights} {state}", good=bool(found), commands=commands
+                f"the weights {settings.weights} {state}", good=bool(present), commands=commands
             )
             if wrong is not None:
                 yield Finding(wrong, good=False)
     if settings.hosted_zone is not None:
         zone_id, _, name = settings.hosted_zone.partition(":")
         try:
-            there = client("route53").get_hosted_zone(Id=zone_id)["HostedZone"]["Name"]
+            zone_name = client("route53").get_hosted_zone(Id=zone_id)["HostedZone"]["Name"]
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchHostedZone":
                 raise
-            there = ""
-        good = there.rstrip(".") == name.rstrip(".")
-        what = f"the hosted zone {zone_id} is {there or 'not there'}" + (
-            "" if good or not there else f", not {name}"
+            zone_name = ""
+        good = zone_name.rstrip(".") == name.rstrip(".")
+        message = f"the hosted zone {zone_id} is {zone_name or 'not there'}" + (
+            "" if good or not zone_name else f", not {name}"
         )
-        yield Finding(what, good, ("aws route53 list-hosted-zones",))
+        yield Finding(message, good, ("aws route53 list-hosted-zones",))
     if settings.certificate_arn is not None:
         acm = client("acm", region_name="us-east-1")
         try:
@@ -285,6 +381,16 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
         yield Finding(
             f"the certificate of {settings.domain} is {status}", status == "ISSUED", (command,)
         )
+
+
+def reserved_by(settings: "Settings") -> int | None:
+    """Return the concurrent executions that the stacks reserve together, or None."""
+    from infra.constructs import control_function, sweeper
+
+    if settings.reserved_concurrency is None:
+        return None
+    control = control_function.CONCURRENCY if settings.admin_url else 0
+    return settings.reserved_concurrency + sweeper.CONCURRENCY + control
 
 
 def _increase(service: str, code: str, value: int) -> str:

@@ -38,9 +38,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lambda-concurrency", type=int, default=1, metavar="N", help=text)
     text = (
-        "a further host name that the API answers to, beside localhost, such as "
-        "host.docker.internal or a forwarded "
-        "port's; may be repeated"
+        "another host name under which the API accepts requests, such as host.docker.internal; "
+        "for a forwarded port, localhost; may be repeated"
     )
     parser.add_argument("--host", action="append", default=[], metavar="NAME", help=text)
     text = (

@@ -17,7 +17,7 @@ from cli.lib.reconcile import reconcile
 from cli.lib.stack import aws_options
 from cli.lib.terminal import console, errors, literal, print_json, show, write_csv
 
-HELP = "Show usage; or reconcile, replay, look up a request, make rollups again."
+HELP = "Show usage, reconcile, replay settlements, look up a request, or make rollups again."
 _EVENT = "settlement_unsaved"
 _BATCH = 500
 _WIDE = 100
@@ -118,8 +118,8 @@ def _table(rows: list[dict[str, Any]], by: Sequence[str], names_of_keys: dict[st
     show(table)
     marks = {"recovered": "settled by the sweeper from a checkpoint", "open": "not settled yet"}
     for name, words in marks.items():
-        if many := sum(row[name] for row in rows):
-            console.print(f"[dim]{many:,} {words}[/dim]")
+        if count := sum(row[name] for row in rows):
+            console.print(f"[dim]{count:,} {words}[/dim]")
 
 
 def _reconcile(args: argparse.Namespace) -> None:
@@ -130,8 +130,8 @@ def _reconcile(args: argparse.Namespace) -> None:
     else:
         _show_report(report)
     if not report["agrees"]:
-        many = len(report["differences"]) + report["differences_left"]
-        raise CommandError(f"{many} difference(s) between accounts, ledger and rollups.")
+        count = len(report["differences"]) + report["differences_left"]
+        raise CommandError(f"{count} difference(s) between accounts, ledger and rollups.")
 
 
 def _show_report(report: dict[str, Any]) -> None:
@@ -143,14 +143,14 @@ def _show_report(report: dict[str, Any]) -> None:
         for number, place in enumerate(("account", "ledger", "rollups")):
             amounts = key[place]
             style = "red" if (key["key"], place.removesuffix("s")) in wrong else None
-            shown = (
+            cells = (
                 ["deleted", "", "", ""]
                 if amounts is None
                 else [f"{amounts[name]:,}" for name in _BOOKED]
             )
             if amounts is not None:
-                shown.append(charts.decimal(amounts["cost"]))
-            table.add_row(literal(key["key"]) if number == 0 else "", place, *shown, style=style)
+                cells.append(charts.decimal(amounts["cost"]))
+            table.add_row(literal(key["key"]) if number == 0 else "", place, *cells, style=style)
     show(table)
     running = sum(key["in_flight"] for key in report["keys"])
     console.print(
@@ -173,18 +173,18 @@ def _replay(args: argparse.Namespace) -> None:
     counts = {"settled": 0, "corrected": 0, "already": 0, "rolled": 0}
     wrong: dict[str, list[str]] = {"malformed": [], "failed": []}
     for start in range(0, len(lines), _BATCH):
-        done = api("POST", "/replay", {"lines": lines[start : start + _BATCH]})
-        counts = {name: value + done[name] for name, value in counts.items()}
+        result = api("POST", "/replay", {"lines": lines[start : start + _BATCH]})
+        counts = {name: value + result[name] for name, value in counts.items()}
         for name, texts in wrong.items():
-            texts += [_renumbered(text, start) for text in done[name]]
+            texts += [_renumbered(text, start) for text in result[name]]
     if args.json:
         print_json({**counts, **wrong})
     else:
         words = {
             "settled": "settled",
             "corrected": "corrected",
-            "already": "known already",
-            "rolled": "hours rolled again",
+            "already": "settled already",
+            "rolled": "hours with new rollups",
         }
         console.print(
             f"{len(lines)} unsaved: "
@@ -247,23 +247,23 @@ def _request(args: argparse.Namespace) -> None:
         return
     for name, value in entry.items():
         if name != "object" and value is not None:
-            shown = f"{values.when(value)} UTC" if name.endswith("_at") else str(value)
-            console.print(f"  [dim]{name.replace('_', ' '):<18}[/dim] {literal(shown)}")
+            text = f"{values.when(value)} UTC" if name.endswith("_at") else str(value)
+            console.print(f"  [dim]{name.replace('_', ' '):<18}[/dim] {literal(text)}")
 
 
 def _rebuild(args: argparse.Namespace) -> None:
-    done = admin(args)("POST", "/rollups/rebuild", {"since": args.since, "until": args.until})[
+    hours = admin(args)("POST", "/rollups/rebuild", {"since": args.since, "until": args.until})[
         "data"
     ]
     if args.json:
-        print_json(done)
+        print_json(hours)
         return
-    rows, changed = (sum(hour[name] for hour in done) for name in ("rows", "changed"))
+    rows, changed = (sum(hour[name] for hour in hours) for name in ("rows", "changed"))
     console.print(
-        f"{len(done)} hours made again: {rows} rows, of which {changed} had to be changed"
+        f"{len(hours)} hours made again: {rows} rows, of which {changed} had to be changed"
     )
 
 
 def _renumbered(text: str, start: int) -> str:
     """Return a message about a line of a batch, with the line's number in the whole input."""
-    return re.sub(r"^line (\d+)", lambda found: f"line {int(found[1]) + start}", text)
+    return re.sub(r"^line (\d+)", lambda match: f"line {int(match[1]) + start}", text)

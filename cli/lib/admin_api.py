@@ -32,7 +32,7 @@ class Admin:
     stage: str
     outputs: Mapping[str, str]
     url: str | None
-    """The distribution's; None: the function is invoked."""
+    """The distribution's URL. If it is None, the function is invoked."""
     secret: str = ""
     authority: str | None = None
     right: str = ALL
@@ -161,7 +161,7 @@ def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
     parser.add_argument(
         "--iam", dest="right", action="store_const", const=ALL, default=unset, help=text
     )
-    text = "the same, but the function of this right alone"
+    text = "invoke the admin function of this one right by IAM"
     parser.add_argument("--right", choices=RIGHTS, default=unset, help=text)
     parser.add_argument(
         "--json", action="store_true", default=off, help="print the admin API's JSON"

@@ -13,10 +13,10 @@ def bars(amounts: Sequence[int], width: int = 24) -> list[str]:
 
     The longest is `width` cells wide. A non-zero amount gets at least an eighth of a cell.
     """
-    most = max(amounts, default=0)
+    maximum = max(amounts, default=0)
     drawn = []
     for amount in amounts:
-        eighths = 0 if not amount else max(1, round(amount * width * 8 / most))
+        eighths = 0 if not amount else max(1, round(amount * width * 8 / maximum))
         full, rest = divmod(eighths, 8)
         drawn.append("█" * full + (_EIGHTHS[rest] if rest else ""))
     return drawn

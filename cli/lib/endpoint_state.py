@@ -36,10 +36,10 @@ def state_of(cloudformation: Any, stack: str) -> str:
 
 def stopped(stage: str, name: str) -> str:
     """Return the message for a stopped endpoint, with the command that starts it."""
-    more = f" --stage {stage}" if stage != "local" else ""
-    more += f" --stack-name {name}" if name != "sluice" else ""
-    what = f"The endpoint of {name}-{stage}-service is stopped, so requests get a 503."
-    return f"{what} Start it: sluice endpoint start{more}"
+    options = f" --stage {stage}" if stage != "local" else ""
+    options += f" --stack-name {name}" if name != "sluice" else ""
+    reason = f"The endpoint of {name}-{stage}-service is stopped, so requests get a 503."
+    return f"{reason} Start it: sluice endpoint start{options}"
 
 
 @contextmanager

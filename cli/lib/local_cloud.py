@@ -77,8 +77,8 @@ def start(
             )
         if options:
             raise CommandError(
-                f"The local cloud that is running does not take {options[0]}. Stop it first: "
-                "sluice down"
+                f"{options[0]} needs a new local cloud, and one is running. Stop it first: sluice "
+                "down"
             )
         if port not in {None, running.edge_port}:
             raise CommandError(

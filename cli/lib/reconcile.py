@@ -50,8 +50,8 @@ def _attempt(api: Api, progress: Callable[[str], None]) -> dict[str, Any]:
     names = sorted(past.keys() | set(part["every_key"]))
     report["rolled"] = part["rolled"]
     for start in range(0, len(names), _KEYS_AT_ONCE):
-        some = [past.get(name, _zero(name)) for name in names[start : start + _KEYS_AT_ONCE]]
-        part = api("POST", "/reconcile/keys", {"since": since, "keys": some})
+        batch = [past.get(name, _zero(name)) for name in names[start : start + _KEYS_AT_ONCE]]
+        part = api("POST", "/reconcile/keys", {"since": since, "keys": batch})
         _append(report, part)
         report["keys"] += part["keys"]
     return report
@@ -72,9 +72,9 @@ def _zero(key: str) -> dict[str, Any]:
     }
 
 
-def _add(whole: dict[str, Any], part: dict[str, Any]) -> None:
+def _add(total: dict[str, Any], part: dict[str, Any]) -> None:
     for place in ("ledger", "rollups"):
         for name in _AMOUNTS:
-            whole[place][name] += part[place][name]
+            total[place][name] += part[place][name]
     for name in ("refused", "open"):
-        whole[name] += part[name]
+        total[name] += part[name]

@@ -100,7 +100,7 @@ class LocalStack:
         """If the environment has another key, print that this stack's own key is used."""
         if os.environ.get("OPENAI_API_KEY", self.api_key) != self.api_key:
             errors.print(
-                "[dim]With the local stack's own key, not the one of OPENAI_API_KEY.[/dim]"
+                "[dim]Using the local stack's own key, not the one of OPENAI_API_KEY.[/dim]"
             )
 
 
@@ -209,10 +209,10 @@ def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
     return no_access(stage, error, f"The stack {stack} cannot be read")
 
 
-def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") -> CommandError:
+def no_access(stage: str, error: Exception, summary: str = "AWS cannot be called") -> CommandError:
     """Return the error for a failed call of AWS.
 
-    It names what the environment lacks, else `what` and the reason.
+    It names what the environment lacks, else `summary` and the reason.
     """
     from botocore.exceptions import NoCredentialsError, NoRegionError
 
@@ -225,7 +225,7 @@ def no_access(stage: str, error: Exception, what: str = "AWS cannot be called") 
         return CommandError(
             f"No AWS credentials are set for the stage {stage}: choose an AWS_PROFILE, or log in."
         )
-    return CommandError(f"{what}: {error}")
+    return CommandError(f"{summary}: {error}")
 
 
 def undeployed(stack: str, stage: str) -> CommandError:

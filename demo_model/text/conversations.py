@@ -43,15 +43,15 @@ def long(rng: random.Random, characters: int) -> list[Message]:
     It has about `characters` characters in all; a token has four to five.
     """
     messages = _system(rng)
-    told = smalltalk.named(rng) if rng.random() < 0.3 else None
-    if told:
-        messages += _messages([told[:1]])
+    introduction = smalltalk.named(rng) if rng.random() < 0.3 else None
+    if introduction:
+        messages += _messages([introduction[:1]])
     size = 0
     while size < characters:
         if rng.random() < 0.04:
             new = _pasted(rng, min(characters - size, rng.randint(300, 9000)))
         elif rng.random() < 0.03:
-            new = _messages([told[1:] if told else smalltalk.nameless(rng)])
+            new = _messages([introduction[1:] if introduction else smalltalk.nameless(rng)])
         else:
             new = _messages([_exchange(rng)])
         size += sum(len(text) for _, text in new)
@@ -73,7 +73,11 @@ def _exchange(rng: random.Random) -> list[tuple[str, str]]:
 
 def _messages(exchanges: list[list[tuple[str, str]]]) -> list[Message]:
     pairs = [pair for turns in exchanges for pair in turns]
-    return [message for asked, said in pairs for message in (("user", asked), ("assistant", said))]
+    return [
+        message
+        for question, reply in pairs
+        for message in (("user", question), ("assistant", reply))
+    ]
 
 
 def _system(rng: random.Random) -> list[Message]:
@@ -97,5 +101,5 @@ def _pasted(rng: random.Random, characters: int) -> list[Message]:
         text = " ".join(pick)[:characters]
     if rng.random() < 0.3:
         return [("user", text), ("assistant", _TOO_LONG)]
-    asked, answered = _exchange(rng)[0]
-    return [("user", f"{text}\n\n{asked}"), ("assistant", answered)]
+    question, reply = _exchange(rng)[0]
+    return [("user", f"{text}\n\n{question}"), ("assistant", reply)]

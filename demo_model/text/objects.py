@@ -83,13 +83,13 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
             )
         ]
     if roll < 0.80:
-        what = rng.choice(list(_LISTS))
+        kind = rng.choice(list(_LISTS))
         n = rng.choice(list(_NUMBERS))
-        text = noisy(rng, rng.choice(_ASK_LIST)).replace("{what}", what)
+        text = noisy(rng, rng.choice(_ASK_LIST)).replace("{what}", kind)
         return [
             (
                 text.replace("{n}", rng.choice((str(n), _NUMBERS[n]))),
-                json.dumps(rng.sample(_LISTS[what], n)),
+                json.dumps(rng.sample(_LISTS[kind], n)),
             )
         ]
     if roll < 0.88:

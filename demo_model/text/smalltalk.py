@@ -75,7 +75,7 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
     if roll < 0.82:
         return [_repeat(rng)]
     if roll < 0.90:
-        what = rng.choice(list(_COLOUR_LISTS))
+        kind = rng.choice(list(_COLOUR_LISTS))
         wording = rng.choice(
             (
                 "Name three {x}.",
@@ -85,11 +85,11 @@ def exchange(rng: random.Random) -> list[tuple[str, str]]:
                 "Name some {x}.",
             )
         )
-        three = rng.sample(_COLOUR_LISTS[what], 3)
+        three = rng.sample(_COLOUR_LISTS[kind], 3)
         return [
             (
-                noisy(rng, wording).replace("{x}", what),
-                f"Three {what} are {three[0]}, {three[1]} and {three[2]}.",
+                noisy(rng, wording).replace("{x}", kind),
+                f"Three {kind} are {three[0]}, {three[1]} and {three[2]}.",
             )
         ]
     return named(rng)[0:2]

@@ -81,13 +81,15 @@ _ANY = (
 def conversation(rng: random.Random) -> list[Message]:
     """Return a conversation with tools, beginning with the system message."""
     tools = [_tool(rng, *kind[:2]) for kind in rng.sample(_KINDS, rng.choice((1, 1, 1, 2, 3)))]
-    told = "You are a helpful assistant.\n\n" if rng.random() < 0.4 else ""
+    instruction = "You are a helpful assistant.\n\n" if rng.random() < 0.4 else ""
     listed = "".join("\n" + json.dumps(tool) for tool in tools)
-    messages = [("system", f"{told}<tools>{listed}\n</tools>")]
+    messages = [("system", f"{instruction}<tools>{listed}\n</tools>")]
     if rng.random() < 0.2:
         other = knowledge.exchange(rng)[:1] if rng.random() < 0.5 else smalltalk.exchange(rng)[:1]
         messages += [
-            message for asked, said in other for message in (("user", asked), ("assistant", said))
+            message
+            for question, reply in other
+            for message in (("user", question), ("assistant", reply))
         ]
     for _ in range(rng.choice((1, 1, 2))):
         messages += _use(rng, rng.choice(tools)["function"])
@@ -158,12 +160,12 @@ def _use(rng: random.Random, function: dict) -> list[Message]:
         wording += " {0}"
     if len(values) == 2 and "{1}" not in wording:
         wording += " {1}"
-    asked = noisy(rng, wording).replace("{t}", function["name"])
+    question = noisy(rng, wording).replace("{t}", function["name"])
     for number, value in enumerate(values):
-        asked = asked.replace(f"{{{number}}}", str(value))
+        question = question.replace(f"{{{number}}}", str(value))
     call = {"name": function["name"], "arguments": dict(zip(properties, values, strict=True))}
     return [
-        ("user", asked),
+        ("user", question),
         ("assistant", f"<tool_call>\n{json.dumps(call)}\n</tool_call>"),
         *result(rng),
     ]

@@ -11,7 +11,7 @@ PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 
 
 def on_files(files: Files, *, config: Any) -> Files:
-    """Add the root's pages: in the repository docs/ is below them, on the site beside them."""
+    """Add the pages of the root below project/, with links that lead to docs/ from there."""
     for name in PAGES:
         text = re.sub(r"\]\(docs/", "](../", (ROOT / name).read_text(encoding="utf-8"))
         files.append(File.generated(config, f"project/{name}", content=text))
@@ -19,5 +19,5 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead links to the root's pages to where the site has them."""
+    """Rewrite links to the pages of the root: on the site they are below project/."""
     return re.sub(rf"\]\(\.\./((?:\.\./)*)({'|'.join(PAGES)})", r"](\1project/\2", markdown)

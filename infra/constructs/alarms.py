@@ -29,7 +29,9 @@ def add_alarm(
         threshold: The alarm rises at this value or above.
         actions: The ARNs that the alarm notifies or starts; see `alarm_topics`.
         periods: The number of periods in a row that must reach the threshold.
-        below: The alarm rises below the threshold instead, and when there are no data at all.
+        below: The alarm rises below the threshold instead. When data stop coming, it has
+            insufficient data, and acts on that too. It begins in that state, so a new metric
+            notifies nobody before its first data.
 
     """
     return cloudwatch.CfnAlarm(
@@ -47,8 +49,9 @@ def add_alarm(
         evaluation_periods=periods,
         threshold=threshold,
         comparison_operator="LessThanThreshold" if below else "GreaterThanOrEqualToThreshold",
-        treat_missing_data="breaching" if below else "notBreaching",
+        treat_missing_data="missing" if below else "notBreaching",
         alarm_actions=list(actions) or None,
+        insufficient_data_actions=(list(actions) or None) if below else None,
     )
 
 

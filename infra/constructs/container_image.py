@@ -1,5 +1,6 @@
 """The container's image: an existing one, one of AWS's, or one built from model/."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from constructs import Construct
 
 from infra.constructs.image_build import ImageBuild
 from infra.images import containers
-from infra.images.digests import unpinned
+from infra.images.digests import base_of, unpinned
 from infra.settings.deployment import Settings, SettingsError
 
 _ECR = re.compile(
@@ -30,7 +31,26 @@ EXCLUDED = [
     "!demo_model/weights",
     "**/__pycache__",
 ]
+_ENGINE = "CDK_DOCKER"
+"""The variable that names the engine with which the CDK CLI builds images."""
+_OUTPUT = "type=docker,oci-mediatypes=false"
+"""BuildKit's output. SageMaker rejects OCI manifests, which newer engines make by themselves.
+
+The CDK CLI switches attestations off, with which BuildKit makes no other manifests.
+"""
+_PODMAN_FORMAT = "BUILDAH_FORMAT"
 _PULL = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+
+
+def _podman() -> bool:
+    return "podman" in Path(os.environ.get(_ENGINE, "")).name
+
+
+def podman_environment() -> str | None:
+    """Return the variable that podman needs and lacks to make an image for SageMaker, or None."""
+    if not _podman() or os.environ.get(_PODMAN_FORMAT) == "docker":
+        return None
+    return f"{_PODMAN_FORMAT}=docker"
 
 
 class ContainerImage(Construct):
@@ -47,19 +67,20 @@ class ContainerImage(Construct):
         """Refer to the image, or build it."""
         super().__init__(scope, construct_id)
         self.build: ImageBuild | None = None
-        self._repository_arn: str | None
+        self.repository_arn: str | None
+        """The repository in ECR, or None for an image outside ECR."""
         if settings.image_uri is not None:
-            self.uri, self._repository_arn = settings.image_uri, self._arn_of(settings.image_uri)
+            self.uri, self.repository_arn = settings.image_uri, self._arn_of(settings.image_uri)
         elif settings.container != "sluice":
-            self.uri, self._repository_arn = self._of_aws(settings.container)
+            self.uri, self.repository_arn = self._of_aws(settings.container)
         else:
-            self.uri, self._repository_arn = self._built(root, settings)
+            self.uri, self.repository_arn = self._built(root, settings)
 
     def grant_pull(self, role: iam.Role) -> None:
         """Grant a role pulling this image. An image outside ECR is public and needs no grant."""
-        if self._repository_arn is None:
+        if self.repository_arn is None:
             return
-        role.add_to_policy(iam.PolicyStatement(actions=_PULL, resources=[self._repository_arn]))
+        role.add_to_policy(iam.PolicyStatement(actions=_PULL, resources=[self.repository_arn]))
         role.add_to_policy(
             iam.PolicyStatement(actions=["ecr:GetAuthorizationToken"], resources=["*"])
         )
@@ -78,9 +99,20 @@ class ContainerImage(Construct):
                 "pins what it is now.",
             )
         target = "gpu" if settings.engine == "vllm" else "cpu"
+        if settings.image_build == "docker" and (wanted := podman_environment()) is not None:
+            raise SettingsError(
+                f"CDK_DOCKER={os.environ[_ENGINE]}: podman makes OCI manifests, which SageMaker "
+                f"rejects; export {wanted}"
+            )
         if settings.image_build == "codebuild":
             self.build = ImageBuild(
-                self, "Build", root=root, dockerfile=DOCKERFILE, target=target, exclude=EXCLUDED
+                self,
+                "Build",
+                root=root,
+                dockerfile=DOCKERFILE,
+                target=target,
+                base=base_of(target, (root / DOCKERFILE).read_text()),
+                exclude=EXCLUDED,
             )
             return self.build.uri, self.build.repository.repository_arn
         asset = ecr_assets.DockerImageAsset(
@@ -92,6 +124,11 @@ class ContainerImage(Construct):
             platform=ecr_assets.Platform.LINUX_AMD64,
             exclude=EXCLUDED,
             ignore_mode=IgnoreMode.DOCKER,
+            outputs=None if _podman() else [_OUTPUT],
+            # Both engines make the same image. An image that was pushed with another manifest has
+            # another hash.
+            invalidation=ecr_assets.DockerImageAssetInvalidationOptions(outputs=False),
+            extra_hash=_OUTPUT,
         )
         return asset.image_uri, asset.repository.repository_arn
 

@@ -10,9 +10,10 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.constructs.trust import LAMBDA
+from infra.environment_size import check_lambda
 from infra.nag import accept
 from infra.packaging.package import Content, Target, build
-from infra.settings.deployment import LogRetention, Settings
+from infra.settings.deployment import DEV, LogRetention, Settings
 
 RETENTION: dict[LogRetention, logs.RetentionDays] = {
     1: logs.RetentionDays.ONE_DAY,
@@ -54,7 +55,11 @@ def add_function(
             to reserve.
         traced: Whether X-Ray traces the function.
 
+    Raises:
+        SettingsError: the variables are more than Lambda takes.
+
     """
+    check_lambda(environment, handler)
     target = Target(
         python_version=settings.python_version,
         architecture=settings.architecture,
@@ -105,6 +110,6 @@ def add_function(
             role,
             {"IAM5[Resource::*]": "X-Ray's two actions, which tracing needs, know no resources."},
         )
-    if settings.wheels == "host":
-        accept(scope, {"L1": "The local cloud runs the function on the Python of its machine."})
+    if settings.python_version != DEV.python_version:
+        accept(scope, {"L1": "The setting python_version names another Python than the newest."})
     return function

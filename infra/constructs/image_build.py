@@ -5,40 +5,23 @@ from pathlib import Path
 from aws_cdk import CustomResource, Duration, IgnoreMode, RemovalPolicy, Stack
 from aws_cdk import aws_codebuild as codebuild
 from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3_assets as s3_assets
 from constructs import Construct
 
-from infra.constructs.trust import LAMBDA, service_of_this_account
+from infra.constructs.inline_function import add_inline_function
+from infra.constructs.trust import service_of_this_account
 from infra.nag import accept
 
-# The function starts the build and ends. The build itself sends the response to CloudFormation, so
-# it may take longer than a function.
-_STARTER = """
-import json, urllib.request, boto3
-def handler(event, context):
-    if event["RequestType"] != "Delete":
-        names = ("ResponseURL", "StackId", "RequestId", "LogicalResourceId")
-        variables = [{"name": "CFN_" + name, "value": event[name]} for name in names]
-        variables += [{"name": "TAG", "value": event["ResourceProperties"]["Tag"]}]
-        try:
-            boto3.client("codebuild").start_build(
-                projectName=event["ResourceProperties"]["Project"], environmentVariablesOverride=variables)
-            return
-        except Exception as error:
-            status, reason = "FAILED", "The build could not be started: " + str(error)
-    else:
-        status, reason = "SUCCESS", ""
-    body = {"Status": status, "Reason": reason, "PhysicalResourceId": "image", "StackId": event["StackId"],
-            "RequestId": event["RequestId"], "LogicalResourceId": event["LogicalResourceId"]}
-    request = urllib.request.Request(event["ResponseURL"], json.dumps(body).encode(), {"content-type": ""}, method="PUT")
-    urllib.request.urlopen(request).read()
-"""  # noqa: E501
+# Docker Hub limits pulls by address, and CodeBuild shares its addresses. So a pull is tried again.
 _BUILD = """
 if docker manifest inspect "$IMAGE:$TAG" >/dev/null 2>&1; then echo "The image is there already."; else
-docker build --platform linux/amd64 --target "$TARGET" -f "$DOCKERFILE" -t "$IMAGE:$TAG" . \\
+[ -z "$BASE" ] || for minutes in 1 2 4 0; do docker pull -q "$BASE" && break; sleep ${minutes}m; done
+docker buildx build --platform linux/amd64 --provenance=false --sbom=false \\
+--output type=docker,oci-mediatypes=false --target "$TARGET" -f "$DOCKERFILE" -t "$IMAGE:$TAG" . \\
 && docker push -q "$IMAGE:$TAG"; fi
 """
 _ANSWER = """
@@ -68,9 +51,13 @@ class ImageBuild(Construct):
         root: Path,
         dockerfile: str,
         target: str,
+        base: str,
         exclude: list[str],
     ) -> None:
-        """Upload the sources, build the image and push it when the stack is deployed."""
+        """Upload the sources, build the image and push it when the stack is deployed.
+
+        `base` is the base image of `target`, which is pulled first, or an empty text.
+        """
         super().__init__(scope, construct_id)
         source = s3_assets.Asset(
             self, "Source", path=str(root), exclude=exclude, ignore_mode=IgnoreMode.DOCKER
@@ -107,12 +94,15 @@ class ImageBuild(Construct):
                 "IMAGE": codebuild.BuildEnvironmentVariable(value=self.repository.repository_uri),
                 "DOCKERFILE": codebuild.BuildEnvironmentVariable(value=dockerfile),
                 "TARGET": codebuild.BuildEnvironmentVariable(value=target),
+                "BASE": codebuild.BuildEnvironmentVariable(value=base),
             },
             logging=codebuild.LoggingOptions(
                 cloud_watch=codebuild.CloudWatchLoggingOptions(log_group=log)
             ),
             grant_report_group_permissions=False,
-            timeout=Duration.minutes(55),  # CloudFormation waits an hour
+            # CloudFormation waits an hour in all.
+            queued_timeout=Duration.minutes(8),
+            timeout=Duration.minutes(48),
             build_spec=codebuild.BuildSpec.from_object(
                 {
                     "version": "0.2",
@@ -133,7 +123,9 @@ class ImageBuild(Construct):
         )
         self.repository.grant_pull_push(project)
         starter = self._starter(project)
-        tag = f"{target}-{source.asset_hash}"
+        self._report_failures(project, starter)
+        # Earlier versions pushed OCI manifests under `{target}-{hash}`.
+        tag = f"{target}-docker-{source.asset_hash}"
         self.done = CustomResource(
             self,
             "Done",
@@ -168,26 +160,41 @@ class ImageBuild(Construct):
         )
 
     def _starter(self, project: codebuild.Project) -> lambda_.Function:
-        role = iam.Role(self, "StarterRole", assumed_by=iam.ServicePrincipal(LAMBDA))
-        log = logs.LogGroup(
-            self,
-            "StarterLog",
-            retention=logs.RetentionDays.ONE_WEEK,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        log.grant_write(role)
-        starter = lambda_.Function(
+        starter = add_inline_function(
             self,
             "Starter",
-            description="Starts the build of the model's container",
-            runtime=lambda_.Runtime.PYTHON_3_14,
-            handler="index.handler",
-            code=lambda_.Code.from_inline(_STARTER),
+            module="image_build",
+            description="Starts the build of the model's container, and reports its failure",
             timeout=Duration.seconds(30),
-            role=role,
-            log_group=log,
         )
-        role.add_to_policy(
-            iam.PolicyStatement(actions=["codebuild:StartBuild"], resources=[project.project_arn])
+        starter.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["codebuild:StartBuild", "codebuild:BatchGetBuilds"],
+                resources=[project.project_arn],
+            )
         )
         return starter
+
+    def _report_failures(self, project: codebuild.Project, starter: lambda_.Function) -> None:
+        """Call the starter when a build ends without success, in whichever phase."""
+        detail = {
+            "project-name": [project.project_name],
+            "build-status": ["FAILED", "FAULT", "STOPPED", "TIMED_OUT"],
+        }
+        rule = events.CfnRule(
+            self,
+            "Failed",
+            description="Reports a failed build of the model's container",
+            event_pattern={
+                "source": ["aws.codebuild"],
+                "detail-type": ["CodeBuild Build State Change"],
+                "detail": detail,
+            },
+            state="ENABLED",
+            targets=[events.CfnRule.TargetProperty(arn=starter.function_arn, id="Starter")],
+        )
+        starter.add_permission(
+            "Failed",
+            principal=iam.ServicePrincipal("events.amazonaws.com"),
+            source_arn=rule.attr_arn,
+        )

@@ -6,7 +6,7 @@ the configuration have no names, so CloudFormation can replace them while the en
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aws_cdk import CfnCondition, CfnParameter, Fn, Stack
 from aws_cdk import aws_iam as iam
@@ -18,7 +18,9 @@ from infra.constructs.container_image import ContainerImage
 from infra.constructs.endpoint_guard import EndpointGuard
 from infra.constructs.endpoint_role import EndpointRole
 from infra.constructs.endpoint_scaling import EndpointScaling, managed
+from infra.constructs.image_check import ImageCheck
 from infra.constructs.weights import Weights
+from infra.environment_size import check_sagemaker
 from infra.images import containers
 from infra.settings.container_environment import environment, gpus
 from infra.settings.deployment import Settings
@@ -30,7 +32,26 @@ STATE = "EndpointState"
 """
 VARIANT = "primary"
 _NEWEST_AMI = "al2023-ami-sagemaker-inference-gpu-4-1"  # driver 580: CUDA 13, and every earlier one
-_CUDA_12_4_AMI = "al2023-ami-sagemaker-inference-gpu-3-1"  # driver 550: up to CUDA 12.4
+_CUDA_12_4_AMI = "al2-ami-sagemaker-inference-gpu-3-1"  # driver 550: up to CUDA 12.4
+
+
+class Names(NamedTuple):
+    """The explicit names of a deployment's endpoint."""
+
+    endpoint: str
+    component: str | None
+    """The inference component, if there is one."""
+    log_group: str
+    """The log group that SageMaker writes the container's output to."""
+
+
+def endpoint_names(settings: Settings) -> Names:
+    """Return the names of the endpoint that the stacks make."""
+    endpoint = f"{settings.name}-{settings.stage}"
+    if not settings.scale_to_zero:
+        return Names(endpoint, None, f"/aws/sagemaker/Endpoints/{endpoint}")
+    component = f"{endpoint}-model"
+    return Names(endpoint, component, f"/aws/sagemaker/InferenceComponents/{component}")
 
 
 class ModelEndpoint(Construct):
@@ -54,9 +75,7 @@ class ModelEndpoint(Construct):
         if settings.endpoint_name is not None:
             self.endpoint_name = settings.endpoint_name
             return
-        self.endpoint_name = f"{settings.name}-{settings.stage}"
-        if settings.scale_to_zero:
-            self.component = f"{self.endpoint_name}-model"
+        self.endpoint_name, self.component, self._log_group = endpoint_names(settings)
         self._running = self._state()
         self._make(root)
 
@@ -92,7 +111,8 @@ class ModelEndpoint(Construct):
     def grant_stream(self, grantee: iam.IGrantable) -> None:
         """Grant invoking this endpoint and those of the other models.
 
-        Only the call with a streamed response is granted.
+        Only calls for an inference are granted. The API reference of the streamed call says that
+        its caller must be allowed `sagemaker:InvokeEndpoint`, and IAM knows an action of its name.
         """
         arns = [self._arn("endpoint", self.endpoint_name)]
         if self.component is not None:
@@ -103,7 +123,10 @@ class ModelEndpoint(Construct):
                 arns.append(self._arn("inference-component", model["component"]))
         iam.Grant.add_to_principal(
             grantee=grantee,
-            actions=["sagemaker:InvokeEndpointWithResponseStream"],
+            actions=[
+                "sagemaker:InvokeEndpoint",
+                "sagemaker:InvokeEndpointWithResponseStream",
+            ],
             resource_arns=list(dict.fromkeys(arns)),
         )
 
@@ -130,13 +153,13 @@ class ModelEndpoint(Construct):
         settings = self._settings
         image = ContainerImage(self, "Image", root=root, settings=settings)
         weights = Weights(self, "Weights", root=root, location=settings.weights)
-        kind = "Endpoints" if self.component is None else "InferenceComponents"
-        log_group = f"/aws/sagemaker/{kind}/{self.component or self.endpoint_name}"
-        role = EndpointRole(self, "Execution", settings=settings, log_group=log_group)
+        role = EndpointRole(self, "Execution", settings=settings, log_group=self._log_group)
         image.grant_pull(role.role)
         weights.grant_read(role.role)
         isolated = settings.network_isolation
         self._isolated = not settings.from_hugging_face if isolated is None else isolated
+        variables = environment(settings)
+        check_sagemaker(variables)
         vpc = sagemaker.CfnModel.VpcConfigProperty(
             subnets=list(settings.subnets), security_group_ids=list(settings.security_groups)
         )
@@ -149,13 +172,13 @@ class ModelEndpoint(Construct):
             primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
                 image=image.uri,
                 model_data_source=weights.data_source,
-                environment=environment(settings),
+                environment=variables,
             ),
         )
         # SageMaker checks the role's permissions when it makes the model.
         model.node.add_dependency(role)
-        if image.build is not None:
-            model.node.add_dependency(image.build.done)
+        if settings.stage != "local":  # which takes no image from a registry
+            model.node.add_dependency(ImageCheck(self, "ImageCheck", image=image, after=role))
         self._serve(model, role.role)
 
     def _serve(self, model: sagemaker.CfnModel, role: iam.Role) -> None:
@@ -230,6 +253,11 @@ class ModelEndpoint(Construct):
             execution_role_arn=None if of_model else role.role_arn,
             enable_network_isolation=None if of_model else self._isolated,
             vpc_config=vpc if settings.subnets and not of_model else None,
+            # Unset, SageMaker switches it on for new configurations.
+            metrics_config=sagemaker.CfnEndpointConfig.MetricsConfigProperty(
+                enable_detailed_observability=settings.detailed_metrics,
+                metric_publish_frequency_in_seconds=60,
+            ),
         )
 
     def _component(

@@ -17,6 +17,8 @@ from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
 from infra.settings.deployment import Settings
 
+CONCURRENCY = 1
+"""Two sweepers at once would do the same work."""
 NAMESPACE = "Sluice"
 """The namespace of the sweeper's metric `Recovered`.
 
@@ -54,7 +56,7 @@ class Sweeper(Construct):
             handler="lambda_fn.sweep.handler.handler",
             description="Settles what was left open, and makes the rollups",
             timeout=LIMITS.sweep_timeout,
-            reserved=1,  # two at once would do the same work
+            reserved=CONCURRENCY,
             environment={
                 "SLUICE_USAGE_TABLE": usage_table.table.table_name,
                 "SLUICE_DEPLOYMENT": deployment,

@@ -23,6 +23,18 @@ def unpinned(dockerfile: str) -> list[str]:
     return [found["image"] for found in _BASE.finditer(dockerfile) if found["digest"] is None]
 
 
+def base_of(target: str, dockerfile: str) -> str:
+    """Return the base image of a target of the Dockerfile's text: `cpu` or `gpu`.
+
+    It is empty if the text does not name one.
+    """
+    argument = "ARG GPU_BASE_IMAGE=" if target == "gpu" else "ARG BASE_IMAGE="
+    found = {
+        it["argument"]: it["image"] + (it["digest"] or "") for it in _BASE.finditer(dockerfile)
+    }
+    return found.get(argument, "")
+
+
 def pinned(dockerfile: str, digests: dict[str, str]) -> str:
     """Return the Dockerfile's text with each base image pinned to its digest (`sha256:...`).
 

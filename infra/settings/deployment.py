@@ -69,6 +69,8 @@ class Settings(ContainerSettings, EndpointSettings):
     completion_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
     meter_open: bool = False
     """Fail-open metering: serve recently used keys while DynamoDB does not answer."""
+    one_connection: bool = False
+    """Send each response on the connection by which its invocation came."""
     # Keys, usage, and the alarms' topic.
     admin_url: bool
     """Serve the admin API below /admin/ of the distribution. Without it, only IAM leads to the

@@ -2,11 +2,20 @@
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from infra import instances
 from infra.settings.fields import SettingsError, setting
 
 _WHEN = r"(cron|at|rate)\([^()]+\)"
+MachineImage = Literal[
+    "al2-ami-sagemaker-inference-gpu-2",
+    "al2-ami-sagemaker-inference-gpu-2-1",
+    "al2-ami-sagemaker-inference-gpu-3-1",
+    "al2-ami-sagemaker-inference-neuron-2",
+    "al2023-ami-sagemaker-inference-gpu-4-1",
+]
+"""The machine images that the API knows (`InferenceAmiVersion`)."""
 _PLAN = re.compile(rf"({_WHEN})\s+(\d{{1,3}})(?:-(\d{{1,3}}))?")
 
 
@@ -37,10 +46,13 @@ class EndpointSettings:
     """The time-out of the container's start. The bounds are SageMaker's."""
     download_seconds: int = setting(default=1200, minimum=60, maximum=3600)
     """The time-out of the weights' download. The bounds are SageMaker's."""
-    ami_version: str | None = setting(
-        default=None, pattern=r"[a-z0-9-]+", form="like al2023-ami-sagemaker-inference-gpu-4-1"
-    )
+    ami_version: MachineImage | None = setting(default=None)
     """None: the image's CUDA version decides."""
+    detailed_metrics: bool = setting(default=True)
+    """Let SageMaker collect the metrics of the container, its host and its GPUs.
+
+    A collector runs on each instance, and CloudWatch bills what it collects.
+    """
     # Security.
     kms_key: str | None = setting(
         default=None,

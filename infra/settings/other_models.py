@@ -4,7 +4,6 @@ Each model is read by the schema with which the stream function reads it when it
 `lambda_fn.settings.Model`.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Literal
@@ -16,11 +15,6 @@ from lambda_fn.settings import SettingsError as ModelError
 Dialect = Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"]
 NAME = r"[\w][\w.:/-]{0,63}"
 NAME_FORM = "letters, digits and ._:/-, 64 at most"
-MAX_BYTES = 3_072
-"""The size of all other models as JSON.
-
-A Lambda function's environment may have 4,096 bytes. The rest is for the function's own variables.
-"""
 _OF_ONE_SERVER = ({"openai", "lmi", "lmi-inputs"},)
 """Dialects that one server may speak at once."""
 
@@ -46,12 +40,6 @@ def check(models: Mapping[str, str], *, own: str) -> None:
             )
     read = {name: _read(name, text) for name, text in models.items()}
     _check_servers(read)
-    size = len(json.dumps({name: json.loads(text) for name, text in models.items()}))
-    if size > MAX_BYTES:
-        raise SettingsError(
-            f"other_models: {len(models)} models of {size} bytes as JSON; the environment of a "
-            f"Lambda function has room for {MAX_BYTES}"
-        )
 
 
 def check_beside(

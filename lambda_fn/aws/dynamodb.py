@@ -168,7 +168,7 @@ class Table:
         if update.names:
             call["ExpressionAttributeNames"] = update.names
         values = {"ExpressionAttributeValues": update.values} if update.values else {}
-        answer = await self._call(
+        result = await self._call(
             "UpdateItem",
             call,
             values,
@@ -176,7 +176,7 @@ class Table:
             deadline=deadline,
             retry_on_throttle=retry_on_throttle,
         )
-        return unwrap_all(answer.get("Attributes", {}))
+        return unwrap_all(result.get("Attributes", {}))
 
     async def delete(
         self,
@@ -193,8 +193,8 @@ class Table:
 
     async def get(self, key: Mapping[str, str], *, consistent: bool = True) -> Item | None:
         """Return an item, or None if there is none."""
-        answer = await self._call("GetItem", {"Key": wrap_all(key), "ConsistentRead": consistent})
-        return unwrap_all(answer["Item"]) if "Item" in answer else None
+        result = await self._call("GetItem", {"Key": wrap_all(key), "ConsistentRead": consistent})
+        return unwrap_all(result["Item"]) if "Item" in result else None
 
     async def query(
         self, query: Query, *, after: Mapping[str, Any] | None = None, consistent: bool = False
@@ -220,11 +220,11 @@ class Table:
             "ExclusiveStartKey": None if after is None else wrap_all(after),
         }
         call |= {name: value for name, value in options.items() if value is not None}
-        answer = await self._call("Query", call)
-        last = answer.get("LastEvaluatedKey")
+        result = await self._call("Query", call)
+        last_key = result.get("LastEvaluatedKey")
         return Page(
-            [unwrap_all(item) for item in answer.get("Items", [])],
-            unwrap_all(last) if last else None,
+            [unwrap_all(item) for item in result.get("Items", [])],
+            unwrap_all(last_key) if last_key else None,
         )
 
     async def query_all(self, query: Query, *, consistent: bool = False) -> AsyncIterator[Item]:
@@ -261,17 +261,17 @@ class Table:
             attempt += 1
             body = self._body(call, plain or {}, attempt)
             try:
-                status, answer = await self._try(operation, body)
+                status, result = await self._try(operation, body)
             except TransportError as error:
                 reason = str(error)
                 continue
             if status == 200:
                 if self._consumed is not None:
-                    self._consumed(operation, answer.get("ConsumedCapacity", {}))
-                return answer
-            reason = str(answer.get("__type", "")).rpartition("#")[2] or f"status {status}"
+                    self._consumed(operation, result.get("ConsumedCapacity", {}))
+                return result
+            reason = str(result.get("__type", "")).rpartition("#")[2] or f"status {status}"
             if reason == "ConditionalCheckFailedException":
-                raise ConditionFailed(unwrap_all(answer["Item"]) if "Item" in answer else None)
+                raise ConditionFailed(unwrap_all(result["Item"]) if "Item" in result else None)
             if reason in _THROTTLES and not retry_on_throttle:
                 raise Throttled(f"{operation}: {reason}")
             if status < 500 and reason not in _RETRIED:
@@ -281,12 +281,12 @@ class Table:
     def _body(
         self, call: Mapping[str, Any], plain: Mapping[str, Mapping[str, Any]], attempt: int
     ) -> bytes:
-        whole = {**call, "TableName": self._name}
+        request = {**call, "TableName": self._name}
         for name, values in plain.items():
-            whole[name] = wrap_all(values, attempt)
+            request[name] = wrap_all(values, attempt)
         if self._consumed is not None:
-            whole["ReturnConsumedCapacity"] = "INDEXES"
-        return msgspec.json.encode(whole)
+            request["ReturnConsumedCapacity"] = "INDEXES"
+        return msgspec.json.encode(request)
 
     async def _try(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
         headers = sign(
@@ -305,15 +305,15 @@ class Table:
             "POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT
         )
         try:
-            answer = await response.read_all(_MAX_RESPONSE)
+            content = await response.read_all(_MAX_RESPONSE)
         finally:
             response.close()
         try:
-            return response.status, _decode(answer)
+            return response.status, _decode(content)
         except msgspec.DecodeError as error:
             if response.status == 200:
-                # It is not from DynamoDB. Taken for a response, it would mean that no item exists.
-                raise TransportError("an answer that is no JSON object") from error
+                # This did not come from DynamoDB. An empty response would mean that no item exists.
+                raise TransportError("the response is not a JSON object") from error
             return response.status, {}
 
 

@@ -46,12 +46,12 @@ class SecretsManager:
     async def version(self, secret: str, stage: str) -> tuple[str, str] | None:
         """Return id and value of the version with a stage label, or None. Raises SecretError."""
         try:
-            answer = await self.call("GetSecretValue", SecretId=secret, VersionStage=stage)
+            result = await self.call("GetSecretValue", SecretId=secret, VersionStage=stage)
         except SecretError as error:
             if error.kind == "ResourceNotFoundException":
                 return None
             raise
-        return answer["VersionId"], answer["SecretString"]
+        return result["VersionId"], result["SecretString"]
 
     async def call(self, operation: str, **members: Any) -> dict[str, Any]:
         """Make a call; it is retried after a transport error or throttling. Raises SecretError."""
@@ -61,13 +61,13 @@ class SecretsManager:
             if attempt:
                 await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
             try:
-                status, answer = await self._try(operation, body)
+                status, result = await self._try(operation, body)
             except TransportError as error:
                 reason = str(error)
                 continue
             if status == 200:
-                return answer
-            reason = str(answer.get("__type", "")).rpartition("#")[2] or f"status {status}"
+                return result
+            reason = str(result.get("__type", "")).rpartition("#")[2] or f"status {status}"
             if status < 500 and reason != "ThrottlingException":
                 raise SecretError(reason)
         raise SecretsUnavailable(reason)
@@ -89,10 +89,10 @@ class SecretsManager:
             "POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT
         )
         try:
-            answer = await response.read_all(_MAX_RESPONSE)
+            content = await response.read_all(_MAX_RESPONSE)
         finally:
             response.close()
         try:
-            return response.status, msgspec.json.decode(answer, type=dict[str, Any])
+            return response.status, msgspec.json.decode(content, type=dict[str, Any])
         except msgspec.DecodeError:
             return response.status, {}

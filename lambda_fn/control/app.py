@@ -19,9 +19,9 @@ from lambda_fn.control.error_handlers import HANDLERS
 from lambda_fn.control.models_out import COMMON
 from lambda_fn.control.openapi import describe
 from lambda_fn.control.routers import audit, budgets, keys, operations, reconcile, usage
-from lambda_fn.control.services import WHO, Services, Shared
+from lambda_fn.control.services import IDENTITY, Services, Shared
 from lambda_fn.control.settings import ControlSettings
-from lambda_fn.control.trail import Trail, Who
+from lambda_fn.control.trail import Identity, Trail
 from lambda_fn.errors import APIError, encode_json
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import NOSNIFF, error_response, read_body
@@ -124,7 +124,7 @@ class Middleware:
         event, headers = scope.get("aws.event", {}), Headers(scope=scope)
         context = scope.get("aws.context")
         source = (scope.get("client") or ("",))[0]
-        who = Who(
+        identity = Identity(
             request_id,
             "unknown",
             source or None,
@@ -139,9 +139,15 @@ class Middleware:
                 where = {
                     "method": scope["method"],
                     "path": masked(scope["path"])[:200],
-                    "address": who.address,
+                    "address": identity.address,
                 }
-                log("admin", request_id=request_id, **where, status=message["status"], by=who.actor)
+                log(
+                    "admin",
+                    request_id=request_id,
+                    **where,
+                    status=message["status"],
+                    by=identity.actor,
+                )
                 denied = message["status"] == 403
             await send(message)
 
@@ -151,10 +157,10 @@ class Middleware:
             # may claim any.
             if event.get(INVOKED) is not True:
                 address = viewer(headers.get("x-forwarded-for", ""), source)
-                who = replace(who, address=address[:_MAX_ADDRESS] or None)
+                identity = replace(identity, address=address[:_MAX_ADDRESS] or None)
             if scope["path"] != DOCUMENT:  # the document has no secrets, and needs none
-                who = replace(who, actor=await self._gate.check_admin(event, headers))
-            scope[WHO] = who
+                identity = replace(identity, actor=await self._gate.check_admin(event, headers))
+            scope[IDENTITY] = identity
             sizes.check_query(scope["query_string"])
             body = await read_body(
                 receive, headers, max_bytes=_BODIES.get(scope["path"], sizes.BODY)
@@ -163,7 +169,7 @@ class Middleware:
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
             if error.status in _DENIED:
-                await self._trail.refused(who, "signIn", error.code)
+                await self._trail.refused(identity, "signIn", error.code)
             return
         read = iter([{"type": "http.request", "body": body, "more_body": False}])
 
@@ -172,4 +178,4 @@ class Middleware:
 
         await self._api(scope, receive_again, send_with_id)
         if denied:
-            await self._trail.refused(who, scope["route"].operation_id, "right_missing")
+            await self._trail.refused(identity, scope["route"].operation_id, "right_missing")

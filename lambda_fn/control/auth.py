@@ -71,7 +71,7 @@ class AdminSecret:
             return
         self._tried = self._clock()
         try:
-            found = [
+            versions = [
                 await self._manager.version(self._arn, stage)
                 for stage in ("AWSCURRENT", "AWSPREVIOUS")
             ]
@@ -81,18 +81,18 @@ class AdminSecret:
                 # The call was rejected: access was removed, or the secret was deleted.
                 self._versions, self._read = {}, float("-inf")
             return  # otherwise the versions that were read before stay valid for a time
-        self._versions = {value: version for version, value in filter(None, found) if value}
+        self._versions = {value: version for version, value in filter(None, versions) if value}
         self._read = self._clock()
 
 
 def _version(secret: str, versions: Mapping[str, str]) -> str | None:
     # Both values are compared, so that the time does not tell which one matched.
-    found = [
+    matches = [
         version
         for value, version in versions.items()
         if hmac.compare_digest(secret.encode(), value.encode())
     ]
-    return found[0] if found else None
+    return matches[0] if matches else None
 
 
 class Gate:

@@ -49,10 +49,10 @@ def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update
     Its condition is that the account was not changed since it was read.
     """
     limits = new_limits(body.limits, account.limits) if body.limits is not None else account.limits
-    same = limits == account.limits
+    same_limits = limits == account.limits
     update = (
         account_changes.revise(account)
-        if same
+        if same_limits
         else account_changes.change_limits(account, limits, now=now)
     )
     names, values = dict(update.names), dict(update.values)
@@ -74,7 +74,7 @@ def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update
         else:
             sets.append(f"#{attribute} = :{attribute}")
             values[f":{attribute}"] = " ".join(value) if field == "networks" else value
-    if same and len(sets) == 1 and not removes:
+    if same_limits and len(sets) == 1 and not removes:
         return None
     text = ", ".join(sets) + (" REMOVE " + ", ".join(removes) if removes else "")
     return Update(update.key, text, f"{update.condition} AND {ALIVE}", names, values)
@@ -106,7 +106,7 @@ def delete(key_id: str, *, now: int, token: str) -> Update:
     )
 
 
-def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
+def key_response(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return an account as the API shows it."""
     account = Account.of(item)
     now = time.time()
@@ -149,12 +149,12 @@ def key_reply(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def facts(item: Item) -> dict[str, Any]:
+def audited_fields(item: Item) -> dict[str, Any]:
     """Return the fields of an account for the audit trail.
 
     They are all fields that an admin can change, and no secret.
     """
-    reply = key_reply(item)
+    response = key_response(item)
     names = (
         "name",
         "owner",
@@ -166,19 +166,19 @@ def facts(item: Item) -> dict[str, Any]:
         "status",
     )
     return {
-        **{name: reply[name] for name in names},
-        **{f"limits.{name}": limit for name, limit in reply["limits"].items()},
+        **{name: response[name] for name in names},
+        **{f"limits.{name}": limit for name, limit in response["limits"].items()},
     }
 
 
 def difference(before: Item, after: Item) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the `facts` in which two states of an account differ, before and after."""
-    old, new = facts(before), facts(after)
+    """Return the `audited_fields` in which two states of an account differ, before and after."""
+    old, new = audited_fields(before), audited_fields(after)
     changed = [name for name in old if old[name] != new[name]]
     return {name: old[name] for name in changed}, {name: new[name] for name in changed}
 
 
-def budget_reply(item: Item, *, now: float) -> dict[str, Any]:
+def budget_response(item: Item, *, now: float) -> dict[str, Any]:
     """Return an account's budgets as the API shows them."""
     account = Account.of(item)
     budgets = {

@@ -33,7 +33,7 @@ def _money(value: object) -> object:
         raise ValueError("must be an amount, as text or number")
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value):
         # Decimal would also accept "1_0" and the digits of every script.
-        raise ValueError("must be written as 12.5")
+        raise ValueError("must be a decimal number such as 12.5")
     return value
 
 
@@ -84,11 +84,14 @@ Networks = Annotated[
     Field(min_length=1, max_length=16),
     AfterValidator(_networks),
 ]
-_FROM = "The networks (CIDR) that the key may be used from; null is everywhere."
+_FROM = "The networks (CIDR) that the key may be used from; null means anywhere."
 
 
 class Budget(Body):
-    """Budgets of a UTC day and month; null is none. Money is text or number, in currency units."""
+    """Budgets of a UTC day and month; null means no budget.
+
+    Money is text or number, in currency units.
+    """
 
     tokens_per_day: Tokens | None = Field(
         default=None, description="Prompt and completion tokens together."
@@ -99,14 +102,14 @@ class Budget(Body):
 
 
 class Limits(Budget):
-    """Rates, concurrent streams and budgets; null is none."""
+    """Rates, concurrent streams and budgets; null means no limit."""
 
     requests_per_minute: Annotated[int, Field(ge=0, le=MAX_REQUESTS)] | None = None
     tokens_per_minute: Tokens | None = None
     concurrent_streams: Annotated[int, Field(ge=0, le=MAX_STREAMS)] | None = Field(
         default=None,
         description="If a new key leaves it out, the setting `default_max_streams`; "
-        f"null is {MAX_STREAMS}, the most that a key can have.",
+        f"null means {MAX_STREAMS}, the most that a key can have.",
     )
 
 
@@ -115,11 +118,11 @@ class KeyCreate(Body):
 
     name: Name = Field(description="The name of the key in reports.")
     owner: Text = Field(default="", description="The person, team or application that has the key.")
-    expires_at: Moment | None = Field(default=None, description="Unix seconds; null is never.")
+    expires_at: Moment | None = Field(default=None, description="Unix seconds; null means never.")
     enabled: bool = True
     models: Models | None = Field(
         default=None,
-        description="The models that the key may use; null is all, later ones included.",
+        description="The models that the key may use; null means all, later ones included.",
     )
     networks: Networks | None = Field(default=None, description=_FROM)
     limits: Limits = Limits()
@@ -158,7 +161,7 @@ class Rebuild(Body):
 
 
 class ReconcileHours(Body):
-    """Where the comparison of ledger and rollups continues."""
+    """The hour at which the comparison of ledger and rollups continues."""
 
     since: str | None = Field(
         default=None, description="`until` of the part before; null starts at the oldest key."
@@ -175,7 +178,7 @@ class Booked(Body):
 
 
 class KeyPast(Body):
-    """What a key used in the past: the sums of its `keys` of all parts."""
+    """A key's totals before `since`: the sums of its entries in `keys` over all parts."""
 
     key: str = Field(pattern="^[a-z2-7]{12}$")
     account: None = None

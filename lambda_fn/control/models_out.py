@@ -11,7 +11,7 @@ _UTC = "Unix seconds."
 
 
 class KeyLimits(BaseModel):
-    """A key's limits; null is none."""
+    """A key's limits; null means no limit."""
 
     requests_per_minute: int | None
     tokens_per_minute: int | None
@@ -44,9 +44,9 @@ class Key(BaseModel):
     expires_at: int | None = Field(description=_UTC)
     status: Literal["active", "disabled", "expired", "revoked"]
     enabled: bool
-    models: list[str] | None = Field(description="null is all.")
+    models: list[str] | None = Field(description="The models that the key may use; null means all.")
     networks: list[str] | None = Field(
-        description="The networks that the key may be used from; null is everywhere."
+        description="The networks that the key may be used from; null means anywhere."
     )
     limits: KeyLimits
     in_flight: int = Field(description="Requests that are running.")
@@ -107,7 +107,7 @@ class AuditEntry(BaseModel):
         description="Lambda's id of the invocation; CloudTrail's data events name its caller."
     )
     outcome: Literal["done", "refused", "unknown"] = Field(
-        description="unknown: it was interrupted or the table failed; it may have been made."
+        description="unknown: it was interrupted or the table failed. It may have been made or not."
     )
     code: str | None = Field(description="The code of the error.")
     asked: dict[str, Any] = Field(description="The fields of the request.")
@@ -119,8 +119,8 @@ class AuditEntry(BaseModel):
 
 
 class AuditList(BaseModel):
-    """A page of the audit trail. With filters a page may be empty and not the last one: a call
-    reads some thousand entries.
+    """A page of the audit trail. With filters, an empty page need not be the last one, because a
+    call reads at most some thousand entries.
     """
 
     object: Literal["list"] = "list"
@@ -132,7 +132,7 @@ class AuditList(BaseModel):
 class Window(BaseModel):
     """A budget in the current day or month. Money is decimal text, tokens are numbers."""
 
-    limit: int | str | None = Field(description="null is none.")
+    limit: int | str | None = Field(description="null means no limit.")
     spent: int | str = Field(description="Includes what running requests hold and may give back.")
     left: int | str | None
     resets_at: int = Field(description=_UTC)

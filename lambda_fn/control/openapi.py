@@ -20,7 +20,7 @@ _TAGS = {
     "budgets": "What a key may spend in a day and in a month, and what it has spent.",
     "usage": "Reports, and single requests.",
     "audit": "What was done through this API, and by whom.",
-    "books": "Keep accounts, ledger and reports equal.",
+    "books": "Compare accounts, ledger and rollups, and repair them.",
 }
 
 

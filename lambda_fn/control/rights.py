@@ -25,7 +25,8 @@ def check(right: Right, operation: str) -> None:
     """Raise PermissionDenied if a right does not include an operation."""
     if right != "all" and operation not in OPERATIONS[right]:
         rights = [name for name, operations in OPERATIONS.items() if operation in operations]
-        text = f"The right '{right}' does not have {operation}"
+        text = f"The right '{right}' does not include {operation}"
         raise PermissionDenied(
-            f"{text}: invoke the function of {' or '.join(['all', *rights])}.", code="right_missing"
+            f"{text}. Invoke the function of the right {' or '.join(['all', *rights])}.",
+            code="right_missing",
         )

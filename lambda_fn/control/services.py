@@ -12,7 +12,7 @@ from fastapi import Depends, Path, Request
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.control.rights import Right
-from lambda_fn.control.trail import Trail, Who
+from lambda_fn.control.trail import Identity, Trail
 from lambda_fn.errors import NotFound, Unavailable
 from lambda_fn.http.page_tokens import Pages
 from lambda_fn.metering.accounts import MAX_STREAMS
@@ -23,8 +23,8 @@ SECONDS = 45.0
 
 T = TypeVar("T")
 
-WHO = "sluice.who"
-"""The name of the caller (`Who`) in the ASGI scope."""
+IDENTITY = "sluice.identity"
+"""The name of the caller (`Identity`) in the ASGI scope."""
 
 KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$", description="The key's public id.")]
 
@@ -83,8 +83,8 @@ class Services:
 
     async def accounts(self, key_ids: list[str]) -> list[Item]:
         """Read accounts concurrently. Deleted ones are left out."""
-        found = await asyncio.gather(*(self.table.get(account_key(key_id)) for key_id in key_ids))
-        return [item for item in found if item is not None and "deleted" not in item]
+        items = await asyncio.gather(*(self.table.get(account_key(key_id)) for key_id in key_ids))
+        return [item for item in items if item is not None and "deleted" not in item]
 
 
 async def in_time(work: Awaitable[T]) -> T:
@@ -110,16 +110,16 @@ def no_key() -> NotFound:
 
 
 def _services(request: Request) -> Services:
-    found: Services = request.app.state.services
-    return found
+    services: Services = request.app.state.services
+    return services
 
 
 Shared = Annotated[Services, Depends(_services)]
 
 
-def _who(request: Request) -> Who:
-    found: Who = request.scope[WHO]
-    return found
+def _identity(request: Request) -> Identity:
+    caller: Identity = request.scope[IDENTITY]
+    return caller
 
 
-Caller = Annotated[Who, Depends(_who)]
+Caller = Annotated[Identity, Depends(_identity)]

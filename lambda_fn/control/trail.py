@@ -29,7 +29,7 @@ _NEW = "attribute_not_exists(pk)"
 
 
 @dataclass(frozen=True)
-class Who:
+class Identity:
     """The caller of a request, as far as it is known."""
 
     request_id: str
@@ -73,7 +73,7 @@ class Trail:
     @asynccontextmanager
     async def change(
         self,
-        who: Who,
+        identity: Identity,
         action: str,
         *,
         key: str | None = None,
@@ -85,8 +85,8 @@ class Trail:
             MeterUnavailable: the record cannot be written, and the block does not run.
 
         """
-        request = {"action": action, "key": key, **_caller(who), "asked": dict(fields or {})}
-        await self._put(who.request_id, "asked", request)
+        request = {"action": action, "key": key, **_caller(identity), "asked": dict(fields or {})}
+        await self._put(identity.request_id, "asked", request)
         change = Change()
         outcome, code = "unknown", None
         try:
@@ -103,24 +103,24 @@ class Trail:
                 "after": change.after,
             }
             try:
-                await self._put(who.request_id, "done", result)
+                await self._put(identity.request_id, "done", result)
             except MeterUnavailable:  # the change was made, and its caller must get the response
                 log(
                     "audit_incomplete",
-                    request_id=who.request_id,
+                    request_id=identity.request_id,
                     action=action,
                     key=key,
                     outcome=outcome,
                 )
 
-    async def refused(self, who: Who, action: str, code: str | None) -> None:
+    async def refused(self, identity: Identity, action: str, code: str | None) -> None:
         """Record a denied caller, at most once a minute for each actor and code.
 
         The log has each request. If a refusal gets no entry, because another environment had the
         minute's entry or the table did not answer, the next entry counts it.
         """
         minute = int(self._now() // 60)
-        kind = f"{who.actor}#{code}"
+        kind = f"{identity.actor}#{code}"
         so_far = self._refusals.setdefault(kind, _Refusals())
         so_far.attempts += 1
         if minute == so_far.minute:
@@ -128,8 +128,8 @@ class Trail:
         so_far.minute, attempts = minute, so_far.attempts
         entry = {
             "action": action,
-            **_caller(who),
-            "request": who.request_id,
+            **_caller(identity),
+            "request": identity.request_id,
             "code": code,
             "attempts": attempts,
         }
@@ -147,8 +147,8 @@ class Trail:
         if before is not None:
             condition, values = f"{condition} AND sk < :before", {**values, ":before": before}
         done: Item = {}
-        found = self._table.query_all(Query(condition, values, backward=True), consistent=True)
-        async for item in found:
+        items = self._table.query_all(Query(condition, values, backward=True), consistent=True)
+        async for item in items:
             request_id, _, kind = item["sk"].partition("#")
             if kind == "done":
                 done = item
@@ -176,5 +176,5 @@ class Trail:
         return True
 
 
-def _caller(who: Who) -> dict[str, Any]:
-    return {"actor": who.actor, "address": who.address, "invocation": who.invocation}
+def _caller(identity: Identity) -> dict[str, Any]:
+    return {"actor": identity.actor, "address": identity.address, "invocation": identity.invocation}

@@ -48,8 +48,11 @@ class Dialect(Protocol):
         """Return the body of the call that cancels a request, or None if there is none."""
         ...
 
-    def decoder(self, choices: int) -> Decoder:
-        """Return a new decoder, for one response of `choices` choices."""
+    def decoder(self, choices: int, limit: int | None = None) -> Decoder:
+        """Return a new decoder, for one response of `choices` choices.
+
+        `limit` is the maximum number of tokens of each, if the body does not say it.
+        """
         ...
 
     def rejection(self, status: int, body: str) -> APIError:

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from lambda_fn.dialects import Decoder
-from lambda_fn.dialects.failures import failure_of
 from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.errors import APIError, InvalidRequest, from_container
 from lambda_fn.schema import ChatRequest, Control, plain_body
@@ -69,12 +68,14 @@ class Foreign:
     def cancel(self, request_id: str) -> None:
         """Return None: these servers end a request when its connection closes."""
 
-    def decoder(self, choices: int) -> Decoder:
+    def decoder(self, choices: int, limit: int | None = None) -> Decoder:
         """Return a new decoder of the server's stream."""
-        return StreamDecoder(choices, done=self._done)
+        return StreamDecoder(choices, done=self._done, limit=limit)
 
     def rejection(self, status: int, body: str) -> APIError:
         """Return the public error for an HTTP error of the server."""
+        from lambda_fn.dialects.failures import failure_of  # not at a cold start
+
         failure = failure_of(body, status)
         return from_container(failure.code, failure.message, failure.param)
 

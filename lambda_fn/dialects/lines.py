@@ -1,8 +1,8 @@
-"""The code that all decoders share: the splitting into lines, and the rules for a record.
+"""The code that decoders share: the splitting into lines, and the rules for our container's lines.
 
-A record is a JSON object on one line. It has at most `MAX_LINE` bytes, is UTF-8, contains no
-carriage return, and belongs to a choice that was requested. A record that breaks a rule ends the
-response with `MALFORMED`.
+A record of our container is a JSON object on one line. It has at most `MAX_LINE` bytes, is UTF-8,
+contains no carriage return, and belongs to a choice that was requested. A record that breaks a rule
+ends the response with `MALFORMED`.
 """
 
 from lambda_fn import limits

@@ -1,33 +1,53 @@
-"""Turns one record of another server into events. Pure.
+"""Turns the records of another server into events. Pure but for a log line on odd records.
 
-`sse` splits a stream into records. There are two kinds of record, which differ in their members:
-OpenAI's chunk (`choices`), and TGI's token (`token`), which LMI uses as well. The reader is lenient
-where servers differ: the role may be repeated, members may be null, a single tool call may come
-without its list, and usage may come with each chunk, at the end or never.
+`sse` splits a stream into records. A record is OpenAI's chunk or whole response (`choices`), TGI's
+token (`token`) or whole text (`generated_text`), both of which LMI uses as well, or Ollama's
+message (`message`, `response`). The reader is lenient where servers differ. What it cannot read and
+may be a part of the answer fails the response: it never ends as an empty one.
 """
 
-from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
-from lambda_fn.dialects.lines import Choices
-from lambda_fn.events import NULL, Count, Delta, Event, Failure, Finish, Index, Start, Usage
+from lambda_fn.dialects.counts import (
+    Number,
+    Timings,
+    UsageFields,
+    count,
+    read_timings,
+    read_usage,
+)
+from lambda_fn.dialects.deltas import DeltaFields, Said, read_delta, unread_in
+from lambda_fn.dialects.lines import MALFORMED, NO_FINISH
+from lambda_fn.dialects.reasons import LENGTH, STOP, TOOL_CALLS, Reason, failure_for, reason_of
+from lambda_fn.dialects.tool_calls import ToolCalls
+from lambda_fn.events import GARBLED, NULL, Delta, End, Event, Failure, Finish, Start, Usage
+from lambda_fn.log import log
 
-_EMPTY = {b"null", b'""', b"[]"}
-_FINISHES = {"eos_token": "stop", "stop_sequence": "stop", "eos": "stop"}
-_BREAKS = {"abort": "cancelled", "error": "engine_error"}
+_NOTHING = msgspec.Raw(b"{}")
+_UNREAD = Failure(code=GARBLED, message="the response is in a form that is not known")
+_TEXTS = ("text", "output", "outputs", "output_text", "content", "answer", "result", "completion")
+"""Members of a record that hold the answer of servers which are not known here."""
+_MOST_UNREAD = 10
+_BYTES_A_TOKEN = 4
+_NO_ERROR = (b"null", b'""', b"{}", b"[]", b"false")
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: Count = 0
-    completion_tokens: Count | None = None
+class NoRecord(ValueError):
+    """An object is none of the records that are known here, and no error."""
 
 
 class _Choice(msgspec.Struct):
-    index: Index = 0
-    delta: dict[str, msgspec.Raw] | None = None
-    finish_reason: str | None = None
+    index: int | str | float | None = None
+    delta: DeltaFields | str | list[msgspec.Raw] | None = None
+    message: DeltaFields | str | list[msgspec.Raw] | None = None
+    text: str | None = None
+    finish_reason: Reason = None
+    stop_reason: Reason = None
     logprobs: msgspec.Raw = NULL
+    usage: UsageFields | str | list[msgspec.Raw] | None = None
+    error: msgspec.Raw = NULL
 
 
 class _Token(msgspec.Struct):
@@ -36,17 +56,26 @@ class _Token(msgspec.Struct):
 
 
 class _Details(msgspec.Struct):
-    finish_reason: str | int | None = None
-    generated_tokens: Count | None = None
-    input_length: Count | None = None
+    finish_reason: Reason = None
+    generated_tokens: Number = None
+    input_length: Number = None
 
 
 class _Record(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: UsageFields | str | list[msgspec.Raw] | None = None
+    object: Any = None
+    error: msgspec.Raw = NULL
+    timings: Timings | str | list[msgspec.Raw] | None = None
     token: _Token | None = None
     generated_text: str | None = None
     details: _Details | None = None
+    message: DeltaFields | str | None = None
+    response: str | None = None
+    done: bool | None = None
+    done_reason: Reason = None
+    prompt_eval_count: Number = None
+    eval_count: Number = None
 
 
 class _Content(msgspec.Struct):
@@ -54,115 +83,440 @@ class _Content(msgspec.Struct):
 
 
 _record = msgspec.json.Decoder(_Record)
+_anything = msgspec.json.Decoder()
 _logprobs = msgspec.json.Decoder(_Content)
 _json = msgspec.json.Encoder()
 
 
-class Records:
-    """Reads the records of one response, and counts tokens if the server does not report usage."""
+class _State:
+    """One choice so far."""
 
-    def __init__(self, choices: int) -> None:
-        """Expect a response of `choices` choices."""
-        self._counted = [0] * choices
-        self._choices = Choices(choices)
+    __slots__ = (
+        "calls", "chars", "counted", "full", "gap", "message", "reason", "seen", "stop", "whole",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.calls = ToolCalls()
+        self.counted = 0
+        self.chars = 0
+        """Characters of content and reasoning that were said."""
+        self.reason: str | None = None
+        """The finish reason so far: some servers send one with each chunk."""
+        self.gap = True
+        """Whether something was said since `reason` came."""
+        self.stop: Reason = None
+        """What stands beside a finish reason that is null to the end."""
+        self.seen = False
+        """Whether anything was said."""
+        self.message = False
+        """Whether it is said in messages, not in deltas."""
+        self.whole = False
+        """Whether it came as one whole message."""
+        self.full = False
+        """Whether it has reached the limit of tokens."""
+
+
+class Records:
+    """Reads the records of one response, and counts tokens if the server does not report usage.
+
+    Nothing may be read after a `Failure`, or after `full`.
+    """
+
+    def __init__(self, choices: int, limit: int | None = None) -> None:
+        """Expect a response of `choices` choices.
+
+        `limit` is the maximum number of tokens of each, for a server that was not told it. A choice
+        ends with the record that reaches it.
+        """
+        self._states = [_State() for _ in range(choices)]
+        self._limit = limit
         self._prompt_tokens = 0
+        self._cached = 0
+        self._reasoning = 0
         self._total: int | None = None
-        self._started = False
+        self._unread: set[str] = set()
+        self.started = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether every choice came as one whole message, which needs no other end."""
+        return all(state.whole for state in self._states)
+
+    @property
+    def full(self) -> bool:
+        """Whether every choice has reached the limit of tokens."""
+        return self._limit is not None and all(state.full for state in self._states)
+
+    def read(self, payload: bytes, events: list[Event]) -> None:
+        """Append the events of one JSON object. A `Failure` ends the response.
+
+        Raises:
+            NoRecord: the object is not a record. Nothing was read of it.
+            ValueError: the record is malformed, or only a part of one.
+            RecursionError: the object is nested too deeply.
+
+        """
+        try:
+            record = _record.decode(payload)
+        except msgspec.ValidationError:
+            # An error may have members of any type beside its text.
+            fields = _anything.decode(payload)
+            if isinstance(fields, dict) and (
+                fields.get("error") or fields.get("object") == "error"
+            ):
+                events.append(read_failure(payload))
+                return
+            raise
+        if record.object == "error" or (
+            record.error is not NULL and bytes(record.error) not in _NO_ERROR
+        ):
+            events.append(read_failure(payload))
+            return
+        choices = record.choices
+        reported = self._counts(record)
+        if choices is None and not self._is_record(record):
+            events.append(self._other(payload))
+            return
+        if not self.started:
+            self.started = True
+            events.append(Start(prompt_tokens=self._prompt_tokens))
+        if choices is None:
+            if record.token is not None or record.generated_text is not None:
+                self._token(record, events)
+            elif record.message is not None or record.response is not None or record.done:
+                self._message(record, reported, payload, events)
+            elif reported is not None:
+                self._total = reported
+            return
+        if not choices and reported is not None:
+            self._total = reported
+        # Usage beside one choice is that choice's count so far. Beside several it is their sum.
+        if len(choices) > 1 and reported is not None:
+            self._total = reported
+            reported = None
+        for place, choice in enumerate(choices):
+            self._choice(place, choice, record, reported, payload, events)
+            if events and type(events[-1]) is Failure:
+                return
+
+    def end(self, events: list[Event]) -> None:
+        """Append the events that end the response: what was held back, and `Usage` and `End`.
+
+        A response that is not complete ends in a `Failure`.
+        """
+        for state in self._states:
+            if state.reason is None and state.seen:
+                state.reason = self._last_reason(state)
+        if any(state.reason is None for state in self._states):
+            events.append(NO_FINISH)
+            return
+        if self._unread and not all(state.seen for state in self._states):
+            log("unread", members=sorted(name for name in self._unread if name.isidentifier()))
+            events.append(_UNREAD)
+            return
+        for index, state in enumerate(self._states):
+            try:
+                pieces = state.calls.close(cut=state.reason == LENGTH)
+            except ValueError:
+                events.append(MALFORMED)
+                return
+            if pieces:
+                events.append(Delta(_raw({"tool_calls": pieces}), index=index))
+        for index, state in enumerate(self._states):
+            # Some servers end a call with "stop", vLLM one that was forced by name.
+            reason = TOOL_CALLS if state.calls and state.reason == STOP else state.reason
+            events.append(Finish(finish_reason=reason or STOP, index=index))
+        events.append(self.usage)
+        events.append(End())
 
     @property
     def finished(self) -> bool:
-        """Whether every choice has finished."""
-        return not self._choices.unfinished
+        """Whether every choice has a finish reason."""
+        return all(
+            state.reason is not None or (state.seen and self._last_reason(state) is not None)
+            for state in self._states
+        )
 
     @property
     def usage(self) -> Usage:
         """The token counts: the server's total if it reported one, else the sum of the deltas."""
-        total = sum(self._counted) if self._total is None else self._total
-        return Usage(prompt_tokens=self._prompt_tokens, completion_tokens=total)
+        counted = sum(state.counted for state in self._states)
+        total = counted if not self._total or self.full else self._total
+        return Usage(
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=total,
+            cached_tokens=min(self._cached, self._prompt_tokens),
+            reasoning_tokens=min(self._reasoning, total),
+        )
 
-    def read(self, payload: bytes) -> Iterator[Event]:
-        """Yield the events of one JSON object.
+    def _last_reason(self, state: _State) -> str | None:
+        """Return the reason of a choice whose finish reason is null to the end."""
+        if state.stop is not None:
+            return reason_of(state.stop) or STOP
+        if state.whole:
+            return TOOL_CALLS if state.calls else STOP
+        return None
+
+    def _counts(self, record: _Record) -> int | None:
+        """Take a record's counts, and return that of completion tokens if there is one."""
+        found = None
+        usage = record.usage
+        if type(usage) is UsageFields and (plain := usage.plain()) is not None:
+            self._prompt_tokens = max(self._prompt_tokens, plain[0])
+            return plain[1]
+        if usage is None and record.choices and len(record.choices) == 1:
+            usage = record.choices[0].usage  # as Moonshot sends it
+        if isinstance(usage, UsageFields):
+            found = read_usage(usage)
+        if found is None and isinstance(record.timings, Timings):
+            found = read_timings(record.timings)
+        if found is None:
+            if record.eval_count is None and record.prompt_eval_count is None:
+                return None
+            self._prompt_tokens = max(self._prompt_tokens, count(record.prompt_eval_count) or 0)
+            return count(record.eval_count)
+        if found.prompt:
+            self._prompt_tokens = max(self._prompt_tokens, found.prompt)
+        if found.cached:
+            self._cached = found.cached
+        if found.reasoning:
+            self._reasoning = found.reasoning
+        return found.completion
+
+    @staticmethod
+    def _is_record(record: _Record) -> bool:
+        return (
+            record.token is not None
+            or record.generated_text is not None
+            or isinstance(record.message, DeltaFields)
+            or record.response is not None
+            or record.done is not None
+            or isinstance(record.usage, UsageFields)
+            or isinstance(record.timings, Timings)
+            or str(record.object).startswith("chat.completion")
+        )
+
+    @staticmethod
+    def _other(payload: bytes) -> Event:
+        """Return the failure that an object without `choices` describes.
 
         Raises:
-            ValueError: the object is not a record.
-            RecursionError: the object is nested too deeply.
+            NoRecord: it is no error either.
 
         """
-        record = _record.decode(payload)
-        if record.choices is None and record.token is None and record.usage is None:
-            raise ValueError("neither a chunk nor a token")
-        if record.usage is not None:
-            self._prompt_tokens = max(self._prompt_tokens, record.usage.prompt_tokens)
-        if not self._started:
-            self._started = True
-            yield Start(prompt_tokens=self._prompt_tokens)
-        if record.token is not None:
-            yield from self._token(record.token, record)
+        fields = _anything.decode(payload)
+        texts = ("detail", "message", "error_message", "error_type", "errors")
+        if isinstance(fields, dict) and any(fields.get(name) for name in texts):
+            return read_failure(payload)
+        raise NoRecord("neither a record nor an error")
+
+    def _choice(
+        self,
+        place: int,
+        choice: _Choice,
+        record: _Record,
+        so_far: int | None,
+        payload: bytes,
+        events: list[Event],
+    ) -> None:
+        index = choice.index
+        if type(index) is not int:
+            number = count(index)
+            index = place if number is None else number
+        if not 0 <= index < len(self._states):
+            raise ValueError("a choice that was not requested")
+        state = self._states[index]
+        if state.full:
             return
-        choices = record.choices or []
-        reported = record.usage.completion_tokens if record.usage is not None else None
-        if not choices and reported is not None:
-            self._total = reported
-        for choice in choices:
-            self._choices.check(choice.index)
-            # Usage beside one choice is that choice's count so far; beside several it is ambiguous.
-            yield from self._choice(choice, reported if len(choices) == 1 else None)
-
-    def _choice(self, choice: _Choice, so_far: int | None) -> Iterator[Event]:
-        delta = {
-            name: value
-            for name, value in (choice.delta or {}).items()
-            if name != "role" and bytes(value) not in _EMPTY
-        }
-        if (calls := delta.get("tool_calls")) is not None and bytes(calls).startswith(b"{"):
-            delta["tool_calls"] = msgspec.Raw(b"[" + bytes(calls) + b"]")
-        logprobs = choice.logprobs if bytes(choice.logprobs).startswith(b"{") else NULL
-        tokens = self._tokens(choice.index, so_far, bool(delta), logprobs)
-        if delta or tokens or logprobs is not NULL:
-            yield Delta(
-                delta=msgspec.Raw(_json.encode(delta)),
-                index=choice.index,
-                tokens=tokens,
-                logprobs=logprobs,
-            )
+        if choice.error is not NULL and bytes(choice.error) not in _NO_ERROR:
+            events.append(read_failure(choice.error))
+            return
+        said = self._read(choice, state, record)
+        if not said and not state.seen:
+            self._note_unread(place, payload)
+        self._say(state, index, said, so_far, choice.logprobs, payload, events)
         if choice.finish_reason is not None:
-            yield from self._finish(choice.index, choice.finish_reason)
+            self._finish(state, choice.finish_reason, events)
+        if choice.stop_reason is not None:
+            state.stop = choice.stop_reason
 
-    def _tokens(
-        self, index: int, so_far: int | None, has_delta: bool, logprobs: msgspec.Raw
-    ) -> int:
-        """Return the number of tokens in a chunk, from the best source that there is.
+    def _read(self, choice: _Choice, state: _State, record: _Record) -> Said:
+        """Return what a choice says: in its delta, or else as a text or a whole message.
 
-        That is the running count, or the log probabilities, or one token for any delta.
+        Some servers send both, and some end a stream with the whole message once more.
         """
+        delta = choice.delta
+        said = read_delta(delta) if type(delta) is DeltaFields else _said_by(delta)
+        if said.content:
+            return said
+        self._miss(said.unread)
+        if not said and choice.text:
+            said = Said(choice.text)
+        if said or choice.message is None:
+            return said
+        said = _said_by(choice.message)
+        self._miss(said.unread)
+        if state.seen and not state.message:
+            if len(said.content) + len(said.reasoning) > state.chars:
+                raise ValueError("a message that says more than the deltas before it")
+            return Said()
+        state.message = True
+        state.whole = record.object != "chat.completion.chunk"
+        return said
+
+    def _say(
+        self,
+        state: _State,
+        index: int,
+        said: Said,
+        so_far: int | None,
+        logprobs: msgspec.Raw,
+        payload: bytes,
+        events: list[Event],
+    ) -> None:
+        fields: dict[str, Any] = {}
+        if said.reasoning:
+            fields["reasoning_content"] = said.reasoning
+        if said.content:
+            fields["content"] = said.content
+        if said.refusal:
+            fields["refusal"] = said.refusal
+        if said.calls:
+            pieces = state.calls.read(said.calls, b"%d:%b" % (index, payload))
+            if pieces:
+                fields["tool_calls"] = pieces
+        # The best source of a chunk's tokens is the running count, then the log probabilities, then
+        # one token for any delta. A whole message has about one for four bytes.
+        delta = _raw(fields) if fields else _NOTHING
+        tokens = 1 if fields else 0
+        if fields and state.whole:
+            tokens = _estimate(bytes(delta))
+        if logprobs is not NULL:
+            logprobs, entries = _read_logprobs(logprobs)
+            tokens = entries or tokens
         if so_far is not None:
-            tokens = max(0, so_far - self._counted[index])
-        elif logprobs is not NULL:
-            tokens = len(_logprobs.decode(logprobs).content or ())
-        else:
-            tokens = int(has_delta)
-        self._counted[index] += tokens
-        return tokens
+            tokens = max(0, so_far - state.counted)
+        if not fields and not tokens and logprobs is NULL:
+            return
+        state.counted += tokens
+        if fields:
+            state.seen = state.gap = True
+            state.chars += len(said.content) + len(said.reasoning)
+        events.append(Delta(delta, index, tokens, logprobs))
+        if self._limit is not None and state.counted >= self._limit:
+            state.full = True
+            state.reason = LENGTH
 
-    def _token(self, token: _Token, record: _Record) -> Iterator[Event]:
-        self._counted[0] += 1
-        # An end-of-sequence token is counted, but its text is not part of the response.
-        text = {} if token.special or not token.text else {"content": token.text}
-        yield Delta(delta=msgspec.Raw(_json.encode(text)), tokens=1)
-        details = record.details
+    def _finish(self, state: _State, sent: Reason, events: list[Event]) -> None:
+        reason = reason_of(sent)
+        if reason is None:
+            return
+        if (failure := failure_for(reason)) is not None:
+            events.append(failure)
+        elif state.full:
+            state.reason = reason  # the server's own end, at the limit
+        elif state.reason is None or state.gap or reason != STOP:
+            state.reason = reason
+            state.gap = False
+
+    def _token(self, record: _Record, events: list[Event]) -> None:
+        state = self._states[0]
+        if state.full:
+            return
+        token, details = record.token, record.details
+        text = ""
+        if token is not None and not token.special:
+            text = token.text or ""  # an end-of-sequence token is counted, but not said
+        if not text and not state.seen:
+            text = record.generated_text or ""
+        fields = {"content": text} if text else {}
+        tokens = 1 if token is not None else _estimate(text.encode())
+        state.counted += tokens
+        if text:
+            state.seen = state.gap = True
+        if tokens:
+            events.append(Delta(_raw(fields), tokens=tokens))
+        if self._limit is not None and state.counted >= self._limit:
+            state.full, state.reason = True, LENGTH
         if details is not None:
-            self._prompt_tokens = max(self._prompt_tokens, details.input_length or 0)
-            generated = details.generated_tokens
+            self._prompt_tokens = max(self._prompt_tokens, count(details.input_length) or 0)
+            generated = count(details.generated_tokens)
             # LMI's vLLM handler reports one token more than there were.
-            if generated is not None and generated != self._counted[0] + 1:
+            if generated is not None and (token is None or generated != state.counted + 1):
                 self._total = generated
-        reason = details.finish_reason if details is not None else None
-        if reason is not None or record.generated_text is not None:
-            yield from self._finish(0, str(reason) if reason is not None else "stop")
+            if details.finish_reason is not None:
+                self._finish(state, details.finish_reason, events)
+        if record.generated_text is not None:
+            state.whole = state.whole or token is None
+            if state.reason is None:
+                state.reason = STOP
 
-    def _finish(self, index: int, reason: str) -> Iterator[Event]:
-        if reason in _BREAKS:
-            yield Failure(code=_BREAKS[reason], message="The model ended the response early.")
-        elif index in self._choices.unfinished:
-            self._choices.unfinished.discard(index)
-            yield Finish(finish_reason=_FINISHES.get(reason, reason), index=index)
+    def _message(
+        self, record: _Record, reported: int | None, payload: bytes, events: list[Event]
+    ) -> None:
+        """Read Ollama's message, a piece of which comes with each record until `done`."""
+        state = self._states[0]
+        if state.full:
+            return
+        said = Said(record.response or "")
+        if isinstance(record.message, DeltaFields):
+            said = read_delta(record.message)
+            self._miss(said.unread)
+        self._say(state, 0, said, reported, NULL, payload, events)
+        if record.done:
+            state.whole = True
+            self._finish(state, record.done_reason, events)
+            state.reason = state.reason or (TOOL_CALLS if state.calls else STOP)
+
+    def _note_unread(self, place: int, payload: bytes) -> None:
+        """Note the members of a record that may hold the answer, if its known members are empty."""
+        fields = _anything.decode(payload)
+        choice = fields["choices"][place]
+        self._miss(tuple(name for name in _TEXTS if fields.get(name)))
+        for members in (choice, choice.get("delta"), choice.get("message")):
+            self._miss(unread_in(members))
+
+    def _miss(self, names: tuple[str, ...]) -> None:
+        if names and len(self._unread) < _MOST_UNREAD:
+            self._unread.update(names[:_MOST_UNREAD])
+
+
+def read_failure(sent: bytes | msgspec.Raw) -> Failure:
+    """Return the failure that an error describes. What reads errors is no part of a cold start."""
+    from lambda_fn.dialects.failures import failure_of
+
+    return failure_of(sent)
+
+
+def _said_by(sent: DeltaFields | str | list[msgspec.Raw] | None) -> Said:
+    """Return what a delta or message says. PHP's proxies send an empty one as a list."""
+    if type(sent) is DeltaFields:
+        return read_delta(sent)
+    return Said(sent) if isinstance(sent, str) else Said()
+
+
+def _estimate(text: bytes) -> int:
+    """Return about how many tokens a text has, for a server that does not tell."""
+    return max(1, len(text) // _BYTES_A_TOKEN) if text else 0
+
+
+def _raw(fields: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(_json.encode(fields))
+
+
+def _read_logprobs(sent: msgspec.Raw) -> tuple[msgspec.Raw, int]:
+    """Return log probabilities as OpenAI has them, and the number of their tokens.
+
+    What has another form is `NULL`. LMI puts them into a list of one.
+    """
+    data = bytes(sent)
+    if data.startswith(b"["):
+        entries = msgspec.json.decode(data, type=list[msgspec.Raw])
+        data = bytes(entries[0]) if len(entries) == 1 else b""
+    try:
+        content = _logprobs.decode(data).content if data.startswith(b"{") else None
+    except msgspec.ValidationError:
+        content = None
+    if content is None:
+        return NULL, 0
+    return msgspec.Raw(b'{"content":[%b],"refusal":null}' % b",".join(content)), len(content)

@@ -32,8 +32,8 @@ class Sluice:
         """Return the body of the call that cancels a request in the container."""
         return msgspec.json.encode({"sluice": {"v": 1, "cancel": request_id}})
 
-    def decoder(self, choices: int) -> Decoder:
-        """Return a new decoder of the container's lines."""
+    def decoder(self, choices: int, limit: int | None = None) -> Decoder:
+        """Return a new decoder of the container's lines. The container keeps every limit itself."""
         return LineDecoder(choices)
 
     def rejection(self, status: int, body: str) -> APIError:

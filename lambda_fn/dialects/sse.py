@@ -1,27 +1,27 @@
 """Decodes the streams of other servers: server-sent events and JSON lines. Pure.
 
-`records` reads the records in them. A response is complete when every choice has finished and the
-server has ended the stream: with `[DONE]` if the server is known to send it, else with the end of
-the body. The events do not depend on how the bytes are split.
+Events are read as the standard says: lines end with LF, CR or CRLF, a byte-order mark before them
+is dropped, the `data` lines of an event are one text, and comments and unknown fields have no
+effect. An event of another type than `message` is ignored if it is not a record. Three things are
+read that the standard drops, so that no part of an answer and no error is lost: a last event
+without its blank line, a line of JSON outside of any field, and llama.cpp's field `error`.
+
+A line that begins a JSON text begins JSON lines, as LMI sends them, or a whole response over
+several lines. `records` reads the records. A response is complete when every choice has finished
+and the server has ended the stream: with `[DONE]` if the server is known to send it, else with the
+end of the body. The events do not depend on how the bytes are split.
 """
 
 import msgspec
 
-from lambda_fn.dialects.failures import failure_of
-from lambda_fn.dialects.lines import MALFORMED, NO_END, NO_FINISH, LineBuffer, is_one_line_of_text
-from lambda_fn.dialects.records import Records
-from lambda_fn.events import End, Event, Failure
+from lambda_fn import limits
+from lambda_fn.dialects.lines import MALFORMED, NO_END, LineBuffer
+from lambda_fn.dialects.records import NoRecord, Records, read_failure
+from lambda_fn.events import Event, Failure
 
-_DONE = b"[DONE]"
-_FIELDS = (b"event", b"id", b"retry")
-
-
-class _Probe(msgspec.Struct):
-    error: msgspec.Raw = msgspec.Raw(b"null")
-    object: str | None = None
-
-
-_probe = msgspec.json.Decoder(_Probe)
+_DONE = (b"[DONE]", b'"[DONE]"')
+_MARK = b"\xef\xbb\xbf"
+_CUT = Failure(code="cut", message="a record has no end")
 
 
 class StreamDecoder:
@@ -30,27 +30,42 @@ class StreamDecoder:
     Never raises; after an `End` or a `Failure` it reads nothing more.
     """
 
-    def __init__(self, choices: int = 1, *, done: bool) -> None:
+    def __init__(self, choices: int = 1, *, done: bool, limit: int | None = None) -> None:
         """Expect a response of `choices` choices.
 
-        With `done`, a response without `[DONE]` at its end counts as truncated.
+        With `done`, events without `[DONE]` at their end count as truncated. `limit` is as in
+        `Records`: the response ends once all its choices have reached it.
         """
-        self._records = Records(choices)
+        self._records = Records(choices, limit)
         self._done = done
         self._lines = LineBuffer()
         self._ended = False
+        self._start = b""
+        self._at_start = True
+        self._after_return = False
+        self._data: list[bytes] = []
+        """The data lines of an event that is not complete, or all lines of a whole response."""
+        self._size = 0
+        self._type = b""
+        self._framed = False
+        """Whether a data line came, so that these are events and not lines of JSON."""
+        self._document = False
+        """Whether the body is one JSON text over several lines."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes. Blank lines and comments have none."""
         events: list[Event] = []
         if self._ended:
             return events
+        if self._at_start:
+            data = self._skip_mark(data)
+        if self._after_return or b"\r" in data:
+            data = self._with_line_feeds(data)
         for line in self._lines.feed(data):
-            self._line(line, events)
-            if events and isinstance(events[-1], End | Failure):
+            if self._line(line, events):
                 return events
         if self._lines.too_long:
-            self._end(events, MALFORMED)
+            self._fail(events, MALFORMED)
         return events
 
     def close(self) -> list[Event]:
@@ -58,60 +73,141 @@ class StreamDecoder:
         events: list[Event] = []
         if self._ended:
             return events
-        # The last line may lack its line feed and still be a whole record.
-        self._line(bytes(self._lines.rest), events)
+        # The last event may lack its blank line, and the last line its end.
+        if rest := bytes(self._lines.rest) or self._start:
+            self._line(rest, events)
+        if not self._ended and self._data:
+            self._document = False
+            self._dispatch(events)
         if events and events[-1] is MALFORMED:
-            events[-1] = Failure(code="cut", message="a record has no end")
+            events[-1] = _CUT
         if not self._ended:
-            self._finish(events, has_done=False)
+            if self._done and self._framed and self._records.finished and not self._records.whole:
+                self._fail(events, NO_END)
+            else:
+                self._finish(events)
         return events
 
-    def _line(self, line: bytes, events: list[Event]) -> None:
-        line = line.strip()
-        if not line or line.startswith(b":"):
+    def _skip_mark(self, data: bytes) -> bytes:
+        """Drop a byte-order mark, which may come in pieces."""
+        data = self._start + data
+        if len(data) < len(_MARK) and _MARK.startswith(data):
+            self._start = data
+            return b""
+        self._start = b""
+        self._at_start = False
+        return data.removeprefix(_MARK)
+
+    def _with_line_feeds(self, data: bytes) -> bytes:
+        """Write every line end as a line feed. A carriage return at the end may be half of one."""
+        if self._after_return and data:
+            data = data.removeprefix(b"\n")
+            self._after_return = False
+        if b"\r" in data:
+            self._after_return = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return data
+
+    def _line(self, line: bytes, events: list[Event]) -> bool:
+        """Read one line, and return whether the response has ended."""
+        if self._document:
+            self._hold(line, events)
+        elif line.startswith(b"data:"):
+            self._framed = True
+            payload = line[5:]
+            # A whole record in one line needs no blank line after it.
+            if self._data or not self._record(payload, events):
+                self._hold(payload.removeprefix(b" "), events)
+        elif not line:
+            if self._data:
+                self._dispatch(events)
+            self._type = b""
+        elif not line.startswith(b":"):
+            self._field(line, events)
+        return self._ended
+
+    def _field(self, line: bytes, events: list[Event]) -> None:
+        if (text := line.strip()).startswith((b"{", b"[")):
+            if self._record(text, events):
+                return
+            if self._framed or self._records.started or _is_json(text):
+                self._fail(events, MALFORMED)
+            else:
+                self._document = True
+                self._hold(line, events)
             return
-        payload = line
-        if not line.startswith(b"{"):
-            name, _, payload = line.partition(b":")
-            if name in _FIELDS:
-                return
-            payload = payload.strip()
-            if name != b"data":
-                self._end(events, MALFORMED)
-                return
-            if payload == _DONE:
-                self._finish(events, has_done=True)
-                return
-            if not payload:
-                return
-        self._record(payload, events)
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"event":
+            self._type = value
+        elif name == b"data":
+            self._hold(value, events)
+        elif name == b"error" and value.startswith(b"{"):
+            self._fail(events, read_failure(value))
 
-    def _record(self, payload: bytes, events: list[Event]) -> None:
+    def _hold(self, line: bytes, events: list[Event]) -> None:
+        self._data.append(line)
+        self._size += len(line) + 1
+        if self._size > limits.MAX_LINE:
+            self._fail(events, MALFORMED)
+
+    def _dispatch(self, events: list[Event]) -> None:
+        """Read an event that a line did not complete."""
+        data, self._data, self._size = b"\n".join(self._data), [], 0
+        if not data.strip() or self._record(data, events):
+            return
+        if self._type == b"error":
+            self._fail(events, read_failure(data))
+        elif not self._named:
+            self._fail(events, MALFORMED)
+
+    def _record(self, payload: bytes, events: list[Event]) -> bool:
+        """Read a record. Return False, and change nothing, if it is none or only a part of one."""
+        if len(payload) < 12 and payload.strip() in _DONE:
+            self._finish(events)
+            return True
         try:
-            if not is_one_line_of_text(payload):
-                raise ValueError("not one line of text")
-            probe = _probe.decode(payload)
-            if bytes(probe.error) != b"null" or probe.object == "error":
-                self._end(events, failure_of(payload))
-                return
-            for event in self._records.read(payload):
-                events.append(event)
-                if type(event) is Failure:
-                    self._ended = True
-                    return
+            self._read(payload, events)
+        except NoRecord:
+            return False
+        except UnicodeDecodeError:  # the standard replaces what is not UTF-8
+            return self._record(payload.decode(errors="replace").encode(), events)
         except (ValueError, RecursionError):
-            self._end(events, MALFORMED)
+            if not _is_json(payload) or (self._named and b'"choices"' not in payload):
+                return False
+            events.append(MALFORMED)
+        if events and type(events[-1]) is Failure:
+            self._ended = True
+        elif self._records.full:
+            self._finish(events)
+        return True
 
-    def _finish(self, events: list[Event], *, has_done: bool) -> None:
-        """End the response where the server ended it; `has_done` tells whether `[DONE]` came."""
-        if not self._records.finished:
-            self._end(events, NO_FINISH)
-        elif self._done and not has_done:
-            self._end(events, NO_END)
+    def _read(self, payload: bytes, events: list[Event]) -> None:
+        if payload.startswith((b"[", b" [")):
+            for record in msgspec.json.decode(payload, type=list[msgspec.Raw]):
+                self._records.read(bytes(record), events)
+                if events and type(events[-1]) is Failure:
+                    return
         else:
-            events.append(self._records.usage)
-            self._end(events, End())
+            self._records.read(payload, events)
 
-    def _end(self, events: list[Event], last: Event) -> None:
-        events.append(last)
+    @property
+    def _named(self) -> bool:
+        """Whether the event has a type of its own."""
+        return self._type not in (b"", b"message")
+
+    def _finish(self, events: list[Event]) -> None:
+        self._records.end(events)
         self._ended = True
+
+    def _fail(self, events: list[Event], failure: Failure) -> None:
+        events.append(failure)
+        self._ended = True
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -81,9 +81,19 @@ class Encoder(Protocol):
     def fail(self, error: APIError) -> bytes | None:
         """Return the end of a response that failed.
 
-        None means that the format cannot express an error, so that the connection must be broken.
+        None means that the format is one JSON value and cannot express an error. Then `unfinished`
+        is sent, and the connection must be broken.
         """
         ...
+
+
+def unfinished(error: APIError) -> bytes:
+    """Return the end of a response of one JSON value that failed after it had begun.
+
+    It is the error without its last brace. So what the client has is never a JSON value, even if
+    the connection ends as if the response were whole.
+    """
+    return error.body().removesuffix(b"}")
 
 
 class SizeLimit:
@@ -134,17 +144,23 @@ class DeltaFields(msgspec.Struct):
     tool_calls: list[ToolPiece] | None = None
 
 
-class Logprob(msgspec.Struct):
-    """The log probability of one token."""
+class TopLogprob(msgspec.Struct):
+    """The log probability of one candidate."""
 
     token: str
     logprob: float
     bytes: list[int] | None = None
-    top_logprobs: "list[Logprob]" = []  # msgspec makes a new list for each
+
+
+class Logprob(TopLogprob):
+    """The log probability of one token, and those of the candidates in its place."""
+
+    top_logprobs: list[TopLogprob] = []  # msgspec makes a new list for each
 
 
 _delta = msgspec.json.Decoder(DeltaFields)
 _raw_logprobs = msgspec.json.Decoder(dict[str, list[msgspec.Raw] | None] | None)
+_entry = msgspec.json.Decoder(Logprob)
 _logprobs = msgspec.json.Decoder(dict[str, list[Logprob] | None] | None)
 
 
@@ -162,15 +178,21 @@ def read_delta(event: Delta) -> DeltaFields:
 
 
 def raw_logprobs(event: Delta) -> bytes | None:
-    """Return the entries of a delta's log probabilities as unchanged JSON, joined with commas.
+    """Return the entries of a delta's log probabilities as JSON, joined with commas.
 
-    Returns None if the delta has no log probabilities. Raises as `read_delta`.
+    They are unchanged, but for members that OpenAI requires and some servers leave out. Returns
+    None if the delta has no log probabilities. Raises as `read_delta`.
     """
     try:
         logprobs = _raw_logprobs.decode(event.logprobs)
+        if logprobs is None:
+            return None
+        return b",".join(
+            raw if b'"bytes":' in (raw := bytes(entry)) else msgspec.json.encode(_entry.decode(raw))
+            for entry in logprobs.get("content") or []
+        )
     except msgspec.DecodeError:
         raise _malformed() from None
-    return None if logprobs is None else b",".join(logprobs.get("content") or [])
 
 
 def read_logprobs(event: Delta) -> list[Logprob]:

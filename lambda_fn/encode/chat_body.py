@@ -64,7 +64,7 @@ class ChatBody:
         return b" "
 
     def fail(self, error: APIError) -> None:
-        """Return None: the connection must be broken, because clients take a 200 for a success."""
+        """Return None: clients take a JSON value with the status 200 for a success."""
 
 
 class _Choice:
@@ -97,7 +97,7 @@ class _Choice:
     def _add_tool(self, piece: ToolPiece) -> None:
         call = self._tools.setdefault(piece.index, {"id": "", "name": "", "arguments": []})
         call["id"] = piece.id or call["id"]
-        call["name"] = piece.function.name or call["name"]
+        call["name"] += piece.function.name or ""
         call["arguments"].append(piece.function.arguments or "")
 
     def body(self, index: int) -> dict[str, Any]:

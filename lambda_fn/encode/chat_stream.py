@@ -10,7 +10,14 @@ from typing import ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import PADDING_BLOCK, Head, chunk_tails, delta_tails, usage_of
+from lambda_fn.encode.base import (
+    PADDING_BLOCK,
+    Head,
+    chunk_tails,
+    delta_tails,
+    raw_logprobs,
+    usage_of,
+)
 from lambda_fn.errors import APIError
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
 
@@ -62,10 +69,13 @@ class ChatStream:
                 if event.logprobs is NULL:
                     out += (self._open_delta[event.index], delta, self._delta_tails[size & _FILL])
                 else:
-                    size -= len(event.logprobs)
+                    sent = bytes(event.logprobs)
+                    if b'"refusal":' not in sent:  # required, and few servers have it
+                        sent = b'{"content":[%b],"refusal":null}' % (raw_logprobs(event) or b"")
+                    size -= len(sent)
                     logprobs = (
                         b',"logprobs":',
-                        event.logprobs,
+                        sent,
                         b',"finish_reason":null}',
                         self._tails[size & _FILL],
                     )

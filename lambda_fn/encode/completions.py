@@ -141,7 +141,7 @@ class CompletionBody:
         return b" "
 
     def fail(self, error: APIError) -> None:
-        """Return None: the connection must be broken, because clients take a 200 for a success."""
+        """Return None: clients take a JSON value with the status 200 for a success."""
 
 
 class _Text:

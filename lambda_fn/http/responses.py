@@ -22,14 +22,29 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 async def read_body(
     receive: Receive, headers: Mapping[str, str], *, max_bytes: int = limits.MAX_BODY
 ) -> bytes:
-    """Return the body of a request.
+    """Return the body of a request, decoded as its `content-encoding` says.
 
     Raises:
-        BodyTooLarge: the body is over `max_bytes`, or its `content-length` is. No more than that is
-            kept.
-        InvalidRequest: the body was truncated, or did not arrive within `BODY_TIMEOUT`.
+        BodyTooLarge: the body is over `max_bytes`, encoded or decoded, or its `content-length` is.
+            No more than that is kept.
+        InvalidRequest: the body was truncated, is not what its `content-encoding` says, or did not
+            arrive within `BODY_TIMEOUT`.
+        UnsupportedEncoding: its `content-encoding` is not supported.
 
     """
+    body = await _received(receive, headers, max_bytes)
+    encoding = headers.get("content-encoding")
+    if not encoding:
+        return body
+    from lambda_fn.http import content_encoding  # not at a cold start: few bodies have one
+
+    try:
+        return content_encoding.decoded(body, encoding, max_bytes)
+    except content_encoding.TooLarge:
+        raise _too_large(max_bytes, "decoded body") from None
+
+
+async def _received(receive: Receive, headers: Mapping[str, str], max_bytes: int) -> bytes:
     declared = headers.get("content-length", "").lstrip("0")
     if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > max_bytes):
         raise _too_large(max_bytes)
@@ -57,8 +72,8 @@ async def read_body(
     return bytes(body)
 
 
-def _too_large(max_bytes: int) -> errors.BodyTooLarge:
-    return errors.BodyTooLarge(f"The body is over {max_bytes} bytes. Send a smaller one.")
+def _too_large(max_bytes: int, what: str = "body") -> errors.BodyTooLarge:
+    return errors.BodyTooLarge(f"The {what} is over {max_bytes} bytes. Send a smaller one.")
 
 
 def json_response(content: object) -> Response:
@@ -86,8 +101,11 @@ async def _on_api_error(_: Request, error: Exception) -> Response:
 async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
     if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
         response = error_response(
-            errors.MethodNotAllowed(f"{request.method} is not allowed for this path.")
+            errors.MethodNotAllowed(
+                f"{request.method} is not allowed for this path. It takes {allowed}."
+            )
         )
         response.headers.update(error.headers or {})
         return response

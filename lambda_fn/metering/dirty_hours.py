@@ -21,8 +21,8 @@ async def dirty_hours(table: Table) -> list[tuple[str, str]]:
     query = Query(
         "pk = :pk AND begins_with(sk, :dirty)", {":pk": DIRTY_PARTITION, ":dirty": DIRTY_PREFIX}
     )
-    found = table.query_all(query, consistent=True)
-    return [(item["sk"].removeprefix(DIRTY_PREFIX), item["mark"]) async for item in found]
+    items = table.query_all(query, consistent=True)
+    return [(item["sk"].removeprefix(DIRTY_PREFIX), item["mark"]) async for item in items]
 
 
 async def clear_mark(table: Table, hour: str, mark: str) -> bool:

@@ -90,10 +90,10 @@ def _placing(*, priced: bool) -> tuple[str, str]:
     if not priced:
         condition.append("cost_day >= :unlimited AND cost_month >= :unlimited")
     for number, window in enumerate(windows_of(0)):
-        remaining, taken = f"balance.#w{number}", amount_in(window, ":one", ":tokens", ":cost")
-        update.append(f"{remaining} = if_not_exists({remaining}, {window.limit}) - {taken}")
-        new = f"(attribute_not_exists({remaining}) AND {window.limit} >= {taken})"
-        condition.append(f"({remaining} >= {taken} OR {new})")
+        remaining, amount = f"balance.#w{number}", amount_in(window, ":one", ":tokens", ":cost")
+        update.append(f"{remaining} = if_not_exists({remaining}, {window.limit}) - {amount}")
+        new = f"(attribute_not_exists({remaining}) AND {window.limit} >= {amount})"
+        condition.append(f"({remaining} >= {amount} OR {new})")
     return "SET " + ", ".join(update), " AND ".join(condition)
 
 
@@ -181,11 +181,11 @@ def _removing(
     changes, removed = [], ["in_flight.#request"]
     tokens, cost = hold.tokens - booked.tokens, hold.cost - booked.cost
     for number, window in enumerate(windows_of(request_time(request_id))):
-        back = amount_in(window, 0, tokens, cost)
-        if back and window.ends > now:
+        freed = amount_in(window, 0, tokens, cost)
+        if freed and window.ends > now:
             remaining = f"balance.#w{number}"
             names[f"#w{number}"] = window.name
-            values[f":back{number}"] = back
+            values[f":back{number}"] = freed
             changes.append(
                 f"{remaining} = if_not_exists({remaining}, {window.limit}) + :back{number}"
             )

@@ -124,14 +124,14 @@ async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> 
         Stuck: a step changed nothing.
 
     """
-    first: str | None = None
+    first_step: str | None = None
     before: RequestItems | None = None
     while True:
         items = before = await _read_next(table, key_id, request_id, before)
         step = await _step(table, key_id, request_id, items, now=now)
         if step is None:
-            return first
-        first = first or step
+            return first_step
+        first_step = first_step or step
 
 
 async def cancel_all(table: Table, key_id: str, *, now: float) -> list[str]:
@@ -239,12 +239,14 @@ async def _step(
         await _put_if_new(table, ledger.unbegun_item(opening, attempt=hold.attempt, now=now))
         return "found"
     if item["state"] == "OPEN":
-        settlement, begun = ledger.from_checkpoint(item), "checkpointed" in item
-        if hold is None and begun and items.has_account:  # served while the meter failed open
+        settlement, has_checkpoint = ledger.from_checkpoint(item), "checkpointed" in item
+        if (
+            hold is None and has_checkpoint and items.has_account
+        ):  # served while the meter failed open
             update = holds.place_unchecked(key_id, request_id, model=item["model"], now=now)
             await _if_it_holds(table, update)
             return "settled"
-        if hold is None and not begun:
+        if hold is None and not has_checkpoint:
             settlement = ledger.REFUSED
         attempt = None if hold is None else hold.attempt
         update = ledger.settle(

@@ -82,10 +82,10 @@ class KeyTotals:
         """
         late = list(doubtful)
         for place in range(len(late) + 1):
-            rest = {name: sum(one[name] for one in late[place:]) for name in BOOKED}
-            if self.account == {name: self.ledger[name] - rest[name] for name in BOOKED}:
-                add(self.ledger, rest, sign=-1)
-                add(self.rollups, rest, sign=-1)
+            unbooked = {name: sum(amounts[name] for amounts in late[place:]) for name in BOOKED}
+            if self.account == {name: self.ledger[name] - unbooked[name] for name in BOOKED}:
+                add(self.ledger, unbooked, sign=-1)
+                add(self.rollups, unbooked, sign=-1)
                 return
 
     def differences(self) -> list[Difference]:
@@ -99,10 +99,10 @@ class KeyTotals:
         ]
 
 
-def add(amounts: Amounts, more: Mapping[str, int], sign: int = 1) -> None:
+def add(amounts: Amounts, other: Mapping[str, int], sign: int = 1) -> None:
     """Add amounts to others in place; `sign` -1 subtracts them."""
     for name in BOOKED:
-        amounts[name] += sign * more[name]
+        amounts[name] += sign * other[name]
 
 
 def amounts_of(row: UsageRow) -> Amounts:

@@ -114,10 +114,10 @@ async def reconcile(table: Table, *, now: Callable[[], float] = time.time) -> Re
         keys: list[KeyTotals] = []
         differences: list[Difference] = []
         for start in range(0, len(names), MAX_KEYS):
-            some = [
+            batch = [
                 past.keys.get(name, KeyTotals(name)) for name in names[start : start + MAX_KEYS]
             ]
-            report = await compare_keys(table, some, since=past.until, now=now)
+            report = await compare_keys(table, batch, since=past.until, now=now)
             keys += report.keys
             differences += report.differences
         if not differences and not past.differences:
@@ -157,15 +157,17 @@ async def compare_hours(
     while report.until < end and (
         report.until == begin or not (stop() or len(report.keys) >= _KEYS_OF_PART)
     ):
-        some = list(hours.between(report.until, end))[:_HOURS_AT_ONCE]
-        after = hours.following(some[-1])
-        found = await asyncio.gather(*(ledger_rows(table, hour) for hour in some))
-        stored = await stored_rows(table, some[0], min(after, rolled)) if some[0] < rolled else []
-        for hour, rows in zip(some, found, strict=True):
-            held = [row for row in stored if row.hour == hour] if hour < rolled else rows
-            report.differences += compare_rows(rows, held)
-            _count(report.keys, rows, held)
-        report.until = after
+        batch = list(hours.between(report.until, end))[:_HOURS_AT_ONCE]
+        next_hour = hours.following(batch[-1])
+        ledger = await asyncio.gather(*(ledger_rows(table, hour) for hour in batch))
+        stored = (
+            await stored_rows(table, batch[0], min(next_hour, rolled)) if batch[0] < rolled else []
+        )
+        for hour, rows in zip(batch, ledger, strict=True):
+            rollups = [row for row in stored if row.hour == hour] if hour < rolled else rows
+            report.differences += compare_rows(rows, rollups)
+            _count(report.keys, rows, rollups)
+        report.until = next_hour
     report.done = report.until >= end
     return report
 
@@ -187,24 +189,27 @@ async def compare_keys(
 
     """
     _, rolled = await rolled_range(table) or ("", since)
-    totals = {one.key: _copy(one) for one in past}
-    read: dict[str, float] = {}
+    totals = {key_totals.key: _copy(key_totals) for key_totals in past}
+    read_at: dict[str, float] = {}
     in_flight: dict[str, tuple[str, Hold]] = {}
-    for key, one in totals.items():
+    for key, key_totals in totals.items():
         at = now()  # before the read: the account, as read, has booked no later settlements
         account = await table.get(account_key(key))
         if account is not None:
-            one.set_account(account)
-            read[key] = at
+            key_totals.set_account(account)
+            read_at[key] = at
             in_flight |= {
                 name: (key, Hold.parse(text)) for name, text in account["in_flight"].items()
             }
     late: dict[str, list[Settled]] = {key: [] for key in totals}
     doubtful: dict[str, list[Settled]] = {key: [] for key in totals}
 
-    def place(item: Item) -> None:
-        """Note a settled request that the account, when read, had not or may not have booked."""
-        if not is_request(item) or item["state"] != "SETTLED" or item["key"] not in read:
+    def sort_in(item: Item) -> None:
+        """Add a settled request to `late` or `doubtful`.
+
+        The account, as it was read, had not booked the former, and may not have booked the latter.
+        """
+        if not is_request(item) or item["state"] != "SETTLED" or item["key"] not in read_at:
             return
         key = item["key"]
         amount = item.get("settled", 0.0), amounts_of_item(item)
@@ -213,23 +218,23 @@ async def compare_keys(
             # Any other hold is that of a late attempt, whose request was booked long ago.
             if hold.correction is not None or hold.attempt == item.get("entry"):
                 late[key].append(amount)
-        elif amount[0] >= read[key] + _CLOCK_SKEW:
+        elif amount[0] >= read_at[key] + _CLOCK_SKEW:
             late[key].append(amount)
-        elif amount[0] >= read[key] - _CLOCK_SKEW:
+        elif amount[0] >= read_at[key] - _CLOCK_SKEW:
             doubtful[key].append(amount)
 
     for request_id, (key, _) in in_flight.items():  # those of past hours are few
         if request_hour(request_id) < since:
             item = await table.get(ledger_key(request_id))
             if item is not None and item.get("key") == key:
-                place(item)
+                sort_in(item)
     differences: list[Difference] = []
     for hour in hours.between(since, max(since, hours.following(hours.hour_at(now())))):
         sums = Sums(hour)
 
         def add_item(item: Item, sums: Sums = sums) -> None:
             sums.add(item)
-            place(item)
+            sort_in(item)
 
         await each_item(
             table,
@@ -239,33 +244,35 @@ async def compare_keys(
             projection=(*COUNTED, "sk", "settled", "entry"),
         )
         rows = sums.rows()
-        held = rows
+        rollups = rows
         if hour < rolled:
-            held = [
+            rollups = [
                 row
                 for row in await stored_rows(table, hour, hours.following(hour))
                 if row.key in totals
             ]
-            differences += compare_rows(rows, held)
-        _count(totals, rows, held)
-    for key, one in totals.items():
+            differences += compare_rows(rows, rollups)
+        _count(totals, rows, rollups)
+    for key, key_totals in totals.items():
         for _, amounts in late[key]:
-            add(one.ledger, amounts, sign=-1)
-            add(one.rollups, amounts, sign=-1)
-        one.settle_doubt(amounts for _, amounts in sorted(doubtful[key], key=lambda it: it[0]))
-        differences += one.differences()
+            add(key_totals.ledger, amounts, sign=-1)
+            add(key_totals.rollups, amounts, sign=-1)
+        key_totals.settle_doubt(
+            amounts for _, amounts in sorted(doubtful[key], key=lambda it: it[0])
+        )
+        differences += key_totals.differences()
     return Report([totals[key] for key in sorted(totals)], differences, rolled)
 
 
-def _append(report: HoursReport, more: HoursReport) -> None:
-    for key, one in more.keys.items():
-        whole = report.keys.setdefault(key, KeyTotals(key))
-        add(whole.ledger, one.ledger)
-        add(whole.rollups, one.rollups)
-        whole.refused += one.refused
-        whole.open += one.open
-    report.differences += more.differences
-    report.until, report.done, report.rolled = more.until, more.done, more.rolled
+def _append(report: HoursReport, other: HoursReport) -> None:
+    for key, part in other.keys.items():
+        total = report.keys.setdefault(key, KeyTotals(key))
+        add(total.ledger, part.ledger)
+        add(total.rollups, part.rollups)
+        total.refused += part.refused
+        total.open += part.open
+    report.differences += other.differences
+    report.until, report.done, report.rolled = other.until, other.done, other.rolled
 
 
 def _count(
@@ -277,8 +284,15 @@ def _count(
         add(totals.setdefault(row.key, KeyTotals(row.key)).rollups, amounts_of(row))
 
 
-def _copy(one: KeyTotals) -> KeyTotals:
-    return KeyTotals(one.key, None, dict(one.ledger), dict(one.rollups), one.refused, one.open)
+def _copy(key_totals: KeyTotals) -> KeyTotals:
+    return KeyTotals(
+        key_totals.key,
+        None,
+        dict(key_totals.ledger),
+        dict(key_totals.rollups),
+        key_totals.refused,
+        key_totals.open,
+    )
 
 
 async def every_key(table: Table) -> list[str]:

@@ -60,7 +60,8 @@ class ReplayResult:
     """The number of each malformed line, and what is wrong with it."""
     failed: list[str] = field(default_factory=list)
     """The ids of requests that could not be written, or that a later deployment wrote; replay their
-    lines again. `rollups: ...` says which item of a later deployment kept hours from being rolled.
+    lines again. An entry `rollups: ...` names the item of a later deployment that kept rollups from
+    being made.
     """
     rolled: int = 0
     """Dirty hours whose rollups were made again."""
@@ -100,20 +101,20 @@ def parse(text: str) -> LogLine | None:
     if EVENT not in text:
         return None
     try:
-        found = msgspec.json.decode(text[max(text.find("{"), 0) :].strip())
+        record = msgspec.json.decode(text[max(text.find("{"), 0) :].strip())
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from None
-    if isinstance(found, dict) and found.get("event") != EVENT and "message" in found:
-        message = found["message"]
+    if isinstance(record, dict) and record.get("event") != EVENT and "message" in record:
+        message = record["message"]
         return parse(message) if isinstance(message, str) else _checked(message)
-    return _checked(found)
+    return _checked(record)
 
 
-def _checked(found: object) -> LogLine | None:
-    if not isinstance(found, dict) or found.get("event") != EVENT:
+def _checked(record: object) -> LogLine | None:
+    if not isinstance(record, dict) or record.get("event") != EVENT:
         return None
     try:
-        line = msgspec.convert(found, LogLine)
+        line = msgspec.convert(record, LogLine)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
     if request_time(line.request_id) > time.time() + _FUTURE:
@@ -139,8 +140,8 @@ async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float)
         line.duration_ms,
     )
     try:
-        before = await table.get(ledger_key(line.request_id))
-        if before is not None and before["key"] != line.key:
+        stored = await table.get(ledger_key(line.request_id))
+        if stored is not None and stored["key"] != line.key:
             raise ValueError("the ledger has this request with another key")
         changed = await settlements.replay(table, opening, settlement, now=now)
     except (MeterUnavailable, UnknownVersion, settlements.Stuck):
@@ -148,7 +149,7 @@ async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float)
         return
     if not changed:
         result.already += 1
-    elif before is not None and before["state"] == "SETTLED":
+    elif stored is not None and stored["state"] == "SETTLED":
         result.corrected += 1
     else:
         result.settled += 1

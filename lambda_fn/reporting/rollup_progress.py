@@ -35,8 +35,8 @@ async def begin(table: Table, *, now: float) -> Range:
     try:
         await table.put(item, condition="attribute_not_exists(pk)")
     except ConditionFailed as failed:
-        found = failed.item or {}  # it exists, which is why the condition failed
-        return found["since"], found["until"]
+        stored = failed.item or {}  # it exists, which is why the condition failed
+        return stored["since"], stored["until"]
     return first, first
 
 

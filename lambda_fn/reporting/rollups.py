@@ -2,9 +2,9 @@
 
 Rollups cannot drift, and deleted ones come back the same. An hour is closed when nothing that was
 opened in it can still be running, and nothing in it is OPEN. `rollup_progress` has the watermark up
-to which hours have rollups. `dirty_hours` has the hours whose rollups must be made again. To write
-a row has the condition that the row is as it was before the ledger was read. So the slower of two
-processes cannot put old sums over new ones.
+to which hours have rollups. `dirty_hours` has the hours whose rollups must be made again. Each
+write of a row has the condition that the row is as it was before the ledger was read. So the slower
+of two processes cannot overwrite new sums with old ones.
 """
 
 from collections.abc import Callable

@@ -37,13 +37,13 @@ async def usage(table: Table, *, since: str, until: str, key: str | None = None)
     first, last = await rolled_range(table) or (await first_hour(table, now=time.time()),) * 2
     since = min(max(since, first), until)  # the past before the first hour has no usage
     rolled = min(max(since, last), until)
-    found = await stored_rows(table, since, rolled, key=key) if since < rolled else []
-    few = asyncio.Semaphore(_AT_ONCE)
+    result = await stored_rows(table, since, rolled, key=key) if since < rolled else []
+    slots = asyncio.Semaphore(_AT_ONCE)
 
     async def live(hour: str) -> list[UsageRow]:
-        async with few:
+        async with slots:
             return await ledger_rows(table, hour, key=key)
 
     for rows in await asyncio.gather(*(live(hour) for hour in hours.between(rolled, until))):
-        found += rows
-    return found
+        result += rows
+    return result

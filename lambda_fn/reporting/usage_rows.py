@@ -129,7 +129,7 @@ async def each_item(
     if keys is not None and not keys:
         return
     named = {f":key{number}": key for number, key in enumerate(keys or ())}
-    few = asyncio.Semaphore(_SHARDS_AT_ONCE)
+    slots = asyncio.Semaphore(_SHARDS_AT_ONCE)
 
     async def read(partition: str) -> None:
         query = Query(
@@ -139,7 +139,7 @@ async def each_item(
             filter=f"#key IN ({', '.join(named)})" if named else None,
             projection=projection,
         )
-        async with few:
+        async with slots:
             async for item in table.query_all(query, consistent=True):
                 take(item)
 
@@ -157,7 +157,7 @@ async def stored_rows(
     table: Table, since: str, until: str, *, key: str | None = None
 ) -> list[UsageRow]:
     """Return the rollups of the hours from `since` until before `until`, of all keys or of one."""
-    found: list[UsageRow] = []
+    result: list[UsageRow] = []
     for day in hours.days_between(since, until):
         query = Query("pk = :pk", {":pk": rollup_partition(day)})
         if key is not None:
@@ -170,8 +170,8 @@ async def stored_rows(
             async for item in table.query_all(query, consistent=True)
             if is_rollup(item)
         ]
-        found += [row for row in rows if since <= row.hour < until]
-    return sorted(found, key=lambda row: (row.hour, row.key, row.model))
+        result += [row for row in rows if since <= row.hour < until]
+    return sorted(result, key=lambda row: (row.hour, row.key, row.model))
 
 
 def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
@@ -179,11 +179,11 @@ def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
 
     They are sorted by hour, key and model.
     """
-    wanted = set(by)
+    fields = set(by)
     groups: dict[tuple[str, str, str], list[UsageRow]] = defaultdict(list)
     for row in rows:
-        time = row.hour if "hour" in wanted else row.hour[:10] if "day" in wanted else ""
-        name = (time, row.key if "key" in wanted else "", row.model if "model" in wanted else "")
+        time = row.hour if "hour" in fields else row.hour[:10] if "day" in fields else ""
+        name = (time, row.key if "key" in fields else "", row.model if "model" in fields else "")
         groups[name].append(row)
     return [_sum(group, *name) for name, group in sorted(groups.items())]
 

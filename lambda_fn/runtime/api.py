@@ -18,7 +18,7 @@ import msgspec
 
 from lambda_fn import limits
 from lambda_fn.http.client import Client, connect
-from lambda_fn.http.connection import TransportError
+from lambda_fn.http.connection import Connection, TransportError
 
 _VERSION = "/2018-06-01/runtime"
 _MAX_EVENT = 40 * 1024 * 1024
@@ -56,9 +56,13 @@ class Context(msgspec.Struct, frozen=True):
 class RuntimeApi:
     """A client of the Runtime API."""
 
-    def __init__(self, address: str) -> None:
-        """Take `AWS_LAMBDA_RUNTIME_API`: host and port."""
+    def __init__(self, address: str, *, one_connection: bool = False) -> None:
+        """Take `AWS_LAMBDA_RUNTIME_API`: host and port.
+
+        With `one_connection`, a response is sent on the connection by which its invocation came.
+        """
         self._address = address
+        self._one_connection = one_connection
         self._origin = f"http://{address}"
         self._client = Client()
 
@@ -96,12 +100,11 @@ class RuntimeApi:
         return context, event
 
     def respond(self, request_id: str) -> "ResponseStream":
-        """Return the response of an invocation.
-
-        It uses the connection that the invocation came on, if that is still open.
-        """
+        """Return the response of an invocation."""
         return ResponseStream(
-            self._client, self._origin, f"{_VERSION}/invocation/{request_id}/response"
+            self._client if self._one_connection else None,
+            self._origin,
+            f"{_VERSION}/invocation/{request_id}/response",
         )
 
     async def fail(self, request_id: str, kind: str, message: str) -> None:
@@ -130,19 +133,21 @@ class RuntimeApi:
 class ResponseStream:
     """One streamed response: `begin`, `write` any number of times, `end` or `fail`, then `close`.
 
-    It uses a kept connection, usually the one that the invocation came on. Lambda's guide closes
-    the connection after a response. AWS's client for Node.js sends streamed responses over kept
-    connections, and its "alternative client" fetches the next invocation on them too. If a kept
-    connection turns out to be closed, the response is sent again on a new one, if all bytes that
-    were sent are still kept (`_MAX_RESEND`).
+    It has a connection of its own, which is opened when the response begins and closed after it.
+    Lambda's guide asks for that, and AWS's client for .NET does it. `/next` keeps its connection.
+
+    With a client, the response uses one of the client's kept connections, usually the one that the
+    invocation came on, as AWS's clients for Go and Rust do. If a kept connection turns out to be
+    closed, the response is sent again on a new one, if all bytes that were sent are still kept
+    (`_MAX_RESEND`).
     """
 
-    def __init__(self, client: Client, origin: str, path: str) -> None:
-        """Acquire a connection."""
+    def __init__(self, client: Client | None, origin: str, path: str) -> None:
+        """Prepare the response. No connection is needed before it begins."""
         self._client = client
         self._origin = origin
-        self._connection = client.acquire(origin)
-        self._sent: list[bytes] | None = [] if self._connection.connected else None
+        self._connection: Connection  # from `begin` on
+        self._sent: list[bytes] | None = None
         self._held = 0
         self._begun = self._accepted = self._written = False
         self._head = (
@@ -157,10 +162,16 @@ class ResponseStream:
     async def begin(self, prelude: dict[str, Any]) -> None:
         """Send the prelude: `statusCode`, `headers`, `cookies`. Raises as `write`.
 
-        The prelude has a write for itself. Reports say that Lambda holds back the whole response if
+        The prelude and its NULs are two chunks, as AWS's clients for Node.js and Rust send them.
+        They have a write for themselves. Reports say that Lambda holds back the whole response if
         the prelude shares a packet with bytes of the body.
         """
         self._begun = True
+        if self._client is None:
+            self._connection = connect(self._origin)
+        else:
+            self._connection = self._client.acquire(self._origin)
+            self._sent = [] if self._connection.connected else None
         self._connection.begin()
         await self._put(self._head + _chunk(msgspec.json.encode(prelude)) + _chunk(_PRELUDE_END))
 
@@ -189,14 +200,11 @@ class ResponseStream:
             % (kind.encode(), body)
         )
 
-    @property
-    def alive(self) -> bool:
-        """Whether the connection is still open, as far as is known."""
-        return self._connection.alive
-
     def close(self) -> None:
-        """Release the connection, or close it if the response was not accepted to its end."""
-        if self._accepted or not self._begun:
+        """Close the connection, or release a client's if the response was accepted to its end."""
+        if not self._begun:
+            return
+        if self._client is not None and self._accepted:
             self._client.release(self._origin, self._connection)
         else:
             self._connection.abort()

@@ -35,7 +35,6 @@ class Cycle:
         self._api = api
         self._context = context
         self._body: bytes | None = body
-        # It connects now, while the application waits for the model.
         self._stream = api.respond(context.request_id)
         self._after: list[asyncio.Future[object]] = []
         self._state = ResponseState.NONE
@@ -86,8 +85,6 @@ class Cycle:
                 await self._stream.end(message.get("body", b""))
                 self._state = ResponseState.ENDED
         elif self._state is ResponseState.NONE and kind == "http.response.start":
-            if not self._stream.alive:  # the Runtime API may have closed it meanwhile, unused
-                self._stream = self._api.respond(self._context.request_id)
             self._state = ResponseState.BEGUN
             await self._stream.begin(_prelude(message))
         else:

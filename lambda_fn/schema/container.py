@@ -39,6 +39,8 @@ def plain_body(request: ChatRequest) -> dict[str, Any]:
     body: dict[str, Any] = {
         name: value for name in FORWARDED if (value := getattr(request, name)) is not None
     }
+    if not request.logprobs:  # 0 is allowed then, but not by every server
+        body.pop("top_logprobs", None)
     body["messages"] = [plain(message) for message in request.messages]
     limit = request.max_tokens or request.max_completion_tokens
     if limit is not None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema.parts import Name, Rejected, Unsupported
+from lambda_fn.schema.parts import Name, Rejected, Unsupported, WrongField
 
 
 class TextPart(Struct, frozen=True, tag="text", tag_field="type"):
@@ -66,10 +67,25 @@ class User(System, frozen=True, tag="user"):
 
 
 class CalledFunction(Struct, frozen=True):
-    """The function that was called, with its arguments as JSON in a string."""
+    """The function that was called, with its arguments as the text of a JSON object.
+
+    Some clients send back no arguments, an empty text, or the object itself.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=256)]
-    arguments: str
+    arguments: str | dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Replace the arguments by their text."""
+        if self.arguments == "{}":
+            return
+        # Imported here and not at a cold start, because most requests have no such call.
+        from schema_guard import ArgumentsRefused, arguments_text
+
+        try:
+            force_setattr(self, "arguments", arguments_text(self.arguments))
+        except ArgumentsRefused as refusal:
+            raise WrongField(str(refusal), "arguments") from None
 
 
 class ToolCall(Struct, frozen=True, tag="function", tag_field="type"):

@@ -11,7 +11,7 @@ import msgspec
 
 from lambda_fn import limits
 from lambda_fn.errors import MAX_PARAM, InvalidRequest
-from lambda_fn.schema.parts import Unsupported
+from lambda_fn.schema.parts import Unsupported, WrongField
 
 T = TypeVar("T")
 
@@ -32,6 +32,18 @@ _CODES = (  # the beginning of msgspec's message -> OpenAI's code
 )
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
+_BOM = b"\xef\xbb\xbf"
+_FORMATS = (  # the first bytes of what is often sent in place of JSON
+    (b"\x1f\x8b", "it is gzip: send it with the header 'content-encoding: gzip'"),
+    (b"\x28\xb5\x2f\xfd", "it is zstd, which is not supported"),
+    (b"\xff\xfe", "it is UTF-16 or UTF-32: send it as UTF-8"),
+    (b"\xfe\xff", "it is UTF-16: send it as UTF-8"),
+    (b"\0", "it is UTF-16 or UTF-32: send it as UTF-8"),
+    (b"{\0", "it is UTF-16 or UTF-32: send it as UTF-8"),
+)
+_DECIMAL = re.compile(r"Expected `[^`]*\bint\b[^`]*`, got `float`")
+_MAX_WHOLE = 2**63
+
 _MAX_STRINGS = 2_000
 _MAX_LEVELS = 200
 
@@ -40,17 +52,18 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
-    """Return the checked request of a body.
+    """Return the checked request of a body, which may begin with a byte-order mark.
 
     Raises:
         InvalidRequest: the body is not JSON, or a field has a wrong type or value.
 
     """
+    body = body.removeprefix(_BOM)
     if not body:
         raise InvalidRequest("The body is empty; a JSON object is expected.", code="invalid_json")
     try:
         _check_size(body)
-        request = decoder.decode(body)
+        request = _decoded(decoder, body)
     except msgspec.ValidationError as error:
         raise _wrong_field(error) from None
     except UnicodeDecodeError:
@@ -73,6 +86,25 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
                 code="invalid_value",
             )
     return request
+
+
+def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+    """Return the request. A whole number may be written as a decimal, as `4.0` or `1e3`."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        if _DECIMAL.match(str(error)) is None:
+            raise
+    value = msgspec.json.decode(body)
+    todo = [value]
+    while todo:
+        inner = todo.pop()
+        for key, item in inner.items() if type(inner) is dict else enumerate(inner):
+            if type(item) is dict or type(item) is list:
+                todo.append(item)
+            elif type(item) is float and item.is_integer() and abs(item) < _MAX_WHOLE:
+                inner[key] = int(item)
+    return msgspec.convert(value, decoder.type)
 
 
 def _check_size(body: bytes) -> None:
@@ -111,11 +143,10 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
         if part
     )
     param = param.replace("[...]", "")  # msgspec's text for any key of an object
-    if isinstance(error.__cause__, Unsupported):
-        param = f"{param}.{error.__cause__.field}"
-        return InvalidRequest(
-            f"Unsupported '{param}': {message}.", param=param, code="unsupported_value"
-        )
+    if isinstance(cause := error.__cause__, WrongField):
+        param = f"{param}.{cause.field}"
+        what = "Unsupported" if isinstance(cause, Unsupported) else "Invalid"
+        return InvalidRequest(f"{what} '{param}': {message}.", param=param, code=cause.code)
     code = next((code for sign, code in _CODES if sign.match(message)), "invalid_value")
     if not param:
         return InvalidRequest(f"{message}.", code=code)
@@ -123,6 +154,7 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
 
 
 def _unreadable(body: bytes, why: str, place: int) -> InvalidRequest:
+    why = next((other for start, other in _FORMATS if body.startswith(start)), why)
     return InvalidRequest(
         f"The body is not valid JSON: {why}.", param=_field_at(body, place), code="invalid_json"
     )

@@ -28,16 +28,21 @@ Metadata = Annotated[
 Buffering = Literal["none", "word", "sentence", "line", "json"]
 
 
-class Unsupported(ValueError):
-    """A part of a request is valid for OpenAI but cannot be honoured here.
+class WrongField(ValueError):
+    """A field has a value that its type cannot rule out. `field` is its name in its object."""
 
-    `field` is its name in its object.
-    """
+    code = "invalid_value"
 
     def __init__(self, why: str, field: str) -> None:
         """Keep the reason and the field."""
         super().__init__(why)
         self.field = field
+
+
+class Unsupported(WrongField):
+    """A part of a request is valid for OpenAI but cannot be honoured here."""
+
+    code = "unsupported_value"
 
 
 class Rejected(Struct, frozen=True):

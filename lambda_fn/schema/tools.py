@@ -147,11 +147,11 @@ def check_schemas(
         return
     mode = choice.allowed_tools.mode if type(choice) is AllowedTools else choice
     # Imported here and not at a cold start, because most requests have no schema.
-    from schema_guard import SchemaRefused, check
+    from schema_guard import SchemaRefused, check_plain
 
     try:
-        check(forms, by="llguidance")
-        check(parameters, by="llama.cpp" if mode in (None, "auto") else "llguidance")
+        check_plain(forms, by="llguidance")
+        check_plain(parameters, by="llama.cpp" if mode in (None, "auto") else "llguidance")
     except SchemaRefused as refusal:
         path = refusal.path
         raise InvalidRequest(

@@ -5,12 +5,14 @@ Two entries of the scope are Lambda's and may be absent: `aws.context`, which ha
 `aws.after`, a list of tasks that end before the next invocation is fetched.
 """
 
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lambda_fn.auth import check_origin
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.errors import APIError
+from lambda_fn.errors import APIError, NotFound
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import EXCEPTION_HANDLERS, NOSNIFF, Bypass, error_response
 from lambda_fn.ids import new_request_id
@@ -81,12 +83,43 @@ def create_app(
             Route("/v1/models/{name:path}", get_model, methods=["GET"]),
             Route("/v1/openapi.json", openapi, methods=["GET"]),
         ],
-        exception_handlers=EXCEPTION_HANDLERS,
+        exception_handlers={**EXCEPTION_HANDLERS, HTTPException: _on_http_error},
     )
     # A redirect would name the function URL, which clients must not use.
     api.router.redirect_slashes = False
     bypass = {("POST", path): Bypass(endpoint) for path, endpoint in completions.items()}
     return Middleware(api, settings, bypass)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """Return the response for a path or method that does not exist, with the right address."""
+    assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
+    if error.status_code != 404:
+        return await EXCEPTION_HANDLERS[HTTPException](request, error)
+    paths = [route.path.replace(":path", "") for route in request.app.routes]
+    meant = _meant(request.url.path.rstrip("/ ").lower(), paths)
+    if meant is None:
+        hint = f"The paths are {', '.join(paths)}."
+    else:
+        hint = (
+            f"The address is {meant}: the client's base URL is this API's address with '/v1' "
+            "behind it, once."
+        )
+    return error_response(NotFound(f"This path does not exist. {hint}"))
+
+
+def _meant(path: str, paths: Iterable[str]) -> str | None:
+    """Return the path that a client with a wrong base URL meant, or None.
+
+    Such a client doubles the version, leaves it out, or has something else in its place.
+    """
+    found = None
+    for known in paths:
+        fixed, parameter, _ = known.removeprefix("/v1").partition("{")
+        fits = fixed in path if parameter else path.endswith(fixed)
+        if fits and (found is None or len(known) > len(found)):
+            found = known
+    return found
 
 
 class Middleware:
@@ -125,15 +158,31 @@ class Middleware:
             return send(message)
 
         try:
-            # ASGI has names in lower case. If a header is repeated, the first one counts.
-            headers = {
-                key.decode("latin-1"): value.decode("latin-1")
-                for key, value in reversed(scope["headers"])
-            }
+            headers = _headers(scope["headers"])
             scope["sluice.request_headers"] = headers
             check_origin(headers, self._secrets)
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
             return
-        api = self._bypass.get((scope["method"], scope["path"]), self._api)
+        path = scope["path"]
+        if "//" in path or path.endswith("/"):  # from a base URL that ends in a slash
+            scope["path"] = path = re.sub("/+", "/", path).rstrip("/") or "/"
+        api = self._bypass.get((scope["method"], path), self._api)
         await api(scope, receive, send_with_id)
+
+
+_LISTS = (b"accept", b"content-encoding")
+
+
+def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return a request's headers by their names, which ASGI has in lower case.
+
+    If a header is repeated, the first one counts. Those of `_LISTS` are joined.
+    """
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
+    if len(headers) < len(raw):
+        for name in _LISTS:
+            values = [value.decode("latin-1") for key, value in raw if key == name]
+            if len(values) > 1:
+                headers[name.decode()] = ", ".join(values)
+    return headers

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from lambda_fn import limits
 from lambda_fn.encode import Encoder
+from lambda_fn.encode.base import unfinished
 from lambda_fn.errors import APIError, internal_error
 from lambda_fn.events import End, Event, Failed
 from lambda_fn.stream.event_log import Source, Unended, error_of
@@ -112,10 +113,11 @@ class Delivery:
 
     async def _fail(self, error: APIError) -> None:
         ending = self._encoder.fail(error)
+        self.hasten(error)
         if ending is None:
+            await self._sink.write(unfinished(error))
             self._abort(error)
         else:
-            self.hasten(error)
             await self._sink.end(ending)
 
     def _abort(self, error: APIError) -> None:

@@ -26,6 +26,7 @@ from lambda_fn.errors import (
     ResponseTooLarge,
     ServerError,
     Unavailable,
+    UnsupportedEncoding,
     UpstreamFailed,
     UpstreamTimeout,
 )
@@ -165,6 +166,7 @@ _ERRORS: dict[str, type[APIError]] = {
     "conflict": Conflict,
     "request_running": RequestRunning,
     "body_too_large": BodyTooLarge,
+    "unsupported_encoding": UnsupportedEncoding,
     "cancelled": Cancelled,
     "rate_limited": RateLimited,
     "insufficient_quota": InsufficientQuota,

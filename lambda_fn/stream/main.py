@@ -18,7 +18,7 @@ from lambda_fn.stream.app import create_app
 
 async def run() -> int:
     """Serve until the Runtime API is gone, and return the exit status."""
-    api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    address = os.environ["AWS_LAMBDA_RUNTIME_API"]
     try:
         limits.check()
         settings = Settings.from_environment(os.environ)
@@ -27,7 +27,7 @@ async def run() -> int:
             tls_context()  # now, when a cold start has most CPU, and not before the first token
     except (SettingsError, ValueError) as error:
         log("fault", error=str(error))
-        await api.fail_init("Runtime.InvalidSettings", str(error))
+        await RuntimeApi(address).fail_init("Runtime.InvalidSettings", str(error))
         return 1
     for name, reason in settings.unreadable.items():
         log("fault", error=f"other_models={name}: {reason}; this model is not served")
@@ -37,6 +37,7 @@ async def run() -> int:
     # A request leaves few cycles. By default the collector would run some 15 times in a request.
     gc.set_threshold(10_000, 20, 20)
     gc.freeze()  # modules stay, so the collector need not examine them
+    api = RuntimeApi(address, one_connection=settings.one_connection)
     try:
         await serve(app, api, concurrency=concurrency)
     except TransportError as error:

@@ -117,9 +117,17 @@ def _buffering(request: ChatRequest, headers: Mapping[str, str]) -> str:
 
 
 def _wants_text(accept: str) -> bool:
-    """Return whether the caller accepts plain text, and neither JSON nor an event stream."""
-    kinds = {kind.partition(";")[0].strip().lower() for kind in accept.split(",")}
-    return "text/plain" in kinds and not kinds & {"application/json", "text/event-stream"}
+    """Return whether the caller prefers plain text to JSON and to an event stream.
+
+    A header that allows several of them alike is no wish for plain text: many clients list it.
+    """
+    if "text/plain" not in accept.lower():
+        return False
+    from lambda_fn.http.media_ranges import quality  # not at a cold start: few callers name it
+
+    text = quality(accept, "text/plain", {"charset": "utf-8"})
+    others = ("application/json", "text/event-stream")
+    return text > max(quality(accept, kind, {"charset": "utf-8"}) for kind in others)
 
 
 def _check_text(request: ChatRequest) -> None:

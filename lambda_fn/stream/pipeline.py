@@ -134,7 +134,7 @@ class Completions:
             event_log = NoLog()
             producer = Producer(
                 invocation,
-                dialect.decoder(head.choices),
+                dialect.decoder(head.choices, bounds.kept_here),
                 counter,
                 event_log,
                 seconds=seconds + limits.STREAM_GRACE,

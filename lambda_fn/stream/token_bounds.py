@@ -1,6 +1,8 @@
 """Upper bounds of a request's tokens, known before it begins.
 
-The container gets these bounds and enforces them.
+Our container gets these bounds and enforces them. Other servers refuse a limit that does not fit
+the context beside the prompt, whose tokens only they can count. So they get a limit only if it
+fits in all likelihood. Otherwise the context ends the response, or the decoder at the limit.
 """
 
 import hashlib
@@ -14,14 +16,22 @@ from lambda_fn.settings import Model
 
 _TEMPLATE = 512
 _TEMPLATE_WITH_TOOLS = 1024
+_BYTES_A_TOKEN = 2
+"""Bytes of a body for each token of its prompt, at the least that is likely: English has 4 or more,
+code and Chinese 3, and tables of numbers 2.
+"""
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Upper bounds in tokens: of the prompt, which counts once, and of each choice."""
+    """Upper bounds in tokens: of the prompt, which counts once, and of each choice.
+
+    `sent` is the limit of each choice that the server gets, or None if it gets none.
+    """
 
     prompt: int
     completion: int
     choices: int
+    sent: int | None
 
     @classmethod
     def of(cls, request: ChatRequest, model: Model, *, size: int) -> "Bounds":
@@ -32,14 +42,19 @@ class Bounds(msgspec.Struct, frozen=True):
         more if it explains tools. No prompt has more tokens than the context.
         """
         requested = request.max_completion_tokens or request.max_tokens or model.default_max_tokens
+        completion = min(model.context_tokens, requested)
+        template = _TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE
         return cls(
-            prompt=min(
-                model.context_tokens,
-                2 * size + (_TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE),
-            ),
-            completion=min(model.context_tokens, requested),
+            prompt=min(model.context_tokens, 2 * size + template),
+            completion=completion,
             choices=request.n or 1,
+            sent=_sent(completion, size // _BYTES_A_TOKEN + template, model),
         )
+
+    @property
+    def kept_here(self) -> int | None:
+        """The limit of each choice that the decoder has to keep, or None if the server does."""
+        return self.completion if self.sent is None else None
 
     def opening(
         self, request_id: str, *, key_id: str, name: str, model: Model, overdue: float
@@ -59,10 +74,24 @@ class Bounds(msgspec.Struct, frozen=True):
         )
 
     def applied(self, request: ChatRequest) -> ChatRequest:
-        """Return the request with `max_tokens` set."""
-        return msgspec.structs.replace(
-            request, max_tokens=self.completion, max_completion_tokens=None
-        )
+        """Return the request with the limit that the server gets as `max_tokens`."""
+        return msgspec.structs.replace(request, max_tokens=self.sent, max_completion_tokens=None)
+
+
+def _sent(limit: int, prompt: int, model: Model) -> int | None:
+    """Return the limit that a server gets, for a prompt of some `prompt` tokens or fewer.
+
+    A limit over what a short prompt leaves is reduced to that. What a long prompt leaves is not
+    known well enough.
+    """
+    room = model.context_tokens - prompt
+    if model.dialect == "sluice" or limit <= room:
+        return limit
+    if room >= model.context_tokens // 2:
+        return room
+    if model.dialect == "lmi-inputs":  # without a limit it generates 30 tokens
+        return min(limit, max(room, model.context_tokens // 4))
+    return None
 
 
 def fingerprint(body: bytes, idempotency_key: str = "") -> str:

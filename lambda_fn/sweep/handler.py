@@ -77,7 +77,7 @@ def counted(result: Sweep) -> dict[str, Any]:
         "Recovered": result.recovered,
         "Failures": result.failures,
         "RollupHours": result.hours,
-        "RollupsAgain": result.again,
+        "RollupsAgain": result.remade,
         "Unfinished": int(not result.finished),
     }
 

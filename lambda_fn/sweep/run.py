@@ -34,18 +34,18 @@ class Sweep:
     failures: int = 0
     """Pieces of work that failed and are left for the next sweep; the log says why."""
     unanswered: int = 0
-    """Those of `failures` in which DynamoDB did not answer."""
+    """The failures in which DynamoDB did not answer."""
     hours: int = 0
     """Hours whose rollups were made for the first time."""
-    again: int = 0
+    remade: int = 0
     """Dirty hours whose rollups were made again."""
     finished: bool = True
-    """False if the time was over or DynamoDB was down."""
+    """Whether all work was done; false if the time was over or DynamoDB was down."""
 
     @property
     def recovered(self) -> int:
         """Requests that the sweeper settled."""
-        return sum(self.done[what] for what in RECOVERED)
+        return sum(self.done[step] for step in RECOVERED)
 
     @property
     def overdue(self) -> int:
@@ -86,7 +86,7 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
     await _each(overdue.requests(table, now=now), request, result, enough)
     await _each(overdue.accounts(table, now=now), account, result, enough)
     try:
-        result.again = await roll_dirty(table, stop=enough)
+        result.remade = await roll_dirty(table, stop=enough)
         result.hours = await advance(table, now=now, longest=longest, stop=enough)
     except (Contended, MeterUnavailable, *_MALFORMED) as error:
         _failed(result, error)
@@ -102,7 +102,7 @@ async def _each(
     """Work on each key, a few at once, until there are no more or `enough` returns true."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(key: dict[str, str]) -> None:
+    async def work_on(key: dict[str, str]) -> None:
         try:
             if not enough():
                 await work(key)
@@ -118,7 +118,7 @@ async def _each(
                 if enough():
                     slots.release()
                     break
-                tasks.create_task(one(key))
+                tasks.create_task(work_on(key))
     except* MeterUnavailable as group:
         _failed(result, group.exceptions[0])
 
@@ -157,10 +157,10 @@ async def _account(
 async def _recover(
     table: Table, key_id: str, request_id: str, result: Sweep, *, now: float
 ) -> None:
-    what = await settlements.recover(table, key_id, request_id, now=now)
-    if what is not None:
-        result.done[what] += 1
-        log("recovered", request_id=request_id, key=key_id, was=what)
+    step = await settlements.recover(table, key_id, request_id, now=now)
+    if step is not None:
+        result.done[step] += 1
+        log("recovered", request_id=request_id, key=key_id, was=step)
 
 
 async def _mark_if_rolled(table: Table, request_id: str) -> None:

@@ -18,10 +18,10 @@ def call(service: str, region: str, operation: str, **parameters: Any) -> Any:
 
     Raises DeployError with the service's message, or with botocore's message about the parameters.
     """
-    made = client(service, region)
-    method = getattr(made, operation)
-    members = made.meta.service_model.operation_model(
-        made.meta.method_to_api_mapping[operation]
+    api = client(service, region)
+    method = getattr(api, operation)
+    members = api.meta.service_model.operation_model(
+        api.meta.method_to_api_mapping[operation]
     ).input_shape.members
     try:
         return method(

@@ -42,11 +42,11 @@ class ChangeSets:
                 message=f"Stack [{stack_name}] already exists and cannot be created again",
             )
         forget(backend, existing, change_set_name)
-        made = self._create(
+        created = self._create(
             backend, stack_name, change_set_name, **{**options, "change_set_type": "UPDATE"}
         )
-        backend.change_sets[made[0]].change_set_type = kind
-        return made
+        backend.change_sets[created[0]].change_set_type = kind
+        return created
 
     def describe(self, response: Any) -> Any:
         """Return the description of a change set."""
@@ -57,17 +57,22 @@ class ChangeSets:
 
         Raises moto's ValidationError if it cannot be executed.
         """
-        found = _named(response)
-        if found.execution_status != "AVAILABLE":
+        change_set = _named(response)
+        if change_set.execution_status != "AVAILABLE":
             raise ValidationError(
-                found.stack_id, message=f"ChangeSet [{found.change_set_id}] cannot be executed"
+                change_set.stack_id,
+                message=f"ChangeSet [{change_set.change_set_id}] cannot be executed",
             )
-        found.execution_status = "EXECUTE_IN_PROGRESS"
-        verb = "CREATE" if found.stack.status == "REVIEW_IN_PROGRESS" else "UPDATE"
+        change_set.execution_status = "EXECUTE_IN_PROGRESS"
+        verb = "CREATE" if change_set.stack.status == "REVIEW_IN_PROGRESS" else "UPDATE"
         self._stacks.start(
-            response.cloudformation_backend, found.stack, verb, found.template, found.parameters
+            response.cloudformation_backend,
+            change_set.stack,
+            verb,
+            change_set.template,
+            change_set.parameters,
         )
-        found.execution_status = "EXECUTE_COMPLETE"
+        change_set.execution_status = "EXECUTE_COMPLETE"
         return EmptyResult()
 
     def delete(self, response: Any) -> Any:
@@ -79,17 +84,18 @@ class ChangeSets:
 
 def forget(backend: Any, stack: Any, name: str | None = None) -> None:
     """Delete all change sets of a stack, or the one called `name`."""
-    for key, found in list(backend.change_sets.items()):
-        if found.stack_id == stack.stack_id and name in {None, found.change_set_name}:
+    for key, change_set in list(backend.change_sets.items()):
+        if change_set.stack_id == stack.stack_id and name in {None, change_set.change_set_name}:
             del backend.change_sets[key]
 
 
 def _named(response: Any) -> Any:
     """Return the change set that a request names, by its ARN or by its name within its stack."""
     name, stack = response._get_param("ChangeSetName"), response._get_param("StackName")  # noqa: SLF001 - moto's own way
-    for found in response.cloudformation_backend.change_sets.values():
-        if found.change_set_id == name or (
-            found.change_set_name == name and stack in {found.stack_name, found.stack_id}
+    for change_set in response.cloudformation_backend.change_sets.values():
+        if change_set.change_set_id == name or (
+            change_set.change_set_name == name
+            and stack in {change_set.stack_name, change_set.stack_id}
         ):
-            return found
+            return change_set
     raise NotFound(f"ChangeSet [{name}] does not exist")

@@ -24,20 +24,20 @@ class Distribution(Resource):
         self.physical_id = "E" + "".join(secrets.choice(_LETTERS) for _ in range(13))
         EXCHANGE.distributions[self.physical_id] = self.properties["DistributionConfig"]
         EXCHANGE.changed()
-        seen = EXCHANGE.await_observed(
+        report = EXCHANGE.await_observed(
             "distributions", self.physical_id, lambda _seen: True, APPLY_TIMEOUT_S
         )
-        if seen is None or seen["reason"]:
+        if report is None or report["reason"]:
             self.delete()
             raise DeployError(
-                seen["reason"]
-                if seen
+                report["reason"]
+                if report
                 else (
                     "the edge of the local cloud did not start the distribution within "
                     f"{APPLY_TIMEOUT_S:g} s"
                 )
             )
-        self.port = seen["port"]
+        self.port = report["port"]
 
     def update(self, properties: Properties) -> None:
         """Change behaviours and origins. The port stays."""

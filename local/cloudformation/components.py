@@ -51,30 +51,30 @@ class InferenceComponent(Resource):
         components.delete(self.name)
 
     def _await(self) -> None:
-        found = EXCHANGE.components[self.name]
-        config = f"{self.name}-{found['version']}"
+        component = EXCHANGE.components[self.name]
+        config = f"{self.name}-{component['version']}"
 
-        def over(seen: dict[str, Any]) -> bool:
-            return seen["config"] == config and seen["status"] in {"InService", "Failed"}
+        def over(report: dict[str, Any]) -> bool:
+            return report["config"] == config and report["status"] in {"InService", "Failed"}
 
-        seen = EXCHANGE.await_observed(
-            "endpoints", f"{found['endpoint']}/{self.name}", over, _READY_TIMEOUT_S
+        report = EXCHANGE.await_observed(
+            "endpoints", f"{component['endpoint']}/{self.name}", over, _READY_TIMEOUT_S
         )
-        if seen is None or seen["status"] == "Failed":
+        if report is None or report["status"] == "Failed":
             raise DeployError(
-                seen["reason"]
-                if seen
+                report["reason"]
+                if report
                 else "SageMaker's data plane did not report the component in time"
             )
 
     def attribute(self, name: str) -> Any:
         """Return InferenceComponentArn, InferenceComponentName or InferenceComponentStatus."""
-        known = {
+        values = {
             "InferenceComponentArn": self.physical_id,
             "InferenceComponentName": self.name,
             "InferenceComponentStatus": "InService",
         }
-        return known[name] if name in known else super().attribute(name)
+        return values[name] if name in values else super().attribute(name)
 
 
 RESOURCES: list[type[Resource]] = [InferenceComponent]

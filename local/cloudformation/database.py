@@ -7,6 +7,7 @@ from typing import Any
 
 from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
+from local.kept import KeptError
 from local.moto import kept
 
 
@@ -45,7 +46,7 @@ class GlobalTable(Resource):
         )
         try:
             kept.restore_table(self.context.region, self.name)
-        except kept.KeptError as error:
+        except KeptError as error:
             raise DeployError(str(error)) from error
         self._time_to_live(properties)
         self._recovery(properties)
@@ -75,12 +76,14 @@ class GlobalTable(Resource):
         self._recovery(properties)
 
     def _time_to_live(self, properties: Properties) -> None:
-        if wanted := properties.get("TimeToLiveSpecification"):
-            self._call("update_time_to_live", TimeToLiveSpecification=wanted)
+        if specification := properties.get("TimeToLiveSpecification"):
+            self._call("update_time_to_live", TimeToLiveSpecification=specification)
 
     def _recovery(self, properties: Properties) -> None:
-        if wanted := self._replica(properties).get("PointInTimeRecoverySpecification"):
-            enabled = {"PointInTimeRecoveryEnabled": bool(wanted.get("PointInTimeRecoveryEnabled"))}
+        if specification := self._replica(properties).get("PointInTimeRecoverySpecification"):
+            enabled = {
+                "PointInTimeRecoveryEnabled": bool(specification.get("PointInTimeRecoveryEnabled"))
+            }
             self._call("update_continuous_backups", PointInTimeRecoverySpecification=enabled)
 
     def delete(self) -> None:
@@ -94,15 +97,15 @@ class GlobalTable(Resource):
 
 
 def _stream(properties: Properties) -> Properties | None:
-    wanted = properties.get("StreamSpecification")
-    return {"StreamEnabled": True, **wanted} if wanted else None
+    specification = properties.get("StreamSpecification")
+    return {"StreamEnabled": True, **specification} if specification else None
 
 
 def _indexes(properties: Properties) -> list[Properties]:
     # CloudFormation has capacity and insights as members of the index, the API has separate calls.
-    wanted = ("IndexName", "KeySchema", "Projection")
+    members = ("IndexName", "KeySchema", "Projection")
     return [
-        {key: index[key] for key in wanted if key in index}
+        {key: index[key] for key in members if key in index}
         for index in properties.get("GlobalSecondaryIndexes", [])
     ]
 

@@ -57,22 +57,22 @@ class Deployed:
 
 
 def parameter_values(
-    template: Template, given: dict[str, str], read: Callable[[str], str]
+    template: Template, parameters: dict[str, str], read_parameter: Callable[[str], str]
 ) -> dict[str, Any]:
     """Return the values of a template's parameters.
 
-    `read` returns the value of a Systems Manager parameter by its name.
+    `read_parameter` returns the value of a Systems Manager parameter by its name.
 
     Raises TemplateError for a parameter without a value.
     """
     values: dict[str, Any] = {}
     for name, slot in template.get("Parameters", {}).items():
-        value = given.get(name, slot.get("Default"))
+        value = parameters.get(name, slot.get("Default"))
         if value is None:
             raise TemplateError(f"Parameters: [{name}] must have values")
         kind = slot.get("Type", "String")
         if kind.startswith("AWS::SSM::Parameter::Value"):
-            value = read(value)
+            value = read_parameter(value)
         if kind.startswith("List<") or kind == "CommaDelimitedList" or "Value<List" in kind:
             value = [part.strip() for part in value.split(",")]
         values[name] = value
@@ -118,14 +118,14 @@ class Operation:
     def _apply(self, template: Template, parameters: dict[str, str]) -> None:
         stack = self.stack
         scope = self._scope(template, parameters)
-        wanted = {
+        desired = {
             name: node
             for name, node in template["Resources"].items()
             if "Condition" not in node or scope.condition(node["Condition"])
         }
         replaced: list[tuple[str, Resource]] = []
-        for name in in_order(wanted):
-            node = wanted[name]
+        for name in in_order(desired):
+            node = desired[name]
             properties = scope.resolve(node.get("Properties", {}))
             old = stack.resources.get(name)
             if old is None:
@@ -145,10 +145,10 @@ class Operation:
             for name, node in template.get("Outputs", {}).items()
             if "Condition" not in node or scope.condition(node["Condition"])
         }
-        gone = [name for name in reversed(self._order(stack.template)) if name not in wanted]
+        removed = [name for name in reversed(self._order(stack.template)) if name not in desired]
         for name, old in replaced:
             self._delete(name, old)
-        self._remove(gone)
+        self._remove(removed)
         stack.template, stack.parameters, stack.outputs = template, parameters, outputs
 
     def _scope(self, template: Template, parameters: dict[str, str]) -> Scope:
@@ -190,7 +190,7 @@ class Operation:
             properties,
         )
         with _reported(self, name, lambda: resource.physical_id, kind, "CREATE"):
-            _hold_against_schema(name, kind, properties)
+            _check_schema(name, kind, properties)
             resource.create()
             stack.resources[name] = resource
 
@@ -199,7 +199,7 @@ class Operation:
         with _reported(
             self, context.logical_id, lambda: resource.physical_id, context.type, "UPDATE"
         ):
-            _hold_against_schema(context.logical_id, context.type, properties)
+            _check_schema(context.logical_id, context.type, properties)
             resource.update(properties)
             resource.properties = properties
 
@@ -230,9 +230,9 @@ class Operation:
         try:
             if template:
                 self._apply(template, parameters)
-                kept = set(template["Resources"])
+                desired = set(template["Resources"])
                 self._remove(
-                    [name for name in reversed(list(self.stack.resources)) if name not in kept]
+                    [name for name in reversed(list(self.stack.resources)) if name not in desired]
                 )
             else:
                 self._remove(list(reversed(list(self.stack.resources))))
@@ -240,7 +240,7 @@ class Operation:
             log.error("stack %s: the rollback failed: %s", self.stack.stack_name, error)
 
 
-def _hold_against_schema(name: str, kind: str, properties: Properties) -> None:
+def _check_schema(name: str, kind: str, properties: Properties) -> None:
     if wrong := violations(kind, properties):
         raise DeployError(f"Properties validation failed for resource {name} with message: {wrong}")
 
@@ -251,12 +251,12 @@ def _must_replace(old: Resource, properties: Properties) -> bool:
 
 
 def _check_name(old: Resource, kind: str, properties: Properties) -> None:
-    given = properties.get(old.name_property)
-    if given and kind == old.context.type and given == old.properties.get(old.name_property):
+    name = properties.get(old.name_property)
+    if name and kind == old.context.type and name == old.properties.get(old.name_property):
         raise TemplateError(
             "CloudFormation cannot update a stack when a custom-named resource requires "
             "replacing. "
-            f"Rename {given} and update the stack again."
+            f"Rename {name} and update the stack again."
         )
 
 

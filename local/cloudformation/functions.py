@@ -94,9 +94,9 @@ class Url(Resource):
 
     def create(self) -> None:
         """Add the URL to the function."""
-        answer = self._call("create_function_url_config", self.properties)
+        response = self._call("create_function_url_config", self.properties)
         # Function URLs of AWS end in a slash, moto's do not.
-        self.url = answer["FunctionUrl"].rstrip("/") + "/"
+        self.url = response["FunctionUrl"].rstrip("/") + "/"
         self.physical_id = self.properties["TargetFunctionArn"]
 
     def update(self, properties: Properties) -> None:
@@ -169,8 +169,8 @@ class Version(Resource):
 
     def create(self) -> None:
         """Publish the version."""
-        answer = call("lambda", self.context.region, "publish_version", **self.properties)
-        self.number, self.physical_id = answer["Version"], f"{answer['FunctionArn']}"
+        response = call("lambda", self.context.region, "publish_version", **self.properties)
+        self.number, self.physical_id = response["Version"], f"{response['FunctionArn']}"
         if not self.physical_id.endswith(f":{self.number}"):
             self.physical_id += f":{self.number}"
 
@@ -187,8 +187,8 @@ class Version(Resource):
 
     def attribute(self, name: str) -> Any:
         """Return Version or FunctionArn."""
-        known = {"Version": self.number, "FunctionArn": self.physical_id}
-        return known[name] if name in known else super().attribute(name)
+        values = {"Version": self.number, "FunctionArn": self.physical_id}
+        return values[name] if name in values else super().attribute(name)
 
 
 class Alias(Resource):

@@ -58,13 +58,13 @@ class Role(Resource):
             self._call("delete_role_policy", PolicyName=name)
         for name, document in after.items():
             self._call("put_role_policy", PolicyName=name, PolicyDocument=document)
-        attached, wanted = (
+        attached, desired = (
             set(old.get("ManagedPolicyArns", ())),
             set(new.get("ManagedPolicyArns", ())),
         )
-        for arn in sorted(attached - wanted):
+        for arn in sorted(attached - desired):
             self._call("detach_role_policy", PolicyArn=arn)
-        for arn in sorted(wanted - attached):
+        for arn in sorted(desired - attached):
             self._call("attach_role_policy", PolicyArn=arn)
 
     def delete(self) -> None:

@@ -25,13 +25,13 @@ class _Named(Resource):
 
     def create(self) -> None:
         """Create the resource with an API call."""
-        answer = call(
+        response = call(
             "sagemaker",
             self.context.region,
             self.operations[0],
             **{**self.properties, self.name_property: self.name},
         )
-        self.physical_id = answer[self.arn_member]
+        self.physical_id = response[self.arn_member]
 
     def delete(self) -> None:
         """Delete the resource with an API call."""
@@ -139,14 +139,14 @@ class Endpoint(_Named):
     def _await(self, config: str) -> None:
         EXCHANGE.changed()
 
-        def over(seen: dict[str, Any]) -> bool:
-            return seen["config"] == config and seen["status"] in {"InService", "Failed"}
+        def over(report: dict[str, Any]) -> bool:
+            return report["config"] == config and report["status"] in {"InService", "Failed"}
 
-        seen = EXCHANGE.await_observed("endpoints", self.name, over, _READY_TIMEOUT_S)
-        if seen is None or seen["status"] == "Failed":
+        report = EXCHANGE.await_observed("endpoints", self.name, over, _READY_TIMEOUT_S)
+        if report is None or report["status"] == "Failed":
             raise DeployError(
-                seen["reason"]
-                if seen
+                report["reason"]
+                if report
                 else "SageMaker's data plane did not report the endpoint in time"
             )
 

@@ -29,10 +29,10 @@ def install() -> None:
     _stacks(Stacks())
     _endpoints()
     # moto's list of scalable dimensions lacks the copies of inference components.
-    known = [(item.name, item.value) for item in scaling_models.ScalableDimensionValueSet]
+    members = [(item.name, item.value) for item in scaling_models.ScalableDimensionValueSet]
     make: Any = Enum
     dimensions = make(
-        "dimensions", [*known, ("COPIES", "sagemaker:inference-component:DesiredCopyCount")]
+        "dimensions", [*members, ("COPIES", "sagemaker:inference-component:DesiredCopyCount")]
     )
     scaling_models.ScalableDimensionValueSet = scaling_responses.ScalableDimensionValueSet = (
         dimensions
@@ -66,8 +66,8 @@ def _stacks(stacks: Stacks) -> None:
         backend: Any, name: str, template: str, role_arn: Any, parameters: Any, tags: Any
     ) -> Any:
         stack = backend.get_stack(name)
-        given = backend._resolve_update_parameters(instance=stack, incoming_params=parameters)  # noqa: SLF001 - moto's
-        stacks.start(backend, stack, "UPDATE", template or stack.template, given)
+        values = backend._resolve_update_parameters(instance=stack, incoming_params=parameters)  # noqa: SLF001 - moto's
+        stacks.start(backend, stack, "UPDATE", template or stack.template, values)
         return stack
 
     def delete_stack(backend: Any, name_or_stack_id: str) -> None:

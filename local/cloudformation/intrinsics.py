@@ -122,8 +122,8 @@ class Scope:
         raise TemplateError(f"the function Fn::{name} is not known to the local cloud")
 
     def _sub(self, argument: Any) -> str:
-        template, given = (argument, {}) if isinstance(argument, str) else argument
-        values = {key: self._resolve(item) for key, item in given.items()}
+        template, variables = (argument, {}) if isinstance(argument, str) else argument
+        values = {key: self._resolve(item) for key, item in variables.items()}
 
         def replace(match: re.Match[str]) -> str:
             literal, name = match.groups()
@@ -183,24 +183,24 @@ def in_order(resources: Mapping[str, Any]) -> list[str]:
     Raises TemplateError with the ids of a cycle, if there is one.
     """
     ordered: list[str] = []
-    done: set[str] = set()
+    visited: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in done:
+        if name in visited:
             return
         if name in path:
             raise TemplateError(
                 f"Circular dependency between resources: [{', '.join(path[path.index(name) :])}]"
             )
         depends = resources[name].get("DependsOn", [])
-        wanted = [
+        dependencies = [
             *([depends] if isinstance(depends, str) else depends),
             *references(resources[name].get("Properties")),
         ]
-        for other in wanted:
+        for other in dependencies:
             if other in resources and other != name:
                 visit(other, (*path, name))
-        done.add(name)
+        visited.add(name)
         ordered.append(name)
 
     for name in resources:

@@ -25,7 +25,7 @@ class _Call(Resource):
 
     def create(self) -> None:
         """Create the resource."""
-        self._made(
+        self._created(
             call(self.service, self.context.region, self.make, **self.parameters(self.properties))
         )
 
@@ -33,14 +33,17 @@ class _Call(Resource):
         """Change the resource."""
         call(self.service, self.context.region, self.change, **self.parameters(properties))
 
-    def _made(self, answer: Properties) -> None:
+    def _created(self, response: Properties) -> None:
         """Set the physical id from the response."""
 
     def delete(self) -> None:
         """Delete the resource."""
-        known = self.parameters(self.properties)
+        members = self.parameters(self.properties)
         call_quietly(
-            self.service, self.context.region, self.remove, **{key: known[key] for key in self.keys}
+            self.service,
+            self.context.region,
+            self.remove,
+            **{key: members[key] for key in self.keys},
         )
 
 
@@ -85,12 +88,12 @@ class ScalableTarget(_Call):
 
     def parameters(self, properties: Properties) -> Properties:
         """Return the members of the call, which takes tags as an object."""
-        known = super().parameters(properties)
-        if "Tags" in known:
-            known["Tags"] = {tag["Key"]: tag["Value"] for tag in known["Tags"]}
-        return known
+        members = super().parameters(properties)
+        if "Tags" in members:
+            members["Tags"] = {tag["Key"]: tag["Value"] for tag in members["Tags"]}
+        return members
 
-    def _made(self, answer: Properties) -> None:
+    def _created(self, response: Properties) -> None:
         parts = (
             self.properties[key] for key in ("ResourceId", "ScalableDimension", "ServiceNamespace")
         )
@@ -100,9 +103,9 @@ class ScalableTarget(_Call):
     def update(self, properties: Properties) -> None:
         """Change the target and its scheduled actions."""
         super().update(properties)
-        kept = {item["ScheduledActionName"] for item in properties.get("ScheduledActions", ())}
+        remaining = {item["ScheduledActionName"] for item in properties.get("ScheduledActions", ())}
         for item in self.properties.get("ScheduledActions", ()):
-            if item["ScheduledActionName"] not in kept:
+            if item["ScheduledActionName"] not in remaining:
                 self._scheduled("delete_scheduled_action", item)
         self._act(properties)
 
@@ -135,18 +138,18 @@ class ScalingPolicy(_Call):
 
     def parameters(self, properties: Properties) -> Properties:
         """Return the members of the call. CloudFormation may name the target by one id."""
-        known = super().parameters(properties)
-        if "ScalingTargetId" in known:
-            resource, dimension, namespace = known["ScalingTargetId"].split("|")
-            known |= {
+        members = super().parameters(properties)
+        if "ScalingTargetId" in members:
+            resource, dimension, namespace = members["ScalingTargetId"].split("|")
+            members |= {
                 "ResourceId": resource,
                 "ScalableDimension": dimension,
                 "ServiceNamespace": namespace,
             }
-        return known
+        return members
 
-    def _made(self, answer: Properties) -> None:
-        self.physical_id = answer["PolicyARN"]
+    def _created(self, response: Properties) -> None:
+        self.physical_id = response["PolicyARN"]
 
     def attribute(self, name: str) -> Any:
         """Return Arn or PolicyName."""
@@ -212,12 +215,12 @@ class MetricFilter(_Call):
 
     def parameters(self, properties: Properties) -> Properties:
         """Return the members of the call, whose names begin with small letters."""
-        known = super().parameters(properties)
+        members = super().parameters(properties)
         rules = [
             {_small(key): value for key, value in rule.items()}
-            for rule in known["MetricTransformations"]
+            for rule in members["MetricTransformations"]
         ]
-        return {_small(key): value for key, value in known.items()} | {
+        return {_small(key): value for key, value in members.items()} | {
             "metricTransformations": rules
         }
 

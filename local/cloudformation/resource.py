@@ -153,7 +153,7 @@ class MotoResource(Resource):
         )
 
     def delete(self) -> None:
-        """Delete the resource in the one of moto's two ways that the class has."""
+        """Delete the resource by `delete` or by the CloudFormation method, as the class has it."""
         own = getattr(self.instance, "delete", None)
         if own is not None:
             try:

@@ -25,8 +25,8 @@ def violations(kind: str, properties: dict[str, Any]) -> str | None:
     schema = of(kind)
     if schema is None:
         return None
-    found = list(_check(schema, schema, properties, "#"))
-    return "; ".join(found) if found else None
+    faults = list(_check(schema, schema, properties, "#"))
+    return "; ".join(faults) if faults else None
 
 
 def attributes(kind: str) -> frozenset[str] | None:
@@ -43,9 +43,9 @@ def attributes(kind: str) -> frozenset[str] | None:
 
 @lru_cache(maxsize=1)
 def _index() -> tuple[Path, dict[str, str]]:
-    found = find_spec("cfnlint")
-    assert found is not None and found.submodule_search_locations  # noqa: PT018, S101 - moto needs it too
-    folder = Path(found.submodule_search_locations[0]) / "data" / "schemas"
+    spec = find_spec("cfnlint")
+    assert spec is not None and spec.submodule_search_locations  # noqa: PT018, S101 - moto needs it too
+    folder = Path(spec.submodule_search_locations[0]) / "data" / "schemas"
     return folder, json.loads((folder / "providers" / f"{_REGION}.json").read_text())
 
 
@@ -66,9 +66,9 @@ def _check(root: Schema, schema: Schema, value: Any, path: str) -> Iterator[str]
             node = node[part]
         schema = node
     kinds = schema.get("type")
-    wanted = [kinds] if isinstance(kinds, str) else kinds or []
-    if wanted and not any(_is(kind, value) for kind in wanted):
-        yield f"{path}: expected type: {_shown(wanted)}, found: {_name(value)}"
+    types = [kinds] if isinstance(kinds, str) else kinds or []
+    if types and not any(_is(kind, value) for kind in types):
+        yield f"{path}: expected type: {_shown(types)}, found: {_name(value)}"
         return
     if isinstance(value, dict):
         yield from _members(root, schema, value, path)
@@ -80,15 +80,15 @@ def _check(root: Schema, schema: Schema, value: Any, path: str) -> Iterator[str]
 
 
 def _members(root: Schema, schema: Schema, value: dict[str, Any], path: str) -> Iterator[str]:
-    known = schema.get("properties", {})
+    members = schema.get("properties", {})
     for name in schema.get("required", ()):
         if name not in value:
             yield f"{path}: required key [{name}] not found"
     for name, item in value.items():
-        if name in known:
-            yield from _check(root, known[name], item, f"{path}/{name}")
+        if name in members:
+            yield from _check(root, members[name], item, f"{path}/{name}")
         elif (
-            known
+            members
             and schema.get("additionalProperties") is False
             and "patternProperties" not in schema
         ):

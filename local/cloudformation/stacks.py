@@ -66,14 +66,14 @@ class Stacks:
             if "Default" in slot
         }
         # A description lists all parameters, and an update may keep their values.
-        given = {
+        values = {
             **defaults,
             **dict(parameters or {}),
         }
         stack.status = f"{verb}_IN_PROGRESS"
         stack._add_stack_event(stack.status, resource_status_reason="User Initiated")  # noqa: SLF001 - moto's own way
         thread = threading.Thread(
-            target=self._run, args=(backend, stack, verb, template, body, given), daemon=True
+            target=self._run, args=(backend, stack, verb, template, body, values), daemon=True
         )
         thread.start()
         thread.join(_WAIT_S)
@@ -142,9 +142,9 @@ class Stacks:
         region = backend.region_name
 
         def secret(secret_id: str, stage: str, version: str) -> str:
-            wanted = {"VersionStage": stage or None, "VersionId": version or None}
+            options = {"VersionStage": stage or None, "VersionId": version or None}
             return str(
-                call("secretsmanager", region, "get_secret_value", SecretId=secret_id, **wanted)[
+                call("secretsmanager", region, "get_secret_value", SecretId=secret_id, **options)[
                     "SecretString"
                 ]
             )
@@ -184,16 +184,16 @@ def read(text: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
         raise ValidationError(message=str(error)) from error
     except (ValueError, yaml.YAMLError) as error:
         raise ValidationError(message=f"Template format error: {kind} not well-formed.") from error
-    found: dict[str, Any] = body
-    return found
+    template: dict[str, Any] = body
+    return template
 
 
 def deployed_as(stack: Any) -> Deployed:
     """Return the deployed state of one of moto's stacks."""
     if not hasattr(stack, "deployed"):
         stack.deployed = Deployed(stack.account_id, stack.region_name, stack.name, stack.stack_id)
-    found: Deployed = stack.deployed
-    return found
+    deployed: Deployed = stack.deployed
+    return deployed
 
 
 def _publish(backend: Any, stack: Any, deployed: Deployed) -> None:

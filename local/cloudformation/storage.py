@@ -63,7 +63,7 @@ class Secret(Resource):
         value = kept.take_secret(self.context.region, self.name)
         if value is None or "SecretString" in self.properties:
             value = self._value(self.properties)
-        answer = call(
+        response = call(
             "secretsmanager",
             self.context.region,
             "create_secret",
@@ -72,7 +72,7 @@ class Secret(Resource):
             SecretString=value,
             Tags=self.properties.get("Tags"),
         )
-        self.physical_id = answer["ARN"]
+        self.physical_id = response["ARN"]
 
     def update(self, properties: Properties) -> None:
         """Set a new value if the properties that produce it have changed.
@@ -93,18 +93,18 @@ class Secret(Resource):
     def _value(self, properties: Properties) -> str:
         if "SecretString" in properties:
             return str(properties["SecretString"])
-        wanted = properties.get("GenerateSecretString", {})
-        asked = {key: wanted[key] for key in _PASSWORD if key in wanted}
-        password = call("secretsmanager", self.context.region, "get_random_password", **asked)[
+        generator = properties.get("GenerateSecretString", {})
+        options = {key: generator[key] for key in _PASSWORD if key in generator}
+        password = call("secretsmanager", self.context.region, "get_random_password", **options)[
             "RandomPassword"
         ]
-        if "GenerateStringKey" not in wanted:
+        if "GenerateStringKey" not in generator:
             return str(password)
         try:
-            template = json.loads(wanted["SecretStringTemplate"])
+            template = json.loads(generator["SecretStringTemplate"])
         except (KeyError, ValueError) as error:
             raise DeployError("SecretStringTemplate is not a JSON object") from error
-        return json.dumps({**template, wanted["GenerateStringKey"]: password})
+        return json.dumps({**template, generator["GenerateStringKey"]: password})
 
     def delete(self) -> None:
         """Delete the secret at once, so that its name can be used again."""

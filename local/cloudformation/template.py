@@ -15,7 +15,7 @@ from local.cloudformation.schemas import attributes
 
 Node = Mapping[str, Any]
 
-MOST_RESOURCES, MOST_OUTPUTS, MOST_PARAMETERS = 500, 200, 200
+MAX_RESOURCES, MAX_OUTPUTS, MAX_PARAMETERS = 500, 200, 200
 LONGEST_BODY, LONGEST_TEMPLATE = 51_200, 1_000_000
 _SECTIONS = {
     "AWSTemplateFormatVersion",
@@ -78,12 +78,12 @@ def duplicates(text: str) -> None:
     Other text is not checked.
     """
 
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in found]
+    def pairs(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in members]
         for key in keys:
             if keys.count(key) > 1:
                 raise TemplateError(f"Template format error: duplicate key [{key}]")
-        return dict(found)
+        return dict(members)
 
     if text.lstrip().startswith("{"):
         try:
@@ -102,16 +102,16 @@ def _sections(template: Node) -> None:
     resources = template.get("Resources")
     if not isinstance(resources, dict) or not resources:
         raise TemplateError("Template format error: At least one Resources member must be defined.")
-    for section, most in (
-        ("Resources", MOST_RESOURCES),
-        ("Outputs", MOST_OUTPUTS),
-        ("Parameters", MOST_PARAMETERS),
+    for section, maximum in (
+        ("Resources", MAX_RESOURCES),
+        ("Outputs", MAX_OUTPUTS),
+        ("Parameters", MAX_PARAMETERS),
     ):
         count = len(template.get(section) or {})
-        if count > most:
+        if count > maximum:
             raise TemplateError(
                 f"Template format error: Number of {section.lower()}, {count}, is greater "
-                f"than maximum allowed, {most}"
+                f"than maximum allowed, {maximum}"
             )
 
 
@@ -139,8 +139,8 @@ def _resource(name: str, node: Any) -> None:
 
 
 def _depends(node: Node, resources: Node) -> None:
-    given = node.get("DependsOn", [])
-    for name in [given] if isinstance(given, str) else given:
+    names = node.get("DependsOn", [])
+    for name in [names] if isinstance(names, str) else names:
         if name not in resources:
             raise TemplateError(_unresolved(name, "Resources"))
 
@@ -148,7 +148,7 @@ def _depends(node: Node, resources: Node) -> None:
 def _uses(node: Any, names: Iterable[str], resources: Node, conditions: Node, block: str) -> None:
     for function, argument in _functions(node):
         if function not in _FUNCTIONS:
-            supported = ", ".join(f"Fn::{known}" for known in _FUNCTIONS)
+            supported = ", ".join(f"Fn::{name}" for name in _FUNCTIONS)
             raise TemplateError(
                 f"Template error: Encountered unsupported function: Fn::{function} "
                 f"Supported functions are: [{supported}]"
@@ -186,8 +186,8 @@ def _attribute(argument: Any, resources: Node) -> None:
         raise TemplateError(
             f"Template error: instance of Fn::GetAtt references undefined resource {name}"
         )
-    known = attributes(resources[name]["Type"])
-    if known is not None and isinstance(attribute, str) and attribute not in known:
+    supported = attributes(resources[name]["Type"])
+    if supported is not None and isinstance(attribute, str) and attribute not in supported:
         raise TemplateError(
             f"Template error: resource {name} does not support attribute type {attribute} in "
             "Fn::GetAtt"
@@ -195,16 +195,16 @@ def _attribute(argument: Any, resources: Node) -> None:
 
 
 def _conditions(node: Any, template: Node) -> None:
-    known = {*template.get("Parameters", {}), *template.get("Mappings", {})}
-    for other in references(node):
-        if other not in known and not other.startswith("AWS::"):
+    allowed = {*template.get("Parameters", {}), *template.get("Mappings", {})}
+    for name in references(node):
+        if name not in allowed and not name.startswith("AWS::"):
             raise TemplateError(
-                f"Template format error: Unresolved dependencies [{other}]. "
+                f"Template format error: Unresolved dependencies [{name}]. "
                 "Cannot reference resources in the Conditions block of the template"
             )
-    for other in _named(node):
-        if other not in template["Conditions"]:
-            raise TemplateError(_condition(other, "Conditions"))
+    for name in _named(node):
+        if name not in template["Conditions"]:
+            raise TemplateError(_condition(name, "Conditions"))
 
 
 def _named(node: Any) -> Iterator[str]:
@@ -232,15 +232,15 @@ def _outputs(template: Node, names: Iterable[str], resources: Node, conditions: 
         _uses(node.get("Export"), names, resources, conditions, "Outputs")
 
 
-def _parameters(slots: Node, given: Mapping[str, Any]) -> None:
+def _parameters(slots: Node, values: Mapping[str, Any]) -> None:
     if missing := [
-        name for name, slot in slots.items() if name not in given and "Default" not in slot
+        name for name, slot in slots.items() if name not in values and "Default" not in slot
     ]:
         raise TemplateError(f"Parameters: [{', '.join(missing)}] must have values")
-    if unknown := [name for name in given if name not in slots]:
+    if unknown := [name for name in values if name not in slots]:
         raise TemplateError(f"Parameters: [{', '.join(unknown)}] do not exist in the template")
     for name, slot in slots.items():
-        value = str(given.get(name, slot.get("Default")))
+        value = str(values.get(name, slot.get("Default")))
         if slot.get("AllowedValues") and value not in map(str, slot["AllowedValues"]):
             allowed = ", ".join(map(str, slot["AllowedValues"]))
             raise TemplateError(f"Parameter '{name}' must be one of AllowedValues [{allowed}]")

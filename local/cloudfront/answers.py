@@ -84,7 +84,7 @@ def _share(cors: dict[str, Any], headers: MutableMapping[str, str], viewer: dict
     if (
         origin is None
         or (own and not cors["OriginOverride"])
-        or not any(fnmatchcase(origin, one) for one in allowed)
+        or not any(fnmatchcase(origin, pattern) for pattern in allowed)
     ):
         return
     for name in own:

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit
 
 from local.cloudfront.admission import bad_origin
 from local.cloudfront.answers import MANAGED
@@ -91,7 +90,7 @@ def behaviours(config: dict[str, Any], policies: dict[str, dict[str, Any]]) -> l
         if reason := bad_origin(item):
             raise ConfigError(reason)
     origins = {item["Id"]: _origin(item, policies) for item in config.get("Origins", [])}
-    found = []
+    ordered = []
     for item in [
         *config.get("CacheBehaviors", []),
         {"PathPattern": "*", **config["DefaultCacheBehavior"]},
@@ -104,12 +103,12 @@ def behaviours(config: dict[str, Any], policies: dict[str, dict[str, Any]]) -> l
         policy = _policy(item.get("OriginRequestPolicyId"), policies)
         methods = tuple(item.get("AllowedMethods", _DEFAULT_METHODS))
         answers = _answers(item.get("ResponseHeadersPolicyId"), policies)
-        found.append(
+        ordered.append(
             Behaviour(
                 item["PathPattern"], methods, origins[item["TargetOriginId"]], policy, answers
             )
         )
-    return found
+    return ordered
 
 
 def _origin(item: dict[str, Any], policies: dict[str, dict[str, Any]]) -> Origin:
@@ -118,7 +117,8 @@ def _origin(item: dict[str, Any], policies: dict[str, dict[str, Any]]) -> Origin
     if custom is not None and custom.get("OriginProtocolPolicy") == "http-only":
         port = int(custom.get("HTTPPort", 80))
     headers = tuple(
-        (one["HeaderName"], one["HeaderValue"]) for one in item.get("OriginCustomHeaders", [])
+        (header["HeaderName"], header["HeaderValue"])
+        for header in item.get("OriginCustomHeaders", [])
     )
     timeout = float((custom or {}).get("OriginReadTimeout", _DEFAULT_READ_TIMEOUT_S))
     kind = "custom" if custom is not None else "s3"
@@ -134,10 +134,10 @@ def _origin(item: dict[str, Any], policies: dict[str, dict[str, Any]]) -> Origin
 def _answers(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if policy_id is None:
         return {}
-    known = {**MANAGED, **policies}
-    if policy_id not in known:
+    available = {**MANAGED, **policies}
+    if policy_id not in available:
         raise ConfigError(f"The local cloud does not know the response headers policy {policy_id}")
-    return known[policy_id]
+    return available[policy_id]
 
 
 def _policy(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -155,9 +155,9 @@ def _policy(policy_id: str | None, policies: dict[str, dict[str, Any]]) -> dict[
     return policies[policy_id]
 
 
-def choose(found: Iterable[Behaviour], path: str) -> Behaviour:
+def choose(ordered: Iterable[Behaviour], path: str) -> Behaviour:
     """Return the first behaviour whose pattern matches the path, without the query string."""
-    return next(item for item in found if _expression(item.pattern).fullmatch(path))
+    return next(item for item in ordered if _expression(item.pattern).fullmatch(path))
 
 
 @lru_cache
@@ -170,11 +170,11 @@ def _expression(pattern: str) -> re.Pattern[str]:
 
 def target(behaviour: Behaviour, raw_path: str) -> str:
     """Return the path and query string that the origin gets."""
-    parts = urlsplit(raw_path)
-    kept = (
+    path, _, query = raw_path.partition("?")
+    forwards_query = (
         behaviour.policy.get("QueryStringsConfig", {}).get("QueryStringBehavior", "none") != "none"
     )
-    return behaviour.origin.path + parts.path + (f"?{parts.query}" if kept and parts.query else "")
+    return behaviour.origin.path + path + (f"?{query}" if forwards_query and query else "")
 
 
 def to_origin(
@@ -202,15 +202,15 @@ def to_origin(
         if key in _REMOVED or key in replaced:
             continue
         if key == "cookie":
-            wanted = cookies
+            passes = cookies
         else:
-            wanted = key in _ALWAYS or mode in {"allViewer", "allViewerAndWhitelistCloudFront"}
-            wanted = (
-                wanted
+            passes = key in _ALWAYS or mode in {"allViewer", "allViewerAndWhitelistCloudFront"}
+            passes = (
+                passes
                 or (mode == "allExcept" and key not in named)
                 or (mode == "whitelist" and key in named)
             )
-        if wanted:
+        if passes:
             headers.append((name, value))
     host = next((value for name, value in viewer if name.lower() == "host"), "")
     keeps_host = mode in {"allViewer", "allViewerAndWhitelistCloudFront"} or (

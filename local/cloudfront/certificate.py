@@ -44,20 +44,20 @@ def ensure(directory: Path) -> Certificate:
     A new one is made if there is none, or if it expires within two days.
     """
     folder = directory / "tls"
-    found = Certificate(folder / "authority.pem", folder / "server.pem")
-    if not _is_good(found):
+    certificate = Certificate(folder / "authority.pem", folder / "server.pem")
+    if not _is_good(certificate):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         authority, server = _make()
-        found.server.touch(mode=0o600)
-        found.server.write_bytes(server)
-        found.authority.write_bytes(authority)
-    return found
+        certificate.server.touch(mode=0o600)
+        certificate.server.write_bytes(server)
+        certificate.authority.write_bytes(authority)
+    return certificate
 
 
-def _is_good(found: Certificate) -> bool:
-    if not (found.authority.exists() and found.server.exists()):
+def _is_good(certificate: Certificate) -> bool:
+    if not (certificate.authority.exists() and certificate.server.exists()):
         return False
-    ends = x509.load_pem_x509_certificate(found.server.read_bytes()).not_valid_after_utc
+    ends = x509.load_pem_x509_certificate(certificate.server.read_bytes()).not_valid_after_utc
     return ends > _now() + datetime.timedelta(days=_RENEWED_DAYS)
 
 

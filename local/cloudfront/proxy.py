@@ -20,6 +20,7 @@ from local.cloudfront import admission, s3
 from local.cloudfront.answers import POP, ErrorPage, apply_policy
 from local.cloudfront.behaviours import Behaviour, Origin, choose, target, to_origin, via
 from local.limits import Limits
+from local.listeners import target_of
 
 log = logging.getLogger("local.cloudfront")
 
@@ -34,6 +35,11 @@ _NOT_BACK = {
     "upgrade",
     "via",
     "x-amz-cf-id",
+}
+_FAILURES = {
+    400: "Bad request. We can't connect to the server for this app or website at this time.",
+    413: "Request Entity Too Large: the URL or the header fields are too long.",
+    502: "The local cloud could not handle the request; its log is logs/cloud.log.",
 }
 # CloudFront's default connection timeout, in seconds.
 _CONNECT_S = 10.0
@@ -78,10 +84,11 @@ class Proxy:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request of a viewer."""
-        request_id = base64.urlsafe_b64encode(os.urandom(42)).decode()
+        request_id = _new_id()
         host = request.headers.get("Host", "")
         if not (
-            trust.ours(host, trust.port_of(request.transport)) or trust.is_called(host, self._names)
+            trust.is_own_host(host, trust.port_of(request.transport))
+            or trust.is_called(host, self._names)
         ):
             return self._error(
                 403, "Bad request: no distribution has the name of its Host header.", request_id
@@ -92,7 +99,7 @@ class Proxy:
             response = self._error(*refusal, request_id)
             response.force_close()
             return response
-        path, _, query = request.raw_path.partition("?")
+        path, query = target_of(request)
         path = f"/{self.root}" if path == "/" and self.root else path
         behaviour = choose(self.behaviours, path)
         if request.method not in behaviour.methods:
@@ -113,6 +120,10 @@ class Proxy:
         if await self._is_denied(behaviour.origin, request.method, path):
             return await self._page(403, request_id) or self._denied(request_id)
         return await self._forward(request, behaviour, base, raw_path, request_id)
+
+    def failed(self, status: int) -> web.Response:
+        """Return CloudFront's response for a request that could not be read or handled."""
+        return self._error(status, _FAILURES[status], _new_id())
 
     def _address(self, origin: Origin) -> str | None:
         """Return the address here of an origin, or None if the local cloud cannot reach it.
@@ -212,8 +223,8 @@ class Proxy:
         if allowed("s3:ListBucket", arn):
             return False
         address = URL(f"{self._s3_url()}/{bucket}{origin.path}{path}", encoded=True)
-        async with self._session.head(address, headers=self._s3_headers) as answer:
-            return answer.status == 404
+        async with self._session.head(address, headers=self._s3_headers) as response:
+            return response.status == 404
 
     async def _page(self, status: int, request_id: str) -> web.Response | None:
         """Return the error page for a status, or None if there is none or it cannot be fetched."""
@@ -231,15 +242,15 @@ class Proxy:
             async with self._session.get(address, headers=headers, timeout=timeout) as upstream:
                 if upstream.status != 200:
                     return None
-                answer = web.Response(status=page.status, body=await upstream.read())
-                answer.headers["Content-Type"] = upstream.headers.get(
+                response = web.Response(status=page.status, body=await upstream.read())
+                response.headers["Content-Type"] = upstream.headers.get(
                     "Content-Type", "application/octet-stream"
                 )
         except (TimeoutError, aiohttp.ClientError):
             return None
-        apply_policy(behaviour.answers, answer.headers)
-        self._mark(answer, request_id, "Error from cloudfront")
-        return answer
+        apply_policy(behaviour.answers, response.headers)
+        self._mark(response, request_id, "Error from cloudfront")
+        return response
 
     def _denied(self, request_id: str) -> web.Response:
         """Return S3's response to a caller that may not read an object."""
@@ -287,6 +298,10 @@ class Proxy:
         response.headers["Via"] = via(self._distribution)
         response.headers["X-Amz-Cf-Pop"] = POP
         response.headers["X-Amz-Cf-Id"] = request_id
+
+
+def _new_id() -> str:
+    return base64.urlsafe_b64encode(os.urandom(42)).decode()
 
 
 def _is_function_url(origin: Origin) -> bool:

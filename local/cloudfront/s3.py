@@ -1,4 +1,4 @@
-"""S3 as an origin: what a distribution may read of a bucket, by the bucket's policy.
+"""S3 as an origin: the bucket's policy decides what a distribution may read.
 
 A distribution with an origin access control signs its requests. It then acts as the service
 cloudfront.amazonaws.com on behalf of its ARN. Otherwise it is anonymous. Sources: the CloudFront
@@ -34,17 +34,17 @@ DENIED = (
 
 def bucket_of(origin: Origin) -> str | None:
     """Return the bucket of an S3 origin, None for other origins."""
-    found = _DOMAIN.fullmatch(origin.domain) if origin.kind == "s3" else None
-    return found["bucket"] if found else None
+    match = _DOMAIN.fullmatch(origin.domain) if origin.kind == "s3" else None
+    return match["bucket"] if match else None
 
 
 async def policy_of(
     session: aiohttp.ClientSession, s3_url: str, headers: Mapping[str, str], bucket: str
 ) -> dict[str, Any]:
     """Return a bucket's policy, empty if it has none."""
-    async with session.get(f"{s3_url}/{bucket}?policy", headers=headers) as answer:
-        found: dict[str, Any] = json.loads(await answer.read()) if answer.status == 200 else {}
-        return found
+    async with session.get(f"{s3_url}/{bucket}?policy", headers=headers) as response:
+        policy: dict[str, Any] = json.loads(await response.read()) if response.status == 200 else {}
+        return policy
 
 
 def allows(

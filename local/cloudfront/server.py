@@ -28,12 +28,12 @@ _KEEPALIVE_S = 5.0
 
 @dataclass
 class _Served:
-    """A distribution with its listener. `reason` says why it cannot be served, if so."""
+    """A distribution with its listener. `reason` says why it cannot be served, or is None."""
 
     proxy: Proxy
     port: int
     reason: str | None
-    runner: web.AppRunner
+    runner: web.ServerRunner
     config: dict[str, Any]
 
 
@@ -93,25 +93,25 @@ class Edge:
             await self._session.close()
 
     async def apply(
-        self, wanted: tuple[Distribution, ...], policies: dict[str, dict[str, Any]]
+        self, distributions: tuple[Distribution, ...], policies: dict[str, dict[str, Any]]
     ) -> None:
         """Add listeners for new distributions, change others, and close those that are gone."""
-        ids = {distribution.id for distribution in wanted}
+        ids = {distribution.id for distribution in distributions}
         for key in [key for key in self._served if key not in ids]:
             await self._close(self._served.pop(key))
-        for distribution in wanted:
+        for distribution in distributions:
             try:
-                found: list[Behaviour] = behaviours(distribution.config, policies)
+                ordered: list[Behaviour] = behaviours(distribution.config, policies)
                 reason = None
             except ConfigError as error:
-                found, reason = [], str(error)
+                ordered, reason = [], str(error)
             served = self._served.get(distribution.id)
             new = served is None
             if served is None:
                 served = await self._listen(distribution)
                 self._served[distribution.id] = served
             served.reason = reason
-            served.proxy.behaviours = found
+            served.proxy.behaviours = ordered
             served.proxy.error_pages = error_pages(distribution.config)
             served.proxy.root = distribution.config.get("DefaultRootObject", "")
             if new or served.config != distribution.config:
@@ -137,8 +137,13 @@ class Edge:
         sock = listeners.bind([0]) if held is None else listeners.listen(held)
         port = int(sock.getsockname()[1])
         # A viewer that disconnects ends the request to the origin.
-        runner = await listeners.serve(
-            app, sock, cancel=True, longest_head=admission.READABLE, tls=self._tls
+        runner = await listeners.serve_plane(
+            proxy.handle,
+            sock,
+            fail=proxy.failed,
+            cancel=True,
+            longest_head=admission.READABLE,
+            tls=self._tls,
         )
         log.info(
             "distribution %s: listening at %s://localhost:%d", distribution.id, self._scheme, port

@@ -1,6 +1,6 @@
 """Faults of a container and of the connections on both sides of the SageMaker endpoint.
 
-The container itself is not changed; one fault kills it.
+The code of the container is not changed. One of the faults kills its process.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ class ErrorAnswer(Exception):
 class CallerCut(Exception):
     """The caller's connection is lost.
 
-    With `told`, the container's connection is closed as well. Without it, the container does not
-    notice.
+    With `notify_container`, the container's connection is closed as well. Without it, the container
+    does not notice.
     """
 
-    def __init__(self, *, told: bool = True) -> None:
-        """`told` says whether the container's connection is closed as well."""
+    def __init__(self, *, notify_container: bool = True) -> None:
+        """`notify_container` says whether the container's connection is closed as well."""
         super().__init__("the caller's connection is lost")
-        self.told = told
+        self.notify_container = notify_container
 
 
 async def before(strike: Strike | None, kill: Callable[[], None]) -> None:
@@ -64,22 +64,22 @@ async def spoil(
 
     Raises CallerCut, or aiohttp.ClientError for a lost connection.
     """
-    left = strike.after if strike else 0
+    remaining = strike.after if strike else 0
     due = strike is not None
     async for data in source:
-        if strike is None or not due or len(data) < left:
-            left -= len(data)
+        if strike is None or not due or len(data) < remaining:
+            remaining -= len(data)
             yield data
             continue
-        if data[:left]:
-            yield data[:left]
+        if data[:remaining]:
+            yield data[:remaining]
         due = False
         async for extra in _spoilt(strike, kill):
             yield extra
         if strike.kind == "container-endless-line":
             return
-        if data[left:]:
-            yield data[left:]
+        if data[remaining:]:
+            yield data[remaining:]
 
 
 async def _spoilt(strike: Strike, kill: Callable[[], None]) -> AsyncIterator[bytes]:
@@ -111,4 +111,4 @@ async def _break(strike: Strike, kill: Callable[[], None], lost: aiohttp.ClientE
             raise CallerCut
         case "stream-left":
             strike.landed()
-            raise CallerCut(told=False)
+            raise CallerCut(notify_container=False)

@@ -1,7 +1,7 @@
 """Faults of tables, as DynamoDB's own errors, between the caller and the control plane.
 
 Source: "Error handling with DynamoDB" of its developer guide, which has their shape, statuses and
-words.
+messages.
 """
 
 import asyncio
@@ -70,17 +70,17 @@ async def _strike(plan: Plan, request: web.Request) -> Strike | None:
 
 def _tables(call: object) -> set[str]:
     """Return all values of TableName at any depth, and the keys of RequestItems."""
-    found: set[str] = set()
+    tables: set[str] = set()
     if isinstance(call, list):
-        found.update(*(_tables(item) for item in call))
+        tables.update(*(_tables(item) for item in call))
     elif isinstance(call, dict):
         if isinstance(name := call.get("TableName"), str):
             return {name.rpartition("/")[2]}
         if isinstance(items := call.get("RequestItems"), dict):
             return {name.rpartition("/")[2] for name in items}
-        found.update(*(_tables(item) for item in call.get("TransactItems", [])))
-        found.update(*(_tables(item) for item in call.values() if isinstance(item, dict)))
-    return found
+        tables.update(*(_tables(item) for item in call.get("TransactItems", [])))
+        tables.update(*(_tables(item) for item in call.values() if isinstance(item, dict)))
+    return tables
 
 
 async def _struck(
@@ -110,8 +110,8 @@ async def _killed(
 
     Another kind of caller survives, and its call is made.
     """
-    found = _KEY.search(request.headers.get("Authorization", ""))
-    key = found[1] if found else ""
+    match = _KEY.search(request.headers.get("Authorization", ""))
+    key = match[1] if match else ""
     if strike.kind == "caller-killed-before":
         # The function's other work goes on meanwhile.
         await asyncio.sleep(strike.fault.seconds)

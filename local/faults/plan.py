@@ -2,8 +2,8 @@
 
 A fault has a kind, which fixes where it strikes (an endpoint's responses, a table's calls, a
 function's invocations), a scope (a pattern of names), a seed, and a bound: a count, a probability
-or both. It counts the requests in its scope. Its decision about the n-th depends only on its seed,
-its bound and n: other faults and the clock do not change it.
+or both. It counts the requests in its scope. Its decision about the n-th request depends only on
+its seed, its bound and n. Other faults and the clock do not change it.
 """
 
 import math
@@ -21,7 +21,7 @@ KINDS: dict[str, tuple[Target, str]] = {
     "one-byte-parts": ("endpoint", "every part of the event stream has one byte"),
     "boundary": (
         "endpoint",
-        "a part ends after `after` bytes, one further at each strike, and nowhere else",
+        "two parts, the first of `after` bytes, one byte more at each strike",
     ),
     "joined-parts": ("endpoint", "a part is held back until it has `after` line feeds (4)"),
     "container-killed": ("endpoint", "SIGKILL after `after` bytes of the answer"),
@@ -36,15 +36,15 @@ KINDS: dict[str, tuple[Target, str]] = {
     "stream-cut": ("endpoint", "the caller's connection is lost after `after` bytes"),
     "stream-left": (
         "endpoint",
-        "the same, but the container does not notice: its answer is read to the end and dropped",
+        "as stream-cut, but the container's answer is read to its end and dropped",
     ),
     "table-throttled": ("table", "ProvisionedThroughputExceededException"),
     "table-slow": ("table", "the call is passed on after `seconds`"),
     "table-down": ("table", "InternalServerError"),
-    "table-unreachable": ("table", "the connection is closed, the call not made"),
+    "table-unreachable": ("table", "the connection is closed and the call is not made"),
     "table-answer-lost": (
         "table",
-        "the call is made, and the connection closed instead of an answer",
+        "the call is made, and the connection is closed without a response",
     ),
     "caller-killed-before": (
         "table",
@@ -52,7 +52,7 @@ KINDS: dict[str, tuple[Target, str]] = {
     ),
     "caller-killed-after": (
         "table",
-        "the call is made, then SIGKILL of the function instead of an answer",
+        "the call is made, then SIGKILL of the function before it gets the response",
     ),
     "function-killed-at-start": (
         "function",
@@ -66,6 +66,10 @@ KINDS: dict[str, tuple[Target, str]] = {
     "function-killed-at-settlement": (
         "function",
         "SIGKILL when its response is whole, before it asks for more",
+    ),
+    "function-error-hidden": (
+        "function",
+        "an error after its response has begun ends the response as if it were whole",
     ),
 }
 
@@ -109,40 +113,40 @@ _BOUNDS: dict[str, tuple[type, float, float]] = {
 }
 
 
-def parse(found: object) -> Fault:
+def parse(description: object) -> Fault:
     """Return the fault that JSON describes.
 
     A fault without a count and a probability strikes once.
 
     Raises FaultError.
     """
-    if not isinstance(found, Mapping):
-        raise FaultError("a fault is a JSON object")
-    given = {name: value for name, value in found.items() if value is not None}
-    for name, value in given.items():
+    if not isinstance(description, Mapping):
+        raise FaultError("a fault must be a JSON object")
+    members = {name: value for name, value in description.items() if value is not None}
+    for name, value in members.items():
         _check(str(name), value)
-    if given.get("kind") not in KINDS:
+    if members.get("kind") not in KINDS:
         raise FaultError(f"kind: must be one of {', '.join(KINDS)}")
-    if given.get("after_most", math.inf) < given.get("after", 0):
+    if members.get("after_most", math.inf) < members.get("after", 0):
         raise FaultError("after_most: must not be under after")
-    if "count" not in given and "probability" not in given:
-        given["count"] = 1
-    return Fault(**given)
+    if "count" not in members and "probability" not in members:
+        members["count"] = 1
+    return Fault(**members)
 
 
 def _check(name: str, value: object) -> None:
-    if name not in {one.name for one in fields(Fault)}:
+    if name not in {field.name for field in fields(Fault)}:
         raise FaultError(f"{name}: there is no such field")
     if name not in _BOUNDS:
         if not isinstance(value, str) or not value:
             raise FaultError(f"{name}: must be a text")
         return
-    kind, least, most = _BOUNDS[name]
+    kind, minimum, maximum = _BOUNDS[name]
     right = isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
-    if not right or not least <= value <= most:  # type: ignore[operator] # it is a number
+    if not right or not minimum <= value <= maximum:  # type: ignore[operator] # it is a number
         raise FaultError(
-            f"{name}: must be {'a number' if kind is float else 'a whole number'}, {least} "
-            f"to {most}"
+            f"{name}: must be {'a number' if kind is float else 'a whole number'}, {minimum} "
+            f"to {maximum}"
         )
 
 
@@ -167,8 +171,8 @@ class Entry:
         if spent or chance.random() >= self.fault.probability:
             return None
         self.struck += 1
-        most = self.fault.after_most
-        after = self.fault.after if most is None else chance.randint(self.fault.after, most)
+        maximum = self.fault.after_most
+        after = self.fault.after if maximum is None else chance.randint(self.fault.after, maximum)
         return Strike(self, self.fault, self.struck - 1, after, chance)
 
 
@@ -214,9 +218,9 @@ class Plan:
         """Remove one fault, or all; return whether there was one."""
         if entry_id is not None:
             return self._entries.pop(entry_id, None) is not None
-        there = bool(self._entries)
+        had_entries = bool(self._entries)
         self._entries.clear()
-        return there
+        return had_entries
 
     def listing(self) -> list[dict[str, Any]]:
         """Return all faults with their counts, as JSON."""

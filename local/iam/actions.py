@@ -28,11 +28,11 @@ def needs(call: Call) -> list[Need] | None:
         return s3.needs(call)
     if service in _PATHS:
         return _by_path(call)
-    found = operation(call)
-    if found is None or service not in _SERVICES:
+    named = operation(call)
+    if named is None or service not in _SERVICES:
         return None
-    wanted = _SERVICES[service](call, *found)
-    return None if wanted is None else list(wanted)
+    required = _SERVICES[service](call, *named)
+    return None if required is None else list(required)
 
 
 def _by_path(call: Call) -> list[Need] | None:
@@ -43,17 +43,18 @@ def _by_path(call: Call) -> list[Need] | None:
             name = resource(parts)
             if qualifier not in {"", "$LATEST"} and name.count(":") == 1:
                 name = f"{name}:{qualifier}"
-            return [Need(f"{call.scope.service}:{action}", name if name == "*" else call.arn(name))]
+            on = name if name == "*" else call.arn(name)
+            return [Need(f"{call.scope.service}:{it}", on) for it in action.split()]
     return None
 
 
-def _function(given: str) -> str:
+def _function(name: str) -> str:
     """Return the end of a function's ARN, from the function's name, its ARN or a part of the ARN.
 
     A qualifier belongs to it, as in "Referencing versions and aliases in permissions policies" of
     Lambda's guide; `$LATEST` is the function itself.
     """
-    parts = given.split(":")
+    parts = name.split(":")
     named = parts[parts.index("function") + 1 :] if "function" in parts else parts
     return ":".join(["function", *(part for part in named if part != "$LATEST")])
 
@@ -65,19 +66,20 @@ _PATHS: dict[str, list[tuple[str, str, str, Callable[[re.Match[str]], str]]]] = 
             "POST",
             r"/endpoints/([^/]+)/invocations",
             "InvokeEndpoint",
-            lambda found: f"endpoint/{found[1].lower()}",
+            lambda match: f"endpoint/{match[1].lower()}",
         ),
         (
             "POST",
             r"/endpoints/([^/]+)/invocations-response-stream",
-            "InvokeEndpointWithResponseStream",
-            lambda found: f"endpoint/{found[1].lower()}",
+            # The API reference requires the first, and IAM knows an action of the call's name.
+            "InvokeEndpoint InvokeEndpointWithResponseStream",
+            lambda match: f"endpoint/{match[1].lower()}",
         ),
         (
             "POST",
             r"/endpoints/([^/]+)/async-invocations",
             "InvokeEndpointAsync",
-            lambda found: f"endpoint/{found[1].lower()}",
+            lambda match: f"endpoint/{match[1].lower()}",
         ),
     ],
     "lambda": [
@@ -85,7 +87,7 @@ _PATHS: dict[str, list[tuple[str, str, str, Callable[[re.Match[str]], str]]]] = 
             "POST",
             r"/2015-03-31/functions/([^/]+)/invocations",
             "InvokeFunction",
-            lambda found: _function(found[1]),
+            lambda match: _function(match[1]),
         ),
     ],
     "xray": [
@@ -152,12 +154,12 @@ def _dynamodb(call: Call, name: str, members: Members) -> Iterator[Need] | None:
     if name in {"BatchGetItem", "BatchWriteItem"}:
         return iter([need(name, table) for table in members["RequestItems"]])
     if name in {"TransactGetItems", "TransactWriteItems"}:
-        found = {
+        needed = {
             need(_IN_A_TRANSACTION[kind], part["TableName"]): None
             for item in members["TransactItems"]
             for kind, part in item.items()
         }
-        return iter(found)
+        return iter(needed)
     return (
         iter([Need("dynamodb:ListTables", call.arn("table/*"))]) if name == "ListTables" else None
     )
@@ -295,7 +297,7 @@ def _cloudformation(call: Call, name: str, members: Members) -> Iterator[Need] |
     if name not in _ON_A_STACK:
         return None
     stack = members.get("StackName", "*")
-    found = [
+    needed = [
         Need(
             f"cloudformation:{name}",
             stack if stack.startswith("arn:") else call.arn(f"stack/{stack}/*"),
@@ -303,8 +305,8 @@ def _cloudformation(call: Call, name: str, members: Members) -> Iterator[Need] |
     ]
     if name in _CHANGES_A_STACK and "RoleARN" in members:
         to = ("iam:PassedToService", ("cloudformation.amazonaws.com",))
-        found.append(Need("iam:PassRole", members["RoleARN"], (to,)))
-    return iter(found)
+        needed.append(Need("iam:PassRole", members["RoleARN"], (to,)))
+    return iter(needed)
 
 
 _SERVICES: dict[str, Callable[[Call, str, Members], Iterator[Need] | None]] = {

@@ -41,7 +41,7 @@ class Refused(Exception):
 class Control(Protocol):
     """Requests to the control plane."""
 
-    async def get_json(self, what: str, **query: str) -> Any:
+    async def get_json(self, path: str, **query: str) -> Any:
         """Return the role that a key belongs to."""
 
 
@@ -70,66 +70,68 @@ class Authentication:
         """
         headers = _joined(request)
         try:
-            found = signature.read(headers, request.query)
-            if found is None:
+            signed = signature.read(headers, request.query)
+            if signed is None:
                 raise Refused(Kind.UNSIGNED)
-            made = found.time
+            signed_at = signed.time
         except SignatureError as error:
             raise Refused(
                 Kind.INCOMPLETE, message=f"The signature cannot be read: {error}."
             ) from None
-        access = await self._access(found)
+        access = await self._access(signed)
         now = time.time()
-        if found.token != access.token:
-            raise Refused(Kind.WRONG_TOKEN, found.service)
+        if signed.token != access.token:
+            raise Refused(Kind.WRONG_TOKEN, signed.service)
         if access.expires is not None and now >= access.expires:
-            raise Refused(Kind.EXPIRED_TOKEN, found.service)
-        skew = _SKEW_S.get(found.service, _USUAL_SKEW_S)
-        if made > now + skew or (found.expires is None and made < now - skew):
-            raise Refused(Kind.EXPIRED, found.service)
-        if found.expires is not None and now > made + found.expires:
-            raise Refused(Kind.EXPIRED_ADDRESS, found.service)
-        await self._check(request, found, headers, access.secret_key)
-        return found, access.caller
+            raise Refused(Kind.EXPIRED_TOKEN, signed.service)
+        skew = _SKEW_S.get(signed.service, _USUAL_SKEW_S)
+        if signed_at > now + skew or (signed.expires is None and signed_at < now - skew):
+            raise Refused(Kind.EXPIRED, signed.service)
+        if signed.expires is not None and now > signed_at + signed.expires:
+            raise Refused(Kind.EXPIRED_ADDRESS, signed.service)
+        await self._check(request, signed, headers, access.secret_key)
+        return signed, access.caller
 
-    async def _access(self, found: Signature) -> _Access:
-        if found.key not in self._known:
-            told = (
-                await self._control.get_json("caller", key=found.key)
-                if found.key.startswith(_TEMPORARY)
+    async def _access(self, signed: Signature) -> _Access:
+        if signed.key not in self._known:
+            credentials = (
+                await self._control.get_json("caller", key=signed.key)
+                if signed.key.startswith(_TEMPORARY)
                 else None
             )
-            if told is None:
-                raise Refused(Kind.UNKNOWN_KEY, found.service)
-            caller = Caller(told["role"], told["session"], told["session_policy"])
-            self._known[found.key] = _Access(
-                told["secret_key"], told["token"], told["expires"], caller
+            if credentials is None:
+                raise Refused(Kind.UNKNOWN_KEY, signed.service)
+            caller = Caller(
+                credentials["role"], credentials["session"], credentials["session_policy"]
             )
-        return self._known[found.key]
+            self._known[signed.key] = _Access(
+                credentials["secret_key"], credentials["token"], credentials["expires"], caller
+            )
+        return self._known[signed.key]
 
     async def _check(
-        self, request: web.Request, found: Signature, headers: dict[str, str], secret: str
+        self, request: web.Request, signed: Signature, headers: dict[str, str], secret: str
     ) -> None:
-        if (name := signature.unsigned(found, headers)) is not None:
+        if (name := signature.unsigned(signed, headers)) is not None:
             raise Refused(
                 Kind.MISMATCH,
-                found.service,
+                signed.service,
                 f"There were headers present which were not signed: {name}",
             )
-        digest = await _digest(request, found, headers)
+        digest = await _digest(request, signed, headers)
         path, _, query = request.raw_path.partition("?")
         try:
-            claimed = signature.payload(found, headers, digest)
+            claimed = signature.payload(signed, headers, digest)
         except SignatureError as error:
             raise Refused(
-                Kind.INCOMPLETE, found.service, f"The signature cannot be read: {error}."
+                Kind.INCOMPLETE, signed.service, f"The signature cannot be read: {error}."
             ) from None
         if not signature.matches(
-            found, Sent(request.method, path, query, headers), claimed, secret
+            signed, Sent(request.method, path, query, headers), claimed, secret
         ):
-            raise Refused(Kind.MISMATCH, found.service)
-        if found.service == "s3" and digest not in {"", claimed}:
-            raise Refused(Kind.OTHER_BODY, found.service)
+            raise Refused(Kind.MISMATCH, signed.service)
+        if signed.service == "s3" and digest not in {"", claimed}:
+            raise Refused(Kind.OTHER_BODY, signed.service)
 
 
 def _joined(request: web.Request) -> dict[str, str]:
@@ -140,7 +142,7 @@ def _joined(request: web.Request) -> dict[str, str]:
     return headers
 
 
-async def _digest(request: web.Request, found: Signature, headers: dict[str, str]) -> str:
+async def _digest(request: web.Request, signed: Signature, headers: dict[str, str]) -> str:
     """Return the SHA-256 of the body, or an empty text if the body need not be hashed.
 
     That is so for a signature that holds for any body, and for large bodies of S3. The body is kept
@@ -148,10 +150,10 @@ async def _digest(request: web.Request, found: Signature, headers: dict[str, str
 
     Raises Refused.
     """
-    large = found.service == "s3" and (request.content_length or 0) > _SMALL
-    if large or not signature.hashes_body(found, headers):
+    large = signed.service == "s3" and (request.content_length or 0) > _SMALL
+    if large or not signature.hashes_body(signed, headers):
         return ""
     body = await bodies.read(request, bodies.LARGEST)
     if body is None:
-        raise Refused(Kind.TOO_LARGE, found.service)
+        raise Refused(Kind.TOO_LARGE, signed.service)
     return hashlib.sha256(body).hexdigest()

@@ -38,7 +38,7 @@ _WHOLE_SECRET = re.compile(r"arn:aws:secretsmanager:.+-[A-Za-z0-9]{6}")
 class Control(Protocol):
     """Requests to the control plane."""
 
-    async def get_json(self, what: str, **query: str) -> Any:
+    async def get_json(self, path: str, **query: str) -> Any:
         """Return the role of a key, or the ARN of a secret."""
 
 
@@ -60,7 +60,9 @@ class Authorizer:
     async def middleware(self, request: web.Request, handler: trust.Handler) -> web.StreamResponse:
         """Pass a request on, or answer it with a refusal."""
         if request.path.startswith("/_local/"):
-            if not trust.same(request.headers.get("Authorization"), f"Bearer {self._token}"):
+            if not trust.matches_secret(
+                request.headers.get("Authorization"), f"Bearer {self._token}"
+            ):
                 return web.json_response({"message": _NOT_OWNER}, status=403)
             return await handler(request)
         try:
@@ -96,10 +98,10 @@ class Authorizer:
         query = dict(request.query)
         body = b""
         if operations.needs_body(scope.service, request.method, query):
-            whole = await bodies.read(request, bodies.LARGEST)
-            if whole is None:
+            content = await bodies.read(request, bodies.LARGEST)
+            if content is None:
                 raise ValueError("the body is too long")
-            body = whole
+            body = content
         call = operations.Call(
             scope=scope,
             account=caller.account,
@@ -110,8 +112,8 @@ class Authorizer:
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
         )
-        wanted = needs(call)
-        if wanted is None:
+        required = needs(call)
+        if required is None:
             named = operations.operation(call) if scope.service != "s3" else None
             action = f"{scope.service}:{named[0] if named else f'{request.method} {call.path}'}"
             return (
@@ -119,7 +121,7 @@ class Authorizer:
                 "does not know which "
                 "permissions this operation needs)"
             )
-        for need in wanted:
+        for need in required:
             if refused := self.roles.refusal(
                 caller, await self._resolved(need, scope.region), scope.region
             ):
@@ -131,6 +133,6 @@ class Authorizer:
             return need
         if _WHOLE_SECRET.fullmatch(need.resource):
             return need
-        found = await self._control.get_json("secret", id=need.resource, region=region)
+        arn = await self._control.get_json("secret", id=need.resource, region=region)
         # A secret that does not exist is checked under the requested name.
-        return Need(need.action, found or need.resource)
+        return Need(need.action, arn or need.resource)

@@ -42,9 +42,9 @@ class Call:
         return f"arn:aws:{self.scope.service}:{self.scope.region}:{self.account}:{resource}"
 
 
-def scope(found: Signature) -> Scope:
+def scope(signature: Signature) -> Scope:
     """Return the scope of a signature, with IAM's name of the service."""
-    return Scope(found.key, found.region, _PREFIX.get(found.service, found.service))
+    return Scope(signature.key, signature.region, _PREFIX.get(signature.service, signature.service))
 
 
 def needs_body(service: str, method: str, query: Mapping[str, str]) -> bool:
@@ -67,10 +67,10 @@ def operation(call: Call) -> tuple[str, dict[str, Any]] | None:
     if target := call.headers.get("x-amz-target"):
         members = json.loads(call.body or b"{}")
         if not isinstance(members, dict):
-            raise ValueError("the body is no JSON object")
+            raise ValueError("the body is not a JSON object")
         return target.rpartition(".")[2], members
-    if found := _CBOR.fullmatch(call.path):
-        return found[1], {}
+    if match := _CBOR.fullmatch(call.path):
+        return match[1], {}
     if call.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         form = dict(parse_qsl(call.body.decode(), keep_blank_values=True))
     else:

@@ -59,8 +59,8 @@ class Statement:
 
 def parse(document: str | Mapping[str, Any]) -> tuple[Statement, ...]:
     """Return the statements of a policy document, which may be JSON text."""
-    found = json.loads(document) if isinstance(document, str) else document
-    return tuple(_statement(item) for item in _list(found.get("Statement", ())))
+    content = json.loads(document) if isinstance(document, str) else document
+    return tuple(_statement(item) for item in _list(content.get("Statement", ())))
 
 
 def evaluate(
@@ -74,10 +74,10 @@ def evaluate(
     `context` has the condition keys of the caller and the request. Pass `principal` for the policy
     of a resource, which names the callers that it concerns.
     """
-    known = {**context, **{name.lower(): values for name, values in need.context}}
+    keys = {**context, **{name.lower(): values for name, values in need.context}}
     verdict = Verdict.SILENT
     for statement in statements:
-        if not _concerns(statement, need, known, principal):
+        if not _concerns(statement, need, keys, principal):
             continue
         if not statement.allow:
             return Verdict.DENIED
@@ -104,10 +104,10 @@ def _statement(item: Mapping[str, Any]) -> Statement:
     )
 
 
-def _principals(found: Any) -> tuple[str, ...]:
-    if isinstance(found, str):
-        return (found,)
-    return tuple(str(value) for values in found.values() for value in _list(values))
+def _principals(principal: Any) -> tuple[str, ...]:
+    if isinstance(principal, str):
+        return (principal,)
+    return tuple(str(value) for values in principal.values() for value in _list(values))
 
 
 def _list(value: Any) -> list[Any]:
@@ -160,8 +160,8 @@ def matches(pattern: str, value: str) -> bool:
     return _pattern(pattern).fullmatch(value) is not None
 
 
-def _equal_ignoring_case(wanted: str, value: str) -> bool:
-    return wanted.lower() == value.lower()
+def _equal_ignoring_case(expected: str, value: str) -> bool:
+    return expected.lower() == value.lower()
 
 
 _OPERATORS: dict[str, tuple[Callable[[str, str], bool], bool]] = {
@@ -179,19 +179,21 @@ _OPERATORS: dict[str, tuple[Callable[[str, str], bool], bool]] = {
 }
 
 
-def _holds(allow: bool, operator: str, key: str, wanted: tuple[str, ...], context: Context) -> bool:
+def _holds(
+    allow: bool, operator: str, key: str, expected: tuple[str, ...], context: Context
+) -> bool:
     values = context.get(key, ())
     quantifier, _, operator = operator.rpartition(":")
     if operator == "Null":
-        return any(_equal_ignoring_case(item, str(not values).lower()) for item in wanted)
+        return any(_equal_ignoring_case(item, str(not values).lower()) for item in expected)
     if_exists = operator.endswith("IfExists")
     test = _OPERATORS.get(operator.removesuffix("IfExists"))
-    if test is None or any("${" in item for item in wanted):
+    if test is None or any("${" in item for item in expected):
         return not allow
     matching, negated = test
     if not values:
         # A negated operator holds if the key is missing, and so does ForAllValues; no other
         # operator does.
         return if_exists or quantifier == "ForAllValues" or (negated and not quantifier)
-    each = [any(matching(item, value) for item in wanted) != negated for value in values]
-    return any(each) if quantifier == "ForAnyValue" else all(each)
+    results = [any(matching(item, value) for item in expected) != negated for value in values]
+    return any(results) if quantifier == "ForAnyValue" else all(results)

@@ -14,7 +14,8 @@ from aiohttp import web
 class Kind(Enum):
     """The reason of a refusal.
 
-    It has the error codes in JSON protocols, in query responses and in S3's, and the message.
+    Each has its error code in JSON protocols, in query responses and in S3's responses, and its
+    message.
     """
 
     DENIED = ("AccessDeniedException", "AccessDenied", "AccessDenied", "")

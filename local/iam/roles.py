@@ -10,7 +10,7 @@ from typing import Any
 from local.iam.policy import Context, Need, Principal, Statement, Verdict, evaluate, parse
 from local.state import Role
 
-# The maximum of cached decisions, more than a deployment has. Beyond it the cache is emptied.
+# The maximum number of cached decisions, which no deployment reaches. A full cache is emptied.
 _CACHED = 10_000
 
 
@@ -56,10 +56,10 @@ class Roles:
 
     def apply(self, roles: tuple[Role, ...], buckets: dict[str, Any]) -> None:
         """Use a deployed state, and forget earlier decisions."""
-        known = self._roles
+        current = self._roles
         self._roles = {
-            role.arn: known[role.arn]
-            if role.arn in known and known[role.arn].stated == role
+            role.arn: current[role.arn]
+            if role.arn in current and current[role.arn].stated == role
             else _parsed(role)
             for role in roles
         }
@@ -70,22 +70,22 @@ class Roles:
 
     def refusal(self, caller: Caller, need: Need, region: str) -> str | None:
         """Return AWS's message if the caller lacks a permission, or None if it has it."""
-        asked = (caller, need, region)
-        if asked not in self._decided:
+        question = (caller, need, region)
+        if question not in self._decided:
             if len(self._decided) >= _CACHED:
                 self._decided.clear()
-            self._decided[asked] = self._decide(caller, need, region)
-        return self._decided[asked]
+            self._decided[question] = self._decide(caller, need, region)
+        return self._decided[question]
 
     def trusts(
         self, role: str, service: str, context: tuple[tuple[str, tuple[str, ...]], ...] = ()
     ) -> bool:
         """Return whether a service may assume a role."""
-        found = self._roles.get(role)
+        parsed = self._roles.get(role)
         need = Need("sts:AssumeRole", role, context)
         return (
-            found is not None
-            and evaluate(found.trust, need, {}, Principal((service,))) is Verdict.ALLOWED
+            parsed is not None
+            and evaluate(parsed.trust, need, {}, Principal((service,))) is Verdict.ALLOWED
         )
 
     def _decide(self, caller: Caller, need: Need, region: str) -> str | None:

@@ -86,11 +86,11 @@ def needs(call: Call) -> list[Need] | None:
         prefix = (("s3:prefix", (call.query["prefix"],)),) if "prefix" in call.query else ()
         return [Need(f"s3:{action}", bucket_arn, (owner, *prefix))] if action else None
     action = _OBJECT.get((call.method, sub))
-    found = [Need(f"s3:{action}", f"{bucket_arn}/{key}", (owner,))]
+    needed = [Need(f"s3:{action}", f"{bucket_arn}/{key}", (owner,))]
     if source := call.headers.get("x-amz-copy-source"):
         plain = unquote(source.partition("?")[0]).lstrip("/")
-        found.append(Need("s3:GetObject", f"arn:aws:s3:::{plain}", (owner,)))
-    return found if action else None
+        needed.append(Need("s3:GetObject", f"arn:aws:s3:::{plain}", (owner,)))
+    return needed if action else None
 
 
 def address(host: str, path: str) -> tuple[str, str]:
@@ -98,8 +98,8 @@ def address(host: str, path: str) -> tuple[str, str]:
 
     The bucket is in the host's name or in the first part of the path.
     """
-    found = None if _LOCAL.fullmatch(host) else _VIRTUAL.fullmatch(host)
+    match = None if _LOCAL.fullmatch(host) else _VIRTUAL.fullmatch(host)
     parts = segments(path)
-    if found:
-        return found[1], unquote(path.lstrip("/"))
+    if match:
+        return match[1], unquote(path.lstrip("/"))
     return parts[0], unquote(path.lstrip("/").partition("/")[2])

@@ -58,7 +58,7 @@ class Signature:
         try:
             return datetime.strptime(self.stamp, _TIME).replace(tzinfo=UTC).timestamp()
         except ValueError:
-            raise SignatureError("the time is not in the form of one") from None
+            raise SignatureError("the time must have the form 20261129T093000Z") from None
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | No
     Raises SignatureError.
     """
     if "authorization" in headers:
-        found = _HEADER.fullmatch(headers["authorization"].strip())
+        match = _HEADER.fullmatch(headers["authorization"].strip())
         if "X-Amz-Signature" in query:
             raise SignatureError("there are two signatures")
         stamp, token, expires = (
@@ -89,21 +89,21 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | No
             None,
         )
     elif "X-Amz-Credential" in query:
-        found = _QUERY.fullmatch(query["X-Amz-Credential"])
+        match = _QUERY.fullmatch(query["X-Amz-Credential"])
         if query.get("X-Amz-Algorithm") != _ALGORITHM:
             raise SignatureError(f"the algorithm is not {_ALGORITHM}")
         stamp, token = query.get("X-Amz-Date", ""), query.get("X-Amz-Security-Token")
-        given = query.get("X-Amz-Expires", "")
-        expires = int(given) if re.fullmatch(r"\d{1,6}", given) else _LONGEST_S + 1
+        lifetime = query.get("X-Amz-Expires", "")
+        expires = int(lifetime) if re.fullmatch(r"\d{1,6}", lifetime) else _LONGEST_S + 1
         if expires > _LONGEST_S:
             raise SignatureError(f"X-Amz-Expires is not between 0 and {_LONGEST_S}")
     else:
         return None
-    if found is None or not stamp.startswith(found["day"]):
+    if match is None or not stamp.startswith(match["day"]):
         raise SignatureError(
             "the credential, the signed headers, the signature or the date is missing or malformed"
         )
-    fields = found.groupdict()
+    fields = match.groupdict()
     signed = tuple(fields.get("signed", query.get("X-Amz-SignedHeaders", "")).split(";"))
     if "host" not in signed or list(signed) != sorted(signed):
         raise SignatureError("Host must be signed, and the names of signed headers sorted")
@@ -121,21 +121,22 @@ def read(headers: Mapping[str, str], query: Mapping[str, str]) -> Signature | No
     )
 
 
-def unsigned(found: Signature, headers: Mapping[str, str]) -> str | None:
+def unsigned(signature: Signature, headers: Mapping[str, str]) -> str | None:
     """Return the name of an `x-amz-` header that is not signed; None if all are signed."""
     return next(
-        (name for name in headers if name.startswith("x-amz-") and name not in found.signed), None
+        (name for name in headers if name.startswith("x-amz-") and name not in signature.signed),
+        None,
     )
 
 
-def hashes_body(found: Signature, headers: Mapping[str, str]) -> bool:
+def hashes_body(signature: Signature, headers: Mapping[str, str]) -> bool:
     """Return whether the signature holds for one body only. In S3 it may hold for any body."""
-    if found.service != "s3":
+    if signature.service != "s3":
         return True
     return bool(_DIGEST.fullmatch(headers.get("x-amz-content-sha256", "")))
 
 
-def payload(found: Signature, headers: Mapping[str, str], digest: str) -> str:
+def payload(signature: Signature, headers: Mapping[str, str], digest: str) -> str:
     """Return the entry of the body in the canonical request.
 
     `digest` is the body's SHA-256. S3 takes the entry from a header instead.
@@ -143,10 +144,10 @@ def payload(found: Signature, headers: Mapping[str, str], digest: str) -> str:
     Raises SignatureError.
     """
     claimed = headers.get("x-amz-content-sha256")
-    if found.service != "s3":
+    if signature.service != "s3":
         return digest
     if claimed is None:
-        if found.expires is None:
+        if signature.expires is None:
             raise SignatureError("x-amz-content-sha256 is missing")
         return UNSIGNED
     if not (claimed == UNSIGNED or _DIGEST.fullmatch(claimed) or _STREAMED.fullmatch(claimed)):
@@ -154,13 +155,13 @@ def payload(found: Signature, headers: Mapping[str, str], digest: str) -> str:
     return claimed
 
 
-def matches(found: Signature, sent: Sent, payload_hash: str, secret: str) -> bool:
+def matches(signature: Signature, sent: Sent, payload_hash: str, secret: str) -> bool:
     """Return whether `secret` made the signature."""
-    canonical = _canonical(found, sent, payload_hash)
-    scope = f"{found.day}/{found.region}/{found.service}/aws4_request"
-    text = f"{_ALGORITHM}\n{found.stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    key = _signing_key(secret, found.day, found.region, found.service)
-    return hmac.compare_digest(hmac.digest(key, text.encode(), "sha256").hex(), found.value)
+    canonical = _canonical(signature, sent, payload_hash)
+    scope = f"{signature.day}/{signature.region}/{signature.service}/aws4_request"
+    text = f"{_ALGORITHM}\n{signature.stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    key = _signing_key(secret, signature.day, signature.region, signature.service)
+    return hmac.compare_digest(hmac.digest(key, text.encode(), "sha256").hex(), signature.value)
 
 
 @lru_cache(maxsize=256)
@@ -171,22 +172,20 @@ def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
     return key
 
 
-def _canonical(found: Signature, sent: Sent, payload_hash: str) -> str:
+def _canonical(signature: Signature, sent: Sent, payload_hash: str) -> str:
     # S3's keys are used unchanged; the paths of all other services are encoded once more.
-    path = sent.path if found.service == "s3" else quote(_normal(sent.path), safe="/~")
+    path = sent.path if signature.service == "s3" else quote(_normal(sent.path), safe="/~")
     lines = "".join(
-        f"{name}:{' '.join(sent.headers.get(name, '').split())}\n" for name in found.signed
+        f"{name}:{' '.join(sent.headers.get(name, '').split())}\n" for name in signature.signed
     )
     query = _query(sent.query) if sent.query else ""
-    return (
-        f"{sent.method}\n{path or '/'}\n{query}\n{lines}\n{';'.join(found.signed)}\n{payload_hash}"
-    )
+    return f"{sent.method}\n{path or '/'}\n{query}\n{lines}\n{';'.join(signature.signed)}\n{payload_hash}"
 
 
 def _query(raw: str) -> str:
     pairs = (part.partition("=") for part in raw.split("&") if part)
-    found = sorted((_encoded(name), _encoded(value)) for name, _, value in pairs)
-    return "&".join(f"{name}={value}" for name, value in found if name != "X-Amz-Signature")
+    encoded = sorted((_encoded(name), _encoded(value)) for name, _, value in pairs)
+    return "&".join(f"{name}={value}" for name, value in encoded if name != "X-Amz-Signature")
 
 
 def _encoded(raw: str) -> str:
@@ -196,12 +195,12 @@ def _encoded(raw: str) -> str:
 def _normal(path: str) -> str:
     if "//" not in path and "/." not in path:
         return path
-    kept: list[str] = []
+    segments: list[str] = []
     parts: Sequence[str] = path.split("/")
     for part in parts:
         if part == "..":
-            del kept[-1:]
+            del segments[-1:]
         elif part not in {"", "."}:
-            kept.append(part)
+            segments.append(part)
     # A path that ends in "/." or "/.." gets no slash at its end: botocore signs it so.
-    return "/" + "/".join(kept) + ("/" if kept and path.endswith("/") else "")
+    return "/" + "/".join(segments) + ("/" if segments and path.endswith("/") else "")

@@ -22,10 +22,10 @@ Item = dict[str, Any]
 class Control(Protocol):
     """Requests to the control plane."""
 
-    async def get_json(self, what: str, **query: str) -> Any:
+    async def get_json(self, path: str, **query: str) -> Any:
         """Return whether a log group exists."""
 
-    async def post(self, what: str, value: object) -> None:
+    async def post(self, path: str, value: object) -> None:
         """Send items."""
 
 

@@ -1,7 +1,7 @@
 """lambda:Invoke, and invocations by schedules.
 
 Invoke returns the function's result unchanged. An asynchronous invocation runs once: it is not
-repeated after a failure, and there are no destinations and dead-letter queues. Source: API
+repeated after a failure, and there are neither destinations nor dead-letter queues. Source: API
 reference, Invoke.
 """
 
@@ -78,12 +78,12 @@ class Invoker:
         return pool
 
 
-def _name(given: str) -> str:
+def _name(name: str) -> str:
     """Return the function's name.
 
-    `given` is a name, a partial ARN or an ARN, with or without a qualifier.
+    `name` is a name, a partial ARN or an ARN, with or without a qualifier.
     """
-    parts = given.split(":")
+    parts = name.split(":")
     return parts[parts.index("function") + 1] if "function" in parts else parts[0]
 
 

@@ -15,7 +15,7 @@ from local.state import Function
 class Codes(Protocol):
     """Reads code through the control plane."""
 
-    async def get(self, what: str, **query: str) -> bytes:
+    async def get(self, path: str, **query: str) -> bytes:
         """Return the bytes of a function's zip."""
 
 

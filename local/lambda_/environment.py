@@ -56,10 +56,10 @@ class Environment:
         self._on_idle = on_idle
         self._on_end = on_end
         self._log = LogStream(launch.function, launch.log, launch.shipper)
-        self._api = RuntimeApi(self._asked, self._init_failed, launch.concurrency)
+        self._api = RuntimeApi(self._on_next, self._init_failed, launch.concurrency)
         self._process: asyncio.subprocess.Process | None = None
         self._output: asyncio.Task[None] | None = None
-        self._asked_once = asyncio.Event()
+        self._first_request = asyncio.Event()
         self._init_error: str | None = None
         self._initialised: float | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -73,12 +73,12 @@ class Environment:
     @property
     def busy(self) -> int:
         """The number of invocations whose response is not complete."""
-        return sum(not one.invocation.response.over for one in self._running.values())
+        return sum(not running.invocation.response.over for running in self._running.values())
 
     @property
     def finishing(self) -> bool:
         """Whether a response is complete, but the process has not asked for the next invocation."""
-        return any(one.invocation.response.over for one in self._running.values())
+        return any(running.invocation.response.over for running in self._running.values())
 
     @property
     def at_rest(self) -> bool:
@@ -96,7 +96,7 @@ class Environment:
         if await self._initialise(limits.seconds("lambda_init")):
             return
         self._log.initialisation_timed_out(limits.seconds("lambda_init"))
-        self._api = RuntimeApi(self._asked, self._init_failed, self._launch.concurrency)
+        self._api = RuntimeApi(self._on_next, self._init_failed, self._launch.concurrency)
         if not await self._initialise(limits.real(self.function.timeout)):
             raise FunctionError("Sandbox.Timedout", "the initialisation took too long")
 
@@ -120,12 +120,12 @@ class Environment:
         self._process = process
         self._output = asyncio.create_task(self._log.copy(process.stdout))
         self._watcher = asyncio.create_task(self._watch(process))
-        asked = asyncio.create_task(self._asked_once.wait())
+        first_request = asyncio.create_task(self._first_request.wait())
         await asyncio.wait(
-            [asked, self._watcher], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            [first_request, self._watcher], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
-        asked.cancel()
-        if self._init_error is None and self._asked_once.is_set():
+        first_request.cancel()
+        if self._init_error is None and self._first_request.is_set():
             self._initialised = time.monotonic() - began
             return True
         ended = self._watcher.done()
@@ -189,8 +189,8 @@ class Environment:
 
     async def stop(self) -> None:
         """Kill the process at once, as Lambda does with a function without extensions."""
-        for one in self._running.values():
-            one.timer.cancel()
+        for running in self._running.values():
+            running.timer.cancel()
         if self._process is not None:
             await processes.stop(self._process, grace=0)
         if self._watcher is not None:
@@ -202,20 +202,22 @@ class Environment:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    def _asked(self) -> None:
-        for one in [one for one in self._running.values() if one.invocation.response.over]:
-            self._finish(one, None)
+    def _on_next(self) -> None:
+        for running in [
+            running for running in self._running.values() if running.invocation.response.over
+        ]:
+            self._finish(running, None)
         self.idle_since = asyncio.get_running_loop().time()
-        first = not self._asked_once.is_set()
-        self._asked_once.set()
-        if not first:
+        is_first = not self._first_request.is_set()
+        self._first_request.set()
+        if not is_first:
             self._on_idle(self)
 
-    def _finish(self, one: _Running, error: FunctionError | None) -> None:
+    def _finish(self, running: _Running, error: FunctionError | None) -> None:
         """Write the end of an invocation; `error` is set if the process was killed or died."""
-        one.timer.cancel()
-        del self._running[one.invocation.id]
-        error = error or one.invocation.response.error
+        running.timer.cancel()
+        del self._running[running.invocation.id]
+        error = error or running.invocation.response.error
         kind = error.kind if error else None
         status = (
             "success" if error is None else "timeout" if kind == "Sandbox.Timedout" else "error"
@@ -227,16 +229,16 @@ class Environment:
         )
         if kind == "Runtime.OutOfMemory":
             memory = self.function.memory
-        duration = time.monotonic() - one.began
+        duration = time.monotonic() - running.began
         report = Report(
-            duration, status, memory, one.initialised, kind if status == "error" else None
+            duration, status, memory, running.initialised, kind if status == "error" else None
         )
 
         def write() -> None:
-            self._log.ended(one.invocation.id, report)
+            self._log.ended(running.invocation.id, report)
 
         self._log.traced(
-            one.invocation.trace_id, one.invocation.id, duration, failed=error is not None
+            running.invocation.trace_id, running.invocation.id, duration, failed=error is not None
         )
         handle = asyncio.get_running_loop().call_later(_REPORT_AFTER_S, self._write_reports)
         self._reports.append((handle, write))
@@ -249,7 +251,7 @@ class Environment:
 
     def _init_failed(self, reason: str) -> None:
         self._init_error = reason
-        self._asked_once.set()
+        self._first_request.set()
 
     def _timed_out(self, request_id: str) -> None:
         error = FunctionError(
@@ -277,10 +279,10 @@ class Environment:
         if self._output is not None:
             await asyncio.wait([self._output], timeout=_OUTPUT_S)
             self._output.cancel()
-        for one in list(self._running.values()):
-            self._finish(one, error)
+        for running in list(self._running.values()):
+            self._finish(running, error)
         self._write_reports()
-        if self._asked_once.is_set():
+        if self._first_request.is_set():
             self._on_end(self)
 
     def _exit(self) -> str:

@@ -1,4 +1,4 @@
-"""Faults of functions: the process is killed at a chosen point of its response.
+"""Faults of functions: the process is killed at a chosen point of its response, or an error hidden.
 
 The points are those of the Runtime API: `/response` has begun, a number of its bytes has come, or
 it is complete and `/next` has not been called.
@@ -18,7 +18,29 @@ log = logging.getLogger("local.faults")
 def response(plan: Plan, function: str) -> Response:
     """Return the response of an invocation; it is doomed if a fault strikes it."""
     strike = plan.strike("function", function)
-    return DoomedResponse(strike) if strike else Response()
+    if strike is None:
+        return Response()
+    return HiddenError(strike) if strike.kind == "function-error-hidden" else DoomedResponse(strike)
+
+
+class HiddenError(Response):
+    """A response whose connection ends cleanly if the function fails after it has begun.
+
+    The one public report of a function URL whose function sent error trailers says so.
+    """
+
+    def __init__(self, strike: Strike) -> None:
+        """Nothing has come yet."""
+        super().__init__()
+        self._strike = strike
+
+    def fail(self, error: FunctionError) -> None:
+        """End the response: with an error before it has begun, and cleanly after that."""
+        if self.started and not self.over:
+            self._strike.landed()
+            self.finish()
+        else:
+            super().fail(error)
 
 
 class DoomedResponse(Response):

@@ -42,24 +42,25 @@ class Context:
 
 def _post(path: str, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(f"{_API}/{path}", body, headers)) as answer:  # noqa: S310
-        answer.read()
+    request = urllib.request.Request(f"{_API}/{path}", body, headers)  # noqa: S310 - loopback
+    with urllib.request.urlopen(request) as response:  # noqa: S310 - loopback
+        response.read()
 
 
 def _error(error: BaseException) -> bytes:
     lines = traceback.format_exception(error)
     print("[ERROR] " + "".join(lines), flush=True)
-    found = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": lines}
-    return json.dumps(found).encode()
+    content = {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": lines}
+    return json.dumps(content).encode()
 
 
 def _load() -> Callable[[Any, Context], Any]:
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
     module, _, name = os.environ["_HANDLER"].rpartition(".")
-    found: Callable[[Any, Context], Any] = getattr(
+    handler: Callable[[Any, Context], Any] = getattr(
         importlib.import_module(module.replace("/", ".")), name
     )
-    return found
+    return handler
 
 
 def main() -> None:
@@ -71,8 +72,8 @@ def main() -> None:
         _post("init/error", _error(error))
         sys.exit(1)
     while True:
-        with urllib.request.urlopen(f"{_API}/invocation/next") as answer:  # noqa: S310 - loopback
-            event, headers = json.loads(answer.read()), answer.headers
+        with urllib.request.urlopen(f"{_API}/invocation/next") as response:  # noqa: S310 - loopback
+            event, headers = json.loads(response.read()), response.headers
         request_id = headers["Lambda-Runtime-Aws-Request-Id"]
         os.environ["_X_AMZN_TRACE_ID"] = headers["Lambda-Runtime-Trace-Id"]
         arn, deadline = (

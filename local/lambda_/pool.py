@@ -81,19 +81,19 @@ class Pool:
 
         Raises Throttled and FunctionError.
         """
-        busy = sum(one.busy for one in self._environments)
+        busy = sum(environment.busy for environment in self._environments)
         if busy + len(self._waiting) >= self._limit:
             raise Throttled
         if self._idle:
             self._idle.pop().invoke(invocation)
             return
-        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((invocation, taken))
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((invocation, accepted))
         if len(self._starting) * self._concurrency < len(self._waiting):
             task = asyncio.create_task(self._start())
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
-        await taken
+        await accepted
 
     async def retire(self) -> None:
         """Take no further invocations.
@@ -118,14 +118,14 @@ class Pool:
 
     def kill(self, access_key: str) -> bool:
         """Send SIGKILL to the environment with these credentials; return whether there is one."""
-        found = [
+        owners = [
             environment
             for environment in self._environments
             if environment.access_key == access_key
         ]
-        for environment in found:
+        for environment in owners:
             environment.kill()
-        return bool(found)
+        return bool(owners)
 
     async def stop(self) -> None:
         """Stop everything at once."""
@@ -141,7 +141,7 @@ class Pool:
     async def _start(self) -> None:
         environment: Environment | None = None
         try:
-            if any(one.finishing for one in self._environments):
+            if any(running.finishing for running in self._environments):
                 await asyncio.sleep(_FINISHING_S)
             async with self._starts:
                 # The launches in progress will take all invocations that wait. One more environment
@@ -161,9 +161,9 @@ class Pool:
         except (FunctionError, Throttled) as error:
             log.warning("function %s: %r", self.function.name, error)
             if self._waiting:
-                _, taken = self._waiting.popleft()
-                if not taken.done():
-                    taken.set_exception(error)
+                _, accepted = self._waiting.popleft()
+                if not accepted.done():
+                    accepted.set_exception(error)
             return
         except asyncio.CancelledError:
             if environment is not None:
@@ -174,9 +174,9 @@ class Pool:
 
     def _became_idle(self, environment: Environment) -> None:
         while self._waiting:
-            invocation, taken = self._waiting.popleft()
-            if not taken.done():
-                taken.set_result(None)
+            invocation, accepted = self._waiting.popleft()
+            if not accepted.done():
+                accepted.set_result(None)
                 environment.invoke(invocation)
                 return
         if self._retired:
@@ -191,12 +191,12 @@ class Pool:
 
     def _ended(self, environment: Environment) -> None:
         self._environments.discard(environment)
-        self._idle = [one for one in self._idle if one is not environment]
+        self._idle = [idle for idle in self._idle if idle is not environment]
 
     def _reap(self) -> None:
         self._reaper = None
         now = asyncio.get_running_loop().time()
-        old = {one for one in self._idle if one.at_rest and now - one.idle_since >= IDLE_S}
+        old = {idle for idle in self._idle if idle.at_rest and now - idle.idle_since >= IDLE_S}
         self._idle = [environment for environment in self._idle if environment not in old]
         for environment in old:
             self._stop_later(environment)
@@ -209,10 +209,10 @@ class Pool:
         task.add_done_callback(self._stopping.discard)
 
 
-def same_environment(one: Function, other: Function) -> bool:
+def same_environment(function: Function, other: Function) -> bool:
     """Return whether environments of one function may serve the other one."""
     return replace(
-        one, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
+        function, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
     ) == replace(
         other, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
     )

@@ -58,20 +58,20 @@ class PreludeParser:
 
 def _head(text: bytes) -> Head:
     try:
-        found = json.loads(text)
+        prelude = json.loads(text)
     except ValueError as error:
         raise InvalidResponse(f"the prelude is not JSON: {text[:200]!r}") from error
-    if not isinstance(found, dict):
+    if not isinstance(prelude, dict):
         raise InvalidResponse("the prelude is not a JSON object")
-    return _from_object(found)
+    return _from_object(prelude)
 
 
-def _from_object(found: dict[str, Any]) -> Head:
-    status = found.get("statusCode", 200)
-    headers = found.get("headers") or {}
+def _from_object(prelude: dict[str, Any]) -> Head:
+    status = prelude.get("statusCode", 200)
+    headers = prelude.get("headers") or {}
     if not isinstance(status, int) or not 100 <= status <= 599 or not isinstance(headers, dict):
         raise InvalidResponse("the prelude has no valid statusCode or headers")
-    cookies = tuple(str(cookie) for cookie in found.get("cookies") or ())
+    cookies = tuple(str(cookie) for cookie in prelude.get("cookies") or ())
     return Head(status, {str(name): str(value) for name, value in headers.items()}, cookies)
 
 
@@ -81,14 +81,14 @@ def whole(result: bytes) -> tuple[Head, bytes]:
     Raises InvalidResponse.
     """
     try:
-        found = json.loads(result) if result else None
+        value = json.loads(result) if result else None
     except ValueError as error:
         raise InvalidResponse(f"the response is not JSON: {result[:200]!r}") from error
-    if not isinstance(found, dict) or "statusCode" not in found:
-        text = found if isinstance(found, str) else json.dumps(found)
+    if not isinstance(value, dict) or "statusCode" not in value:
+        text = value if isinstance(value, str) else json.dumps(value)
         return Head(200, {"content-type": "application/json"}), text.encode()
-    body = found.get("body") or ""
+    body = value.get("body") or ""
     if not isinstance(body, str):
         raise InvalidResponse("the response's body is not a string")
-    head = _from_object({"headers": {"content-type": "application/json"}, **found})
-    return head, base64.b64decode(body) if found.get("isBase64Encoded") else body.encode()
+    head = _from_object({"headers": {"content-type": "application/json"}, **value})
+    return head, base64.b64decode(body) if value.get("isBase64Encoded") else body.encode()

@@ -81,7 +81,7 @@ class RuntimeApi:
         if connection in self._waiting:
             self._waiting.remove(connection)
 
-    def asked(self, connection: Connection) -> bool:
+    def wait(self, connection: Connection) -> bool:
         """Note that a connection waits for an invocation.
 
         Return False if the runtime has, or waits for, as many invocations as it may have.

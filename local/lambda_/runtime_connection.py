@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is a TCP server
         self._transport = transport
         self._api.opened(self)
-        self._stranger = not peers.is_ours(transport)
+        self._stranger = not peers.is_same_user(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._api.closed(self)
@@ -127,15 +127,15 @@ class Connection(asyncio.Protocol):
         response = self._invocation.response
         if self._prelude is not None:
             try:
-                found = self._prelude.feed(data)
+                parsed = self._prelude.feed(data)
             except InvalidResponse as error:
                 self._failed = True
                 response.fail(FunctionError("Runtime.InvalidResponse", str(error)))
                 return
-            if found is None:
+            if parsed is None:
                 return
             self._prelude = None
-            head, data = found
+            head, data = parsed
             response.begin(head)
         assert self._transport is not None  # noqa: S101 - it is connected
         self._sent += len(data)
@@ -162,7 +162,7 @@ class Connection(asyncio.Protocol):
         path = self._path()
         method = self._parser.get_method()
         if method == b"GET" and path == "invocation/next":
-            if not self._api.asked(self):
+            if not self._api.wait(self):
                 self._answer(
                     403,
                     _error(
@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
         headers = CIMultiDict(
             (name.decode("latin-1"), text.decode("latin-1")) for name, text in self._headers.items()
         )
-        if not trust.ours(headers.get("Host", ""), self._api.port):
+        if not trust.is_own_host(headers.get("Host", ""), self._api.port):
             return "its Host is not the Runtime API's"
         return trust.from_page(headers)
 
@@ -207,13 +207,13 @@ class Connection(asyncio.Protocol):
         self._answer(200, invocation.event, headers)
 
     def _ended(self, path: str) -> None:
-        _, request_id, what = path.split("/", 2)
+        _, request_id, kind = path.split("/", 2)
         invocation = self._api.active.pop(request_id, None)
         if invocation is None:
             self._answer(400, _error("InvalidRequestID", "Invalid request ID"))
             return
         response = invocation.response
-        if what == "response" and self._mode() not in {b"", b"buffered", b"streaming"}:
+        if kind == "response" and self._mode() not in {b"", b"buffered", b"streaming"}:
             response.fail(
                 FunctionError("Runtime.InvalidResponseModeHeader", "Invalid function response mode")
             )
@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
                 400, _error("InvalidFunctionResponseMode", "Invalid function response mode")
             )
             return
-        if what == "error":
+        if kind == "error":
             text = bytes(self._body)
             response.fail(FunctionError(self._error_type(self._headers), _message(text), text))
         elif not self._streams:
@@ -280,7 +280,7 @@ def _error(kind: str, message: str) -> bytes:
 def _message(body: bytes) -> str:
     """Return the message of an error object, or the text itself."""
     try:
-        found = json.loads(body)
-        return f"{found.get('errorType', '')} {found.get('errorMessage', '')}".strip()
+        error = json.loads(body)
+        return f"{error.get('errorType', '')} {error.get('errorMessage', '')}".strip()
     except (ValueError, AttributeError):
         return body.decode(errors="replace")[:500]

@@ -37,13 +37,13 @@ def next_time(expression: str, after: datetime) -> datetime | None:
 
     Raises BadExpression.
     """
-    if found := re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression):
-        return after + timedelta(seconds=int(found[1]) * _UNITS[found[2]])
-    if found := re.fullmatch(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)", expression):
-        moment = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
+    if match := re.fullmatch(r"rate\((\d+) (minute|hour|day)s?\)", expression):
+        return after + timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    if match := re.fullmatch(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)", expression):
+        moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
         return moment if moment > after else None
-    if found := re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)", expression):
-        return _next_cron(found.groups(), after)
+    if match := re.fullmatch(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)", expression):
+        return _next_cron(match.groups(), after)
     raise BadExpression(f"the local cloud cannot read the schedule expression {expression}")
 
 
@@ -71,25 +71,25 @@ def _next_cron(fields: tuple[str, ...], after: datetime) -> datetime | None:
     return None
 
 
-def _values(field: str, least: int, most: int, names: tuple[str, ...] = ()) -> frozenset[int]:
-    found: set[int] = set()
+def _values(field: str, minimum: int, maximum: int, names: tuple[str, ...] = ()) -> frozenset[int]:
+    values: set[int] = set()
     try:
         for part in field.split(","):
             span, _, step = part.partition("/")
             first, _, last = span.partition("-")
             if span in {"*", "?"}:
-                start, end = least, most
+                start, end = minimum, maximum
             else:
-                start = _number(first, names, least)
-                end = _number(last, names, least) if last else (most if step else start)
-            found.update(range(start, end + 1, int(step or 1)))
+                start = _number(first, names, minimum)
+                end = _number(last, names, minimum) if last else (maximum if step else start)
+            values.update(range(start, end + 1, int(step or 1)))
     except ValueError as error:
         raise BadExpression(f"the local cloud cannot read {field} in a cron expression") from error
-    return frozenset(found)
+    return frozenset(values)
 
 
-def _number(text: str, names: tuple[str, ...], least: int) -> int:
-    return names.index(text.upper()) + least if text.upper() in names else int(text)
+def _number(text: str, names: tuple[str, ...], minimum: int) -> int:
+    return names.index(text.upper()) + minimum if text.upper() in names else int(text)
 
 
 class Schedules:
@@ -104,10 +104,10 @@ class Schedules:
         self._limits = limits
         self._tasks: dict[Schedule, asyncio.Task[None]] = {}
 
-    def apply(self, wanted: Iterable[Schedule]) -> None:
+    def apply(self, schedules: Iterable[Schedule]) -> None:
         """Use the deployed schedules. A changed schedule starts again."""
-        active = {schedule for schedule in wanted if schedule.enabled}
-        for schedule in [one for one in self._tasks if one not in active]:
+        active = {schedule for schedule in schedules if schedule.enabled}
+        for schedule in [running for running in self._tasks if running not in active]:
             self._tasks.pop(schedule).cancel()
         for schedule in active - set(self._tasks):
             self._tasks[schedule] = asyncio.create_task(self._run(schedule))

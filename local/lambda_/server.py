@@ -18,7 +18,7 @@ from local.lambda_.pool import Pool, same_environment
 from local.lambda_.response import FunctionError
 from local.lambda_.schedules import Schedules
 from local.lambda_.telemetry import resident_by_group
-from local.lambda_.url import handler
+from local.lambda_.url import failed, handler
 from local.limits import Limits
 from local.shipper import Shipper
 from local.state import Function, Schedule
@@ -34,10 +34,10 @@ _LONGEST_HEAD = 65_536
 class Control(Codes, Protocol):
     """Requests to the control plane."""
 
-    async def get_json(self, what: str, **query: str) -> dict[str, Any]:
+    async def get_json(self, path: str, **query: str) -> dict[str, Any]:
         """Return credentials."""
 
-    async def post(self, what: str, value: object) -> None:
+    async def post(self, path: str, value: object) -> None:
         """Send log lines."""
 
 
@@ -58,9 +58,9 @@ class Functions:
     ) -> None:
         """`endpoint_url` is the address of AWS for the functions.
 
-        `concurrency` is how many invocations one environment takes at once; over 1 is as on Managed
-        Instances. `permitted` returns the reason why a schedule may not invoke a function with a
-        policy (JSON), or None. `send` takes log lines and traces.
+        `concurrency` is how many invocations one environment takes at once; more than one is as on
+        Managed Instances. `permitted` returns the reason why a schedule may not invoke a function
+        with a policy (JSON), or None. `send` takes log lines and traces.
         """
         # By this secret, URLs know requests that came through the edge.
         self.hop = trust.token()
@@ -80,18 +80,18 @@ class Functions:
         self._schedules = Schedules(self._fire, self._limits)
         self._retired: list[Pool] = []
         self._unpacking = asyncio.Lock()
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
         self._port = 0
 
     async def start(self) -> None:
         """Listen for requests to function URLs."""
-        app = web.Application(client_max_size=0)
         handle = handler(self._hosts.get, self._faults, self._limits, self.hop)
-        app.router.add_route("*", "/{path:.*}", handle)  # type: ignore[arg-type] # returns a coroutine
         sock = listeners.bind([0])
         self._port = int(sock.getsockname()[1])
         # A client that disconnects does not end its invocation: see url._send.
-        self._runner = await listeners.serve(app, sock, cancel=False, longest_head=_LONGEST_HEAD)
+        self._runner = await listeners.serve_plane(
+            handle, sock, fail=failed, cancel=False, longest_head=_LONGEST_HEAD
+        )
         self._memory = asyncio.create_task(self._watch_memory())
 
     async def stop(self) -> None:
@@ -119,9 +119,9 @@ class Functions:
         """Send SIGKILL to the environment with an access key; return whether there is one."""
         return any(pool.kill(access_key) for pool in (*self._pools.values(), *self._retired))
 
-    def schedule(self, wanted: tuple[Schedule, ...]) -> None:
+    def schedule(self, schedules: tuple[Schedule, ...]) -> None:
         """Use the deployed schedules."""
-        self._schedules.apply(wanted)
+        self._schedules.apply(schedules)
 
     async def _fire(self, schedule: Schedule, event: bytes) -> None:
         pool = self._invoker.pool(schedule.target)
@@ -130,12 +130,12 @@ class Functions:
             return
         self._invoker.later(pool, event)
 
-    async def apply(self, wanted: tuple[Function, ...]) -> None:
+    async def apply(self, functions: tuple[Function, ...]) -> None:
         """Use the deployed functions.
 
         A changed function gets new environments, and a deleted function loses its own.
         """
-        by_arn = {function.arn: function for function in wanted}
+        by_arn = {function.arn: function for function in functions}
         self._retired = [pool for pool in self._retired if len(pool)]
         for arn, pool in list(self._pools.items()):
             if arn not in by_arn:
@@ -201,9 +201,11 @@ class Functions:
     async def _role(self, function: Function) -> dict[str, str]:
         # As on AWS, each environment has its own credentials, which identify the environment that
         # made a call.
-        got = await self._control.get_json("credentials", role=function.role, session=function.name)
+        credentials = await self._control.get_json(
+            "credentials", role=function.role, session=function.name
+        )
         return {
-            "AWS_ACCESS_KEY_ID": got["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": got["SecretAccessKey"],
-            "AWS_SESSION_TOKEN": got["SessionToken"],
+            "AWS_ACCESS_KEY_ID": credentials["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": credentials["SecretAccessKey"],
+            "AWS_SESSION_TOKEN": credentials["SessionToken"],
         }

@@ -158,15 +158,15 @@ def resident_by_group() -> dict[int, int]:
 
     The result is empty on a system without /proc.
     """
-    found: dict[int, int] = {}
+    totals: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             # After the name in parentheses, which may have any characters, come state, parent,
             # group, and as the 22nd the resident pages.
             fields = path.read_text().rpartition(")")[2].split()
             group = int(fields[2])
-            found[group] = found.get(group, 0) + int(fields[21]) * _PAGE
-    return found
+            totals[group] = totals.get(group, 0) + int(fields[21]) * _PAGE
+    return totals
 
 
 def peak(pid: int) -> int:

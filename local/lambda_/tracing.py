@@ -57,5 +57,5 @@ def items(
     }
     return [
         {**common, "records": {"SegmentsReceivedCount": 2, "SegmentsSentCount": 2}},
-        *({**common, "segment": json.dumps(one)} for one in (service, own)),
+        *({**common, "segment": json.dumps(document)} for document in (service, own)),
     ]

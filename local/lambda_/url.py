@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from local import bodies, trust
+from local import bodies, listeners, trust
 from local.faults.plan import Plan
 from local.iam.urls import FORBIDDEN, open_to_all
 from local.lambda_ import tracing
@@ -29,6 +29,8 @@ _EDGE = "130.176.0.1"
 # The listener sets these headers itself.
 _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive", "date"}
 
+_FAILURES = {400: "Bad Request", 413: "Request Entity Too Large", 502: "Internal Server Error"}
+
 
 def _refuse(status: int, message: str) -> web.Response:
     return web.Response(
@@ -38,9 +40,14 @@ def _refuse(status: int, message: str) -> web.Response:
     )
 
 
+def failed(status: int) -> web.Response:
+    """Return Lambda's response for a request that could not be read or handled."""
+    return _refuse(status, _FAILURES[status])
+
+
 def handler(
     find: Callable[[str], Pool | None], faults: Plan, limits: Limits, hop: str
-) -> Callable[[web.Request], "object"]:
+) -> listeners.Handler:
     """Return the request handler.
 
     `find` returns the pool of the function with a URL's host name. A request with the secret `hop`
@@ -48,7 +55,7 @@ def handler(
     """
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        if not trust.same(request.headers.get(trust.HOP), hop) and (
+        if not trust.matches_secret(request.headers.get(trust.HOP), hop) and (
             reason := trust.from_page(request.headers)
         ):
             return _refuse(403, trust.words(reason))
@@ -81,7 +88,7 @@ async def _invoke(
 ) -> web.StreamResponse:
     now = time.time()
     trace_id = tracing.header(pool.function)
-    path, _, query = request.raw_path.partition("?")
+    path, query = listeners.target_of(request)
     request_id = str(uuid.uuid4())
     event = build(
         UrlRequest(

@@ -21,8 +21,8 @@ def _each(backends: Any) -> Iterable[Any]:
         yield from list(regions.values())
 
 
-def _document(found: Any) -> Any:
-    return json.loads(found) if isinstance(found, str | bytes) else found
+def _document(document: Any) -> Any:
+    return json.loads(document) if isinstance(document, str | bytes) else document
 
 
 def roles() -> list[dict[str, Any]]:
@@ -35,7 +35,7 @@ def roles() -> list[dict[str, Any]]:
 
 
 def _role(backend: Any, role: Any) -> dict[str, Any]:
-    inline = [_document(found) for found in list(role.policies.values())]
+    inline = [_document(document) for document in list(role.policies.values())]
     managed = [_default_version(policy) for policy in list(role.managed_policies.values())]
     boundary = None
     if role.permissions_boundary_arn:
@@ -79,10 +79,10 @@ def concurrency(function: Any) -> int | None:
 
     Return None for a function that is not on a capacity provider.
     """
-    found = getattr(function, "capacity", None)
-    if not found:
+    capacity = getattr(function, "capacity", None)
+    if not capacity:
         return None
-    instances = found.get("LambdaManagedInstancesCapacityProviderConfig", {})
+    instances = capacity.get("LambdaManagedInstancesCapacityProviderConfig", {})
     return int(instances.get("PerExecutionEnvironmentMaxConcurrency", _MANAGED_CONCURRENCY))
 
 
@@ -103,17 +103,17 @@ def _permission(statement: dict[str, Any]) -> dict[str, Any]:
 def caller(key: str) -> dict[str, Any] | None:
     """Return the role of a temporary access key, or None for an unknown key.
 
-    With it come the key's secret, its token and its end in Unix seconds.
+    The result also has the key's secret, its token and its expiry in Unix seconds.
     """
     for backend in _each(sts_backends):
-        if found := backend.get_assumed_role_from_access_key(key):
+        if assumed := backend.get_assumed_role_from_access_key(key):
             return {
-                "role": found.role_arn,
-                "session": found.session_name,
-                "session_policy": found.policy or "",
-                "secret_key": found.secret_access_key,
-                "token": found.session_token,
-                "expires": found.expiration.replace(tzinfo=UTC).timestamp(),
+                "role": assumed.role_arn,
+                "session": assumed.session_name,
+                "session_policy": assumed.policy or "",
+                "secret_key": assumed.secret_access_key,
+                "token": assumed.session_token,
+                "expires": assumed.expiration.replace(tzinfo=UTC).timestamp(),
             }
     return None
 

@@ -25,7 +25,7 @@ def client(service: str, region: str = "us-east-1") -> Any:
 
     Its calls do not wait for the data planes. The operation on a stack waits for them at its end.
     """
-    made = boto3.client(
+    new = boto3.client(
         service,
         region_name=region,
         endpoint_url=_address[0],
@@ -33,8 +33,8 @@ def client(service: str, region: str = "us-east-1") -> Any:
         aws_secret_access_key="cloudformation",  # noqa: S106 - moto asks for none
         config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
     )
-    made.meta.events.register("before-sign", _mark)
-    return made
+    new.meta.events.register("before-sign", _mark)
+    return new
 
 
 def _mark(request: Any, **_: Any) -> None:

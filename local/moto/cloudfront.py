@@ -24,9 +24,9 @@ _DEFAULTS = {"HTTPPort": 80, "HTTPSPort": 443, "OriginReadTimeout": 30, "OriginK
 
 def config(path: str) -> bytes | None:
     """Return the response body, or None if the path does not name a known distribution."""
-    found = _PATH.fullmatch(path)
-    distribution = EXCHANGE.distributions.get(found[1]) if found else None
-    return _xml(found[1], distribution) if found and distribution is not None else None
+    match = _PATH.fullmatch(path)
+    distribution = EXCHANGE.distributions.get(match[1]) if match else None
+    return _xml(match[1], distribution) if match and distribution is not None else None
 
 
 def _xml(distribution_id: str, distribution: dict[str, Any]) -> bytes:

@@ -57,13 +57,13 @@ def change(name: str, *, copies: int | None = None, specification: Members | Non
 
     Raises Refused.
     """
-    found = _found(name)
+    component = _existing(name)
     new = {
-        "copies": found["copies"] if copies is None else copies,
-        "specification": found["specification"] if specification is None else specification,
+        "copies": component["copies"] if copies is None else copies,
+        "specification": component["specification"] if specification is None else specification,
     }
-    if any(found[key] != item for key, item in new.items()):
-        EXCHANGE.components[name] = {**found, **new, "version": found["version"] + 1}
+    if any(component[key] != item for key, item in new.items()):
+        EXCHANGE.components[name] = {**component, **new, "version": component["version"] + 1}
         EXCHANGE.changed()
 
 
@@ -81,12 +81,12 @@ def arn(name: str, region: str) -> str:
 
 def observed(name: str) -> Members | None:
     """Return the data plane's report on the present version of a component, or None."""
-    found = EXCHANGE.components[name]
-    seen = EXCHANGE.observed["endpoints"].get(f"{found['endpoint']}/{name}")
-    return seen if seen and seen["config"] == f"{name}-{found['version']}" else None
+    component = EXCHANGE.components[name]
+    report = EXCHANGE.observed["endpoints"].get(f"{component['endpoint']}/{name}")
+    return report if report and report["config"] == f"{name}-{component['version']}" else None
 
 
-def _found(name: str) -> Members:
+def _existing(name: str) -> Members:
     if name not in EXCHANGE.components:
         raise Refused(f'Could not find inference component "{name}".')
     return EXCHANGE.components[name]
@@ -94,37 +94,40 @@ def _found(name: str) -> Members:
 
 def _describe(members: Members, _region: str) -> Members:
     name = members["InferenceComponentName"]
-    found, seen = _found(name), observed(name)
-    status = seen["status"] if seen else "Updating"
+    component, report = _existing(name), observed(name)
+    status = report["status"] if report else "Updating"
     return {
         **_summary(name),
         "InferenceComponentStatus": status,
-        "FailureReason": (seen or {}).get("reason"),
-        "Specification": found["specification"],
+        "FailureReason": (report or {}).get("reason"),
+        "Specification": component["specification"],
         "RuntimeConfig": {
-            "DesiredCopyCount": found["copies"],
-            "CurrentCopyCount": found["copies"] if status == "InService" else 0,
+            "DesiredCopyCount": component["copies"],
+            "CurrentCopyCount": component["copies"] if status == "InService" else 0,
         },
     }
 
 
 def _summary(name: str) -> Members:
-    found = EXCHANGE.components[name]
+    component = EXCHANGE.components[name]
+    place = f"{component['region']}:{component['account']}"
     return {
         "InferenceComponentName": name,
-        "InferenceComponentArn": arn(name, found["region"]),
-        "EndpointName": found["endpoint"],
-        "EndpointArn": f"arn:aws:sagemaker:{found['region']}:{found['account']}:endpoint/{found['endpoint'].lower()}",
-        "VariantName": found["variant"],
+        "InferenceComponentArn": arn(name, component["region"]),
+        "EndpointName": component["endpoint"],
+        "EndpointArn": f"arn:aws:sagemaker:{place}:endpoint/{component['endpoint'].lower()}",
+        "VariantName": component["variant"],
         "CreationTime": 0,
         "LastModifiedTime": 0,
     }
 
 
 def _list(members: Members, _region: str) -> Members:
-    wanted = members.get("EndpointNameEquals")
+    endpoint = members.get("EndpointNameEquals")
     names = [
-        name for name, found in EXCHANGE.components.items() if wanted in {None, found["endpoint"]}
+        name
+        for name, component in EXCHANGE.components.items()
+        if endpoint in {None, component["endpoint"]}
     ]
     return {"InferenceComponents": [_summary(name) for name in names]}
 
@@ -140,7 +143,7 @@ def _update(members: Members, region: str) -> Members:
 
 
 def _delete(members: Members, _region: str) -> Members:
-    _found(members["InferenceComponentName"])
+    _existing(members["InferenceComponentName"])
     delete(members["InferenceComponentName"])
     return {}
 
@@ -156,8 +159,8 @@ _OPERATIONS: dict[str, Callable[[Members, str], Members]] = {
 
 def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes] | None:
     """Answer a call of the API; return None for a call of another API."""
-    found = _TARGET.fullmatch(environ.get("HTTP_X_AMZ_TARGET", ""))
-    operation = _OPERATIONS.get(found[1]) if found else None
+    match = _TARGET.fullmatch(environ.get("HTTP_X_AMZ_TARGET", ""))
+    operation = _OPERATIONS.get(match[1]) if match else None
     if operation is None:
         return None
     scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))

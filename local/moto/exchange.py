@@ -60,18 +60,18 @@ class Exchange:
             return self._condition.wait_for(lambda: self.applied >= version, timeout)
 
     def await_observed(
-        self, kind: str, name: str, wanted: Callable[[dict[str, Any]], bool], timeout: float
+        self, kind: str, name: str, accepts: Callable[[dict[str, Any]], bool], timeout: float
     ) -> Any:
-        """Wait until `wanted` is true of the report on a resource; return the report.
+        """Wait until `accepts` is true of the report on a resource; return the report.
 
         Return None after `timeout` seconds.
         """
         ends = time.monotonic() + timeout
         with self._condition:
             while True:
-                seen = self.observed[kind].get(name)
-                if seen is not None and wanted(seen):
-                    return seen
+                report = self.observed[kind].get(name)
+                if report is not None and accepts(report):
+                    return report
                 if not self._condition.wait(ends - time.monotonic()):
                     return None
 

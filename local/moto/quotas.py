@@ -24,13 +24,13 @@ def install() -> None:
 
     def create(backend: Any, spec: dict[str, Any]) -> Any:
         _check_function(spec)
-        made = create_function(backend, spec)
+        created = create_function(backend, spec)
         function = backend.get_function(spec["FunctionName"])
         function.logging_config, function.capacity = (
             spec.get("LoggingConfig"),
             spec.get("CapacityProviderConfig"),
         )
-        return made
+        return created
 
     def update(backend: Any, function_name: str, qualifier: str, body: dict[str, Any]) -> Any:
         _check_function(body)
@@ -49,10 +49,10 @@ def install() -> None:
         return create_model(backend, *args, **named)
 
     def configuration(function: Any, on_create: bool = False) -> dict[str, Any]:
-        found: dict[str, Any] = describe_function(function, on_create)
+        described: dict[str, Any] = describe_function(function, on_create)
         own = getattr(function, "logging_config", None) or {}
         group = own.get("LogGroup") or f"/aws/lambda/{function.function_name}"
-        return {**found, "LoggingConfig": {"LogFormat": "Text", **own, "LogGroup": group}}
+        return {**described, "LoggingConfig": {"LogFormat": "Text", **own, "LogGroup": group}}
 
     LambdaFunction.get_configuration = configuration
     LambdaBackend.create_function = create
@@ -76,32 +76,32 @@ def _check_function(spec: dict[str, Any]) -> None:
 
 def _check_container(container: dict[str, Any], where: str) -> None:
     variables = container.get("Environment") or {}
-    most_key, most = value("sagemaker_environment_key"), value("sagemaker_environment_value")
+    max_key, max_value = value("sagemaker_environment_key"), value("sagemaker_environment_value")
     constraint = None
     if len(variables) > value("sagemaker_environment_entries"):
         constraint = (
             "Member must have length less than or equal to "
             f"{value('sagemaker_environment_entries')}"
         )
-    elif any(len(name) > most_key for name in variables):
+    elif any(len(name) > max_key for name in variables):
         constraint = (
             "Map keys must satisfy constraint: [Member must have length less than or equal "
-            f"to {most_key}, Member must "
+            f"to {max_key}, Member must "
             "have length greater than or equal to 0, Member must satisfy regular expression "
             "pattern: "
             "[a-zA-Z_][a-zA-Z0-9_]*]"
         )
-    elif any(len(text) > most for text in variables.values()):
+    elif any(len(text) > max_value for text in variables.values()):
         constraint = (
             "Map value must satisfy constraint: [Member must have length less than or equal "
-            f"to {most}, Member must "
+            f"to {max_value}, Member must "
             r"have length greater than or equal to 0, Member must satisfy regular expression "
             r"pattern: [\S\s]*]"
         )
     if constraint:
-        shown = "{" + ", ".join(f"{name}={text}" for name, text in variables.items()) + "}"
+        rendered = "{" + ", ".join(f"{name}={text}" for name, text in variables.items()) + "}"
         raise AWSValidationException(
-            f"1 validation error detected: Value '{shown}' at '{where}.environment' failed "
+            f"1 validation error detected: Value '{rendered}' at '{where}.environment' failed "
             "to satisfy constraint: "
             f"{constraint}"
         )

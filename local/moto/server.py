@@ -78,7 +78,7 @@ class Application:
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
         """Answer one request."""
-        if not trust.same(environ.get(_ENVIRON_TOKEN), self._token):
+        if not trust.matches_secret(environ.get(_ENVIRON_TOKEN), self._token):
             return _answer(
                 start_response,
                 "403 Forbidden",
@@ -96,8 +96,8 @@ class Application:
                 key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()
             }
             return _control(path.removeprefix("/_control/"), query, environ, start_response)
-        if environ["REQUEST_METHOD"] == "GET" and (found := cloudfront.config(path)) is not None:
-            return _answer(start_response, "200 OK", found, "text/xml")
+        if environ["REQUEST_METHOD"] == "GET" and (document := cloudfront.config(path)) is not None:
+            return _answer(start_response, "200 OK", document, "text/xml")
         service = _service(environ)
         if (answered := components.answer(environ, start_response)) is not None:
             return answered
@@ -117,14 +117,14 @@ class Application:
 
 def _service(environ: Environ) -> str:
     """Return the service that a request is signed for; without a signature S3, as in moto."""
-    found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
-    return found[1] if found else "s3"
+    match = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    return match[1] if match else "s3"
 
 
 def _control(
-    what: str, query: dict[str, str], environ: Environ, start_response: Start
+    path: str, query: dict[str, str], environ: Environ, start_response: Start
 ) -> Iterable[bytes]:
-    match what:
+    match path:
         case "state":
             if not EXCHANGE.wait_newer(int(query.get("after", "0")), _POLL_S):
                 return _answer(start_response, "204 No Content", b"")
@@ -154,12 +154,12 @@ def _control(
                 .get_paginator("list_objects_v2")
                 .paginate(Bucket=parts.netloc, Prefix=parts.path[1:])
             )
-            found = [
+            objects = [
                 {"key": item["Key"], "size": item["Size"]}
                 for page in pages
                 for item in page.get("Contents", [])
             ]
-            return _json(start_response, found)
+            return _json(start_response, objects)
         case "object":
             item = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(query["bucket"], query["key"])
             return (
@@ -170,10 +170,12 @@ def _control(
         case "credentials":
             # A function's name may have one character; a session's name has at least two.
             session = query["session"].ljust(2, "_")
-            got = client("sts").assume_role(
+            credentials = client("sts").assume_role(
                 RoleArn=query["role"], RoleSessionName=session, DurationSeconds=_KEPT_S
             )["Credentials"]
-            return _json(start_response, {**got, "Expiration": got["Expiration"].timestamp()})
+            return _json(
+                start_response, {**credentials, "Expiration": credentials["Expiration"].timestamp()}
+            )
         case "caller":
             return _json(start_response, access.caller(query["key"]))
         case "log_group":

@@ -29,14 +29,14 @@ _SIZES = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24
 
 def install() -> None:
     """Apply the patch. Call it once, in the control plane's process."""
-    known = ServiceQuotasBackend.get_service_quota
+    original = ServiceQuotasBackend.get_service_quota
 
     def get(backend: Any, service_code: str, quota_code: str) -> dict[str, Any]:
         for quota in _quotas(service_code):
             if quota["QuotaCode"] == quota_code:
                 return quota
-        found: dict[str, Any] = known(backend, service_code, quota_code)
-        return found
+        other: dict[str, Any] = original(backend, service_code, quota_code)
+        return other
 
     def listed(response: Any) -> str:
         return json.dumps({"Quotas": _quotas(json.loads(response.body)["ServiceCode"])})
@@ -57,18 +57,18 @@ def _quotas(service: str) -> list[dict[str, Any]]:
             f"ml.{family}.{size}": 0 for family in _GPU for size in _SIZES
         }
         return [
-            _quota("sagemaker", f"L-{_code(name)}", f"{name} for endpoint usage", most)
-            for name, most in instances.items()
+            _quota("sagemaker", f"L-{_code(name)}", f"{name} for endpoint usage", maximum)
+            for name, maximum in instances.items()
         ]
     return []
 
 
-def _quota(service: str, code: str, name: str, most: float) -> dict[str, Any]:
+def _quota(service: str, code: str, name: str, maximum: float) -> dict[str, Any]:
     return {
         "ServiceCode": service,
         "QuotaCode": code,
         "QuotaName": name,
-        "Value": float(most),
+        "Value": float(maximum),
         "Adjustable": True,
         "GlobalQuota": False,
     }

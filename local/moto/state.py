@@ -32,7 +32,7 @@ def snapshot() -> dict[str, Any]:
             for region, backend in list(regions.items())
             for endpoint in list(backend.endpoints.values())
         ]
-        + [_component(name, found) for name, found in list(EXCHANGE.components.items())],
+        + [_component(name, component) for name, component in list(EXCHANGE.components.items())],
         "distributions": [
             {"id": key, "config": config} for key, config in list(EXCHANGE.distributions.items())
         ],
@@ -122,35 +122,35 @@ def _endpoint(account: str, region: str, backend: Any, endpoint: Any) -> dict[st
     }
 
 
-def _component(name: str, found: dict[str, Any]) -> dict[str, Any]:
+def _component(name: str, component: dict[str, Any]) -> dict[str, Any]:
     """Return a component as an endpoint. Its copies are the instances of its one variant."""
-    backend = sagemaker_backends[found["account"]][found["region"]]
-    specification = found["specification"]
-    given = {
-        "VariantName": found["variant"],
+    backend = sagemaker_backends[component["account"]][component["region"]]
+    specification = component["specification"]
+    members = {
+        "VariantName": component["variant"],
         "ModelName": specification.get("ModelName"),
-        "InitialInstanceCount": found["copies"],
+        "InitialInstanceCount": component["copies"],
         "ContainerStartupHealthCheckTimeoutInSeconds": specification.get(
             "StartupParameters", {}
         ).get("ContainerStartupHealthCheckTimeoutInSeconds", 0),
     }
-    variant = _variant(backend, given)
+    variant = _variant(backend, members)
     if container := specification.get("Container"):
         variant["image"] = container.get("Image", variant["image"])
         variant["environment"] |= {
             key: str(value) for key, value in container.get("Environment", {}).items()
         }
         variant["model_data"] = container.get("ArtifactUrl", variant["model_data"])
-    endpoint = backend.endpoints.get(found["endpoint"])
+    endpoint = backend.endpoints.get(component["endpoint"])
     config = backend.endpoint_configs.get(endpoint.endpoint_config_name) if endpoint else None
     # Without a model, the role is that of the endpoint's configuration.
     if variant["role"] in {"", "arn:test"}:  # moto's value for none
         variant["role"] = getattr(config, "execution_role_arn", None) or ""
     return {
-        "account": found["account"],
-        "region": found["region"],
-        "name": found["endpoint"],
-        "config": f"{name}-{found['version']}",
+        "account": component["account"],
+        "region": component["region"],
+        "name": component["endpoint"],
+        "config": f"{name}-{component['version']}",
         "variants": [variant],
         "component": name,
     }

@@ -26,7 +26,7 @@ from moto.xray.models import xray_backends
 log = logging.getLogger("local.moto")
 
 Line = dict[str, Any]
-# The maximum of traces. Older ones are dropped.
+# The maximum number of traces. Older ones are dropped.
 _TRACES = 1000
 
 
@@ -34,7 +34,7 @@ def take(items: list[Line]) -> None:
     """Store items. Create the log groups and streams that they need."""
     for item in items:
         if "namespace" in item:
-            data = [{"Timestamp": None, **one} for one in item["data"]]
+            data = [{"Timestamp": None, **metric} for metric in item["data"]]
             cloudwatch_backends[DEFAULT_ACCOUNT_ID][item["region"]].put_metric_data(
                 item["namespace"], data
             )
@@ -72,27 +72,27 @@ def metrics(message: str) -> list[tuple[str, list[dict[str, Any]]]]:
     if '"_aws"' not in message:
         return []
     try:
-        found = json.loads(message)
+        record = json.loads(message)
         return [
-            (directive["Namespace"], list(_data(found, directive)))
-            for directive in found["_aws"]["CloudWatchMetrics"]
+            (directive["Namespace"], list(_data(record, directive)))
+            for directive in record["_aws"]["CloudWatchMetrics"]
         ]
     except (ValueError, KeyError, TypeError) as error:
         log.warning("a line that is not in the embedded metric format: %r", error)
         return []
 
 
-def _data(found: dict[str, Any], directive: dict[str, Any]) -> list[dict[str, Any]]:
-    made = []
+def _data(record: dict[str, Any], directive: dict[str, Any]) -> list[dict[str, Any]]:
+    data = []
     for metric, names in product(directive["Metrics"], directive.get("Dimensions") or [[]]):
-        values = found[metric["Name"]]
-        made.append(
+        values = record[metric["Name"]]
+        data.append(
             {
                 "MetricName": metric["Name"],
                 "Values": values if isinstance(values, list) else [values],
                 "Unit": metric.get("Unit", "None"),
-                "Dimensions": [{"Name": name, "Value": str(found[name])} for name in names],
+                "Dimensions": [{"Name": name, "Value": str(record[name])} for name in names],
                 "Timestamp": None,
             }
         )
-    return made
+    return data

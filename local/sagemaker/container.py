@@ -54,8 +54,8 @@ class ContainerRunner:
             *("--label", f"{engines.LABEL}.container={container.name}"),
             *("--publish", f"127.0.0.1:{port}:{PORT}"),
             *("--mount", f"type=bind,source={container.weights},target={MODEL_FOLDER},readonly"),
-            # With SELinux, the container could read a folder of the machine otherwise only after
-            # relabelling it.
+            # With SELinux, the container could otherwise not read a folder of the machine that is
+            # not relabelled.
             *("--security-opt", "label=disable"),
             *("--stop-signal", "SIGTERM"),
             *("--stop-timeout", str(GRACE_S)),

@@ -18,7 +18,7 @@ LABEL = "sluice.local"
 # The name of a file in that folder. It exists while an engine may have containers of this local
 # cloud.
 _MARK = "engine"
-# In seconds. An engine that was just started may need some for its first answer.
+# In seconds. An engine that was just started may need several seconds for its first answer.
 _ANSWER_S = 30.0
 
 
@@ -49,14 +49,14 @@ def refusal(engine: str) -> str | None:
     if shutil.which(engine) is None:
         return "not installed"
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             [engine, "info"], capture_output=True, text=True, errors="replace", timeout=_ANSWER_S
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    if done.returncode == 0:
+    if completed.returncode == 0:
         return None
-    return next(iter(done.stderr.strip().splitlines()[-1:]), f"`{engine} info` failed")
+    return next(iter(completed.stderr.strip().splitlines()[-1:]), f"`{engine} info` failed")
 
 
 def client_environment() -> dict[str, str]:
@@ -87,11 +87,11 @@ def sweep(directory: Path) -> int:
     if not mark.exists():
         return 0
     engine = mark.read_text()
-    found = _ask(engine, "ps", "--all", "--quiet", "--filter", f"label={LABEL}={directory}").split()
-    if found:
-        _ask(engine, "rm", "--force", *found)
+    ids = _ask(engine, "ps", "--all", "--quiet", "--filter", f"label={LABEL}={directory}").split()
+    if ids:
+        _ask(engine, "rm", "--force", *ids)
     mark.unlink()
-    return len(found)
+    return len(ids)
 
 
 def _ask(engine: str, *arguments: str) -> str:

@@ -43,7 +43,8 @@ _NO_CAPACITY = (
     "configured) or try to increase the capacity by invoking "
     "UpdateInferenceComponentRuntimeConfig API."
 )
-# At most this much of a container's error is read; AWS's OriginalMessage is bounded too.
+# The maximum number of bytes that are read of a container's error. AWS's OriginalMessage is bounded
+# too.
 _ERROR_BYTES: Final = 65_536
 _unread: Final[set[asyncio.Task[None]]] = set()
 
@@ -111,14 +112,14 @@ async def invoke(
 
 
 async def _body(request: web.Request) -> bytes:
-    whole = await bodies.read(request, _MAX_BODY)
-    if whole is None:
+    content = await bodies.read(request, _MAX_BODY)
+    if content is None:
         raise ApiError(
             413,
             "RequestEntityTooLarge",
             f"Request body is larger than the limit of {_MAX_BODY} bytes.",
         )
-    return whole
+    return content
 
 
 async def _call(
@@ -176,7 +177,7 @@ async def _call(
         try:
             return await _stream(request, answer, instance, ends, strike)
         except container.CallerCut as cut:
-            if not cut.told:
+            if not cut.notify_container:
                 _unread.add(
                     task := asyncio.create_task(
                         _read_out(answer, open_answer.pop_all(), instance, ends)

@@ -31,16 +31,18 @@ class RoleReader:
         self._roles = roles
         self._region = region
 
-    async def get(self, what: str, **query: str) -> bytes:
+    async def get(self, path: str, **query: str) -> bytes:
         """Return an object's bytes.
 
         Raises WeightsError if the role may not read it.
         """
-        path = f"{query['bucket']}/{query['key']}"
-        self._check(query.pop("role"), f"s3://{path}", Need("s3:GetObject", f"arn:aws:s3:::{path}"))
-        return await self._objects.get(what, **query)
+        address = f"{query['bucket']}/{query['key']}"
+        self._check(
+            query.pop("role"), f"s3://{address}", Need("s3:GetObject", f"arn:aws:s3:::{address}")
+        )
+        return await self._objects.get(path, **query)
 
-    async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
+    async def get_json(self, path: str, **query: str) -> list[dict[str, str]]:
         """Return the list of objects below an address.
 
         Raises WeightsError if the role may not list its bucket with that prefix.
@@ -48,17 +50,17 @@ class RoleReader:
         bucket, _, prefix = query["uri"].removeprefix("s3://").partition("/")
         need = Need("s3:ListBucket", f"arn:aws:s3:::{bucket}", (("s3:prefix", (prefix,)),))
         self._check(query.pop("role"), query["uri"], need)
-        return await self._objects.get_json(what, **query)
+        return await self._objects.get_json(path, **query)
 
     def pull(self, image: str, role: str) -> None:
         """Check that a role may pull an image from ECR; any other image is public.
 
         Raises WeightsError.
         """
-        found = _ECR.fullmatch(image)
-        if found is None:
+        match = _ECR.fullmatch(image)
+        if match is None:
             return
-        account, region, repository = found.groups()
+        account, region, repository = match.groups()
         arn = f"arn:aws:ecr:{region}:{account}:repository/{repository}"
         needs = [
             Need("ecr:GetAuthorizationToken", "*"),

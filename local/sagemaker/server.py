@@ -32,8 +32,8 @@ async def _nowhere(items: list[dict[str, Any]]) -> None:
 class _Entry:
     """One endpoint: the desired configuration, the serving one, and the change in progress."""
 
-    def __init__(self, wanted: Endpoint) -> None:
-        self.wanted = wanted
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.desired = endpoint
         self.serving: Serving | None = None
         self.status = "Creating"
         self.reason: str | None = None
@@ -84,29 +84,29 @@ class Endpoints:
         if self._session is not None:
             await self._session.close()
 
-    async def apply(self, wanted: tuple[Endpoint, ...]) -> None:
+    async def apply(self, endpoints: tuple[Endpoint, ...]) -> None:
         """Begin all changes.
 
         Unwanted containers are stopped first. New ones start in the background.
         """
-        by_name = {endpoint.key: endpoint for endpoint in wanted}
-        gone = [name for name in self._entries if name not in by_name]
-        await asyncio.gather(*(self._remove(self._entries.pop(name)) for name in gone))
-        for endpoint in wanted:
+        by_name = {endpoint.key: endpoint for endpoint in endpoints}
+        removed = [name for name in self._entries if name not in by_name]
+        await asyncio.gather(*(self._remove(self._entries.pop(name)) for name in removed))
+        for endpoint in endpoints:
             entry = self._entries.get(endpoint.key)
             if entry is None:
                 entry = self._entries[endpoint.key] = _Entry(endpoint)
-            elif entry.wanted.config == endpoint.config:
+            elif entry.desired.config == endpoint.config:
                 continue
             else:
                 await _cancel(entry)
-                entry.wanted, entry.status, entry.reason = endpoint, "Updating", None
+                entry.desired, entry.status, entry.reason = endpoint, "Updating", None
             entry.task = asyncio.create_task(self._bring_up(entry))
 
     def observe(self) -> dict[str, dict[str, Any]]:
         """Return status, reason and configuration of each endpoint."""
         return {
-            name: {"status": entry.status, "reason": entry.reason, "config": entry.wanted.config}
+            name: {"status": entry.status, "reason": entry.reason, "config": entry.desired.config}
             for name, entry in self._entries.items()
         }
 
@@ -142,7 +142,7 @@ class Endpoints:
         )
 
     async def _bring_up(self, entry: _Entry) -> None:
-        endpoint = entry.wanted
+        endpoint = entry.desired
         old = entry.serving
         if old is not None and old.endpoint.config == endpoint.config:
             entry.status = "InService"  # this change undoes an update that failed
@@ -163,11 +163,11 @@ class Endpoints:
                 await serving.stop()
                 if not isinstance(error, Exception):
                     raise
-                known = isinstance(error, ServingError)
-                entry.reason = str(error) if known else f"The local cloud failed: {error!r}"
+                is_expected = isinstance(error, ServingError)
+                entry.reason = str(error) if is_expected else f"The local cloud failed: {error!r}"
                 entry.status = "Failed"
                 log.log(
-                    logging.WARNING if known else logging.ERROR,
+                    logging.WARNING if is_expected else logging.ERROR,
                     "endpoint %s: %s",
                     endpoint.key,
                     entry.reason,

@@ -204,8 +204,8 @@ class Serving:
                 f"http://127.0.0.1:{running.port}/ping",
                 headers=running.headers,
                 timeout=aiohttp.ClientTimeout(total=_PING_S),
-            ) as answer:
-                return answer.status == 200
+            ) as response:
+                return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
 

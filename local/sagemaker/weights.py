@@ -16,10 +16,10 @@ class WeightsError(Exception):
 class Objects(Protocol):
     """Reads S3 through the control plane."""
 
-    async def get(self, what: str, **query: str) -> bytes:
+    async def get(self, path: str, **query: str) -> bytes:
         """Return the bytes of an object."""
 
-    async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
+    async def get_json(self, path: str, **query: str) -> list[dict[str, str]]:
         """Return a listing."""
 
 
@@ -40,11 +40,11 @@ async def fetch(objects: Objects, address: str | None, folder: Path, role: str) 
     await asyncio.to_thread(_empty, folder)
     if address is None:
         return
-    found = await objects.get_json("objects", uri=address, role=role)
-    if not found:
+    listing = await objects.get_json("objects", uri=address, role=role)
+    if not listing:
         raise WeightsError(f"Could not find model data at {address}.")
     parts = urlsplit(address)
-    for item in found:
+    for item in listing:
         body = await objects.get("object", bucket=parts.netloc, key=item["key"], role=role)
         if item["key"].endswith(".tar.gz"):
             await asyncio.to_thread(_unpack, body, folder)

@@ -1,7 +1,7 @@
 """Stand-ins for the third-party servers in AWS's containers.
 
 The local cloud cannot run their images. A stand-in speaks its server's dialect and checks requests
-as strictly, but has no model: the prompt says what it answers.
+as strictly, but has no model: the prompt contains the answer.
 """
 
 # Servers by the repository of their image.

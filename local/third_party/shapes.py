@@ -64,18 +64,18 @@ def _usage(answer: Reply, tokens: int) -> Body:
     return {"prompt_tokens": prompt, "total_tokens": prompt + tokens, "completion_tokens": tokens}
 
 
-def _chunk(choices: list[Body], **more: Any) -> Body:
+def _chunk(choices: list[Body], **members: Any) -> Body:
     head = {
         "id": "chatcmpl-0",
         "object": "chat.completion.chunk",
         "created": 1763710000,
         "model": "default",
     }
-    return {**head, "choices": choices, **more}
+    return {**head, "choices": choices, **members}
 
 
-def _choice(delta: Body, reason: str | None = None, **more: Any) -> Body:
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **more}
+def _choice(delta: Body, reason: str | None = None, **members: Any) -> Body:
+    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason, **members}
 
 
 def _openai(answer: Reply, options: Body, nothing: Body) -> Iterator[Body]:
@@ -148,10 +148,10 @@ def tgi(answer: Reply, body: Body) -> Iterator[bytes]:
 
     The role is in each chunk, and the usage comes at the end.
     """
-    said = {"role": "assistant", "tool_call_id": None}
+    role = {"role": "assistant", "tool_call_id": None}
     for piece in answer.pieces:
-        yield sse(_chunk([_choice({**said, "content": piece})], usage=None), b"")
-    yield sse(_chunk([_choice({**said, "content": ""}, answer.reason)], usage=None), b"")
+        yield sse(_chunk([_choice({**role, "content": piece})], usage=None), b"")
+    yield sse(_chunk([_choice({**role, "content": ""}, answer.reason)], usage=None), b"")
     if (body.get("stream_options") or {}).get("include_usage"):
         yield sse(_chunk([], usage=_usage(answer, len(answer.pieces))), b"")
     yield sse(b"[DONE]", b"")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 # These members map names to schemas.
-_NAMED = (
+NAMED = (
     "properties",
     "patternProperties",
     "$defs",
@@ -24,7 +24,7 @@ _NAMED = (
     "dependentSchemas",
 )
 # These members hold values, in which a `$ref` is no reference.
-_DATA = (
+DATA = (
     "const",
     "enum",
     "default",
@@ -68,8 +68,8 @@ def _moved(value: Any, base: str, *, names: bool = False) -> Any:
         return value
     moved = {}
     for key, inner in value.items():
-        if names or key not in ("$ref", *_DATA):
-            moved[key] = _moved(inner, base, names=not names and key in _NAMED)
+        if names or key not in ("$ref", *DATA):
+            moved[key] = _moved(inner, base, names=not names and key in NAMED)
         elif key == "$ref" and isinstance(inner, str) and (inner == "#" or inner.startswith("#/")):
             moved[key] = base + inner[1:]
         else:

@@ -36,10 +36,10 @@ from demo_model import SHA256, WEIGHTS
 from demo_model.chat import TEMPLATE
 from model import gguf
 from model import weights as weights_of
-from model.engines import chat_template, guided, prompt_bounds
+from model.engines import chat_template, prompt_bounds
 from model.engines.bridge import Bridge
-from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_body
-from model.engines.steps import SlowStepsError, Steps
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_bodies
+from model.engines.steps import STALLED_SECONDS, SlowStepsError, Steps
 from model.engines.trials import Trials
 from model.errors import EngineError, ModelError, StartError
 from model.events import Event, Start, Usage
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 # Events held for a reader: about a second of the demo model. A waiting callback costs only its
 # thread.
 BUFFERED_EVENTS = 256
+_WATCH_SECONDS = STALLED_SECONDS / 4
 _STEPS = 8  # tokens of the answer by which a step is measured
 _PAIRS = 3  # pairs of messages that measure the template; they fit into the smallest context
 _LOG_ERROR = re.compile(r"^\S+ E .*?: (.*)$", re.MULTILINE)
@@ -71,6 +72,7 @@ class LlamaCppEngine:
         self._server: Any = None
         self._threads = ThreadPoolExecutor(settings.parallel, "llama")
         self._bridges: set[Bridge] = set()
+        self._watching: asyncio.Task[None] | None = None
         self._trials = Trials(settings.parallel)
         self._message_tokens = 1
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
@@ -100,6 +102,7 @@ class LlamaCppEngine:
         self._message_tokens = await asyncio.to_thread(self._measured_message)
         self.steps.measured(await asyncio.to_thread(self._measured_step))
         await self._trials.start()
+        self._watching = asyncio.create_task(self._watch())
         self._up = True
 
     def _found(self) -> tuple[Path, str | None]:
@@ -130,6 +133,15 @@ class LlamaCppEngine:
             link = self._folder / f"model-{number:05}-of-{len(model.parts):05}.gguf"
             link.symlink_to((folder / name).absolute())
         return self._folder / f"model-00001-of-{len(model.parts):05}.gguf", template
+
+    async def _watch(self) -> None:
+        """Ask llama.cpp again and again whether steps end: not every step makes a chunk."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if self.active:
+                with contextlib.suppress(RuntimeError):  # no answer: the chunks decide
+                    await self.metrics()
+                    self.steps.answered()
 
     def _load(self, weights: Path) -> Any:
         try:
@@ -210,6 +222,7 @@ class LlamaCppEngine:
         # llama.cpp always opens a listener. Other processes cannot reach this one.
         params.hostnames = [str(self._folder / f"{secrets.token_hex(4)}.sock")]
         params.api_keys = [secrets.token_hex(16)]
+        params.prefill_assistant = False  # a request says so: see `request_body`
         params.ui = False
         params.n_threads_http = 1
         params.endpoint_metrics = True
@@ -275,10 +288,10 @@ class LlamaCppEngine:
 
         Raises the errors of the checks and of `Trials.check`.
         """
+        if request.visible_tools or request.response_format is not None:
+            self._trials.check_turn(request.sluice.caller)
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
-        prompt_bounds.check_json(request)
-        guided.check(request)
-        bodies = [request_body(request, choice) for choice in range(request.n)]
+        bodies = request_bodies(request)
         if (tried := guiding(bodies[0])) is not None:
             param = "tools" if request.visible_tools else "response_format"
             return bodies, await self._trials.check(tried, param, request.sluice.caller, request.n)
@@ -329,6 +342,9 @@ class LlamaCppEngine:
     async def close(self) -> None:
         """Stop running requests, then the server."""
         self._up = False
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
         await self._trials.close()
         for bridge in list(self._bridges):
             bridge.close()

@@ -9,7 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from model.engines import chat_template, forced_call, guided
+from model.engines import chat_template, forced_call, guided, tool_patterns
 from model.errors import (
     ContextLengthError,
     EngineError,
@@ -18,11 +18,13 @@ from model.errors import (
     NotReadyError,
 )
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
+from schema_guard import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from model.schema import ChatRequest
+    from model.tools import Tool
 
 _RANDOM_SEED = 2**32 - 1  # with this seed llama.cpp chooses one itself
 _PASSED_ON = (
@@ -34,8 +36,16 @@ _PASSED_ON = (
 )
 
 
-def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
-    """Return the body for one choice.
+def request_bodies(request: ChatRequest) -> list[dict[str, Any]]:
+    """Return a body for each choice. They share the grammar, which takes time to write."""
+    body = request_body(request)
+    if request.seed is None:
+        return [body] * request.n
+    return [{**body, "seed": (request.seed + choice) % _RANDOM_SEED} for choice in range(request.n)]
+
+
+def request_body(request: ChatRequest) -> dict[str, Any]:
+    """Return the body for a choice without a seed.
 
     Values that the request leaves open have llama.cpp's defaults (temperature 0.8, min_p 0.05).
     """
@@ -51,10 +61,11 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     body.update(
         {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
     )
+    last = request.messages[-1]
+    if last.role == "assistant" and not last.tool_calls:
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
     if request.limit is not None:
         body["max_tokens"] = request.limit
-    if request.seed is not None:
-        body["seed"] = (request.seed + choice) % _RANDOM_SEED
     if request.logprobs:
         # With 0, llama.cpp would send no candidates at all.
         body |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs or 0)}
@@ -62,7 +73,7 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
     if tools := request.visible_tools:
         # llama.cpp cannot force a tool by name. A forced tool is the only visible one, and the
         # grammar forces the call.
-        body["tools"] = [tool.model_dump(exclude_none=True) for tool in tools]
+        body["tools"] = [_tool(tool, guides=schema is None) for tool in tools]
         # The prompt has the tools either way.
         body["tool_choice"] = "auto" if schema is None else "none"
         body["parallel_tool_calls"] = request.parallel_tool_calls
@@ -71,6 +82,15 @@ def request_body(request: ChatRequest, choice: int) -> dict[str, Any]:
         # The answer is guided from its first token on, so it cannot begin with reasoning.
         body["chat_template_kwargs"] = {"enable_thinking": False}
     return body
+
+
+def _tool(tool: Tool, *, guides: bool) -> dict[str, Any]:
+    """Return a tool for the prompt. If its schema guides the call, it is as llama.cpp reads it."""
+    found = tool.model_dump(exclude_none=True)
+    if guides and tool.function.parameters is not None:
+        parameters = plain(tool.function.parameters, by="llama.cpp")
+        found["function"]["parameters"] = tool_patterns.rewritten(parameters)
+    return found
 
 
 def guiding(body: Mapping[str, Any]) -> dict[str, Any] | None:

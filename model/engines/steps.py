@@ -178,6 +178,16 @@ class Steps:
         finally:
             sampling.seen = time.monotonic()
 
+    def answered(self) -> None:
+        """Note that the engine has just answered between two steps.
+
+        An answer may go on without chunks: llama.cpp holds white space in a tool's arguments back.
+        """
+        with self._lock:
+            now = time.monotonic()
+            for each in self._running:
+                each.seen = max(each.seen, now)
+
     @property
     def stalled(self) -> bool:
         """Whether a step takes longer than any should, so that the engine may never continue."""

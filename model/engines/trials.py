@@ -173,6 +173,10 @@ class Trials:
         except EngineError as error:
             raise StartError(error.message) from None
 
+    def check_turn(self, caller: str) -> None:
+        """Raise OverloadedError if the caller's grammars took too much of the engine's time."""
+        self._preparations.check(caller)
+
     async def check(
         self, guiding: dict[str, Any], param: str, caller: str = "", choices: int = 1
     ) -> Tried:
@@ -187,7 +191,6 @@ class Trials:
             NotReadyError: the machine is too busy.
 
         """
-        self._preparations.check(caller)
         body = json.dumps(guiding).encode()
         digest = hashlib.sha256(body).digest()
         if not self._is_known(digest):

@@ -1,6 +1,7 @@
-"""Limits each caller's share of the engine's time for preparing grammars.
+"""Limits each caller's share of the time for checking schemas and for preparing grammars.
 
-The engine itself prepares a grammar, for each choice, and does nothing else meanwhile.
+The engine itself prepares a grammar, for each choice, and does nothing else meanwhile. While a
+schema is checked, no answer goes on.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ _KEPT = 4096  # callers
 
 
 class Turns:
-    """The times at which callers may prepare their next grammar."""
+    """The times at which callers may have their next schema checked, or prepare their next grammar.
 
-    def __init__(self) -> None:
+    `free` seconds of each do not count.
+    """
+
+    def __init__(self, free: float = FREE_SECONDS) -> None:
+        self._free = free
         self._free_at: OrderedDict[str, float] = OrderedDict()
 
     def check(self, caller: str) -> None:
@@ -36,7 +41,7 @@ class Turns:
         Raises OverloadedError if the caller would have to wait too long.
         """
         start = self._start(caller)
-        self._free_at[caller] = start + max(0.0, seconds - FREE_SECONDS) * choices * SHARE
+        self._free_at[caller] = start + max(0.0, seconds - self._free) * choices * SHARE
         self._free_at.move_to_end(caller)
         while len(self._free_at) > _KEPT:
             self._free_at.popitem(last=False)

@@ -33,7 +33,7 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from model import output
-from model.engines import guided, prompt_bounds, vllm_weights
+from model.engines import prompt_bounds, vllm_weights
 from model.engines.vllm_arguments import engine_arguments
 from model.engines.vllm_errors import error_of, reason_of, template_error
 from model.engines.vllm_outputs import ChoiceReader, request_body
@@ -151,7 +151,6 @@ class VllmEngine:
             raise InvalidRequestError(
                 "tools: this model calls none here (SLUICE_TOOL_PARSER is not set)", "tools"
             )
-        guided.check(request)
         prompt_bounds.check(request, self._settings.context_tokens, 1)
         self.active += 1
         began = False

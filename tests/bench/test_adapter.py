@@ -30,13 +30,13 @@ async def test_a_server_gives_every_token(server: str, tmp_path: Path) -> None:
     try:
         started = await servers.start(server, setting, 2)
         for merged in (False, True) if server.startswith("sluice") else (False,):
-            found = await sample(
+            times = await sample(
                 started,
                 Scenario(rate=0, streams=2, tokens=30, requests=2, merged=merged),
                 seconds=20,
             )
-            assert found.complete
-            assert found.cpu > 0 or server == "direct"
+            assert times.complete
+            assert times.cpu > 0 or server == "direct"
     finally:
         if started is not None:
             started.stop()
@@ -94,11 +94,11 @@ def row(server: str, cpu: float, mode: Any = "flat", streams: int = 8) -> dict[s
 
 def test_targets_are_judged_by_the_rows() -> None:
     """A ratio within its bound is met, and one outside is not. Without its rows it is not run."""
-    found = {
-        one.name: one.met
-        for one in verdicts([row("sluice", 10), row("fastapi-boto3", 130), row("relay", 2)])
+    by_target = {
+        verdict.name: verdict.met
+        for verdict in verdicts([row("sluice", 10), row("fastapi-boto3", 130), row("relay", 2)])
     }
-    judged = [met for name, met in found.items() if "8 streams flat out" in name]
+    judged = [met for name, met in by_target.items() if "8 streams flat out" in name]
     assert judged == [True, None, False]
 
 
@@ -108,12 +108,12 @@ def test_percentiles_and_rows() -> None:
     scenario = Scenario(rate=50, streams=2, tokens=10)
 
     async def rows() -> list[dict[str, Any]]:
-        made = []
+        rows_ = []
         for rate in (99.0, 60.0):
-            one = Row("x", scenario)
-            one.samples.append(_sample(rate))
-            made.append(one.as_json(one))
-        return made
+            row_ = Row("x", scenario)
+            row_.samples.append(_sample(rate))
+            rows_.append(row_.as_json(row_))
+        return rows_
 
     fast, slow = asyncio.run(rows())
     assert (fast["over_capacity"], slow["over_capacity"]) == (False, True)

@@ -34,9 +34,9 @@ def test_without_a_command_help_is_shown(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` names the command and its version."""
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         main(["--version"])
-    assert ended.value.code == 0
+    assert caught.value.code == 0
     assert capsys.readouterr().out.startswith("sluice 0.")
 
 
@@ -62,11 +62,11 @@ def test_help_imports_nothing_slow(line: list[str]) -> None:
         "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
         f"{script}"
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert "usage: sluice" in done.stdout
-    imported = done.stderr.split()
+    assert "usage: sluice" in completed.stdout
+    imported = completed.stderr.split()
     assert not [name for name in imported if name.startswith(SLOW)]
     if line[0] == "keys":
         assert [name for name in imported if name.startswith("cli.commands.")] == [

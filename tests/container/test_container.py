@@ -142,7 +142,7 @@ def test_container_gets_what_sagemaker_gives(
 
 def test_weights_are_mounted_read_only(engine: Engine, running: dict[str, Any]) -> None:
     """The weights are below /opt/ml/model, read-only, and the image's own user can read them."""
-    assert engine.ask("exec", running["Id"], "id", "-u").strip() == "1000"
+    assert engine.ask("exec", running["Id"], "id", "-u").strip() == "0"
     assert ".gguf" in engine.ask("exec", running["Id"], "ls", "/opt/ml/model")
     write = "open('/opt/ml/model/x', 'w')"
     refused = engine.ask(
@@ -204,23 +204,25 @@ async def test_says_why_it_cannot_start(
 
 
 def test_image_holds_what_it_needs(engine: Engine, image: str) -> None:
-    """The image has no root user and no compiler. It has every package of the lock.
+    """The image runs as root, as SageMaker's guide asks, and has no compiler.
 
-    Its only weights are the demo model's, with which grammars are tried.
+    It has every package of the lock. Its only weights are the demo model's, with which grammars are
+    tried. Its user `model` can run it and write none of it.
     """
 
-    def inside(command: str) -> str:
-        return engine.ask(
-            "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", command
-        )
+    def inside(command: str, user: str = "root") -> str:
+        program = ["--user", user, "--entrypoint", "sh", image, "-c", command]
+        return engine.ask("run", "--rm", "--network", "none", *program)
 
-    assert inside("id -u").strip() == "1000"
+    assert inside("id -u").strip() == "0"
+    assert inside("id -u", "model").strip() == "1000"
     assert inside("command -v gcc cc g++ clang tcc make rustc || echo none").strip() == "none"
     weights = inside(
         "find / -xdev -name '*.gguf' -o -xdev -name '*.safetensors' 2>/dev/null || true"
     )
     assert weights.split() == ["/app/demo_model/weights/sluice-demo.gguf"]
-    assert inside("find /app -writable -print 2>/dev/null | head -1").strip() == ""
+    written = inside("find /app -writable -print 2>/dev/null | head -1", "model")
+    assert written.strip() == ""
     lock = re.findall(
         r"^([a-z0-9-]+)==(\S+)(?: ;.*)?", (ROOT / "locks" / "model.txt").read_text(), re.MULTILINE
     )
@@ -243,7 +245,7 @@ RUN python3 -c "import site; open(site.getsitepackages()[0] + '/ours.pth', 'w').
 
 
 async def test_gpu_target(engine: Engine, image: str, tmp_path: Path, doomed: str) -> None:
-    """The target for GPUs builds on an image like vLLM's. It has no root user.
+    """The target for GPUs builds on an image like vLLM's, and runs as the named user.
 
     It reports that vLLM is missing.
     """
@@ -266,6 +268,8 @@ async def test_gpu_target(engine: Engine, image: str, tmp_path: Path, doomed: st
         "--tag",
         gpu,
         *base,
+        "--build-arg",
+        "RUN_AS=model",
         str(ROOT),
     )
     inside = engine.ask("run", "--rm", "--network", "none", "--entrypoint", "id", gpu, "-u")

@@ -109,6 +109,7 @@ def test_every_code_has_a_public_status() -> None:
     assert set(model.errors.BY_CODE) <= set(CONTAINER_CODES)
     own = {
         model.errors.BodySizeError,
+        model.errors.EncodingError,
         model.errors.CallerError,
     }  # no request that the function accepts can cause these
     for kind in set(kinds) - own:
@@ -158,6 +159,7 @@ def test_what_the_function_lets_through_the_container_takes(request: dict[str, A
     """The container accepts each request that the function accepts, with the same meaning."""
     asked = parse_invocation(container_body(parse_chat(json.dumps(request).encode()), CONTROL))
     assert isinstance(asked, ChatRequest)
+    asked.check_schemas()
     assert asked.n == request.get("n", 1)
     assert asked.sluice is not None
     assert asked.sluice.request_id == "r1"

@@ -1,7 +1,9 @@
 """curl: the bytes on the wire, and the exit status after an answer that broke off."""
 
+import gzip
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,15 +11,15 @@ import pytest
 from local.cloud import LocalCloud
 from tests.e2e.test_streaming import script
 from tests.support.deployments import Deployment
-from tests.support.faults import fault
+from tests.support.faults import fault, listed
 
 pytestmark = pytest.mark.e2e
 
 
 def curl(
-    deployment: Deployment, body: dict[str, Any], *options: str
+    deployment: Deployment, body: dict[str, Any] | None, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Send a chat request with curl. Return the finished process."""
+    """Send a chat request with curl. Without a body, `options` have it."""
     command = [
         "curl",
         "-sN",
@@ -26,9 +28,9 @@ def curl(
         "content-type: application/json",
     ]
     key = f"authorization: Bearer {deployment.key}"
-    data = json.dumps({"model": deployment.model, **body})
+    data = () if body is None else ("-d", json.dumps({"model": deployment.model, **body}))
     return subprocess.run(
-        [*command, "-H", key, *options, "-d", data], capture_output=True, text=True, timeout=300
+        [*command, "-H", key, *options, *data], capture_output=True, text=True, timeout=300
     )
 
 
@@ -87,6 +89,18 @@ def test_failure_before_the_first_token(scripted: Deployment) -> None:
     assert json.loads(body)["error"]["code"] == "upstream_error"
 
 
+def test_a_whole_answer_that_fails_late(cloud: LocalCloud, scripted: Deployment) -> None:
+    """It never looks whole, even if the function URL ends it cleanly. It has the error's code."""
+    late = {"messages": script(count=3, first_after=13, fail_after=1)}
+    with fault(cloud, scope="scripted*", kind="function-error-hidden") as fault_id:
+        answer = curl(scripted, late)
+        assert listed(cloud, fault_id)["landed"] == 1
+    assert answer.returncode == 0
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(answer.stdout)
+    assert '"code":"upstream_error"' in answer.stdout
+
+
 def test_broken_connection(cloud: LocalCloud, scripted: Deployment) -> None:
     """If a function is killed in its answer, curl fails. It does not see a short success."""
     with fault(cloud, scope="scripted*", kind="function-killed-in-response", after=900):
@@ -95,3 +109,16 @@ def test_broken_connection(cloud: LocalCloud, scripted: Deployment) -> None:
         )
     assert answer.returncode != 0
     assert "[DONE]" not in answer.stdout
+
+
+@pytest.mark.parametrize(("coding", "status"), [("gzip", "200"), ("br", "415"), ("deflate", "400")])
+def test_a_compressed_body(scripted: Deployment, tmp_path: Path, coding: str, status: str) -> None:
+    """A compressed body passes the edge and the function URL as it is. The function decodes it."""
+    file = tmp_path / "body.gz"
+    body = {"model": scripted.model, "messages": script(say=["one"])}
+    file.write_bytes(gzip.compress(json.dumps(body).encode()))
+    given = ("-w", "%{http_code}", "-H", f"content-encoding: {coding}", "--data-binary", f"@{file}")
+    answer = curl(scripted, None, *given)
+    assert answer.stdout.endswith(status)
+    found = json.loads(answer.stdout.removesuffix(status))
+    assert ("choices" in found) == (status == "200")

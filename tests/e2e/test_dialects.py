@@ -239,7 +239,7 @@ def test_destroy_leaves_nothing_and_says_so(
         read("local", foreign.name).models["vllm"]["component"]
         == f"{foreign.outputs['EndpointName']}-model"
     )
-    with pytest.raises(CommandError, match="are missing"):
+    with pytest.raises(CommandError, match="are not met"):
         preflight("local", {**foreign.settings, "name": foreign.name})
     assert "0 ml.g6.xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
     with pytest.raises(

@@ -44,6 +44,7 @@ GRANTS = {
         "dynamodb:UpdateItem",
         "logs:CreateLogStream",
         "logs:PutLogEvents",
+        "sagemaker:InvokeEndpoint",
         "sagemaker:InvokeEndpointWithResponseStream",
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",

@@ -80,7 +80,7 @@ def scaled(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis
 
 
 @pytest.fixture(scope="session")
-def theirs(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+def existing(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     """Return a synthesis with an existing endpoint, another model beside it, and a domain."""
     other = {"endpoint": "Other-One", "context_tokens": 100, "dialect": "tgi"}
     return synthesise(

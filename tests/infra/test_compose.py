@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from aws_cdk import App
-from aws_cdk import aws_s3 as s3
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.json import JSONSnapshotExtension
 
@@ -36,37 +35,23 @@ def test_the_template_is_the_one_that_was_reviewed(
 def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
     """Every stage has the same resources under the same names.
 
-    So the local cloud runs what is deployed on AWS.
+    So the local cloud runs what is deployed on AWS. Only the check of the image is missing there:
+    it takes no image from a registry.
     """
     shapes = []
     for synthesis in syntheses.values():
         stacks = (synthesis.state, synthesis.service)
         shapes.append(
-            [{name: it["Type"] for name, it in stack["Resources"].items()} for stack in stacks]
+            [
+                {
+                    name: it["Type"]
+                    for name, it in stack["Resources"].items()
+                    if not name.startswith("ModelImageCheck")
+                }
+                for stack in stacks
+            ]
         )
     assert shapes[0] == shapes[1] == shapes[2]
-
-
-def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
-    """Outputs have the names by which programs find a deployment's parts."""
-    assert set(synthesis.service["Outputs"]) == {
-        "AdminAuditFunctionName",
-        "AdminBudgetsFunctionName",
-        "AdminFunctionName",
-        "AdminFunctionUrl",
-        "AdminKeysFunctionName",
-        "AdminUsageFunctionName",
-        "SweeperName",
-        "AdminSecretArn",
-        "DistributionDomain",
-        "EndpointName",
-        "FunctionName",
-        "FunctionUrl",
-        "ModelName",
-    }
-    assert [name for name in synthesis.state["Outputs"] if not name.startswith("Exports")] == [
-        "UsageTableName"
-    ]
 
 
 def test_nothing_has_an_explicit_name(synthesis: Any) -> None:
@@ -95,28 +80,16 @@ def test_nothing_has_an_explicit_name(synthesis: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"weights": "nowhere.gguf"}, "weights=nowhere.gguf: there is no such file"),
         ({"image_uri": None}, "model/Dockerfile is missing"),
     ],
 )
 def test_a_source_that_is_missing_is_named(
-    tmp_path: Path, change: dict[str, Any], said: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     """Without the weights or the Dockerfile, synthesis ends with a message that names the file."""
     settings = DEV.replace(image_uri="docker.io/vllm/vllm-openai:v1").replace(**change)
-    with pytest.raises(SettingsError, match=said):
+    with pytest.raises(SettingsError, match=message):
         compose(App(outdir=str(tmp_path / "out")), settings=settings, root=tmp_path)
-
-
-def test_a_finding_that_is_not_accepted_stops_the_synthesis(project: Path, tmp_path: Path) -> None:
-    """A finding of the security rules that is not accepted stops every synthesis.
-
-    So the synthesis of each stage shows that the stage passes them.
-    """
-    app = App(outdir=str(tmp_path))
-    state, _ = compose(app, settings=DEV, root=project)
-    s3.Bucket(state, "Open")
-    with pytest.raises(RuntimeError, match="AwsSolutions-S10"):
-        app.synth()

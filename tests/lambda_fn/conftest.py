@@ -1,6 +1,7 @@
 """Fixtures for the function's tests. tests/support/ has what they are made of."""
 
 import json
+import os
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -37,11 +38,15 @@ from tests.support.function import (
     part,
 )
 from tests.support.ground import LIMITS, Ground, T
+from tests.support.network import SERVER_VARIABLE
 
 
 @pytest.fixture(scope="session")
 def moto_server() -> Iterator[str]:
-    """Run moto's DynamoDB, and yield its URL."""
+    """Run moto's DynamoDB, and yield its URL, or that of the DynamoDB that replaces it."""
+    if url := os.environ.get(SERVER_VARIABLE):
+        yield url
+        return
     attribute_values.install()
     moto = DomainDispatcherApplication(create_backend_app)
     one_at_a_time = threading.Lock()  # moto has no locks, without which a condition would not hold

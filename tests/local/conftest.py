@@ -24,11 +24,11 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 @pytest.fixture(scope="session")
 def client(cloud: LocalCloud) -> Iterator[Client]:
     """Return a function that makes stock boto3 clients of the local cloud."""
-    made: dict[str, Any] = {}
+    clients: dict[str, Any] = {}
 
     def make(service: str) -> Any:
-        if service not in made:
-            made[service] = boto3.client(
+        if service not in clients:
+            clients[service] = boto3.client(
                 service,
                 region_name=REGION,
                 endpoint_url=cloud.endpoint_url,
@@ -36,24 +36,24 @@ def client(cloud: LocalCloud) -> Iterator[Client]:
                 aws_secret_access_key=cloud.keys.secret_key,
                 config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
             )
-        return made[service]
+        return clients[service]
 
     yield make
-    for one in made.values():
-        one.close()
+    for opened in clients.values():
+        opened.close()
 
 
 @pytest.fixture
 def stacks(client: Client) -> Iterator[Stacks]:
     """Yield stacks that are deleted after the test."""
-    made = Stacks(client)
-    yield made
-    for name in list(made.names):
-        made.delete(name)
+    helper = Stacks(client)
+    yield helper
+    for name in list(helper.names):
+        helper.delete(name)
 
 
 @pytest.fixture
 async def plane(tmp_path: Path) -> AsyncIterator[Plane]:
     """Yield the data plane of functions, with the small function deployed."""
-    async with started(tmp_path) as made:
-        yield made
+    async with started(tmp_path) as started_plane:
+        yield started_plane

@@ -84,8 +84,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """Yield a local cloud with every kind of listener."""
     if shutil.which(chromium.NAME) is None:
         pytest.fail(chromium.INSTALL)
-    with deployed(tmp_path_factory.mktemp("browser")) as found:
-        yield found
+    with deployed(tmp_path_factory.mktemp("browser")) as deployment:
+        yield deployment
 
 
 class Own:
@@ -112,13 +112,13 @@ class Own:
 @pytest.fixture
 async def own() -> AsyncIterator[Own]:
     """Yield the attacker's server, started on loopback."""
-    made = Own()
+    server = Own()
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", made.handle)
+    app.router.add_route("*", "/{path:.*}", server.handle)
     sock = listeners.bind([0])
-    made.port = sock.getsockname()[1]
+    server.port = sock.getsockname()[1]
     runner = await listeners.serve(app, sock, cancel=False)
-    yield made
+    yield server
     await runner.cleanup()
 
 
@@ -126,8 +126,8 @@ async def own() -> AsyncIterator[Own]:
 async def page(tmp_path: Path) -> AsyncIterator[chromium.Page]:
     """Yield a page in a browser that resolves the attacker's names to loopback."""
     rules = f"MAP {EVIL} 127.0.0.1, MAP *.{EVIL} 127.0.0.1"
-    async with chromium.page(tmp_path / "profile", resolve=rules) as found:
-        yield found
+    async with chromium.page(tmp_path / "profile", resolve=rules) as opened:
+        yield opened
 
 
 def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[str, str]]:
@@ -171,20 +171,20 @@ def harm(running: Deployed) -> dict[str, Any]:
     These are stacks, faults, and invocations of the function and the endpoint. Log lines arrive in
     order, but after the response. So one more invocation is made, and its line is waited for.
     """
-    made = [running.client(service) for service in ("cloudformation", "lambda", "logs")]
-    stacks, functions, logs = made
-    answer = functions.invoke(FunctionName="listens", Payload=b'{"rawPath": "/event"}')
-    found = {
-        "stacks": sorted(one["StackName"] for one in stacks.describe_stacks()["Stacks"]),
+    clients = [running.client(service) for service in ("cloudformation", "lambda", "logs")]
+    stacks, functions, logs = clients
+    response = functions.invoke(FunctionName="listens", Payload=b'{"rawPath": "/event"}')
+    state = {
+        "stacks": sorted(stack["StackName"] for stack in stacks.describe_stacks()["Stacks"]),
         "faults": running.cloud.ask("faults")["faults"],
-        "invocations": invocations(logs, answer["ResponseMetadata"]["RequestId"]),
+        "invocations": invocations(logs, response["ResponseMetadata"]["RequestId"]),
         "endpoint": (running.cloud.directory / "logs" / "cloud.log")
         .read_text(errors="replace")
         .count("invoke e:"),
     }
-    for one in made:
-        one.close()
-    return found
+    for stack in clients:
+        stack.close()
+    return state
 
 
 def invocations(logs: Any, last: str) -> int:
@@ -222,12 +222,12 @@ async def test_a_page_of_another_port(running: Deployed, page: chromium.Page, ow
     for name in (EVIL, "localhost"):
         await page.open(f"http://{name}:{own.port}/page")
         for host in ("127.0.0.1", "localhost", EVIL):
-            found = [
-                one
-                for one in targets(running, host)
-                if f":{running.ports['edge']}/" not in one["url"]
+            results = [
+                target
+                for target in targets(running, host)
+                if f":{running.ports['edge']}/" not in target["url"]
             ]
-            assert await page.run(f"{ATTACK}({json.dumps(found)})") == []
+            assert await page.run(f"{ATTACK}({json.dumps(results)})") == []
     assert await asyncio.to_thread(unharmed, running, before)
 
 

@@ -45,9 +45,9 @@ def test_one_that_ended_is_gone_before_it_is_collected(ended: LocalCloud) -> Non
 def test_one_that_runs_has_not_ended(tmp_path: Path) -> None:
     """A running process is found, with its address."""
     (tmp_path / FILE).write_text(written(os.getpid()))
-    found = LocalCloud.find(tmp_path)
-    assert found is not None
-    assert not found.ended()
+    cloud_ = LocalCloud.find(tmp_path)
+    assert cloud_ is not None
+    assert not cloud_.ended()
 
 
 def test_up_ends_with_its_cloud(ended: LocalCloud, capsys: pytest.CaptureFixture[str]) -> None:

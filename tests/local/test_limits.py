@@ -22,7 +22,6 @@ from local.faults.plan import Plan
 from local.limits import TABLE, Limits
 from local.sagemaker.invoke import invoke
 from local.state import Endpoint, Variant
-from tests.support.local_cloud import Client
 
 if TYPE_CHECKING:
     from local.sagemaker.serving import Serving
@@ -32,29 +31,29 @@ TRIPPED_BY = {
     "sagemaker_body": "sagemaker/test_serving.py::test_unknown_endpoint_and_too_much",
     "sagemaker_first_byte": "test_limits.py::test_a_container_that_does_not_answer",
     "sagemaker_total": "test_limits.py::test_a_stream_that_does_not_end",
-    "sagemaker_environment_key": "test_limits.py::test_environments_of_models",
-    "sagemaker_environment_value": "test_limits.py::test_environments_of_models",
-    "sagemaker_environment_entries": "test_limits.py::test_environments_of_models",
-    "lambda_request": "lambda_/test_server.py::test_other_refusals",
+    "sagemaker_environment_key": "moto/test_quotas.py::test_environments_of_models",
+    "sagemaker_environment_value": "moto/test_quotas.py::test_environments_of_models",
+    "sagemaker_environment_entries": "moto/test_quotas.py::test_environments_of_models",
+    "lambda_request": "lambda_/test_url.py::test_other_refusals",
     "lambda_buffered_response": "lambda_/test_environment.py::test_buffered_response_over_6_mb",
     "lambda_streamed_response": "lambda_/test_environment.py::test_streamed_response_over_200_mb",
-    "lambda_stream_burst": "lambda_/test_environment.py::test_bandwidth_after_the_first_6_mb",
-    "lambda_stream_rate": "lambda_/test_environment.py::test_bandwidth_after_the_first_6_mb",
+    "lambda_stream_burst": "lambda_/test_url.py::test_bandwidth_after_the_first_6_mb",
+    "lambda_stream_rate": "lambda_/test_url.py::test_bandwidth_after_the_first_6_mb",
     "lambda_timeout": "lambda_/test_environment.py::test_deadline",
     "lambda_memory": "lambda_/test_environment.py::test_memory",
-    "lambda_reserved_concurrency": "lambda_/test_server.py::test_reserved_concurrency",
-    "lambda_account_concurrency": "lambda_/test_environment.py::test_account_concurrency",
+    "lambda_reserved_concurrency": "lambda_/test_pool.py::test_reserved_concurrency",
+    "lambda_account_concurrency": "lambda_/test_pool.py::test_account_concurrency",
     "lambda_init": "lambda_/test_environment.py::test_slow_initialisation_is_made_again",
-    "lambda_environment": "test_limits.py::test_environments_of_functions",
-    "cloudfront_read": "cloudfront/test_server.py::test_timeout_to_the_first_byte",
-    "cloudfront_gap": "cloudfront/test_server.py::test_broken_within_the_answer",
+    "lambda_environment": "moto/test_quotas.py::test_environments_of_functions",
+    "cloudfront_read": "cloudfront/test_proxy.py::test_timeout_to_the_first_byte",
+    "cloudfront_gap": "cloudfront/test_proxy.py::test_broken_within_the_answer",
     "cloudfront_custom_headers": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
     "cloudfront_read_most": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
-    "cloudfront_methods": "cloudfront/test_server.py::test_methods",
-    "cloudfront_url": "cloudfront/test_server.py::test_lengths",
-    "cloudfront_request": "cloudfront/test_server.py::test_lengths",
-    "cloudfront_get_body": "cloudfront/test_server.py::test_lengths",
-    "cloudfront_response_headers": "cloudfront/test_server.py::test_lengths",
+    "cloudfront_methods": "cloudfront/test_proxy.py::test_methods",
+    "cloudfront_url": "cloudfront/test_admission.py::test_lengths",
+    "cloudfront_request": "cloudfront/test_admission.py::test_lengths",
+    "cloudfront_get_body": "cloudfront/test_admission.py::test_lengths",
+    "cloudfront_response_headers": "cloudfront/test_admission.py::test_lengths",
     "cloudfront_header_name": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
     "cloudfront_header_value": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
     "idle_connection": "lambda_/test_environment.py::test_peers_drop_the_idle_connections_of_a_frozen_environment",
@@ -67,10 +66,10 @@ def test_each_row_has_a_test(row: str) -> None:
     assert TABLE[row].source
     file, _, name = TRIPPED_BY[row].partition("::")
     tree = ast.parse((Path(__file__).parent / file).read_text())
-    found = {
+    names = {
         node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
-    assert name in found
+    assert name in names
 
 
 def test_the_documentation_has_the_table() -> None:
@@ -83,11 +82,11 @@ def test_the_documentation_has_the_table() -> None:
     }
     assert rows.keys() == TABLE.keys()
     for name, limit in TABLE.items():
-        figure = "the stack" if limit.value is None else f"{limit.value:,.10g}"
-        assert (
-            rows[name]
-            == f"| `{name}` | {figure} {limit.unit} | {limit.over} | `{TRIPPED_BY[name]}` |"
+        unit = limit.unit
+        figure = (
+            f"set by the stack ({unit})" if limit.value is None else f"{limit.value:,.10g} {unit}"
         )
+        assert rows[name] == f"| `{name}` | {figure} | {limit.over} | `{TRIPPED_BY[name]}` |"
 
 
 class _Instance:
@@ -199,55 +198,11 @@ async def test_a_stream_that_does_not_end(runtime: Any) -> None:
     parts = []
 
     def call() -> None:
-        answer = runtime.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"endless")
-        with contextlib.closing(answer["Body"]) as events:
+        response = runtime.invoke_endpoint_with_response_stream(EndpointName="e", Body=b"endless")
+        with contextlib.closing(response["Body"]) as events:
             for event in events:
                 parts.append(event["PayloadPart"]["Bytes"])  # noqa: PERF401 - they are kept when it raises
 
     with pytest.raises(EventStreamError, match=r"ModelStreamError.*in the allotted time"):
         await asyncio.to_thread(call)
     assert set(b"".join(parts)) == set(b"x")
-
-
-def test_environments_of_functions(client: Client) -> None:
-    """A function with more than 4 KB of variables is rejected, also in an update."""
-    role = "arn:aws:iam::123456789012:role/none"
-    lambda_ = client("lambda")
-    given: dict[str, Any] = {
-        "FunctionName": "env",
-        "Runtime": "python3.14",
-        "Handler": "a.b",
-        "Role": role,
-    }
-    code = {"ZipFile": b"PK\x05\x06" + bytes(18)}
-    too_much = {"Variables": {"NAME": "v" * 4086}}
-    client("iam").create_role(RoleName="none", AssumeRolePolicyDocument="{}")
-    with pytest.raises(ClientError, match=r"exceeded the 4KB limit\. String measured: ") as caught:
-        lambda_.create_function(**given, Code=code, Environment=too_much)
-    assert caught.value.response["Error"]["Code"] == "InvalidParameterValueException"
-    lambda_.create_function(**given, Code=code, Environment={"Variables": {"NAME": "v" * 4085}})
-    with pytest.raises(ClientError, match="exceeded the 4KB limit"):
-        lambda_.update_function_configuration(FunctionName="env", Environment=too_much)
-    lambda_.delete_function(FunctionName="env")
-    client("iam").delete_role(RoleName="none")
-
-
-@pytest.mark.parametrize(
-    ("environment", "constraint"),
-    [
-        ({"NAME": "v" * 1025}, "Map value must satisfy"),
-        ({"N" * 1025: "v"}, "Map keys must satisfy"),
-        ({f"N{number}": "v" for number in range(101)}, "less than or equal to 100"),
-    ],
-)
-def test_environments_of_models(
-    client: Client, environment: dict[str, str], constraint: str
-) -> None:
-    """A model is rejected if a variable or name has over 1024 characters, or there are over 100."""
-    with pytest.raises(ClientError, match=constraint) as caught:
-        client("sagemaker").create_model(
-            ModelName="m",
-            ExecutionRoleArn="arn:aws:iam::123456789012:role/none",
-            PrimaryContainer={"Image": "i", "Environment": environment},
-        )
-    assert caught.value.response["Error"]["Code"] == "ValidationException"

@@ -4,10 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import signal
-import socket
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import ClientConnectionResetError, web
 
-from local.cloud import LocalCloud, LocalCloudError
-from local.server import no_fault_of_ours
+from local.cloud import LocalCloud
+from local.server import shorten_client_faults
 from tests.support import function_code, resources
-from tests.support.local_cloud import CONTAINER, Client, Stacks
+from tests.support.local_cloud import Client, Stacks
 
 BUCKET = "sluice-test-code"
 
@@ -49,8 +45,8 @@ def _template(word: str, mark: str = "") -> dict[str, Any]:
 
 
 def _get(url: str) -> Any:
-    with urllib.request.urlopen(url) as answer:  # noqa: S310 - loopback
-        return json.loads(answer.read())
+    with urllib.request.urlopen(url) as response:  # noqa: S310 - loopback
+        return json.loads(response.read())
 
 
 def test_from_a_template_to_a_stream(
@@ -81,11 +77,11 @@ def test_from_a_template_to_a_stream(
     assert first["AWS_ENDPOINT_URL"] == cloud.endpoint_url
     assert first["AWS_ACCESS_KEY_ID"].startswith("ASIA")
     assert cloud.keys.secret_key not in first.values()
-    with urllib.request.urlopen(f"http://{domain}/ticks") as answer:
+    with urllib.request.urlopen(f"http://{domain}/ticks") as response:
         for number in range(5):
-            assert answer.readline() == b"tick %d\n" % number
+            assert response.readline() == b"tick %d\n" % number
             mark.write_bytes(bytes(number + 1))  # the next one is written when this one has arrived
-        assert answer.read() == b""
+        assert response.read() == b""
 
     status = cloud.ask("status")
     assert {
@@ -114,67 +110,10 @@ def test_a_name_of_one_character(client: Client, stacks: Stacks) -> None:
     properties["FunctionName"], properties["Code"]["S3Bucket"] = "f", f"{BUCKET}-short"
     stack = stacks.create(template, {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}})
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
-    found = _get(f"http://{stacks.outputs(stack)['Domain']}/environment")["variables"]
-    assert found["AWS_LAMBDA_FUNCTION_NAME"] == "f"
-    assert found["AWS_ACCESS_KEY_ID"].startswith("ASIA")
+    variables = _get(f"http://{stacks.outputs(stack)['Domain']}/environment")["variables"]
+    assert variables["AWS_LAMBDA_FUNCTION_NAME"] == "f"
+    assert variables["AWS_ACCESS_KEY_ID"].startswith("ASIA")
     stacks.delete(stack)
-
-
-def _group(pid: int) -> set[int]:
-    """Return a process and all its descendants."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                parents[int(entry.name)] = int(
-                    (entry / "stat").read_text().rpartition(")")[2].split()[1]
-                )
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def _gone(pids: set[int]) -> bool:
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
-        alive = [pid for pid in pids if Path(f"/proc/{pid}/stat").exists() and not _zombie(pid)]
-        if not alive:
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def _zombie(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
-    """After SIGTERM, and also after SIGKILL, no process of a local cloud is left."""
-    cloud = LocalCloud.start(tmp_path, container=CONTAINER)
-    pids = _group(cloud.pid)
-    assert len(pids) >= 2
-    if number == signal.SIGTERM:
-        with pytest.raises(LocalCloudError, match="already running"):
-            LocalCloud.start(tmp_path)
-        cloud.stop()
-        assert LocalCloud.find(tmp_path) is None
-        assert not (tmp_path / "cloud.json").exists()
-    else:
-        os.kill(cloud.pid, number)
-        cloud.stop()
-    assert _gone(pids)
-
-
-def test_taken_port(tmp_path: Path) -> None:
-    """The error for a port that is in use is one line that names it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(LocalCloudError, match=f"port {port} is in use"):
-            LocalCloud.start(tmp_path, port=port)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +140,7 @@ async def test_clients_leave_no_trace(caplog: pytest.LogCaptureFixture, sent: by
     application.router.add_route("*", "/{any:.*}", handle)
     runner = web.AppRunner(application, access_log=None)
     logger = logging.getLogger("aiohttp.server")
-    logger.addFilter(no_fault_of_ours)
+    logger.addFilter(shorten_client_faults)
     try:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -213,7 +152,7 @@ async def test_clients_leave_no_trace(caplog: pytest.LogCaptureFixture, sent: by
         writer.close()
     finally:
         await runner.cleanup()
-        logger.removeFilter(no_fault_of_ours)
+        logger.removeFilter(shorten_client_faults)
     assert [
         record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR
     ] == []
@@ -225,6 +164,6 @@ def test_faults_stay() -> None:
     record = logging.LogRecord(
         "aiohttp.server", logging.ERROR, "", 1, "Error", (), (ValueError, error, None)
     )
-    assert no_fault_of_ours(record)
+    assert shorten_client_faults(record)
     assert record.exc_info is not None
     assert record.exc_info[1] is error

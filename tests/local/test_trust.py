@@ -40,8 +40,8 @@ PAGES = (
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     """Yield a local cloud with every kind of listener."""
-    with deployed(tmp_path_factory.mktemp("listeners")) as found:
-        yield found
+    with deployed(tmp_path_factory.mktemp("listeners")) as deployment:
+        yield deployment
 
 
 def ask(
@@ -58,13 +58,13 @@ def ask(
             connection.putheader(name, value)
         connection.putheader("Content-Length", "0")
         connection.endheaders()
-        answer = connection.getresponse()
-        answer.read()
+        response = connection.getresponse()
+        response.read()
     except (ConnectionError, http.client.BadStatusLine):
         return 403, http.client.HTTPMessage()
     finally:
         connection.close()
-    return answer.status, answer.headers
+    return response.status, response.headers
 
 
 def test_all_are_known(running: Deployed) -> None:
@@ -112,7 +112,7 @@ def test_pages_and_foreign_names(running: Deployed) -> None:
 
 
 def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:
-    """Only the edge accepts the host name of `--host`, with any port, as a forwarded port has.
+    """Only the edge accepts the host name of `--host`. Any port may follow the name.
 
     The edge accepts no similar name.
     """
@@ -182,14 +182,14 @@ def test_other_users(running: Deployed) -> None:
         "print(os.access(sys.argv[2], os.R_OK))"
     )
     file = str(running.cloud.directory / "cloud.json")
-    done = subprocess.run(
+    completed = subprocess.run(
         ["/usr/bin/python3", "-c", script, str(port), file],
         user=65534,
         cwd="/",
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == ["403", "False"], done.stderr
+    assert completed.stdout.split() == ["403", "False"], completed.stderr
 
 
 def test_modes(running: Deployed) -> None:

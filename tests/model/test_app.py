@@ -149,7 +149,7 @@ async def test_models_and_ping(serve: Serve) -> None:
             "response_format.json_schema.schema.minimum",
         ),
         (
-            b'{"messages":[{"role":"user","content":"a"}],"tools":[],"tool_choice":"any"}',
+            b'{"messages":[{"role":"user","content":"a"}],"tools":null,"tool_choice":"any"}',
             "tool_choice",
         ),
     ],
@@ -247,3 +247,14 @@ async def test_llama_cpp_over_http(serve: Serve) -> None:
     assert [records[0]["type"], records[-1]["type"]] == ["start", "end"]
     assert refused.status_code == 400
     assert error_of(refused)["code"] == "context_length_exceeded"
+
+
+async def test_an_encoded_body(serve: Serve) -> None:
+    """A body with a content-encoding is refused by the coding's name, not as broken JSON."""
+    async with serve() as container:
+        for path in ("/invocations", "/v1/chat/completions"):
+            answer = await container.client.post(
+                path, content=b"\x1f\x8b", headers={"content-encoding": "gzip"}
+            )
+            assert answer.status_code == 415
+            assert "'gzip'" in answer.json()["error"]["message"]

@@ -101,7 +101,10 @@ def test_wrong_arguments(arguments: list[str]) -> None:
         ({"SLUICE_ENGINE": "gpt"}, "one of llama_cpp, scripted"),
         ({"SLUICE_PARALLEL": "many"}, "SLUICE_PARALLEL='many': a whole number from 1 to 256"),
         ({"SLUICE_MODEL_DIR": "/nowhere"}, "/nowhere: No such file"),
-        ({"SLUICE_MODEL_DIR": str(ROOT)}, "exactly one *.gguf file is needed, there is none"),
+        (
+            {"SLUICE_MODEL_DIR": str(ROOT / "docs")},
+            "exactly one GGUF model is needed, there is none",
+        ),
     ],
 )
 def test_refuses_to_start(environment: dict[str, str], reason: str) -> None:

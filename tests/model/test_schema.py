@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.engines import guided, prompt_bounds
+from model.engines import prompt_bounds
 from model.engines.forced_call import CallReader
 from model.engines.llama_cpp_chunks import guiding, request_body
 from model.errors import InvalidRequestError
@@ -53,13 +53,21 @@ SHAPED = st.recursive(
 MESSAGE = {"role": "user", "content": "a"}
 
 
+def checked(body: bytes) -> ChatRequest | CancelRequest:
+    """Return the request with its schemas checked."""
+    asked = parse_invocation(body)
+    if isinstance(asked, ChatRequest):
+        asked.check_schemas()
+    return asked
+
+
 def accepted(body: bytes) -> ChatRequest | CancelRequest | None:
     """Return the request, or None if it was rejected.
 
     The error must be the container's own, and it must be possible to send it.
     """
     try:
-        return parse_invocation(body)
+        return checked(body)
     except InvalidRequestError as error:
         refusal = error
     assert len(refusal.body()) < 16_000
@@ -88,9 +96,8 @@ def test_fields(fields: dict[str, Any]) -> None:
     request = accepted(json.dumps({"messages": [MESSAGE], **fields}).encode())
     if isinstance(request, ChatRequest):
         with contextlib.suppress(InvalidRequestError):
-            guided.check(request)
             prompt_bounds.check(request, 4096, 5)
-            guiding(request_body(request, 0))
+            guiding(request_body(request))
 
 
 @given(VALUES)
@@ -106,8 +113,7 @@ def test_schemas(schema: Any) -> None:
         request = accepted(json.dumps({"messages": [MESSAGE], **more}).encode())
         if isinstance(request, ChatRequest):
             with contextlib.suppress(InvalidRequestError):
-                guided.check(request)
-                guiding(request_body(request, 0))
+                guiding(request_body(request))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +181,7 @@ def test_many_values(field: str, made: dict[str, Any]) -> None:
     """
     body = json.dumps(made).encode()
     with pytest.raises(InvalidRequestError) as caught:
-        parse_invocation(body)
+        checked(body)
 
     assert caught.value.param is None or caught.value.param.startswith(field)
     assert _seconds(lambda: accepted(body)) < 20 * _seconds(lambda: json.loads(body))

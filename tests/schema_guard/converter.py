@@ -5,6 +5,7 @@ wraps the schema's text here, so a whole server of the demo model converts it.
 """
 
 import contextlib
+import itertools
 import json
 import resource
 import subprocess
@@ -15,9 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from demo_model.chat import TEMPLATE
+
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "demo_model/weights/sluice-demo.gguf"
 MEMORY = 512 << 20
+_QUOTE = "4"  # the demo model's token '"', which would end a string
 SECONDS = 2.0
 """CPU time of one conversion with its first tokens."""
 
@@ -33,10 +37,23 @@ class Converter:
 
         If the process dies, that is an error, too.
         """
+        return self._ask({"schema": schema})
+
+    def call(self, schema: object) -> float:
+        """Let the model call a tool with these parameters. Return the longest step's CPU seconds.
+
+        Raises AssertionError if llama.cpp fails.
+        """
+        found = self._ask({"call": schema})
+        assert found["error"] is None, found["error"]
+        longest: float = found["longest"]
+        return longest
+
+    def _ask(self, asked: dict[str, object]) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(schema) + "\n")
+            self._process.stdin.write(json.dumps(asked) + "\n")
             self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
@@ -68,6 +85,7 @@ def _server(folder: str) -> Any:
 
     params = xllamacpp.CommonParams()
     params.model.path = str(WEIGHTS)
+    params.chat_template = TEMPLATE.replace("tool | tojson", "tool['function']['name']")
     params.n_parallel = 1
     params.n_ctx = 512
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = params.n_threads_http = 1
@@ -101,6 +119,39 @@ def _convert(server: Any, schema: object) -> str | None:
     return failures[0] if failures else None
 
 
+def _call(server: Any, schema: object) -> tuple[str | None, float]:
+    """Return the error of a call that the prompt has begun, and its longest step's CPU seconds."""
+    times: list[float] = []
+    failures: list[str] = []
+
+    def receive(chunk: str) -> bool:
+        times.append(time.process_time())
+        failures.extend(str(found) for found in [json.loads(chunk).get("error")] if found)
+        return False
+
+    function = {"name": "f", "description": "", "parameters": schema}
+    request = {
+        "messages": [
+            {"role": "user", "content": "."},
+            {"role": "assistant", "content": '<tool_call>\n{"name": "f", "arguments": '},
+        ],
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "max_tokens": 60,
+        "temperature": 0,
+        "logit_bias": {_QUOTE: -100},
+        "stream": True,
+    }
+    try:
+        server.handle_chat_completions(json.dumps(request), receive)
+    except (RuntimeError, ValueError) as error:
+        failures.append(str(error))
+    # The first chunk comes after the prompt and the grammar.
+    steps = [after - before for before, after in itertools.pairwise(times)]
+    return (failures[0] if failures else None), max(steps, default=0.0)
+
+
 def _serve() -> None:
     with tempfile.TemporaryDirectory() as folder:
         server = _server(folder)
@@ -114,8 +165,13 @@ def _serve() -> None:
             resource.setrlimit(
                 resource.RLIMIT_CPU, (int(began + 10 * SECONDS), resource.RLIM_INFINITY)
             )
-            error = _convert(server, json.loads(line))
-            print(json.dumps({"error": error, "seconds": time.process_time() - began}), flush=True)
+            asked = json.loads(line)
+            found: dict[str, Any] = {}
+            if "call" in asked:
+                found["error"], found["longest"] = _call(server, asked["call"])
+            else:
+                found["error"] = _convert(server, asked["schema"])
+            print(json.dumps({**found, "seconds": time.process_time() - began}), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from lambda_fn.auth import Caller
 from lambda_fn.control.app import PREFIX, Middleware
 from lambda_fn.control.auth import Gate
 from lambda_fn.control.rights import Right
-from lambda_fn.control.services import WHO, Services
-from lambda_fn.control.trail import Who
+from lambda_fn.control.services import IDENTITY, Services
+from lambda_fn.control.trail import Identity
 from lambda_fn.metering import holds, ledger, settlements
 from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.ledger import Opening, Settlement
@@ -88,7 +88,11 @@ def signed_in(api: ASGIApp) -> ASGIApp:
 
     async def run(scope: Scope, receive: Receive, send: Send) -> None:
         request_id = ids.new_request_id(NOW + next(_numbers) / 1000)
-        await api({**scope, WHO: Who(request_id, "secret:v1", "192.0.2.1", "i-1")}, receive, send)
+        await api(
+            {**scope, IDENTITY: Identity(request_id, "secret:v1", "192.0.2.1", "i-1")},
+            receive,
+            send,
+        )
 
     return run
 

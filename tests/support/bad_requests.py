@@ -47,6 +47,14 @@ def call(call_id: str = "c1", **fields: Any) -> dict[str, Any]:
     }
 
 
+def called(arguments: Any) -> dict[str, Any]:
+    """Return an assistant's message with a call that has these arguments."""
+    return {
+        "role": "assistant",
+        "tool_calls": [call(function={"name": "f", "arguments": arguments})],
+    }
+
+
 CALLED = {"role": "assistant", "tool_calls": [call()]}
 ANSWER = {"role": "tool", "tool_call_id": "c1", "content": "1"}
 TOOLS = [function()]
@@ -109,7 +117,9 @@ BAD = [
     Bad("an assistant who says nothing", messages({"role": "assistant", "content": None}), "messages[0]", "invalid_value"),
     Bad("`tool_calls: []`", messages({"role": "assistant", "tool_calls": []}), "messages[0].tool_calls", "empty_array"),
     Bad("a tool call without `id`", messages({"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": ""}}]}), "messages[0].tool_calls[0].id", "missing_required_parameter"),
-    Bad("arguments that are an object", messages({"role": "assistant", "tool_calls": [call(function={"name": "f", "arguments": {}})]}), "messages[0].tool_calls[0].function.arguments", "invalid_type"),
+    Bad("arguments that are no JSON: `{\"city\": \"Par`", messages(called('{"city": "Par'), ANSWER), "messages[0].tool_calls[0].function.arguments", "invalid_value"),
+    Bad("arguments that are JSON, but no object: `[1]`", messages(called("[1]"), ANSWER), "messages[0].tool_calls[0].function.arguments", "invalid_value"),
+    Bad("arguments that are a number", messages(called(5), ANSWER), "messages[0].tool_calls[0].function.arguments", "invalid_type"),
     Bad("two tool calls of one `id`", messages({"role": "assistant", "tool_calls": [call(), call()]}, ANSWER), "messages[0].tool_calls", None),
     Bad("a call of a custom tool", messages({"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {}}]}), "messages[0].tool_calls[0].type", "unsupported_value"),
     Bad("an assistant's `function_call`", messages({"role": "assistant", "content": "", "function_call": {"name": "f"}}), "messages[0].function_call", "unsupported_value"),
@@ -160,15 +170,15 @@ BAD = [
     Bad("`minItems: 5, maxItems: 2` in a schema", schema(name="a", schema={"type": "array", "minItems": 5, "maxItems": 2}), f"{SCHEMA}.minItems", "invalid_value"),
     Bad("`minLength: 5, maxLength: 2` in a schema", schema(name="a", schema={"properties": {"s": {"type": "string", "minLength": 5, "maxLength": 2}}}), f"{SCHEMA}.properties.s.minLength", "invalid_value"),
     Bad("`minimum: 3, exclusiveMaximum: 3`", schema(name="a", schema={"type": "integer", "minimum": 3, "exclusiveMaximum": 3}), f"{SCHEMA}.minimum", "invalid_value"),
-    Bad("`maxItems: 1e9`", schema(name="a", schema={"type": "array", "maxItems": 1e9}), f"{SCHEMA}.maxItems", "invalid_value"),
+    Bad("`maxItems: 1.5`", schema(name="a", schema={"type": "array", "maxItems": 1.5}), f"{SCHEMA}.maxItems", "invalid_value"),
     Bad("a pattern `^a{5,2}$`", schema(name="a", schema={"type": "string", "pattern": "^a{5,2}$"}), f"{SCHEMA}.pattern", "invalid_value"),
-    Bad("a pattern that is not anchored in `parameters` of a tool that may be called", {"tools": [function(parameters={"type": "string", "pattern": "[a-z]+"})]}, f"{PARAMETERS}.pattern", "invalid_value"),
-    Bad("a pattern with a look-ahead in `parameters` of a tool that may be called", {"tools": [function(parameters={"type": "string", "pattern": "^(?=a)a$"})]}, f"{PARAMETERS}.pattern", "invalid_value"),
     Bad("an `enum` of 501 values in `parameters` of a tool that may be called", {"tools": [function(parameters={"enum": list(map(str, range(501)))})]}, PARAMETERS, "invalid_value"),
     Bad("`enum: []`", schema(name="a", schema={"enum": []}), f"{SCHEMA}.enum", "invalid_value"),
+    Bad("`enum: []` in `parameters` of a tool", {"tools": [function(), function("g", parameters={"properties": {"a": {"enum": []}}})]}, "tools[1].function.parameters.properties.a.enum", "invalid_value"),
+    Bad("`type: \"STRING\"` in `parameters` of a tool", {"tools": [function(parameters={"properties": {"a": {"type": "STRING"}}})]}, f"{PARAMETERS}.properties.a.type", "invalid_value"),
+    Bad("a required property that is `false`", {"tools": [function(parameters={"properties": {"a": False}, "required": ["a"]})]}, f"{PARAMETERS}.properties.a", "invalid_value"),
+    Bad("a pattern with `\\p`", {"tools": [function(parameters={"properties": {"a": {"pattern": r"^\p{L}$"}}})]}, f"{PARAMETERS}.properties.a.pattern", "invalid_value"),
     Bad("a schema of type `text`", schema(name="a", schema={"type": "text"}), f"{SCHEMA}.type", "invalid_value"),
-    Bad("`items: true` in `parameters` of a tool that may be called", {"tools": [function(parameters={"type": "array", "items": True})]}, f"{PARAMETERS}.items", "invalid_value"),
-    Bad("`properties: null` in `parameters` of a tool that may be called", {"tools": [function(parameters={"type": "object", "properties": None})]}, f"{PARAMETERS}.properties", "invalid_value"),
     Bad("a `$ref` to another document", schema(name="a", schema={"$ref": "https://example.com/a.json"}), f"{SCHEMA}.$ref", "invalid_value"),
     Bad("a `$ref` that leads nowhere", schema(name="a", schema={"$ref": "#/$defs/a"}), f"{SCHEMA}.$ref", "invalid_value"),
     Bad("a schema that is itself", schema(name="a", schema={"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}), f"{SCHEMA}.$defs.a.$ref", "invalid_value"),
@@ -208,6 +218,129 @@ BAD = [
     Bad("a NUL character in a schema", schema(name="a", schema={"title": "\0"}), "response_format.json_schema.schema.title", "invalid_value"),
 ]  # fmt: skip
 
+_TEXT = {"type": "string"}
+HABITS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "true as a schema": {
+        "properties": {
+            "a": True,
+            "b": {"type": "array", "items": True},
+            "c": {"anyOf": [True, _TEXT]},
+        }
+    },
+    "false as a schema": {
+        "properties": {
+            "a": False,
+            "b": {"type": "array", "items": False},
+            "c": {"anyOf": [False, _TEXT]},
+        }
+    },
+    "itself": {
+        "type": "object",
+        "properties": {
+            "name": _TEXT,
+            "child": {"$ref": "#"},
+            "more": {"type": "array", "items": {"$ref": "#"}},
+        },
+    },
+    "a definition of itself": {
+        "$ref": "#/$defs/n",
+        "$defs": {"n": {"type": "object", "properties": {"next": {"$ref": "#/$defs/n"}}}},
+    },
+    "escapes in references": {
+        "properties": {"a": {"$ref": "#/$defs/x~1y"}, "b": {"$ref": "#/definitions/a%20b"}},
+        "$defs": {"x/y": _TEXT},
+        "definitions": {"a b": _TEXT},
+    },
+    "references to properties": {"properties": {"a": _TEXT, "b": {"$ref": "#/properties/a"}}},
+    "null for what is absent": {
+        "type": "object",
+        "properties": None,
+        "required": None,
+        "additionalProperties": None,
+        "$defs": None,
+        "description": None,
+    },
+    "null within a property": {
+        "properties": {
+            "a": {
+                **_TEXT,
+                "enum": None,
+                "pattern": None,
+                "format": None,
+                "minLength": None,
+                "items": None,
+                "anyOf": None,
+                "$ref": None,
+                "default": None,
+            }
+        }
+    },
+    "null as a type": {
+        "type": None,
+        "properties": {
+            "a": {"type": ["string", "null"], "nullable": True},
+            "b": {"type": "null"},
+            "c": {"enum": [None, "x"]},
+            "d": {"const": None},
+        },
+    },
+    "any as a type": {
+        "properties": {
+            "a": {"type": "any"},
+            "b": {"type": ["any", "null"]},
+            "c": {"type": ["string", "string"]},
+            "d": {"type": ["string"]},
+        }
+    },
+    "an empty array of PHP": {"type": "object", "properties": [], "required": []},
+    "an empty array within": {
+        "type": "object",
+        "properties": {"a": {"type": "object", "properties": []}},
+    },
+    "decimals": {
+        "properties": {
+            "a": {**_TEXT, "minLength": 1.0, "maxLength": 5.0},
+            "b": {"type": "array", "items": _TEXT, "maxItems": 2.0},
+        }
+    },
+    "draft 4": {
+        "$schema": "http://json-schema.org/draft-04/schema#",
+        "id": "x",
+        "properties": {
+            "a": {"type": "integer", "minimum": 0, "exclusiveMinimum": True},
+            "b": {"type": "integer", "maximum": 5, "exclusiveMaximum": False},
+        },
+    },
+    "draft 3": {"properties": {"a": {**_TEXT, "required": True}}},
+    "loose patterns": {
+        "properties": {
+            "a": {**_TEXT, "pattern": "[a-z]+"},
+            "b": {**_TEXT, "pattern": r"\S"},
+            "c": {**_TEXT, "pattern": ""},
+            "d": {**_TEXT, "pattern": "^(?=a)a$"},
+        },
+        "patternProperties": {"^a": _TEXT},
+    },
+    "sets in patterns": {"properties": {"a": {**_TEXT, "pattern": r"^\d{4}-[\w.]+$"}}},
+    "a large maximum": {
+        "properties": {
+            "a": {"type": "array", "items": _TEXT, "maxItems": 10_000},
+            "b": {**_TEXT, "maxLength": 1_000_000},
+        }
+    },
+    "what guides nothing": {
+        "properties": {
+            "a": {**_TEXT, "format": "email", "example": "x", "deprecated": True, "x-order": 1},
+            "b": {"type": "number", "minimum": 0, "maximum": 1, "multipleOf": 0.5},
+            "c": {"type": "array", "items": _TEXT, "uniqueItems": True},
+            "d": {"not": {}},
+        }
+    },
+    "odd names": {"properties": {"a b": _TEXT, "é": _TEXT, "$x": _TEXT, "": _TEXT, 'a"b': _TEXT}},
+}
+"""Schemas as clients and their libraries write them, which are taken for tools of any choice."""
+
 ACCEPTED: dict[str, list[dict[str, Any]]] = {
     "model": [{"model": "m" * 256}],
     "messages": [
@@ -216,6 +349,8 @@ ACCEPTED: dict[str, list[dict[str, Any]]] = {
         user([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]),
         messages(CALLED, ANSWER),
         messages({"role": "assistant", "tool_calls": [call("a"), call("b")]}, {**ANSWER, "tool_call_id": "b"}, {**ANSWER, "tool_call_id": "a"}),
+        *(messages(called(arguments), ANSWER) for arguments in ("", " ", "null", "[]", None, {}, {"a": [1]}, '{"a": 1, "a": 2}')),
+        messages({"role": "assistant", "tool_calls": [call(function={"name": "f"})]}, ANSWER),
         messages({"role": "assistant", "content": None, "refusal": "No."}, USER),
         messages({"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER),
         messages({"role": "assistant", "content": [{"type": "refusal", "refusal": ""}]}, USER),
@@ -235,6 +370,7 @@ ACCEPTED: dict[str, list[dict[str, Any]]] = {
         {"tools": [function(description="d", parameters={"type": "object", "properties": {}}, strict=True)], "tool_choice": choice, "parallel_tool_calls": True}
         for choice in ("none", "auto", "required", {"type": "function", "function": {"name": "f"}}, {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [function()]}})
     ],
+    "schemas": [{"tools": [function(parameters=parameters)]} for parameters in HABITS.values()],
     "no effect": [{"user": "u", "safety_identifier": "s", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "prompt_cache_key": "k", "modalities": ["text"], "reasoning_effort": "none", "verbosity": "medium"}],
     "unknown": [{"tomorrow": [{"x": 1}]}],
 }  # fmt: skip

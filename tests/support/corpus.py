@@ -90,6 +90,13 @@ BODIES: dict[str, Callable[[], bytes]] = {
     ),
     "NUL behind a wide schema": lambda: keys(_TOOLS, rb',"z":"\u0000"}}}]}'),
     "NUL behind a wide list": lambda: schema(b"1", opens=b'{"enum":[', closes=rb',"\u0000"]}'),
+    "a decimal before a wide schema": lambda: filled(
+        _TOOLS.replace(_CHAT, _CHAT + b'"n":1.0,') + b'"enum":[', b"-1.0", b"]}}}]}"
+    ),
+    "a decimal before many objects": lambda: filled(_CHAT + b'"n":1.0,"x":[', b'{"a":1.0}', b"]}"),
+    "a decimal before many messages": lambda: filled(
+        b'{"model":"m","n":1.0,"messages":[', USER, b"]}"
+    ),
     "NUL in unknown fields": lambda: keys(_CHAT, b"}", rb'"\u0000"'),
     "NUL below long keys": lambda: (
         _TOOLS + b'"%b":{"enum":["a","\\u0000"]}}}}]}' % (b"k" * (SIZE - 200))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ FUNCTION = Function(
 )
 
 
+def with_variables(**environment: str) -> Function:
+    """Return the function with further environment variables."""
+    return replace(FUNCTION, environment={**FUNCTION.environment, **environment})
+
+
 class Control:
     """A stand-in control plane that serves the package and keeps log lines."""
 
@@ -45,19 +51,19 @@ class Control:
         """Begin without log lines."""
         self.lines: list[dict[str, Any]] = []
 
-    async def post(self, what: str, value: Any) -> None:
+    async def post(self, path: str, value: Any) -> None:
         """Keep log lines."""
-        assert what == "telemetry"
+        assert path == "telemetry"
         self.lines += value
 
-    async def get(self, what: str, **query: str) -> bytes:
+    async def get(self, path: str, **query: str) -> bytes:
         """Return the zip."""
-        assert (what, query) == ("code", {"function": "small", "region": "us-east-1"})
+        assert (path, query) == ("code", {"function": "small", "region": "us-east-1"})
         return function_code.zipped()
 
-    async def get_json(self, what: str, **query: str) -> dict[str, Any]:
+    async def get_json(self, path: str, **query: str) -> dict[str, Any]:
         """Return credentials of the role."""
-        assert (what, query["role"]) == ("credentials", FUNCTION.role)
+        assert (path, query["role"]) == ("credentials", FUNCTION.role)
         return {
             "AccessKeyId": "AK",
             "SecretAccessKey": "SK",

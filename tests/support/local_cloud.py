@@ -73,3 +73,13 @@ def _body(
 ) -> str:
     values = {name: {"Value": value} for name, value in (outputs or {}).items()}
     return json.dumps({"Resources": resources, "Outputs": values, **template})
+
+
+def change_set(stacks: Stacks, stack: str, resources: dict[str, Any], kind: str) -> None:
+    """Deploy resources into a stack by a change set called "same"; `kind` is CREATE or UPDATE."""
+    template = json.dumps({"Resources": resources})
+    stacks.api.create_change_set(
+        StackName=stack, ChangeSetName="same", ChangeSetType=kind, TemplateBody=template
+    )
+    stacks.api.execute_change_set(StackName=stack, ChangeSetName="same")
+    stacks.wait(stack)

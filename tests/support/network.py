@@ -1,23 +1,28 @@
 """The network between the function and DynamoDB, on which a test decides what fails.
 
-moto's DynamoDB runs in this process, behind the interface of the function's HTTP client.
+moto's DynamoDB runs in this process, behind the interface of the function's HTTP client. If the
+variable `SERVER_VARIABLE` has the URL of another DynamoDB, that one is called instead.
 """
 
 import enum
+import http.client
+import json
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest
 from moto.core.request import normalize_request
-from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.responses import DynamoHandler
 
+from lambda_fn.aws.attributes import Item, unwrap_all
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.connection import TransportError
 from local.moto import attribute_values
 
 REGION = "eu-west-1"
+SERVER_VARIABLE = "SLUICE_TEST_DYNAMODB"
 _ORIGIN = f"https://dynamodb.{REGION}.amazonaws.com"
 
 
@@ -121,25 +126,43 @@ class Network:
 
 
 def carry_out(target: str, body: bytes) -> tuple[int, bytes]:
-    """Call moto's DynamoDB."""
+    """Call DynamoDB. Return the status and the body of its response."""
     headers = {
         "X-Amz-Target": target,
+        "X-Amz-Date": "20261121T000000Z",
         "Content-Type": "application/x-amz-json-1.0",
-        "Authorization": f"AWS4-HMAC-SHA256 Credential=AKID/20261121/{REGION}/dynamodb/aws4_request",
+        "Authorization": "AWS4-HMAC-SHA256 "
+        f"Credential=AKID/20261121/{REGION}/dynamodb/aws4_request, "
+        "SignedHeaders=host;x-amz-date, Signature=none",
         "Host": _ORIGIN.partition("//")[2],
     }
+    if url := os.environ.get(SERVER_VARIABLE):
+        connection = http.client.HTTPConnection(url.partition("//")[2], timeout=60)
+        try:
+            connection.request("POST", "/", body, headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
     request = AWSPreparedRequest("POST", _ORIGIN + "/", headers, body, stream_output=False)
     normal = normalize_request(request)
     status, _, answer = DynamoHandler.dispatch(normal, normal.raw_url, normal.headers)
     return status, answer if isinstance(answer, bytes) else answer.encode()
 
 
-def create_table(name: str) -> Any:
-    """Create an empty usage table, and replace an existing one. Return moto's table."""
+def operate(operation: str, **asked: Any) -> dict[str, Any]:
+    """Call DynamoDB beside the network. Return the response, which must be a success."""
+    status, body = carry_out(f"DynamoDB_20120810.{operation}", json.dumps(asked).encode())
+    assert status == 200, body
+    answer: dict[str, Any] = json.loads(body)
+    return answer
+
+
+def create_table(name: str) -> None:
+    """Create an empty usage table, and replace an existing one."""
     attribute_values.install()
-    backend = dynamodb_backends["123456789012"][REGION]
-    if name in backend.tables:
-        backend.delete_table(name)
+    if name in operate("ListTables")["TableNames"]:
+        delete_table(name)
     types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
 
     def schema(*names: str) -> list[dict[str, str]]:
@@ -148,13 +171,15 @@ def create_table(name: str) -> Any:
             for key, kind in zip(names, ("HASH", "RANGE"), strict=True)
         ]
 
-    return backend.create_table(
-        name,
-        schema=schema("pk", "sk"),
-        attr=[{"AttributeName": key, "AttributeType": kind} for key, kind in types.items()],
-        throughput=None,
-        billing_mode="PAY_PER_REQUEST",
-        global_indexes=[
+    operate(
+        "CreateTable",
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=schema("pk", "sk"),
+        AttributeDefinitions=[
+            {"AttributeName": key, "AttributeType": kind} for key, kind in types.items()
+        ],
+        GlobalSecondaryIndexes=[
             {
                 "IndexName": index,
                 "KeySchema": schema(*keys),
@@ -165,10 +190,21 @@ def create_table(name: str) -> Any:
                 "keys": ("directory", "created"),
             }.items()
         ],
-        indexes=[],
-        streams=None,
-        sse_specification=None,
-        tags=[],
-        deletion_protection_enabled=False,
-        warm_throughput=None,
     )
+
+
+def delete_table(name: str) -> None:
+    """Delete a table."""
+    operate("DeleteTable", TableName=name)
+
+
+def all_items(name: str) -> list[Item]:
+    """Return every item of a table."""
+    found: list[Item] = []
+    after: dict[str, Any] = {}
+    while True:
+        page = operate("Scan", TableName=name, ConsistentRead=True, **after)
+        found += map(unwrap_all, page["Items"])
+        if "LastEvaluatedKey" not in page:
+            return found
+        after = {"ExclusiveStartKey": page["LastEvaluatedKey"]}

@@ -114,3 +114,9 @@ def streaming(bucket: str, *, origin: dict[str, Any], **properties: Any) -> dict
             },
         },
     }
+
+
+TOPIC = {"Type": "AWS::SNS::Topic"}
+
+
+BAD = {"Type": "AWS::SageMaker::Endpoint", "Properties": {"EndpointConfigName": "none"}}

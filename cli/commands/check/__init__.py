@@ -11,7 +11,7 @@ HELP = (
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument(
-        "url", nargs="?", metavar="URL", help="the base URL that clients have (the local stack's)"
+        "url", nargs="?", metavar="URL", help="the base URL that clients use (the local stack's)"
     )
     parser.add_argument(
         "--key", help="the API key (the local stack's own; elsewhere OPENAI_API_KEY)"

@@ -50,10 +50,10 @@ def finding(rule: str, wrong: list[str], seen: str = "") -> Finding:
     )
 
 
-def request_id(response: Response, what: str) -> Finding:
+def request_id(response: Response, probe: str) -> Finding:
     """Every response has a request id. It identifies the request in a log."""
     wrong = [] if response.headers.get("x-request-id") else ["there is no x-request-id"]
-    return finding(f"{what}: request id", wrong, response.headers.get("x-request-id", ""))
+    return finding(f"{probe}: request id", wrong, response.headers.get("x-request-id", ""))
 
 
 def models(target: Target) -> Iterator[Finding]:
@@ -67,8 +67,8 @@ def models(target: Target) -> Iterator[Finding]:
         else [f"{target.model} is not in {names}"]
     )
     yield finding("models: listed", wrong, ", ".join(map(str, names)))
-    one = target.server.send("GET", f"/models/{target.model}")
-    yield finding("models: one by one", [] if one.status == 200 else [f"status {one.status}"])
+    single = target.server.send("GET", f"/models/{target.model}")
+    yield finding("models: one by one", [] if single.status == 200 else [f"status {single.status}"])
 
 
 def errors(target: Target) -> Iterator[Finding]:
@@ -79,7 +79,7 @@ def errors(target: Target) -> Iterator[Finding]:
         ("no such model", 404, {"model": "no-such-model", "messages": user}, None),
         ("no messages", 400, {"model": target.model, "messages": []}, None),
         (
-            "a role that there is not",
+            "an unknown role",
             400,
             {"model": target.model, "messages": [{"role": "bot", "content": "x"}]},
             None,
@@ -96,11 +96,11 @@ def errors(target: Target) -> Iterator[Finding]:
             {"model": target.model, "messages": user, "stream_options": {}},
             None,
         ),
-        ("a body that is no JSON", 400, b"{", None),
+        ("a body that is not JSON", 400, b"{", None),
     ]
-    for what, status, body, key in requests:
+    for case, status, body, key in requests:
         response = target.server.send("POST", "/chat/completions", body, key=key)
-        yield finding(f"errors: {what}", rules.wrong_error(response, status), str(status))
+        yield finding(f"errors: {case}", rules.wrong_error(response, status), str(status))
     yield request_id(response, "errors")
 
 
@@ -112,7 +112,7 @@ def whole(target: Target) -> Iterator[Finding]:
     response = target.chat(max_tokens=1)
     reasons = [choice.get("finish_reason") for choice in (response.json() or {}).get("choices", [])]
     yield finding(
-        "whole: what max_tokens cuts says so",
+        "whole: finish_reason tells that max_tokens truncated it",
         [] if reasons == ["length"] else [f"finish_reason {reasons}"],
     )
 
@@ -144,7 +144,7 @@ def stream(target: Target) -> Iterator[Finding]:
     )
     yield finding("stream: order", rules.wrong_order(parsed))
     yield finding("stream: types", rules.wrong_types(parsed))
-    yield finding("stream: no usage unasked", rules.wrong_usage(parsed, requested=False))
+    yield finding("stream: no usage unless requested", rules.wrong_usage(parsed, requested=False))
     held, figures = rules.buffered(parsed)
     yield Finding(
         "stream: not buffered on the way",
@@ -163,10 +163,10 @@ def usage(target: Target) -> Iterator[Finding]:
     parsed = parse_stream(
         target.chat(stream=True, max_tokens=8, stream_options={"include_usage": True})
     )
-    yield finding("stream: usage when asked", rules.wrong_usage(parsed, requested=True))
+    yield finding("stream: usage when requested", rules.wrong_usage(parsed, requested=True))
     response = target.chat(stream=True, max_tokens=8, n=2)
     if response.status == 400:
-        yield Finding("stream: two choices", "unknown", "n = 2 is refused")
+        yield Finding("stream: two choices", "unknown", "n = 2 is rejected")
         return
     yield finding("stream: two choices", rules.wrong_order(parse_stream(response), choices=2))
 
@@ -193,7 +193,7 @@ def tools(target: Target) -> Iterator[Finding]:
         yield Finding(
             "tools: a required call",
             "unknown",
-            "refused: " + response.body[:160].decode(errors="replace"),
+            "rejected: " + response.body[:160].decode(errors="replace"),
         )
         return
     yield finding("tools: a required call", _wrong_call(parse_stream(response)))
@@ -242,7 +242,7 @@ def structure(target: Target) -> Iterator[Finding]:
     }
     response = target.chat("Is water wet? Answer in JSON.", max_tokens=40, response_format=form)
     if response.status == 400:
-        yield Finding("structure: a JSON schema", "unknown", "refused")
+        yield Finding("structure: a JSON schema", "unknown", "rejected")
         return
     try:
         value = json.loads(response.json()["choices"][0]["message"]["content"])

@@ -32,14 +32,16 @@ def check(
         findings = run(target)
     except NoResponse as error:
         raise CommandError(f"{url}: {error}") from None
-    wrong = [one for one in findings if one.verdict == "wrong"]
+    wrong = [finding for finding in findings if finding.verdict == "wrong"]
     if as_json:
-        listed = [dataclasses.asdict(one) for one in findings]
+        listed = [dataclasses.asdict(finding) for finding in findings]
         print_json({"url": url, "model": target.model, "findings": listed, "conforms": not wrong})
     else:
-        for one in findings:
+        for finding in findings:
             console.print(
-                _SIGNS[one.verdict], one.rule, f"[dim]{literal(one.seen)}[/dim]" if one.seen else ""
+                _SIGNS[finding.verdict],
+                finding.rule,
+                f"[dim]{literal(finding.seen)}[/dim]" if finding.seen else "",
             )
     if wrong:
         raise CommandError(f"{len(wrong)} of {len(findings)} rules do not hold")
@@ -65,7 +67,7 @@ def _first_model(server: Server) -> str:
     try:
         return str(response.json()["data"][0]["id"])
     except (TypeError, KeyError, IndexError, ValueError):
-        what = f"answers {response.status}" if response.status != 200 else "names no model"
+        reason = f"answers {response.status}" if response.status != 200 else "names no model"
         raise CommandError(
-            f"{server.base}/models {what}; name a --model, and a --key that is valid there"
+            f"{server.base}/models {reason}; name a --model, and a --key that is valid there"
         ) from None

@@ -20,7 +20,9 @@ def mistyped(kind: type[BaseModel], value: Any) -> list[str]:
     try:
         kind.model_validate(value, strict=True)
     except ValidationError as error:
-        return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3]]
+        return [
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:3]
+        ]
     return []
 
 

@@ -63,7 +63,7 @@ class Server:
         headers = {
             "authorization": f"Bearer {self.key if key is None else key}",
             "content-type": "application/json",
-            # Clients send this header. A stream must not be compressed in spite of it.
+            # Clients send this header. A stream must not be compressed even then.
             "accept-encoding": "gzip",
             "user-agent": "sluice-check",
         }
@@ -125,14 +125,14 @@ def _parse_event(block: bytes, when: float, stream: Stream) -> None:
     for line in text.split("\n"):
         if not line.startswith("data: "):
             name = line.partition(":")[0]
-            what = (
+            fault = (
                 "a comment"
                 if name == ""
                 else f"a line '{name}:'"
                 if name != "data"
                 else "'data:' without its space"
             )
-            stream.faults.append(f"{what}, which some clients cannot read")
+            stream.faults.append(f"{fault}, which some clients cannot read")
             continue
         data = line.removeprefix("data: ")
         if data != "[DONE]":

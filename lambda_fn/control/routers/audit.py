@@ -24,9 +24,9 @@ async def list_audit(query: Annotated[models_in.ListAudit, Query()], services: S
     times = {"since": query.since and since, "until": query.until and until}
     bound = {"list": "audit", **times, "key": query.key, "actor": query.actor}
     position = await services.position(bound, query.after)
-    found, position = await in_time(_page(query, services, since, until, position))
+    entries, position = await in_time(_page(query, services, since, until, position))
     after = None if position is None else await services.token(bound, position)
-    return {"data": [_entry(it) for it in found], "has_more": after is not None, "next": after}
+    return {"data": [_entry(it) for it in entries], "has_more": after is not None, "next": after}
 
 
 async def _page(
@@ -38,20 +38,20 @@ async def _page(
 ) -> tuple[list[Item], list[str] | None]:
     """Return a page of entries, and the position after it (day and sort key, None at the end)."""
     first, last = hours.begins(since), hours.begins(until)
-    found: list[Item] = []
-    read = 0
+    entries: list[Item] = []
+    read_count = 0
     for day in reversed(hours.days_between(since, until)):
         if position is not None and day > position[0]:
             continue
         before = position[1] if position is not None and day == position[0] else None
         async for place, entry in services.trail.entries(day, before=before):
-            if len(found) == query.limit or read == _MAX_READ:
-                return found, position
-            read += 1
+            if len(entries) == query.limit or read_count == _MAX_READ:
+                return entries, position
+            read_count += 1
             if first <= entry["at"] < last and _wanted(entry, query):
-                found.append(entry)
+                entries.append(entry)
             position = [day, place]
-    return found, None
+    return entries, None
 
 
 def _wanted(entry: Item, query: models_in.ListAudit) -> bool:

@@ -14,8 +14,8 @@ router = APIRouter(tags=["budgets"])
 @router.get("/budgets", response_model=models_out.BudgetList, operation_id="listBudgets")
 async def list_budgets(query: Annotated[models_in.ListKeys, Query()], services: Shared) -> Any:
     """List the budgets of all keys, newest key first."""
-    found, after = await page_of_accounts(query, services, "budgets")
-    data = [changes.budget_reply(item, now=services.now()) for item in found]
+    items, after = await page_of_accounts(query, services, "budgets")
+    data = [changes.budget_response(item, now=services.now()) for item in items]
     return {"data": data, "has_more": after is not None, "next": after}
 
 
@@ -27,7 +27,7 @@ async def list_budgets(query: Annotated[models_in.ListKeys, Query()], services: 
 )
 async def get_budget(key_id: KeyId, services: Shared) -> Any:
     """Return a key's budgets."""
-    return changes.budget_reply(await services.account(key_id), now=services.now())
+    return changes.budget_response(await services.account(key_id), now=services.now())
 
 
 @router.patch(
@@ -37,14 +37,16 @@ async def get_budget(key_id: KeyId, services: Shared) -> Any:
     operation_id="updateBudget",
 )
 async def update_budget(
-    key_id: KeyId, body: models_in.Budget, services: Shared, who: Caller
+    key_id: KeyId, body: models_in.Budget, services: Shared, caller: Caller
 ) -> Any:
     """Change a key's budgets: those in the body change, the others stay."""
     limits = models_in.Limits.model_construct(
         body.model_fields_set, **body.model_dump(exclude_unset=True)
     )
     change = models_in.KeyUpdate.model_construct({"limits"}, limits=limits)
-    async with services.trail.change(who, "updateBudget", key=key_id, fields=plain(body)) as record:
-        return changes.budget_reply(
+    async with services.trail.change(
+        caller, "updateBudget", key=key_id, fields=plain(body)
+    ) as record:
+        return changes.budget_response(
             await apply(key_id, change, services, record), now=services.now()
         )

@@ -31,7 +31,7 @@ _MAX_ATTEMPTS = 5
 
 
 @router.post("/keys", status_code=201, response_model=models_out.NewKey, operation_id="createKey")
-async def create_key(body: models_in.KeyCreate, services: Shared, who: Caller) -> Any:
+async def create_key(body: models_in.KeyCreate, services: Shared, caller: Caller) -> Any:
     """Create a key. Its secret is in this response only: the table has its hash.
 
     With the right `keys` alone the key has the default limits; setting others takes the right
@@ -54,7 +54,7 @@ async def create_key(body: models_in.KeyCreate, services: Shared, who: Caller) -
     )
     item["enabled"] = body.enabled
     async with services.trail.change(
-        who, "createKey", key=key_id_of(key), fields=plain(body)
+        caller, "createKey", key=key_id_of(key), fields=plain(body)
     ) as record:
         try:
             await services.table.put(item, condition="attribute_not_exists(pk)")
@@ -62,16 +62,16 @@ async def create_key(body: models_in.KeyCreate, services: Shared, who: Caller) -
             # The item is our own write, whose response was lost: 60 random bits do not repeat.
             if failed.item is None or failed.item.get("secret_hash") != item["secret_hash"]:
                 raise
-        record.after = changes.facts(item)
-    return {**changes.key_reply(item), "secret": key}
+        record.after = changes.audited_fields(item)
+    return {**changes.key_response(item), "secret": key}
 
 
 @router.get("/keys", response_model=models_out.KeyList, operation_id="listKeys")
 async def list_keys(query: Annotated[models_in.ListKeys, Query()], services: Shared) -> Any:
     """List keys, newest first."""
-    found, after = await page_of_accounts(query, services, "keys")
+    items, after = await page_of_accounts(query, services, "keys")
     return {
-        "data": [changes.key_reply(item) for item in found],
+        "data": [changes.key_response(item) for item in items],
         "has_more": after is not None,
         "next": after,
     }
@@ -85,7 +85,7 @@ async def list_keys(query: Annotated[models_in.ListKeys, Query()], services: Sha
 )
 async def get_key(key_id: KeyId, services: Shared) -> Any:
     """Return a key."""
-    return changes.key_reply(await services.account(key_id))
+    return changes.key_response(await services.account(key_id))
 
 
 @router.patch(
@@ -95,7 +95,7 @@ async def get_key(key_id: KeyId, services: Shared) -> Any:
     operation_id="updateKey",
 )
 async def update_key(
-    key_id: KeyId, body: models_in.KeyUpdate, services: Shared, who: Caller
+    key_id: KeyId, body: models_in.KeyUpdate, services: Shared, caller: Caller
 ) -> Any:
     """Change a key. If a limit changes, the difference is added to what is left in the current
     windows.
@@ -107,8 +107,8 @@ async def update_key(
         if field in body.model_fields_set and getattr(body, field) is None:
             raise InvalidRequest(f"'{field}' must not be null.", param=field)
     check_models(body.models, services)
-    async with services.trail.change(who, "updateKey", key=key_id, fields=plain(body)) as record:
-        return changes.key_reply(await apply(key_id, body, services, record))
+    async with services.trail.change(caller, "updateKey", key=key_id, fields=plain(body)) as record:
+        return changes.key_response(await apply(key_id, body, services, record))
 
 
 @router.post(
@@ -118,14 +118,14 @@ async def update_key(
     operation_id="rotateKey",
 )
 async def rotate_key(
-    key_id: KeyId, body: models_in.KeyRotate, services: Shared, who: Caller
+    key_id: KeyId, body: models_in.KeyRotate, services: Shared, caller: Caller
 ) -> Any:
     """Replace a key's secret; id, limits, budget and usage stay.
 
     Older secrets stay valid as long as they were promised, unless `grace_seconds` is 0.
     """
     key = new_key(key_id)
-    async with services.trail.change(who, "rotateKey", key=key_id, fields=plain(body)) as record:
+    async with services.trail.change(caller, "rotateKey", key=key_id, fields=plain(body)) as record:
         for _ in range(_MAX_ATTEMPTS):
             before = await services.account(key_id)
             try:
@@ -142,7 +142,7 @@ async def rotate_key(
                     continue
                 after = failed.item  # our own write, whose response was lost
             record.before, record.after = changes.difference(before, after)
-            return {**changes.key_reply(after), "secret": key}
+            return {**changes.key_response(after), "secret": key}
         raise _contended()
 
 
@@ -152,13 +152,13 @@ async def rotate_key(
     responses=models_out.CONTENDED,
     operation_id="revokeKey",
 )
-async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
+async def revoke_key(key_id: KeyId, services: Shared, caller: Caller) -> Any:
     """Revoke a leaked key: disable it, remove all of its secrets, and end its running requests.
 
     A rotation gives it a new secret; id, limits, budget and usage stay. Repeat it after a failure,
     to end what is still running.
     """
-    async with services.trail.change(who, "revokeKey", key=key_id) as record:
+    async with services.trail.change(caller, "revokeKey", key=key_id) as record:
         for _ in range(_MAX_ATTEMPTS):
             before = await services.account(key_id)
             try:
@@ -171,7 +171,7 @@ async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
                 await settlements.cancel_all(services.table, key_id, now=services.now())
             )
             record.after["cancelled"] = cancelled
-            return {**changes.key_reply(after), "cancelled": cancelled}
+            return {**changes.key_response(after), "cancelled": cancelled}
         raise _contended()
 
 
@@ -181,13 +181,13 @@ async def revoke_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
     responses=models_out.MISSING,
     operation_id="deleteKey",
 )
-async def delete_key(key_id: KeyId, services: Shared, who: Caller) -> Any:
+async def delete_key(key_id: KeyId, services: Shared, caller: Caller) -> Any:
     """Delete a key for ever. Its running requests continue and are settled; its usage stays in
     ledger and reports.
     """
     token = secrets.token_hex(8)
-    async with services.trail.change(who, "deleteKey", key=key_id) as record:
-        record.before = changes.facts(await services.account(key_id))
+    async with services.trail.change(caller, "deleteKey", key=key_id) as record:
+        record.before = changes.audited_fields(await services.account(key_id))
         try:
             await services.table.update(
                 changes.delete(key_id, now=int(services.now()), token=token)
@@ -239,10 +239,10 @@ def _contended() -> Conflict:
 
 
 async def page_of_accounts(
-    query: models_in.ListKeys, services: Services, what: str
+    query: models_in.ListKeys, services: Services, listing: str
 ) -> tuple[list[Item], str | None]:
     """Return a page of accounts and the token of the next one."""
-    bound = {"list": what, "owner": query.owner}
+    bound = {"list": listing, "owner": query.owner}
     position = await services.position(bound, query.after)
     listed = TableQuery(
         "directory = :keys",
@@ -251,8 +251,8 @@ async def page_of_accounts(
         backward=True,
         limit=query.limit + 1,
     )
-    found: list[Item] = []
-    read = 0
+    items: list[Item] = []
+    read_count = 0
     while True:
         page = await services.table.query(listed, after=position)
         alive = {
@@ -262,16 +262,16 @@ async def page_of_accounts(
         for key in page.items:
             item = alive.get(key["pk"])
             if item is not None and query.owner in {None, item["owner"]}:
-                if len(found) == query.limit:
-                    return found, await services.token(bound, position)
-                found.append(item)
+                if len(items) == query.limit:
+                    return items, await services.token(bound, position)
+                items.append(item)
             position = {name: key[name] for name in KEYS_INDEX_KEY}
-        read += len(page.items)
+        read_count += len(page.items)
         if page.after is None:
-            return found, None
-        if read >= _MAX_READ:
+            return items, None
+        if read_count >= _MAX_READ:
             # Keys of other owners and deleted keys were skipped. The next page starts after them.
-            return found, await services.token(bound, position)
+            return items, await services.token(bound, position)
 
 
 def check_right_to_limits(
@@ -284,10 +284,10 @@ def check_right_to_limits(
 
     """
     if services.right != "all" and "limits" in body.model_fields_set:
-        text = f"The right '{services.right}' does not set limits. Leave 'limits' out: "
+        text = f"The right '{services.right}' does not include setting limits. Leave 'limits' out: "
         advice = (
-            "a key keeps its own, a new one has the defaults. "
-            "The right 'all' sets limits, the right 'budgets' those of day and month."
+            "an existing key keeps its limits, and a new key has the defaults. "
+            "The right 'all' includes all limits, and 'budgets' those of a day and a month."
         )
         raise PermissionDenied(text + advice, param="limits", code="right_missing")
 
@@ -317,7 +317,7 @@ def check_models(names: list[str] | None, services: Services) -> None:
     """
     for place, name in enumerate(names or ()):
         if name not in services.model_names:
-            known = ", ".join(services.model_names)
+            deployed = ", ".join(services.model_names)
             raise InvalidRequest(
-                f"There is no model '{name}'. There are: {known}.", param=f"models.{place}"
+                f"There is no model '{name}'. There are: {deployed}.", param=f"models.{place}"
             )

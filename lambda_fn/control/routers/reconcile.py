@@ -59,8 +59,8 @@ async def reconcile_hours(body: models_in.ReconcileHours, services: Shared) -> A
     report = await in_time(work)
     keys = _plain([report.keys[key] for key in sorted(report.keys)])
     hours = {name: getattr(report, name) for name in ("since", "until", "done", "rolled")}
-    every = await in_time(every_key(services.table)) if report.done else None
-    return {**_summary(report.differences), "keys": keys, "every_key": every, **hours}
+    all_keys = await in_time(every_key(services.table)) if report.done else None
+    return {**_summary(report.differences), "keys": keys, "every_key": all_keys, **hours}
 
 
 @router.post("/reconcile/keys", response_model=models_out.Reconciled, operation_id="reconcileKeys")
@@ -69,8 +69,8 @@ async def reconcile_keys(body: models_in.ReconcileKeys, services: Shared) -> Any
     there on.
     """
     past = [
-        KeyTotals(one.key, None, dict(one.ledger), dict(one.rollups), one.refused, one.open)
-        for one in body.keys
+        KeyTotals(key.key, None, dict(key.ledger), dict(key.rollups), key.refused, key.open)
+        for key in body.keys
     ]
     since = hour_of(body.since, "since")
     report = await in_time(compare_keys(services.table, past, since=since, now=services.now))

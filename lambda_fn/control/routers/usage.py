@@ -100,16 +100,16 @@ async def get_request(
 
 
 def _by(text: str) -> tuple[By, ...]:
-    known = get_args(By)
+    allowed = get_args(By)
     names = text.split(",")
     for name in names:
-        if name not in known or names.count(name) > 1:
+        if name not in allowed or names.count(name) > 1:
             raise InvalidRequest(
-                f"'by' must be some of {', '.join(known)}, separated by commas.", param="by"
+                f"'by' must be some of {', '.join(allowed)}, separated by commas.", param="by"
             )
     if {"hour", "day"} <= set(names):
         raise InvalidRequest("'by' must not have both hour and day.", param="by")
-    return tuple(name for name in known if name in names)
+    return tuple(name for name in allowed if name in names)
 
 
 def time_range(since: str | None, until: str | None, *, now: float) -> tuple[str, str]:
@@ -156,8 +156,8 @@ def _csv(rows: list[UsageRow], by: tuple[By, ...]) -> str:
     writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
     writer.writerow([*by, *_COLUMNS])
     for row in rows:
-        shown = _row(row, by)
-        writer.writerow([inert(shown[name]) for name in (*by, *_COLUMNS)])
+        cells = _row(row, by)
+        writer.writerow([inert(cells[name]) for name in (*by, *_COLUMNS)])
     return text.getvalue()
 
 

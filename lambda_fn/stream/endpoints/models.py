@@ -1,5 +1,7 @@
 """`GET /v1/models`, `/v1/models/{name}` and `/v1/openapi.json`."""
 
+import time
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -9,6 +11,9 @@ from lambda_fn.metering.accounts import Account
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
+
+# As with other servers, a model is as old as the process that serves its list.
+_STARTED = int(time.time())
 
 
 class Models:
@@ -67,4 +72,4 @@ class Models:
 
     @staticmethod
     def _object(name: str) -> dict[str, object]:
-        return {"id": name, "object": "model", "created": 0, "owned_by": "sluice"}
+        return {"id": name, "object": "model", "created": _STARTED, "owned_by": "sluice"}

@@ -50,6 +50,7 @@ _REFUSALS = {
     "404": "The model does not exist, or the key may not use it.",
     "409": "The request is a retry of one that is still running.",
     "413": "The body is too large.",
+    "415": "The body has a content-encoding that is not supported.",
     "429": "A limit of the key is reached, or the model is at capacity.",
     "502": "The model failed.",
     "503": "A dependency is unavailable. Try again later.",

@@ -15,6 +15,6 @@ def test_a_stage_on_aws_needs_a_key(
     deploy(outputs={"DistributionDomain": "d1.cloudfront.net", "ModelName": "m"})
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     assert main(["chat", "--stage", "dev", "Hello"]) == 1
-    said = capsys.readouterr().err
-    assert "export OPENAI_API_KEY" in said
-    assert "sluice keys create --stage dev" in said
+    errors = capsys.readouterr().err
+    assert "export OPENAI_API_KEY" in errors
+    assert "sluice keys create --stage dev" in errors

@@ -36,15 +36,15 @@ def test_each_part_is_the_arithmetic_of_its_price() -> None:
     A request of 4 s and 200 tokens pays its share of the instance, 2 GB-seconds, its bytes and its
     writes.
     """
-    found = of(USE)
-    assert found.model == pytest.approx(200 / (1000 * 0.5) * 0.001)
-    assert found.on_demand == pytest.approx(
+    cost = of(USE)
+    assert cost.model == pytest.approx(200 / (1000 * 0.5) * 0.001)
+    assert cost.on_demand == pytest.approx(
         price("lambda_request") + 2 * price("lambda_gb_second_arm64")
     )
-    assert found.dynamodb == pytest.approx(WRITE_UNITS * price("dynamodb_write"))
-    sent = 200 * bytes_a_token() + REST_OF_RESPONSE
-    assert found.cloudfront == pytest.approx(
-        sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request")
+    assert cost.dynamodb == pytest.approx(WRITE_UNITS * price("dynamodb_write"))
+    bytes_sent = 200 * bytes_a_token() + REST_OF_RESPONSE
+    assert cost.cloudfront == pytest.approx(
+        bytes_sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request")
     )
 
 
@@ -53,25 +53,25 @@ def test_rented_machines_cost_less_when_they_are_used_more() -> None:
 
     Services that are paid by use cost the same.
     """
-    half, whole = of(USE), of(replace(USE, utilisation=1.0))
-    assert half.model == pytest.approx(2 * whole.model)
+    half, full = of(USE), of(replace(USE, utilisation=1.0))
+    assert half.model == pytest.approx(2 * full.model)
     request = price("lambda_request")
-    assert half.managed - request == pytest.approx(2 * (whole.managed - request))
+    assert half.managed - request == pytest.approx(2 * (full.managed - request))
     assert (half.on_demand, half.cloudfront, half.dynamodb) == (
-        whole.on_demand,
-        whole.cloudfront,
-        whole.dynamodb,
+        full.on_demand,
+        full.cloudfront,
+        full.dynamodb,
     )
 
 
 def test_every_price_has_a_source_and_the_file_a_date() -> None:
-    """Every price has a source, and the file has the date of its prices."""
-    found = prices()
-    assert len(found["date"]) == 10
-    for one in (*found["prices"].values(), *found["instances"].values()):
-        assert one["value"] > 0
-        assert one["source"]
-        assert isinstance(one["confirmed"], bool)
+    """Every entry has a source, and the file has the date of its prices."""
+    file = prices()
+    assert len(file["date"]) == 10
+    for entry in (*file["prices"].values(), *file["instances"].values()):
+        assert entry["value"] > 0
+        assert entry["source"]
+        assert isinstance(entry["confirmed"], bool)
 
 
 def test_the_stages_instances_have_prices() -> None:
@@ -104,7 +104,7 @@ def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("changes", "use", "said"),
+    ("changes", "use", "message"),
     [
         ({"bogus": "1"}, Use(), "bogus: there is no such setting"),
         ({}, Use(throughput=0), "--throughput"),
@@ -113,10 +113,10 @@ def test_the_bill_is_printed_with_its_shares(capsys: pytest.CaptureFixture[str])
     ],
 )
 def test_invalid_settings_and_figures_are_refused(
-    changes: dict[str, str], use: Use, said: str
+    changes: dict[str, str], use: Use, message: str
 ) -> None:
     """The error names an unknown setting and an impossible figure."""
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(CommandError, match=message):
         show("prod", changes, use, None)
 
 
@@ -135,4 +135,4 @@ def test_a_web_acl_costs_by_the_request_and_the_month(capsys: pytest.CaptureFixt
     assert with_it.parts(managed=False)["AWS WAF"] == price("waf_request")
     assert "AWS WAF" not in of(USE).parts(managed=False)
     show("prod", {"web_acl": "rate"}, Use(), None)
-    assert "7 USD a month for the web ACL" in capsys.readouterr().out
+    assert "The web ACL also costs 7 USD a month" in capsys.readouterr().out

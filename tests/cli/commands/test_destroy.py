@@ -26,7 +26,7 @@ def test_tables_that_are_retained_stay(context: dict[str, object], stacks: list[
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
         ({}, "No region is set"),
         ({"AWS_REGION": "us-east-1", "AWS_PROFILE": "nope"}, r"profile \(nope\)"),
@@ -34,7 +34,7 @@ def test_tables_that_are_retained_stay(context: dict[str, object], stacks: list[
     ids=["no-region", "no-profile"],
 )
 def test_without_access_to_aws(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str
 ) -> None:
     """The error names what the environment lacks."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
@@ -42,5 +42,5 @@ def test_without_access_to_aws(
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(CommandError, match=message):
         destroy("dev", {})

@@ -32,10 +32,10 @@ def test_the_heartbeat_is_the_one_that_was_set() -> None:
 
     A heartbeat that leaves no room before the timeout is a contradiction.
     """
-    found = [
-        row for row in doctor.rows(replace(DEPLOYED, heartbeat=11.0)) if row.what == "heartbeat"
+    rows = [
+        row for row in doctor.rows(replace(DEPLOYED, heartbeat=11.0)) if row.limit == "heartbeat"
     ]
-    assert (found[0].hop, found[0].value, found[0].source) == ("function", 11.0, "deployed")
+    assert (rows[0].hop, rows[0].value, rows[0].source) == ("function", 11.0, "deployed")
     assert doctor.contradictions(DEPLOYED) == []
     assert any(
         "heartbeat" in text for text in doctor.contradictions(replace(DEPLOYED, heartbeat=31.0))
@@ -74,7 +74,7 @@ def test_programs_read_json(
     assert main(["doctor", "--json"]) == status
     printed = json.loads(capsys.readouterr().out)
     [row] = [
-        row for row in printed["limits"] if row["what"] == "heartbeat" and row["hop"] == "function"
+        row for row in printed["limits"] if row["limit"] == "heartbeat" and row["hop"] == "function"
     ]
     assert row["value"] == heartbeat
     assert bool(printed["contradictions"]) == bool(status)

@@ -93,7 +93,7 @@ def test_a_stage_on_aws(
     assert main.main(["env", "--stage", "dev"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "export OPENAI_BASE_URL=https://d1.cloudfront.net/v1"
-    assert lines[1].startswith("# OPENAI_API_KEY is yours to set")
+    assert lines[1].startswith("# Set OPENAI_API_KEY yourself.")
 
 
 @pytest.mark.usefixtures("account")

@@ -56,8 +56,8 @@ def test_text_that_is_not_a_key_is_not_printed(
     It is not printed, for it may be most of a key.
     """
     monkeypatch.setattr("sys.stdin", io.StringIO(KEY + "x"))
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         main(["keys", "revoke", text])
-    assert ended.value.code == 2
+    assert caught.value.code == 2
     assert not calls_made
     assert KEY[16:-1] not in "".join(capsys.readouterr())

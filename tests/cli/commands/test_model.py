@@ -49,14 +49,14 @@ def push(s3: Any, source: Path, progress: Any = lambda size: None) -> model.Push
 
 def test_a_folder_is_there_as_it_was(s3: Any, folder: Path) -> None:
     """Every file is below the prefix with its bytes. The setting names the prefix."""
-    seen: list[int] = []
-    done = push(s3, folder, seen.append)
-    assert done.weights == f"s3://{BUCKET}/m/"
+    progress: list[int] = []
+    pushed = push(s3, folder, progress.append)
+    assert pushed.weights == f"s3://{BUCKET}/m/"
     keys = {item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}
     assert keys == {"m/config.json", "m/empty", "m/original/weights.safetensors"}
     body = s3.get_object(Bucket=BUCKET, Key="m/original/weights.safetensors")["Body"].read()
     assert body == (folder / "original" / "weights.safetensors").read_bytes()
-    assert sum(seen) == done.sent == 2 + len(body)
+    assert sum(progress) == pushed.sent == 2 + len(body)
 
 
 def test_what_is_there_is_not_sent_again(s3: Any, folder: Path) -> None:
@@ -88,16 +88,16 @@ def test_a_push_that_broke_off_goes_on(
     (folder / "empty").unlink()
     with pytest.raises(ClientError):
         push(s3, folder)
-    sent: list[int] = []
+    sizes: list[int] = []
 
     def noted(**call: Any) -> Any:
-        sent.append(call["PartNumber"])
+        sizes.append(call["PartNumber"])
         return real(**call)
 
     monkeypatch.setattr(s3, "upload_part", noted)
-    done = push(s3, folder)
-    assert sent == [3]
-    assert (done.sent, done.kept) == (2**20, 10 * 2**20)
+    pushed = push(s3, folder)
+    assert sizes == [3]
+    assert (pushed.sent, pushed.kept) == (2**20, 10 * 2**20)
     body = s3.get_object(Bucket=BUCKET, Key="m/original/weights.safetensors")["Body"].read()
     assert body == (folder / "original" / "weights.safetensors").read_bytes()
 

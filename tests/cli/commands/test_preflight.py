@@ -1,5 +1,6 @@
 """`sluice preflight`, against moto with the quotas of a new account."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,11 +8,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from cli.commands.preflight import Finding, findings
+from cli.commands.preflight import Finding, _region, findings, reserved_by
+from infra.functions.image_check import DOCKER
 from infra.settings.context import settings_from_context
 from local.moto import service_quotas
 
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
+OCI = "application/vnd.oci.image.manifest.v1+json"
 GPU = {"container": "vllm", "instance_type": "ml.g6.12xlarge", "weights": "hf:org/model"}
 
 
@@ -20,25 +23,26 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run moto as a new account, on a machine whose container engines answer."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
-    monkeypatch.delenv("CDK_DOCKER", raising=False)
+    for name in ("CDK_DOCKER", "BUILDAH_FORMAT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("local.sagemaker.engine.refusal", lambda engine: None)
     service_quotas.install()
     with mock_aws():
         yield
 
 
-def look(**context: object) -> list[Finding]:
+def look(*, region: str = "eu-central-1", **context: object) -> list[Finding]:
     """Return the findings for a deployment."""
 
     def client(service: str, **more: str) -> Any:
-        return boto3.client(service, **{"region_name": "eu-central-1", **more})
+        return boto3.client(service, **{"region_name": region, **more})
 
     return list(findings(settings_from_context(context), client))
 
 
-def one(found: list[Finding], words: str) -> Finding:
+def one(findings: list[Finding], words: str) -> Finding:
     """Return the one finding that contains these words."""
-    [it] = [it for it in found if words in it.what]
+    [it] = [it for it in findings if words in it.message]
     return it
 
 
@@ -50,14 +54,16 @@ def test_a_new_account_has_no_gpu() -> None:
     """
     it = one(look(**GPU, stage="prod"), "for endpoint usage")
     assert not it.good
-    assert it.what == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, an update's included"
+    assert (
+        it.message == "0 ml.g6.12xlarge for endpoint usage; 4 are needed, with those of an update"
+    )
     assert it.commands == (
         (
             "aws service-quotas request-service-quota-increase --service-code sagemaker "
             "--quota-code L-MLG612XLARGE --desired-value 4"
         ),
     )
-    assert one(look(**GPU, scale_to_zero="true"), "for endpoint usage").what.startswith(
+    assert one(look(**GPU, scale_to_zero="true"), "for endpoint usage").message.startswith(
         "0 ml.g6.12xlarge"
     )
 
@@ -65,32 +71,33 @@ def test_a_new_account_has_no_gpu() -> None:
 @pytest.mark.usefixtures("account")
 def test_what_dev_needs_is_there() -> None:
     """A new account has what the default stage needs, except that CDK must be bootstrapped."""
-    found = look()
-    assert one(found, "ml.c5.large for endpoint usage").good
-    assert one(found, "1000 functions at once").good
-    assert one(found, "region eu-central-1").good
-    bootstrap = one(found, "CDK is not bootstrapped in eu-central-1")
+    findings = look()
+    assert one(findings, "ml.c5.large for endpoint usage").good
+    assert one(findings, "1000 functions at once").good
+    assert one(findings, "region eu-central-1").good
+    bootstrap = one(findings, "CDK is not bootstrapped in eu-central-1")
     assert (bootstrap.good, bootstrap.commands) == (False, ("npx cdk bootstrap -c stage=dev",))
 
 
 @pytest.mark.usefixtures("account")
 @pytest.mark.parametrize(
-    ("most", "reserved", "good", "warning"),
+    ("quota", "reserved", "good", "warning"),
     [
         (1000, "200", True, False),
-        (250, "200", False, False),
+        (310, "200", False, False),
+        (311, "200", True, False),
         (10, "none", False, True),
         (60, "none", True, True),
     ],
 )
 def test_concurrency_must_not_all_be_reserved(
-    monkeypatch: pytest.MonkeyPatch, most: int, reserved: str, good: bool, warning: bool
+    monkeypatch: pytest.MonkeyPatch, quota: int, reserved: str, good: bool, warning: bool
 ) -> None:
     """A reserved concurrency must leave the hundred that Lambda keeps.
 
     If none is reserved, a small account is only a warning.
     """
-    monkeypatch.setattr(service_quotas, "value", lambda name: most)
+    monkeypatch.setattr(service_quotas, "value", lambda name: quota)
     it = one(look(reserved_concurrency=reserved), "functions at once")
     assert (it.good, it.warning) == (good, warning)
     assert "--service-code lambda --quota-code L-B99A9384 --desired-value 1000" in it.commands[0]
@@ -99,21 +106,21 @@ def test_concurrency_must_not_all_be_reserved(
 @pytest.mark.usefixtures("account")
 def test_an_endpoint_that_exists_needs_no_quota() -> None:
     """Somebody else's endpoint must be in service. Nothing more is checked of it."""
-    found = look(endpoint_name="theirs")
-    assert not one(found, "the endpoint theirs is not there").good
-    assert not [it for it in found if "endpoint usage" in it.what]
+    findings = look(endpoint_name="theirs")
+    assert not one(findings, "the endpoint theirs is not there").good
+    assert not [it for it in findings if "endpoint usage" in it.message]
 
 
 @pytest.mark.usefixtures("account")
 def test_weights_secret_and_certificate_are_looked_for() -> None:
-    """What a deployment refers to must exist. Otherwise a command to make it is printed."""
-    found = look(
+    """For each missing thing that the settings name, a command to create it is printed."""
+    findings = look(
         **GPU, huggingface_secret="token", domain="api.example.org", certificate_arn=CERTIFICATE
     )
-    assert "create-secret --name token" in one(found, "there is no secret token").commands[0]
+    assert "create-secret --name token" in one(findings, "there is no secret token").commands[0]
     assert (
         "request-certificate"
-        in one(found, "certificate of api.example.org is not there").commands[0]
+        in one(findings, "certificate of api.example.org is not there").commands[0]
     )
     boto3.client("secretsmanager", region_name="eu-central-1").create_secret(
         Name="token", SecretString="hf"
@@ -163,7 +170,7 @@ TENSORS = b"\0" * 2000
     ],
 )
 def test_weights_that_would_not_load(
-    context: dict[str, object], objects: dict[str, bytes], said: str
+    context: dict[str, Any], objects: dict[str, bytes], said: str
 ) -> None:
     """What the container would find wrong with the weights is found before the deployment."""
     s3 = boto3.client("s3", region_name="us-east-1")
@@ -172,7 +179,7 @@ def test_weights_that_would_not_load(
         s3.put_object(Bucket="models", Key=f"m/{name}", Body=body)
     it = one(look(**context), said)
     assert not it.good
-    assert it.what.startswith("weights=s3://models/m/: ")
+    assert it.message.startswith("weights=s3://models/m/: ")
 
 
 @pytest.mark.usefixtures("account")
@@ -191,7 +198,7 @@ def test_weights_that_load() -> None:
         {**GPU, "weights": "s3://models/hf/"},
     ):
         assert one(look(**context), "the weights s3://models").good
-        assert not [it for it in look(**context) if it.what.startswith("weights=")]
+        assert not [it for it in look(**context) if it.message.startswith("weights=")]
 
 
 @pytest.mark.usefixtures("account")
@@ -201,12 +208,12 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     CDK must be bootstrapped in the certificate's region, too.
     """
     domain = {"domain": "api.example.org"}
-    found = look(**domain, hosted_zone="Z1:example.org")
-    assert one(found, "the hosted zone Z1 is not there").commands == (
+    findings = look(**domain, hosted_zone="Z1:example.org")
+    assert one(findings, "the hosted zone Z1 is not there").commands == (
         "aws route53 list-hosted-zones",
     )
     command = "npx cdk bootstrap aws://123456789012/us-east-1 -c stage=dev"
-    assert one(found, "CDK is not bootstrapped in us-east-1").commands == (command,)
+    assert one(findings, "CDK is not bootstrapped in us-east-1").commands == (command,)
     monkeypatch.setattr(
         "moto.route53.models.create_route53_zone_id", lambda **_: "Z1"
     )  # moto's ids begin with any letter
@@ -216,21 +223,105 @@ def test_a_domain_whose_certificate_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     assert one(
         look(**domain, hosted_zone="Z1:example.org"), "the hosted zone Z1 is example.org."
     ).good
-    found = look(domain="api.example.net", hosted_zone="Z1:example.net")
-    assert not one(found, "the hosted zone Z1 is example.org., not example.net").good
+    findings = look(domain="api.example.net", hosted_zone="Z1:example.net")
+    assert not one(findings, "the hosted zone Z1 is example.org., not example.net").good
 
 
 @pytest.mark.usefixtures("account")
 def test_the_engine_that_builds_the_image_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine that CDK will call must answer.
 
-    Otherwise another engine that answers is named, and the way without an engine.
+    If it does not, the message names an engine that does, and the way to do without one.
     """
     answers = {"docker": "Cannot connect to the Docker daemon", "podman": None}
     monkeypatch.setattr("local.sagemaker.engine.refusal", answers.get)
     it = one(look(), "by docker: Cannot connect to the Docker daemon")
     assert not it.good
-    assert it.commands == ("export CDK_DOCKER=podman", "# or deploy with -c image_build=codebuild")
+    assert it.commands == (
+        "export CDK_DOCKER=podman BUILDAH_FORMAT=docker",
+        "# or deploy with -c image_build=codebuild",
+    )
     assert one(look(image_build="codebuild"), "built by CodeBuild").good
     monkeypatch.setenv("CDK_DOCKER", "podman")
+    it = one(look(), "the image is built here, by podman, as an OCI image")
+    assert (it.good, it.commands) == (False, ("export BUILDAH_FORMAT=docker",))
+    monkeypatch.setenv("BUILDAH_FORMAT", "docker")
     assert one(look(), "the image is built here, by podman").good
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    ("region", "context", "words"),
+    [
+        ("il-central-1", {}, "Lambda has no function URLs in il-central-1"),
+        ("ap-southeast-7", {}, "Lambda has no function URLs in ap-southeast-7"),
+        ("eu-west-3", {**GPU, "scale_to_zero": "true"}, "were reported to need an instance"),
+        ("us-gov-west-1", {}, "us-gov-west-1 is outside the partition aws"),
+        (
+            "cn-north-1",
+            {"domain": "a.example.org", "certificate_arn": CERTIFICATE},
+            "no certificate for a.example.org",
+        ),
+        ("ap-southeast-6", GPU, "AWS has no image of container=vllm in ap-southeast-6"),
+    ],
+)
+def test_a_region_must_offer_what_is_deployed(
+    region: str, context: dict[str, str], words: str
+) -> None:
+    """What the region lacks is said before a deployment fails on it."""
+    it = one(look(region=region, **context), words)
+    assert not it.good
+    assert it.warning == ("reported" in words)
+
+
+@pytest.mark.usefixtures("account")
+def test_common_regions_offer_everything() -> None:
+    """The usual regions have no finding."""
+    for region in ("us-east-1", "eu-central-1", "ap-northeast-1"):
+        assert {
+            it.message for it in _region(settings_from_context({**GPU, "stage": "dev"}), region)
+        } == set()
+
+
+@pytest.mark.usefixtures("account")
+def test_a_log_group_that_is_left_over() -> None:
+    """CloudFormation cannot make a log group that exists, unless the stack itself has made it."""
+    name = "/aws/sagemaker/Endpoints/sluice-dev"
+    boto3.client("logs", region_name="eu-central-1").create_log_group(logGroupName=name)
+    it = one(look(), f"the log group {name} is left from an earlier endpoint")
+    assert (it.good, it.commands) == (
+        False,
+        (f"aws logs delete-log-group --log-group-name {name}",),
+    )
+    boto3.client("logs", region_name="eu-central-1").delete_log_group(logGroupName=name)
+    group = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": name}}
+    boto3.client("cloudformation", region_name="eu-central-1").create_stack(
+        StackName="sluice-dev-service", TemplateBody=json.dumps({"Resources": {"Log": group}})
+    )
+    assert [it for it in look() if "log group" in it.message] == []
+
+
+@pytest.mark.usefixtures("account")
+def test_an_image_that_exists_must_be_one_that_sagemaker_takes() -> None:
+    """`image_uri` must name an image with Docker's manifest."""
+    ecr = boto3.client("ecr", region_name="eu-central-1")
+    uri = ecr.create_repository(repositoryName="own")["repository"]["repositoryUri"]
+    for tag, kind in (("oci", OCI), ("docker", DOCKER)):
+        manifest = {"schemaVersion": 2, "mediaType": kind, "config": {"digest": tag}, "layers": []}
+        ecr.put_image(repositoryName="own", imageManifest=json.dumps(manifest), imageTag=tag,
+                      imageManifestMediaType=kind)  # fmt: skip
+    refused = one(look(image_uri=f"{uri}:oci"), "SageMaker rejects the image")
+    assert not refused.good
+    assert "BUILDAH_FORMAT=docker" in refused.message
+    assert one(look(image_uri=f"{uri}:docker"), "is one that SageMaker takes").good
+    assert not one(look(image_uri=f"{uri}:none"), "There is no image").good
+    assert not one(look(image_uri=uri.replace("/own", "/other") + ":a"), "repository").good
+
+
+@pytest.mark.usefixtures("account")
+def test_what_the_stacks_reserve_is_what_preflight_counts() -> None:
+    """The sum of all functions' reserved concurrency must leave what Lambda keeps."""
+    settings = settings_from_context({"stage": "prod"})
+    assert reserved_by(settings) == 211
+    assert reserved_by(settings.replace(admin_url=False)) == 201
+    assert reserved_by(settings.replace(reserved_concurrency=None)) is None

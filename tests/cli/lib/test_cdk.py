@@ -42,8 +42,8 @@ def test_a_deployment_returns_all_outputs(
     """The outputs of all stacks are one mapping, and each setting is a `-c`."""
     outputs = tmp_path / "outputs.json"
     outputs.write_text(json.dumps({"one": {"A": "1"}, "two": {"B": "2"}}))
-    found = cdk.deploy(
+    deployed = cdk.deploy(
         context={"stage": "dev", "name": "x"}, aws={}, outputs=outputs, log=outputs, detail=print
     )
-    assert found == {"A": "1", "B": "2"}
+    assert deployed == {"A": "1", "B": "2"}
     assert list(runs[0][0][-7:-3]) == ["-c", "stage=dev", "-c", "name=x"]

@@ -31,11 +31,11 @@ def test_an_answer_cannot_steer_the_terminal(size: int, capsys: pytest.CaptureFi
     """
     deltas = [HOSTILE[start : start + size] for start in range(0, len(HOSTILE), size)]
     assert complete(client(deltas), model="m", messages=[]) == HOSTILE
-    written = capsys.readouterr().out
-    assert written.startswith(
+    printed = capsys.readouterr().out
+    assert printed.startswith(
         "\\x1b]0;owned\\x07\\x1b[2Jfine\\x9b31m\\u202e\\x0d\\x00 end\n\tnext\n"
     )
-    assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r", "\x00"} & set(written)
+    assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r", "\x00"} & set(printed)
 
 
 def test_half_a_character_does_not_end_the_answer(capsys: pytest.CaptureFixture[str]) -> None:

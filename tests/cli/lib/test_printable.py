@@ -30,8 +30,10 @@ def test_nothing_is_left_that_steers(text: str) -> None:
 
     A second call changes nothing.
     """
-    shown = printable(text)
-    assert not [it for it in shown if unicodedata.category(it) in {"Cc", "Cs"} and it not in "\n\t"]
-    shown.encode()
-    assert printable(shown) == shown
+    printed = printable(text)
+    assert not [
+        it for it in printed if unicodedata.category(it) in {"Cc", "Cs"} and it not in "\n\t"
+    ]
+    printed.encode()
+    assert printable(printed) == printed
     assert not set("\n\t\u2028\u2029") & set(printable(text, keep=""))

@@ -6,7 +6,7 @@ from cli.main import main
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "error"),
     [
         (
             "keys create --expires 2020-01-01",
@@ -16,10 +16,10 @@ from cli.main import main
     ],
 )
 def test_an_invalid_value_names_its_option(
-    line: str, said: str, capsys: pytest.CaptureFixture[str]
+    line: str, error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An invalid value ends the command before any call. The message names the option."""
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as caught:
         main(line.split())
-    assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert caught.value.code == 2
+    assert error in capsys.readouterr().err

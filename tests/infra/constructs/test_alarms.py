@@ -15,15 +15,16 @@ from tests.support.synthesis import synthesise
     ("below", "comparison", "missing"),
     [
         (False, "GreaterThanOrEqualToThreshold", "notBreaching"),
-        (True, "LessThanThreshold", "breaching"),
+        (True, "LessThanThreshold", "missing"),
     ],
 )
 def test_an_alarm_watches_one_side_of_a_threshold(
     tmp_path: Path, below: bool, comparison: str, missing: str
 ) -> None:
-    """An alarm rises at the threshold or above.
+    """An alarm rises at the threshold or above. With `below` it rises below the threshold.
 
-    With `below` it rises below the threshold, and also when no data arrive.
+    Then it also acts when data stop coming. It does not rise before the first data: an alarm begins
+    with insufficient data, and acts only when its state changes.
     """
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     metric = cloudwatch.Metric(
@@ -35,10 +36,18 @@ def test_an_alarm_watches_one_side_of_a_threshold(
     )
     stack = Stack(app, "S")
     add_alarm(
-        stack, "A", description="d", metric=metric, threshold=2, actions=[], periods=3, below=below
+        stack,
+        "A",
+        description="d",
+        metric=metric,
+        threshold=2,
+        actions=["arn:topic"],
+        periods=3,
+        below=below,
     )
     template: dict[str, Any] = app.synth().get_stack_by_name("S").template
     assert template["Resources"]["A"]["Properties"] == {
+        "AlarmActions": ["arn:topic"],
         "AlarmDescription": "d",
         "ComparisonOperator": comparison,
         "Dimensions": [{"Name": "D", "Value": "v"}],
@@ -49,13 +58,14 @@ def test_an_alarm_watches_one_side_of_a_threshold(
         "Statistic": "Sum",
         "Threshold": 2,
         "TreatMissingData": missing,
+        **({"InsufficientDataActions": ["arn:topic"]} if below else {}),
     }
 
 
 def test_alarms_go_to_the_topic_that_is_named(project: Path, tmp_path: Path) -> None:
     """Every alarm notifies the setting `alarm_topic`."""
     topic = "arn:aws:sns:eu-west-1:123456789012:pager"
-    found = synthesise("prod", project, tmp_path, alarm_topic=topic)
+    synthesis = synthesise("prod", project, tmp_path, alarm_topic=topic)
     assert [
-        it["Properties"]["AlarmActions"] for it in found.resources("AWS::CloudWatch::Alarm")
+        it["Properties"]["AlarmActions"] for it in synthesis.resources("AWS::CloudWatch::Alarm")
     ] == [[topic]] * 5

@@ -57,8 +57,8 @@ def test_instances_follow_the_requests_under_way(scaled: Synthesis) -> None:
 def test_scaling_can_be_planned(scaled: Synthesis) -> None:
     """Each plan is a scheduled action in the named time zone."""
     actions = scaled.the("AWS::ApplicationAutoScaling::ScalableTarget")["ScheduledActions"]
-    found = [(it["Schedule"], it["Timezone"], it["ScalableTargetAction"]) for it in actions]
-    assert found == [
+    schedules = [(it["Schedule"], it["Timezone"], it["ScalableTargetAction"]) for it in actions]
+    assert schedules == [
         ("cron(0 7 ? * MON-FRI *)", "Europe/Berlin", {"MinCapacity": 2, "MaxCapacity": 8}),
         ("cron(0 20 ? * * *)", "Europe/Berlin", {"MinCapacity": 1, "MaxCapacity": 1}),
     ]

@@ -39,7 +39,7 @@ class Recorded(Mapping[str, str]):
         return len(self._variables)
 
 
-def ours(synthesis: Synthesis) -> list[dict[str, Any]]:
+def own_functions(synthesis: Synthesis) -> list[dict[str, Any]]:
     """Return the properties of all functions with our code."""
     functions = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Function")]
     return [it for it in functions if it["Handler"].startswith("lambda_fn.")]
@@ -47,8 +47,8 @@ def ours(synthesis: Synthesis) -> list[dict[str, Any]]:
 
 def test_every_handler_exists(synthesis: Synthesis) -> None:
     """The handler in a template is defined in its module."""
-    assert {it["Handler"] for it in ours(synthesis)} == set(READERS)
-    for function in ours(synthesis):
+    assert {it["Handler"] for it in own_functions(synthesis)} == set(READERS)
+    for function in own_functions(synthesis):
         module, _, name = function["Handler"].rpartition(".")
         tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
         assert name in {
@@ -61,9 +61,9 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
 
     Each `SLUICE_` variable that the settings read is set for some function with these settings.
     """
-    read: dict[str, set[str]] = {}
-    given: dict[str, set[str]] = {}
-    for function in ours(synthesis):
+    reads: dict[str, set[str]] = {}
+    set_by: dict[str, set[str]] = {}
+    for function in own_functions(synthesis):
         handler, variables = (
             function["Handler"],
             function.get("Environment", {}).get("Variables", {}),
@@ -78,11 +78,11 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
         }
         environment = Recorded({"AWS_REGION": "eu-west-1", **texts})
         reader.from_environment(environment)
-        found = {name for name in environment.read if name.startswith("SLUICE_")}
-        assert names <= found
-        read.setdefault(handler, set()).update(found)
-        given.setdefault(handler, set()).update(names)
-    assert read == given
+        read_by_code = {name for name in environment.read if name.startswith("SLUICE_")}
+        assert names <= read_by_code
+        reads.setdefault(handler, set()).update(read_by_code)
+        set_by.setdefault(handler, set()).update(names)
+    assert reads == set_by
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any)
 def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(
     synthesis: Any,
 ) -> None:
-    """There are three alarms. One rises if no sweep ran for a quarter of an hour."""
-    found = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
-    alarms = {it["MetricName"]: it for it in found if it["Namespace"] != "AWS/SageMaker"}
+    """There are three alarms. One acts if no sweep ran for a quarter of an hour."""
+    properties = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
+    alarms = {it["MetricName"]: it for it in properties if it["Namespace"] != "AWS/SageMaker"}
     assert alarms.keys() == {"Recovered", "Errors", "Invocations"}
     deployment = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"][
         "SLUICE_DEPLOYMENT"
@@ -32,6 +32,6 @@ def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(
     assert alarms["Recovered"]["Namespace"] == "Sluice"
     assert alarms["Recovered"]["Dimensions"] == [{"Name": "Deployment", "Value": deployment}]
     silent = alarms["Invocations"]
-    assert (silent["Period"], silent["TreatMissingData"]) == (900, "breaching")
+    assert (silent["Period"], silent["TreatMissingData"]) == (900, "missing")
     assert silent["ComparisonOperator"] == "LessThanThreshold"
     assert not [it for it in alarms.values() if "AlarmActions" in it]

@@ -111,13 +111,16 @@ def test_a_service_acts_for_this_account_only(
 
     The lists have the exceptions.
     """
-    made = templates(stage, options)
+    documents = templates(stage, options)
     roles = [
-        it for one in made for it in one["Resources"].values() if it["Type"] == "AWS::IAM::Role"
+        it
+        for document in documents
+        for it in document["Resources"].values()
+        if it["Type"] == "AWS::IAM::Role"
     ]
     assert len(roles) >= 4  # so that the test has looked at something
-    found = {name for template in made for name in unconditional(template)}
-    assert {name for name in found if not name.startswith(tuple(ALLOWED))} == set()
+    unbound = {name for template in documents for name in unconditional(template)}
+    assert {name for name in unbound if not name.startswith(tuple(ALLOWED))} == set()
 
 
 def test_what_is_looked_for_is_found() -> None:
@@ -172,19 +175,19 @@ def conditions(statement: dict[str, Any]) -> set[str]:
 @pytest.mark.parametrize("options", OPTIONS)
 def test_each_service_is_trusted_as_aws_documents_it(options: str, templates: Templates) -> None:
     """The roles for SageMaker and CodeBuild require this account. Those of functions do not."""
-    asked: dict[str, set[str]] = {}
+    keys: dict[str, set[str]] = {}
     for template in templates("prod", options):
         for name, resource in template["Resources"].items():
             if resource["Type"] == "AWS::IAM::Role" and not name.startswith(tuple(ALLOWED)):
                 for it in statements(resource["Properties"]["AssumeRolePolicyDocument"]):
-                    asked.setdefault(it["Principal"]["Service"], set()).update(conditions(it))
-    wanted = {
+                    keys.setdefault(it["Principal"]["Service"], set()).update(conditions(it))
+    documented = {
         "lambda.amazonaws.com": {""},
         "sagemaker.amazonaws.com": {"StringEquals aws:SourceAccount"},
     }
     if OPTIONS[options].get("image_build") == "codebuild":
-        wanted["codebuild.amazonaws.com"] = {"StringEquals aws:SourceAccount"}
-    assert asked == wanted
+        documented["codebuild.amazonaws.com"] = {"StringEquals aws:SourceAccount"}
+    assert keys == documented
 
 
 def test_grants_hold_under_the_conditions_that_aws_documents(templates: Templates) -> None:
@@ -195,8 +198,8 @@ def test_grants_hold_under_the_conditions_that_aws_documents(templates: Template
     """
     (execution,) = [
         it["Properties"]["PolicyDocument"]["Statement"]
-        for one in templates("prod", "codebuild-vpc-key")
-        for name, it in one["Resources"].items()
+        for template in templates("prod", "codebuild-vpc-key")
+        for name, it in template["Resources"].items()
         if it["Type"] == "AWS::IAM::Policy" and name.startswith("ModelExecutionRole")
     ]
     by_action = {
@@ -210,8 +213,9 @@ def test_grants_hold_under_the_conditions_that_aws_documents(templates: Template
     assert by_action["s3:ListBucket"]["Condition"] == {
         "StringLike": {"s3:prefix": "one/model.gguf"}
     }
-    made = str(by_action["ec2:CreateNetworkInterface"]["Resource"])
+    resource = str(by_action["ec2:CreateNetworkInterface"]["Resource"])
     assert all(
-        place in made for place in ("subnet/subnet-1a", "subnet/subnet-2b", "security-group/sg-1")
+        place in resource
+        for place in ("subnet/subnet-1a", "subnet/subnet-2b", "security-group/sg-1")
     )
     assert by_action["ec2:CreateNetworkInterface"]["Resource"] != "*"

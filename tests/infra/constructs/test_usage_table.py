@@ -17,8 +17,10 @@ def test_the_table_can_be_restored_to_any_second(synthesis: Any) -> None:
 def test_the_indexes_are_sparse_and_hold_keys_only(synthesis: Any) -> None:
     """The indexes are sparse: only overdue items and accounts have their attributes."""
     indexes = synthesis.the("AWS::DynamoDB::GlobalTable")["GlobalSecondaryIndexes"]
-    found = {it["IndexName"]: [key["AttributeName"] for key in it["KeySchema"]] for it in indexes}
-    assert found == {"overdue": ["open", "due"], "keys": ["directory", "created"]}
+    attributes = {
+        it["IndexName"]: [key["AttributeName"] for key in it["KeySchema"]] for it in indexes
+    }
+    assert attributes == {"overdue": ["open", "due"], "keys": ["directory", "created"]}
     assert [it["Projection"] for it in indexes] == [{"ProjectionType": "KEYS_ONLY"}] * 2
 
 

@@ -11,10 +11,10 @@ def test_the_images_name_their_origin() -> None:
 
     It has the images of every common region.
     """
-    found = json.loads((Path(__file__).parents[3] / "infra/images/images.json").read_text())
-    assert found["written"] >= "2026-11-21"
-    assert found["sagemaker"].startswith("3.")
-    assert set(found["containers"]) == {"vllm", "sglang", "lmi", "tgi"}
+    file = json.loads((Path(__file__).parents[3] / "infra/images/images.json").read_text())
+    assert file["written"] >= "2026-11-21"
+    assert file["sagemaker"].startswith("3.")
+    assert set(file["containers"]) == {"vllm", "sglang", "lmi", "tgi"}
     for container in containers().values():
         assert {"us-east-1", "eu-central-1", "ap-northeast-1"} <= set(container.uris)
         assert {uri.split("/")[1].partition(":")[0] for uri in container.uris.values()} == {

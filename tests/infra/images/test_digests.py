@@ -37,7 +37,17 @@ def test_both_bases_of_the_dockerfile_are_found() -> None:
     """The pattern finds both base images of model/Dockerfile."""
     text = digests.DOCKERFILE.read_text()
     arguments = [line for line in text.splitlines() if line.startswith("ARG")]
-    assert len(arguments) == len(digests.unpinned(digests.pinned(text, _Any()))) + 2 == 2
+    bases = [line for line in arguments if "BASE_IMAGE" in line]
+    assert len(bases) == len(digests.unpinned(digests.pinned(text, _Any()))) + 2 == 2
+    assert digests.base_of("cpu", text) == bases[0].partition("=")[2]
+    assert digests.base_of("gpu", text) == bases[1].partition("=")[2]
+    assert digests.base_of("cpu", "FROM scratch\n") == ""
+
+
+def test_the_cpu_base_does_not_come_from_docker_hub() -> None:
+    """Docker Hub limits pulls by address, and CodeBuild shares addresses. AWS's mirror does not."""
+    text = digests.DOCKERFILE.read_text()
+    assert digests.base_of("cpu", text).startswith("public.ecr.aws/docker/library/python:")
 
 
 class _Any(dict[str, str]):
@@ -84,5 +94,5 @@ def test_the_synthesis_names_what_is_not_pinned(project: Path, tmp_path: Path) -
     (tmp_path / "source/model/Dockerfile").write_text(TEXT)
     app = App(outdir=str(tmp_path / "out"), analytics_reporting=False)
     _, service = compose(app, settings=DEV, root=tmp_path / "source")
-    said = Match.string_like_regexp(r"takes python:3.13-slim, org/gpu:v1 by tag")
-    Annotations.from_stack(service).has_warning("*", said)
+    warning = Match.string_like_regexp(r"takes python:3.13-slim, org/gpu:v1 by tag")
+    Annotations.from_stack(service).has_warning("*", warning)

@@ -93,15 +93,15 @@ def test_every_library_is_of_the_target_machine_and_python(arm: Package) -> None
 def test_no_library_needs_a_newer_libc_than_lambda_has(arm: Package) -> None:
     """No library needs a newer glibc than 2.34, Amazon Linux 2023's."""
     for path in arm.path.rglob("*.so"):
-        versions = [int(found) for found in re.findall(rb"GLIBC_2\.(\d+)", path.read_bytes())]
+        versions = [int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", path.read_bytes())]
         assert max(versions, default=0) <= 34
 
 
 def test_another_versions_bytecode_is_never_in_the_package(arm: Package) -> None:
     """Bytecode is CPython 3.14's. Without that Python there is none."""
-    found = list(arm.path.rglob("*.pyc"))
+    compiled = list(arm.path.rglob("*.pyc"))
     check_tags(arm.path, "cpython-314")
-    assert bool(found) == (arm.bytecode is not None)
+    assert bool(compiled) == (arm.bytecode is not None)
     if arm.bytecode:
         assert arm.bytecode.startswith("3.14.")
 
@@ -142,7 +142,7 @@ def zipped(package: Package) -> int:
 def test_the_package_is_small(arm: Package) -> None:
     """The package has under 12 MB zipped, because a cold start downloads it.
 
-    The bytecode that this machine may lack is counted.
+    On a machine without the target's Python it has no bytecode, and is smaller still.
     """
     assert zipped(arm) < 12_000_000
 
@@ -176,8 +176,8 @@ def test_the_control_function_runs_from_its_package(control: dict[Target, Packag
     )
     code = f"import sys; sys.path[:0] = [sys.argv[1]]; {imports}"
     command = [sys.executable, "-I", "-S", "-c", code, str(control[HOST].path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.startswith(str(control[HOST].path))
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert completed.stdout.startswith(str(control[HOST].path))
 
 
 def test_the_same_sources_give_the_same_bytes(host: Package, tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_the_hosts_package_runs_on_the_host(host: Package) -> None:
     )
     code = f"import sys; sys.path[:0] = [sys.argv[1]]; {imports}"
     command = [sys.executable, "-I", "-S", "-c", code, str(host.path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(str(host.path))
+    completed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert completed.stdout.startswith(str(host.path))
 
 
 def test_an_unchanged_package_is_not_built_again(

@@ -59,7 +59,7 @@ def test_a_gated_models_token_is_a_reference(scaled: Synthesis) -> None:
     assert "ModelDataSource" not in model["PrimaryContainer"]
     assert model["EnableNetworkIsolation"] is False
     assert (
-        variant(scaled)["InferenceAmiVersion"] == "al2023-ami-sagemaker-inference-gpu-3-1"
+        variant(scaled)["InferenceAmiVersion"] == "al2-ami-sagemaker-inference-gpu-3-1"
     )  # TGI's CUDA version is 12.4
 
 

@@ -93,7 +93,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "said"),
+    ("context", "message"),
     [
         ({"stage": "production"}, "stage=production: must be local, dev or prod"),
         ({"engine": "vlm"}, "engine=vlm: must be llama_cpp, vllm or scripted"),
@@ -198,12 +198,12 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
     ],
 )
 def test_an_unknown_or_absurd_setting_is_refused_with_the_choices(
-    context: dict[str, object], said: str
+    context: dict[str, object], message: str
 ) -> None:
     """The error names the setting, its value and the accepted values."""
     with pytest.raises(SettingsError) as caught:
         settings_from_context(context)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

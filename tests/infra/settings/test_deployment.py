@@ -74,7 +74,7 @@ def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
     # the pinned Node, because another one may warn
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "CDK_CONTEXT_JSON": json.dumps({"stage": "nowhere"})}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "app.py"],
         cwd=root,
         env=environment,
@@ -82,8 +82,8 @@ def test_a_mistake_on_the_command_line_ends_in_one_line() -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert done.stderr.strip() == "sluice: stage=nowhere: must be local, dev or prod"
+    assert completed.returncode == 1
+    assert completed.stderr.strip() == "sluice: stage=nowhere: must be local, dev or prod"
 
 
 def test_every_setting_is_documented_as_it_is() -> None:
@@ -92,8 +92,8 @@ def test_every_setting_is_documented_as_it_is() -> None:
     Its row has the values in dev and prod, and what the setting accepts.
     """
     page = (Path(__file__).parents[3] / "docs" / "reference" / "settings.md").read_text()
-    found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| .+ \|$", page, re.MULTILINE)
-    assert sorted(found) == sorted(
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| .+ \|$", page, re.MULTILINE)
+    assert sorted(rows) == sorted(
         (name, shown(getattr(DEV, name)), shown(getattr(PROD, name)), accepted(name))
         for name in FIELDS
     )
@@ -117,11 +117,11 @@ def test_streams_of_a_new_key() -> None:
 
     It gets at least 4 streams, and at most the maximum of a key.
     """
-    found = {
+    streams = {
         reserved: DEV.replace(reserved_concurrency=reserved).new_key_streams
         for reserved in (None, 1, 50, 200, 10_000)
     }
-    assert found == {None: 20, 1: 4, 50: 5, 200: 20, 10_000: MAX_STREAMS}
+    assert streams == {None: 20, 1: 4, 50: 5, 200: 20, 10_000: MAX_STREAMS}
     assert PROD.new_key_streams == 20
     assert DEV.replace(default_max_streams=7).new_key_streams == 7
     with pytest.raises(SettingsError, match="default_max_streams"):

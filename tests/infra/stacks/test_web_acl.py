@@ -33,8 +33,10 @@ def limits(project: Path, out: Path, **changes: Any) -> list[int]:
 
 def the(template: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return the properties of the only resource of a type."""
-    (found,) = [it["Properties"] for it in template["Resources"].values() if it["Type"] == kind]
-    return dict(found)
+    (properties,) = [
+        it["Properties"] for it in template["Resources"].values() if it["Type"] == kind
+    ]
+    return dict(properties)
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
@@ -45,11 +47,11 @@ def test_one_that_is_made_is_where_cloudfront_looks(
 
     The distribution refers to it from another region.
     """
-    found = stacks(project, tmp_path, region)
-    made, service = found["sluice-dev-web-acl"], found["sluice-dev-service"]
-    assert (made.environment.region, service.environment.region) == ("us-east-1", region)
-    assert the(made.template, _ACL)["Scope"] == "CLOUDFRONT"
-    assert made.stack_name in [it.id for it in service.dependencies]
+    by_name = stacks(project, tmp_path, region)
+    web_acl, service = by_name["sluice-dev-web-acl"], by_name["sluice-dev-service"]
+    assert (web_acl.environment.region, service.environment.region) == ("us-east-1", region)
+    assert the(web_acl.template, _ACL)["Scope"] == "CLOUDFRONT"
+    assert web_acl.stack_name in [it.id for it in service.dependencies]
     named = the(service.template, "AWS::CloudFront::Distribution")["DistributionConfig"]["WebACLId"]
     assert "webacl" in json.dumps(named).lower()
 
@@ -89,8 +91,8 @@ def test_it_neither_reads_bodies_nor_keeps_requests(project: Path, tmp_path: Pat
     """Prompts of any size pass. No samples of requests, which have keys, are kept."""
     acl = the(stacks(project, tmp_path, "us-east-1")["sluice-dev-web-acl"].template, _ACL)
     assert "Body" not in json.dumps(acl["Rules"]).replace("CustomResponseBodyKey", "")
-    seen = [acl["VisibilityConfig"], *(rule["VisibilityConfig"] for rule in acl["Rules"])]
-    assert [it["SampledRequestsEnabled"] for it in seen] == [False] * 3
+    visibility = [acl["VisibilityConfig"], *(rule["VisibilityConfig"] for rule in acl["Rules"])]
+    assert [it["SampledRequestsEnabled"] for it in visibility] == [False] * 3
 
 
 def test_the_rule_for_admin_is_never_the_looser_one(project: Path, tmp_path: Path) -> None:
@@ -109,8 +111,10 @@ def test_the_rate_below_admin_is_a_setting(project: Path, tmp_path: Path) -> Non
 
 def test_one_that_is_named_is_used(project: Path, tmp_path: Path) -> None:
     """An existing web ACL needs no stack, no account and no region."""
-    found = synthesise("dev", project, tmp_path, web_acl=THEIRS)
-    assert found.the("AWS::CloudFront::Distribution")["DistributionConfig"]["WebACLId"] == THEIRS
+    synthesis = synthesise("dev", project, tmp_path, web_acl=THEIRS)
+    assert (
+        synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]["WebACLId"] == THEIRS
+    )
 
 
 def test_there_is_none_by_default(synthesis: Synthesis) -> None:

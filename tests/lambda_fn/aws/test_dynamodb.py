@@ -22,9 +22,9 @@ class Scripted:
         self.sent: list[dict[str, Any]] = []
         self._body = body
 
-    async def request(self, *given: Any, **_: object) -> Answer:
+    async def request(self, *arguments: Any, **_: object) -> Answer:
         """Make a call."""
-        self.sent.append(msgspec.json.decode(given[4]))
+        self.sent.append(msgspec.json.decode(arguments[4]))
         return Answer(200, self._body)
 
     def table(self) -> Table:
@@ -48,7 +48,7 @@ async def test_an_answer_that_is_not_dynamodbs(
     """
     monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
     client = Scripted(body)
-    with pytest.raises(MeterUnavailable, match="no JSON object"):
+    with pytest.raises(MeterUnavailable, match="not a JSON object"):
         await client.table().get({"pk": "a", "sk": "b"})
     assert len(client.sent) == limits.META_MAX_ATTEMPTS
     with pytest.raises(MeterUnavailable):

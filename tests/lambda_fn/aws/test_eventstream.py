@@ -24,9 +24,9 @@ def decode(data: bytes, cuts: list[int]) -> list[Frame]:
     """Decode bytes that are cut at the given positions."""
     decoder = Decoder()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    found = [frame for start, end in pairwise(edges) for frame in decoder.feed(data[start:end])]
+    decoded = [frame for start, end in pairwise(edges) for frame in decoder.feed(data[start:end])]
     assert decoder.pending == 0
-    return found
+    return decoded
 
 
 @given(messages=frames, cuts=st.lists(st.integers(0, 4000), max_size=8))
@@ -35,12 +35,12 @@ def test_frames_are_botocores(
 ) -> None:
     """Any frames decode to what was encoded and to what botocore decodes, at any cuts."""
     data = b"".join(encode(headers, payload) for headers, payload in messages)
-    found = decode(data, cuts)
-    assert [(frame.headers, frame.payload) for frame in found] == messages
+    decoded = decode(data, cuts)
+    assert [(frame.headers, frame.payload) for frame in decoded] == messages
     buffer = EventStreamBuffer()
     buffer.add_data(data)
     assert [(event.headers, event.payload) for event in buffer] == [
-        (frame.headers, frame.payload) for frame in found
+        (frame.headers, frame.payload) for frame in decoded
     ]
 
 

@@ -17,10 +17,10 @@ def manager(url: str, http: Client) -> SecretsManager:
 async def test_a_version_is_found_by_its_label(moto_url: str, http: Client) -> None:
     """The current version has an id and a value. A new secret has no previous version."""
     api = boto3.client("secretsmanager", endpoint_url=moto_url, **BOTO)
-    made = api.create_secret(Name="versions", SecretString="one")
-    found = await manager(moto_url, http).version(made["ARN"], "AWSCURRENT")
-    assert found == (made["VersionId"], "one")
-    assert await manager(moto_url, http).version(made["ARN"], "AWSPREVIOUS") is None
+    secret = api.create_secret(Name="versions", SecretString="one")
+    version = await manager(moto_url, http).version(secret["ARN"], "AWSCURRENT")
+    assert version == (secret["VersionId"], "one")
+    assert await manager(moto_url, http).version(secret["ARN"], "AWSPREVIOUS") is None
 
 
 async def test_an_error_has_the_name_of_aws(moto_url: str, http: Client) -> None:

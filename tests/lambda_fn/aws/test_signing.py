@@ -28,7 +28,7 @@ def test_signature_is_botocores(body: bytes, token: str, endpoint: str) -> None:
         "content-type": "application/json",
         "x-amzn-sagemaker-accept": "application/jsonlines",
     }
-    ours = sign(
+    signed = sign(
         credentials=Credentials("AKID", "SECRET", token),
         region="eu-west-1",
         service="sagemaker",
@@ -41,9 +41,9 @@ def test_signature_is_botocores(body: bytes, token: str, endpoint: str) -> None:
     request = botocore.awsrequest.AWSRequest(
         "POST", f"https://{HOST}{path}", headers=headers, data=body
     )
-    theirs = botocore.credentials.Credentials("AKID", "SECRET", token or None)
+    botocores = botocore.credentials.Credentials("AKID", "SECRET", token or None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.auth, "get_current_datetime", lambda: NOW)
-        botocore.auth.SigV4Auth(theirs, "sagemaker", "eu-west-1").add_auth(request)
-    assert ours["authorization"] == request.headers["Authorization"]
-    assert ours["x-amz-date"] == request.headers["X-Amz-Date"]
+        botocore.auth.SigV4Auth(botocores, "sagemaker", "eu-west-1").add_auth(request)
+    assert signed["authorization"] == request.headers["Authorization"]
+    assert signed["x-amz-date"] == request.headers["X-Amz-Date"]

@@ -10,21 +10,21 @@ from lambda_fn.control import sizes
 from lambda_fn.control.app import PREFIX, Middleware, create_api
 from lambda_fn.control.auth import AdminSecret, Gate
 from lambda_fn.control.services import Services
-from lambda_fn.control.trail import Trail, Who
+from lambda_fn.control.trail import Identity, Trail
 
 
 class Secret:
     """An admin secret with one value."""
 
-    async def accepts(self, given: str) -> str | None:
+    async def accepts(self, secret: str) -> str | None:
         """Return its version."""
-        return "v1" if given == "right" else None
+        return "v1" if secret == "right" else None
 
 
 class Refusals:
     """A trail that keeps nothing."""
 
-    async def refused(self, who: Who, action: str, code: str | None) -> None:
+    async def refused(self, identity: Identity, action: str, code: str | None) -> None:
         """Discard the rejection."""
 
 
@@ -80,9 +80,9 @@ async def call(
         "query_string": query,
     }
     await front(scope, read, send)
-    said = json.loads(b"".join(message.get("body", b"") for message in sent))
-    given = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], said.get("error", {}), given, read.count
+    body_ = json.loads(b"".join(message.get("body", b"") for message in sent))
+    headers_ = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], body_.get("error", {}), headers_, read.count
 
 
 def keys(count: int) -> bytes:
@@ -124,8 +124,8 @@ async def test_a_body_is_bounded(
 
     No more of it is read.
     """
-    found, error, _, count = await call(front, body, path=path)
-    assert found == status, error
+    returned, error, _, count = await call(front, body, path=path)
+    assert returned == status, error
     assert error.keys() == {"message", "type", "param", "code"}
     assert code in {None, error["code"]}
     assert count <= sizes.REPLAY_BODY / 1000 + 1

@@ -112,9 +112,9 @@ async def test_access_that_was_taken_away(
 
 
 async def test_the_gate(moto_url: str, http: Client, stored: tuple[Any, str]) -> None:
-    """A caller by URL needs both secrets, one through IAM none.
+    """A caller by URL needs both secrets, and a caller through IAM needs none.
 
-    Without an admin secret only IAM leads in.
+    Without an admin secret, only callers through IAM are accepted.
     """
     gate = Gate(AdminSecret(manager(moto_url, http), stored[1]), ("origin",))
     url: dict[str, Any] = {"requestContext": {}}

@@ -26,10 +26,10 @@ async def test_a_body_that_is_no_json(admin: Admin) -> None:
     """A body that is not JSON is a 400 with the code `invalid_json`."""
     long = b'{"name": "x", "limits": {"tokens_per_day": ' + b"9" * 5000 + b"}}"
     for content in (b"{", b"\xff\xfe", b'{"name": "n"', b"[" * 100_000, long):
-        answer = await admin.client.post(
+        response = await admin.client.post(
             "/admin/v1/keys", content=content, headers={"content-type": "application/json"}
         )
-        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
+        assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
 
 
 async def test_paths_and_methods_that_are_not_there(admin: Admin, make: Make) -> None:

@@ -36,11 +36,11 @@ from lambda_fn.control.invocation import as_url_event
 )
 def test_an_event_is_bounded(event: dict[str, Any]) -> None:
     """Any event of an invoker becomes a request within the size limits, which can be rejected."""
-    found = as_url_event(event)
-    assert len(json.dumps(found)) < 3 * sizes.REPLAY_BODY
-    json.dumps(found, ensure_ascii=False).encode()
-    assert len(found["rawPath"]) <= sizes.PATH + 1
-    assert found["rawQueryString"]
+    url_event = as_url_event(event)
+    assert len(json.dumps(url_event)) < 3 * sizes.REPLAY_BODY
+    json.dumps(url_event, ensure_ascii=False).encode()
+    assert len(url_event["rawPath"]) <= sizes.PATH + 1
+    assert url_event["rawQueryString"]
 
 
 def test_an_event_that_is_nested_deeply() -> None:

@@ -33,15 +33,15 @@ async def test_a_right_has_its_operations_and_no_other(
             )
             for method, operation in methods.items():
                 all_of_them.add(operation["operationId"])
-                answer = await client.request(method, path, json=body)
-                if answer.status_code != 403:
+                response = await client.request(method, path, json=body)
+                if response.status_code != 403:
                     allowed.add(operation["operationId"])
                 else:
-                    assert answer.json()["error"]["code"] == "right_missing"
+                    assert response.json()["error"]["code"] == "right_missing"
     assert allowed == (all_of_them if right == "all" else OPERATIONS[right])
     refused = [item for item in admin.boto.scan()["Items"] if "#refused#" in item["sk"]]
-    wanted = [] if right == "all" else [(f"iam:{right}", "right_missing")]
-    assert [(item["actor"], item["code"]) for item in refused] == wanted
+    expected = [] if right == "all" else [(f"iam:{right}", "right_missing")]
+    assert [(item["actor"], item["code"]) for item in refused] == expected
 
 
 @pytest.mark.parametrize(
@@ -55,16 +55,16 @@ async def test_who_makes_keys_sets_no_limits(
     A 403 names the rights that may set others.
     """
     admin.services.right = "keys"
-    made = await make()
+    key = await make()
     for call in (
         ("POST", "/keys", {"name": "n"}),
-        ("PATCH", f"/keys/{made['id']}", {"owner": "b"}),
+        ("PATCH", f"/keys/{key['id']}", {"owner": "b"}),
     ):
         error = await admin.refused(403, *call[:2], {**call[2], "limits": limits})
         assert (error["param"], error["code"]) == ("limits", "right_missing")
         assert all(f"'{right}'" in error["message"] for right in ("keys", "all", "budgets"))
-    [found] = (await admin.ok("GET", "/keys"))["data"]
-    assert (found["owner"], found["limits"]) == ("", made["limits"])
+    [listed] = (await admin.ok("GET", "/keys"))["data"]
+    assert (listed["owner"], listed["limits"]) == ("", key["limits"])
     admin.services.right = "budgets"
-    budget = await admin.ok("PATCH", f"/keys/{made['id']}/budget", {"tokens_per_day": 6})
+    budget = await admin.ok("PATCH", f"/keys/{key['id']}/budget", {"tokens_per_day": 6})
     assert budget["tokens_per_day"]["limit"] == 6

@@ -14,10 +14,17 @@ def keys(count: int) -> bytes:
 
 def test_the_largest_body_that_makes_sense_is_taken() -> None:
     """A hundred keys to reconcile, with the largest figures, are within the limits."""
-    most = 10**18
-    figures = Booked(requests=most, prompt_tokens=most, completion_tokens=most, cost=most)
+    maximum = 10**18
+    figures = Booked(
+        requests=maximum, prompt_tokens=maximum, completion_tokens=maximum, cost=maximum
+    )
     past = KeyPast(
-        key="a" * 12, ledger=figures, rollups=figures, refused=most, open=most, in_flight=most
+        key="a" * 12,
+        ledger=figures,
+        rollups=figures,
+        refused=maximum,
+        open=maximum,
+        in_flight=maximum,
     )
     body = json.dumps(ReconcileKeys(since="2026-11-21T06", keys=[past] * 100).model_dump()).encode()
     assert len(body) < sizes.BODY

@@ -6,7 +6,7 @@ import pytest
 
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import MeterUnavailable
-from lambda_fn.control.trail import Trail, Who
+from lambda_fn.control.trail import Identity, Trail
 from tests.support.admin import NOW, Admin, Make, entries, stored
 
 
@@ -18,8 +18,8 @@ async def test_entries_are_kept_for_their_time_and_never_written_over(
     items = stored(admin)
     assert {int(item["ttl"]) for item in items} == {NOW + 400 * 86_400}
     assert {item["pk"] for item in items} == {"AUDIT#2026-11-21"}
-    who = Who(items[0]["sk"].partition("#")[0], "iam:all", None, None)
-    async with admin.services.trail.change(who, "forged"):
+    identity = Identity(items[0]["sk"].partition("#")[0], "iam:all", None, None)
+    async with admin.services.trail.change(identity, "forged"):
         pass
     assert stored(admin) == items
 
@@ -29,7 +29,7 @@ async def test_environments_share_a_minute(admin: Admin) -> None:
     for _ in range(2):
         admin.services.__post_init__()  # a new environment
         await admin.services.trail.refused(
-            Who(ids.new_request_id(NOW), "unknown", None, None), "signIn", "x"
+            Identity(ids.new_request_id(NOW), "unknown", None, None), "signIn", "x"
         )
     assert len(stored(admin)) == 1
 
@@ -50,7 +50,7 @@ async def test_noise_hides_no_refusal_of_another_kind(admin: Admin) -> None:
         for actor, code in kinds:
             for _ in range(5):
                 await trail.refused(
-                    Who(ids.new_request_id(NOW), actor, None, None), "createKey", code
+                    Identity(ids.new_request_id(NOW), actor, None, None), "createKey", code
                 )
     assert sorted((it["actor"], it["code"], int(it["attempts"])) for it in stored(admin)) == sorted(
         (*kind, 1) for kind in kinds
@@ -67,19 +67,21 @@ async def test_attempts_without_an_entry_are_in_the_next_one(admin: Admin, away:
     minute = NOW - NOW % 60
     moments = iter([minute, minute + 1, minute + 60])
     trail = Trail(admin.services.table, days=1, now=lambda: moment)
-    first = Who(ids.new_request_id(minute), "unknown", None, None)
+    first = Identity(ids.new_request_id(minute), "unknown", None, None)
     put = admin.services.table.put
 
-    async def gone(*_: Any, **__: Any) -> NoReturn:
+    async def fail(*_: Any, **__: Any) -> NoReturn:
         raise MeterUnavailable
 
     if away == "no table":
-        admin.services.table.put = gone  # type: ignore[method-assign]
+        admin.services.table.put = fail  # type: ignore[method-assign]
     else:
         await Trail(admin.services.table, days=1, now=lambda: minute).refused(first, "signIn", "x")
     for moment in moments:
         if moment == minute + 60:
             admin.services.table.put = put  # type: ignore[method-assign]
-        await trail.refused(Who(ids.new_request_id(moment), "unknown", None, None), "signIn", "x")
+        await trail.refused(
+            Identity(ids.new_request_id(moment), "unknown", None, None), "signIn", "x"
+        )
     last = max(stored(admin), key=lambda item: item["at"])
     assert (int(last["at"]), int(last["attempts"])) == (minute + 60, 3)

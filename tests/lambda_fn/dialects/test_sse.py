@@ -1,4 +1,4 @@
-"""The streams of other servers -> events.
+"""The streams of other servers -> events: how they are framed.
 
 `recordings/` has one response in the form of each server. The shapes follow the servers' sources:
 vLLM 0.30 and SGLang 0.5 `serving_chat.py`, DJL Serving `output_formatter.py` and
@@ -7,17 +7,19 @@ vLLM 0.30 and SGLang 0.5 `serving_chat.py`, DJL Serving `output_formatter.py` an
 
 import json
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
+from httpx_sse import EventSource
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_fn import dialects, limits
 from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
+from tests.support.model_answers import answer, chunk, decode, sse
 
 FOLDER = Path(__file__).parent / "recordings"
 
@@ -52,16 +54,6 @@ RECORDINGS = [
     Recording("tgi-generate", "tgi", "stop", 12, 4, 4),
 ]
 every = pytest.mark.parametrize("recording", RECORDINGS, ids=lambda it: it.file)
-
-
-def decode(
-    dialect: str, data: bytes, cuts: list[int] | None = None, choices: int = 1
-) -> list[Event]:
-    """Decode bytes that are cut at the given positions, and close the decoder."""
-    decoder = dialects.find(dialect).decoder(choices)
-    edges = [0, *sorted(min(cut, len(data)) for cut in cuts or []), len(data)]
-    events = [event for start, end in pairwise(edges) for event in decoder.feed(data[start:end])]
-    return events + decoder.close()
 
 
 def plain(events: list[Event]) -> Any:
@@ -213,27 +205,23 @@ def test_errors_within_the_stream(dialect: str, record: str, code: str, message:
 @pytest.mark.parametrize(
     "line",
     [
-        b"garbage",
-        b"<html>",
-        b"data: []",
+        b"data: garbage",
         b"data: {}",
         b'data: "x"',
         b'data: {"choices":5}',
         b'data: {"choices":[{"index":1,"delta":{}}]}',
         b'data: {"choices":[{"index":-1,"delta":{}}]}',
-        b'data: {"choices":[{"index":0,"delta":{"content":"\xff"}}]}',
-        b'data: {"choices":[],"usage":{"completion_tokens":-1}}',
         b'data: {"choices":\r[]}',
         b'data: {"token":"x"}',
         b'data: {"choices":[{"delta":{"x":' + b"[" * 100_000,
         b'data: {"x":"' + b"x" * limits.MAX_LINE + b'"}',
     ],
-    ids=range(14),
+    ids=range(10),
 )
 @pytest.mark.parametrize("dialect", ["openai", "lmi", "tgi"])
 def test_garbage_is_a_failure(dialect: str, line: bytes) -> None:
     """A malformed record ends the response, and nothing after it is read."""
-    events = decode(dialect, line + b"\n" + RECORDINGS[0].data)
+    events = decode(dialect, line + b"\n\n" + RECORDINGS[0].data)
     assert {type(event) for event in events[:-1]} <= {Start}
     assert events[-1] == Failure("garbled", "a record is malformed or too long")
 
@@ -264,7 +252,123 @@ def test_any_bytes_end_in_something(dialect: str, data: bytes) -> None:
 
 def test_tools_of_older_tgi_become_a_list() -> None:
     """A single tool call of older TGI becomes a list, as every client expects."""
-    call = {"index": 0, "id": "", "type": "function", "function": {"name": "f", "arguments": "{"}}
+    call = {"index": 0, "id": "0", "type": "function", "function": {"name": "f", "arguments": "{"}}
     chunk = {"choices": [{"index": 0, "delta": {"role": "assistant", "tool_calls": call}}]}
     events = decode("tgi", f"data:{json.dumps(chunk)}\n\n".encode())
     assert deltas(events) == [{"tool_calls": [call]}]
+
+
+ENDS = st.sampled_from(["\n", "\r", "\r\n"])
+NOISE = st.sampled_from(
+    [": ping", ":", "id: 7", "retry: 10", "x-unknown: {}", "unknown", " data: x", "event: message"]
+)
+TEXTS = st.text(alphabet='a é\u2028\U0001f6b0\ufeff\x85"\\\n', max_size=4)
+
+
+def _text(record: Any, indent: int | None) -> str:
+    return json.dumps(record, indent=indent, ensure_ascii=False)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> bytes:
+    """Return an event stream of chunks, with whatever the standard allows between them."""
+    records = [chunk({"content": text}) for text in draw(st.lists(TEXTS, max_size=5))]
+    out = [draw(st.sampled_from(["", "\ufeff"]))]
+    for record in [*records, chunk({}, "stop"), "[DONE]"]:
+        indent = draw(st.sampled_from([None, 1]))  # over several data lines, or in one
+        data = record if isinstance(record, str) else _text(record, indent)
+        fields = [f"data:{draw(st.sampled_from(['', ' ']))}{it}" for it in data.split("\n")]
+        fields[0:0] = draw(st.lists(NOISE, max_size=2))
+        fields[len(fields) :] = draw(st.lists(NOISE, max_size=2))
+        if draw(st.integers(0, 4)) == 0:
+            fields += ["", "event: ping", 'data: {"type": "ping"}']
+        end = draw(ENDS)
+        out += [line + end for line in [*fields, ""]]
+    return "".join(out).encode()
+
+
+@given(data=streams(), cuts=st.lists(st.integers(0, 3000), max_size=12))
+def test_events_are_those_of_an_independent_parser(data: bytes, cuts: list[int]) -> None:
+    """httpx-sse finds the same records, however lines end, and wherever the bytes are cut."""
+    # It leaves the byte-order mark to the decoding of the text.
+    response = httpx.Response(
+        200,
+        headers={"content-type": "text/event-stream"},
+        content=data.removeprefix("\ufeff".encode()),
+    )
+    found = [it.data for it in EventSource(response).iter_sse() if it.event != "ping" and it.data]
+    *records, done = found
+    assert done == "[DONE]"
+    expected = decode("openai", sse(*map(json.loads, records)))
+    assert isinstance(expected[-1], End)
+    assert plain(decode("openai", data, cuts)) == plain(expected)
+
+
+def test_the_independent_parser_is_not_more_lenient() -> None:
+    """A last event without its blank line is read, which the standard drops."""
+    data = sse(chunk({"content": "a"}), chunk({}, "stop"), done=False).rstrip()
+    assert answer(data, "tgi").text == "a"
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"\xef\xbb\xbf" + sse(chunk({"content": "a"}, "stop")), "a"),
+        (sse(chunk({"content": "a"}, "stop")).replace(b"\n", b"\r"), "a"),
+        (sse(chunk({"content": "a"}, "stop")).replace(b"\n\n", b"\n"), "a"),
+        (sse(chunk({"content": "a"}, "stop")).replace(b"data: ", b"data:"), "a"),
+        (b"event: ping\ndata: pong\n\n" + sse(chunk({"content": "a"}, "stop")), "a"),
+        (b"event: chunk\ndata: " + sse(chunk({"content": "a"}, "stop"))[6:], "a"),
+        (b"data\n\ndata:\n\n: OPENROUTER PROCESSING\n\n" + sse(chunk({"content": "a"}, "stop")), "a"),
+        (sse(chunk({"content": "a"}, "stop"), '"[DONE]"', done=False), "a"),
+        (b"garbage\n<html>\n" + sse(chunk({"content": "a"}, "stop")), "a"),
+        (b'data: {"choices":\ndata: [{"delta":\ndata:  {"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
+         "a"),
+        (sse(chunk({"content": "a"}, "stop")).replace(b'"a"', b'"a\xff"'), "a\ufffd"),
+    ],
+    ids=["byte-order mark (openai/openai-python#3819)", "carriage returns", "no blank lines",
+         "no space (SamSaffron/term-llm#487)", "a heartbeat of another type", "a record of another type",
+         "empty data and comments", "an end in quotes", "unknown fields",
+         "an event of three lines (SamSaffron/term-llm#454)", "bytes that are no UTF-8"],
+)  # fmt: skip
+def test_frames_are_read_as_the_standard_has_them(data: bytes, text: str) -> None:
+    """What the standard allows, and what servers get wrong without harm, is read."""
+    assert answer(data).text == text
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "message"),
+    [
+        ((b'error: {"code":400,"message":"the request exceeds the available context size. try increasing it",'
+         b'"type":"invalid_request_error"}\n\ndata: [DONE]\n\n'), "context_length_exceeded",
+         "the request exceeds the available context size. try increasing it"),
+        (b'event: error\ndata: {"code":503,"message":"The request queue is full."}\n\n', "overloaded",
+         "The request queue is full."),
+        (b"event: error\ndata: CUDA out of memory\n\n", "engine_error", "CUDA out of memory"),
+        (b'{"error":{"message":"died","code":500}}\n', "engine_error", "died"),
+        (b'data: {"error_type":"context_length_exceeded","error_message":"too long"}\n\n', "context_length_exceeded",
+         "too long"),
+        (b'data: {"error": {"object":"error","message":"The request queue is full.","code":503}, "code": 503}\n\n',
+         "overloaded", "The request queue is full."),
+        (b'data: {"detail":"no such adapter"}\n\n', "engine_error", "no such adapter"),
+    ],
+    ids=["llama.cpp's field (coddy-project/coddy-agent#106)", "an event of type error", "with a text",
+         "a line of JSON", "Venice (NousResearch/hermes-agent#68451)", "SGLang's full queue", "detail"],
+)  # fmt: skip
+@pytest.mark.parametrize("before", [b"", sse(chunk({"content": "a"}), done=False)])
+def test_errors_in_any_frame(before: bytes, frame: bytes, code: str, message: str) -> None:
+    """An error ends the response with its own sentence, whatever frame it is in."""
+    assert decode("openai", before + frame)[-1] == Failure(code, message)
+
+
+def test_a_body_that_is_no_stream_is_a_failure() -> None:
+    """A text or a page in place of an answer is never an empty one."""
+    for body in (
+        b"Internal Server Error",
+        b"<html>\n<body>Bad Gateway</body></html>",
+        b"",
+        b"{",
+        b"[1]",
+    ):
+        found = decode("openai", body)
+        assert [type(event) for event in found] == [Failure]

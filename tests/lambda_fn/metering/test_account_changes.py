@@ -46,11 +46,11 @@ class Key:
         """Return a rotation of the account as it is."""
         return account_changes.rotate(await self.item(), ids.hash_key(key), now=now, grace=grace)
 
-    async def change(self, *, now: float = START, **most: int) -> Update:
+    async def change(self, *, now: float = START, **limits: int) -> Update:
         """Return a change of limits of the account as it is."""
         account = Account.of(await self.item())
         return account_changes.change_limits(
-            account, msgspec.structs.replace(account.limits, **most), now=now
+            account, msgspec.structs.replace(account.limits, **limits), now=now
         )
 
     async def reserve(self, *, at: float, key: str = KEY) -> None:
@@ -75,9 +75,9 @@ def opening() -> Opening:
 @pytest.fixture
 async def key() -> Key:
     """Return a key."""
-    made = Key()
-    await made.table.put(accounts.new_account(KEY, name="n", now=1, limits=LIMITS))
-    return made
+    new = Key()
+    await new.table.put(accounts.new_account(KEY, name="n", now=1, limits=LIMITS))
+    return new
 
 
 async def test_a_late_rotation_brings_no_secret_back(key: Key) -> None:

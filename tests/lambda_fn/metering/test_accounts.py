@@ -21,7 +21,7 @@ CALLER = Caller(KEY_ID, ids.hash_key(KEY))
 DONE = Settlement("complete", 3, 5, "stop", 12, 40)
 PRICES = Prices(10, 100)
 NOW = time.time()
-"""Of all request ids, so that no minute ends within a test."""
+"""The time in all request ids. It is fixed, so that no minute ends within a test."""
 
 
 def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:

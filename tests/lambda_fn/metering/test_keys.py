@@ -11,7 +11,7 @@ import pytest
 from infra.constructs import admin_functions
 from lambda_fn.control import changes
 from lambda_fn.control.services import Services
-from lambda_fn.control.trail import Trail, Who
+from lambda_fn.control.trail import Identity, Trail
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering import account_changes, accounts, holds, keys, ledger, settlements
 from lambda_fn.metering.accounts import Account, Limits, new_account
@@ -29,7 +29,7 @@ from tests.support.units import item_size
 DONE = Settlement("complete", 3, 5, "stop", 12, 40)
 PRICES = Prices(10, 100)
 NOW = time.time()
-"""Of all request ids, so that no minute ends within a test."""
+"""The time in all request ids. It is fixed, so that no minute ends within a test."""
 KINDS = {
     "KEY": keys.ACCOUNT,
     "LEDGER": keys.LEDGER,
@@ -62,10 +62,12 @@ async def fill(ground: Ground) -> None:
     await live(ground.table, ground, new_request_id(T), None, checkpoint=3)
     await mark_dirty(ground.table, "2026-11-21T06")
     await Services(ground.table, ("m",)).token({}, [])
-    trail, who = Trail(ground.table, days=1), Who("0" * 26, "unknown", "::1", "i")
-    async with trail.change(who, "createKey", key=ground.key_id, fields={"name": "n"}) as record:
+    trail, identity = Trail(ground.table, days=1), Identity("0" * 26, "unknown", "::1", "i")
+    async with trail.change(
+        identity, "createKey", key=ground.key_id, fields={"name": "n"}
+    ) as record:
         record.after = {"name": "n"}
-    await trail.refused(who, "signIn", "invalid_admin_secret")
+    await trail.refused(identity, "signIn", "invalid_admin_secret")
 
 
 async def test_every_item_has_a_version_and_declared_attributes(ground: Ground) -> None:
@@ -171,8 +173,8 @@ def test_expressions_have_declared_attributes_and_no_reserved_word() -> None:
     for declared, updates in ((keys.ACCOUNT, of_account), (keys.LEDGER, of_ledger)):
         for update in updates:
             for text in (update.update, update.condition):
-                found = set(re.findall(r"(?<![:#\w.])[a-z_]\w*(?!\w*\()", text, re.IGNORECASE))
-                names = found - syntax
+                used = set(re.findall(r"(?<![:#\w.])[a-z_]\w*(?!\w*\()", text, re.IGNORECASE))
+                names = used - syntax
                 assert not {name.upper() for name in names} & reserved, text
                 placeholders = set(re.findall(r"(?<!\.)#\w+", text))
                 assert names | {update.names[name] for name in placeholders} <= declared.keys(), (

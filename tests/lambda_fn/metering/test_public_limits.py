@@ -23,8 +23,8 @@ def test_limits_and_windows() -> None:
         "cost_per_day": "2.5",
         "cost_per_month": None,
     }
-    found = windows(account, now=NOW)
+    shown = windows(account, now=NOW)
     day = {"resets_at": 1_795_219_200}
-    assert found["tokens_per_day"] == {"limit": 100, "spent": 107, "left": 0, **day}
-    assert found["cost_per_day"] == {"limit": "2.5", "spent": "1.5", "left": "1", **day}
-    assert (found["tokens_per_month"]["limit"], found["tokens_per_month"]["left"]) == (None, None)
+    assert shown["tokens_per_day"] == {"limit": 100, "spent": 107, "left": 0, **day}
+    assert shown["cost_per_day"] == {"limit": "2.5", "spent": "1.5", "left": "1", **day}
+    assert (shown["tokens_per_month"]["limit"], shown["tokens_per_month"]["left"]) == (None, None)

@@ -24,7 +24,7 @@ PRICES = Prices(10, 100)
 
 
 NOW = time.time()
-"""Of all request ids, so that no minute ends within a test."""
+"""The time in all request ids. It is fixed, so that no minute ends within a test."""
 
 
 def opening(*, reserved: int = 100, cost: int = 5000) -> Opening:
@@ -76,9 +76,9 @@ async def test_each_limit_alone(
     table: Table, items: Any, account: dict[str, str], limit: str
 ) -> None:
     """Each limit admits requests up to its last unit, and rejects the next with its own error."""
-    most = {"requests": 3, "max": 3, "tokens": 300, "cost": 15_000}[limit.partition("_")[0]]
+    maximum = {"requests": 3, "max": 3, "tokens": 300, "cost": 15_000}[limit.partition("_")[0]]
     items.put_item(
-        Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most}))
+        Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: maximum}))
     )
     gate = Gate(table)
     for _ in range(3):
@@ -98,9 +98,9 @@ async def test_a_budget_is_spent_when_nobody_holds_it(
     table: Table, items: Any, account: dict[str, str], limit: str
 ) -> None:
     """While running requests hold a budget, the error allows a retry. A spent budget does not."""
-    most = 300 if limit.startswith("tokens") else 15_000
+    maximum = 300 if limit.startswith("tokens") else 15_000
     items.put_item(
-        Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: most}))
+        Item=accounts.new_account(KEY, name="n", now=1, limits=accounts.Limits(**{limit: maximum}))
     )
     gate = Gate(table)
     for _ in range(3):

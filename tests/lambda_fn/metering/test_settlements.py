@@ -17,10 +17,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from moto.dynamodb.models import dynamodb_backends
 
 from lambda_fn import ids, limits
-from lambda_fn.aws.attributes import Item, unwrap_all
+from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
 from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, Unavailable
 from lambda_fn.metering import accounts, ledger, settlements
@@ -31,7 +30,7 @@ from lambda_fn.metering.windows import windows_of
 from lambda_fn.stream import admit
 from lambda_fn.stream.admit import Admission, Gate
 from tests.support.function import KEY, KEY_ID
-from tests.support.network import REGION, Fate, Killed, Network, create_table
+from tests.support.network import Fate, Killed, Network, all_items, create_table, delete_table
 from tests.support.one_request import CALLER, START
 
 LIMITS = Limits(tokens_day=1000, cost_day=20_000, max_streams=5, tokens_month=4000)
@@ -52,9 +51,9 @@ class Request:
     admission: Admission | None = None
     running: bool = False
     truth: Settlement | None = None
-    """What the function found that it came to; None of one that was killed, or never began."""
+    """The settlement that the function made; None if it was killed or the request never began."""
     written: bool = False
-    """Whether the truth is known to be in the books."""
+    """Whether account and ledger are known to have that settlement."""
     at_least: int = 0
     """Completion tokens of the last checkpoint that is known to be written."""
     at_most: int = 0
@@ -96,9 +95,7 @@ class World:
 
     def items(self, prefix: str) -> list[Item]:
         """Return all items of a kind."""
-        table = dynamodb_backends["123456789012"][REGION].tables[self.name]
-        found = [unwrap_all(item.to_json()["Attributes"]) for item in table.all_items()]
-        return [item for item in found if item["pk"].startswith(prefix)]
+        return [item for item in all_items(self.name) if item["pk"].startswith(prefix)]
 
     @property
     def account(self) -> Account:
@@ -133,10 +130,10 @@ class Books(RuleBasedStateMachine):
         request = Request(opening)
         self.requests.append(request)
         before = world.account
-        found = world.run(self.gate.admit(CALLER, opening), fates)
-        if isinstance(found, Admission):
-            request.admission, request.running = found, True
-        elif isinstance(found, InsufficientQuota | RateLimited):
+        result = world.run(self.gate.admit(CALLER, opening), fates)
+        if isinstance(result, Admission):
+            request.admission, request.running = result, True
+        elif isinstance(result, InsufficientQuota | RateLimited):
             request.truth, request.written = ledger.REFUSED, True
             if not fates and not world.network.late:  # a request that fits succeeds
                 windows = [
@@ -146,7 +143,7 @@ class Books(RuleBasedStateMachine):
                 fits = all(before.remaining(w) >= needed[w.name.partition("#")[0]] for w in windows)
                 assert not fits or len(before.in_flight) >= LIMITS.max_streams
         else:
-            assert isinstance(found, Unavailable | Killed)
+            assert isinstance(result, Unavailable | Killed)
             assert fates
 
     def running(self) -> list[Request]:
@@ -154,10 +151,10 @@ class Books(RuleBasedStateMachine):
         return [request for request in self.requests if request.running]
 
     @precondition(lambda self: self.running())
-    @rule(which=st.integers(0, 9), tokens=st.integers(1, 100), fates=fates)
-    def checkpoint(self, which: int, tokens: int, fates: list[Fate]) -> None:
+    @rule(index=st.integers(0, 9), tokens=st.integers(1, 100), fates=fates)
+    def checkpoint(self, index: int, tokens: int, fates: list[Fate]) -> None:
         """Continue a stream, and write one checkpoint."""
-        request = self.pick(self.running(), which)
+        request = self.pick(self.running(), index)
         request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
         update = ledger.checkpoint(
             request.opening.request_id,
@@ -166,17 +163,17 @@ class Books(RuleBasedStateMachine):
             now=self.world.now,
         )
         self.world.now += 1
-        found = self.world.run(self.world.table.update(update, max_attempts=1), fates[:1])
-        if not isinstance(found, Exception | Killed):
+        result = self.world.run(self.world.table.update(update, max_attempts=1), fates[:1])
+        if not isinstance(result, Exception | Killed):
             request.at_least = request.at_most
-        if isinstance(found, Killed):
+        if isinstance(result, Killed):
             request.running = False
 
     @precondition(lambda self: self.running())
-    @rule(which=st.integers(0, 9), tokens=st.integers(0, 100), whole=st.booleans(), fates=fates)
-    def end(self, which: int, tokens: int, whole: bool, fates: list[Fate]) -> None:
+    @rule(index=st.integers(0, 9), tokens=st.integers(0, 100), whole=st.booleans(), fates=fates)
+    def end(self, index: int, tokens: int, whole: bool, fates: list[Fate]) -> None:
         """End a stream: settle it, log it as unsaved, or kill its process."""
-        request = self.pick(self.running(), which)
+        request = self.pick(self.running(), index)
         request.running = False
         request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
         truth = Settlement(
@@ -193,43 +190,43 @@ class Books(RuleBasedStateMachine):
             now=self.world.now,
             expired=admission.stale,
         )
-        found = self.world.run(work, fates)
-        if isinstance(found, Killed):
+        result = self.world.run(work, fates)
+        if isinstance(result, Killed):
             return  # the outcome is unknown
-        request.truth, request.written = truth, not isinstance(found, MeterUnavailable)
+        request.truth, request.written = truth, not isinstance(result, MeterUnavailable)
 
     @precondition(lambda self: self.running())
-    @rule(which=st.integers(0, 9))
-    def kill(self, which: int) -> None:
+    @rule(index=st.integers(0, 9))
+    def kill(self, index: int) -> None:
         """Kill a function."""
-        self.pick(self.running(), which).running = False
+        self.pick(self.running(), index).running = False
 
     @precondition(lambda self: any(request.truth for request in self.requests))
-    @rule(which=st.integers(0, 9), fates=fates | late_fates)
-    def replay(self, which: int, fates: list[Fate]) -> None:
+    @rule(index=st.integers(0, 9), fates=fates | late_fates)
+    def replay(self, index: int, fates: list[Fate]) -> None:
         """Replay a line of the log, which may have been booked already."""
         self.replay_one(
-            self.pick([request for request in self.requests if request.truth], which), fates
+            self.pick([request for request in self.requests if request.truth], index), fates
         )
 
     def replay_one(self, request: Request, fates: list[Fate]) -> None:
         """Replay one settlement."""
         assert request.truth is not None
-        found = self.world.run(
+        result = self.world.run(
             settlements.replay(
                 self.world.table, request.opening, request.truth, now=self.world.now
             ),
             fates,
         )
-        if isinstance(found, bool):
+        if isinstance(result, bool):
             request.written = True
 
     @precondition(lambda self: any(not request.running for request in self.requests))
-    @rule(which=st.integers(0, 9), fates=fates)
-    def sweep(self, which: int, fates: list[Fate]) -> None:
+    @rule(index=st.integers(0, 9), fates=fates)
+    def sweep(self, index: int, fates: list[Fate]) -> None:
         """Sweep a request that no function serves any more."""
-        gone = [request for request in self.requests if not request.running]
-        self.sweep_one(self.pick(gone, which), fates)
+        ended = [request for request in self.requests if not request.running]
+        self.sweep_one(self.pick(ended, index), fates)
 
     def sweep_one(self, request: Request, fates: list[Fate]) -> None:
         """Recover one request as the sweeper does."""
@@ -241,10 +238,10 @@ class Books(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.world.network.late)
-    @rule(which=st.integers(0, 9))
-    def arrive(self, which: int) -> None:
+    @rule(index=st.integers(0, 9))
+    def arrive(self, index: int) -> None:
         """Carry out a late call."""
-        self.world.network.deliver(which % len(self.world.network.late))
+        self.world.network.deliver(index % len(self.world.network.late))
 
     @rule(seconds=st.sampled_from([1, 20, 90, 7200]))
     def wait(self, seconds: int) -> None:
@@ -252,9 +249,9 @@ class Books(RuleBasedStateMachine):
         self.world.now += seconds
 
     @staticmethod
-    def pick(among: list[Request], which: int) -> Request:
+    def pick(among: list[Request], index: int) -> Request:
         """Return one of the requests."""
-        return among[which % len(among)]
+        return among[index % len(among)]
 
     @invariant()
     def nothing_is_overdrawn(self) -> None:
@@ -272,7 +269,7 @@ class Books(RuleBasedStateMachine):
             self.close_the_books()
         finally:
             self.patch.undo()
-            dynamodb_backends["123456789012"][REGION].delete_table(self.world.name)
+            delete_table(self.world.name)
 
     def close_the_books(self) -> None:
         """Carry out all late calls, replay every line, sweep, and compare."""
@@ -307,8 +304,8 @@ class Books(RuleBasedStateMachine):
             item = by_id.get(request.opening.request_id)
             if request.truth is not None and request.truth is not ledger.REFUSED:
                 assert item is not None
-                found = (item["outcome"], item["prompt_tokens"], item["completion_tokens"])
-                assert found == (request.truth.outcome, 1, request.truth.completion_tokens)
+                metered = (item["outcome"], item["prompt_tokens"], item["completion_tokens"])
+                assert metered == (request.truth.outcome, 1, request.truth.completion_tokens)
                 assert item["cost"] == request.opening.prices.cost(
                     1, request.truth.completion_tokens
                 )

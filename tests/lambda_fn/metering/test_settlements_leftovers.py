@@ -224,9 +224,9 @@ async def test_a_replay_that_is_killed(case: Case) -> None:
     """A correction that was killed after its first write is finished by the next process."""
     await case.begin()
     await case.recover()
-    begun = correction(Spend(1, 0, 0, 0))
+    update = correction(Spend(1, 0, 0, 0))
     await case.table.update(
-        holds.place_unchecked(KEY_ID, case.request_id, model="m", now=START, correction=begun)
+        holds.place_unchecked(KEY_ID, case.request_id, model="m", now=START, correction=update)
     )
     assert await case.recover() == "corrected"
     assert await case.booked() == ONCE

@@ -44,7 +44,7 @@ def test_rows_are_compared_figure_by_figure() -> None:
     row = UsageRow("2026-11-21T06", "k", "m", 1, 7, 11, 76, 0, {"complete": 1})
     empty = UsageRow("2026-11-21T06", "k", "other", 0, 0, 0, 0, 0, open=1)
     assert compare_rows([row, empty], [row]) == []
-    found = compare_rows([row], [])
+    differences = compare_rows([row], [])
     figures = ["complete", "completion_tokens", "cost", "prompt_tokens", "requests"]
-    assert [it.field for it in found] == [f"2026-11-21T06 m {figure}" for figure in figures]
-    assert {it.places for it in found} == {("ledger", "rollup")}
+    assert [it.field for it in differences] == [f"2026-11-21T06 m {figure}" for figure in figures]
+    assert {it.places for it in differences} == {("ledger", "rollup")}

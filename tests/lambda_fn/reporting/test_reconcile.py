@@ -44,10 +44,15 @@ async def rolled_ground(ground: Ground) -> Ground:
 async def test_totals_agree(rolled_ground: Ground) -> None:
     """Account, ledger and rollups have the same totals."""
     report = await reconcile(rolled_ground.table, now=lambda: CLOSED)
-    [one] = report.keys
-    assert one.account == one.ledger == one.rollups
-    assert one.ledger == {"requests": 5, "prompt_tokens": 35, "completion_tokens": 55, "cost": 380}
-    assert (one.open, one.in_flight, one.refused, report.differences) == (0, 0, 0, [])
+    [totals] = report.keys
+    assert totals.account == totals.ledger == totals.rollups
+    assert totals.ledger == {
+        "requests": 5,
+        "prompt_tokens": 35,
+        "completion_tokens": 55,
+        "cost": 380,
+    }
+    assert (totals.open, totals.in_flight, totals.refused, report.differences) == (0, 0, 0, [])
 
 
 async def test_every_difference_is_named(rolled_ground: Ground) -> None:
@@ -59,18 +64,19 @@ async def test_every_difference_is_named(rolled_ground: Ground) -> None:
     ground.boto.put_item(
         Item={**rollup, "sk": f"{ground.key_id}#06#ghost", "requests": 1, "outcomes": {"cut": 1}}
     )
-    found = (await reconcile(ground.table, now=lambda: CLOSED)).differences
+    differences = (await reconcile(ground.table, now=lambda: CLOSED)).differences
     where = "2026-11-21T06"
-    assert found[:2] == [
+    assert differences[:2] == [
         Difference(ground.key_id, "cost", ("account", "ledger"), (381, 380)),
         Difference(
             ground.key_id, f"{where} {MODEL} completion_tokens", ("ledger", "rollup"), (55, 50)
         ),
     ]
     assert (
-        Difference(ground.key_id, f"{where} ghost requests", ("ledger", "rollup"), (0, 1)) in found
+        Difference(ground.key_id, f"{where} ghost requests", ("ledger", "rollup"), (0, 1))
+        in differences
     )
-    assert str(found[0]) == f"{ground.key_id} cost: account 381, ledger 380"
+    assert str(differences[0]) == f"{ground.key_id} cost: account 381, ledger 380"
     item = ground.items("LEDGER#")[0]
     ground.boto.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
     fields = {one.field for one in (await reconcile(ground.table, now=lambda: CLOSED)).differences}
@@ -96,9 +102,9 @@ async def test_what_is_on_its_way_is_no_difference(rolled_ground: Ground) -> Non
     await rollups.roll(ground.table, "2026-11-21T06")
     report = await reconcile(ground.table, now=lambda: CLOSED)
     assert report.differences == []
-    [one] = report.keys
-    assert one.account == one.ledger == one.rollups
-    assert (one.open, one.in_flight, one.ledger["requests"]) == (1, 3, 5)
+    [totals] = report.keys
+    assert totals.account == totals.ledger == totals.rollups
+    assert (totals.open, totals.in_flight, totals.ledger["requests"]) == (1, 3, 5)
 
 
 async def test_requests_go_on_meanwhile(ground: Ground) -> None:
@@ -115,7 +121,7 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
         reads = 0
 
         async def get(self, key: Any, **named: Any) -> Any:
-            found = await super().get(key, **named)
+            item = await super().get(key, **named)
             clock[0] += 0.01
             self.reads += key["sk"] == "ACCOUNT"
             if self.reads % 5 == 4:
@@ -129,7 +135,7 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
                 await settlements.settle(
                     ground.table, opening(ground, request_id), DONE, hold=entry, now=clock[0]
                 )
-            return found
+            return item
 
     busy = Busy(
         ground.http,
@@ -141,13 +147,13 @@ async def test_requests_go_on_meanwhile(ground: Ground) -> None:
     for _ in range(3):
         assert (await reconcile(busy, now=lambda: clock[0])).differences == []
         clock[0] += 1
-    [one] = [
+    [totals] = [
         it
         for it in (await reconcile(ground.table, now=lambda: clock[0])).keys
         if it.key == ground.key_id
     ]
-    assert one.account == one.ledger
-    assert one.ledger["requests"] >= 12
+    assert totals.account == totals.ledger
+    assert totals.ledger["requests"] >= 12
 
 
 async def test_doubt_covers_no_difference(ground: Ground) -> None:

@@ -37,8 +37,8 @@ def line(ground: Ground, request_id: str, settlement: Settlement = DONE) -> str:
         "model": opened.model,
         **asdict(settlement),
     }
-    found = {"event": "settlement_unsaved", **figures, **unsaved(opened, T + 9), "reason": "down"}
-    return json.dumps(found)
+    record = {"event": "settlement_unsaved", **figures, **unsaved(opened, T + 9), "reason": "down"}
+    return json.dumps(record)
 
 
 async def replay(table: Table, lines: list[str]) -> ReplayResult:
@@ -70,8 +70,8 @@ async def test_each_way_that_a_settlement_can_be_missing(ground: Ground) -> None
     second = await replay(ground.table, lines)
     assert (second.settled, second.corrected, second.already) == (0, 0, 5)
     items = await prove(ground)
-    found = [(item["outcome"], item["completion_tokens"], "recovered" in item) for item in items]
-    assert found == [("complete", 11, False)] * 5
+    settled = [(item["outcome"], item["completion_tokens"], "recovered" in item) for item in items]
+    assert settled == [("complete", 11, False)] * 5
 
 
 async def test_what_the_sweeper_recovered_is_corrected(ground: Ground) -> None:
@@ -80,8 +80,8 @@ async def test_what_the_sweeper_recovered_is_corrected(ground: Ground) -> None:
     await live(ground.table, ground, request_id, None, checkpoint=4)
     await swept(ground.table, now=CLOSED)
     assert ground.item(request_id)["recovered"]
-    found = await replay(ground.table, [line(ground, request_id)])
-    assert (found.corrected, found.rolled) == (1, 1)
+    report = await replay(ground.table, [line(ground, request_id)])
+    assert (report.corrected, report.rolled) == (1, 1)
     [item] = await prove(ground)
     assert (item["outcome"], item["completion_tokens"], "recovered" in item) == (
         "complete",
@@ -132,10 +132,10 @@ async def test_rollups_of_a_later_deployment(ground: Ground) -> None:
     await live(ground.table, ground, request_id, None)
     later = {**keys.WATERMARK_KEY, "v": keys.READABLE + 1}
     await ground.table.put(later)
-    found = await replay(ground.table, [line(ground, request_id)])
-    assert (found.settled, found.rolled) == (1, 0)
-    assert len(found.failed) == 1
-    assert found.failed[0].startswith("rollups: USAGE ROLLED has version 2")
+    report = await replay(ground.table, [line(ground, request_id)])
+    assert (report.settled, report.rolled) == (1, 0)
+    assert len(report.failed) == 1
+    assert report.failed[0].startswith("rollups: USAGE ROLLED has version 2")
 
 
 async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
@@ -151,8 +151,8 @@ async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
         json.dumps({"event": "request", "note": "settlement_unsaved"}),
         "",
     ]
-    found = await replay(ground.table, lines)
-    assert (found.settled, found.malformed) == (4, [])
+    report = await replay(ground.table, lines)
+    assert (report.settled, report.malformed) == (4, [])
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ async def test_a_malformed_line_is_named_and_writes_nothing(
     before = ground.bytes()
     bad = json.dumps(json.loads(line(ground, new_request_id(T))) | changes)
     cut = line(ground, new_request_id(T))[:-20]
-    found = await replay(ground.table, ["", bad, cut])
-    assert [text.partition(":")[0] for text in found.malformed] == ["line 2", "line 3"]
-    assert found.settled == 0
+    report = await replay(ground.table, ["", bad, cut])
+    assert [text.partition(":")[0] for text in report.malformed] == ["line 2", "line 3"]
+    assert report.settled == 0
     assert ground.bytes() == before
 
 
@@ -190,8 +190,8 @@ async def test_a_line_that_names_another_key(ground: Ground) -> None:
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None)
     bad = json.dumps(json.loads(line(ground, request_id)) | {"key": key_id_of(other)})
-    found = await replay(ground.table, [bad])
-    assert (found.settled, found.malformed) == (
+    report = await replay(ground.table, [bad])
+    assert (report.settled, report.malformed) == (
         0,
         ["line 1: the ledger has this request with another key"],
     )
@@ -230,8 +230,8 @@ async def test_an_item_of_a_later_deployment(ground: Ground) -> None:
     await live(ground.table, ground, request_id, None)
     item = ground.item(request_id)
     ground.boto.put_item(Item={**item, "v": keys.READABLE + 1})
-    found = await replay(ground.table, [line(ground, request_id)])
-    assert (found.failed, found.malformed) == ([request_id], [])
+    report = await replay(ground.table, [line(ground, request_id)])
+    assert (report.failed, report.malformed) == ([request_id], [])
     ground.boto.put_item(Item=item)
     assert (await replay(ground.table, [line(ground, request_id)])).settled == 1
     await prove(ground)

@@ -76,12 +76,12 @@ async def test_deleted_and_rebuilt(ground: Ground) -> None:
             ground.boto.put_item(Item={**item, "cost": item["cost"] + 1})
             ground.boto.put_item(Item={**item, "sk": item["sk"] + "-other"})
     assert ground.bytes("USAGE#") != before
-    done = await rollups.rebuild(ground.table, hours.hour_at(T - 5 * 3600), NEXT)
+    rebuilt = await rollups.rebuild(ground.table, hours.hour_at(T - 5 * 3600), NEXT)
     assert ground.bytes("USAGE#") == before
-    assert sum(one.changed for _, one in done) == 6
+    assert sum(rollup.changed for _, rollup in rebuilt) == 6
     assert not any(
-        one.changed
-        for _, one in await rollups.rebuild(ground.table, hours.hour_at(T - 5 * 3600), NEXT)
+        rollup.changed
+        for _, rollup in await rollups.rebuild(ground.table, hours.hour_at(T - 5 * 3600), NEXT)
     )
 
 
@@ -91,10 +91,10 @@ async def test_the_slower_of_two_cannot_put_old_sums_back(ground: Ground) -> Non
     read, go = asyncio.Event(), asyncio.Event()
 
     class Slow(Table):
-        async def put(self, *given: Any, **named: Any) -> None:
+        async def put(self, *arguments: Any, **named: Any) -> None:
             read.set()
             await go.wait()
-            await super().put(*given, **named)
+            await super().put(*arguments, **named)
 
     table = ground.table
     slow = Slow(

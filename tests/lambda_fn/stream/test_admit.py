@@ -76,12 +76,19 @@ async def begun(reply: Reply) -> None:
 
 
 async def test_two_hundred_at_once_on_a_budget_for_fifty(
-    call: Call, sagemaker: StandIn, items: Any, account: dict[str, str]
+    call: Call,
+    sagemaker: StandIn,
+    items: Any,
+    account: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of 200 concurrent requests on a budget for 50, exactly 50 are served.
 
     The budget is spent to the last token.
     """
+    # Until all 200 have been admitted or rejected, the model says nothing to the first ones.
+    monkeypatch.setattr(limits, "UPSTREAM_SILENCE", 3600.0)
+    monkeypatch.setattr(limits, "STREAM_DEADLINE", 3600.0)
     model = Model(endpoint="e", context_tokens=100)
     body = {**STREAM, "max_tokens": 2}
     each = Bounds.of(parse_chat(json.dumps(body).encode()), model, size=len(json.dumps(body)))

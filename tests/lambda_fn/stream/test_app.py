@@ -156,7 +156,7 @@ async def test_guesses_leave_nothing(call: Call, items: Any) -> None:
         ({"body": b"{", "key": ids.new_key()}, 401, "invalid_api_key"),
         ({"body": {**STREAM, "model": "other"}, "key": ids.new_key()}, 401, "invalid_api_key"),
         ({"path": "/v1/nothing"}, 404, "not_found"),
-        ({"path": "/v1/chat/completions/"}, 404, "not_found"),
+        ({"path": "/v1"}, 404, "not_found"),
         ({"method": "GET"}, 405, "method_not_allowed"),
         ({"method": "GET", "path": "/v1/models/other"}, 404, "model_not_found"),
         ({"method": "GET", "path": "/v1/models", "key": None}, 401, "invalid_api_key"),
@@ -170,6 +170,67 @@ async def test_refusals(
     reply = await call(**{"body": STREAM, **options})
     assert (reply.status, reply.error["code"]) == (status, code)
     assert sagemaker.bodies == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/chat/completions/"),
+        ("POST", "/v1//chat/completions"),
+        ("POST", "//v1/chat/completions"),
+        ("POST", "/v1/completions//"),
+        ("GET", "/v1/models/"),
+        ("GET", "/v1//models"),
+        ("GET", "/v1/models/m/"),
+        ("GET", "/v1/usage/"),
+    ],
+)
+async def test_slashes(call: Call, method: str, path: str) -> None:
+    """A slash too many, from a base URL that ends in one, changes nothing."""
+    body = {**CHAT, "prompt": "Hi"} if method == "POST" else b""
+    assert (await call(method, path, body)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "address"),
+    [
+        ("POST", "/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("POST", "/chat/completions", "/v1/chat/completions"),
+        ("POST", "/v1/chat/completions/chat/completions/", "/v1/chat/completions"),
+        ("POST", "/openai/deployments/m/chat/completions", "/v1/chat/completions"),
+        ("POST", "/V1/Chat/Completions", "/v1/chat/completions"),
+        ("POST", "/v1/chat/completions ", "/v1/chat/completions"),
+        ("POST", "/completions", "/v1/completions"),
+        ("POST", "/v1/engines/m/completions", "/v1/completions"),
+        ("GET", "/models", "/v1/models"),
+        ("GET", "/v1/v1/models/", "/v1/models"),
+        ("GET", "/api/v1/models/m", "/v1/models/{name}"),
+        ("POST", "/v1/responses", "/v1/chat/completions, /v1/completions"),
+        ("GET", "/", "/v1/chat/completions, /v1/completions"),
+    ],
+)
+async def test_wrong_base_urls(call: Call, method: str, path: str, address: str) -> None:
+    """A path of a client whose base URL is wrong is a 404 that names the right address."""
+    reply = await call(method, path, CHAT)
+    assert (reply.status, reply.error["code"]) == (404, "not_found")
+    assert re.search(f"(address is|paths are) {re.escape(address)}[:,]", reply.error["message"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/chat/completions", "POST"),
+        ("OPTIONS", "/v1/chat/completions/", "POST"),
+        ("BREW", "/v1/completions", "POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/v1/models/m", "GET, HEAD"),
+    ],
+)
+async def test_wrong_methods(call: Call, method: str, path: str, allowed: str) -> None:
+    """A wrong method is a 405 that says which ones the path takes."""
+    reply = await call(method, path, b"")
+    assert (reply.status, reply.error["code"]) == (405, "method_not_allowed")
+    assert sorted(reply.headers["allow"].split(", ")) == sorted(allowed.split(", "))
 
 
 async def test_previous_origin_secret_still_counts(call: Call) -> None:

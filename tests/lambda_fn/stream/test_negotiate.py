@@ -223,14 +223,27 @@ def test_text_that_breaks_off() -> None:
         ("application/json, text/plain, */*", False),
         ("text/event-stream", False),
         ("", False),
+        ("text/plain, */*", False),
+        ("*/*, text/plain", False),
+        ("text/*", False),
+        ("text/plain;q=0, */*", False),
+        ("text/plain;q=0.9, */*;q=0.8", True),
+        ("text/plain;q=0.5, application/json", False),
+        ("text/plain, application/json;q=0.5", True),
+        ("text/plain, text/event-stream", False),
+        ("text/plain, text/html", True),
+        ("text/plain;q=0", False),
+        ("text/plain;q=nonsense", False),
     ],
 )
-def test_accept(accept: str, text: bool) -> None:
-    """A caller that accepts text, and neither JSON nor events, gets text.
+@pytest.mark.parametrize("stream", [False, True])
+def test_accept(accept: str, text: bool, stream: bool) -> None:
+    """A caller that prefers text to JSON and events gets text; one that takes all alike does not.
 
-    Axios and stock SDKs accept JSON.
+    Axios and stock SDKs accept JSON. Some clients send `text/plain, */*` with everything.
     """
-    encoder = encoder_for(read_chat(json.dumps(CHAT).encode(), {"accept": accept}))
+    asked = {**CHAT, "stream": stream}
+    encoder = encoder_for(read_chat(json.dumps(asked).encode(), {"accept": accept}))
     assert encoder.content_type.startswith("text/plain") == text
 
 

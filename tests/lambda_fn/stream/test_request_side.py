@@ -12,6 +12,7 @@ from lambda_fn.errors import BodyTooLarge, InvalidRequest
 from lambda_fn.http.responses import read_body
 from lambda_fn.runtime.event import to_scope
 from lambda_fn.schema import parse_chat
+from lambda_fn.stream.app import _headers
 from tests.support.bad_requests import body, function
 from tests.support.function import Call
 from tests.support.replies import CHAT, STREAM
@@ -166,3 +167,16 @@ async def test_nothing_of_a_request_is_logged(
     assert '"event":"request"' in out
     assert mark not in out + error
     assert all(json.loads(line)["event"] for line in out.splitlines())
+
+
+def test_repeated_headers() -> None:
+    """Of a repeated header the first counts, so that no second key is read; lists are joined."""
+    found = _headers(
+        [
+            (b"accept", b"text/plain"),
+            (b"authorization", b"Bearer first"),
+            (b"accept", b"*/*"),
+            (b"authorization", b"Bearer second"),
+        ]
+    )
+    assert found == {"accept": "text/plain, */*", "authorization": "Bearer first"}

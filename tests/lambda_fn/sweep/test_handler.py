@@ -34,7 +34,7 @@ async def environment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> dict[s
     """
     hour = hours.hour_at(time.time())
     await ground.table.put({"pk": "USAGE", "sk": "ROLLED", "since": hour, "until": hour})
-    found = {
+    variables = {
         "AWS_REGION": "eu-west-1",
         "AWS_ENDPOINT_URL": ground.url,
         "AWS_ACCESS_KEY_ID": "AKID",
@@ -44,9 +44,9 @@ async def environment(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> dict[s
         "SLUICE_DEPLOYMENT": "sluice-test",
         "SLUICE_OVERDUE_SECONDS": "30.5",
     }
-    for name, value in found.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return found
+    return variables
 
 
 async def invoke(seconds: float = 200) -> dict[str, Any]:

@@ -158,8 +158,8 @@ async def test_it_stops_when_its_time_is_over(ground: Ground) -> None:
     """A sweep begins nothing more when its time is over. The next one continues."""
     for request_id in request_ids(20):
         await live(ground.table, ground, request_id, None)
-    asked = iter(range(1000))
-    result = await sweep(ground.table, now=LATER, longest=LONGEST, stop=lambda: next(asked) > 22)
+    calls = iter(range(1000))
+    result = await sweep(ground.table, now=LATER, longest=LONGEST, stop=lambda: next(calls) > 22)
     assert not result.finished
     assert 0 < result.overdue < 20
     assert (await swept(ground.table)).overdue == 20 - result.overdue

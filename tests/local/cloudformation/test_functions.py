@@ -42,12 +42,12 @@ def test_function_with_all_that_belongs_to_it(client: Client, stacks: Stacks) ->
     }
     stack = stacks.create(_everything("first", 5), outputs)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
-    found = stacks.outputs(stack)
-    name = found["Name"]
+    returned = stacks.outputs(stack)
+    name = returned["Name"]
     assert len(name) <= 64
-    assert found["Url"].startswith("https://")
-    assert found["Url"].endswith(".lambda-url.us-east-1.on.aws/")
-    assert found["Alias"].endswith(":first")
+    assert returned["Url"].startswith("https://")
+    assert returned["Url"].endswith(".lambda-url.us-east-1.on.aws/")
+    assert returned["Alias"].endswith(":first")
     deployed = api.get_function(FunctionName=name)
     assert deployed["Configuration"]["Environment"]["Variables"] == {"WORD": "first"}
     assert deployed["Configuration"]["Timeout"] == 7
@@ -61,7 +61,7 @@ def test_function_with_all_that_belongs_to_it(client: Client, stacks: Stacks) ->
     assert deployed["Configuration"]["Environment"]["Variables"] == {"WORD": "second"}
     assert "Concurrency" not in deployed
     assert [alias["Name"] for alias in api.list_aliases(FunctionName=name)["Aliases"]] == ["second"]
-    assert stacks.outputs(stack)["Url"] == found["Url"]
+    assert stacks.outputs(stack)["Url"] == returned["Url"]
 
     stacks.delete(stack)
     with pytest.raises(ClientError, match="ResourceNotFoundException"):

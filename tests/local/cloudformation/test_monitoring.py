@@ -7,21 +7,21 @@ from tests.support.local_cloud import Client, Stacks
 
 
 def _follow(
-    stacks: Stacks, template: Callable[[int], dict[str, Any]], seen: Callable[[str], list[Any]]
+    stacks: Stacks, template: Callable[[int], dict[str, Any]], read: Callable[[str], list[Any]]
 ) -> list[Any]:
     """Create, update and delete the resources of `template(3)` and `template(4)`.
 
-    Return what `seen` returns after each operation. It gets the physical id of the resource `One`.
+    Return what `read` returns after each operation. It gets the physical id of the resource `One`.
     """
     stack = stacks.create(template(3), {"One": {"Ref": "One"}})
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     name = stacks.outputs(stack)["One"]
-    found = [seen(name)]
+    states = [read(name)]
     stacks.update(stack, template(4), {"One": {"Ref": "One"}})
     assert stacks.status(stack) == "UPDATE_COMPLETE", stacks.reasons(stack)
-    found.append(seen(name))
+    states.append(read(name))
     stacks.delete(stack)
-    return [*found, seen(name)]
+    return [*states, read(name)]
 
 
 def test_alarms(client: Client, stacks: Stacks) -> None:
@@ -38,11 +38,11 @@ def test_alarms(client: Client, stacks: Stacks) -> None:
         properties = {**metric, "Threshold": number, "ComparisonOperator": "GreaterThanThreshold"}
         return {"One": {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}}
 
-    def seen(name: str) -> list[Any]:
+    def read(name: str) -> list[Any]:
         alarms = client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
         return [alarm["Threshold"] for alarm in alarms]
 
-    assert _follow(stacks, template, seen) == [[3.0], [4.0], []]
+    assert _follow(stacks, template, read) == [[3.0], [4.0], []]
 
 
 def _target(service: str, dimension: str, resource: str, **properties: Any) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_scaling(client: Client, stacks: Stacks) -> None:
             "Policy": {"Type": "AWS::ApplicationAutoScaling::ScalingPolicy", "Properties": policy},
         }
 
-    def seen(_: str) -> list[Any]:
+    def read(_: str) -> list[Any]:
         targets = scaling.describe_scalable_targets(ServiceNamespace="lambda")["ScalableTargets"]
         policies = scaling.describe_scaling_policies(ServiceNamespace="lambda")["ScalingPolicies"]
         actions = scaling.describe_scheduled_actions(ServiceNamespace="lambda")["ScheduledActions"]
@@ -97,7 +97,7 @@ def test_scaling(client: Client, stacks: Stacks) -> None:
             *(action["ScheduledActionName"] for action in actions),
         ]
 
-    assert _follow(stacks, template, seen) == [[3, 3.0, "a3"], [4, 4.0, "a4"], []]
+    assert _follow(stacks, template, read) == [[3, 3.0, "a3"], [4, 4.0, "a4"], []]
 
 
 def test_scaling_of_inference_components(client: Client, stacks: Stacks) -> None:
@@ -114,13 +114,13 @@ def test_scaling_of_inference_components(client: Client, stacks: Stacks) -> None
             ),
         }
 
-    def seen(_: str) -> list[Any]:
-        found = client("application-autoscaling").describe_scalable_targets(
+    def read(_: str) -> list[Any]:
+        targets = client("application-autoscaling").describe_scalable_targets(
             ServiceNamespace="sagemaker"
         )
-        return [target["MaxCapacity"] for target in found["ScalableTargets"]]
+        return [target["MaxCapacity"] for target in targets["ScalableTargets"]]
 
-    assert _follow(stacks, template, seen) == [[3], [4], []]
+    assert _follow(stacks, template, read) == [[3], [4], []]
 
 
 def test_schedules(client: Client, stacks: Stacks) -> None:
@@ -140,11 +140,11 @@ def test_schedules(client: Client, stacks: Stacks) -> None:
         }
         return {"One": {"Type": "AWS::Scheduler::Schedule", "Properties": properties}}
 
-    def seen(_: str) -> list[Any]:
+    def read(_: str) -> list[Any]:
         listed = api.list_schedules()["Schedules"]
         return [api.get_schedule(Name=item["Name"])["ScheduleExpression"] for item in listed]
 
-    assert _follow(stacks, template, seen) == [["rate(3 minutes)"], ["rate(4 minutes)"], []]
+    assert _follow(stacks, template, read) == [["rate(3 minutes)"], ["rate(4 minutes)"], []]
 
 
 def test_metric_filters(client: Client, stacks: Stacks) -> None:
@@ -163,10 +163,10 @@ def test_metric_filters(client: Client, stacks: Stacks) -> None:
             "One": {"Type": "AWS::Logs::MetricFilter", "Properties": properties},
         }
 
-    def seen(_: str) -> list[Any]:
+    def read(_: str) -> list[Any]:
         return [
             item["filterPattern"]
             for item in client("logs").describe_metric_filters()["metricFilters"]
         ]
 
-    assert _follow(stacks, template, seen) == [["a3"], ["a4"], []]
+    assert _follow(stacks, template, read) == [["a3"], ["a4"], []]

@@ -25,14 +25,14 @@ ARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:name-AbCdEf"
 )
 def test_dynamic_references(text: str, value: str) -> None:
     """References are replaced anywhere in a string, also those with ARNs and JSON keys."""
-    found = resolve(
+    resolved = resolve(
         text,
         lambda name, stage, version: (
             '{"key": "value"}' if name == "json" else f"{name}/{stage}/{version}"
         ),
         lambda name, version: f"{name}@{version}",
     )
-    assert found == value
+    assert resolved == value
 
 
 @pytest.mark.parametrize(

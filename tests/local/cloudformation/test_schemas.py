@@ -8,7 +8,7 @@ from local.cloudformation.schemas import violations
 
 
 @pytest.mark.parametrize(
-    ("kind", "properties", "said"),
+    ("kind", "properties", "problem"),
     [
         (
             "AWS::Lambda::Function",
@@ -44,11 +44,11 @@ from local.cloudformation.schemas import violations
         ("AWS::Unheard::Of", {"Anything": 1}, None),
     ],
 )
-def test_properties(kind: str, properties: dict[str, Any], said: str | None) -> None:
+def test_properties(kind: str, properties: dict[str, Any], problem: str | None) -> None:
     """A type's schema decides which properties are valid.
 
     Strings are converted as CloudFormation does it.
     """
-    found = violations(kind, properties)
-    assert (found is None) == (said is None), found
-    assert said is None or said in str(found)
+    messages = violations(kind, properties)
+    assert (messages is None) == (problem is None), messages
+    assert problem is None or problem in str(messages)

@@ -62,14 +62,14 @@ def test_secrets_and_dynamic_references(client: Client, stacks: Stacks) -> None:
     outputs = {"Function": {"Ref": "Function"}, "Secret": {"Ref": "Secret"}}
     stack = stacks.create(template(40), outputs)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
-    found = stacks.outputs(stack)
+    returned = stacks.outputs(stack)
 
     def variables() -> dict[str, str]:
-        answer = client("lambda").get_function_configuration(FunctionName=found["Function"])
-        assert "{{resolve" not in json.dumps(answer, default=str)
-        return dict(answer["Environment"]["Variables"])
+        response = client("lambda").get_function_configuration(FunctionName=returned["Function"])
+        assert "{{resolve" not in json.dumps(response, default=str)
+        return dict(response["Environment"]["Variables"])
 
-    value = client("secretsmanager").get_secret_value(SecretId=found["Secret"])["SecretString"]
+    value = client("secretsmanager").get_secret_value(SecretId=returned["Secret"])["SecretString"]
     first = variables()
     assert len(value) == 40
     assert first["A"] == value
@@ -83,7 +83,7 @@ def test_secrets_and_dynamic_references(client: Client, stacks: Stacks) -> None:
     assert len(variables()["A"]) == 20
     stacks.delete(stack)
     with pytest.raises(ClientError):
-        client("secretsmanager").get_secret_value(SecretId=found["Secret"])
+        client("secretsmanager").get_secret_value(SecretId=returned["Secret"])
 
 
 def test_bucket_policy(client: Client, stacks: Stacks) -> None:

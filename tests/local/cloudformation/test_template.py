@@ -45,7 +45,7 @@ def test_a_good_template() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"Resources": {}}, "At least one Resources member must be defined"),
         ({"Resurces": {}}, "Invalid template property or properties [Resurces]"),
@@ -132,7 +132,7 @@ def test_a_good_template() -> None:
         ),
     ],
 )
-def test_bad_templates(change: dict[str, Any], said: str) -> None:
+def test_bad_templates(change: dict[str, Any], message: str) -> None:
     """Each mistake is rejected in CloudFormation's words."""
     rest: dict[str, Any] = (
         {"Conditions": {}, "Outputs": {}} if "Resources" in change or "Parameters" in change else {}
@@ -145,7 +145,7 @@ def test_bad_templates(change: dict[str, Any], said: str) -> None:
             if "P" in template["Parameters"] and "Default" not in template["Parameters"]["P"]
             else SIZE,
         )
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_a_name_given_twice() -> None:

@@ -21,13 +21,13 @@ def test_behaviours_by_pattern() -> None:
         {"PathPattern": pattern, "TargetOriginId": "o"}
         for pattern in ("/v1/*", "img?.png", "/admin", "*.css")
     ]
-    found = behaviours(changed, {})
+    parsed = behaviours(changed, {})
     chosen = [
-        choose(found, path).pattern
+        choose(parsed, path).pattern
         for path in ("/v1/", "/v1/a/b", "/img1.png", "/admin", "/x/y.css", "/admin/", "/V1/")
     ]
     assert chosen == ["/v1/*", "/v1/*", "img?.png", "/admin", "*.css", "*", "*"]
-    assert found[0].methods == ("GET", "HEAD")
+    assert parsed[0].methods == ("GET", "HEAD")
 
 
 def test_headers_to_the_origin() -> None:
@@ -44,13 +44,13 @@ def test_headers_to_the_origin() -> None:
         ("X-Forwarded-For", "9"),
     ]
     headers = to_origin(behaviour, viewer, "127.0.0.1", "id", "EXX")
-    found = {name.lower(): value for name, value in headers}
-    assert found["authorization"] == "B"
+    by_name = {name.lower(): value for name, value in headers}
+    assert by_name["authorization"] == "B"
     assert [value for name, value in headers if name.lower() == "x-secret"] == ["s"]
-    assert found["host"] == "localhost"
-    assert found["x-forwarded-for"] == "9, 127.0.0.1"
-    assert found["x-amz-cf-id"] == "id"
-    assert "connection" not in found
+    assert by_name["host"] == "localhost"
+    assert by_name["x-forwarded-for"] == "9, 127.0.0.1"
+    assert by_name["x-amz-cf-id"] == "id"
+    assert "connection" not in by_name
     assert target(behaviour, "/a%20b?q=%2F") == "/a%20b?q=%2F"
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.lib.trust import bundle
 from local.cloudfront.certificate import ensure
 from local.cloudfront.server import Edge
 from local.state import Distribution
@@ -49,16 +48,3 @@ def test_certificate_is_kept(tmp_path: Path) -> None:
     assert ensure(tmp_path).server.read_bytes() == content
     assert first.server.stat().st_mode & 0o077 == 0
     assert b"PRIVATE KEY" not in first.authority.read_bytes()
-
-
-def test_bundle_keeps_what_was_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bundle has the authorities in use and the local one, also when it is itself in use."""
-    known = tmp_path / "known.pem"
-    known.write_text("known")
-    authority = ensure(tmp_path).authority
-    monkeypatch.setenv("SSL_CERT_FILE", str(known))
-    made = bundle(str(authority))
-    assert made.read_text() == f"known\n{authority.read_text()}"
-    monkeypatch.setenv("SSL_CERT_FILE", str(made))
-    again = bundle(str(authority)).read_text()
-    assert again.count(authority.read_text()) == 1

@@ -56,7 +56,7 @@ def _statement(**changed: Any) -> dict[str, Any]:
 def test_who_may_read_a_bucket(changed: dict[str, Any], signed: bool, expected: bool) -> None:
     """The bucket's policy decides what a distribution may read.
 
-    It reads as itself if it signs, else anonymously.
+    A distribution that signs reads as itself, and one that does not reads anonymously.
     """
     statement = {"Sid": "Also", **_statement(**changed)}
     policy = {"Statement": [_statement(), statement] if changed.get("Effect") else [statement]}

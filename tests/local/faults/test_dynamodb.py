@@ -56,8 +56,8 @@ def test_dynamodbs_own_errors(
     with _fault(cloud, kind=kind, scope="struck", operation="Put*"):
         with pytest.raises(ClientError) as caught:
             dynamodb.put_item(TableName="struck", Item={"pk": {"S": "1"}})
-        answer = caught.value.response
-        assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (
+        response = caught.value.response
+        assert (response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]) == (
             code,
             status,
         )

@@ -17,8 +17,8 @@ def test_parts(size: int) -> None:
 
     def parts(cutter: Cutting) -> list[bytes]:
         pieces = (data[at : at + size] for at in range(0, len(data), size))
-        found = [part for piece in pieces for part in cutter.cut(piece)]
-        return [part for part in [*found, cutter.rest()] if part]
+        cut = [part for piece in pieces for part in cutter.cut(piece)]
+        return [part for part in [*cut, cutter.rest()] if part]
 
     assert parts(OneByte()) == [data[at : at + 1] for at in range(len(data))]
     for after in range(1, len(data)):

@@ -8,8 +8,8 @@ from local.faults.plan import KINDS, FaultError, Plan, parse
 
 
 def _struck(plan: Plan, requests: int = 200) -> list[tuple[int, int]]:
-    found = [(number, plan.strike("endpoint", "one")) for number in range(requests)]
-    return [(number, strike.after) for number, strike in found if strike]
+    faults = [(number, plan.strike("endpoint", "one")) for number in range(requests)]
+    return [(number, strike.after) for number, strike in faults if strike]
 
 
 def _plan(*faults: dict[str, Any]) -> Plan:

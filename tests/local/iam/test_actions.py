@@ -82,10 +82,8 @@ def form(service: str, body: str) -> Call:
         (
             call("sagemaker", path="/endpoints/My-End/invocations-response-stream"),
             [
-                (
-                    "sagemaker:InvokeEndpointWithResponseStream",
-                    f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/my-end",
-                )
+                (f"sagemaker:{name}", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/my-end")
+                for name in ("InvokeEndpoint", "InvokeEndpointWithResponseStream")
             ],
         ),
         (
@@ -193,8 +191,10 @@ def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | 
 
     For an unknown one nothing is returned.
     """
-    found = needs(request_)
-    assert (None if found is None else [(need.action, need.resource) for need in found]) == expected
+    needed = needs(request_)
+    assert (
+        None if needed is None else [(need.action, need.resource) for need in needed]
+    ) == expected
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class Assumed:
 
     def client(self, service: str) -> Any:
         """Return a stock client."""
-        one = boto3.client(
+        client_ = boto3.client(
             service,
             region_name=REGION,
             endpoint_url=self.cloud.endpoint_url,
@@ -35,8 +35,8 @@ class Assumed:
             aws_session_token=self.credentials["SessionToken"],
             config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
         )
-        self.made.append(one)
-        return one
+        self.made.append(client_)
+        return client_
 
 
 Assume = Callable[..., Assumed]
@@ -48,7 +48,7 @@ def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
 
     It returns a holder of the role's credentials.
     """
-    made: list[Assumed] = []
+    sessions: list[Assumed] = []
 
     def make(*statements: dict[str, Any]) -> Assumed:
         name = f"r{uuid.uuid4().hex[:8]}"
@@ -62,13 +62,13 @@ def assume(cloud: LocalCloud, client: Client) -> Iterator[Assume]:
             "Arn"
         ]
         iam.put_role_policy(RoleName=name, PolicyName="p", PolicyDocument=document(*statements))
-        got = client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
-        made.append(Assumed(cloud, name, got))
-        return made[-1]
+        credentials = client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+        sessions.append(Assumed(cloud, name, credentials))
+        return sessions[-1]
 
     yield make
-    for one in (item for assumed in made for item in assumed.made):
-        one.close()
+    for client_ in (item for assumed in sessions for item in assumed.made):
+        client_.close()
 
 
 def document(*statements: dict[str, Any]) -> str:
@@ -134,14 +134,17 @@ def test_denied_in_each_protocols_shape(
 ) -> None:
     """boto3 reads a denial as AccessDenied with caller and action, in each protocol.
 
-    So it reads an unknown operation.
+    A call of an unknown operation is denied in the same way.
     """
     with pytest.raises(ClientError) as caught:
         getattr(assume(allow("s3:ListBucket")).client(service), method)(**members)
-    answer: Any = caught.value.response
-    assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
-    assert ":assumed-role/r" in answer["Error"]["Message"]
-    assert f"is not authorized to perform: {action}" in answer["Error"]["Message"]
+    response: Any = caught.value.response
+    assert (response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]) == (
+        code,
+        status,
+    )
+    assert ":assumed-role/r" in response["Error"]["Message"]
+    assert f"is not authorized to perform: {action}" in response["Error"]["Message"]
 
 
 def test_a_change_of_policy_holds_at_once(client: Client, assume: Assume) -> None:
@@ -230,16 +233,3 @@ def test_another_services_signature(cloud: LocalCloud, assume: Assume, path: str
     request = urllib.request.Request(cloud.endpoint_url + path, b"{}", {"Authorization": signed})  # noqa: S310 - loopback
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(request)  # noqa: S310 - loopback
-
-
-def test_who_is_not_known(cloud: LocalCloud) -> None:
-    """A temporary key that was never issued, and a request without a signature, are rejected."""
-    options = {
-        "region_name": REGION,
-        "endpoint_url": cloud.endpoint_url,
-        "aws_secret_access_key": "x",
-    }
-    with pytest.raises(ClientError, match="UnrecognizedClientException"):
-        boto3.client("dynamodb", aws_access_key_id="ASIAUNKNOWN", **options).list_tables()
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(f"{cloud.endpoint_url}/bucket/key")  # noqa: S310 - loopback

@@ -111,8 +111,8 @@ def test_conditions(condition: dict[str, Any], holds: bool) -> None:
 def test_principals(principal: Any, named: bool) -> None:
     """A resource's policy applies to the principals that it names."""
     statements = parse({"Statement": {**ALLOW, "Principal": principal}})
-    found = evaluate(statements, NEED, {}, Principal((ROLE,), "123456789012"))
-    assert (found is Verdict.ALLOWED) is named
+    decision = evaluate(statements, NEED, {}, Principal((ROLE,), "123456789012"))
+    assert (decision is Verdict.ALLOWED) is named
 
 
 # moto's evaluator is right about Effect, Action, NotAction, Resource and `*`. It is wrong about
@@ -123,8 +123,8 @@ _ACTIONS = st.builds("s:{}".format, _WORDS) | st.just("*")
 _RESOURCES = st.builds("arn:aws:s:::{}/{}".format, _WORDS, _WORDS) | st.just("*")
 
 
-def _either(one: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    return one | st.lists(one, min_size=1, max_size=3)
+def _either(strategy: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    return strategy | st.lists(strategy, min_size=1, max_size=3)
 
 
 @st.composite
@@ -146,10 +146,10 @@ def test_moto_decides_the_same(
 ) -> None:
     """For any statements, moto's own evaluator decides the same."""
     document = {"Version": "2012-10-17", "Statement": statements}
-    theirs = IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
-    same = {
+    by_moto = IAMPolicy(json.dumps(document)).is_action_permitted(action, resource)
+    equivalent = {
         PermissionResult.PERMITTED: Verdict.ALLOWED,
         PermissionResult.NEUTRAL: Verdict.SILENT,
         PermissionResult.DENIED: Verdict.DENIED,
     }
-    assert evaluate(parse(document), Need(action, resource), {}) is same[theirs]
+    assert evaluate(parse(document), Need(action, resource), {}) is equivalent[by_moto]

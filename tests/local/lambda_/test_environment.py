@@ -6,8 +6,6 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import aiohttp
 import pytest
@@ -17,27 +15,15 @@ from local import listeners
 from local.lambda_ import runtime_connection
 from local.limits import Limits
 from local.state import Schedule
-from tests.support import function_code
-from tests.support.function_plane import FUNCTION, Plane, started
-
-HANDLER = """
-def handler(event, context):
-    if event.get("fail"):
-        raise ValueError("told to")
-    return {"got": event, "left": context.get_remaining_time_in_millis() > 0, "id": context.aws_request_id}
-"""
+from tests.support.function_plane import FUNCTION, Plane, started, with_variables
 
 
-def _with(**environment: str) -> Any:
-    return replace(FUNCTION, environment={**FUNCTION.environment, **environment})
-
-
-async def _until(plane: Plane, *wanted: str) -> list[str]:
-    """Wait until each of `wanted` is in some log line. Return all lines."""
+async def _until(plane: Plane, *states: str) -> list[str]:
+    """Wait until each of `states` is in some log line. Return all lines."""
     async with asyncio.timeout(60):
         while True:
             lines = [line["message"] for line in plane.control.lines]
-            if all(any(re.search(one, line) for line in lines) for one in wanted):
+            if all(any(re.search(state, line) for line in lines) for state in states):
                 return lines
             await asyncio.sleep(0.02)
 
@@ -45,7 +31,7 @@ async def _until(plane: Plane, *wanted: str) -> list[str]:
 async def test_background_work_stops_while_idle(plane: Plane, tmp_path: Path) -> None:
     """A thread of the function stops between invocations, and goes on in the next one."""
     mark = tmp_path / "mark"
-    await plane.functions.apply((_with(MARK=str(mark)),))
+    await plane.functions.apply((with_variables(MARK=str(mark)),))
     assert (await plane.text("/background"))[0] == 200
     await plane.at_rest()
     (environment,) = plane.environments
@@ -101,11 +87,11 @@ async def test_deadline(tmp_path: Path, path: str) -> None:
         await plane.at_rest()
         limits.time_scale = 4  # a machine that is busy writes the head of /stall in time
         (environment,) = plane.environments
-        async with plane.call(path) as answer:
-            assert answer.status == (200 if path == "/stall" else 502)
+        async with plane.call(path) as response:
+            assert response.status == (200 if path == "/stall" else 502)
             if path == "/stall":
                 with pytest.raises(aiohttp.ClientPayloadError):
-                    await answer.read()
+                    await response.read()
         await _until(plane, r"Task timed out after 20\.00 seconds", r"REPORT .*Status: timeout")
         assert environment not in plane.environments
 
@@ -131,7 +117,7 @@ async def test_memory_of_children(tmp_path: Path) -> None:
 async def test_slow_initialisation_is_made_again(tmp_path: Path) -> None:
     """An initialisation over 10 s is killed, and begins again within the function's own time."""
     mark = tmp_path / "mark"
-    function = replace(_with(INIT="slow", MARK=str(mark)), timeout=60)
+    function = replace(with_variables(INIT="slow", MARK=str(mark)), timeout=60)
     async with started(tmp_path, function, limits=Limits(2)) as plane:
         assert (await plane.text("/"))[0] == 200
         await _until(plane, "INIT_REPORT .*Phase: init\tStatus: timeout")
@@ -164,61 +150,22 @@ async def test_streamed_response_over_200_mb(
     """
     assert runtime_connection._MAX_STREAMED == 200 * 2**20
     monkeypatch.setattr(runtime_connection, "_MAX_STREAMED", 20 * 2**20)
-    function = replace(_with(MARK=str(tmp_path / "mark")), timeout=900)
+    function = replace(with_variables(MARK=str(tmp_path / "mark")), timeout=900)
     limits = Limits()
     async with started(tmp_path, function, limits=limits) as plane:
         await plane.text("/")
         limits.time_scale = 20
         size = 0
 
-        async def read(answer: aiohttp.ClientResponse) -> None:
+        async def read(response: aiohttp.ClientResponse) -> None:
             nonlocal size
-            async for data in answer.content.iter_any():
+            async for data in response.content.iter_any():
                 size += len(data)
 
-        async with plane.call("/big?330") as answer:
+        async with plane.call("/big?330") as response:
             with pytest.raises(aiohttp.ClientPayloadError):
-                await read(answer)
+                await read(response)
         assert 19 * 2**20 < size <= 20 * 2**20
-
-
-async def test_bandwidth_after_the_first_6_mb(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first 6 MB pass at once, and the rest at 2 MB a second."""
-    clock = 0.0
-    late: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        nonlocal clock
-        clock += seconds
-        late.append(clock)
-        await asyncio.sleep(0)
-
-    loop = SimpleNamespace(time=lambda: clock)
-    monkeypatch.setattr(
-        "local.lambda_.url.asyncio", SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop)
-    )
-    async with started(tmp_path, _with(MARK=str(tmp_path / "mark"))) as plane:
-        async with plane.call("/big?256") as answer:  # 16 MB
-            assert len(await answer.read()) == 16 * 2**20
-        assert late[-1] == pytest.approx(10 / 2)
-
-
-async def test_account_concurrency(
-    plane: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a reserved concurrency, the account's limit applies: 429."""
-    mark = tmp_path / "mark"
-    await plane.functions.apply((_with(MARK=str(mark)),))
-    (pool,) = plane.functions._pools.values()
-    assert pool._limit == 1000
-    monkeypatch.setattr("local.lambda_.pool.value", {"lambda_account_concurrency": 1}.__getitem__)
-    first = asyncio.create_task(plane.text("/held"))
-    await plane.held(mark)
-    assert (await plane.text("/"))[0] == 429
-    mark.touch()
-    assert (await first)[0] == 200
 
 
 async def test_log_lines(plane: Plane) -> None:
@@ -277,66 +224,6 @@ async def test_json_log_format(tmp_path: Path) -> None:
         assert plane.control.lines[0]["group"] == "own"
 
 
-async def test_several_invocations_in_one_environment(tmp_path: Path) -> None:
-    """With a concurrency of four, four concurrent calls share one process. A fifth gets another."""
-    mark = tmp_path / "mark"
-    async with started(tmp_path, _with(MARK=str(mark)), concurrency=4) as plane:
-
-        async def pid() -> str:
-            async with plane.call("/held") as answer:
-                await answer.read()
-                return str(answer.headers["x-pid"])
-
-        calls = [asyncio.create_task(pid()) for _ in range(5)]
-        await plane.held(mark, 5)
-        mark.touch()
-        pids = await asyncio.gather(*calls)
-        assert sorted(pids.count(one) for one in set(pids)) == [1, 4]
-        _, text = await plane.text("/environment")
-        assert json.loads(text)["variables"]["AWS_LAMBDA_MAX_CONCURRENCY"] == "4"
-
-
-async def test_concurrency_of_the_function_itself(tmp_path: Path) -> None:
-    """A function on a capacity provider sets the concurrency of its environments itself."""
-    async with started(tmp_path, replace(FUNCTION, concurrency=8), concurrency=2) as plane:
-        _, text = await plane.text("/environment")
-        assert json.loads(text)["variables"]["AWS_LAMBDA_MAX_CONCURRENCY"] == "8"
-
-
-async def test_managed_runtime(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The local cloud's loop runs the handler of a function without a wrapper.
-
-    An exception is a function error.
-    """
-    monkeypatch.setattr(function_code, "MAIN", HANDLER)
-    monkeypatch.setattr(function_code.zipped, "__defaults__", (HANDLER,))
-    await plane.functions.apply(
-        (
-            replace(
-                FUNCTION,
-                environment={},
-                handler="main.handler",
-                code_sha256="managed",
-                runtime="python3.14",
-            ),
-        )
-    )
-    app = web.Application()
-    app.router.add_post("/2015-03-31/functions/{name}/invocations", plane.functions.invoke)
-    sock = listeners.bind([0])
-    runner = await listeners.serve(app, sock, cancel=True)
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}/2015-03-31/functions"
-    async with plane.session.post(f"{url}/{FUNCTION.arn}/invocations", json={"a": 1}) as answer:
-        found = await answer.json()
-        assert (answer.status, found["got"], found["left"]) == (200, {"a": 1}, True)
-    async with plane.session.post(f"{url}/small/invocations", json={"fail": 1}) as answer:
-        assert answer.headers["X-Amz-Function-Error"] == "Unhandled"
-        assert "told to" in (await answer.json())["errorMessage"]
-    async with plane.session.post(f"{url}/none/invocations") as answer:
-        assert answer.status == 404
-    await runner.cleanup()
-
-
 async def test_schedules(plane: Plane) -> None:
     """A schedule invokes its function at the time scale, with its input or the service's event."""
     schedules = plane.functions._schedules
@@ -355,9 +242,9 @@ async def test_schedules(plane: Plane) -> None:
 
 async def test_frozen_environments_can_be_stopped(plane: Plane) -> None:
     """If a function is deleted, its frozen processes are killed."""
-    async with plane.call("/") as answer:
-        pid = int(answer.headers["x-pid"])
-        await answer.read()
+    async with plane.call("/") as response:
+        pid = int(response.headers["x-pid"])
+        await response.read()
     await plane.at_rest()
     assert all(one.frozen for one in plane.environments)
     await plane.functions.apply(())

@@ -25,8 +25,8 @@ def _event(**changes: object) -> dict[str, object]:
         "received": 1700000000.5,
     }
     request = UrlRequest(**{**values, **changes})  # type: ignore[arg-type]
-    found: dict[str, object] = json.loads(build(request, "rid", "Root=1"))
-    return found
+    event: dict[str, object] = json.loads(build(request, "rid", "Root=1"))
+    return event
 
 
 def test_event() -> None:

@@ -1,6 +1,7 @@
 """The owner of a peer's socket, as Linux reports it."""
 
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class Transport:
 def test_whose(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, inode: int, ours: bool, root: bool
 ) -> None:
-    """Linux reports root for a closed socket. It is not ours, even if we are root."""
+    """Linux reports root for a closed socket, which is never this user's, even if it is root."""
     table = tmp_path / "tcp"
     table.write_text(
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  "
@@ -34,5 +35,25 @@ def test_whose(
         f"{user:5} 0 {inode} 3 00000000\n"
     )
     monkeypatch.setattr(peers, "_TABLE", table)
+    monkeypatch.setattr(peers, "_asked", lambda own, peer: None)
     monkeypatch.setattr(os, "getuid", lambda: 0 if root else 1000)
-    assert peers.is_ours(Transport()) == ((user, inode) == (0, 77) if root else ours)
+    assert peers.is_same_user(Transport()) == ((user, inode) == (0, 77) if root else ours)
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux's own interface")
+def test_the_kernel_knows_a_socket_and_that_it_is_closed() -> None:
+    """The kernel tells user and inode of one socket, as its table does. A closed one has neither.
+
+    It knows nothing of a socket that is not there.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = server.getsockname()
+        client = socket.create_connection(here)
+        connection, there = server.accept()
+        with connection:
+            found = peers._asked(there, here)
+            assert found == (os.getuid(), os.fstat(client.fileno()).st_ino)
+            assert found == peers._listed(there, here)
+            client.close()
+            assert peers._asked(there, here) in {(0, 0), None}
+            assert peers._asked(("127.0.0.1", 1), here) is None

@@ -16,8 +16,8 @@ def _feed(data: bytes, cuts: list[int]) -> tuple[Head, bytes]:
     edges = [0, *sorted(cuts), len(data)]
     parser = PreludeParser()
     for start, end in pairwise(edges):
-        if found := parser.feed(data[start:end]):
-            return found[0], found[1] + data[end:]
+        if parsed := parser.feed(data[start:end]):
+            return parsed[0], parsed[1] + data[end:]
     raise AssertionError
 
 

@@ -15,7 +15,6 @@ import boto3
 import pytest
 
 from local.cloud import LocalCloud
-from local.moto.telemetry import metrics
 from tests.support.local_cloud import Client, Stacks
 
 CODE = """
@@ -108,29 +107,29 @@ TEMPLATE: dict[str, Any] = {
 def scaled(tmp_path: Path) -> Iterator[Client]:
     """Yield clients of a local cloud in which a minute takes three seconds."""
     cloud = LocalCloud.start(tmp_path, options=["--time-scale", "20"])
-    made: dict[str, Any] = {}
+    created: dict[str, Any] = {}
 
     def client(service: str) -> Any:
-        if service not in made:
-            made[service] = boto3.client(
+        if service not in created:
+            created[service] = boto3.client(
                 service,
                 region_name="us-east-1",
                 endpoint_url=cloud.endpoint_url,
                 aws_access_key_id=cloud.keys.access_key,
                 aws_secret_access_key=cloud.keys.secret_key,
             )
-        return made[service]
+        return created[service]
 
     yield client
-    for one in made.values():
-        one.close()
+    for client_ in created.values():
+        client_.close()
     cloud.stop()
 
 
-def _eventually(found: Callable[[], Any]) -> Any:
+def _eventually(read: Callable[[], Any]) -> Any:
     ends = time.monotonic() + 60
     while time.monotonic() < ends:
-        if value := found():
+        if value := read():
             return value
         time.sleep(0.1)
     return pytest.fail("it did not come to pass")
@@ -144,8 +143,8 @@ def test_invoked_scheduled_logged_and_measured(scaled: Client) -> None:
     stacks = Stacks(scaled)
     stack = stacks.create(TEMPLATE)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
-    answer = scaled("lambda").invoke(FunctionName="told", Payload=json.dumps({"by": "hand"}))
-    assert (answer["StatusCode"], json.loads(answer["Payload"].read())) == (
+    response = scaled("lambda").invoke(FunctionName="told", Payload=json.dumps({"by": "hand"}))
+    assert (response["StatusCode"], json.loads(response["Payload"].read())) == (
         200,
         {"by": "hand", "word": "a"},
     )
@@ -173,22 +172,8 @@ def test_invoked_scheduled_logged_and_measured(scaled: Client) -> None:
     changed["Function"]["Properties"]["Environment"]["Variables"]["WORD"] = "b"
     del changed["Schedule"], changed["Rule"], changed["Permission"]
     stacks.update(stack, changed)
-    answer = scaled("lambda").invoke(FunctionName="told", Payload=json.dumps({"by": "hand"}))
-    assert json.loads(answer["Payload"].read())["word"] == "b"
-    answer = scaled("lambda").invoke(FunctionName="told", Payload=b"{}")
-    assert answer["FunctionError"] == "Unhandled"
-    assert json.loads(answer["Payload"].read())["errorType"] == "KeyError"
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "plain",
-        "{}",
-        '{"_aws": 1}',
-        '{"_aws": {"CloudWatchMetrics": [{"Namespace": "N", "Metrics": [{"Name": "x"}]}]}}',
-    ],
-)
-def test_lines_that_are_no_metrics(line: str) -> None:
-    """A line that is not in the embedded metric format, or lacks a value, makes no metric."""
-    assert metrics(line) == []
+    response = scaled("lambda").invoke(FunctionName="told", Payload=json.dumps({"by": "hand"}))
+    assert json.loads(response["Payload"].read())["word"] == "b"
+    response = scaled("lambda").invoke(FunctionName="told", Payload=b"{}")
+    assert response["FunctionError"] == "Unhandled"
+    assert json.loads(response["Payload"].read())["errorType"] == "KeyError"

@@ -6,65 +6,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.components import template
 from tests.support.local_cloud import Client, Stacks
 
-TRUST = {
-    "Statement": [
-        {
-            "Effect": "Allow",
-            "Action": "sts:AssumeRole",
-            "Principal": {"Service": "sagemaker.amazonaws.com"},
-        }
-    ]
-}
 OUTPUTS = {
     "Endpoint": {"Fn::GetAtt": ["Endpoint", "EndpointName"]},
     "Component": {"Fn::GetAtt": ["Component", "InferenceComponentName"]},
 }
-
-
-def _template(copies: int, word: str = "first", **configuration: Any) -> dict[str, Any]:
-    role = {"Fn::GetAtt": ["Role", "Arn"]}
-    return {
-        "Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": TRUST}},
-        "Model": {
-            "Type": "AWS::SageMaker::Model",
-            "Properties": {
-                "ExecutionRoleArn": role,
-                "PrimaryContainer": {"Image": "image:tag", "Environment": {"WORD": word}},
-            },
-        },
-        "Config": {
-            "Type": "AWS::SageMaker::EndpointConfig",
-            "Properties": {
-                "ExecutionRoleArn": role,
-                "ProductionVariants": [
-                    {
-                        "VariantName": "v",
-                        "InstanceType": "ml.g6.12xlarge",
-                        "InitialInstanceCount": 1,
-                    }
-                ],
-                **configuration,
-            },
-        },
-        "Endpoint": {
-            "Type": "AWS::SageMaker::Endpoint",
-            "Properties": {"EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}},
-        },
-        "Component": {
-            "Type": "AWS::SageMaker::InferenceComponent",
-            "Properties": {
-                "EndpointName": {"Fn::GetAtt": ["Endpoint", "EndpointName"]},
-                "VariantName": "v",
-                "Specification": {
-                    "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
-                    "ComputeResourceRequirements": {"MinMemoryRequiredInMb": 1024},
-                },
-                "RuntimeConfig": {"CopyCount": copies},
-            },
-        },
-    }
 
 
 def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks) -> None:
@@ -72,23 +20,23 @@ def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks
 
     Without copies it has no capacity.
     """
-    stack = stacks.create(_template(1), OUTPUTS)
+    stack = stacks.create(template(1), OUTPUTS)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     names = stacks.outputs(stack)
     runtime, api = client("sagemaker-runtime"), client("sagemaker")
 
     def ask(**component: str) -> dict[str, str]:
-        answer = runtime.invoke_endpoint(
+        response = runtime.invoke_endpoint(
             EndpointName=names["Endpoint"], Body=b"environment", **component
         )
-        found: dict[str, str] = json.loads(answer["Body"].read())["environment"]
-        return found
+        environment: dict[str, str] = json.loads(response["Body"].read())["environment"]
+        return environment
 
     def describe() -> dict[str, Any]:
-        found: dict[str, Any] = api.describe_inference_component(
+        description: dict[str, Any] = api.describe_inference_component(
             InferenceComponentName=names["Component"]
         )
-        return found
+        return description
 
     named = {"InferenceComponentName": names["Component"]}
     assert ask(**named)["WORD"] == "first"
@@ -97,7 +45,7 @@ def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks
     with pytest.raises(ClientError, match=r"other of endpoint .* was not found"):
         ask(InferenceComponentName="other")
 
-    stacks.update(stack, _template(1, "second"), OUTPUTS)
+    stacks.update(stack, template(1, "second"), OUTPUTS)
     assert ask(**named)["WORD"] == "second"
 
     api.update_inference_component_runtime_config(**named, DesiredRuntimeConfig={"CopyCount": 0})
@@ -117,13 +65,3 @@ def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks
     stacks.delete(stack)
     with pytest.raises(ClientError, match="Could not find inference component"):
         describe()
-
-
-def test_component_needs_what_it_names(stacks: Stacks) -> None:
-    """A variant without a model needs a role in its configuration."""
-    stack = stacks.create(_template(1, ExecutionRoleArn={"Ref": "AWS::NoValue"}))
-    assert stacks.status(stack) == "ROLLBACK_COMPLETE"
-    assert (
-        "ExecutionRoleArn is required when a production variant has no ModelName"
-        in stacks.reasons(stack)
-    )

@@ -12,12 +12,12 @@ from local.sagemaker.eventstream import encode, exception, payload_part
 
 def _decode(data: bytes, cuts: list[int]) -> list[tuple[dict[str, str], bytes]]:
     buffer = EventStreamBuffer()
-    found = []
+    messages = []
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     for start, end in pairwise(edges):
         buffer.add_data(data[start:end])
-        found += [(message.headers, message.payload) for message in buffer]
-    return found
+        messages += [(message.headers, message.payload) for message in buffer]
+    return messages
 
 
 @given(
@@ -25,11 +25,11 @@ def _decode(data: bytes, cuts: list[int]) -> list[tuple[dict[str, str], bytes]]:
 )
 def test_payload_parts_survive_any_cut(payloads: list[bytes], cuts: list[int]) -> None:
     """Any parts are read by botocore as the same payloads, at any cuts of the bytes."""
-    found = _decode(b"".join(map(payload_part, payloads)), cuts)
-    assert [payload for _, payload in found] == payloads
+    messages = _decode(b"".join(map(payload_part, payloads)), cuts)
+    assert [payload for _, payload in messages] == payloads
     assert all(
         headers[":event-type"] == "PayloadPart" and headers[":message-type"] == "event"
-        for headers, _ in found
+        for headers, _ in messages
     )
 
 

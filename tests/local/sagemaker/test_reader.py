@@ -15,11 +15,11 @@ ROLE = "arn:aws:iam::123456789012:role/model"
 class Objects:
     """A bucket that has every object."""
 
-    async def get(self, what: str, **query: str) -> bytes:
+    async def get(self, path: str, **query: str) -> bytes:
         """Return the bytes of any object."""
         return b"weights"
 
-    async def get_json(self, what: str, **query: str) -> list[dict[str, str]]:
+    async def get_json(self, path: str, **query: str) -> list[dict[str, str]]:
         """Return a listing of one object."""
         return [{"key": "one/model.gguf"}]
 

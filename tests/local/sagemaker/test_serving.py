@@ -5,82 +5,13 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
-from local.cloud import LocalCloud
+from tests.support.endpoint_templates import OUTPUTS, WEIGHTS, template
 from tests.support.local_cloud import Client, Stacks
-
-WEIGHTS = "sluice-test-weights"
-ROLE = {
-    "Type": "AWS::IAM::Role",
-    "Properties": {
-        "AssumeRolePolicyDocument": {
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Action": "sts:AssumeRole",
-                    "Principal": {"Service": "sagemaker.amazonaws.com"},
-                }
-            ]
-        },
-        "Policies": [
-            {
-                "PolicyName": "weights",
-                "PolicyDocument": {
-                    "Statement": [
-                        {
-                            "Effect": "Allow",
-                            "Action": "s3:ListBucket",
-                            "Resource": f"arn:aws:s3:::{WEIGHTS}",
-                        },
-                        {
-                            "Effect": "Allow",
-                            "Action": "s3:GetObject",
-                            "Resource": f"arn:aws:s3:::{WEIGHTS}/*",
-                        },
-                    ]
-                },
-            }
-        ],
-    },
-}
-
-
-def _template(environment: dict[str, str], instances: int = 1, **container: Any) -> dict[str, Any]:
-    primary = {"Image": "image:tag", "Environment": environment, **container}
-    variant = {
-        "VariantName": "v",
-        "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
-        "InitialInstanceCount": instances,
-        "InitialVariantWeight": 1,
-        "InstanceType": "ml.g6.12xlarge",
-        "ContainerStartupHealthCheckTimeoutInSeconds": 60,
-    }
-    return {
-        "Role": ROLE,
-        "Model": {
-            "Type": "AWS::SageMaker::Model",
-            "Properties": {
-                "ExecutionRoleArn": {"Fn::GetAtt": ["Role", "Arn"]},
-                "PrimaryContainer": primary,
-            },
-        },
-        "Config": {
-            "Type": "AWS::SageMaker::EndpointConfig",
-            "Properties": {"ProductionVariants": [variant]},
-        },
-        "Endpoint": {
-            "Type": "AWS::SageMaker::Endpoint",
-            "Properties": {"EndpointConfigName": {"Fn::GetAtt": ["Config", "EndpointConfigName"]}},
-        },
-    }
-
-
-OUTPUTS = {"Name": {"Fn::GetAtt": ["Endpoint", "EndpointName"]}}
 
 
 @pytest.fixture(scope="module")
@@ -98,19 +29,19 @@ def endpoint(client: Client) -> Iterator[str]:
         }
     }
     stacks = Stacks(client)
-    stack = stacks.create(_template({"OWN": "value"}, ModelDataSource=source), OUTPUTS)
+    stack = stacks.create(template({"OWN": "value"}, ModelDataSource=source), OUTPUTS)
     assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
     yield stacks.outputs(stack)["Name"]
     stacks.delete(stack)
 
 
-def _stream(client: Client, endpoint: str, **told: Any) -> list[bytes]:
-    answer = client("sagemaker-runtime").invoke_endpoint_with_response_stream(
-        EndpointName=endpoint, Body=json.dumps(told).encode(), ContentType="application/json"
+def _stream(client: Client, endpoint: str, **fields: Any) -> list[bytes]:
+    response = client("sagemaker-runtime").invoke_endpoint_with_response_stream(
+        EndpointName=endpoint, Body=json.dumps(fields).encode(), ContentType="application/json"
     )
-    assert answer["ContentType"] == "application/jsonlines"
-    assert answer["InvokedProductionVariant"] == "v"
-    with contextlib.closing(answer["Body"]) as events:
+    assert response["ContentType"] == "application/jsonlines"
+    assert response["InvokedProductionVariant"] == "v"
+    with contextlib.closing(response["Body"]) as events:
         return [event["PayloadPart"]["Bytes"] for event in events]
 
 
@@ -128,13 +59,13 @@ def test_stream(client: Client, endpoint: str) -> None:
 def test_parts_arrive_as_they_are_written(client: Client, endpoint: str) -> None:
     """A part reaches the caller before the container sends the next one."""
     runtime = client("sagemaker-runtime")
-    answer = runtime.invoke_endpoint_with_response_stream(
+    response = runtime.invoke_endpoint_with_response_stream(
         EndpointName=endpoint, Body=json.dumps({"chunks": ["first", "HOLD", "second"]})
     )
-    parts = (event["PayloadPart"]["Bytes"] for event in answer["Body"])
-    begun = b""
-    while begun != b"first":
-        begun += next(parts)
+    parts = (event["PayloadPart"]["Bytes"] for event in response["Body"])
+    received = b""
+    while received != b"first":
+        received += next(parts)
     runtime.invoke_endpoint(EndpointName=endpoint, Body=b"release")
     assert b"".join(parts) == b"second"
 
@@ -144,11 +75,13 @@ def test_whole_answers(client: Client, endpoint: str) -> None:
 
     The container has only the model's environment and weights.
     """
-    answer = client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=b"environment")
-    found = json.loads(answer["Body"].read())
-    assert found["environment"]["OWN"] == "value"
-    assert "VIRTUAL_ENV" not in found["environment"]
-    ours = {
+    response = client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=endpoint, Body=b"environment"
+    )
+    body = json.loads(response["Body"].read())
+    assert body["environment"]["OWN"] == "value"
+    assert "VIRTUAL_ENV" not in body["environment"]
+    expected = {
         "PATH",
         "LANG",
         "LC_CTYPE",
@@ -157,9 +90,9 @@ def test_whole_answers(client: Client, endpoint: str) -> None:
         "SLUICE_HOST",
         "SLUICE_MODEL_DIR",
     }
-    ours.add("SLUICE_CALLER_TOKEN")
-    assert set(found["environment"]) <= {"OWN", *ours}
-    assert found["files"] == ["a.gguf", "sub"]
+    expected.add("SLUICE_CALLER_TOKEN")
+    assert set(body["environment"]) <= {"OWN", *expected}
+    assert body["files"] == ["a.gguf", "sub"]
 
 
 @pytest.mark.parametrize("status", [400, 429, 500, 503])
@@ -167,12 +100,12 @@ def test_errors_of_the_container(client: Client, endpoint: str, status: int) -> 
     """A 4xx or 5xx of the container is a ModelError with the original status and message."""
     with pytest.raises(client("sagemaker-runtime").exceptions.ModelError) as caught:
         _stream(client, endpoint, status=status, text='{"error": 1}')
-    answer: Any = caught.value.response
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 424
-    assert answer["OriginalStatusCode"] == status
-    assert answer["OriginalMessage"] == '{"error": 1}'
-    assert answer["LogStreamArn"].startswith("arn:aws:logs:")
-    assert f"({status})" in answer["Error"]["Message"]
+    response: Any = caught.value.response
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert response["OriginalStatusCode"] == status
+    assert response["OriginalMessage"] == '{"error": 1}'
+    assert response["LogStreamArn"].startswith("arn:aws:logs:")
+    assert f"({status})" in response["Error"]["Message"]
 
 
 def test_unknown_endpoint_and_too_much(client: Client, endpoint: str) -> None:
@@ -188,9 +121,9 @@ def test_the_caller_leaving_closes_the_containers_request(client: Client, endpoi
     """If a caller closes the stream, the container's request ends."""
     runtime = client("sagemaker-runtime")
     body = json.dumps({"chunks": ["x"] * 2000, "gap_s": 0.01})
-    answer = runtime.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=body)
-    next(iter(answer["Body"]))
-    answer["Body"].close()
+    response = runtime.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=body)
+    next(iter(response["Body"]))
+    response["Body"].close()
     ends = time.monotonic() + 60
     while time.monotonic() < ends:
         if json.loads(
@@ -198,10 +131,6 @@ def test_the_caller_leaving_closes_the_containers_request(client: Client, endpoi
         ):
             return
     pytest.fail("the container's request is still open")
-
-
-def _status(cloud: LocalCloud, name: str) -> dict[str, Any]:
-    return next(item for item in cloud.ask("status")["endpoints"] if item["name"] == name)
 
 
 def _until_in_service(client: Client, endpoint: str) -> None:
@@ -233,60 +162,7 @@ def test_hundred_streams_at_once(client: Client, endpoint: str) -> None:
     """A hundred concurrent streams are each whole and in order."""
     chunks = [f"{number}\n" for number in range(20)]
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
-        found = list(
+        streams = list(
             threads.map(lambda _: b"".join(_stream(client, endpoint, chunks=chunks)), range(100))
         )
-    assert set(found) == {"".join(chunks).encode()}
-
-
-def test_update_and_failure(cloud: LocalCloud, client: Client, stacks: Stacks) -> None:
-    """A new configuration replaces the containers.
-
-    If the new one cannot start, the stack fails and the old one continues to serve.
-    """
-    stack = stacks.create(_template({"N": "1"}, instances=2), OUTPUTS)
-    assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
-    name = stacks.outputs(stack)["Name"]
-    runtime = client("sagemaker-runtime")
-
-    def environment() -> dict[str, str]:
-        answer = runtime.invoke_endpoint(EndpointName=name, Body=b"environment")
-        return dict(json.loads(answer["Body"].read())["environment"])
-
-    assert environment()["N"] == "1"
-    stacks.update(stack, _template({"N": "2"}), OUTPUTS)
-    assert stacks.status(stack) == "UPDATE_COMPLETE", stacks.reasons(stack)
-    assert environment()["N"] == "2"
-    assert stacks.outputs(stack)["Name"] == name
-
-    stacks.update(stack, _template({"N": "3", "REFUSE": "no weights found"}), OUTPUTS)
-    assert stacks.status(stack) == "UPDATE_ROLLBACK_COMPLETE"
-    assert "no weights found" in stacks.reasons(stack)
-    assert environment()["N"] == "2"
-    assert client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
-    assert _status(cloud, name)["status"] == "InService"
-
-    port = environment()["SAGEMAKER_BIND_TO_PORT"]
-    serving = [path for path in Path("/proc").glob("[0-9]*") if _serves(path, port)]
-    assert serving
-    stacks.delete(stack)
-    ends = time.monotonic() + 60
-    while any(path.exists() for path in serving):
-        assert time.monotonic() < ends, "a container still runs"
-        time.sleep(0.02)
-    with pytest.raises(ClientError, match="ValidationError"):
-        environment()
-
-
-def _serves(process: Path, port: str) -> bool:
-    try:
-        return f"SAGEMAKER_BIND_TO_PORT={port}\0".encode() in (process / "environ").read_bytes()
-    except OSError:
-        return False
-
-
-def test_failed_creation(stacks: Stacks) -> None:
-    """If a container does not start, the stack fails with the last lines of its log."""
-    stack = stacks.create(_template({"REFUSE": "bad setting SLUICE_X"}))
-    assert stacks.status(stack) == "ROLLBACK_COMPLETE"
-    assert "bad setting SLUICE_X" in stacks.reasons(stack)
+    assert set(streams) == {"".join(chunks).encode()}

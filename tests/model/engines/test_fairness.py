@@ -35,7 +35,7 @@ def tool(number: int) -> dict[str, Any]:
     Each call makes another schema.
     """
     parameters = {
-        "properties": {"a": {"enum": ENUM[:512]}},
+        "properties": {"a": {"enum": ENUM[:500]}},
         "required": ["a"],
         "title": str(number),
     }

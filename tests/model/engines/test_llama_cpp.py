@@ -11,7 +11,7 @@ import pytest
 
 from demo_model import SHA256
 from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
-from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_body
+from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_bodies
 from model.errors import (
     ContextLengthError,
     EngineError,
@@ -329,6 +329,24 @@ async def test_leaving_while_the_writer_waits(engine: Any) -> None:
     assert await answer(engine, max_tokens=3)
 
 
+async def test_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer without chunks is no sign of a stuck engine while steps end.
+
+    llama.cpp holds white space in the arguments of a call back.
+    """
+    monkeypatch.setattr("model.engines.llama_cpp._WATCH_SECONDS", 0.01)
+    async with started(settings_for("llama_cpp", context_tokens=2048)) as engine:
+        assert engine.steps is not None
+        quiet = engine.steps.begin()
+        engine.steps.chunk(quiet, 1, 0.0)
+        quiet.seen -= 100
+        assert not engine.healthy
+        stream = engine.generate(asked(QUESTION))
+        async with contextlib.aclosing(stream):
+            await anext(stream)
+            await until(lambda: engine.healthy)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -499,7 +517,7 @@ def test_body() -> None:
     """llama.cpp's defaults apply to what a request leaves out. Every choice has its own seed."""
     request = asked(QUESTION, seed=-1, n=2, stop="x", logprobs=True)
 
-    bodies = [request_body(request, choice) for choice in range(2)]
+    bodies = request_bodies(request)
 
     assert [body["seed"] for body in bodies] == [2**32 - 2, 0]
     assert bodies[0]["stop"] == ["x"]

@@ -106,7 +106,7 @@ async def refused(tried: Trials, cases: dict[str, dict[str, Any]]) -> dict[str, 
     """Return the requests whose schema is rejected, and the reasons."""
     found = {}
     for name, more in cases.items():
-        body = guiding(request_body(asked(QUESTION, **more), 0))
+        body = guiding(request_body(asked(QUESTION, **more)))
         assert body is not None
         try:
             await tried.check(body, "x")

@@ -145,6 +145,10 @@ def test_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stuck()
     watched.chunk(running, 2, 11000.0)
     assert not stuck()
+    now += 11
+    assert stuck()
+    watched.answered()
+    assert not stuck()
 
 
 def run(watched: Steps, each: Sampling, steps: list[float]) -> int:

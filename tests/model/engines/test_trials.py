@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from model import errors, sse
-from model.engines import guided, prompt_bounds, steps, trial_child, trials, turns
+from model.engines import prompt_bounds, steps, trial_child, trials, turns
 from model.engines.llama_cpp_chunks import guiding, request_body
 from model.engines.trial_process import TooSlowError
 from model.engines.trials import Trials, Tried
 from model.errors import EngineError, InvalidRequestError, NotReadyError, OverloadedError
+from schema_guard import arguments
 from tests.support.asking import error_of
 from tests.support.model import Serve, asked, until
 
@@ -61,7 +62,7 @@ def form(schema: dict[str, Any]) -> dict[str, Any]:
 
 def tried_of(**more: Any) -> dict[str, Any]:
     """Return the part of a request that is tried."""
-    found = guiding(request_body(asked(QUESTION, **more), 0))
+    found = guiding(request_body(asked(QUESTION, **more)))
     assert found is not None
     return found
 
@@ -391,51 +392,6 @@ async def test_ends_with_its_input(tried: Trials) -> None:
     assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
-@pytest.mark.parametrize(
-    ("more", "why"),
-    [
-        (
-            tool({"properties": {"a": {"enum": list(range(600))}}}),
-            "more than 512 forms at one place",
-        ),
-        (
-            tool(
-                {
-                    "$defs": {"b": {"enum": list(range(99))}},
-                    "properties": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 9}},
-                }
-            ),
-            "more than 512 forms",
-        ),
-        (
-            tool({"$defs": {"b": {"anyOf": [{"$ref": "#/$defs/b"}]}}, "$ref": "#/$defs/b"}),
-            "more than 512 forms",
-        ),
-    ],
-)
-def test_bounds(more: dict[str, Any], why: str) -> None:
-    """Tools with too many alternatives at one place are rejected before native code sees them."""
-    with pytest.raises(InvalidRequestError, match=why):
-        guided.check(asked(QUESTION, **more))
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        form({"enum": [f"value {number}" for number in range(4000)]}),
-        tool({"properties": {"a": {"enum": list(range(600))}}}, tool_choice="required"),
-        tool(
-            {"$defs": {"n": {"properties": {"next": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"}
-        ),
-        {"response_format": {"type": "json_object"}},
-        {},
-    ],
-)
-def test_within_bounds(more: dict[str, Any]) -> None:
-    """Long lists of strings and recursive schemas are accepted."""
-    guided.check(asked(QUESTION, **more))
-
-
 def test_documented() -> None:
     """The documentation has the limits as the code has them."""
     page = " ".join(
@@ -443,7 +399,6 @@ def test_documented() -> None:
     )
 
     for limit in (
-        f"properties) | {guided.MAX_TOOL_ALTERNATIVES} |",
         (
             f"{trials.CPU_SECONDS:g} s of CPU, {trial_child.ADDRESS_SPACE // 2**20} MB of "
             "address space"
@@ -453,7 +408,7 @@ def test_documented() -> None:
         f"A try that takes {WALL_SECONDS:g} s of wall time",
         f"takes too much is kept for {trials.REMEMBERED_SECONDS:g} s",
         f"{prompt_bounds.BYTES_PER_TOKEN} bytes for each token",
-        f"{prompt_bounds.MAX_ARGUMENTS_DEPTH} levels of brackets",
+        f"a JSON object of {arguments.MAX_ARGUMENTS_DEPTH} levels",
         f"{steps.BUDGET_SECONDS:g} s, or ten usual steps",
         f"{steps.BUDGET_SECONDS:g} s in all over {steps.SLOW_SECONDS:g} s",
         (

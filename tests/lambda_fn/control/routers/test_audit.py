@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 from lambda_fn import ids
 from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.control.auth import INVOKED
-from lambda_fn.control.trail import Who
+from lambda_fn.control.trail import Identity
 from tests.support.admin import NOW, Admin, Make, entries, stored, through
 
 READS = {"reconcile", "reconcileHours", "reconcileKeys"}
@@ -18,8 +18,8 @@ HOURS = {"since": "2026-11-20", "until": "2026-11-21"}
 
 async def test_every_change_is_recorded(admin: Admin, make: Make) -> None:
     """Each operation that changes anything has an entry, under the operation's documented name."""
-    made = await make()
-    path = f"/keys/{made['id']}"
+    key = await make()
+    path = f"/keys/{key['id']}"
     calls: dict[str, tuple[str, str, Any]] = {
         "updateKey": ("PATCH", path, {"owner": "b"}),
         "updateBudget": ("PATCH", f"{path}/budget", {"tokens_per_day": 5}),
@@ -31,30 +31,30 @@ async def test_every_change_is_recorded(admin: Admin, make: Make) -> None:
     }
     for call in calls.values():
         await admin.ok(*call)
-    found = await entries(admin)
+    trail = await entries(admin)
     operations = {
         it["operationId"]
         for methods in admin.document["paths"].values()
         for method, it in methods.items()
         if method != "get"
     }
-    assert {it["action"] for it in found} == operations - READS == {*calls, "createKey"}
-    assert [it["action"] for it in found] == [*reversed(calls), "createKey"]
-    for it in found:
+    assert {it["action"] for it in trail} == operations - READS == {*calls, "createKey"}
+    assert [it["action"] for it in trail] == [*reversed(calls), "createKey"]
+    for it in trail:
         assert (it["outcome"], it["code"]) == ("done", None)
         assert (it["actor"], it["address"], it["invocation"]) == ("secret:v1", "192.0.2.1", "i-1")
-        assert it["key"] == (None if it["action"] in {"rebuildRollups", "replay"} else made["id"])
+        assert it["key"] == (None if it["action"] in {"rebuildRollups", "replay"} else key["id"])
 
 
 async def test_before_and_after(admin: Admin, make: Make) -> None:
     """The entry of a change has the changed fields before and after. A new key has all fields."""
-    made = await make(owner="a", limits={"tokens_per_day": 5})
+    key = await make(owner="a", limits={"tokens_per_day": 5})
     await admin.ok(
         "PATCH",
-        f"/keys/{made['id']}",
+        f"/keys/{key['id']}",
         {"owner": "b", "name": "app", "limits": {"tokens_per_day": 9}},
     )
-    await admin.ok("PATCH", f"/keys/{made['id']}/budget", {"cost_per_day": "0.5"})
+    await admin.ok("PATCH", f"/keys/{key['id']}/budget", {"cost_per_day": "0.5"})
     budget, change, create = await entries(admin)
     assert create["after"]["owner"] == "a"
     assert (create["before"], create["after"]["limits.tokens_per_day"]) == ({}, 5)
@@ -72,12 +72,12 @@ async def test_what_was_refused_is_recorded(admin: Admin, make: Make) -> None:
 
     Examples are the change of an unknown key, and one rotation too many.
     """
-    made = await make()
+    key = await make()
     nobody = ids.new_key_id()
     await admin.refused(404, "DELETE", f"/keys/{nobody}")
     for _ in range(4):
-        await admin.ok("POST", f"/keys/{made['id']}/rotate", {})
-    await admin.refused(409, "POST", f"/keys/{made['id']}/rotate", {})
+        await admin.ok("POST", f"/keys/{key['id']}/rotate", {})
+    await admin.refused(409, "POST", f"/keys/{key['id']}/rotate", {})
     last, *_, first, _ = await entries(admin)
     assert (last["outcome"], last["code"]) == ("refused", "rotation_in_grace")
     assert (first["key"], first["outcome"], first["code"]) == (nobody, "refused", "key_not_found")
@@ -85,16 +85,16 @@ async def test_what_was_refused_is_recorded(admin: Admin, make: Make) -> None:
 
 async def test_nothing_is_done_that_cannot_be_recorded(admin: Admin, make: Make) -> None:
     """While the trail cannot be written, no key is created or changed."""
-    made = await make(owner="a")
+    created = await make(owner="a")
     put = admin.services.table.put
 
-    async def away(*_: Any, **__: Any) -> NoReturn:
+    async def fail(*_: Any, **__: Any) -> NoReturn:
         raise MeterUnavailable
 
-    admin.services.table.put = away  # type: ignore[method-assign]
+    admin.services.table.put = fail  # type: ignore[method-assign]
     for call in (
         ("POST", "/keys", {"name": "n"}),
-        ("PATCH", f"/keys/{made['id']}", {"owner": "b"}),
+        ("PATCH", f"/keys/{created['id']}", {"owner": "b"}),
     ):
         await admin.refused(503, *call)
     admin.services.table.put = put  # type: ignore[method-assign]
@@ -107,7 +107,7 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
 
     It may have been killed before its change, or before its end was recorded.
     """
-    made = await make(owner="a")
+    key = await make(owner="a")
     table = admin.services.table
     put, update = table.put, table.update
 
@@ -126,7 +126,7 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
     if lost == "change":
         table.update = no_change  # type: ignore[method-assign]
     try:
-        await admin("PATCH", f"/keys/{made['id']}", {"owner": "b"})
+        await admin("PATCH", f"/keys/{key['id']}", {"owner": "b"})
     except Killed:
         assert lost == "change"
     table.put, table.update = put, update  # type: ignore[method-assign]
@@ -136,18 +136,18 @@ async def test_what_was_cut_off_is_seen(admin: Admin, make: Make, lost: str) -> 
         "unknown",
         {"owner": "b"},
     )
-    owner = (await admin.ok("GET", f"/keys/{made['id']}"))["owner"]
+    owner = (await admin.ok("GET", f"/keys/{key['id']}"))["owner"]
     assert owner == ("a" if lost == "change" else "b")
 
 
 async def test_no_secret_is_in_the_trail(admin: Admin, make: Make) -> None:
     """The trail never has a key or its hash, after creating, rotating and revoking."""
-    made = await make()
-    rotated = await admin.ok("POST", f"/keys/{made['id']}/rotate", {})
-    await admin.ok("POST", f"/keys/{made['id']}/revoke")
-    last = await admin.ok("POST", f"/keys/{made['id']}/rotate", {})
-    secrets = [it["secret"] for it in (made, rotated, last)]
-    await admin.ok("DELETE", f"/keys/{made['id']}")
+    key = await make()
+    rotated = await admin.ok("POST", f"/keys/{key['id']}/rotate", {})
+    await admin.ok("POST", f"/keys/{key['id']}/revoke")
+    last = await admin.ok("POST", f"/keys/{key['id']}/rotate", {})
+    secrets = [it["secret"] for it in (key, rotated, last)]
+    await admin.ok("DELETE", f"/keys/{key['id']}")
     text = str(stored(admin)) + json.dumps(await entries(admin))
     for secret in secrets:
         assert secret[16:] not in text
@@ -166,21 +166,21 @@ async def test_pages_and_filters(admin: Admin, make: Make) -> None:
     trail = admin.services.trail
     for at, actor in ((NOW - 86_400, "iam:keys"), (NOW - 2 * 86_400, "iam:all")):
         admin.services.now = lambda at=at: at  # type: ignore[misc]
-        async with trail.change(Who(ids.new_request_id(at), actor, None, None), "createKey"):
+        async with trail.change(Identity(ids.new_request_id(at), actor, None, None), "createKey"):
             pass
     admin.services.now = lambda: NOW
     whole = await entries(admin)
     assert len(whole) == 8
     for limit in (1, 3, 8):
-        found, after = [], None
+        rows, after = [], None
         while True:
             query = {"limit": limit} if after is None else {"limit": limit, "after": after}
             page = await admin.ok("GET", "/audit", **query)
-            found += page["data"]
+            rows += page["data"]
             after = page["next"]
             if after is None:
                 break
-        assert found == whole
+        assert rows == whole
     assert [it["action"] for it in await entries(admin, key=first["id"])] == [
         "deleteKey",
         "createKey",
@@ -202,7 +202,7 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
 
     The next entry counts the others, and the log has all of them.
     """
-    sent = {
+    event = {
         "x-sluice-origin-secret": "origin",
         "authorization": "Bearer guess",
         "x-forwarded-for": "x, 203.0.113.9",
@@ -211,7 +211,7 @@ async def test_a_flood_of_refused_sign_ins_fills_no_table(
         for number in range(60):
             admin.services.now = lambda number=number: NOW - NOW % 60 + number / 50 * 60  # type: ignore[misc]
             assert (
-                await client.get("/keys", headers=sent)
+                await client.get("/keys", headers=event)
             ).status_code == 403  # this function accepts no secret
     items = sorted(stored(admin), key=lambda item: item["at"])
     assert [(item["action"], item["code"], int(item["attempts"])) for item in items] == [
@@ -230,8 +230,8 @@ async def test_who_comes_round_the_distribution_says_nothing_of_where_from(
 ) -> None:
     """Without the origin secret, the address is the connection's, for any X-Forwarded-For."""
     async with through(api, admin, {}) as client:
-        answer = await client.get("/keys", headers={"x-forwarded-for": "203.0.113.9"})
-    assert answer.json()["error"]["code"] == "origin_denied"
+        response = await client.get("/keys", headers={"x-forwarded-for": "203.0.113.9"})
+    assert response.json()["error"]["code"] == "origin_denied"
     [item] = stored(admin)
     assert (item["code"], item["address"]) == ("origin_denied", "127.0.0.1")
 

@@ -8,8 +8,11 @@ from tests.support.admin import Admin
 async def test_rollups_are_made_again(admin: Admin, used: dict[str, Any]) -> None:
     """Hours that are rolled again from the ledger stay the same. Too many or none are rejected."""
     hours = {"since": "2026-11-20", "until": "2026-11-21T06"}
-    done = (await admin.ok("POST", "/rollups/rebuild", hours))["data"]
-    assert (sum(hour["rows"] for hour in done), sum(hour["changed"] for hour in done)) == (3, 3)
+    hours_rebuilt = (await admin.ok("POST", "/rollups/rebuild", hours))["data"]
+    assert (
+        sum(hour["rows"] for hour in hours_rebuilt),
+        sum(hour["changed"] for hour in hours_rebuilt),
+    ) == (3, 3)
     assert (
         sum(hour["changed"] for hour in (await admin.ok("POST", "/rollups/rebuild", hours))["data"])
         == 0
@@ -27,10 +30,10 @@ async def test_rollups_are_made_again(admin: Admin, used: dict[str, Any]) -> Non
 
 async def test_replay_takes_lines_of_a_log(admin: Admin, used: dict[str, Any]) -> None:
     """Replay skips other lines, names malformed ones, and rejects too many at once."""
-    done = await admin.ok(
+    report = await admin.ok(
         "POST", "/replay", {"lines": ["START", "{}", '{"event":"settlement_unsaved"}']}
     )
-    assert (done["settled"], len(done["malformed"])) == (0, 1)
+    assert (report["settled"], len(report["malformed"])) == (0, 1)
     assert (await admin.refused(400, "POST", "/replay", {"lines": ["x"] * 1001}))[
         "param"
     ] == "lines"

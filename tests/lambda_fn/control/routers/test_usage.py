@@ -39,7 +39,7 @@ async def test_usage_is_told_apart_as_asked(admin: Admin, used: dict[str, Any]) 
 async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str, Any]) -> None:
     """JSON and CSV have the same rows. A page token continues only its own query."""
     whole = (await admin.ok("GET", "/usage", by="day,key,model"))["data"]
-    found: list[Any] = []
+    rows: list[Any] = []
     lines: list[list[str]] = []
     after = None
     while True:
@@ -47,7 +47,7 @@ async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str,
         page = await admin.ok("GET", "/usage", **query)
         text = await admin("GET", "/usage", format="csv", **query)
         lines += list(csv.reader(io.StringIO(text.text)))[1:]
-        found += page["data"]
+        rows += page["data"]
         assert text.headers.get("x-next-page") == page["next"]
         after = page["next"]
         if after is None:
@@ -55,8 +55,8 @@ async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str,
         for other in ({"by": "day"}, {"key": used["second"]}, {"since": "2026-11-20"}):
             error = await admin.refused(400, "GET", "/usage", **{**query, **other, "after": after})
             assert error["code"] == "invalid_page_token"
-    assert found == whole
-    assert len(found) == 4
+    assert rows == whole
+    assert len(rows) == 4
     names = (
         "day",
         "key",

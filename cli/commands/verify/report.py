@@ -1,0 +1,88 @@
+"""Which checks run, and what is printed before, meanwhile and after."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from cli.commands.verify.registry import WAVES, Check, Verdict, Wave, all_checks
+from cli.commands.verify.runner import Result, plan
+from cli.commands.verify.target import Target
+from cli.lib.project import CommandError
+from cli.lib.terminal import columns, console, literal
+
+_SIGNS: dict[Verdict, str] = {
+    "proven": "[green]✓[/green]",
+    "refuted": "[red]✗[/red]",
+    "unknown": "[yellow]?[/yellow]",
+    "not deployed": "[dim]-[/dim]",
+    "needs AWS": "[dim]-[/dim]",
+}
+
+
+def chosen(only: Sequence[str] | None, *, destructive: bool, gpu: bool) -> list[Check]:
+    """Return the checks to run, in the order of the table.
+
+    Raises:
+        CommandError: an id is unknown, or needs an option that is missing.
+
+    """
+    checks = all_checks()
+    known = {check.id for check in checks}
+    if strange := [name for name in only or () if name not in known]:
+        raise CommandError(
+            f"There is no check {', '.join(strange)}. The checks are: {', '.join(sorted(known))}."
+        )
+    closed = {Wave.DESTRUCTIVE: destructive, Wave.GPU: gpu}
+    if only:
+        checks = tuple(check for check in checks if check.id in only)
+        for check in checks:
+            if not closed.get(check.wave, True):
+                option = "--destructive" if check.wave is Wave.DESTRUCTIVE else "--gpu"
+                raise CommandError(f"The check {check.id} runs with {option} only.")
+    return [check for check in checks if closed.get(check.wave, True)]
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """Print checks with their wave, time and cost."""
+    rows = [
+        (check.id, check.wave.name.lower(), f"{check.seconds}", f"{check.usd:.2f}", check.how)
+        for check in checks
+    ]
+    columns(("id", "wave", "seconds", "USD", "how"), rows, right=("seconds", "USD"))
+
+
+def show_plan(target: Target, checks: Sequence[Check]) -> None:
+    """Print what a run does, how long it takes and what it costs."""
+    usable = [check for check in checks if target.stage != "local" or check.local]
+    console.print(f"{target.stack}: {len(usable)} of {len(all_checks())} checks run.")
+    minutes, usd = 0.0, 0.0
+    for wave, count, its_minutes, its_usd in plan(usable):
+        minutes, usd = minutes + its_minutes, usd + its_usd
+        figures = f"{count} checks, {its_minutes:.1f} min, {its_usd:.2f} USD"
+        console.print(f"  wave {wave.value}: {figures}: {WAVES[wave]}")
+    if target.stage != "local":
+        console.print(
+            f"At most {minutes:.0f} minutes and {usd:.2f} USD, beside the deployment's own hours."
+        )
+    console.print()
+
+
+def show(result: Result) -> None:
+    """Print a result."""
+    sign = _SIGNS[result.outcome.verdict]
+    told = literal(f"{result.check.id:<20} {result.outcome.verdict:<13}")
+    console.print(sign, told, f"[dim]{literal(result.outcome.evidence)}[/dim]")
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Return the number of results by verdict."""
+    counts = Counter(result.outcome.verdict for result in results)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in _SIGNS if counts[verdict])
+
+
+def status(results: Sequence[Result]) -> int:
+    """Return the exit status: 1 if a row is refuted, 2 if a check could not tell, else 0.
+
+    What is not deployed, and what the local cloud cannot tell, counts for nothing.
+    """
+    verdicts = {result.outcome.verdict for result in results}
+    return 1 if "refuted" in verdicts else 2 if "unknown" in verdicts else 0

@@ -1,0 +1,134 @@
+"""One ASGI request: the order of its messages, its failures, and the work after its response."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from lambda_fn.runtime.api import RuntimeApi
+from lambda_fn.runtime.loop import serve
+from tests.support.runtime_api import EVENT, Lambda, hello, run, unchunk
+
+
+async def test_failure_after_the_start_is_in_the_trailers(lambda_: Lambda) -> None:
+    """If the application fails within its response, trailers have the error in base 64."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        raise RuntimeError("secret detail")
+
+    [(_, packets)] = await run(lambda_, app, EVENT)
+    _, trailers = unchunk(b"".join(packets).partition(b"\r\n\r\n")[2])
+    fields = dict(line.split(b": ") for line in trailers.strip().split(b"\r\n"))
+    assert fields[b"Lambda-Runtime-Function-Error-Type"] == b"Runtime.RuntimeError"
+    error = json.loads(base64.b64decode(fields[b"Lambda-Runtime-Function-Error-Body"]))
+    assert error["errorType"] == "Runtime.RuntimeError"
+    assert "secret" not in json.dumps(error)
+
+
+async def test_failures_before_the_start(lambda_: Lambda) -> None:
+    """A failure before the response goes to /error, and serving continues.
+
+    The application may fail or not respond, or the event is invalid.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/raise":
+            raise ValueError("x")
+
+    received = await run(
+        lambda_, app, {**EVENT, "rawPath": "/raise"}, {**EVENT, "rawPath": "/silent"}, {"test": 1}
+    )
+    assert [path.rpartition("/")[2] for path, _ in received] == ["error"] * 3
+    kinds = [b"".join(packets).partition(b"\r\n\r\n")[2] for _, packets in received]
+    assert [json.loads(kind)["errorType"] for kind in kinds] == [
+        "Runtime.ValueError",
+        "Runtime.NoResponse",
+        "Runtime.InvalidEvent",
+    ]
+
+
+START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
+
+
+PIECE: dict[str, Any] = {"type": "http.response.body", "body": b"x", "more_body": True}
+
+
+LAST: dict[str, Any] = {"type": "http.response.body", "body": b"y"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "unexpected", "state"),
+    [
+        ([], PIECE, "NONE"),
+        ([], LAST, "NONE"),
+        ([START], START, "BEGUN"),
+        ([START, PIECE], START, "BEGUN"),
+        ([START, PIECE], {"type": "http.response.trailers"}, "BEGUN"),
+        ([START, LAST], LAST, "ENDED"),
+        ([START, LAST], START, "ENDED"),
+    ],
+)
+async def test_a_message_out_of_order_raises(
+    lambda_: Lambda, sent: list[Any], unexpected: Any, state: str
+) -> None:
+    """A message out of order raises RuntimeError in the application.
+
+    Its response ends as after any other failure.
+    """
+    raised: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in sent:
+            await send(message)
+        try:
+            await send(unexpected)
+        except RuntimeError as error:
+            raised.append(str(error))
+            raise
+
+    (path, packets), _ = await run(
+        lambda_, app, EVENT, EVENT
+    )  # the second begins after the first has ended
+    assert (
+        raised[0] == f"ASGI message '{unexpected['type']}' is not expected: the response is {state}"
+    )
+    data = b"".join(packets).partition(b"\r\n\r\n")[2]
+    if state == "NONE":
+        assert (path.rpartition("/")[2], json.loads(data)["errorType"]) == (
+            "error",
+            "Runtime.RuntimeError",
+        )
+    else:
+        chunks, trailers = unchunk(data)
+        assert chunks[2:] == [message["body"] for message in sent if "body" in message]
+        assert (b"Runtime.RuntimeError" in trailers) == (state == "BEGUN")
+
+
+async def test_work_after_the_response(lambda_: Lambda) -> None:
+    """Background work of the application ends after the response and before the next fetch."""
+    answered, done = asyncio.Event(), asyncio.Event()
+
+    async def later() -> None:
+        await answered.wait()
+        assert lambda_.waiting == 0
+        done.set()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["aws.after"].append(asyncio.ensure_future(later()))
+        await hello(scope, receive, send)
+
+    server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))
+    async with asyncio.timeout(60):
+        lambda_.events.put_nowait(json.dumps(EVENT).encode())
+        await lambda_.requests.get()
+        lambda_.ready.clear()
+        answered.set()
+        await lambda_.ready.wait()
+    assert done.is_set()
+    server.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await server
