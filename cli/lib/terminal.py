@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cli.lib.printable import printable
@@ -75,21 +75,14 @@ def show(table: Table) -> None:
     Texts and heads wrap at spaces; cells of right-aligned columns and those with `no_wrap` do not.
     If the columns do not fit beside each other, each row is printed as lines of a name and a value.
     """
-    width = console.width
-    least, most = [], []
-    for column in table.columns:
-        head, *cells = [_plain(part) for part in (column.header, *column.cells, column.footer)]
-        whole = max(map(cell_len, cells), default=0)
-        longest = max((cell_len(word) for word in " ".join(cells).split()), default=0)
-        fixed = column.no_wrap or column.justify == "right"
-        heading = max((cell_len(word) for word in head.split()), default=0)
-        least.append(max(heading, whole if fixed else min(_FOLDED, longest)))
-        most.append(max(cell_len(head), whole))
-    room = width - _GAP * (len(least) - 1) - sum(least)
+    if (room := _room(table)) < 0:  # without the columns that are empty, it may fit
+        table.columns = [column for column in table.columns if any(column.cells)]
+        room = _room(table)
     if room < 0:
         table = _records(table)
     else:
-        for column, whole, narrow in zip(table.columns, most, least, strict=True):
+        for column in table.columns:
+            narrow, whole = _widths(column)
             wider = min(room, whole - narrow)
             column.width, column.overflow, room = narrow + wider, "fold", room - wider
             column.no_wrap = False  # it is as wide as its cells; its head may wrap
@@ -97,6 +90,22 @@ def show(table: Table) -> None:
         console.print(table, soft_wrap=False)
     for line in captured.get().splitlines():
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def _room(table: Table) -> int:
+    """Return how many cells are left when each column has its least width; negative: too few."""
+    least = [_widths(column)[0] for column in table.columns]
+    return console.width - _GAP * (len(least) - 1) - sum(least)
+
+
+def _widths(column: Column) -> tuple[int, int]:
+    """Return the least width of a column, and the width of its longest text."""
+    head, *cells = [_plain(part) for part in (column.header, *column.cells, column.footer)]
+    whole = max(map(cell_len, cells), default=0)
+    longest = max((cell_len(word) for word in " ".join(cells).split()), default=0)
+    heading = max((cell_len(word) for word in head.split()), default=0)
+    fixed = column.no_wrap or column.justify == "right"
+    return max(heading, whole if fixed else min(_FOLDED, longest)), max(cell_len(head), whole)
 
 
 def _plain(part: object) -> str:

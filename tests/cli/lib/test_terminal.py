@@ -91,6 +91,15 @@ def test_a_narrow_terminal_gets_fields_below_each_other(
     ]
 
 
+def test_empty_columns_go_first(
+    narrow: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table that does not fit is printed without its empty columns before it becomes lines."""
+    narrow(12)
+    terminal.columns(("a", "empty", "b"), [("1", "", "22222222")])
+    assert capsys.readouterr().out.splitlines() == ["a  b", "1  22222222"]
+
+
 @pytest.mark.parametrize(
     ("room", "shown"), [(0, ""), (1, ""), (4, "…def"), (6, "abcdef"), (9, "abcdef")]
 )
