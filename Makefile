@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -19,23 +19,40 @@ help: ## Show this
 
 setup: $(STAMP) ## Install everything into .venv/ (each other target does so when it is needed)
 
+# An installation that was interrupted may lack anything, so the next one begins again. A folder has
+# the mark .unfinished from its first step to its last; downloads stay in the caches of uv and npm.
+define begin
+test ! -e $(1)/.unfinished || { echo "setup: $(1) is unfinished, and is made again"; rm -rf $(1); }; \
+	{ mkdir -p $(1) && : > $(1)/.unfinished && rm -f $(1)/.ready; } || { $(STOPPED); }
+endef
+define end
+{ rm -f $(1)/.unfinished && touch $(1)/.ready; } || { $(STOPPED); }
+endef
+STOPPED := echo "setup: stopped by the error above. When its cause is gone, run make again; downloads are not repeated." >&2; exit 1
+# In MB: what .venv and node_modules take, with some room.
+NEEDED := 1200
+
 $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=..."; exit 1; }
+	@test -e $(STAMP) || $(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free >> 20; sys.exit(free < $(NEEDED) and f"setup: {free} MB are free on the disk of this folder, and some $(NEEDED) MB are needed. Make room, and run make again.")'
+	@$(call begin,$(VENV))
 	@echo "setup: virtual environment"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(call begin,$(VENV)) && $(PYTHON) -m venv $(VENV); } || { $(STOPPED); }
+	@echo "setup: uv, which installs the packages"
 	@grep -A40 '^uv==' locks/dev.txt | awk 'NR == 1 || /^    --hash/ {print; next} {exit}' > $(VENV)/uv.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt || { $(STOPPED); }
 	@echo "setup: Python packages (about 350 MB the first time)"
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt || { $(STOPPED); }
+	@echo "setup: this project's commands"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || { $(STOPPED); }
 	@echo "setup: CDK CLI, dynalite"
-	@$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts
-	@touch $@
+	@$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts || { $(STOPPED); }
+	@$(call end,$(VENV))
 
 up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer
 	@$(BIN)/sluice up --detach
 
-down: ## Stop the local cloud
+down: ## Stop the local cloud; its keys and usage are kept for the next `make up`
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi
 
 docs: $(STAMP) $(SITE) ## Write the generated tables of docs/ and build it as a site into build/site/
@@ -46,19 +63,21 @@ docs: $(STAMP) $(SITE) ## Write the generated tables of docs/ and build it as a 
 
 $(SITE): $(STAMP) locks/docs.txt
 	@echo "setup: site (about 25 MB the first time)"
+	@$(call begin,$(VENV)/docs)
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/docs
-	@$(BIN)/uv pip sync --quiet --python $(VENV)/docs/bin/python --require-hashes locks/docs.txt
-	@touch $@
+	@$(BIN)/uv pip sync --quiet --python $(VENV)/docs/bin/python --require-hashes locks/docs.txt || { $(STOPPED); }
+	@$(call end,$(VENV)/docs)
 
 .PHONY: clients
 clients: $(CLIENTS)
 
 $(CLIENTS): $(STAMP) locks/clients.txt tests/clients/node/package-lock.json
 	@echo "setup: clients (about 200 MB the first time)"
+	@$(call begin,$(VENV)/clients)
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/clients
-	@$(BIN)/uv pip sync --quiet --python $(VENV)/clients/bin/python --require-hashes locks/clients.txt
-	@cd tests/clients/node && npm ci --silent --no-audit --no-fund
-	@touch $@
+	@$(BIN)/uv pip sync --quiet --python $(VENV)/clients/bin/python --require-hashes locks/clients.txt || { $(STOPPED); }
+	@cd tests/clients/node && npm ci --silent --no-audit --no-fund || { $(STOPPED); }
+	@$(call end,$(VENV)/clients)
 
 test: $(STAMP) ## Run the tests, in two processes
 	@$(BIN)/pytest -n 2
@@ -72,6 +91,9 @@ test-container: $(STAMP) ## Build the container, and test it alone and within th
 test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium; under a minute
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
+
+test-setup: $(STAMP) ## Interrupt `make setup` everywhere, on full and read-only disks too; under five minutes (Linux)
+	@$(BIN)/pytest -m setup
 
 test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
 	@$(BIN)/python -m tests.support.dynalite
@@ -90,9 +112,10 @@ audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages at PyPI 
 PEERS := .venv-bench/.ready
 $(PEERS): $(STAMP) locks/bench.txt
 	@echo "bench: the other adapters, into .venv-bench/"
-	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	@$(BIN)/uv pip sync --quiet --python .venv-bench/bin/python --require-hashes locks/bench.txt
-	@touch $@
+	@$(call begin,.venv-bench)
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-bench
+	@$(BIN)/uv pip sync --quiet --python .venv-bench/bin/python --require-hashes locks/bench.txt || { $(STOPPED); }
+	@$(call end,.venv-bench)
 
 bench: $(PEERS) ## Measure everything, with other adapters beside this one; some two hours (Linux)
 	@$(BIN)/python -m bench.adapter
@@ -132,6 +155,7 @@ soak-short: $(STAMP) ## Send 300 streams under random faults; under 2 minutes (L
 	@$(BIN)/python -m tests.soak --streams 300
 
 deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy STAGE=dev
+	@$(BIN)/sluice preflight --stage $(STAGE)
 	@npx --no-install cdk deploy --all -c stage=$(STAGE)
 
 destroy: $(STAMP) ## Remove a deployment, and say what is left: make destroy STAGE=dev
@@ -170,5 +194,6 @@ lock: ## Compile locks/ from pyproject.toml
 	@npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 	@cd tests/clients/node && npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 
-clean: ## Remove everything that other targets can make again
+clean: ## Stop the local cloud, and remove everything that other targets can make again
+	@test ! -e .local/cloud.json || test ! -x $(BIN)/sluice || $(BIN)/sluice down --reset
 	@rm -rf $(VENV) .venv-bench node_modules build cdk.out .local

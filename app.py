@@ -1,5 +1,11 @@
 """The CDK app that `cdk` runs."""
 
-from infra.compose import main
+import os
+
+from infra.settings.context import check_early
+
+check_early(os.environ)  # CDK takes many seconds to load, a wrong setting is told before
+
+from infra.compose import main  # noqa: E402
 
 main()

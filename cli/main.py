@@ -8,6 +8,8 @@ module imports slow dependencies inside its functions.
 import argparse
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
@@ -34,12 +36,16 @@ COMMANDS = (
     "check",
     "verify",
     "fault",
+    "completion",
 )
 """The commands in the order of the help."""
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser of the command that the arguments name, else of all commands."""
+    if arguments and arguments[0][:1] not in {"", "-"} and arguments[0] not in COMMANDS:
+        errors.print("[red]✗[/red]", literal(_unknown(arguments[0])))
+        sys.exit(2)
     parser = argparse.ArgumentParser(
         prog="sluice", description="Stream a language model from your own AWS account."
     )
@@ -50,6 +56,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         command = import_module(f"cli.commands.{name}")
         command.add(commands.add_parser(name, help=command.HELP, description=command.HELP))
     return parser
+
+
+def _unknown(name: str) -> str:
+    close = get_close_matches(name, COMMANDS, n=1)
+    hint = f" Did you mean `sluice {close[0]}`?" if close else ""
+    return f"sluice has no command {name!r}.{hint} `sluice --help` lists all commands."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,10 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     args = parser.parse_args(arguments)
+    args.whole = partial(_parser, ())
     try:
         args.run(args)
     except CommandError as error:
-        errors.print("[red]✗[/red]", escape(printable(str(error))))
+        # On a terminal, words wrap at spaces.
+        errors.print(
+            "[red]✗[/red]", escape(printable(str(error))), soft_wrap=not errors.is_terminal
+        )
         if error.log is not None:
             errors.print(f"  The log says more: {error.log}")
         return 1

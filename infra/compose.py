@@ -86,7 +86,7 @@ def main() -> None:
 
     For a mistake in the context, print one line without a traceback and exit with status 1.
     """
-    app = App()
+    app = App(stack_traces=False)
     try:
         compose(app, settings=settings_from_context(app.node.get_all_context()), env=_env())
     except (SettingsError, LimitsError, PackageError, BytecodeError) as error:

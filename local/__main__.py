@@ -1,4 +1,4 @@
-"""Runs the local cloud in the foreground: `python -m local --dir .local [--port N]`."""
+"""Runs the local cloud in the foreground: `python -m local --dir .local`."""
 
 import argparse
 import asyncio
@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+from local.cloud import EDGE_PORTS
 from local.sagemaker.engine import EngineError
 from local.server import DEFAULT_CONTAINER, Options, StartError, run
 from local.trust import host_name
@@ -26,7 +27,17 @@ def main() -> int:
         help="folder for cloud.json, logs and unpacked function code",
     )
     parser.add_argument(
-        "--port", type=int, default=0, help="port of the AWS APIs; without it, any free port"
+        "--port",
+        type=int,
+        action="append",
+        help="port of the AWS APIs, 0 for any; repeated, the first free one; without it, any",
+    )
+    parser.add_argument(
+        "--edge-port",
+        type=int,
+        action="append",
+        help=f"port of the first distribution, in the same way; without it, {EDGE_PORTS[0]} or a "
+        "later one",
     )
     parser.add_argument(
         "--container", type=json.loads, default=DEFAULT_CONTAINER, help=argparse.SUPPRESS
@@ -66,7 +77,8 @@ def main() -> int:
     try:
         options = Options(
             directory=args.dir.absolute(),
-            port=args.port,
+            ports=tuple(args.port or (0,)),
+            edge_ports=tuple(args.edge_port or EDGE_PORTS),
             container=tuple(args.container),
             engine=args.engine,
             tls=args.tls,
@@ -77,6 +89,10 @@ def main() -> int:
         asyncio.run(run(options))
     except (StartError, EngineError) as error:
         print(f"local: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        print(f"local: {error.strerror or error}{place}", file=sys.stderr)
         return 1
     return 0
 

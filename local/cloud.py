@@ -18,6 +18,9 @@ from local import trust
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 FILE = "cloud.json"
+STATE = "state.json"
+EDGE_PORTS = (*range(8787, 8800), 0)
+"""The ports that are tried in order for the first distribution, so that it keeps its address."""
 
 # Seconds from the signal until the process is killed. The process gives containers 30 s of that.
 _STOP_TIMEOUT_S = 60.0
@@ -37,7 +40,7 @@ class LocalCloud:
 
     `engine` runs the images of its endpoints; None means that endpoints are processes. `authority`
     is the file with the certificate authority that clients of distributions must trust; None means
-    plain HTTP.
+    plain HTTP. `edge_port` is the port of the first distribution.
     """
 
     directory: Path
@@ -46,6 +49,7 @@ class LocalCloud:
     keys: trust.Keys
     engine: str | None = None
     authority: str | None = None
+    edge_port: int = 0
 
     @classmethod
     def start(
@@ -108,6 +112,7 @@ class LocalCloud:
         process.kill()
         process.wait()
         reason = "".join((logs / "cloud.log").read_text(errors="replace").splitlines()[-1:])
+        reason = reason.removeprefix("local: ")
         raise LocalCloudError(
             f"the local cloud did not start: {reason} (log: {logs / 'cloud.log'})"
         )
@@ -130,6 +135,7 @@ class LocalCloud:
             keys,
             content.get("engine"),
             content.get("authority"),
+            content.get("edge_port", 0),
         )
 
     def aws_environment(self) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """Loopback listeners of the data planes."""
 
 import asyncio
+import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -15,7 +18,7 @@ _IDLE_S = 3630.0
 
 
 class PortTaken(Exception):
-    """The requested port is in use."""
+    """A requested port is in use, or may not be used. The message is a sentence."""
 
 
 def bind(ports: Sequence[int]) -> socket.socket:
@@ -23,20 +26,67 @@ def bind(ports: Sequence[int]) -> socket.socket:
 
     Raises PortTaken if none is free.
     """
+    return listen(hold(ports))
+
+
+def hold(ports: Sequence[int]) -> socket.socket:
+    """Return a socket that keeps the first free port of `ports`, as `bind` does.
+
+    Connections to the port are refused until the socket is given to `listen`.
+
+    Raises PortTaken if none is free.
+    """
+    first: OSError | None = None
     for port in ports:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         # With this option, a port can be used at once while the kernel remembers its last
-        # connections.
+        # connections. Linux would then give it to others as long as nobody listens.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
-            sock.listen(_BACKLOG)
-        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        except OSError as error:
             sock.close()
+            first = first or error
             continue
         sock.setblocking(False)
         return sock
-    raise PortTaken(f"port {ports[0]} is in use")
+    if first is not None and first.errno == errno.EACCES:
+        raise PortTaken(f"only the administrator may use port {ports[0]}; choose one over 1023")
+    raise PortTaken(
+        f"port {ports[0]} is in use by {_holder(ports[0])}; end that program, or choose another port"
+    )
+
+
+def listen(sock: socket.socket) -> socket.socket:
+    """Begin to listen on a socket of `hold`; return it."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def _holder(port: int) -> str:
+    """Say which program listens on a port, as far as this user may know.
+
+    Linux lists listening sockets in /proc/net/tcp and /proc/net/tcp6 with their inodes ("proc(5)");
+    a process that has one of them has it as an open file.
+    """
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
+                    inodes.add(f"socket:[{fields[9]}]")
+    for file in Path("/proc").glob("[0-9]*/fd/*") if inodes else ():
+        with contextlib.suppress(OSError):
+            if str(file.readlink()) in inodes:
+                process = file.parents[1]
+                command = (process / "cmdline").read_bytes().split(b"\0")
+                program, *more = [word.decode(errors="replace") for word in command[:3]]
+                words = " ".join([program.rpartition("/")[2], *more]).strip()
+                return f"process {process.name} ({words})"
+    return f"another program (`lsof -i :{port}` may name it), perhaps another local cloud"
 
 
 async def serve(

@@ -1,10 +1,12 @@
 """Runs the local cloud: the gateway and the data planes in this process, moto in its own."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import signal
+import socket
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
@@ -15,7 +17,7 @@ from typing import Any
 from aiohttp.http_exceptions import HttpProcessingError
 
 from local import listeners, trust
-from local.cloud import ACCOUNT, FILE, REGION, LocalCloud
+from local.cloud import ACCOUNT, EDGE_PORTS, FILE, REGION, STATE, LocalCloud
 from local.cloudfront.certificate import ensure
 from local.cloudfront.server import Edge
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
@@ -24,6 +26,7 @@ from local.gateway import Gateway
 from local.iam import schedules
 from local.iam.authorizer import Authorizer
 from local.iam.writer import Writer
+from local.kept import check
 from local.lambda_.server import Functions
 from local.limits import Limits
 from local.sagemaker.container import ContainerRunner
@@ -39,6 +42,9 @@ log = logging.getLogger("local")
 DEFAULT_CONTAINER = (sys.executable, "-m", "model", "serve")
 
 
+_LOOK_S = 0.5
+
+
 class StartError(Exception):
     """The local cloud could not start, or had to end. The message is one line."""
 
@@ -47,7 +53,8 @@ class StartError(Exception):
 class Options:
     """The options of a local cloud.
 
-    `port` 0 is any free port. `container` is the command of an endpoint's container; with an
+    `ports` and `edge_ports` are tried in order for the AWS APIs and for the first distribution; 0
+    is any free port. `container` is the command of an endpoint's container; with an
     `engine`, docker or podman, the endpoint's image runs instead. With `tls`, distributions speak
     only HTTPS. `time_scale` is how many seconds of AWS pass in one second here.
     `lambda_concurrency` is how many invocations one environment takes at once; more than one is as
@@ -55,7 +62,8 @@ class Options:
     """
 
     directory: Path
-    port: int = 0
+    ports: tuple[int, ...] = (0,)
+    edge_ports: tuple[int, ...] = EDGE_PORTS
     container: tuple[str, ...] = DEFAULT_CONTAINER
     engine: str | None = None
     tls: bool = False
@@ -76,21 +84,60 @@ async def run(options: Options) -> None:
     for folder in (options.directory, options.directory / "logs"):
         trust.private(folder)
     _log_to(options.directory / "logs" / "cloud.log")
-    if LocalCloud.find(options.directory) is None and (removed := sweep(options.directory)):
-        log.warning("removed %d container(s) of a local cloud that was killed", removed)
-    try:
-        sock = listeners.bind([options.port])
-    except listeners.PortTaken as error:
-        raise StartError(str(error)) from error
+    if LocalCloud.find(options.directory) is None and (left := sweep(options.directory)):
+        log.warning("removed %d container(s) of a local cloud that was killed", left)
+    removed = asyncio.Event()
+    kept = _kept(options.directory / STATE)
     async with AsyncExitStack() as stack:
-        stack.callback(sock.close)
+        try:
+            sock = listeners.bind(options.ports)
+            stack.callback(sock.close)
+            edge_sock = listeners.hold(options.edge_ports)
+            stack.callback(edge_sock.close)
+        except listeners.PortTaken as error:
+            raise StartError(str(error)) from error
         control = ControlPlane(options.directory)
         stack.push_async_callback(control.stop)
         try:
             await control.start(_control_environment())
+            if kept is not None:
+                await control.post("kept", kept)
         except ControlPlaneError as error:
             raise StartError(str(error)) from error
-        await _serve(options, sock, control, stack, stop)
+        # It is called when all else has stopped, so nothing changes any more.
+        stack.push_async_callback(_keep, options.directory, control, removed)
+        await _serve(options, sock, edge_sock, control, stack, stop, removed)
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """Return what an earlier local cloud left.
+
+    Raises StartError if the file cannot be used.
+    """
+    try:
+        return check(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StartError(
+            f"the keys and the usage of the last local cloud cannot be read from {path}: {error}; "
+            "to begin without them: sluice up --reset"
+        ) from error
+
+
+async def _keep(directory: Path, control: ControlPlane, removed: asyncio.Event) -> None:
+    """Write tables and secrets to a file, unless the folder was removed."""
+    if removed.is_set():
+        return
+    path = directory / STATE
+    partial = path.with_suffix(".part")
+    try:
+        partial.write_bytes(await control.get("kept"))
+        partial.replace(path)
+    except (OSError, ControlPlaneError) as error:
+        log.error("keys and usage could not be kept for the next start: %s", error)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def _log_to(path: Path) -> None:
@@ -127,7 +174,13 @@ def _control_environment() -> dict[str, str]:
 
 
 async def _serve(
-    options: Options, sock: Any, control: ControlPlane, stack: AsyncExitStack, stop: asyncio.Event
+    options: Options,
+    sock: socket.socket,
+    edge_sock: socket.socket,
+    control: ControlPlane,
+    stack: AsyncExitStack,
+    stop: asyncio.Event,
+    removed: asyncio.Event,
 ) -> None:
     endpoint_url = f"http://localhost:{sock.getsockname()[1]}"
 
@@ -175,6 +228,7 @@ async def _serve(
         hop=functions.hop,
         s3_headers=control.headers,
         names=options.hosts,
+        held=edge_sock,
     )
 
     def status() -> object:
@@ -208,19 +262,23 @@ async def _serve(
         "control": asyncio.create_task(control.ended()),
         "reconcile": asyncio.create_task(reconciler.run()),
     }
-    _announce(options, endpoint_url, keys)
+    _announce(options, endpoint_url, edge_sock.getsockname()[1], keys)
+    tasks["removed"] = asyncio.create_task(_watch(options.directory, removed))
     log.info("ready at %s", endpoint_url)
     try:
         await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
         failed = [name for name in ("control", "reconcile") if tasks[name].done()]
-        if failed and not tasks["stop"].done():
+        if removed.is_set():
+            log.warning("%s was removed; stopping", options.directory)
+        elif failed and not tasks["stop"].done():
             error = tasks["reconcile"].exception() if tasks["reconcile"].done() else None
             raise StartError(
                 f"the control plane has ended ({failed[0]}: {error}); its log is logs/control.log"
             )
         log.info("stopping")
     finally:
-        (options.directory / FILE).unlink(missing_ok=True)
+        if _is_ours(options.directory):
+            (options.directory / FILE).unlink(missing_ok=True)
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
@@ -232,7 +290,22 @@ def _runner(options: Options) -> Runner:
     return ProcessRunner(options.container)
 
 
-def _announce(options: Options, endpoint_url: str, keys: trust.Keys) -> None:
+def _is_ours(directory: Path) -> bool:
+    """Return whether cloud.json is there and names this process."""
+    try:
+        return bool(json.loads((directory / FILE).read_text())["pid"] == os.getpid())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+async def _watch(directory: Path, removed: asyncio.Event) -> None:
+    """Wait until cloud.json is gone: nobody could find or stop this local cloud any more."""
+    while _is_ours(directory):  # noqa: ASYNC110 - nobody tells that a file is removed
+        await asyncio.sleep(_LOOK_S)
+    removed.set()
+
+
+def _announce(options: Options, endpoint_url: str, edge_port: int, keys: trust.Keys) -> None:
     """Write cloud.json, from which clients read the address and the keys.
 
     Because of the umask of `run`, only this user can read it.
@@ -240,6 +313,7 @@ def _announce(options: Options, endpoint_url: str, keys: trust.Keys) -> None:
     content: dict[str, object] = {
         "pid": os.getpid(),
         "endpoint_url": endpoint_url,
+        "edge_port": edge_port,
         "region": REGION,
         "account": ACCOUNT,
     }

@@ -7,7 +7,7 @@ model at full load themselves.
 
 import argparse
 import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from cli.lib import values
 from cli.lib.project import CommandError
 from cli.lib.settings import add_settings, settings_of
-from cli.lib.terminal import columns, console
+from cli.lib.terminal import columns, console, print_json, sentence
 from lambda_fn import limits
 
 HELP = "Compute what requests and tokens cost on AWS, and the share of each service."
@@ -58,13 +58,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--streams-per-vcpu", type=int, default=16, metavar="N", help=text)
     text = "the price of an instance's hour, in place of the price file's"
     parser.add_argument("--instance-hour", type=float, metavar="USD", help=text)
+    parser.add_argument("--json", action="store_true", help="print JSON, in USD a request")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the costs with the function on demand and on Managed Instances."""
     use = Use(**{field.name: getattr(args, field.name) for field in fields(Use)})
-    show(args.stage, dict(args.set), use, args.instance_hour)
+    show(args.stage, dict(args.set), use, args.instance_hour, as_json=args.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +208,14 @@ def cost(
     )
 
 
-def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | None) -> None:
+def show(
+    stage: str,
+    changes: dict[str, str],
+    use: Use,
+    instance_hour: float | None,
+    *,
+    as_json: bool = False,
+) -> None:
     """Print the costs with the function on demand and on Managed Instances.
 
     Args:
@@ -215,6 +223,7 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
         changes: Settings that replace the stage's.
         use: How the API is used.
         instance_hour: USD of an instance's hour; None: the price file's.
+        as_json: Print JSON, in USD a request.
 
     Raises:
         CommandError: a setting or a figure is invalid.
@@ -246,7 +255,18 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
         web_acl=settings.web_acl is not None,
     )
     throughput = use.throughput or settings.parallel * use.tokens_per_second
-    console.print(
+    if as_json:
+        print_json(
+            {
+                "instance": instance,
+                "instance_hour": hour,
+                "throughput": throughput,
+                "use": asdict(use),
+                "request": asdict(request),
+            }
+        )
+        return
+    sentence(
         f"{instance} at {hour:g} USD an hour, {throughput:g} tokens/s at full load, "
         f"{use.utilisation:.0%} of it used; "
         f"answers of {use.completion_tokens} tokens in {use.seconds:.1f} s; "
@@ -263,11 +283,11 @@ def show(stage: str, changes: dict[str, str], use: Use, instance_hour: float | N
         for name, entry in {**file["prices"], **file["instances"]}.items()
         if not entry["confirmed"]
     ]
-    console.print(
+    sentence(
         f"The prices are those of {file['date']} in {file['region']}, in USD and without free "
         "tiers, from cli/commands/prices.json."
     )
-    console.print(f"Not confirmed at their source: {', '.join(unsure)}.")
+    sentence(f"Not confirmed at their source: {', '.join(unsure)}.")
 
 
 def _table(parts: dict[str, float], use: Use) -> None:

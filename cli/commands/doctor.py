@@ -7,14 +7,14 @@ sources.
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from cli.lib import values
 from cli.lib.endpoint_state import PARAMETER, parameters_of, stopped
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, undeployed, unreadable
-from cli.lib.terminal import columns, console
+from cli.lib.terminal import columns, console, print_json, sentence
 from infra.limits import LIMITS, Limits
 from lambda_fn import limits as function
 
@@ -68,6 +68,7 @@ class Deployed:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     values.add_stack(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
@@ -79,14 +80,19 @@ def run(args: argparse.Namespace) -> None:
 
     """
     deployed = read(args.stage, args.stack_name)
-    table = rows(deployed)
+    table, wrong = rows(deployed), contradictions(deployed)
+    if args.json:
+        print_json({"limits": [asdict(row) for row in table], "contradictions": wrong})
+        if wrong:
+            raise CommandError("The limits contradict each other.")
+        return
     lines = [(row.hop, row.limit, row.figure, ", ".join(row.bounds), row.source) for row in table]
     columns(("hop", "limit", "value", "bounds", "source"), lines, right=("value",))
     console.print()
     for bound, tightest_rows in tightest(table).items():
         names = " and ".join(f"{row.hop}'s {row.limit}" for row in tightest_rows)
-        console.print(f"Tightest for {bound}: {tightest_rows[0].figure}, {names}")
-    if wrong := contradictions(deployed):
+        sentence(f"Tightest for {bound}: {tightest_rows[0].figure}, {names}")
+    if wrong:
         raise CommandError("The limits contradict each other:\n    " + "\n    ".join(wrong))
     console.print("[green]✓[/green] Heartbeats, deadlines and timeouts agree.")
 

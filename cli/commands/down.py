@@ -2,16 +2,20 @@
 
 import argparse
 
-HELP = "Stop the local cloud."
+HELP = "Stop the local cloud, and keep its keys and usage for the next start."
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add no arguments."""
+    """Add the arguments."""
+    text = "forget its keys and usage, which otherwise are there again after the next `sluice up`"
+    parser.add_argument("--reset", action="store_true", help=text)
     parser.set_defaults(run=run)
 
 
-def run(_args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> None:
     """Stop the local cloud."""
-    from cli.lib.local_cloud import stop
+    from cli.lib.local_cloud import reset, stop
 
-    stop()
+    stop(keeps=not args.reset)
+    if args.reset:
+        reset()

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from cli.lib.project import CommandError
 from cli.lib.stack import running_cloud
-from cli.lib.terminal import columns, console
+from cli.lib.terminal import columns, console, print_json
 
 HELP = "Cause repeatable faults in the running local cloud."
 _COUNTS = ("seed", "seen", "struck", "landed")
@@ -33,7 +33,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add `list`, `set` and `clear`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     text = "Show the faults that are set, and how many requests each has seen and struck."
-    commands.add_parser("list", help=text, description=text).set_defaults(run=show)
+    listed = commands.add_parser("list", help=text, description=text)
+    listed.add_argument("--json", action="store_true", help="print JSON")
+    listed.set_defaults(run=show)
     text = "Set a fault and print its id. Without --count and --probability it strikes once."
     raw = argparse.RawDescriptionHelpFormatter
     added = commands.add_parser(
@@ -87,9 +89,12 @@ def _with_options(description: str) -> str:
     return re.sub(r"`(\w+)`", lambda field: field[1].upper(), description)
 
 
-def show(_args: argparse.Namespace) -> None:
+def show(args: argparse.Namespace) -> None:
     """Print the faults that are set."""
     faults = _call("GET")["faults"]
+    if args.json:
+        print_json(faults)
+        return
     if not faults:
         console.print("No faults are set.")
         return

@@ -8,7 +8,7 @@ to days, so it is better to learn of them before a deployment fails.
 import argparse
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from cli.lib.printable import printable
 from cli.lib.project import CommandError
 from cli.lib.settings import add_settings, check_files, settings_of
 from cli.lib.stack import aws_options, no_access
-from cli.lib.terminal import console
+from cli.lib.terminal import console, print_json
 
 if TYPE_CHECKING:
     from infra.settings.deployment import Settings
@@ -51,15 +51,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     values.add_stage(parser, default="dev")
     add_settings(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the findings."""
-    preflight(args.stage, dict(args.set))
+    preflight(args.stage, dict(args.set), as_json=args.json)
 
 
-def preflight(stage: str, changes: Mapping[str, object]) -> None:
+def preflight(stage: str, changes: Mapping[str, object], *, as_json: bool = False) -> None:
     """Print what a stage, with `changes` of its settings, needs.
 
     Raises:
@@ -72,11 +73,15 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
     settings = settings_of(stage, changes)
     check_files(settings)
     options = aws_options(stage)
-    missing = 0
+    missing, shown = 0, []
     try:
         for it in findings(
             settings, lambda service, **extra: boto3.client(service, **{**options, **extra})
         ):
+            missing += not it.good and not it.warning
+            if as_json:
+                shown.append(asdict(it))
+                continue
             mark = (
                 "[green]✓[/green]"
                 if it.good
@@ -85,16 +90,18 @@ def preflight(stage: str, changes: Mapping[str, object]) -> None:
                 else "[red]✗[/red]"
             )
             console.print(mark, escape(printable(it.message, keep="")))
-            missing += not it.good and not it.warning
             for command in () if it.good else it.commands:
                 console.print(f"    {command}", style="dim", markup=False)
     except (BotoCoreError, ClientError) as error:
         raise no_access(stage, error) from None
+    if as_json:
+        print_json(shown)
     if missing:
         raise CommandError(
             f"{missing} requirement(s) are not met. The commands above request what is missing."
         )
-    console.print("\nNothing is missing.")
+    if not as_json:
+        console.print("\nNothing is missing.")
 
 
 def findings(settings: "Settings", client: Client) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from cli.lib.project import LOCAL, LOGS
 from cli.lib.settings import add_settings, settings_of
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, step
+from cli.lib.values import port_number
 
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
@@ -41,6 +42,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "for a forwarded port, localhost; may be repeated"
     )
     parser.add_argument("--host", action="append", default=[], metavar="NAME", help=text)
+    text = (
+        "the API's port; if it is taken, stop. Without it: the port of the last time, else 8787, "
+        "else the next free one"
+    )
+    parser.add_argument("--port", type=port_number, metavar="N", help=text)
+    text = "forget the keys and the usage that the last local cloud kept"
+    parser.add_argument("--reset", action="store_true", help=text)
     parser.add_argument(
         "--tls", action="store_true", help="speak HTTPS, with a certificate made for this machine"
     )
@@ -55,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     command started.
     """
     from cli.lib import container
-    from cli.lib.local_cloud import alone, wait
+    from cli.lib.local_cloud import alone, reset, wait
 
     stay_local()
     changes = dict(args.set)
@@ -63,7 +71,11 @@ def run(args: argparse.Namespace) -> None:
     name = settings_of("local", changes).name
     engine = container.engine() if args.container else None
     with alone(LOCAL):
-        cloud = _bring_up(changes, name, engine, tls=args.tls, options=cloud_options(args))
+        if args.reset:
+            reset()
+        cloud = _bring_up(
+            changes, name, engine, tls=args.tls, options=cloud_options(args), port=args.port
+        )
     if not args.detach:
         wait(cloud)
 
@@ -83,7 +95,13 @@ def cloud_options(args: argparse.Namespace) -> list[str]:
 
 
 def _bring_up(
-    context: Mapping[str, str], name: str, engine: str | None, *, tls: bool, options: Sequence[str]
+    context: Mapping[str, str],
+    name: str,
+    engine: str | None,
+    *,
+    tls: bool,
+    options: Sequence[str],
+    port: int | None,
 ) -> "LocalCloud":
     from cli.lib import container, local_cloud
     from local.cloud import LocalCloud
@@ -91,7 +109,7 @@ def _bring_up(
     started = time.monotonic()
     running = LocalCloud.find(LOCAL)
     try:
-        cloud = local_cloud.start(running, engine, tls=tls, options=options)
+        cloud = local_cloud.start(running, engine, tls=tls, options=options, port=port)
         if engine is not None and "image_uri" not in context:
             with step(f"Building the container ({engine} build)") as detail:
                 context = {
@@ -113,7 +131,7 @@ def _bring_up(
         "  source .venv/bin/activate   for these commands\n"
         '  eval "$(sluice env)"        for any OpenAI client\n'
         "  sluice chat                 to talk to it\n"
-        "  sluice down                 to stop it"
+        "  sluice down                 to stop it; keys and usage are kept"
     )
     return cloud
 
@@ -152,6 +170,7 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
         usage_table=outputs["UsageTableName"],
         name=name,
         authority=cloud.authority,
+        pid=cloud.pid,
     )
     stack.save()
     return stack

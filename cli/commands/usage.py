@@ -20,6 +20,8 @@ from cli.lib.terminal import console, errors, literal, print_json, show, write_c
 HELP = "Show usage, reconcile, replay settlements, look up a request, or make rollups again."
 _EVENT = "settlement_unsaved"
 _BATCH = 500
+_WIDE = 100
+"""Columns of a terminal that has room for long bars."""
 _COLUMNS = ("requests", "refused", "prompt_tokens", "completion_tokens", "cost")
 _BOOKED = ("requests", "prompt_tokens", "completion_tokens")
 
@@ -105,8 +107,8 @@ def _table(rows: list[dict[str, Any]], by: Sequence[str], names_of_keys: dict[st
     for name in _COLUMNS:
         total = charts.money(rows) if name == "cost" else f"{sum(row[name] for row in rows):,}"
         table.add_column(name.replace("_", " "), total, justify="right", footer_style="bold")
-    table.add_column("tokens")
-    bars = charts.bars(tokens)
+    table.add_column("tokens", no_wrap=True)
+    bars = charts.bars(tokens, 24 if console.width >= _WIDE else 10)
     for row, bar in zip(rows, bars, strict=True):
         cells = [literal(row[name]) for name in by]
         if "key" in by:

@@ -1,7 +1,7 @@
 """Start the local cloud, wait until it ends, and stop it."""
 
 import fcntl
-import socket
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from pathlib import Path
 from cli.lib.project import LOCAL, LOGS, CommandError
 from cli.lib.stack import LocalStack
 from cli.lib.terminal import console, step
-from local.cloud import FILE, LocalCloud, LocalCloudError
+from local.cloud import EDGE_PORTS, FILE, STATE, LocalCloud, LocalCloudError
 from local.sagemaker.engine import EngineError, sweep
 from local.trust import private
 
@@ -18,6 +18,8 @@ PORT = 4566
 DEPLOY_LOG = LOGS / "deploy.log"
 _CLOUD_LOG = LOGS / "cloud.log"
 _POLL_S = 0.2
+_ROOM_MB = 300
+"""Space for the assembly of the stacks, the functions' code and the logs."""
 
 
 @contextmanager
@@ -38,7 +40,12 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def start(
-    running: LocalCloud | None, engine: str | None, *, tls: bool, options: Sequence[str]
+    running: LocalCloud | None,
+    engine: str | None,
+    *,
+    tls: bool,
+    options: Sequence[str],
+    port: int | None = None,
 ) -> LocalCloud:
     """Start the local cloud. If one is running with the same options, return it.
 
@@ -47,6 +54,7 @@ def start(
         engine: The container engine that runs models; without one, models run as processes.
         tls: Whether the API speaks HTTPS.
         options: More options of `python -m local`.
+        port: The API's port. None is the last one, else the first free one of `EDGE_PORTS`.
 
     Raises:
         CommandError: it did not start, or the running one has other options.
@@ -72,32 +80,60 @@ def start(
                 f"{options[0]} needs a new local cloud, and one is running. Stop it first: sluice "
                 "down"
             )
+        if port not in {None, running.edge_port}:
+            raise CommandError(
+                f"The local cloud that is running has port {running.edge_port} for the API. Stop "
+                "it first: sluice down"
+            )
         console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
         return running
     for log in (DEPLOY_LOG, *LOGS.glob("function-*.log"), *LOGS.glob("endpoint-*.log")):
         log.unlink(missing_ok=True)  # an earlier local cloud wrote it
+    if (free := shutil.disk_usage(LOCAL).free >> 20) < _ROOM_MB:
+        raise CommandError(
+            f"{free} MB are free on the disk of {LOCAL}, and the local cloud needs {_ROOM_MB}. "
+            "Make room, and start it again."
+        )
+    saved = LocalStack.saved()
+    usual = (saved and saved.port) or EDGE_PORTS[0]
+    edge = [port] if port is not None else list(dict.fromkeys([usual, *EDGE_PORTS]))
+    options = [*options, f"--port={PORT}", "--port=0", *(f"--edge-port={one}" for one in edge)]
     with step("Starting the local cloud"):
         try:
-            return LocalCloud.start(LOCAL, port=_port(), engine=engine, tls=tls, options=options)
+            cloud = LocalCloud.start(LOCAL, engine=engine, tls=tls, options=options)
         except LocalCloudError as error:
-            raise CommandError(str(error), log=_CLOUD_LOG) from None
+            raise CommandError(str(error)) from None
+    if port is None and cloud.edge_port != usual:
+        console.print(
+            f"[yellow]![/yellow] Port {usual} is taken by another program, so the API has "
+            f"{cloud.edge_port}. `sluice up --port N` takes that port or stops."
+        )
+    return cloud
 
 
-def stop() -> None:
+def stop(*, keeps: bool = True) -> None:
     """Stop the local cloud and all that it started. If none is running, say so.
 
+    Args:
+        keeps: Whether it is an error that its keys and usage are not kept.
+
     Raises:
-        CommandError: it does not stop.
+        CommandError: it does not stop, or has not kept its keys and usage.
 
     """
     cloud = LocalCloud.find(LOCAL)
-    LocalStack.forget()
     try:
         if cloud is None:
             console.print("No local cloud is running.")
         else:
+            before = _written(LOCAL / STATE)
             with step("Stopping the local cloud"):
                 cloud.stop()
+            if keeps and _written(LOCAL / STATE) == before:
+                raise CommandError(
+                    "The local cloud was stopped, but its keys and usage could not be kept.",
+                    log=_CLOUD_LOG,
+                )
         if removed := sweep(LOCAL):
             console.print(f"Removed {removed} container(s) that it had left behind.")
     except (LocalCloudError, EngineError) as error:
@@ -124,13 +160,22 @@ def wait(cloud: LocalCloud) -> None:
     console.print("The local cloud was stopped.")
 
 
-def _port() -> int | None:
-    """Return the usual port, or None if another program has it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", PORT))
-        except OSError:
-            console.print(f"[dim]Port {PORT} is taken; the AWS APIs get another one.[/dim]")
-            return None
-    return PORT
+def reset() -> None:
+    """Forget the keys and usage that were kept.
+
+    Raises:
+        CommandError: a local cloud is running, which has them.
+
+    """
+    if LocalCloud.find(LOCAL) is not None:
+        raise CommandError("The local cloud is running. Stop it and forget: sluice down --reset")
+    (LOCAL / STATE).unlink(missing_ok=True)
+    LocalStack.forget()
+
+
+def _written(path: Path) -> int:
+    """Return when a file was written, in nanoseconds; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import TYPE_CHECKING
 
 from cli.lib.project import ROOT, CommandError
@@ -27,7 +28,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
-    """Return the settings of a stage with `changes`. A value is parsed by its setting's type.
+    """Return the settings of a stage with those of cdk.json and with `changes`.
+
+    A value is parsed by its setting's type.
 
     Raises:
         CommandError: a setting is unknown, or its value is invalid.
@@ -37,7 +40,7 @@ def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
     from infra.settings.deployment import SettingsError
 
     try:
-        return settings_from_context({**changes, "stage": stage})
+        return settings_from_context({**_of_cdk_json(), **changes, "stage": stage})
     except SettingsError as error:
         raise CommandError(str(error)) from None
 
@@ -62,6 +65,16 @@ def check_files(settings: Settings) -> None:
             weights_files.check_file(ROOT / location, location)
     except SettingsError as error:
         raise CommandError(str(error)) from None
+
+
+def _of_cdk_json() -> Mapping[str, object]:
+    try:
+        context = json.loads((ROOT / "cdk.json").read_text()).get("context", {})
+    except (ValueError, AttributeError) as error:
+        raise CommandError(f"cdk.json cannot be read: {error}") from None
+    if not isinstance(context, dict):
+        raise CommandError("cdk.json cannot be read: its context is not an object.")
+    return context
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from cli.lib.project import LOCAL, CommandError
 from cli.lib.terminal import errors
@@ -32,6 +33,13 @@ class LocalStack:
     """The setting `name`."""
     authority: str | None = None
     """The file of the certificate authority to trust, if the API speaks HTTPS."""
+    pid: int = 0
+    """The process of the local cloud that it was deployed into."""
+
+    @property
+    def port(self) -> int | None:
+        """The API's port."""
+        return urlsplit(self.base_url).port
 
     def save(self) -> None:
         """Save the stack in a file that only the user can read."""
@@ -47,9 +55,9 @@ class LocalStack:
             CommandError: no local cloud is running, or nothing is deployed into it.
 
         """
-        running_cloud()
+        cloud = running_cloud()
         saved = cls.saved()
-        if saved is None:
+        if saved is None or saved.pid != cloud.pid:
             raise CommandError(
                 "Nothing is deployed into the local cloud (yet). Deploy into it with: make up"
             )

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from cli.lib.printable import printable
 from cli.lib.project import CommandError
@@ -21,7 +23,9 @@ from lambda_fn.cells import inert
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
-_WIDE = 240
+_GAP = 2
+_FOLDED = 32
+"""Longer words, such as addresses, may be broken."""
 Detail = Callable[[str], None]
 
 
@@ -36,15 +40,18 @@ def literal(text: object) -> str:
 def columns(
     head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print a table in its full width. The columns named in `right` are right-aligned."""
-    table = [head, *rows]
-    widths = [max(len(row[place]) for row in table) for place in range(len(head))]
-    for number, row in enumerate(table):
-        cells = [
-            cell.rjust(width) if name in right else cell.ljust(width)
-            for name, cell, width in zip(head, row, widths, strict=True)
-        ]
-        console.print(literal("  ".join(cells).rstrip()), style="bold" if number == 0 else None)
+    """Print a table of texts. The columns named in `right` are numbers, and right-aligned."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in head:
+        table.add_column(literal(name), justify="right" if name in right else "left")
+    for row in rows:
+        table.add_row(*map(literal, row))
+    show(table)
+
+
+def sentence(text: str) -> None:
+    """Print a text that wraps at spaces, within the width of tables."""
+    console.print(text, soft_wrap=False)
 
 
 def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -63,12 +70,67 @@ def print_json(value: object) -> None:
 
 
 def show(table: Table) -> None:
-    """Print a table. Without a terminal, print it in its full width."""
-    out = console if console.is_terminal else Console(width=_WIDE, highlight=False)
-    with out.capture() as captured:
-        out.print(table)
+    """Print a table within the width of the terminal (COLUMNS, else 80 without a terminal).
+
+    Texts and heads wrap at spaces; cells of right-aligned columns and those with `no_wrap` do not.
+    If the columns do not fit beside each other, each row is printed as lines of a name and a value.
+    """
+    if (room := _room(table)) < 0:  # without the columns that are empty, it may fit
+        table.columns = [column for column in table.columns if any(column.cells)]
+        room = _room(table)
+    if room < 0:
+        table = _records(table)
+    else:
+        for column in table.columns:
+            narrow, whole = _widths(column)
+            wider = min(room, whole - narrow)
+            column.width, column.overflow, room = narrow + wider, "fold", room - wider
+            column.no_wrap = False  # it is as wide as its cells; its head may wrap
+    with console.capture() as captured:
+        console.print(table, soft_wrap=False)
     for line in captured.get().splitlines():
         sys.stdout.write(line.rstrip() + "\n")
+
+
+def _room(table: Table) -> int:
+    """Return how many cells are left when each column has its least width; negative: too few."""
+    least = [_widths(column)[0] for column in table.columns]
+    return console.width - _GAP * (len(least) - 1) - sum(least)
+
+
+def _widths(column: Column) -> tuple[int, int]:
+    """Return the least width of a column, and the width of its longest text."""
+    head, *cells = [_plain(part) for part in (column.header, *column.cells, column.footer)]
+    whole = max(map(cell_len, cells), default=0)
+    longest = max((cell_len(word) for word in " ".join(cells).split()), default=0)
+    heading = max((cell_len(word) for word in head.split()), default=0)
+    fixed = column.no_wrap or column.justify == "right"
+    return max(heading, whole if fixed else min(_FOLDED, longest)), max(cell_len(head), whole)
+
+
+def _plain(part: object) -> str:
+    """Return a head, cell or foot without its markup."""
+    return Text.from_markup(part).plain if isinstance(part, str) else str(part)
+
+
+def _records(table: Table) -> Table:
+    """Return a table with two columns: for each row, its fields below each other."""
+    records = Table(box=None, show_header=False, pad_edge=False)
+    records.add_column(style="bold", no_wrap=True)
+    records.add_column(overflow="fold")
+    rows = zip(*(column.cells for column in table.columns), strict=True)
+    for number, row in enumerate(rows):
+        if number:
+            records.add_row("", "")
+        for column, cell in zip(table.columns, row, strict=True):
+            if cell != "":
+                records.add_row(column.header, cell)
+    if table.show_footer:
+        records.add_row("", "")
+        for column in table.columns:
+            if column.footer:
+                records.add_row(column.header, column.footer)
+    return records
 
 
 @contextmanager
@@ -81,12 +143,17 @@ def step(name: str) -> Iterator[Detail]:
     started = time.monotonic()
     if console.is_terminal:
         with console.status(f"{name} …") as status:
-            room = max(20, console.width - len(name) - 8)
-            yield lambda detail: status.update(f"{name} … [dim]{literal(detail[:room])}[/dim]")
+            room = max(0, console.width - len(name) - 8)
+            yield lambda detail: status.update(f"{name} … [dim]{literal(_end(detail, room))}[/dim]")
     else:
         console.print(f"  … {name}")
         yield lambda detail: None
     console.print(f"[green]✓[/green] {name} [dim]({time.monotonic() - started:.1f} s)[/dim]")
+
+
+def _end(text: str, room: int) -> str:
+    """Return the end of a text: a tool's line ends with what it is about."""
+    return text if len(text) <= room else f"…{text[len(text) - room + 1 :]}" if room > 1 else ""
 
 
 def require_terminal(message: str) -> None:

@@ -99,6 +99,13 @@ def amount(text: str) -> str | None:
     raise argparse.ArgumentTypeError(f"{text!r} is neither an amount such as 12.50, nor none")
 
 
+def port_number(text: str) -> int:
+    """Parse a port to listen on."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65_536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port between 1 and 65535")
+    return int(text)
+
+
 def key_id(text: str) -> str:
     """Parse a key's id. From a whole key, only the id is returned; the secret is dropped."""
     match = _KEY.fullmatch(text)

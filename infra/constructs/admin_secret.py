@@ -80,7 +80,7 @@ class AdminSecret(Construct):
             ),
             rotate_immediately_on_update=False,
         )
-        schedule.add_dependency(permission)
+        schedule.node.add_dependency(permission)
 
     def grant_read(self, grantee: iam.IGrantable) -> None:
         """Grant reading the secret in all its versions."""

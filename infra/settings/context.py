@@ -6,6 +6,7 @@ type.
 
 import difflib
 import json
+import sys
 from collections.abc import Mapping
 from typing import get_origin
 
@@ -37,6 +38,22 @@ def settings_from_context(context: Mapping[str, object]) -> Settings:
     if changes.get("container", base.container) != base.container:
         changes.setdefault("image_uri", None)  # the stage's image is for the stage's container
     return base.replace(**changes)
+
+
+def check_early(environment: Mapping[str, str]) -> None:
+    """Exit with one line if the context that the CDK CLI passes on has a wrong setting.
+
+    `infra.compose` checks it again, and a context that is too long for `CDK_CONTEXT_JSON` for the
+    first time.
+    """
+    try:
+        context = json.loads(environment.get("CDK_CONTEXT_JSON", ""))
+    except ValueError:
+        return
+    try:
+        settings_from_context(context)
+    except SettingsError as error:
+        sys.exit(f"sluice: {error}")
 
 
 def parse(name: str, value: object) -> object:

@@ -7,6 +7,8 @@ from typing import Any
 
 from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
+from local.kept import KeptError
+from local.moto import kept
 
 
 class GlobalTable(Resource):
@@ -24,7 +26,7 @@ class GlobalTable(Resource):
         return next((item for item in replicas if item.get("Region") == self.context.region), {})
 
     def create(self) -> None:
-        """Create the table, then set its time to live and its recovery.
+        """Create the table with the items that were kept; set its time to live and its recovery.
 
         DynamoDB has separate calls for these.
         """
@@ -42,6 +44,10 @@ class GlobalTable(Resource):
             ),
             Tags=self._replica(properties).get("Tags"),
         )
+        try:
+            kept.restore_table(self.context.region, self.name)
+        except KeptError as error:
+            raise DeployError(str(error)) from error
         self._time_to_live(properties)
         self._recovery(properties)
 

@@ -7,7 +7,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from local.moto import kept
+
 Properties = dict[str, Any]
+_KEPT = {"AWS::DynamoDB::GlobalTable": "tables", "AWS::SecretsManager::Secret": "secrets"}
 
 
 class DeployError(Exception):
@@ -185,10 +188,13 @@ class MotoResource(Resource):
 def generated_name(context: Context, limit: int = 63) -> str:
     """Return a name in CloudFormation's form: stack-logicalid-RANDOM.
 
-    It has at most `limit` characters. The default is the shortest limit of the services used.
+    It has at most `limit` characters. The default is the shortest limit of the services used. A
+    resource that an earlier local cloud kept has the name that it had there.
     """
-    end = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(12))
+    end = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(kept.RANDOM))
     stack = re.sub(r"[^A-Za-z0-9-]", "-", context.stack_name)
     room = limit - len(end) - 2
     logical = context.logical_id[: max(room - len(stack), room // 2)]
-    return f"{stack[: room - len(logical)]}-{logical}-{end}"
+    start = f"{stack[: room - len(logical)]}-{logical}-"
+    kind = _KEPT.get(context.type)
+    return (kept.name(kind, context.region, start) if kind else None) or start + end

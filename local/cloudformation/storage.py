@@ -5,6 +5,7 @@ from typing import Any
 
 from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import DeployError, Properties, Resource
+from local.moto import kept
 
 # Members of GetRandomPassword. The other members say where the password goes.
 _PASSWORD = (
@@ -58,14 +59,17 @@ class Secret(Resource):
     name_property = "Name"
 
     def create(self) -> None:
-        """Create the secret with its first value."""
+        """Create the secret with its first value, or with the one that was kept."""
+        value = kept.take_secret(self.context.region, self.name)
+        if value is None or "SecretString" in self.properties:
+            value = self._value(self.properties)
         response = call(
             "secretsmanager",
             self.context.region,
             "create_secret",
             Name=self.name,
             Description=self.properties.get("Description"),
-            SecretString=self._value(self.properties),
+            SecretString=value,
             Tags=self.properties.get("Tags"),
         )
         self.physical_id = response["ARN"]

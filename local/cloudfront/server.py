@@ -1,6 +1,8 @@
 """The data plane of CloudFront: a listener for each deployed distribution."""
 
+import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -20,9 +22,6 @@ from local.state import Distribution
 
 log = logging.getLogger("local.cloudfront")
 
-# The first distribution gets this port, so its address is the same after each start. If another
-# program has taken the port, it gets any free one.
-PREFERRED_PORT = 8787
 # CloudFront keeps an idle connection to a custom origin for 5 s.
 _KEEPALIVE_S = 5.0
 
@@ -51,13 +50,18 @@ class Edge:
         hop: str = "",
         s3_headers: Mapping[str, str] = NOTHING,
         names: Collection[str] = (),
+        held: socket.socket | None = None,
     ) -> None:
         """`function_port` returns the port of function URLs, `s3_url` the address of S3.
 
         `tls` is the context of the listeners; None means HTTP. `hop` is the secret by which
         function URLs know the edge. `s3_headers` are the headers that S3 requires in addition to a
         signature. `names` are host names of distributions in addition to those of loopback.
+        `held` is a socket of `listeners.hold`: the first distribution has its port, so that no
+        other program gets it before the distribution is deployed.
         """
+        self._held = held
+        self._port = held.getsockname()[1] if held is not None else 0
         self._names = frozenset(names)
         self._hop = hop
         self._s3_headers = {**s3.SIGNATURE, **s3_headers}
@@ -82,7 +86,9 @@ class Edge:
     async def stop(self) -> None:
         """Close all listeners."""
         for served in self._served.values():
-            await _close(served)
+            await served.runner.cleanup()
+        if self._held is not None:
+            self._held.close()
         if self._session is not None:
             await self._session.close()
 
@@ -92,7 +98,7 @@ class Edge:
         """Add listeners for new distributions, change others, and close those that are gone."""
         ids = {distribution.id for distribution in distributions}
         for key in [key for key in self._served if key not in ids]:
-            await _close(self._served.pop(key))
+            await self._close(self._served.pop(key))
         for distribution in distributions:
             try:
                 ordered: list[Behaviour] = behaviours(distribution.config, policies)
@@ -125,7 +131,10 @@ class Edge:
             s3_headers=self._s3_headers,
             names=self._names,
         )
-        sock = listeners.bind([PREFERRED_PORT, 0])
+        app = web.Application(client_max_size=0)
+        app.router.add_route("*", "/{path:.*}", proxy.handle)
+        held, self._held = self._held, None
+        sock = listeners.bind([0]) if held is None else listeners.listen(held)
         port = int(sock.getsockname()[1])
         # A viewer that disconnects ends the request to the origin.
         runner = await listeners.serve_plane(
@@ -159,6 +168,8 @@ class Edge:
             for key, served in self._served.items()
         ]
 
-
-async def _close(served: _Served) -> None:
-    await served.runner.cleanup()
+    async def _close(self, served: _Served) -> None:
+        await served.runner.cleanup()
+        if served.port == self._port:  # kept for the next distribution
+            with contextlib.suppress(listeners.PortTaken):
+                self._held = listeners.hold([served.port])

@@ -11,6 +11,8 @@
     GET  /_control/caller?key=ACCESSKEYID  the role of a temporary key, as `access.caller` says,
                                            or null
     GET  /_control/log_group?name=NAME&region=REGION           whether it exists
+    GET  /_control/kept                    what outlives this local cloud, as in `kept`
+    POST /_control/kept                    what an earlier one left
     GET  /_control/secret?id=NAME&region=REGION                a secret's ARN, or null
 
 It listens on loopback, and answers only requests with the token that its process prints on standard
@@ -38,7 +40,7 @@ from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from local import trust
-from local.moto import access, cloudfront, components
+from local.moto import access, cloudfront, components, kept
 from local.moto.clients import INTERNAL_HEADER, client
 from local.moto.exchange import EXCHANGE
 from local.moto.state import snapshot
@@ -135,6 +137,11 @@ def _control(
                 {"endpoints": report["endpoints"], "distributions": report["distributions"]},
             )
             return _json(start_response, {})
+        case "kept" if environ["REQUEST_METHOD"] == "POST":
+            kept.load(json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+            return _json(start_response, {})
+        case "kept":
+            return _json(start_response, kept.dump())
         case "code":
             function = lambda_backends[DEFAULT_ACCOUNT_ID][query["region"]].get_function(
                 query["function"]

@@ -74,9 +74,16 @@ def test_help_imports_nothing_slow(line: list[str]) -> None:
         ]
 
 
-def test_an_unknown_command_is_an_invalid_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """For an unknown command, the message lists the commands, and the exit status is 2."""
-    with pytest.raises(SystemExit) as caught:
-        main(["bogus"])
-    assert caught.value.code == 2
-    assert "invalid choice: 'bogus'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "hint"), [("dwon", "Did you mean `sluice down`?"), ("bogus", "`sluice --help` lists")]
+)
+def test_an_unknown_command_is_an_invalid_command_line(
+    capsys: pytest.CaptureFixture[str], name: str, hint: str
+) -> None:
+    """For an unknown command, the message has the one that is meant, and the exit status is 2."""
+    with pytest.raises(SystemExit) as ended:
+        main([name])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert f"no command '{name}'" in error
+    assert hint in error

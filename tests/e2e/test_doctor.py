@@ -53,7 +53,7 @@ def test_contradictions_fail_and_are_named(
     )
     monkeypatch.setattr(doctor, "read", lambda _stage, _name: wrong)
     with pytest.raises(CommandError) as caught:
-        doctor.run(Namespace(stage="local", stack_name="sluice"))
+        doctor.run(Namespace(stage="local", stack_name="sluice", json=False))
     for part in ("heartbeat", "cloudfront_read", "lambda_timeout", "context", "endpoint"):
         assert part in str(caught.value)
 

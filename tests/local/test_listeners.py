@@ -1,11 +1,18 @@
-"""Whatever reaches the edge or a function URL is answered in the form of AWS's front ends."""
+"""Ports that are held, and whatever reaches the edge or a function URL.
+
+It is answered in the form of AWS's front ends.
+"""
 
 import asyncio
 import json
+import os
+import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from local import listeners
 from local.cloudfront import proxy
 from local.cloudfront.server import Edge
 from local.lambda_ import url
@@ -94,3 +101,26 @@ async def test_an_absolute_address(plane: Plane) -> None:
     data = request(HOST.encode(), path=b"http://%b/event?a=1" % HOST.encode())
     body = (await exchange(plane.functions.port(), data)).partition(b"\r\n\r\n")[2]
     assert b'"rawPath": "/event", "rawQueryString": "a=1"' in body
+
+
+def test_a_held_port_is_nobody_elses() -> None:
+    """From `hold` on no other program gets the port. Connections are refused until `listen`."""
+    with listeners.hold([0]) as held:
+        port = held.getsockname()[1]
+        with pytest.raises(OSError, match="in use"), socket.create_server(("127.0.0.1", port)):
+            pass
+        with listeners.hold([port, 0]) as next_one:
+            assert next_one.getsockname()[1] != port
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=60)
+        listeners.listen(held)
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+
+
+def test_the_holder_of_a_port_is_named() -> None:
+    """The message has the port and, on Linux, the process that listens on it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        who = f"process {os.getpid()}" if sys.platform == "linux" else "another program"
+        with pytest.raises(listeners.PortTaken, match=f"port {port} is in use by {who}"):
+            listeners.hold([port])

@@ -1,5 +1,6 @@
 """`sluice doctor`; tests/e2e/test_doctor.py reads a deployed stack."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from cli.commands import doctor
 from cli.lib.project import CommandError
+from cli.main import main
 from infra.limits import LIMITS
 from model.settings import Settings
 
@@ -58,3 +60,21 @@ def test_a_stopped_endpoint_is_called_so(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(boto3, "client", lambda *_, **__: Stacks())
     with pytest.raises(CommandError, match=r"is stopped.*sluice endpoint start"):
         doctor.read("dev", "sluice")
+
+
+@pytest.mark.parametrize(("heartbeat", "status"), [(12.0, 0), (31.0, 1)])
+def test_programs_read_json(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    heartbeat: float,
+    status: int,
+) -> None:
+    """With `--json` the limits are figures, and contradictions still fail the command."""
+    monkeypatch.setattr(doctor, "read", lambda *_: replace(DEPLOYED, heartbeat=heartbeat))
+    assert main(["doctor", "--json"]) == status
+    printed = json.loads(capsys.readouterr().out)
+    [row] = [
+        row for row in printed["limits"] if row["limit"] == "heartbeat" and row["hop"] == "function"
+    ]
+    assert row["value"] == heartbeat
+    assert bool(printed["contradictions"]) == bool(status)

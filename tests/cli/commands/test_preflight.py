@@ -9,6 +9,7 @@ import pytest
 from moto import mock_aws
 
 from cli.commands.preflight import Finding, _region, findings, reserved_by
+from cli.main import main
 from infra.functions.image_check import DOCKER
 from infra.settings.context import settings_from_context
 from local.moto import service_quotas
@@ -77,6 +78,19 @@ def test_what_dev_needs_is_there() -> None:
     assert one(findings, "region eu-central-1").good
     bootstrap = one(findings, "CDK is not bootstrapped in eu-central-1")
     assert (bootstrap.good, bootstrap.commands) == (False, ("npx cdk bootstrap -c stage=dev",))
+
+
+@pytest.mark.usefixtures("account")
+def test_programs_read_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `--json` the findings are the whole output, and one that is missing is still a 1."""
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert main(["preflight", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)
+    assert [it["commands"] for it in findings if not it["good"] and not it["warning"]] == [
+        ["npx cdk bootstrap -c stage=dev"]
+    ]
 
 
 @pytest.mark.usefixtures("account")

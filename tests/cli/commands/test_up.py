@@ -32,3 +32,11 @@ def test_an_invalid_setting_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert main(["up", "-c", "parallel=none"]) == 1
     with pytest.raises(SystemExit):
         main(["up", "-c", "parallel"])
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "8787.5", ""])
+def test_a_port_is_a_number(port: str) -> None:
+    """A port that no program can listen on is an invalid command line."""
+    with pytest.raises(SystemExit) as ended:
+        main(["up", f"--port={port}"])
+    assert ended.value.code == 2

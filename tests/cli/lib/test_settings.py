@@ -1,6 +1,7 @@
 """Settings on the command line."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,18 @@ def test_a_stage_with_changes() -> None:
     assert settings_of("prod", {"parallel": "3"}).parallel == 3
     with pytest.raises(CommandError, match="parallel=0: must be a whole number from 1 to 256"):
         settings_of("prod", {"parallel": "0"})
+
+
+def test_the_settings_of_cdk_json_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cdk deploy` reads them, so they are checked here, too. The command line changes them."""
+    monkeypatch.setattr("cli.lib.settings.ROOT", tmp_path)
+    (tmp_path / "cdk.json").write_text('{"context": {"parallel": 3, "@aws-cdk/x:y": true}}')
+    assert settings_of("prod", {}).parallel == 3
+    assert settings_of("prod", {"parallel": "4"}).parallel == 4
+    for text in ('{"context": {"parallell": 3}}', '{"context": []}', "[]", "{"):
+        (tmp_path / "cdk.json").write_text(text)
+        with pytest.raises(CommandError, match=r"parallell|cdk\.json cannot be read"):
+            settings_of("prod", {})
 
 
 @pytest.mark.parametrize(

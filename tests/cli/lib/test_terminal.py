@@ -1,8 +1,10 @@
 """Output of commands, and the questions that they ask."""
 
 import io
+from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 
 from cli.lib import terminal
 from cli.lib.project import CommandError
@@ -37,3 +39,70 @@ def test_columns_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     """Each column is as wide as its widest cell, and numbers are right-aligned."""
     terminal.columns(("name", "value"), [("a", "1"), ("long name", "1,000")], right=("value",))
     assert capsys.readouterr().out == "name       value\na              1\nlong name  1,000\n"
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function that sets the width of the terminal."""
+
+    def narrow(width: int) -> None:
+        made = Console(width=width, highlight=False, soft_wrap=True)
+        monkeypatch.setattr(terminal, "console", made)
+
+    return narrow
+
+
+HEAD = ("hop", "value in all", "source")
+ROWS = [("Lambda", "6,291,456 bytes", "SageMaker runtime API reference"), ("a", "1 s", "b")]
+
+
+@pytest.mark.parametrize("width", [30, 34, 40, 60, 80, 200])
+def test_tables_fit(
+    narrow: Callable[[int], None], capsys: pytest.CaptureFixture[str], width: int
+) -> None:
+    """No line is longer than the terminal, no number or word is broken, and nothing is left out."""
+    narrow(width)
+    terminal.columns(HEAD, ROWS, right=HEAD[1:2])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    for cell in ("6,291,456 bytes", "1 s"):
+        assert any(cell in line for line in lines)
+    words = " ".join(lines).split()
+    for cell in (*HEAD, *ROWS[0], *ROWS[1]):
+        assert all(word in words for word in cell.split())
+
+
+def test_a_narrow_terminal_gets_fields_below_each_other(
+    narrow: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Columns that do not fit beside each other are lines with their names."""
+    narrow(30)
+    terminal.columns(HEAD, ROWS, right=HEAD[1:2])
+    assert capsys.readouterr().out.splitlines() == [
+        "hop           Lambda",
+        "value in all  6,291,456 bytes",
+        "source        SageMaker",
+        "              runtime API",
+        "              reference",
+        "",
+        "hop           a",
+        "value in all  1 s",
+        "source        b",
+    ]
+
+
+def test_empty_columns_go_first(
+    narrow: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table that does not fit is printed without its empty columns before it becomes lines."""
+    narrow(12)
+    terminal.columns(("a", "empty", "b"), [("1", "", "22222222")])
+    assert capsys.readouterr().out.splitlines() == ["a  b", "1  22222222"]
+
+
+@pytest.mark.parametrize(
+    ("room", "shown"), [(0, ""), (1, ""), (4, "…def"), (6, "abcdef"), (9, "abcdef")]
+)
+def test_a_spinner_shows_the_end(room: int, shown: str) -> None:
+    """The end of a line says what a tool is at; what does not fit is left out at its front."""
+    assert terminal._end("abcdef", room) == shown

@@ -1,11 +1,17 @@
 """Settings from the CDK context."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from infra.settings.context import settings_from_context
 from infra.settings.deployment import DEV, SettingsError
 from tests.support.synthesis import CERTIFICATE, KEY
 
+ROOT = Path(__file__).parents[3]
 VLLM = {"container": "vllm", "instance_type": "ml.g6.xlarge", "weights": "hf:o/m"}
 
 
@@ -199,3 +205,22 @@ def test_an_unknown_or_absurd_setting_is_refused_with_the_choices(
         settings_from_context(context)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_setting_ends_the_app_before_cdk_is_loaded() -> None:
+    """`cdk` gets one line within the time that Python and the settings take to load."""
+    script = (
+        "import sys, runpy\n"
+        "try:\n    runpy.run_path('app.py')\n"
+        "finally:\n    assert 'aws_cdk' not in sys.modules\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"CDK_CONTEXT_JSON": '{"stage": "dev", "parallell": "3"}', "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("sluice: parallell: there is no such setting (did you mean")
+    assert "Traceback" not in done.stderr

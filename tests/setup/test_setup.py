@@ -1,0 +1,236 @@
+"""`make setup` is interrupted everywhere, and the next one mends what was left.
+
+`make test-setup` runs this. The packages come from the caches of pip, uv and npm, which the first
+set-up fills; all others are without a network. `unshare` (Linux) mounts the disk that is full and
+the one that is read-only.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.setup
+
+STEPS = ("virtual environment", "uv", "Python packages", "this project's commands", "CDK CLI")
+_TOLD = "setup: stopped by the error above"
+_WHOLE = """
+import sys
+from importlib.metadata import distributions
+missing = [str(file) for found in distributions() for file in found.files or ()
+           if not file.locate().exists() and not str(file).endswith(".pyc")]
+sys.exit(f"missing: {missing[:5]}" if missing else 0)
+"""
+
+
+@dataclass
+class Checkout:
+    """A copy of the working tree without installed packages, and how long each step takes."""
+
+    folder: Path
+    environment: dict[str, str]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def make(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start `make setup`, as the leader of a process group."""
+        return subprocess.Popen(
+            ["make", "setup", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def complete(self) -> None:
+        """Run `make setup` to its end, and note the time of each step."""
+        with self.make() as process:
+            assert process.stdout is not None
+            output, step, since = [], "", time.monotonic()
+            for line in process.stdout:
+                output.append(line)
+                if found := _step(line):
+                    self.seconds[step], step, since = (
+                        time.monotonic() - since,
+                        found,
+                        time.monotonic(),
+                    )
+            self.seconds[step] = time.monotonic() - since
+        assert process.returncode == 0, "".join(output)
+
+    def interrupt(self, step: str, where: Literal["at", "within"], number: signal.Signals) -> None:
+        """Send a signal to all processes of a set-up when a step begins, or in its middle."""
+        with self.make() as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if _step(line) == step:
+                    if where == "within":
+                        time.sleep(self.seconds[step] / 2)  # a moment within, whichever it is
+                    os.killpg(process.pid, number)
+                    break
+            process.stdout.read()
+        assert process.returncode != 0, "it had ended before the signal came"
+
+    def check(self) -> None:
+        """Fail if a package, a file of one, or a program is missing."""
+        for command in (
+            [".venv/bin/python", "-m", "pip", "--version"],
+            [".venv/bin/python", "-c", _WHOLE],
+            [".venv/bin/sluice", "--version"],
+            [".venv/bin/node", "node_modules/.bin/cdk", "--version"],
+        ):
+            done = subprocess.run(
+                command, cwd=self.folder, env=self.environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert not (self.folder / ".venv/.unfinished").exists()
+
+    def remove(self) -> None:
+        """Remove what was installed."""
+        for name in (".venv", "node_modules"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def _step(line: str) -> str | None:
+    return next((step for step in STEPS if line.startswith(f"setup: {step}")), None)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """Yield a copy of the working tree whose packages are in local caches.
+
+    It is on the disk of the working tree, as uv's cache may be: uv then makes links and no copies.
+    """
+    folder = ROOT / "build/setup"
+    shutil.rmtree(folder, ignore_errors=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file() and (ROOT / name).stat().st_size < 1_000_000:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    wheels = tmp_path_factory.mktemp("wheels")
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    made = Checkout(folder, bare)
+    made.complete()
+    subprocess.run(
+        [".venv/bin/python", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels,
+         "-r", ".venv/uv.txt"],
+        cwd=folder, check=True,
+    )  # fmt: skip
+    made.environment = {
+        **bare,
+        "UV_OFFLINE": "1",
+        "npm_config_offline": "true",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+    }
+    made.remove()
+    made.complete()
+    made.check()
+    yield made
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(signal.SIGINT, signal.SIGKILL), (signal.SIGKILL, signal.SIGINT)],
+)
+@pytest.mark.parametrize("step", STEPS)
+def test_an_interrupted_set_up_is_mended(
+    checkout: Checkout, step: str, first: signal.Signals, second: signal.Signals
+) -> None:
+    """One set-up is interrupted where a step begins, the next one within it; a third one mends."""
+    checkout.remove()
+    checkout.interrupt(step, "at", first)
+    checkout.interrupt(step, "within", second)
+    checkout.complete()
+    checkout.check()
+
+
+def test_an_interrupted_update_is_mended(checkout: Checkout) -> None:
+    """A set-up that brings a complete installation up to date may be interrupted, too."""
+    checkout.complete()
+    (checkout.folder / "locks/dev.txt").touch()
+    checkout.interrupt("Python packages", "at", signal.SIGKILL)
+    checkout.complete()
+    checkout.check()
+
+
+def test_an_environment_without_pip_is_mended(checkout: Checkout) -> None:
+    """What earlier versions left after Ctrl-C has no mark, but no pip either."""
+    checkout.remove()
+    subprocess.run(
+        ["python3", "-m", "venv", "--without-pip", ".venv"], cwd=checkout.folder, check=True
+    )
+    checkout.complete()
+    checkout.check()
+
+
+def _mounted(checkout: Checkout, mount: str, *arguments: str) -> tuple[int, str]:
+    """Run `make setup` where `mount` has replaced the checkout; return status and output."""
+    script = f"set -e; {mount}; cd {checkout.folder}; exec make setup {' '.join(arguments)}"
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
+        env=checkout.environment, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("size", "needed", "told"),
+    [
+        ("100m", (), "MB are free on the disk of this folder"),
+        ("12m", ("NEEDED=0",), _TOLD),  # within the virtual environment
+        ("100m", ("NEEDED=0",), _TOLD),  # within the packages
+    ],
+)
+def test_a_full_disk_is_told(
+    checkout: Checkout, size: str, needed: tuple[str, ...], told: str
+) -> None:
+    """Too little space is told before the first step; a disk that gets full, at that step."""
+    checkout.remove()
+    there = checkout.folder
+    mount = (
+        f"cp -a {there} {there}.copy; mount -t tmpfs -o size={size} none {there}; "
+        f"cp -a {there}.copy/. {there}; rm -rf {there}.copy"
+    )
+    status, output = _mounted(checkout, mount, *needed)
+    assert status != 0
+    assert told in output
+
+
+def test_a_disk_that_was_full_is_mended(checkout: Checkout) -> None:
+    """When there is room again, the next set-up ends well. This takes 1.2 GB of memory."""
+    checkout.remove()
+    there = checkout.folder
+    mount = (
+        f"cp -a {there} {there}.copy; mount -t tmpfs -o size=100m none {there}; "
+        f"cp -a {there}.copy/. {there}; rm -rf {there}.copy; cd {there}; "
+        f"! make setup NEEDED=0; mount -o remount,size=2g {there}"
+    )
+    status, output = _mounted(checkout, mount, "NEEDED=0")
+    assert status == 0, output
+    assert _TOLD in output
+
+
+def test_a_read_only_folder_is_told(checkout: Checkout) -> None:
+    """A folder that cannot be written stops the set-up at its first step, with the reason."""
+    checkout.remove()
+    there = checkout.folder
+    mount = f"mount --bind {there} {there}; mount -o remount,bind,ro {there}"
+    status, output = _mounted(checkout, mount)
+    assert status != 0
+    assert "Read-only file system" in output
+    assert _TOLD in output
