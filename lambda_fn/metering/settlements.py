@@ -6,8 +6,9 @@ it finds, one conditional write at a time. It may be repeated, run twice at once
 account and ledger end up the same.
 
     ledger    hold on the account   state of the request
-    none      one                   never begun: put a SETTLED item with nothing spent, `recovered`
-    OPEN      one                   settle it from the last checkpoint, then capture the hold
+    none      one                   never begun: claim the hold, then put a SETTLED item with
+                                    nothing spent, `recovered`
+    OPEN      one                   claim the hold, settle from the last checkpoint, then capture
     OPEN      none                  never begun: settle it as refused
     SETTLED   the settled one       capture it with the counts of the ledger
     SETTLED   another one           a late attempt: void it; or a correction: carry it out
@@ -232,6 +233,15 @@ async def _step(
 ) -> str | None:
     """Take the next step towards the end. Return its name, or None if none is left."""
     item, hold = items.ledger, items.hold
+    # A void by the function may still be carried out. Once the hold is claimed, it fails. Otherwise
+    # it could remove the hold after the ledger was settled for it, and nothing would be booked.
+    if (
+        hold is not None
+        and not hold.claimed
+        and (item is None or item["state"] == "OPEN")
+        and not await _if_it_holds(table, holds.claim(key_id, request_id, hold))
+    ):
+        return "found" if item is None else "settled"
     if item is None:
         if hold is None:
             return None

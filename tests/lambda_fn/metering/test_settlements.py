@@ -22,7 +22,7 @@ from moto.dynamodb.models import dynamodb_backends
 from lambda_fn import ids, limits
 from lambda_fn.aws.attributes import Item, unwrap_all
 from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
-from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, Unavailable
+from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, RequestRunning, Unavailable
 from lambda_fn.metering import accounts, ledger, settlements
 from lambda_fn.metering.accounts import Account, Limits
 from lambda_fn.metering.ledger import Opening, Settlement
@@ -123,9 +123,9 @@ class Books(RuleBasedStateMachine):
         self.world.run(self.world.table.put(account), [])
         self.gate = Gate(self.world.table)
 
-    @rule(tokens=st.integers(1, 400), price=st.integers(0, 40), fates=fates)
-    def begin(self, tokens: int, price: int, fates: list[Fate]) -> None:
-        """Begin a request."""
+    @rule(tokens=st.integers(1, 400), price=st.integers(0, 40), fates=fates, repeat=st.booleans())
+    def begin(self, tokens: int, price: int, fates: list[Fate], *, repeat: bool) -> None:
+        """Begin a request; a `repeat` is the same as another one, which may be running."""
         world = self.world
         opening = Opening(
             ids.new_request_id(world.now), KEY_ID, "m", tokens, tokens * price, Prices(price, price)
@@ -133,9 +133,13 @@ class Books(RuleBasedStateMachine):
         request = Request(opening)
         self.requests.append(request)
         before = world.account
-        result = world.run(self.gate.admit(CALLER, opening), fates)
+        work = self.gate.admit(CALLER, opening, fingerprint="same" if repeat else "", repeat=repeat)
+        result = world.run(work, fates)
         if isinstance(result, Admission):
             request.admission, request.running = result, True
+        elif isinstance(result, RequestRunning):
+            request.truth, request.written = ledger.REFUSED, True
+            assert any(hold.fingerprint for hold in before.in_flight.values())
         elif isinstance(result, InsufficientQuota | RateLimited):
             request.truth, request.written = ledger.REFUSED, True
             if not fates and not world.network.late:  # a request that fits succeeds
