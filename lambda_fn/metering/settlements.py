@@ -191,6 +191,8 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
             update = ledger.settle(
                 request_id, settlement, prices=Prices.of(item), attempt=attempt, now=now
             )
+            if hold is None:  # nothing else shows the change
+                await _mark_dirty(table, request_id, now)
             changed = await _if_it_holds(table, update) or changed
             if hold is None:
                 await _mark_dirty(table, request_id, now)
@@ -297,7 +299,8 @@ async def _read_next(
 async def _mark_dirty(table: Table, request_id: str, now: float) -> None:
     """Mark a request's hour dirty if it may have rollups.
 
-    Call it before the write that removes the last trace of the change.
+    Call it before the write that removes the last trace of the change. If the change itself is that
+    write, call it before and after: the rollups may be made again in between.
     """
     hour = request_hour(request_id)
     if hours.following(hour) <= hours.hour_at(now):
