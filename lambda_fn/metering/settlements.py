@@ -291,6 +291,8 @@ async def _read_next(
 ) -> RequestItems:
     """Read both items after a step. Raises Stuck if they are as they were `before` it."""
     items = await read(table, key_id, request_id)
+    if items == before:  # or another process changed the ledger, and then the account, meanwhile
+        items = await read(table, key_id, request_id)
     if items == before:
         raise Stuck(f"{request_id} of key {key_id}: a step changed neither account nor ledger.")
     return items

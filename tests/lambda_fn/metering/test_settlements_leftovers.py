@@ -4,6 +4,7 @@ Each is repaired, and the request is booked once.
 """
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from lambda_fn.metering.accounts import Hold, Spend
 from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.stream.admit import Gate
 from tests.support.function import KEY, KEY_ID
-from tests.support.network import Fate, Killed
+from tests.support.network import Answer, Fate, Killed
 from tests.support.one_request import CALLER, COST, PRICES, START, TRUTH, Case, correction
 
 ONCE = (1, 3, 5, COST, 0)
@@ -321,6 +322,34 @@ async def test_two_replays_at_once(case: Case) -> None:
     )
     assert await case.recover() == "dropped"
     assert await case.booked() == ONCE
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+async def test_a_replay_that_stalls_while_the_sweeper_works(case: Case, recovered: bool) -> None:
+    """A replay that stalls before any of its calls, until a sweep is over, continues to its end."""
+    for calls in range(20):
+        case = Case()  # with an empty table, at the same time
+        await case.table.put(accounts.new_account(KEY, name="n", now=1))
+        await case.table.put(ledger.opening_item(case.opening))
+        if recovered:
+            await case.recover()
+        made, request = 0, case.network.request
+
+        async def stalled(*arguments: Any, **options: Any) -> Answer:
+            nonlocal made
+            made += 1
+            if made == calls + 1:  # noqa: B023 (it is called within this round)
+                await case.recover()  # noqa: B023
+            return await request(*arguments, **options)  # noqa: B023
+
+        case.network.request = stalled  # type: ignore[method-assign]
+        assert await case.record()
+        finished = made <= calls
+        await case.recover()
+        assert await case.booked() == ONCE, calls
+        if finished:
+            break
+    assert finished
 
 
 async def test_a_replay_that_is_killed(case: Case) -> None:
