@@ -140,8 +140,8 @@ chaos: $(STAMP) ## Kill functions and the sweeper, make the table fail, delete r
 meter-bench: $(STAMP) ## Settle 10,000 requests of one key at full speed; none may be lost (some minutes)
 	@$(BIN)/python -m bench.settlements
 
-books: $(STAMP) ## Run the model-based test of settlements with 500 examples (some minutes)
-	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/metering/test_settlements.py
+books: $(STAMP) ## Run the model-based test of settlements with 500 new examples (some minutes)
+	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/metering/test_settlements.py --hypothesis-profile=fuzz
 
 fuzz: $(STAMP) ## Search with new random inputs in the property-based tests; some minutes
 	@$(BIN)/pytest -n 2 -m "hypothesis and not e2e" --hypothesis-profile=fuzz

@@ -85,7 +85,7 @@ def change_limits(account: Account, new: Limits, *, now: float) -> Update:
 
     It adds each difference to what remains in the current windows, and in those that ended or begin
     within two minutes (`_NEAR`). It does not touch a window that no request has opened. Its
-    condition is that no request has opened the window since.
+    condition is that no request has opened the window since, nor a window after these.
 
     Raises:
         ValueError: no limit changes.
@@ -95,7 +95,9 @@ def change_limits(account: Account, new: Limits, *, now: float) -> Update:
     if not changed:
         raise ValueError("no limit changes")
     begin = revise(account)
-    update, condition, names, values = [begin.update], [begin.condition], {}, Item(begin.values)
+    update, names, values = [begin.update], {}, Item(begin.values)
+    condition = [begin.condition, "(attribute_not_exists(last_used) OR last_used <= :until)"]
+    values[":until"] = int(now) + max(_NEAR)
     for number, name in enumerate(changed):
         update.append(f"{name} = :new{number}")
         values |= {f":new{number}": getattr(new, name)}

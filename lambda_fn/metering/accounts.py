@@ -96,6 +96,7 @@ class Hold(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """The hold of a request in flight.
 
     `attempt` is its fencing number (see `holds`). `tokens` and `cost` are the amounts held.
+    `claimed` tells that the sweeper settles the request, so that its admission cannot void it.
     """
 
     attempt: int
@@ -104,19 +105,31 @@ class Hold(msgspec.Struct, frozen=True, array_like=True, dict=True):
     fingerprint: str
     model: str
     correction: Correction | None = None
+    claimed: bool = False
 
     @cached_property
     def text(self) -> str:
         """The text of the hold in the item, such as `[1,2248,350,"9f86d081884c7d65","m"]`.
 
-        If there is a correction, it is the last element. A hold that was read keeps its text,
-        because conditions compare the whole text.
+        Last elements with their defaults are left out. A hold that was read keeps its text, because
+        conditions compare the whole text.
         """
         text = msgspec.json.encode(self).decode()
-        return text if self.correction else text.removesuffix(",null]") + "]"
+        for default in (",false]", ",null]"):
+            if text.endswith(default):
+                text = text.removesuffix(default) + "]"
+        return text
+
+    def claim(self) -> Self:
+        """Return the same hold, claimed. Elements that a later deployment added stay."""
+        elements = msgspec.json.decode(self.text)
+        place = self.__struct_fields__.index("claimed")
+        elements += [None] * (place - len(elements))
+        elements[place : place + 1] = [True]
+        return self.parse(msgspec.json.encode(elements).decode())
 
     @classmethod
-    def parse(cls, text: str) -> "Hold":
+    def parse(cls, text: str) -> Self:
         """Read a hold from its text. Elements that a later deployment added are skipped."""
         hold = msgspec.json.decode(text, type=cls)
         hold.__dict__["text"] = text

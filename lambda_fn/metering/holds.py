@@ -8,6 +8,10 @@ Each hold has a fencing number: the number of the attempt that wrote it, counted
 from a random number (`place_unchecked`). The ledger item is settled for one hold and keeps that
 number, and only that hold is booked. So a write that DynamoDB executes late, after the request's
 hold was removed, cannot cause a second booking.
+
+An admission that fails voids its hold without a look at the ledger. `claim` changes the text of the
+hold, which every condition compares. So once the sweeper has claimed a hold, a void that DynamoDB
+executes late cannot remove it, and the ledger can be settled for it.
 """
 
 import secrets
@@ -50,8 +54,14 @@ The text of an update has at most 4 kB, and the removal of the hold must fit int
 """
 
 
-def place(key_id: str, key_hash: str, request: HoldRequest, *, now: int) -> Update:
-    """Return the update that authenticates, checks all limits and places a hold."""
+def place(
+    key_id: str, key_hash: str, request: HoldRequest, *, now: int, attempts_before: int = 0
+) -> Update:
+    """Return the update that authenticates, checks all limits and places a hold.
+
+    If the request has tried to place a hold before, `attempts_before` is the maximum number of
+    attempts that it made, so that no two attempts have the same fencing number.
+    """
     hold = Hold(0, request.tokens, request.cost, request.fingerprint, request.model)
     names = {"#request": request.request_id, "#open": "open", "#hash": key_hash}
     values: Item = {
@@ -63,7 +73,7 @@ def place(key_id: str, key_hash: str, request: HoldRequest, *, now: int) -> Upda
         ":one": 1,
         ":tokens": request.tokens,
         ":cost": request.cost,
-        ":entry": _numbered(hold),
+        ":entry": _numbered(hold, attempts_before),
         **_watched(key_id, now + request.overdue),
     }
     if not request.priced:
@@ -120,6 +130,17 @@ def place_unchecked(
     )
 
 
+def claim(key_id: str, request_id: str, hold: Hold) -> Update:
+    """Return the update that claims a hold for the sweeper."""
+    return Update(
+        account_key(key_id),
+        update="SET in_flight.#request = :claimed",
+        condition="in_flight.#request = :entry",
+        names={"#request": request_id},
+        values={":entry": hold.text, ":claimed": hold.claim().text},
+    )
+
+
 def capture(
     key_id: str,
     request_id: str,
@@ -162,7 +183,7 @@ def capture(
 def void(key_id: str, request_id: str, hold: Hold, *, now: float) -> Update:
     """Return the update that removes a hold and frees all of it.
 
-    It is for a hold for which the ledger was not settled.
+    It is for a hold for which the ledger was not settled, and will not be.
     """
     return _removing(key_id, request_id, hold, NOTHING, now=now)
 
@@ -229,5 +250,5 @@ def _watched(key_id: str, due: float) -> Item:
     return {":open": watched_account(shard_of(key_id)), ":due": int(due)}
 
 
-def _numbered(hold: Hold, base: int = 0) -> PerAttempt:
+def _numbered(hold: Hold, base: int) -> PerAttempt:
     return PerAttempt(lambda attempt: msgspec.structs.replace(hold, attempt=base + attempt).text)

@@ -6,8 +6,9 @@ it finds, one conditional write at a time. It may be repeated, run twice at once
 account and ledger end up the same.
 
     ledger    hold on the account   state of the request
-    none      one                   never begun: put a SETTLED item with nothing spent, `recovered`
-    OPEN      one                   settle it from the last checkpoint, then capture the hold
+    none      one                   never begun: claim the hold, then put a SETTLED item with
+                                    nothing spent, `recovered`
+    OPEN      one                   claim the hold, settle from the last checkpoint, then capture
     OPEN      none                  never begun: settle it as refused
     SETTLED   the settled one       capture it with the counts of the ledger
     SETTLED   another one           a late attempt: void it; or a correction: carry it out
@@ -190,6 +191,8 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
             update = ledger.settle(
                 request_id, settlement, prices=Prices.of(item), attempt=attempt, now=now
             )
+            if hold is None:  # nothing else shows the change
+                await _mark_dirty(table, request_id, now)
             changed = await _if_it_holds(table, update) or changed
             if hold is None:
                 await _mark_dirty(table, request_id, now)
@@ -232,6 +235,15 @@ async def _step(
 ) -> str | None:
     """Take the next step towards the end. Return its name, or None if none is left."""
     item, hold = items.ledger, items.hold
+    # A void by the function may still be carried out. Once the hold is claimed, it fails. Otherwise
+    # it could remove the hold after the ledger was settled for it, and nothing would be booked.
+    if (
+        hold is not None
+        and not hold.claimed
+        and (item is None or item["state"] == "OPEN")
+        and not await _if_it_holds(table, holds.claim(key_id, request_id, hold))
+    ):
+        return "found" if item is None else "settled"
     if item is None:
         if hold is None:
             return None
@@ -279,6 +291,8 @@ async def _read_next(
 ) -> RequestItems:
     """Read both items after a step. Raises Stuck if they are as they were `before` it."""
     items = await read(table, key_id, request_id)
+    if items == before:  # or another process changed the ledger, and then the account, meanwhile
+        items = await read(table, key_id, request_id)
     if items == before:
         raise Stuck(f"{request_id} of key {key_id}: a step changed neither account nor ledger.")
     return items
@@ -287,7 +301,8 @@ async def _read_next(
 async def _mark_dirty(table: Table, request_id: str, now: float) -> None:
     """Mark a request's hour dirty if it may have rollups.
 
-    Call it before the write that removes the last trace of the change.
+    Call it before the write that removes the last trace of the change. If the change itself is that
+    write, call it before and after: the rollups may be made again in between.
     """
     hour = request_hour(request_id)
     if hours.following(hour) <= hours.hour_at(now):

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable, Table, Throttled
 from lambda_fn.errors import APIError, Unavailable
@@ -165,7 +166,13 @@ class Gate:
         raise self._public(account, opening)
 
     async def _reserve(
-        self, caller: Caller, opening: Opening, fingerprint: str, *, repeat: bool
+        self,
+        caller: Caller,
+        opening: Opening,
+        fingerprint: str,
+        *,
+        repeat: bool,
+        attempts_before: int = 0,
     ) -> Account | Rejection | None:
         """Place the hold.
 
@@ -186,7 +193,13 @@ class Gate:
             self._keys.networks(caller),
         )
         try:
-            update = holds.place(caller.key_id, caller.key_hash, reservation, now=now)
+            update = holds.place(
+                caller.key_id,
+                caller.key_hash,
+                reservation,
+                now=now,
+                attempts_before=attempts_before,
+            )
             # If the key is throttled, its captures must come first, so this write is not retried.
             item = await self._table.update(update, return_item=True, retry_on_throttle=False)
         except ConditionFailed as failed:
@@ -208,7 +221,13 @@ class Gate:
                 ):
                     # The networks have changed since they were cached: try once more with these.
                     self._keys.set_networks(caller, networks)
-                    return await self._reserve(caller, opening, fingerprint, repeat=repeat)
+                    return await self._reserve(
+                        caller,
+                        opening,
+                        fingerprint,
+                        repeat=repeat,
+                        attempts_before=attempts_before + limits.META_MAX_ATTEMPTS,
+                    )
                 if repeat and wrong is None and failed.item is not None:
                     same = running_repeat(Account.of(failed.item), request_id, fingerprint)
                     if same is not None:
@@ -231,7 +250,9 @@ class Gate:
         return True
 
     async def _undo(self, opening: Opening, entry: Hold) -> None:
-        """Void a hold at once. If that fails, the sweeper does it."""
+        """Void a hold at once. The sweeper does it if that fails, or if it has claimed the hold."""
+        if entry.claimed:
+            return
         update = holds.void(opening.key_id, opening.request_id, entry, now=time.time())
         with contextlib.suppress(MeterError):
             await self._table.update(update, max_attempts=1)

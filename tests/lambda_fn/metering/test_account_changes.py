@@ -109,6 +109,21 @@ async def test_a_late_change_of_limits_undoes_nothing(key: Key) -> None:
     assert (await key.item())["cost_day"] == 5
 
 
+async def test_a_change_of_limits_later_than_its_windows(key: Key) -> None:
+    """A change of limits has no effect if the key was used in a window that begins long after it.
+
+    Otherwise that window would keep what remained of the old limit.
+    """
+    await key.reserve(at=MIDNIGHT - 180)
+    change = await key.change(now=MIDNIGHT - 180, cost_day=1000)
+    await key.reserve(at=MIDNIGHT)
+    with pytest.raises(ConditionFailed):
+        await key.table.update(change)
+    await key.table.update(await key.change(now=MIDNIGHT, cost_day=1000))
+    assert await key.good(KEY, at=MIDNIGHT + 5)
+    assert not await key.good(KEY, at=MIDNIGHT + 5)
+
+
 async def test_a_rotation_made_again_leaves_the_secret_in_use(key: Key) -> None:
     """If a rotation with a lost response is repeated, the secret in use keeps its grace period."""
     lost, held = ids.new_key(KEY_ID), ids.new_key(KEY_ID)

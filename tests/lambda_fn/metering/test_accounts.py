@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+import msgspec
+
 from lambda_fn import ids, limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import Table
@@ -79,3 +81,9 @@ def test_an_entry_reads_as_it_was_written() -> None:
     assert plain.text == '[1,100,5000,"ffffffffffffffff","m"]'
     for entry in (plain, Hold(7, 0, 0, "", "m", correction(Spend(1, 2, 3, 4)))):
         assert Hold.parse(entry.text) == entry
+        claimed = entry.claim()
+        assert claimed == msgspec.structs.replace(entry, claimed=True)
+        assert claimed.text != entry.text
+        assert Hold.parse(claimed.text) == claimed
+    later = Hold.parse('[1,100,5000,"","m",null,false,"new"]').claim()
+    assert later.text == '[1,100,5000,"","m",null,true,"new"]'

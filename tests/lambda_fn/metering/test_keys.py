@@ -160,6 +160,7 @@ def test_expressions_have_declared_attributes_and_no_reserved_word() -> None:
         ),
         holds.capture(KEY_ID, begin.request_id, hold, spend, now=now, expired=["tokens#2026-11"]),
         holds.void(KEY_ID, begin.request_id, hold, now=now),
+        holds.claim(KEY_ID, begin.request_id, hold),
         holds.place_unchecked(KEY_ID, begin.request_id, model="m", now=now),
         holds.unwatch(KEY_ID),
         holds.watch_later(KEY_ID, was=1, due=2),

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lambda_fn import ids, limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
-from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, Unavailable
+from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, RequestRunning, Unavailable
 from lambda_fn.metering import accounts, ledger, settlements
 from lambda_fn.metering.accounts import Account, Limits
 from lambda_fn.metering.ledger import Opening, Settlement
@@ -118,11 +118,24 @@ class Books(RuleBasedStateMachine):
         self.requests: list[Request] = []
         account = accounts.new_account(KEY, name="n", now=int(START), limits=LIMITS)
         self.world.run(self.world.table.put(account), [])
-        self.gate = Gate(self.world.table)
+        self.gates = [Gate(self.world.table), Gate(self.world.table, meter_open=True)]
+        self.served_without_limits = False
 
-    @rule(tokens=st.integers(1, 400), price=st.integers(0, 40), fates=fates)
-    def begin(self, tokens: int, price: int, fates: list[Fate]) -> None:
-        """Begin a request."""
+    @rule(
+        tokens=st.integers(1, 400),
+        price=st.integers(0, 40),
+        fates=fates,
+        repeat=st.booleans(),
+        fails_open=st.sampled_from([False, False, True]),
+    )
+    def begin(
+        self, tokens: int, price: int, fates: list[Fate], *, repeat: bool, fails_open: bool
+    ) -> None:
+        """Begin a request.
+
+        A `repeat` is the same as another one, which may be running. With `fails_open` the request
+        may be served although the meter does not answer.
+        """
         world = self.world
         opening = Opening(
             ids.new_request_id(world.now), KEY_ID, "m", tokens, tokens * price, Prices(price, price)
@@ -130,9 +143,16 @@ class Books(RuleBasedStateMachine):
         request = Request(opening)
         self.requests.append(request)
         before = world.account
-        result = world.run(self.gate.admit(CALLER, opening), fates)
+        work = self.gates[fails_open].admit(
+            CALLER, opening, fingerprint="same" if repeat else "", repeat=repeat
+        )
+        result = world.run(work, fates)
         if isinstance(result, Admission):
             request.admission, request.running = result, True
+            self.served_without_limits |= result.entry is None
+        elif isinstance(result, RequestRunning):
+            request.truth, request.written = ledger.REFUSED, True
+            assert any(hold.fingerprint for hold in before.in_flight.values())
         elif isinstance(result, InsufficientQuota | RateLimited):
             request.truth, request.written = ledger.REFUSED, True
             if not fates and not world.network.late:  # a request that fits succeeds
@@ -181,15 +201,17 @@ class Books(RuleBasedStateMachine):
         )
         admission = request.admission
         assert admission is not None
-        assert admission.entry is not None
-        work = settlements.settle(
-            self.world.table,
-            request.opening,
-            truth,
-            hold=admission.entry,
-            now=self.world.now,
-            expired=admission.stale,
-        )
+        if admission.entry is not None and admission.opened:
+            work: Any = settlements.settle(
+                self.world.table,
+                request.opening,
+                truth,
+                hold=admission.entry,
+                now=self.world.now,
+                expired=admission.stale,
+            )
+        else:
+            work = settlements.replay(self.world.table, request.opening, truth, now=self.world.now)
         result = self.world.run(work, fates)
         if isinstance(result, Killed):
             return  # the outcome is unknown
@@ -255,9 +277,12 @@ class Books(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_overdrawn(self) -> None:
-        """No balance is below 0, and no key has more streams than its limit."""
+        """No balance is below 0, and no key has more streams than its limit.
+
+        A balance may be below 0 only after a request was served without its limits.
+        """
         account = self.world.account
-        assert all(left >= 0 for left in account.balance.values())
+        assert self.served_without_limits or all(left >= 0 for left in account.balance.values())
         assert (
             len([entry for entry in account.in_flight.values() if entry.tokens])
             <= LIMITS.max_streams

@@ -4,17 +4,20 @@ Each is repaired, and the request is booked once.
 """
 
 import asyncio
+from typing import Any
 
+import msgspec
 import pytest
 
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import ConditionFailed, Update
 from lambda_fn.errors import InsufficientQuota, Unavailable
 from lambda_fn.metering import accounts, holds, ledger, settlements
-from lambda_fn.metering.accounts import Spend
-from lambda_fn.metering.keys import account_key
+from lambda_fn.metering.accounts import Hold, Spend
+from lambda_fn.metering.keys import account_key, ledger_key
+from lambda_fn.stream.admit import Gate
 from tests.support.function import KEY, KEY_ID
-from tests.support.network import Fate
+from tests.support.network import Answer, Fate, Killed
 from tests.support.one_request import CALLER, COST, PRICES, START, TRUTH, Case, correction
 
 ONCE = (1, 3, 5, COST, 0)
@@ -98,11 +101,11 @@ async def test_a_refusal_that_could_not_be_closed(case: Case) -> None:
 
 
 async def test_a_hold_of_a_later_deployment(case: Case) -> None:
-    """A hold with an element that this code does not know is captured, because its whole text is
-    compared.
+    """A hold with an element that this code does not know is claimed and captured, because its
+    whole text is kept and compared.
     """
     await case.begin()
-    later = '[1,100,5000,"","m",null,"new"]'
+    later = '[1,100,5000,"","m",null,false,"new"]'
     await case.table.update(
         Update(
             account_key(KEY_ID),
@@ -140,6 +143,107 @@ async def test_a_ledger_that_does_not_answer(case: Case) -> None:
     with pytest.raises(Unavailable):
         await case.begin(Fate.WELL, *[Fate.LOST] * limits.META_MAX_ATTEMPTS)
     assert await case.booked() == NEVER
+
+
+@pytest.mark.parametrize("ledger_item", [Fate.LOST, Fate.UNANSWERED])
+async def test_a_late_void_wherever_the_sweeper_is_killed(case: Case, ledger_item: Fate) -> None:
+    """Account and ledger agree if an admission's void is carried out late, in the midst of a sweep.
+
+    The admission did not learn whether its ledger item was put. The sweeper is killed after each of
+    its calls in turn.
+    """
+    for calls in range(20):
+        case = Case()  # with an empty table, at the same time
+        no_answer = [ledger_item, *[Fate.LOST] * (limits.META_MAX_ATTEMPTS - 1)]
+        with pytest.raises(Unavailable):
+            await case.begin(Fate.WELL, *no_answer, Fate.LATE)
+        case.fates = [*[Fate.WELL] * calls, Fate.KILLED_AFTER]
+        try:
+            await case.recover()
+        except Killed:
+            case.network.revive()
+        finished = bool(case.fates)
+        case.fates = []
+        case.network.deliver(0)
+        await case.recover()
+        item = await case.table.get(ledger_key(case.request_id))
+        counted = int(item is not None and item["outcome"] != "refused")
+        assert await case.booked() == (counted, 0, 0, 0, 0), calls
+        if finished:
+            break
+    assert finished
+    assert counted
+
+
+async def test_a_function_that_wakes_within_a_sweep(case: Case) -> None:
+    """If the sweeper was killed with a claimed hold, a function that wakes settles its request.
+
+    The hold is captured by the next sweep.
+    """
+    admission = await case.begin()
+    assert admission.entry is not None
+    await case.table.update(holds.claim(KEY_ID, case.request_id, admission.entry))
+    await case.close(admission)
+    assert await case.booked() == (0, 0, 0, 0, 1)
+    assert await case.recover() == "released"
+    assert await case.booked() == ONCE
+
+
+async def test_an_admission_that_finds_its_hold_claimed(case: Case) -> None:
+    """An admission that stalled until the sweeper claimed its hold does not void it."""
+    hold = Hold(1, case.opening.reserved, case.opening.reserved_cost, "", "m")
+    case.fates = [Fate.LATE]
+    await case.try_once(holds.claim(KEY_ID, case.request_id, hold))
+    calls = 0
+
+    def claimed_meanwhile(target: str) -> Fate:
+        nonlocal calls
+        if target.endswith("PutItem"):
+            return Fate.LOST
+        calls += 1
+        if calls == 1:
+            return Fate.UNANSWERED
+        if calls == 2:  # the second attempt to place the hold
+            case.network.deliver(0)
+        return Fate.WELL
+
+    await case.table.put(accounts.new_account(KEY, name="n", now=1))
+    gate = Gate(case.table)
+    await gate.authenticate(CALLER)
+    case.network.fate = claimed_meanwhile
+    with pytest.raises(Unavailable):
+        await gate.admit(CALLER, case.opening)
+    assert calls == 2
+    case.network.fate = lambda _: Fate.WELL
+    assert await case.booked() == (*NEVER[:4], 1)
+    assert await case.recover() == "found"
+    assert await case.booked() == (1, 0, 0, 0, 0)
+
+
+async def test_a_late_reservation_for_other_networks(case: Case) -> None:
+    """A late attempt to place a hold for networks that were changed and restored books nothing."""
+    await case.table.put(accounts.new_account(KEY, name="n", now=1))
+    gate = Gate(case.table)
+    caller = msgspec.structs.replace(CALLER, address="203.0.113.5")
+    await gate.authenticate(caller)
+    await set_networks(case, "203.0.113.0/24")
+    case.fates = [Fate.LATE]
+    await case.close(await gate.admit(caller, case.opening))
+    assert await case.booked() == ONCE
+    await set_networks(case, None)
+    case.network.deliver(0)
+    assert await case.booked() == (*ONCE[:4], 1)
+    assert await case.recover() == "dropped"
+    assert await case.booked() == ONCE
+
+
+async def set_networks(case: Case, networks: str | None) -> None:
+    """Set or remove the networks of the key."""
+    change = "REMOVE networks" if networks is None else "SET networks = :networks"
+    values = {} if networks is None else {":networks": networks}
+    await case.table.update(
+        Update(account_key(KEY_ID), change, "attribute_exists(pk)", values=values)
+    )
 
 
 async def test_killed_between_settlement_and_release(case: Case) -> None:
@@ -218,6 +322,34 @@ async def test_two_replays_at_once(case: Case) -> None:
     )
     assert await case.recover() == "dropped"
     assert await case.booked() == ONCE
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+async def test_a_replay_that_stalls_while_the_sweeper_works(case: Case, recovered: bool) -> None:
+    """A replay that stalls before any of its calls, until a sweep is over, continues to its end."""
+    for calls in range(20):
+        case = Case()  # with an empty table, at the same time
+        await case.table.put(accounts.new_account(KEY, name="n", now=1))
+        await case.table.put(ledger.opening_item(case.opening))
+        if recovered:
+            await case.recover()
+        made, request = 0, case.network.request
+
+        async def stalled(*arguments: Any, **options: Any) -> Answer:
+            nonlocal made
+            made += 1
+            if made == calls + 1:  # noqa: B023 (it is called within this round)
+                await case.recover()  # noqa: B023
+            return await request(*arguments, **options)  # noqa: B023
+
+        case.network.request = stalled  # type: ignore[method-assign]
+        assert await case.record()
+        finished = made <= calls
+        await case.recover()
+        assert await case.booked() == ONCE, calls
+        if finished:
+            break
+    assert finished
 
 
 async def test_a_replay_that_is_killed(case: Case) -> None:
