@@ -143,7 +143,7 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Log the failure, and return the service's own response for it.
 
-        A request that is no HTTP is a 400, a header that is too long a 413, and an exception of the
+        Bytes that are not HTTP are a 400, a header that is too long a 413, and an exception of the
         handler a 502.
         """
         super().handle_error(request, status, exc, message)  # raises if a response has begun

@@ -70,6 +70,6 @@ def test_a_fault_refutes(cloud: LocalCloud, target: Target, check: Check) -> Non
 
 
 def again(cloud: LocalCloud, target: Target) -> Target:
-    """Return the target anew, which reads what is deployed, and does not wait for long."""
+    """Return a new target, which reads what is deployed now, and does not wait for long."""
     deployment = Deployment(target.name, dict(target.outputs), "", None, {})
     return replace(target_of(cloud, deployment), key=target.key, patience=3.0)
