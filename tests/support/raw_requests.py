@@ -4,7 +4,7 @@ import asyncio
 import gzip
 from collections.abc import Iterator
 
-_PACKED = gzip.compress(b'{"a":1}')
+_PACKED = gzip.compress(b'{"a":1}', mtime=0)
 _CHUNKED = b"Transfer-Encoding: chunked"
 
 

@@ -109,7 +109,7 @@ def test_a_byte_order_mark() -> None:
         (body({}).decode().encode("utf-16-le"), "UTF-16"),
         (body({}).decode().encode("utf-16-be"), "UTF-16"),
         (body({}).decode().encode("utf-32"), "UTF-32"),
-        (gzip.compress(body({})), "content-encoding: gzip"),
+        (gzip.compress(body({}), mtime=0), "content-encoding: gzip"),
         (b"\x28\xb5\x2f\xfd" + bytes(20), "zstd"),
     ],
 )
