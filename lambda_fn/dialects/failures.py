@@ -77,6 +77,8 @@ _TOO_LONG = re.compile(
     r"|(maximum|max) (model|context|input|prompt|sequence|total)[ _](length|len|tokens)"
     r"|maximum (allowed )?(input |prompt )?length|maximum number of (input )?tokens"
     r"|model.?s context (length|window|size)|max_model_len|max_seq_len|max_input_len"
+    r"|reached (the )?context (length|limit)|context (length )?overflow|input length of input_ids"
+    r"|range of input length should|total message size \d+ exceeds"
     r"|max_new_tokens. must be <=|.inputs. must have less than"
     r"|(input|prompt)( prompt)?( \([^)]{0,60}\))?( \+[^.]{0,40})? (is |was |are |tokens )*too (long|large)"
     r"|(prompt|input)( token)? (count|length)[^.]{0,40} exceeds"
@@ -87,8 +89,16 @@ _TOO_LONG = re.compile(
 _ABOUT_CONTEXT = re.compile(r"context (length|window|size)", re.IGNORECASE)
 _FULL = re.compile(
     r"queue (is|was) full|queue (capacity|limit|size)|overloaded|too many (concurrent )?requests"
-    r"|at capacity|capacity exceeded|server is busy|rate limit"
+    r"|at capacity|capacity exceeded|server (is )?busy|workers (are )?busy|rate limit"
+    r"|no (available )?slots?( is| are)? available|maximum pending requests|queue depth"
+    r"|reset reason: overflow"
     r"|aborted by a higher priority request|max(imum)? (concurren|number of concurren|queue)",
+    re.IGNORECASE,
+)
+# A schema or pattern of the request that the server cannot compile, whatever the status.
+_UNUSABLE = re.compile(
+    r"(failed|unable|could not|cannot) (to )?(compile|parse|convert)[^.]{0,40}"
+    r"\b(grammar|json schema|regex|ebnf)\b",
     re.IGNORECASE,
 )
 # The start of a sentence in JSON that was cut. Linear in the length of the text.
@@ -137,6 +147,8 @@ def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Fa
             code = named
             break
     message = found.message
+    if code is None and _UNUSABLE.search(message):
+        code = _INVALID
     if code in (None, _INVALID, "not_ready") and _FULL.search(message):
         code = _OVERLOADED
     elif code != _OVERLOADED and (
@@ -213,6 +225,8 @@ def _walk(value: Any, depth: int) -> _Found:
     for name in _SENTENCES:
         if not found.message and value.get(name):
             found = _walk(value[name], depth + 1)
+            if name == "errors" and not found.message and isinstance(value[name], dict):
+                found = _walk_fields(value[name], depth + 1)
     message, types, status = found
     for name in ("type", "error_type", "code"):
         if isinstance(kind := value.get(name), str):
@@ -221,6 +235,12 @@ def _walk(value: Any, depth: int) -> _Found:
         if status is None:
             status = _status(value.get(name))
     return _Found(message, types, status)
+
+
+def _walk_fields(fields: dict[str, Any], depth: int) -> _Found:
+    """Read errors that stand under the names of the fields that they are about."""
+    found = [(name, _walk(value, depth)) for name, value in list(fields.items())[:_ENTRIES]]
+    return _Found("; ".join(f"{name[:100]}: {it.message}" for name, it in found if it.message))
 
 
 def _walk_list(entries: list[Any], depth: int) -> _Found:
