@@ -160,7 +160,7 @@ def _parts(content: Text) -> Said:
 
 def _part(part: dict[str, Any], said: Said) -> None:
     kind = str(part.get("type") or "text")
-    if kind.startswith(_REASONING_TYPES):
+    if kind.startswith(_REASONING_TYPES) or part.get("thought") is True:  # the latter is Gemini's
         said.reasoning += _flat(part)
     elif kind == "refusal":
         said.refusal += _flat(part)

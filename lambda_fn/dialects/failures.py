@@ -75,7 +75,9 @@ _TOO_LONG = re.compile(
     r"|context (size|length|window) exceeds|exceeds? context|out of context"
     r"|longer than the (model|maximum|context)|greater than the context"
     r"|(maximum|max) (model|context|input|prompt|sequence|total)[ _](length|len|tokens)"
-    r"|maximum (allowed )?(input |prompt )?length|maximum number of (input )?tokens"
+    r"|maximum allowed length|(prompt|input|tokens?|sequence)\b[^.]{0,60} maximum length"
+    r"|context limit|context (is )?full|context shift is disabled|available cache size"
+    r"|max_(total_)?num_tokens|(input|prompt) tokens? \(?\d+\)? exceeds?|maximum number of (input )?tokens"
     r"|model.?s context (length|window|size)|max_model_len|max_seq_len|max_input_len"
     r"|reached (the )?context (length|limit)|context (length )?overflow|input length of input_ids"
     r"|range of input length should|total message size \d+ exceeds"
@@ -91,7 +93,7 @@ _FULL = re.compile(
     r"queue (is|was) full|queue (capacity|limit|size)|overloaded|too many (concurrent )?requests"
     r"|at capacity|capacity exceeded|server (is )?busy|workers (are )?busy|rate limit"
     r"|no (available )?slots?( is| are)? available|maximum pending requests|queue depth"
-    r"|reset reason: overflow"
+    r"|reset reason: overflow|backpressure"
     r"|aborted by a higher priority request|max(imum)? (concurren|number of concurren|queue)",
     re.IGNORECASE,
 )

@@ -54,7 +54,17 @@ _KNOWN = {spelling: reason for reason, names in _SPELLINGS.items() for spelling 
 _HINTS = {
     CANCELLED: ("abort", "cancel", "disconnect", "interrupt"),
     ENGINE_ERROR: (
-        *("error", "fail", "exception", "crash", "kill", "out_of_memory", "preempt", "evict"),
+        *(
+            "error",
+            "fail",
+            "exception",
+            "crash",
+            "killed",
+            "shutdown",
+            "out_of_memory",
+            "preempt",
+            "evict",
+        ),
         *("overload", "rate_limit", "unload"),
     ),
     LENGTH: ("length", "limit", "max", "trunc", "exceed", "time", "budget", "quota", "_full"),

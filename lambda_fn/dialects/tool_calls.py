@@ -134,6 +134,8 @@ class ToolCalls:
     def _write(
         self, call: _Call, name: str, arguments: str, *, opened: bool
     ) -> dict[str, Any] | None:
+        if call.empty and arguments.startswith('"'):
+            arguments = _inner(arguments)
         if call.empty and arguments.strip() in _NO_ARGUMENTS:
             call.held, arguments = True, ""  # some servers open every call with them
         if name == call.name and not opened:
@@ -219,7 +221,7 @@ def _index(value: Any) -> int | None:
 def _arguments(value: Any) -> str:
     """Return arguments as text. Null, and an object without members, are no text yet."""
     if isinstance(value, str):
-        return _inner(value) if value.startswith('"') else value
+        return value
     return "" if value in (None, {}) else _json(value).decode()
 
 

@@ -28,6 +28,7 @@ from tests.support.model_answers import answer, chunk, sse
         {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "why"}]}]},
         {"reasoning": {"content": "why"}},
         {"reasoningContent": "why"},
+        {"content": [{"text": "why", "thought": True}]},
         {"thinking_content": "why", "reasoning_effort": "high", "thought_signature": "c2ln"},
         {"thoughts": ["why"]},
         {"reasoning_summary": [{"type": "summary_text", "text": "why"}]},

@@ -227,6 +227,12 @@ TOO_LONG: dict[str, tuple[int, str]] = {
         500,
         body({"error": "Reached context length of 4096 tokens with model m (arch: qwen2)"}),
     ),
+    "llama.cpp, without a shift": (500, body({"error": {"message": "context shift is disabled"}})),
+    "TensorRT-LLM": (
+        400,
+        body({"error": "prompt length (9000) and max_tokens (9) should not exceed max_num_tokens"}),
+    ),
+    "a limit of input": (400, body({"detail": "Input tokens 9000 exceeds limit 8192"})),
     "KoboldCpp": (400, body({"detail": {"msg": "Context overflow: 9000 > 4096"}})),
     "DashScope": (400, body({"error": {"message": "Range of input length should be [1, 30720]"}})),
     "Moonshot (MoonshotAI/kimi-code#476)": (
@@ -319,6 +325,12 @@ def test_a_schema_that_does_not_compile_is_refused() -> None:
     )
 
 
+def test_another_length_is_no_overflow() -> None:
+    """Agents would compact a conversation in vain."""
+    sent = body({"error": {"message": "the tool's name exceeds the maximum length of 64"}})
+    assert type(OPENAI.rejection(400, sent)) is errors.InvalidRequest
+
+
 def test_errors_by_field() -> None:
     """Errors under the names of fields become one sentence that names them."""
     sent = body({"title": "", "errors": {"temperature": ["must be <= 2"], "top_p": "no number"}})
@@ -390,6 +402,10 @@ FULL: dict[str, tuple[int, str]] = {
         body({"error": "server busy, please try again.  maximum pending requests exceeded"}),
     ),
     "llama.cpp": (503, body({"error": {"message": "no slot available", "code": 503}})),
+    "Ray Serve": (
+        503,
+        body({"detail": "Request dropped due to backpressure (num_queued_requests=2)"}),
+    ),
     "Dynamo": (503, body({"error": {"message": "All workers are busy, please retry later"}})),
     "Envoy": (
         503,

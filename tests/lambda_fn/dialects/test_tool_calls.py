@@ -87,6 +87,12 @@ CASES: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
         [[call("f", "{}")], [call("f", "{}")]], [("f", "{}"), ("f", "{}")]),
     "null as a text": ([[call("f", "null", index=0, id="a")]], [("f", "{}")]),
     "arguments that are serialised twice": ([[call("f", json.dumps('{"x":1}'), index=0, id="a")]], [F]),
+    "a quoted object in pieces of its own": (
+        [[call("f", '{"x":', index=0, id="a")], [call(None, '"{a}"', index=0)], [call(None, "}", index=0)]],
+        [("f", '{"x":"{a}"}')]),
+    "nothing in the middle of arguments": (
+        [[call("f", '{"x":', index=0, id="a")], [call(None, "{}", index=0)], [call(None, "}", index=0)]],
+        [("f", '{"x":{}}')]),
     "all arguments so far in each piece": (
         [[call("f", it, index=0, id="a")] for it in ('{"x"', '{"x":1', '{"x":1}')], [F]),
     "arguments under another name": (
