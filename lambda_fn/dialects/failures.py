@@ -108,6 +108,7 @@ _IN_CUT_JSON = re.compile(
     r'"(?:message|error_message|detail|msg|error)"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL
 )
 _CODE_IN_CUT_JSON = re.compile(r'"(?:code|status_code)"\s*:\s*"?(\d{3})\b')
+_PARAM = re.compile(r"[A-Za-z_][\w.\[\]]{0,99}", re.ASCII)
 _MARKUP = re.compile(r"\s*<")
 _SENTENCES = (
     "message", "error_message", "error", "detail", "msg", "details", "errors", "reason",
@@ -119,11 +120,14 @@ _ENTRIES = 5
 
 
 class _Found(NamedTuple):
-    """What an error says: its sentence, its types in lower case, and its HTTP status."""
+    """What an error says: its sentence, its types in lower case, its HTTP status, and the
+    parameter that is wrong.
+    """
 
     message: str = ""
     types: tuple[str, ...] = ()
     status: int | None = None
+    param: str | None = None
 
 
 def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Failure:
@@ -158,7 +162,8 @@ def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Fa
     ):
         code = _TOO_LONG_CODE
     code = code or "engine_error"
-    failure = template_failure(Failure(code=code, message=message))
+    param = found.param if code == _INVALID else None
+    failure = template_failure(Failure(code=code, message=message, param=param))
     return msgspec.structs.replace(
         failure, message=failure.message[:_MAX_MESSAGE] or _silent(failure.code)
     )
@@ -229,14 +234,16 @@ def _walk(value: Any, depth: int) -> _Found:
             found = _walk(value[name], depth + 1)
             if name == "errors" and not found.message and isinstance(value[name], dict):
                 found = _walk_fields(value[name], depth + 1)
-    message, types, status = found
+    message, types, status, param = found
+    if isinstance(named := value.get("param"), str) and _PARAM.fullmatch(named):
+        param = param or named
     for name in ("type", "error_type", "code"):
         if isinstance(kind := value.get(name), str):
             types = (*types, kind.lower())
     for name in _NUMBERS:
         if status is None:
             status = _status(value.get(name))
-    return _Found(message, types, status)
+    return _Found(message, types, status, param)
 
 
 def _walk_fields(fields: dict[str, Any], depth: int) -> _Found:

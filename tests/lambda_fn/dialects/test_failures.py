@@ -325,6 +325,16 @@ def test_a_schema_that_does_not_compile_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("param", "kept"),
+    [("temperature", True), ("messages[0].content", True), ("a sentence", False), (["n"], False)],
+)
+def test_a_refusal_names_the_parameter(param: Any, *, kept: bool) -> None:
+    """The parameter that vLLM names is the public error's, if it is a name."""
+    sent = body({"error": {"message": SENTENCE, "type": "BadRequestError", "param": param}})
+    assert OPENAI.rejection(400, sent).param == (param if kept else None)
+
+
 def test_another_length_is_no_overflow() -> None:
     """Agents would compact a conversation in vain."""
     sent = body({"error": {"message": "the tool's name exceeds the maximum length of 64"}})
