@@ -37,6 +37,7 @@ ANSWERS = ("text", "output", "outputs", "output_text", "content", "answer", "res
 """Members of a record that hold the answer of servers which are not known here."""
 UNLIKELY = -9999.0
 """What OpenAI sends as the log probability of a token that is next to impossible."""
+_UNREAD_ANSWERS = tuple(name for name in ANSWERS if name not in ("text", "content"))
 _MOST_UNREAD = 10
 _BYTES_A_TOKEN = 4
 _NO_ERROR = (b"null", b'""', b"{}", b"[]", b"false")
@@ -161,6 +162,8 @@ class Records:
         self._reasoning = 0
         self._total: int | None = None
         self._unread: set[str] = set()
+        self._lost = False
+        """Whether a part of an answer that began well is in no known form."""
         self.started = False
 
     @property
@@ -236,7 +239,7 @@ class Records:
         if any(state.reason is None for state in self._states):
             events.append(NO_FINISH)
             return
-        if self._unread and not all(state.seen for state in self._states):
+        if self._lost or (self._unread and not all(state.seen for state in self._states)):
             log("unread", members=sorted(name for name in self._unread if name.isidentifier()))
             events.append(_UNREAD)
             return
@@ -516,7 +519,11 @@ class Records:
             state.message or not state.seen or choice.get("message") is None
         ):
             said.reasoning = next((text for it in members if (text := other_reasoning(it))), "")
-        if said or state.seen:
+        if said:
+            return
+        if state.seen:
+            for it in members:
+                self._lost |= isinstance(it, dict) and any(it.get(name) for name in _UNREAD_ANSWERS)
             return
         self._miss(tuple(name for name in ANSWERS if fields.get(name)))
         for it in members:

@@ -68,7 +68,7 @@ def test_none_yet_in_any_spelling(sent: Any) -> None:
     [("weird", "stop"), ("max_something", "length"), ("hit_the_limit", "length"), ("policy_block", "content_filter"),
      ("used_a_tool", "tool_calls"), ("engine_failure_7", "engine_error"), ("request_aborted", "cancelled"),
      ("client_disconnect", "cancelled"), ("preempted", "engine_error"), ("overloaded", "engine_error"),
-     ("ctx_full", "length"), ("harmony_end", "stop")],
+     ("server_shutdown", "engine_error"), ("ctx_full", "length"), ("harmony_end", "stop")],
 )  # fmt: skip
 def test_an_unknown_reason_is_logged_and_mapped(
     sent: str, mapped: str, capsys: pytest.CaptureFixture[str]

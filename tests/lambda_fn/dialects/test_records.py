@@ -290,6 +290,12 @@ def test_a_message_that_says_more_than_its_deltas_fails() -> None:
     assert found.failure is not None
 
 
+def test_an_answer_that_goes_on_in_another_form_fails() -> None:
+    """A part of an answer is not dropped, also behind one that is read."""
+    found = answer(sse(chunk({"content": "Hello"}), chunk({"output_text": " there"}, "stop")))
+    assert found.failure is not None
+
+
 def test_an_answer_may_be_empty() -> None:
     """A model may say nothing, whatever else the server tells of it."""
     last = {**chunk({}, "stop"), "service_tier": "default", "metrics": {"ttft": 1}}
