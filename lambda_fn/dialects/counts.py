@@ -45,6 +45,7 @@ class UsageFields(msgspec.Struct):
     input_tokens_details: Number = None
     output_tokens_details: Number = None
     cache_read_input_tokens: Number = None
+    cache_creation_input_tokens: Number = None
 
     def plain(self) -> tuple[int, int] | None:
         """Return the counts of prompt and completion if they are as they should be, and there are
@@ -61,6 +62,7 @@ class UsageFields(msgspec.Struct):
             and self.reasoning_tokens is None
             and self.cached_tokens is None
             and self.prompt_cache_hit_tokens is None
+            and self.cache_read_input_tokens is None
         ):
             return prompt, completion
         return None
@@ -90,6 +92,10 @@ def read_usage(usage: UsageFields) -> Counts | None:
     """
     prompt = _first(usage.prompt_tokens, usage.input_tokens)
     completion = _first(usage.completion_tokens, usage.output_tokens)
+    if usage.prompt_tokens is None and prompt is not None:
+        # Anthropic does not count what its cache reads or writes as input.
+        prompt += count(usage.cache_read_input_tokens) or 0
+        prompt += count(usage.cache_creation_input_tokens) or 0
     if completion is None and prompt is not None:
         total = count(usage.total_tokens)
         completion = None if total is None else max(0, total - prompt)
@@ -105,6 +111,9 @@ def read_usage(usage: UsageFields) -> Counts | None:
         usage.reasoning_tokens,
         _member(usage.output_tokens_details, "reasoning_tokens"),
     )
+    total = count(usage.total_tokens)
+    if prompt and completion and reasoning and total == prompt + completion + reasoning:
+        completion += reasoning  # xAI counts reasoning apart
     if not (prompt or completion or cached or reasoning):
         return None
     return Counts(prompt, completion, cached, reasoning)

@@ -5,6 +5,7 @@ the same: `content`, `refusal`, `tool_calls`, and `reasoning_content`, which Dee
 our container send, for all names of reasoning.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -15,8 +16,17 @@ Text = Any
 """A text, or the parts of one, as Mistral and Databricks send, or null."""
 
 _decode = msgspec.json.decode
+_REASONING = re.compile(
+    "(?!.*(signature|effort|budget|status|type|format|time|duration|id$))"
+    "(internal_)?(reason|think|thought|cot$|chain_?of_?thought)",
+    re.IGNORECASE,
+)
+"""Names of members that hold reasoning, beside those that are read first."""
 _REASONING_TYPES = ("thinking", "reasoning", "thought", "summary", "redacted")
-_TEXTS = ("text", "thinking", "reasoning", "reasoning_content", "summary", "content", "refusal")
+_TEXTS = (
+    "text", "thinking", "reasoning", "reasoning_content", "summary", "content", "refusal",
+    "reasoningText",
+)  # fmt: skip
 _DEPTH = 8
 _NOT_SAID = frozenset(
     {
@@ -150,12 +160,14 @@ def _parts(content: Text) -> Said:
 
 def _part(part: dict[str, Any], said: Said) -> None:
     kind = str(part.get("type") or "text")
-    if kind.startswith(_REASONING_TYPES):
+    if kind.startswith(_REASONING_TYPES) or part.get("thought") is True:  # the latter is Gemini's
         said.reasoning += _flat(part)
     elif kind == "refusal":
         said.refusal += _flat(part)
     elif text := _flat(part):
         said.content += text
+    elif reasoning := other_reasoning(part):
+        said.reasoning += reasoning
     elif kind != "reference":
         said.unread = (*said.unread, kind[:40])
 
@@ -172,6 +184,14 @@ def _flat(value: Any, depth: int = 0) -> str:
         # One member of a part has its text. Some servers repeat it in another.
         return next((text for name in _TEXTS if (text := _flat(value.get(name), depth + 1))), "")
     return ""
+
+
+def other_reasoning(fields: Any) -> str:
+    """Return the reasoning in other members of a choice, delta, message or part."""
+    if not isinstance(fields, dict):
+        return ""
+    names = (name for name in fields if name not in _NOT_SAID and _REASONING.match(name))
+    return next((text for name in names if (text := _flat(fields[name]))), "")
 
 
 def unread_in(fields: Any) -> tuple[str, ...]:

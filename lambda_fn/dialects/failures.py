@@ -75,8 +75,12 @@ _TOO_LONG = re.compile(
     r"|context (size|length|window) exceeds|exceeds? context|out of context"
     r"|longer than the (model|maximum|context)|greater than the context"
     r"|(maximum|max) (model|context|input|prompt|sequence|total)[ _](length|len|tokens)"
-    r"|maximum (allowed )?(input |prompt )?length|maximum number of (input )?tokens"
+    r"|maximum allowed length|(prompt|input|tokens?|sequence)\b[^.]{0,60} maximum length"
+    r"|context limit|context (is )?full|context shift is disabled|available cache size"
+    r"|max_(total_)?num_tokens|(input|prompt) tokens? \(?\d+\)? exceeds?|maximum number of (input )?tokens"
     r"|model.?s context (length|window|size)|max_model_len|max_seq_len|max_input_len"
+    r"|reached (the )?context (length|limit)|context (length )?overflow|input length of input_ids"
+    r"|range of input length should|total message size \d+ exceeds"
     r"|max_new_tokens. must be <=|.inputs. must have less than"
     r"|(input|prompt)( prompt)?( \([^)]{0,60}\))?( \+[^.]{0,40})? (is |was |are |tokens )*too (long|large)"
     r"|(prompt|input)( token)? (count|length)[^.]{0,40} exceeds"
@@ -87,8 +91,16 @@ _TOO_LONG = re.compile(
 _ABOUT_CONTEXT = re.compile(r"context (length|window|size)", re.IGNORECASE)
 _FULL = re.compile(
     r"queue (is|was) full|queue (capacity|limit|size)|overloaded|too many (concurrent )?requests"
-    r"|at capacity|capacity exceeded|server is busy|rate limit"
+    r"|at capacity|capacity exceeded|server (is )?busy|workers (are )?busy|rate limit"
+    r"|no (available )?slots?( is| are)? available|maximum pending requests|queue depth"
+    r"|reset reason: overflow|backpressure"
     r"|aborted by a higher priority request|max(imum)? (concurren|number of concurren|queue)",
+    re.IGNORECASE,
+)
+# A schema or pattern of the request that the server cannot compile, whatever the status.
+_UNUSABLE = re.compile(
+    r"(failed|unable|could not|cannot) (to )?(compile|parse|convert)[^.]{0,40}"
+    r"\b(grammar|json schema|regex|ebnf)\b",
     re.IGNORECASE,
 )
 # The start of a sentence in JSON that was cut. Linear in the length of the text.
@@ -96,6 +108,7 @@ _IN_CUT_JSON = re.compile(
     r'"(?:message|error_message|detail|msg|error)"\s*:\s*"((?:[^"\\]|\\.)*)', re.DOTALL
 )
 _CODE_IN_CUT_JSON = re.compile(r'"(?:code|status_code)"\s*:\s*"?(\d{3})\b')
+_PARAM = re.compile(r"[A-Za-z_][\w.\[\]]{0,99}", re.ASCII)
 _MARKUP = re.compile(r"\s*<")
 _SENTENCES = (
     "message", "error_message", "error", "detail", "msg", "details", "errors", "reason",
@@ -107,11 +120,14 @@ _ENTRIES = 5
 
 
 class _Found(NamedTuple):
-    """What an error says: its sentence, its types in lower case, and its HTTP status."""
+    """What an error says: its sentence, its types in lower case, its HTTP status, and the
+    parameter that is wrong.
+    """
 
     message: str = ""
     types: tuple[str, ...] = ()
     status: int | None = None
+    param: str | None = None
 
 
 def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Failure:
@@ -137,6 +153,8 @@ def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Fa
             code = named
             break
     message = found.message
+    if code is None and _UNUSABLE.search(message):
+        code = _INVALID
     if code in (None, _INVALID, "not_ready") and _FULL.search(message):
         code = _OVERLOADED
     elif code != _OVERLOADED and (
@@ -144,7 +162,8 @@ def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Fa
     ):
         code = _TOO_LONG_CODE
     code = code or "engine_error"
-    failure = template_failure(Failure(code=code, message=message))
+    param = found.param if code == _INVALID else None
+    failure = template_failure(Failure(code=code, message=message, param=param))
     return msgspec.structs.replace(
         failure, message=failure.message[:_MAX_MESSAGE] or _silent(failure.code)
     )
@@ -213,14 +232,24 @@ def _walk(value: Any, depth: int) -> _Found:
     for name in _SENTENCES:
         if not found.message and value.get(name):
             found = _walk(value[name], depth + 1)
-    message, types, status = found
+            if name == "errors" and not found.message and isinstance(value[name], dict):
+                found = _walk_fields(value[name], depth + 1)
+    message, types, status, param = found
+    if isinstance(named := value.get("param"), str) and _PARAM.fullmatch(named):
+        param = param or named
     for name in ("type", "error_type", "code"):
         if isinstance(kind := value.get(name), str):
             types = (*types, kind.lower())
     for name in _NUMBERS:
         if status is None:
             status = _status(value.get(name))
-    return _Found(message, types, status)
+    return _Found(message, types, status, param)
+
+
+def _walk_fields(fields: dict[str, Any], depth: int) -> _Found:
+    """Read errors that stand under the names of the fields that they are about."""
+    found = [(name, _walk(value, depth)) for name, value in list(fields.items())[:_ENTRIES]]
+    return _Found("; ".join(f"{name[:100]}: {it.message}" for name, it in found if it.message))
 
 
 def _walk_list(entries: list[Any], depth: int) -> _Found:

@@ -63,6 +63,7 @@ class Foreign:
         for message in fields["messages"]:
             if message["role"] == "developer":  # chat templates know only the older name
                 message["role"] = "system"
+        _write_schemas(fields)
         return _json.encode({**self._shape(fields), "stream": True})
 
     def cancel(self, request_id: str) -> None:
@@ -78,6 +79,25 @@ class Foreign:
 
         failure = failure_of(body, status)
         return from_container(failure.code, failure.message, failure.param)
+
+
+def _write_schemas(fields: Fields) -> None:
+    """Rewrite in place what clients write in schemas and these servers refuse in their own words.
+
+    `properties: null` is such a member. Every schema has been checked as it is rewritten.
+    """
+    holders = [tool["function"] for tool in fields.get("tools") or () if "function" in tool]
+    form = fields.get("response_format") or {}
+    if form.get("json_schema"):
+        holders.append(form["json_schema"])
+    names = ("parameters", "schema")
+    found = [(it, name) for it in holders for name in names if it.get(name) is not None]
+    if not found:
+        return
+    from schema_guard import plain  # not at a cold start
+
+    for holder, name in found:
+        holder[name] = plain(holder[name], by="llguidance")
 
 
 def _openai(fields: Fields) -> Fields:

@@ -20,7 +20,7 @@ _FAILURES = {CANCELLED, ENGINE_ERROR}
 
 _NONE_YET = {
     "", "null", "none", "nil", "undefined", "unspecified", "unfinished", "not_finished",
-    "in_progress", "running", "continue",
+    "in_progress", "running", "continue", "pending", "generating", "n/a",
 }  # fmt: skip
 # An answer that a time limit, or a guard against repetition, cut is not whole.
 _SPELLINGS = {
@@ -47,18 +47,33 @@ _SPELLINGS = {
     CANCELLED: "abort aborted cancel canceled cancelled disconnect disconnected",
     ENGINE_ERROR: """
         error errored fail failed failure exception engine_error server_error internal_error
-        network_error malformed_function_call insufficient_system_resource
+        network_error oom malformed_function_call insufficient_system_resource
     """,
 }
 _KNOWN = {spelling: reason for reason, names in _SPELLINGS.items() for spelling in names.split()}
 _HINTS = {
-    CANCELLED: ("abort", "cancel"),
-    ENGINE_ERROR: ("error", "fail", "exception"),
-    LENGTH: ("length", "limit", "max", "trunc", "exceed", "time"),
-    CONTENT_FILTER: ("filter", "safety", "block", "moderat", "polic", "refus"),
+    CANCELLED: ("abort", "cancel", "disconnect", "interrupt"),
+    ENGINE_ERROR: (
+        *(
+            "error",
+            "fail",
+            "exception",
+            "crash",
+            "killed",
+            "shutdown",
+            "out_of_memory",
+            "preempt",
+            "evict",
+        ),
+        *("overload", "rate_limit", "unload"),
+    ),
+    LENGTH: ("length", "limit", "max", "trunc", "exceed", "time", "budget", "quota", "_full"),
+    CONTENT_FILTER: ("filter", "safety", "block", "moderat", "polic", "refus", "harmful", "toxic"),
     TOOL_CALLS: ("tool", "function"),
 }
 _MAX_SPELLING = 40
+_OF_AN_ENUM = re.compile("^(?:finish|stop)_?reason\\.")
+"""What Python writes before the name of an enumeration's member."""
 
 
 def reason_of(sent: Reason) -> str | None:
@@ -68,7 +83,7 @@ def reason_of(sent: Reason) -> str | None:
     its words resemble, or else `stop`.
     """
     if isinstance(sent, dict):
-        sent = sent.get("type")
+        sent = sent.get("type") or sent.get("reason")
     if sent is None or sent is False or isinstance(sent, list | dict):
         return None
     if not isinstance(sent, str):
@@ -79,7 +94,7 @@ def reason_of(sent: Reason) -> str | None:
     word = re.sub(
         r"[\s-]+", "_", re.sub("(?<=[a-z])(?=[A-Z])", "_", sent[: 2 * _MAX_SPELLING].strip())
     ).lower()
-    word = word.removeprefix("finish_reason_").removeprefix("stop_reason_")
+    word = _OF_AN_ENUM.sub("", word).removeprefix("finish_reason_").removeprefix("stop_reason_")
     if word in _NONE_YET:
         return None
     known = _KNOWN.get(word)

@@ -18,7 +18,13 @@ from lambda_fn.dialects.counts import (
     read_timings,
     read_usage,
 )
-from lambda_fn.dialects.deltas import DeltaFields, Said, read_delta, unread_in
+from lambda_fn.dialects.deltas import (
+    DeltaFields,
+    Said,
+    other_reasoning,
+    read_delta,
+    unread_in,
+)
 from lambda_fn.dialects.lines import MALFORMED, NO_FINISH
 from lambda_fn.dialects.reasons import LENGTH, STOP, TOOL_CALLS, Reason, failure_for, reason_of
 from lambda_fn.dialects.tool_calls import ToolCalls
@@ -27,8 +33,11 @@ from lambda_fn.log import log
 
 _NOTHING = msgspec.Raw(b"{}")
 _UNREAD = Failure(code=GARBLED, message="the response is in a form that is not known")
-_TEXTS = ("text", "output", "outputs", "output_text", "content", "answer", "result", "completion")
+ANSWERS = ("text", "output", "outputs", "output_text", "content", "answer", "result", "completion")
 """Members of a record that hold the answer of servers which are not known here."""
+UNLIKELY = -9999.0
+"""What OpenAI sends as the log probability of a token that is next to impossible."""
+_UNREAD_ANSWERS = tuple(name for name in ANSWERS if name not in ("text", "content"))
 _MOST_UNREAD = 10
 _BYTES_A_TOKEN = 4
 _NO_ERROR = (b"null", b'""', b"{}", b"[]", b"false")
@@ -44,6 +53,7 @@ class _Choice(msgspec.Struct):
     message: DeltaFields | str | list[msgspec.Raw] | None = None
     text: str | None = None
     finish_reason: Reason = None
+    finish: Reason = msgspec.field(default=None, name="finishReason")
     stop_reason: Reason = None
     logprobs: msgspec.Raw = NULL
     usage: UsageFields | str | list[msgspec.Raw] | None = None
@@ -61,12 +71,17 @@ class _Details(msgspec.Struct):
     input_length: Number = None
 
 
+class _Groq(msgspec.Struct):
+    usage: UsageFields | str | list[msgspec.Raw] | None = None
+
+
 class _Record(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: UsageFields | str | list[msgspec.Raw] | None = None
     object: Any = None
     error: msgspec.Raw = NULL
     timings: Timings | str | list[msgspec.Raw] | None = None
+    x_groq: _Groq | str | list[msgspec.Raw] | None = None
     token: _Token | None = None
     generated_text: str | None = None
     details: _Details | None = None
@@ -78,8 +93,20 @@ class _Record(msgspec.Struct):
     eval_count: Number = None
 
 
+class _Likely(msgspec.Struct):
+    """A token and its log probability, with the members that OpenAI's document requires."""
+
+    token: str = ""
+    logprob: float | None = None
+    bytes: list[int] | None = None
+
+
+class _Logprob(_Likely):
+    top_logprobs: list[_Likely] | None = None
+
+
 class _Content(msgspec.Struct):
-    content: list[msgspec.Raw] | None = None
+    content: list[_Logprob] | None = None
 
 
 _record = msgspec.json.Decoder(_Record)
@@ -135,6 +162,8 @@ class Records:
         self._reasoning = 0
         self._total: int | None = None
         self._unread: set[str] = set()
+        self._lost = False
+        """Whether a part of an answer that began well is in no known form."""
         self.started = False
 
     @property
@@ -210,7 +239,7 @@ class Records:
         if any(state.reason is None for state in self._states):
             events.append(NO_FINISH)
             return
-        if self._unread and not all(state.seen for state in self._states):
+        if self._lost or (self._unread and not all(state.seen for state in self._states)):
             log("unread", members=sorted(name for name in self._unread if name.isidentifier()))
             events.append(_UNREAD)
             return
@@ -261,15 +290,24 @@ class Records:
         """Take a record's counts, and return that of completion tokens if there is one."""
         found = None
         usage = record.usage
-        if type(usage) is UsageFields and (plain := usage.plain()) is not None:
+        timings = record.timings
+        if (
+            type(usage) is UsageFields
+            and not isinstance(timings, Timings)
+            and (plain := usage.plain()) is not None
+        ):
             self._prompt_tokens = max(self._prompt_tokens, plain[0])
             return plain[1]
         if usage is None and record.choices and len(record.choices) == 1:
             usage = record.choices[0].usage  # as Moonshot sends it
+        if usage is None and isinstance(record.x_groq, _Groq):
+            usage = record.x_groq.usage
         if isinstance(usage, UsageFields):
             found = read_usage(usage)
-        if found is None and isinstance(record.timings, Timings):
-            found = read_timings(record.timings)
+        if isinstance(timings, Timings):
+            timed = read_timings(timings)
+            found = found or timed
+            found.cached = found.cached or timed.cached
         if found is None:
             if record.eval_count is None and record.prompt_eval_count is None:
                 return None
@@ -332,11 +370,13 @@ class Records:
             events.append(read_failure(choice.error))
             return
         said = self._read(choice, state, record)
-        if not said and not state.seen:
-            self._note_unread(place, payload)
+        if not said or choice.message is not None:
+            self._look_further(place, payload, said, state)
         self._say(state, index, said, so_far, choice.logprobs, payload, events)
         if choice.finish_reason is not None:
             self._finish(state, choice.finish_reason, events)
+        elif choice.finish is not None:
+            self._finish(state, choice.finish, events)
         if choice.stop_reason is not None:
             state.stop = choice.stop_reason
 
@@ -468,13 +508,26 @@ class Records:
             self._finish(state, record.done_reason, events)
             state.reason = state.reason or (TOOL_CALLS if state.calls else STOP)
 
-    def _note_unread(self, place: int, payload: bytes) -> None:
-        """Note the members of a record that may hold the answer, if its known members are empty."""
+    def _look_further(self, place: int, payload: bytes, said: Said, state: _State) -> None:
+        """Look in other members than the known ones: for reasoning, which is read, and for what may
+        hold the answer, which is noted if nothing is said.
+        """
         fields = _anything.decode(payload)
         choice = fields["choices"][place]
-        self._miss(tuple(name for name in _TEXTS if fields.get(name)))
-        for members in (choice, choice.get("delta"), choice.get("message")):
-            self._miss(unread_in(members))
+        members = (choice, choice.get("delta"), choice.get("message"))
+        if not said.reasoning and (
+            state.message or not state.seen or choice.get("message") is None
+        ):
+            said.reasoning = next((text for it in members if (text := other_reasoning(it))), "")
+        if said:
+            return
+        if state.seen:
+            for it in members:
+                self._lost |= isinstance(it, dict) and any(it.get(name) for name in _UNREAD_ANSWERS)
+            return
+        self._miss(tuple(name for name in ANSWERS if fields.get(name)))
+        for it in members:
+            self._miss(unread_in(it))
 
     def _miss(self, names: tuple[str, ...]) -> None:
         if names and len(self._unread) < _MOST_UNREAD:
@@ -519,4 +572,9 @@ def _read_logprobs(sent: msgspec.Raw) -> tuple[msgspec.Raw, int]:
         content = None
     if content is None:
         return NULL, 0
-    return msgspec.Raw(b'{"content":[%b],"refusal":null}' % b",".join(content)), len(content)
+    for entry in content:
+        entry.top_logprobs = entry.top_logprobs or []
+        for likely in (entry, *entry.top_logprobs):
+            if likely.logprob is None:
+                likely.logprob = UNLIKELY
+    return msgspec.Raw(_json.encode({"content": content, "refusal": None})), len(content)

@@ -12,15 +12,19 @@ and the server has ended the stream: with `[DONE]` if the server is known to sen
 end of the body. The events do not depend on how the bytes are split.
 """
 
+import re
+
 import msgspec
 
 from lambda_fn import limits
 from lambda_fn.dialects.lines import MALFORMED, NO_END, LineBuffer
-from lambda_fn.dialects.records import NoRecord, Records, read_failure
+from lambda_fn.dialects.records import ANSWERS, UNLIKELY, NoRecord, Records, read_failure
 from lambda_fn.events import Event, Failure
 
 _DONE = (b"[DONE]", b'"[DONE]"')
 _MARK = b"\xef\xbb\xbf"
+_NOTHING = (b"null", b"[]", b'""')
+_ALIVE = [{"type": word} for word in ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")]
 _CUT = Failure(code="cut", message="a record has no end")
 
 
@@ -163,17 +167,22 @@ class StreamDecoder:
 
     def _record(self, payload: bytes, events: list[Event]) -> bool:
         """Read a record. Return False, and change nothing, if it is none or only a part of one."""
-        if len(payload) < 12 and payload.strip() in _DONE:
+        if len(payload) < 12 and payload.strip().upper() in _DONE:
             self._finish(events)
             return True
         try:
             self._read(payload, events)
         except NoRecord:
-            return False
+            return self._type != b"error" and self._may_be_ignored(payload)
         except UnicodeDecodeError:  # the standard replaces what is not UTF-8
             return self._record(payload.decode(errors="replace").encode(), events)
         except (ValueError, RecursionError):
-            if not _is_json(payload) or (self._named and b'"choices"' not in payload):
+            if not _is_json(payload):
+                mended = _mended(payload)
+                return mended is not None and self._record(mended, events)
+            if payload.strip() in _NOTHING:
+                return True
+            if self._named and b'"choices"' not in payload:
                 return False
             events.append(MALFORMED)
         if events and type(events[-1]) is Failure:
@@ -191,6 +200,15 @@ class StreamDecoder:
         else:
             self._records.read(payload, events)
 
+    def _may_be_ignored(self, payload: bytes) -> bool:
+        """Return whether an object that is no record says that the server is alive, or, once every
+        choice has finished, what the answer cost.
+        """
+        fields = msgspec.json.decode(payload)
+        if not isinstance(fields, dict) or any(fields.get(name) for name in ANSWERS):
+            return False
+        return not fields or fields in _ALIVE or self._records.finished
+
     @property
     def _named(self) -> bool:
         """Whether the event has a type of its own."""
@@ -203,6 +221,22 @@ class StreamDecoder:
     def _fail(self, events: list[Event], failure: Failure) -> None:
         events.append(failure)
         self._ended = True
+
+
+def _mended(text: bytes) -> bytes | None:
+    """Return as JSON what Python's encoder and careless ones write beside it, or None.
+
+    That is NaN and infinity, control characters in a text, and half of a surrogate pair.
+    """
+    import json  # not at a cold start
+
+    if not text.rstrip().endswith((b"}", b"]")):
+        return None  # most likely one line of several
+    try:
+        fields = json.loads(text, strict=False, parse_constant=lambda _: UNLIKELY)
+        return re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(fields, ensure_ascii=False)).encode()
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_json(text: bytes) -> bool:

@@ -16,6 +16,8 @@ _MOST = 2**20
 """Characters of a call's arguments that are kept, to see whether they are complete."""
 _MOST_CALLS = 1_000
 _DIGITS = 3
+_ARGUMENTS = ("arguments", "parameters", "input", "args", "params")
+_NO_ARGUMENTS = ("{}", "null")
 
 
 class _Call:
@@ -27,6 +29,8 @@ class _Call:
         self.server_id = server_id
         self.id = own_id
         self.name = ""
+        self.held = False
+        """Whether arguments without members came, which other ones may still replace."""
         self._arguments: list[str] = []
         self._size = 0
 
@@ -43,6 +47,8 @@ class _Call:
     @property
     def complete(self) -> bool:
         """Whether the arguments are one JSON value, so that a piece with a name begins a call."""
+        if self.held and self.empty:
+            return True
         if self._size > _MOST:
             return False
         try:
@@ -54,6 +60,11 @@ class _Call:
     def said(self, text: str) -> bool:
         """Return whether the arguments are this text already."""
         return self._size == len(text) and "".join(self._arguments) == text
+
+    def rest_of(self, text: str) -> str:
+        """Return what a text adds to the arguments if it begins with all of them, else the text."""
+        so_far = "".join(self._arguments) if 0 < self._size <= _MOST else ""
+        return text[len(so_far) :] if so_far.strip() and text.startswith(so_far) else text
 
 
 class ToolCalls:
@@ -84,7 +95,7 @@ class ToolCalls:
             function = piece.get("function")
             fields = function if isinstance(function, dict) else piece
             name = _text(fields.get("name"))
-            arguments = _arguments(fields.get("arguments", fields.get("parameters")))
+            arguments = _arguments(next((it for n in _ARGUMENTS if (it := fields.get(n))), None))
             index, sent_id = _index(piece.get("index")), _text(piece.get("id"))
             call = self._find(index, sent_id, name, arguments, piece, from_end=len(pieces) - place)
             if call is not None and call.index in here and name and not sent_id:
@@ -111,7 +122,9 @@ class ToolCalls:
             ValueError: a call has no name.
 
         """
-        ended = self._calls[:-1] if cut else self._calls
+        ended = [
+            call for call in self._calls if not cut or call.held or call is not self._calls[-1]
+        ]
         if any(not call.name for call in ended):
             raise ValueError("a tool call without a name")
         return [
@@ -121,8 +134,13 @@ class ToolCalls:
     def _write(
         self, call: _Call, name: str, arguments: str, *, opened: bool
     ) -> dict[str, Any] | None:
+        if call.empty and arguments.startswith('"'):
+            arguments = _inner(arguments)
+        if call.empty and arguments.strip() in _NO_ARGUMENTS:
+            call.held, arguments = True, ""  # some servers open every call with them
         if name == call.name and not opened:
             name = ""  # some servers repeat it with each piece
+            arguments = call.rest_of(arguments)  # and some all arguments so far
         if arguments and not opened and call.said(arguments) and call.complete:
             arguments = ""  # the whole call once more
         call.name += name
@@ -168,12 +186,13 @@ class ToolCalls:
             return last  # also with another id, as Poolside sends
         if sent_id:
             # Only an id that comes late belongs to a call which has begun already.
-            return last if not last.server_id and name == last.name and last.empty else None
+            late = not last.server_id and name == last.name and last.empty and not last.held
+            return last if late else None
         if not last.name:
             return last
         if name == last.name:
             return None if _begins(arguments) and last.complete else last
-        if index is not None and last.empty and "type" not in piece:
+        if index is not None and last.empty and not last.held and "type" not in piece:
             return last  # the name itself comes in pieces
         return None
 
@@ -204,3 +223,12 @@ def _arguments(value: Any) -> str:
     if isinstance(value, str):
         return value
     return "" if value in (None, {}) else _json(value).decode()
+
+
+def _inner(text: str) -> str:
+    """Return the object in arguments that were serialised twice, else the text itself."""
+    try:
+        inner = msgspec.json.decode(text, type=str)
+    except msgspec.DecodeError:
+        return text
+    return inner if _begins(inner) else text

@@ -46,7 +46,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, int, int, int]]] = {
     ),
     "Anthropic": (
         {"usage": {"input_tokens": 30, "output_tokens": 9, "cache_read_input_tokens": 8}},
-        (30, 9, 8, 0),
+        (38, 9, 8, 0),
     ),
     "llama.cpp's timings": (
         {
@@ -93,6 +93,30 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, int, int, int]]] = {
     "no counts": ({"usage": {}}, (0, 2, 0, 0)),
     "a usage that is null": ({"usage": None}, (0, 2, 0, 0)),
     "a usage that is a list": ({"usage": []}, (0, 2, 0, 0)),
+    "Anthropic's cached tokens beside OpenAI's counts, as of LiteLLM": (
+        {"usage": {**BOTH, "cache_read_input_tokens": 8, "cache_creation_input_tokens": 2}},
+        (30, 9, 8, 0),
+    ),
+    "Anthropic's cache that was written": (
+        {"usage": {"input_tokens": 20, "output_tokens": 9, "cache_creation_input_tokens": 10}},
+        (30, 9, 0, 0),
+    ),
+    "usage beside llama.cpp's timings": (
+        {"usage": BOTH, "timings": {"prompt_n": 22, "cache_n": 8, "predicted_n": 9}},
+        (30, 9, 8, 0),
+    ),
+    "Groq's usage": ({"x_groq": {"id": "r", "usage": BOTH}}, (30, 9, 0, 0)),
+    "reasoning that is not within the completion, as xAI's": (
+        {
+            "usage": {
+                "prompt_tokens": 30,
+                "completion_tokens": 5,
+                "total_tokens": 39,
+                "completion_tokens_details": {"reasoning_tokens": 4},
+            }
+        },
+        (30, 9, 0, 4),
+    ),
     "zeros (mudler/LocalAI#1886)": (
         {"usage": {"prompt_tokens": 0, "completion_tokens": 0}},
         (0, 2, 0, 0),

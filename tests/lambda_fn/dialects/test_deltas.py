@@ -27,6 +27,12 @@ from tests.support.model_answers import answer, chunk, sse
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "why"}]}]},
         {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "why"}]}]},
         {"reasoning": {"content": "why"}},
+        {"reasoningContent": "why"},
+        {"content": [{"text": "why", "thought": True}]},
+        {"thinking_content": "why", "reasoning_effort": "high", "thought_signature": "c2ln"},
+        {"thoughts": ["why"]},
+        {"reasoning_summary": [{"type": "summary_text", "text": "why"}]},
+        {"content": [{"reasoningContent": {"reasoningText": {"text": "why"}}}]},
     ],
     ids=lambda it: json.dumps(it)[:60],
 )

@@ -214,6 +214,31 @@ TOO_LONG: dict[str, tuple[int, str]] = {
         400,
         body({"code": 400, "error": "Prompt length (2048) exceeds maximum input length (1024)."}),
     ),
+    "LMI, with Transformers": (
+        424,
+        body(
+            {
+                "code": 424,
+                "error": "ValueError: Input length of input_ids is 9000, but `max_length` is 8192",
+            }
+        ),
+    ),
+    "LM Studio, in the middle of an answer": (
+        500,
+        body({"error": "Reached context length of 4096 tokens with model m (arch: qwen2)"}),
+    ),
+    "llama.cpp, without a shift": (500, body({"error": {"message": "context shift is disabled"}})),
+    "TensorRT-LLM": (
+        400,
+        body({"error": "prompt length (9000) and max_tokens (9) should not exceed max_num_tokens"}),
+    ),
+    "a limit of input": (400, body({"detail": "Input tokens 9000 exceeds limit 8192"})),
+    "KoboldCpp": (400, body({"detail": {"msg": "Context overflow: 9000 > 4096"}})),
+    "DashScope": (400, body({"error": {"message": "Range of input length should be [1, 30720]"}})),
+    "Moonshot (MoonshotAI/kimi-code#476)": (
+        400,
+        body({"error": {"message": "total message size 10176584 exceeds limit 2097152"}}),
+    ),
     "a code of its own": (
         400,
         body({"error": {"message": "no", "code": "context_length_exceeded"}}),
@@ -290,6 +315,38 @@ def test_a_refusal_keeps_its_sentence(status: int, sent: str) -> None:
     assert (type(found), found.message) == (errors.InvalidRequest, SENTENCE)
 
 
+def test_a_schema_that_does_not_compile_is_refused() -> None:
+    """A schema of the request that a server cannot compile is no fault of the server."""
+    sent = body({"object": "error", "message": "Failed to compile json grammar: x", "code": 500})
+    found = OPENAI.rejection(500, sent)
+    assert (type(found), found.message) == (
+        errors.InvalidRequest,
+        "Failed to compile json grammar: x",
+    )
+
+
+@pytest.mark.parametrize(
+    ("param", "kept"),
+    [("temperature", True), ("messages[0].content", True), ("a sentence", False), (["n"], False)],
+)
+def test_a_refusal_names_the_parameter(param: Any, *, kept: bool) -> None:
+    """The parameter that vLLM names is the public error's, if it is a name."""
+    sent = body({"error": {"message": SENTENCE, "type": "BadRequestError", "param": param}})
+    assert OPENAI.rejection(400, sent).param == (param if kept else None)
+
+
+def test_another_length_is_no_overflow() -> None:
+    """Agents would compact a conversation in vain."""
+    sent = body({"error": {"message": "the tool's name exceeds the maximum length of 64"}})
+    assert type(OPENAI.rejection(400, sent)) is errors.InvalidRequest
+
+
+def test_errors_by_field() -> None:
+    """Errors under the names of fields become one sentence that names them."""
+    sent = body({"title": "", "errors": {"temperature": ["must be <= 2"], "top_p": "no number"}})
+    assert OPENAI.rejection(422, sent).message == "temperature: must be <= 2; top_p: no number"
+
+
 def test_a_form_without_a_known_sentence_is_kept_as_it_is() -> None:
     """A dictionary as Python writes it is no JSON, and becomes the message itself."""
     sent = str({"object": "error", "message": SENTENCE})
@@ -350,6 +407,20 @@ FULL: dict[str, tuple[int, str]] = {
         body({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}),
     ),
     "a proxy": (429, "Too Many Requests"),
+    "Ollama": (
+        503,
+        body({"error": "server busy, please try again.  maximum pending requests exceeded"}),
+    ),
+    "llama.cpp": (503, body({"error": {"message": "no slot available", "code": 503}})),
+    "Ray Serve": (
+        503,
+        body({"detail": "Request dropped due to backpressure (num_queued_requests=2)"}),
+    ),
+    "Dynamo": (503, body({"error": {"message": "All workers are busy, please retry later"}})),
+    "Envoy": (
+        503,
+        "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+    ),
     "a page": (429, "<html><body>429</body></html>"),
     "nothing": (429, ""),
 }

@@ -56,6 +56,30 @@ def test_usage_is_asked_for_with_each_chunk(dialect: str) -> None:
     assert [message["role"] for message in sent["messages"]] == ["system", "user"]
 
 
+@pytest.mark.parametrize("dialect", ["openai", "lmi", "tgi"])
+def test_schemas_are_rewritten(dialect: str) -> None:
+    """Servers get no members that they refuse, such as `null`, in the schema of any tool."""
+    written = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "required": True}, "b": {"type": "any"}},
+        "required": None,
+        "$defs": {"x": {"properties": None}},
+    }
+    plain = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}, "b": {}},
+        "$defs": {"x": {}},
+    }
+    tool = {"type": "function", "function": {"name": "f", "parameters": written}}
+    assert body(dialect, tools=[tool])["tools"][0]["function"]["parameters"] == plain
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": written}}
+    sent = body(dialect, response_format=form)["response_format"]
+    assert sent["value" if dialect == "tgi" else "json_schema"] in (
+        plain,
+        {"name": "x", "schema": plain},
+    )
+
+
 def test_tgi_is_sent_its_own_forms() -> None:
     """TGI gets its own forms of stops, `top_p` of one, seeds and schemas."""
     schema = {"type": "object", "properties": {}}

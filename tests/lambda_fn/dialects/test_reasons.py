@@ -15,11 +15,13 @@ KNOWN: dict[str, list[Any]] = {
     "stop": ["stop", "eos_token", "stop_sequence", "eos", "end_turn", "STOP", "Stop", " stop ", "FINISH_REASON_STOP",
              "endTurn", "stop-sequence", "word", 151645, {"type": "stop", "matched": 151645}],
     "length": ["length", "max_tokens", "MAX_TOKENS", "maxTokens", "max_new_tokens", "model_length", "timeout",
-               "repetition", "time_limit", "model_context_window_exceeded", {"type": "length", "length": 5}],
+               "repetition", "time_limit", "model_context_window_exceeded",
+               "FinishReason.MAX_TOKENS", "finish_reason.length", {"reason": "length"},
+               {"type": "length", "length": 5}],
     "tool_calls": ["tool_calls", "tool_use", "function_call", "TOOL_CALLS"],
     "content_filter": ["content_filter", "SAFETY", "RECITATION", "refusal", "sensitive"],
     "cancelled": ["abort", "ABORT", "cancelled", {"type": "abort", "message": "m"}],
-    "engine_error": ["error", "network_error", "insufficient_system_resource"],
+    "engine_error": ["error", "network_error", "insufficient_system_resource", "oom"],
 }  # fmt: skip
 NONE_YET: list[Any] = [
     None,
@@ -29,6 +31,9 @@ NONE_YET: list[Any] = [
     " ",
     "unspecified",
     "FINISH_REASON_UNSPECIFIED",
+    "pending",
+    "generating",
+    "N/A",
     False,
     {},
     [],
@@ -61,7 +66,9 @@ def test_none_yet_in_any_spelling(sent: Any) -> None:
 @pytest.mark.parametrize(
     ("sent", "mapped"),
     [("weird", "stop"), ("max_something", "length"), ("hit_the_limit", "length"), ("policy_block", "content_filter"),
-     ("used_a_tool", "tool_calls"), ("engine_failure_7", "engine_error"), ("request_aborted", "cancelled")],
+     ("used_a_tool", "tool_calls"), ("engine_failure_7", "engine_error"), ("request_aborted", "cancelled"),
+     ("client_disconnect", "cancelled"), ("preempted", "engine_error"), ("overloaded", "engine_error"),
+     ("server_shutdown", "engine_error"), ("ctx_full", "length"), ("harmony_end", "stop")],
 )  # fmt: skip
 def test_an_unknown_reason_is_logged_and_mapped(
     sent: str, mapped: str, capsys: pytest.CaptureFixture[str]

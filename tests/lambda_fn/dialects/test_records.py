@@ -203,6 +203,12 @@ WHOLE: dict[str, tuple[str, bytes]] = {
             chunk({"content": "Hello there"}, object=5, timings=[]), chunk({}, "stop", object=None)
         ),
     ),
+    "a reason by its name in JavaScript": (
+        "openai",
+        sse(
+            {"choices": [{"index": 0, "delta": {"content": "Hello there"}, "finishReason": "stop"}]}
+        ),
+    ),
     "an error that is empty": (
         "openai",
         sse(chunk({"content": "Hello there"}, error=None), chunk({}, "stop", error={})),
@@ -281,6 +287,12 @@ def test_what_is_not_understood_fails(record: Any) -> None:
 def test_a_message_that_says_more_than_its_deltas_fails() -> None:
     """Deltas of which a part is lost are not taken for the answer."""
     found = answer(sse(chunk({"content": "Hello"}), whole(SAID)))
+    assert found.failure is not None
+
+
+def test_an_answer_that_goes_on_in_another_form_fails() -> None:
+    """A part of an answer is not dropped, also behind one that is read."""
+    found = answer(sse(chunk({"content": "Hello"}), chunk({"output_text": " there"}, "stop")))
     assert found.failure is not None
 
 
@@ -370,3 +382,16 @@ def test_a_real_whole_answer_is_what_the_real_stream_is() -> None:
     found = answer((folder / "vllm-0.32-tools.whole.json").read_bytes())
     assert streamed.calls == found.calls == [[("get_lock", '{"city": "Lima"}')]]
     assert (streamed.counts, streamed.reason) == (found.counts, found.reason)
+
+
+def test_log_probabilities_have_every_member() -> None:
+    """Log probabilities have the members that OpenAI's document requires, and finite numbers."""
+    told = {"token": "a", "token_id": 5, "logprob": float("-inf")}
+    first = chunk({"content": "a"})
+    first["choices"][0]["logprobs"] = {"content": [{**told, "top_logprobs": [told]}]}
+    found = next(it for it in decode("openai", sse(first, chunk({}, "stop"))) if type(it) is Delta)
+    entry = {"token": "a", "logprob": -9999.0, "bytes": None}
+    assert json.loads(bytes(found.logprobs)) == {
+        "content": [{**entry, "top_logprobs": [entry]}],
+        "refusal": None,
+    }

@@ -206,7 +206,7 @@ def test_errors_within_the_stream(dialect: str, record: str, code: str, message:
     "line",
     [
         b"data: garbage",
-        b"data: {}",
+        b'data: {"x":1}',
         b'data: "x"',
         b'data: {"choices":5}',
         b'data: {"choices":[{"index":1,"delta":{}}]}',
@@ -325,11 +325,18 @@ def test_the_independent_parser_is_not_more_lenient() -> None:
         (b'data: {"choices":\ndata: [{"delta":\ndata:  {"content":"a"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n',
          "a"),
         (sse(chunk({"content": "a"}, "stop")).replace(b'"a"', b'"a\xff"'), "a\ufffd"),
+        (sse({}, "null", {"type": "ping"}, chunk({"content": "a"}, "stop"), {"type": "cost", "cost": 0.1}), "a"),
+        (sse(chunk({"content": "a"}, "stop"), "[done]", done=False), "a"),
+        (sse(chunk({"content": "a"}, "stop")).replace(b'"a"', b'"a\t"'), "a\t"),
+        (sse(chunk({"content": "a"}, "stop")).replace(b'"a"', b'"a\\ud83d"'), "a\ufffd"),
+        (sse(chunk({"content": "a"}, "stop", x=float("nan"), y=float("-inf"))), "a"),
     ],
     ids=["byte-order mark (openai/openai-python#3819)", "carriage returns", "no blank lines",
          "no space (SamSaffron/term-llm#487)", "a heartbeat of another type", "a record of another type",
          "empty data and comments", "an end in quotes", "unknown fields",
-         "an event of three lines (SamSaffron/term-llm#454)", "bytes that are no UTF-8"],
+         "an event of three lines (SamSaffron/term-llm#454)", "bytes that are no UTF-8",
+         "records that say nothing", "an end in small letters", "a control character in a text",
+         "half of a surrogate pair", "numbers that are no JSON"],
 )  # fmt: skip
 def test_frames_are_read_as_the_standard_has_them(data: bytes, text: str) -> None:
     """What the standard allows, and what servers get wrong without harm, is read."""

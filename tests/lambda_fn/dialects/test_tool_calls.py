@@ -81,6 +81,23 @@ CASES: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
     "no arguments (langchain-ai/langchainjs#11311)": ([[call("f", index=0, id="a")]], [("f", "{}")]),
     "an empty text as arguments (QwenLM/qwen-code#6249)": (
         [[call("f", "", index=0, id="a")], [call(None, "", index=0)]], [("f", "{}")]),
+    "a text of an empty object before the arguments, as of LiteLLM": (
+        [[call("f", "{}", index=0, id="a")], [call(None, '{"x":1}', index=0)]], [F]),
+    "two calls without arguments, and neither index nor id": (
+        [[call("f", "{}")], [call("f", "{}")]], [("f", "{}"), ("f", "{}")]),
+    "null as a text": ([[call("f", "null", index=0, id="a")]], [("f", "{}")]),
+    "arguments that are serialised twice": ([[call("f", json.dumps('{"x":1}'), index=0, id="a")]], [F]),
+    "a quoted object in pieces of its own": (
+        [[call("f", '{"x":', index=0, id="a")], [call(None, '"{a}"', index=0)], [call(None, "}", index=0)]],
+        [("f", '{"x":"{a}"}')]),
+    "nothing in the middle of arguments": (
+        [[call("f", '{"x":', index=0, id="a")], [call(None, "{}", index=0)], [call(None, "}", index=0)]],
+        [("f", '{"x":{}}')]),
+    "all arguments so far in each piece": (
+        [[call("f", it, index=0, id="a")] for it in ('{"x"', '{"x":1', '{"x":1}')], [F]),
+    "arguments under another name": (
+        [[{"index": 0, "id": "a", "name": "f", "input": {"x": 1}}],
+         [{"index": 1, "id": "b", "function": {"name": "g", "args": '{"y":2}'}}]], [F, G]),
     "an empty object as arguments": ([[call("f", {}, index=0, id="a")]], [("f", "{}")]),
     "the whole call once more at the end": (
         [[call("f", '{"x"', index=0, id="a")], [call(None, ":1}", index=0)], [call(*F, index=0, id="a")]], [F]),
