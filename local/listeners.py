@@ -66,7 +66,7 @@ def listen(sock: socket.socket) -> socket.socket:
 
 
 def _holder(port: int) -> str:
-    """Say which program listens on a port, as far as this user may know.
+    """Return which program listens on a port, as far as this user may know.
 
     Linux lists listening sockets in /proc/net/tcp and /proc/net/tcp6 with their inodes ("proc(5)");
     a process that has one of them has it as an open file.

@@ -9,27 +9,15 @@ from typing import Any, Final, Literal
 from urllib.parse import unquote
 
 from schema_guard.bounds import COUNTS
+from schema_guard.walk import OR_BOOLEAN
 
 Guide = Literal["llama.cpp", "llguidance"]
 
 _MAPS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
-_SINGLE: Final = (
-    *("items", "additionalItems", "additionalProperties", "unevaluatedProperties"),
-    *(
-        "unevaluatedItems",
-        "contains",
-        "propertyNames",
-        "contentSchema",
-        "not",
-        "if",
-        "then",
-        "else",
-    ),
-)
+_SINGLE: Final = OR_BOOLEAN | {"items"}
 _LOOKS_AROUND: Final = ("(?=", "(?!", "(?<=", "(?<!")
 _MAY_BE_NULL: Final = frozenset({"const", "default", "example", "examples"})
-_MAY_BE_BOOLEAN: Final = frozenset(_SINGLE) - {"items"}
 
 
 def plain(schema: Any, *, by: Guide) -> Any:
@@ -77,7 +65,7 @@ class _Plain:
                 found[name] = {key: self._later(inner) for key, inner in value.items()}
             elif name in (*_LISTS, "items") and type(value) is list:
                 found[name] = [self._later(inner) for inner in value]
-            elif name in _SINGLE and not (type(value) is bool and name in _MAY_BE_BOOLEAN):
+            elif name in _SINGLE and not (type(value) is bool and name in OR_BOOLEAN):
                 found[name] = self._later(value)
             elif name == "$ref" and type(value) is str and self._for_converter:
                 found[name] = self._reference(value)

@@ -27,7 +27,7 @@ _TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object",
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
 _LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 _SINGLE = frozenset({"items"})
-_OR_BOOLEAN = frozenset(
+OR_BOOLEAN = frozenset(
     {
         "additionalProperties",
         "additionalItems",
@@ -60,7 +60,7 @@ _NULLABLE = frozenset(
         "$ref",
     }
     | {"multipleOf", "items", "prefixItems", "allOf", "anyOf", "oneOf"}
-    | _OR_BOOLEAN
+    | OR_BOOLEAN
     | COUNTS.keys()
     | NUMBERS
 )
@@ -156,7 +156,7 @@ class Walk:
                 self._named(index, name, value)
             elif name in _LISTS or (name in _SINGLE and type(value) is list):
                 self._list(index, name, value)
-            elif name in _SINGLE or (name in _OR_BOOLEAN and type(value) is not bool):
+            elif name in _SINGLE or (name in OR_BOOLEAN and type(value) is not bool):
                 node.inner.append(self._schema(index, (name,), value))
             elif name in COUNTS:
                 fault = count_fault(name, value, lenient=self.lenient)

@@ -49,7 +49,7 @@ class EndpointSettings:
     ami_version: MachineImage | None = setting(default=None)
     """None: the image's CUDA version decides."""
     detailed_metrics: bool = setting(default=True)
-    """Let SageMaker collect the metrics of the container, its host and its GPUs.
+    """Whether SageMaker collects the metrics of the container, its host and its GPUs.
 
     A collector runs on each instance, and CloudWatch bills what it collects.
     """

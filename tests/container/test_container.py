@@ -301,11 +301,9 @@ async def test_stop_lets_answers_end(
         records = [await anext(lines)]
         stopping = asyncio.create_task(running.stop())
         records += [line async for line in lines if line]
-        complete = time.monotonic()
     await stopping
     assert json.loads(records[-1]) == {"type": "end"}
-    assert await running.ended() == 0
-    assert time.monotonic() - complete < 20
+    assert await running.ended() == 0  # SIGKILL would make it 137
     assert engine.containers(tmp_path) == []
 
 

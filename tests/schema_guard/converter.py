@@ -40,7 +40,7 @@ class Converter:
         return self._ask({"schema": schema})
 
     def call(self, schema: object) -> float:
-        """Let the model call a tool with these parameters. Return the longest step's CPU seconds.
+        """Call a tool with these parameters, and return the longest step's CPU seconds.
 
         Raises AssertionError if llama.cpp fails.
         """

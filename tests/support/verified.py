@@ -105,7 +105,7 @@ def another_log_group(_: LocalCloud, target: Target) -> Iterator[None]:
 
 @contextmanager
 def alarm_elsewhere(_: LocalCloud, target: Target) -> Iterator[None]:
-    """Let an alarm watch a function that is not deployed."""
+    """Point an alarm at a function that is not deployed."""
     api = target.client("cloudwatch")
     names = [name.rpartition(":")[2] for name in target.physical("AWS::CloudWatch::Alarm")]
     alarm = next(
@@ -167,20 +167,20 @@ def _update(api: Any, stack: str, template: dict[str, Any]) -> None:
 
 
 def error_page(config: dict[str, Any]) -> None:
-    """Let the distribution answer a 404 with a page of its own."""
+    """Configure the distribution's own page for a 404."""
     page = {"ErrorCode": 404, "ResponsePagePath": "/v1/openapi.json", "ResponseCode": 404}
     config["CustomErrorResponses"] = [page]
 
 
 def other_secret(config: dict[str, Any]) -> None:
-    """Let the distribution send a secret that no function has."""
+    """Configure a secret that no function has."""
     for origin in config["Origins"]:
         for header in origin.get("OriginCustomHeaders", []):
             header["HeaderValue"] = "a" * 48
 
 
 def forged_viewer(config: dict[str, Any]) -> None:
-    """Let the distribution send a fixed address as its viewer's."""
+    """Configure a fixed address as that of the viewer."""
     for origin in config["Origins"]:
         header = {"HeaderName": "X-Forwarded-For", "HeaderValue": "203.0.113.9"}
         origin["OriginCustomHeaders"] = [*origin.get("OriginCustomHeaders", []), header]
