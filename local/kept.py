@@ -30,6 +30,6 @@ def check(text: str) -> dict[str, Any]:
             secret["region"], str(secret["value"])
     except KeptError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KeptError(f"it is damaged ({type(error).__name__}: {error})") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise KeptError("it is damaged") from None
     return {name: found[name] for name in ("version", "tables", "secrets")}
