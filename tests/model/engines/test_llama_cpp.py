@@ -335,6 +335,8 @@ async def test_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     llama.cpp holds white space in the arguments of a call back.
     """
     monkeypatch.setattr("model.engines.llama_cpp._WATCH_SECONDS", 0.01)
+    # The answer runs until it is read, however fast it is sampled.
+    monkeypatch.setattr("model.engines.llama_cpp.BUFFERED_EVENTS", 1)
     async with started(settings_for("llama_cpp", context_tokens=2048)) as engine:
         assert engine.steps is not None
         quiet = engine.steps.begin()
