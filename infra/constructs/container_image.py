@@ -11,7 +11,7 @@ from constructs import Construct
 
 from infra.constructs.image_build import ImageBuild
 from infra.images import containers
-from infra.images.digests import base_of, unpinned
+from infra.images.digests import base_of, tag_of
 from infra.settings.deployment import Settings, SettingsError
 
 _ECR = re.compile(
@@ -91,14 +91,13 @@ class ContainerImage(Construct):
                 f"image_uri=none: {DOCKERFILE} is missing; set image_uri to an image that is "
                 "in a registry"
             )
-        if unknown := unpinned((root / DOCKERFILE).read_text()):
+        target = "gpu" if settings.engine == "vllm" else "cpu"
+        if (base := tag_of(target, (root / DOCKERFILE).read_text())) is not None:
             Annotations.of(Stack.of(self)).add_warning_v2(
                 "sluice:base-image",
-                f"{DOCKERFILE} takes {', '.join(unknown)} by tag, which may be another image "
-                "tomorrow: `make digests` "
-                "pins what it is now.",
+                f"{DOCKERFILE} takes {base} by its tag, which may name another image tomorrow. "
+                "`make digests` pins what it names now.",
             )
-        target = "gpu" if settings.engine == "vllm" else "cpu"
         if settings.image_build == "docker" and (wanted := podman_environment()) is not None:
             raise SettingsError(
                 f"CDK_DOCKER={os.environ[_ENGINE]}: podman makes OCI manifests, which SageMaker "

@@ -18,11 +18,6 @@ _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _TIMEOUT = 60
 
 
-def unpinned(dockerfile: str) -> list[str]:
-    """Return the base images of a Dockerfile's text that have a tag but no digest."""
-    return [found["image"] for found in _BASE.finditer(dockerfile) if found["digest"] is None]
-
-
 def base_of(target: str, dockerfile: str) -> str:
     """Return the base image of a target of the Dockerfile's text: `cpu` or `gpu`.
 
@@ -33,6 +28,12 @@ def base_of(target: str, dockerfile: str) -> str:
         it["argument"]: it["image"] + (it["digest"] or "") for it in _BASE.finditer(dockerfile)
     }
     return found.get(argument, "")
+
+
+def tag_of(target: str, dockerfile: str) -> str | None:
+    """Return the base image of a target if it has only a tag, else None."""
+    base = base_of(target, dockerfile)
+    return base if base and "@" not in base else None
 
 
 def pinned(dockerfile: str, digests: dict[str, str]) -> str:
