@@ -30,7 +30,7 @@ class ImageUrl(Struct, frozen=True, omit_defaults=True):
 
 
 class ImagePart(Struct, frozen=True, tag="image_url", tag_field="type"):
-    """An image. Some clients send the URL itself; `schema.images` checks it."""
+    """An image. Some clients send the URL itself; `stream.images` checks it."""
 
     image_url: ImageUrl | Annotated[str, Meta(min_length=1)]
 

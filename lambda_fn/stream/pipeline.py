@@ -40,7 +40,7 @@ from lambda_fn.stream.token_bounds import Bounds, fingerprint
 from lambda_fn.stream.usage_counter import UsageCounter
 
 if TYPE_CHECKING:
-    from lambda_fn.schema.images import Image
+    from lambda_fn.stream.images import Image
 
 
 class _Accepted(NamedTuple):
@@ -228,7 +228,7 @@ def _images(request: ChatRequest, model: Model, size: int) -> "tuple[Sequence[Im
     """Return a request's images, checked, and the size of its body without them."""
     if not has_images(request.messages):
         return (), size
-    from lambda_fn.schema.images import images_of, text_size  # not at a cold start
+    from lambda_fn.stream.images import images_of, text_size  # not at a cold start
 
     images = images_of(request, model)
     return images, text_size(size, images)
@@ -237,7 +237,7 @@ def _images(request: ChatRequest, model: Model, size: int) -> "tuple[Sequence[Im
 def _image_tokens(images: "Sequence[Image]", model: Model) -> int:
     if not images:
         return 0
-    from lambda_fn.schema.images import prompt_tokens
+    from lambda_fn.stream.images import prompt_tokens
 
     return prompt_tokens(images, model)
 

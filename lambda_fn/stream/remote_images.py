@@ -10,8 +10,8 @@ from lambda_fn import limits
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.http.fetch_image import FetchError, fetch
 from lambda_fn.schema import ChatRequest
-from lambda_fn.schema.images import Image, data_url, replaced
 from lambda_fn.settings import Model
+from lambda_fn.stream.images import Image, data_url, replaced
 
 _ROOM = 100_000
 """Bytes of an invocation that are kept for what the function adds to the text."""

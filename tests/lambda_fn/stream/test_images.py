@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lambda_fn import limits
 from lambda_fn.errors import BodyTooLarge, InvalidRequest
 from lambda_fn.schema import parse_chat
-from lambda_fn.schema.images import images_of, prompt_tokens, replaced, size_of, text_size
 from lambda_fn.settings import Model
+from lambda_fn.stream.images import images_of, prompt_tokens, replaced, size_of, text_size
 from tests.support import pictures
 from tests.support.pictures import data_url, image
 
