@@ -122,7 +122,7 @@ def test_images_of_tools() -> None:
         "messages[0].content[0]",
         "messages[2].content[0]",
     ]
-    moved = replaced(request, ["one", "two"])
+    moved: Any = replaced(request, ["one", "two"])
     assert moved.messages[0].content[0].image_url.url == "one"
     assert moved.messages[2].content[0].image_url.url == "two"
     assert moved.messages[2].content[0].image_url.detail == "low"

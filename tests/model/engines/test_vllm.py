@@ -81,7 +81,7 @@ def test_large_pictures_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", package)
     monkeypatch.setitem(sys.modules, "PIL.Image", pillow)
     engine_module._bound_pictures()
-    assert 2 * pillow.MAX_IMAGE_PIXELS == engine_module.MAX_PIXELS  # type: ignore[attr-defined]
+    assert 2 * pillow.MAX_IMAGE_PIXELS == engine_module.MAX_PIXELS
 
 
 async def whole(engine: Any, **more: Any) -> list[Event]:
