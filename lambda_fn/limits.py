@@ -128,6 +128,31 @@ MAX_BODY = 1_000_000
 SageMaker takes 6 MB, but a chat of over 1 MB exceeds the context of every model.
 """
 
+MAX_BODY_WITH_IMAGES = 4_400_000
+"""Maximum size of a request body for a model that reads images. Without them it is `MAX_BODY`.
+
+A function URL's event has at most 6,291,556 bytes (Lambda's quota of 6 MB). A body may be in it as
+base64, which takes a third more, beside some 100 kB of headers and context.
+"""
+
+MAX_IMAGE_BYTES = 5_000_000
+"""Maximum size of an image that the function fetches."""
+
+MAX_INVOCATION = 6_291_456
+"""Maximum size of the body of `InvokeEndpointWithResponseStream`, by SageMaker's API reference."""
+
+MAX_PIXELS = 40_000_000
+"""Maximum number of an image's pixels. The model's server takes 3 bytes or more for each."""
+
+MAX_PIXELS_TOGETHER = 100_000_000
+"""Maximum number of pixels of all images of a request."""
+
+MAX_IMAGE_PATH = 4096
+"""Maximum length of the path and query of an image's URL."""
+
+IMAGE_TIMEOUT = 5.0
+"""Time to fetch an image."""
+
 BODY_TIMEOUT = 30.0
 """Time for a request body to arrive.
 

@@ -26,6 +26,11 @@ MAX_PRICE = 1_000_000_000
 _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", max_length=63)]
 _Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
 _Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
+MAX_IMAGES = 64
+"""The largest number of images in a request that a model may be given."""
+HOST = r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
+"""The name of a host in lower case, or `*.` and a name. It is no address."""
+_Host = Annotated[str, Meta(pattern=rf"^{HOST}\Z", max_length=253)]
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +52,17 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_max_tokens: _Tokens = 1024
     prompt_price: _Price | None = None
     completion_price: _Price | None = None
+    max_images: Annotated[int, Meta(ge=0, le=MAX_IMAGES)] = 0
+    """The maximum number of images in a request. With 0, the model reads no images."""
+    image_tokens: _Tokens | None = None
+    """The maximum number of tokens that the model's server makes of an image."""
+    image_hosts: tuple[_Host, ...] = ()
+    """The hosts from which the function fetches images; `*.example.com` for all below a name."""
+
+    @property
+    def max_body(self) -> int:
+        """The maximum size of a request's body in bytes."""
+        return limits.MAX_BODY_WITH_IMAGES if self.max_images else limits.MAX_BODY
 
     @property
     def priced(self) -> bool:
@@ -67,6 +83,9 @@ FORMS = {
     "default_max_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes",
     "prompt_price": f"{_NANO_USD}; or null",
     "completion_price": f"{_NANO_USD}; or null",
+    "max_images": f"a whole number from 0, which means no images, to {MAX_IMAGES}",
+    "image_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}; or null",
+    "image_hosts": 'a list of host names in lower case, such as ["*.example.com"]',
 }
 """What each member of a `Model` accepts, in words."""
 _model = msgspec.json.Decoder(Model)
@@ -86,10 +105,18 @@ def read_model(text: str | bytes | msgspec.Raw) -> Model:
         model = _model.decode(text)
     except (ValueError, RecursionError) as error:
         raise SettingsError(_why(str(error))) from None
-    for name in ("context_tokens", "default_max_tokens", "prompt_price", "completion_price"):
+    for name in (
+        "context_tokens",
+        "default_max_tokens",
+        "prompt_price",
+        "completion_price",
+        "image_tokens",
+    ):
         # msgspec compares only numbers of 64 bits.
         if (getattr(model, name) or 0) > max(MAX_CONTEXT_TOKENS, MAX_PRICE):
             raise SettingsError(f"{name}: must be {FORMS[name]}")
+    if model.max_images and model.dialect == "lmi-inputs":
+        raise SettingsError("max_images: must be 0 for the dialect lmi-inputs, which has only text")
     return model
 
 
@@ -129,6 +156,11 @@ class Settings:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """The models that cannot be served, because their settings cannot be read: name -> reason."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def max_body(self) -> int:
+        """The maximum size of a body in bytes, for whatever model it is."""
+        return max(model.max_body for model in self.models.values())
 
     def fingerprint(self, model: str) -> str:
         """Return a name for the configuration that a model runs with.

@@ -65,6 +65,7 @@ class Generation:
         self._admission = Admission(settings.parallel, settings.queue)
         self._rate = settings.tokens_per_second
         self._max_seconds = settings.max_seconds
+        self._max_images = settings.max_images
         self._capacity = settings.parallel * settings.context_tokens
         self._runs: set[Run] = set()
         self._by_id: dict[str, Run] = {}
@@ -149,11 +150,17 @@ class Generation:
         Within the block, `Run.stop` interrupts any await, and its error is raised at the end. The
         request's deadline counts from the beginning of the block.
 
-        Raises NotReadyError, InvalidRequestError for an id that is running, and the error of
-        `Run.stop`.
+        Raises NotReadyError, InvalidRequestError for an id that is running and for images that
+        the model cannot read, and the error of `Run.stop`.
         """
         if not self.healthy:
             raise self.not_ready()
+        if (images := sum(message.images for message in request.messages)) > self._max_images:
+            raise InvalidRequestError(
+                f"messages: the request has {images} images; this model reads {self._max_images} "
+                "(SLUICE_MAX_IMAGES)",
+                "messages",
+            )
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine always runs in a task
         options = request.sluice

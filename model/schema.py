@@ -57,10 +57,27 @@ class _Model(BaseModel):
 
 
 class TextPart(_Model):
-    """The only kind of content part that text models take."""
+    """A text."""
 
     type: Literal["text"]
     text: str
+
+
+class ImageUrl(_Model):
+    """An image as a data URL. An engine must not fetch anything from elsewhere."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^data:image/[\w.+-]{1,32};")]
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class ImagePart(_Model):
+    """An image."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Part: TypeAlias = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class ToolFunction(_Model):
@@ -84,7 +101,7 @@ class Message(_Model):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: (
         str
-        | Annotated[list[TextPart], Field(min_length=1, max_length=MAX_PARTS, fail_fast=True)]
+        | Annotated[list[Part], Field(min_length=1, max_length=MAX_PARTS, fail_fast=True)]
         | None
     ) = None
     name: MessageName | None = None
@@ -103,18 +120,25 @@ class Message(_Model):
     def text(self) -> str:
         """The content as one string."""
         if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
+            return "".join(part.text for part in self.content if isinstance(part, TextPart))
         return self.content or ""
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+        if not isinstance(self.content, list):
+            return 0
+        return sum(isinstance(part, ImagePart) for part in self.content)
 
     def for_template(self) -> Json:
         """Return the message for a chat template.
 
-        Its content is one string, and the role `developer` becomes `system`.
+        Its content is one string, unless it has images. The role `developer` becomes `system`.
         """
         body = self.model_dump(exclude_none=True)
         if body["role"] == "developer":
             body["role"] = "system"
-        if isinstance(body.get("content"), list):
+        if isinstance(body.get("content"), list) and not self.images:
             body["content"] = self.text
         return body
 

@@ -141,6 +141,9 @@ class Settings:
     chat_template: Path | None = _of(
         None, readers.file, "A Jinja template instead of the tokenizer's", engine="vllm"
     )
+    max_images: int = _of(
+        0, readers.whole(0, 64), "Images of a request; 0 for a model of text", engine="vllm"
+    )
     lora_adapters: Mapping[str, str] | None = _of(
         None,
         readers.adapters,

@@ -95,6 +95,12 @@ class ModelEndpoint(Construct):
             model["dialect"] = settings.model_dialect
         if self.component is not None:
             model["component"] = self.component
+        if settings.max_images:
+            model["max_images"] = settings.max_images
+            model |= (
+                {} if settings.image_tokens is None else {"image_tokens": settings.image_tokens}
+            )
+            model |= {"image_hosts": list(settings.image_hosts)} if settings.image_hosts else {}
         return model
 
     def _prices(self) -> dict[str, int]:

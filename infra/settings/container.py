@@ -10,6 +10,7 @@ from infra import instances
 from infra.settings import other_models, weights_files
 from infra.settings.fields import SettingsError, setting
 from infra.settings.other_models import Dialect
+from lambda_fn.settings import HOST, MAX_IMAGES
 
 Container = Literal["sluice", "vllm", "sglang", "lmi", "tgi"]
 Engine = Literal["llama_cpp", "vllm", "scripted"]
@@ -72,6 +73,16 @@ class ContainerSettings:
     quantization: str | None = setting(
         default=None, pattern=r"[\w.-]{1,64}", form="a name such as fp8 or awq"
     )
+    max_images: int = setting(default=0, minimum=0, maximum=MAX_IMAGES)
+    """The number of images that a request may have; 0 for a model of text."""
+    image_tokens: int | None = setting(default=None, minimum=1, maximum=1_048_576)
+    """The number of tokens that the model makes of an image at most; None: by its size."""
+    image_hosts: tuple[str, ...] = setting(
+        default=(),
+        pattern=HOST,
+        form="host names in lower case: images.example.com,*.example.org",
+    )
+    """The hosts from which the function fetches images; none: only images in the request."""
     environment: Mapping[str, str] = setting(
         default={},
         pattern=r"(?s).{0,1024}",

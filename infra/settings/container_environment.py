@@ -7,6 +7,7 @@ arguments (MAX_TOTAL_TOKENS and others) and its `sagemaker-entrypoint.sh`.
 `other_spellings.py` has the further names under which these servers read the same settings.
 """
 
+import json
 from collections.abc import Callable, Mapping
 
 from aws_cdk import SecretValue
@@ -54,6 +55,7 @@ SET_BY = {
     "SLUICE_WEIGHTS_SHA256": "weights_sha256",
     "SLUICE_TENSOR_PARALLEL": "tensor_parallel",
     "SLUICE_QUANTIZATION": "quantization",
+    "SLUICE_MAX_IMAGES": "max_images",
 }
 """Variables of our container that a setting sets, and the names of these settings."""
 _MAX_VARIABLES = 100
@@ -145,6 +147,11 @@ def _model(settings: Settings) -> tuple[str, str | None]:
     return name, revision or None
 
 
+def _images(settings: Settings) -> str | None:
+    """Return vLLM's limit of images, as JSON."""
+    return json.dumps({"image": settings.max_images}) if settings.max_images else None
+
+
 def _present(values: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value) for name, value in values.items() if value is not None}
 
@@ -165,6 +172,7 @@ def _sluice(settings: Settings) -> dict[str, str]:
             "SLUICE_MODEL_REVISION": revision,
             "SLUICE_TENSOR_PARALLEL": gpus(settings),
             "SLUICE_QUANTIZATION": settings.quantization,
+            "SLUICE_MAX_IMAGES": settings.max_images or None,
         }
     return _present(variables)
 
@@ -180,6 +188,7 @@ def _vllm(settings: Settings) -> dict[str, str]:
             "SM_VLLM_MAX_NUM_SEQS": settings.parallel,
             "SM_VLLM_TENSOR_PARALLEL_SIZE": gpus(settings),
             "SM_VLLM_QUANTIZATION": settings.quantization,
+            "SM_VLLM_LIMIT_MM_PER_PROMPT": _images(settings),
         }
     )
 
@@ -213,6 +222,7 @@ def _lmi(settings: Settings) -> dict[str, str]:
             "OPTION_MAX_ROLLING_BATCH_SIZE": settings.parallel,
             "OPTION_TENSOR_PARALLEL_DEGREE": gpus(settings),
             "OPTION_QUANTIZE": settings.quantization,
+            "OPTION_LIMIT_MM_PER_PROMPT": _images(settings),
             # If a model does not load, the container ends, with the reason in its log.
             "SERVING_FAIL_FAST": "true",
         }

@@ -129,6 +129,7 @@ class Settings(ContainerSettings, EndpointSettings):
         self.check_endpoint()
         self._check_domain()
         self._check_models()
+        self._check_images()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
                 f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod"
@@ -196,6 +197,24 @@ class Settings(ContainerSettings, EndpointSettings):
             component=f"{endpoint}-model" if self.scale_to_zero else None,
             dialect=self.model_dialect,
         )
+
+    def _check_images(self) -> None:
+        """Refuse images where no model could read them, and their settings without them."""
+        if not self.max_images:
+            if self.image_hosts or self.image_tokens is not None:
+                raise SettingsError(
+                    "image_hosts and image_tokens: have an effect with max_images from 1 only"
+                )
+            return
+        if self.model_dialect == "lmi-inputs":
+            raise SettingsError(
+                f"max_images={self.max_images}: the dialect lmi-inputs has only text"
+            )
+        if self.container == "sluice" and self.endpoint_name is None and self.engine != "vllm":
+            raise SettingsError(
+                f"max_images={self.max_images}: engine={self.engine} reads no images; engine=vllm "
+                "does, with a model that can"
+            )
 
     def _check_domain(self) -> None:
         if self.domain is None:

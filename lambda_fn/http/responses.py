@@ -12,7 +12,7 @@ from lambda_fn import errors, limits
 from lambda_fn.errors import APIError
 from lambda_fn.log import log
 
-_DIGITS = len(str(limits.MAX_BODY))
+_DIGITS = len(str(limits.MAX_BODY_WITH_IMAGES))
 
 
 NOSNIFF = (b"x-content-type-options", b"nosniff")

@@ -41,14 +41,14 @@ class _Event(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Event)
-_MAX_BASE64 = 4 * (limits.MAX_BODY // 3 + 1)
+_MAX_BASE64 = 4 * (limits.MAX_BODY_WITH_IMAGES // 3 + 1)
 
 
 def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the ASGI HTTP scope and the body of an event.
 
-    A body over `MAX_BODY` bytes is truncated to a length that is still over the limit, so that the
-    application rejects it.
+    A body over `MAX_BODY_WITH_IMAGES` bytes is truncated to a length that is still over the limit,
+    so that the application rejects it.
 
     Raises:
         InvalidEvent: the event does not describe an HTTP request.
@@ -60,7 +60,7 @@ def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
         if fields.isBase64Encoded:
             body = base64.b64decode(text[:_MAX_BASE64], validate=True)
         else:
-            body = text[: limits.MAX_BODY + 1].encode()
+            body = text[: limits.MAX_BODY_WITH_IMAGES + 1].encode()
     except (msgspec.DecodeError, UnicodeError, binascii.Error, RecursionError) as error:
         raise InvalidEvent(f"not an HTTP request: {error}") from None
     http = fields.requestContext.http

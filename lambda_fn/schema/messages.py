@@ -1,7 +1,7 @@
 """The messages of a chat, one type for each role."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
@@ -11,7 +11,7 @@ from lambda_fn.schema.parts import Name, Rejected, Unsupported, WrongField
 
 
 class TextPart(Struct, frozen=True, tag="text", tag_field="type"):
-    """The only kind of content part that a text model can read."""
+    """A text."""
 
     text: str
 
@@ -22,39 +22,49 @@ class RefusalPart(Struct, frozen=True, tag="refusal", tag_field="type"):
     refusal: str
 
 
-class ImagePart(Rejected, frozen=True, tag="image_url", tag_field="type"):
-    """An image."""
+class ImageUrl(Struct, frozen=True, omit_defaults=True):
+    """Where an image is: a data URL, or an https URL from which the deployment fetches it."""
 
-    why: ClassVar[str] = (
-        "this is a text model: it cannot read images (content parts of type 'image_url')"
-    )
+    url: Annotated[str, Meta(min_length=1)]
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class ImagePart(Struct, frozen=True, tag="image_url", tag_field="type"):
+    """An image. Some clients send the URL itself; `stream.images` checks it."""
+
+    image_url: ImageUrl | Annotated[str, Meta(min_length=1)]
+
+
+class NoImage(Rejected, frozen=True, tag="image_url", tag_field="type"):
+    """An image where a model reads none."""
+
+    why: ClassVar[str] = "only messages of the roles 'user' and 'tool' can have images"
 
 
 class AudioPart(Rejected, frozen=True, tag="input_audio", tag_field="type"):
     """A sound."""
 
-    why: ClassVar[str] = (
-        "this is a text model: it cannot read audio (content parts of type 'input_audio')"
-    )
+    why: ClassVar[str] = "this model cannot read audio (content parts of type 'input_audio')"
 
 
 class FilePart(Rejected, frozen=True, tag="file", tag_field="type"):
     """A file."""
 
-    why: ClassVar[str] = "this is a text model: it cannot read files (content parts of type 'file')"
+    why: ClassVar[str] = "this model cannot read files (content parts of type 'file')"
 
 
 Parts = Meta(min_length=1, max_length=4096)
 Content = str | Annotated[list[TextPart | ImagePart | AudioPart | FilePart], Parts]
+Instructions = str | Annotated[list[TextPart | NoImage | AudioPart | FilePart], Parts]
 AssistantContent = (
-    str | Annotated[list[TextPart | RefusalPart | ImagePart | AudioPart | FilePart], Parts]
+    str | Annotated[list[TextPart | RefusalPart | NoImage | AudioPart | FilePart], Parts]
 )
 
 
 class System(Struct, frozen=True, tag="system", tag_field="role", omit_defaults=True):
     """Instructions."""
 
-    content: Content
+    content: Instructions
     name: Name | None = None
 
 
@@ -62,8 +72,11 @@ class Developer(System, frozen=True, tag="developer"):
     """Instructions, under the newer name of the role."""
 
 
-class User(System, frozen=True, tag="user"):
+class User(Struct, frozen=True, tag="user", tag_field="role", omit_defaults=True):
     """A message of the user."""
+
+    content: Content
+    name: Name | None = None
 
 
 class CalledFunction(Struct, frozen=True):
@@ -126,7 +139,7 @@ class Assistant(Struct, frozen=True, tag="assistant", tag_field="role", omit_def
 
 
 class Tool(Struct, frozen=True, tag="tool", tag_field="role"):
-    """The result of a tool call."""
+    """The result of a tool call, which may have images."""
 
     content: Content
     tool_call_id: Name
@@ -188,6 +201,16 @@ def check_tool_results(messages: Sequence[Message]) -> None:
         )
 
 
+def has_images(messages: Sequence[Message]) -> bool:
+    """Return whether any message has an image."""
+    return any(
+        type(part) is ImagePart
+        for message in messages
+        if (type(message) is User or type(message) is Tool) and type(message.content) is list
+        for part in message.content
+    )
+
+
 def plain(message: Message) -> Message:
     """Return a message as the container takes it: an earlier refusal becomes content."""
     if type(message) is not Assistant or (
@@ -202,7 +225,7 @@ def plain(message: Message) -> Message:
     )
 
 
-def _text(part: TextPart | RefusalPart | ImagePart | AudioPart | FilePart) -> str:
+def _text(part: TextPart | RefusalPart | NoImage | AudioPart | FilePart) -> str:
     return (
         part.text
         if isinstance(part, TextPart)

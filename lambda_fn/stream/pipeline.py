@@ -8,9 +8,9 @@ The producer does everything from invoke to number. The delivery encodes and del
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
@@ -20,10 +20,11 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.dialects import Dialect
 from lambda_fn.encode import encoder_of
-from lambda_fn.errors import NO_RETRY, APIError, UpstreamTimeout
+from lambda_fn.errors import NO_RETRY, APIError, BodyTooLarge, UpstreamTimeout
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import read_body
-from lambda_fn.schema import Control
+from lambda_fn.schema import ChatRequest, Control
+from lambda_fn.schema.messages import has_images
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.cancel import cancel
@@ -38,14 +39,22 @@ from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream.token_bounds import Bounds, fingerprint
 from lambda_fn.stream.usage_counter import UsageCounter
 
+if TYPE_CHECKING:
+    from lambda_fn.stream.images import Image
+
 
 class _Accepted(NamedTuple):
-    """A parsed request and its body, with the model that answers it and that model's dialect."""
+    """A parsed request and its body, with the model that answers it and that model's dialect.
+
+    `size` is the size of the body in bytes without its images.
+    """
 
     read: ReadRequest
     body: bytes
     model: Model
     dialect: Dialect
+    size: int
+    images: "Sequence[Image]"
 
 
 class Completions:
@@ -84,7 +93,9 @@ class Completions:
         await self._gate.authenticate(caller)
         accepted = await self._accept(caller, receive, headers)
         request, model, dialect = accepted.read.request, accepted.model, accepted.dialect
-        bounds = Bounds.of(request, model, size=len(accepted.body))
+        bounds = Bounds.of(
+            request, model, size=accepted.size, images=_image_tokens(accepted.images, model)
+        )
         admission = await self._gate.admit(
             caller,
             bounds.opening(
@@ -124,6 +135,10 @@ class Completions:
         invocation: Invocation | None = None
         stopping = False  # the process ends, and has no time to cancel anything
         try:
+            if any(not image.width for image in accepted.images):
+                from lambda_fn.stream.remote_images import with_images
+
+                request = await with_images(request, accepted.images, model, accepted.size)
             credentials = self._credentials()
             invocation = invoke(
                 credentials=credentials, body=dialect.body(bounds.applied(request), control)
@@ -177,17 +192,20 @@ class Completions:
 
         """
         try:
-            body = await read_body(receive, headers)
+            body = await read_body(receive, headers, max_bytes=self._settings.max_body)
             read = self._read(body, headers)
             model = self._settings.models.get(read.request.model)
             if model is None:
                 raise await self._no_model(caller, read.request.model)
             dialect = self._dialects[model.dialect]
+            if len(body) > model.max_body:
+                raise BodyTooLarge(f"The body is over {model.max_body} bytes. Send a smaller one.")
             dialect.check(read.request)
+            images, size = _images(read.request, model, len(body))
         except APIError:
             await self._gate.check_key(caller)
             raise
-        return _Accepted(read, body, model, dialect)
+        return _Accepted(read, body, model, dialect, size, images)
 
     async def _no_model(self, caller: Caller, name: str) -> APIError:
         reason = self._settings.unreadable.get(name)
@@ -204,6 +222,24 @@ class Completions:
         task.add_done_callback(self._tasks.discard)
         if (after := scope.get("aws.after")) is not None:
             after.append(task)
+
+
+def _images(request: ChatRequest, model: Model, size: int) -> "tuple[Sequence[Image], int]":
+    """Return a request's images, checked, and the size of its body without them."""
+    if not has_images(request.messages):
+        return (), size
+    from lambda_fn.stream.images import images_of, text_size  # not at a cold start
+
+    images = images_of(request, model)
+    return images, text_size(size, images)
+
+
+def _image_tokens(images: "Sequence[Image]", model: Model) -> int:
+    if not images:
+        return 0
+    from lambda_fn.stream.images import prompt_tokens
+
+    return prompt_tokens(images, model)
 
 
 def _is_repeat(headers: Mapping[str, str]) -> bool:

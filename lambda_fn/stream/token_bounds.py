@@ -34,8 +34,10 @@ class Bounds(msgspec.Struct, frozen=True):
     sent: int | None
 
     @classmethod
-    def of(cls, request: ChatRequest, model: Model, *, size: int) -> "Bounds":
-        """Return the bounds of a request whose body has `size` bytes.
+    def of(cls, request: ChatRequest, model: Model, *, size: int, images: int = 0) -> "Bounds":
+        """Return the bounds of a request whose body has `size` bytes without its images.
+
+        `images` is the upper bound of their tokens.
 
         No tokenizer makes more than one token of a byte. Twice the size of the body leaves room for
         text that the chat template repeats. A constant leaves room for text that it adds, which is
@@ -45,10 +47,10 @@ class Bounds(msgspec.Struct, frozen=True):
         completion = min(model.context_tokens, requested)
         template = _TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE
         return cls(
-            prompt=min(model.context_tokens, 2 * size + template),
+            prompt=min(model.context_tokens, 2 * size + template + images),
             completion=completion,
             choices=request.n or 1,
-            sent=_sent(completion, size // _BYTES_A_TOKEN + template, model),
+            sent=_sent(completion, size // _BYTES_A_TOKEN + template + images, model),
         )
 
     @property

@@ -57,6 +57,19 @@ VLLM_VERSION = "0.33.0"
 SHUTDOWN_SECONDS = 2.0
 
 
+MAX_PIXELS = 40_000_000  # of an image, as in the stream function
+
+
+def _bound_pictures() -> None:
+    """Have Pillow, which vLLM reads images with, refuse pictures of over `MAX_PIXELS`.
+
+    It refuses those of more than twice its own limit, before it decompresses them.
+    """
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+
+
 class VllmEngine:
     """Implements `model.engines.base.Engine`."""
 
@@ -103,6 +116,8 @@ class VllmEngine:
                 raise StartError(
                     f"SLUICE_LORA_ADAPTERS: {name}: no adapter_config.json in {adapter.lora_path}"
                 )
+        if settings.max_images:
+            _bound_pictures()
         arguments = engine_arguments(settings, current_platform.device_count(), folder)
         try:
             self._llm = await asyncio.to_thread(

@@ -37,6 +37,8 @@ def engine_arguments(settings: Settings, gpus: int, folder: Path | None = None) 
         "reasoning_parser": settings.reasoning_parser or "",
         "enable_log_requests": False,  # its log would quote prompts
     }
+    if settings.max_images:
+        arguments["limit_mm_per_prompt"] = {"image": settings.max_images}
     if settings.lora_adapters:
         arguments |= {
             "enable_lora": True,

@@ -61,6 +61,7 @@ def test_what_may_be_told_beside() -> None:
         "instance_type": "ml.g6.xlarge",
         "weights": "hf:a/b@v1",
         "quantization": "fp8",
+        "max_images": "2",
     }
     said = environment(
         settings_from_context({"stage": "dev", "weights_sha256": "a" * 64})

@@ -159,7 +159,7 @@ def account(items: Any) -> dict[str, str]:
 async def sagemaker() -> AsyncIterator[StandIn]:
     """Run a stand-in endpoint that answers a whole short completion."""
     stand_in = StandIn(script=[part(WHOLE)])
-    application = web.Application()
+    application = web.Application(client_max_size=limits.MAX_INVOCATION)
     application.router.add_post("/endpoints/{name}/invocations-response-stream", stand_in.handle)
     runner = web.AppRunner(application, handler_cancellation=True)
     await runner.setup()

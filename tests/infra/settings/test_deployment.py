@@ -9,7 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from aws_cdk import Stack
 
+from infra.constructs.model_endpoint import ModelEndpoint
+from infra.settings.container_environment import environment
 from infra.settings.context import settings_from_context
 from infra.settings.deployment import (
     DEV,
@@ -138,3 +141,35 @@ def test_models_without_prices() -> None:
     assert settings.unpriced_models == [DEV.model_name, "bare"]
     assert settings.replace(prompt_price=1.0).unpriced_models == [DEV.model_name, "bare"]
     assert settings.replace(prompt_price=0.0, completion_price=2.0).unpriced_models == ["bare"]
+
+
+@pytest.mark.parametrize(
+    ("context", "reason"),
+    [
+        ({"max_images": "2"}, "engine=llama_cpp reads no images"),
+        ({"max_images": "2", "container": "lmi", "dialect": "lmi-inputs"}, "has only text"),
+        ({"image_hosts": "a.example.com"}, "with max_images from 1 only"),
+        ({"max_images": "65"}, "a whole number from 0 to 64"),
+        ({"max_images": "2", "image_hosts": "169.254.169.254"}, "must be host names"),
+        ({"max_images": "2", "image_hosts": "localhost"}, "must be host names"),
+    ],
+)
+def test_images_need_a_model_that_reads_them(context: dict[str, str], reason: str) -> None:
+    """Settings of images that could have no effect, and hosts that are no names, are refused."""
+    gpu = (
+        {"instance_type": "ml.g6.xlarge", "weights": "hf:a/b@v1"} if "container" in context else {}
+    )
+    with pytest.raises(SettingsError, match=reason):
+        settings_from_context({"stage": "dev", **gpu, **context})
+
+
+def test_images_reach_function_and_container() -> None:
+    """The function gets the limits as members of its model, the container as a variable."""
+    context = {"stage": "dev", "container": "vllm", "instance_type": "ml.g6.xlarge"}
+    context |= {"weights": "hf:a/b@v1", "max_images": "2", "image_hosts": "*.example.com"}
+    settings = settings_from_context(context)
+    assert environment(settings)["SM_VLLM_LIMIT_MM_PER_PROMPT"] == '{"image": 2}'
+    model = ModelEndpoint(
+        Stack(), "M", root=Path(__file__).parents[3], settings=settings
+    ).invocation
+    assert (model["max_images"], model["image_hosts"]) == (2, ["*.example.com"])

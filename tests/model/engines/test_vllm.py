@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import json
 import re
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +19,7 @@ from jinja2 import TemplateError, UndefinedError
 from model.engines import create
 from model.engines.vllm_arguments import engine_arguments
 from model.engines.vllm_errors import error_of
-from model.engines.vllm_outputs import ChoiceReader
+from model.engines.vllm_outputs import ChoiceReader, request_body
 from model.errors import (
     ContextLengthError,
     EngineError,
@@ -30,6 +32,7 @@ from model.errors import (
 from model.events import Delta, Event, Finish, Start, Usage
 from model.settings import Settings
 from tests.support.model import Serve, asked, hugging_face_model, settings_for, started, until
+from tests.support.pictures import image
 from tests.support.vllm_stand_in import chat, values
 from tests.support.vllm_stand_in.llm import AsyncLLM
 from tests.support.vllm_stand_in.values import CompletionOutput
@@ -58,6 +61,27 @@ ENDLESS = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
 def guided(schema: dict[str, Any]) -> dict[str, Any]:
     """Return a response format."""
     return {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+
+
+def test_images_reach_the_template_as_parts() -> None:
+    """A message with images keeps its parts, one without them becomes one text."""
+    parts = [{"type": "text", "text": "?"}, image("data:image/png;base64,AA==")]
+    for content, expected in ((parts, parts), (parts[:1], "?")):
+        request = asked({"messages": [{"role": "user", "content": content}]})
+        assert request_body(request)["messages"][0]["content"] == expected
+
+
+def test_large_pictures_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow refuses pictures of more than twice its limit."""
+    pillow = types.ModuleType("PIL.Image")
+    package = types.ModuleType("PIL")
+    package.Image = pillow  # type: ignore[attr-defined]
+    from model.engines import vllm as engine_module
+
+    monkeypatch.setitem(sys.modules, "PIL", package)
+    monkeypatch.setitem(sys.modules, "PIL.Image", pillow)
+    engine_module._bound_pictures()
+    assert 2 * pillow.MAX_IMAGE_PIXELS == engine_module.MAX_PIXELS
 
 
 async def whole(engine: Any, **more: Any) -> list[Event]:
@@ -108,6 +132,9 @@ def test_arguments() -> None:
         "trust_remote_code": False,
     }.items() <= arguments.items()
     values.AsyncEngineArgs(**arguments)  # every argument exists in vLLM
+    assert "limit_mm_per_prompt" not in arguments
+    seeing = engine_arguments(settings_for("vllm", max_images=3), 1)
+    assert seeing["limit_mm_per_prompt"] == {"image": 3}
     assert engine_arguments(settings_for("vllm", tensor_parallel=2), 8)["tensor_parallel_size"] == 2
     assert engine_arguments(settings_for("vllm", model_id="a/b"), 0)["model"] == "a/b"
 
