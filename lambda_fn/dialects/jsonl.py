@@ -14,7 +14,7 @@ from lambda_fn.dialects.lines import (
     LineBuffer,
     is_one_line_of_text,
 )
-from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
+from lambda_fn.events import Delta, End, Ended, Event, Failure, Finish, Start, Usage
 
 _BRACE = ord("{")
 _record = msgspec.json.Decoder(Start | Delta | Finish | Usage | End | Failure)
@@ -71,3 +71,9 @@ class LineDecoder:
     def close(self) -> list[Event]:
         """Return a `Failure` if the response was truncated."""
         return [] if self._ended else [NO_END]
+
+    def cut(self, ended: Ended) -> list[Event]:
+        """Return the finishes of the choices that have none. See `Decoder.cut`."""
+        unfinished, self._choices.unfinished = sorted(self._choices.unfinished), set()
+        self._ended = True
+        return [Finish("length", index, ended) for index in unfinished]
