@@ -231,9 +231,9 @@ class Producer:
         if type(last) is Failure and last.code == "deadline_exceeded":
             if self._counter.completion_tokens or any(type(event) is Delta for event in events):
                 self._invocation.over = True
-                return events[:-1] + self._ending("deadline")
+                return events[:-1] + self._cut("deadline")
         elif self._expired and type(last) is not Failure and type(last) is not End:
-            return events + self._ending("deadline")
+            return events + self._cut("deadline")
         return events
 
     async def _released(self, reservation: "Reservation", until: float) -> list[Event]:
@@ -250,10 +250,10 @@ class Producer:
             ended = reservation.refused if reservation.held else None
             if events or ended is None:
                 return events
-        events, self._counter.unbilled = reservation.cut(self._ending(ended)[:-1], ended)
+        events, self._counter.unbilled = reservation.cut(self._cut(ended)[:-1], ended)
         return [*events, End()]
 
-    def _ending(self, ended: Ended) -> list[Event]:
+    def _cut(self, ended: Ended) -> list[Event]:
         """Return the events with which the response ends here."""
         self._early = True
         return [*self._decoder.cut(ended), End()]

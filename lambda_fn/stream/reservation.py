@@ -14,7 +14,7 @@ import msgspec
 
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
-from lambda_fn.events import Delta, Ended, Event, Finish, Usage
+from lambda_fn.events import Delta, End, Ended, Event, Failure, Finish, Usage
 from lambda_fn.log import log
 from lambda_fn.metering import settlements
 from lambda_fn.metering.accounts import Hold
@@ -81,7 +81,8 @@ class Reservation:
                 return events[:place]
             tokens = total
         self._tokens = tokens
-        if tokens and self._extension is None and self._is_due():
+        ends = bool(events) and type(events[-1]) in (End, Failure)
+        if tokens and not ends and self._extension is None and self._is_due():
             self._extend(tokens)
         return events
 

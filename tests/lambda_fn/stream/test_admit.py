@@ -340,18 +340,31 @@ async def test_a_budget_of_cost_needs_prices(
 
 
 async def test_the_default_answer_length_is_reserved_and_enforced(
-    call: Call, sagemaker: StandIn, items: Any
+    make_call: Callable[..., Call], sagemaker: StandIn, items: Any
 ) -> None:
-    """Without `max_tokens` the model's default is reserved and sent to the container.
+    """Without `max_tokens` the model's default is sent to the container, if it has one.
 
-    So is the upper bound of the prompt's tokens.
+    The upper bound of the prompt's tokens always is. An answer reserves 1,024 tokens at most.
     """
-    reply = await call(body=STREAM)
-    assert sagemaker.bodies[0]["max_tokens"] == 100  # the default is 1024, cut to the context
-    assert sagemaker.bodies[0]["sluice"]["max_prompt_tokens"] == 100
-    assert ledger_item(items, reply)["reserved"] == 200
-    await call(body={**STREAM, "max_completion_tokens": 7, "n": 2})
-    assert sagemaker.bodies[1]["max_tokens"] == 7
+    models = {
+        "m": Model(endpoint="e", context_tokens=5000),
+        "limited": Model(endpoint="e", context_tokens=5000, default_max_tokens=9),
+    }
+    call = make_call(models=models)
+    reserved = [
+        ledger_item(items, await call(body={**STREAM, **changes}))["reserved"]
+        for changes in (
+            {},
+            {"model": "limited"},
+            {"max_completion_tokens": 7, "n": 2},
+            {"max_tokens": 3000},
+        )
+    ]
+    asked = [body.get("max_tokens") for body in sagemaker.bodies]
+    assert asked == [None, 9, 7, 3000]
+    prompts = [body["sluice"]["max_prompt_tokens"] for body in sagemaker.bodies]
+    completions = [all_of - prompt for all_of, prompt in zip(reserved, prompts, strict=True)]
+    assert completions == [1024, 9, 14, 3000]
 
 
 async def test_a_cut_answer_without_usage_counts_its_deltas(
