@@ -184,6 +184,7 @@ def capture(
     spend: Spend,
     *,
     now: float,
+    admitted: int | None = None,
     expired: Sequence[str] = (),
 ) -> Update:
     """Return the update that removes a hold, books what was spent and frees the rest.
@@ -197,11 +198,15 @@ def capture(
         hold: The hold in `in_flight`.
         spend: The amounts in the ledger.
         now: Unix seconds. Windows that have ended are not changed.
+        admitted: The tokens that its admission held, which are all that the minute counts. None if
+            it was not extended.
         expired: Windows to remove from `balance`. Later updates remove those over `MAX_EXPIRED`.
 
     """
     booked = spend - (hold.correction.booked if hold.correction else NOTHING)
-    update = _removing(key_id, request_id, hold, booked, now=now, expired=expired)
+    update = _removing(
+        key_id, request_id, hold, booked, now=now, admitted=admitted, expired=expired
+    )
     values = {
         ":requests": booked.requests,
         ":prompt": booked.prompt_tokens,
@@ -231,6 +236,7 @@ def _removing(
     booked: Spend,
     *,
     now: float,
+    admitted: int | None = None,
     expired: Sequence[str] = (),
 ) -> Update:
     names = {"#request": request_id}
@@ -239,6 +245,8 @@ def _removing(
     tokens, cost = hold.tokens - booked.tokens, hold.cost - booked.cost
     for number, window in enumerate(windows_of(request_time(request_id))):
         freed = amount_in(window, 0, tokens, cost)
+        if window.limit == "tokens_minute" and admitted is not None and admitted < hold.tokens:
+            freed = max(0, admitted - booked.tokens)
         if freed and window.ends > now:
             remaining = f"balance.#w{number}"
             names[f"#w{number}"] = window.name

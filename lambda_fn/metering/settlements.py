@@ -110,7 +110,13 @@ async def settle(
     held: Hold | None = hold
     while held is not None:
         update = holds.capture(
-            opening.key_id, opening.request_id, held, spend, now=now, expired=expired
+            opening.key_id,
+            opening.request_id,
+            held,
+            spend,
+            now=now,
+            admitted=opening.reserved,
+            expired=expired,
         )
         held = await _capture(table, update, opening, held, deadline=deadline)
 
@@ -352,7 +358,7 @@ async def _step(
     if settled_for_it:
         requests = int(item["outcome"] != "refused")
         spend = Spend(requests, item["prompt_tokens"], item["completion_tokens"], item["cost"])
-        update = holds.capture(key_id, request_id, hold, spend, now=now)
+        update = holds.capture(key_id, request_id, hold, spend, now=now, admitted=item["reserved"])
     await _mark_dirty(table, request_id, now)
     await _if_it_holds(table, update)
     return "released" if settled_for_it else "dropped"
