@@ -288,11 +288,12 @@ async def extend(
 def _remaining(item: Item, opening: Opening) -> int:
     """Return the completion tokens that the budgets of a request allow beside all holds."""
     account = Account.of(item)
-    each = [
-        (window, holds.amount_in(window, 0, 1, opening.prices.completion))
+    remaining: int = min(
+        account.remaining(window) // amount
         for window in holds.budgets_of(opening.request_id)
-    ]
-    return min(account.remaining(window) // amount for window, amount in each if amount)
+        if (amount := holds.amount_in(window, 0, 1, opening.prices.completion))
+    )
+    return remaining
 
 
 def spend_of(settlement: Settlement, prices: Prices) -> Spend:

@@ -16,10 +16,11 @@ from lambda_fn import ids, limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table, Update
 from lambda_fn.events import Delta, End, Event, Finish, Usage
-from lambda_fn.metering import accounts, settlements
+from lambda_fn.metering import accounts, ledger, settlements
 from lambda_fn.metering.accounts import Hold
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
+from lambda_fn.metering.windows import windows_of
 from lambda_fn.settings import Model
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.reservation import Reservation
@@ -332,6 +333,34 @@ async def test_an_extension_adopts_an_attempt_that_came_late(
     assert await settlements.extend(table, opening, rest, tokens=1) is None
 
 
+@pytest.mark.parametrize(("spent", "of_minute"), [(20, 20), (50, 50), (300, 50)])
+async def test_the_minute_counts_the_first_step(
+    table: Table,
+    items: Any,
+    account: dict[str, str],
+    budget: Callable[..., None],
+    spent: int,
+    of_minute: int,
+) -> None:
+    """An extension counts in the day and the month. The minute gets back only what it lent."""
+    budget(tokens_day=1000, tokens_month=2000, tokens_minute=100)
+    opening = Opening(ids.new_request_id(), KEY_ID, "m", 50, 0, Prices(0, 0))
+    admission = await Gate(table).admit(Caller(KEY_ID, ids.hash_key(KEY)), opening)
+    assert admission.entry is not None
+    hold = await settlements.extend(table, opening, admission.entry, tokens=400)
+    assert hold is not None
+    done = ledger.Settlement("complete", 0, spent, "stop", 1, 1)
+    now = ids.request_time(opening.request_id)
+    await settlements.settle(table, opening, done, hold=admission.entry, now=now)
+    kept = accounts.Account.of(items.get_item(Key=account)["Item"])
+    lent = {
+        window.limit: getattr(kept.limits, window.limit) - kept.remaining(window)
+        for window in windows_of(now)
+        if window.limit.startswith("tokens")
+    }
+    assert lent == {"tokens_minute": of_minute, "tokens_day": spent, "tokens_month": spent}
+
+
 # The pace, and what is held, without a meter
 
 
@@ -401,7 +430,9 @@ async def _deliver(pieces: list[tuple[int, int]], grants: list[int], finished: b
             events = kept.release()
             out += events
             if kept.held and not events and kept.refused is not None:
-                rest = [] if finished else [Finish("length", index, "budget") for index in range(3)]
+                rest: list[Event] = []
+                if not finished:
+                    rest += [Finish("length", index, "budget") for index in range(3)]
                 ending, unbilled = kept.cut(rest, "budget")
                 out += ending
         kept.close()
