@@ -23,7 +23,7 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
-from lambda_fn.events import GARBLED, Delta, End, Ended, Event, Failure, Usage
+from lambda_fn.events import GARBLED, End, Ended, Event, Failure, Usage
 from lambda_fn.log import log
 from lambda_fn.stream.event_log import Batch, EventLog, LogEnded, Unended, failed_by
 from lambda_fn.stream.invoke import Invocation
@@ -192,7 +192,7 @@ class Producer:
             self._counter.count(events)
             last = events[-1]
             counter = self._counter
-            if self._early and type(last) is End and not counter.reported:
+            if type(last) is End and (self._early or counter.ended) and not counter.reported:
                 events.insert(-1, Usage(counter.prompt_tokens, counter.completion_tokens))
             if self._transform is not None:
                 events = self._transform.feed(events)
@@ -227,12 +227,7 @@ class Producer:
         events: list[Event] = []
         if received is not None:
             events = self._decoder.feed(received) if received else self._decoder.close()
-        last = events[-1] if events else None
-        if type(last) is Failure and last.code == "deadline_exceeded":
-            if self._counter.completion_tokens or any(type(event) is Delta for event in events):
-                self._invocation.over = True
-                return events[:-1] + self._cut("deadline")
-        elif self._expired and type(last) is not Failure and type(last) is not End:
+        if self._expired and not (events and type(events[-1]) in (End, Failure)):
             return events + self._cut("deadline")
         return events
 
