@@ -10,6 +10,7 @@ consequence.
 import argparse
 import asyncio
 import contextlib
+import itertools
 import random
 import sys
 import time
@@ -57,15 +58,18 @@ async def run(count: int, at_once: int) -> list[str]:
     remaining = iter(range(count))
 
     async def work() -> None:
-        for _ in remaining:
+        for number in remaining:
             admission = None
             while admission is None:
                 opening = Opening(ids.new_request_id(), key_id, "m", 10, 30, Prices(1, 1))
                 with contextlib.suppress(Unavailable):  # throttled: the caller sends it again
                     admission = await gate.admit(caller, opening)
-            assert admission.entry is not None  # noqa: S101 (the meter is closed)
+            hold = admission.entry
+            assert hold is not None  # noqa: S101 (the meter is closed)
+            if number % 2:  # a long answer
+                hold = await settlements.extend(table, opening, hold, tokens=20) or hold
             await settlements.settle(
-                table, opening, DONE, hold=admission.entry, now=time.time(), expired=admission.stale
+                table, opening, DONE, hold=hold, now=time.time(), expired=admission.stale
             )
 
     started = time.monotonic()
@@ -111,15 +115,16 @@ def ceiling(item: dict[str, object]) -> None:
     entry = accounts.Hold(1, 2248, 350_000, "f" * 16, "sluice-demo")
     hold_bytes = 1 + 26 + len(entry.text)
     print(f"account item: {base} bytes, and {hold_bytes} for each request in flight")
-    for seconds in (1, 5, 10, 30, 60):
+    for seconds, writes in itertools.product((1, 2, 5, 7, 10, 30, 60), (2, 3)):
         rate = 1
         max_rate = accounts.MAX_STREAMS // seconds
         while (
             rate < max_rate
-            and 2 * (rate + 1) * -(-(base + hold_bytes * seconds * (rate + 1)) // 1024) <= 1000
+            and writes * (rate + 1) * -(-(base + hold_bytes * seconds * (rate + 1)) // 1024) <= 1000
         ):
             rate += 1
-        print(f"  answers of {seconds:>2} s: {rate} a second, {rate * seconds} in flight")
+        what = f"answers of {seconds:>2} s, {writes - 2} extensions each"
+        print(f"  {what}: {rate} a second, {rate * seconds} in flight")
 
 
 def main() -> int:

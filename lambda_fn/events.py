@@ -6,10 +6,17 @@ unchanged are kept as raw JSON. An event that was serialised to JSON and read ba
 same bytes.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
+Ended = Literal["budget", "meter", "deadline"]
+"""Why this service ended a response before the model did.
+
+- budget: a budget of the key did not allow more tokens.
+- meter: the usage meter did not answer, so nothing more could be reserved.
+- deadline: the time for one response was over.
+"""
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
@@ -42,6 +49,8 @@ class Finish(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="fin
 
     finish_reason: str
     index: Index = 0
+    ended: Ended | None = None
+    """Set if this service ended the choice; the finish reason is `length` then."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="usage"):

@@ -91,6 +91,24 @@ META_BACKOFF_MAX = 2.0
 CHECKPOINT = 5.0
 """Interval at which the progress of a stream is written to the ledger."""
 
+FIRST_STEP = 1024
+"""Completion tokens of each choice that a request without a limit reserves at its admission."""
+
+EXTENSION_LEAD = 6.0
+"""Seconds of tokens that are left, at the measured pace, when a reservation is extended.
+
+They are over the 5 s that an extension needs at least, because tokens come in batches.
+"""
+
+EXTENSION_TIMEOUT = 10.0
+"""Time for which the write of an extension is retried."""
+
+PACE_AFTER = 1.0
+"""Time from the first token after which the pace counts as measured.
+
+Before it, a reservation is extended once half of it is used.
+"""
+
 SWEEP_RESERVE = 35.0
 """Time before its deadline at which the sweeper starts nothing more.
 

@@ -36,9 +36,9 @@ _Host = Annotated[str, Meta(pattern=rf"^{HOST}\Z", max_length=253)]
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One public model: its endpoint, its context size and its prices.
 
-    A prompt and its completion may have `context_tokens` together. A request without a limit may
-    generate `default_max_tokens`, and reserves as many. Prices are in nano-USD per token. A price
-    of 0 is valid; None means that the model has no price.
+    A prompt and its completion may have `context_tokens` together. `default_max_tokens` is the
+    limit of a request that names none; None leaves it to the context. Prices are in nano-USD per
+    token. A price of 0 is valid; None means that the model has no price.
 
     A deployment is checked with this schema before it is made, and the function reads it again.
     """
@@ -49,7 +49,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The dialect that its server speaks; see `lambda_fn.dialects`."""
     component: _Name | None = None
     """The inference component to invoke, on an endpoint that has components."""
-    default_max_tokens: _Tokens = 1024
+    default_max_tokens: _Tokens | None = None
     prompt_price: _Price | None = None
     completion_price: _Price | None = None
     max_images: Annotated[int, Meta(ge=0, le=MAX_IMAGES)] = 0
@@ -80,7 +80,7 @@ FORMS = {
     "context_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes",
     "dialect": "sluice, openai, lmi, lmi-inputs or tgi",
     "component": f"the name of an inference component: {_SAGEMAKER_NAME}; or null",
-    "default_max_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes",
+    "default_max_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes; or null",
     "prompt_price": f"{_NANO_USD}; or null",
     "completion_price": f"{_NANO_USD}; or null",
     "max_images": f"a whole number from 0, which means no images, to {MAX_IMAGES}",

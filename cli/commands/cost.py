@@ -91,6 +91,17 @@ class Use:
         """Return how long a response takes."""
         return self.first_token + self.completion_tokens / self.tokens_per_second
 
+    @property
+    def extensions(self) -> int:
+        """Return how often the reservation grows, if the key has a budget and no limit is named."""
+        lead = limits.EXTENSION_LEAD * self.tokens_per_second
+        count, step = 0, limits.FIRST_STEP
+        reserved = step
+        while self.completion_tokens > reserved - lead:
+            count, step = count + 1, 2 * step
+            reserved += step
+        return count
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -203,7 +214,8 @@ def cost(
         on_demand=on_demand,
         managed=managed,
         cloudfront=sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"),
-        dynamodb=(WRITE_UNITS + int(use.seconds / limits.CHECKPOINT)) * price("dynamodb_write"),
+        dynamodb=(WRITE_UNITS + int(use.seconds / limits.CHECKPOINT) + use.extensions)
+        * price("dynamodb_write"),
         waf=price("waf_request") if web_acl else 0.0,
     )
 

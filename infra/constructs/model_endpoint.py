@@ -90,7 +90,9 @@ class ModelEndpoint(Construct):
             "endpoint": self.endpoint_name,
             "context_tokens": settings.context_tokens,
         }
-        model |= {"default_max_tokens": settings.default_max_tokens} | self._prices()
+        if settings.default_max_tokens is not None:
+            model["default_max_tokens"] = settings.default_max_tokens
+        model |= self._prices()
         if settings.model_dialect != "sluice":
             model["dialect"] = settings.model_dialect
         if self.component is not None:

@@ -62,9 +62,9 @@ class Settings(ContainerSettings, EndpointSettings):
     """The longest silence towards a client."""
     overdue_seconds: int = _setting(minimum=5, maximum=3600)
     """The age in seconds at which the sweeper treats an open request as lost."""
-    # The maximum length of an answer in tokens if the request sets none. The prices are in USD per
-    # million tokens.
-    default_max_tokens: int = _setting(default=1024, minimum=1, maximum=1_048_576)
+    # The maximum length of an answer in tokens if the request sets none; None leaves it to the
+    # context. The prices are in USD per million tokens.
+    default_max_tokens: int | None = _setting(default=None, minimum=1, maximum=1_048_576)
     prompt_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
     completion_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
     meter_open: bool = False

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Protocol
 
 from lambda_fn.errors import APIError
-from lambda_fn.events import Event
+from lambda_fn.events import Ended, Event
 from lambda_fn.schema import ChatRequest, Control
 
 
@@ -25,6 +25,14 @@ class Decoder(Protocol):
 
     def close(self) -> list[Event]:
         """Return the events that end the response. Call it once its bytes have ended."""
+        ...
+
+    def cut(self, ended: Ended) -> list[Event]:
+        """Return the events that end the response before its bytes have ended.
+
+        Each choice that is not finished ends with `length` and `ended`. A `Usage` follows if the
+        decoder counts tokens, and no `End`. Nothing is fed after it.
+        """
         ...
 
 

@@ -14,7 +14,7 @@ from lambda_fn.dialects.lines import (
     LineBuffer,
     is_one_line_of_text,
 )
-from lambda_fn.events import Delta, End, Event, Failure, Finish, Start, Usage
+from lambda_fn.events import Delta, End, Ended, Event, Failure, Finish, Start, Usage
 
 _BRACE = ord("{")
 _record = msgspec.json.Decoder(Start | Delta | Finish | Usage | End | Failure)
@@ -28,11 +28,13 @@ class LineDecoder:
         self._choices = Choices(choices)
         self._lines = LineBuffer()
         self._ended = False
+        self._said = False
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes. A blank line is a heartbeat and has no event.
 
         A malformed record becomes a `Failure`. After an `End` or a `Failure` nothing more is read.
+        The container's failure at the deadline ends a response that says something like its limit.
         """
         if self._ended:
             return []
@@ -49,6 +51,7 @@ class LineDecoder:
                 event = _record.decode(line)
                 kind = type(event)
                 if kind is Delta:
+                    self._said = True
                     self._choices.check(event.index)
                     if bytes(event.delta)[0] != _BRACE:
                         raise ValueError("a delta that is no object")
@@ -57,6 +60,9 @@ class LineDecoder:
                     self._choices.unfinished.discard(event.index)
                 elif kind is End and self._choices.unfinished:
                     event = NO_FINISH
+                elif kind is Failure and event.code == "deadline_exceeded" and self._said:
+                    events += self.cut("deadline")
+                    event = End()
             except (ValueError, RecursionError):
                 event = MALFORMED
             events.append(event)
@@ -71,3 +77,9 @@ class LineDecoder:
     def close(self) -> list[Event]:
         """Return a `Failure` if the response was truncated."""
         return [] if self._ended else [NO_END]
+
+    def cut(self, ended: Ended) -> list[Event]:
+        """Return the finishes of the choices that have none. See `Decoder.cut`."""
+        unfinished, self._choices.unfinished = sorted(self._choices.unfinished), set()
+        self._ended = True
+        return [Finish("length", index, ended) for index in unfinished]

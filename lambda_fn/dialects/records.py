@@ -28,7 +28,7 @@ from lambda_fn.dialects.deltas import (
 from lambda_fn.dialects.lines import MALFORMED, NO_FINISH
 from lambda_fn.dialects.reasons import LENGTH, STOP, TOOL_CALLS, Reason, failure_for, reason_of
 from lambda_fn.dialects.tool_calls import ToolCalls
-from lambda_fn.events import GARBLED, NULL, Delta, End, Event, Failure, Finish, Start, Usage
+from lambda_fn.events import GARBLED, NULL, Delta, End, Ended, Event, Failure, Finish, Start, Usage
 from lambda_fn.log import log
 
 _NOTHING = msgspec.Raw(b"{}")
@@ -257,6 +257,26 @@ class Records:
             events.append(Finish(finish_reason=reason or STOP, index=index))
         events.append(self.usage)
         events.append(End())
+
+    def cut(self, ended: Ended) -> list[Event]:
+        """Return the events that end a response before the server does. See `Decoder.cut`."""
+        events: list[Event] = []
+        for index, state in enumerate(self._states):
+            reason = None if state.gap else state.reason
+            try:
+                pieces = state.calls.close(cut=reason is None)
+            except ValueError:  # the last call has not come to its name
+                pieces = []
+            if pieces:
+                events.append(Delta(_raw({"tool_calls": pieces}), index=index))
+            if reason is None:
+                events.append(Finish(LENGTH, index, ended))
+            else:
+                events.append(
+                    Finish(TOOL_CALLS if state.calls and reason == STOP else reason, index)
+                )
+        events.append(self.usage)
+        return events
 
     @property
     def finished(self) -> bool:

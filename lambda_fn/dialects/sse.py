@@ -19,7 +19,7 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.dialects.lines import MALFORMED, NO_END, LineBuffer
 from lambda_fn.dialects.records import ANSWERS, UNLIKELY, NoRecord, Records, read_failure
-from lambda_fn.events import Event, Failure
+from lambda_fn.events import Ended, Event, Failure
 
 _DONE = (b"[DONE]", b'"[DONE]"')
 _MARK = b"\xef\xbb\xbf"
@@ -91,6 +91,13 @@ class StreamDecoder:
             else:
                 self._finish(events)
         return events
+
+    def cut(self, ended: Ended) -> list[Event]:
+        """Return the finishes and the usage of what was read. See `Decoder.cut`."""
+        if self._ended:
+            return []
+        self._ended = True
+        return self._records.cut(ended)
 
     def _skip_mark(self, data: bytes) -> bytes:
         """Drop a byte-order mark, which may come in pieces."""

@@ -9,7 +9,7 @@ import msgspec
 
 from lambda_fn import limits
 from lambda_fn.errors import APIError, ResponseTooLarge, UpstreamFailed
-from lambda_fn.events import Delta, Event, Usage
+from lambda_fn.events import Delta, Ended, Event, Usage
 
 PADDING_BLOCK = 32
 """The delta of a server-sent chunk and its padding together have a multiple of this many bytes.
@@ -218,6 +218,11 @@ def usage_of(event: Usage) -> dict[str, Any]:
             "rejected_prediction_tokens": 0,
         },
     }
+
+
+def ended_fields(ended: Ended | None) -> dict[str, Any]:
+    """Return the member `sluice` of a response that this service has ended, or nothing."""
+    return {} if ended is None else {"sluice": {"ended": ended}}
 
 
 def _malformed() -> UpstreamFailed:

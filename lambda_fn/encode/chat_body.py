@@ -5,9 +5,17 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import Head, SizeLimit, ToolPiece, raw_logprobs, read_delta, usage_of
+from lambda_fn.encode.base import (
+    Head,
+    SizeLimit,
+    ToolPiece,
+    ended_fields,
+    raw_logprobs,
+    read_delta,
+    usage_of,
+)
 from lambda_fn.errors import APIError
-from lambda_fn.events import Delta, End, Event, Finish, Usage
+from lambda_fn.events import Delta, End, Ended, Event, Finish, Usage
 
 
 class ChatBody:
@@ -23,6 +31,7 @@ class ChatBody:
         self._head = head
         self._choices = [_Choice() for _ in range(head.choices)]
         self._usage: Usage | None = None
+        self._ended: Ended | None = None
         self._size_limit = SizeLimit(head.max_bytes)
 
     def begin(self) -> bytes:
@@ -37,6 +46,7 @@ class ChatBody:
                 self._choices[event.index].add(event)
             elif type(event) is Finish:
                 self._choices[event.index].finish_reason = event.finish_reason
+                self._ended = self._ended or event.ended
             elif type(event) is Usage:
                 self._usage = event
             elif type(event) is End:
@@ -57,7 +67,7 @@ class ChatBody:
             body["usage"] = usage_of(self._usage)
         if head.service_tier is not None:
             body["service_tier"] = head.service_tier
-        return body
+        return body | ended_fields(self._ended)
 
     def heartbeat(self) -> bytes:
         """Return a space."""

@@ -15,6 +15,7 @@ from lambda_fn.encode.base import (
     Head,
     chunk_tails,
     delta_tails,
+    ended_fields,
     raw_logprobs,
     usage_of,
 )
@@ -82,12 +83,10 @@ class ChatStream:
                     out += (self._open_delta[event.index], delta, *logprobs)
             elif type(event) is Finish:
                 reason = _json(event.finish_reason)
-                ending = (
-                    b'{},"logprobs":null,"finish_reason":',
-                    reason,
-                    b"}",
-                    self._tails[-len(reason) & _FILL],
-                )
+                tail = self._tails[-len(reason) & _FILL]
+                if event.ended is not None:
+                    tail = b"]," + _json(ended_fields(event.ended))[1:-1] + tail[1:]
+                ending = (b'{},"logprobs":null,"finish_reason":', reason, b"}", tail)
                 out += (self._open_delta[event.index], *ending)
             elif type(event) is Usage and self._include_usage:
                 out += (self._head, b'],"usage":', _json(usage_of(event)), b"}\n\n")

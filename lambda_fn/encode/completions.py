@@ -10,12 +10,13 @@ from lambda_fn.encode.base import (
     Head,
     SizeLimit,
     chunk_tails,
+    ended_fields,
     read_delta,
     read_logprobs,
     usage_of,
 )
 from lambda_fn.errors import APIError
-from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
+from lambda_fn.events import NULL, Delta, End, Ended, Event, Finish, Usage
 
 _json = msgspec.json.encode
 _FILL = PADDING_BLOCK - 1
@@ -49,7 +50,8 @@ class CompletionStream:
                 if text or logprobs:
                     out.append(self._chunk(event.index, text, logprobs=logprobs))
             elif type(event) is Finish:
-                out.append(self._chunk(event.index, "", reason=event.finish_reason))
+                reason, ended = event.finish_reason, event.ended
+                out.append(self._chunk(event.index, "", reason=reason, ended=ended))
             elif type(event) is Usage and self._include_usage:
                 out += (self._head, b'],"usage":', _json(usage_of(event)), b"}\n\n")
             elif type(event) is End:
@@ -57,12 +59,21 @@ class CompletionStream:
         return b"".join(out)
 
     def _chunk(
-        self, index: int, text: str, *, logprobs: Any = None, reason: str | None = None
+        self,
+        index: int,
+        text: str,
+        *,
+        logprobs: Any = None,
+        reason: str | None = None,
+        ended: Ended | None = None,
     ) -> bytes:
         choice = _json(
             {"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason}
         )
-        return self._head + choice + self._tails[-len(choice) & _FILL]
+        tail = self._tails[-len(choice) & _FILL]
+        if ended is not None:
+            tail = b"]," + _json(ended_fields(ended))[1:-1] + tail[1:]
+        return self._head + choice + tail
 
     def heartbeat(self) -> bytes:
         """Return a chunk without text."""
@@ -86,6 +97,7 @@ class CompletionBody:
         self._logprobs: list[dict[str, bytearray]] = [{} for _ in range(head.choices)]
         self._size_limit = SizeLimit(head.max_bytes)
         self._reasons: list[str | None] = [None] * head.choices
+        self._ended: Ended | None = None
         self._usage: Usage | None = None
 
     def begin(self) -> bytes:
@@ -103,6 +115,7 @@ class CompletionBody:
                     self._hold(event.index, logprobs)
             elif type(event) is Finish:
                 self._reasons[event.index] = event.finish_reason
+                self._ended = self._ended or event.ended
             elif type(event) is Usage:
                 self._usage = event
             elif type(event) is End:
@@ -112,7 +125,7 @@ class CompletionBody:
                 }
                 if self._usage is not None:
                     body["usage"] = usage_of(self._usage)
-                return _json(body)
+                return _json(body | ended_fields(self._ended))
         return b""
 
     def _hold(self, index: int, logprobs: dict[str, list[Any]]) -> None:

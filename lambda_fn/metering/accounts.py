@@ -46,6 +46,11 @@ class Limits(msgspec.Struct, frozen=True):
         """Whether the key has a budget of cost."""
         return min(self.cost_day, self.cost_month) < UNLIMITED
 
+    @property
+    def budgeted(self) -> bool:
+        """Whether the key has a budget of tokens or cost, for a day or a month."""
+        return self.budgets_cost or min(self.tokens_day, self.tokens_month) < UNLIMITED
+
 
 NO_LIMITS = Limits()
 LIMIT_NAMES = Limits.__struct_fields__
@@ -95,7 +100,8 @@ class Correction(msgspec.Struct, frozen=True, array_like=True):
 class Hold(msgspec.Struct, frozen=True, array_like=True, dict=True):
     """The hold of a request in flight.
 
-    `attempt` is its fencing number (see `holds`). `tokens` and `cost` are the amounts held.
+    `attempt` is its fencing number (see `holds`). `tokens` and `cost` are the amounts held, which
+    extensions raise.
     `claimed` tells that the sweeper settles the request, so that its admission cannot void it.
     """
 
@@ -122,10 +128,18 @@ class Hold(msgspec.Struct, frozen=True, array_like=True, dict=True):
 
     def claim(self) -> Self:
         """Return the same hold, claimed. Elements that a later deployment added stay."""
+        return self._with(claimed=True)
+
+    def extend(self, tokens: int, cost: int) -> Self:
+        """Return the same hold with larger amounts. Elements that a later deployment added stay."""
+        return self._with(tokens=self.tokens + tokens, cost=self.cost + cost)
+
+    def _with(self, **changes: Any) -> Self:
         elements = msgspec.json.decode(self.text)
-        place = self.__struct_fields__.index("claimed")
-        elements += [None] * (place - len(elements))
-        elements[place : place + 1] = [True]
+        for name, value in changes.items():
+            place = self.__struct_fields__.index(name)
+            elements += [None] * (place - len(elements))
+            elements[place : place + 1] = [value]
         return self.parse(msgspec.json.encode(elements).decode())
 
     @classmethod

@@ -1,13 +1,18 @@
 """Holds: the updates that a request makes to its key's account item.
 
 `place` authenticates, checks every limit, subtracts the upper bounds from the balances and adds the
-hold to `in_flight`, all or nothing. `capture` adds the unused amounts to the balances again, books
-the others and removes the hold. `void` adds everything to the balances again and books nothing.
+hold to `in_flight`, all or nothing. `extend` raises the amounts of a hold. `capture` adds the
+unused amounts to the balances again, books the others and removes the hold. `void` adds everything
+to the balances again and books nothing.
 
 Each hold has a fencing number: the number of the attempt that wrote it, counted from 1 (`place`) or
 from a random number (`place_unchecked`). The ledger item is settled for one hold and keeps that
 number, and only that hold is booked. So a write that DynamoDB executes late, after the request's
 hold was removed, cannot cause a second booking.
+
+An extension keeps the number. It replaces the text of the hold on the condition that the text is
+as it was, so an attempt that is repeated or comes late extends nothing twice. Whoever releases the
+hold then meets another text with the same number, and releases the amounts in that text.
 
 An admission that fails voids its hold without a look at the ledger. `claim` changes the text of the
 hold, which every condition compares. So once the sweeper has claimed a hold, a void that DynamoDB
@@ -47,6 +52,8 @@ class HoldRequest(msgspec.Struct, frozen=True):
     """The networks that the key is expected to have. If it has others, the hold is rejected."""
 
 
+BUDGETS = ("tokens_day", "cost_day", "tokens_month", "cost_month")
+"""The limits that an extension counts in."""
 MAX_EXPIRED = 24
 """Maximum number of windows that one write removes.
 
@@ -100,11 +107,40 @@ def _placing(*, priced: bool) -> tuple[str, str]:
     if not priced:
         condition.append("cost_day >= :unlimited AND cost_month >= :unlimited")
     for number, window in enumerate(windows_of(0)):
-        remaining, amount = f"balance.#w{number}", amount_in(window, ":one", ":tokens", ":cost")
-        update.append(f"{remaining} = if_not_exists({remaining}, {window.limit}) - {amount}")
-        new = f"(attribute_not_exists({remaining}) AND {window.limit} >= {amount})"
-        condition.append(f"({remaining} >= {amount} OR {new})")
+        change, allowed = _taking(number, window, amount_in(window, ":one", ":tokens", ":cost"))
+        update.append(change)
+        condition.append(allowed)
     return "SET " + ", ".join(update), " AND ".join(condition)
+
+
+def extend(key_id: str, request_id: str, hold: Hold, extended: Hold) -> Update:
+    """Return the update that replaces a hold by one of larger amounts.
+
+    The difference is subtracted from the budgets of the day and the month in which the request was
+    admitted. Each of them must have that much left. The limits of the minute do not count it.
+    """
+    names = {"#request": request_id}
+    values: Item = {
+        ":entry": hold.text,
+        ":extended": extended.text,
+        ":tokens": extended.tokens - hold.tokens,
+        ":cost": extended.cost - hold.cost,
+    }
+    update, condition = ["in_flight.#request = :extended"], ["in_flight.#request = :entry"]
+    for number, window in enumerate(budgets_of(request_id)):
+        names[f"#w{number}"] = window.name
+        change, allowed = _taking(number, window, amount_in(window, 0, ":tokens", ":cost"))
+        update.append(change)
+        condition.append(allowed)
+    return Update(
+        account_key(key_id), "SET " + ", ".join(update), " AND ".join(condition), names, values
+    )
+
+
+def budgets_of(request_id: str) -> list[Window]:
+    """Return the windows of a request's day and month, which extensions count in."""
+    windows = windows_of(request_time(request_id))
+    return [window for window in windows if window.limit in BUDGETS]
 
 
 def place_unchecked(
@@ -148,6 +184,7 @@ def capture(
     spend: Spend,
     *,
     now: float,
+    admitted: int | None = None,
     expired: Sequence[str] = (),
 ) -> Update:
     """Return the update that removes a hold, books what was spent and frees the rest.
@@ -161,11 +198,15 @@ def capture(
         hold: The hold in `in_flight`.
         spend: The amounts in the ledger.
         now: Unix seconds. Windows that have ended are not changed.
+        admitted: The tokens that its admission held, which are all that the minute counts. None if
+            it was not extended.
         expired: Windows to remove from `balance`. Later updates remove those over `MAX_EXPIRED`.
 
     """
     booked = spend - (hold.correction.booked if hold.correction else NOTHING)
-    update = _removing(key_id, request_id, hold, booked, now=now, expired=expired)
+    update = _removing(
+        key_id, request_id, hold, booked, now=now, admitted=admitted, expired=expired
+    )
     values = {
         ":requests": booked.requests,
         ":prompt": booked.prompt_tokens,
@@ -195,6 +236,7 @@ def _removing(
     booked: Spend,
     *,
     now: float,
+    admitted: int | None = None,
     expired: Sequence[str] = (),
 ) -> Update:
     names = {"#request": request_id}
@@ -203,6 +245,8 @@ def _removing(
     tokens, cost = hold.tokens - booked.tokens, hold.cost - booked.cost
     for number, window in enumerate(windows_of(request_time(request_id))):
         freed = amount_in(window, 0, tokens, cost)
+        if window.limit == "tokens_minute" and admitted is not None and admitted < hold.tokens:
+            freed = max(0, admitted - booked.tokens)
         if freed and window.ends > now:
             remaining = f"balance.#w{number}"
             names[f"#w{number}"] = window.name
@@ -235,6 +279,16 @@ def watch_later(key_id: str, *, was: int, due: int) -> Update:
         update="SET due = :due",
         condition="due = :was",
         values={":due": due, ":was": was},
+    )
+
+
+def _taking(number: int, window: Window, amount: str) -> tuple[str, str]:
+    """Return the assignment that takes an amount from window `#w<number>`, and its condition."""
+    remaining = f"balance.#w{number}"
+    new = f"(attribute_not_exists({remaining}) AND {window.limit} >= {amount})"
+    return (
+        f"{remaining} = if_not_exists({remaining}, {window.limit}) - {amount}",
+        f"({remaining} >= {amount} OR {new})",
     )
 
 

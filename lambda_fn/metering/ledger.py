@@ -33,7 +33,8 @@ NEW = "attribute_not_exists(pk)"
 class Opening(msgspec.Struct, frozen=True):
     """The data of a request before it begins.
 
-    `reserved` is in tokens, and `reserved_cost` is in nano-USD.
+    `reserved` is in tokens, and `reserved_cost` is in nano-USD. They are what its admission
+    reserves; an extension changes only the hold.
     """
 
     request_id: str

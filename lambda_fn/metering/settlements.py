@@ -1,9 +1,9 @@
 """Brings an admitted request to its end, in its account and in the ledger together.
 
-The function that served the request calls `settle`. The sweeper calls `recover`, which works from
-the two items. `replay` writes a settlement that was only logged. Each continues from the state that
-it finds, one conditional write at a time. It may be repeated, run twice at once or stop anywhere:
-account and ledger end up the same.
+The function that served the request calls `settle`; while it runs, `extend` raises its hold. The
+sweeper calls `recover`, which works from the two items. `replay` writes a settlement that was only
+logged. Each continues from the state that it finds, one conditional write at a time. It may be
+repeated, run twice at once or stop anywhere: account and ledger end up the same.
 
     ledger    hold on the account   state of the request
     none      one                   never begun: claim the hold, then put a SETTLED item with
@@ -25,7 +25,7 @@ import msgspec
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table, Update
 from lambda_fn.metering import holds, hours, ledger
-from lambda_fn.metering.accounts import NOTHING, Correction, Hold, Spend
+from lambda_fn.metering.accounts import NOTHING, Account, Correction, Hold, Spend
 from lambda_fn.metering.dirty_hours import mark_dirty
 from lambda_fn.metering.keys import account_key, check_version, ledger_key, request_hour
 from lambda_fn.metering.ledger import Opening, Settlement
@@ -36,6 +36,10 @@ _DELAYS = (0.0, 0.2, 0.8)
 
 A hold and its ledger item are written in parallel, so the item may not exist yet.
 """
+
+
+_EXTENSIONS = 2
+"""Writes that one extension makes at most: for the whole step, and for what remains."""
 
 
 class Stuck(ValueError):
@@ -103,10 +107,41 @@ async def settle(
             await replay(table, opening, settlement, now=now)  # the sweeper has settled it
             return
     spend = spend_of(settlement, opening.prices)
-    update = holds.capture(
-        opening.key_id, opening.request_id, hold, spend, now=now, expired=expired
-    )
-    await _if_it_holds(table, update, deadline=deadline)
+    held: Hold | None = hold
+    while held is not None:
+        update = holds.capture(
+            opening.key_id,
+            opening.request_id,
+            held,
+            spend,
+            now=now,
+            admitted=opening.reserved,
+            expired=expired,
+        )
+        held = await _capture(table, update, opening, held, deadline=deadline)
+
+
+async def _capture(
+    table: Table, update: Update, opening: Opening, hold: Hold, *, deadline: float | None
+) -> Hold | None:
+    """Capture a hold. Return None, or the hold as a late extension has changed it.
+
+    A hold that the sweeper has claimed is left to the sweeper.
+    """
+    try:
+        await table.update(update, deadline=deadline)
+    except ConditionFailed as failed:
+        return _changed(failed.item, opening, hold)
+    return None
+
+
+def _changed(item: Item | None, opening: Opening, hold: Hold) -> Hold | None:
+    """Return the hold in an account item if it has the same number and another text, else None."""
+    text = None if item is None else item["in_flight"].get(opening.request_id)
+    if text is None or text == hold.text:
+        return None
+    found = Hold.parse(text)
+    return found if found.attempt == hold.attempt and not found.claimed else None
 
 
 async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> str | None:
@@ -217,6 +252,50 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
             changed = await _if_it_holds(table, update) or changed
 
 
+async def extend(
+    table: Table, opening: Opening, hold: Hold, *, tokens: int, deadline: float | None = None
+) -> Hold | None:
+    """Extend the hold of a running request by completion tokens, in one write.
+
+    If the budgets do not allow all of them, as many as remain are tried, in a second write. Both
+    are attempted until `deadline`, a time of `time.monotonic`.
+
+    Returns:
+        The hold as it is now: also if an earlier attempt, or one that came late, has extended it.
+        None if nothing more was granted.
+
+    Raises:
+        MeterUnavailable: it is not known whether the hold was extended. Its release finds out.
+
+    """
+    for _ in range(_EXTENSIONS):
+        extended = hold.extend(tokens, opening.prices.cost(0, tokens))
+        update = holds.extend(opening.key_id, opening.request_id, hold, extended)
+        try:
+            await table.update(update, deadline=deadline)
+        except ConditionFailed as failed:
+            item = failed.item
+            if item is None or item["in_flight"].get(opening.request_id) != hold.text:
+                return _changed(item, opening, hold)
+            tokens = min(tokens - 1, _remaining(item, opening))
+            if tokens <= 0:
+                return None
+        else:
+            return extended
+    return None
+
+
+def _remaining(item: Item, opening: Opening) -> int:
+    """Return the completion tokens that the budgets of a request allow beside all holds."""
+    account = Account.of(item)
+    remaining: int = min(
+        account.remaining(window) // amount
+        for window in holds.budgets_of(opening.request_id)
+        if (amount := holds.amount_in(window, 0, 1, opening.prices.completion))
+    )
+    return remaining
+
+
 def spend_of(settlement: Settlement, prices: Prices) -> Spend:
     """Return the amounts that the account is charged for a settlement."""
     tokens = (settlement.prompt_tokens, settlement.completion_tokens)
@@ -280,7 +359,7 @@ async def _step(
     if settled_for_it:
         requests = int(item["outcome"] != "refused")
         spend = Spend(requests, item["prompt_tokens"], item["completion_tokens"], item["cost"])
-        update = holds.capture(key_id, request_id, hold, spend, now=now)
+        update = holds.capture(key_id, request_id, hold, spend, now=now, admitted=item["reserved"])
     await _mark_dirty(table, request_id, now)
     await _if_it_holds(table, update)
     return "released" if settled_for_it else "dropped"

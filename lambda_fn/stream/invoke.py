@@ -107,7 +107,7 @@ class Invocation:
         if self._timer is not None:
             self._timer.cancel()
         if self._sent is not None:
-            if error is None:
+            if error is None and self.over:
                 await self._read_out(self._sent)
             self._sent.close()
 

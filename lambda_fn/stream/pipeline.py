@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 
 from lambda_fn import dialects, limits
@@ -34,6 +35,7 @@ from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.negotiate import ReadRequest
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
+from lambda_fn.stream.reservation import growing
 from lambda_fn.stream.settle import Checkpoints, settle
 from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream.token_bounds import Bounds, fingerprint
@@ -108,6 +110,7 @@ class Completions:
             fingerprint=fingerprint(accepted.body, headers.get("idempotency-key", "")),
             repeat=_is_repeat(headers),
         )
+        reservation = growing(self._table, admission, bounds, meter_open=self._settings.meter_open)
         scope["sluice.response_headers"] = admission.headers
         seconds = _seconds_left(scope)
         control = Control(
@@ -152,7 +155,10 @@ class Completions:
                 dialect.decoder(head.choices, bounds.kept_here),
                 counter,
                 event_log,
-                seconds=seconds + limits.STREAM_GRACE,
+                # Our container ends the response itself at its deadline, others do not.
+                seconds=seconds + (limits.STREAM_GRACE if model.dialect == "sluice" else 0),
+                grace=0 if model.dialect == "sluice" else limits.STREAM_GRACE,
+                reservation=reservation,
                 transform=accepted.read.transform(),
                 on_stop=delivery.hasten,
             )
@@ -179,6 +185,8 @@ class Completions:
                         partial(invoke, credentials=credentials, body=cancelling), request_id
                     )
                     self._in_background(scope, work)
+            if reservation is not None:
+                admission = msgspec.structs.replace(admission, entry=reservation.hold)
             await asyncio.shield(settle(self._table, admission, counter))
 
     async def _accept(

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from lambda_fn import limits
 from lambda_fn.dialects import Decoder
@@ -23,17 +23,24 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
-from lambda_fn.events import GARBLED, End, Event, Failure
+from lambda_fn.events import GARBLED, End, Ended, Event, Failure, Usage
 from lambda_fn.log import log
 from lambda_fn.stream.event_log import Batch, EventLog, LogEnded, Unended, failed_by
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
 
+if TYPE_CHECKING:  # the producer knows no database
+    from lambda_fn.stream.reservation import Reservation
+
 _LEFT = Cancelled("The response was left before its end.", code="abandoned")
 _LOST = Unavailable(
     "The response could not be stored to its end. Send the request again.", code="log_unavailable"
 )
+
+
+def _late() -> UpstreamTimeout:
+    return UpstreamTimeout("The response took too long, and was ended.")
 
 
 class Producer:
@@ -54,6 +61,8 @@ class Producer:
         event_log: EventLog,
         *,
         seconds: float,
+        grace: float = 0.0,
+        reservation: "Reservation | None" = None,
         transform: Transform | None = None,
         on_stop: Callable[[APIError], None] | None = None,
     ) -> None:
@@ -65,10 +74,13 @@ class Producer:
             counter: Counts the tokens that the model sampled, before anything is held back or
                 changed.
             event_log: An open log. It gets every batch before the batch is returned.
-            seconds: The time limit of the response, after which it fails.
+            seconds: The time limit of the response. Then it ends with what there is, or fails if
+                there is nothing.
+            grace: Further seconds that a client has then for the rest.
+            reservation: Holds back what is not reserved yet; None if all is.
             transform: Changes the events.
-            on_stop: Called when `cancel` or the time limit stops the response, so that a client
-                that does not read cannot delay its end.
+            on_stop: Called when `cancel` stops the response, and after the time limit, so that a
+                client that does not read cannot delay its end.
 
         """
         self._invocation = invocation
@@ -76,20 +88,24 @@ class Producer:
         self._counter = counter
         self._log = event_log
         self._seconds = seconds
+        self._grace = grace
+        self._reservation = reservation
         self._transform = transform
         self._on_stop = on_stop
         self._next = 0
         self._flush: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
         self._stopped: APIError | None = None
+        self._expired = False
+        self._early = False
+        """Whether this producer ended the response before the model did."""
         self.ended = False
         self.logged = True
 
     async def __aenter__(self) -> Self:
         """Send the invocation."""
         await self._invocation.__aenter__()
-        late = UpstreamTimeout("The response took too long, and was ended.")
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._stop, late)
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
         return self
 
     async def __aexit__(
@@ -100,6 +116,8 @@ class Producer:
     ) -> None:
         """Close the invocation, and end the response if it has not ended."""
         self._timer.cancel()
+        if self._reservation is not None:
+            self._reservation.close()
         try:
             if not self.ended:
                 with contextlib.suppress(Unended):  # it is logged, and nobody reads any more
@@ -125,9 +143,25 @@ class Producer:
     def _stop(self, error: APIError) -> None:
         if self._running():
             self._stopped = error
-            self._invocation.wake()
+            self._wake()
             if self._on_stop is not None:
                 self._on_stop(error)
+
+    def _expire(self) -> None:
+        """End the response at its time limit: with all its text, or as failed if it has none."""
+        if not self._counter.completion_tokens:
+            self._stop(_late())
+        elif self._running():
+            self._expired = True
+            self._wake()
+            if self._on_stop is not None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(self._grace, self._on_stop, _late())
+
+    def _wake(self) -> None:
+        self._invocation.wake()
+        if self._reservation is not None:
+            self._reservation.wake()
 
     async def read(self, until: float) -> Batch | None:
         """Return the next batch, None if nothing came until then. See `Source.read`.
@@ -139,16 +173,27 @@ class Producer:
         if self.ended:
             raise Unended
         try:
-            received = None if self._stopped is not None else await self._invocation.read(until)
-            if self._stopped is not None:
-                return await self._fail(self._stopped)
-            if received is None:
-                return None
-            events = self._decoder.feed(received) if received else self._decoder.close()
+            reservation = self._reservation
+            if reservation is not None and reservation.held:
+                events = await self._released(reservation, until)
+                if self._stopped is not None:
+                    return await self._fail(self._stopped)
+            else:
+                received = None if self._stopped is not None else await self._invocation.read(until)
+                if self._stopped is not None:
+                    return await self._fail(self._stopped)
+                if received is None and not self._expired:
+                    return None
+                events = self._decode(received)
+                if reservation is not None:
+                    events = reservation.take(events)
             if not events:
                 return None
             self._counter.count(events)
             last = events[-1]
+            counter = self._counter
+            if type(last) is End and (self._early or counter.ended) and not counter.reported:
+                events.insert(-1, Usage(counter.prompt_tokens, counter.completion_tokens))
             if self._transform is not None:
                 events = self._transform.feed(events)
                 terminal = type(last) is End or type(last) is Failure
@@ -161,7 +206,7 @@ class Producer:
                 events[-1] = failed_by(from_container(last.code, last.message, last.param))
                 return await self._close(events)
             if type(last) is End:
-                self._invocation.over = True
+                self._invocation.over = self._invocation.over or not self._early
                 return await self._close(events)
             batch = self._number(events)
             if self._flush is not None:
@@ -176,6 +221,37 @@ class Producer:
         except Exception as error:  # noqa: BLE001 (the boundary: the response ends in an event, whatever is wrong)
             log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
             return await self._fail(internal_error())
+
+    def _decode(self, received: bytes | None) -> list[Event]:
+        """Return the events of what was received. A response whose time is over ends with them."""
+        events: list[Event] = []
+        if received is not None:
+            events = self._decoder.feed(received) if received else self._decoder.close()
+        if self._expired and not (events and type(events[-1]) in (End, Failure)):
+            return events + self._cut("deadline")
+        return events
+
+    async def _released(self, reservation: "Reservation", until: float) -> list[Event]:
+        """Return held events once they are reserved, or the end of the response if they cannot be.
+
+        Nothing is returned if that is not decided in time.
+        """
+        decided = await reservation.wait(until)
+        ended: Ended | None = "deadline" if self._expired else None
+        if ended is None:
+            if not decided:
+                return []
+            events = reservation.release()
+            ended = reservation.refused if reservation.held else None
+            if events or ended is None:
+                return events
+        events, self._counter.unbilled = reservation.cut(self._cut(ended)[:-1], ended)
+        return [*events, End()]
+
+    def _cut(self, ended: Ended) -> list[Event]:
+        """Return the events with which the response ends here."""
+        self._early = True
+        return [*self._decoder.cut(ended), End()]
 
     async def _fail(self, error: APIError) -> Batch:
         return await self._end(failed_by(error))

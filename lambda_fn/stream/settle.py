@@ -124,7 +124,14 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
         if not isinstance(error, Exception):
             raise
     else:
-        log("request", **figures)
+        log("request", **figures, **_ended(counter))
+
+
+def _ended(counter: UsageCounter) -> dict[str, object]:
+    """Return why this service ended the response, and the sampled tokens that are not billed."""
+    if counter.ended is None and not counter.unbilled:
+        return {}
+    return {"ended": counter.ended, "Unbilled": counter.unbilled}
 
 
 def unsaved(opening: Opening, now: float) -> dict[str, object]:

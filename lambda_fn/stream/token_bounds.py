@@ -1,7 +1,10 @@
 """Upper bounds of a request's tokens, known before it begins.
 
-Our container gets these bounds and enforces them. Other servers refuse a limit that does not fit
-the context beside the prompt, whose tokens only they can count. So they get a limit only if it
+A request that names a limit reserves all of it. Any other may fill the context, or what the model's
+`default_max_tokens` allows, and reserves a first step, which grows (`stream.reservation`).
+
+Our container enforces the bounds. Other servers refuse a limit that does not fit the context beside
+the prompt, whose tokens only they can count. So they get a limit only if there is one, and if it
 fits in all likelihood. Otherwise the context ends the response, or the decoder at the limit.
 """
 
@@ -9,6 +12,7 @@ import hashlib
 
 import msgspec
 
+from lambda_fn import limits
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.schema import ChatRequest
@@ -25,11 +29,13 @@ code and Chinese 3, and tables of numbers 2.
 class Bounds(msgspec.Struct, frozen=True):
     """Upper bounds in tokens: of the prompt, which counts once, and of each choice.
 
-    `sent` is the limit of each choice that the server gets, or None if it gets none.
+    `first` is what the admission reserves for each choice. `sent` is the limit of each choice that
+    the server gets, or None if it gets none.
     """
 
     prompt: int
     completion: int
+    first: int
     choices: int
     sent: int | None
 
@@ -43,15 +49,22 @@ class Bounds(msgspec.Struct, frozen=True):
         text that the chat template repeats. A constant leaves room for text that it adds, which is
         more if it explains tools. No prompt has more tokens than the context.
         """
-        requested = request.max_completion_tokens or request.max_tokens or model.default_max_tokens
-        completion = min(model.context_tokens, requested)
+        requested = request.max_completion_tokens or request.max_tokens
+        limit = requested or model.default_max_tokens
+        completion = min(model.context_tokens, limit or model.context_tokens)
         template = _TEMPLATE_WITH_TOOLS if request.tools else _TEMPLATE
         return cls(
             prompt=min(model.context_tokens, 2 * size + template + images),
             completion=completion,
+            first=completion if requested else min(completion, limits.FIRST_STEP),
             choices=request.n or 1,
-            sent=_sent(completion, size // _BYTES_A_TOKEN + template + images, model),
+            sent=_sent(limit, size // _BYTES_A_TOKEN + template + images, model),
         )
+
+    @property
+    def grows(self) -> bool:
+        """Whether the admission reserves less than the response may have."""
+        return self.first < self.completion
 
     @property
     def kept_here(self) -> int | None:
@@ -61,9 +74,11 @@ class Bounds(msgspec.Struct, frozen=True):
     def opening(
         self, request_id: str, *, key_id: str, name: str, model: Model, overdue: float
     ) -> Opening:
-        """Return the opening, which reserves these bounds at the model's prices, or at 0."""
+        """Return the opening. It reserves the prompt and the first step at the model's prices, or
+        at 0.
+        """
         prices = Prices(model.prompt_price or 0, model.completion_price or 0)
-        completion = self.completion * self.choices
+        completion = self.first * self.choices
         return Opening(
             request_id=request_id,
             key_id=key_id,
@@ -80,18 +95,22 @@ class Bounds(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(request, max_tokens=self.sent, max_completion_tokens=None)
 
 
-def _sent(limit: int, prompt: int, model: Model) -> int | None:
+def _sent(limit: int | None, prompt: int, model: Model) -> int | None:
     """Return the limit that a server gets, for a prompt of some `prompt` tokens or fewer.
 
     A limit over what a short prompt leaves is reduced to that. What a long prompt leaves is not
-    known well enough.
+    known well enough. Without a limit, the server's context is the limit, but LMI's would be 30
+    tokens in many of its versions.
     """
     room = model.context_tokens - prompt
+    if limit is None and model.dialect not in ("lmi", "lmi-inputs"):
+        return None
+    limit = min(model.context_tokens, limit or model.context_tokens)
     if model.dialect == "sluice" or limit <= room:
         return limit
     if room >= model.context_tokens // 2:
         return room
-    if model.dialect == "lmi-inputs":  # without a limit it generates 30 tokens
+    if model.dialect == "lmi-inputs":
         return min(limit, max(room, model.context_tokens // 4))
     return None
 

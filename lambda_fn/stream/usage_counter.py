@@ -4,14 +4,16 @@ import time
 from collections.abc import Iterable
 from typing import Literal
 
-from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
+from lambda_fn.events import Delta, End, Ended, Event, Finish, Start, Usage
 
 
 class UsageCounter:
     """The running count of one request. The model's own count, which comes at its end, replaces it.
 
     The caller sets `cancelled` when it ends the response early. `count` sets `complete` when the
-    model has ended it.
+    model has ended it, and `ended` if this service has. `unbilled` is the number of sampled tokens
+    that were over the reservation, and were not delivered. `reported` tells whether the count is
+    the model's own.
     """
 
     def __init__(self) -> None:
@@ -23,6 +25,9 @@ class UsageCounter:
         self.completion_tokens = 0
         self.cancelled = False
         self.complete = False
+        self.ended: Ended | None = None
+        self.unbilled = 0
+        self.reported = False
 
     def count(self, events: Iterable[Event]) -> None:
         """Count events as they come from the decoder."""
@@ -33,9 +38,11 @@ class UsageCounter:
                     self._first_token = time.monotonic()
             elif type(event) is Finish:
                 self._finish_reason = self._finish_reason or event.finish_reason
+                self.ended = self.ended or event.ended
             elif type(event) is Start:
                 self.prompt_tokens = event.prompt_tokens
             elif type(event) is Usage:
+                self.reported = True
                 self.prompt_tokens, self.completion_tokens = (
                     event.prompt_tokens,
                     event.completion_tokens,

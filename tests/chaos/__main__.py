@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cli.lib import local_keys
 from cli.lib.terminal import console
+from lambda_fn.metering.accounts import Limits
 from local.cloud import LocalCloud
 from tests.chaos import parts
 from tests.chaos.deployment import ChaosDeployment
@@ -24,6 +25,8 @@ from tests.support import gates, leftovers
 OVERDUE = 20
 OUTAGE_S = 30.0
 _KEYS = 3
+_BUDGET = Limits(tokens_day=10**9)
+"""So that reservations grow."""
 
 
 def main() -> int:
@@ -61,7 +64,8 @@ def _deploy(cloud: LocalCloud, folder: Path) -> ChaosDeployment:
     )
     deployment = ChaosDeployment(cloud, outputs, outputs["ModelName"], OVERDUE)
     deployment.keys = [
-        local_keys.create(deployment.boto, name=f"chaos-{number}") for number in range(_KEYS)
+        local_keys.create(deployment.boto, name=f"chaos-{number}", limits=_BUDGET)
+        for number in range(_KEYS)
     ]
     return deployment
 

@@ -28,9 +28,12 @@ class Stage:
 SHORT: dict[str, Any] = {"repeat": " w{i}", "count": 12, "rate": 100, "first_after": 0.1}
 # More than two checkpoints, at the interval of `lambda_fn.limits`.
 LONG: dict[str, Any] = {"repeat": " w{i}", "count": 300, "rate": 25, "first_after": 0.1}
+# More than the first step of a reservation.
+GROWING: dict[str, Any] = {"repeat": " w{i}", "count": 1300, "rate": 250, "first_after": 0.1}
 _RESERVE = {"operation": "UpdateItem", "containing": "in_flight.#request = :entry"}
 _OPEN = {"operation": "PutItem", "containing": '"OPEN"'}
 _CHECKPOINT = {"operation": "UpdateItem", "containing": "checkpointed = :now"}
+_EXTEND = {"operation": "UpdateItem", "containing": "in_flight.#request = :extended"}
 _SETTLE = {"operation": "UpdateItem", "containing": '"SETTLED"'}
 _RELEASE = {"operation": "UpdateItem", "containing": "REMOVE in_flight.#request"}
 
@@ -55,14 +58,14 @@ STAGES = [
         {"kind": "function-killed-at-start", "seconds": 0.6},
         {**SHORT, "first_after": 1},
     ),
-    Stage("as the answer begins", {"kind": "function-killed-at-response"}, SHORT),
     Stage(
         "in mid-stream",
         {"kind": "function-killed-in-response", "after": 2000, "after_most": 60_000},
         LONG,
     ),
-    _before("a checkpoint", _CHECKPOINT, LONG),
     _after("a checkpoint", _CHECKPOINT, LONG),
+    _before("an extension", _EXTEND, GROWING),
+    _after("an extension", _EXTEND, GROWING),
     Stage("when the answer is whole", {"kind": "function-killed-at-settlement"}, SHORT),
     _before("the settlement", _SETTLE),
     _after("the settlement", _SETTLE),

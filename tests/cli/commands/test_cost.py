@@ -42,6 +42,8 @@ def test_each_part_is_the_arithmetic_of_its_price() -> None:
         price("lambda_request") + 2 * price("lambda_gb_second_arm64")
     )
     assert cost.dynamodb == pytest.approx(WRITE_UNITS * price("dynamodb_write"))
+    counts = [Use(completion_tokens=tokens).extensions for tokens in (300, 1000, 4000, 16_000)]
+    assert counts == [0, 1, 2, 4]  # as in docs/explanation/metering.md
     bytes_sent = 200 * bytes_a_token() + REST_OF_RESPONSE
     assert cost.cloudfront == pytest.approx(
         bytes_sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request")

@@ -126,3 +126,18 @@ def test_any_bytes_end_in_something(data: bytes) -> None:
     """No bytes make the decoder raise. Every response ends in exactly one end or failure."""
     ends = [event for event in decode(data, []) if isinstance(event, End | Failure)]
     assert len(ends) == 1
+
+
+@given(st.integers(0, len(BYTES)))
+def test_a_response_that_is_cut_finishes_each_choice_once(at: int) -> None:
+    """A choice without a finish ends with `length`, and nothing is read afterwards."""
+    decoder = LineDecoder(2)
+    events = decoder.feed(BYTES[:at])
+    if events and isinstance(events[-1], Failure):  # the second choice had none
+        return
+    events += decoder.cut("deadline")
+    finishes = {event.index: event for event in events if isinstance(event, Finish)}
+    assert len(finishes) == sum(isinstance(event, Finish) for event in events) == 2
+    assert finishes[1] == Finish("length", 1, "deadline")
+    assert finishes[0] in (Finish("length", 0, "deadline"), Finish("stop", 0))
+    assert decoder.feed(BYTES[at:]) == decoder.cut("deadline") == []

@@ -368,6 +368,24 @@ def test_errors_in_any_frame(before: bytes, frame: bytes, code: str, message: st
     assert decode("openai", before + frame)[-1] == Failure(code, message)
 
 
+@every
+def test_a_response_that_is_cut(recording: Recording) -> None:
+    """Wherever a response is cut, it has the text so far, one finish and the counts so far."""
+    for at in range(0, len(recording.data), 37):
+        decoder = dialects.find(recording.dialect).decoder(1)
+        events = decoder.feed(recording.data[:at])
+        if any(isinstance(event, End) for event in events):
+            continue
+        sampled = sum(event.tokens for event in events if isinstance(event, Delta))
+        events += decoder.cut("deadline")
+        [finish] = [event for event in events if isinstance(event, Finish)]
+        assert finish.finish_reason == ("length" if finish.ended else recording.reason)
+        [usage] = [event for event in events if isinstance(event, Usage)]
+        assert usage is events[-1]
+        assert usage.completion_tokens in (sampled, recording.completion)
+        assert decoder.feed(recording.data[at:]) == decoder.close() == decoder.cut("budget") == []
+
+
 def test_a_body_that_is_no_stream_is_a_failure() -> None:
     """A text or a page in place of an answer is never an empty one."""
     for body in (

@@ -22,8 +22,8 @@ from lambda_fn import ids, limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import MeterError, MeterUnavailable
 from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, RequestRunning, Unavailable
-from lambda_fn.metering import accounts, ledger, settlements
-from lambda_fn.metering.accounts import Account, Limits
+from lambda_fn.metering import accounts, holds, ledger, settlements
+from lambda_fn.metering.accounts import Account, Hold, Limits
 from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.metering.money import Prices
 from lambda_fn.metering.windows import windows_of
@@ -49,6 +49,8 @@ class Request:
 
     opening: Opening
     admission: Admission | None = None
+    hold: Hold | None = None
+    """Its hold, as its function knows it."""
     running: bool = False
     truth: Settlement | None = None
     """The settlement that the function made; None if it was killed or the request never began."""
@@ -58,6 +60,11 @@ class Request:
     """Completion tokens of the last checkpoint that is known to be written."""
     at_most: int = 0
     """Completion tokens that were generated."""
+
+    @property
+    def granted(self) -> int:
+        """Completion tokens that may be generated. The prompt has one token."""
+        return (self.hold.tokens if self.hold else self.opening.reserved) - 1
 
 
 @dataclass
@@ -149,6 +156,7 @@ class Books(RuleBasedStateMachine):
         result = world.run(work, fates)
         if isinstance(result, Admission):
             request.admission, request.running = result, True
+            request.hold = result.entry
             self.served_without_limits |= result.entry is None
         elif isinstance(result, RequestRunning):
             request.truth, request.written = ledger.REFUSED, True
@@ -175,7 +183,7 @@ class Books(RuleBasedStateMachine):
     def checkpoint(self, index: int, tokens: int, fates: list[Fate]) -> None:
         """Continue a stream, and write one checkpoint."""
         request = self.pick(self.running(), index)
-        request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
+        request.at_most = min(request.granted, request.at_most + tokens)
         update = ledger.checkpoint(
             request.opening.request_id,
             prompt_tokens=1,
@@ -189,24 +197,53 @@ class Books(RuleBasedStateMachine):
         if isinstance(result, Killed):
             request.running = False
 
+    @precondition(lambda self: any(request.hold for request in self.running()))
+    @rule(index=st.integers(0, 9), tokens=st.integers(1, 900), fates=fates)
+    def extend(self, index: int, tokens: int, fates: list[Fate]) -> None:
+        """Extend a reservation. Its function may not learn whether that succeeded."""
+        request = self.pick([request for request in self.running() if request.hold], index)
+        hold, before = request.hold, self.world.account
+        assert hold is not None
+        work = settlements.extend(self.world.table, request.opening, hold, tokens=tokens)
+        result = self.world.run(work, fates)
+        if isinstance(result, Killed):
+            request.running = False
+        elif isinstance(result, Hold):
+            assert (result.attempt, result.model) == (hold.attempt, hold.model)
+            assert result.cost - hold.cost == request.opening.prices.cost(
+                0, result.tokens - hold.tokens
+            )
+            request.hold = result
+        elif (
+            not fates
+            and not self.world.network.late
+            and request.opening.request_id in (before.in_flight)
+        ):  # it was refused, so no token was left
+            assert result is None
+            needed = {"tokens": 1, "cost": request.opening.prices.completion}
+            assert any(
+                before.remaining(window) < needed[window.name.partition("#")[0]]
+                for window in holds.budgets_of(request.opening.request_id)
+            )
+
     @precondition(lambda self: self.running())
     @rule(index=st.integers(0, 9), tokens=st.integers(0, 100), whole=st.booleans(), fates=fates)
     def end(self, index: int, tokens: int, whole: bool, fates: list[Fate]) -> None:
         """End a stream: settle it, log it as unsaved, or kill its process."""
         request = self.pick(self.running(), index)
         request.running = False
-        request.at_most = min(request.opening.reserved - 1, request.at_most + tokens)
+        request.at_most = min(request.granted, request.at_most + tokens)
         truth = Settlement(
             "complete" if whole else "cut", 1, request.at_most, "stop" if whole else None, 1, 2
         )
         admission = request.admission
         assert admission is not None
-        if admission.entry is not None and admission.opened:
+        if request.hold is not None and admission.opened:
             work: Any = settlements.settle(
                 self.world.table,
                 request.opening,
                 truth,
-                hold=admission.entry,
+                hold=request.hold,
                 now=self.world.now,
                 expired=admission.stale,
             )

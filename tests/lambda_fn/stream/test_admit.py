@@ -28,12 +28,15 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import duration
 from lambda_fn.stream.token_bounds import Bounds
 from tests.support.function import (
+    END,
+    FINISH,
     FIRST,
     HELLO,
     KEY,
     KEY_ID,
     REST,
     START,
+    USAGE,
     WORLD,
     Call,
     Reply,
@@ -185,18 +188,21 @@ async def test_four_writes_and_no_read(
     assert spy.most_at_once == 2  # so admission takes the time of one round trip
 
 
-async def test_what_a_request_costs(
-    call: Call, items: Any, account: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The units of a request's writes are those of docs/explanation/metering.md.
+Units = tuple[list[tuple[str, int, int]], list[tuple[str, int]]]
+"""The units of writes, in the table and in its indexes, and those of reads."""
 
-    They follow from the items before and after each write.
+
+@pytest.fixture
+def weighed(items: Any, monkeypatch: pytest.MonkeyPatch) -> Units:
+    """Return lists that get the units of each call.
+
+    They follow from the items before and after it.
     """
     inner = Table._call
     units: list[tuple[str, int, int]] = []
     reads: list[tuple[str, int]] = []
 
-    async def weighed(
+    async def weigh(
         table: Table, operation: str, call: Any, plain: Any = None, **options: Any
     ) -> Any:
         key = {name: value["S"] for name, value in call["Key"].items()} if "Key" in call else None
@@ -210,7 +216,15 @@ async def test_what_a_request_costs(
         units.append((key["pk"].partition("#")[0], *write_units(before, after)))
         return answer
 
-    monkeypatch.setattr(Table, "_call", weighed)
+    monkeypatch.setattr(Table, "_call", weigh)
+    return units, reads
+
+
+async def test_what_a_request_costs(
+    call: Call, items: Any, account: dict[str, str], weighed: Units
+) -> None:
+    """The units of a request's writes are those of docs/explanation/metering.md."""
+    units, reads = weighed
     await call(body=STREAM)
     writes = [("KEY", 1), ("LEDGER", 1), ("LEDGER", 1), ("KEY", 1)]
     # The first request of a quiet key also sets the time at which the sweeper looks, and the
@@ -228,6 +242,26 @@ async def test_what_a_request_costs(
     )
     one = item_size(items.get_item(Key=account)["Item"])
     assert one < 1024 - 2 * 80  # an account with two requests in flight still fits into one unit
+
+
+async def test_what_a_long_answer_costs(
+    make_call: Callable[..., Call], sagemaker: StandIn, items: Any, weighed: Units
+) -> None:
+    """Each extension costs one unit, if the key has a budget. Otherwise there is none."""
+    many = [{**WORLD, "tokens": 100}] * 40  # 4,000 tokens: 1,024, 2,048 and 4,096
+    sagemaker.script = [
+        part(lines(START, *many, FINISH, {**USAGE, "completion_tokens": 4000}, END))
+    ]
+    call = make_call(models={"m": Model(endpoint="e", context_tokens=100_000)})
+    units, _ = weighed
+    costs = {}
+    for name, most in (("no budget", {}), ("a budget", {"tokens_month": 10**6})):
+        limited(items, **most)
+        await call(body=STREAM)
+        units.clear()
+        await call(body=STREAM)
+        costs[name] = sum(table + index for _, table, index in units)
+    assert costs == {"no budget": 6, "a budget": 6 + 2}
 
 
 async def test_a_checkpoint_delays_nothing(
@@ -340,18 +374,31 @@ async def test_a_budget_of_cost_needs_prices(
 
 
 async def test_the_default_answer_length_is_reserved_and_enforced(
-    call: Call, sagemaker: StandIn, items: Any
+    make_call: Callable[..., Call], sagemaker: StandIn, items: Any
 ) -> None:
-    """Without `max_tokens` the model's default is reserved and sent to the container.
+    """Without `max_tokens` the model's default is sent to the container, if it has one.
 
-    So is the upper bound of the prompt's tokens.
+    The upper bound of the prompt's tokens always is. An answer reserves 1,024 tokens at most.
     """
-    reply = await call(body=STREAM)
-    assert sagemaker.bodies[0]["max_tokens"] == 100  # the default is 1024, cut to the context
-    assert sagemaker.bodies[0]["sluice"]["max_prompt_tokens"] == 100
-    assert ledger_item(items, reply)["reserved"] == 200
-    await call(body={**STREAM, "max_completion_tokens": 7, "n": 2})
-    assert sagemaker.bodies[1]["max_tokens"] == 7
+    models = {
+        "m": Model(endpoint="e", context_tokens=5000),
+        "limited": Model(endpoint="e", context_tokens=5000, default_max_tokens=9),
+    }
+    call = make_call(models=models)
+    reserved = [
+        ledger_item(items, await call(body={**STREAM, **changes}))["reserved"]
+        for changes in (
+            {},
+            {"model": "limited"},
+            {"max_completion_tokens": 7, "n": 2},
+            {"max_tokens": 3000},
+        )
+    ]
+    asked = [body.get("max_tokens") for body in sagemaker.bodies]
+    assert asked == [None, 9, 7, 3000]
+    prompts = [body["sluice"]["max_prompt_tokens"] for body in sagemaker.bodies]
+    completions = [all_of - prompt for all_of, prompt in zip(reserved, prompts, strict=True)]
+    assert completions == [1024, 9, 14, 3000]
 
 
 async def test_a_cut_answer_without_usage_counts_its_deltas(

@@ -211,17 +211,74 @@ def come(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 async def test_deadline_ends_the_stream(
     call: Call, sagemaker: StandIn, items: Any, come: Callable[[], None]
 ) -> None:
-    """An answer that exceeds its deadline ends in an error, and its call is closed."""
+    """An answer that exceeds its deadline ends with `length` and its text, and its call is closed.
+
+    The container is told to stop.
+    """
     sagemaker.script = [part(lines(START, HELLO)), asyncio.Event()]
     reply = Reply()
-    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    body = {**STREAM, "stream_options": {"include_usage": True}}
+    running = asyncio.ensure_future(call(body=body, reply=reply))
     await reply.until(lambda: "Hello" in text(reply))
     come()
     await running
-    assert events(reply)[-1]["error"]["code"] == "upstream_timeout"
-    assert ledger_item(items, reply)["outcome"] == "cut"
+    *_, finish, usage, done = events(reply)
+    assert (finish["choices"][0]["finish_reason"], done) == ("length", "[DONE]")
+    assert finish["sluice"] == {"ended": "deadline"}
+    assert (usage["usage"]["prompt_tokens"], usage["usage"]["completion_tokens"]) == (4, 1)
+    item = ledger_item(items, reply)
+    assert (item["outcome"], item["finish_reason"], item["completion_tokens"]) == (
+        "complete",
+        "length",
+        1,
+    )
+    assert len(sagemaker.cancelled) == 1
     async with asyncio.timeout(60):
         await sagemaker.closed.wait()
+
+
+DEADLINE = {"type": "error", "code": "deadline_exceeded", "message": "over"}
+
+
+@pytest.mark.parametrize("form", ["chat", "text", "completion", "completion stream"])
+async def test_an_answer_at_the_container_s_deadline_has_all_its_text(
+    call: Call, sagemaker: StandIn, items: Any, form: str
+) -> None:
+    """In every form the text is whole, and `length` and `deadline` say why it ends."""
+    sagemaker.script = [part(lines(START, HELLO, WORLD, DEADLINE))]
+    chat = form in ("chat", "text")
+    body = CHAT if chat else {"model": "m", "prompt": "Hi", "stream": form.endswith("stream")}
+    reply = await call(
+        path="/v1/chat/completions" if chat else "/v1/completions",
+        body=body,
+        more={"accept": "text/plain"} if form == "text" else {},
+    )
+    assert (reply.status, reply.whole) == (200, True)
+    if form == "text":
+        said, _, trailer = reply.body.decode().partition("\n\x1e")
+        value = json.loads(trailer)
+        assert value.pop("finish_reason") == "length"
+    elif form == "completion stream":
+        *chunks, value, _ = events(reply)
+        said = "".join(chunk["choices"][0]["text"] for chunk in chunks)
+        assert value["choices"][0]["finish_reason"] == "length"
+    else:
+        value = json.loads(reply.body)
+        [choice] = value["choices"]
+        said = choice["message"]["content"] if chat else choice["text"]
+        assert (choice["finish_reason"], value["usage"]["completion_tokens"]) == ("length", 2)
+    assert (said, value["sluice"]) == ("Hello world", {"ended": "deadline"})
+    assert ledger_item(items, reply)["outcome"] == "complete"
+    assert sagemaker.cancelled == []
+
+
+async def test_an_answer_without_text_at_its_deadline_has_failed(
+    call: Call, sagemaker: StandIn
+) -> None:
+    """Nothing was said, so there is nothing to end with `length`."""
+    sagemaker.script = [part(lines(START, DEADLINE))]
+    reply = await call(body=STREAM)
+    assert (reply.status, reply.error["code"]) == (504, "upstream_timeout")
 
 
 async def test_lambda_deadline_bounds_the_answer(call: Call, sagemaker: StandIn) -> None:

@@ -48,7 +48,10 @@ def test_no_server_refuses_a_limit_that_it_is_sent(
     vllm-project/vllm#42474 and #19861 are such refusals.
     """
     found, bounds = sent(dialect, context, words, limit)
-    most = min(limit or 1024, context)
+    most = min(limit or context, context)
+    assert bounds.first == (most if limit else min(1024, context))
+    if limit is None and dialect != "lmi":
+        assert found is None
     if found is None:
         assert bounds.kept_here == bounds.completion == most
         return
@@ -80,7 +83,11 @@ def test_our_container_gets_every_limit() -> None:
 
 
 def test_a_server_without_a_default_of_its_own_gets_a_limit() -> None:
-    """LMI's `inputs` generates 30 tokens without a limit."""
+    """LMI generates 30 tokens without a limit in many of its versions. Others fill the context."""
+    assert sent("lmi", 8192, 10, None)[0] == sent("lmi-inputs", 8192, 10, None)[0]
+    assert 4096 < (sent("lmi", 8192, 10, None)[0] or 0) < 8192
+    for dialect in ("sluice", "openai", "tgi"):
+        assert sent(dialect, 8192, 10, None)[0] is None
     assert sent("lmi-inputs", 8192, 4000, 32_000)[0] == 2048
     assert sent("lmi-inputs", 8192, 4000, 7)[0] == 7
     assert sent("openai", 8192, 4000, 32_000)[0] is None
