@@ -36,7 +36,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "https://runtime.sagemaker.us-east-1.amazonaws.com/endpoints/theirs/invocations",
     )),
     ({"endpoint": None}, "endpoint"),
-    *(({"dialect": value}, "dialect") for value in ("OpenAI", "vllm", "", None, 1)),
+    *(({"dialect": value}, "dialect") for value in ("OpenAI", "ollama", "", None, 1)),
     ({"region": "eu-west-1"}, "region: there is no such member"),
     ({"context_token": 1}, "context_token: there is no such member; there are endpoint"),
 ]  # fmt: skip
