@@ -59,9 +59,9 @@ class Foreign:
                 is_default = value is not None and msgspec.to_builtins(value)["type"] == "text"
             if value is not None and not is_default:
                 raise self._cannot(name, "that cannot do it")
-        if (name := samplers.untaken(request, self._taken)) is not None:
+        if (untaken := samplers.untaken(request, self._taken)) is not None:
             which = "; set dialect=vllm or dialect=sglang" if self._taken is samplers.BOTH else ""
-            raise self._cannot(name, f"that does not take it{which}")
+            raise self._cannot(untaken, f"that does not take it{which}")
         if isinstance(request.stop, list) and len(request.stop) > self._stops:
             raise self._cannot("stop", f"that takes at most {self._stops} of them")
 

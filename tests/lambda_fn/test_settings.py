@@ -88,6 +88,16 @@ def test_a_model_that_cannot_be_read(member: dict[str, Any], named: str) -> None
     assert settings.unreadable["big"].startswith(named)
 
 
+def test_how_strictly_requests_are_read() -> None:
+    """Requests are read leniently, and histories of tools strictly, unless variables say so."""
+    models = {"SLUICE_MODELS": json.dumps({"m": MODEL})}
+    default = Settings.from_environment({**ENVIRONMENT, **models})
+    assert (default.strict, default.loose_tool_history) == (False, False)
+    variables = {"SLUICE_STRICT": "true", "SLUICE_LOOSE_TOOL_HISTORY": "true"}
+    changed = Settings.from_environment({**ENVIRONMENT, **models, **variables})
+    assert (changed.strict, changed.loose_tool_history) == (True, True)
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "5", "{", '{"m": 5}', '{"m": {}}'])
 def test_no_model_at_all(text: str) -> None:
     """Without any model that can be read, the function does not start."""

@@ -45,8 +45,8 @@ def test_refused_by_name(name: str) -> None:
         with pytest.raises(InvalidRequest, match=name) as refusal:
             parse_chat(body({name: value}))
         assert (refusal.value.param, refusal.value.code) == (name, "unsupported_parameter")
-    for value in (None, *REFUSED[name].allowed):
-        assert parse_chat(body({name: value})) == parse_chat(body({}))
+    for nothing in (None, *REFUSED[name].allowed):
+        assert parse_chat(body({name: nothing})) == parse_chat(body({}))
 
 
 def test_refused_values_that_cannot_be_read() -> None:
