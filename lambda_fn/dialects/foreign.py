@@ -14,6 +14,7 @@ from lambda_fn.dialects import Decoder, samplers
 from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.errors import APIError, InvalidRequest, from_container
 from lambda_fn.schema import ChatRequest, Control, plain_body
+from lambda_fn.schema.structured import sent_name
 
 Fields = dict[str, Any]
 _json = msgspec.json.Encoder()
@@ -58,10 +59,10 @@ class Foreign:
             if name == "response_format":
                 is_default = value is not None and msgspec.to_builtins(value)["type"] == "text"
             if value is not None and not is_default:
-                raise self._cannot(name, "that cannot do it")
+                raise self._cannot(sent_name(request, name), "that cannot do it")
         if (untaken := samplers.untaken(request, self._taken)) is not None:
             which = "; set dialect=vllm or dialect=sglang" if self._taken is samplers.BOTH else ""
-            raise self._cannot(untaken, f"that does not take it{which}")
+            raise self._cannot(sent_name(request, untaken), f"that does not take it{which}")
         if isinstance(request.stop, list) and len(request.stop) > self._stops:
             raise self._cannot("stop", f"that takes at most {self._stops} of them")
 

@@ -119,7 +119,7 @@ LENIENT = Rules()
 
 
 def parse_chat(body: bytes, rules: Rules = LENIENT) -> ChatRequest:
-    """Return the checked body of a chat request, with each parameter under its first name.
+    """Return the checked body of a chat request, with each parameter also under its first name.
 
     Raises:
         InvalidRequest: the body is not JSON, a parameter has a wrong type or value or cannot be
@@ -132,7 +132,7 @@ def parse_chat(body: bytes, rules: Rules = LENIENT) -> ChatRequest:
 
 
 def checked(request: ChatRequest, rules: Rules) -> ChatRequest:
-    """Return a chat request with each parameter under its first name. Raises as `parse_chat`."""
+    """Return a chat request as `parse_chat` does, and raise as it does."""
     request = without_aliases(request)
     if rules.strict:
         from lambda_fn.schema.strict import check_strict  # not at a cold start: it is off

@@ -28,7 +28,7 @@ _LOOKS_AROUND = ("(?=", "(?!", "(?<")
 
 
 def without_aliases(request: Request) -> Request:
-    """Return the request with each parameter under its first name.
+    """Return the request with each parameter also under its first name.
 
     Raises:
         InvalidRequest: two names of one parameter have different values.
@@ -44,7 +44,7 @@ def without_aliases(request: Request) -> Request:
                 f"'{alias}' and '{name}' are two names of one parameter: send only one of them.",
                 param=alias,
             )
-        changes |= {alias: None, name: value}
+        changes[name] = value
     return msgspec.structs.replace(request, **changes) if changes else request
 
 
@@ -73,13 +73,21 @@ def with_one_form(request: Request) -> Request:
             "one of them.",
             param=forms[0][0],
         )
-    changes: dict[str, Any] = dict.fromkeys((*FORMS, "structured_outputs"))
+    changes: dict[str, Any] = {"structured_outputs": None}
     for param, kind, value in forms:
         if kind in ("choice", "regex"):
             changes["structured_outputs"] = _guide(request, param, kind, value)
         elif kind:
             changes["response_format"] = _format(param, kind, value)
     return msgspec.structs.replace(request, **changes)
+
+
+def sent_name(request: Extras, name: str) -> str:
+    """Return the name under which a request sent the parameter that is `name` here."""
+    others = [alias for alias, first in ALIASES.items() if first == name]
+    if name in ("response_format", "structured_outputs"):
+        others.extend(FORMS)
+    return next((other for other in others if getattr(request, other) is not None), name)
 
 
 def _forms(request: Extras) -> Iterator[tuple[str, str, Any]]:
@@ -133,6 +141,8 @@ def _guide(request: Extras, param: str, kind: str, value: Any) -> StructuredOutp
         _check(param, {"enum": value}, whole=True)
         return StructuredOutputs(choice=value)
     pattern = _bare(value)
+    if not pattern:
+        raise _invalid(param, "it matches the empty answer only")
     if any(sign in pattern for sign in _LOOKS_AROUND):
         raise _invalid(param, "look-around is not supported")
     _check(param, {"type": "string", "pattern": f"^(?:{pattern})$"}, whole=True)

@@ -173,6 +173,11 @@ REPORTS: dict[str, tuple[dict[str, Any], str | None]] = {
     ),
     "BerriAI/litellm#1530": ({"max_tokens": 256.0}, None),
     "langchain-ai/langchain#22636": ({"max_tokens": -1}, None),
+    "0xPlaygrounds/rig#1362": (_call("{}", content=[]), None),
+    "BerriAI/litellm#18921": ({"stop": [f"stop {number}" for number in range(12)]}, None),
+    "redhat-community-ai-tools/UnifAI#266": ({"tools": [function("a.b")]}, None),
+    "camel-ai/camel#1585": ({"tools": None, "tool_choice": None}, None),
+    "vllm-project/vllm#4597": ({"guided_choice": ["positive", "negative"]}, None),
     "diffbot/code-gpt-docs#273": ({"max_tokens": "800"}, "max_tokens"),
 }
 """What clients sent, by the public report of it, and the field that is wrong, if one is."""

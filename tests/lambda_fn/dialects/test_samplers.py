@@ -31,12 +31,12 @@ NAMES: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"repeat_penalty": 1.5}, {"repetition_penalty": 1.5}, {"repetition_penalty": 1.5}),
     ({"no_stop_trim": True}, {"include_stop_str_in_output": True}, {"no_stop_trim": True}),
     (
-        {"guided_choice": ["a.b", "c"]},
+        {"guided_choice": ["a.b", "c - d"]},
         {
-            "structured_outputs": {"choice": ["a.b", "c"]},
-            "guided_choice": ["a.b", "c"],
+            "structured_outputs": {"choice": ["a.b", "c - d"]},
+            "guided_choice": ["a.b", "c - d"],
         },
-        {"regex": r"(a\.b|c)"},
+        {"regex": r"(a\.b|c - d)"},
     ),
     (
         {"regex": "^a+$"},

@@ -14,7 +14,7 @@ from lambda_fn import dialects
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema import ChatRequest, CompletionRequest, Control, parse_chat, parse_completion
 from lambda_fn.schema.chat import INERT
-from lambda_fn.schema.extras import ALIASES, FORMS, Extras
+from lambda_fn.schema.extras import Extras
 from tests.support.bad_requests import GOOD, TOOLS, USER
 
 CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9, caller="k")
@@ -138,10 +138,6 @@ SAID_BY_THE_DIALECT = {"model", "stream", "stream_options"}
 """Parameters that other servers always get with one value: the function honours the caller's
 itself.
 """
-FORMS_AS = ("response_format", "structured_outputs")
-"""The parameters that forms become, which a rejection by a dialect may name."""
-
-
 Parse = Callable[[bytes], ChatRequest]
 
 
@@ -171,10 +167,9 @@ def fate(
             else "forwarded"
         )
     except InvalidRequest as error:
-        known = {*example, ALIASES.get(name), *(FORMS_AS if name in FORMS else ())}
         return (
             "rejected"
-            if error.param in known
+            if error.param in example
             else f"rejected as {error.param}, so its example is wrong"
         )
 
