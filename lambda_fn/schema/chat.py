@@ -157,8 +157,6 @@ def _without_idle(request: ChatRequest) -> ChatRequest:
             changes["tool_choice"] = None
         if request.parallel_tool_calls is not None:
             changes["parallel_tool_calls"] = None
-    if request.stream_options is not None and not request.stream:
-        changes["stream_options"] = None
     limit = request.max_completion_tokens
     if limit is not None and request.max_tokens == limit:
         changes["max_completion_tokens"] = None

@@ -60,8 +60,6 @@ SAME: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no limit of llama.cpp": ({"n_predict": -1}, {}),
     "empty stops": ({"stop": ["", "a", None]}, {"stop": ["a"]}),
     "an empty stop": ({"stop": ""}, {}),
-    "options of no stream": ({"stream": False, "stream_options": {"include_usage": True}},
-                             {"stream": False}),
     "no functions": ({"functions": [], "function_call": "auto"}, {}),
     "a tool without a type": ({"tools": [{"function": {"name": "f"}}]}, {"tools": [function()]}),
     "a flat tool": (
