@@ -20,7 +20,7 @@ TAKEN = (
     *("top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos", "stop_token_ids"),
     *("bad_words", "allowed_token_ids", "include_stop_str_in_output", "skip_special_tokens"),
     *("spaces_between_special_tokens", "add_generation_prompt", "continue_final_message"),
-    *("return_tokens_as_token_ids", "cache_salt"),
+    "cache_salt",
 )
 """Parameters beyond OpenAI's. The prompt is counted before vLLM gets it, so it is not truncated."""
 _REASONS: Mapping[str, FinishReason] = {

@@ -132,7 +132,10 @@ async def test_the_end_is_ignored() -> None:
 async def test_the_real_names_of_vllm() -> None:
     """The request of the pinned vLLM has a field for each parameter that it gets."""
     more = {name: VALUES[name] for name in VLLM}
+    choice = {"structured_outputs": {"choice": ["yes", "no"]}}
     async with started(settings_for("vllm")) as engine:
-        request = asked(BEGUN, max_tokens=9, **more)
-        async with contextlib.aclosing(engine.generate(request)) as batches:
-            assert [batch async for batch in batches]
+        for request in (asked(BEGUN, max_tokens=9, **more), asked(QUESTION, **choice)):
+            async with contextlib.aclosing(engine.generate(request)) as batches:
+                events = [event async for batch in batches for event in batch]
+            assert any(isinstance(event, Finish) for event in events)
+    assert "".join(event.content for event in events if isinstance(event, Delta)) == "yes"
