@@ -45,7 +45,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     endpoint: _Name
     context_tokens: _Tokens
-    dialect: Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"] = "sluice"
+    dialect: Literal["sluice", "openai", "vllm", "sglang", "lmi", "lmi-inputs", "tgi"] = "sluice"
     """The dialect that its server speaks; see `lambda_fn.dialects`."""
     component: _Name | None = None
     """The inference component to invoke, on an endpoint that has components."""
@@ -78,7 +78,7 @@ _NANO_USD = (
 FORMS = {
     "endpoint": f"the name of an endpoint in the deployment's region: {_SAGEMAKER_NAME}",
     "context_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes",
-    "dialect": "sluice, openai, lmi, lmi-inputs or tgi",
+    "dialect": "sluice, openai, vllm, sglang, lmi, lmi-inputs or tgi",
     "component": f"the name of an inference component: {_SAGEMAKER_NAME}; or null",
     "default_max_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes; or null",
     "prompt_price": f"{_NANO_USD}; or null",
@@ -149,6 +149,10 @@ class Settings:
     """
     meter_open: bool = False
     """Whether recently admitted keys are served while the meter is unavailable."""
+    strict: bool = False
+    """Whether requests that OpenAI refuses are refused, although servers take them."""
+    loose_tool_history: bool = False
+    """Whether conversations may have tool calls without results, and results without calls."""
     one_connection: bool = False
     """Whether a response is sent on the connection by which its invocation came."""
     max_whole: int = limits.MAX_WHOLE
@@ -203,6 +207,8 @@ class Settings:
                 environment, "SLUICE_HEARTBEAT_SECONDS", limits.HEARTBEAT, maximum=15
             ),
             meter_open=_flag(environment, "SLUICE_METER_OPEN"),
+            strict=_flag(environment, "SLUICE_STRICT"),
+            loose_tool_history=_flag(environment, "SLUICE_LOOSE_TOOL_HISTORY"),
             one_connection=_flag(environment, "SLUICE_ONE_CONNECTION"),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,

@@ -9,9 +9,7 @@ import json
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -19,6 +17,8 @@ from pydantic import (
 )
 
 from model.errors import InvalidRequestError
+from model.extras import Extras, StructuredOutputs, Whole
+from model.extras import Model as _Model
 from model.tools import Tool, ToolChoice, Tools, problem, visible
 from schema_guard import SchemaRefused, arguments_text, check_plain, more_values
 
@@ -42,18 +42,6 @@ def _few(biases: Any) -> Any:
     if isinstance(biases, dict) and len(biases) > MAX_BIASES:
         raise ValueError(f"has more than {MAX_BIASES} entries")
     return biases
-
-
-def _whole(value: Any) -> Any:
-    """Take a whole number that is written as a decimal, as `4.0`."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class TextPart(_Model):
@@ -180,7 +168,7 @@ class SluiceOptions(_Model):
     max_prompt_tokens: Annotated[Whole, Field(ge=0)] | None = None
 
 
-class ChatRequest(_Model):
+class ChatRequest(Extras):
     """One request for `n` answers to one prompt."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=4096, fail_fast=True)]
@@ -191,10 +179,10 @@ class ChatRequest(_Model):
     presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=False)] | None = None
     seed: Annotated[Whole, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: StopString | Annotated[list[StopString], Field(max_length=4, fail_fast=True)] | None = (
+    stop: StopString | Annotated[list[StopString], Field(max_length=32, fail_fast=True)] | None = (
         None
     )
-    n: Annotated[Whole, Field(ge=1, le=8)] = 1
+    n: Annotated[Whole, Field(ge=1, le=128)] = 1
     logprobs: bool = False
     top_logprobs: Annotated[Whole, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
@@ -202,6 +190,7 @@ class ChatRequest(_Model):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
     logit_bias: Annotated[dict[TokenId, Bias], BeforeValidator(_few)] | None = None
+    structured_outputs: StructuredOutputs | None = None
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -225,13 +214,24 @@ class ChatRequest(_Model):
             raise ValueError("stream_options needs stream")
         if (reason := problem(self.tools, self.tool_choice)) is not None:
             raise ValueError(reason)
+        if self.structured_outputs is not None and (self.is_json or self.visible_tools):
+            raise ValueError("structured_outputs excludes response_format and tools")
+        if self.ignore_eos and (self.is_json or self.structured_outputs or self.visible_tools):
+            raise ValueError("ignore_eos excludes tools and forms, whose answers have an end")
         return self
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the answer must be JSON."""
+        return self.response_format is not None and self.response_format.type != "text"
 
     @property
     def schemas_text(self) -> str | None:
         """All that the check of the schemas reads, as text; None if there is no schema."""
         form = self.response_format
         schema = form.json_schema.schema_ if form is not None and form.json_schema else None
+        if self.structured_outputs is not None:
+            schema = self.structured_outputs.schema_
         parameters = [tool.function.parameters for tool in self.tools or ()]
         if schema is None and not any(parameters):
             return None
@@ -256,6 +256,9 @@ class ChatRequest(_Model):
             if self.response_format is not None and self.response_format.json_schema is not None:
                 place = ("response_format", "json_schema", "schema")
                 check_plain([(place, self.response_format.json_schema.schema_)], by="llguidance")
+            if self.structured_outputs is not None:
+                form = (("structured_outputs",), self.structured_outputs.schema_)
+                check_plain([form], by="llguidance")
             check_plain(parameters, by="llama.cpp" if self._guides_calls else "llguidance")
         except SchemaRefused as refusal:
             raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None

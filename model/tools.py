@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Json: TypeAlias = dict[str, Any]
 # In Python `$` alone also matches before a last line feed.
-Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}\z")]
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.:/@-]{1,128}\z")]
 
 
 class _Model(BaseModel):

@@ -55,6 +55,8 @@ class StreamFunction(Construct):
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
                 "SLUICE_HEARTBEAT_SECONDS": str(settings.heartbeat_seconds),
                 "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
+                "SLUICE_STRICT": str(settings.strict).lower(),
+                "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
                 "SLUICE_ONE_CONNECTION": str(settings.one_connection).lower(),
                 **secret.variables,
             },

@@ -17,8 +17,8 @@ Engine = Literal["llama_cpp", "vllm", "scripted"]
 
 DIALECTS: dict[Container, Dialect] = {
     "sluice": "sluice",
-    "vllm": "openai",
-    "sglang": "openai",
+    "vllm": "vllm",
+    "sglang": "sglang",
     "lmi": "lmi",
     "tgi": "tgi",
 }

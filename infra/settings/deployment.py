@@ -69,6 +69,10 @@ class Settings(ContainerSettings, EndpointSettings):
     completion_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
     meter_open: bool = False
     """Fail-open metering: serve recently used keys while DynamoDB does not answer."""
+    strict: bool = False
+    """Refuse what OpenAI refuses, although servers take it."""
+    loose_tool_history: bool = False
+    """Accept tool calls without results, and results without calls."""
     one_connection: bool = False
     """Send each response on the connection by which its invocation came."""
     # Keys, usage, and the alarms' topic.

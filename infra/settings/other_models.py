@@ -12,10 +12,10 @@ from infra.settings.fields import RepeatedNameError, SettingsError, read_json
 from lambda_fn.settings import Model, read_model
 from lambda_fn.settings import SettingsError as ModelError
 
-Dialect = Literal["sluice", "openai", "lmi", "lmi-inputs", "tgi"]
+Dialect = Literal["sluice", "openai", "vllm", "sglang", "lmi", "lmi-inputs", "tgi"]
 NAME = r"[\w][\w.:/-]{0,63}"
 NAME_FORM = "letters, digits and ._:/-, 64 at most"
-_OF_ONE_SERVER = ({"openai", "lmi", "lmi-inputs"},)
+_OF_ONE_SERVER = ({"openai", "vllm"}, {"openai", "sglang"}, {"openai", "lmi", "lmi-inputs"})
 """Dialects that one server may speak at once."""
 
 

@@ -1,6 +1,7 @@
 """Dialects: how the servers that a model may run on differ in their requests, streams and errors.
 
-vLLM and SGLang speak `openai`, AWS's Large Model Inference containers (DJL Serving) `lmi` and
+`vllm` and `sglang` are the servers of these names. `openai` is a server that is like both, and gets
+only what both take. AWS's Large Model Inference containers (DJL Serving) speak `lmi` and
 `lmi-inputs`, Hugging Face's Text Generation Inference `tgi`, and our own container `sluice`. A
 function imports only the dialects of the models that it serves.
 """
@@ -71,6 +72,8 @@ class Dialect(Protocol):
 DIALECTS = {
     "sluice": "lambda_fn.dialects.sluice:DIALECT",
     "openai": "lambda_fn.dialects.foreign:OPENAI",
+    "vllm": "lambda_fn.dialects.foreign:VLLM",
+    "sglang": "lambda_fn.dialects.foreign:SGLANG",
     "lmi": "lambda_fn.dialects.foreign:LMI",
     "lmi-inputs": "lambda_fn.dialects.foreign:LMI_INPUTS",
     "tgi": "lambda_fn.dialects.foreign:TGI",

@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from lambda_fn.dialects import Decoder
+from lambda_fn.dialects import Decoder, samplers
 from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.errors import APIError, InvalidRequest, from_container
 from lambda_fn.schema import ChatRequest, Control, plain_body
+from lambda_fn.schema.structured import sent_name
 
 Fields = dict[str, Any]
 _json = msgspec.json.Encoder()
@@ -23,20 +24,31 @@ class Foreign:
     """The dialect of a server that is not our container."""
 
     def __init__(
-        self, name: str, shape: Callable[[Fields], Fields], *, rejected: tuple[str, ...], done: bool
+        self,
+        name: str,
+        shape: Callable[[Fields], Fields],
+        *,
+        taken: tuple[str, ...],
+        rejected: tuple[str, ...] = (),
+        stops: int = 32,
+        done: bool,
     ) -> None:
         """Describe how the server differs from OpenAI.
 
         Args:
             name: The name of the server in rejections.
             shape: Turns the members of OpenAI's body into those of the server's.
+            taken: The parameters of `Extras` that the server takes.
             rejected: Parameters that the server cannot honour. `n` is rejected over 1.
+            stops: The maximum number of stop strings.
             done: Whether the server's streams end in `[DONE]`.
 
         """
         self._name = name
         self._shape = shape
+        self._taken = taken
         self._rejected = rejected
+        self._stops = stops
         self._done = done
 
     def check(self, request: ChatRequest) -> None:
@@ -47,14 +59,19 @@ class Foreign:
             if name == "response_format":
                 is_default = value is not None and msgspec.to_builtins(value)["type"] == "text"
             if value is not None and not is_default:
-                raise InvalidRequest(
-                    (
-                        f"'{name}' is not supported: this model runs on a server ({self._name}) "
-                        "that cannot do it."
-                    ),
-                    param=name,
-                    code="unsupported_parameter",
-                )
+                raise self._cannot(sent_name(request, name), "that cannot do it")
+        if (untaken := samplers.untaken(request, self._taken)) is not None:
+            which = "; set dialect=vllm or dialect=sglang" if self._taken is samplers.BOTH else ""
+            raise self._cannot(sent_name(request, untaken), f"that does not take it{which}")
+        if isinstance(request.stop, list) and len(request.stop) > self._stops:
+            raise self._cannot("stop", f"that takes at most {self._stops} of them")
+
+    def _cannot(self, name: str, why: str) -> InvalidRequest:
+        return InvalidRequest(
+            f"'{name}' is not supported: this model runs on a server ({self._name}) {why}.",
+            param=name,
+            code="unsupported_parameter",
+        )
 
     def body(self, request: ChatRequest, control: Control) -> bytes:
         """Return the server's body."""
@@ -64,6 +81,7 @@ class Foreign:
             if message["role"] == "developer":  # chat templates know only the older name
                 message["role"] = "system"
         _write_schemas(fields)
+        fields = samplers.shaped(fields, self._taken)
         return _json.encode({**self._shape(fields), "stream": True})
 
     def cancel(self, request_id: str) -> None:
@@ -124,6 +142,7 @@ def _lmi_inputs(fields: Fields) -> Fields:
     parameters: Fields = {"details": True}
     names = {"max_tokens": "max_new_tokens", "frequency_penalty": "frequency_penalty"}
     names |= {name: name for name in ("temperature", "top_p", "seed", "presence_penalty")}
+    names |= {name: name for name in samplers.LMI_INPUTS}
     parameters |= {theirs: fields[ours] for ours, theirs in names.items() if ours in fields}
     if (stop := fields.get("stop")) is not None:
         parameters["stop"] = [stop] if isinstance(stop, str) else stop
@@ -135,12 +154,15 @@ def _text(content: str | list[Fields] | None) -> str:
     return content if isinstance(content, str) else "".join(part["text"] for part in content or [])
 
 
-OPENAI = Foreign("vLLM or SGLang", _openai, rejected=(), done=True)
-LMI = Foreign("LMI", _openai, rejected=(), done=False)
+OPENAI = Foreign("vLLM or SGLang", _openai, taken=samplers.BOTH, done=True)
+VLLM = Foreign("vLLM", _openai, taken=samplers.VLLM, done=True)
+SGLANG = Foreign("SGLang", _openai, taken=samplers.SGLANG, done=True)
+LMI = Foreign("LMI", _openai, taken=samplers.VLLM, done=False)
 LMI_INPUTS = Foreign(
     "LMI, `inputs`",
     _lmi_inputs,
+    taken=samplers.LMI_INPUTS,
     rejected=("n", "tools", "tool_choice", "response_format", "logprobs", "logit_bias"),
     done=False,
 )
-TGI = Foreign("TGI", _tgi, rejected=("n", "logit_bias"), done=False)
+TGI = Foreign("TGI", _tgi, taken=(), rejected=("n", "logit_bias"), stops=4, done=False)

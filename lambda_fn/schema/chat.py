@@ -6,7 +6,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema.messages import Message, check_tool_results
+from lambda_fn.schema.extras import Extras, check_refused
+from lambda_fn.schema.messages import Assistant, Message, check_tool_results
 from lambda_fn.schema.parse import parse
 from lambda_fn.schema.parts import (
     Choices,
@@ -14,6 +15,7 @@ from lambda_fn.schema.parts import (
     LogitBias,
     Metadata,
     Penalty,
+    Rules,
     Seed,
     Stop,
     StreamOptions,
@@ -21,13 +23,23 @@ from lambda_fn.schema.parts import (
     Tokens,
     TopP,
 )
-from lambda_fn.schema.tools import ResponseFormat, ToolChoice, Tools, check_schemas, chosen
+from lambda_fn.schema.structured import with_one_form, without_aliases
+from lambda_fn.schema.tools import (
+    JsonObject,
+    JsonSchema,
+    ResponseFormat,
+    ToolChoice,
+    Tools,
+    check_schemas,
+    chosen,
+)
 
 
-class ChatRequest(Struct, frozen=True, omit_defaults=True):
+class ChatRequest(Extras, Struct, frozen=True, omit_defaults=True):
     """The parameters.
 
-    The second group is rejected by name, the third has no effect on the response.
+    The second group is rejected by name, the third has no effect on the response. `Extras` has what
+    servers add to OpenAI's.
     """
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -103,17 +115,56 @@ INERT = (
 _decoder = msgspec.json.Decoder(ChatRequest)
 
 
-def parse_chat(body: bytes) -> ChatRequest:
-    """Return the checked body of a chat request.
+LENIENT = Rules()
+
+
+def parse_chat(body: bytes, rules: Rules = LENIENT) -> ChatRequest:
+    """Return the checked body of a chat request, with each parameter also under its first name.
 
     Raises:
         InvalidRequest: the body is not JSON, a parameter has a wrong type or value or cannot be
             honoured, or two parameters exclude each other.
 
     """
-    request = parse(_decoder, body)
+    request = parse(_decoder, body, relax=not rules.strict)
+    check_refused(body, request.n or 1, chat=True)
+    return checked(request, rules)
+
+
+def checked(request: ChatRequest, rules: Rules) -> ChatRequest:
+    """Return a chat request as `parse_chat` does, and raise as it does."""
+    request = without_aliases(request)
+    if rules.strict:
+        from lambda_fn.schema.strict import check_strict  # not at a cold start: it is off
+
+        check_strict(request)
+    else:
+        request = _without_idle(request)
     _check(request)
+    _check_prompt(request)
+    if not rules.loose_tool_history:
+        check_tool_results(request.messages)
+    request = with_one_form(request)
+    _check_ignored_end(request)
     return request
+
+
+def _without_idle(request: ChatRequest) -> ChatRequest:
+    """Return the request without what has no effect beside its other parameters."""
+    changes: dict[str, Any] = {}
+    if request.tools is None:
+        if request.tool_choice in ("none", "auto"):
+            changes["tool_choice"] = None
+        if request.parallel_tool_calls is not None:
+            changes["parallel_tool_calls"] = None
+    limit = request.max_completion_tokens
+    if limit is not None and request.max_tokens == limit:
+        changes["max_completion_tokens"] = None
+    if request.functions == []:
+        changes["functions"] = None
+    if request.functions in (None, []) and request.function_call in ("none", "auto"):
+        changes["function_call"] = None
+    return msgspec.structs.replace(request, **changes) if changes else request
 
 
 def _check(request: ChatRequest) -> None:
@@ -131,9 +182,42 @@ def _check(request: ChatRequest) -> None:
             ),
             param="max_tokens",
         )
+    limit = request.max_tokens or request.max_completion_tokens
+    if limit is not None and (request.min_tokens or 0) > limit:
+        raise InvalidRequest(
+            f"'min_tokens' must be at most the limit of the answer, which is {limit}.",
+            param="min_tokens",
+        )
     _check_honoured(request)
     _check_tools(request)
-    check_tool_results(request.messages)
+
+
+def _check_prompt(request: ChatRequest) -> None:
+    """Check what says how the prompt ends."""
+    if not request.continue_final_message:
+        return
+    if request.add_generation_prompt:
+        raise InvalidRequest(
+            "'continue_final_message' and 'add_generation_prompt' exclude each other.",
+            param="continue_final_message",
+        )
+    last = request.messages[-1]
+    if type(last) is not Assistant or last.tool_calls:
+        raise InvalidRequest(
+            "'continue_final_message' needs a last message of the assistant, without tool calls.",
+            param="continue_final_message",
+        )
+
+
+def _check_ignored_end(request: ChatRequest) -> None:
+    """Check that an answer that must end is not asked to go on."""
+    form = request.response_format
+    is_form = request.structured_outputs is not None or type(form) in (JsonObject, JsonSchema)
+    if request.ignore_eos and (is_form or (request.tools and request.tool_choice != "none")):
+        raise InvalidRequest(
+            "'ignore_eos' cannot be used with tools or with a form of the answer, which ends.",
+            param="ignore_eos",
+        )
 
 
 def _check_honoured(request: ChatRequest) -> None:

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema.chat import ChatRequest, unsupported
+from lambda_fn.schema.chat import LENIENT, ChatRequest, checked, unsupported
+from lambda_fn.schema.extras import Extras, check_refused
 from lambda_fn.schema.messages import User
 from lambda_fn.schema.parse import parse
 from lambda_fn.schema.parts import (
@@ -17,6 +18,7 @@ from lambda_fn.schema.parts import (
     Extensions,
     LogitBias,
     Penalty,
+    Rules,
     Seed,
     Stop,
     StreamOptions,
@@ -24,6 +26,8 @@ from lambda_fn.schema.parts import (
     Tokens,
     TopP,
 )
+from lambda_fn.schema.structured import without_aliases
+from lambda_fn.schema.tools import ResponseFormat
 
 DEFAULT_MAX_TOKENS = 16
 """OpenAI's default for this endpoint."""
@@ -31,14 +35,15 @@ DEFAULT_MAX_TOKENS = 16
 TokenIds = Annotated[list[int], Meta(min_length=1)]
 
 
-class CompletionRequest(Struct, frozen=True, omit_defaults=True):
+class CompletionRequest(Extras, Struct, frozen=True, omit_defaults=True):
     """The parameters."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     prompt: str | list[str | int | TokenIds]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Tokens | None = None
+    max_tokens: Annotated[int, Meta(ge=-1, le=10_000_000)] | None = None
+    max_completion_tokens: Tokens | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
     frequency_penalty: Penalty | None = None
@@ -51,6 +56,7 @@ class CompletionRequest(Struct, frozen=True, omit_defaults=True):
     logit_bias: LogitBias | None = None
     echo: bool | None = None
     suffix: Any = None
+    response_format: ResponseFormat | None = None
     user: Annotated[str, Meta(max_length=512)] | None = None
     sluice: Extensions | None = None
 
@@ -58,18 +64,27 @@ class CompletionRequest(Struct, frozen=True, omit_defaults=True):
 _decoder = msgspec.json.Decoder(CompletionRequest)
 
 
-def parse_completion(body: bytes) -> tuple[CompletionRequest, ChatRequest]:
+def parse_completion(body: bytes, rules: Rules = LENIENT) -> tuple[CompletionRequest, ChatRequest]:
     """Return the checked body of a completion request, and the chat request that answers it.
 
     Raises:
         InvalidRequest: as for `parse_chat`.
 
     """
-    request = parse(_decoder, body)
+    request = parse(_decoder, body, relax=not rules.strict)
+    check_refused(body, request.n or 1, chat=False)
+    request = without_aliases(request)
     prompt = prompt_of(request)
-    if request.stream_options is not None and not request.stream:
+    limit = request.max_tokens
+    if limit is None and request.max_completion_tokens is None:
+        limit = DEFAULT_MAX_TOKENS
+    if limit == -1 and not rules.strict:
+        limit = None
+    elif limit is not None and limit < 1:
         raise InvalidRequest(
-            "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
+            "Invalid 'max_tokens': expected at least 1.",
+            param="max_tokens",
+            code="integer_below_min_value",
         )
     if request.suffix not in (None, ""):
         raise unsupported("suffix", "this model cannot write the text before a given end")
@@ -84,7 +99,8 @@ def parse_completion(body: bytes) -> tuple[CompletionRequest, ChatRequest]:
         messages=[User(content=prompt)],
         stream=request.stream,
         stream_options=request.stream_options,
-        max_tokens=DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens,
+        max_tokens=limit,
+        max_completion_tokens=request.max_completion_tokens,
         temperature=request.temperature,
         top_p=request.top_p,
         frequency_penalty=request.frequency_penalty,
@@ -95,9 +111,11 @@ def parse_completion(body: bytes) -> tuple[CompletionRequest, ChatRequest]:
         logprobs=None if request.logprobs is None else True,
         top_logprobs=request.logprobs,
         logit_bias=request.logit_bias,
+        response_format=request.response_format,
         sluice=request.sluice,
+        **{name: getattr(request, name) for name in Extras.__struct_fields__},
     )
-    return request, chat
+    return request, checked(chat, rules)
 
 
 def prompt_of(request: CompletionRequest) -> str:

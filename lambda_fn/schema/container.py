@@ -6,11 +6,15 @@ import msgspec
 from msgspec import Struct
 
 from lambda_fn.schema.chat import DEFAULT_ONLY, INERT, UNSUPPORTED, ChatRequest
+from lambda_fn.schema.extras import ALIASES, FORMS
 from lambda_fn.schema.messages import plain
 from lambda_fn.schema.tools import chosen
 
 RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice")
-_NOT_FORWARDED = {*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, "sluice"}
+_NOT_FORWARDED = {
+    *(*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, *ALIASES, *FORMS),
+    "sluice",
+}
 FORWARDED = tuple(name for name in ChatRequest.__struct_fields__ if name not in _NOT_FORWARDED)
 """Parameters that reach the model unchanged: all that the other lists do not name."""
 

@@ -51,8 +51,11 @@ _MAX_LEVELS = 200
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+def parse(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool = False) -> T:
     """Return the checked request of a body, which may begin with a byte-order mark.
+
+    With `relax`, a body that does not match is tried once more as `lambda_fn.schema.lenient` writes
+    it.
 
     Raises:
         InvalidRequest: the body is not JSON, or a field has a wrong type or value.
@@ -63,7 +66,7 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         raise InvalidRequest("The body is empty; a JSON object is expected.", code="invalid_json")
     try:
         _check_size(body)
-        request = _decoded(decoder, body)
+        request = _decoded(decoder, body, relax=relax)
     except msgspec.ValidationError as error:
         raise _wrong_field(error) from None
     except UnicodeDecodeError:
@@ -88,14 +91,17 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
     return request
 
 
-def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool) -> T:
     """Return the request. A whole number may be written as a decimal, as `4.0` or `1e3`."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        if _DECIMAL.match(str(error)) is None:
+        if not relax and _DECIMAL.match(str(error)) is None:
             raise
-    value = msgspec.json.decode(body)
+        try:
+            value = msgspec.json.decode(body)
+        except msgspec.ValidationError:  # a number that Python has no type for
+            raise error from None
     todo = [value]
     while todo:
         inner = todo.pop()
@@ -104,6 +110,10 @@ def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
                 todo.append(item)
             elif type(item) is float and item.is_integer() and abs(item) < _MAX_WHOLE:
                 inner[key] = int(item)
+    if relax and type(value) is dict:
+        from lambda_fn.schema.lenient import relaxed  # not at a cold start: most bodies match
+
+        relaxed(value)
     return msgspec.convert(value, decoder.type)
 
 

@@ -6,15 +6,18 @@ from msgspec import Meta, Struct
 
 Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
 StopString = Annotated[str, Meta(min_length=1, max_length=1_000)]
-Stop = StopString | Annotated[list[StopString], Meta(max_length=4)]
+# OpenAI takes 4 stop strings, 8 choices here and 64 characters of a function's name. Servers take
+# more, so only the setting `strict` keeps to that.
+Stop = StopString | Annotated[list[StopString], Meta(max_length=32)]
 Name = Annotated[str, Meta(max_length=256)]
 # In Python `$` alone also matches before a last line feed.
 Identifier = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[a-zA-Z0-9_-]+$(?!\n)")]
+ToolName = Annotated[str, Meta(min_length=1, max_length=128, pattern="^[a-zA-Z0-9_.:/@-]+$(?!\n)")]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-Choices = Annotated[int, Meta(ge=1, le=8)]
+Choices = Annotated[int, Meta(ge=1, le=128)]
 LogitBias = Annotated[
     dict[
         Annotated[str, Meta(pattern="^[0-9]{1,9}$(?!\n)")], Annotated[float, Meta(ge=-100, le=100)]
@@ -60,6 +63,17 @@ class StreamOptions(Struct, frozen=True, omit_defaults=True):
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+
+
+class Rules(Struct, frozen=True):
+    """How strictly a deployment reads requests.
+
+    With `strict`, what OpenAI refuses is refused. With `loose_tool_history`, a conversation may
+    have tool calls without their results, and results without their calls.
+    """
+
+    strict: bool = False
+    loose_tool_history: bool = False
 
 
 class Extensions(Struct, frozen=True, omit_defaults=True):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema.parts import Identifier, Rejected
+from lambda_fn.schema.parts import Identifier, Rejected, ToolName
 
 Description = Annotated[str, Meta(max_length=100_000)]
 
@@ -13,7 +13,7 @@ Description = Annotated[str, Meta(max_length=100_000)]
 class Function(Struct, frozen=True, omit_defaults=True):
     """A function that the model may call. `parameters` is a JSON schema."""
 
-    name: Identifier
+    name: ToolName
     description: Description | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -34,7 +34,7 @@ class CustomTool(Rejected, frozen=True, tag="custom", tag_field="type"):
 class FunctionName(Struct, frozen=True):
     """The name of a function."""
 
-    name: Identifier
+    name: ToolName
 
 
 class ChosenFunction(Struct, frozen=True, tag="function", tag_field="type"):
@@ -64,8 +64,10 @@ class TextFormat(Struct, frozen=True, tag="text", tag_field="type"):
     """Any text."""
 
 
-class JsonObject(Struct, frozen=True, tag="json_object", tag_field="type"):
-    """Any JSON object."""
+class JsonObject(Struct, frozen=True, tag="json_object", tag_field="type", omit_defaults=True):
+    """Any JSON object, or one that matches a schema, as llama.cpp's clients write it."""
+
+    schema: dict[str, Any] | None = None
 
 
 class Schema(Struct, frozen=True, omit_defaults=True):

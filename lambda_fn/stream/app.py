@@ -8,7 +8,7 @@ Two entries of the scope are Lambda's and may be absent: `aws.context`, which ha
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -25,6 +25,7 @@ from lambda_fn.errors import APIError, NotFound
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import EXCEPTION_HANDLERS, NOSNIFF, Bypass, error_response
 from lambda_fn.ids import new_request_id
+from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.negotiate import read_chat, read_completion
@@ -46,10 +47,11 @@ def create_app(
         credentials=credentials,
     )
     gate = Gate(table, meter_open=settings.meter_open)
+    rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
     shared = (settings, client, credentials, table, gate)
     completions = {
-        "/v1/chat/completions": Completions(*shared, read_chat),
-        "/v1/completions": Completions(*shared, read_completion),
+        "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
+        "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
     }
 
     # The other endpoints are imported by their first request. So the cold start of a completion

@@ -19,6 +19,7 @@ from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema import (
     Buffering,
     ChatRequest,
+    Rules,
     StreamOptions,
     parse_chat,
     parse_completion,
@@ -28,6 +29,7 @@ from lambda_fn.schema import (
 from lambda_fn.transform import Buffer, Transform, chain
 
 BUFFER_HEADER = "x-sluice-buffer"
+_LENIENT = Rules()
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
@@ -67,14 +69,14 @@ class ReadRequest(msgspec.Struct, frozen=True):
         return chain(buffering)
 
 
-def read_chat(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
+def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) -> ReadRequest:
     """Read a chat request.
 
     Raises:
         InvalidRequest: it is invalid, or cannot be answered in the form that it asks for.
 
     """
-    request = parse_chat(body)
+    request = parse_chat(body, rules)
     buffering = _buffering(request, headers)
     if _wants_text(headers.get("accept", "")):
         _check_text(request)
@@ -85,9 +87,11 @@ def read_chat(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
     return ReadRequest(request, "chat_stream", buffering, include_usage=usage, obfuscate=padding)
 
 
-def read_completion(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
+def read_completion(
+    body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT
+) -> ReadRequest:
     """Read a completion request. Raises as `read_chat`."""
-    completion, request = parse_completion(body)
+    completion, request = parse_completion(body, rules)
     buffering = _buffering(request, headers)
     echo = prompt_of(completion) if completion.echo else ""
     if not request.stream:

@@ -21,6 +21,14 @@ _KNOWN = {
     "parameters", "presence_penalty", "response_format", "seed", "stop", "stream", "stream_options", "temperature",
     "tool_choice", "tools", "top_logprobs", "top_p",
 }  # fmt: skip
+_OF_VLLM = {
+    "add_generation_prompt", "allowed_token_ids", "bad_words", "cache_salt", "continue_final_message", "guided_choice",
+    "guided_regex", "ignore_eos", "include_stop_str_in_output", "min_p", "min_tokens", "repetition_penalty",
+    "return_tokens_as_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "stop_token_ids",
+    "structured_outputs", "top_k", "truncate_prompt_tokens", "truncation_side",
+}  # fmt: skip
+_OF_SGLANG = {*_OF_VLLM, "extra_key", "no_stop_trim", "regex"}  # it ignores those of vLLM
+_MORE = {"vllm": {*_OF_VLLM, "no_stop_trim", "regex"}, "lmi": _OF_VLLM, "sglang": _OF_SGLANG}
 
 
 class Server:
@@ -58,7 +66,7 @@ class Server:
         return response
 
     def _wrong(self, body: Body) -> str | None:
-        if unknown := sorted(set(body) - _KNOWN):
+        if unknown := sorted(set(body) - _KNOWN - _MORE.get(self._name, set())):
             return f"unknown field `{unknown[0]}`"
         if ("inputs" in body) == ("messages" in body) or ("inputs" in body and self._name != "lmi"):
             return "missing field `messages`"

@@ -253,7 +253,7 @@ class LlamaCppEngine:
         calls = [
             loop.run_in_executor(self._threads, self._call, body, bridge, reader, tried)
             for choice, body in enumerate(bodies)
-            for reader in [_reader(request, choice, guided="grammar" in body)]
+            for reader in [_reader(request, choice, body)]
         ]
         # The request counts until llama.cpp has released it, which may be after the reader has
         # left.
@@ -288,12 +288,15 @@ class LlamaCppEngine:
 
         Raises the errors of the checks and of `Trials.check`.
         """
-        if request.visible_tools or request.response_format is not None:
+        form = request.response_format or request.structured_outputs
+        if request.visible_tools or form is not None:
             self._trials.check_turn(request.sluice.caller)
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
         bodies = request_bodies(request)
         if (tried := guiding(bodies[0])) is not None:
             param = "tools" if request.visible_tools else "response_format"
+            if request.structured_outputs is not None:
+                param = "structured_outputs"
             return bodies, await self._trials.check(tried, param, request.sluice.caller, request.n)
         return bodies, None
 
@@ -356,12 +359,14 @@ class LlamaCppEngine:
         self._server = None  # dropping the last reference waits for llama.cpp's loop to end
 
 
-def _reader(request: ChatRequest, choice: int, *, guided: bool) -> ChunkReader:
+def _reader(request: ChatRequest, choice: int, body: dict[str, Any]) -> ChunkReader:
+    form = request.structured_outputs
     return ChunkReader(
         choice,
         request.top_logprobs or 0,
         must_call=request.must_call,
-        guided=guided,
+        guided=form is None and "grammar" in body,
+        choices=form.choice if form is not None else None,
         stops=bool(request.stops),
     )
 

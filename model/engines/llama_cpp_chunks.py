@@ -21,7 +21,7 @@ from model.events import Delta, Event, Finish, FinishReason, Start, Usage
 from schema_guard import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from model.schema import ChatRequest
     from model.tools import Tool
@@ -34,6 +34,19 @@ _PASSED_ON = (
     "frequency_penalty",
     "logit_bias",
 )
+TAKEN = {
+    "repetition_penalty": "repeat_penalty",
+    **{
+        name: name
+        for name in (
+            *("top_k", "min_p", "typical_p", "top_n_sigma", "repeat_last_n", "min_keep"),
+            *("xtc_probability", "xtc_threshold", "dynatemp_range", "dynatemp_exponent"),
+            *("mirostat", "mirostat_tau", "mirostat_eta", "ignore_eos"),
+            *("add_generation_prompt", "continue_final_message"),
+        )
+    },
+}
+"""Parameters beyond OpenAI's, and llama.cpp's names of them."""
 
 
 def request_bodies(request: ChatRequest) -> list[dict[str, Any]]:
@@ -48,7 +61,10 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
     """Return the body for a choice without a seed.
 
     Values that the request leaves open have llama.cpp's defaults (temperature 0.8, min_p 0.05).
+
+    Raises InvalidRequestError for a parameter that llama.cpp does not take.
     """
+    extras = request.extras(TAKEN, "llama.cpp")
     body: dict[str, Any] = {
         "messages": [message.for_template() for message in request.messages],
         "stream": True,
@@ -61,8 +77,11 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
     body.update(
         {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
     )
+    body.update({TAKEN[name]: value for name, value in extras.items()})
     last = request.messages[-1]
-    if last.role == "assistant" and not last.tool_calls:
+    if body.get("continue_final_message"):
+        body["add_generation_prompt"] = False
+    elif last.role == "assistant" and not last.tool_calls and not body.get("add_generation_prompt"):
         body |= {"continue_final_message": True, "add_generation_prompt": False}
     if request.limit is not None:
         body["max_tokens"] = request.limit
@@ -80,6 +99,9 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
     if schema is not None:
         body["grammar"] = guided.grammar_of(schema)
         # The answer is guided from its first token on, so it cannot begin with reasoning.
+        body["chat_template_kwargs"] = {"enable_thinking": False}
+    if request.structured_outputs is not None:
+        body["grammar"] = guided.text_grammar_of(request.structured_outputs)
         body["chat_template_kwargs"] = {"enable_thinking": False}
     return body
 
@@ -131,10 +153,12 @@ class ChunkReader:
         *,
         must_call: bool = False,
         guided: bool = False,
+        choices: Sequence[str] | None = None,
         stops: bool = False,
     ) -> None:
         self._choice = choice
-        self._text: list[str] | None = [] if guided else None
+        self._text: list[str] | None = [] if guided or choices else None
+        self._choices = choices
         self._stops = stops
         self._call = forced_call.CallReader() if must_call else None
         self._top_logprobs = top_logprobs
@@ -171,7 +195,11 @@ class ChunkReader:
         if self._text is not None:
             self._text.append(content)
             if choice.get("finish_reason") == "stop":
-                _check_guided("".join(self._text), cut=self._stops)
+                text = "".join(self._text)
+                if self._choices is None:
+                    _check_guided(text, cut=self._stops)
+                elif text not in self._choices and not self._stops:
+                    raise EngineError("the engine could not hold the answer to the choices")
         if self._call is not None:
             content, calls = "", tuple(self._call.feed(content))
         if content or reasoning or calls:

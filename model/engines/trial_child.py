@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from demo_model import WEIGHTS
 from demo_model.chat import TEMPLATE
+from model.engines.guided import JSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,8 @@ class Trier:
 
     def _reason(self, body: dict[str, Any], text: str, error: str | None) -> str | None:
         if "grammar" in body and text.startswith("_"):
-            error = error or "it cannot be compiled"
+            if body["grammar"].startswith(JSON):
+                error = error or "it cannot be compiled"
             self._wait_for_reason()
         said = self._said()
         if error is None and "grammar" not in body:

@@ -22,6 +22,7 @@ from prometheus_client import REGISTRY, generate_latest
 
 os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # threads exist by then
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("VLLM_MAX_STOP_STRINGS", "32")  # its default is OpenAI's 4
 
 import vllm
 from vllm.engine.arg_utils import AsyncEngineArgs

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from model.schema import ChatRequest
 
 _PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "logit_bias")
+TAKEN = (
+    *("top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos", "stop_token_ids"),
+    *("bad_words", "allowed_token_ids", "include_stop_str_in_output", "skip_special_tokens"),
+    *("spaces_between_special_tokens", "add_generation_prompt", "continue_final_message"),
+    "cache_salt",
+)
+"""Parameters beyond OpenAI's. The prompt is counted before vLLM gets it, so it is not truncated."""
 _REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -30,7 +37,10 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
     """Return the body of vLLM's request, without the token limit.
 
     vLLM would refuse a limit over the context; the container reduces it instead.
+
+    Raises InvalidRequestError for a parameter that vLLM does not take.
     """
+    extras = request.extras(TAKEN, "vLLM")
     body: dict[str, Any] = {
         "messages": [message.for_template() for message in request.messages],
         "stream": True,  # DELTA output
@@ -41,6 +51,11 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
     body.update(
         {name: value for name in _PASSED_ON if (value := getattr(request, name)) is not None}
     )
+    body |= extras
+    if body.get("continue_final_message"):
+        body["add_generation_prompt"] = False
+    if request.structured_outputs is not None:
+        body["structured_outputs"] = request.structured_outputs.model_dump(exclude_none=True)
     if request.n > 1 and request.temperature is not None and request.temperature < _GREEDY_BELOW:
         # vLLM accepts n > 1 for random sampling only. With top_k 1 the choices are still greedy.
         body |= {"temperature": _LEAST_TEMPERATURE, "top_k": 1}

@@ -15,7 +15,7 @@ from lambda_fn.settings import Model
 from local.third_party import REPOSITORIES
 from local.third_party.shapes import SERVERS
 
-SECOND = {"lmi-inputs"}
+SECOND = {"lmi-inputs", "openai"}
 """Dialects that a container speaks beside its own, when its settings say so."""
 
 

@@ -60,6 +60,8 @@ HELD = [
     Held("lambda_fn/http", "page_tokens", "lambda_fn/stream/endpoints/test_usage.py",
          "over the endpoint with pages"),
     Held("lambda_fn/http", "responses", "lambda_fn/stream/test_request_side.py", _WHOLE),
+    Held("lambda_fn/schema", "strict", "lambda_fn/schema/test_lenient.py",
+         "what is lenient is strict with the setting"),
     Held("lambda_fn/schema", "completion container messages parse parts tools",
          "lambda_fn/schema/test_parameters.py", "every parameter through all of them"),
     Held("lambda_fn/stream", "delivery event_log producer sinks usage_counter invoke",

@@ -166,6 +166,28 @@ def test_what_a_server_cannot_do_is_refused(foreign: Deployment) -> None:
     assert "maximum context length is 8 tokens" in refused.value.message
 
 
+def test_samplers_reach_the_servers_that_have_them(foreign: Deployment) -> None:
+    """A parameter of vLLM or SGLang reaches each server that takes it, and is refused by others."""
+    both = {"top_k": 5, "min_p": 0.1, "guided_choice": ["a", "b"], "stop": ["END"] * 5}
+    for model, extra in (
+        ("vllm", {**both, "bad_words": ["x"], "ignore_eos": False}),
+        ("sglang", {**both, "include_stop_str_in_output": True}),
+        ("lmi", both),
+    ):
+        answer = foreign.client.chat.completions.create(
+            model=model, messages=script(), extra_body=extra
+        )
+        assert answer.choices[0].message.content == "".join(SAID)
+    for model, extra in (
+        ("sglang", {"bad_words": ["x"]}),
+        ("tgi", {"top_k": 5}),
+        ("vllm", {"chat_template": "{{ x }}"}),
+    ):
+        with pytest.raises(openai.BadRequestError) as refused:
+            foreign.client.chat.completions.create(model=model, messages=script(), extra_body=extra)
+        assert refused.value.param == next(iter(extra))
+
+
 def test_scaled_to_zero_says_when_to_come_again(foreign: Deployment, cloud: LocalCloud) -> None:
     """Without a copy of the model the API answers 503 and says that the model is starting.
 

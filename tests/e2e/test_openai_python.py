@@ -263,6 +263,9 @@ def test_structured_output_of_the_demo_model(demo_client: Sync) -> None:
     )
     final = demo_client.helper(messages=messages, response_format=Person, max_tokens=60)
     assert isinstance(final.choices[0].message.parsed, Person)
+    fields = {"guided_choice": ["yes", "no"], "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1}
+    chosen = demo_client.whole(messages=messages, tools=[], extra_body=fields, max_tokens=9)
+    assert chosen.choices[0].message.content in ("yes", "no")
 
 
 @pytest.mark.parametrize(

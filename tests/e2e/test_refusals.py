@@ -35,7 +35,7 @@ def check(response: httpx.Response, status: int, code: str | None) -> None:
         ({"messages": "hi"}, 400, "invalid_type"),
         ({"messages": [{"role": "user", "content": 5}]}, 400, "invalid_type"),
         ({"stream_options": {"include_usage": True}}, 400, None),
-        ({"max_tokens": -1}, 400, "integer_below_min_value"),
+        ({"max_tokens": 0}, 400, "integer_below_min_value"),
         (
             {"messages": [{"role": "user", "content": "many words " * 5000}]},
             400,

@@ -36,7 +36,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "https://runtime.sagemaker.us-east-1.amazonaws.com/endpoints/theirs/invocations",
     )),
     ({"endpoint": None}, "endpoint"),
-    *(({"dialect": value}, "dialect") for value in ("OpenAI", "vllm", "", None, 1)),
+    *(({"dialect": value}, "dialect") for value in ("OpenAI", "ollama", "", None, 1)),
     ({"region": "eu-west-1"}, "region: there is no such member"),
     ({"context_token": 1}, "context_token: there is no such member; there are endpoint"),
 ]  # fmt: skip
@@ -86,6 +86,16 @@ def test_a_model_that_cannot_be_read(member: dict[str, Any], named: str) -> None
     assert list(settings.models) == ["m"]
     assert list(settings.unreadable) == ["big"]
     assert settings.unreadable["big"].startswith(named)
+
+
+def test_how_strictly_requests_are_read() -> None:
+    """Requests are read leniently, and histories of tools strictly, unless variables say so."""
+    models = {"SLUICE_MODELS": json.dumps({"m": MODEL})}
+    default = Settings.from_environment({**ENVIRONMENT, **models})
+    assert (default.strict, default.loose_tool_history) == (False, False)
+    variables = {"SLUICE_STRICT": "true", "SLUICE_LOOSE_TOOL_HISTORY": "true"}
+    changed = Settings.from_environment({**ENVIRONMENT, **models, **variables})
+    assert (changed.strict, changed.loose_tool_history) == (True, True)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "5", "{", '{"m": 5}', '{"m": {}}'])

@@ -81,13 +81,15 @@ def schema(**fields: Any) -> dict[str, Any]:
 class Bad:
     """A rejected request: `GOOD` with `change`.
 
-    `shown` is what the documentation says is wrong.
+    `shown` is what the documentation says is wrong. With `strict`, it is rejected by deployments
+    with this setting only.
     """
 
     shown: str
     change: dict[str, Any]
     param: str
     code: str | None
+    strict: bool = False
 
 
 BAD = [
@@ -103,10 +105,10 @@ BAD = [
     Bad("a role of no chat: `bot`", messages({"role": "bot", "content": "x"}), "messages[0].role", "invalid_value"),
     Bad("no role", messages({"content": "x"}), "messages[0].role", "missing_required_parameter"),
     Bad("the role `function`", messages({"role": "function", "name": "f", "content": "1"}), "messages[0].role", "unsupported_value"),
-    Bad("no content", messages({"role": "user"}), "messages[0].content", "missing_required_parameter"),
-    Bad("`content: null` of a user", user(None), "messages[0].content", "invalid_type"),
+    Bad("no content", messages({"role": "user"}), "messages[0].content", "missing_required_parameter", strict=True),
+    Bad("`content: null` of a user", user(None), "messages[0].content", "invalid_type", strict=True),
     Bad("`content: 5`", messages(USER, {"role": "user", "content": 5}), "messages[1].content", "invalid_type"),
-    Bad("`content: []`", user([]), "messages[0].content", "empty_array"),
+    Bad("`content: []`", user([]), "messages[0].content", "empty_array", strict=True),
     Bad("4,097 parts", user([{"type": "text", "text": "x"}] * 4097), "messages[0].content", "array_above_max_length"),
     Bad("an image in instructions", {"messages": [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages[0].content[0].type", "unsupported_value"),
     Bad("an image without a URL", user([{"type": "image_url", "image_url": {}}]), "messages[0].content[0].image_url.url", "missing_required_parameter"),
@@ -115,8 +117,8 @@ BAD = [
     Bad("a content part of no kind", user([{"type": "smell"}]), "messages[0].content[0].type", "invalid_value"),
     Bad("a text part without text", user([{"type": "text"}]), "messages[0].content[0].text", "missing_required_parameter"),
     Bad("a `name` of 257 characters", messages({**USER, "name": "n" * 257}), "messages[0].name", "string_above_max_length"),
-    Bad("an assistant who says nothing", messages({"role": "assistant", "content": None}), "messages[0]", "invalid_value"),
-    Bad("`tool_calls: []`", messages({"role": "assistant", "tool_calls": []}), "messages[0].tool_calls", "empty_array"),
+    Bad("an assistant who says nothing", messages({"role": "assistant", "content": None}), "messages[0]", "invalid_value", strict=True),
+    Bad("`tool_calls: []`", messages({"role": "assistant", "tool_calls": []}), "messages[0].tool_calls", "empty_array", strict=True),
     Bad("a tool call without `id`", messages({"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": ""}}]}), "messages[0].tool_calls[0].id", "missing_required_parameter"),
     Bad("arguments that are no JSON: `{\"city\": \"Par`", messages(called('{"city": "Par'), ANSWER), "messages[0].tool_calls[0].function.arguments", "invalid_value"),
     Bad("arguments that are JSON, but no object: `[1]`", messages(called("[1]"), ANSWER), "messages[0].tool_calls[0].function.arguments", "invalid_value"),
@@ -135,8 +137,10 @@ BAD = [
     Bad("`max_tokens: 0`", {"max_tokens": 0}, "max_tokens", "integer_below_min_value"),
     Bad("`max_tokens: 1.5`", {"max_tokens": 1.5}, "max_tokens", "invalid_type"),
     Bad("`max_tokens: 10000001`", {"max_tokens": 10_000_001}, "max_tokens", "integer_above_max_value"),
-    Bad("`max_completion_tokens: -1`", {"max_completion_tokens": -1}, "max_completion_tokens", "integer_below_min_value"),
-    Bad("both of them", {"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens", None),
+    Bad("`max_completion_tokens: -1`", {"max_completion_tokens": -1}, "max_completion_tokens", "integer_below_min_value", strict=True),
+    Bad("both of them", {"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens", None, strict=True),
+    Bad("two limits that differ", {"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens", None),
+    Bad("`min_tokens` over the limit", {"min_tokens": 6, "max_tokens": 5}, "min_tokens", None),
     Bad("`temperature: \"hot\"`", {"temperature": "hot"}, "temperature", "invalid_type"),
     Bad("`temperature: -0.1`", {"temperature": -0.1}, "temperature", "decimal_below_min_value"),
     Bad("`temperature: 2.1`", {"temperature": 2.1}, "temperature", "decimal_above_max_value"),
@@ -147,13 +151,15 @@ BAD = [
     Bad("`presence_penalty: []`", {"presence_penalty": []}, "presence_penalty", "invalid_type"),
     Bad("`seed: 9223372036854775808`", {"seed": 2**63}, "seed", "integer_above_max_value"),
     Bad("`seed: 0.5`", {"seed": 0.5}, "seed", "invalid_type"),
-    Bad("`stop: \"\"`", {"stop": ""}, "stop", "string_below_min_length"),
+    Bad("`stop: \"\"`", {"stop": ""}, "stop", "string_below_min_length", strict=True),
     Bad("`stop` of 1,001 characters", {"stop": "x" * 1001}, "stop", "string_above_max_length"),
-    Bad("five stop strings", {"stop": ["a"] * 5}, "stop", "array_above_max_length"),
+    Bad("five stop strings", {"stop": ["a"] * 5}, "stop", "array_above_max_length", strict=True),
+    Bad("33 stop strings", {"stop": ["a"] * 33}, "stop", "array_above_max_length"),
     Bad("10,000 stop strings", {"stop": ["a"] * 10_000}, "stop", "array_above_max_length"),
     Bad("`stop: [5]`", {"stop": [5]}, "stop[0]", "invalid_type"),
     Bad("`n: 0`", {"n": 0}, "n", "integer_below_min_value"),
-    Bad("`n: 9`", {"n": 9}, "n", "integer_above_max_value"),
+    Bad("`n: 9`", {"n": 9}, "n", "integer_above_max_value", strict=True),
+    Bad("`n: 129`", {"n": 129}, "n", "integer_above_max_value"),
     Bad("`n: true`", {"n": True}, "n", "invalid_type"),
     Bad("`logprobs: 5`", {"logprobs": 5}, "logprobs", "invalid_type"),
     Bad("`top_logprobs` without `logprobs`", {"top_logprobs": 3}, "top_logprobs", None),
@@ -164,7 +170,7 @@ BAD = [
     Bad("`response_format: \"json\"`", {"response_format": "json"}, "response_format", "invalid_type"),
     Bad("`response_format: {\"type\": \"xml\"}`", {"response_format": {"type": "xml"}}, "response_format.type", "invalid_value"),
     Bad("`json_schema` without one", {"response_format": {"type": "json_schema"}}, "response_format.json_schema", "missing_required_parameter"),
-    Bad("a schema without a name", schema(schema={}), "response_format.json_schema.name", "missing_required_parameter"),
+    Bad("a schema without a name", schema(schema={}), "response_format.json_schema.name", "missing_required_parameter", strict=True),
     Bad("a schema named `a b`", schema(name="a b", schema={}), "response_format.json_schema.name", "invalid_value"),
     Bad("a schema that is a string", schema(name="a", schema="{}"), "response_format.json_schema.schema", "invalid_type"),
     Bad("a schema of 65 levels", schema(name="a", schema=deep(65)), "response_format.json_schema.schema", "invalid_value"),
@@ -186,27 +192,31 @@ BAD = [
     Bad("a schema of 20 doublings", schema(name="a", schema=doublings(20)), f"{SCHEMA}.$defs.d15", "invalid_value"),
     Bad("`multipleOf: 1000003`", schema(name="a", schema={"type": "integer", "multipleOf": 1_000_003}), f"{SCHEMA}.multipleOf", "invalid_value"),
     Bad("`tools: {}`", {"tools": {}}, "tools", "invalid_type"),
-    Bad("`tools: []`", {"tools": []}, "tools", "empty_array"),
+    Bad("`tools: []`", {"tools": []}, "tools", "empty_array", strict=True),
     Bad("129 tools", {"tools": [function(f"f{number}") for number in range(129)]}, "tools", "array_above_max_length"),
     Bad("two tools of one name", {"tools": [function(), function()]}, "tools", None),
     Bad("a custom tool", {"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type", "unsupported_value"),
-    Bad("a tool's name of 65 characters", {"tools": [function("f" * 65)]}, "tools[0].function.name", "string_above_max_length"),
-    Bad("a tool named `a.b`", {"tools": [function("a.b")]}, "tools[0].function.name", "invalid_value"),
+    Bad("a tool's name of 65 characters", {"tools": [function("f" * 65)]}, "tools[0].function.name", "string_above_max_length", strict=True),
+    Bad("a tool named `a.b`", {"tools": [function("a.b")]}, "tools[0].function.name", "invalid_value", strict=True),
+    Bad("a tool named `a b`", {"tools": [function("a b")]}, "tools[0].function.name", "invalid_value"),
+    Bad("a tool's name of 129 characters", {"tools": [function("f" * 129)]}, "tools[0].function.name", "string_above_max_length"),
     Bad("`parameters: []`", {"tools": [function(parameters=[])]}, "tools[0].function.parameters", "invalid_type"),
     Bad("`parameters` of 65 levels", {"tools": [function(parameters=deep(65))]}, "tools[0].function.parameters", "invalid_value"),
     Bad("bounds the wrong way round in `parameters`", {"tools": [function(), function("g", parameters={"properties": {"a": {"minItems": 5, "maxItems": 2}}})]}, "tools[1].function.parameters.properties.a.minItems", "invalid_value"),
-    Bad("`tool_choice` without `tools`", {"tool_choice": "auto"}, "tool_choice", None),
-    Bad("`tool_choice: \"any\"`", {"tools": TOOLS, "tool_choice": "any"}, "tool_choice", "invalid_value"),
+    Bad("`tool_choice` without `tools`", {"tool_choice": "auto"}, "tool_choice", None, strict=True),
+    Bad("`tool_choice: \"required\"` without `tools`", {"tools": [], "tool_choice": "required"}, "tool_choice", None),
+    Bad("`tool_choice: \"any\"`", {"tools": TOOLS, "tool_choice": "any"}, "tool_choice", "invalid_value", strict=True),
     Bad("a choice that is no tool", {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice.function.name", None),
     Bad("allowed tools that are none", {"tools": TOOLS, "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [function("g")]}}}, "tool_choice.allowed_tools.tools", None),
-    Bad("`parallel_tool_calls` without `tools`", {"parallel_tool_calls": True}, "parallel_tool_calls", None),
+    Bad("`parallel_tool_calls` without `tools`", {"parallel_tool_calls": True}, "parallel_tool_calls", None, strict=True),
     Bad("`modalities: [\"text\", \"audio\"]`", {"modalities": ["text", "audio"]}, "modalities", "unsupported_parameter"),
     Bad("`audio`", {"audio": {"voice": "alloy", "format": "wav"}}, "audio", "unsupported_parameter"),
     Bad("`prediction`", {"prediction": {"type": "content", "content": "x"}}, "prediction", "unsupported_parameter"),
     Bad("`web_search_options`", {"web_search_options": {}}, "web_search_options", "unsupported_parameter"),
     Bad("`moderation`", {"moderation": {}}, "moderation", "unsupported_parameter"),
     Bad("`functions`", {"functions": [{"name": "f"}]}, "functions", "unsupported_parameter"),
-    Bad("`function_call`", {"function_call": "auto"}, "function_call", "unsupported_parameter"),
+    Bad("`function_call`", {"function_call": "auto"}, "function_call", "unsupported_parameter", strict=True),
+    Bad("a `function_call` by name", {"function_call": {"name": "f"}}, "function_call", "unsupported_parameter"),
     Bad("`reasoning_effort: \"high\"`", {"reasoning_effort": "high"}, "reasoning_effort", "unsupported_parameter"),
     Bad("`verbosity: \"low\"`", {"verbosity": "low"}, "verbosity", "unsupported_parameter"),
     Bad("17 pairs of `metadata`", {"metadata": {str(number): "x" for number in range(17)}}, "metadata", "object_above_max_properties"),
@@ -215,6 +225,36 @@ BAD = [
     Bad("`store: \"no\"`", {"store": "no"}, "store", "invalid_type"),
     Bad("`service_tier: \"gold\"`", {"service_tier": "gold"}, "service_tier", "invalid_value"),
     Bad("`user: 5`", {"user": 5}, "user", "invalid_type"),
+    Bad("`top_k: -2`", {"top_k": -2}, "top_k", "integer_below_min_value"),
+    Bad("`top_k: 0.5`", {"top_k": 0.5}, "top_k", "invalid_type"),
+    Bad("`min_p: 1.1`", {"min_p": 1.1}, "min_p", "decimal_above_max_value"),
+    Bad("`typical_p: -1`", {"typical_p": -1}, "typical_p", "decimal_below_min_value"),
+    Bad("`repetition_penalty: 0`", {"repetition_penalty": 0}, "repetition_penalty", "decimal_below_min_value"),
+    Bad("`repetition_penalty: 2.1`", {"repetition_penalty": 2.1}, "repetition_penalty", "decimal_above_max_value"),
+    Bad("two names with different values", {"repetition_penalty": 1.1, "repeat_penalty": 1.2}, "repeat_penalty", None),
+    Bad("`repeat_last_n: 65537`", {"repeat_last_n": 65_537}, "repeat_last_n", "integer_above_max_value"),
+    Bad("`mirostat: 3`", {"mirostat": 3}, "mirostat", "invalid_value"),
+    Bad("`ignore_eos: \"yes\"`", {"ignore_eos": "yes"}, "ignore_eos", "invalid_type"),
+    Bad("129 `stop_token_ids`", {"stop_token_ids": [1] * 129}, "stop_token_ids", "array_above_max_length"),
+    Bad("`stop_token_ids: [-1]`", {"stop_token_ids": [-1]}, "stop_token_ids[0]", "integer_below_min_value"),
+    Bad("129 `bad_words`", {"bad_words": ["a"] * 129}, "bad_words", "array_above_max_length"),
+    Bad("`bad_words: [\"\"]`", {"bad_words": [""]}, "bad_words[0]", "string_below_min_length"),
+    Bad("`allowed_token_ids: []`", {"allowed_token_ids": []}, "allowed_token_ids", "empty_array"),
+    Bad("`truncate_prompt_tokens: -2`", {"truncate_prompt_tokens": -2}, "truncate_prompt_tokens", "integer_below_min_value"),
+    Bad("`continue_final_message` after a user's message", {"continue_final_message": True}, "continue_final_message", None),
+    Bad("an empty `cache_salt`", {"cache_salt": ""}, "cache_salt", "string_below_min_length"),
+    Bad("`guided_choice: []`", {"guided_choice": []}, "guided_choice", "empty_array"),
+    Bad("`guided_json` that is no schema", {"guided_json": "a"}, "guided_json", "invalid_value"),
+    Bad("a wrong member in `guided_json`", {"guided_json": {"type": "array", "minItems": -1}}, "guided_json.minItems", "invalid_value"),
+    Bad("`guided_regex` with look-around", {"guided_regex": "(?=a)b"}, "guided_regex", "invalid_value"),
+    Bad("`regex` with a back-reference", {"regex": r"(a)\1"}, "regex", "invalid_value"),
+    Bad("two forms of one answer", {"guided_choice": ["a"], "response_format": {"type": "json_object"}}, "guided_choice", None),
+    Bad("a choice beside tools", {"structured_outputs": {"choice": ["a"]}, "tools": TOOLS}, "structured_outputs.choice", None),
+    Bad("a free grammar", {"structured_outputs": {"grammar": "root ::= x"}}, "structured_outputs.grammar", "unsupported_parameter"),
+    Bad("`guided_grammar`", {"guided_grammar": "root ::= x"}, "guided_grammar", "unsupported_parameter"),
+    Bad("`chat_template`", {"chat_template": "x"}, "chat_template", "unsupported_parameter"),
+    Bad("`logits_processors`", {"logits_processors": ["os.system"]}, "logits_processors", "unsupported_parameter"),
+    Bad("`use_beam_search: true`", {"use_beam_search": True}, "use_beam_search", "unsupported_parameter"),
     Bad("a NUL character in a message", user("a\0b"), "messages[0].content", "invalid_value"),
     Bad("a NUL character in a schema", schema(name="a", schema={"title": "\0"}), "response_format.json_schema.schema.title", "invalid_value"),
 ]  # fmt: skip
@@ -362,10 +402,16 @@ ACCEPTED: dict[str, list[dict[str, Any]]] = {
     "top_p": [{"top_p": 0}, {"top_p": 1}],
     "penalties": [{"frequency_penalty": -2, "presence_penalty": 2}],
     "seed": [{"seed": 2**63 - 1}, {"seed": -(2**63)}],
-    "stop": [{"stop": "x"}, {"stop": ["a"] * 4}, {"stop": []}, {"stop": "x" * 1000}],
+    "stop": [{"stop": "x"}, {"stop": ["a"] * 32}, {"stop": []}, {"stop": "x" * 1000}],
     "n": [{"n": 1}, {"n": 8}],
     "logprobs": [{"logprobs": True, "top_logprobs": 20}, {"logprobs": True, "top_logprobs": 0}],
     "logit_bias": [{"logit_bias": {"5": -100, "6": 100}}, {"logit_bias": {}}],
+    "samplers": [
+        {"top_k": -1}, {"top_k": 1_000_000}, {"min_p": 0}, {"min_p": 1}, {"repetition_penalty": 2}, {"repeat_penalty": 0.01},
+        {"typical_p": 1.0, "top_n_sigma": -1, "repeat_last_n": 0, "xtc_probability": 1, "xtc_threshold": 0, "dynatemp_range": 2, "dynatemp_exponent": 0},
+        {"mirostat": 2, "mirostat_tau": 100, "mirostat_eta": 1, "min_keep": 1000}, {"ignore_eos": True, "max_tokens": 5},
+    ],
+    "forms": [{"guided_choice": ["yes", "no"]}, {"guided_regex": "^[0-9]{3}$"}, {"regex": "a|b"}, {"guided_json": {}}, {"json_schema": "{}"}, {"structured_outputs": {"json_object": True}}],
     "response_format": [{"response_format": {"type": "text"}}, {"response_format": {"type": "json_object"}}, schema(name="a", schema={}, strict=True), schema(name="a", schema=deep(63))],
     "tools": [
         {"tools": [function(description="d", parameters={"type": "object", "properties": {}}, strict=True)], "tool_choice": choice, "parallel_tool_calls": True}
@@ -388,7 +434,9 @@ def body(change: dict[str, Any]) -> bytes:
 def table() -> str:
     """Return the table for the documentation."""
     rows = [
-        f"| {bad.shown} | `{bad.param}` | {f'`{bad.code}`' if bad.code else ''} |" for bad in BAD
+        f"| {bad.shown}{' (`strict` only)' if bad.strict else ''} | `{bad.param}` | "
+        f"{f'`{bad.code}`' if bad.code else ''} |"
+        for bad in BAD
     ]
     return "\n".join(["| what is wrong | `param` | `code` |", "|---|---|---|", *rows])
 

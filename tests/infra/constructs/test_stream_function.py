@@ -30,7 +30,7 @@ def test_the_function_names_the_component(to_zero: Synthesis) -> None:
     assert (model["endpoint"], model["component"], model["dialect"]) == (
         "sluice-dev",
         "sluice-dev-model",
-        "openai",
+        "vllm",
     )
     text = json.dumps(to_zero.resources("AWS::IAM::Policy"))
     assert ":endpoint/sluice-dev" in text

@@ -34,7 +34,7 @@ def refused(text: object, **context: object) -> str:
         {"completion_price": -1},
         {"endpoint": "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/theirs"},
         {"component": "a/b"},
-        {"dialect": "vllm"},
+        {"dialect": "ollama"},
         {"region": "eu-west-1"},
     ],
 )

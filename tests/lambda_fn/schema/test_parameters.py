@@ -14,6 +14,7 @@ from lambda_fn import dialects
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema import ChatRequest, CompletionRequest, Control, parse_chat, parse_completion
 from lambda_fn.schema.chat import INERT
+from lambda_fn.schema.extras import Extras
 from tests.support.bad_requests import GOOD, TOOLS, USER
 
 CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9, caller="k")
@@ -46,8 +47,8 @@ CHAT: dict[str, dict[str, Any]] = {
     "prediction": {"prediction": {}},
     "web_search_options": {"web_search_options": {}},
     "moderation": {"moderation": {}},
-    "functions": {"functions": []},
-    "function_call": {"function_call": "auto"},
+    "functions": {"functions": [{"name": "f"}]},
+    "function_call": {"function_call": {"name": "f"}},
     "user": {"user": "u"},
     "safety_identifier": {"safety_identifier": "s"},
     "metadata": {"metadata": {"a": "b"}},
@@ -56,6 +57,48 @@ CHAT: dict[str, dict[str, Any]] = {
     "prompt_cache_key": {"prompt_cache_key": "k"},
     "prompt_cache_retention": {"prompt_cache_retention": "24h"},
     "sluice": {"sluice": {"buffer": "word"}},
+    "top_k": {"top_k": 5},
+    "min_p": {"min_p": 0.5},
+    "typical_p": {"typical_p": 0.5},
+    "top_n_sigma": {"top_n_sigma": 1.5},
+    "repetition_penalty": {"repetition_penalty": 1.5},
+    "repeat_penalty": {"repeat_penalty": 1.5},
+    "repeat_last_n": {"repeat_last_n": 5},
+    "xtc_probability": {"xtc_probability": 0.5},
+    "xtc_threshold": {"xtc_threshold": 0.5},
+    "dynatemp_range": {"dynatemp_range": 0.5},
+    "dynatemp_exponent": {"dynatemp_exponent": 0.5},
+    "mirostat": {"mirostat": 2},
+    "mirostat_tau": {"mirostat_tau": 5},
+    "mirostat_eta": {"mirostat_eta": 0.5},
+    "min_keep": {"min_keep": 5},
+    "min_tokens": {"min_tokens": 5},
+    "ignore_eos": {"ignore_eos": True},
+    "stop_token_ids": {"stop_token_ids": [5]},
+    "bad_words": {"bad_words": ["x"]},
+    "allowed_token_ids": {"allowed_token_ids": [5]},
+    "include_stop_str_in_output": {"include_stop_str_in_output": True},
+    "no_stop_trim": {"no_stop_trim": True},
+    "skip_special_tokens": {"skip_special_tokens": False},
+    "spaces_between_special_tokens": {"spaces_between_special_tokens": False},
+    "truncate_prompt_tokens": {"truncate_prompt_tokens": 5},
+    "truncation_side": {"truncation_side": "left"},
+    "add_generation_prompt": {"add_generation_prompt": False},
+    "continue_final_message": {
+        "messages": [USER, {"role": "assistant", "content": "I"}],
+        "continue_final_message": True,
+    },
+    "return_tokens_as_token_ids": {"return_tokens_as_token_ids": True},
+    "cache_salt": {"cache_salt": "x"},
+    "extra_key": {"extra_key": "x"},
+    "n_predict": {"n_predict": 5},
+    "n_cmpl": {"n_cmpl": 2},
+    "structured_outputs": {"structured_outputs": {"choice": ["x", "y"]}},
+    "guided_json": {"guided_json": {"type": "object"}},
+    "guided_regex": {"guided_regex": "x|y"},
+    "guided_choice": {"guided_choice": ["x", "y"]},
+    "regex": {"regex": "x|y"},
+    "json_schema": {"json_schema": {"type": "object"}},
 }
 """For each parameter of a chat an example that would change the response, and what it requires."""
 
@@ -78,6 +121,10 @@ COMPLETION: dict[str, dict[str, Any]] = {
         name: CHAT[name]
         for name in ("frequency_penalty", "presence_penalty", "n", "logit_bias", "user", "sluice")
     },
+    **{name: CHAT[name] for name in Extras.__struct_fields__ if name != "continue_final_message"},
+    "max_completion_tokens": {"max_completion_tokens": 5},
+    "response_format": CHAT["response_format"],
+    "continue_final_message": {"continue_final_message": True},
     "best_of": {"best_of": 2},
     "logprobs": {"logprobs": 5},
     "echo": {"echo": True},
@@ -91,8 +138,6 @@ SAID_BY_THE_DIALECT = {"model", "stream", "stream_options"}
 """Parameters that other servers always get with one value: the function honours the caller's
 itself.
 """
-
-
 Parse = Callable[[bytes], ChatRequest]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -180,3 +181,24 @@ def test_repeated_headers() -> None:
         ]
     )
     assert found == {"accept": "text/plain, */*", "authorization": "Bearer first"}
+
+
+@pytest.mark.usefixtures("account")
+async def test_settings_say_how_strictly_requests_are_read(make_call: Callable[..., Call]) -> None:
+    """`strict` and `loose_tool_history` hold for chats and completions of a deployment."""
+    no_tools = {**CHAT, "tools": [], "tool_choice": "auto"}
+    stops = {"model": "m", "prompt": "hi", "stop": ["a"] * 5}
+    alone = {"role": "tool", "tool_call_id": "c", "content": "1"}
+    history = {**CHAT, "messages": [*CHAT["messages"], alone]}
+    statuses = {}
+    for strict, loose in ((False, False), (True, True)):
+        call = make_call(strict=strict, loose_tool_history=loose)
+        statuses[strict] = [
+            (await call("POST", path, asked)).status
+            for path, asked in (
+                ("/v1/chat/completions", no_tools),
+                ("/v1/completions", stops),
+                ("/v1/chat/completions", history),
+            )
+        ]
+    assert statuses == {False: [200, 200, 400], True: [400, 400, 200]}

@@ -62,6 +62,8 @@ class ChatCompletionRequest(Record):
     def to_sampling_params(self, max_tokens: int, default_sampling_params: dict[str, Any]) -> Any:
         """Return the sampling parameters of the request."""
         guide, form = self.structured_outputs, self.response_format or {"type": "text"}
+        if isinstance(guide, dict):  # as pydantic reads it
+            guide = StructuredOutputsParams(**guide)
         if guide is None and form["type"] == "json_object":
             guide = StructuredOutputsParams(json_object=True)
         elif guide is None and form["type"] == "json_schema":

@@ -75,6 +75,9 @@ def said(prompt: str, params: Any, adapter: Any, index: int) -> Iterator[str]:
     if guide is not None and (guide.json is not None or guide.json_object):
         yield from _instance(guide.json or {"type": "object"})
         return
+    if guide is not None and guide.choice is not None:
+        yield guide.choice[0]
+        return
     if adapter is not None:
         yield f"[{adapter.lora_name}] "
     seed = None if params.seed is None else params.seed + index
