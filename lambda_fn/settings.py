@@ -25,6 +25,7 @@ MAX_PRICE = 1_000_000_000
 """The largest price of a token, in nano-USD: a million USD for a million tokens."""
 _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", max_length=63)]
 _Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
+_Tags = Annotated[str, Meta(pattern=r"^[!-~]{2,32}( [!-~]{2,32})?\Z")]
 _Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
 
 
@@ -47,6 +48,14 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_max_tokens: _Tokens = 1024
     prompt_price: _Price | None = None
     completion_price: _Price | None = None
+    reasoning: Literal["shown", "hidden", "none"] = "shown"
+    """Whether clients get the model's reasoning. `none` is a model that does not reason."""
+    reasoning_tags: _Tags | None = None
+    """The tags around reasoning in the content, of a server without a reasoning parser. One tag
+    alone is the closing one: the answer begins with reasoning.
+    """
+    reasoning_budget: bool = True
+    """Whether the server takes a maximum of reasoning tokens."""
 
     @property
     def priced(self) -> bool:
@@ -67,6 +76,9 @@ FORMS = {
     "default_max_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes",
     "prompt_price": f"{_NANO_USD}; or null",
     "completion_price": f"{_NANO_USD}; or null",
+    "reasoning": "shown, hidden or none",
+    "reasoning_tags": "two tags with a space between, as <think> </think>, or the closing one alone",
+    "reasoning_budget": "true or false",
 }
 """What each member of a `Model` accepts, in words."""
 _model = msgspec.json.Decoder(Model)

@@ -17,7 +17,7 @@ from model.errors import (
     NotReadyError,
     RequestCancelledError,
 )
-from model.events import Delta, Event, Start, merged
+from model.events import Delta, Event, Start, Usage, merged
 from model.metrics import Metrics, Observation
 from model.output import log_usage
 
@@ -221,9 +221,16 @@ class Generation:
                         if isinstance(first, Start):
                             _check_prompt(first, request)
                         observation.events(batch)
+                        if observation.reasoning_tokens and isinstance(batch[-1], Usage):
+                            batch = [*batch[:-1], _with_reasoning(batch[-1], observation)]
                         yield merged(batch) if len(batch) > 1 else batch
             finally:
                 observation.released()
+
+
+def _with_reasoning(usage: Usage, observation: Observation) -> Usage:
+    reasoning = min(observation.reasoning_tokens, usage.completion_tokens)
+    return Usage(usage.prompt_tokens, usage.completion_tokens, reasoning)
 
 
 def _check_prompt(start: Start, request: ChatRequest) -> None:

@@ -49,6 +49,16 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+TemplateArgument: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}\z")
+]
+TemplateValue: TypeAlias = (
+    bool
+    | Annotated[int, Field(ge=-(2**31), lt=2**31)]
+    | Annotated[float, Field(ge=-1e9, le=1e9)]
+    | Annotated[str, StringConstraints(max_length=256)]
+    | None
+)
 Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
 
 
@@ -92,6 +102,7 @@ class Message(_Model):
     tool_calls: (
         Annotated[list[ToolCall], Field(min_length=1, max_length=128, fail_fast=True)] | None
     ) = None
+    reasoning_content: str | None = None
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
@@ -177,6 +188,13 @@ class ChatRequest(_Model):
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        None
+    )
+    chat_template_kwargs: (
+        Annotated[dict[TemplateArgument, TemplateValue], Field(max_length=16)] | None
+    ) = None
+    thinking_token_budget: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = None
     logit_bias: Annotated[dict[TokenId, Bias], BeforeValidator(_few)] | None = None
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     stream: bool = False
@@ -235,6 +253,25 @@ class ChatRequest(_Model):
             check_plain(parameters, by="llama.cpp" if self._guides_calls else "llguidance")
         except SchemaRefused as refusal:
             raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None
+
+    @property
+    def asks_reasoning(self) -> str | None:
+        """The field that asks the model to reason, or None."""
+        if self.reasoning_effort not in (None, "none"):
+            return "reasoning_effort"
+        if self.thinking_token_budget is not None:
+            return "thinking_token_budget"
+        return self._switch(on=True)
+
+    @property
+    def asks_no_reasoning(self) -> str | None:
+        """The field that asks the model not to reason, or None."""
+        return "reasoning_effort" if self.reasoning_effort == "none" else self._switch(on=False)
+
+    def _switch(self, *, on: bool) -> str | None:
+        arguments = self.chat_template_kwargs or {}
+        names = (name for name in ("enable_thinking", "thinking") if arguments.get(name) is on)
+        return next((f"chat_template_kwargs.{name}" for name in names), None)
 
     @property
     def visible_tools(self) -> list[Tool]:

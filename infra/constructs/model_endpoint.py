@@ -95,7 +95,19 @@ class ModelEndpoint(Construct):
             model["dialect"] = settings.model_dialect
         if self.component is not None:
             model["component"] = self.component
-        return model
+        return model | self._reasoning()
+
+    def _reasoning(self) -> dict[str, Any]:
+        """Return what is not the default of reasoning."""
+        settings = self._settings
+        found: dict[str, Any] = {}
+        if settings.reasoning != "shown":
+            found["reasoning"] = settings.reasoning
+        if settings.reasoning_tags is not None:
+            found["reasoning_tags"] = settings.reasoning_tags
+        if settings.container == "sglang":  # it takes a budget by code of the request only
+            found["reasoning_budget"] = False
+        return found
 
     def _prices(self) -> dict[str, int]:
         """Return the prices that are set, in nano-USD a token.

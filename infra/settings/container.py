@@ -72,6 +72,14 @@ class ContainerSettings:
     quantization: str | None = setting(
         default=None, pattern=r"[\w.-]{1,64}", form="a name such as fp8 or awq"
     )
+    reasoning: Literal["shown", "hidden", "none"] = setting(default="shown")
+    """Whether clients get the model's reasoning; `none`: the model does not reason."""
+    reasoning_tags: str | None = setting(
+        default=None,
+        pattern=r"[!-~]{2,32}( [!-~]{2,32})?",
+        form="two tags with a space between, as <think> </think>, or the closing one alone",
+    )
+    """The tags around reasoning, of a server without a reasoning parser."""
     environment: Mapping[str, str] = setting(
         default={},
         pattern=r"(?s).{0,1024}",
@@ -171,6 +179,10 @@ class ContainerSettings:
                     f"huggingface_secret={self.huggingface_secret}: has an effect with "
                     "weights=hf:organisation/model only"
                 ),
+            ),
+            (
+                self.reasoning == "none" and self.reasoning_tags is not None,
+                f"reasoning_tags={self.reasoning_tags}: has no effect with reasoning=none",
             ),
             (
                 self.model_dialect == "lmi-inputs" and self.container not in ("lmi", "sluice"),

@@ -14,6 +14,7 @@ from lambda_fn.dialects import Decoder
 from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.errors import APIError, InvalidRequest, from_container
 from lambda_fn.schema import ChatRequest, Control, plain_body
+from lambda_fn.schema.reasoning import for_server, refused, wanted
 
 Fields = dict[str, Any]
 _json = msgspec.json.Encoder()
@@ -23,7 +24,13 @@ class Foreign:
     """The dialect of a server that is not our container."""
 
     def __init__(
-        self, name: str, shape: Callable[[Fields], Fields], *, rejected: tuple[str, ...], done: bool
+        self,
+        name: str,
+        shape: Callable[[Fields], Fields],
+        *,
+        rejected: tuple[str, ...],
+        done: bool,
+        reasons: bool = True,
     ) -> None:
         """Describe how the server differs from OpenAI.
 
@@ -32,12 +39,15 @@ class Foreign:
             shape: Turns the members of OpenAI's body into those of the server's.
             rejected: Parameters that the server cannot honour. `n` is rejected over 1.
             done: Whether the server's streams end in `[DONE]`.
+            reasons: Whether the server takes parameters about reasoning, and that of earlier
+                responses.
 
         """
         self._name = name
         self._shape = shape
         self._rejected = rejected
         self._done = done
+        self._reasons = reasons
 
     def check(self, request: ChatRequest) -> None:
         """Reject parameters that the server cannot honour, unless they are at their default."""
@@ -56,6 +66,12 @@ class Foreign:
                     code="unsupported_parameter",
                 )
 
+        if not self._reasons and any(for_server(request).values()):
+            raise refused(
+                wanted(request).param,
+                f"this model runs on a server ({self._name}) that takes nothing about reasoning",
+            )
+
     def body(self, request: ChatRequest, control: Control) -> bytes:
         """Return the server's body."""
         fields: Fields = msgspec.to_builtins(plain_body(request))
@@ -63,6 +79,8 @@ class Foreign:
         for message in fields["messages"]:
             if message["role"] == "developer":  # chat templates know only the older name
                 message["role"] = "system"
+            if not self._reasons:
+                message.pop("reasoning_content", None)
         _write_schemas(fields)
         return _json.encode({**self._shape(fields), "stream": True})
 
@@ -142,5 +160,6 @@ LMI_INPUTS = Foreign(
     _lmi_inputs,
     rejected=("n", "tools", "tool_choice", "response_format", "logprobs", "logit_bias"),
     done=False,
+    reasons=False,
 )
-TGI = Foreign("TGI", _tgi, rejected=("n", "logit_bias"), done=False)
+TGI = Foreign("TGI", _tgi, rejected=("n", "logit_bias"), done=False, reasons=False)

@@ -7,9 +7,10 @@ from msgspec import Struct
 
 from lambda_fn.schema.chat import DEFAULT_ONLY, INERT, UNSUPPORTED, ChatRequest
 from lambda_fn.schema.messages import plain
+from lambda_fn.schema.reasoning import NAMES, for_server
 from lambda_fn.schema.tools import chosen
 
-RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice")
+RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice", *NAMES)
 _NOT_FORWARDED = {*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, "sluice"}
 FORWARDED = tuple(name for name in ChatRequest.__struct_fields__ if name not in _NOT_FORWARDED)
 """Parameters that reach the model unchanged: all that the other lists do not name."""
@@ -41,6 +42,7 @@ def plain_body(request: ChatRequest) -> dict[str, Any]:
     }
     if not request.logprobs:  # 0 is allowed then, but not by every server
         body.pop("top_logprobs", None)
+    body |= for_server(request)
     body["messages"] = [plain(message) for message in request.messages]
     limit = request.max_tokens or request.max_completion_tokens
     if limit is not None:

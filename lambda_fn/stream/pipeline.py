@@ -138,7 +138,7 @@ class Completions:
                 counter,
                 event_log,
                 seconds=seconds + limits.STREAM_GRACE,
-                transform=accepted.read.transform(),
+                transform=accepted.read.transform(model),
                 on_stop=delivery.hasten,
             )
             await event_log.open(head)
@@ -183,6 +183,7 @@ class Completions:
             if model is None:
                 raise await self._no_model(caller, read.request.model)
             dialect = self._dialects[model.dialect]
+            read = read.served_by(model)
             dialect.check(read.request)
         except APIError:
             await self._gate.check_key(caller)

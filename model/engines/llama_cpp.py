@@ -36,7 +36,7 @@ from demo_model import SHA256, WEIGHTS
 from demo_model.chat import TEMPLATE
 from model import gguf
 from model import weights as weights_of
-from model.engines import chat_template, prompt_bounds
+from model.engines import chat_template, guided, prompt_bounds, reasoning
 from model.engines.bridge import Bridge
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_bodies
 from model.engines.steps import STALLED_SECONDS, SlowStepsError, Steps
@@ -75,6 +75,7 @@ class LlamaCppEngine:
         self._watching: asyncio.Task[None] | None = None
         self._trials = Trials(settings.parallel)
         self._message_tokens = 1
+        self._reasoning = reasoning.Ability()
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
 
     @property
@@ -98,6 +99,7 @@ class LlamaCppEngine:
                 await chat_template.check(template)
             except StartError as error:
                 raise StartError(f"{weights}: {error}") from None
+        self._reasoning = reasoning.Ability(template or "")
         self._server = await asyncio.to_thread(self._load, weights)
         self._message_tokens = await asyncio.to_thread(self._measured_message)
         self.steps.measured(await asyncio.to_thread(self._measured_step))
@@ -291,6 +293,7 @@ class LlamaCppEngine:
         if request.visible_tools or request.response_format is not None:
             self._trials.check_turn(request.sluice.caller)
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
+        self._reasoning.check(request, guided=guided.schema_of(request) is not None)
         bodies = request_bodies(request)
         if (tried := guiding(bodies[0])) is not None:
             param = "tools" if request.visible_tools else "response_format"

@@ -25,6 +25,7 @@ def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> Non
     content.
     """
     texts = [message.text for message in request.messages]
+    texts += [message.reasoning_content or "" for message in request.messages]
     texts += [
         call.function.arguments for message in request.messages for call in message.tool_calls or ()
     ]

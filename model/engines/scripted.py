@@ -168,7 +168,10 @@ class _Answer:
                     "top_logprobs": [],
                 }
                 self._logprobs.append(entry)
-            events = self._delta(self._stop.feed(text))
+            if self.sampled <= len(self._script.think):
+                events = self._delta("", reasoning=text)
+            else:
+                events = self._delta(self._stop.feed(text))
         else:
             events = self._delta(self._stop.rest(), (token,))
         self._set_reason()
@@ -179,12 +182,17 @@ class _Answer:
         return self._delta(self._stop.rest(), last=True)
 
     def _delta(
-        self, text: str, calls: tuple[Mapping[str, Any], ...] = (), *, last: bool = False
+        self,
+        text: str,
+        calls: tuple[Mapping[str, Any], ...] = (),
+        *,
+        reasoning: str = "",
+        last: bool = False,
     ) -> list[Event]:
-        if not (text or calls or (last and self._unsaid)):
+        if not (text or calls or reasoning or (last and self._unsaid)):
             return []
         tokens, self._unsaid = self._unsaid, 0
         logprobs = None
         if self._logprobs is not None:
             logprobs, self._logprobs = tuple(self._logprobs), []
-        return [Delta(index, tokens, text, "", calls, logprobs) for index in self._choices]
+        return [Delta(index, tokens, text, reasoning, calls, logprobs) for index in self._choices]

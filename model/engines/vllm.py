@@ -151,6 +151,12 @@ class VllmEngine:
             raise InvalidRequestError(
                 "tools: this model calls none here (SLUICE_TOOL_PARSER is not set)", "tools"
             )
+        param = request.asks_reasoning
+        if param is not None and self._settings.reasoning_parser is None:
+            raise InvalidRequestError(
+                f"{param}: this model does not reason here (SLUICE_REASONING_PARSER is not set)",
+                param,
+            )
         prompt_bounds.check(request, self._settings.context_tokens, 1)
         self.active += 1
         began = False

@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
     from model.schema import ChatRequest
 
-_PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "logit_bias")
+_PASSED_ON = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "logit_bias",
+    "reasoning_effort",
+    "chat_template_kwargs",
+    "thinking_token_budget",
+)
 _REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
     "length": "length",

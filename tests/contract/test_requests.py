@@ -35,8 +35,15 @@ BY_THE_FUNCTION = {
     "the function sends one limit only": ["max_tokens"],
     "the container does not read it": [
         *("modalities", "audio", "prediction", "web_search_options", "moderation", "functions"),
-        *("function_call", "reasoning_effort", "verbosity", "metadata", "store", "service_tier"),
+        *("function_call", "verbosity", "metadata", "store", "service_tier"),
         *("user", "response_format.json_schema.name"),
+        *("reasoning", "reasoning.effort", "reasoning.context", "thinking.type"),
+        *("thinking_budget", "separate_reasoning", "reasoning_format"),
+    ],
+    "it gets one form of what says the same, without contradictions": ["reasoning_effort"],
+    "the engine says it": [
+        "chat_template_kwargs.messages",
+        "chat_template_kwargs.enable_thinking",
     ],
     "without tools it has no effect": ["tool_choice", "parallel_tool_calls"],
     "NUL characters": ["messages[0].content", "response_format.json_schema.schema.title"],
@@ -266,6 +273,16 @@ PARAMETERS = st.fixed_dictionaries(
         "tools": maybe(st.sampled_from([[], TOOLS, TOOLS * 2])),
         "tool_choice": maybe(CHOICES),
         "parallel_tool_calls": maybe(st.booleans()),
+        "reasoning_effort": maybe(st.sampled_from(["none", "minimal", "max", "huge"])),
+        "reasoning": maybe(st.sampled_from([{}, {"max_tokens": 5}, {"enabled": False}])),
+        "thinking_budget": maybe(near(0, 10_000_000)),
+        "chat_template_kwargs": maybe(
+            st.dictionaries(
+                st.sampled_from(["enable_thinking", "a", "", "a-b", "x" * 65]),
+                st.one_of(st.booleans(), st.none(), st.floats(), near(-(2**31), 2**31), STRINGS),
+                max_size=3,
+            )
+        ),
     },
 )
 

@@ -17,7 +17,7 @@ from jinja2 import TemplateError, UndefinedError
 from model.engines import create
 from model.engines.vllm_arguments import engine_arguments
 from model.engines.vllm_errors import error_of
-from model.engines.vllm_outputs import ChoiceReader
+from model.engines.vllm_outputs import ChoiceReader, request_body
 from model.errors import (
     ContextLengthError,
     EngineError,
@@ -329,6 +329,27 @@ async def test_reasoning() -> None:
     usage = events[-1]
     assert isinstance(usage, Usage)
     assert usage.completion_tokens == len('because</think>"yes"') + 1
+
+
+async def test_how_to_reason() -> None:
+    """The effort, the template's variables, the budget and earlier reasoning reach vLLM. Without a
+    parser, a request for reasoning is refused.
+    """
+    earlier = {"role": "assistant", "content": "Yes.", "reasoning_content": "It is so."}
+    asked_for = {
+        "reasoning_effort": "high",
+        "chat_template_kwargs": {"enable_thinking": True},
+        "thinking_token_budget": 5,
+    }
+    messages = [earlier, {"role": "user", "content": "?"}]
+    body = request_body(asked({"messages": messages}, **asked_for))
+    assert asked_for.items() <= body.items()
+    assert body["messages"][0] == earlier
+    async with started(settings_for("vllm")) as engine:
+        with pytest.raises(InvalidRequestError, match="SLUICE_REASONING_PARSER") as refusal:
+            await whole(engine, reasoning_effort="low")
+        assert refusal.value.param == "reasoning_effort"
+        assert await whole(engine, reasoning_effort="none", max_tokens=1)
 
 
 async def test_adapters(tmp_path: Path, serve: Serve) -> None:
