@@ -25,7 +25,7 @@ MAX_PRICE = 1_000_000_000
 """The largest price of a token, in nano-USD: a million USD for a million tokens."""
 _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", max_length=63)]
 _Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
-_Tags = Annotated[str, Meta(pattern=r"^[!-~]{2,32}( [!-~]{2,32})?\Z")]
+_Tags = Annotated[str, Meta(pattern=r"^[<\[][!-~]{1,30}[>\]]( [<\[][!-~]{1,30}[>\]])?\Z")]
 _Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
 
 

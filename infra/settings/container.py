@@ -76,7 +76,7 @@ class ContainerSettings:
     """Whether clients get the model's reasoning; `none`: the model does not reason."""
     reasoning_tags: str | None = setting(
         default=None,
-        pattern=r"[!-~]{2,32}( [!-~]{2,32})?",
+        pattern=r"[<\[][!-~]{1,30}[>\]]( [<\[][!-~]{1,30}[>\]])?",
         form="two tags with a space between, as <think> </think>, or the closing one alone",
     )
     """The tags around reasoning, of a server without a reasoning parser."""

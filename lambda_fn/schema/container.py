@@ -7,11 +7,11 @@ from msgspec import Struct
 
 from lambda_fn.schema.chat import DEFAULT_ONLY, INERT, UNSUPPORTED, ChatRequest
 from lambda_fn.schema.messages import plain
-from lambda_fn.schema.reasoning import NAMES, for_server
+from lambda_fn.schema.reasoning import NAMES, SENT, for_server
 from lambda_fn.schema.tools import chosen
 
-RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice", *NAMES)
-_NOT_FORWARDED = {*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, "sluice"}
+RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice", *SENT)
+_NOT_FORWARDED = {*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, *NAMES, "sluice"}
 FORWARDED = tuple(name for name in ChatRequest.__struct_fields__ if name not in _NOT_FORWARDED)
 """Parameters that reach the model unchanged: all that the other lists do not name."""
 

@@ -122,6 +122,8 @@ NAMES = (
 )
 """The parameters of a chat request that are read here."""
 _BUDGETS = NAMES[6:13]
+SENT = ("reasoning_effort", "chat_template_kwargs", "thinking_token_budget")
+"""The parameters about reasoning that a server gets."""
 
 
 def wanted(request: "ChatRequest") -> Wanted:

@@ -108,6 +108,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "huggingface_secret": "hugging-face",
             "network_isolation": False,
             "dialect": "tgi",
+            "reasoning": "none",
         },
     ),
     "vllm": (
@@ -116,6 +117,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             **_GPU,
             "engine": "vllm",
             "tensor_parallel": 2,
+            "reasoning": "hidden",
+            "reasoning_tags": "<think> </think>",
             "ami_version": "al2-ami-sagemaker-inference-gpu-3-1",
             "dialect": "sluice",
         },
