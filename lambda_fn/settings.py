@@ -82,6 +82,8 @@ FORMS = {
 }
 """What each member of a `Model` accepts, in words."""
 _model = msgspec.json.Decoder(Model)
+_UUID1 = re.compile(r"/([0-9a-f]{8})-([0-9a-f]{4})-1([0-9a-f]{3})-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+_GREGORIAN = 0x01B21DD213814000  # 1970 in the clock of UUIDs
 _raw_models = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PLACE = re.compile(r" - at `\$\.(\w+)`")
 _MEMBER = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
@@ -136,11 +138,21 @@ class Settings:
     """Whether recently admitted keys are served while the meter is unavailable."""
     one_connection: bool = False
     """Whether a response is sent on the connection by which its invocation came."""
+    cors_origins: tuple[str, ...] = ()
+    """The origins whose pages may read responses. `*` is any."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of models: alias -> name."""
+    deployed: int | None = None
+    """When the deployment was made, in Unix seconds. None means that it is not known."""
     max_whole: int = limits.MAX_WHOLE
     """The maximum size of a response that is not streamed, in bytes."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """The models that cannot be served, because their settings cannot be read: name -> reason."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def name_of(self, model: str) -> str:
+        """Return a model's own name, for its name or an alias of it."""
+        return self.aliases.get(model, model)
 
     def fingerprint(self, model: str) -> str:
         """Return a name for the configuration that a model runs with.
@@ -184,6 +196,9 @@ class Settings:
             ),
             meter_open=_flag(environment, "SLUICE_METER_OPEN"),
             one_connection=_flag(environment, "SLUICE_ONE_CONNECTION"),
+            cors_origins=tuple(environment.get("SLUICE_CORS_ORIGINS", "").split()),
+            aliases=_aliases(environment.get("SLUICE_ALIASES") or "{}", models),
+            deployed=made_at(environment.get("SLUICE_STACK", "")),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
@@ -231,6 +246,28 @@ def _models(text: str) -> tuple[dict[str, Model], dict[str, str]]:
         reasons = "".join(f"; {name}: {reason}" for name, reason in unreadable.items())
         raise SettingsError(f"SLUICE_MODELS names no model that can be served{reasons}")
     return models, unreadable
+
+
+def _aliases(text: str, models: Mapping[str, Model]) -> dict[str, str]:
+    """Return the aliases of models that are served. A model's own name is never an alias."""
+    try:
+        aliases = msgspec.json.decode(text, type=dict[str, str])
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"SLUICE_ALIASES: {error}") from None
+    return {
+        alias: name for alias, name in aliases.items() if name in models and alias not in models
+    }
+
+
+def made_at(stack_id: str) -> int | None:
+    """Return when a stack was made, in Unix seconds, which its id tells: it ends in a UUID of
+    version 1. Return None for any other text.
+    """
+    found = _UUID1.search(stack_id)
+    if found is None:
+        return None
+    low, middle, high = found.groups()
+    return (int(high + middle + low, 16) - _GREGORIAN) // 10_000_000
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

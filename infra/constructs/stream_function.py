@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from aws_cdk import Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -56,6 +57,11 @@ class StreamFunction(Construct):
                 "SLUICE_HEARTBEAT_SECONDS": str(settings.heartbeat_seconds),
                 "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
                 "SLUICE_ONE_CONNECTION": str(settings.one_connection).lower(),
+                "SLUICE_STACK": Stack.of(self).stack_id,
+                **_if_set("SLUICE_CORS_ORIGINS", " ".join(settings.cors_origins)),
+                **_if_set(
+                    "SLUICE_ALIASES", json.dumps(dict(settings.aliases)) if settings.aliases else ""
+                ),
                 **secret.variables,
             },
         )
@@ -63,3 +69,7 @@ class StreamFunction(Construct):
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )
+
+
+def _if_set(name: str, value: str) -> dict[str, str]:
+    return {name: value} if value else {}

@@ -94,6 +94,13 @@ class ContainerSettings:
         form='a JSON object: {"NAME": {"endpoint": "E", "context_tokens": N, "dialect": "openai"}}',
     )
 
+    aliases: Mapping[str, str] = setting(
+        default={},
+        pattern=other_models.NAME,
+        form='a JSON object of names, each with the model that it means: {"gpt-4o": "sluice-demo"}',
+    )
+    """Other names of models."""
+
     @property
     def others(self) -> dict[str, dict[str, Any]]:
         """The other models as JSON objects, without members that are null."""
@@ -195,6 +202,16 @@ class ContainerSettings:
         if weights and (self.on_gpu or self.engine == "llama_cpp"):
             weights_files.check_name(weights, reads_gguf=not self.on_gpu)
         other_models.check(self.other_models, own=self.model_name)
+        models = (self.model_name, *self.other_models)
+        for alias, name in self.aliases.items():
+            if re.fullmatch(other_models.NAME, alias) is None:
+                raise SettingsError(f"aliases={alias[:80]!r}: a name has {other_models.NAME_FORM}")
+            if alias in models:
+                raise SettingsError(f"aliases={alias}: a model has this name itself")
+            if name not in models:
+                raise SettingsError(
+                    f"aliases={alias}: there is no model {name}; there are {', '.join(models)}"
+                )
         for name in self.environment:
             if re.fullmatch(r"[a-zA-Z_]\w{0,1023}", name) is None:
                 raise SettingsError(

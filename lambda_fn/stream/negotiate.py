@@ -61,6 +61,13 @@ class ReadRequest(msgspec.Struct, frozen=True):
             echo=self.echo,
         )
 
+    def named(self, model: str) -> "ReadRequest":
+        """Return this with the model's own name in place of an alias."""
+        if model == self.request.model:
+            return self
+        request = msgspec.structs.replace(self.request, model=model)
+        return msgspec.structs.replace(self, request=request)
+
     def served_by(self, model: Model) -> "ReadRequest":
         """Return this for the model that answers it. Raises InvalidRequest for what it cannot do
         about reasoning.

@@ -179,7 +179,9 @@ class Completions:
         try:
             body = await read_body(receive, headers)
             read = self._read(body, headers)
-            model = self._settings.models.get(read.request.model)
+            name = self._settings.name_of(read.request.model)
+            read = read.named(name)
+            model = self._settings.models.get(name)
             if model is None:
                 raise await self._no_model(caller, read.request.model)
             dialect = self._dialects[model.dialect]

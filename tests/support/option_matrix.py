@@ -48,6 +48,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "web_acl_rate": 100,
             "web_acl_admin_rate": 50,
             "price_class": "200",
+            "cors_origins": ("https://app.example.org", "http://localhost:3000"),
+            "aliases": {"gpt-4o": "sluice-demo"},
             "log_retention_days": 14,
         },
     ),
