@@ -58,10 +58,8 @@ class StreamFunction(Construct):
                 "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
                 "SLUICE_ONE_CONNECTION": str(settings.one_connection).lower(),
                 "SLUICE_STACK": Stack.of(self).stack_id,
-                **_if_set("SLUICE_CORS_ORIGINS", " ".join(settings.cors_origins)),
-                **_if_set(
-                    "SLUICE_ALIASES", json.dumps(dict(settings.aliases)) if settings.aliases else ""
-                ),
+                "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
+                "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
                 **secret.variables,
             },
         )
@@ -69,7 +67,3 @@ class StreamFunction(Construct):
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )
-
-
-def _if_set(name: str, value: str) -> dict[str, str]:
-    return {name: value} if value else {}

@@ -23,6 +23,7 @@ DIALECTS: dict[Container, Dialect] = {
 }
 """The dialect of each container, unless the setting `dialect` names another."""
 HUGGING_FACE = "hf:"
+_NAME = other_models.NAME
 _SECRET = r"arn:aws[\w-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@!-]+|[\w/+=.@!-]{1,512}"  # noqa: S105
 
 
@@ -96,7 +97,7 @@ class ContainerSettings:
 
     aliases: Mapping[str, str] = setting(
         default={},
-        pattern=other_models.NAME,
+        pattern=_NAME,
         form='a JSON object of names, each with the model that it means: {"gpt-4o": "sluice-demo"}',
     )
     """Other names of models."""
