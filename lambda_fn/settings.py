@@ -142,6 +142,8 @@ class Settings:
     """The origins whose pages may read responses. `*` is any."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Other names of models: alias -> name."""
+    fallbacks: Mapping[str, str] = field(default_factory=dict)
+    """The models that answer for others without capacity: model -> model."""
     deployed: int | None = None
     """When the deployment was made, in Unix seconds. None means that it is not known."""
     max_whole: int = limits.MAX_WHOLE
@@ -197,7 +199,16 @@ class Settings:
             meter_open=_flag(environment, "SLUICE_METER_OPEN"),
             one_connection=_flag(environment, "SLUICE_ONE_CONNECTION"),
             cors_origins=tuple(environment.get("SLUICE_CORS_ORIGINS", "").split()),
-            aliases=_aliases(environment.get("SLUICE_ALIASES") or "{}", models),
+            aliases={
+                alias: name
+                for alias, name in _names(environment, "SLUICE_ALIASES").items()
+                if name in models and alias not in models
+            },
+            fallbacks={
+                name: other
+                for name, other in _names(environment, "SLUICE_FALLBACKS").items()
+                if name in models and other in models
+            },
             deployed=made_at(environment.get("SLUICE_STACK", "")),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
@@ -248,15 +259,12 @@ def _models(text: str) -> tuple[dict[str, Model], dict[str, str]]:
     return models, unreadable
 
 
-def _aliases(text: str, models: Mapping[str, Model]) -> dict[str, str]:
-    """Return the aliases of models that are served. A model's own name is never an alias."""
+def _names(environment: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return a JSON object of names. Those of models that are not served have no effect."""
     try:
-        aliases = msgspec.json.decode(text, type=dict[str, str])
+        return msgspec.json.decode(environment.get(name) or "{}", type=dict[str, str])
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"SLUICE_ALIASES: {error}") from None
-    return {
-        alias: name for alias, name in aliases.items() if name in models and alias not in models
-    }
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def made_at(stack_id: str) -> int | None:

@@ -60,6 +60,7 @@ class StreamFunction(Construct):
                 "SLUICE_STACK": Stack.of(self).stack_id,
                 "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
                 "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
+                "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
                 **secret.variables,
             },
         )

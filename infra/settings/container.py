@@ -101,6 +101,12 @@ class ContainerSettings:
         form='a JSON object of names, each with the model that it means: {"gpt-4o": "sluice-demo"}',
     )
     """Other names of models."""
+    fallbacks: Mapping[str, str] = setting(
+        default={},
+        pattern=_NAME,
+        form='a JSON object of models, each with the one in its place: {"sluice-demo": "big"}',
+    )
+    """The models that answer for others without capacity."""
 
     @property
     def others(self) -> dict[str, dict[str, Any]]:
@@ -213,6 +219,15 @@ class ContainerSettings:
                 raise SettingsError(
                     f"aliases={alias}: there is no model {name}; there are {', '.join(models)}"
                 )
+        for first, second in self.fallbacks.items():
+            for name in (first, second):
+                if name not in models:
+                    raise SettingsError(
+                        f"fallbacks={first}: there is no model {name}; there are "
+                        f"{', '.join(models)}"
+                    )
+            if first == second:
+                raise SettingsError(f"fallbacks={first}: it cannot answer for itself")
         for name in self.environment:
             if re.fullmatch(r"[a-zA-Z_]\w{0,1023}", name) is None:
                 raise SettingsError(

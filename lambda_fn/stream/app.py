@@ -159,8 +159,7 @@ class Middleware:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        request_id = scope["sluice.request_id"] = new_request_id()
-        name = (b"x-request-id", f"req_{request_id}".encode())
+        scope["sluice.request_id"] = new_request_id()
 
         started = time.monotonic()
         shared: list[tuple[bytes, bytes]] = []
@@ -175,7 +174,7 @@ class Middleware:
                     *headers,
                     *shared,
                     NOSNIFF,
-                    name,
+                    (b"x-request-id", f"req_{scope['sluice.request_id']}".encode()),
                     (b"openai-processing-ms", took),
                 ]
                 scope["sluice.started"] = True

@@ -20,9 +20,11 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.dialects import Dialect
 from lambda_fn.encode import encoder_of
-from lambda_fn.errors import NO_RETRY, APIError, UpstreamTimeout
+from lambda_fn.errors import NO_RETRY, APIError, RateLimited, Unavailable, UpstreamTimeout
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import read_body
+from lambda_fn.ids import new_request_id
+from lambda_fn.log import log
 from lambda_fn.schema import Control
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
@@ -40,12 +42,25 @@ from lambda_fn.stream.usage_counter import UsageCounter
 
 
 class _Accepted(NamedTuple):
-    """A parsed request and its body, with the model that answers it and that model's dialect."""
+    """A parsed request and its body, with the model that answers it and that model's dialect.
 
+    `asked` is the request as it came, and `read` as this model gets it.
+    """
+
+    asked: ReadRequest
     read: ReadRequest
     body: bytes
     model: Model
     dialect: Dialect
+
+
+class _NoCapacity(Exception):
+    """The model has no capacity for a request, and nothing was sampled or sent."""
+
+    def __init__(self, error: APIError) -> None:
+        """Keep the error that the client gets if no other model answers."""
+        super().__init__()
+        self.error = error
 
 
 class Completions:
@@ -76,13 +91,53 @@ class Completions:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        counter = UsageCounter()
-        request_id: str = scope["sluice.request_id"]
+        """Serve one request, by the fallback of its model if the model has no capacity."""
         headers: dict[str, str] = scope["sluice.request_headers"]
         caller = read_key(headers, scope.get("client"))
         await self._gate.authenticate(caller)
         accepted = await self._accept(caller, receive, headers)
+        try:
+            await self._serve(scope, send, caller, accepted)
+        except _NoCapacity as found:
+            await self._fall_back(scope, send, caller, accepted, found.error)
+
+    async def _fall_back(
+        self, scope: Scope, send: Send, caller: Caller, accepted: _Accepted, error: APIError
+    ) -> None:
+        """Serve a request by the fallbacks of its model, one after another.
+
+        Each has a request id and a ledger item of its own, so it is metered as the model that it
+        is. If none can answer, the client gets the error of the first model.
+
+        Raises:
+            APIError: see above, or the fallback failed while it answered.
+
+        """
+        name = accepted.read.request.model
+        tried = {name}
+        while (following := self._settings.fallbacks.get(name)) not in {None, *tried}:
+            tried.add(name)
+            log("fallback", request_id=scope["sluice.request_id"], model=name, fallback=following)
+            name = str(following)
+            scope["sluice.request_id"] = new_request_id()
+            try:
+                other = self._for_model(accepted.asked, accepted.body, name)
+                if other is None:
+                    break
+                await self._serve(scope, send, caller, other)
+            except _NoCapacity:
+                continue
+            except APIError as failure:
+                if failure.status < 500:  # the key may not use it, or it cannot do this request
+                    break
+                raise
+            return
+        raise error
+
+    async def _serve(self, scope: Scope, send: Send, caller: Caller, accepted: _Accepted) -> None:
+        counter = UsageCounter()
+        request_id: str = scope["sluice.request_id"]
+        headers: dict[str, str] = scope["sluice.request_headers"]
         request, model, dialect = accepted.read.request, accepted.model, accepted.dialect
         bounds = Bounds.of(request, model, size=len(accepted.body))
         admission = await self._gate.admit(
@@ -152,6 +207,10 @@ class Completions:
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
                 # Tokens may have been billed, so only the caller may decide to send it again.
                 error.headers |= NO_RETRY
+            elif request.model in self._settings.fallbacks and isinstance(
+                error, RateLimited | Unavailable
+            ):
+                raise _NoCapacity(error) from None
             raise
         except asyncio.CancelledError:
             counter.cancelled = stopping = True
@@ -180,17 +239,28 @@ class Completions:
             body = await read_body(receive, headers)
             read = self._read(body, headers)
             name = self._settings.name_of(read.request.model)
-            read = read.named(name)
-            model = self._settings.models.get(name)
-            if model is None:
-                raise await self._no_model(caller, read.request.model)
-            dialect = self._dialects[model.dialect]
-            read = read.served_by(model)
-            dialect.check(read.request)
+            accepted = self._for_model(read, body, name)
+            if accepted is None:
+                raise await self._no_model(caller, name)
         except APIError:
             await self._gate.check_key(caller)
             raise
-        return _Accepted(read, body, model, dialect)
+        return accepted
+
+    def _for_model(self, asked: ReadRequest, body: bytes, name: str) -> _Accepted | None:
+        """Return a request as the model of this name gets it, or None if there is none.
+
+        Raises:
+            InvalidRequest: the request asks for what the model's server cannot do.
+
+        """
+        model = self._settings.models.get(name)
+        if model is None:
+            return None
+        dialect = self._dialects[model.dialect]
+        read = asked.named(name).served_by(model)
+        dialect.check(read.request)
+        return _Accepted(asked, read, body, model, dialect)
 
     async def _no_model(self, caller: Caller, name: str) -> APIError:
         reason = self._settings.unreadable.get(name)

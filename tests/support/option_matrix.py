@@ -140,7 +140,12 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "theirs": (
         "dev",
-        {"endpoint_name": "Their-Endpoint", "dialect": "openai", "other_models": {"other": _OTHER}},
+        {
+            "endpoint_name": "Their-Endpoint",
+            "dialect": "openai",
+            "other_models": {"other": _OTHER},
+            "fallbacks": {"sluice-demo": "other"},
+        },
     ),
     "one-file": ("dev", {"weights": "s3://models/a.gguf", "weights_sha256": "0" * 64}),
 }
