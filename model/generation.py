@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from model.admission import Admission
+from model.engines import prompt_bounds
 from model.errors import (
     ContextLengthError,
     DeadlineError,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from model.engines.base import Engine
-    from model.schema import ChatRequest
+    from model.schema import ChatRequest, TokensRequest
     from model.settings import Settings
 
 
@@ -65,6 +66,8 @@ class Generation:
         self._admission = Admission(settings.parallel, settings.queue)
         self._rate = settings.tokens_per_second
         self._max_seconds = settings.max_seconds
+        self._tokenizing = asyncio.Lock()
+        self._context_tokens = settings.context_tokens
         self._capacity = settings.parallel * settings.context_tokens
         self._runs: set[Run] = set()
         self._by_id: dict[str, Run] = {}
@@ -125,6 +128,21 @@ class Generation:
                 if not others:
                     del self._expected[request_id]
         return came.done()
+
+    async def tokens(self, request: TokensRequest) -> dict[str, list[int] | str]:
+        """Return `tokens` of a text, or `text` of tokens. One request after the other is served.
+
+        Raises NotReadyError, ContextLengthError for a text that no prompt could hold, and
+        InvalidRequestError.
+        """
+        if not self.healthy:
+            raise self.not_ready()
+        asked = request.sluice
+        async with self._tokenizing:
+            if asked.tokenize is None:
+                return {"text": await self.engine.detokenize(asked.detokenize or [])}
+            prompt_bounds.check_text(asked.tokenize, self._context_tokens)
+            return {"tokens": await self.engine.tokenize(asked.tokenize, special=asked.special)}
 
     async def drain(self, seconds: float) -> None:
         """Accept no new requests and fail the waiting ones.

@@ -6,7 +6,7 @@ OpenAI's fields that no engine here knows are accepted and have no effect, as wi
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -28,9 +28,11 @@ MAX_VALUES = 160_000
 MAX_PARTS = 4096  # parts of a message's content, as in the stream function
 MAX_BIASES = 1024
 _MAX_CANCEL_BYTES = 1024
+_TOKENS = (b'{"sluice":{"v":1,"tokenize":', b'{"sluice":{"v":1,"detokenize":')
 _BOM = b"\xef\xbb\xbf"
 
 Json: TypeAlias = dict[str, Any]
+Parsed = TypeVar("Parsed", bound=BaseModel)
 TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 Bias: TypeAlias = Annotated[float, Field(ge=-100, le=100, strict=False)]
 MessageName: TypeAlias = Annotated[str, StringConstraints(max_length=256)]
@@ -313,6 +315,30 @@ class CancelRequest(_Model):
         return self.sluice.cancel
 
 
+class _TokensOptions(_Model):
+    v: Literal[1]
+    tokenize: str | None = None
+    special: bool = True
+    detokenize: (
+        Annotated[
+            list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=100_000, fail_fast=True)
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if (self.tokenize is None) == (self.detokenize is None):
+            raise ValueError("tokenize or detokenize is needed")
+        return self
+
+
+class TokensRequest(_Model):
+    """Asks for the tokens of a text, or for the text of tokens."""
+
+    sluice: _TokensOptions
+
+
 def parse_chat(body: bytes) -> ChatRequest:
     """Return the request, whose schemas are not checked yet.
 
@@ -321,8 +347,9 @@ def parse_chat(body: bytes) -> ChatRequest:
     return _parsed(ChatRequest, body)
 
 
-def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
-    """Return the request, whose schemas are not checked yet, or a cancel.
+def parse_invocation(body: bytes) -> ChatRequest | CancelRequest | TokensRequest:
+    """Return the request, whose schemas are not checked yet, a cancel, or a request for tokens,
+    which has no member before `sluice`.
 
     Raises InvalidRequestError that names the first invalid field.
     """
@@ -332,10 +359,12 @@ def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
             return CancelRequest.model_validate_json(body)
         except ValidationError:
             pass  # the word was in a chat request
+    if body.startswith(_TOKENS):
+        return _parsed(TokensRequest, body)
     return parse_chat(body)
 
 
-def _parsed(kind: type[ChatRequest], body: bytes) -> ChatRequest:
+def _parsed(kind: type[Parsed], body: bytes) -> Parsed:
     body = body.removeprefix(_BOM)
     if more_values(body, MAX_VALUES):
         raise InvalidRequestError(f"the body has more than {MAX_VALUES} values")

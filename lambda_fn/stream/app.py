@@ -39,6 +39,7 @@ from lambda_fn.stream.pipeline import Completions
 if TYPE_CHECKING:
     from lambda_fn.http.cors import Cors
     from lambda_fn.stream.endpoints.models import Models
+    from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
 
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
@@ -83,6 +84,18 @@ def create_app(
     async def get_model(request: Request) -> Response:
         return await models().get(request)
 
+    @cache
+    def tokenizer() -> "Tokenizer":
+        from lambda_fn.stream.endpoints.tokenize import Tokenizer
+
+        return Tokenizer(*shared)
+
+    async def tokenize(request: Request) -> Response:
+        return await tokenizer().tokenize(request)
+
+    async def detokenize(request: Request) -> Response:
+        return await tokenizer().detokenize(request)
+
     async def health(request: Request) -> Response:
         return json_response({"status": "ok"})
 
@@ -96,6 +109,8 @@ def create_app(
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{name:path}", get_model, methods=["GET"]),
             Route("/v1/openapi.json", openapi, methods=["GET"]),
+            *(Route(f"{at}/tokenize", tokenize, methods=["POST"]) for at in ("/v1", "")),
+            *(Route(f"{at}/detokenize", detokenize, methods=["POST"]) for at in ("/v1", "")),
             *(Route(path, health, methods=["GET"]) for path in HEALTH),
         ],
         exception_handlers={**EXCEPTION_HANDLERS, HTTPException: _on_http_error},

@@ -39,9 +39,10 @@ from model import weights as weights_of
 from model.engines import chat_template, guided, prompt_bounds, reasoning
 from model.engines.bridge import Bridge
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_bodies
+from model.engines.llama_cpp_listener import ask_listener
 from model.engines.steps import STALLED_SECONDS, SlowStepsError, Steps
 from model.engines.trials import Trials
-from model.errors import EngineError, ModelError, StartError
+from model.errors import EngineError, InvalidRequestError, ModelError, StartError
 from model.events import Event, Start, Usage
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class LlamaCppEngine:
         self._trials = Trials(settings.parallel)
         self._message_tokens = 1
         self._reasoning = reasoning.Ability()
+        self._socket = self._secret = ""
+        self._tokens: int | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
 
     @property
@@ -222,8 +225,10 @@ class LlamaCppEngine:
         params.cache_ram_mib = 0  # without this it would keep up to 8 GiB of old prompts
         params.verbosity = -1  # its log may quote prompts
         # llama.cpp always opens a listener. Other processes cannot reach this one.
-        params.hostnames = [str(self._folder / f"{secrets.token_hex(4)}.sock")]
-        params.api_keys = [secrets.token_hex(16)]
+        self._socket = str(self._folder / f"{secrets.token_hex(4)}.sock")
+        self._secret = secrets.token_hex(16)
+        params.hostnames = [self._socket]
+        params.api_keys = [self._secret]
         params.prefill_assistant = False  # a request says so: see `request_body`
         params.ui = False
         params.n_threads_http = 1
@@ -244,6 +249,26 @@ class LlamaCppEngine:
                 time.sleep(0.2)  # a thread that cannot be joined writes the log
         found = _LOG_ERROR.search(log.read_text(errors="replace"))
         raise StartError(f"{weights}: {found.group(1) if found else 'llama.cpp cannot load it'}")
+
+    async def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the tokens of a text. llama.cpp's listener has the tokenizer, the binding not."""
+        asked = {"content": text, "add_special": special}
+        return list((await self._listener("/tokenize", asked))["tokens"])
+
+    async def detokenize(self, tokens: list[int]) -> str:
+        """Return the text of tokens."""
+        if tokens and max(tokens) >= await self._vocabulary():
+            raise InvalidRequestError("tokens: there is no such token", "tokens")
+        return str((await self._listener("/detokenize", {"tokens": tokens}))["content"])
+
+    async def _vocabulary(self) -> int:
+        if self._tokens is None:
+            models = await self._listener("/v1/models")
+            self._tokens = int(models["data"][0]["meta"]["n_vocab"])
+        return self._tokens
+
+    async def _listener(self, path: str, asked: Any = None) -> dict[str, Any]:
+        return await asyncio.to_thread(ask_listener, self._socket, self._secret, path, asked)
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """Yield the events of all choices, as they come."""

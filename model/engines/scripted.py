@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from model.engines.script import Script, StopFilter, parse, words
-from model.errors import BY_CODE, ContextLengthError
+from model.errors import BY_CODE, ContextLengthError, InvalidRequestError
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ class ScriptedEngine:
     async def close(self) -> None:
         """Do nothing: there are no resources."""
         self.healthy = False
+
+    async def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return one number for each character."""
+        return [ord(character) for character in text]
+
+    async def detokenize(self, tokens: list[int]) -> str:
+        """Return the characters with these numbers."""
+        if any(token > sys.maxunicode or 0xD800 <= token < 0xE000 for token in tokens):
+            raise InvalidRequestError("tokens: there is no such token", "tokens")
+        return "".join(map(chr, tokens))
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """Yield the scripted events."""

@@ -57,6 +57,8 @@ HELD = [
     Held("lambda_fn/dialects", "sluice", "lambda_fn/dialects/test_foreign.py", _PARTS),
     Held("lambda_fn/encode", "base chat_body completions plain_text",
          "lambda_fn/encode/test_chat_stream.py", "all forms of a response in one matrix"),
+    Held("lambda_fn/schema", "tokenize", "lambda_fn/stream/endpoints/test_tokenize.py",
+         "over the endpoint that reads it"),
     Held("lambda_fn/http", "page_tokens", "lambda_fn/stream/endpoints/test_usage.py",
          "over the endpoint with pages"),
     Held("lambda_fn/http", "responses", "lambda_fn/stream/test_request_side.py", _WHOLE),
