@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lambda_fn import ids
+from lambda_fn.schema.tokenize import MAX_TOKENS
 from lambda_fn.settings import Model
 from tests.support.function import Call, StandIn, part
 from tests.support.replies import ledger_item
@@ -57,7 +58,7 @@ async def test_detokenize(call: Call, sagemaker: StandIn) -> None:
         ("/tokenize", {"prompt": "a"}, 400, "model"),
         ("/detokenize", {"model": "m"}, 400, "tokens"),
         ("/detokenize", {"model": "m", "tokens": [-1]}, 400, "tokens[0]"),
-        ("/detokenize", {"model": "m", "tokens": [1] * 100_001}, 400, "tokens"),
+        ("/detokenize", {"model": "m", "tokens": [1] * (MAX_TOKENS + 1)}, 400, "tokens"),
     ],
     ids=str,
 )
