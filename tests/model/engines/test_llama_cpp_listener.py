@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 async def test_the_listener(tmp_path: Path) -> None:
     """It answers with the secret only, on a socket that nobody else may use."""
+    engine: Any
     async with started(settings_for("llama_cpp")) as engine:
         path, secret = engine._socket, engine._secret
         assert ask_listener(path, secret, "/tokenize", {"content": ""}) == {"tokens": []}
