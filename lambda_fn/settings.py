@@ -56,6 +56,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     reasoning_budget: bool = True
     """Whether the server takes a maximum of reasoning tokens."""
+    embeddings: bool = False
+    """Whether the model makes embeddings, on vLLM's server."""
 
     @property
     def priced(self) -> bool:
@@ -79,6 +81,7 @@ FORMS = {
     "reasoning": "shown, hidden or none",
     "reasoning_tags": "two tags with a space between, as <think> </think>, or the closing one alone",
     "reasoning_budget": "true or false",
+    "embeddings": "true or false",
 }
 """What each member of a `Model` accepts, in words."""
 _model = msgspec.json.Decoder(Model)

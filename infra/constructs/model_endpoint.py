@@ -95,10 +95,10 @@ class ModelEndpoint(Construct):
             model["dialect"] = settings.model_dialect
         if self.component is not None:
             model["component"] = self.component
-        return model | self._reasoning()
+        return model | self._abilities()
 
-    def _reasoning(self) -> dict[str, Any]:
-        """Return what is not the default of reasoning."""
+    def _abilities(self) -> dict[str, Any]:
+        """Return what is not the default of the model's abilities."""
         settings = self._settings
         found: dict[str, Any] = {}
         if settings.reasoning != "shown":
@@ -107,6 +107,8 @@ class ModelEndpoint(Construct):
             found["reasoning_tags"] = settings.reasoning_tags
         if settings.container == "sglang":  # it takes a budget by code of the request only
             found["reasoning_budget"] = False
+        if settings.embeddings:
+            found["embeddings"] = True
         return found
 
     def _prices(self) -> dict[str, int]:

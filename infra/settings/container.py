@@ -95,6 +95,8 @@ class ContainerSettings:
         form='a JSON object: {"NAME": {"endpoint": "E", "context_tokens": N, "dialect": "openai"}}',
     )
 
+    embeddings: bool = setting(default=False)
+    """Whether the model makes embeddings, on vLLM's server."""
     aliases: Mapping[str, str] = setting(
         default={},
         pattern=_NAME,
@@ -193,6 +195,10 @@ class ContainerSettings:
                     f"huggingface_secret={self.huggingface_secret}: has an effect with "
                     "weights=hf:organisation/model only"
                 ),
+            ),
+            (
+                self.embeddings and self.model_dialect != "openai",
+                "embeddings=true: vLLM's server makes them (container=vllm)",
             ),
             (
                 self.reasoning == "none" and self.reasoning_tags is not None,

@@ -38,6 +38,7 @@ from lambda_fn.stream.pipeline import Completions
 
 if TYPE_CHECKING:
     from lambda_fn.http.cors import Cors
+    from lambda_fn.stream.endpoints.embeddings import Embeddings
     from lambda_fn.stream.endpoints.models import Models
     from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
@@ -86,15 +87,26 @@ def create_app(
 
     @cache
     def tokenizer() -> "Tokenizer":
+        from lambda_fn.stream.endpoints.single_calls import SingleCalls
         from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
-        return Tokenizer(*shared)
+        return Tokenizer(SingleCalls(*shared))
 
     async def tokenize(request: Request) -> Response:
         return await tokenizer().tokenize(request)
 
     async def detokenize(request: Request) -> Response:
         return await tokenizer().detokenize(request)
+
+    @cache
+    def embedder() -> "Embeddings":
+        from lambda_fn.stream.endpoints.embeddings import Embeddings
+        from lambda_fn.stream.endpoints.single_calls import SingleCalls
+
+        return Embeddings(SingleCalls(*shared))
+
+    async def embeddings(request: Request) -> Response:
+        return await embedder()(request)
 
     async def health(request: Request) -> Response:
         return json_response({"status": "ok"})
@@ -109,6 +121,7 @@ def create_app(
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{name:path}", get_model, methods=["GET"]),
             Route("/v1/openapi.json", openapi, methods=["GET"]),
+            Route("/v1/embeddings", embeddings, methods=["POST"]),
             *(Route(f"{at}/tokenize", tokenize, methods=["POST"]) for at in ("/v1", "")),
             *(Route(f"{at}/detokenize", detokenize, methods=["POST"]) for at in ("/v1", "")),
             *(Route(path, health, methods=["GET"]) for path in HEALTH),

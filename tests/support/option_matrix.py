@@ -82,6 +82,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             **_GPU,
             "container": "vllm",
             "quantization": "fp8",
+            "embeddings": True,
             "scale_to_zero": True,
             "startup_seconds": 1800,
             "download_seconds": 3600,

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from lambda_fn.schema import ChatRequest, CompletionRequest
+from lambda_fn.schema.embeddings import EmbeddingsRequest
 from lambda_fn.schema.tokenize import DetokenizeRequest, TokenizeRequest
 
 _ERROR = {"$ref": "#/components/schemas/Error"}
@@ -62,7 +63,7 @@ _REFUSALS = {
 def document(models: Iterable[str]) -> bytes:
     """Return the document of a deployment with these models, as JSON."""
     kinds = (ChatRequest, CompletionRequest)
-    every = (*kinds, TokenizeRequest, DetokenizeRequest)
+    every = (*kinds, EmbeddingsRequest, TokenizeRequest, DetokenizeRequest)
     _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     for kind in kinds:
         schemas[kind.__name__]["properties"]["model"]["enum"] = sorted(models)
@@ -81,6 +82,11 @@ def document(models: Iterable[str]) -> bytes:
                 "Create a text completion of a prompt.",
                 request="CompletionRequest",
                 kinds=("application/json", "text/event-stream"),
+            )
+        },
+        "/v1/embeddings": {
+            "post": _operation(
+                "createEmbedding", "Create embeddings of texts.", request="EmbeddingsRequest"
             )
         },
         "/v1/tokenize": {
