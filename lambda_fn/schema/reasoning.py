@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from lambda_fn.errors import InvalidRequest
+from lambda_fn.errors import APIError, InvalidRequest
 
 if TYPE_CHECKING:
     from lambda_fn.schema.chat import ChatRequest
@@ -50,6 +50,7 @@ _OF_THE_SERVER = frozenset(
     }
 )  # fmt: skip
 """Variables that the server itself sets, and arguments of the function that renders templates."""
+_SWITCH_PATHS = tuple(f"chat_template_kwargs.{name}" for name in SWITCHES)
 _TEXTS = ("text", "thinking", "reasoning", "reasoning_content", "summary", "content")
 _DEPTH = 4
 _IN_CONTENT = "reasoning has its own field here and is never a part of the content"
@@ -300,6 +301,20 @@ def for_server(request: "ChatRequest") -> dict[str, Any]:
     if found.budget is not None:
         body["thinking_token_budget"] = found.budget
     return body
+
+
+def restate(request: "ChatRequest", error: APIError) -> None:
+    """Give an error of the server about reasoning the name of the field that the caller sent."""
+    sent = error.param or ""
+    name = sent
+    if sent == "thinking_token_budget":
+        name = wanted(request).budget_param
+    elif sent == "reasoning_effort" or sent in _SWITCH_PATHS:
+        name = wanted(request).param
+    if name and name != sent:
+        error.param = name
+        if error.message.startswith(sent):
+            error.message = name + error.message.removeprefix(sent)
 
 
 def text_of(earlier: Any, depth: int = 0) -> str:

@@ -26,6 +26,7 @@ from lambda_fn.http.responses import read_body
 from lambda_fn.ids import new_request_id
 from lambda_fn.log import log
 from lambda_fn.schema import Control
+from lambda_fn.schema.reasoning import restate
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.cancel import cancel
@@ -204,6 +205,7 @@ class Completions:
                 async with producer:
                     await delivery.run(producer)
         except APIError as error:
+            restate(request, error)
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
                 # Tokens may have been billed, so only the caller may decide to send it again.
                 error.headers |= NO_RETRY
