@@ -25,6 +25,7 @@ MAX_PRICE = 1_000_000_000
 """The largest price of a token, in nano-USD: a million USD for a million tokens."""
 _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", max_length=63)]
 _Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
+_Tags = Annotated[str, Meta(pattern=r"^[<\[][!-~]{1,30}[>\]]( [<\[][!-~]{1,30}[>\]])?\Z")]
 _Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
 MAX_IMAGES = 64
 """The largest number of images in a request that a model may be given."""
@@ -52,6 +53,16 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_max_tokens: _Tokens | None = None
     prompt_price: _Price | None = None
     completion_price: _Price | None = None
+    reasoning: Literal["shown", "hidden", "none"] = "shown"
+    """Whether clients get the model's reasoning. `none` is a model that does not reason."""
+    reasoning_tags: _Tags | None = None
+    """The tags around reasoning in the content, of a server without a reasoning parser. One tag
+    alone is the closing one: the answer begins with reasoning.
+    """
+    reasoning_budget: bool = True
+    """Whether the server takes a maximum of reasoning tokens."""
+    embeddings: bool = False
+    """Whether the model makes embeddings, on vLLM's server."""
     max_images: Annotated[int, Meta(ge=0, le=MAX_IMAGES)] = 0
     """The maximum number of images in a request. With 0, the model reads no images."""
     image_tokens: _Tokens | None = None
@@ -86,9 +97,15 @@ FORMS = {
     "max_images": f"a whole number from 0, which means no images, to {MAX_IMAGES}",
     "image_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}; or null",
     "image_hosts": 'a list of host names in lower case, such as ["*.example.com"]',
+    "reasoning": "shown, hidden or none",
+    "reasoning_tags": "two tags with a space between, as <think> </think>, or the closing one alone",
+    "reasoning_budget": "true or false",
+    "embeddings": "true or false",
 }
 """What each member of a `Model` accepts, in words."""
 _model = msgspec.json.Decoder(Model)
+_UUID1 = re.compile(r"/([0-9a-f]{8})-([0-9a-f]{4})-1([0-9a-f]{3})-[0-9a-f]{4}-[0-9a-f]{12}\Z")
+_GREGORIAN = 0x01B21DD213814000  # 1970 in the clock of UUIDs
 _raw_models = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PLACE = re.compile(r" - at `\$\.(\w+)`")
 _MEMBER = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
@@ -155,6 +172,14 @@ class Settings:
     """Whether conversations may have tool calls without results, and results without calls."""
     one_connection: bool = False
     """Whether a response is sent on the connection by which its invocation came."""
+    cors_origins: tuple[str, ...] = ()
+    """The origins whose pages may read responses. `*` is any."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Other names of models: alias -> name."""
+    fallbacks: Mapping[str, str] = field(default_factory=dict)
+    """The models that answer for others without capacity: model -> model."""
+    deployed: int | None = None
+    """When the deployment was made, in Unix seconds. None means that it is not known."""
     max_whole: int = limits.MAX_WHOLE
     """The maximum size of a response that is not streamed, in bytes."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -165,6 +190,10 @@ class Settings:
     def max_body(self) -> int:
         """The maximum size of a body in bytes, for whatever model it is."""
         return max(model.max_body for model in self.models.values())
+
+    def name_of(self, model: str) -> str:
+        """Return a model's own name, for its name or an alias of it."""
+        return self.aliases.get(model, model)
 
     def fingerprint(self, model: str) -> str:
         """Return a name for the configuration that a model runs with.
@@ -210,6 +239,18 @@ class Settings:
             strict=_flag(environment, "SLUICE_STRICT"),
             loose_tool_history=_flag(environment, "SLUICE_LOOSE_TOOL_HISTORY"),
             one_connection=_flag(environment, "SLUICE_ONE_CONNECTION"),
+            cors_origins=tuple(environment.get("SLUICE_CORS_ORIGINS", "").split()),
+            aliases={
+                alias: name
+                for alias, name in _names(environment, "SLUICE_ALIASES").items()
+                if name in models and alias not in models
+            },
+            fallbacks={
+                name: other
+                for name, other in _names(environment, "SLUICE_FALLBACKS").items()
+                if name in models and other in models
+            },
+            deployed=made_at(environment.get("SLUICE_STACK", "")),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
@@ -257,6 +298,25 @@ def _models(text: str) -> tuple[dict[str, Model], dict[str, str]]:
         reasons = "".join(f"; {name}: {reason}" for name, reason in unreadable.items())
         raise SettingsError(f"SLUICE_MODELS names no model that can be served{reasons}")
     return models, unreadable
+
+
+def _names(environment: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return a JSON object of names. Those of models that are not served have no effect."""
+    try:
+        return msgspec.json.decode(environment.get(name) or "{}", type=dict[str, str])
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{name}: {error}") from None
+
+
+def made_at(stack_id: str) -> int | None:
+    """Return when a stack was made, in Unix seconds, which its id tells: it ends in a UUID of
+    version 1. Return None for any other text.
+    """
+    found = _UUID1.search(stack_id)
+    if found is None:
+        return None
+    low, middle, high = found.groups()
+    return (int(high + middle + low, 16) - _GREGORIAN) // 10_000_000
 
 
 def _required(environment: Mapping[str, str], name: str) -> str:

@@ -22,7 +22,7 @@ from model.errors import (
 )
 from model.lines import LineEncoder
 from model.metrics import MEDIA_TYPE
-from model.schema import MAX_BODY_BYTES, CancelRequest, parse_chat, parse_invocation
+from model.schema import MAX_BODY_BYTES, CancelRequest, TokensRequest, parse_chat, parse_invocation
 from model.schema_checks import SchemaChecks
 from model.sse import SseEncoder, WholeAnswer
 
@@ -69,12 +69,14 @@ def create_app(
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
-        """Answer SageMaker's one route: generate, always streamed as lines, or cancel."""
+        """Answer SageMaker's one route: generate, always streamed as lines, cancel, or tokenize."""
         asked = parse_invocation(await _body(request))
         if isinstance(asked, CancelRequest):
             return JSONResponse(
                 {"cancelled": await generation.cancel(asked.request_id, timing.cancel)}
             )
+        if isinstance(asked, TokensRequest):
+            return JSONResponse(await generation.tokens(asked))
         await checks.check(asked)
         return StreamResponse(generation, asked, lines, timing)
 

@@ -49,10 +49,14 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The engine's own token counts. The completion's count is over all choices."""
+    """The engine's own token counts. The completion's count is over all choices.
+
+    `reasoning_tokens` are those of them that are reasoning. The container counts them.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    reasoning_tokens: int = 0
 
 
 Event: TypeAlias = Start | Delta | Finish | Usage

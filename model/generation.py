@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from model.admission import Admission
+from model.engines import prompt_bounds
 from model.errors import (
     ContextLengthError,
     DeadlineError,
@@ -17,7 +18,7 @@ from model.errors import (
     NotReadyError,
     RequestCancelledError,
 )
-from model.events import Delta, Event, Start, merged
+from model.events import Delta, Event, Start, Usage, merged
 from model.metrics import Metrics, Observation
 from model.output import log_usage
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from model.engines.base import Engine
-    from model.schema import ChatRequest
+    from model.schema import ChatRequest, TokensRequest
     from model.settings import Settings
 
 
@@ -66,6 +67,8 @@ class Generation:
         self._rate = settings.tokens_per_second
         self._max_seconds = settings.max_seconds
         self._max_images = settings.max_images
+        self._tokenizing = asyncio.Lock()
+        self._context_tokens = settings.context_tokens
         self._capacity = settings.parallel * settings.context_tokens
         self._runs: set[Run] = set()
         self._by_id: dict[str, Run] = {}
@@ -126,6 +129,21 @@ class Generation:
                 if not others:
                     del self._expected[request_id]
         return came.done()
+
+    async def tokens(self, request: TokensRequest) -> dict[str, list[int] | str]:
+        """Return `tokens` of a text, or `text` of tokens. One request after the other is served.
+
+        Raises NotReadyError, ContextLengthError for a text that no prompt could hold, and
+        InvalidRequestError.
+        """
+        if not self.healthy:
+            raise self.not_ready()
+        asked = request.sluice
+        async with self._tokenizing:
+            if asked.tokenize is None:
+                return {"text": await self.engine.detokenize(asked.detokenize or [])}
+            prompt_bounds.check_text(asked.tokenize, self._context_tokens)
+            return {"tokens": await self.engine.tokenize(asked.tokenize, special=asked.special)}
 
     async def drain(self, seconds: float) -> None:
         """Accept no new requests and fail the waiting ones.
@@ -228,9 +246,16 @@ class Generation:
                         if isinstance(first, Start):
                             _check_prompt(first, request)
                         observation.events(batch)
+                        if observation.reasoning_tokens and isinstance(batch[-1], Usage):
+                            batch = [*batch[:-1], _with_reasoning(batch[-1], observation)]
                         yield merged(batch) if len(batch) > 1 else batch
             finally:
                 observation.released()
+
+
+def _with_reasoning(usage: Usage, observation: Observation) -> Usage:
+    reasoning = min(observation.reasoning_tokens, usage.completion_tokens)
+    return Usage(usage.prompt_tokens, usage.completion_tokens, reasoning)
 
 
 def _check_prompt(start: Start, request: ChatRequest) -> None:

@@ -8,7 +8,8 @@ Each record is a JSON object and `\n`, in UTF-8:
     {"type":"usage","prompt_tokens":12,"completion_tokens":57}
     {"type":"end"}                  or {"type":"error","code":"...","message":"..."}
 
-A delta that has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank
+Reasoning is `reasoning_content` of a delta, and a usage with it has `reasoning_tokens` too. A
+delta that has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank
 line is a heartbeat. A body with neither `end` nor `error` is truncated.
 """
 
@@ -45,9 +46,13 @@ class LineEncoder:
             return b'{"type":"start","prompt_tokens":%d}\n' % event.prompt_tokens
         if isinstance(event, Finish):
             return f'{{"type":"finish","index":{event.index},"finish_reason":"{event.reason}"}}\n'.encode()
-        return b'{"type":"usage","prompt_tokens":%d,"completion_tokens":%d}\n' % (
+        reasoning = b""
+        if event.reasoning_tokens:
+            reasoning = b',"reasoning_tokens":%d' % event.reasoning_tokens
+        return b'{"type":"usage","prompt_tokens":%d,"completion_tokens":%d%b}\n' % (
             event.prompt_tokens,
             event.completion_tokens,
+            reasoning,
         )
 
     def heartbeat(self) -> bytes:

@@ -171,6 +171,7 @@ class Observation:
     def __init__(self, metrics: Metrics, model: str) -> None:
         self.prompt_tokens = 0
         self.completion_tokens = 0
+        self.reasoning_tokens = 0
         self._metrics = metrics
         self._labels = ("chat", model)
         self._began = time.perf_counter()
@@ -190,6 +191,9 @@ class Observation:
         for event in events:
             if isinstance(event, Delta):
                 self.completion_tokens += event.tokens
+                if event.reasoning:
+                    size = len(event.reasoning) + len(event.content)
+                    self.reasoning_tokens += event.tokens * len(event.reasoning) // size
                 now = time.perf_counter()
                 if self._first is None:
                     self._first = now

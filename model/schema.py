@@ -6,9 +6,10 @@ OpenAI's fields that no engine here knows are accepted and have no effect, as wi
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
     Field,
     StringConstraints,
@@ -28,9 +29,11 @@ MAX_VALUES = 160_000
 MAX_PARTS = 4096  # parts of a message's content, as in the stream function
 MAX_BIASES = 1024
 _MAX_CANCEL_BYTES = 1024
+_TOKENS = (b'{"sluice":{"v":1,"tokenize":', b'{"sluice":{"v":1,"detokenize":')
 _BOM = b"\xef\xbb\xbf"
 
 Json: TypeAlias = dict[str, Any]
+Parsed = TypeVar("Parsed", bound=BaseModel)
 TokenId: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}$")]
 Bias: TypeAlias = Annotated[float, Field(ge=-100, le=100, strict=False)]
 MessageName: TypeAlias = Annotated[str, StringConstraints(max_length=256)]
@@ -42,6 +45,18 @@ def _few(biases: Any) -> Any:
     if isinstance(biases, dict) and len(biases) > MAX_BIASES:
         raise ValueError(f"has more than {MAX_BIASES} entries")
     return biases
+
+
+TemplateArgument: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]{0,63}\z")
+]
+TemplateValue: TypeAlias = (
+    bool
+    | Annotated[int, Field(ge=-(2**31), lt=2**31)]
+    | Annotated[float, Field(ge=-1e9, le=1e9)]
+    | Annotated[str, StringConstraints(max_length=256)]
+    | None
+)
 
 
 class TextPart(_Model):
@@ -97,6 +112,7 @@ class Message(_Model):
     tool_calls: (
         Annotated[list[ToolCall], Field(min_length=1, max_length=128, fail_fast=True)] | None
     ) = None
+    reasoning_content: str | None = None
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
@@ -189,6 +205,13 @@ class ChatRequest(Extras):
     tools: Tools | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        None
+    )
+    chat_template_kwargs: (
+        Annotated[dict[TemplateArgument, TemplateValue], Field(max_length=16)] | None
+    ) = None
+    thinking_token_budget: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = None
     logit_bias: Annotated[dict[TokenId, Bias], BeforeValidator(_few)] | None = None
     structured_outputs: StructuredOutputs | None = None
     model: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
@@ -264,6 +287,25 @@ class ChatRequest(Extras):
             raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None
 
     @property
+    def asks_reasoning(self) -> str | None:
+        """The field that asks the model to reason, or None."""
+        if self.reasoning_effort not in (None, "none"):
+            return "reasoning_effort"
+        if self.thinking_token_budget is not None:
+            return "thinking_token_budget"
+        return self._switch(on=True)
+
+    @property
+    def asks_no_reasoning(self) -> str | None:
+        """The field that asks the model not to reason, or None."""
+        return "reasoning_effort" if self.reasoning_effort == "none" else self._switch(on=False)
+
+    def _switch(self, *, on: bool) -> str | None:
+        arguments = self.chat_template_kwargs or {}
+        names = (name for name in ("enable_thinking", "thinking") if arguments.get(name) is on)
+        return next((f"chat_template_kwargs.{name}" for name in names), None)
+
+    @property
     def visible_tools(self) -> list[Tool]:
         """The tools that the prompt shows. The tool choice determines them."""
         return visible(self.tools, self.tool_choice)
@@ -303,6 +345,30 @@ class CancelRequest(_Model):
         return self.sluice.cancel
 
 
+class _TokensOptions(_Model):
+    v: Literal[1]
+    tokenize: str | None = None
+    special: bool = True
+    detokenize: (
+        Annotated[
+            list[Annotated[int, Field(ge=0, lt=2**31)]], Field(max_length=100_000, fail_fast=True)
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _has_one(self) -> Self:
+        if (self.tokenize is None) == (self.detokenize is None):
+            raise ValueError("tokenize or detokenize is needed")
+        return self
+
+
+class TokensRequest(_Model):
+    """Asks for the tokens of a text, or for the text of tokens."""
+
+    sluice: _TokensOptions
+
+
 def parse_chat(body: bytes) -> ChatRequest:
     """Return the request, whose schemas are not checked yet.
 
@@ -311,8 +377,9 @@ def parse_chat(body: bytes) -> ChatRequest:
     return _parsed(ChatRequest, body)
 
 
-def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
-    """Return the request, whose schemas are not checked yet, or a cancel.
+def parse_invocation(body: bytes) -> ChatRequest | CancelRequest | TokensRequest:
+    """Return the request, whose schemas are not checked yet, a cancel, or a request for tokens,
+    which has no member before `sluice`.
 
     Raises InvalidRequestError that names the first invalid field.
     """
@@ -322,10 +389,12 @@ def parse_invocation(body: bytes) -> ChatRequest | CancelRequest:
             return CancelRequest.model_validate_json(body)
         except ValidationError:
             pass  # the word was in a chat request
+    if body.startswith(_TOKENS):
+        return _parsed(TokensRequest, body)
     return parse_chat(body)
 
 
-def _parsed(kind: type[ChatRequest], body: bytes) -> ChatRequest:
+def _parsed(kind: type[Parsed], body: bytes) -> Parsed:
     body = body.removeprefix(_BOM)
     if more_values(body, MAX_VALUES):
         raise InvalidRequestError(f"the body has more than {MAX_VALUES} values")

@@ -101,12 +101,14 @@ def _delta(event: Delta) -> str:
     return _json(delta)
 
 
-def usage_of(event: Usage) -> dict[str, int]:
+def usage_of(event: Usage) -> dict[str, Any]:
     """Return OpenAI's usage object."""
+    reasoning = {"reasoning_tokens": event.reasoning_tokens}
     return {
         "prompt_tokens": event.prompt_tokens,
         "completion_tokens": event.completion_tokens,
         "total_tokens": event.prompt_tokens + event.completion_tokens,
+        **({"completion_tokens_details": reasoning} if event.reasoning_tokens else {}),
     }
 
 

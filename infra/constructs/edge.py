@@ -86,7 +86,7 @@ class Edge(Construct):
 def _headers(scope: Construct, *, strict_transport: bool) -> cloudfront.ResponseHeadersPolicy:
     """Return the policy that adds security headers for browsers.
 
-    The function itself answers CORS requests.
+    The function itself answers CORS requests, by the setting `cors_origins`.
     """
     return cloudfront.ResponseHeadersPolicy(
         scope,

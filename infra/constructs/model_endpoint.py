@@ -97,13 +97,33 @@ class ModelEndpoint(Construct):
             model["dialect"] = settings.model_dialect
         if self.component is not None:
             model["component"] = self.component
-        if settings.max_images:
-            model["max_images"] = settings.max_images
-            model |= (
-                {} if settings.image_tokens is None else {"image_tokens": settings.image_tokens}
-            )
-            model |= {"image_hosts": list(settings.image_hosts)} if settings.image_hosts else {}
-        return model
+        return model | self._abilities() | self._images()
+
+    def _images(self) -> dict[str, Any]:
+        """Return the limits of images, for a model that reads them."""
+        settings = self._settings
+        if not settings.max_images:
+            return {}
+        limits = {
+            "max_images": settings.max_images,
+            "image_tokens": settings.image_tokens,
+            "image_hosts": list(settings.image_hosts) or None,
+        }
+        return {name: value for name, value in limits.items() if value is not None}
+
+    def _abilities(self) -> dict[str, Any]:
+        """Return what is not the default of the model's abilities."""
+        settings = self._settings
+        found: dict[str, Any] = {}
+        if settings.reasoning != "shown":
+            found["reasoning"] = settings.reasoning
+        if settings.reasoning_tags is not None:
+            found["reasoning_tags"] = settings.reasoning_tags
+        if settings.container == "sglang":  # it takes a budget by code of the request only
+            found["reasoning_budget"] = False
+        if settings.embeddings:
+            found["embeddings"] = True
+        return found
 
     def _prices(self) -> dict[str, int]:
         """Return the prices that are set, in nano-USD a token.

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from aws_cdk import Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -58,6 +59,10 @@ class StreamFunction(Construct):
                 "SLUICE_STRICT": str(settings.strict).lower(),
                 "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
                 "SLUICE_ONE_CONNECTION": str(settings.one_connection).lower(),
+                "SLUICE_STACK": Stack.of(self).stack_id,
+                "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
+                "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
+                "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
                 **secret.variables,
             },
         )

@@ -24,6 +24,7 @@ DIALECTS: dict[Container, Dialect] = {
 }
 """The dialect of each container, unless the setting `dialect` names another."""
 HUGGING_FACE = "hf:"
+_NAME = other_models.NAME
 _SECRET = r"arn:aws[\w-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@!-]+|[\w/+=.@!-]{1,512}"  # noqa: S105
 
 
@@ -83,6 +84,14 @@ class ContainerSettings:
         form="host names in lower case: images.example.com,*.example.org",
     )
     """The hosts from which the function fetches images; none: only images in the request."""
+    reasoning: Literal["shown", "hidden", "none"] = setting(default="shown")
+    """Whether clients get the model's reasoning; `none`: the model does not reason."""
+    reasoning_tags: str | None = setting(
+        default=None,
+        pattern=r"[<\[][!-~]{1,30}[>\]]( [<\[][!-~]{1,30}[>\]])?",
+        form="two tags with a space between, as <think> </think>, or the closing one alone",
+    )
+    """The tags around reasoning, of a server without a reasoning parser."""
     environment: Mapping[str, str] = setting(
         default={},
         pattern=r"(?s).{0,1024}",
@@ -96,6 +105,21 @@ class ContainerSettings:
         pattern=r"(?s)\{.*\}",
         form='a JSON object: {"NAME": {"endpoint": "E", "context_tokens": N, "dialect": "openai"}}',
     )
+
+    embeddings: bool = setting(default=False)
+    """Whether the model makes embeddings, on vLLM's server."""
+    aliases: Mapping[str, str] = setting(
+        default={},
+        pattern=_NAME,
+        form='a JSON object of names, each with the model that it means: {"gpt-4o": "sluice-demo"}',
+    )
+    """Other names of models."""
+    fallbacks: Mapping[str, str] = setting(
+        default={},
+        pattern=_NAME,
+        form='a JSON object of models, each with the one in its place: {"sluice-demo": "big"}',
+    )
+    """The models that answer for others without capacity."""
 
     @property
     def others(self) -> dict[str, dict[str, Any]]:
@@ -184,6 +208,14 @@ class ContainerSettings:
                 ),
             ),
             (
+                self.embeddings and self.model_dialect != "openai",
+                "embeddings=true: vLLM's server makes them (container=vllm)",
+            ),
+            (
+                self.reasoning == "none" and self.reasoning_tags is not None,
+                f"reasoning_tags={self.reasoning_tags}: has no effect with reasoning=none",
+            ),
+            (
                 self.model_dialect == "lmi-inputs" and self.container not in ("lmi", "sluice"),
                 f"dialect=lmi-inputs: container=lmi has this dialect, {self.container} does not",
             ),
@@ -194,6 +226,25 @@ class ContainerSettings:
         if weights and (self.on_gpu or self.engine == "llama_cpp"):
             weights_files.check_name(weights, reads_gguf=not self.on_gpu)
         other_models.check(self.other_models, own=self.model_name)
+        models = (self.model_name, *self.other_models)
+        for alias, name in self.aliases.items():
+            if re.fullmatch(other_models.NAME, alias) is None:
+                raise SettingsError(f"aliases={alias[:80]!r}: a name has {other_models.NAME_FORM}")
+            if alias in models:
+                raise SettingsError(f"aliases={alias}: a model has this name itself")
+            if name not in models:
+                raise SettingsError(
+                    f"aliases={alias}: there is no model {name}; there are {', '.join(models)}"
+                )
+        for first, second in self.fallbacks.items():
+            for name in (first, second):
+                if name not in models:
+                    raise SettingsError(
+                        f"fallbacks={first}: there is no model {name}; there are "
+                        f"{', '.join(models)}"
+                    )
+            if first == second:
+                raise SettingsError(f"fallbacks={first}: it cannot answer for itself")
         for name in self.environment:
             if re.fullmatch(r"[a-zA-Z_]\w{0,1023}", name) is None:
                 raise SettingsError(

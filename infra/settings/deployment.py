@@ -75,6 +75,12 @@ class Settings(ContainerSettings, EndpointSettings):
     """Accept tool calls without results, and results without calls."""
     one_connection: bool = False
     """Send each response on the connection by which its invocation came."""
+    cors_origins: tuple[str, ...] = _setting(
+        default=(),
+        pattern=r"\*|[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:\d{1,5})?",
+        form="https://app.example.org,http://localhost:3000 or *",
+    )
+    """The origins whose pages may call the API from a browser. `*`: any."""
     # Keys, usage, and the alarms' topic.
     admin_url: bool
     """Serve the admin API below /admin/ of the distribution. Without it, only IAM leads to the
@@ -134,6 +140,8 @@ class Settings(ContainerSettings, EndpointSettings):
         self._check_domain()
         self._check_models()
         self._check_images()
+        if "*" in self.cors_origins and len(self.cors_origins) > 1:
+            raise SettingsError(f"cors_origins={','.join(self.cors_origins)}: * is every origin")
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
                 f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod"

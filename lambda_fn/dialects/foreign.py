@@ -14,6 +14,7 @@ from lambda_fn.dialects import Decoder, samplers
 from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.errors import APIError, InvalidRequest, from_container
 from lambda_fn.schema import ChatRequest, Control, plain_body
+from lambda_fn.schema.reasoning import for_server, refused, wanted
 from lambda_fn.schema.structured import sent_name
 
 Fields = dict[str, Any]
@@ -32,6 +33,7 @@ class Foreign:
         rejected: tuple[str, ...] = (),
         stops: int = 32,
         done: bool,
+        reasons: bool = True,
     ) -> None:
         """Describe how the server differs from OpenAI.
 
@@ -42,6 +44,8 @@ class Foreign:
             rejected: Parameters that the server cannot honour. `n` is rejected over 1.
             stops: The maximum number of stop strings.
             done: Whether the server's streams end in `[DONE]`.
+            reasons: Whether the server takes parameters about reasoning, and that of earlier
+                responses.
 
         """
         self._name = name
@@ -50,6 +54,7 @@ class Foreign:
         self._rejected = rejected
         self._stops = stops
         self._done = done
+        self._reasons = reasons
 
     def check(self, request: ChatRequest) -> None:
         """Reject parameters that the server cannot honour, unless they are at their default."""
@@ -65,6 +70,11 @@ class Foreign:
             raise self._cannot(sent_name(request, untaken), f"that does not take it{which}")
         if isinstance(request.stop, list) and len(request.stop) > self._stops:
             raise self._cannot("stop", f"that takes at most {self._stops} of them")
+        if not self._reasons and any(for_server(request).values()):
+            raise refused(
+                wanted(request).param,
+                f"this model runs on a server ({self._name}) that takes nothing about reasoning",
+            )
 
     def _cannot(self, name: str, why: str) -> InvalidRequest:
         return InvalidRequest(
@@ -80,6 +90,8 @@ class Foreign:
         for message in fields["messages"]:
             if message["role"] == "developer":  # chat templates know only the older name
                 message["role"] = "system"
+            if not self._reasons:
+                message.pop("reasoning_content", None)
         _write_schemas(fields)
         fields = samplers.shaped(fields, self._taken)
         return _json.encode({**self._shape(fields), "stream": True})
@@ -164,5 +176,8 @@ LMI_INPUTS = Foreign(
     taken=samplers.LMI_INPUTS,
     rejected=("n", "tools", "tool_choice", "response_format", "logprobs", "logit_bias"),
     done=False,
+    reasons=False,
 )
-TGI = Foreign("TGI", _tgi, taken=(), rejected=("n", "logit_bias"), stops=4, done=False)
+TGI = Foreign(
+    "TGI", _tgi, taken=(), rejected=("n", "logit_bias"), stops=4, done=False, reasons=False
+)

@@ -119,12 +119,15 @@ class _State:
     """One choice so far."""
 
     __slots__ = (
-        "calls", "chars", "counted", "full", "gap", "message", "reason", "seen", "stop", "whole",
+        "calls", "chars", "counted", "full", "gap", "message", "reason", "reasoned", "seen", "stop",
+        "whole",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.calls = ToolCalls()
         self.counted = 0
+        self.reasoned = 0
+        """Tokens of it that are reasoning, for a server that does not count them."""
         self.chars = 0
         """Characters of content and reasoning that were said."""
         self.reason: str | None = None
@@ -290,12 +293,13 @@ class Records:
     def usage(self) -> Usage:
         """The token counts: the server's total if it reported one, else the sum of the deltas."""
         counted = sum(state.counted for state in self._states)
+        reasoned = self._reasoning or sum(state.reasoned for state in self._states)
         total = counted if not self._total or self.full else self._total
         return Usage(
             prompt_tokens=self._prompt_tokens,
             completion_tokens=total,
             cached_tokens=min(self._cached, self._prompt_tokens),
-            reasoning_tokens=min(self._reasoning, total),
+            reasoning_tokens=min(reasoned, total),
         )
 
     def _last_reason(self, state: _State) -> str | None:
@@ -459,6 +463,8 @@ class Records:
         if not fields and not tokens and logprobs is NULL:
             return
         state.counted += tokens
+        if said.reasoning:
+            state.reasoned += share(tokens, said.reasoning, said.content)
         if fields:
             state.seen = state.gap = True
             state.chars += len(said.content) + len(said.reasoning)
@@ -571,6 +577,11 @@ def _said_by(sent: DeltaFields | str | list[msgspec.Raw] | None) -> Said:
 def _estimate(text: bytes) -> int:
     """Return about how many tokens a text has, for a server that does not tell."""
     return max(1, len(text) // _BYTES_A_TOKEN) if text else 0
+
+
+def share(tokens: int, reasoning: str, content: str) -> int:
+    """Return how many tokens of a piece are reasoning, by the lengths of both texts."""
+    return tokens * len(reasoning) // (len(reasoning) + len(content))
 
 
 def _raw(fields: dict[str, Any]) -> msgspec.Raw:

@@ -177,6 +177,27 @@ def read_delta(event: Delta) -> DeltaFields:
         raise _malformed() from None
 
 
+_REASONING = b'"reasoning_content":'
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def named(delta: msgspec.Raw) -> bytes | msgspec.Raw:
+    """Return a delta as clients get it: its reasoning, if it has any, under both names.
+
+    `reasoning` is the documented one, and `reasoning_content` what older clients read.
+    """
+    data = bytes(delta)
+    if _REASONING not in data:  # in a text, the quotation marks would be escaped
+        return delta
+    try:
+        fields = _members.decode(data)
+    except msgspec.DecodeError:
+        raise _malformed() from None
+    if "reasoning_content" in fields:
+        fields = {"reasoning": fields["reasoning_content"], **fields}
+    return msgspec.json.encode(fields)
+
+
 def raw_logprobs(event: Delta) -> bytes | None:
     """Return the entries of a delta's log probabilities as JSON, joined with commas.
 

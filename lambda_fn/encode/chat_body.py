@@ -118,7 +118,7 @@ class _Choice:
             "annotations": [],
         }
         if reasoning := "".join(self._reasoning):
-            message["reasoning_content"] = reasoning
+            message["reasoning"] = message["reasoning_content"] = reasoning
         if self._tools:
             message["tool_calls"] = [
                 {

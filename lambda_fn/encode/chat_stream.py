@@ -2,7 +2,7 @@
 
 There are `data:` lines only, because stock clients fail on `event:`, `id:` or `retry:`. The parts
 that all chunks share are prepared once. The delta of the model's container is passed on as
-unchanged JSON.
+unchanged JSON, but for reasoning, which gets its second name.
 """
 
 from collections.abc import Iterable
@@ -16,6 +16,7 @@ from lambda_fn.encode.base import (
     chunk_tails,
     delta_tails,
     ended_fields,
+    named,
     raw_logprobs,
     usage_of,
 )
@@ -23,6 +24,7 @@ from lambda_fn.errors import APIError
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
 
 _json = msgspec.json.encode
+_SHORT = -len('{"reasoning_content":""}')  # so most tokens are not searched for reasoning
 _FILL = PADDING_BLOCK - 1  # `-size & _FILL` is `-size % PADDING_BLOCK`
 
 
@@ -65,8 +67,11 @@ class ChatStream:
         out: list[bytes] = []
         for event in events:
             if type(event) is Delta:
-                delta = event.delta
+                delta: bytes | msgspec.Raw = event.delta
                 size = -len(delta)
+                if size < _SHORT:
+                    delta = named(event.delta)
+                    size = -len(delta)
                 if event.logprobs is NULL:
                     out += (self._open_delta[event.index], delta, self._delta_tails[size & _FILL])
                 else:

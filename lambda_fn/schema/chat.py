@@ -23,6 +23,14 @@ from lambda_fn.schema.parts import (
     Tokens,
     TopP,
 )
+from lambda_fn.schema.reasoning import (
+    Budget,
+    Effort,
+    Reasoning,
+    TemplateArguments,
+    Thinking,
+    wanted,
+)
 from lambda_fn.schema.structured import with_one_form, without_aliases
 from lambda_fn.schema.tools import (
     JsonObject,
@@ -38,8 +46,8 @@ from lambda_fn.schema.tools import (
 class ChatRequest(Extras, Struct, frozen=True, omit_defaults=True):
     """The parameters.
 
-    The second group is rejected by name, the third has no effect on the response. `Extras` has what
-    servers add to OpenAI's.
+    The second group is about reasoning, the third is rejected by name, the fourth has no effect on
+    the response. `Extras` has what servers add to OpenAI's.
     """
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -63,8 +71,27 @@ class ChatRequest(Extras, Struct, frozen=True, omit_defaults=True):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
 
+    reasoning_effort: Effort | None = None
+    reasoning: Reasoning | None = None
+    chat_template_kwargs: TemplateArguments | None = None
+    enable_thinking: bool | None = None
+    thinking: bool | Thinking | None = None
+    think: bool | Effort | None = None
+    thinking_budget: Budget | None = None
+    thinking_token_budget: Budget | None = None
+    thinking_budget_tokens: Budget | None = None
+    reasoning_budget: Budget | None = None
+    reasoning_budget_tokens: Budget | None = None
+    max_thinking_tokens: Budget | None = None
+    max_reasoning_tokens: Budget | None = None
+    include_reasoning: bool | None = None
+    reasoning_format: (
+        Literal["auto", "parsed", "deepseek", "hidden", "none", "raw", "deepseek-legacy"] | None
+    ) = None
+    separate_reasoning: bool | None = None
+    stream_reasoning: bool | None = None
+
     modalities: list[Literal["text", "audio"]] | None = None
-    reasoning_effort: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     audio: Any = None
     prediction: Any = None
@@ -96,8 +123,7 @@ UNSUPPORTED = {
 
 DEFAULT_ONLY: dict[str, tuple[object, str]] = {
     "modalities": (["text"], "this is a text model, whose only modality is 'text'"),
-    "reasoning_effort": ("none", "this model does not reason before it answers; 'none' is allowed"),
-    "verbosity": ("medium", "it cannot be steered here; 'medium', the default, is allowed"),
+    "verbosity": ("medium", "no server takes it; 'medium', the default, is allowed"),
 }
 """Parameters that are rejected with any value but this one, and why."""
 
@@ -109,6 +135,7 @@ INERT = (
     "service_tier",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "stream_reasoning",
 )
 """Parameters that are accepted and not forwarded: they would not change the response."""
 
@@ -189,6 +216,7 @@ def _check(request: ChatRequest) -> None:
             param="min_tokens",
         )
     _check_honoured(request)
+    wanted(request)
     _check_tools(request)
 
 

@@ -8,11 +8,12 @@ from msgspec import Struct
 from lambda_fn.schema.chat import DEFAULT_ONLY, INERT, UNSUPPORTED, ChatRequest
 from lambda_fn.schema.extras import ALIASES, FORMS
 from lambda_fn.schema.messages import plain
+from lambda_fn.schema.reasoning import NAMES, SENT, for_server
 from lambda_fn.schema.tools import chosen
 
-RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice")
+RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice", *SENT)
 _NOT_FORWARDED = {
-    *(*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, *ALIASES, *FORMS),
+    *(*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, *ALIASES, *FORMS, *NAMES),
     "sluice",
 }
 FORWARDED = tuple(name for name in ChatRequest.__struct_fields__ if name not in _NOT_FORWARDED)
@@ -45,6 +46,7 @@ def plain_body(request: ChatRequest) -> dict[str, Any]:
     }
     if not request.logprobs:  # 0 is allowed then, but not by every server
         body.pop("top_logprobs", None)
+    body |= for_server(request)
     body["messages"] = [plain(message) for message in request.messages]
     limit = request.max_tokens or request.max_completion_tokens
     if limit is not None:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema.parts import Name, Rejected, Unsupported, WrongField
+from lambda_fn.schema.reasoning import Earlier, text_of
 
 
 class TextPart(Struct, frozen=True, tag="text", tag_field="type"):
@@ -53,12 +55,38 @@ class FilePart(Rejected, frozen=True, tag="file", tag_field="type"):
     why: ClassVar[str] = "this model cannot read files (content parts of type 'file')"
 
 
+class ThinkingPart(Struct, frozen=True, tag="thinking", tag_field="type"):
+    """Reasoning of an earlier response, beside its text."""
+
+    thinking: Earlier | None = None
+    text: str | None = None
+
+
+class ReasoningPart(ThinkingPart, frozen=True, tag="reasoning"):
+    """The same under another name."""
+
+    reasoning: Earlier | None = None
+    summary: Earlier | None = None
+
+
+class RedactedPart(Struct, frozen=True, tag="redacted_thinking", tag_field="type"):
+    """Reasoning that only the server that wrote it could read. The model does not get it."""
+
+
 Parts = Meta(min_length=1, max_length=4096)
 Content = str | Annotated[list[TextPart | ImagePart | AudioPart | FilePart], Parts]
 Instructions = str | Annotated[list[TextPart | NoImage | AudioPart | FilePart], Parts]
-AssistantContent = (
-    str | Annotated[list[TextPart | RefusalPart | NoImage | AudioPart | FilePart], Parts]
+AssistantPart = (
+    TextPart
+    | RefusalPart
+    | ThinkingPart
+    | ReasoningPart
+    | RedactedPart
+    | NoImage
+    | AudioPart
+    | FilePart
 )
+AssistantContent = str | Annotated[list[AssistantPart], Parts]
 
 
 class System(Struct, frozen=True, tag="system", tag_field="role", omit_defaults=True):
@@ -125,6 +153,12 @@ class Assistant(Struct, frozen=True, tag="assistant", tag_field="role", omit_def
     ) = None
     audio: Any = None
     function_call: Any = None
+    reasoning_content: Earlier | None = None
+    reasoning: Earlier | None = None
+    thinking: Earlier | None = None
+    reasoning_text: Earlier | None = None
+    reasoning_details: Earlier | None = None
+    thinking_blocks: Earlier | None = None
 
     def __post_init__(self) -> None:
         """Check that the message has content, and that its content is supported."""
@@ -134,7 +168,12 @@ class Assistant(Struct, frozen=True, tag="assistant", tag_field="role", omit_def
             )
         if self.function_call is not None:
             raise Unsupported("'function_call' is not supported: use 'tool_calls'", "function_call")
-        if self.content is None and self.refusal is None and self.tool_calls is None:
+        if (
+            self.content is None
+            and self.refusal is None
+            and self.tool_calls is None
+            and not _reasoning(self)
+        ):
             raise ValueError("an assistant message needs 'content' or 'tool_calls'")
 
 
@@ -212,20 +251,44 @@ def has_images(messages: Sequence[Message]) -> bool:
 
 
 def plain(message: Message) -> Message:
-    """Return a message as the container takes it: an earlier refusal becomes content."""
-    if type(message) is not Assistant or (
-        message.refusal is None and not isinstance(message.content, list)
-    ):
+    """Return a message as the container takes it: an earlier refusal becomes content, and
+    reasoning of any name `reasoning_content`.
+    """
+    if type(message) is not Assistant:
+        return message
+    reasoning = _reasoning(message)
+    if message.refusal is None and isinstance(message.content, str) and not reasoning:
         return message
     parts = message.content or []
     text = parts if isinstance(parts, str) else "".join(_text(part) for part in parts)
     empty = None if message.tool_calls else ""
     return Assistant(
-        content=text or message.refusal or empty, name=message.name, tool_calls=message.tool_calls
+        content=text or message.refusal or empty,
+        name=message.name,
+        tool_calls=message.tool_calls,
+        reasoning_content=reasoning or None,
     )
 
 
-def _text(part: TextPart | RefusalPart | NoImage | AudioPart | FilePart) -> str:
+def _reasoning(message: Assistant) -> str:
+    """Return the reasoning of an earlier response. Clients send it back under one name or more."""
+    for said in (
+        message.reasoning_content,
+        message.reasoning,
+        message.thinking,
+        message.reasoning_text,
+        message.reasoning_details,
+        message.thinking_blocks,
+    ):
+        if said is not None and (text := text_of(said)):
+            return text
+    parts = message.content if isinstance(message.content, list) else []
+    return "".join(
+        text_of(msgspec.structs.asdict(part)) for part in parts if isinstance(part, ThinkingPart)
+    )
+
+
+def _text(part: AssistantPart) -> str:
     return (
         part.text
         if isinstance(part, TextPart)

@@ -23,7 +23,13 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError, NotFound
 from lambda_fn.http.client import Client
-from lambda_fn.http.responses import EXCEPTION_HANDLERS, NOSNIFF, Bypass, error_response
+from lambda_fn.http.responses import (
+    EXCEPTION_HANDLERS,
+    NOSNIFF,
+    Bypass,
+    error_response,
+    json_response,
+)
 from lambda_fn.ids import new_request_id
 from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
@@ -32,7 +38,14 @@ from lambda_fn.stream.negotiate import read_chat, read_completion
 from lambda_fn.stream.pipeline import Completions
 
 if TYPE_CHECKING:
+    from lambda_fn.http.cors import Cors
+    from lambda_fn.stream.endpoints.embeddings import Embeddings
     from lambda_fn.stream.endpoints.models import Models
+    from lambda_fn.stream.endpoints.tokenize import Tokenizer
+
+
+HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
+"""Where load generators, proxies and uptime checks ask whether the function answers."""
 
 
 def create_app(
@@ -74,6 +87,32 @@ def create_app(
     async def get_model(request: Request) -> Response:
         return await models().get(request)
 
+    @cache
+    def tokenizer() -> "Tokenizer":
+        from lambda_fn.stream.endpoints.single_calls import SingleCalls
+        from lambda_fn.stream.endpoints.tokenize import Tokenizer
+
+        return Tokenizer(SingleCalls(*shared))
+
+    async def tokenize(request: Request) -> Response:
+        return await tokenizer().tokenize(request)
+
+    async def detokenize(request: Request) -> Response:
+        return await tokenizer().detokenize(request)
+
+    @cache
+    def embedder() -> "Embeddings":
+        from lambda_fn.stream.endpoints.embeddings import Embeddings
+        from lambda_fn.stream.endpoints.single_calls import SingleCalls
+
+        return Embeddings(SingleCalls(*shared))
+
+    async def embeddings(request: Request) -> Response:
+        return await embedder()(request)
+
+    async def health(request: Request) -> Response:
+        return json_response({"status": "ok"})
+
     async def openapi(request: Request) -> Response:
         return await models().document(request)
 
@@ -84,6 +123,10 @@ def create_app(
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{name:path}", get_model, methods=["GET"]),
             Route("/v1/openapi.json", openapi, methods=["GET"]),
+            Route("/v1/embeddings", embeddings, methods=["POST"]),
+            *(Route(f"{at}/tokenize", tokenize, methods=["POST"]) for at in ("/v1", "")),
+            *(Route(f"{at}/detokenize", detokenize, methods=["POST"]) for at in ("/v1", "")),
+            *(Route(path, health, methods=["GET"]) for path in HEALTH),
         ],
         exception_handlers={**EXCEPTION_HANDLERS, HTTPException: _on_http_error},
     )
@@ -98,7 +141,9 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
     if error.status_code != 404:
         return await EXCEPTION_HANDLERS[HTTPException](request, error)
-    paths = [route.path.replace(":path", "") for route in request.app.routes]
+    paths = [
+        route.path.replace(":path", "") for route in request.app.routes if route.path not in HEALTH
+    ]
     meant = _meant(request.url.path.rstrip("/ ").lower(), paths)
     if meant is None:
         hint = f"The paths are {', '.join(paths)}."
@@ -134,15 +179,20 @@ class Middleware:
         self._api = api
         self._bypass = bypass
         self._secrets = settings.origin_secrets
+        self._cors: Cors | None = None
+        if settings.cors_origins:
+            from lambda_fn.http import cors  # few deployments have any
+
+            self._cors = cors.Cors(settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        request_id = scope["sluice.request_id"] = new_request_id()
-        name = (b"x-request-id", f"req_{request_id}".encode())
+        scope["sluice.request_id"] = new_request_id()
 
         started = time.monotonic()
+        shared: list[tuple[bytes, bytes]] = []
 
         def send_with_id(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
@@ -152,8 +202,9 @@ class Middleware:
                 message["headers"] = [
                     *message["headers"],
                     *headers,
+                    *shared,
                     NOSNIFF,
-                    name,
+                    (b"x-request-id", f"req_{scope['sluice.request_id']}".encode()),
                     (b"openai-processing-ms", took),
                 ]
                 scope["sluice.started"] = True
@@ -163,6 +214,13 @@ class Middleware:
             headers = _headers(scope["headers"])
             scope["sluice.request_headers"] = headers
             check_origin(headers, self._secrets)
+            if self._cors is not None:
+                shared = self._cors.headers(headers)
+                preflight = self._cors.preflight(scope["method"], headers)
+                if preflight is not None:
+                    shared = [*shared, *preflight]
+                    await Response("")(scope, receive, send_with_id)
+                    return
         except APIError as error:
             await error_response(error)(scope, receive, send_with_id)
             return

@@ -26,6 +26,8 @@ from lambda_fn.schema import (
     prompt_of,
     unsupported,
 )
+from lambda_fn.schema.reasoning import served, wanted
+from lambda_fn.settings import Model
 from lambda_fn.transform import Buffer, Transform, chain
 
 BUFFER_HEADER = "x-sluice-buffer"
@@ -61,12 +63,35 @@ class ReadRequest(msgspec.Struct, frozen=True):
             echo=self.echo,
         )
 
-    def transform(self) -> Transform | None:
+    def named(self, model: str) -> "ReadRequest":
+        """Return this with the model's own name in place of an alias."""
+        if model == self.request.model:
+            return self
+        request = msgspec.structs.replace(self.request, model=model)
+        return msgspec.structs.replace(self, request=request)
+
+    def served_by(self, model: Model) -> "ReadRequest":
+        """Return this for the model that answers it. Raises InvalidRequest for what it cannot do
+        about reasoning.
+        """
+        reasons = model.reasoning != "none"
+        request = served(self.request, reasons=reasons, budgets=model.reasoning_budget)
+        return self if request is self.request else msgspec.structs.replace(self, request=request)
+
+    def transform(self, model: Model) -> Transform | None:
         """Return a new transform of the response's events, or None if nothing changes them."""
+        asked = wanted(self.request)
+        hidden = asked.hidden or model.reasoning == "hidden"
+        reasoning: Transform | None = None
+        if hidden or model.reasoning_tags is not None:
+            from lambda_fn.transform.reasoning import Separate  # not at a cold start
+
+            tags = None if model.reasoning == "none" else model.reasoning_tags
+            reasoning = Separate(self.request.n or 1, tags, hidden=hidden, off=asked.off)
         buffering = (
             None if self.buffering == "none" else Buffer(self.buffering, self.request.n or 1)
         )
-        return chain(buffering)
+        return chain(reasoning, buffering)
 
 
 def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) -> ReadRequest:

@@ -21,11 +21,21 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.dialects import Dialect
 from lambda_fn.encode import encoder_of
-from lambda_fn.errors import NO_RETRY, APIError, BodyTooLarge, UpstreamTimeout
+from lambda_fn.errors import (
+    NO_RETRY,
+    APIError,
+    BodyTooLarge,
+    RateLimited,
+    Unavailable,
+    UpstreamTimeout,
+)
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import read_body
+from lambda_fn.ids import new_request_id
+from lambda_fn.log import log
 from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.schema.messages import has_images
+from lambda_fn.schema.reasoning import restate
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.cancel import cancel
@@ -48,15 +58,26 @@ if TYPE_CHECKING:
 class _Accepted(NamedTuple):
     """A parsed request and its body, with the model that answers it and that model's dialect.
 
-    `size` is the size of the body in bytes without its images.
+    `asked` is the request as it came, and `read` as this model gets it. `size` is the size of the
+    body in bytes without its images.
     """
 
+    asked: ReadRequest
     read: ReadRequest
     body: bytes
     model: Model
     dialect: Dialect
     size: int
     images: "Sequence[Image]"
+
+
+class _NoCapacity(Exception):
+    """The model has no capacity for a request, and nothing was sampled or sent."""
+
+    def __init__(self, error: APIError) -> None:
+        """Keep the error that the client gets if no other model answers."""
+        super().__init__()
+        self.error = error
 
 
 class Completions:
@@ -87,13 +108,53 @@ class Completions:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        counter = UsageCounter()
-        request_id: str = scope["sluice.request_id"]
+        """Serve one request, by the fallback of its model if the model has no capacity."""
         headers: dict[str, str] = scope["sluice.request_headers"]
         caller = read_key(headers, scope.get("client"))
         await self._gate.authenticate(caller)
         accepted = await self._accept(caller, receive, headers)
+        try:
+            await self._serve(scope, send, caller, accepted)
+        except _NoCapacity as found:
+            await self._fall_back(scope, send, caller, accepted, found.error)
+
+    async def _fall_back(
+        self, scope: Scope, send: Send, caller: Caller, accepted: _Accepted, error: APIError
+    ) -> None:
+        """Serve a request by the fallbacks of its model, one after another.
+
+        Each has a request id and a ledger item of its own, so it is metered as the model that it
+        is. If none can answer, the client gets the error of the first model.
+
+        Raises:
+            APIError: see above, or the fallback failed while it answered.
+
+        """
+        name = accepted.read.request.model
+        tried = {name}
+        while (following := self._settings.fallbacks.get(name)) not in {None, *tried}:
+            tried.add(name)
+            log("fallback", request_id=scope["sluice.request_id"], model=name, fallback=following)
+            name = str(following)
+            scope["sluice.request_id"] = new_request_id()
+            try:
+                other = self._for_model(accepted.asked, accepted.body, name)
+                if other is None:
+                    break
+                await self._serve(scope, send, caller, other)
+            except _NoCapacity:
+                continue
+            except APIError as failure:
+                if failure.status < 500:  # the key may not use it, or it cannot do this request
+                    break
+                raise
+            return
+        raise error
+
+    async def _serve(self, scope: Scope, send: Send, caller: Caller, accepted: _Accepted) -> None:
+        counter = UsageCounter()
+        request_id: str = scope["sluice.request_id"]
+        headers: dict[str, str] = scope["sluice.request_headers"]
         request, model, dialect = accepted.read.request, accepted.model, accepted.dialect
         bounds = Bounds.of(
             request, model, size=accepted.size, images=_image_tokens(accepted.images, model)
@@ -159,7 +220,7 @@ class Completions:
                 seconds=seconds + (limits.STREAM_GRACE if model.dialect == "sluice" else 0),
                 grace=0 if model.dialect == "sluice" else limits.STREAM_GRACE,
                 reservation=reservation,
-                transform=accepted.read.transform(),
+                transform=accepted.read.transform(model),
                 on_stop=delivery.hasten,
             )
             await event_log.open(head)
@@ -170,9 +231,14 @@ class Completions:
                 async with producer:
                     await delivery.run(producer)
         except APIError as error:
+            restate(request, error)
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
                 # Tokens may have been billed, so only the caller may decide to send it again.
                 error.headers |= NO_RETRY
+            elif request.model in self._settings.fallbacks and isinstance(
+                error, RateLimited | Unavailable
+            ):
+                raise _NoCapacity(error) from None
             raise
         except asyncio.CancelledError:
             counter.cancelled = stopping = True
@@ -202,18 +268,33 @@ class Completions:
         try:
             body = await read_body(receive, headers, max_bytes=self._settings.max_body)
             read = self._read(body, headers)
-            model = self._settings.models.get(read.request.model)
-            if model is None:
-                raise await self._no_model(caller, read.request.model)
-            dialect = self._dialects[model.dialect]
-            if len(body) > model.max_body:
-                raise BodyTooLarge(f"The body is over {model.max_body} bytes. Send a smaller one.")
-            dialect.check(read.request)
-            images, size = _images(read.request, model, len(body))
+            name = self._settings.name_of(read.request.model)
+            accepted = self._for_model(read, body, name)
+            if accepted is None:
+                raise await self._no_model(caller, name)
         except APIError:
             await self._gate.check_key(caller)
             raise
-        return _Accepted(read, body, model, dialect, size, images)
+        return accepted
+
+    def _for_model(self, asked: ReadRequest, body: bytes, name: str) -> _Accepted | None:
+        """Return a request as the model of this name gets it, or None if there is none.
+
+        Raises:
+            InvalidRequest: the request asks for what the model's server cannot do.
+            BodyTooLarge: the body is larger than this model's may be.
+
+        """
+        model = self._settings.models.get(name)
+        if model is None:
+            return None
+        if len(body) > model.max_body:
+            raise BodyTooLarge(f"The body is over {model.max_body} bytes. Send a smaller one.")
+        dialect = self._dialects[model.dialect]
+        read = asked.named(name).served_by(model)
+        dialect.check(read.request)
+        images, size = _images(read.request, model, len(body))
+        return _Accepted(asked, read, body, model, dialect, size, images)
 
     async def _no_model(self, caller: Caller, name: str) -> APIError:
         reason = self._settings.unreadable.get(name)

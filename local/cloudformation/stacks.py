@@ -2,7 +2,9 @@
 
 import json
 import logging
+import random
 import threading
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -251,7 +253,9 @@ def find(backend: Any, name: str) -> Any:
 
 def new(backend: Any, name: str, parameters: Any, tags: Any, role_arn: Any) -> Any:
     """Return a stack in which nothing is deployed yet."""
-    stack_id = generate_stack_id(name, backend.region_name, backend.account_id)
+    made = generate_stack_id(name, backend.region_name, backend.account_id)
+    # As AWS's, it ends in a UUID of version 1, which has the time in it.
+    stack_id = f"{made.rpartition('/')[0]}/{uuid.uuid1(node=random.getrandbits(48))}"
     stack = Stack(
         stack_id=stack_id,
         name=name,

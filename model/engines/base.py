@@ -68,5 +68,14 @@ class Engine(Protocol):
         Each step yields what was sampled since the last one: one event or many, never none.
         """
 
+    async def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the tokens of a text, with those that begin every prompt if `special`."""
+
+    async def detokenize(self, tokens: list[int]) -> str:
+        """Return the text of tokens.
+
+        Raises InvalidRequestError for a number that is no token.
+        """
+
     async def close(self) -> None:
         """Release all resources. Running requests end with an error."""

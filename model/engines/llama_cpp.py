@@ -36,12 +36,13 @@ from demo_model import SHA256, WEIGHTS
 from demo_model.chat import TEMPLATE
 from model import gguf
 from model import weights as weights_of
-from model.engines import chat_template, prompt_bounds
+from model.engines import chat_template, guided, prompt_bounds, reasoning
 from model.engines.bridge import Bridge
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, guiding, request_bodies
+from model.engines.llama_cpp_listener import ask_listener
 from model.engines.steps import STALLED_SECONDS, SlowStepsError, Steps
 from model.engines.trials import Trials
-from model.errors import EngineError, ModelError, StartError
+from model.errors import EngineError, InvalidRequestError, ModelError, StartError
 from model.events import Event, Start, Usage
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class LlamaCppEngine:
         self._watching: asyncio.Task[None] | None = None
         self._trials = Trials(settings.parallel)
         self._message_tokens = 1
+        self._reasoning = reasoning.Ability()
+        self._socket = self._secret = ""
+        self._tokens: int | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
 
     @property
@@ -98,6 +102,7 @@ class LlamaCppEngine:
                 await chat_template.check(template)
             except StartError as error:
                 raise StartError(f"{weights}: {error}") from None
+        self._reasoning = reasoning.Ability(template or "")
         self._server = await asyncio.to_thread(self._load, weights)
         self._message_tokens = await asyncio.to_thread(self._measured_message)
         self.steps.measured(await asyncio.to_thread(self._measured_step))
@@ -220,8 +225,10 @@ class LlamaCppEngine:
         params.cache_ram_mib = 0  # without this it would keep up to 8 GiB of old prompts
         params.verbosity = -1  # its log may quote prompts
         # llama.cpp always opens a listener. Other processes cannot reach this one.
-        params.hostnames = [str(self._folder / f"{secrets.token_hex(4)}.sock")]
-        params.api_keys = [secrets.token_hex(16)]
+        self._socket = str(self._folder / f"{secrets.token_hex(4)}.sock")
+        self._secret = secrets.token_hex(16)
+        params.hostnames = [self._socket]
+        params.api_keys = [self._secret]
         params.prefill_assistant = False  # a request says so: see `request_body`
         params.ui = False
         params.n_threads_http = 1
@@ -242,6 +249,26 @@ class LlamaCppEngine:
                 time.sleep(0.2)  # a thread that cannot be joined writes the log
         found = _LOG_ERROR.search(log.read_text(errors="replace"))
         raise StartError(f"{weights}: {found.group(1) if found else 'llama.cpp cannot load it'}")
+
+    async def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the tokens of a text. llama.cpp's listener has the tokenizer, the binding not."""
+        asked = {"content": text, "add_special": special}
+        return list((await self._listener("/tokenize", asked))["tokens"])
+
+    async def detokenize(self, tokens: list[int]) -> str:
+        """Return the text of tokens."""
+        if tokens and max(tokens) >= await self._vocabulary():
+            raise InvalidRequestError("tokens: there is no such token", "tokens")
+        return str((await self._listener("/detokenize", {"tokens": tokens}))["content"])
+
+    async def _vocabulary(self) -> int:
+        if self._tokens is None:
+            models = await self._listener("/v1/models")
+            self._tokens = int(models["data"][0]["meta"]["n_vocab"])
+        return self._tokens
+
+    async def _listener(self, path: str, asked: Any = None) -> dict[str, Any]:
+        return await asyncio.to_thread(ask_listener, self._socket, self._secret, path, asked)
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """Yield the events of all choices, as they come."""
@@ -292,6 +319,7 @@ class LlamaCppEngine:
         if request.visible_tools or form is not None:
             self._trials.check_turn(request.sluice.caller)
         prompt_bounds.check(request, self._settings.context_tokens, self._message_tokens)
+        self._reasoning.check(request, guided=guided.schema_of(request) is not None)
         bodies = request_bodies(request)
         if (tried := guiding(bodies[0])) is not None:
             param = "tools" if request.visible_tools else "response_format"

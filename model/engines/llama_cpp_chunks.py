@@ -9,7 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from model.engines import chat_template, forced_call, guided, tool_patterns
+from model.engines import chat_template, forced_call, guided, reasoning, tool_patterns
 from model.errors import (
     ContextLengthError,
     EngineError,
@@ -98,12 +98,10 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
         body["parallel_tool_calls"] = request.parallel_tool_calls
     if schema is not None:
         body["grammar"] = guided.grammar_of(schema)
-        # The answer is guided from its first token on, so it cannot begin with reasoning.
-        body["chat_template_kwargs"] = {"enable_thinking": False}
     if request.structured_outputs is not None:
         body["grammar"] = guided.text_grammar_of(request.structured_outputs)
-        body["chat_template_kwargs"] = {"enable_thinking": False}
-    return body
+    # A guided answer is guided from its first token on, so it cannot begin with reasoning.
+    return body | reasoning.fields(request, guided="grammar" in body)
 
 
 def _tool(tool: Tool, *, guides: bool) -> dict[str, Any]:
@@ -190,7 +188,7 @@ class ChunkReader:
         events: list[Event] = []
         delta = choice["delta"]
         content = delta.get("content") or ""
-        reasoning = delta.get("reasoning_content") or ""
+        thoughts = delta.get("reasoning_content") or ""
         calls = tuple(delta.get("tool_calls") or ())
         if self._text is not None:
             self._text.append(content)
@@ -202,11 +200,11 @@ class ChunkReader:
                     raise EngineError("the engine could not hold the answer to the choices")
         if self._call is not None:
             content, calls = "", tuple(self._call.feed(content))
-        if content or reasoning or calls:
+        if content or thoughts or calls:
             sampled = chunk.get("timings", {}).get("predicted_n", self._tokens)
             tokens, self._tokens = sampled - self._tokens, sampled
             events.append(
-                Delta(self._choice, tokens, content, reasoning, calls, self._logprobs(choice))
+                Delta(self._choice, tokens, content, thoughts, calls, self._logprobs(choice))
             )
         if (said := choice.get("finish_reason")) is not None:
             reason: FinishReason = (

@@ -25,17 +25,28 @@ def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> Non
     content.
     """
     texts = [message.text for message in request.messages]
+    texts += [message.reasoning_content or "" for message in request.messages]
     texts += [
         call.function.arguments for message in request.messages for call in message.tool_calls or ()
     ]
     texts += [tool.function.description or "" for tool in request.visible_tools]
     size = sum(len(text.encode("utf-8", "replace")) for text in texts)
     tokens = max(len(request.messages) * message_tokens, size // BYTES_PER_TOKEN)
+    _refuse(tokens, context_tokens, "messages")
+
+
+def check_text(text: str, context_tokens: int) -> None:
+    """Raise ContextLengthError for a text that cannot fit into the context."""
+    size = len(text.encode("utf-8", "replace"))
+    _refuse(size // BYTES_PER_TOKEN, context_tokens, "prompt")
+
+
+def _refuse(tokens: int, context_tokens: int, param: str) -> None:
     if tokens > context_tokens:
         raise ContextLengthError(
             (
                 f"The prompt has {tokens} tokens, or more: the context length is "
                 f"{context_tokens} tokens."
             ),
-            "messages",
+            param,
         )

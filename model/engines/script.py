@@ -2,6 +2,7 @@
 
 A JSON object with any of these keys; anything else is echoed, word by word.
 
+    "think": ["tok1", " tok2"]       tokens of reasoning before all others
     "say": ["tok1", " tok2"]         the tokens, one string each
     "repeat": " word", "count": 100  the same token again and again; {i} in it is its number from 0
     "rate": 50                       tokens a second; a step samples one for every choice.
@@ -51,6 +52,7 @@ class Script(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    think: list[str] = []
     say: list[str] = []
     repeat: str = " word"
     count: Count = 0
@@ -67,8 +69,8 @@ class Script(BaseModel):
     die_after: Count | None = None
 
     def tokens(self) -> list[str | Mapping[str, Any]]:
-        """Return the text tokens, then OpenAI's parts of tool calls."""
-        tokens: list[str | Mapping[str, Any]] = [*self.say]
+        """Return the tokens of reasoning and of text, then OpenAI's parts of tool calls."""
+        tokens: list[str | Mapping[str, Any]] = [*self.think, *self.say]
         tokens += (self.repeat.replace("{i}", str(number)) for number in range(self.count))
         for index, call in enumerate(self.tool_calls):
             function = {"name": call.name, "arguments": ""}

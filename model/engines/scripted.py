@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from model.engines.script import Script, StopFilter, parse, words
-from model.errors import BY_CODE, ContextLengthError
+from model.errors import BY_CODE, ContextLengthError, InvalidRequestError
 from model.events import Delta, Event, Finish, FinishReason, Start, Usage
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ class ScriptedEngine:
     async def close(self) -> None:
         """Do nothing: there are no resources."""
         self.healthy = False
+
+    async def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return one number for each character."""
+        return [ord(character) for character in text]
+
+    async def detokenize(self, tokens: list[int]) -> str:
+        """Return the characters with these numbers."""
+        if any(token > sys.maxunicode or 0xD800 <= token < 0xE000 for token in tokens):
+            raise InvalidRequestError("tokens: there is no such token", "tokens")
+        return "".join(map(chr, tokens))
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """Yield the scripted events."""
@@ -168,7 +179,10 @@ class _Answer:
                     "top_logprobs": [],
                 }
                 self._logprobs.append(entry)
-            events = self._delta(self._stop.feed(text))
+            if self.sampled <= len(self._script.think):
+                events = self._delta("", reasoning=text)
+            else:
+                events = self._delta(self._stop.feed(text))
         else:
             events = self._delta(self._stop.rest(), (token,))
         self._set_reason()
@@ -179,12 +193,17 @@ class _Answer:
         return self._delta(self._stop.rest(), last=True)
 
     def _delta(
-        self, text: str, calls: tuple[Mapping[str, Any], ...] = (), *, last: bool = False
+        self,
+        text: str,
+        calls: tuple[Mapping[str, Any], ...] = (),
+        *,
+        reasoning: str = "",
+        last: bool = False,
     ) -> list[Event]:
-        if not (text or calls or (last and self._unsaid)):
+        if not (text or calls or reasoning or (last and self._unsaid)):
             return []
         tokens, self._unsaid = self._unsaid, 0
         logprobs = None
         if self._logprobs is not None:
             logprobs, self._logprobs = tuple(self._logprobs), []
-        return [Delta(index, tokens, text, "", calls, logprobs) for index in self._choices]
+        return [Delta(index, tokens, text, reasoning, calls, logprobs) for index in self._choices]

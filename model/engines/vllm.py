@@ -167,6 +167,12 @@ class VllmEngine:
             raise InvalidRequestError(
                 "tools: this model calls none here (SLUICE_TOOL_PARSER is not set)", "tools"
             )
+        param = request.asks_reasoning
+        if param is not None and self._settings.reasoning_parser is None:
+            raise InvalidRequestError(
+                f"{param}: this model does not reason here (SLUICE_REASONING_PARSER is not set)",
+                param,
+            )
         prompt_bounds.check(request, self._settings.context_tokens, 1)
         self.active += 1
         began = False
@@ -208,6 +214,18 @@ class VllmEngine:
         finally:
             self._running.discard(request_id)
             self.active -= 1
+
+    async def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Return the tokens of a text."""
+        encode = self._llm.renderer.tokenizer.encode
+        return list(await asyncio.to_thread(encode, text, add_special_tokens=special))
+
+    async def detokenize(self, tokens: list[int]) -> str:
+        """Return the text of tokens."""
+        try:
+            return str(await asyncio.to_thread(self._llm.renderer.tokenizer.decode, tokens))
+        except (IndexError, KeyError, OverflowError, TypeError, ValueError):
+            raise InvalidRequestError("tokens: there is no such token", "tokens") from None
 
     def _adapter(self, name: str | None) -> Any:
         """Return the adapter of that name, or None for the model itself.

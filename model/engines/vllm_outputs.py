@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
     from model.schema import ChatRequest
 
-_PASSED_ON = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "logit_bias")
+_PASSED_ON = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "logit_bias",
+    "reasoning_effort",
+    "chat_template_kwargs",
+    "thinking_token_budget",
+)
 TAKEN = (
     *("top_k", "min_p", "repetition_penalty", "min_tokens", "ignore_eos", "stop_token_ids"),
     *("bad_words", "allowed_token_ids", "include_stop_str_in_output", "skip_special_tokens"),

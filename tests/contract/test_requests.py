@@ -37,10 +37,17 @@ BY_THE_FUNCTION = {
     "the engine compares both": ["min_tokens"],
     "the container does not read it": [
         *("modalities", "audio", "prediction", "web_search_options", "moderation", "functions"),
-        *("function_call", "reasoning_effort", "verbosity", "metadata", "store", "service_tier"),
+        *("function_call", "verbosity", "metadata", "store", "service_tier"),
         *("user", "response_format.json_schema.name"),
         *("guided_choice", "guided_json", "guided_json.minItems", "guided_regex", "regex"),
         "repeat_penalty",
+        *("reasoning", "reasoning.effort", "reasoning.context", "thinking.type"),
+        *("thinking_budget", "separate_reasoning", "reasoning_format"),
+    ],
+    "it gets one form of what says the same, without contradictions": ["reasoning_effort"],
+    "the engine says it": [
+        "chat_template_kwargs.messages",
+        "chat_template_kwargs.enable_thinking",
     ],
     "refused for every server": [
         *("guided_grammar", "chat_template", "logits_processors", "use_beam_search"),
@@ -290,6 +297,16 @@ PARAMETERS = st.fixed_dictionaries(
         "guided_choice": maybe(st.lists(STRINGS, max_size=2)),
         "regex": maybe(st.sampled_from(["", "a|b", "^[0-9]{2}$", "(a+)+", "(?=a)", "$^", "/"])),
         "json_schema": maybe(st.sampled_from([{}, "{}", "", "[]", {"type": "int"}])),
+        "reasoning_effort": maybe(st.sampled_from(["none", "minimal", "max", "huge"])),
+        "reasoning": maybe(st.sampled_from([{}, {"max_tokens": 5}, {"enabled": False}])),
+        "thinking_budget": maybe(near(0, 10_000_000)),
+        "chat_template_kwargs": maybe(
+            st.dictionaries(
+                st.sampled_from(["enable_thinking", "a", "", "a-b", "x" * 65]),
+                st.one_of(st.booleans(), st.none(), st.floats(), near(-(2**31), 2**31), STRINGS),
+                max_size=3,
+            )
+        ),
     },
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk
@@ -175,6 +176,41 @@ def test_models(demo: Deployment) -> None:
     """The model is in the list, and is found by its name."""
     assert [model.id for model in demo.client.models.list()] == [demo.model]
     assert demo.client.models.retrieve(demo.model).id == demo.model
+
+
+def test_reasoning_over_the_whole_cloud(scripted: Deployment, demo: Deployment) -> None:
+    """Reasoning arrives under both names and is counted; a model without it refuses it by name. The
+    tokenizer, the health check and the age of the model answer on the same deployment.
+    """
+    stream = scripted.client.chat.completions.create(
+        model=SCRIPTED_MODEL,
+        messages=script(think=["be", "cause"], say=["So", "."], prompt_tokens=3),
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
+    extra = [c.delta.model_extra or {} for chunk in chunks for c in chunk.choices]
+    for name in ("reasoning", "reasoning_content"):
+        assert "".join(it.get(name, "") for it in extra) == "because"
+    assert text(chunks) == "So."
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert usage.completion_tokens_details is not None
+    assert usage.completion_tokens_details.reasoning_tokens == 2
+    assert settled(scripted, chunks[0].id)["completion_tokens"] == 4
+    with pytest.raises(openai.BadRequestError, match="does not reason") as refusal:
+        demo.client.chat.completions.create(
+            model=demo.model,
+            messages=[{"role": "user", "content": "Why?"}],
+            reasoning_effort="high",
+        )
+    assert refusal.value.param == "reasoning_effort"
+    found: Any = demo.client.post("/tokenize", body={"prompt": "Grüße"}, cast_to=object)
+    back: Any = demo.client.post("/detokenize", body={"tokens": found["tokens"]}, cast_to=object)
+    assert (back["prompt"], found["count"]) == ("Grüße", len(found["tokens"]))
+    assert httpx.get(f"{demo.origin}/health").json() == {"status": "ok"}
+    made = demo.client.models.retrieve(demo.model).created
+    assert abs(made - time.time()) < 24 * 3600
 
 
 @pytest.fixture

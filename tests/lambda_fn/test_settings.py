@@ -1,6 +1,7 @@
 """The settings of the stream function: its models, each read for itself."""
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from lambda_fn.settings import (
     Model,
     Settings,
     SettingsError,
+    made_at,
     read_model,
 )
 
@@ -103,3 +105,26 @@ def test_no_model_at_all(text: str) -> None:
     """Without any model that can be read, the function does not start."""
     with pytest.raises(SettingsError, match="SLUICE_MODELS"):
         Settings.from_environment({**ENVIRONMENT, "SLUICE_MODELS": text})
+
+
+def test_the_age_of_a_deployment() -> None:
+    """A stack's id ends in a UUID that has the time of its making; other ids tell nothing."""
+    made = uuid.uuid1()
+    seconds = (made.time - 0x01B21DD213814000) // 10_000_000
+    arn = "arn:aws:cloudformation:eu-west-1:123456789012:stack/sluice-dev-service/"
+    assert made_at(f"{arn}51af3dc0-da77-11e4-872e-1234567db123") == 1_428_116_673
+    assert made_at(f"{arn}{made}") == seconds
+    for other in ("", f"{arn}{uuid.uuid4()}", arn):
+        assert made_at(other) is None
+
+
+def test_aliases() -> None:
+    """An alias means a model that is served, and never hides one."""
+    aliases = {"gpt-4o": "m", "m": "other", "x": "nothing"}
+    served = {**ENVIRONMENT, "SLUICE_MODELS": json.dumps({"m": MODEL})}
+    environment = {**served, "SLUICE_ALIASES": json.dumps(aliases)}
+    settings = Settings.from_environment(environment)
+    assert settings.name_of("gpt-4o") in settings.models
+    assert (settings.name_of("m"), settings.name_of("x")) == ("m", "x")
+    with pytest.raises(SettingsError, match="SLUICE_ALIASES"):
+        Settings.from_environment({**served, "SLUICE_ALIASES": "["})

@@ -31,6 +31,26 @@ async def test_lines(serve: Serve) -> None:
     )
 
 
+async def test_tokens(serve: Serve) -> None:
+    """A text has tokens and they have a text, at the one route, if it is not too long."""
+
+    async def post(**asked: Any) -> Any:
+        return await container.client.post("/invocations", json={"sluice": {"v": 1, **asked}})
+
+    async with serve() as container:
+        tokens = (await post(tokenize='Hi "{', special=False)).json()
+        assert tokens == {"tokens": [ord(character) for character in 'Hi "{']}
+        assert (await post(detokenize=tokens["tokens"])).json() == {"text": 'Hi "{'}
+        for asked, param in (
+            ({"tokenize": "x" * 9000}, "prompt"),
+            ({"detokenize": [0xD800]}, "tokens"),
+            ({"tokenize": 5}, "sluice.tokenize"),
+            ({"tokenize": "a", "detokenize": [1]}, "sluice"),
+        ):
+            answer = await post(**asked)
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
 async def test_sse(serve: Serve) -> None:
     """The OpenAI route streams chunks: role, text, finish, usage, DONE."""
     body = {

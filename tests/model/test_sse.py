@@ -53,6 +53,10 @@ def sse(*, include_usage: bool = False) -> SseEncoder:
             '{"type":"delta","index":0,"delta":{"reasoning_content":"why","content":"a"},"tokens":1}',
         ),
         (
+            Usage(1, 5, 2),
+            '{"type":"usage","prompt_tokens":1,"completion_tokens":5,"reasoning_tokens":2}',
+        ),
+        (
             Delta(0, 1, "a", logprobs=(LOGPROB,)),
             (
                 '{"type":"delta","index":0,"delta":{"content":"a"},"tokens":1,"logprobs":{"content":[{"token":"a",'

@@ -122,7 +122,7 @@ class StandIn:
     """A SageMaker endpoint that answers `status` and then takes the steps of `script`.
 
     A step writes bytes, awaits an event, or resets the connection (None). A cancel is recorded
-    apart in `cancelled`, and `cancel` decides its answer.
+    apart in `cancelled`, and `cancel` decides its answer. The endpoints in `busy` throttle.
     """
 
     url: str = ""
@@ -133,6 +133,7 @@ class StandIn:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[str] = field(default_factory=list)
+    busy: set[str] = field(default_factory=set)
 
     async def cancel(self, number: int) -> bool:
         """Return whether this instance runs the request of a cancel.
@@ -149,6 +150,8 @@ class StandIn:
             found = await self.cancel(len(self.cancelled) - 1)
             return web.Response(body=part(json.dumps({"cancelled": found}).encode()))
         self.bodies.append(body)
+        if request.path.split("/")[2] in self.busy:
+            return web.json_response({"__type": "ThrottlingException"}, status=429)
         self.connections.add(request.transport)
         response = web.StreamResponse(status=self.status, headers=self.headers)
         await response.prepare(request)

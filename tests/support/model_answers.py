@@ -112,7 +112,9 @@ def _streamed(events: list[Event], choices: int) -> Answer:
             index, delta = choice["index"], choice["delta"]
             assert not found.reasons[index], "nothing follows a finish"
             found.reasons[index] = choice["finish_reason"] or ""
+            reasoning = delta.pop("reasoning", "")
             assert set(delta) <= {"role", "content", "reasoning_content", "refusal", "tool_calls"}
+            assert delta.get("reasoning_content", "") == reasoning
             assert delta.get("role") or None not in delta.values()
             found.texts[index] += delta.get("content", "")
             found.reasoning[index] += delta.get("reasoning_content", "")

@@ -48,6 +48,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "web_acl_rate": 100,
             "web_acl_admin_rate": 50,
             "price_class": "200",
+            "cors_origins": ("https://app.example.org", "http://localhost:3000"),
+            "aliases": {"gpt-4o": "sluice-demo"},
             "log_retention_days": 14,
         },
     ),
@@ -80,6 +82,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             **_GPU,
             "container": "vllm",
             "quantization": "fp8",
+            "embeddings": True,
             "scale_to_zero": True,
             "startup_seconds": 1800,
             "download_seconds": 3600,
@@ -108,6 +111,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "huggingface_secret": "hugging-face",
             "network_isolation": False,
             "dialect": "tgi",
+            "reasoning": "none",
         },
     ),
     "vllm": (
@@ -116,6 +120,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             **_GPU,
             "engine": "vllm",
             "tensor_parallel": 2,
+            "reasoning": "hidden",
+            "reasoning_tags": "<think> </think>",
             "ami_version": "al2-ami-sagemaker-inference-gpu-3-1",
             "dialect": "sluice",
         },
@@ -135,7 +141,12 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "theirs": (
         "dev",
-        {"endpoint_name": "Their-Endpoint", "dialect": "openai", "other_models": {"other": _OTHER}},
+        {
+            "endpoint_name": "Their-Endpoint",
+            "dialect": "openai",
+            "other_models": {"other": _OTHER},
+            "fallbacks": {"sluice-demo": "other"},
+        },
     ),
     "one-file": ("dev", {"weights": "s3://models/a.gguf", "weights_sha256": "0" * 64}),
 }

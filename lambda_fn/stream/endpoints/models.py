@@ -12,7 +12,7 @@ from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
 
-# As with other servers, a model is as old as the process that serves its list.
+# Where the deployment's age is not known, a model is as old as the process that serves its list.
 _STARTED = int(time.time())
 
 
@@ -22,6 +22,8 @@ class Models:
     def __init__(self, settings: Settings, gate: Gate) -> None:
         """Take the models from the settings."""
         self._models = settings.models
+        self._aliases = settings.aliases
+        self._created = _STARTED if settings.deployed is None else settings.deployed
         self._unreadable = settings.unreadable
         self._gate = gate
         self._document = b""
@@ -32,7 +34,8 @@ class Models:
         If the settings of some cannot be read, `sluice.not_served` has their names and the reasons.
         """
         account = await self._account(request)
-        data = [self._object(name) for name in self._models if account.may_use(name)]
+        names = {**{name: name for name in self._models}, **self._aliases}
+        data = [self._object(shown) for shown, name in names.items() if account.may_use(name)]
         body: dict[str, object] = {"object": "list", "data": data}
         broken = [
             {"id": name, "reason": reason}
@@ -51,25 +54,33 @@ class Models:
             Unavailable: its settings cannot be read.
 
         """
-        name = request.path_params["name"]
+        shown = request.path_params["name"]
+        name = self._aliases.get(shown, shown)
         allowed = (await self._account(request)).may_use(name)
         if allowed and (reason := self._unreadable.get(name)) is not None:
             raise model_unreadable(name, reason)
         if not allowed or name not in self._models:
-            raise no_model(name)
-        return json_response(self._object(name))
+            raise no_model(shown)
+        return json_response(self._object(shown))
 
     async def document(self, request: Request) -> Response:
         """Return the OpenAPI document. It is the same for all callers, so it is made once."""
         if not self._document:
             from lambda_fn.stream.endpoints.openapi import document  # few callers ask for it
 
-            self._document = document(self._models)
+            self._document = document([*self._models, *self._aliases])
         return Response(self._document, media_type="application/json")
 
     async def _account(self, request: Request) -> Account:
         return await self._gate.check_key(read_key(request.headers, request.scope.get("client")))
 
-    @staticmethod
-    def _object(name: str) -> dict[str, object]:
-        return {"id": name, "object": "model", "created": _STARTED, "owned_by": "sluice"}
+    def _object(self, name: str) -> dict[str, object]:
+        model: dict[str, object] = {
+            "id": name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "sluice",
+        }
+        if name in self._aliases:
+            model["root"] = self._aliases[name]  # as vLLM names the model behind another name
+        return model

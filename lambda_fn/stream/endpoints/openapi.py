@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 
 from lambda_fn.schema import ChatRequest, CompletionRequest
+from lambda_fn.schema.embeddings import EmbeddingsRequest
+from lambda_fn.schema.tokenize import DetokenizeRequest, TokenizeRequest
 
 _ERROR = {"$ref": "#/components/schemas/Error"}
 _SCHEMAS: dict[str, Any] = {
@@ -61,7 +63,8 @@ _REFUSALS = {
 def document(models: Iterable[str]) -> bytes:
     """Return the document of a deployment with these models, as JSON."""
     kinds = (ChatRequest, CompletionRequest)
-    _, schemas = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    every = (*kinds, EmbeddingsRequest, TokenizeRequest, DetokenizeRequest)
+    _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     for kind in kinds:
         schemas[kind.__name__]["properties"]["model"]["enum"] = sorted(models)
     paths = {
@@ -79,6 +82,21 @@ def document(models: Iterable[str]) -> bytes:
                 "Create a text completion of a prompt.",
                 request="CompletionRequest",
                 kinds=("application/json", "text/event-stream"),
+            )
+        },
+        "/v1/embeddings": {
+            "post": _operation(
+                "createEmbedding", "Create embeddings of texts.", request="EmbeddingsRequest"
+            )
+        },
+        "/v1/tokenize": {
+            "post": _operation(
+                "tokenize", "Return the tokens of a text.", request="TokenizeRequest"
+            )
+        },
+        "/v1/detokenize": {
+            "post": _operation(
+                "detokenize", "Return the text of tokens.", request="DetokenizeRequest"
             )
         },
         "/v1/models": {"get": _operation("listModels", "List the models that the key may use.")},

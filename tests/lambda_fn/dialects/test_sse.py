@@ -35,6 +35,7 @@ class Recording:
     completion: int
     counted: int
     """Completion tokens according to the deltas alone."""
+    reasoning: int = 0
 
     @property
     def data(self) -> bytes:
@@ -44,7 +45,7 @@ class Recording:
 
 RECORDINGS = [
     Recording("vllm", "openai", "stop", 12, 6, 6),
-    Recording("vllm-tools", "openai", "tool_calls", 90, 17, 17),
+    Recording("vllm-tools", "openai", "tool_calls", 90, 17, 17, reasoning=5),
     Recording("sglang", "openai", "stop", 12, 6, 5),
     Recording("lmi-chat", "lmi", "stop", 12, 6, 2),
     Recording("lmi-rolling-chat", "lmi", "length", 0, 3, 3),
@@ -75,7 +76,7 @@ def test_whole_answer(recording: Recording) -> None:
     assert set(kinds[1:-3]) == {Delta}
     assert events[-3:] == [
         Finish(recording.reason),
-        Usage(prompt_tokens=recording.prompt, completion_tokens=recording.completion),
+        Usage(recording.prompt, recording.completion, reasoning_tokens=recording.reasoning),
         End(),
     ]
     assert sum(event.tokens for event in events if isinstance(event, Delta)) == recording.counted

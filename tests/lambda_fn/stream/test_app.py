@@ -14,6 +14,7 @@ import pytest
 from lambda_fn import ids, limits
 from lambda_fn.metering import accounts
 from lambda_fn.settings import Settings, SettingsError
+from lambda_fn.stream.app import HEALTH
 from tests.support.function import FIRST, KEY, REST, WHOLE, Call, Reply, StandIn, part
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
 
@@ -262,6 +263,27 @@ async def test_models(call: Call) -> None:
     listed = json.loads((await call("GET", "/v1/models")).body)
     assert [model["id"] for model in listed["data"]] == ["m"]
     assert json.loads((await call("GET", "/v1/models/m")).body) == listed["data"][0]
+
+
+async def test_aliases(make_call: Callable[..., Call], items: Any) -> None:
+    """An alias is answered by its model, under whose name it is metered. Both are listed."""
+    call = make_call(aliases={"gpt-4o": "m"}, deployed=1_700_000_000)
+    reply = await call(body={**CHAT, "model": "gpt-4o"})
+    assert json.loads(reply.body)["model"] == "m"
+    assert ledger_item(items, reply)["model"] == "m"
+    listed = json.loads((await call("GET", "/v1/models")).body)["data"]
+    assert [(model["id"], model.get("root")) for model in listed] == [("m", None), ("gpt-4o", "m")]
+    assert {model["created"] for model in listed} == {1_700_000_000}
+    assert json.loads((await call("GET", "/v1/models/gpt-4o")).body) == listed[1]
+
+
+@pytest.mark.parametrize("path", HEALTH)
+async def test_health(call: Call, path: str) -> None:
+    """It tells without a key that the function answers. GET and HEAD ask for it."""
+    for method in ("GET", "HEAD"):
+        assert (await call(method, path, b"", key=None)).status == 200
+    assert json.loads((await call("GET", path, b"", key=None)).body) == {"status": "ok"}
+    assert (await call("GET", path, b"", key=None, origin="wrong")).status == 403
 
 
 async def test_openapi_document(call: Call) -> None:

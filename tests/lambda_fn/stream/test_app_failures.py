@@ -169,6 +169,30 @@ async def test_refusals_of_the_endpoint(
     )
 
 
+@pytest.mark.parametrize(
+    ("asked", "sent", "param"),
+    [
+        ({"think": True}, "chat_template_kwargs.enable_thinking", "think"),
+        ({"reasoning": {"effort": "low"}}, "reasoning_effort", "reasoning.effort"),
+        ({"thinking_budget": 5}, "thinking_token_budget", "thinking_budget"),
+        ({"reasoning_effort": "low"}, "reasoning_effort", "reasoning_effort"),
+        ({"stop": "x"}, "stop", "stop"),
+    ],
+    ids=str,
+)
+async def test_the_container_names_what_the_caller_sent(
+    call: Call, sagemaker: StandIn, asked: dict[str, Any], sent: str, param: str
+) -> None:
+    """The container knows one name of each field about reasoning; the caller may have another."""
+    error = {"error": {"code": "invalid_request", "message": f"{sent}: no", "param": sent}}
+    sagemaker.status = 424
+    refusal = {"OriginalStatusCode": 400, "OriginalMessage": json.dumps(error)}
+    sagemaker.script = [json.dumps(refusal).encode()]
+    reply = await call(body={**STREAM, **asked})
+    assert (reply.status, reply.error["param"]) == (400, param)
+    assert reply.error["message"] == f"{param}: no"
+
+
 async def test_heartbeats_in_silence(
     call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

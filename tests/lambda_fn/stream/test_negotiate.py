@@ -11,6 +11,7 @@ from lambda_fn import limits
 from lambda_fn.encode import Encoder, encoder_of
 from lambda_fn.errors import InvalidRequest, UpstreamFailed
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
+from lambda_fn.settings import Model
 from lambda_fn.stream.negotiate import ReadRequest, read_chat, read_completion
 
 TEXT = {"accept": "text/plain"}
@@ -258,13 +259,18 @@ def test_what_text_cannot_hold(change: dict[str, Any]) -> None:
     assert refusal.value.param == next(iter(change))
 
 
+MODEL = Model(endpoint="e", context_tokens=100)
+
+
 def test_where_buffering_comes_from() -> None:
     """The body or a header requests buffering. A response in one body has none."""
     body = json.dumps({**CHAT, "stream": True}).encode()
-    assert read_chat(body, {}).transform() is None
-    assert read_chat(body, {"x-sluice-buffer": "Word"}).transform() is not None
+    assert read_chat(body, {}).transform(MODEL) is None
+    assert read_chat(body, {"x-sluice-buffer": "Word"}).transform(MODEL) is not None
     both = json.dumps({**CHAT, "stream": True, "sluice": {"buffer": "none"}}).encode()
-    assert read_chat(both, {"x-sluice-buffer": "word"}).transform() is None
-    assert read_chat(json.dumps(CHAT).encode(), {"x-sluice-buffer": "word"}).transform() is None
+    assert read_chat(both, {"x-sluice-buffer": "word"}).transform(MODEL) is None
+    assert (
+        read_chat(json.dumps(CHAT).encode(), {"x-sluice-buffer": "word"}).transform(MODEL) is None
+    )
     with pytest.raises(InvalidRequest, match="x-sluice-buffer"):
         read_chat(body, {"x-sluice-buffer": "page"})

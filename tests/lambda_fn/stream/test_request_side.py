@@ -67,7 +67,13 @@ async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "size", [limits.MAX_BODY - 1, limits.MAX_BODY, limits.MAX_BODY + 1, 6_000_000]
+    "size",
+    [
+        limits.MAX_BODY_WITH_IMAGES - 1,
+        limits.MAX_BODY_WITH_IMAGES,
+        limits.MAX_BODY_WITH_IMAGES + 1,
+        6_000_000,
+    ],
 )
 @pytest.mark.parametrize("binary", [False, True])
 async def test_a_body_over_the_limit_is_not_decoded_whole(size: int, *, binary: bool) -> None:
@@ -81,8 +87,8 @@ async def test_a_body_over_the_limit_is_not_decoded_whole(size: int, *, binary: 
     data = to_scope(json.dumps(event).encode())[1]
     assert (
         len(data) == size
-        if size <= limits.MAX_BODY
-        else limits.MAX_BODY < len(data) <= limits.MAX_BODY + 3
+        if size <= limits.MAX_BODY_WITH_IMAGES
+        else limits.MAX_BODY_WITH_IMAGES < len(data) <= limits.MAX_BODY_WITH_IMAGES + 3
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from model.errors import ContextLengthError
+from model.errors import ContextLengthError, InvalidRequestError
 from model.events import Delta, Event, Finish, Start, Usage
 from model.settings import ENGINES
 from tests.support.model import asked, scripted, settings_for, started, until
@@ -262,3 +262,15 @@ async def test_closed(engine: Engine) -> None:
     assert not engine.healthy
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
+
+
+@pytest.mark.parametrize("text", ["Grüße, Köln 🚰", "", " a\n<|im_end|>"])
+async def test_tokens_of_a_text(engine: Engine, text: str) -> None:
+    """The tokens of a text make the text again. A number that is no token is refused by name."""
+    tokens = await engine.tokenize(text, special=False)
+    assert await engine.detokenize(tokens) == text
+    assert bool(tokens) == bool(text)
+    for wrong in ([2**31 - 1], [*tokens, 2**30]):
+        with pytest.raises(InvalidRequestError) as refusal:
+            await engine.detokenize(wrong)
+        assert refusal.value.param == "tokens"

@@ -21,6 +21,7 @@ from model.errors import (
     StartError,
 )
 from model.events import Delta, Event, Finish, Start, Usage
+from model.generation import Generation
 from tests.support import gguf_files
 from tests.support.model import WEIGHTS, asked, settings_for, started, until
 
@@ -586,3 +587,60 @@ def test_chunks() -> None:
 def test_errors(error: Any, kind: type[ModelError]) -> None:
     """Both forms of llama.cpp's errors become the container's."""
     assert type(error_of(error)) is kind
+
+
+THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n{% endif %}"
+    "{{ m.content or '' }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}"
+    "<|im_start|>assistant\n{% if enable_thinking is defined and enable_thinking is false %}"
+    "<think>\n\n</think>\n\n{% else %}<think>\n{% endif %}{% endif %}"
+)
+
+
+async def test_reasoning(tmp_path: Path) -> None:
+    """With a template that reasons, reasoning comes apart and is counted, stops at its budget, can
+    be turned off, and earlier reasoning is in the prompt.
+    """
+    gguf_files.write(tmp_path / "a.gguf", {"tokenizer.chat_template": THINKING})
+    settings = settings_for("llama_cpp", model_dir=tmp_path, parallel=1)
+    async with started(settings) as engine:
+        generation = Generation(engine, settings)
+
+        async def said(**more: Any) -> tuple[str, str, Usage, int]:
+            request = asked(QUESTION, **{"max_tokens": 12, "temperature": 0, **more})
+            async with generation.run(request) as run:
+                batches = generation.batches(request, run)
+                async with contextlib.aclosing(batches):
+                    events = [event async for batch in batches for event in batch]
+            deltas = [event for event in events if isinstance(event, Delta)]
+            assert isinstance(events[0], Start)
+            assert isinstance(events[-1], Usage)
+            reasoning = "".join(event.reasoning for event in deltas)
+            text = "".join(event.content for event in deltas)
+            return reasoning, text, events[-1], events[0].prompt_tokens
+
+        reasoning, text, usage, prompt = await said()
+        assert reasoning.startswith("Streaming means")
+        assert (text, usage.reasoning_tokens, usage.completion_tokens) == ("", 12, 12)
+        cut, text, usage, _ = await said(thinking_token_budget=4)
+        assert text
+        assert reasoning.startswith(cut.rstrip())
+        assert 0 < usage.reasoning_tokens <= 4 < usage.completion_tokens
+        for more in ({"reasoning_effort": "none"}, {"response_format": {"type": "json_object"}}):
+            reasoning, text, usage, _ = await said(**more)
+            assert (reasoning, bool(text), usage.reasoning_tokens) == ("", True, 0)
+        earlier = [
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": "Yes.", "reasoning_content": "It is so. " * 5},
+            *QUESTION["messages"],
+        ]
+        assert (await said(messages=earlier))[3] > prompt + 15
+
+
+async def test_a_model_that_does_not_reason(engine: Any) -> None:
+    """The demo model's template has nothing about reasoning, so a request for it is refused."""
+    with pytest.raises(InvalidRequestError, match="does not reason") as refusal:
+        await answer(engine, reasoning_effort="high", max_tokens=1)
+    assert refusal.value.param == "reasoning_effort"
+    assert await answer(engine, reasoning_effort="none", max_tokens=1)

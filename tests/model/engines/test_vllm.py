@@ -358,6 +358,27 @@ async def test_reasoning() -> None:
     assert usage.completion_tokens == len('because</think>"yes"') + 1
 
 
+async def test_how_to_reason() -> None:
+    """The effort, the template's variables, the budget and earlier reasoning reach vLLM. Without a
+    parser, a request for reasoning is refused.
+    """
+    earlier = {"role": "assistant", "content": "Yes.", "reasoning_content": "It is so."}
+    asked_for = {
+        "reasoning_effort": "high",
+        "chat_template_kwargs": {"enable_thinking": True},
+        "thinking_token_budget": 5,
+    }
+    messages = [earlier, {"role": "user", "content": "?"}]
+    body = request_body(asked({"messages": messages}, **asked_for))
+    assert asked_for.items() <= body.items()
+    assert body["messages"][0] == earlier
+    async with started(settings_for("vllm")) as engine:
+        with pytest.raises(InvalidRequestError, match="SLUICE_REASONING_PARSER") as refusal:
+            await whole(engine, reasoning_effort="low")
+        assert refusal.value.param == "reasoning_effort"
+        assert await whole(engine, reasoning_effort="none", max_tokens=1)
+
+
 async def test_adapters(tmp_path: Path, serve: Serve) -> None:
     """An adapter is a model with its own name. An unknown name is a 404."""
     folder(tmp_path, adapter_config__json="{}")

@@ -76,7 +76,12 @@ class AsyncLLM:
         self.model_config = SimpleNamespace(
             max_model_len=engine_args.max_model_len, get_diff_sampling_param=lambda: {"top_k": 20}
         )
-        self.renderer = SimpleNamespace(tokenizer=SimpleNamespace(encode=encode))
+        self.renderer = SimpleNamespace(
+            tokenizer=SimpleNamespace(
+                encode=lambda text, add_special_tokens: encode(text),
+                decode=lambda tokens: bytes(tokens).decode(),
+            )
+        )
         self._dead = False
         self._loop: asyncio.Task[None] | None = None
         self._gauge = Gauge("vllm:kv_cache_usage_perc", "KV-cache usage", ("model_name", "engine"))
