@@ -79,6 +79,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
         {
             **_GPU,
             "container": "vllm",
+            "dialect": "vllm",
             "quantization": "fp8",
             "scale_to_zero": True,
             "startup_seconds": 1800,
@@ -90,6 +91,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
         {
             **_GPU,
             "container": "sglang",
+            "dialect": "sglang",
             "max_instances": 6,
             "requests_per_instance": 3,
             "scale_in_seconds": 900,
@@ -129,6 +131,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "admin_url": False,
             "meter_open": True,
             "one_connection": True,
+            "strict": True,
+            "loose_tool_history": True,
             "detailed_metrics": False,
             "dialect": "lmi",
         },
