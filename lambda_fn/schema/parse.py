@@ -102,6 +102,8 @@ def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool) ->
             value = msgspec.json.decode(body)
         except msgspec.ValidationError:  # a number that Python has no type for
             raise error from None
+        if type(value) is not dict:
+            raise
     todo = [value]
     while todo:
         inner = todo.pop()
@@ -110,7 +112,7 @@ def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool) ->
                 todo.append(item)
             elif type(item) is float and item.is_integer() and abs(item) < _MAX_WHOLE:
                 inner[key] = int(item)
-    if relax and type(value) is dict:
+    if relax:
         from lambda_fn.schema.lenient import relaxed  # not at a cold start: most bodies match
 
         relaxed(value)

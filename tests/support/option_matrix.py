@@ -81,6 +81,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
         {
             **_GPU,
             "container": "vllm",
+            "dialect": "vllm",
             "quantization": "fp8",
             "embeddings": True,
             "scale_to_zero": True,
@@ -93,6 +94,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
         {
             **_GPU,
             "container": "sglang",
+            "dialect": "sglang",
             "max_instances": 6,
             "requests_per_instance": 3,
             "scale_in_seconds": 900,
@@ -135,6 +137,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "admin_url": False,
             "meter_open": True,
             "one_connection": True,
+            "strict": True,
+            "loose_tool_history": True,
             "detailed_metrics": False,
             "dialect": "lmi",
         },
