@@ -173,25 +173,28 @@ class Producer:
         if self.ended:
             raise Unended
         try:
-            reservation = self._reservation
-            if reservation is not None and reservation.held:
-                events = await self._released(reservation, until)
-                if self._stopped is not None:
-                    return await self._fail(self._stopped)
+            reservation, counter = self._reservation, self._counter
+            holding = reservation if reservation is not None and reservation.held else None
+            received: bytes | None = None
+            if self._stopped is None and not self._expired:
+                if holding is not None:
+                    await holding.wait(until)
+                else:
+                    received = await self._invocation.read(until)
+            if self._stopped is not None:
+                return await self._fail(self._stopped)
+            if holding is not None:
+                events = self._released(holding)
+            elif received is None and not self._expired:
+                return None
             else:
-                received = None if self._stopped is not None else await self._invocation.read(until)
-                if self._stopped is not None:
-                    return await self._fail(self._stopped)
-                if received is None and not self._expired:
-                    return None
                 events = self._decode(received)
                 if reservation is not None:
                     events = reservation.take(events)
             if not events:
                 return None
-            self._counter.count(events)
+            counter.count(events)
             last = events[-1]
-            counter = self._counter
             if type(last) is End and (self._early or counter.ended) and not counter.reported:
                 events.insert(-1, Usage(counter.prompt_tokens, counter.completion_tokens))
             if self._transform is not None:
@@ -231,15 +234,14 @@ class Producer:
             return events + self._cut("deadline")
         return events
 
-    async def _released(self, reservation: "Reservation", until: float) -> list[Event]:
-        """Return held events once they are reserved, or the end of the response if they cannot be.
+    def _released(self, reservation: "Reservation") -> list[Event]:
+        """Return held events that are reserved now, or the end of the response if none can be.
 
-        Nothing is returned if that is not decided in time.
+        Nothing is returned if that is not decided yet.
         """
-        decided = await reservation.wait(until)
         ended: Ended | None = "deadline" if self._expired else None
         if ended is None:
-            if not decided:
+            if reservation.is_asking:
                 return []
             events = reservation.release()
             ended = reservation.refused if reservation.held else None

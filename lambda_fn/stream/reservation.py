@@ -86,13 +86,18 @@ class Reservation:
             self._extend(tokens)
         return events
 
-    async def wait(self, until: float) -> bool:
-        """Wait until it is decided what becomes of the held events. Return whether it is.
+    @property
+    def is_asking(self) -> bool:
+        """Whether an extension is under way."""
+        return self._extension is not None
+
+    async def wait(self, until: float) -> None:
+        """Wait until it is decided what becomes of the held events.
 
         It returns early at `until`, a time of `time.monotonic`, and if `wake` is called.
         """
         if self._extension is None:
-            return True
+            return
         self._waiter = asyncio.get_running_loop().create_future()
         timeout = None if until == math.inf else max(0.0, until - time.monotonic())
         await asyncio.wait(
@@ -100,7 +105,6 @@ class Reservation:
             timeout=timeout,
             return_when=asyncio.FIRST_COMPLETED,
         )
-        return self._extension is None
 
     def wake(self) -> None:
         """End a `wait`."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -317,6 +317,20 @@ async def test_lambda_deadline_bounds_the_answer(call: Call, sagemaker: StandIn)
     assert given == pytest.approx((100 - limits.SETTLE_RESERVE - limits.STREAM_GRACE) * 1000)
 
 
+class Stuck(asyncio.Event):
+    """Keeps a client from reading. It sets `reached` when something is sent."""
+
+    def __init__(self) -> None:
+        """Begin before anything is sent."""
+        super().__init__()
+        self.reached = asyncio.Event()
+
+    async def wait(self) -> Literal[True]:
+        """Read nothing."""
+        self.reached.set()
+        return await super().wait()
+
+
 async def test_client_that_does_not_read_is_given_up(
     call: Call,
     sagemaker: StandIn,
@@ -331,8 +345,9 @@ async def test_client_that_does_not_read_is_given_up(
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
     sagemaker.script = [FIRST, part(lines(WORLD)), asyncio.Event()]
     reply = Reply()
-    running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=asyncio.Event()))
-    await reply.until_chunks(1)
+    stuck = Stuck()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=stuck))
+    await stuck.reached.wait()
     come()
     with pytest.raises(ResponseBroken):
         await running

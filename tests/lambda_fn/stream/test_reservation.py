@@ -426,7 +426,8 @@ async def _deliver(pieces: list[tuple[int, int]], grants: list[int], finished: b
         out += kept.take(sampled)
         unbilled = 0
         while kept.held:
-            assert await kept.wait(math.inf)
+            await kept.wait(math.inf)
+            assert not kept.is_asking
             events = kept.release()
             out += events
             if kept.held and not events and kept.refused is not None:

@@ -363,6 +363,22 @@ FAILURES: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
 }
 
 
+async def test_an_answer_whose_time_is_over_has_its_text() -> None:
+    """A response that says something ends at its time limit like one that reached its limit.
+
+    Its client is hurried only after the grace.
+    """
+    log, hurried = MemoryLog(), list[APIError]()
+    async with producer_of(
+        [START, HELLO, HANG], log, seconds=0.02, grace=3600, on_stop=hurried.append
+    ) as producer:
+        await pump(producer)
+    finishes = [event for event in log.events if isinstance(event, Finish)]
+    assert {(event.finish_reason, event.ended) for event in finishes} == {("length", "deadline")}
+    assert log.events[-2:] == [Usage(4, 1), End()]
+    assert (hurried, producer._invocation.over) == ([], False)
+
+
 @pytest.mark.parametrize("name", FAILURES)
 async def test_a_producer_ends_in_one_event(name: str) -> None:
     """A producer never raises. Its log ends in exactly one event.

@@ -19,6 +19,7 @@ TESTS = (
     "tests/lambda_fn/control/routers",
     "tests/lambda_fn/stream/test_admit.py",
     "tests/lambda_fn/stream/test_key_cache.py",
+    "tests/lambda_fn/stream/test_reservation.py",
 )
 SERVER = Path(__file__).with_name("server.mjs")
 
