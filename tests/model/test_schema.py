@@ -18,7 +18,7 @@ from model.engines import prompt_bounds
 from model.engines.forced_call import CallReader
 from model.engines.llama_cpp_chunks import guiding, request_body
 from model.errors import InvalidRequestError
-from model.schema import CancelRequest, ChatRequest, parse_chat, parse_invocation
+from model.schema import CancelRequest, ChatRequest, TokensRequest, parse_chat, parse_invocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ SHAPED = st.recursive(
 MESSAGE = {"role": "user", "content": "a"}
 
 
-def checked(body: bytes) -> ChatRequest | CancelRequest:
+def checked(body: bytes) -> ChatRequest | CancelRequest | TokensRequest:
     """Return the request with its schemas checked."""
     asked = parse_invocation(body)
     if isinstance(asked, ChatRequest):
@@ -61,7 +61,7 @@ def checked(body: bytes) -> ChatRequest | CancelRequest:
     return asked
 
 
-def accepted(body: bytes) -> ChatRequest | CancelRequest | None:
+def accepted(body: bytes) -> ChatRequest | CancelRequest | TokensRequest | None:
     """Return the request, or None if it was rejected.
 
     The error must be the container's own, and it must be possible to send it.

@@ -264,13 +264,13 @@ async def test_closed(engine: Engine) -> None:
     await asyncio.gather(request, return_exceptions=True)
 
 
-@pytest.mark.parametrize("text", ["Grüße, Köln 🚰", "", " a\n<|im_end|>"])
-async def test_tokens_of_a_text(engine: Engine, text: str) -> None:
+async def test_tokens_of_a_text(engine: Engine) -> None:
     """The tokens of a text make the text again. A number that is no token is refused by name."""
-    tokens = await engine.tokenize(text, special=False)
-    assert await engine.detokenize(tokens) == text
-    assert bool(tokens) == bool(text)
-    for wrong in ([2**31 - 1], [*tokens, 2**30]):
+    for text in ("Grüße, Köln 🚰", "", " a\n<|im_end|>"):
+        tokens = await engine.tokenize(text, special=False)
+        assert await engine.detokenize(tokens) == text
+        assert bool(tokens) == bool(text)
+    for wrong in ([2**31 - 1], [1, 2**30]):
         with pytest.raises(InvalidRequestError) as refusal:
             await engine.detokenize(wrong)
         assert refusal.value.param == "tokens"
