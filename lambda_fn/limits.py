@@ -73,6 +73,9 @@ CANCEL_INTERVAL = 0.15
 CANCEL_TIMEOUT = 3.0
 """Time for all cancel calls of one request together."""
 
+COUNT_TIMEOUT = 45.0
+"""Time for the container to count a prompt. Nothing is sent to the client meanwhile."""
+
 CONNECT_TIMEOUT = 5.0
 """Time to open a connection to an AWS API."""
 

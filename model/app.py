@@ -20,6 +20,7 @@ from model.errors import (
     RequestCancelledError,
     RouteError,
 )
+from model.events import Start
 from model.lines import LineEncoder
 from model.metrics import MEDIA_TYPE
 from model.schema import MAX_BODY_BYTES, CancelRequest, parse_chat, parse_invocation
@@ -69,13 +70,16 @@ def create_app(
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
-        """Answer SageMaker's one route: generate, always streamed as lines, or cancel."""
+        """Answer SageMaker's one route: generate, always streamed as lines, cancel or count."""
         asked = parse_invocation(await _body(request))
         if isinstance(asked, CancelRequest):
             return JSONResponse(
                 {"cancelled": await generation.cancel(asked.request_id, timing.cancel)}
             )
         await checks.check(asked)
+        if asked.sluice.count:
+            start = Start(await generation.count(asked))
+            return Response(lines.event(start) + lines.end(), media_type="application/jsonlines")
         return StreamResponse(generation, asked, lines, timing)
 
     @app.post("/v1/chat/completions")

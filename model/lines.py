@@ -8,7 +8,8 @@ Each record is a JSON object and `\n`, in UTF-8:
     {"type":"usage","prompt_tokens":12,"completion_tokens":57}
     {"type":"end"}                  or {"type":"error","code":"...","message":"..."}
 
-A delta that has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank
+A choice that a stop string ended has it in `stop_sequence`, if the engine tells it. A delta that
+has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank
 line is a heartbeat. A body with neither `end` nor `error` is truncated.
 """
 
@@ -44,7 +45,7 @@ class LineEncoder:
         if isinstance(event, Start):
             return b'{"type":"start","prompt_tokens":%d}\n' % event.prompt_tokens
         if isinstance(event, Finish):
-            return f'{{"type":"finish","index":{event.index},"finish_reason":"{event.reason}"}}\n'.encode()
+            return _finish(event).encode("utf-8", "replace")
         return b'{"type":"usage","prompt_tokens":%d,"completion_tokens":%d}\n' % (
             event.prompt_tokens,
             event.completion_tokens,
@@ -63,6 +64,11 @@ class LineEncoder:
         return (
             _json({"type": "error", "code": error.code, "message": error.message}) + "\n"
         ).encode("utf-8", "replace")
+
+
+def _finish(event: Finish) -> str:
+    stop = "" if event.stop is None else f',"stop_sequence":{quoted(event.stop)}'
+    return f'{{"type":"finish","index":{event.index},"finish_reason":"{event.reason}"{stop}}}\n'
 
 
 def _delta(event: Delta) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Json: TypeAlias = dict[str, Any]
-# In Python `$` alone also matches before a last line feed.
-Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,64}\z")]
+# In Python `$` alone also matches before a last line feed. Anthropic's names are twice as long as
+# OpenAI's.
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-]{1,128}\z")]
 
 
 class _Model(BaseModel):

@@ -33,6 +33,7 @@ BY_THE_FUNCTION = {
         "messages[1].tool_call_id",
     ],
     "the function sends one limit only": ["max_tokens"],
+    "names of Anthropic's tools are longer than OpenAI's": ["tools[0].function.name"],
     "the container does not read it": [
         *("modalities", "audio", "prediction", "web_search_options", "moderation", "functions"),
         *("function_call", "reasoning_effort", "verbosity", "metadata", "store", "service_tier"),
