@@ -93,6 +93,8 @@ def anthropic_body(error: APIError, request_id: str) -> bytes:
     of the Messages API for members that a chat calls otherwise.
     """
     message = error.message
+    if isinstance(error, ContextLengthExceeded):
+        message = f"prompt is too long: {message}"  # by these words clients know it
     if error.status == 400:
         for chat_name, name in _ANTHROPIC_NAMES:
             message = message.replace(chat_name, name)

@@ -62,6 +62,8 @@ HELD = [
     Held("lambda_fn/http", "responses", "lambda_fn/stream/test_request_side.py", _WHOLE),
     Held("lambda_fn/schema", "completion container messages parse parts tools",
          "lambda_fn/schema/test_parameters.py", "every parameter through all of them"),
+    Held("lambda_fn/schema/anthropic", "blocks request translate",
+         "lambda_fn/schema/test_anthropic.py", _PARTS),
     Held("lambda_fn/stream", "delivery event_log producer sinks usage_counter invoke",
          "lambda_fn/stream/test_seam.py", "both sides of the seam"),
     Held("lambda_fn/stream", "pipeline", "lambda_fn/stream/test_app.py", _WHOLE),

@@ -129,10 +129,7 @@ def parse_messages(body: bytes) -> MessagesRequest:
             honoured.
 
     """
-    request = _parsed(_messages, body)
-    if request.top_k:
-        raise unsupported("top_k", "it is not passed on to the model's server")
-    return request
+    return _parsed(_messages, body)
 
 
 def parse_count(body: bytes) -> CountRequest:

@@ -7,7 +7,10 @@
 - Consecutive turns of one role become one turn. A user's turn with results becomes one message of
   the role `tool` for each result, and then the rest of it.
 - `is_error` becomes the words that begin the result.
-- Thoughts of earlier turns are left out, with their signatures.
+- Thoughts of earlier turns go back to the model where chats have them, without their signatures.
+- A model that can stop thinking is told to, unless the request asks for thoughts. So the first
+  block of an answer is its text, as clients expect then. Neither a budget nor an effort is passed
+  on: thinking is a switch.
 """
 
 from collections.abc import Sequence
@@ -32,7 +35,7 @@ from lambda_fn.schema.anthropic.request import (
     Tool,
     ToolChoice,
 )
-from lambda_fn.schema.chat import ChatRequest
+from lambda_fn.schema.chat import ChatRequest, unsupported
 from lambda_fn.schema.messages import (
     Assistant,
     CalledFunction,
@@ -91,11 +94,22 @@ def asked(request: CountRequest) -> Asked:
         **_choice(choice, request.tools or ()),
     }
     _check_schemas(request, choice)
+    thinks = request.thinking is not None and request.thinking.type != "disabled"
     shown = request.thinking is not None and request.thinking.shown
+    if not thinks:
+        fields |= known(ChatRequest, enable_thinking=False)
+    last = fields["messages"][-1]
+    if type(last) is Assistant:
+        fields |= known(ChatRequest, continue_final_message=True, add_generation_prompt=False)
     if not isinstance(request, MessagesRequest):
         return Asked(ChatRequest(**fields), thinking=shown)
     stop = request.stop_sequences
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    if request.top_k is not None:
+        found = known(ChatRequest, top_k=request.top_k)
+        if not found and request.top_k:
+            raise unsupported("top_k", "it is not passed on to the model's server")
+        fields |= found
     chat = ChatRequest(
         **fields,
         stream=request.stream,
@@ -108,6 +122,11 @@ def asked(request: CountRequest) -> Asked:
     return Asked(chat, stops, shown)
 
 
+def known(kind: type[msgspec.Struct], **fields: Any) -> dict[str, Any]:
+    """Return those of the fields that a type of chats has."""
+    return {name: value for name, value in fields.items() if name in kind.__struct_fields__}
+
+
 class _Conversation:
     """The messages of a chat while they are made."""
 
@@ -118,6 +137,7 @@ class _Conversation:
             self._system += [block.text for block in request.system]
         self._made: list[ChatMessage] = []
         self._said: list[str] = []
+        self._thought: list[str] = []
         self._calls: list[ToolCall] = []
         self._results: list[ChatMessage] = []
         self._parts: list[Any] = []
@@ -136,11 +156,11 @@ class _Conversation:
             self._read(message, f"messages[{number}]")
         self._end_turn()
         self._check_results()
+        if not self._made:
+            raise InvalidRequest("A message of the user is needed.", param="messages")
         texts = [text for text in self._system if text and not text.startswith(_BILLING)]
         if texts:
             self._made.insert(0, System(content="\n\n".join(texts)))
-        if not self._made:
-            raise InvalidRequest("A message of the user is needed.", param="messages")
         if len(self._made) > _MAX_MESSAGES:
             raise InvalidRequest(
                 f"'messages' has more than {_MAX_MESSAGES} messages and results.", param="messages"
@@ -185,7 +205,9 @@ class _Conversation:
                 raise InvalidRequest(
                     f"'{turn}' has more than {_MAX_CALLS} calls.", param=f"{turn}.content"
                 )
-        elif type(block) not in (ThinkingBlock, RedactedThinkingBlock):
+        elif type(block) is ThinkingBlock:
+            self._thought.append(block.thinking)
+        elif type(block) is not RedactedThinkingBlock:
             _misplaced(block, "assistant", f"{path}.type")
 
     def _users(self, block: Block, path: str, turn: str) -> None:
@@ -223,13 +245,15 @@ class _Conversation:
                 Assistant(
                     content=content or (None if self._calls else ""),
                     tool_calls=list(self._calls) or None,
+                    **known(Assistant, reasoning_content="".join(self._thought) or None),
                 )
             )
         elif self._role == "user":
             self._made += self._results
             if self._parts or not self._results:
                 self._made.append(User(content=_content(self._parts)))
-        self._said, self._calls, self._results, self._parts = [], [], [], []
+        self._said, self._thought, self._calls = [], [], []
+        self._results, self._parts = [], []
 
 
 def _content(parts: list[Any]) -> Any:
