@@ -25,14 +25,14 @@ _NAME = re.compile("[a-zA-Z0-9_-]{1,128}")
 _UNKNOWN = re.compile(r"Invalid '(.+\.type)': Invalid value ('[^']*')\.")
 
 
-class Message(Struct, frozen=True):
+class Turn(Struct, frozen=True):
     """One turn. A text is the same as one text block."""
 
     role: Literal["user", "assistant", "system"]
     content: str | Blocks
 
 
-class Tool(Struct, frozen=True, omit_defaults=True):
+class ToolParam(Struct, frozen=True, omit_defaults=True):
     """A tool that the client runs. `input_schema` is a JSON schema."""
 
     type: str | None = None
@@ -76,7 +76,7 @@ class OutputConfig(Struct, frozen=True, omit_defaults=True):
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
 
 
-class Thinking(Struct, frozen=True, omit_defaults=True):
+class ThinkingMode(Struct, frozen=True, omit_defaults=True):
     """Whether the model thinks, and whether its thoughts are shown."""
 
     type: Literal["enabled", "disabled", "adaptive"]
@@ -93,11 +93,11 @@ class CountRequest(Struct, frozen=True, omit_defaults=True):
     """The members that make the prompt: all that a count reads."""
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
-    messages: Annotated[list[Message], Meta(min_length=1, max_length=4096)]
+    messages: Annotated[list[Turn], Meta(min_length=1, max_length=4096)]
     system: str | Annotated[list[TextBlock], Meta(max_length=4096)] | None = None
-    tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
+    tools: Annotated[list[ToolParam], Meta(max_length=128)] | None = None
     tool_choice: ToolChoice | None = None
-    thinking: Thinking | None = None
+    thinking: ThinkingMode | None = None
     output_config: OutputConfig | None = None
     output_format: JsonFormat | None = None
     """An older place of `output_config.format`."""

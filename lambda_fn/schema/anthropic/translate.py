@@ -30,10 +30,10 @@ from lambda_fn.schema.anthropic.blocks import (
 )
 from lambda_fn.schema.anthropic.request import (
     CountRequest,
-    Message,
     MessagesRequest,
-    Tool,
     ToolChoice,
+    ToolParam,
+    Turn,
 )
 from lambda_fn.schema.chat import ChatRequest, unsupported
 from lambda_fn.schema.messages import (
@@ -167,7 +167,7 @@ class _Conversation:
             )
         return self._made
 
-    def _read(self, message: Message, path: str) -> None:
+    def _read(self, message: Turn, path: str) -> None:
         content = message.content
         blocks: list[Block] = [TextBlock(content)] if isinstance(content, str) else content
         if message.role == "system":
@@ -328,7 +328,7 @@ def _misplaced(block: Block, role: str, path: str) -> NoReturn:
     )
 
 
-def _tools(tools: list[Tool] | None) -> list[Any] | None:
+def _tools(tools: list[ToolParam] | None) -> list[Any] | None:
     if not tools:
         return None
     names = [tool.name for tool in tools]
@@ -339,7 +339,7 @@ def _tools(tools: list[Tool] | None) -> list[Any] | None:
     ]
 
 
-def _choice(choice: ToolChoice | None, tools: Sequence[Tool]) -> dict[str, Any]:
+def _choice(choice: ToolChoice | None, tools: Sequence[ToolParam]) -> dict[str, Any]:
     if choice is None:
         return {}
     if not tools:
