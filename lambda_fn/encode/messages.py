@@ -4,7 +4,7 @@ A message is a list of content blocks, of which a stream has one open at a time.
 deltas into a sequence of blocks that begin, grow and end, and both forms are written from that. A
 stream begins with the first delta and not with `Start`, whose count it carries, so that a failure
 before the first token still has its own status. Its heartbeat is a `ping`, which clients accept at
-any place.
+any place. Deltas are padded as those of chats are.
 """
 
 from base64 import urlsafe_b64encode
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from lambda_fn.encode.base import Head, SizeLimit, ToolPiece, read_delta
+from lambda_fn.encode.base import PADDING_BLOCK, Head, SizeLimit, ToolPiece, read_delta
 from lambda_fn.errors import APIError, anthropic_body
 from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 
@@ -235,6 +235,7 @@ class MessageStream:
         self._counts = _Counts(head)
         self._begun = False
         self._index = -1
+        self._padding = urlsafe_b64encode(sha256(head.response_id.encode()).digest())
 
     def begin(self) -> bytes:
         """Return nothing yet: the first event has the tokens of the prompt."""
@@ -276,16 +277,21 @@ class MessageStream:
                 fields = {"index": self._index, "content_block": step.block}
                 out.append(_event("content_block_start", fields))
             elif isinstance(step, _Grow):
-                kind, member = _DELTAS[step.kind]
-                out.append(self._delta({"type": kind, member: step.text}))
+                out.append(self._delta(*_DELTAS[step.kind], step.text))
             else:
                 if step.kind == "thinking":
-                    signed = {"type": "signature_delta", "signature": self._blocks.signature}
-                    out.append(self._delta(signed))
+                    signed = ("signature_delta", "signature", self._blocks.signature)
+                    out.append(self._delta(*signed))
                 out.append(_event("content_block_stop", {"index": self._index}))
 
-    def _delta(self, delta: dict[str, Any]) -> bytes:
-        return _event("content_block_delta", {"index": self._index, "delta": delta})
+    def _delta(self, kind: str, member: str, text: str) -> bytes:
+        data = _json(text)
+        padding = self._padding[: -len(data) % PADDING_BLOCK]
+        delta = b'{"type":"%b","%b":%b}' % (kind.encode(), member.encode(), data)
+        return (
+            b"event: content_block_delta\n"
+            b'data: {"type":"content_block_delta","index":%d,"delta":%b,"obfuscation":"%b"}\n\n'
+        ) % (self._index, delta, padding)
 
     def heartbeat(self) -> bytes:
         """Return a ping."""

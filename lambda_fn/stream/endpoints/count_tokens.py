@@ -8,7 +8,9 @@ request of its key, and none of its tokens: its ledger item has 0.
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -88,6 +90,7 @@ class CountTokens:
             caller=caller.key_id,
         )
         counter = UsageCounter()
+        settling = partial(settle, self._table, admission, counter)
         try:
             invocation = Invocation(
                 self._client,
@@ -105,10 +108,13 @@ class CountTokens:
                     counted = await _counted(invocation, dialect.decoder(1))
             except TimeoutError:
                 raise UpstreamTimeout("The model took too long to count the prompt.") from None
-            counter.complete = True
-        finally:
-            await asyncio.shield(settle(self._table, admission, counter))
-        return json_response({"input_tokens": counted})
+        except BaseException:
+            await asyncio.shield(settling())
+            raise
+        counter.complete = True
+        response = json_response({"input_tokens": counted})
+        response.background = BackgroundTask(settling)  # it runs after the last byte
+        return response
 
 
 async def _counted(invocation: Invocation, decoder: Decoder) -> int:

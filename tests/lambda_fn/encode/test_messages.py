@@ -113,6 +113,13 @@ def test_every_kind_of_block(thinking: bool) -> None:
     assert (usage["output_tokens"], usage["output_tokens_details"]) == (3, {"thinking_tokens": 1})
 
 
+def test_the_size_of_a_delta_tells_little() -> None:
+    """Deltas of short texts have one size on the wire."""
+    texts = ["a", "é", "word", "a longer word", "thirty bytes have one size too"]
+    blocks = [encoded([delta(content="x"), delta(content=it)], "messages_stream") for it in texts]
+    assert len({len(block.split(b"\n\n")[-2]) for block in blocks}) == 1
+
+
 def test_the_count_of_the_prompt_comes_first() -> None:
     """A stream begins with its first token, and tells the prompt's tokens then."""
     assert encoded([Start(5)], "messages_stream") == b""
