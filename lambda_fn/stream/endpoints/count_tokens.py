@@ -105,7 +105,9 @@ class CountTokens:
             )
             try:
                 async with asyncio.timeout(limits.COUNT_TIMEOUT), invocation:
-                    counted = await _counted(invocation, dialect.decoder(1))
+                    counted = await _counted(
+                        invocation, dialect.decoder(1), ours=model.dialect == "sluice"
+                    )
             except TimeoutError:
                 raise UpstreamTimeout("The model took too long to count the prompt.") from None
         except BaseException:
@@ -117,8 +119,10 @@ class CountTokens:
         return response
 
 
-async def _counted(invocation: Invocation, decoder: Decoder) -> int:
+async def _counted(invocation: Invocation, decoder: Decoder, *, ours: bool) -> int:
     """Return the tokens of the prompt, once the response tells them.
+
+    Our container tells them at once. With other servers, 0 is a count that is not known yet.
 
     Raises:
         APIError: the endpoint failed, or did not tell them.
@@ -131,7 +135,7 @@ async def _counted(invocation: Invocation, decoder: Decoder) -> int:
             continue
         ended = not received
         for event in decoder.feed(received) if received else decoder.close():
-            if (type(event) is Start or type(event) is Usage) and event.prompt_tokens:
+            if (type(event) is Start or type(event) is Usage) and (ours or event.prompt_tokens):
                 return event.prompt_tokens
             if type(event) is Failure:
                 raise from_container(event.code, event.message, event.param)

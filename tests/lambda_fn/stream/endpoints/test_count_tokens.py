@@ -51,7 +51,7 @@ async def test_other_servers_count_an_answer_of_one_token(
 @pytest.mark.parametrize(
     ("script", "status"),
     [
-        ([part(lines({"type": "start", "prompt_tokens": 0}))], 502),
+        ([part(b"\n")], 502),
         ([part(lines({"type": "error", "code": "overloaded", "message": "Full."}))], 429),
         ([None], 502),
     ],
@@ -64,6 +64,18 @@ async def test_a_count_that_fails(
     reply = await call(path=PATH, body=ASKED)
     assert reply.status == status
     assert ledger_item(items, reply)["outcome"] == "failed"
+
+
+async def test_a_count_that_no_record_has(
+    make_call: Callable[..., Call], sagemaker: StandIn
+) -> None:
+    """An empty prompt has 0 tokens for our container. For another server 0 is no count."""
+    sagemaker.script = [part(lines({**START, "prompt_tokens": 0}, {"type": "end"}))]
+    reply = await make_call()(path=PATH, body=ASKED)
+    assert json.loads(reply.body) == {"input_tokens": 0}
+    sagemaker.script = [part(sse(chunk({"content": "x"}), chunk({}, "stop")) + b"data: [DONE]\n\n")]
+    call = make_call(models={"m": Model("endpoint-1", context_tokens=1000, dialect="openai")})
+    assert (await call(path=PATH, body=ASKED)).status == 502
 
 
 async def test_a_count_that_takes_too_long(
