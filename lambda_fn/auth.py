@@ -14,6 +14,8 @@ from lambda_fn.ids import hash_key, key_id_of
 from lambda_fn.networks import viewer
 
 ORIGIN_HEADER = "x-sluice-origin-secret"
+KEY_HEADERS = ("x-api-key", "api-key")
+"""Headers of a key beside `Authorization`: of Anthropic's clients, and of Azure's."""
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -41,23 +43,30 @@ def check_origin(headers: Mapping[str, str], secrets: Sequence[str]) -> None:
 
 
 def read_key(headers: Mapping[str, str], client: tuple[str, int] | None = None) -> Caller:
-    """Return the caller: its bearer key and its address. `client` is the peer in the ASGI scope.
+    """Return the caller: its key and its address. `client` is the peer in the ASGI scope.
+
+    The key is the bearer token, or that of a header of `KEY_HEADERS`. Some clients send a key of
+    another service beside it, so the first one that has the form of our keys counts.
 
     Raises:
         AuthenticationFailed: the key is missing, or does not have the form of a key.
 
     """
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    key = key.strip()
-    if scheme.lower() != "bearer" or not key:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    sent = [token if scheme.lower() == "bearer" else ""]
+    sent += [headers.get(name, "") for name in KEY_HEADERS]
+    keys = [key for text in sent if (key := text.strip())]
+    if not keys:
         raise AuthenticationFailed(
-            "The request has no API key. Send it as 'Authorization: Bearer sk-...'."
+            "The request has no API key. Send it as 'Authorization: Bearer sk-...' or as "
+            "'x-api-key: sk-...'."
         )
-    key_id = key_id_of(key) if len(key) <= limits.MAX_KEY else None
-    if key_id is None:
-        raise wrong_key()  # without a read of DynamoDB
-    address = viewer(headers.get("x-forwarded-for", ""), client[0] if client else "")
-    return Caller(key_id=key_id, key_hash=hash_key(key), address=address)
+    for key in keys:
+        key_id = key_id_of(key) if len(key) <= limits.MAX_KEY else None
+        if key_id is not None:
+            address = viewer(headers.get("x-forwarded-for", ""), client[0] if client else "")
+            return Caller(key_id=key_id, key_hash=hash_key(key), address=address)
+    raise wrong_key()  # without a read of DynamoDB
 
 
 def wrong_key() -> AuthenticationFailed:

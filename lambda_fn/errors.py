@@ -86,6 +86,51 @@ class APIError(Exception):
         return encode_json({"error": error})
 
 
+def anthropic_body(error: APIError, request_id: str) -> bytes:
+    """Return the JSON body of an error in Anthropic's form.
+
+    It is `{"type": "error", "error": {"type", "message"}, "request_id"}`. The message has the names
+    of the Messages API for members that a chat calls otherwise.
+    """
+    message = error.message
+    if isinstance(error, ContextLengthExceeded):
+        message = f"prompt is too long: {message}"  # by these words clients know it
+    if error.status == 400:
+        for chat_name, name in _ANTHROPIC_NAMES:
+            message = message.replace(chat_name, name)
+    return encode_json(
+        {
+            "type": "error",
+            "error": {"type": _anthropic_type(error.status), "message": message},
+            "request_id": f"req_{request_id}",
+        }
+    )
+
+
+def _anthropic_type(status: int) -> str:
+    return _ANTHROPIC_TYPES.get(status) or (
+        "api_error" if status >= 500 else "invalid_request_error"
+    )
+
+
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+_ANTHROPIC_NAMES = (
+    ("response_format.json_schema.schema", "output_config.format.schema"),
+    ("response_format", "output_config.format"),
+    ("function.parameters", "input_schema"),
+    ("tool_choice.function.name", "tool_choice.name"),
+    ("'stop'", "'stop_sequences'"),
+)
+
+
 class InvalidRequest(APIError):
     """The request is invalid."""
 

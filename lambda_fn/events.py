@@ -45,12 +45,13 @@ class Delta(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="delt
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="finish"):
-    """A choice is complete."""
+    """A choice is complete. `stop_sequence` is the text that ended it, if the server tells it."""
 
     finish_reason: str
     index: Index = 0
     ended: Ended | None = None
     """Set if this service ended the choice; the finish reason is `length` then."""
+    stop_sequence: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="usage"):

@@ -73,6 +73,9 @@ CANCEL_INTERVAL = 0.15
 CANCEL_TIMEOUT = 3.0
 """Time for all cancel calls of one request together."""
 
+COUNT_TIMEOUT = 30.0
+"""Time for the container to count a prompt. Nothing is sent to the client meanwhile."""
+
 CONNECT_TIMEOUT = 5.0
 """Time to open a connection to an AWS API."""
 
@@ -267,6 +270,10 @@ def check() -> None:
                 "CLOUDFRONT_READ_TIMEOUT must be over an admission and a rejection (META_TIMEOUT "
                 "* META_MAX_ATTEMPTS)"
             ),
+        ),
+        (
+            2 * meta_worst() + COUNT_TIMEOUT < CLOUDFRONT_READ_TIMEOUT,
+            "CLOUDFRONT_READ_TIMEOUT must be over an admission and a count (COUNT_TIMEOUT)",
         ),
         (
             CHECKPOINT < STREAM_DEADLINE < OVERDUE,

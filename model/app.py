@@ -20,6 +20,7 @@ from model.errors import (
     RequestCancelledError,
     RouteError,
 )
+from model.events import Start
 from model.lines import LineEncoder
 from model.metrics import MEDIA_TYPE
 from model.schema import MAX_BODY_BYTES, CancelRequest, TokensRequest, parse_chat, parse_invocation
@@ -69,7 +70,9 @@ def create_app(
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
-        """Answer SageMaker's one route: generate, always streamed as lines, cancel, or tokenize."""
+        """Answer SageMaker's one route: generate, always streamed as lines, cancel, count, or
+        tokenize.
+        """
         asked = parse_invocation(await _body(request))
         if isinstance(asked, CancelRequest):
             return JSONResponse(
@@ -78,6 +81,9 @@ def create_app(
         if isinstance(asked, TokensRequest):
             return JSONResponse(await generation.tokens(asked))
         await checks.check(asked)
+        if asked.sluice.count:
+            start = Start(await generation.count(asked))
+            return Response(lines.event(start) + lines.end(), media_type="application/jsonlines")
         return StreamResponse(generation, asked, lines, timing)
 
     @app.post("/v1/chat/completions")

@@ -41,10 +41,11 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Choice `index` is complete."""
+    """Choice `index` is complete. `stop` is the stop string that ended it, if the engine tells."""
 
     index: int
     reason: FinishReason
+    stop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

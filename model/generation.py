@@ -224,6 +224,20 @@ class Generation:
             if not self._runs:
                 self._idle.set()
 
+    async def count(self, request: ChatRequest) -> int:
+        """Return the tokens of a request's prompt. Its answer is given up before it begins.
+
+        Raises as `run`, and the engine's errors.
+        """
+        async with self.run(request) as run:
+            async with self._admission.places(request.n, request.sluice.caller):
+                run.waiting = False
+                async with contextlib.aclosing(self.engine.generate(request)) as sampled:
+                    async for batch in sampled:
+                        if isinstance(batch[0], Start):
+                            return batch[0].prompt_tokens
+            raise EngineError("the engine did not count the prompt")
+
     async def batches(self, request: ChatRequest, run: Run) -> AsyncGenerator[list[Event], None]:
         """Yield the events of `request` after waiting for a place.
 

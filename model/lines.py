@@ -8,8 +8,9 @@ Each record is a JSON object and `\n`, in UTF-8:
     {"type":"usage","prompt_tokens":12,"completion_tokens":57}
     {"type":"end"}                  or {"type":"error","code":"...","message":"..."}
 
-Reasoning is `reasoning_content` of a delta, and a usage with it has `reasoning_tokens` too. A
-delta that has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank
+A choice that a stop string ended has it in `stop_sequence`, if the engine tells it. Reasoning is
+`reasoning_content` of a delta, and a usage with it has `reasoning_tokens` too. A delta that has
+log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank
 line is a heartbeat. A body with neither `end` nor `error` is truncated.
 """
 
@@ -45,7 +46,7 @@ class LineEncoder:
         if isinstance(event, Start):
             return b'{"type":"start","prompt_tokens":%d}\n' % event.prompt_tokens
         if isinstance(event, Finish):
-            return f'{{"type":"finish","index":{event.index},"finish_reason":"{event.reason}"}}\n'.encode()
+            return _finish(event).encode("utf-8", "replace")
         reasoning = b""
         if event.reasoning_tokens:
             reasoning = b',"reasoning_tokens":%d' % event.reasoning_tokens
@@ -68,6 +69,11 @@ class LineEncoder:
         return (
             _json({"type": "error", "code": error.code, "message": error.message}) + "\n"
         ).encode("utf-8", "replace")
+
+
+def _finish(event: Finish) -> str:
+    stop = "" if event.stop is None else f',"stop_sequence":{quoted(event.stop)}'
+    return f'{{"type":"finish","index":{event.index},"finish_reason":"{event.reason}"{stop}}}\n'
 
 
 def _delta(event: Delta) -> str:

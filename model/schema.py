@@ -182,6 +182,8 @@ class SluiceOptions(_Model):
     caller: Annotated[str, StringConstraints(max_length=128)] = ""
     deadline_ms: Annotated[Whole, Field(ge=1, le=24 * 3600 * 1000)] | None = None
     max_prompt_tokens: Annotated[Whole, Field(ge=0)] | None = None
+    # Whether only the prompt is counted.
+    count: bool = False
 
 
 class ChatRequest(Extras):

@@ -53,6 +53,12 @@ class Dialect(Protocol):
         """Return the body of `POST /invocations` that requests a streamed response with usage."""
         ...
 
+    def count(self, request: ChatRequest, control: Control) -> bytes:
+        """Return the body of a request whose response tells the tokens of the prompt, and whose
+        answer is not read. It has at most one token, if the server cannot count without one.
+        """
+        ...
+
     def cancel(self, request_id: str) -> bytes | None:
         """Return the body of the call that cancels a request, or None if there is none."""
         ...

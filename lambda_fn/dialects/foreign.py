@@ -96,6 +96,14 @@ class Foreign:
         fields = samplers.shaped(fields, self._taken)
         return _json.encode({**self._shape(fields), "stream": True})
 
+    def count(self, request: ChatRequest, control: Control) -> bytes:
+        """Return the body of an answer of one token: these servers count only what they answer.
+
+        Their `/tokenize` has another path, and SageMaker reaches one path only.
+        """
+        limits = {"max_tokens": 1, "max_completion_tokens": None}
+        return self.body(msgspec.structs.replace(request, **limits), control)
+
     def cancel(self, request_id: str) -> None:
         """Return None: these servers end a request when its connection closes."""
 

@@ -55,6 +55,7 @@ class _Choice(msgspec.Struct):
     finish_reason: Reason = None
     finish: Reason = msgspec.field(default=None, name="finishReason")
     stop_reason: Reason = None
+    matched_stop: Reason = None
     logprobs: msgspec.Raw = NULL
     usage: UsageFields | str | list[msgspec.Raw] | None = None
     error: msgspec.Raw = NULL
@@ -119,7 +120,8 @@ class _State:
     """One choice so far."""
 
     __slots__ = (
-        "calls", "chars", "counted", "full", "gap", "message", "reason", "reasoned", "seen", "stop",
+        "calls", "chars", "counted", "full", "gap", "matched", "message", "reason", "reasoned",
+        "seen", "stop",
         "whole",
     )  # fmt: skip
 
@@ -136,6 +138,8 @@ class _State:
         """Whether something was said since `reason` came."""
         self.stop: Reason = None
         """What stands beside a finish reason that is null to the end."""
+        self.matched: str | None = None
+        """What vLLM and SGLang name as the end: the stop sequence, if one ended the answer."""
         self.seen = False
         """Whether anything was said."""
         self.message = False
@@ -257,7 +261,8 @@ class Records:
         for index, state in enumerate(self._states):
             # Some servers end a call with "stop", vLLM one that was forced by name.
             reason = TOOL_CALLS if state.calls and state.reason == STOP else state.reason
-            events.append(Finish(finish_reason=reason or STOP, index=index))
+            matched = state.matched if state.reason == STOP else None
+            events.append(Finish(reason or STOP, index, matched))
         events.append(self.usage)
         events.append(End())
 
@@ -403,6 +408,8 @@ class Records:
             self._finish(state, choice.finish, events)
         if choice.stop_reason is not None:
             state.stop = choice.stop_reason
+        if isinstance(matched := choice.matched_stop or choice.stop_reason, str):
+            state.matched = matched
 
     def _read(self, choice: _Choice, state: _State, record: _Record) -> Said:
         """Return what a choice says: in its delta, or else as a text or a whole message.

@@ -5,7 +5,7 @@ import msgspec
 from lambda_fn.dialects import Decoder
 from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.errors import APIError, UpstreamFailed, from_container
-from lambda_fn.schema import ChatRequest, Control, container_body
+from lambda_fn.schema import ChatRequest, Control, container_body, plain_body
 
 
 class _Error(msgspec.Struct):
@@ -27,6 +27,11 @@ class Sluice:
     def body(self, request: ChatRequest, control: Control) -> bytes:
         """Return the container's body, which has the member `sluice`."""
         return container_body(request, control)
+
+    def count(self, request: ChatRequest, control: Control) -> bytes:
+        """Return the container's body with the mark that it is only to be counted."""
+        own = {**msgspec.structs.asdict(control), "count": True}
+        return msgspec.json.encode({**plain_body(request), "max_tokens": 1, "sluice": own})
 
     def cancel(self, request_id: str) -> bytes:
         """Return the body of the call that cancels a request in the container."""

@@ -26,6 +26,10 @@ def encoder_of(head: Head) -> Encoder:
     """
     if head.version != VERSION:
         raise LookupError(f"encoders of version {head.version} are unknown here")
+    if head.form in ("messages_stream", "messages_body"):
+        from lambda_fn.encode.messages import MessageBody, MessageStream  # not at a cold start
+
+        return MessageStream(head) if head.form == "messages_stream" else MessageBody(head)
     return _ENCODERS[head.form](head)
 
 

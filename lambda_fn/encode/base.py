@@ -26,7 +26,15 @@ VERSION = 1
 either needs a new one.
 """
 
-Form = Literal["chat_stream", "chat_body", "completion_stream", "completion_body", "plain_text"]
+Form = Literal[
+    "chat_stream",
+    "chat_body",
+    "completion_stream",
+    "completion_body",
+    "plain_text",
+    "messages_stream",
+    "messages_body",
+]
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -38,8 +46,9 @@ class Head(msgspec.Struct, frozen=True):
     public name, and `choices` is the number of requested choices. `service_tier` is None unless the
     request named one. `max_bytes` is the maximum size of a response that is not streamed. `form`
     names the encoder, and the rest are its options: whether a stream ends with a usage chunk,
-    whether its chunks are padded, and the prompt that a completion repeats. `version` is the
-    encoders' one when the response began.
+    whether its chunks are padded, and the prompt that a completion repeats. Messages have two of
+    their own, which no other head has: their stop sequences, and whether thoughts are shown.
+    `version` is the encoders' one when the response began.
     """
 
     response_id: str
@@ -54,6 +63,8 @@ class Head(msgspec.Struct, frozen=True):
     obfuscate: bool = True
     echo: str = ""
     version: int = VERSION
+    stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    thinking: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Encoder(Protocol):

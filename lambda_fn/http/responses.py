@@ -81,21 +81,38 @@ def json_response(content: object) -> Response:
     return Response(errors.encode_json(content), media_type="application/json")
 
 
-def error_response(error: APIError) -> Response:
-    """Return the response for an error: its status, its headers and OpenAI's body."""
+ANTHROPIC_PATH = "/v1/messages"
+
+
+def is_anthropic(scope: Scope) -> bool:
+    """Return whether a request expects errors in Anthropic's form: by its path, or by the header
+    that all of Anthropic's clients send.
+    """
+    path: str = scope["path"]
+    return path.startswith(ANTHROPIC_PATH) or "anthropic-version" in scope.get(
+        "sluice.request_headers", ()
+    )
+
+
+def error_response(error: APIError, scope: Scope | None = None) -> Response:
+    """Return the response for an error: its status, its headers and its body.
+
+    The body has OpenAI's form, or Anthropic's if the request of `scope` expects that.
+    """
     headers = dict(error.headers)
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return Response(
-        error.body(), status_code=error.status, headers=headers, media_type="application/json"
-    )
+    body = error.body()
+    if scope is not None and is_anthropic(scope):
+        body = errors.anthropic_body(error, scope.get("sluice.request_id", ""))
+    return Response(body, status_code=error.status, headers=headers, media_type="application/json")
 
 
-async def _on_api_error(_: Request, error: Exception) -> Response:
+async def _on_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, APIError)  # noqa: S101 (registered for it)
-    return error_response(error)
+    return error_response(error, request.scope)
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
@@ -105,16 +122,17 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         response = error_response(
             errors.MethodNotAllowed(
                 f"{request.method} is not allowed for this path. It takes {allowed}."
-            )
+            ),
+            request.scope,
         )
         response.headers.update(error.headers or {})
         return response
-    return error_response(errors.NotFound("This path does not exist."))
+    return error_response(errors.NotFound("This path does not exist."), request.scope)
 
 
 async def _on_exception(request: Request, error: Exception) -> Response:
     log("fault", request_id=request.scope.get("sluice.request_id"), error=type(error).__name__)
-    return error_response(errors.internal_error())
+    return error_response(errors.internal_error(), request.scope)
 
 
 EXCEPTION_HANDLERS = {
@@ -144,7 +162,7 @@ class Bypass:
             if scope.get("sluice.started"):
                 raise
             if isinstance(error, APIError):
-                await error_response(error)(scope, receive, send)
+                await error_response(error, scope)(scope, receive, send)
                 return
             await (await _on_exception(Request(scope), error))(scope, receive, send)
             raise

@@ -24,17 +24,19 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError, NotFound
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import (
+    ANTHROPIC_PATH,
     EXCEPTION_HANDLERS,
     NOSNIFF,
     Bypass,
     error_response,
     json_response,
+    is_anthropic,
 )
 from lambda_fn.ids import new_request_id
 from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
-from lambda_fn.stream.negotiate import read_chat, read_completion
+from lambda_fn.stream.negotiate import read_chat, read_completion, read_message
 from lambda_fn.stream.pipeline import Completions
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def create_app(
     completions = {
         "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
         "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
+        ANTHROPIC_PATH: Completions(*shared, read_message),
     }
 
     # The other endpoints are imported by their first request. So the cold start of a completion
@@ -80,6 +83,11 @@ def create_app(
         from lambda_fn.stream.endpoints.usage import KeyUsage
 
         return await KeyUsage(table, gate)(request)
+
+    async def count_tokens(request: Request) -> Response:
+        from lambda_fn.stream.endpoints.count_tokens import CountTokens
+
+        return await CountTokens(*shared)(request)
 
     async def list_models(request: Request) -> Response:
         return await models().list(request)
@@ -119,6 +127,7 @@ def create_app(
     api = Starlette(
         routes=[
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
+            Route(f"{ANTHROPIC_PATH}/count_tokens", count_tokens, methods=["POST"]),
             Route("/v1/usage", usage, methods=["GET"]),
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{name:path}", get_model, methods=["GET"]),
@@ -152,7 +161,12 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
             f"The address is {meant}: the client's base URL is this API's address with '/v1' "
             "behind it, once."
         )
-    return error_response(NotFound(f"This path does not exist. {hint}"))
+        if meant.startswith(ANTHROPIC_PATH):
+            hint = (
+                f"The address is {meant}: the base URL of Anthropic's clients is this API's "
+                "address without '/v1'."
+            )
+    return error_response(NotFound(f"This path does not exist. {hint}"), request.scope)
 
 
 def _meant(path: str, paths: Iterable[str]) -> str | None:
@@ -199,6 +213,8 @@ class Middleware:
                 took = b"%d" % ((time.monotonic() - started) * 1000)
                 added = scope.get("sluice.response_headers", {}).items()
                 headers = [(key.encode(), value.encode()) for key, value in added]
+                if is_anthropic(scope):
+                    headers.append((b"request-id", name[1]))
                 message["headers"] = [
                     *message["headers"],
                     *headers,
@@ -222,7 +238,7 @@ class Middleware:
                     await Response("")(scope, receive, send_with_id)
                     return
         except APIError as error:
-            await error_response(error)(scope, receive, send_with_id)
+            await error_response(error, scope)(scope, receive, send_with_id)
             return
         path = scope["path"]
         if "//" in path or path.endswith("/"):  # from a base URL that ends in a slash

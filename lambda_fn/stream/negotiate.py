@@ -3,6 +3,7 @@
     /v1/chat/completions                      chat.completion.chunk events, or one chat.completion
     /v1/chat/completions, Accept: text/plain  bare text as it comes
     /v1/completions                           text_completion events, or one text_completion
+    /v1/messages                              Anthropic's events, or one message
 
 A request asks for buffering in its body (`"sluice": {"buffer": "word"}`) or by the header
 `x-sluice-buffer`.
@@ -43,6 +44,8 @@ class ReadRequest(msgspec.Struct, frozen=True):
     include_usage: bool = False
     obfuscate: bool = True
     echo: str = ""
+    stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    thinking: bool | msgspec.UnsetType = msgspec.UNSET
 
     def head(
         self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int
@@ -61,6 +64,8 @@ class ReadRequest(msgspec.Struct, frozen=True):
             include_usage=self.include_usage,
             obfuscate=self.obfuscate,
             echo=self.echo,
+            stops=self.stops,
+            thinking=self.thinking,
         )
 
     def named(self, model: str) -> "ReadRequest":
@@ -124,6 +129,23 @@ def read_completion(
     usage, padding = _stream_options(request.stream_options)
     return ReadRequest(
         request, "completion_stream", buffering, include_usage=usage, obfuscate=padding, echo=echo
+    )
+
+
+def read_message(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
+    """Read a request of Anthropic's Messages API. Raises as `read_chat`."""
+    from lambda_fn.schema.anthropic import asked, parse_messages  # not at a cold start
+
+    found = asked(parse_messages(body))
+    request = found.chat
+    buffering = _buffering(request, headers)
+    form: Form = "messages_stream" if request.stream else "messages_body"
+    return ReadRequest(
+        request,
+        form,
+        buffering if request.stream else "none",
+        stops=found.stops,
+        thinking=found.thinking,
     )
 
 

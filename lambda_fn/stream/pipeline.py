@@ -81,9 +81,9 @@ class _NoCapacity(Exception):
 
 
 class Completions:
-    """The endpoint `POST /v1/chat/completions` or `POST /v1/completions`.
+    """The endpoint `POST /v1/chat/completions`, `POST /v1/completions` or `POST /v1/messages`.
 
-    Both have the same stages. `read` parses the request and determines the form of the response.
+    All have the same stages. `read` parses the request and determines the form of the response.
     """
 
     def __init__(

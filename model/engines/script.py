@@ -120,6 +120,8 @@ class StopFilter:
 
     stops: tuple[str, ...]
     stopped: bool = False
+    found: str | None = None
+    """The stop string that was complete first."""
     _held: str = field(default="")
 
     def feed(self, piece: str) -> str:
@@ -128,11 +130,12 @@ class StopFilter:
         Set `stopped` once a stop string is complete.
         """
         text = self._held + piece
-        found = [place for place in (text.find(stop) for stop in self.stops) if place >= 0]
+        found = [(place, stop) for stop in self.stops if (place := text.find(stop)) >= 0]
         if found:
+            place, self.found = min(found)
             self.stopped = True
             self._held = ""
-            return text[: min(found)]
+            return text[:place]
         keep = max((_overlap(text, stop) for stop in self.stops), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

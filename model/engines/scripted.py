@@ -87,7 +87,7 @@ class ScriptedEngine:
                     yield batch
             yield [
                 *answer.rest(),
-                *(Finish(index, answer.reason) for index in range(request.n)),
+                *(Finish(index, answer.reason, answer.stop) for index in range(request.n)),
                 Usage(prompt_tokens, answer.sampled * request.n),
             ]
         finally:
@@ -155,6 +155,11 @@ class _Answer:
         self._logprobs: list[Mapping[str, Any]] | None = [] if request.logprobs else None
         self._unsaid = 0  # the number of tokens whose text is held back
         self._set_reason()
+
+    @property
+    def stop(self) -> str | None:
+        """The stop string that ended the text."""
+        return self._stop.found
 
     def _set_reason(self) -> None:
         if self._stop.stopped:

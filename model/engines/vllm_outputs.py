@@ -121,7 +121,9 @@ class ChoiceReader:
         events = self._said(step.delta, last=output.finish_reason is not None)
         if output.finish_reason is not None:
             self.finished = True
-            events.append(Finish(self._index, self._reason(step.finish_reason)))
+            # It is a number if a token ended the answer.
+            stop = output.stop_reason if isinstance(output.stop_reason, str) else None
+            events.append(Finish(self._index, self._reason(step.finish_reason), stop))
         return events
 
     def _said(self, delta: Any, *, last: bool) -> list[Event]:

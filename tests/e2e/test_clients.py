@@ -42,7 +42,10 @@ SUITES = {
         ],
         FOLDER,
     ),
-    "node": (["node", "--test", "openai.test.mjs", "ai-sdk.test.mjs"], FOLDER / "node"),
+    "node": (
+        ["node", "--test", "openai.test.mjs", "ai-sdk.test.mjs", "anthropic.test.mjs"],
+        FOLDER / "node",
+    ),
 }
 
 

@@ -51,6 +51,36 @@ async def test_tokens(serve: Serve) -> None:
             assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 
 
+async def test_a_count_samples_nothing(serve: Serve) -> None:
+    """A request with `count` is answered with its prompt's tokens only, and frees its place."""
+    asked = scripted(say=["Hi"], prompt_tokens=12, die_after=0)
+    async with serve(parallel=1, queue=0) as container:
+        for _ in range(3):
+            answer = await container.client.post(
+                "/invocations", json={**asked, "sluice": {"v": 1, "count": True}}
+            )
+            assert answer.content == b'{"type":"start","prompt_tokens":12}\n{"type":"end"}\n'
+        assert container.engine.active == 0
+        long = scripted(prompt_tokens=10**6)
+        refused = await container.client.post(
+            "/invocations", json={**long, "sluice": {"v": 1, "count": True}}
+        )
+    assert answer.headers["content-type"] == "application/jsonlines"
+    assert error_of(refused)["code"] == "context_length_exceeded"
+
+
+async def test_a_stop_string_is_named(serve: Serve) -> None:
+    """The record of a choice that a stop string ended has that string."""
+    async with serve() as container:
+        answer = await container.client.post(
+            "/invocations", json={**scripted(say=["a", '"E', "ND"]), "stop": ["X", '"END']}
+        )
+    assert (
+        '{"type":"finish","index":0,"finish_reason":"stop","stop_sequence":"\\"END"}\n'
+        in answer.text
+    )
+
+
 async def test_sse(serve: Serve) -> None:
     """The OpenAI route streams chunks: role, text, finish, usage, DONE."""
     body = {

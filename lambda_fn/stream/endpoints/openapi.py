@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from lambda_fn.schema import ChatRequest, CompletionRequest
+from lambda_fn.schema.anthropic import CountRequest, MessagesRequest
 from lambda_fn.schema.embeddings import EmbeddingsRequest
 from lambda_fn.schema.tokenize import DetokenizeRequest, TokenizeRequest
 
-_ERROR = {"$ref": "#/components/schemas/Error"}
 _SCHEMAS: dict[str, Any] = {
     "Error": {
         "type": "object",
@@ -29,6 +29,19 @@ _SCHEMAS: dict[str, Any] = {
                     "code": {"type": ["string", "null"]},
                 },
             }
+        },
+    },
+    "AnthropicError": {
+        "type": "object",
+        "required": ["type", "error", "request_id"],
+        "properties": {
+            "type": {"const": "error"},
+            "error": {
+                "type": "object",
+                "required": ["type", "message"],
+                "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+            },
+            "request_id": {"type": "string"},
         },
     },
     "Model": {
@@ -62,7 +75,7 @@ _REFUSALS = {
 
 def document(models: Iterable[str]) -> bytes:
     """Return the document of a deployment with these models, as JSON."""
-    kinds = (ChatRequest, CompletionRequest)
+    kinds = (ChatRequest, CompletionRequest, MessagesRequest, CountRequest)
     every = (*kinds, EmbeddingsRequest, TokenizeRequest, DetokenizeRequest)
     _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     for kind in kinds:
@@ -99,6 +112,23 @@ def document(models: Iterable[str]) -> bytes:
                 "detokenize", "Return the text of tokens.", request="DetokenizeRequest"
             )
         },
+        "/v1/messages": {
+            "post": _operation(
+                "createMessage",
+                "Create a message in Anthropic's form, streamed or whole.",
+                request="MessagesRequest",
+                kinds=("application/json", "text/event-stream"),
+                error="AnthropicError",
+            )
+        },
+        "/v1/messages/count_tokens": {
+            "post": _operation(
+                "countTokens",
+                "Count the tokens of a message's prompt, as the model's server counts them.",
+                request="CountRequest",
+                error="AnthropicError",
+            )
+        },
         "/v1/models": {"get": _operation("listModels", "List the models that the key may use.")},
         "/v1/models/{model}": {
             "get": _operation("retrieveModel", "Retrieve one model."),
@@ -118,14 +148,19 @@ def document(models: Iterable[str]) -> bytes:
             "info": {
                 "title": "Sluice",
                 "version": "1",
-                "description": "An OpenAI-compatible chat-completions API.",
+                "description": (
+                    "An OpenAI-compatible chat-completions API, and Anthropic's Messages API."
+                ),
             },
             "paths": paths,
             "components": {
                 "schemas": {**schemas, **_SCHEMAS},
-                "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+                "securitySchemes": {
+                    "key": {"type": "http", "scheme": "bearer"},
+                    "headerKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                },
             },
-            "security": [{"key": []}],
+            "security": [{"key": []}, {"headerKey": []}],
         }
     )
 
@@ -136,14 +171,16 @@ def _operation(
     *,
     request: str | None = None,
     kinds: Iterable[str] = ("application/json",),
+    error: str = "Error",
 ) -> dict[str, Any]:
     refusals = (
         _REFUSALS
         if request
         else {status: _REFUSALS[status] for status in ("401", "403", "404", "503")}
     )
+    refusal = {"$ref": f"#/components/schemas/{error}"}
     responses: dict[str, Any] = {
-        status: {"description": text, "content": {"application/json": {"schema": _ERROR}}}
+        status: {"description": text, "content": {"application/json": {"schema": refusal}}}
         for status, text in refusals.items()
     }
     responses["200"] = {"description": "The response.", "content": {kind: {} for kind in kinds}}

@@ -59,6 +59,8 @@ FORM_OPTIONS: list[tuple[Form, int, dict[str, Any]]] = [
     ("completion_stream", 2, {"include_usage": True, "echo": "Once"}),
     ("completion_body", 2, {"echo": "Once"}),
     ("plain_text", 1, {}),
+    ("messages_stream", 1, {"stops": ("!",), "thinking": True}),
+    ("messages_body", 1, {"stops": (), "thinking": False}),
 ]
 HEADS = {
     form: Head(
@@ -427,7 +429,7 @@ async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> 
         assert refused == code
         return
     assert (refused, sink.status, sink.ends) == (None, 200, 1)
-    assert sink.body.count(b'{"error":') == 1
+    assert sink.body.count(b'"error":{') == 1
     assert sink.aborted == (None if "body" not in form else code)
     if "body" in form:  # not even a clean end of the connection makes it a value
         with pytest.raises(json.JSONDecodeError):

@@ -11,6 +11,7 @@ import pytest
 
 from model.errors import ContextLengthError, InvalidRequestError
 from model.events import Delta, Event, Finish, Start, Usage
+from model.generation import Generation
 from model.settings import ENGINES
 from tests.support.model import asked, scripted, settings_for, started, until
 
@@ -75,6 +76,20 @@ async def idle(engine: Engine) -> None:
     await until(lambda: engine.active == 0)
 
 
+async def test_a_count_is_that_of_an_answer(engine: Engine) -> None:
+    """A prompt is counted as its answer counts it, with tools where there are any. The engine is
+    free again.
+    """
+    tool = {"type": "function", "function": {"name": "f", "description": "Do it. " * 9}}
+    body = {"messages": [{"role": "user", "content": "Hi there."}]}
+    tools = None if type(engine).__name__ == "VllmEngine" else [tool]  # it has no tool parser here
+    request = asked(body, tools=tools, max_tokens=2)
+    counted = await Generation(engine, settings_for("scripted")).count(request)
+    await idle(engine)
+    assert counted == usage_of(await whole(engine, request)).prompt_tokens
+    assert counted > 0
+
+
 async def test_order(engine: Engine) -> None:
     """An answer is a start, deltas, a finish and the usage, in this order."""
     events = await whole(engine, saying(engine, "one two"))
@@ -135,7 +150,8 @@ async def test_stop_string(engine: Engine) -> None:
     events = await whole(engine, saying(engine, "one two three four", stop=["zzz", "two thr"]))
 
     assert text_of(events).endswith("one ")
-    assert Finish(0, "stop") in events
+    # llama.cpp does not tell which stop string it was.
+    assert {Finish(0, "stop"), Finish(0, "stop", "two thr")} & set(events[-2:-1])
 
 
 async def test_partial_stop_string_is_said(engine: Engine) -> None:
