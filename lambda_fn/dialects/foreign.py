@@ -14,7 +14,7 @@ from lambda_fn.dialects import Decoder, samplers
 from lambda_fn.dialects.sse import StreamDecoder
 from lambda_fn.errors import APIError, InvalidRequest, from_container
 from lambda_fn.schema import ChatRequest, Control, plain_body
-from lambda_fn.schema.reasoning import for_server, refused, wanted
+from lambda_fn.schema.reasoning import SENT, for_server, refused, wanted
 from lambda_fn.schema.structured import sent_name
 
 Fields = dict[str, Any]
@@ -70,7 +70,7 @@ class Foreign:
             raise self._cannot(sent_name(request, untaken), f"that does not take it{which}")
         if isinstance(request.stop, list) and len(request.stop) > self._stops:
             raise self._cannot("stop", f"that takes at most {self._stops} of them")
-        if not self._reasons and any(for_server(request).values()):
+        if not (self._reasons or wanted(request).off) and any(for_server(request).values()):
             raise refused(
                 wanted(request).param,
                 f"this model runs on a server ({self._name}) that takes nothing about reasoning",
@@ -92,6 +92,9 @@ class Foreign:
                 message["role"] = "system"
             if not self._reasons:
                 message.pop("reasoning_content", None)
+        if not self._reasons:  # what turns reasoning off has no effect
+            for name in SENT:
+                fields.pop(name, None)
         _write_schemas(fields)
         fields = samplers.shaped(fields, self._taken)
         return _json.encode({**self._shape(fields), "stream": True})

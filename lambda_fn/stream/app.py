@@ -29,8 +29,8 @@ from lambda_fn.http.responses import (
     NOSNIFF,
     Bypass,
     error_response,
-    json_response,
     is_anthropic,
+    json_response,
 )
 from lambda_fn.ids import new_request_id
 from lambda_fn.schema import Rules
@@ -213,14 +213,15 @@ class Middleware:
                 took = b"%d" % ((time.monotonic() - started) * 1000)
                 added = scope.get("sluice.response_headers", {}).items()
                 headers = [(key.encode(), value.encode()) for key, value in added]
+                public_id = f"req_{scope['sluice.request_id']}".encode()
                 if is_anthropic(scope):
-                    headers.append((b"request-id", name[1]))
+                    headers.append((b"request-id", public_id))
                 message["headers"] = [
                     *message["headers"],
                     *headers,
                     *shared,
                     NOSNIFF,
-                    (b"x-request-id", f"req_{scope['sluice.request_id']}".encode()),
+                    (b"x-request-id", public_id),
                     (b"openai-processing-ms", took),
                 ]
                 scope["sluice.started"] = True
