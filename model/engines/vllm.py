@@ -103,6 +103,7 @@ class VllmEngine:
                 raise StartError(
                     f"SLUICE_LORA_ADAPTERS: {name}: no adapter_config.json in {adapter.lora_path}"
                 )
+        template = await asyncio.to_thread(settings.read_template)
         arguments = engine_arguments(settings, current_platform.device_count(), folder)
         try:
             self._llm = await asyncio.to_thread(
@@ -113,9 +114,7 @@ class VllmEngine:
                 self._llm.model_config,
                 self._llm.renderer,
                 request_logger=None,
-                chat_template=settings.chat_template.read_text()
-                if settings.chat_template
-                else None,
+                chat_template=template,
                 chat_template_content_format="auto",
                 enable_auto_tools=settings.tool_parser is not None,
                 exclude_tools_when_tool_choice_none=True,
