@@ -49,8 +49,8 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts || { $(STOPPED); }
 	@$(call end,$(VENV))
 
-up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer
-	@$(BIN)/sluice up --detach
+up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer; MODEL=path.gguf serves that model
+	@$(BIN)/sluice up --detach $(if $(MODEL),--model '$(MODEL)') $(if $(TEMPLATE),--chat-template '$(TEMPLATE)')
 
 down: ## Stop the local cloud; its keys and usage are kept for the next `make up`
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi

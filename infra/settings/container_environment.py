@@ -40,8 +40,8 @@ EXTRA = {
 }
 """Variables of our container that have no setting of their own.
 
-The value names the engines that read the variable, or is empty if all do. docs/reference/container.md
-explains each.
+The value names the engines that read the variable, or is empty if all do.
+docs/reference/container.md explains each.
 """
 SET_BY = {
     "SLUICE_ENGINE": "engine",
