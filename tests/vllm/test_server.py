@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.vllm
 
-FOLDER = Path(os.environ.get("SLUICE_VLLM", "build/vllm")).absolute()
+FOLDER = Path(os.environ.get("SLUICE_VLLM", ".venv-vllm")).absolute()
 PYTHON = FOLDER / "env" / "bin" / "python"
 BUCKET = "real-models"
 SETTINGS = {
