@@ -71,7 +71,9 @@ _PERSON = _form(
 _TOOLS = {"tools": [_WEATHER, _TIME], "max_tokens": 80}
 _NAMED = {"type": "function", "function": {"name": "get_time"}}
 _SUM, _ROME, _HELLO = "What is 17 + 5?", "What is the weather in Rome?", "Hello"
-# Name -> the question, and the other members of the body.
+# Name -> the question, and the other members of the body. They are sent to /invocations, as
+# SageMaker does, which ignores the model's name and takes a chat that it cannot read for a
+# completion. A name that ends in -direct is asked at /v1/chat/completions.
 PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": (_SUM, {}),
     "stop": ("Count to ten", {"stop": [" 5", "zzz"]}),
@@ -98,7 +100,9 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
         {"response_format": _form({"type": "string", "pattern": "(?<=a)("})},
     ),
     "bad-greedy-n2": (_HELLO, {"n": 2}),
-    "bad-model": (_HELLO, {"model": "nope"}),
+    "other-model": (_HELLO, {"model": "nope"}),
+    "bad-model-direct": (_HELLO, {"model": "nope"}),
+    "bad-messages-direct": (_HELLO, {"model": "demo", "messages": "Hello"}),
     "bad-tools": (_HELLO, {"tools": []}),
 }
 WHOLE = ("plain", "tools-auto", "tools-named", "tools-n2", "bad-schema")
@@ -180,14 +184,16 @@ def main(folder: Path, names: list[str]) -> None:
                     messages = [{"role": "user", "content": question}]
                     request = {"messages": messages, "temperature": 0, **more, **form}
                     began = time.monotonic()
+                    path = "/v1/chat/completions" if name.endswith("-direct") else "/invocations"
                     status, content_type, body = server.ask(
-                        "POST", "/invocations", json.dumps(request).encode()
+                        "POST", path, json.dumps(request).encode()
                     )
                     took = time.monotonic() - began
                     print(f"{name}.{suffix}: {status}, {len(body)} bytes, {took:.1f} s", flush=True)
                     recording = {
                         "server": f"vllm {server.version}",
                         "settings": server.arguments,
+                        "path": path,
                         "request": request,
                         "status": status,
                         "content_type": content_type,

@@ -29,8 +29,10 @@ def arguments(environment: dict[str, str]) -> list[str]:
         if name.startswith(PREFIX):
             if name == f"{PREFIX}MODEL":  # /opt/ml/model, which a process has elsewhere
                 value = environment["SLUICE_MODEL_DIR"]
+            if value == "false":
+                continue
             found.append("--" + name.removeprefix(PREFIX).lower().replace("_", "-"))
-            found += [value] if value else []
+            found += [] if value in ("", "true") else [value]
     return [*found, "--enforce-eager", "--dtype", "float32"]
 
 

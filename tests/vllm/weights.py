@@ -4,7 +4,9 @@ Run by vLLM's own Python: `python -m tests.vllm.weights FOLDER [--thinking]`.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +73,7 @@ def main(folder: Path, *, thinking: bool) -> None:
     model.save_pretrained(folder)
 
 
-def _tensors(reader: GGUFReader, shape: Shape):
+def _tensors(reader: Any, shape: Shape) -> Iterator[tuple[str, Any]]:
     for tensor in reader.tensors:
         values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
         if tensor.name == "token_embd.weight":
@@ -88,7 +90,7 @@ def _tensors(reader: GGUFReader, shape: Shape):
         yield name, torch.from_numpy(np.ascontiguousarray(values))
 
 
-def _tokenizer(tokens, merges, *, thinking: bool) -> PreTrainedTokenizerFast:
+def _tokenizer(tokens: list[str], merges: list[tuple[str, ...]], *, thinking: bool) -> Any:
     words = Tokenizer(models.BPE(vocab={it: at for at, it in enumerate(tokens)}, merges=merges))
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     words.decoder = decoders.ByteLevel()

@@ -132,13 +132,18 @@ def test_a_refusal(it: Recorded) -> None:
         assert found.code == "invalid_request"
         return
     error = OPENAI.rejection(it.status, it.body)
-    if it.name == "bad-model.stream":
+    if it.name == "bad-model-direct.stream":
         assert type(error) is errors.NotFound
         return
     assert isinstance(error, errors.InvalidRequest)
     assert "Hello" not in error.message
     assert "word word" not in error.message
-    expected = {"bad-temperature": "temperature", "bad-messages": "messages", "bad-tools": "tools"}
+    expected = {
+        "bad-temperature": "temperature",
+        "bad-messages": "prompt",  # it was taken for a completion
+        "bad-messages-direct": "messages",
+        "bad-tools": "tools",
+    }
     assert error.param == expected.get(it.name.removesuffix(".stream"))
     too_long = it.name.startswith(("bad-context", "bad-limit"))
     assert (type(error) is errors.ContextLengthExceeded) == too_long
