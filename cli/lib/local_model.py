@@ -96,6 +96,8 @@ def of(
     for name in _OWN:
         if name in changes:
             raise CommandError(f"--model and -c {name}: the model decides that. Leave one out.")
+    path = path.expanduser()  # `make` and some shells leave a tilde as it is
+    template = None if template is None else template.expanduser()
     if not path.exists():
         raise CommandError(f"--model {path}: there is no such file or folder.")
     try:

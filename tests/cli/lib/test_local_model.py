@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from cli.lib import local_model
 from cli.lib.project import CommandError
 from cli.lib.settings import settings_of
 from tests.support import gguf_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GB = 2**30
 
@@ -92,6 +89,13 @@ def test_a_changed_file_is_deployed_again(tmp_path: Path) -> None:
     assert local_model.of(path, None, {}, memory=GB).prefix == first
     gguf_files.write(path, {"general.name": "another"})
     assert local_model.of(path, None, {}, memory=GB).prefix != first
+
+
+def test_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path of the home folder is read as a shell would, because make does not do it."""
+    path = gguf_files.write(tmp_path / "a.gguf")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert list(local_model.of(Path("~/a.gguf"), None, {}, memory=GB).files.values()) == [path]
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
