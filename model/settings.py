@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MAX_VALUE_BYTES = 1024
 MAX_ENTRIES = 100
 MAX_TOTAL_BYTES = 32 * 1024
+_MAX_TEMPLATE = 1_048_576
+"""Bytes of a chat template. The longest ones of known models have some 20,000."""
 ENGINES: Mapping[str, str] = {
     "llama_cpp": "model.engines.llama_cpp:LlamaCppEngine",
     "scripted": "model.engines.scripted:ScriptedEngine",
@@ -31,7 +33,7 @@ _RANKS = ("1", "8", "16", "32", "64", "128", "256", "320", "512")
 
 
 def _of(default: Any, reader: Reader, says: str, *, engine: str = "", variable: str = "") -> Any:
-    """Return the field of a setting; `engine` names the only engine that has it."""
+    """Return the field of a setting; `engine` names the engines that have it, if not all do."""
     return field(
         default=default,
         metadata={"reader": reader, "says": says, "engine": engine, "variable": variable},
@@ -139,7 +141,10 @@ class Settings:
         None, readers.name(64), "vLLM's parser of the model's reasoning", engine="vllm"
     )
     chat_template: Path | None = _of(
-        None, readers.file, "A Jinja template instead of the tokenizer's", engine="vllm"
+        None,
+        readers.file,
+        "A Jinja template instead of the model's own; the path may begin in `SLUICE_MODEL_DIR`",
+        engine="llama_cpp, vllm",
     )
     max_images: int = _of(
         0, readers.whole(0, 64), "Images of a request; 0 for a model of text", engine="vllm"
@@ -185,12 +190,36 @@ class Settings:
                     raise StartError(f"{name}={environment[name]!r}: {error}") from None
         settings = cls(**values)
         for name, item in known.items():
-            if item.name in values and item.metadata["engine"] not in ("", settings.engine):
+            engines = item.metadata["engine"]
+            if item.name in values and engines and settings.engine not in engines.split(", "):
                 raise StartError(
-                    f"{name} is a setting of the engine {item.metadata['engine']}, not of "
-                    f"{settings.engine}"
+                    f"{name} is a setting of the engine {engines}, not of {settings.engine}"
                 )
         return settings
+
+    def read_template(self) -> str | None:
+        """Return the text of `chat_template`; None if it is not set.
+
+        Raises StartError.
+        """
+        if self.chat_template is None:
+            return None
+        path = self.model_dir / self.chat_template
+        try:
+            with path.open("rb") as file:
+                data = file.read(_MAX_TEMPLATE + 1)
+            text = data.decode()
+        except OSError as error:
+            raise StartError(f"SLUICE_CHAT_TEMPLATE: {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise StartError(f"SLUICE_CHAT_TEMPLATE: {path}: the file is no UTF-8 text") from None
+        if len(data) > _MAX_TEMPLATE:
+            raise StartError(
+                f"SLUICE_CHAT_TEMPLATE: {path}: the file has more than {_MAX_TEMPLATE} bytes"
+            )
+        if not text.strip():
+            raise StartError(f"SLUICE_CHAT_TEMPLATE: {path}: the file is empty")
+        return text
 
     @property
     def models(self) -> tuple[str, ...]:

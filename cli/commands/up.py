@@ -3,7 +3,8 @@
 import argparse
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
@@ -11,13 +12,14 @@ from cli.lib.admin_api import Admin
 from cli.lib.completions import client, complete
 from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
-from cli.lib.project import LOCAL, LOGS
+from cli.lib.project import LOCAL, LOGS, CommandError
 from cli.lib.settings import add_settings, settings_of
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, step
 from cli.lib.values import port_number
 
 if TYPE_CHECKING:
+    from cli.lib.local_model import LocalModel
     from local.cloud import LocalCloud
 
 HELP = "Start the local cloud, deploy the stacks into it, stream a first answer."
@@ -26,6 +28,13 @@ QUESTION = "Why stream tokens?"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
+    text = (
+        "serve this GGUF file, or the one model in this folder, with its own template, stop tokens "
+        "and context (the demo model)"
+    )
+    parser.add_argument("--model", type=Path, metavar="PATH", help=text)
+    text = "with --model: the file of a chat template instead of the model's own"
+    parser.add_argument("--chat-template", type=Path, metavar="FILE", help=text)
     parser.add_argument("--detach", action="store_true", help="return, and leave it running")
     text = "build the model's image and run it by docker or podman"
     parser.add_argument("--container", action="store_true", help=text)
@@ -67,6 +76,9 @@ def run(args: argparse.Namespace) -> None:
 
     stay_local()
     changes = dict(args.set)
+    model = _model(args, changes)
+    if model is not None:
+        changes = dict(model.context)
     # an invalid setting is reported now, not after a minute
     name = settings_of("local", changes).name
     engine = container.engine() if args.container else None
@@ -74,10 +86,32 @@ def run(args: argparse.Namespace) -> None:
         if args.reset:
             reset()
         cloud = _bring_up(
-            changes, name, engine, tls=args.tls, options=cloud_options(args), port=args.port
+            changes,
+            name,
+            engine,
+            model,
+            tls=args.tls,
+            options=cloud_options(args),
+            port=args.port,
         )
     if not args.detach:
         wait(cloud)
+
+
+def _model(args: argparse.Namespace, changes: Mapping[str, str]) -> "LocalModel | None":
+    """Return the model that the arguments name; None for that of the settings."""
+    from cli.lib import local_model
+
+    if args.model is not None:
+        model = local_model.of(args.model, args.chat_template, changes)
+        console.print(f"[green]✓[/green] {escape(printable(model.says, keep=''))}")
+        return model
+    if args.chat_template is not None:
+        raise CommandError(
+            "--chat-template needs --model. A deployed model's template is a file beside its "
+            "weights, which SLUICE_CHAT_TEMPLATE names."
+        )
+    return None
 
 
 def cloud_options(args: argparse.Namespace) -> list[str]:
@@ -98,6 +132,7 @@ def _bring_up(
     context: Mapping[str, str],
     name: str,
     engine: str | None,
+    model: "LocalModel | None",
     *,
     tls: bool,
     options: Sequence[str],
@@ -116,6 +151,8 @@ def _bring_up(
                     **context,
                     "image_uri": container.build(engine, log=LOGS / "image.log", detail=detail),
                 }
+        if model is not None:
+            model.link(_client(cloud.aws_environment(), "s3"))
         stack = _deploy(cloud, context, name=name, tls=tls)
         console.print(f"\n[bold]{QUESTION}[/bold]")
         messages = [{"role": "user", "content": QUESTION}]
@@ -177,17 +214,24 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
 
 
 def _is_bootstrapped(aws: Mapping[str, str]) -> bool:
-    import boto3
     from botocore.exceptions import ClientError
 
     try:
-        [stack] = boto3.client(
-            "cloudformation",
-            endpoint_url=aws["AWS_ENDPOINT_URL"],
-            region_name=aws["AWS_REGION"],
-            aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
-        ).describe_stacks(StackName="CDKToolkit")["Stacks"]
+        [stack] = _client(aws, "cloudformation").describe_stacks(StackName="CDKToolkit")["Stacks"]
     except ClientError:
         return False
     return bool(stack["StackStatus"].endswith("_COMPLETE"))
+
+
+def _client(aws: Mapping[str, str], service: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        service,
+        endpoint_url=aws["AWS_ENDPOINT_URL"],
+        region_name=aws["AWS_REGION"],
+        aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
+        config=Config(s3={"addressing_style": "path"}),
+    )

@@ -22,7 +22,7 @@ from model.settings import Settings as ContainerSettings
 
 MODEL_FOLDER = "/opt/ml/model"
 EXTRA = {
-    "SLUICE_CHAT_TEMPLATE": "vllm",
+    "SLUICE_CHAT_TEMPLATE": "llama_cpp, vllm",
     "SLUICE_DTYPE": "vllm",
     "SLUICE_ENGINE_THREADS": "llama_cpp",
     "SLUICE_GPU_MEMORY": "vllm",
@@ -41,8 +41,8 @@ EXTRA = {
 }
 """Variables of our container that have no setting of their own.
 
-The value is the engine that reads the variable, or empty if all do. docs/reference/container.md
-explains each.
+The value names the engines that read the variable, or is empty if all do.
+docs/reference/container.md explains each.
 """
 SET_BY = {
     "SLUICE_ENGINE": "engine",
@@ -105,9 +105,10 @@ def _check(more: Mapping[str, str], engine: str) -> None:
             raise SettingsError(
                 f"environment={name}: our container has no such setting; it has {', '.join(EXTRA)}"
             )
-        if EXTRA.get(name, "") not in ("", engine):
+        engines = EXTRA.get(name)
+        if engines and engine not in engines.split(", "):
             raise SettingsError(
-                f"environment={name}: is a setting of engine={EXTRA[name]}, not of {engine}"
+                f"environment={name}: is a setting of engine={engines}, not of {engine}"
             )
 
 

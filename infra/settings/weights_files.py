@@ -66,6 +66,12 @@ def check_file(path: Path, location: str) -> None:
     if path.name == WEIGHTS.name or path.name.endswith(PACKED):
         return  # the container knows the demo model's checksum
     try:
-        weights.GgufModel((path.name,)).check(path.parent)
+        head = weights.GgufModel((path.name,)).check(path.parent)
     except StartError as error:
         raise SettingsError(f"weights={location}: {error}") from None
+    if head.template is None:
+        raise SettingsError(
+            f"weights={location}: the file has no chat template; put it into a folder with the "
+            "file of one, push the folder (sluice model push FOLDER), and let SLUICE_CHAT_TEMPLATE "
+            "(in the setting environment) name that file"
+        )

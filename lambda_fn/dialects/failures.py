@@ -109,6 +109,11 @@ _IN_CUT_JSON = re.compile(
 )
 _CODE_IN_CUT_JSON = re.compile(r'"(?:code|status_code)"\s*:\s*"?(\d{3})\b')
 _PARAM = re.compile(r"[A-Za-z_][\w.\[\]]{0,99}", re.ASCII)
+# vLLM writes pydantic's entries as Python does, with what the request has there.
+_ENTRY = re.compile(
+    r"""'loc': '(?:body\.)?([\w.\[\]-]{0,200})', 'msg': ('[^'\n]{0,500}'|"[^"\n]{0,500}")"""
+)
+_NO_MODEL = re.compile(r"\bmodel\b.{0,300}(does not exist|not found|is not served)", re.IGNORECASE)
 _MARKUP = re.compile(r"\s*<")
 _SENTENCES = (
     "message", "error_message", "error", "detail", "msg", "details", "errors", "reason",
@@ -117,6 +122,7 @@ _SENTENCES = (
 _NUMBERS = ("code", "status_code", "http_status_code", "statusCode", "status")
 _DEPTH = 6
 _ENTRIES = 5
+_MAX_ENTRIES_TEXT = 20_000
 
 
 class _Found(NamedTuple):
@@ -161,6 +167,8 @@ def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Fa
         _TOO_LONG.search(message) or (code == _INVALID and _ABOUT_CONTEXT.search(message))
     ):
         code = _TOO_LONG_CODE
+    if code is None and stated == 404 and (found.param == "model" or _NO_MODEL.search(message)):
+        code = "model_not_found"  # which is no failure of the engine
     code = code or "engine_error"
     param = found.param if code == _INVALID else None
     failure = template_failure(Failure(code=code, message=message, param=param))
@@ -236,7 +244,9 @@ def _walk(value: Any, depth: int) -> _Found:
                 found = _walk_fields(value[name], depth + 1)
     message, types, status, param = found
     if isinstance(named := value.get("param"), str) and _PARAM.fullmatch(named):
-        param = param or named
+        param = param or named.removeprefix("body.")
+    if entries := _ENTRY.findall(message[:_MAX_ENTRIES_TEXT]):
+        message = "; ".join(f"{place}: {told[1:-1]}" for place, told in entries[:_ENTRIES])
     for name in ("type", "error_type", "code"):
         if isinstance(kind := value.get(name), str):
             types = (*types, kind.lower())

@@ -141,7 +141,14 @@ def _write_schemas(fields: Fields) -> None:
         holder[name] = plain(holder[name], by="llguidance")
 
 
+_GREEDY_BELOW = 1e-5
+_LEAST_TEMPERATURE = 0.01
+
+
 def _openai(fields: Fields) -> Fields:
+    if fields.get("n", 1) > 1 and fields.get("temperature", 1) < _GREEDY_BELOW:
+        # vLLM accepts n > 1 for random sampling only. With top_k 1 the choices are still greedy.
+        fields |= {"temperature": _LEAST_TEMPERATURE, "top_k": 1}
     # With running counts, a response that is truncated or abandoned is metered exactly.
     return {**fields, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 

@@ -6,6 +6,7 @@ IMAGE serve`, port 8080, SIGTERM and 30 s later SIGKILL, /opt/ml/model read-only
 
 import asyncio
 import contextlib
+import shutil
 import uuid
 from pathlib import Path
 
@@ -130,7 +131,12 @@ class _Running:
 def _let_read(folder: Path) -> None:
     """Make the weights readable for the image's user, who has no other rights on this machine.
 
-    This works with any umask.
+    This works with any umask. Links lead out of the folder that the image sees, so they are
+    replaced by copies.
     """
+    for path in [it for it in folder.rglob("*") if it.is_symlink()]:
+        file = path.readlink()
+        path.unlink()
+        shutil.copyfile(file, path)
     for path in (folder, *folder.rglob("*")):
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))

@@ -10,7 +10,7 @@ import aiohttp
 from local import processes
 from local.sagemaker.runner import Container, Runner, Running
 from local.sagemaker.telemetry import Add, Tail, invocation
-from local.sagemaker.weights import Access, WeightsError, fetch
+from local.sagemaker.weights import LINKED, Access, WeightsError, fetch
 from local.state import Endpoint, Variant
 
 log = logging.getLogger("local.sagemaker")
@@ -80,6 +80,7 @@ class Serving:
         self._objects = objects
         self._session = session
         self._keepers: list[asyncio.Task[None]] = []
+        self._linked = directory / LINKED
         folder = directory / "models" / endpoint.config
         self.instances = [
             Instance(
@@ -113,7 +114,7 @@ class Serving:
                 if folder is None:  # a component without copies
                     continue
                 self._objects.pull(variant.image, variant.role)
-                await fetch(self._objects, variant.model_data, folder, variant.role)
+                await fetch(self._objects, variant.model_data, folder, variant.role, self._linked)
         except WeightsError as error:
             raise ServingError(str(error)) from error
         self._tails = [

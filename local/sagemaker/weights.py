@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+LINKED = "linked"
+"""A folder of the local cloud's: links BUCKET/KEY to files, which stand for the objects' bytes.
+
+Whoever may write there may read these files anyway.
+"""
+
 
 class WeightsError(Exception):
     """The weights cannot be fetched. The message is the endpoint's failure reason."""
@@ -30,10 +36,13 @@ class Access(Objects, Protocol):
         """Raise WeightsError if the role may not pull the image."""
 
 
-async def fetch(objects: Objects, address: str | None, folder: Path, role: str) -> None:
+async def fetch(
+    objects: Objects, address: str | None, folder: Path, role: str, linked: Path
+) -> None:
     """Fill `folder` with the objects below an S3 address, which are read as `role`.
 
-    Objects named *.tar.gz are unpacked. Without an address the folder is empty.
+    Objects named *.tar.gz are unpacked. Without an address the folder is empty. An object for which
+    there is a link BUCKET/KEY below `linked` becomes a link to the same file.
 
     Raises WeightsError if there is no object, or if the role may not read them.
     """
@@ -51,7 +60,8 @@ async def fetch(objects: Objects, address: str | None, folder: Path, role: str) 
             continue
         relative = item["key"].removeprefix(parts.path[1:]).lstrip("/") or Path(item["key"]).name
         if not item["key"].endswith("/"):
-            await asyncio.to_thread(_write, folder, relative, body)
+            file = _file_of(linked, f"{parts.netloc}/{item['key']}")
+            await asyncio.to_thread(_write, folder, relative, body if file is None else file)
 
 
 def _empty(folder: Path) -> None:
@@ -59,12 +69,20 @@ def _empty(folder: Path) -> None:
     folder.mkdir(parents=True)
 
 
-def _write(folder: Path, relative: str, body: bytes) -> None:
+def _file_of(linked: Path, name: str) -> Path | None:
+    link = linked / name
+    return link.readlink() if link.is_symlink() else None
+
+
+def _write(folder: Path, relative: str, content: bytes | Path) -> None:
     target = (folder / relative).resolve()
     if not target.is_relative_to(folder.resolve()):
         raise WeightsError(f"The key {relative} leaves the folder of the model.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(body)
+    if isinstance(content, Path):
+        target.symlink_to(content)
+    else:
+        target.write_bytes(content)
 
 
 def _unpack(body: bytes, folder: Path) -> None:

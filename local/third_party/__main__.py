@@ -16,10 +16,11 @@ from local.trust import callers
 
 # Seconds between two records, so that responses are streams.
 _GAP_S = 0.002
+_GREEDY_BELOW = 1e-5
 _KNOWN = {
     "frequency_penalty", "inputs", "logit_bias", "logprobs", "max_tokens", "messages", "n", "parallel_tool_calls",
     "parameters", "presence_penalty", "response_format", "seed", "stop", "stream", "stream_options", "temperature",
-    "tool_choice", "tools", "top_logprobs", "top_p",
+    "tool_choice", "tools", "top_k", "top_logprobs", "top_p",
 }  # fmt: skip
 _OF_VLLM = {
     "add_generation_prompt", "allowed_token_ids", "bad_words", "cache_salt", "continue_final_message", "guided_choice",
@@ -72,6 +73,12 @@ class Server:
             return "missing field `messages`"
         if body.get("stream") is not True:
             return "this stand-in only streams"
+        if (
+            self._name in ("vllm", "lmi")
+            and body.get("n", 1) > 1
+            and body.get("temperature", 1) < _GREEDY_BELOW
+        ):
+            return f"n must be 1 when using greedy sampling, got {body['n']}."
         if self._name == "tgi" and isinstance(body.get("stop"), str):
             return "invalid type: string, expected a sequence"
         return reply(_prompt(body), None).refuse

@@ -100,8 +100,20 @@ def _openai(answer: Reply, options: Body, nothing: Body) -> Iterator[Body]:
 
 
 def vllm(answer: Reply, body: Body) -> Iterator[bytes]:
-    """Yield vLLM's server-sent events and `[DONE]`."""
-    yield from map(sse, _openai(answer, body.get("stream_options") or {}, {}))
+    """Yield vLLM's server-sent events and `[DONE]`, as 0.32.0 was recorded to write them."""
+    for chunk in _openai(answer, body.get("stream_options") or {}, {}):
+        for choice in chunk["choices"]:
+            if "role" in choice["delta"]:
+                chunk |= {"prompt_token_ids": None, "prompt_text": None}
+            else:
+                choice["token_ids"] = None
+            if choice["finish_reason"] is not None:
+                choice["delta"] = {}
+        if not chunk["choices"]:
+            chunk["system_fingerprint"] = "vllm-0.32.0-00000000"
+        elif "usage" in chunk:
+            chunk["usage"]["completion_tokens_details"] = None
+        yield sse(chunk)
     yield sse(b"[DONE]")
 
 

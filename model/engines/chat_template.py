@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 CPU_SECONDS = 5.0
+MISSING = "the file has no chat template, so nothing says how this model reads a conversation"
 _WALL_SECONDS = 120.0
+_WAY_OUT = (
+    "set SLUICE_CHAT_TEMPLATE to one that works, or serve another GGUF file of the model, with a "
+    "template that works"
+)
 _ROOT = Path(__file__).parents[2]
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "HOME", "SYSTEMROOT")
 _RAISED = "Error: Jinja Exception: "
@@ -89,13 +94,10 @@ async def check(template: str, cpu_seconds: float = CPU_SECONDS) -> None:
         raise StartError(
             "the chat template crashes the engine, or takes more than "
             f"{cpu_seconds:g} s or {trial_child.ADDRESS_SPACE // 2**20} MB to render one message; "
-            "serve another GGUF file of the model, with a template that works"
+            f"{_WAY_OUT}"
         )
     if (error := json.loads(said)["error"]) is not None:
-        raise StartError(
-            f"the chat template fails for every conversation: {error}; serve another GGUF file of "
-            "the model, with a template that works"
-        )
+        raise StartError(f"the chat template fails for every conversation: {error}; {_WAY_OUT}")
 
 
 def _verdict(template: str, folder: Path, output: BinaryIO) -> str | None:

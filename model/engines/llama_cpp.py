@@ -79,6 +79,7 @@ class LlamaCppEngine:
         self._reasoning = reasoning.Ability()
         self._socket = self._secret = ""
         self._tokens: int | None = None
+        self._template: str | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
 
     @property
@@ -96,13 +97,8 @@ class LlamaCppEngine:
 
         Raises StartError.
         """
-        weights, template = await asyncio.to_thread(self._found)
-        if template not in (None, TEMPLATE):
-            try:
-                await chat_template.check(template)
-            except StartError as error:
-                raise StartError(f"{weights}: {error}") from None
-        self._reasoning = reasoning.Ability(template or "")
+        weights, head = await asyncio.to_thread(self._found)
+        await self._choose_template(weights, head)
         self._server = await asyncio.to_thread(self._load, weights)
         self._message_tokens = await asyncio.to_thread(self._measured_message)
         self.steps.measured(await asyncio.to_thread(self._measured_step))
@@ -110,8 +106,30 @@ class LlamaCppEngine:
         self._watching = asyncio.create_task(self._watch())
         self._up = True
 
-    def _found(self) -> tuple[Path, str | None]:
-        """Return the model's first part and its template, after checks of the whole model.
+    async def _choose_template(self, weights: Path, head: gguf.Head) -> None:
+        """Try the chat template that the settings name, or else the model's own.
+
+        Raises StartError if there is none, or if it does not work. Without one, llama.cpp would
+        take a template that the model was not trained with, and no answer would end.
+        """
+        chosen = await asyncio.to_thread(self._settings.read_template)
+        template = chosen or head.template
+        if template is None:
+            raise StartError(
+                f"{weights}: {chat_template.MISSING}; set SLUICE_CHAT_TEMPLATE to the file of one, "
+                "such as chat_template.jinja beside the weights"
+            )
+        self._template = chosen
+        self._reasoning = reasoning.Ability(template)
+        if template != TEMPLATE:
+            try:
+                await chat_template.check(template)
+            except StartError as error:
+                place = weights if chosen is None else self._settings.chat_template
+                raise StartError(f"{place}: {error}") from None
+
+    def _found(self) -> tuple[Path, gguf.Head]:
+        """Return the model's first part and its metadata, after checks of the whole model.
 
         llama.cpp finds the other parts by the first one's name, which must be in its own form.
         """
@@ -131,13 +149,19 @@ class LlamaCppEngine:
                     f"{len(model.parts)} parts; leave it out"
                 )
             _check_sum(first, known)
-        template = model.check(folder).template
+        head = model.check(folder)
+        if head.context is not None and settings.context_tokens > head.context:
+            raise StartError(
+                f"{first}: the model has a context of {head.context} tokens, and "
+                f"SLUICE_CONTEXT_TOKENS is {settings.context_tokens}; set context_tokens to "
+                f"{head.context} or less"
+            )
         if len(model.parts) == 1:
-            return first, template
+            return first, head
         for number, name in enumerate(model.parts, start=1):
             link = self._folder / f"model-{number:05}-of-{len(model.parts):05}.gguf"
             link.symlink_to((folder / name).absolute())
-        return self._folder / f"model-00001-of-{len(model.parts):05}.gguf", template
+        return self._folder / f"model-00001-of-{len(model.parts):05}.gguf", head
 
     async def _watch(self) -> None:
         """Ask llama.cpp again and again whether steps end: not every step makes a chunk."""
@@ -215,6 +239,8 @@ class LlamaCppEngine:
         settings = self._settings
         params = xllamacpp.CommonParams()
         params.model.path = str(weights)
+        if self._template is not None:
+            params.chat_template = self._template
         params.n_parallel = settings.parallel
         # llama.cpp divides the context among the slots.
         params.n_ctx = settings.parallel * settings.context_tokens

@@ -50,12 +50,26 @@ from model.events import Event, Start, Usage
 from model.schema import ChatRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from model.settings import Settings
 
 VLLM_VERSION = "0.33.0"
 SHUTDOWN_SECONDS = 2.0
+_SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+_KINDS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {},
+    "sampling": {"temperature": 0.7, "top_p": 0.9, "seed": 1},
+    "log probabilities": {"logprobs": True, "top_logprobs": 1},
+    "a schema": {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": _SCHEMA}}
+    },
+    "tools": {
+        "tools": [{"type": "function", "function": {"name": "a", "parameters": _SCHEMA}}],
+        "tool_choice": "required",
+    },
+}
+"""Requests for which vLLM and its libraries compile something at the first one."""
 
 
 MAX_PIXELS = 40_000_000  # of an image, as in the stream function
@@ -117,6 +131,7 @@ class VllmEngine:
                 raise StartError(
                     f"SLUICE_LORA_ADAPTERS: {name}: no adapter_config.json in {adapter.lora_path}"
                 )
+        template = await asyncio.to_thread(settings.read_template)
         if settings.max_images:
             _bound_pictures()
         arguments = engine_arguments(settings, current_platform.device_count(), folder)
@@ -129,9 +144,7 @@ class VllmEngine:
                 self._llm.model_config,
                 self._llm.renderer,
                 request_logger=None,
-                chat_template=settings.chat_template.read_text()
-                if settings.chat_template
-                else None,
+                chat_template=template,
                 chat_template_content_format="auto",
                 enable_auto_tools=settings.tool_parser is not None,
                 exclude_tools_when_tool_choice_none=True,
@@ -143,6 +156,7 @@ class VllmEngine:
                 f"vLLM cannot serve {arguments['model']}: {reason_of(error)}"
             ) from None
         await self._try_template()
+        await self._warm()
 
     async def _try_template(self) -> None:
         """Raise StartError if the chat template fails for every conversation."""
@@ -159,6 +173,23 @@ class VllmEngine:
             f"the chat template fails for every conversation: {reasons[0]}; set "
             "SLUICE_CHAT_TEMPLATE to one that works"
         )
+
+    async def _warm(self) -> None:
+        """Answer one request of each kind, because the first one of a kind may take half a minute.
+
+        Raises StartError if not even a plain request is answered.
+        """
+        for kind, more in _KINDS.items():
+            if kind == "tools" and self._settings.tool_parser is None:
+                continue
+            body = {"messages": [{"role": "user", "content": "."}], "max_tokens": 2, **more}
+            try:
+                async for _ in self.generate(ChatRequest.model_validate(body)):
+                    pass
+            except ModelError as error:
+                if kind == "plain":
+                    raise StartError(f"the first request failed: {error}") from None
+                output.say(f"the first request with {kind} failed: {error}")
 
     async def generate(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """Yield the events of all choices, as they come."""

@@ -23,7 +23,8 @@ METADATA_END = WHOLE.index(b"token_embd.weight")
 
 def test_a_model() -> None:
     """The demo model has a tokenizer, its template, and one part."""
-    assert read_head(WEIGHTS) == Head(template=TEMPLATE)
+    # 4 layers with 2 heads of 32 keys and 32 values, of 2 bytes each
+    assert read_head(WEIGHTS) == Head(template=TEMPLATE, context=4096, cache_bytes=1024)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,17 @@ def demo() -> tuple[dict[str, bytes], tuple[Tensor, ...]]:
     )
 
 
+def tokens() -> list[str]:
+    """Return the demo model's vocabulary in order."""
+    data = demo()[0]["tokenizer.ggml.tokens"]
+    found, at = [], 16  # after the value's type, the items' type and their number
+    while at < len(data):
+        (size,) = struct.unpack_from("<Q", data, at)
+        found.append(data[at + 8 : at + 8 + size].decode())
+        at += 8 + size
+    return found
+
+
 def write(
     path: Path,
     changes: Mapping[str, Value] | None = None,

@@ -52,6 +52,8 @@ async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 @functools.cache
 def hugging_face_model() -> Path:
     """Return a folder with the files of a model that vLLM would load. It has one tensor."""
+    if vllm_stand_in.REAL_MODEL is not None:
+        return Path(vllm_stand_in.REAL_MODEL)
     folder = tempfile.TemporaryDirectory(prefix="sluice-hf-")
     atexit.register(folder.cleanup)
     path = Path(folder.name)
@@ -64,6 +66,8 @@ def hugging_face_model() -> Path:
 def settings_for(engine: str, **more: Any) -> Settings:
     """Return settings that are small enough for tests."""
     weights = hugging_face_model() if engine == "vllm" else WEIGHTS
+    if engine == "vllm" and vllm_stand_in.REAL_MODEL is not None:
+        more = {"dtype": "float32", "vllm_args": {"enforce_eager": True}, **more}
     return Settings(
         engine=engine,
         **{"model_dir": weights, "context_tokens": 256, "parallel": 4, "queue": 4, **more},
@@ -127,9 +131,22 @@ async def serving(
             await task
 
 
+_REAL: dict[str, Engine] = {}
+
+
 @contextlib.asynccontextmanager
 async def started(settings: Settings) -> AsyncIterator[Engine]:
-    """Yield a started engine, which is closed at the end."""
+    """Yield a started engine, which is closed at the end.
+
+    A real vLLM takes a minute to start. One with the same settings is used again, and ends with the
+    process; the tests then share one event loop.
+    """
+    if settings.engine == "vllm" and vllm_stand_in.REAL_MODEL is not None:
+        if (name := repr(settings)) not in _REAL:
+            _REAL[name] = create(settings)
+            await _REAL[name].start()
+        yield _REAL[name]
+        return
     engine = create(settings)
     try:
         await engine.start()

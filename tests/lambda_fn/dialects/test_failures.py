@@ -477,6 +477,21 @@ def test_a_failure_of_the_server_stays_one(
     assert found.message not in sent
 
 
+def test_pydantics_entries_are_read_without_the_request() -> None:
+    """The entries of vLLM are in Python's form, with what the request has at that place."""
+    text = (
+        "2 validation errors:\n  {'type': 'list_type', 'loc': 'body.messages', 'msg': 'Input should "
+        "be a valid list', 'input': 'a secret'}\n  {'type': 'a', 'loc': 'body.n', 'msg': \"Input "
+        "should be '1'\", 'input': 'another'}"
+    )
+    sent = {
+        "error": {"message": text, "type": "Bad Request", "param": "body.messages", "code": 400}
+    }
+    found = failure_of(body(sent), 400)
+    assert (found.code, found.param) == ("invalid_request", "messages")
+    assert found.message == "messages: Input should be a valid list; n: Input should be '1'"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (

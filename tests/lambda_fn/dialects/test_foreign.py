@@ -56,6 +56,16 @@ def test_usage_is_asked_for_with_each_chunk(dialect: str) -> None:
     assert [message["role"] for message in sent["messages"]] == ["system", "user"]
 
 
+@pytest.mark.parametrize("dialect", ["openai", "lmi"])
+def test_choices_at_temperature_zero(dialect: str) -> None:
+    """Several greedy choices, which vLLM refuses, are asked for by a request that it takes."""
+    sent = body(dialect, n=2, temperature=0)
+    assert (sent["n"], sent["top_k"], sent["temperature"] > 1e-5) == (2, 1, True)
+    for more in ({"n": 1, "temperature": 0}, {"n": 2, "temperature": 0.5}, {"n": 2}):
+        sent = body(dialect, **more)
+        assert "top_k" not in sent
+
+
 @pytest.mark.parametrize("dialect", ["openai", "lmi", "tgi"])
 def test_schemas_are_rewritten(dialect: str) -> None:
     """Servers get no members that they refuse, such as `null`, in the schema of any tool."""
@@ -150,8 +160,9 @@ def test_a_field_at_its_default_is_not_refused() -> None:
          "upstream_error"),
         (503, "<html>", errors.Unavailable, "service_unavailable"),
         (500, "", errors.UpstreamFailed, "upstream_error"),
-        (404, '{"error":{"message":"The model `x` does not exist.","code":404}}', errors.UpstreamFailed,
-         "upstream_error"),
+        (404, '{"error":{"message":"The model `x` does not exist.","code":404}}', errors.NotFound,
+         "model_not_found"),
+        (404, '{"detail":"Not Found"}', errors.UpstreamFailed, "upstream_error"),
     ],
 )  # fmt: skip
 def test_refusals_become_public_errors(

@@ -4,7 +4,6 @@ Each input has the form that the server or the public report in its name shows.
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -373,15 +372,6 @@ def test_a_limit_that_the_server_was_not_told_ends_the_answer() -> None:
     two = [chunk({"content": "a"}, index=index) for index in (0, 1, 0, 1, 0, 1)]
     events = decode("openai", sse(*two), choices=2, limit=2)
     assert events[-4:-2] == [Finish("length"), Finish("length", 1)]
-
-
-def test_a_real_whole_answer_is_what_the_real_stream_is() -> None:
-    """A whole answer of vLLM 0.32 has the same calls and counts as its stream."""
-    folder = Path(__file__).parent / "recordings"
-    streamed = answer((folder / "vllm-0.32-tools.txt").read_bytes())
-    found = answer((folder / "vllm-0.32-tools.whole.json").read_bytes())
-    assert streamed.calls == found.calls == [[("get_lock", '{"city": "Lima"}')]]
-    assert (streamed.counts, streamed.reason) == (found.counts, found.reason)
 
 
 def test_log_probabilities_have_every_member() -> None:

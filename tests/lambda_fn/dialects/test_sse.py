@@ -1,8 +1,7 @@
 """The streams of other servers -> events: how they are framed.
 
-`recordings/` has one response in the form of each server. The shapes follow the servers' sources:
-vLLM 0.30 and SGLang 0.5 `serving_chat.py`, DJL Serving `output_formatter.py` and
-`lmi_vllm/request_response_utils.py`, TGI 3.3 `chat.rs` and `server.rs`.
+`recordings/` has one response in the form of each server. `recordings/README.md` says which of them
+a server has sent, and which were written after its source.
 """
 
 import json
@@ -35,17 +34,21 @@ class Recording:
     completion: int
     counted: int
     """Completion tokens according to the deltas alone."""
+    text: str = "Grüße an 🚰"
     reasoning: int = 0
 
     @property
     def data(self) -> bytes:
         """The bytes of the response."""
+        if "/" in self.file:  # a real one
+            recorded = json.loads((FOLDER / f"{self.file}.json").read_text(encoding="utf-8"))
+            return str(recorded["body"]).encode()
         return (FOLDER / f"{self.file}.txt").read_bytes()
 
 
 RECORDINGS = [
-    Recording("vllm", "openai", "stop", 12, 6, 6),
-    Recording("vllm-tools", "openai", "tool_calls", 90, 17, 17, reasoning=5),
+    Recording("vllm-0.32.0/length.stream", "openai", "length", 16, 5, 5, "Once upon a time there"),
+    Recording("vllm-tools", "openai", "tool_calls", 90, 17, 17, "", reasoning=5),
     Recording("sglang", "openai", "stop", 12, 6, 5),
     Recording("lmi-chat", "lmi", "stop", 12, 6, 2),
     Recording("lmi-rolling-chat", "lmi", "length", 0, 3, 3),
@@ -82,8 +85,7 @@ def test_whole_answer(recording: Recording) -> None:
     assert sum(event.tokens for event in events if isinstance(event, Delta)) == recording.counted
     said = deltas(events)
     assert not any("role" in delta or None in delta.values() for delta in said)
-    if recording.file != "vllm-tools":
-        assert "".join(delta.get("content", "") for delta in said) == "Grüße an 🚰"
+    assert "".join(delta.get("content", "") for delta in said) == recording.text
 
 
 def test_tool_calls_and_reasoning_are_passed_on() -> None:
@@ -96,9 +98,9 @@ def test_tool_calls_and_reasoning_are_passed_on() -> None:
 
 def test_usage_beside_each_chunk_is_counted_before_the_end() -> None:
     """With usage in each chunk, a truncated response is metered by the server's own counts."""
-    events = decode("openai", RECORDINGS[0].data.partition(b'"stop"')[0])
-    assert events[0] == Start(prompt_tokens=12)
-    assert [event.tokens for event in events if isinstance(event, Delta)] == [2, 3]
+    events = decode("openai", RECORDINGS[0].data.partition(b'"length"')[0])
+    assert events[0] == Start(prompt_tokens=16)
+    assert [event.tokens for event in events if isinstance(event, Delta)] == [1] * 4
 
 
 @every

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from demo_model import SHA256
+from demo_model.chat import TEMPLATE
 from model.engines.llama_cpp import BUFFERED_EVENTS, LlamaCppEngine
 from model.engines.llama_cpp_chunks import ChunkReader, error_of, request_bodies
 from model.errors import (
@@ -27,7 +29,6 @@ from tests.support.model import WEIGHTS, asked, settings_for, started, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 WEIGHTS_FILE = WEIGHTS / "sluice-demo.gguf"
 QUESTION = {"messages": [{"role": "user", "content": "What is streaming?"}]}
@@ -503,6 +504,43 @@ async def test_a_template_that_always_fails(tmp_path: Path) -> None:
     assert (await refusal(tmp_path)).startswith(
         f"{tmp_path / 'a.gguf'}: the chat template fails for every conversation: no;"
     )
+
+
+async def test_a_model_without_a_template(tmp_path: Path) -> None:
+    """A file without a chat template is served by one that the settings name, else not at all."""
+    gguf_files.write(tmp_path / "a.gguf", {"tokenizer.chat_template": " \n"})
+    assert "the file has no chat template" in (said := await refusal(tmp_path))
+    assert "set SLUICE_CHAT_TEMPLATE" in said
+    name = Path("chat.jinja")
+    assert "No such file" in await refusal(tmp_path, chat_template=name)
+    (tmp_path / name).write_bytes(b"\xff")
+    assert "no UTF-8 text" in await refusal(tmp_path, chat_template=name)
+    (tmp_path / name).write_text("{{ raise_exception('no') }}")
+    assert "chat.jinja: the chat template fails" in await refusal(tmp_path, chat_template=name)
+    (tmp_path / name).write_text(TEMPLATE)
+    settings = settings_for("llama_cpp", model_dir=tmp_path, chat_template=name)
+    async with started(settings) as engine:
+        assert await answer(engine, temperature=0)  # it ends by itself
+
+
+async def test_a_model_with_other_marks(tmp_path: Path) -> None:
+    """The model's own token ends an answer, and its own context bounds the settings' one."""
+    # This model ends its turns with the full stop, which the demo model writes twice.
+    tokens = gguf_files.tokens()
+    changes = {
+        "tokenizer.ggml.eos_token_id": tokens.index("."),
+        "tokenizer.ggml.eot_token_id": None,
+        "llama.context_length": 128,
+    }
+    gguf_files.write(tmp_path / "a.gguf", changes)
+    assert "has a context of 128 tokens, and SLUICE_CONTEXT_TOKENS is 256" in await refusal(
+        tmp_path
+    )
+    settings = settings_for("llama_cpp", model_dir=tmp_path, context_tokens=128)
+    async with started(settings) as engine:
+        text = await answer(engine, temperature=0)
+    assert text.endswith(".")
+    assert text.count(".") == 1
 
 
 async def test_two_weights(tmp_path: Path) -> None:

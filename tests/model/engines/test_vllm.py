@@ -17,6 +17,7 @@ import pytest
 from jinja2 import TemplateError, UndefinedError
 
 from model.engines import create
+from model.engines.vllm import VllmEngine
 from model.engines.vllm_arguments import engine_arguments
 from model.engines.vllm_errors import error_of
 from model.engines.vllm_outputs import ChoiceReader, request_body
@@ -336,6 +337,41 @@ async def test_tools() -> None:
         if isinstance(event, Start)
     ]
     assert starts[0] > starts[1] + 100  # tools that may not be called are not shown to the model
+
+
+async def test_the_first_request_of_each_kind_is_made_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What vLLM compiles at the first request of a kind, it has compiled before it is up.
+
+    A kind that the model cannot do is told, and a model that answers nothing is not served.
+    """
+    made: list[Any] = []
+    generate = VllmEngine.generate
+
+    async def seen(engine: Any, request: Any) -> Any:
+        made.append(request)
+        if request.response_format is not None:
+            raise EngineError("no grammar")
+        async for batch in generate(engine, request):
+            yield batch
+
+    monkeypatch.setattr(VllmEngine, "generate", seen)
+    async with started(settings_for("vllm", tool_parser="hermes")) as engine:
+        assert engine.active == 0
+    assert [bool(it.tools) for it in made] == [False, False, False, False, True]
+    assert sum(bool(it.logprobs) for it in made) == 1
+    assert "the first request with a schema failed: no grammar" in capsys.readouterr().err
+
+    async def broken(engine: Any, request: Any) -> Any:
+        raise EngineError("no words")
+        yield
+
+    monkeypatch.setattr(VllmEngine, "generate", broken)
+    engine = create(settings_for("vllm"))
+    with pytest.raises(StartError, match="the first request failed: no words"):
+        await engine.start()
+    await engine.close()
 
 
 async def test_tools_without_a_parser() -> None:

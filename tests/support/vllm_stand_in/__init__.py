@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 VERSION = "0.33.0"
 INSTALLED = importlib.util.find_spec("vllm") is not None
+REAL_MODEL = os.environ.get("SLUICE_TEST_REAL_MODEL")
+"""The folder of a model that an installed vLLM samples itself, without any stand-in."""
 _OPENAI = "vllm.entrypoints.openai.chat_completion"
 _CONTENT: dict[str, dict[str, Any]] = {
     "vllm": {"__version__": VERSION},
@@ -47,10 +50,13 @@ _CONTENT: dict[str, dict[str, Any]] = {
 
 
 def install() -> None:
-    """Install the stand-in for vLLM. If a vLLM is installed, replace only its core."""
+    """Install the stand-in for vLLM. If a vLLM is installed, replace only its core.
+
+    With `REAL_MODEL`, nothing is replaced.
+    """
     if not INSTALLED:
         sys.modules.update(modules())
-    else:
+    elif REAL_MODEL is None:
         importlib.import_module("tests.support.vllm_stand_in.core").install()
 
 

@@ -202,7 +202,7 @@ def _of_wheel(wheel: Path) -> Read:
     return lambda module: archive.read(module.replace(".", "/") + ".py").decode()
 
 
-def _download(folder: Path, version: str) -> Path:
+def download(folder: Path, version: str) -> Path:
     """Return the pinned wheel, about 340 MB, from the configured package index.
 
     Nothing of it is installed or run.
@@ -237,7 +237,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.check is None:
         with tempfile.TemporaryDirectory() as folder:
-            wheel = _download(Path(folder), pinned_version())
+            wheel = download(Path(folder), pinned_version())
             digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
             content = {"version": pinned_version(), "wheel": wheel.name, "sha256": digest}
             FILE.write_text(
