@@ -50,7 +50,7 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(call end,$(VENV))
 
 up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer
-	@$(BIN)/sluice up --detach
+	@$(BIN)/sluice up
 
 down: ## Stop the local cloud; its keys and usage are kept for the next `make up`
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi

@@ -63,6 +63,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     added.add_argument(
         "--status", type=int, metavar="STATUS", help="the status of a container's error (500)"
     )
+    added.add_argument("--json", action="store_true", help="print the whole fault as JSON")
     text = "Remove one fault, or all."
     cleared = commands.add_parser("clear", help=text, description=text)
     cleared.set_defaults(run=clear)
@@ -121,7 +122,11 @@ def set_fault(args: argparse.Namespace) -> None:
         fields |= {"after": int(after), "after_most": int(upper) if upper else None}
     except ValueError:
         raise CommandError(f"--after {args.after}: must be BYTES or MIN-MAX") from None
-    console.print(_call("POST", body=fields)["id"])
+    fault = _call("POST", body=fields)
+    if args.json:
+        print_json(fault)
+        return
+    console.print(fault["id"])
 
 
 def clear(args: argparse.Namespace) -> None:

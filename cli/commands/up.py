@@ -13,6 +13,7 @@ from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
 from cli.lib.project import LOCAL, LOGS
 from cli.lib.settings import add_settings, settings_of
+from cli.lib.signals import ending
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, step
 from cli.lib.values import port_number
@@ -26,7 +27,8 @@ QUESTION = "Why stream tokens?"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--detach", action="store_true", help="return, and leave it running")
+    text = "stay; Ctrl-C, or an end of this command by a signal, stops the local cloud"
+    parser.add_argument("--foreground", action="store_true", help=text)
     text = "build the model's image and run it by docker or podman"
     parser.add_argument("--container", action="store_true", help=text)
     add_settings(parser)
@@ -58,9 +60,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Start, deploy, create a key and stream a first answer.
 
-    Without `--detach`, wait for Ctrl-C and then stop. If a step fails, the local cloud goes on
-    running, so that it can be examined. Ctrl-C during the steps stops a local cloud that this
-    command started.
+    The local cloud goes on running. With `--foreground`, wait for Ctrl-C, SIGTERM or SIGHUP, and
+    then stop it. If a step fails, it goes on running, so that it can be examined. A signal during
+    the steps stops a local cloud that this command started.
     """
     from cli.lib import container
     from cli.lib.local_cloud import alone, reset, wait
@@ -70,14 +72,15 @@ def run(args: argparse.Namespace) -> None:
     # an invalid setting is reported now, not after a minute
     name = settings_of("local", changes).name
     engine = container.engine() if args.container else None
-    with alone(LOCAL):
-        if args.reset:
-            reset()
-        cloud = _bring_up(
-            changes, name, engine, tls=args.tls, options=cloud_options(args), port=args.port
-        )
-    if not args.detach:
-        wait(cloud)
+    with ending():
+        with alone(LOCAL):
+            if args.reset:
+                reset()
+            cloud = _bring_up(
+                changes, name, engine, tls=args.tls, options=cloud_options(args), port=args.port
+            )
+        if args.foreground:
+            wait(cloud)
 
 
 def cloud_options(args: argparse.Namespace) -> list[str]:

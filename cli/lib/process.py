@@ -1,6 +1,9 @@
 """Run a program, append its output to a log, and show its newest line."""
 
+import contextlib
+import os
 import re
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -11,6 +14,8 @@ from cli.lib.terminal import Detail
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LAST_LINES = 12
+_END_S = 5.0
+"""Seconds from SIGTERM until a program is killed."""
 
 
 def run_logged(
@@ -48,13 +53,27 @@ def run_logged(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,  # so that it ends with all that it started
         ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 (it is a pipe)
-        for line in process.stdout:
-            file.write(line)
-            if plain := _ESCAPES.sub("", line).strip():
-                last.append(plain)
-                detail(plain)
+        try:
+            for line in process.stdout:
+                file.write(line)
+                if plain := _ESCAPES.sub("", line).strip():
+                    last.append(plain)
+                    detail(plain)
+        except BaseException:
+            _end(process)
+            raise
     if process.returncode:
         raise CommandError(f"{name} failed:\n    " + "\n    ".join(last), log=log)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a program that leads a process group, and all of the group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_S)
+        os.killpg(process.pid, signal.SIGKILL)

@@ -5,10 +5,12 @@ A step is one line with its duration. While it runs, it shows its newest detail.
 
 import csv
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,8 +22,28 @@ from cli.lib.printable import printable
 from cli.lib.project import CommandError
 from lambda_fn.cells import inert
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class Output(Console):
+    """A console whose lines wrap at spaces on a terminal, and nowhere else.
+
+    A word is never broken, and neither is a line with `soft_wrap=True`: what users copy stays
+    whole. With NO_COLOR there are no styles at all.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Take the options of rich's Console."""
+        plain: dict[str, Any] = {"color_system": None} if os.environ.get("NO_COLOR") else {}
+        super().__init__(highlight=False, soft_wrap=True, **(plain | options))
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does. On a terminal, text wraps at spaces."""
+        if self.is_terminal and "soft_wrap" not in options:
+            options = {"soft_wrap": False, "overflow": "ignore", "crop": False, **options}
+        super().print(*objects, **options)
+
+
+console = Output()
+errors = Output(stderr=True)
 
 _GAP = 2
 _FOLDED = 32
@@ -52,6 +74,18 @@ def columns(
 def sentence(text: str) -> None:
     """Print a text that wraps at spaces, within the width of tables."""
     console.print(text, soft_wrap=False)
+
+
+def item(head: str, text: str) -> None:
+    """Print an item of a list. On a terminal, its text wraps in a column beside the head."""
+    if not console.is_terminal:
+        console.print(head, text)
+        return
+    grid = Table.grid(padding=(0, 1), pad_edge=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(head, text)
+    console.print(grid)
 
 
 def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -95,7 +129,8 @@ def show(table: Table) -> None:
 def _room(table: Table) -> int:
     """Return how many cells are left when each column has its least width; negative: too few."""
     least = [_widths(column)[0] for column in table.columns]
-    return console.width - _GAP * (len(least) - 1) - sum(least)
+    # rich reserves the gap of the last column too, and would break words of the others for it
+    return console.width - _GAP * len(least) - sum(least)
 
 
 def _widths(column: Column) -> tuple[int, int]:

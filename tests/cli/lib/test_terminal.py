@@ -95,7 +95,7 @@ def test_empty_columns_go_first(
     narrow: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A table that does not fit is printed without its empty columns before it becomes lines."""
-    narrow(12)
+    narrow(13)
     terminal.columns(("a", "empty", "b"), [("1", "", "22222222")])
     assert capsys.readouterr().out.splitlines() == ["a  b", "1  22222222"]
 
