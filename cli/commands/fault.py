@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import textwrap
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ from cli.lib.stack import running_cloud
 from cli.lib.terminal import columns, console, print_json
 
 HELP = "Cause repeatable faults in the running local cloud."
+_INDENT, _WIDTH = 31, 80
 _COUNTS = ("seed", "seen", "struck", "landed")
 _TARGETS = {
     "endpoint": "of an endpoint's responses; --scope is a pattern of endpoint names",
@@ -77,11 +79,11 @@ def _kinds() -> str:
     lines = []
     for target, text in _TARGETS.items():
         lines += ["", f"kinds {text}:"]
-        lines += [
-            f"  {kind:<30} {_with_options(description)}"
-            for kind, (place, description) in KINDS.items()
-            if place == target
-        ]
+        for kind, (place, description) in KINDS.items():
+            if place == target:
+                wrapped = textwrap.wrap(_with_options(description), _WIDTH - _INDENT)
+                lines.append(f"  {kind:<{_INDENT - 2}}{wrapped[0]}")
+                lines += [" " * _INDENT + line for line in wrapped[1:]]
     return "\n".join(lines[1:])
 
 

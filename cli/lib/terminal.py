@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from rich.cells import cell_len
@@ -26,8 +27,8 @@ from lambda_fn.cells import inert
 class Output(Console):
     """A console whose lines wrap at spaces on a terminal, and nowhere else.
 
-    A word is never broken, and neither is a line with `soft_wrap=True`: what users copy stays
-    whole. With NO_COLOR there are no styles at all.
+    A line with `soft_wrap=True`, or with a word that is longer than the terminal is wide, is left
+    to the terminal: what users copy stays whole. With NO_COLOR there are no styles at all.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -37,8 +38,9 @@ class Output(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich does. On a terminal, text wraps at spaces."""
-        if self.is_terminal and "soft_wrap" not in options:
-            options = {"soft_wrap": False, "overflow": "ignore", "crop": False, **options}
+        words = (word for it in objects if isinstance(it, str) for word in it.split())
+        if self.is_terminal and max(map(cell_len, words), default=0) <= self.width:
+            options.setdefault("soft_wrap", False)
         super().print(*objects, **options)
 
 
@@ -110,7 +112,8 @@ def show(table: Table) -> None:
     If the columns do not fit beside each other, each row is printed as lines of a name and a value.
     """
     if (room := _room(table)) < 0:  # without the columns that are empty, it may fit
-        table.columns = [column for column in table.columns if any(column.cells)]
+        left = [column for column in table.columns if any(column.cells)]
+        table.columns = [replace(column, _index=number) for number, column in enumerate(left)]
         room = _room(table)
     if room < 0:
         table = _records(table)
@@ -129,8 +132,7 @@ def show(table: Table) -> None:
 def _room(table: Table) -> int:
     """Return how many cells are left when each column has its least width; negative: too few."""
     least = [_widths(column)[0] for column in table.columns]
-    # rich reserves the gap of the last column too, and would break words of the others for it
-    return console.width - _GAP * len(least) - sum(least)
+    return console.width - _GAP * (len(least) - 1) - sum(least)
 
 
 def _widths(column: Column) -> tuple[int, int]:

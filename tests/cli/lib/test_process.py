@@ -1,5 +1,6 @@
 """Programs whose output goes to a log."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -40,3 +41,20 @@ def test_the_environment_is_the_given_one(tmp_path: Path) -> None:
         environment={"ONLY": "this"},
     )
     assert details == ["None this"]
+
+
+def test_an_interrupted_program_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    """When the command is interrupted, neither the program nor its children go on."""
+    pipe = tmp_path / "alive"
+    os.mkfifo(pipe)
+    alive = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(alive, True)
+
+    def interrupt(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    script = f"exec 3>{pipe}; sleep 1000 & echo started; wait"
+    with pytest.raises(KeyboardInterrupt):
+        run_logged(["bash", "-c", script], name="x", log=tmp_path / "x.log", detail=interrupt)
+    assert os.read(alive, 1) == b""  # nobody has the other end any more
+    os.close(alive)
