@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from model.admission import Admission
+from model.engines.prompt_bounds import larger_part
 from model.errors import (
     ContextLengthError,
     DeadlineError,
@@ -222,6 +223,9 @@ class Generation:
                             _check_prompt(first, request)
                         observation.events(batch)
                         yield merged(batch) if len(batch) > 1 else batch
+            except ContextLengthError as error:
+                error.param = larger_part(request)
+                raise
             finally:
                 observation.released()
 
