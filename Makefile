@@ -11,6 +11,9 @@ STAGE  ?= dev
 UNREACHABLE ?= fail
 # The pinned Node of the virtual environment comes first; jsii and the CDK CLI find it by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where this is set, as in many images, each process would compile every module that it imports:
+# twice the time of a synthesis, a start of the local cloud, or the collection of the tests.
+unexport PYTHONDONTWRITEBYTECODE
 # What podman builds is for SageMaker, which rejects OCI manifests.
 export BUILDAH_FORMAT ?= docker
 

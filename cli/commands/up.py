@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 HELP = "Start the local cloud, deploy the stacks into it, stream a first answer."
 QUESTION = "Why stream tokens?"
+NEXT = """\
+  source .venv/bin/activate   for these commands
+  eval "$(sluice env)"        for any OpenAI client
+  sluice chat                 to talk to it
+  sluice down                 to stop it; keys and usage are kept"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -131,10 +136,7 @@ def _bring_up(
         raise
     console.print(
         f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"
-        "  source .venv/bin/activate   for these commands\n"
-        '  eval "$(sluice env)"        for any OpenAI client\n'
-        "  sluice chat                 to talk to it\n"
-        "  sluice down                 to stop it; keys and usage are kept"
+        f"{NEXT}"
     )
     return cloud
 

@@ -1,9 +1,7 @@
 """Run a program, append its output to a log, and show its newest line."""
 
 import contextlib
-import os
 import re
-import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -53,7 +51,6 @@ def run_logged(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # so that it ends with all that it started
         ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 (it is a pipe)
@@ -71,9 +68,8 @@ def run_logged(
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End a program that leads a process group, and all of the group."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_S)
-        os.killpg(process.pid, signal.SIGKILL)
+    """End a program: by SIGTERM, and by SIGKILL if it does not obey in time."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_END_S)
+    process.kill()
