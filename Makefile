@@ -95,8 +95,8 @@ test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium;
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
 
-test-setup: $(STAMP) ## Interrupt `make setup` everywhere, on full and read-only disks too; under five minutes (Linux)
-	@$(BIN)/pytest -m setup
+test-setup: $(STAMP) ## Interrupt `make setup` and `make up` everywhere, on full and read-only disks too (Linux)
+	@$(BIN)/pytest -v -m setup
 
 test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
 	@$(BIN)/python -m tests.support.dynalite
