@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 from urllib.parse import quote
 
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, why
 from cli.lib.stack import running_cloud
 from cli.lib.terminal import columns, console, print_json
 
@@ -145,4 +145,4 @@ def _call(method: str, path: str = "", body: object = None) -> Any:
     except LocalCloudError as error:
         raise CommandError(str(error)) from None
     except (OSError, ValueError) as error:
-        raise CommandError(f"The local cloud does not answer: {error}") from None
+        raise CommandError(f"The local cloud does not answer: {why(error)}") from None
