@@ -326,4 +326,5 @@ def test_a_disk_without_room_for_a_cloud_is_told(
     assert status != 0
     assert told in output
     assert "Traceback" not in output
+    checkout.complete("down")
     assert _left(checkout) == []
