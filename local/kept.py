@@ -48,7 +48,8 @@ def _need(holds: bool, place: str) -> None:
 
 def _check_table(table: dict[str, Any], place: str) -> None:
     """Raise KeptError if keys or items have another form than DynamoDB's."""
-    keys, items = table.get("keys"), table.get("items")
+    keys: Any = table.get("keys")
+    items: Any = table.get("items")
     _need(isinstance(keys, list) and isinstance(items, list), place)
     for key in keys:
         _need(isinstance(key, dict) and isinstance(key.get("AttributeName"), str), place)
