@@ -11,6 +11,9 @@ STAGE  ?= dev
 UNREACHABLE ?= fail
 # The pinned Node of the virtual environment comes first; jsii and the CDK CLI find it by name.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where this is set, as in many images, each process would compile every module that it imports:
+# twice the time of a synthesis, a start of the local cloud, or the collection of the tests.
+unexport PYTHONDONTWRITEBYTECODE
 # What podman builds is for SageMaker, which rejects OCI manifests.
 export BUILDAH_FORMAT ?= docker
 
@@ -50,7 +53,7 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(call end,$(VENV))
 
 up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer; MODEL=path.gguf serves that model
-	@$(BIN)/sluice up --detach $(if $(MODEL),--model '$(MODEL)') $(if $(TEMPLATE),--chat-template '$(TEMPLATE)')
+	@$(BIN)/sluice up $(if $(MODEL),--model '$(MODEL)') $(if $(TEMPLATE),--chat-template '$(TEMPLATE)')
 
 down: ## Stop the local cloud; its keys and usage are kept for the next `make up`
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi
@@ -93,8 +96,8 @@ test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium;
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
 
-test-setup: $(STAMP) ## Interrupt `make setup` everywhere, on full and read-only disks too; under five minutes (Linux)
-	@$(BIN)/pytest -m setup
+test-setup: $(STAMP) ## Interrupt `make setup` and `make up` everywhere, on full and read-only disks too (Linux)
+	@$(BIN)/pytest -v -m setup
 
 test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
 	@$(BIN)/python -m tests.support.dynalite

@@ -6,17 +6,19 @@ module imports slow dependencies inside its functions.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 
 from rich.markup import escape
 
+from cli.lib.command_line import Parser, meant
 from cli.lib.printable import printable
 from cli.lib.project import CommandError
+from cli.lib.signals import Ended
 from cli.lib.terminal import console, errors, literal
 
 COMMANDS = (
@@ -46,9 +48,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     if arguments and arguments[0][:1] not in {"", "-"} and arguments[0] not in COMMANDS:
         errors.print("[red]✗[/red]", literal(_unknown(arguments[0])))
         sys.exit(2)
-    parser = argparse.ArgumentParser(
-        prog="sluice", description="Stream a language model from your own AWS account."
-    )
+    parser = Parser(prog="sluice", description="Stream a language model from your own AWS account.")
     parser.add_argument("--version", action="version", version=f"sluice {version('sluice')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     named = [name for name in COMMANDS if name == arguments[0]] if arguments else []
@@ -59,15 +59,16 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _unknown(name: str) -> str:
-    close = get_close_matches(name, COMMANDS, n=1)
-    hint = f" Did you mean `sluice {close[0]}`?" if close else ""
+    near = meant(name, COMMANDS)
+    hint = f" Did you mean `sluice {near}`?" if near else ""
     return f"sluice has no command {name!r}.{hint} `sluice --help` lists all commands."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
-    It is 0 for success, 1 for a failure, 2 for an invalid command line, and 130 for Ctrl-C.
+    It is 0 for success, 1 for a failure, 2 for an invalid command line, and 128 plus its number for
+    a signal: 130 for Ctrl-C.
     """
     if arguments is None:
         arguments = sys.argv[1:]
@@ -80,10 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         args.run(args)
     except CommandError as error:
-        # On a terminal, words wrap at spaces.
-        errors.print(
-            "[red]✗[/red]", escape(printable(str(error))), soft_wrap=not errors.is_terminal
-        )
+        errors.print("[red]✗[/red]", escape(printable(str(error))))
         if error.log is not None:
             errors.print(f"  The log says more: {error.log}")
         return 1
@@ -91,9 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f": {error.filename}" if error.filename else ""
         errors.print("[red]✗[/red]", literal(f"{error.strerror or error}{place}"))
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         console.print()
-        return 130
+        return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
     return 0
 
 

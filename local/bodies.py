@@ -17,6 +17,8 @@ async def read(request: web.Request, max_bytes: int) -> bytes | None:
 
     The first call reads the body and keeps it with the request for later calls.
     """
+    if (request.content_length or 0) > max_bytes:
+        return None  # not waiting for what is too much
     if _WHOLE not in request:
         body = bytearray()
         async for piece in request.content.iter_any():

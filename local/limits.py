@@ -112,6 +112,9 @@ TABLE: dict[str, Limit] = {
     "cloudfront_get_body": Limit(
         0, "bytes", "403", f"{_EDGE}, GET requests that include a body"
     ),
+    "request_body": Limit(
+        60, "s until a body has come whole", "408, connection closed", "unconfirmed: our choice; AWS documents none"
+    ),
     "cloudfront_response_headers": Limit(
         20_480, "bytes", "502", f"{_EDGE}, Quotas: maximum length of an origin response; the 502 is unconfirmed"
     ),

@@ -121,6 +121,15 @@ async def serve(
     return runner
 
 
+class LateBody(Exception):
+    """The body of a request did not come in time."""
+
+
+def late(request: web.BaseRequest) -> bool:
+    """Return whether reading the request's body has failed with `LateBody`."""
+    return isinstance(request.content.exception(), LateBody)
+
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Fail = Callable[[int], web.Response]
 
@@ -143,12 +152,20 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Log the failure, and return the service's own response for it.
 
-        Bytes that are not HTTP are a 400, a header that is too long a 413, and an exception of the
-        handler a 502.
+        Bytes that are not HTTP are a 400, a body that is late a 408, a header that is too long a
+        413, and an exception of the handler a 502.
         """
+        if isinstance(exc, LateBody):
+            status = 408
         super().handle_error(request, status, exc, message)  # raises if a response has begun
         response = self._fail(
-            413 if isinstance(exc, LineTooLong) else 502 if status >= 500 else 400
+            413
+            if isinstance(exc, LineTooLong)
+            else 502
+            if status >= 500
+            else 408
+            if status == 408
+            else 400
         )
         response.force_close()
         return response
@@ -196,20 +213,32 @@ async def serve_plane(
     fail: Fail,
     cancel: bool,
     longest_head: int,
+    body_s: float,
     tls: ssl.SSLContext | None = None,
 ) -> web.ServerRunner:
     """Serve all requests with one handler, as AWS's front ends do; return the runner.
 
     `fail` makes the service's response for a status, for what the handler never sees or fails at.
-    The other arguments are those of `serve`.
+    A body that has not come whole after `body_s` seconds raises LateBody where it is read. The
+    other arguments are those of `serve`.
     """
+
+    def expire(request: web.Request) -> None:
+        if not request.content.is_eof():
+            request.content.set_exception(LateBody())
 
     async def handle(request: web.Request) -> web.StreamResponse:
         # AWS ignores any other expectation, and passes none on.
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # no response has begun
-        return await handler(request)
+        if not request.body_exists or request.content.is_eof():
+            return await handler(request)
+        timer = asyncio.get_running_loop().call_later(body_s, expire, request)
+        try:
+            return await handler(request)
+        finally:
+            timer.cancel()
 
     server = _Server(
         handle,

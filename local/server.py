@@ -26,7 +26,7 @@ from local.gateway import Gateway
 from local.iam import schedules
 from local.iam.authorizer import Authorizer
 from local.iam.writer import Writer
-from local.kept import check
+from local.kept import KeptError, check
 from local.lambda_.server import Functions
 from local.limits import Limits
 from local.sagemaker.container import ContainerRunner
@@ -115,12 +115,13 @@ def _kept(path: Path) -> dict[str, Any] | None:
     Raises StartError if the file cannot be used.
     """
     try:
-        return check(path.read_text())
+        return check(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, KeptError) as error:
+        why = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
         raise StartError(
-            f"the keys and the usage of the last local cloud cannot be read from {path}: {error}; "
+            f"the keys and the usage of the last local cloud cannot be read from {path}: {why}; "
             "to begin without them: sluice up --reset"
         ) from error
 

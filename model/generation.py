@@ -263,6 +263,9 @@ class Generation:
                         if observation.reasoning_tokens and isinstance(batch[-1], Usage):
                             batch = [*batch[:-1], _with_reasoning(batch[-1], observation)]
                         yield merged(batch) if len(batch) > 1 else batch
+            except ContextLengthError as error:
+                error.param = prompt_bounds.larger_part(request)
+                raise
             finally:
                 observation.released()
 

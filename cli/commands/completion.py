@@ -4,7 +4,7 @@ import argparse
 import sys
 
 HELP = "Print the script that completes commands and options in a shell."
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "tcsh", "fish")
 
 
 def add(parser: argparse.ArgumentParser) -> None:

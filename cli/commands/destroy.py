@@ -6,6 +6,7 @@ removed.
 
 import argparse
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from cli.lib import cdk, values
@@ -13,7 +14,15 @@ from cli.lib.printable import printable
 from cli.lib.project import LOCAL, CommandError
 from cli.lib.settings import add_settings, settings_of
 from cli.lib.stack import aws_environment, aws_options, no_access, outputs_of
-from cli.lib.terminal import confirm, console, require_terminal, step
+from cli.lib.terminal import (
+    confirm,
+    console,
+    item,
+    literal,
+    print_json,
+    require_terminal,
+    step,
+)
 
 if TYPE_CHECKING:
     from infra.settings.deployment import Settings
@@ -43,12 +52,42 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--yes", action="store_true", help="do not ask; required without a terminal"
     )
+    text = "print what would be removed and what would stay, and stop"
+    parser.add_argument("--plan", action="store_true", help=text)
+    text = "print the plan, or with --yes what was removed and what is left, as JSON"
+    parser.add_argument("--json", action="store_true", help=text)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Remove the deployment."""
-    destroy(args.stage, dict(args.set), ask=not args.yes)
+    """Remove the deployment, or print the plan."""
+    changes = dict(args.set)
+    if args.plan or (args.json and not args.yes):
+        _plan(args.stage, changes, as_json=args.json)
+    else:
+        destroy(args.stage, changes, ask=not args.yes, as_json=args.json)
+
+
+def _plan(stage: str, changes: Mapping[str, object], *, as_json: bool) -> None:
+    """Print which stacks `destroy` removes, and which one stays."""
+    settings = settings_of(stage, changes)
+    prefix = f"{settings.name}-{settings.stage}"
+    there = [
+        f"{prefix}-{stack}"
+        for stack in ("service", "state")
+        if outputs_of(stage, f"{prefix}-{stack}") is not None
+    ]
+    kept = [name for name in there if settings.retain and name.endswith("-state")]
+    removed = [name for name in there if name not in kept]
+    removed += list(settings.edge_stacks) if there else []
+    if as_json:
+        print_json({"removes": removed, "keeps": kept})
+        return
+    console.print(f"`sluice destroy --stage {stage}` removes:", markup=False)
+    for name in removed or ["nothing: there are no such stacks"]:
+        console.print(f"  {name}", markup=False)
+    for name in kept:
+        console.print(f"It keeps {name}, which has the tables with keys and usage.", markup=False)
 
 
 def leftovers(client: Any, prefix: str) -> Iterator[tuple[str, str]]:
@@ -96,13 +135,16 @@ def _ask(stage: str, prefix: str, options: Mapping[str, str], *, kept: bool) -> 
         raise CommandError("Nothing was removed.")
 
 
-def destroy(stage: str, changes: Mapping[str, object], *, ask: bool = True) -> None:
+def destroy(
+    stage: str, changes: Mapping[str, object], *, ask: bool = True, as_json: bool = False
+) -> None:
     """Remove the stacks of a stage, except retained tables, and print what is left.
 
     Args:
         stage: The stage.
         changes: Settings that replace the stage's: those that it was deployed with.
         ask: Ask on the terminal first.
+        as_json: Print JSON: whether anything was removed, and what is left with its reasons.
 
     Raises:
         CommandError: CDK failed, or the user did not confirm.
@@ -116,7 +158,10 @@ def destroy(stage: str, changes: Mapping[str, object], *, ask: bool = True) -> N
     stacks = stacks_of(settings)
     options = aws_options(stage)
     if all(outputs_of(stage, f"{prefix}-{stack}") is None for stack in ("service", "state")):
-        console.print(f"Nothing is removed: there are no stacks of {prefix}.")
+        if as_json:
+            print_json({"removed": False, "left": []})
+        else:
+            console.print(f"Nothing is removed: there are no stacks of {prefix}.")
         return
     if ask:
         _ask(stage, prefix, options, kept=settings.retain)
@@ -126,33 +171,49 @@ def destroy(stage: str, changes: Mapping[str, object], *, ask: bool = True) -> N
         for part in ("-c", f"{name}={value}")
     ]
     log = LOCAL / "logs" / "destroy.log"
-    with step(f"Removing {prefix}") as detail:
+    with nullcontext(_silent) if as_json else step(f"Removing {prefix}") as detail:
         cdk.cdk(
             ["destroy", *stacks, "--force", *context],
             aws=aws_environment(stage),
             log=log,
             detail=detail,
         )
-    console.print("\nLeft in the account:")
+    left: list[tuple[str, str]] = []
+    unlisted = ""
     try:
         clients = [boto3.client("resourcegroupstaggingapi", **options)]
         if clients[0].meta.region_name != EDGE_REGION:
             clients.append(
                 boto3.client("resourcegroupstaggingapi", **{**options, "region_name": EDGE_REGION})
             )
-        for arn, why in (it for client in clients for it in leftovers(client, prefix)):
-            console.print(f"  {printable(arn, keep='')}\n    {why}", markup=False)
+        left += [it for client in clients for it in leftovers(client, prefix)]
     except (BotoCoreError, ClientError) as error:
-        console.print(
-            f"  AWS did not list the resources with the tag sluice:deployment={prefix}: {error}"
+        unlisted = (
+            f"AWS did not list the resources with the tag sluice:deployment={prefix}: {error}"
         )
+    if as_json:
+        named = [{"arn": arn, "why": why} for arn, why in left]
+        print_json({"removed": True, "left": named, "unlisted": unlisted or None})
+        return
+    console.print("\nLeft in the account:")
+    for arn, why in left:
+        console.print(f"  {printable(arn, keep='')}", markup=False, soft_wrap=True)
+        item("   ", literal(why))
+    if unlisted:
+        item(" ", literal(unlisted))
     if settings.retain:
-        console.print(
-            f"  The stack {prefix}-state with its tables is retained and protected. To delete "
-            "them, turn off the stack's termination\n    protection and the tables' deletion "
-            "protection, delete the stack, and then the tables."
+        item(
+            " ",
+            f"The stack {prefix}-state with its tables is retained and protected. To delete "
+            "them, turn off the stack's termination protection and the tables' deletion "
+            "protection, delete the stack, and then the tables.",
         )
-    console.print(
-        "  CDK's bootstrap bucket and repository keep the zips and images of all deployments of "
-        "the account.\n    `npx cdk gc` removes those that no stack uses."
+    item(
+        " ",
+        "CDK's bootstrap bucket and repository keep the zips and images of all deployments of "
+        "the account. `npx cdk gc` removes those that no stack uses.",
     )
+
+
+def _silent(_detail: str) -> None:
+    """Show no progress."""

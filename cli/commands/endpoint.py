@@ -14,7 +14,7 @@ from cli.lib import values
 from cli.lib.endpoint_state import PARAMETER, parameters_of, state_of
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, unreadable
-from cli.lib.terminal import console, step
+from cli.lib.terminal import console, print_json, step
 
 HELP = "Stop paying for the endpoint, and start it again."
 # With large weights, the container's start and the download may take an hour each.
@@ -36,36 +36,36 @@ def add(parser: argparse.ArgumentParser) -> None:
         command = commands.add_parser(name, help=text, description=text)
         values.add_stage(command, default="local")
         values.add_stack_name(command)
+        command.add_argument("--json", action="store_true", help="print the result as JSON")
         command.set_defaults(run=stop if name == "stop" else start)
 
 
 def stop(args: argparse.Namespace) -> None:
     """Delete the endpoint of a stage."""
-    _set(args.stage, args.stack_name, "Stopped", "Stopping the endpoint")
+    _set(args, "Stopped", "Stopping the endpoint")
 
 
 def start(args: argparse.Namespace) -> None:
     """Create the endpoint of a stage again and wait until it serves."""
-    _set(
-        args.stage,
-        args.stack_name,
-        "Running",
-        "Starting the endpoint (minutes, with large weights)",
-    )
+    _set(args, "Running", "Starting the endpoint (minutes, with large weights)")
 
 
-def _set(stage: str, name: str, state: str, title: str) -> None:
+def _set(args: argparse.Namespace, state: str, title: str) -> None:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    stack = f"{name}-{stage}-service"
+    stage, stack = args.stage, f"{args.stack_name}-{args.stage}-service"
+    poll = _POLL_S.get(stage, 5.0)
     try:
         client = boto3.client("cloudformation", **aws_options(stage))
-        if state_of(client, stack) == state:
+        if args.json:
+            changed = change(client, stack, state, poll=poll)
+            print_json({"stack": stack, "state": state, "changed": changed})
+        elif state_of(client, stack) == state:
             console.print(f"The endpoint of {stack} is {state.lower()} already.")
-            return
-        with step(title):
-            change(client, stack, state, poll=_POLL_S.get(stage, 5.0))
+        else:
+            with step(title):
+                change(client, stack, state, poll=poll)
     except (BotoCoreError, ClientError) as error:
         raise unreadable(stack, stage, error) from None
 

@@ -2,14 +2,16 @@
 
 import argparse
 import re
+import textwrap
 from typing import Any
 from urllib.parse import quote
 
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, why
 from cli.lib.stack import running_cloud
 from cli.lib.terminal import columns, console, print_json
 
 HELP = "Cause repeatable faults in the running local cloud."
+_INDENT, _WIDTH = 31, 80
 _COUNTS = ("seed", "seen", "struck", "landed")
 _TARGETS = {
     "endpoint": "of an endpoint's responses; --scope is a pattern of endpoint names",
@@ -63,6 +65,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     added.add_argument(
         "--status", type=int, metavar="STATUS", help="the status of a container's error (500)"
     )
+    added.add_argument("--json", action="store_true", help="print the whole fault as JSON")
     text = "Remove one fault, or all."
     cleared = commands.add_parser("clear", help=text, description=text)
     cleared.set_defaults(run=clear)
@@ -76,11 +79,11 @@ def _kinds() -> str:
     lines = []
     for target, text in _TARGETS.items():
         lines += ["", f"kinds {text}:"]
-        lines += [
-            f"  {kind:<30} {_with_options(description)}"
-            for kind, (place, description) in KINDS.items()
-            if place == target
-        ]
+        for kind, (place, description) in KINDS.items():
+            if place == target:
+                wrapped = textwrap.wrap(_with_options(description), _WIDTH - _INDENT)
+                lines.append(f"  {kind:<{_INDENT - 2}}{wrapped[0]}")
+                lines += [" " * _INDENT + line for line in wrapped[1:]]
     return "\n".join(lines[1:])
 
 
@@ -121,7 +124,11 @@ def set_fault(args: argparse.Namespace) -> None:
         fields |= {"after": int(after), "after_most": int(upper) if upper else None}
     except ValueError:
         raise CommandError(f"--after {args.after}: must be BYTES or MIN-MAX") from None
-    console.print(_call("POST", body=fields)["id"])
+    fault = _call("POST", body=fields)
+    if args.json:
+        print_json(fault)
+        return
+    console.print(fault["id"])
 
 
 def clear(args: argparse.Namespace) -> None:
@@ -138,4 +145,4 @@ def _call(method: str, path: str = "", body: object = None) -> Any:
     except LocalCloudError as error:
         raise CommandError(str(error)) from None
     except (OSError, ValueError) as error:
-        raise CommandError(f"The local cloud does not answer: {error}") from None
+        raise CommandError(f"The local cloud does not answer: {why(error)}") from None

@@ -11,7 +11,16 @@ from cli.lib import values
 from cli.lib.admin_api import add_access, admin
 from cli.lib.printable import printable
 from cli.lib.project import CommandError
-from cli.lib.terminal import confirm, console, errors, literal, print_json, require_terminal, show
+from cli.lib.terminal import (
+    confirm,
+    console,
+    errors,
+    item,
+    literal,
+    print_json,
+    require_terminal,
+    show,
+)
 
 HELP = "Make, list, change, rotate, revoke and delete API keys."
 _LIMITS = {
@@ -242,7 +251,7 @@ def show_key(key: dict[str, Any]) -> None:
     }
     for name, value in fields.items():
         if value:
-            console.print(f"  [dim]{name:<10}[/dim] {value}")
+            item(f"  [dim]{name:<10}[/dim]", value)
 
 
 def _bar(window: dict[str, Any], width: int = 20) -> str:
@@ -279,7 +288,7 @@ def _print_changed(args: argparse.Namespace, key: dict[str, Any]) -> None:
         for name, limit in key["limits"].items()
         if limit is not None
     )
-    console.print(f"  [dim]{'limits':<10}[/dim] {', '.join(limits) or 'none'}")
+    item(f"  [dim]{'limits':<10}[/dim]", ", ".join(limits) or "none")
 
 
 def _delete(args: argparse.Namespace) -> None:
@@ -290,4 +299,7 @@ def _delete(args: argparse.Namespace) -> None:
         if not confirm(f"Delete {literal(key['prefix'])} ({literal(key['name'])}) for ever?"):
             raise CommandError("Nothing was deleted.")
     api("DELETE", f"/keys/{args.id}")
+    if args.json:
+        print_json({"id": args.id, "deleted": True})
+        return
     console.print(f"Deleted {args.id}. Its usage stays in reports.")

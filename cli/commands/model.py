@@ -12,14 +12,14 @@ import hashlib
 import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cli.lib import values
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, no_access
-from cli.lib.terminal import console
+from cli.lib.terminal import console, print_json
 
 HELP = "Upload a model's weights."
 PART = 64 * 2**20
@@ -74,6 +74,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     push.add_argument(
         "--kms-key", metavar="ARN", help="the key that encrypts the objects (the bucket's default)"
     )
+    push.add_argument("--json", action="store_true", help="print the result and settings as JSON")
     values.add_stage(push, default="dev")
     push.set_defaults(run=run)
 
@@ -314,7 +315,8 @@ def run(args: argparse.Namespace) -> None:
             if args.to
             else (_own_bucket(s3, boto3.client("sts", **options)), f"{source.name}/")
         )
-        console.print(f"To s3://{bucket}/{prefix}")
+        if not args.json:
+            console.print(f"To s3://{bucket}/{prefix}")
         total = sum(file.size for file in files(source, prefix))
         columns = (
             TextColumn("{task.description}"),
@@ -323,7 +325,7 @@ def run(args: argparse.Namespace) -> None:
             TransferSpeedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=console) as bar:
+        with Progress(*columns, console=console, disable=args.json) as bar:
             task = bar.add_task(source.name, total=total)
             result = push(
                 s3,
@@ -340,13 +342,18 @@ def run(args: argparse.Namespace) -> None:
         raise CommandError(
             f"The upload broke off: {reason}. Run the same command again to resume it."
         ) from None
+    if args.json:
+        print_json(asdict(result))
+        return
     console.print(
         f"[green]✓[/green] {result.sent:,} bytes sent, {result.kept:,} were in S3 already; all "
         "checksums agree."
     )
     console.print("\nThe setting to deploy it with:\n")
     checked = "" if result.sha256 is None else f" -c weights_sha256={result.sha256}"
-    console.print(f"  -c {shlex.quote(f'weights={result.weights}')}{checked}", markup=False)
+    console.print(
+        f"  -c {shlex.quote(f'weights={result.weights}')}{checked}", markup=False, soft_wrap=True
+    )
 
 
 def _bucket_and_prefix(address: str) -> tuple[str, str]:

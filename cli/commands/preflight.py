@@ -19,7 +19,7 @@ from cli.lib.printable import printable
 from cli.lib.project import CommandError
 from cli.lib.settings import add_settings, check_files, settings_of
 from cli.lib.stack import aws_options, no_access
-from cli.lib.terminal import console, print_json
+from cli.lib.terminal import console, item, print_json
 
 if TYPE_CHECKING:
     from infra.settings.deployment import Settings
@@ -89,9 +89,9 @@ def preflight(stage: str, changes: Mapping[str, object], *, as_json: bool = Fals
                 if it.warning
                 else "[red]✗[/red]"
             )
-            console.print(mark, escape(printable(it.message, keep="")))
+            item(mark, escape(printable(it.message, keep="")))
             for command in () if it.good else it.commands:
-                console.print(f"    {command}", style="dim", markup=False)
+                console.print(f"    {command}", style="dim", markup=False, soft_wrap=True)
     except (BotoCoreError, ClientError) as error:
         raise no_access(stage, error) from None
     if as_json:

@@ -14,6 +14,7 @@ from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
 from cli.lib.project import LOCAL, LOGS, CommandError
 from cli.lib.settings import add_settings, settings_of
+from cli.lib.signals import ending
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, step
 from cli.lib.values import port_number
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 HELP = "Start the local cloud, deploy the stacks into it, stream a first answer."
 QUESTION = "Why stream tokens?"
+NEXT = """\
+  source .venv/bin/activate   for these commands
+  eval "$(sluice env)"        for any OpenAI client
+  sluice chat                 to talk to it
+  sluice down                 to stop it; keys and usage are kept"""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +41,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="PATH", help=text)
     text = "with --model: the file of a chat template instead of the model's own"
     parser.add_argument("--chat-template", type=Path, metavar="FILE", help=text)
-    parser.add_argument("--detach", action="store_true", help="return, and leave it running")
+    text = "stay; Ctrl-C, or an end of this command by a signal, stops the local cloud"
+    parser.add_argument("--foreground", action="store_true", help=text)
     text = "build the model's image and run it by docker or podman"
     parser.add_argument("--container", action="store_true", help=text)
     add_settings(parser)
@@ -67,9 +74,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Start, deploy, create a key and stream a first answer.
 
-    Without `--detach`, wait for Ctrl-C and then stop. If a step fails, the local cloud goes on
-    running, so that it can be examined. Ctrl-C during the steps stops a local cloud that this
-    command started.
+    The local cloud goes on running. With `--foreground`, wait for Ctrl-C, SIGTERM or SIGHUP, and
+    then stop it. If a step fails, it goes on running, so that it can be examined. A signal during
+    the steps stops a local cloud that this command started.
     """
     from cli.lib import container
     from cli.lib.local_cloud import alone, reset, wait
@@ -82,20 +89,21 @@ def run(args: argparse.Namespace) -> None:
     # an invalid setting is reported now, not after a minute
     name = settings_of("local", changes).name
     engine = container.engine() if args.container else None
-    with alone(LOCAL):
-        if args.reset:
-            reset()
-        cloud = _bring_up(
-            changes,
-            name,
-            engine,
-            model,
-            tls=args.tls,
-            options=cloud_options(args),
-            port=args.port,
-        )
-    if not args.detach:
-        wait(cloud)
+    with ending():
+        with alone(LOCAL):
+            if args.reset:
+                reset()
+            cloud = _bring_up(
+                changes,
+                name,
+                engine,
+                model,
+                tls=args.tls,
+                options=cloud_options(args),
+                port=args.port,
+            )
+        if args.foreground:
+            wait(cloud)
 
 
 def _model(args: argparse.Namespace, changes: Mapping[str, str]) -> "LocalModel | None":
@@ -165,10 +173,7 @@ def _bring_up(
         raise
     console.print(
         f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"
-        "  source .venv/bin/activate   for these commands\n"
-        '  eval "$(sluice env)"        for any OpenAI client\n'
-        "  sluice chat                 to talk to it\n"
-        "  sluice down                 to stop it; keys and usage are kept"
+        f"{NEXT}"
     )
     return cloud
 

@@ -15,7 +15,7 @@ from cli.lib.admin_api import Admin, add_access, admin
 from cli.lib.project import CommandError
 from cli.lib.reconcile import reconcile
 from cli.lib.stack import aws_options
-from cli.lib.terminal import console, errors, literal, print_json, show, write_csv
+from cli.lib.terminal import console, errors, item, literal, print_json, show, write_csv
 
 HELP = "Show usage, reconcile, replay settlements, look up a request, or make rollups again."
 _EVENT = "settlement_unsaved"
@@ -248,7 +248,7 @@ def _request(args: argparse.Namespace) -> None:
     for name, value in entry.items():
         if name != "object" and value is not None:
             text = f"{values.when(value)} UTC" if name.endswith("_at") else str(value)
-            console.print(f"  [dim]{name.replace('_', ' '):<18}[/dim] {literal(text)}")
+            item(f"  [dim]{name.replace('_', ' '):<18}[/dim]", literal(text))
 
 
 def _rebuild(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from cli.lib import values
-from cli.lib.project import LOCAL, CommandError
+from cli.lib.project import LOCAL, CommandError, why
 from cli.lib.stack import aws_options, undeployed, unreadable
 
 PREFIX = "/admin/v1"
@@ -123,7 +123,9 @@ class Admin:
             with refusal:
                 return refusal.code, refusal.read().decode()
         except (urllib.error.URLError, TimeoutError) as error:
-            raise CommandError(f"The admin API at {self.url} does not answer: {error}") from None
+            raise CommandError(
+                f"The admin API at {self.url} does not answer: {why(error)}"
+            ) from None
 
     def _invoke(self, method: str, path: str, query: str, body: object) -> tuple[int, str]:
         import boto3

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ _PASSED_ON = (
 """The caller's variables that CDK gets. Any other could lead a local deployment to a real
 account.
 """
+
+_EVENT = re.compile(r"[^|]+\| +(\d+/\d+) \|.+\| AWS::\S+ +\| ?(\S+)")
+"""A line of CDK about an event of CloudFormation: progress, and the resource."""
 
 
 def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: Detail) -> None:
@@ -50,7 +54,19 @@ def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: 
     }
     program = str(ROOT / "node_modules" / ".bin" / "cdk")
     command = [program, *arguments, "--no-notices", "--no-version-reporting", "--ci"]
-    run_logged(command, name=f"cdk {arguments[0]}", log=log, detail=detail, environment=environment)
+    run_logged(
+        command,
+        name=f"cdk {arguments[0]}",
+        log=log,
+        detail=lambda line: detail(_short(line)),
+        environment=environment,
+    )
+
+
+def _short(line: str) -> str:
+    """Return what is worth showing of a line: of an event, its progress and resource."""
+    event = _EVENT.match(line)
+    return f"{event[1]} {event[2]}" if event else line
 
 
 def deploy(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cli.lib.printable import printable
 from cli.lib.project import CommandError
 from cli.lib.terminal import console
+from cli.lib.wrapping import Wrapped
 
 if TYPE_CHECKING:
     from cli.lib.stack import LocalStack
@@ -55,6 +56,7 @@ def complete(
     first = 0.0
     parts: list[str] = []
     tokens = 0
+    wrapped = Wrapped(console.width) if console.is_terminal else None
     options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
     try:
         with client.chat.completions.create(
@@ -73,7 +75,8 @@ def complete(
                         parts.append(choice.delta.content)
                         # Escaped character by character: two chunks cannot form one escape
                         # sequence.
-                        sys.stdout.write(printable(choice.delta.content))
+                        shown = printable(choice.delta.content)
+                        sys.stdout.write(wrapped.written(shown) if wrapped else shown)
                         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stdout.write(" …\n")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cli.lib.project import LOCAL, LOGS, CommandError
+from cli.lib.signals import Ended
 from cli.lib.stack import LocalStack
 from cli.lib.terminal import console, step
 from local.cloud import EDGE_PORTS, FILE, STATE, LocalCloud, LocalCloudError
@@ -141,19 +142,22 @@ def stop(*, keeps: bool = True) -> None:
 
 
 def wait(cloud: LocalCloud) -> None:
-    """Wait until the local cloud has ended. Ctrl-C stops it.
+    """Wait until the local cloud has ended. Ctrl-C, SIGTERM or SIGHUP stops it.
 
     Raises:
         CommandError: it was killed, or failed.
+        Ended: SIGTERM or SIGHUP came, and it is stopped.
 
     """
-    console.print("\n[dim]Ctrl-C stops it.[/dim]")
     try:
+        console.print("\n[dim]Ctrl-C stops it.[/dim]")
         while not cloud.ended():
             time.sleep(_POLL_S)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         console.print()
         stop()
+        if isinstance(error, Ended):
+            raise
         return
     if (cloud.directory / FILE).exists():  # a local cloud that is told to stop removes its file
         raise CommandError("The local cloud has ended by itself, or was killed.", log=_CLOUD_LOG)
@@ -169,7 +173,11 @@ def reset() -> None:
     """
     if LocalCloud.find(LOCAL) is not None:
         raise CommandError("The local cloud is running. Stop it and forget: sluice down --reset")
-    (LOCAL / STATE).unlink(missing_ok=True)
+    path = LOCAL / STATE
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
     LocalStack.forget()
 
 

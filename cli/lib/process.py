@@ -1,5 +1,6 @@
 """Run a program, append its output to a log, and show its newest line."""
 
+import contextlib
 import re
 import subprocess
 from collections import deque
@@ -11,6 +12,8 @@ from cli.lib.terminal import Detail
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LAST_LINES = 12
+_END_S = 5.0
+"""Seconds from SIGTERM until a program is killed."""
 
 
 def run_logged(
@@ -51,10 +54,22 @@ def run_logged(
         ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 (it is a pipe)
-        for line in process.stdout:
-            file.write(line)
-            if plain := _ESCAPES.sub("", line).strip():
-                last.append(plain)
-                detail(plain)
+        try:
+            for line in process.stdout:
+                file.write(line)
+                if plain := _ESCAPES.sub("", line).strip():
+                    last.append(plain)
+                    detail(plain)
+        except BaseException:
+            _end(process)
+            raise
     if process.returncode:
         raise CommandError(f"{name} failed:\n    " + "\n    ".join(last), log=log)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a program: by SIGTERM, and by SIGKILL if it does not obey in time."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_END_S)
+    process.kill()

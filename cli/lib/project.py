@@ -15,3 +15,13 @@ class CommandError(Exception):
         """Keep the message and the path of the `log` that has more."""
         super().__init__(message)
         self.log = log
+
+
+def why(error: BaseException) -> str:
+    """Return the reason of an error in words, without Python's `[Errno 111]`."""
+    inner = getattr(error, "reason", None)  # of urllib's URLError
+    if isinstance(inner, BaseException):
+        return why(inner)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

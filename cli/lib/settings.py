@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from cli.lib.project import ROOT, CommandError
+from cli.lib.project import ROOT, CommandError, why
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ def _of_cdk_json() -> Mapping[str, object]:
     try:
         context = json.loads((ROOT / "cdk.json").read_text()).get("context", {})
     except (ValueError, AttributeError) as error:
-        raise CommandError(f"cdk.json cannot be read: {error}") from None
+        raise CommandError(f"cdk.json cannot be read: {why(error)}") from None
     if not isinstance(context, dict):
         raise CommandError("cdk.json cannot be read: its context is not an object.")
     return context

@@ -67,9 +67,13 @@ class LocalStack:
     def saved(cls) -> Self | None:
         """Return the stack that was saved last, whether or not it still runs."""
         try:
-            return cls(**json.loads(_FILE.read_text()))
-        except (OSError, ValueError, TypeError):
+            found = cls(**json.loads(_FILE.read_text()))
+            texts = (found.base_url, found.api_key, found.model, found.usage_table, found.name)
+            if not all(isinstance(text, str) for text in texts) or found.port is None:
+                return None
+        except (OSError, ValueError, TypeError, AttributeError):
             return None
+        return found
 
     @classmethod
     def of(cls, stage: str, name: str) -> Self:

@@ -5,10 +5,13 @@ A step is one line with its duration. While it runs, it shows its newest detail.
 
 import csv
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -20,8 +23,29 @@ from cli.lib.printable import printable
 from cli.lib.project import CommandError
 from lambda_fn.cells import inert
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class Output(Console):
+    """A console whose lines wrap at spaces on a terminal, and nowhere else.
+
+    A line with `soft_wrap=True`, or with a word that is longer than the terminal is wide, is left
+    to the terminal: what users copy stays whole. With NO_COLOR there are no styles at all.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Take the options of rich's Console."""
+        plain: dict[str, Any] = {"color_system": None} if os.environ.get("NO_COLOR") else {}
+        super().__init__(highlight=False, soft_wrap=True, **(plain | options))
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does. On a terminal, text wraps at spaces."""
+        words = (word for it in objects if isinstance(it, str) for word in it.split())
+        if self.is_terminal and max(map(cell_len, words), default=0) <= self.width:
+            options.setdefault("soft_wrap", False)
+        super().print(*objects, **options)
+
+
+console = Output()
+errors = Output(stderr=True)
 
 _GAP = 2
 _FOLDED = 32
@@ -54,6 +78,18 @@ def sentence(text: str) -> None:
     console.print(text, soft_wrap=False)
 
 
+def item(head: str, text: str) -> None:
+    """Print an item of a list. On a terminal, its text wraps in a column beside the head."""
+    if not console.is_terminal:
+        console.print(head, text)
+        return
+    grid = Table.grid(padding=(0, 1), pad_edge=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(head, text)
+    console.print(grid)
+
+
 def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print CSV.
 
@@ -76,7 +112,8 @@ def show(table: Table) -> None:
     If the columns do not fit beside each other, each row is printed as lines of a name and a value.
     """
     if (room := _room(table)) < 0:  # without the columns that are empty, it may fit
-        table.columns = [column for column in table.columns if any(column.cells)]
+        left = [column for column in table.columns if any(column.cells)]
+        table.columns = [replace(column, _index=number) for number, column in enumerate(left)]
         room = _room(table)
     if room < 0:
         table = _records(table)

@@ -42,6 +42,8 @@ class ChangeSets:
                 message=f"Stack [{stack_name}] already exists and cannot be created again",
             )
         forget(backend, existing, change_set_name)
+        if existing.status == "REVIEW_IN_PROGRESS":
+            existing.template = "{}"  # moto has a mapping there, and cannot parse it
         created = self._create(
             backend, stack_name, change_set_name, **{**options, "change_set_type": "UPDATE"}
         )

@@ -20,7 +20,7 @@ from local.cloudfront import admission, s3
 from local.cloudfront.answers import POP, ErrorPage, apply_policy
 from local.cloudfront.behaviours import Behaviour, Origin, choose, target, to_origin, via
 from local.limits import Limits
-from local.listeners import target_of
+from local.listeners import late, target_of
 
 log = logging.getLogger("local.cloudfront")
 
@@ -38,6 +38,7 @@ _NOT_BACK = {
 }
 _FAILURES = {
     400: "Bad request. We can't connect to the server for this app or website at this time.",
+    408: "Request Timeout: the request's body did not come in time.",
     413: "Request Entity Too Large: the URL or the header fields are too long.",
     502: "The local cloud could not handle the request; its log is logs/cloud.log.",
 }
@@ -185,6 +186,10 @@ class Proxy:
                 return response
         except (TimeoutError, aiohttp.ClientError) as error:
             if response is None or not response.prepared:
+                if late(request):
+                    refused = self._error(408, _FAILURES[408], request_id)
+                    refused.force_close()
+                    return refused
                 status = 504 if isinstance(error, TimeoutError) else 502
                 log.warning("%s %s: %d: %r", request.method, request.path, status, error)
                 page = await self._page(status, request_id)

@@ -143,6 +143,7 @@ class Edge:
             fail=proxy.failed,
             cancel=True,
             longest_head=admission.READABLE,
+            body_s=self._limits.seconds("request_body"),
             tls=self._tls,
         )
         log.info(

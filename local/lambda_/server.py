@@ -90,7 +90,12 @@ class Functions:
         self._port = int(sock.getsockname()[1])
         # A client that disconnects does not end its invocation: see url._send.
         self._runner = await listeners.serve_plane(
-            handle, sock, fail=failed, cancel=False, longest_head=_LONGEST_HEAD
+            handle,
+            sock,
+            fail=failed,
+            cancel=False,
+            longest_head=_LONGEST_HEAD,
+            body_s=self._limits.seconds("request_body"),
         )
         self._memory = asyncio.create_task(self._watch_memory())
 

@@ -29,7 +29,12 @@ _EDGE = "130.176.0.1"
 # The listener sets these headers itself.
 _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "keep-alive", "date"}
 
-_FAILURES = {400: "Bad Request", 413: "Request Entity Too Large", 502: "Internal Server Error"}
+_FAILURES = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    413: "Request Entity Too Large",
+    502: "Internal Server Error",
+}
 
 
 def _refuse(status: int, message: str) -> web.Response:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from model.errors import ContextLengthError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from model.schema import ChatRequest
 
 BYTES_PER_TOKEN = 32  # more than a token of words has; only a run of spaces may have more
@@ -24,15 +26,11 @@ def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> Non
     `message_tokens` is the minimum of tokens that the model's template makes of a message without
     content.
     """
-    texts = [message.text for message in request.messages]
-    texts += [message.reasoning_content or "" for message in request.messages]
-    texts += [
-        call.function.arguments for message in request.messages for call in message.tool_calls or ()
-    ]
-    texts += [tool.function.description or "" for tool in request.visible_tools]
-    size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+    said = _said(request)
+    described = _size(tool.function.description or "" for tool in request.visible_tools)
+    size = said + described
     tokens = max(len(request.messages) * message_tokens, size // BYTES_PER_TOKEN)
-    _refuse(tokens, context_tokens, "messages")
+    _refuse(tokens, context_tokens, larger_part(request))
 
 
 def check_text(text: str, context_tokens: int) -> None:
@@ -50,3 +48,22 @@ def _refuse(tokens: int, context_tokens: int, param: str) -> None:
             ),
             param,
         )
+
+
+def larger_part(request: ChatRequest) -> str:
+    """Return the field that most of the prompt comes from: `messages`, or `tools`."""
+    tools = _size(tool.model_dump_json() for tool in request.visible_tools)
+    return "tools" if tools > _said(request) else "messages"
+
+
+def _said(request: ChatRequest) -> int:
+    """Return the bytes of the texts and calls of a conversation."""
+    texts = [message.text for message in request.messages]
+    texts += [message.reasoning_content or "" for message in request.messages]
+    return _size(texts) + _size(
+        call.function.arguments for message in request.messages for call in message.tool_calls or ()
+    )
+
+
+def _size(texts: Iterable[str]) -> int:
+    return sum(len(text.encode("utf-8", "replace")) for text in texts)

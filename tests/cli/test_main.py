@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cli import commands
-from cli.main import COMMANDS, main
+from cli.main import COMMANDS, _parser, main
+from tests.support.command_lines import ELSEWHERE, LINES, NO_FACTS, leaves, parsers
 
 SLOW = (
     "boto3",
@@ -87,3 +88,25 @@ def test_an_unknown_command_is_an_invalid_command_line(
     error = capsys.readouterr().err
     assert f"no command '{name}'" in error
     assert hint in error
+
+
+def test_every_command_is_tried_at_80_columns_and_facts_are_json_too() -> None:
+    """Each command is in the table of tests/e2e/test_terminal.py, or says where it is tested.
+
+    A command that prints facts has `--json`.
+    """
+    found = dict(leaves(_parser(())))
+    assert found.keys() == {path for path, _ in LINES} | ELSEWHERE.keys()
+    assert {path for path, options in found.items() if "--json" not in options} == NO_FACTS
+
+
+def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The help of each command has no line over 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    long = [
+        (path, line)
+        for path, parser in parsers(_parser(()))
+        for line in parser.format_help().splitlines()
+        if len(line) > 80
+    ]
+    assert long == []

@@ -112,16 +112,41 @@ def test_a_removed_folder_ends_its_cloud(tmp_path: Path) -> None:
         '{"version": 2, "tables": {}, "secrets": {}}',
         '{"version": 1, "tables": {}}',
         '{"version": 1, "tables": {"t": {"region": "r", "keys": []}}, "secrets": {}}',
+        '{"version": 1, "tables": {}, "secrets": {"s": {"region": "r", "value": 5}}}',
+        "[" * 100_000,
     ],
 )
 def test_damaged_files_are_rejected(text: str) -> None:
     """A file that is cut off, foreign or of another version is no state."""
     with pytest.raises(KeptError):
-        check(text)
+        check(text.encode())
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"a": {"S": "x"}},  # without the table's key
+        {"pk": {"S": 5}},
+        {"pk": {"S": "x", "N": "1"}},
+        {"pk": {"N": "one"}},
+        {"pk": {"B": "?"}},
+        {"pk": {"SS": [1]}},
+        {"pk": {"M": {"a": {"L": [{"X": 1}]}}}},
+        {"pk": {"NULL": False}},
+        {"pk": "x"},
+        [],
+    ],
+)
+def test_a_damaged_item_is_named(item: object) -> None:
+    """An item that DynamoDB could not hold is found at the start, not when its stack is made."""
+    table = {"region": "r", "keys": [{"AttributeName": "pk", "KeyType": "HASH"}]}
+    kept = {"version": 1, "secrets": {}, "tables": {"t": {**table, "items": [item]}}}
+    with pytest.raises(KeptError, match=r"item 0 of `tables\.t`"):
+        check(json.dumps(kept).encode())
 
 
 def test_a_damaged_file_stops_the_start(tmp_path: Path) -> None:
     """Keys are not forgotten silently: the error says how to begin without them."""
-    (tmp_path / STATE).write_text("{")
-    with pytest.raises(LocalCloudError, match="sluice up --reset"):
+    (tmp_path / STATE).mkdir()
+    with pytest.raises(LocalCloudError, match=r"is a directory; .*sluice up --reset"):
         LocalCloud.start(tmp_path, container=CONTAINER)

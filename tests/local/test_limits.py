@@ -53,6 +53,7 @@ TRIPPED_BY = {
     "cloudfront_url": "cloudfront/test_admission.py::test_lengths",
     "cloudfront_request": "cloudfront/test_admission.py::test_lengths",
     "cloudfront_get_body": "cloudfront/test_admission.py::test_lengths",
+    "request_body": "test_listeners.py::test_a_body_that_does_not_come",
     "cloudfront_response_headers": "cloudfront/test_admission.py::test_lengths",
     "cloudfront_header_name": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
     "cloudfront_header_value": "cloudfront/test_behaviours.py::test_origins_over_the_limits",

@@ -9,17 +9,30 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
+from aiohttp import web
 
-from local import listeners
+from local import bodies, listeners
 from local.cloudfront import proxy
 from local.cloudfront.server import Edge
 from local.lambda_ import url
+from local.limits import Limits
 from local.state import Distribution
 from tests.support.distributions import config
 from tests.support.function_plane import HOST, Plane
 from tests.support.raw_requests import exchange, odd, request
+
+
+def to_function() -> dict[str, Any]:
+    """Return the configuration of a distribution in front of the function's URL."""
+    deployed = config()
+    deployed["Origins"][0] |= {
+        "DomainName": HOST,
+        "CustomOriginConfig": {"OriginProtocolPolicy": "https-only", "OriginReadTimeout": 60},
+    }
+    return deployed
 
 
 @pytest.fixture
@@ -27,12 +40,7 @@ async def edge(plane: Plane) -> AsyncIterator[int]:
     """Yield the port of a distribution in front of the function's URL."""
     edge = Edge(plane.functions.port, hop=plane.functions.hop)
     await edge.start()
-    deployed = config()
-    deployed["Origins"][0] |= {
-        "DomainName": HOST,
-        "CustomOriginConfig": {"OriginProtocolPolicy": "https-only", "OriginReadTimeout": 60},
-    }
-    await edge.apply((Distribution("E1", deployed),), {})
+    await edge.apply((Distribution("E1", to_function()),), {})
     yield int(edge.observe()["E1"]["port"])
     await edge.stop()
 
@@ -66,6 +74,37 @@ async def unlike(port: int, host: bytes, is_form: Callable[[bytes], bool]) -> li
         return f"{name}: {answer[:200]!r}" if is_fault or not is_form(answer) else ""
 
     return [it for it in await asyncio.gather(*(fault(*one) for one in odd(host))) if it]
+
+
+async def test_a_body_that_does_not_come(plane: Plane) -> None:
+    """A body that is shorter than its length ends in a 408 of the service; one too long, in a 413.
+
+    The 413 comes from the length alone, and neither holds its connection for ever.
+    """
+
+    async def read(request: web.Request) -> web.Response:
+        return web.Response(body=await bodies.read(request, 100))
+
+    served = listeners.bind([0])
+    runner = await listeners.serve_plane(
+        read, served, fail=url.failed, cancel=False, longest_head=8190, body_s=0.05
+    )
+    early = Edge(plane.functions.port, hop=plane.functions.hop, limits=Limits(600))
+    await early.start()
+    await early.apply((Distribution("E1", to_function()),), {})
+    port = int(early.observe()["E1"]["port"])
+    short = b"Content-Length: 5"
+    own = await exchange(served.getsockname()[1], request(b"localhost", short, length=False))
+    assert own.startswith(b"HTTP/1.1 408 ")
+    assert is_lambdas(own)
+    host = b"localhost:%d" % port
+    passed = await exchange(port, request(host, short, length=False))
+    assert passed.startswith(b"HTTP/1.1 408 ")
+    assert is_cloudfronts(passed)
+    huge = request(HOST.encode(), b"Content-Length: 9000000", length=False)
+    assert (await exchange(plane.functions.port(), huge)).startswith(b"HTTP/1.1 413 ")
+    await early.stop()
+    await runner.cleanup()
 
 
 async def test_odd_requests_to_a_url(plane: Plane) -> None:

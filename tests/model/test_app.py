@@ -293,7 +293,15 @@ async def test_llama_cpp_over_http(serve: Serve) -> None:
         refused = await container.client.post(
             "/invocations", json={"messages": [{"role": "user", "content": "word " * 400}]}
         )
+        names = {f"word{number}": {"type": "string"} for number in range(100)}
+        wide = {"name": "f", "parameters": {"type": "object", "properties": names}}
+        by_tools = await container.client.post(
+            "/invocations", json={**body, "tools": [{"type": "function", "function": wide}]}
+        )
 
+    assert error_of(by_tools)["code"] == "context_length_exceeded"
+    assert error_of(by_tools)["param"] == "tools"
+    assert error_of(refused)["param"] == "messages"
     assert [records[0]["type"], records[-1]["type"]] == ["start", "end"]
     assert refused.status_code == 400
     assert error_of(refused)["code"] == "context_length_exceeded"

@@ -1,13 +1,16 @@
-"""`make setup` is interrupted everywhere, and the next one mends what was left.
+"""`make setup` and `make up` are interrupted everywhere, and the next one mends what was left.
 
 `make test-setup` runs this. The packages come from the caches of pip, uv and npm, which the first
 set-up fills; all others are without a network. `unshare` (Linux) mounts the disk that is full and
-the one that is read-only.
+the one that is read-only. `-v` lists what is interrupted, where and how.
 """
 
+import contextlib
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +24,13 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.setup
 
 STEPS = ("virtual environment", "uv", "Python packages", "this project's commands", "CDK CLI")
+UP_STEPS = (
+    "Starting the local cloud",
+    "Bootstrapping CDK",
+    "Deploying the stacks",
+    "Creating an API key",
+    "Why stream tokens?",
+)
 _TOLD = "setup: stopped by the error above"
 _WHOLE = """
 import sys
@@ -31,6 +41,10 @@ sys.exit(f"missing: {missing[:5]}" if missing else 0)
 """
 
 
+class _NoSuchStepError(Exception):
+    """The target ended well without the step that was to be interrupted."""
+
+
 @dataclass
 class Checkout:
     """A copy of the working tree without installed packages, and how long each step takes."""
@@ -39,10 +53,10 @@ class Checkout:
     environment: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def make(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start `make setup`, as the leader of a process group."""
+    def make(self, target: str = "setup") -> "subprocess.Popen[str]":
+        """Start `make` with a target, as the leader of a process group."""
         return subprocess.Popen(
-            ["make", "setup", *arguments],
+            ["make", target],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -51,9 +65,9 @@ class Checkout:
             start_new_session=True,
         )
 
-    def complete(self) -> None:
-        """Run `make setup` to its end, and note the time of each step."""
-        with self.make() as process:
+    def complete(self, target: str = "setup") -> str:
+        """Run a target to its end, note the time of each step, and return the output."""
+        with self.make(target) as process:
             assert process.stdout is not None
             output, step, since = [], "", time.monotonic()
             for line in process.stdout:
@@ -66,10 +80,17 @@ class Checkout:
                     )
             self.seconds[step] = time.monotonic() - since
         assert process.returncode == 0, "".join(output)
+        return "".join(output)
 
-    def interrupt(self, step: str, where: Literal["at", "within"], number: signal.Signals) -> None:
-        """Send a signal to all processes of a set-up when a step begins, or in its middle."""
-        with self.make() as process:
+    def interrupt(
+        self,
+        step: str,
+        where: Literal["at", "within"],
+        number: signal.Signals,
+        target: str = "setup",
+    ) -> None:
+        """Send a signal to all processes of a target when a step begins, or in its middle."""
+        with self.make(target) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 if _step(line) == step:
@@ -77,6 +98,10 @@ class Checkout:
                         time.sleep(self.seconds[step] / 2)  # a moment within, whichever it is
                     os.killpg(process.pid, number)
                     break
+            else:
+                process.wait()
+                assert process.returncode == 0
+                raise _NoSuchStepError
             process.stdout.read()
         assert process.returncode != 0, "it had ended before the signal came"
 
@@ -101,7 +126,11 @@ class Checkout:
 
 
 def _step(line: str) -> str | None:
-    return next((step for step in STEPS if line.startswith(f"setup: {step}")), None)
+    """Return the step that begins with a line."""
+    for step in STEPS:
+        if line.startswith(f"setup: {step}"):
+            return step
+    return next((step for step in UP_STEPS if line.startswith((f"  … {step}", step))), None)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +146,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file() and (ROOT / name).stat().st_size < 1_000_000:
+        if (ROOT / name).is_file() and (ROOT / name).stat().st_size < 3_000_000:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     wheels = tmp_path_factory.mktemp("wheels")
@@ -178,9 +207,11 @@ def test_an_environment_without_pip_is_mended(checkout: Checkout) -> None:
     checkout.check()
 
 
-def _mounted(checkout: Checkout, mount: str, *arguments: str) -> tuple[int, str]:
-    """Run `make setup` where `mount` has replaced the checkout; return status and output."""
-    script = f"set -e; {mount}; cd {checkout.folder}; exec make setup {' '.join(arguments)}"
+def _mounted(
+    checkout: Checkout, mount: str, *arguments: str, target: str = "setup"
+) -> tuple[int, str]:
+    """Run a target where `mount` has replaced the checkout; return status and output."""
+    script = f"set -e; {mount}; cd {checkout.folder}; exec make {target} {' '.join(arguments)}"
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script],
         env=checkout.environment, capture_output=True, text=True,
@@ -234,3 +265,66 @@ def test_a_read_only_folder_is_told(checkout: Checkout) -> None:
     assert status != 0
     assert "Read-only file system" in output
     assert _TOLD in output
+
+
+def _left(checkout: Checkout) -> list[str]:
+    """Return the command lines of processes that run from the checkout."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if f"{checkout.folder}/" in line and not line.startswith("sh -c"):
+                found.append(line)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "steps"),
+    [
+        (signal.SIGINT, signal.SIGKILL, UP_STEPS),
+        (signal.SIGKILL, signal.SIGINT, UP_STEPS[2:3]),
+    ],
+    ids=["each step, SIGINT then SIGKILL", "deployment, SIGKILL then SIGINT"],
+)
+def test_an_interrupted_up_is_mended(
+    checkout: Checkout, first: signal.Signals, second: signal.Signals, steps: tuple[str, ...]
+) -> None:
+    """`make up` is interrupted where each step begins and within it; then it ends well.
+
+    Meanwhile another program takes the port that the API had. After `make down` nothing is left.
+    """
+    checkout.complete("up")
+    checkout.complete("down")
+    port = json.loads((checkout.folder / ".local/stack.json").read_text())["base_url"]
+    for step in steps:
+        checkout.interrupt(step, "at", first, "up")
+        with contextlib.suppress(_NoSuchStepError):  # a step that is done is left out
+            checkout.interrupt(step, "within", second, "up")
+    checkout.complete("down")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(port.rpartition(":")[2].removesuffix("/v1"))))
+        taken.listen()
+        output = checkout.complete("up")
+    assert "is taken by another program" in output
+    assert "Ready after" in output
+    checkout.complete("down")
+    assert _left(checkout) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [("-o size=1m", "MB are free on the disk of"), ("-o ro,size=9m", "Read-only file system")],
+    ids=["full", "read-only"],
+)
+def test_a_disk_without_room_for_a_cloud_is_told(
+    checkout: Checkout, options: str, told: str
+) -> None:
+    """Where `.local` is full or read-only, `make up` says so and leaves nothing behind."""
+    local = checkout.folder / ".local"
+    local.mkdir(exist_ok=True)
+    status, output = _mounted(checkout, f"mount -t tmpfs {options} none {local}", target="up")
+    assert status != 0
+    assert told in output
+    assert "Traceback" not in output
+    checkout.complete("down")
+    assert _left(checkout) == []

@@ -6,7 +6,7 @@ import os
 from cli.commands.check.probes import PROBES, Finding, Target
 from cli.commands.check.wire import NoResponse, Server
 from cli.lib.project import CommandError
-from cli.lib.terminal import console, literal, print_json
+from cli.lib.terminal import item, literal, print_json
 
 _SIGNS = {"ok": "[green]✓[/green]", "wrong": "[red]✗[/red]", "unknown": "[yellow]?[/yellow]"}
 
@@ -38,10 +38,11 @@ def check(
         print_json({"url": url, "model": target.model, "findings": listed, "conforms": not wrong})
     else:
         for finding in findings:
-            console.print(
+            item(
                 _SIGNS[finding.verdict],
-                finding.rule,
-                f"[dim]{literal(finding.seen)}[/dim]" if finding.seen else "",
+                f"{finding.rule} [dim]{literal(finding.seen)}[/dim]"
+                if finding.seen
+                else finding.rule,
             )
     if wrong:
         raise CommandError(f"{len(wrong)} of {len(findings)} rules do not hold")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from cli.lib.project import why
+
 
 class NoResponse(Exception):
     """The address cannot be reached, or the connection broke before a status came."""
@@ -73,7 +75,7 @@ class Server:
             received = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise NoResponse(str(error) or type(error).__name__) from None
+            raise NoResponse(why(error)) from None
         response = Response(
             received.status, {name.lower(): value for name, value in received.getheaders()}
         )

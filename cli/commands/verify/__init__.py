@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 
     checks = chosen(args.only, destructive=args.destructive, gpu=args.gpu)
     if args.list:
-        show_checks(checks)
+        show_checks(checks, as_json=args.json)
         return
     target = Target.of(args.stage, args.stack_name)
     if not args.json:

@@ -7,7 +7,7 @@ from cli.commands.verify.registry import WAVES, Check, Verdict, Wave, all_checks
 from cli.commands.verify.runner import Result, plan
 from cli.commands.verify.target import Target
 from cli.lib.project import CommandError
-from cli.lib.terminal import columns, console, literal
+from cli.lib.terminal import columns, console, item, literal, print_json
 
 _SIGNS: dict[Verdict, str] = {
     "proven": "[green]✓[/green]",
@@ -41,8 +41,22 @@ def chosen(only: Sequence[str] | None, *, destructive: bool, gpu: bool) -> list[
     return [check for check in checks if closed.get(check.wave, True)]
 
 
-def show_checks(checks: Sequence[Check]) -> None:
+def show_checks(checks: Sequence[Check], *, as_json: bool) -> None:
     """Print checks with their wave, time and cost."""
+    if as_json:
+        print_json(
+            [
+                {
+                    "id": check.id,
+                    "wave": check.wave.name.lower(),
+                    "seconds": check.seconds,
+                    "usd": check.usd,
+                    "how": check.how,
+                }
+                for check in checks
+            ]
+        )
+        return
     rows = [
         (check.id, check.wave.name.lower(), f"{check.seconds}", f"{check.usd:.2f}", check.how)
         for check in checks
@@ -58,7 +72,7 @@ def show_plan(target: Target, checks: Sequence[Check]) -> None:
     for wave, count, its_minutes, its_usd in plan(usable):
         minutes, usd = minutes + its_minutes, usd + its_usd
         figures = f"{count} checks, {its_minutes:.1f} min, {its_usd:.2f} USD"
-        console.print(f"  wave {wave.value}: {figures}: {WAVES[wave]}")
+        item(f"  wave {wave.value}:", f"{figures}: {WAVES[wave]}")
     if target.stage != "local":
         console.print(
             f"At most {minutes:.0f} minutes and {usd:.2f} USD, beside the deployment's own hours."
@@ -69,8 +83,8 @@ def show_plan(target: Target, checks: Sequence[Check]) -> None:
 def show(result: Result) -> None:
     """Print a result."""
     sign = _SIGNS[result.outcome.verdict]
-    told = literal(f"{result.check.id:<20} {result.outcome.verdict:<13}")
-    console.print(sign, told, f"[dim]{literal(result.outcome.evidence)}[/dim]")
+    told = literal(f"{result.check.id:<18} {result.outcome.verdict:<12}")
+    item(f"{sign} {told}", f"[dim]{literal(result.outcome.evidence)}[/dim]")
 
 
 def summary(results: Sequence[Result]) -> str:

@@ -1,5 +1,7 @@
 """`sluice up`. tests/e2e and `make up` deploy with it."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,3 +42,17 @@ def test_a_port_is_a_number(port: str) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["up", f"--port={port}"])
     assert ended.value.code == 2
+
+
+def test_the_readme_shows_what_is_printed() -> None:
+    """The sample in the README has the steps of the source in their order, and its last lines."""
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    sample = readme.partition("$ make up\n")[2].partition("\n```")[0]
+    steps = re.findall(r"^✓ (.*) \([\d.]+ s\)$", sample, re.MULTILINE)
+    folder = Path(up.__file__).parents[1]
+    sources = (folder / "lib/local_cloud.py").read_text() + (folder / "commands/up.py").read_text()
+    named = re.findall(r'with step\("([^"]+)"\)', sources)
+    assert steps == [name for name in named if name != "Stopping the local cloud"]
+    assert f"\n{up.QUESTION}\n" in sample
+    assert sample.endswith(up.NEXT)
+    assert all(len(line) <= 80 for line in sample.splitlines())

@@ -47,3 +47,22 @@ def test_a_deployment_returns_all_outputs(
     )
     assert deployed == {"A": "1", "B": "2"}
     assert list(runs[0][0][-7:-3]) == ["-c", "stage=dev", "-c", "name=x"]
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "sluice | 62/64 | 12:32:06 PM | CREATE_IN_PROGRESS      | AWS::Lambda::Url    | Edge/Url (Url006)",
+            "62/64 Edge/Url",
+        ),
+        (
+            "CDKToolkit |  1/15 | 12:30:49 PM | CREATE_COMPLETE | AWS::S3::Bucket | StagingBucket",
+            "1/15 StagingBucket",
+        ),
+        ("sluice-local-service: deploying... [2/2]", "sluice-local-service: deploying... [2/2]"),
+    ],
+)
+def test_a_spinner_shows_progress_and_resource(line: str, shown: str) -> None:
+    """Of an event of CloudFormation, only its progress and the resource are shown."""
+    assert cdk._short(line) == shown

@@ -1,12 +1,14 @@
 """Programs whose output goes to a log."""
 
+import os
 import sys
+import urllib.error
 from pathlib import Path
 
 import pytest
 
 from cli.lib.process import run_logged
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, why
 
 
 def test_the_output_is_logged_and_its_last_lines_are_the_error(tmp_path: Path) -> None:
@@ -40,3 +42,34 @@ def test_the_environment_is_the_given_one(tmp_path: Path) -> None:
         environment={"ONLY": "this"},
     )
     assert details == ["None this"]
+
+
+def test_an_interrupted_program_ends(tmp_path: Path) -> None:
+    """When the command is interrupted, the program does not go on without it."""
+    pipe = tmp_path / "alive"
+    os.mkfifo(pipe)
+    alive = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(alive, True)
+
+    def interrupt(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    script = f"exec 3>{pipe}; echo started; exec sleep 1000"
+    with pytest.raises(KeyboardInterrupt):
+        run_logged(["bash", "-c", script], name="x", log=tmp_path / "x.log", detail=interrupt)
+    assert os.read(alive, 1) == b""  # nobody has the other end any more
+    os.close(alive)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(111, "Connection refused"), "Connection refused"),
+        (urllib.error.URLError(OSError(111, "Connection refused")), "Connection refused"),
+        (TimeoutError("timed out"), "timed out"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_an_error_is_told_in_words(error: Exception, words: str) -> None:
+    """The reason has no numbers of the operating system."""
+    assert why(error) == words

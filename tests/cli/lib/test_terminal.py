@@ -95,9 +95,9 @@ def test_empty_columns_go_first(
     narrow: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A table that does not fit is printed without its empty columns before it becomes lines."""
-    narrow(12)
-    terminal.columns(("a", "empty", "b"), [("1", "", "22222222")])
-    assert capsys.readouterr().out.splitlines() == ["a  b", "1  22222222"]
+    narrow(16)
+    terminal.columns(("a", "empty", "b", "c"), [("1", "", "22222222", "3")], right=("b", "c"))
+    assert capsys.readouterr().out.splitlines() == ["a         b  c", "1  22222222  3"]
 
 
 @pytest.mark.parametrize(
@@ -106,3 +106,35 @@ def test_empty_columns_go_first(
 def test_a_spinner_shows_the_end(room: int, shown: str) -> None:
     """The end of a line says what a tool is at; what does not fit is left out at its front."""
     assert terminal._end("abcdef", room) == shown
+
+
+def test_lines_wrap_at_spaces_on_a_terminal_only() -> None:
+    """A line with a longer word, or for copying, is left as it is; elsewhere every line is."""
+
+    def printed(text: str, *, is_terminal: bool = True, **options: bool) -> list[str]:
+        out = io.StringIO()
+        terminal.Output(file=out, width=8, force_terminal=is_terminal).print(text, **options)
+        return [line.rstrip() for line in out.getvalue().splitlines()]
+
+    assert printed("aa bbbbb cc") == ["aa bbbbb", "cc"]
+    assert printed("aa bbbbb cc", is_terminal=False) == ["aa bbbbb cc"]
+    assert printed("aa bbbbb cc", soft_wrap=True) == ["aa bbbbb cc"]
+    assert printed("aa bbbbbbbbbbbb cc") == ["aa bbbbbbbbbbbb cc"]
+
+
+def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NO_COLOR, a terminal gets no styles."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = io.StringIO()
+    terminal.Output(file=out, force_terminal=True).print("[bold red]x[/] [dim]y[/]")
+    assert out.getvalue() == "x y\n"
+
+
+def test_an_item_wraps_beside_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The further lines of an item are indented; without a terminal, it is one line."""
+    for is_terminal, shown in ((True, ["- aa", "  bb"]), (False, ["- aa bb"])):
+        out = io.StringIO()
+        made = terminal.Output(file=out, width=6, force_terminal=is_terminal)
+        monkeypatch.setattr(terminal, "console", made)
+        terminal.item("-", "aa bb")
+        assert [line.rstrip() for line in out.getvalue().splitlines()] == shown

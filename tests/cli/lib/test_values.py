@@ -10,9 +10,9 @@ from cli.main import main
     [
         (
             "keys create --expires 2020-01-01",
-            "argument --expires: '2020-01-01' is not in the future",
+            "Argument --expires: '2020-01-01' is not in the future",
         ),
-        ("keys create --expires soon", "argument --expires: 'soon' is not a moment"),
+        ("keys create --expires soon", "Argument --expires: 'soon' is not a moment"),
     ],
 )
 def test_an_invalid_value_names_its_option(

@@ -1,5 +1,7 @@
 """Change sets."""
 
+import json
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -27,3 +29,18 @@ def test_change_sets_of_one_name_in_two_stacks(stacks: Stacks) -> None:
     assert [item["ResourceType"] for item in described] == ["AWS::SNS::Topic"]
     with pytest.raises(ClientError, match="ChangeSetNotFound"):
         stacks.api.describe_change_set(StackName=first, ChangeSetName="other")
+
+
+def test_a_change_set_that_was_left_is_made_again(stacks: Stacks) -> None:
+    """A deployment that is killed before its change set is executed does not block the next one."""
+    name = "tchange3"
+    stacks.names.append(name)
+    stacks.api.create_change_set(
+        StackName=name,
+        ChangeSetName="same",
+        ChangeSetType="CREATE",
+        TemplateBody=json.dumps({"Resources": {"Topic": TOPIC}}),
+    )
+    stacks.api.delete_change_set(StackName=name, ChangeSetName="same")
+    change_set(stacks, name, {"Topic": TOPIC}, "CREATE")
+    assert stacks.status(name) == "CREATE_COMPLETE"

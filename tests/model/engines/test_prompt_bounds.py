@@ -38,6 +38,22 @@ def test_cannot_fit(body: dict[str, Any]) -> None:
         prompt_bounds.check(asked(body), 1024, 5)
 
 
+def test_the_larger_part_is_named() -> None:
+    """A prompt that is too long for its tools' schemas is told with `tools`, not `messages`."""
+    schema = {"type": "object", "properties": {"p" * 50: {"description": "x" * 200}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    for text, tools, part in (
+        ("x" * 100, [tool], "tools"),
+        ("x" * 900, [tool], "messages"),
+        ("x", [], "messages"),
+    ):
+        body = {
+            "messages": [{"role": "user", "content": text}],
+            **({"tools": tools} if tools else {}),
+        }
+        assert prompt_bounds.larger_part(asked(body)) == part
+
+
 async def test_message_tokens() -> None:
     """The engine measures the tokens that its template adds to a message.
 

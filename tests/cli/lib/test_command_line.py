@@ -1,0 +1,28 @@
+"""Errors of the command line."""
+
+import pytest
+
+from cli.main import main
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ("endpoint", ["A command is missing.", "stop, start", "`sluice endpoint --help`"]),
+        ("endpoint stap", ["no command 'stap'", "Did you mean `sluice endpoint stop`?"]),
+        ("keys bogus", ["no command 'bogus'", "create, list, show"]),
+        ("doctor --jsn", ["'--jsn' is unknown here", "Did you mean --json?"]),
+        ("doctor extra", ["'extra' is unknown here", "usage: sluice doctor"]),
+        ("--verbose", ["A command is missing", "usage: sluice"]),
+        ("completion fsh", ["invalid choice: 'fsh'", "'fish'"]),
+    ],
+)
+def test_an_error_says_what_is_possible(
+    line: str, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The usage is that of the command, and the error names what was meant or what there is."""
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert [part for part in parts if part not in error] == []
