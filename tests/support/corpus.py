@@ -216,3 +216,34 @@ COMPLETIONS: dict[str, Callable[[], bytes]] = {
     ),
 }
 """Bodies of the form before chat."""
+
+_MESSAGE = b'{"model":"m","max_tokens":9,"messages":['
+_CALLED = b'{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"f","input":{"a":'
+MESSAGES: dict[str, Callable[[], bytes]] = {
+    "turns by turns": lambda: filled(
+        _MESSAGE,
+        b'{"role":"user","content":[%b]},{"role":"assistant","content":"x"}'
+        % b",".join([_PART] * 16),
+        b"]}",
+    ),
+    "system turns": lambda: filled(
+        _MESSAGE + USER + b",", b'{"role":"system","content":"%b"}' % (b"x" * 230), b"]}"
+    ),
+    "text blocks": lambda: filled(
+        _MESSAGE, b'{"role":"user","content":[%b]}' % b",".join([_PART] * 20), b"]}"
+    ),
+    "calls and results": lambda: filled(
+        _MESSAGE,
+        _CALLED
+        + b'["%b"]}}]},{"role":"user","content":[' % (b"x" * 350)
+        + b'{"type":"tool_result","tool_use_id":"t","content":"","is_error":true}]}',
+        b"]}",
+    ),
+    "a wide input": lambda: (
+        _MESSAGE + _CALLED + b"[" + b"1e9," * 140_000 + b'"%b"]}}]}]}' % (b"x" * 400_000)
+    ),
+    "a long type": lambda: filled(
+        _MESSAGE + b'{"role":"user","content":[{"type":"', b"x", b'"}]}]}', between=b""
+    ),
+}
+"""Bodies of Anthropic's Messages API."""

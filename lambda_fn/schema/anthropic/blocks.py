@@ -15,10 +15,29 @@ class TextBlock(Struct, frozen=True, tag="text"):
     text: str
 
 
-class ImageBlock(Struct, frozen=True, tag="image"):
-    """An image: `source` has its bytes in base 64, or its address."""
+class Base64Source(Struct, frozen=True, tag="base64"):
+    """The bytes of an image."""
 
-    source: dict[str, Any]
+    media_type: Annotated[str, Meta(max_length=128)]
+    data: str
+
+
+class UrlSource(Struct, frozen=True, tag="url"):
+    """The address of an image."""
+
+    url: str
+
+
+class FileSource(Rejected, frozen=True, tag="file"):
+    """A file that was uploaded before."""
+
+    why: ClassVar[str] = "this service keeps no files: send 'base64' or 'url'"
+
+
+class ImageBlock(Struct, frozen=True, tag="image"):
+    """An image."""
+
+    source: Base64Source | UrlSource | FileSource
 
 
 class ThinkingBlock(Struct, frozen=True, tag="thinking"):

@@ -20,6 +20,7 @@ import msgspec
 
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema.anthropic.blocks import (
+    Base64Source,
     Block,
     ImageBlock,
     RedactedThinkingBlock,
@@ -27,6 +28,7 @@ from lambda_fn.schema.anthropic.blocks import (
     ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
+    UrlSource,
 )
 from lambda_fn.schema.anthropic.request import (
     CountRequest,
@@ -288,22 +290,13 @@ def image_part(block: ImageBlock, path: str) -> Any:
     It is the only place where the images of the two APIs meet.
 
     Raises:
-        InvalidRequest: the source is of no known kind, or chats have no images.
+        InvalidRequest: chats have no images.
 
     """
     source = block.source
-    match source.get("type"):
-        case "base64":
-            url = f"data:{source.get('media_type')};base64,{source.get('data')}"
-        case "url":
-            url = str(source.get("url"))
-        case kind:
-            raise InvalidRequest(
-                f"Unsupported '{path}.source.type': {str(kind)[:40]!r} is not supported: send "
-                "'base64' or 'url'.",
-                param=f"{path}.source.type",
-                code="unsupported_value",
-            )
+    url = source.url if type(source) is UrlSource else ""
+    if type(source) is Base64Source:
+        url = f"data:{source.media_type};base64,{source.data}"
     try:
         part = {"type": "image_url", "image_url": {"url": url}}
         return msgspec.convert(part, type=ImagePart)

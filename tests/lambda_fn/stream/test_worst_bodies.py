@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lambda_fn import ids, limits
 from lambda_fn.schema import ChatRequest, CompletionRequest
-from tests.support.corpus import BODIES, COMPLETIONS, PLAIN
+from tests.support.corpus import BODIES, COMPLETIONS, MESSAGES, PLAIN
 from tests.support.worst_bodies import call, stubbed_app
 
 PATHS = ("/v1/chat/completions", "/v1/completions")
@@ -33,7 +33,7 @@ def measured() -> dict[str, dict[str, Any]]:
     return {line["name"]: line for line in map(json.loads, said.splitlines())}
 
 
-@pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS])
+@pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS, *MESSAGES])
 def test_no_body_costs_more_than_its_size(measured: dict[str, dict[str, Any]], name: str) -> None:
     """Any body costs a bounded multiple of its decoding time and of its size in memory."""
     found = measured[name]
