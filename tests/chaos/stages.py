@@ -29,7 +29,7 @@ SHORT: dict[str, Any] = {"repeat": " w{i}", "count": 12, "rate": 100, "first_aft
 # More than two checkpoints, at the interval of `lambda_fn.limits`.
 LONG: dict[str, Any] = {"repeat": " w{i}", "count": 300, "rate": 25, "first_after": 0.1}
 # More than the first step of a reservation.
-GROWING: dict[str, Any] = {"repeat": " w{i}", "count": 1300, "rate": 250, "first_after": 0.1}
+GROWING: dict[str, Any] = {"repeat": " w{i}", "count": 1300, "rate": 320, "first_after": 0.1}
 _RESERVE = {"operation": "UpdateItem", "containing": "in_flight.#request = :entry"}
 _OPEN = {"operation": "PutItem", "containing": '"OPEN"'}
 _CHECKPOINT = {"operation": "UpdateItem", "containing": "checkpointed = :now"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_fn import ids, limits
@@ -23,6 +23,7 @@ from lambda_fn.metering.money import Prices
 from lambda_fn.metering.windows import windows_of
 from lambda_fn.settings import Model
 from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.reservation import Reservation
 from tests.support.function import (
     END,
@@ -240,6 +241,37 @@ async def test_a_held_answer_can_be_cancelled(
     assert (item["outcome"], item["completion_tokens"]) == ("cancelled", STEP)
 
 
+async def test_a_held_answer_reaches_its_deadline(
+    call: Call,
+    sagemaker: StandIn,
+    items: Any,
+    budget: Callable[..., None],
+    extensions: Extensions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A response whose extension hangs ends at its deadline with what is reserved."""
+    producers, enter = list[Producer](), Producer.__aenter__
+
+    async def noted(producer: Producer) -> Producer:
+        producers.append(producer)
+        return await enter(producer)
+
+    monkeypatch.setattr(Producer, "__aenter__", noted)
+    budget(tokens_day=1000)
+    extensions.held = asyncio.Event()
+    sagemaker.script = [part(answer(9))]
+    reply = Reply()
+    running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+    async with asyncio.timeout(60):
+        await extensions.asked.wait()
+        await reply.until(lambda: " 3" in text(reply))
+        producers[0]._expire()
+        await running
+    assert text(reply) == said(STEP)
+    assert events(reply)[-2]["sluice"] == {"ended": "deadline"}
+    assert ledger_item(items, reply)["completion_tokens"] == STEP
+
+
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_reservation_that_need_not_grow(
     call: Call,
@@ -393,6 +425,7 @@ async def test_it_is_extended_in_time(
     assert asked[0] == pytest.approx(asked_at, abs=pace * 0.25)
 
 
+@settings(max_examples=25)  # each has an event loop
 @given(
     pieces=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2)), max_size=30),
     grants=st.lists(st.integers(0, 12), max_size=6),
