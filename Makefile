@@ -154,9 +154,10 @@ attack: $(STAMP) ## Send each kind of hostile input to the local cloud; watch me
 soak-short: $(STAMP) ## Send 300 streams under random faults; under 2 minutes (Linux)
 	@$(BIN)/python -m tests.soak --streams 300
 
-deploy: $(STAMP) ## Deploy into the AWS account of the environment: make deploy STAGE=dev
+deploy: $(STAMP) ## Deploy into the AWS account of the environment, and stream an answer: make deploy STAGE=dev
 	@$(BIN)/sluice preflight --stage $(STAGE)
 	@npx --no-install cdk deploy --all -c stage=$(STAGE)
+	@$(BIN)/sluice smoke --stage $(STAGE)
 
 destroy: $(STAMP) ## Remove a deployment, and say what is left: make destroy STAGE=dev
 	@$(BIN)/sluice destroy --stage $(STAGE)

@@ -31,10 +31,12 @@ COMMANDS = (
     "model",
     "endpoint",
     "destroy",
+    "stop",
     "usage",
     "audit",
     "check",
     "verify",
+    "smoke",
     "fault",
     "completion",
 )

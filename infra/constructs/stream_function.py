@@ -9,6 +9,7 @@ from constructs import Construct
 from infra.constructs.function import add_function
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
+from infra.constructs.release import Release
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
 from infra.settings.deployment import Settings
@@ -59,7 +60,8 @@ class StreamFunction(Construct):
                 **secret.variables,
             },
         )
-        self.url = self.function.add_function_url(
+        self.release = Release(self, "Release", function=self.function, settings=settings)
+        self.url = self.release.alias.add_function_url(
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )

@@ -21,6 +21,7 @@ from infra.settings.fields import setting as _setting
 __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 
 Architecture = Literal["x86_64", "arm64"]
+CanaryMinutes = Literal[5, 10, 15, 30]
 LogRetention = Literal[1, 7, 14, 30, 90, 365]
 PriceClass = Literal["100", "200", "all"]
 Stage = Literal["local", "dev", "prod"]
@@ -56,6 +57,10 @@ class Settings(ContainerSettings, EndpointSettings):
     """`host`: packages are built for this machine, where the local cloud runs them."""
     memory_mb: int = _setting(minimum=128, maximum=10_240)
     reserved_concurrency: int | None = _setting(minimum=1, maximum=100_000)
+    canary_minutes: CanaryMinutes | None = _setting(default=None)
+    """How long a new version of the stream function gets a tenth of the requests. None: it gets
+    all at once.
+    """
     default_max_streams: int | None = _setting(default=None, minimum=1, maximum=_MAX_STREAMS)
     """The concurrent streams of a new key that sets no limit."""
     heartbeat_seconds: int = _setting(default=12, minimum=1, maximum=15)
@@ -260,6 +265,7 @@ DEV = Settings(
 PROD = DEV.replace(
     stage="prod",
     instance_count=2,  # SageMaker places them in two zones
+    canary_minutes=5,
     reserved_concurrency=200,  # limits what a flood of requests can cost
     retain=True,
     log_retention_days=90,
