@@ -32,6 +32,7 @@ COMMANDS = (
     "endpoint",
     "destroy",
     "stop",
+    "restore",
     "usage",
     "audit",
     "check",

@@ -79,7 +79,7 @@ class AdminFunctions(Construct):
 def admin_environment(settings: Settings, usage_table: UsageTable) -> dict[str, str]:
     """Return the environment variables of every function of the admin API."""
     return {
-        "SLUICE_USAGE_TABLE": usage_table.table.table_name,
+        "SLUICE_USAGE_TABLE": usage_table.name,
         "SLUICE_MODEL_NAMES": json.dumps([settings.model_name, *settings.others]),
         "SLUICE_UNPRICED_MODELS": json.dumps(settings.unpriced_models),
         "SLUICE_DEFAULT_MAX_STREAMS": str(settings.new_key_streams),

@@ -52,7 +52,7 @@ class StreamFunction(Construct):
                 "SLUICE_MODELS": json.dumps(
                     {settings.model_name: endpoint.invocation, **settings.others}
                 ),
-                "SLUICE_USAGE_TABLE": usage_table.table.table_name,
+                "SLUICE_USAGE_TABLE": usage_table.name,
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
                 "SLUICE_HEARTBEAT_SECONDS": str(settings.heartbeat_seconds),
                 "SLUICE_METER_OPEN": str(settings.meter_open).lower(),

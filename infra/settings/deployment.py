@@ -89,6 +89,10 @@ class Settings(ContainerSettings, EndpointSettings):
         pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN"
     )
     # Retention.
+    usage_table: str | None = _setting(
+        default=None, pattern=r"[a-zA-Z0-9_.-]{3,255}", form="the name of a table"
+    )
+    """The table to use instead of the stack's own: one that `sluice restore` made."""
     retain: bool
     """Tables outlive their stack. Stack and tables are protected from deletion."""
     log_retention_days: LogRetention
