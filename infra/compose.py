@@ -70,7 +70,8 @@ def compose(
         web_acl=web_acl or settings.web_acl,
         env=env,
     )
-    Tags.of(app).add("sluice:deployment", prefix)
+    for key, value in {**settings.tags, "sluice:deployment": prefix}.items():
+        Tags.of(app).add(key, value)
     nag.add_checks(app)
     return state, service
 

@@ -7,7 +7,9 @@ the CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.settings.
 import dataclasses
 import hashlib
 import platform
+import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
@@ -30,6 +32,8 @@ _MAX_STREAMS = 200
 """The maximum of concurrent streams of one key: `lambda_fn.metering.accounts.MAX_STREAMS`."""
 _UNRESERVED_STREAMS = 20
 """The concurrent streams of a new key if no concurrency is reserved."""
+_MAX_TAGS = 40
+"""AWS's maximum is 50 for a resource; some are CloudFormation's own."""
 _CLOCK_SKEW = 60
 """Seconds by which the clocks of two functions may differ."""
 
@@ -47,6 +51,12 @@ class Settings(ContainerSettings, EndpointSettings):
     """
 
     stage: Stage
+    tags: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[\w .:/=+@-]{0,256}",
+        form='a JSON object of texts, 256 characters each: {"cost-center": "42"}',
+    )
+    """More tags of every resource, beside `sluice:deployment`."""
     name: str = _setting(
         pattern=r"[a-z][a-z0-9-]{0,23}", form="lower-case letters, digits and hyphens, 24 at most"
     )
@@ -138,6 +148,7 @@ class Settings(ContainerSettings, EndpointSettings):
         self.check_endpoint()
         self._check_domain()
         self._check_models()
+        self._check_tags()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
                 f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod"
@@ -195,6 +206,18 @@ class Settings(ContainerSettings, EndpointSettings):
         return tuple(
             name for name in (self.certificate_stack, self.web_acl_stack) if name is not None
         )
+
+    def _check_tags(self) -> None:
+        for key in self.tags:
+            if not re.fullmatch(r"[\w .:/=+@-]{1,128}", key) or key.lower().startswith("aws:"):
+                raise SettingsError(
+                    f"tags: {key[:140]!r} is no name of a tag: it has 1 to 128 letters, digits, "
+                    "blanks and . : / = + @ - _, and does not begin with aws:"
+                )
+        if "sluice:deployment" in self.tags or len(self.tags) > _MAX_TAGS:
+            raise SettingsError(
+                f"tags: at most {_MAX_TAGS}, and not sluice:deployment, which every resource has"
+            )
 
     def _check_models(self) -> None:
         endpoint = self.endpoint_name or f"{self.name}-{self.stage}"

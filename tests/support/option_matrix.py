@@ -49,6 +49,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "web_acl_admin_rate": 50,
             "price_class": "200",
             "log_retention_days": 14,
+            "canary_minutes": 10,
         },
     ),
     "own-edge": (
@@ -59,6 +60,9 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "web_acl": _WEB_ACL,
             "log_retention_days": 1,
             "python_version": "3.13",
+            "canary_minutes": 30,
+            "usage_table": "sluice-restored",
+            "tags": {"cost-center": "42"},
         },
     ),
     "codebuild": (
@@ -95,6 +99,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "scale_in_seconds": 900,
             "schedule": ("cron(0 7 ? * MON-FRI *) 2-8", "cron(0 20 ? * * *) 1"),
             "schedule_timezone": "Europe/Berlin",
+            "canary_minutes": 15,
             "log_retention_days": 365,
         },
     ),
