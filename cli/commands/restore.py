@@ -8,6 +8,8 @@ deployment that uses it. It changes nothing of the table in use.
 import argparse
 import asyncio
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -80,15 +82,21 @@ def run(args: argparse.Namespace) -> None:
             require_terminal(f"{words} It is paid by its size: confirm it with --yes.")
             if not confirm(words):
                 raise CommandError("Nothing was restored.")
-        with step(f"Restoring into {target} (minutes to hours, by size)"):
+        shown: Callable[[str], AbstractContextManager[object]] = _unseen if args.json else step
+        with shown(f"Restoring into {target} (minutes to hours, by size)"):
             _restore(dynamodb, source, target, moment if args.to else None)
-        with step("Adding recovery, expiry, protection and tags"):
+        with shown("Adding recovery, expiry, protection and tags"):
             _complete(dynamodb, source, target)
     except (BotoCoreError, ClientError) as error:
         raise no_access(args.stage, error, "The table cannot be restored") from None
-    with step("Comparing accounts and ledger"):
+    with shown("Comparing accounts and ledger"):
         report = asyncio.run(reconciled(target, options))
     _show(args, source, target, moment, report)
+
+
+def _unseen(_title: str) -> AbstractContextManager[None]:
+    """Take a step's place where only JSON is printed."""
+    return nullcontext()
 
 
 def _moment(dynamodb: Any, source: str, asked: datetime | None) -> datetime:
