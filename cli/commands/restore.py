@@ -8,7 +8,6 @@ deployment that uses it. It changes nothing of the table in use.
 import argparse
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from cli.lib.stack import aws_options, no_access, outputs_of, undeployed
 from cli.lib.terminal import confirm, console, literal, print_json, require_terminal, step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lambda_fn.reporting.reconcile import Report
 
 HELP = "Restore the usage table as it was at a moment into a new table, and check it."

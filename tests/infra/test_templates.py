@@ -52,10 +52,12 @@ def test_the_templates_of_a_deployment(name: str, project: Path, tmp_path: Path)
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     env = Environment(account="123456789012", region="eu-central-1")
     compose(app, settings=settings, root=project, env=env if settings.edge_stacks else None)
-    templates = [stack.template for stack in app.synth().stacks]
+    stacks = app.synth().stacks
+    templates = [stack.template for stack in stacks]
     assert len(templates) == 2 + len(settings.edge_stacks)
     found = [*reported(tmp_path)]
     tags = {**settings.tags, "sluice:deployment": f"{settings.name}-{settings.stage}"}
+    assert all(stack.tags == tags for stack in stacks)
     for template in templates:
         found += untagged(template, tags)
         found += linted(template)

@@ -6,6 +6,9 @@ from typing import Any
 
 from local.cloudformation import schemas
 
+HELPERS = "CustomCrossRegionExport"
+"""CDK makes these without tags of their own. They get their stack's tags."""
+
 
 def untagged(template: dict[str, Any], tags: Mapping[str, str]) -> Iterator[str]:
     """Yield each resource of a template that takes tags and lacks one of `tags`.
@@ -15,7 +18,7 @@ def untagged(template: dict[str, Any], tags: Mapping[str, str]) -> Iterator[str]
     for name, resource in template["Resources"].items():
         kind = resource["Type"]
         schema = schemas.of(kind)
-        if schema is None or not _takes_tags(schema):
+        if schema is None or not _takes_tags(schema) or name.startswith(HELPERS):
             continue
         text = json.dumps(resource.get("Properties", {}))
         for key, value in tags.items():
