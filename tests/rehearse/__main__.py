@@ -46,15 +46,14 @@ def first_deployment(account: Account) -> None:
     )
     check("# or deploy with -c image_build=codebuild" in commands, "there is a way without docker")
     told = account.run(["sluice", "preflight", "--stage", "dev", *CODEBUILD], good=False).output
-    wanted = [line.strip() for line in told.splitlines() if "request-service-quota" in line]
+    wanted = [line.strip() for line in told.splitlines() if "--service-code sagemaker" in line]
     refused = account.deploy("dev", good=False)
     check("ResourceLimitExceeded" in refused.output or "service limit" in refused.output,
           "without the quota, SageMaker refuses the endpoint, and the stack is rolled back")  # fmt: skip
     for command in wanted:
         account.do(command)
     account.run(["sluice", "preflight", "--stage", "dev", *CODEBUILD])
-    account.run(["sluice", "destroy", "--stage", "dev", "--yes"], shown=False)
-    account.deploy("dev")
+    account.deploy("dev")  # the CDK CLI removes the stack that was rolled back
     account.run(["sluice", "smoke", "--stage", "dev"])
 
 
@@ -92,6 +91,9 @@ def totals(account: Account, stage: str, key_id: str) -> dict[str, Any]:
 def upgrade(account: Account, old: Path) -> tuple[str, str]:
     """A second stage, from the release before, is upgraded while streams run."""
     account.chapter("A second stage in the account, from 0.1.0, and its upgrade while streams run")
+    told = account.run(["sluice", "preflight", "--stage", "prod", *CODEBUILD], good=False).output
+    check("which leaves" in told, "preflight tells: 10 functions are too few to reserve any")
+    check("-c reserved_concurrency=none" in told, "there is a way without a higher quota")
     account.deploy("prod", root=old, reserved_concurrency="none", image_uri=HERE["image_uri"])
     key_id, secret = key_of(account, "prod")
     with traffic(account, "prod", secret) as before:
