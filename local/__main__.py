@@ -77,7 +77,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--limit",
-        type=_limit,
+        type=limit,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -109,7 +109,8 @@ def main() -> int:
     return 0
 
 
-def _limit(text: str) -> tuple[str, float]:
+def limit(text: str) -> tuple[str, float]:
+    """Parse `NAME=VALUE`: a row of the table of limits, and another value for it."""
     name, _, number = text.partition("=")
     if name not in TABLE or TABLE[name].value is None:
         raise argparse.ArgumentTypeError(f"there is no limit {name} with a value")

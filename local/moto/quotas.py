@@ -114,7 +114,7 @@ def _check_instances(backend: Any, config_name: str) -> None:
             )
 
 
-class ResourceLimitExceeded(SagemakerClientError):
+class ResourceLimitExceeded(SagemakerClientError):  # type: ignore[misc] # moto is untyped here
     """SageMaker's error for an account without enough instances."""
 
     code = "ResourceLimitExceeded"

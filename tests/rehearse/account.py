@@ -29,7 +29,15 @@ HERE = {
     "instance_count": "1",
 }
 """Settings of every deployment: functions and the container run on this machine."""
-_PASSED_ON = ("HOME", "LANG", "LC_ALL", "TMPDIR", "UV_CACHE_DIR")
+_PASSED_ON = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "UV_CACHE_DIR",
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+)
 _LAST = 25
 """The lines of a failed command that are printed."""
 
@@ -78,7 +86,6 @@ class Account:
             "NO_PROXY": "localhost,127.0.0.1",
             "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1",
             "CDK_DOCKER": "docker-is-not-installed",
-            "SSL_CERT_FILE": str(self.cloud.authority),
             "NO_COLOR": "1",
             "COLUMNS": "150",
             **self.cloud.aws_environment(),
@@ -104,10 +111,11 @@ class Account:
 
         """
         print(f"$ {shlex.join(command)}", flush=True)
+        trust = {"SSL_CERT_FILE": str(self.cloud.authority)} if command[0] == "sluice" else {}
         ended = subprocess.run(
             command,
             cwd=folder,
-            env={**self.environment, **(more or {})},
+            env={**self.environment, **trust, **(more or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
