@@ -167,7 +167,9 @@ def _metered(target: Target, stream: Stream, item: dict[str, Any], spent: list[i
 
     `spent` has the tokens of the key's requests before this one, which are added to it.
     """
-    usage = next((chunk["usage"] for chunk in stream.chunks[::-1] if chunk.get("usage")), {})
+    usage: dict[str, Any] = next(
+        (chunk["usage"] for chunk in stream.chunks[::-1] if chunk.get("usage")), {}
+    )
     names = ("prompt_tokens", "completion_tokens")
     told, booked = ([one.get(name) for name in names] for one in (usage, item))
     if item["state"] != "SETTLED" or told != booked:

@@ -88,6 +88,18 @@ def totals(account: Account, stage: str, key_id: str) -> dict[str, Any]:
     return dict(found["Item"])
 
 
+def grant_invoke(account: Account, stage: str) -> None:
+    """Grant the action that 0.1.0 lacks. The local cloud asks for it, as its API reference does."""
+    name = account.outputs(stage)["FunctionName"]
+    found = account.client("lambda").get_function_configuration(FunctionName=name)
+    statement = {"Effect": "Allow", "Action": "sagemaker:InvokeEndpoint", "Resource": "*"}
+    account.client("iam").put_role_policy(
+        RoleName=found["Role"].rpartition("/")[2],
+        PolicyName="invoke",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )
+
+
 def upgrade(account: Account, old: Path) -> tuple[str, str]:
     """A second stage, from the release before, is upgraded while streams run."""
     account.chapter("A second stage in the account, from 0.1.0, and its upgrade while streams run")
@@ -95,6 +107,7 @@ def upgrade(account: Account, old: Path) -> tuple[str, str]:
     check("which leaves" in told, "preflight tells: 10 functions are too few to reserve any")
     check("-c reserved_concurrency=none" in told, "there is a way without a higher quota")
     account.deploy("prod", root=old, reserved_concurrency="none", image_uri=HERE["image_uri"])
+    grant_invoke(account, "prod")
     key_id, secret = key_of(account, "prod")
     with traffic(account, "prod", secret) as before:
         pass
