@@ -303,6 +303,7 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
                 hours = {"since": "2020-01-02T00", "until": "2020-01-02T01"}
                 calls += [client.get(key), client.get(f"{url}/keys"), client.delete(key)]
                 calls += [client.post(f"{url}/rollups/rebuild", json=hours)]
+                calls += [client.get(f"{url}/stop")]
         assert {call.status_code for call in calls} <= {200, 201, 503}, [
             call.text for call in calls
         ]

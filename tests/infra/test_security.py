@@ -41,6 +41,7 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
     assert granted(synthesis, "Stream") == {
         ("dynamodb:GetItem", "dynamodb:UpdateItem"): partitions("KEY#*", "LEDGER#*"),
+        ("dynamodb:GetItem",): partitions("SERVICE"),
         ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE"),
         ("dynamodb:Query",): ONLY_ROLLUPS,
         (
@@ -68,18 +69,19 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
 
 
 def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
-    """The control function reads and writes items, and lists keys by their index.
+    """The control function reads and writes items, and lists keys and open requests by indexes.
 
     It reads its secret and cannot change it. It cannot invoke a model.
     """
     assert tables(synthesis, "AdminAll") == tables(synthesis, "Control")
     assert tables(synthesis, "Control") == {
-        ("dynamodb:GetItem", partitions(*BOOKS, "CONTROL")),
-        ("dynamodb:PutItem", partitions(*BOOKS, "CONTROL", "AUDIT#*")),
+        ("dynamodb:GetItem", partitions(*BOOKS, "SERVICE", "CONTROL")),
+        ("dynamodb:PutItem", partitions(*BOOKS, "SERVICE", "CONTROL", "AUDIT#*")),
         ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE")),
         ("dynamodb:DeleteItem", ONLY_ROLLUPS),
         ("dynamodb:Query", partitions(*BOOKS, "AUDIT#*")),
         ("dynamodb:Query", "table, index keys"),
+        ("dynamodb:Query", "table, index overdue"),
     }
     others = {
         it: resource
