@@ -33,10 +33,13 @@ COMMANDS = (
     "model",
     "endpoint",
     "destroy",
+    "stop",
+    "restore",
     "usage",
     "audit",
     "check",
     "verify",
+    "smoke",
     "fault",
     "completion",
 )

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from aws_cdk import App, Environment, Tags
+from aws_cdk import App, Environment, Stack, Tags
 
 from infra import nag
 from infra.limits import LIMITS, LimitsError
@@ -70,7 +70,12 @@ def compose(
         web_acl=web_acl or settings.web_acl,
         env=env,
     )
-    Tags.of(app).add("sluice:deployment", prefix)
+    for key, value in {**settings.tags, "sluice:deployment": prefix}.items():
+        Tags.of(app).add(key, value)
+        # CDK makes its own helpers too late for that. CloudFormation gives them the stack's tags.
+        for stack in app.node.children:
+            if isinstance(stack, Stack):
+                stack.add_stack_tag(key, value)
     nag.add_checks(app)
     return state, service
 

@@ -3,10 +3,12 @@
 import argparse
 import asyncio
 import json
+import math
 import sys
 from pathlib import Path
 
 from local.cloud import EDGE_PORTS
+from local.limits import TABLE
 from local.sagemaker.engine import EngineError
 from local.server import DEFAULT_CONTAINER, Options, StartError, run
 from local.trust import host_name
@@ -73,6 +75,15 @@ def main() -> int:
         default=[],
         help="a name that distributions answer to, in addition to localhost",
     )
+    parser.add_argument(
+        "--limit",
+        type=limit,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another value of a limit, such as lambda_account_concurrency=10 of a new account; "
+        "docs/reference/local-cloud.md lists all",
+    )
     args = parser.parse_args()
     try:
         options = Options(
@@ -85,6 +96,7 @@ def main() -> int:
             time_scale=args.time_scale,
             lambda_concurrency=args.lambda_concurrency,
             hosts=tuple(args.host),
+            limits=dict(args.limit),
         )
         asyncio.run(run(options))
     except (StartError, EngineError) as error:
@@ -95,6 +107,20 @@ def main() -> int:
         print(f"local: {error.strerror or error}{place}", file=sys.stderr)
         return 1
     return 0
+
+
+def limit(text: str) -> tuple[str, float]:
+    """Parse `NAME=VALUE`: a row of the table of limits, and another value for it."""
+    name, _, number = text.partition("=")
+    if name not in TABLE or TABLE[name].value is None:
+        raise argparse.ArgumentTypeError(f"there is no limit {name} with a value")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{name} must be a number from 0")
+    return name, value
 
 
 def _host(text: str) -> str:

@@ -28,10 +28,11 @@ def main() -> None:
             "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
         }
     )
-    from local import trust
+    from local import limits, trust
     from local.cloudformation import install
     from local.moto import attribute_values, clients, quotas, server, service_quotas
 
+    limits.override(json.loads(os.environ.get(limits.CONTROL_LIMITS) or "{}"))
     token = trust.token()
     httpd = server.bind(token)
     clients.configure(f"http://localhost:{httpd.port}", {trust.CONTROL: token})

@@ -5,8 +5,11 @@ A row without a value is a limit that the deployed stack sets itself. Times can 
 scaled.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+CONTROL_LIMITS = "SLUICE_LOCAL_LIMITS"
+"""The variable by which the control plane gets replaced values, as JSON."""
 _LAMBDA = "Lambda developer guide"
 _EDGE = "CloudFront developer guide"
 
@@ -52,6 +55,12 @@ TABLE: dict[str, Limit] = {
     "sagemaker_environment_entries": Limit(
         100, "entries", "ValidationException at CreateModel", "botocore's model: EnvironmentMap"
     ),
+    "sagemaker_endpoint_instances": Limit(
+        4,
+        "instances of one CPU type; none with a GPU",
+        "ResourceLimitExceeded at CreateEndpoint",
+        "our choice: accounts differ, and new ones may have 0; the error: botocore's model; its words are unconfirmed",
+    ),
     "lambda_request": Limit(6_291_456, "bytes", "413", f"{_LAMBDA}, Lambda quotas"),
     "lambda_buffered_response": Limit(
         6_291_456, "bytes", "502, Function.ResponseSizeTooLarge", f"{_LAMBDA}, Lambda quotas"
@@ -82,6 +91,12 @@ TABLE: dict[str, Limit] = {
     ),
     "lambda_reserved_concurrency": Limit(None, "invocations", "429", f"{_LAMBDA}, Configuring reserved concurrency"),
     "lambda_account_concurrency": Limit(1000, "invocations", "429", f"{_LAMBDA}, Lambda quotas"),
+    "lambda_unreserved": Limit(
+        100,
+        "invocations",
+        "InvalidParameterValueException when more is reserved",
+        f"{_LAMBDA}, Configuring reserved concurrency; the message: moto",
+    ),
     "lambda_init": Limit(
         10,
         "s",
@@ -93,6 +108,9 @@ TABLE: dict[str, Limit] = {
         "bytes of JSON",
         "InvalidParameterValueException",
         f"{_LAMBDA}, Lambda quotas; the message: github-aws-runners/terraform-aws-github-runner#3594",
+    ),
+    "codedeploy_minute": Limit(
+        60, "s", "the rest of a canary's invocations follows", "CodeDeploy user guide, Deployment configurations"
     ),
     "cloudfront_read": Limit(None, "s to the first byte", "504", f"{_EDGE}, Origin response timeout"),
     "cloudfront_gap": Limit(None, "s between packets", "a cut connection", f"{_EDGE}, Origin response timeout"),
@@ -145,6 +163,15 @@ class Limits:
     def rate(self, name: str) -> float:
         """Return the rate of a row, in bytes per second here."""
         return value(name) * self.time_scale
+
+
+def override(values: Mapping[str, float]) -> None:
+    """Replace values in this process: another account has other quotas.
+
+    Raises KeyError for a row that does not exist.
+    """
+    for name, number in values.items():
+        TABLE[name] = replace(TABLE[name], value=number)
 
 
 def value(name: str) -> int:

@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from local.iam.authorizer import Authorizer
 from local.iam.writer import Writer
 from local.kept import KeptError, check
 from local.lambda_.server import Functions
-from local.limits import Limits
+from local.limits import CONTROL_LIMITS, Limits, override
 from local.sagemaker.container import ContainerRunner
 from local.sagemaker.engine import sweep
 from local.sagemaker.reader import RoleReader
@@ -59,6 +60,7 @@ class Options:
     only HTTPS. `time_scale` is how many seconds of AWS pass in one second here.
     `lambda_concurrency` is how many invocations one environment takes at once; more than one is as
     on Managed Instances. `hosts` are names of distributions in addition to those of loopback.
+    `limits` replaces values of the table `local.limits`.
     """
 
     directory: Path
@@ -70,6 +72,7 @@ class Options:
     time_scale: float = 1.0
     lambda_concurrency: int = 1
     hosts: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 async def run(options: Options) -> None:
@@ -80,6 +83,7 @@ async def run(options: Options) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    override(options.limits)
     os.umask(0o077)  # other users must not read what is written here
     for folder in (options.directory, options.directory / "logs"):
         trust.private(folder)
@@ -99,7 +103,7 @@ async def run(options: Options) -> None:
         control = ControlPlane(options.directory)
         stack.push_async_callback(control.stop)
         try:
-            await control.start(_control_environment())
+            await control.start(_control_environment(options.limits))
             if kept is not None:
                 await control.post("kept", kept)
         except ControlPlaneError as error:
@@ -167,11 +171,12 @@ def shorten_client_faults(record: logging.LogRecord) -> bool:
     return True
 
 
-def _control_environment() -> dict[str, str]:
+def _control_environment(limits: Mapping[str, float]) -> dict[str, str]:
     """Return the control plane's environment, without the developer's AWS settings."""
-    return {
+    kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))
     }
+    return {**kept, CONTROL_LIMITS: json.dumps(dict(limits))}
 
 
 async def _serve(
@@ -186,8 +191,9 @@ async def _serve(
     endpoint_url = f"http://localhost:{sock.getsockname()[1]}"
 
     async def apply(state: State) -> None:
+        override(state.quotas)
         authorizer.apply(state)
-        await functions.apply(state.functions)
+        await functions.apply(state.functions, state.aliases)
         functions.schedule(state.schedules)
         await endpoints.apply(state.endpoints)
         await edge.apply(state.distributions, state.policies)

@@ -1,15 +1,16 @@
 """The desired state of the data planes, as the control plane reports it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function. `url` is its address or None; `timeout` is in seconds, `memory` in MB.
+    """A version of a function: what is deployed now ($LATEST), or a published version.
 
-    `reserved_concurrency` None means unreserved. `log_group` None means /aws/lambda/NAME;
-    `log_format` is Text or JSON.
+    `arn` ends in the number of a published version. `url` is its address or None; `timeout` is in
+    seconds, `memory` in MB. `reserved_concurrency` None means unreserved; all versions share it.
+    `log_group` None means /aws/lambda/NAME; `log_format` is Text or JSON.
     """
 
     account: str
@@ -36,11 +37,38 @@ class Function:
     # Invocations in one environment, as on Managed Instances; None means the local cloud's own
     # setting.
     concurrency: int | None = None
+    version: str = "$LATEST"
 
     @property
     def host(self) -> str | None:
         """The host name of the function's URL, or None."""
-        return self.url.removeprefix("https://").rstrip("/") if self.url else None
+        return _host(self.url)
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name for one or two versions of a function: `weights` has each version's share, 0 to 1.
+
+    `url`, `invoke_mode`, `auth_type` and `policy` are as in Function.
+    """
+
+    name: str
+    function: str
+    arn: str
+    weights: dict[str, float]
+    url: str | None
+    invoke_mode: str | None
+    auth_type: str | None
+    policy: str
+
+    @property
+    def host(self) -> str | None:
+        """The host name of the alias's URL, or None."""
+        return _host(self.url)
+
+
+def _host(url: str | None) -> str | None:
+    return url.removeprefix("https://").rstrip("/") if url else None
 
 
 @dataclass(frozen=True)
@@ -119,8 +147,8 @@ class Schedule:
 class State:
     """The whole desired state, at one version.
 
-    `policies` are CloudFront's by id, and `bucket_policies` are by the bucket's name. `unhandled`
-    is as in the status.
+    `quotas` are values of `local.limits` that the account has now. `policies` are CloudFront's by
+    id, and `bucket_policies` are by the bucket's name. `unhandled` is as in the status.
     """
 
     version: int
@@ -132,13 +160,17 @@ class State:
     roles: tuple[Role, ...]
     bucket_policies: dict[str, Any]
     schedules: tuple[Schedule, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    quotas: dict[str, int] = field(default_factory=dict)
 
 
 def parse(content: dict[str, Any]) -> State:
     """Return the state that the control plane's JSON describes."""
     return State(
         version=content["version"],
+        quotas=content["quotas"],
         functions=tuple(Function(**item) for item in content["functions"]),
+        aliases=tuple(Alias(**item) for item in content["aliases"]),
         endpoints=tuple(
             Endpoint(
                 **{**item, "variants": tuple(Variant(**variant) for variant in item["variants"])}

@@ -19,12 +19,12 @@ from infra.settings.deployment import Settings
 Right = Literal["all", "keys", "budgets", "usage", "audit"]
 
 _KEYS, _LEDGER, _ROLLUPS = "KEY#*", "LEDGER#*", ("USAGE", "USAGE#*")
-_TRAIL, _PAGES = "AUDIT#*", "CONTROL"
+_TRAIL, _PAGES, _SERVICE = "AUDIT#*", "CONTROL", "SERVICE"
 _PARTITIONS: Mapping[Right, Mapping[str, Sequence[str]]] = {
     "all": {
-        "GetItem": (_KEYS, _LEDGER, *_ROLLUPS),
+        "GetItem": (_KEYS, _LEDGER, *_ROLLUPS, _SERVICE),
         "Query": (_KEYS, _LEDGER, *_ROLLUPS, _TRAIL),
-        "PutItem": (_KEYS, _LEDGER, *_ROLLUPS),
+        "PutItem": (_KEYS, _LEDGER, *_ROLLUPS, _SERVICE),
         "UpdateItem": (_KEYS, _LEDGER, "USAGE"),
         "DeleteItem": _ROLLUPS,
     },
@@ -79,7 +79,7 @@ class AdminFunctions(Construct):
 def admin_environment(settings: Settings, usage_table: UsageTable) -> dict[str, str]:
     """Return the environment variables of every function of the admin API."""
     return {
-        "SLUICE_USAGE_TABLE": usage_table.table.table_name,
+        "SLUICE_USAGE_TABLE": usage_table.name,
         "SLUICE_MODEL_NAMES": json.dumps([settings.model_name, *settings.others]),
         "SLUICE_UNPRICED_MODELS": json.dumps(settings.unpriced_models),
         "SLUICE_DEFAULT_MAX_STREAMS": str(settings.new_key_streams),
@@ -96,3 +96,5 @@ def grant_right(usage_table: UsageTable, function: lambda_.Function, right: Righ
         usage_table.grant_in(function, [action], *names)
     if right != "audit":
         usage_table.grant_indexes(function, "keys")
+    if right == "all":  # which cancels what runs
+        usage_table.grant_indexes(function, "overdue")

@@ -10,6 +10,7 @@ from constructs import Construct
 from infra.constructs.function import add_function
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
+from infra.constructs.release import Release
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
 from infra.settings.deployment import Settings
@@ -52,7 +53,7 @@ class StreamFunction(Construct):
                 "SLUICE_MODELS": json.dumps(
                     {settings.model_name: endpoint.invocation, **settings.others}
                 ),
-                "SLUICE_USAGE_TABLE": usage_table.table.table_name,
+                "SLUICE_USAGE_TABLE": usage_table.name,
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
                 "SLUICE_HEARTBEAT_SECONDS": str(settings.heartbeat_seconds),
                 "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
@@ -66,7 +67,8 @@ class StreamFunction(Construct):
                 **secret.variables,
             },
         )
-        self.url = self.function.add_function_url(
+        self.release = Release(self, "Release", function=self.function, settings=settings)
+        self.url = self.release.alias.add_function_url(
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )

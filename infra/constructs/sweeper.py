@@ -58,7 +58,7 @@ class Sweeper(Construct):
             timeout=LIMITS.sweep_timeout,
             reserved=CONCURRENCY,
             environment={
-                "SLUICE_USAGE_TABLE": usage_table.table.table_name,
+                "SLUICE_USAGE_TABLE": usage_table.name,
                 "SLUICE_DEPLOYMENT": deployment,
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
             },

@@ -6,7 +6,8 @@ account and not a resource, because a role is made before the resource that uses
 
 Sources: "Cross-service confused deputy prevention" in the user guides of SageMaker and CodeBuild.
 Lambda's guide has no such condition for execution roles, and a function with one might not start.
-To give a role to a function, a caller needs iam:PassRole in the role's account.
+To give a role to a function, a caller needs iam:PassRole in the role's account. CodeDeploy's guide
+has no such condition either.
 """
 
 from aws_cdk import Stack
@@ -14,6 +15,8 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 LAMBDA = "lambda.amazonaws.com"
+"""Trusted without a condition, as AWS documents it."""
+CODEDEPLOY = "codedeploy.amazonaws.com"
 """Trusted without a condition, as AWS documents it."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from aws_cdk import RemovalPolicy
+from aws_cdk import RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -21,13 +21,17 @@ class UsageTable(Construct):
     Unix second after which they are overdue. An item leaves it when it loses these attributes.
     `keys` (`directory`, `created`) lists the accounts.
 
+    `name` and `arn` are those of the table that the functions use.
+
     With `retain`, the table outlives its stack and cannot be deleted. It is encrypted with a key
     that DynamoDB owns, which adds no cost to a request. A customer's key could add a KMS call
     before the first token.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, retain: bool) -> None:
-        """Create the table."""
+    def __init__(
+        self, scope: Construct, construct_id: str, *, retain: bool, in_use: str | None = None
+    ) -> None:
+        """Create the table. With `in_use`, the functions use the table of that name instead."""
         super().__init__(scope, construct_id)
         self.table = dynamodb.TableV2(
             self,
@@ -47,6 +51,15 @@ class UsageTable(Construct):
             deletion_protection=retain,
             removal_policy=RemovalPolicy.RETAIN if retain else RemovalPolicy.DESTROY,
         )
+        self.name, self.arn = self.table.table_name, self.table.table_arn
+        if in_use is not None:
+            stack = Stack.of(self)
+            # The service stack imported these until now. An export in use cannot be removed, and
+            # this stack is deployed first.
+            stack.export_value(self.name)
+            stack.export_value(self.arn)
+            self.name = in_use
+            self.arn = stack.format_arn(service="dynamodb", resource="table", resource_name=in_use)
 
     def grant_in(self, grantee: iam.IGrantable, actions: Sequence[str], *partitions: str) -> None:
         """Grant actions in some partitions only: those whose keys match a pattern of `partitions`.
@@ -56,7 +69,7 @@ class UsageTable(Construct):
         iam.Grant.add_to_principal(
             grantee=grantee,
             actions=[f"dynamodb:{action}" for action in actions],
-            resource_arns=[self.table.table_arn],
+            resource_arns=[self.arn],
             # ForAllValues is also true without any such key, so a second condition requires one.
             conditions={
                 "ForAllValues:StringLike": {LEADING_KEYS: list(partitions)},
@@ -69,7 +82,7 @@ class UsageTable(Construct):
         iam.Grant.add_to_principal(
             grantee=grantee,
             actions=["dynamodb:Query"],
-            resource_arns=[f"{self.table.table_arn}/index/{index}" for index in indexes],
+            resource_arns=[f"{self.arn}/index/{index}" for index in indexes],
         )
 
 

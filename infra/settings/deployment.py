@@ -7,7 +7,9 @@ the CDK context (`cdk deploy -c stage=dev -c parallel=8`), which infra.settings.
 import dataclasses
 import hashlib
 import platform
+import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
@@ -21,6 +23,7 @@ from infra.settings.fields import setting as _setting
 __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 
 Architecture = Literal["x86_64", "arm64"]
+CanaryMinutes = Literal[5, 10, 15, 30]
 LogRetention = Literal[1, 7, 14, 30, 90, 365]
 PriceClass = Literal["100", "200", "all"]
 Stage = Literal["local", "dev", "prod"]
@@ -29,6 +32,8 @@ _MAX_STREAMS = 200
 """The maximum of concurrent streams of one key: `lambda_fn.metering.accounts.MAX_STREAMS`."""
 _UNRESERVED_STREAMS = 20
 """The concurrent streams of a new key if no concurrency is reserved."""
+_MAX_TAGS = 40
+"""AWS's maximum is 50 for a resource; some are CloudFormation's own."""
 _CLOCK_SKEW = 60
 """Seconds by which the clocks of two functions may differ."""
 
@@ -46,6 +51,12 @@ class Settings(ContainerSettings, EndpointSettings):
     """
 
     stage: Stage
+    tags: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[\w .:/=+@-]{0,256}",
+        form='a JSON object of texts, 256 characters each: {"cost-center": "42"}',
+    )
+    """More tags of every resource, beside `sluice:deployment`."""
     name: str = _setting(
         pattern=r"[a-z][a-z0-9-]{0,23}", form="lower-case letters, digits and hyphens, 24 at most"
     )
@@ -56,6 +67,10 @@ class Settings(ContainerSettings, EndpointSettings):
     """`host`: packages are built for this machine, where the local cloud runs them."""
     memory_mb: int = _setting(minimum=128, maximum=10_240)
     reserved_concurrency: int | None = _setting(minimum=1, maximum=100_000)
+    canary_minutes: CanaryMinutes | None = _setting(default=None)
+    """How long a new version of the stream function gets a tenth of the requests. None: it gets
+    all at once.
+    """
     default_max_streams: int | None = _setting(default=None, minimum=1, maximum=_MAX_STREAMS)
     """The concurrent streams of a new key that sets no limit."""
     heartbeat_seconds: int = _setting(default=12, minimum=1, maximum=15)
@@ -94,6 +109,10 @@ class Settings(ContainerSettings, EndpointSettings):
         pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN"
     )
     # Retention.
+    usage_table: str | None = _setting(
+        default=None, pattern=r"[a-zA-Z0-9_.-]{3,255}", form="the name of a table"
+    )
+    """The table to use instead of the stack's own: one that `sluice restore` made."""
     retain: bool
     """Tables outlive their stack. Stack and tables are protected from deletion."""
     log_retention_days: LogRetention
@@ -142,6 +161,7 @@ class Settings(ContainerSettings, EndpointSettings):
         self._check_images()
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise SettingsError(f"cors_origins={','.join(self.cors_origins)}: * is every origin")
+        self._check_tags()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
                 f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod"
@@ -199,6 +219,18 @@ class Settings(ContainerSettings, EndpointSettings):
         return tuple(
             name for name in (self.certificate_stack, self.web_acl_stack) if name is not None
         )
+
+    def _check_tags(self) -> None:
+        for key in self.tags:
+            if not re.fullmatch(r"[\w .:/=+@-]{1,128}", key) or key.lower().startswith("aws:"):
+                raise SettingsError(
+                    f"tags: {key[:140]!r} is no name of a tag: it has 1 to 128 letters, digits, "
+                    "blanks and . : / = + @ - _, and does not begin with aws:"
+                )
+        if "sluice:deployment" in self.tags or len(self.tags) > _MAX_TAGS:
+            raise SettingsError(
+                f"tags: at most {_MAX_TAGS}, and not sluice:deployment, which every resource has"
+            )
 
     def _check_models(self) -> None:
         endpoint = self.endpoint_name or f"{self.name}-{self.stage}"
@@ -291,6 +323,7 @@ DEV = Settings(
 PROD = DEV.replace(
     stage="prod",
     instance_count=2,  # SageMaker places them in two zones
+    canary_minutes=5,
     reserved_concurrency=200,  # limits what a flood of requests can cost
     retain=True,
     log_retention_days=90,

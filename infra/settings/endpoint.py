@@ -19,6 +19,10 @@ MachineImage = Literal[
 _PLAN = re.compile(rf"({_WHEN})\s+(\d{{1,3}})(?:-(\d{{1,3}}))?")
 
 
+_MAX_SUBNETS, _MAX_GROUPS = 16, 5
+"""SageMaker's maxima. An id has at most 32 characters there."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A scheduled change of the number of instances.
@@ -60,10 +64,10 @@ class EndpointSettings:
         form="a KMS key's ARN",
     )
     subnets: tuple[str, ...] = setting(
-        default=(), pattern=r"subnet-[0-9a-f]+", form="subnet-1,subnet-2"
+        default=(), pattern=r"subnet-[0-9a-f]{1,25}", form="subnet-1,subnet-2"
     )
     security_groups: tuple[str, ...] = setting(
-        default=(), pattern=r"sg-[0-9a-f]+", form="sg-1,sg-2"
+        default=(), pattern=r"sg-[0-9a-f]{1,29}", form="sg-1,sg-2"
     )
     network_isolation: bool | None = setting(default=None)
     """None: on, unless the container downloads its weights."""
@@ -128,6 +132,13 @@ class EndpointSettings:
             (
                 bool(self.subnets) != bool(self.security_groups),
                 "subnets and security_groups: set both, or neither",
+            ),
+            (
+                len(self.subnets) > _MAX_SUBNETS or len(self.security_groups) > _MAX_GROUPS,
+                (
+                    f"subnets and security_groups: SageMaker takes {_MAX_SUBNETS} subnets and "
+                    f"{_MAX_GROUPS} security groups at most"
+                ),
             ),
             (
                 len(self.subnets) == 1 and self.instance_count > 1,

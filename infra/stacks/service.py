@@ -96,9 +96,10 @@ class ServiceStack(Stack):
         )
 
         # The stream function changes accounts and the ledger, and marks hours whose rollups must be
-        # made again. It reads rollups. It reads a request's two items when another process settled
-        # the request first.
+        # made again. It reads rollups, and whether an operator has stopped the service. It reads a
+        # request's two items when another process settled the request first.
         usage_table.grant_in(stream.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
+        usage_table.grant_in(stream.function, ["GetItem"], "SERVICE")
         usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE")
         usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)

@@ -26,5 +26,7 @@ class StateStack(Stack):
             termination_protection=settings.retain,
             env=env,
         )
-        self.usage_table = UsageTable(self, "Usage", retain=settings.retain)
-        CfnOutput(self, "UsageTableName", value=self.usage_table.table.table_name)
+        self.usage_table = UsageTable(
+            self, "Usage", retain=settings.retain, in_use=settings.usage_table
+        )
+        CfnOutput(self, "UsageTableName", value=self.usage_table.name)

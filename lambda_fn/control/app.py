@@ -18,7 +18,15 @@ from lambda_fn.control.auth import INVOKED, AdminSecret, Gate
 from lambda_fn.control.error_handlers import HANDLERS
 from lambda_fn.control.models_out import COMMON
 from lambda_fn.control.openapi import describe
-from lambda_fn.control.routers import audit, budgets, keys, operations, reconcile, usage
+from lambda_fn.control.routers import (
+    audit,
+    budgets,
+    keys,
+    operations,
+    reconcile,
+    service,
+    usage,
+)
 from lambda_fn.control.services import IDENTITY, Services, Shared
 from lambda_fn.control.settings import ControlSettings
 from lambda_fn.control.trail import Identity, Trail
@@ -79,7 +87,7 @@ def create_api(services: Services) -> FastAPI:
         dependencies=[Depends(_has_right)],
     )
     api.state.services = services
-    for part in (keys, budgets, usage, audit, reconcile, operations):
+    for part in (keys, budgets, usage, audit, reconcile, operations, service):
         api.include_router(part.router, prefix=PREFIX, responses=COMMON)
     api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI documents this way to extend it
     api.add_route(DOCUMENT, _document, include_in_schema=False)

@@ -202,6 +202,18 @@ class Replay(Body):
     lines: list[Annotated[str, Field(max_length=20_000)]] = Field(max_length=1_000)
 
 
+class Stop(Body):
+    """Why the service is stopped, and whether requests that run may end by themselves."""
+
+    reason: Annotated[str, AfterValidator(_printable)] = Field(
+        default="it is under maintenance.",
+        min_length=1,
+        max_length=200,
+        description="A sentence for the callers of refused requests.",
+    )
+    drain: bool = Field(default=False, description="Whether running requests are not cancelled.")
+
+
 class QueryString(BaseModel):
     """A request's query string."""
 

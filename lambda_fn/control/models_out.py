@@ -280,6 +280,17 @@ class Rebuilt(BaseModel):
     data: list[RebuiltHour]
 
 
+class ServiceState(BaseModel):
+    """Whether requests are served."""
+
+    object: Literal["service"] = "service"
+    stopped_at: int | None = Field(
+        description="Unix seconds since which new requests are refused; null while they are served."
+    )
+    reason: str | None
+    running: int = Field(description="Requests that have not ended.")
+
+
 class Replayed(BaseModel):
     """The numbers of replayed lines."""
 

@@ -7,6 +7,7 @@
     USAGE                   ROLLED                              `WATERMARK`: hours that have rollups
     USAGE                   DIRTY#<hour>                        `DIRTY_HOUR`: its rollups are stale
     CONTROL                 PAGES                               `PAGES`: the secret of page tokens
+    SERVICE                 STATE                               `SERVICE`: whether it is stopped
     AUDIT#<day>             <request id>#asked, #done           `AUDIT`: a change (`control.trail`)
                             <minute>#refused#<actor>#<code>     `AUDIT`: rejected callers
 
@@ -122,6 +123,11 @@ WATERMARK = {
 }
 DIRTY_HOUR = {**_KEYS, "mark": "random: tells this mark from a later one"}
 PAGES = {**_KEYS, "secret": "hex"}
+SERVICE = {
+    **_KEYS,
+    "stopped": "Unix seconds since which requests are refused; absent while they are served",
+    "reason": "what refused requests are told",
+}
 AUDIT = {
     **_KEYS,
     "ttl": "Unix seconds after which DynamoDB removes the item",
@@ -149,6 +155,7 @@ OVERDUE_INDEX = "overdue"
 WATERMARK_KEY = {"pk": "USAGE", "sk": "ROLLED"}
 DIRTY_PARTITION, DIRTY_PREFIX = "USAGE", "DIRTY#"
 PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
+SERVICE_KEY = {"pk": "SERVICE", "sk": "STATE"}
 
 
 class UnknownVersion(ValueError):

@@ -159,14 +159,25 @@ def checkpoint(
     )
 
 
-def cancel(request_id: str, *, key_id: str, now: float) -> Update:
-    """Return the update that cancels an OPEN request of a key. Repeating it changes nothing."""
-    return Update(
+def cancel(request_id: str, *, key_id: str | None, now: float) -> Update:
+    """Return the update that cancels an OPEN request. Repeating it changes nothing.
+
+    The request must be one of the key, or with None, of any key.
+    """
+    update = Update(
         ledger_key(request_id),
         update="SET #cancel = if_not_exists(#cancel, :now)",
-        condition="#state = :open AND #key = :key",
-        names={"#state": "state", "#key": "key", "#cancel": "cancel"},
-        values={":now": round(now, 3), ":open": "OPEN", ":key": key_id},
+        condition="#state = :open",
+        names={"#state": "state", "#cancel": "cancel"},
+        values={":now": round(now, 3), ":open": "OPEN"},
+    )
+    if key_id is None:
+        return update
+    return msgspec.structs.replace(
+        update,
+        condition=f"{update.condition} AND #key = :key",
+        names={**update.names, "#key": "key"},
+        values={**update.values, ":key": key_id},
     )
 
 

@@ -25,7 +25,7 @@ from lambda_fn.log import log
 from lambda_fn.metering import holds, ledger
 from lambda_fn.metering.accounts import Account, Hold
 from lambda_fn.metering.holds import HoldRequest
-from lambda_fn.metering.keys import account_key
+from lambda_fn.metering.keys import SERVICE_KEY, account_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.rejections import (
     Contended,
@@ -57,6 +57,49 @@ class Admission(msgspec.Struct, frozen=True):
     stale: tuple[str, ...] = ()
 
 
+class Switch:
+    """Whether an operator has stopped the service, as this environment has read it last.
+
+    It is read again by the first request after `limits.CHECKPOINT`, beside that request's writes.
+    While the service is stopped, each request reads it before them. So refused requests write
+    nothing, and all are served at once when the service resumes.
+    """
+
+    def __init__(self, table: Table) -> None:
+        """Take the usage table. Nothing is read yet."""
+        self._table = table
+        self._read_at = -limits.CHECKPOINT
+        self.reason: str | None = None
+        """The reason for which the service is stopped, or None."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the item has to be read again."""
+        return time.monotonic() - self._read_at >= limits.CHECKPOINT
+
+    async def read(self) -> None:
+        """Read the item. When DynamoDB does not answer, the last state stays."""
+        self._read_at = time.monotonic()  # requests at the same time do not read it, too
+        try:
+            item = await self._table.get(SERVICE_KEY, consistent=False)
+        except MeterUnavailable:
+            return
+        except asyncio.CancelledError:
+            self._read_at -= limits.CHECKPOINT
+            raise
+        self.reason = str(item["reason"]) if item is not None and "stopped" in item else None
+
+    def check(self) -> None:
+        """Raise Unavailable if the service is stopped."""
+        if self.reason is not None:
+            raise Unavailable(
+                f"The operator has stopped this service: {self.reason} Nothing was generated or "
+                "billed. Try again later.",
+                code="service_stopped",
+                retry_after=60,
+            )
+
+
 class Gate:
     """Authenticates and admits requests."""
 
@@ -65,6 +108,7 @@ class Gate:
         self._table = table
         self._fail_open = meter_open
         self._keys = KeyCache()
+        self._switch = Switch(table)
 
     async def authenticate(self, caller: Caller) -> None:
         """Check a key before the body of its request is read.
@@ -121,21 +165,35 @@ class Gate:
             AuthenticationFailed, PermissionDenied, Unavailable: as `check_key`.
             NotFound: the key may not use the model.
             PermissionDenied: also if the key has a budget of cost, and the model has no price.
+            Unavailable: also while an operator has stopped the service.
             RateLimited, InsufficientQuota: a limit of the key does not allow the request.
 
         """
         await self.authenticate(caller)
+        if self._switch.reason is not None:
+            await self._switch.read()
+            self._switch.check()
+        reading = asyncio.ensure_future(self._switch.read()) if self._switch.is_due else None
         # This task begins at the next await, so the write that places the hold is sent first.
         in_ledger = asyncio.ensure_future(self._open_ledger(opening))
         try:
             account = await self._reserve(caller, opening, fingerprint, repeat=repeat)
             opened = await in_ledger
+            if reading is not None:
+                await reading
         except BaseException:
             in_ledger.cancel()
+            if reading is not None:
+                reading.cancel()
             raise
         if isinstance(account, Account):
             self._keys.admitted(caller)
             entry = account.in_flight[opening.request_id]
+            if self._switch.reason is not None:
+                await self._undo(opening, entry)
+                if opened:
+                    await self._close_refused(opening)
+                self._switch.check()
             if (
                 repeat
                 and (same := running_repeat(account, opening.request_id, fingerprint)) is not None

@@ -115,7 +115,9 @@ class Operation:
         if failure:
             raise Failed(failure)
 
-    def _apply(self, template: Template, parameters: dict[str, str]) -> None:
+    def _apply(
+        self, template: Template, parameters: dict[str, str], *, rolling_back: bool = False
+    ) -> None:
         stack = self.stack
         scope = self._scope(template, parameters)
         desired = {
@@ -135,6 +137,9 @@ class Operation:
                 replaced.append((name, old))
                 self._create(name, node["Type"], properties)
             elif old.properties != properties:
+                old.update_policy = (
+                    {} if rolling_back else scope.resolve(node.get("UpdatePolicy", {}))
+                )
                 self._update(old, properties)
         outputs = {
             name: {
@@ -229,7 +234,7 @@ class Operation:
     def _roll_back(self, template: Template, parameters: dict[str, str]) -> None:
         try:
             if template:
-                self._apply(template, parameters)
+                self._apply(template, parameters, rolling_back=True)
                 desired = set(template["Resources"])
                 self._remove(
                     [name for name in reversed(list(self.stack.resources)) if name not in desired]

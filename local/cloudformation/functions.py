@@ -1,9 +1,11 @@
 """AWS::Lambda::*: functions, URLs, permissions, versions, aliases and EventInvokeConfig."""
 
+import contextlib
 import io
 import zipfile
 from typing import Any
 
+from local.cloudformation import codedeploy
 from local.cloudformation.calls import call, call_quietly
 from local.cloudformation.resource import Properties, Resource
 
@@ -92,28 +94,48 @@ class Url(Resource):
             **{**properties, "FunctionName": properties["TargetFunctionArn"]},
         )
 
+    def _owner(self) -> Any:
+        """Return moto's alias or function that the URL belongs to.
+
+        moto's calls know no URLs of aliases, so such a URL is an attribute of moto's alias.
+        """
+        from moto.awslambda.models import lambda_backends
+
+        backend = lambda_backends[self.context.account][self.context.region]
+        target, qualifier = self.properties["TargetFunctionArn"], self.properties.get("Qualifier")
+        function = backend.get_function(target)
+        return backend.get_alias(qualifier, function.function_name) if qualifier else function
+
     def create(self) -> None:
-        """Add the URL to the function."""
-        response = self._call("create_function_url_config", self.properties)
+        """Add the URL to the function or the alias."""
+        target = self.properties["TargetFunctionArn"]
+        if self.properties.get("Qualifier"):
+            from moto.awslambda.models import FunctionUrlConfig, lambda_backends
+
+            backend = lambda_backends[self.context.account][self.context.region]
+            config = FunctionUrlConfig(backend.get_function(target), dict(self.properties))
+            self._owner().url_config = config
+            url = config.url
+        else:
+            url = self._call("create_function_url_config", self.properties)["FunctionUrl"]
         # Function URLs of AWS end in a slash, moto's do not.
-        self.url = response["FunctionUrl"].rstrip("/") + "/"
-        self.physical_id = self.properties["TargetFunctionArn"]
+        self.url = url.rstrip("/") + "/"
+        self.physical_id = target
 
     def update(self, properties: Properties) -> None:
         """Change authentication or mode.
 
         moto's update forgets the mode, so this changes the URL's settings in moto directly.
         """
-        from moto.awslambda.models import lambda_backends
-
-        function = lambda_backends[self.context.account][self.context.region].get_function(
-            properties["TargetFunctionArn"]
-        )
-        function.url_config.config.update(properties)
+        self._owner().url_config.config.update(properties)
 
     def delete(self) -> None:
         """Remove the URL."""
         target = self.properties["TargetFunctionArn"]
+        if self.properties.get("Qualifier"):
+            with contextlib.suppress(Exception):  # the alias is gone already
+                self._owner().url_config = None
+            return
         call_quietly(
             "lambda", self.context.region, "delete_function_url_config", FunctionName=target
         )
@@ -146,19 +168,27 @@ class Permission(Resource):
             "lambda",
             self.context.region,
             "add_permission",
-            **{**self.properties, "StatementId": self.name},
+            **{**self.properties, **self._target(), "StatementId": self.name},
         )
 
     def delete(self) -> None:
         """Remove the statement."""
-        target = self.properties["FunctionName"]
         call_quietly(
             "lambda",
             self.context.region,
             "remove_permission",
-            FunctionName=target,
+            **self._target(),
             StatementId=self.name,
         )
+
+    def _target(self) -> Properties:
+        """Return the function, and the version or alias if the ARN has one."""
+        parts = self.properties["FunctionName"].split(":")
+        if len(parts) == len(
+            ["arn", "aws", "lambda", "region", "account", "function", "name", "alias"]
+        ):
+            return {"FunctionName": ":".join(parts[:-1]), "Qualifier": parts[-1]}
+        return {"FunctionName": self.properties["FunctionName"]}
 
 
 class Version(Resource):
@@ -204,8 +234,27 @@ class Alias(Resource):
         ]
 
     def update(self, properties: Properties) -> None:
-        """Point the alias to another version."""
-        call("lambda", self.context.region, "update_alias", **properties)
+        """Point the alias to another version: at once, or as its update policy says.
+
+        Raises DeployError if an alarm of the policy's deployment group rises.
+        """
+        old, new = self.properties["FunctionVersion"], properties["FunctionVersion"]
+        policy = self.update_policy.get("CodeDeployLambdaAliasUpdate")
+
+        def route(version: str, further: dict[str, float]) -> None:
+            weights = {"AdditionalVersionWeights": further}
+            moved = {**properties, "FunctionVersion": version, "RoutingConfig": weights}
+            call("lambda", self.context.region, "update_alias", **moved)
+
+        if policy is not None and old != new:
+            codedeploy.shift(policy, self.context.region, route, old=old, new=new)
+        else:
+            call(
+                "lambda",
+                self.context.region,
+                "update_alias",
+                **{"RoutingConfig": {"AdditionalVersionWeights": {}}, **properties},
+            )
 
     def delete(self) -> None:
         """Delete the alias."""
@@ -240,4 +289,12 @@ class EventInvokeConfig(Resource):
         )
 
 
-RESOURCES: list[type[Resource]] = [Function, Url, Permission, Version, Alias, EventInvokeConfig]
+RESOURCES: list[type[Resource]] = [
+    Function,
+    Url,
+    Permission,
+    Version,
+    Alias,
+    EventInvokeConfig,
+    *codedeploy.RESOURCES,
+]

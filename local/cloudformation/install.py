@@ -14,6 +14,7 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.common_models import BaseModel
+from moto.core.responses import ActionResult
 from moto.iam.access_control import PermissionResult
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.s3.models import FakeBucket
@@ -72,10 +73,22 @@ def _stacks(stacks: Stacks) -> None:
 
     def delete_stack(backend: Any, name_or_stack_id: str) -> None:
         stack = find(backend, name_or_stack_id)
+        if getattr(stack, "enable_termination_protection", False):
+            raise ValidationError(
+                message=f"Stack [{stack.name}] cannot be deleted while TerminationProtection is "
+                "enabled"
+            )
         if stack is not None:
             forget(backend, stack)
             stacks.start(backend, stack, "DELETE")
 
+    def protect(response: Any) -> Any:
+        stack = response.cloudformation_backend.get_stack(response._get_param("StackName"))  # noqa: SLF001 - moto's own way
+        wanted = response._get_bool_param("EnableTerminationProtection", False)  # noqa: SLF001 - likewise
+        stack.enable_termination_protection = wanted
+        return ActionResult({"StackId": stack.stack_id})
+
+    CloudFormationResponse.update_termination_protection = protect  # moto has no such action
     CloudFormationBackend.create_stack = create_stack
     CloudFormationBackend.update_stack = update_stack
     CloudFormationBackend.delete_stack = delete_stack

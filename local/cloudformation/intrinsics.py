@@ -196,6 +196,7 @@ def in_order(resources: Mapping[str, Any]) -> list[str]:
         dependencies = [
             *([depends] if isinstance(depends, str) else depends),
             *references(resources[name].get("Properties")),
+            *references(resources[name].get("UpdatePolicy")),
         ]
         for other in dependencies:
             if other in resources and other != name:

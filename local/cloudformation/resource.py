@@ -35,8 +35,9 @@ class Context:
 class Resource(ABC):
     """One deployed resource.
 
-    `physical_id` is the value of Ref. A change of a property in `replaced_by` makes a new resource;
-    the old one is deleted after the whole stack is updated, as in CloudFormation.
+    `physical_id` is the value of Ref. `update_policy` is that of the template, while the resource
+    is updated; in a rollback it is empty. A change of a property in `replaced_by` makes a new
+    resource; the old one is deleted after the whole stack is updated, as in CloudFormation.
     """
 
     type: ClassVar[str]
@@ -47,6 +48,7 @@ class Resource(ABC):
         """`properties` are resolved. Nothing is created yet."""
         self.context = context
         self.properties = properties
+        self.update_policy: Properties = {}
         self.name: str = properties.get(self.name_property) or generated_name(context)
         self.physical_id = self.name
 

@@ -4,7 +4,8 @@ Lambda writes a function's log and traces as the function's role, SageMaker a co
 metrics as the execution role. An item names its `role` and `session`; its other members are those
 of `local.moto.telemetry`. Sources: the Lambda developer guide, "Sending Lambda function logs to
 CloudWatch Logs" and "Visualize Lambda function invocations using AWS X-Ray"; the SageMaker
-developer guide, "CreateModel API: Execution Role Permissions".
+developer guide, "CreateModel API: Execution Role Permissions". What a service counts itself has no
+role.
 """
 
 import logging
@@ -55,6 +56,8 @@ class Writer:
             await self._control.post("telemetry", allowed)
 
     async def _refusal(self, item: Item) -> str | None:
+        if "role" not in item:
+            return None
         caller, region = Caller(item["role"], item["session"]), item["region"]
         if "message" in item:
             return await self._log(item, caller)

@@ -15,8 +15,9 @@ from aiohttp import web
 
 from local import bodies
 from local.lambda_ import tracing
+from local.lambda_.aliases import Target
 from local.lambda_.launch import unsupported
-from local.lambda_.pool import Pool, Throttled
+from local.lambda_.pool import Throttled
 from local.lambda_.response import FunctionError, Invocation
 from local.limits import value
 
@@ -24,10 +25,10 @@ log = logging.getLogger("local.lambda_")
 
 
 class Invoker:
-    """Invokes functions by name or ARN."""
+    """Invokes functions by name or ARN, with or without a version or an alias."""
 
-    def __init__(self, find: Callable[[str], Pool | None]) -> None:
-        """`find` returns the pool of a function by the function's name, or None."""
+    def __init__(self, find: Callable[[str, str], Target | None]) -> None:
+        """`find` returns the target of a function's name and its version or alias, or None."""
         self._find = find
         self._background: set[asyncio.Task[None]] = set()
 
@@ -39,11 +40,11 @@ class Invoker:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer Invoke."""
-        name = _name(request.match_info["name"])
-        pool = self._find(name)
-        if pool is None:
+        name, qualifier = _name(request.match_info["name"])
+        target = self._find(name, request.query.get("Qualifier") or qualifier)
+        if target is None:
             return _refuse(404, "ResourceNotFoundException", f"Function not found: {name}")
-        if reason := unsupported(pool.function):
+        if reason := unsupported(target.function):
             return _refuse(502, "InvalidRuntimeException", reason)
         body = await bodies.read(request, value("lambda_request"))
         if body is None:
@@ -57,65 +58,66 @@ class Invoker:
         if kind == "DryRun":
             return web.Response(status=204)
         if kind == "Event":
-            self.later(pool, event)
+            self.later(target, event)
             return web.Response(status=202)
-        return await _answer(pool, event)
+        return await _answer(target, event)
 
-    def later(self, pool: Pool, event: bytes) -> None:
+    def later(self, target: Target, event: bytes) -> None:
         """Invoke the function in the background."""
-        task = asyncio.create_task(_quietly(pool, event))
+        task = asyncio.create_task(_quietly(target, event))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def pool(self, target: str) -> Pool:
-        """Return the pool of the function with an ARN.
+    def target(self, arn: str) -> Target:
+        """Return the target of the function with an ARN.
 
         Raises FunctionError if there is none.
         """
-        pool = self._find(_name(target))
-        if pool is None:
-            raise FunctionError("ResourceNotFoundException", f"Function not found: {target}")
-        return pool
+        target = self._find(*_name(arn))
+        if target is None:
+            raise FunctionError("ResourceNotFoundException", f"Function not found: {arn}")
+        return target
 
 
-def _name(name: str) -> str:
-    """Return the function's name.
+def _name(name: str) -> tuple[str, str]:
+    """Return a function's name and its version or alias.
 
-    `name` is a name, a partial ARN or an ARN, with or without a qualifier.
+    `name` is a name, a partial ARN or an ARN. Without a qualifier, it means `$LATEST`.
     """
     parts = name.split(":")
-    return parts[parts.index("function") + 1] if "function" in parts else parts[0]
+    named = parts[parts.index("function") + 1 :] if "function" in parts else parts
+    return named[0], named[1] if len(named) > 1 else "$LATEST"
 
 
-async def result(pool: Pool, event: bytes, request_id: str = "") -> bytes:
+async def result(target: Target, event: bytes, request_id: str = "") -> bytes:
     """Invoke a function; return its result.
 
     Raises Throttled and FunctionError.
     """
-    trace_id = tracing.header(pool.function)
+    trace_id = tracing.header(target.function)
     invocation = Invocation(
-        request_id or str(uuid.uuid4()), event, 0, pool.function.arn, trace_id, raw=True
+        request_id or str(uuid.uuid4()), event, 0, target.function.arn, trace_id, raw=True
     )
-    await pool.invoke(invocation)
+    await target.pool.invoke(invocation)
     await invocation.response.head
     return b"".join([chunk async for chunk in invocation.response.chunks()])
 
 
-async def _quietly(pool: Pool, event: bytes) -> None:
-    if reason := unsupported(pool.function):
+async def _quietly(target: Target, event: bytes) -> None:
+    if reason := unsupported(target.function):
         log.warning("%s", reason)
         return
     try:
-        await result(pool, event)
+        await result(target, event)
     except (FunctionError, Throttled) as error:
-        log.warning("function %s: %r", pool.function.name, error)
+        log.warning("function %s: %r", target.function.name, error)
 
 
-async def _answer(pool: Pool, event: bytes) -> web.Response:
+async def _answer(target: Target, event: bytes) -> web.Response:
     request_id = str(uuid.uuid4())
-    headers = {"X-Amz-Executed-Version": "$LATEST", "x-amzn-RequestId": request_id}
+    headers = {"X-Amz-Executed-Version": target.function.version, "x-amzn-RequestId": request_id}
     try:
-        body = await result(pool, event, request_id)
+        body = await result(target, event, request_id)
     except Throttled:
         return _refuse(429, "TooManyRequestsException", "Rate Exceeded.")
     except FunctionError as error:

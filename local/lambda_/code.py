@@ -26,7 +26,9 @@ async def unpack(codes: Codes, function: Function, directory: Path) -> Path:
     """
     folder = directory / "code" / hashlib.sha256(function.code_sha256.encode()).hexdigest()[:32]
     if not folder.exists():
-        body = await codes.get("code", function=function.name, region=function.region)
+        body = await codes.get(
+            "code", function=function.name, version=function.version, region=function.region
+        )
         await asyncio.to_thread(_unpack, body, folder)
     return folder
 

@@ -44,14 +44,17 @@ class Pool:
         function: Function,
         launch: Callable[[Function], Awaitable[Launch]],
         concurrency: int = 1,
+        others: Callable[[], int] = lambda: 0,
     ) -> None:
         """`launch` collects what a new environment needs, and may raise FunctionError.
 
-        `concurrency` is how many invocations one environment takes at once.
+        `concurrency` is how many invocations one environment takes at once. `others` returns how
+        many invocations the function's other versions have: they share its concurrency.
         """
         self.function = function
         self._concurrency = concurrency
         self._launch = launch
+        self._others = others
         self._environments: set[Environment] = set()
         # An environment is in this list once for each further invocation that it can take.
         self._idle: list[Environment] = []
@@ -68,6 +71,11 @@ class Pool:
         return len(self._environments) + len(self._starting)
 
     @property
+    def invocations(self) -> int:
+        """The number of invocations that run or wait."""
+        return sum(one.busy for one in self._environments) + len(self._waiting)
+
+    @property
     def _limit(self) -> int:
         reserved = self.function.reserved_concurrency
         return value("lambda_account_concurrency") if reserved is None else reserved
@@ -81,8 +89,7 @@ class Pool:
 
         Raises Throttled and FunctionError.
         """
-        busy = sum(environment.busy for environment in self._environments)
-        if busy + len(self._waiting) >= self._limit:
+        if self.invocations + self._others() >= self._limit:
             raise Throttled
         if self._idle:
             self._idle.pop().invoke(invocation)

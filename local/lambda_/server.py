@@ -4,6 +4,7 @@ import asyncio
 import logging
 import zipfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from local import listeners, trust
 from local.faults.plan import Plan
+from local.lambda_.aliases import AddressBook, Target
 from local.lambda_.api import Invoker
 from local.lambda_.code import Codes, unpack
 from local.lambda_.launch import Launch, unsupported
@@ -21,7 +23,7 @@ from local.lambda_.telemetry import resident_by_group
 from local.lambda_.url import failed, handler
 from local.limits import Limits
 from local.shipper import Shipper
-from local.state import Function, Schedule
+from local.state import Alias, Function, Schedule
 
 log = logging.getLogger("local.lambda_")
 
@@ -73,19 +75,21 @@ class Functions:
         self._endpoint_url = endpoint_url
         self._control = control
         self._pools: dict[str, Pool] = {}
-        self._hosts: dict[str, Pool] = {}
-        self._names: dict[str, Pool] = {}
-        self._invoker = Invoker(self._names.get)
+        self._addresses = AddressBook()
+        self._invoker = Invoker(self._addresses.named)
         self._permitted = permitted
         self._schedules = Schedules(self._fire, self._limits)
         self._retired: list[Pool] = []
+        self._aliases: tuple[Alias, ...] = ()
         self._unpacking = asyncio.Lock()
         self._runner: web.ServerRunner | None = None
         self._port = 0
 
     async def start(self) -> None:
         """Listen for requests to function URLs."""
-        handle = handler(self._hosts.get, self._faults, self._limits, self.hop)
+        handle = handler(
+            self._addresses.at, self._faults, self._limits, self.hop, self._count_failure
+        )
         sock = listeners.bind([0])
         self._port = int(sock.getsockname()[1])
         # A client that disconnects does not end its invocation: see url._send.
@@ -129,13 +133,13 @@ class Functions:
         self._schedules.apply(schedules)
 
     async def _fire(self, schedule: Schedule, event: bytes) -> None:
-        pool = self._invoker.pool(schedule.target)
-        if reason := self._permitted(schedule, pool.function.policy):
+        target = self._invoker.target(schedule.target)
+        if reason := self._permitted(schedule, target.function.policy):
             log.warning("AccessDenied: %s", reason)
             return
-        self._invoker.later(pool, event)
+        self._invoker.later(target, event)
 
-    async def apply(self, functions: tuple[Function, ...]) -> None:
+    async def apply(self, functions: tuple[Function, ...], aliases: tuple[Alias, ...] = ()) -> None:
         """Use the deployed functions.
 
         A changed function gets new environments, and a deleted function loses its own.
@@ -155,23 +159,51 @@ class Functions:
                 self._pools[arn].set_concurrency(function)
             else:
                 self._pools[arn] = Pool(
-                    function, self._launch, function.concurrency or self._concurrency
+                    function,
+                    self._launch,
+                    function.concurrency or self._concurrency,
+                    partial(self._invocations_of_others, arn, function.name),
                 )
                 if reason := unsupported(function):
                     log.warning("%s", reason)
-        self._names.clear()
-        self._names.update({pool.function.name: pool for pool in self._pools.values()})
-        self._hosts.clear()
-        self._hosts.update(
-            {pool.function.host: pool for pool in self._pools.values() if pool.function.host}
-        )
+        self._aliases = aliases
+        self._addresses.update(self._pools.values(), aliases)
 
     def status(self) -> list[dict[str, Any]]:
-        """Return the functions for `/_local/status`."""
+        """Return the functions for `/_local/status`; `versions` are those with environments."""
+        urls = {alias.function: alias.url for alias in self._aliases if alias.url}
         return [
-            {"name": pool.function.name, "url": pool.function.url, "environments": len(pool)}
+            {
+                "name": pool.function.name,
+                "url": pool.function.url or urls.get(pool.function.name),
+                "environments": sum(len(one) for one in self._of(pool.function.name)),
+                "versions": [
+                    one.function.version for one in self._of(pool.function.name) if len(one)
+                ],
+            }
             for pool in self._pools.values()
+            if pool.function.version == "$LATEST"
         ]
+
+    def _of(self, name: str) -> list[Pool]:
+        return [pool for pool in self._pools.values() if pool.function.name == name]
+
+    def _invocations_of_others(self, arn: str, name: str) -> int:
+        return sum(pool.invocations for pool in self._of(name) if pool.function.arn != arn)
+
+    def _count_failure(self, target: Target, metric: str) -> None:
+        """Send a metric of failures to CloudWatch, as Lambda itself does: no role is needed."""
+        function = target.function
+        by_name = [{"Name": "FunctionName", "Value": function.name}]
+        by_resource = [*by_name, {"Name": "Resource", "Value": target.resource}]
+        sets = [by_name, by_resource]
+        if target.resource != function.name:
+            version = {"Name": "ExecutedVersion", "Value": function.version}
+            sets.append([*by_resource, version])
+        data = [
+            {"MetricName": metric, "Dimensions": one, "Value": 1, "Unit": "Count"} for one in sets
+        ]
+        self._shipper.add({"region": function.region, "namespace": "AWS/Lambda", "data": data})
 
     async def _launch(self, function: Function) -> Launch:
         try:

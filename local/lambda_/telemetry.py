@@ -46,7 +46,8 @@ class LogStream:
     def __init__(self, function: Function, file: Path, shipper: Shipper) -> None:
         """Lines are appended to `file`."""
         self.group = function.log_group or f"/aws/lambda/{function.name}"
-        self.name = f"{time.strftime('%Y/%m/%d', time.gmtime())}/[$LATEST]{os.urandom(16).hex()}"
+        day = time.strftime("%Y/%m/%d", time.gmtime())
+        self.name = f"{day}/[{function.version}]{os.urandom(16).hex()}"
         self._function = function
         self._file = file
         self._shipper = shipper
@@ -95,9 +96,10 @@ class LogStream:
     def started(self, request_id: str) -> None:
         """Write the line of an invocation that begins."""
         if self._json:
-            self._event("platform.start", {"requestId": request_id, "version": "$LATEST"})
+            version = self._function.version
+            self._event("platform.start", {"requestId": request_id, "version": version})
         else:
-            self.write(f"START RequestId: {request_id} Version: $LATEST")
+            self.write(f"START RequestId: {request_id} Version: {self._function.version}")
 
     def timed_out(self, request_id: str, seconds: float) -> None:
         """Write the line of an invocation that its deadline ended."""

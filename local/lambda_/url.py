@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -13,10 +14,11 @@ from local import bodies, listeners, trust
 from local.faults.plan import Plan
 from local.iam.urls import FORBIDDEN, open_to_all
 from local.lambda_ import tracing
+from local.lambda_.aliases import Target
 from local.lambda_.event import UrlRequest, build
 from local.lambda_.faults import response as new_response
 from local.lambda_.launch import unsupported
-from local.lambda_.pool import Pool, Throttled
+from local.lambda_.pool import Throttled
 from local.lambda_.response import FunctionError, Invocation, Response
 from local.limits import Limits, value
 
@@ -51,12 +53,17 @@ def failed(status: int) -> web.Response:
 
 
 def handler(
-    find: Callable[[str], Pool | None], faults: Plan, limits: Limits, hop: str
+    find: Callable[[str], Target | None],
+    faults: Plan,
+    limits: Limits,
+    hop: str,
+    failing: Callable[[Target, str], None],
 ) -> listeners.Handler:
     """Return the request handler.
 
-    `find` returns the pool of the function with a URL's host name. A request with the secret `hop`
-    comes from the edge.
+    `find` returns the function with a URL's host name. A request with the secret `hop` comes from
+    the edge. `failing` is called with the name of a metric for each failure: `Errors` of the
+    function, and `Url5xxCount`.
     """
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -65,34 +72,40 @@ def handler(
         ):
             return _refuse(403, trust.words(reason))
         host = request.host.partition(":")[0]
-        pool = find(host)
-        if pool is None:
+        target = find(host)
+        if target is None:
             return _refuse(404, f"no function has the URL https://{host}/")
-        if reason := unsupported(pool.function):
+        function = target.function
+        if reason := unsupported(function):
             log.warning("%s", reason)
             return _refuse(501, reason)
-        if pool.function.auth_type != "NONE":
+        if function.auth_type != "NONE":
             return _refuse(403, "Forbidden")
-        if not open_to_all(pool.function.policy, pool.function.arn):
-            log.warning(
-                "AccessDenied: the policy of %s does not open its URL to all", pool.function.arn
-            )
+        if not open_to_all(function.policy, function.arn):
+            log.warning("AccessDenied: the policy of %s does not open its URL to all", function.arn)
             return _refuse(403, FORBIDDEN)
         body = await bodies.read(request, _MAX_BODY)
         if body is None:
             return _refuse(
                 413, "Request must be smaller than 6291456 bytes for the InvokeFunction operation"
             )
-        return await _invoke(request, host, body, pool, faults, limits)
+        return await _invoke(request, host, body, target, faults, limits, partial(failing, target))
 
     return handle
 
 
 async def _invoke(
-    request: web.Request, host: str, body: bytes, pool: Pool, faults: Plan, limits: Limits
+    request: web.Request,
+    host: str,
+    body: bytes,
+    target: Target,
+    faults: Plan,
+    limits: Limits,
+    failing: Callable[[str], None],
 ) -> web.StreamResponse:
     now = time.time()
-    trace_id = tracing.header(pool.function)
+    function = target.function
+    trace_id = tracing.header(function)
     path, query = listeners.target_of(request)
     request_id = str(uuid.uuid4())
     event = build(
@@ -113,17 +126,20 @@ async def _invoke(
         request_id,
         trace_id,
     )
-    function = pool.function
     response = new_response(faults, function.name)
     invocation = Invocation(request_id, event, 0, function.arn, trace_id, response=response)
     try:
-        await pool.invoke(invocation)
+        await target.pool.invoke(invocation)
         head = await response.head
     except Throttled:
         return _refuse(429, "Rate Exceeded.")
     except FunctionError as error:
         log.warning("function %s %s: %s", function.name, request_id, error)
+        failing("Errors")
+        failing("Url5xxCount")
         return _refuse(502, "Internal Server Error")
+    if head.status >= 500:
+        failing("Url5xxCount")
     answer = web.StreamResponse(status=head.status)
     for name, text in head.headers.items():
         if name.lower() not in _OWN_HEADERS:
@@ -132,7 +148,7 @@ async def _invoke(
         answer.headers.add("Set-Cookie", cookie)
     answer.headers["x-amzn-RequestId"] = request_id
     answer.headers["X-Amzn-Trace-Id"] = trace_id
-    await _send(request, answer, response, function.name, _Pace(limits))
+    await _send(request, answer, response, function.name, _Pace(limits), failing)
     return answer
 
 
@@ -154,7 +170,12 @@ class _Pace:
 
 
 async def _send(
-    request: web.Request, answer: web.StreamResponse, response: Response, name: str, pace: _Pace
+    request: web.Request,
+    answer: web.StreamResponse,
+    response: Response,
+    name: str,
+    pace: _Pace,
+    failing: Callable[[str], None],
 ) -> None:
     try:
         await answer.prepare(request)
@@ -164,6 +185,7 @@ async def _send(
                 await answer.write(chunk)
         await answer.write_eof()
     except FunctionError as error:
+        failing("Errors")
         log.warning(
             "function %s: %s, after the response had begun: the connection is cut", name, error
         )

@@ -1,7 +1,8 @@
-"""Refuses environments that are too large, as the services do at deployment. moto accepts them.
+"""Refuses what is too large or too much for the account, as the services do at deployment.
 
 The patches also keep a function's LoggingConfig and CapacityProviderConfig, which moto forgets.
-Sources: the rows `*_environment*` of `local.limits`.
+Sources: the rows `*_environment*`, `lambda_unreserved` and `sagemaker_endpoint_instances` of
+`local.limits`.
 """
 
 import json
@@ -9,10 +10,11 @@ from typing import Any
 
 from moto.awslambda.exceptions import InvalidParameterValueException
 from moto.awslambda.models import LambdaBackend, LambdaFunction
-from moto.sagemaker.exceptions import AWSValidationException
+from moto.sagemaker.exceptions import AWSValidationException, SagemakerClientError
 from moto.sagemaker.models import SageMakerModelBackend
 
 from local.limits import value
+from local.moto import service_quotas
 
 
 def install() -> None:
@@ -20,6 +22,8 @@ def install() -> None:
     create_function = LambdaBackend.create_function
     update_function = LambdaBackend.update_function_configuration
     create_model = SageMakerModelBackend.create_model
+    create_endpoint = SageMakerModelBackend.create_endpoint
+    put_concurrency = LambdaBackend.put_function_concurrency
     describe_function = LambdaFunction.get_configuration
 
     def create(backend: Any, spec: dict[str, Any]) -> Any:
@@ -41,6 +45,25 @@ def install() -> None:
             backend.get_function(function_name, qualifier).capacity = body["CapacityProviderConfig"]
         return changed
 
+    def reserve(backend: Any, function_name: str, reserved: Any) -> str:
+        others = sum(
+            int(it.reserved_concurrency or 0)
+            for it in backend.list_functions()
+            if it.function_name != function_name
+        )
+        minimum = value("lambda_unreserved")
+        if service_quotas.concurrency() - others - int(reserved) < minimum:
+            raise InvalidParameterValueException(
+                "Specified ReservedConcurrentExecutions for function decreases account's "
+                f"UnreservedConcurrentExecution below its minimum value of [{minimum}]."
+            )
+        set_reserved: str = put_concurrency(backend, function_name, reserved)
+        return set_reserved
+
+    def endpoint(backend: Any, *args: Any, **named: Any) -> Any:
+        _check_instances(backend, named.get("endpoint_config_name") or args[1])
+        return create_endpoint(backend, *args, **named)
+
     def model(backend: Any, *args: Any, **named: Any) -> Any:
         if named.get("primary_container"):
             _check_container(named["primary_container"], "primaryContainer")
@@ -57,7 +80,9 @@ def install() -> None:
     LambdaFunction.get_configuration = configuration
     LambdaBackend.create_function = create
     LambdaBackend.update_function_configuration = update
+    LambdaBackend.put_function_concurrency = reserve
     SageMakerModelBackend.create_model = model
+    SageMakerModelBackend.create_endpoint = endpoint
 
 
 def _check_function(spec: dict[str, Any]) -> None:
@@ -72,6 +97,27 @@ def _check_function(spec: dict[str, Any]) -> None:
             "environment variables you have "
             f"provided exceeded the 4KB limit. String measured: {text}"
         )
+
+
+def _check_instances(backend: Any, config_name: str) -> None:
+    """Refuse an endpoint with more instances than the account may have of their type."""
+    config = backend.endpoint_configs.get(config_name)
+    for variant in config.production_variants if config else ():
+        kind, wanted = variant.get("InstanceType"), int(variant.get("InitialInstanceCount", 1))
+        quota = service_quotas.endpoint_instances(str(kind))
+        if quota is not None and wanted > quota:
+            raise ResourceLimitExceeded(
+                f"The account-level service limit '{kind} for endpoint usage' is {quota} "
+                f"Instances, with current utilization of 0 Instances and a request delta of "
+                f"{wanted} Instances. Please use AWS Service Quotas to request an increase for "
+                "this quota."
+            )
+
+
+class ResourceLimitExceeded(SagemakerClientError):  # type: ignore[misc] # moto is untyped here
+    """SageMaker's error for an account without enough instances."""
+
+    code = "ResourceLimitExceeded"
 
 
 def _check_container(container: dict[str, Any], where: str) -> None:

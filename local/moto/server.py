@@ -4,7 +4,7 @@
     POST /_control/report                  {"applied": version, "endpoints": {...},
                                             "distributions": {...}}
     POST /_control/telemetry               log lines, metrics and traces, as in `telemetry`
-    GET  /_control/code?function=NAME&region=REGION            the function's zip
+    GET  /_control/code?function=NAME&version=V&region=REGION  the zip of a function's version
     GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
     GET  /_control/object?bucket=B&key=K   an object's bytes
     GET  /_control/credentials?role=ARN&session=NAME     of AssumeRole, Expiration in Unix seconds
@@ -144,7 +144,7 @@ def _control(
             return _json(start_response, kept.dump())
         case "code":
             function = lambda_backends[DEFAULT_ACCOUNT_ID][query["region"]].get_function(
-                query["function"]
+                query["function"], query["version"]
             )
             return _answer(start_response, "200 OK", function.code_bytes)
         case "objects":

@@ -2,7 +2,8 @@
 
 moto has only those of VPC. Sources: the quota pages of SageMaker and Lambda. Users report that a
 new account has no GPU instance for endpoints and may run ten functions at once. Here the quota of
-concurrency is the limit that the local cloud enforces.
+concurrency is the limit that the local cloud enforces. A requested increase is granted at once;
+AWS takes hours to days.
 """
 
 import json
@@ -13,6 +14,7 @@ from moto.servicequotas.models import ServiceQuotasBackend
 from moto.servicequotas.responses import ServiceQuotasResponse
 
 from local.limits import value
+from local.moto.exchange import EXCHANGE
 
 _CPU = (
     "ml.t2.medium",
@@ -23,6 +25,7 @@ _CPU = (
     "ml.c7i.large",
     "ml.c7i.xlarge",
 )
+_raised: dict[str, float] = {}
 _GPU = ("g4dn", "g5", "g6", "g6e", "p4d", "p5")
 _SIZES = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge", "48xlarge")
 
@@ -41,8 +44,42 @@ def install() -> None:
     def listed(response: Any) -> str:
         return json.dumps({"Quotas": _quotas(json.loads(response.body)["ServiceCode"])})
 
+    def requested(response: Any) -> str:
+        asked = json.loads(response.body)
+        quota = get(response.backend, asked["ServiceCode"], asked["QuotaCode"])
+        _raised[asked["QuotaCode"]] = float(asked["DesiredValue"])
+        EXCHANGE.changed()
+        EXCHANGE.settle()
+        return json.dumps(
+            {
+                "RequestedQuota": {
+                    "Id": quota["QuotaCode"],
+                    "ServiceCode": quota["ServiceCode"],
+                    "QuotaCode": quota["QuotaCode"],
+                    "QuotaName": quota["QuotaName"],
+                    "DesiredValue": _raised[quota["QuotaCode"]],
+                    "Status": "APPROVED",
+                }
+            }
+        )
+
     ServiceQuotasBackend.get_service_quota = get
     ServiceQuotasResponse.list_service_quotas = listed
+    # The response class is looked up by the action's name. moto has no such action.
+    ServiceQuotasResponse.request_service_quota_increase = requested
+
+
+def concurrency() -> int:
+    """Return the functions that the account may run at once."""
+    return int(_quotas("lambda")[0]["Value"])
+
+
+def endpoint_instances(kind: str) -> int | None:
+    """Return the account's instances of a type for endpoints; None for a type without a quota."""
+    for quota in _quotas("sagemaker"):
+        if quota["QuotaName"] == f"{kind} for endpoint usage":
+            return int(quota["Value"])
+    return None
 
 
 def _quotas(service: str) -> list[dict[str, Any]]:
@@ -53,7 +90,7 @@ def _quotas(service: str) -> list[dict[str, Any]]:
             )
         ]
     if service == "sagemaker":
-        instances = dict.fromkeys(_CPU, 4) | {
+        instances = dict.fromkeys(_CPU, value("sagemaker_endpoint_instances")) | {
             f"ml.{family}.{size}": 0 for family in _GPU for size in _SIZES
         }
         return [
@@ -68,7 +105,7 @@ def _quota(service: str, code: str, name: str, maximum: float) -> dict[str, Any]
         "ServiceCode": service,
         "QuotaCode": code,
         "QuotaName": name,
-        "Value": float(maximum),
+        "Value": _raised.get(code, float(maximum)),
         "Adjustable": True,
         "GlobalQuota": False,
     }

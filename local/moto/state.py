@@ -11,7 +11,7 @@ from moto.events.models import events_backends
 from moto.sagemaker.models import sagemaker_backends
 from moto.scheduler.models import scheduler_backends
 
-from local.moto import access
+from local.moto import access, service_quotas
 from local.moto.exchange import EXCHANGE
 
 
@@ -20,11 +20,18 @@ def snapshot() -> dict[str, Any]:
     version = EXCHANGE.version
     return {
         "version": version,
+        "quotas": {"lambda_account_concurrency": service_quotas.concurrency()},
         "functions": [
-            _function(account, region, function)
-            for account, regions in list(lambda_backends.items())
-            for region, backend in list(regions.items())
-            for function in list(backend.list_functions())
+            _function(account, region, version, latest)
+            for account, region, backend in _functions()
+            for latest in list(backend.list_functions())
+            for version in (latest, *_versions(backend, latest))
+        ],
+        "aliases": [
+            _alias(alias, latest)
+            for _, _, backend in _functions()
+            for latest in list(backend.list_functions())
+            for alias in list(backend.list_aliases(latest.function_name))
         ],
         "endpoints": [
             _endpoint(account, region, backend, endpoint)
@@ -47,10 +54,38 @@ def snapshot() -> dict[str, Any]:
     }
 
 
-def _function(account: str, region: str, function: Any) -> dict[str, Any]:
-    url = function.url_config
+def _functions() -> Iterator[tuple[str, str, Any]]:
+    for account, regions in list(lambda_backends.items()):
+        for region, backend in list(regions.items()):
+            yield account, region, backend
+
+
+def _versions(backend: Any, latest: Any) -> list[Any]:
+    """Return the published versions of a function."""
+    return list(backend.list_versions_by_function(latest.function_name))[1:]
+
+
+def _alias(alias: Any, latest: Any) -> dict[str, Any]:
+    further = (alias.routing_config or {}).get("AdditionalVersionWeights") or {}
+    url = getattr(alias, "url_config", None)
+    return {
+        "name": alias.name,
+        "function": latest.function_name,
+        "arn": alias.arn,
+        "weights": {alias.function_version: 1 - sum(further.values()), **further},
+        "url": url.url if url else None,
+        "invoke_mode": (url.config.get("InvokeMode") or "BUFFERED") if url else None,
+        "auth_type": url.config.get("AuthType") if url else None,
+        # moto keeps the statements of all versions and aliases with the function.
+        "policy": access.function_policy(latest),
+    }
+
+
+def _function(account: str, region: str, function: Any, latest: Any) -> dict[str, Any]:
+    published = function is not latest
+    url = None if published else function.url_config
     logging = getattr(function, "logging_config", None) or {}
-    reserved = function.reserved_concurrency
+    reserved = latest.reserved_concurrency
     return {
         "account": account,
         "region": region,
@@ -74,6 +109,7 @@ def _function(account: str, region: str, function: Any) -> dict[str, Any]:
         "log_format": logging.get("LogFormat", "Text"),
         "concurrency": access.concurrency(function),
         "tracing": (function.tracing_config or {}).get("Mode", "PassThrough"),
+        "version": str(function.version) if published else "$LATEST",
     }
 
 

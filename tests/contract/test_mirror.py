@@ -35,6 +35,8 @@ HELD = [
          "they are what it runs and what it prints"),
     Held("cli/commands/verify/checks", "access build endpoint money operations path",
          "e2e/test_verify.py", "they take a deployed stack"),
+    Held("cli/commands", "stop", "e2e/test_stop.py", "it takes a deployed stack"),
+    Held("cli/commands", "restore", "e2e/test_restore.py", "it takes a deployed stack"),
     Held("cli/lib", "container", "cli/commands/test_up.py", "one command uses it"),
     Held("cli/lib", "local_keys", "e2e/test_chaos.py", "it takes a deployed table"),
     Held("cli/lib", "project", "cli/lib/test_process.py", _SHAPES),

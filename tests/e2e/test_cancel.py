@@ -28,6 +28,7 @@ def twins(cloud: LocalCloud) -> Deployment:
         "model_name": SCRIPTED_MODEL,
         "instance_count": "2",
         "context_tokens": "16384",
+        "reserved_concurrency": "64",
     }
     return deployed(cloud, "twins", settings)
 

@@ -17,6 +17,7 @@ from tests.chaos import parts
 from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.stages import LONG, SHORT, STAGES
 from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
+from tests.support.versions import change_function
 
 pytestmark = pytest.mark.e2e
 
@@ -36,14 +37,12 @@ def overdue(cloud: LocalCloud, deployment: Deployment, seconds: int) -> Iterator
     }
     for name, environment in before.items():
         variables = {**environment["Variables"], "SLUICE_OVERDUE_SECONDS": str(seconds)}
-        client.update_function_configuration(
-            FunctionName=name, Environment={"Variables": variables}
-        )
+        change_function(client, name, Environment={"Variables": variables})
     try:
         yield
     finally:
         for name, environment in before.items():
-            client.update_function_configuration(FunctionName=name, Environment=environment)
+            change_function(client, name, Environment=environment)
 
 
 async def test_killed_at_every_stage(

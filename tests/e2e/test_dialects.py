@@ -85,6 +85,7 @@ def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
         "weights": "hf:org/model",
         "model_name": "vllm",
         "scale_to_zero": "true",
+        "reserved_concurrency": "64",
         "other_models": json.dumps(
             {name: {**model, "context_tokens": 4096} for name, model in others.items()}
         ),

@@ -27,6 +27,7 @@ from lambda_fn.metering.money import Prices
 from local.cloud import LocalCloud
 from tests.support.deployments import Deployment, options
 from tests.support.resources import CONTAINER_ACTIONS
+from tests.support.versions import change_function
 
 pytestmark = pytest.mark.e2e
 
@@ -154,7 +155,7 @@ class Function:
 
     def renew(self) -> None:
         """Replace the environments. New ones open new log streams."""
-        self.api.update_function_configuration(FunctionName=self.name, MemorySize=next(self._sizes))
+        change_function(self.api, self.name, MemorySize=next(self._sizes))
 
     def streams(self) -> set[str]:
         """Return the names of the function's log streams."""
@@ -302,6 +303,7 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
                 hours = {"since": "2020-01-02T00", "until": "2020-01-02T01"}
                 calls += [client.get(key), client.get(f"{url}/keys"), client.delete(key)]
                 calls += [client.post(f"{url}/rollups/rebuild", json=hours)]
+                calls += [client.get(f"{url}/stop")]
         assert {call.status_code for call in calls} <= {200, 201, 503}, [
             call.text for call in calls
         ]
@@ -546,7 +548,8 @@ def test_function_url_needs_both_permissions(cloud: LocalCloud, deployed: Deploy
     ]
     for statement in statements:
         assert httpx.get(url, headers=headers).status_code == 200
-        api.remove_permission(FunctionName=function, StatementId=statement["Sid"])
+        alias = {"FunctionName": function, "Qualifier": "live"}
+        api.remove_permission(**alias, StatementId=statement["Sid"])
         answer = httpx.get(url, headers=headers)
         assert (answer.status_code, "Forbidden" in answer.json()["Message"]) == (403, True)
         condition = {
@@ -555,7 +558,7 @@ def test_function_url_needs_both_permissions(cloud: LocalCloud, deployed: Deploy
             if name in statement
         }
         given = {"Action": statement["Action"], "Principal": "*", **condition}
-        api.add_permission(FunctionName=function, StatementId=statement["Sid"], **given)
+        api.add_permission(**alias, StatementId=statement["Sid"], **given)
     assert httpx.get(url, headers=headers).status_code == 200
 
 

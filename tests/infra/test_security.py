@@ -41,6 +41,7 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
     assert granted(synthesis, "Stream") == {
         ("dynamodb:GetItem", "dynamodb:UpdateItem"): partitions("KEY#*", "LEDGER#*"),
+        ("dynamodb:GetItem",): partitions("SERVICE"),
         ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE"),
         ("dynamodb:Query",): ONLY_ROLLUPS,
         (
@@ -68,18 +69,19 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
 
 
 def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
-    """The control function reads and writes items, and lists keys by their index.
+    """The control function reads and writes items, and lists keys and open requests by indexes.
 
     It reads its secret and cannot change it. It cannot invoke a model.
     """
     assert tables(synthesis, "AdminAll") == tables(synthesis, "Control")
     assert tables(synthesis, "Control") == {
-        ("dynamodb:GetItem", partitions(*BOOKS, "CONTROL")),
-        ("dynamodb:PutItem", partitions(*BOOKS, "CONTROL", "AUDIT#*")),
+        ("dynamodb:GetItem", partitions(*BOOKS, "SERVICE", "CONTROL")),
+        ("dynamodb:PutItem", partitions(*BOOKS, "SERVICE", "CONTROL", "AUDIT#*")),
         ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE")),
         ("dynamodb:DeleteItem", ONLY_ROLLUPS),
         ("dynamodb:Query", partitions(*BOOKS, "AUDIT#*")),
         ("dynamodb:Query", "table, index keys"),
+        ("dynamodb:Query", "table, index overdue"),
     }
     others = {
         it: resource
@@ -119,9 +121,18 @@ def test_only_actions_that_know_no_resource_are_granted_on_all(synthesis: Any, o
 
 
 def test_every_role_is_one_of_these(synthesis: Any) -> None:
-    """These tests cover every role."""
+    """These tests cover every role. CodeDeploy's has a policy that AWS keeps."""
     local = not synthesis.resources("Custom::SluiceImageCheck")
-    assert len(synthesis.resources("AWS::IAM::Role")) == len(ROLES) + (0 if local else 1)
+    managed = [
+        it
+        for it in synthesis.resources("AWS::IAM::Role")
+        if "ManagedPolicyArns" in it["Properties"]
+    ]
+    assert [it["Properties"]["Description"] for it in managed] == [
+        "Moves the alias of the stream function"
+    ]
+    others = len(synthesis.resources("AWS::IAM::Role")) - len(managed)
+    assert others == len(ROLES) + (0 if local else 1)
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])

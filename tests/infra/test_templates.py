@@ -17,6 +17,7 @@ from cfnlint.config import ManualArgs
 from infra.compose import compose
 from tests.support import api_models, iam_reference
 from tests.support.option_matrix import MATRIX, missing, settings_of
+from tests.support.tagged import untagged
 
 pytestmark = pytest.mark.templates
 
@@ -51,10 +52,14 @@ def test_the_templates_of_a_deployment(name: str, project: Path, tmp_path: Path)
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     env = Environment(account="123456789012", region="eu-central-1")
     compose(app, settings=settings, root=project, env=env if settings.edge_stacks else None)
-    templates = [stack.template for stack in app.synth().stacks]
+    stacks = app.synth().stacks
+    templates = [stack.template for stack in stacks]
     assert len(templates) == 2 + len(settings.edge_stacks)
     found = [*reported(tmp_path)]
+    tags = {**settings.tags, "sluice:deployment": f"{settings.name}-{settings.stage}"}
+    assert all(stack.tags == tags for stack in stacks)
     for template in templates:
+        found += untagged(template, tags)
         found += linted(template)
         found += [str(it) for it in api_models.problems(template)]
         found += iam_reference.problems(template)
@@ -69,6 +74,17 @@ def test_every_option_is_among_the_deployments() -> None:
 def template_of(kind: str, **properties: Any) -> dict[str, Any]:
     """Return a template with one resource."""
     return {"Resources": {"It": {"Type": kind, "Properties": properties}}}
+
+
+def test_a_missing_tag_is_found() -> None:
+    """A resource that takes tags and lacks one is reported; one that takes none is not."""
+    tags = {"a": "b"}
+    tagged = template_of("AWS::SNS::Topic", Tags=[{"Key": "a", "Value": "b"}])
+    assert [*untagged(tagged, tags)] == []
+    assert [*untagged(template_of("AWS::Lambda::Url"), tags)] == []
+    assert [*untagged(template_of("AWS::SNS::Topic"), tags)] == [
+        "AWS::SNS::Topic It lacks the tag a"
+    ]
 
 
 VARIANT = {

@@ -16,7 +16,11 @@ from tests.support.local_cloud import CONTAINER, Client, Stacks
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """Yield a running local cloud."""
-    running = LocalCloud.start(tmp_path_factory.mktemp("cloud"), container=CONTAINER)
+    running = LocalCloud.start(
+        tmp_path_factory.mktemp("cloud"),
+        container=CONTAINER,
+        options=["--limit=codedeploy_minute=0.1"],
+    )
     yield running
     running.stop()
 

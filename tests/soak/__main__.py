@@ -28,6 +28,7 @@ from cli.lib.terminal import console, step
 from local.cloud import LocalCloud
 from tests.soak import accounting
 from tests.support import gates, leftovers
+from tests.support.versions import change_function
 
 # The faults. Each strikes a response, a table call or an invocation with its own probability.
 FAULTS: list[dict[str, Any]] = [
@@ -77,9 +78,7 @@ class Target:
         The old environments end once they are idle.
         """
         memory = self.functions.get_function_configuration(FunctionName=self.function)["MemorySize"]
-        self.functions.update_function_configuration(
-            FunctionName=self.function, MemorySize=memory + 1
-        )
+        change_function(self.functions, self.function, MemorySize=memory + 1)
 
 
 def main() -> int:

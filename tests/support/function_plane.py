@@ -50,14 +50,18 @@ class Control:
     def __init__(self) -> None:
         """Begin without log lines."""
         self.lines: list[dict[str, Any]] = []
+        self.metrics: list[dict[str, Any]] = []
 
     async def post(self, path: str, value: Any) -> None:
-        """Keep log lines."""
+        """Keep log lines, and metrics apart from them."""
         assert path == "telemetry"
-        self.lines += value
+        for item in value:
+            (self.metrics if "namespace" in item else self.lines).append(item)
 
     async def get(self, path: str, **query: str) -> bytes:
         """Return the zip."""
+        version = query.pop("version")
+        assert version == "$LATEST" or version.isdecimal()
         assert (path, query) == ("code", {"function": "small", "region": "us-east-1"})
         return function_code.zipped()
 

@@ -51,6 +51,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "cors_origins": ("https://app.example.org", "http://localhost:3000"),
             "aliases": {"gpt-4o": "sluice-demo"},
             "log_retention_days": 14,
+            "canary_minutes": 10,
         },
     ),
     "own-edge": (
@@ -61,6 +62,9 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "web_acl": _WEB_ACL,
             "log_retention_days": 1,
             "python_version": "3.13",
+            "canary_minutes": 30,
+            "usage_table": "sluice-restored",
+            "tags": {"cost-center": "42"},
         },
     ),
     "codebuild": (
@@ -100,6 +104,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "scale_in_seconds": 900,
             "schedule": ("cron(0 7 ? * MON-FRI *) 2-8", "cron(0 20 ? * * *) 1"),
             "schedule_timezone": "Europe/Berlin",
+            "canary_minutes": 15,
             "log_retention_days": 365,
         },
     ),

@@ -13,6 +13,7 @@ from cli.lib.admin_api import Admin
 from local.cloud import LocalCloud
 from tests.support.deployments import Deployment, options
 from tests.support.faults import fault
+from tests.support.versions import change_function
 
 Wrong = Callable[[LocalCloud, Target], AbstractContextManager[Any]]
 
@@ -54,11 +55,11 @@ def variables(
         before = api.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
         after = {**before, **changes}
         after = {key: value for key, value in after.items() if value is not None}
-        api.update_function_configuration(FunctionName=name, Environment={"Variables": after})
+        change_function(api, name, Environment={"Variables": after})
         try:
             yield
         finally:
-            api.update_function_configuration(FunctionName=name, Environment={"Variables": before})
+            change_function(api, name, Environment={"Variables": before})
 
     return wrong
 

@@ -23,8 +23,11 @@ def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(
     synthesis: Any,
 ) -> None:
     """There are three alarms. One acts if no sweep ran for a quarter of an hour."""
-    properties = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::Alarm")]
-    alarms = {it["MetricName"]: it for it in properties if it["Namespace"] != "AWS/SageMaker"}
+    alarms = {
+        it["Properties"]["MetricName"]: it["Properties"]
+        for name, it in synthesis.service["Resources"].items()
+        if it["Type"] == "AWS::CloudWatch::Alarm" and name.startswith("Sweeper")
+    }
     assert alarms.keys() == {"Recovered", "Errors", "Invocations"}
     deployment = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"][
         "SLUICE_DEPLOYMENT"

@@ -47,6 +47,7 @@ ALLOWED_SERVICES = {
     "lambda.amazonaws.com": "AWS documents no condition for execution roles: a function might not start with one; "
     "who "
     "gives Lambda a role needs iam:PassRole in the role's own account",
+    "codedeploy.amazonaws.com": "AWS documents no condition for CodeDeploy's service role; iam:PassRole likewise",
 }
 """Services that roles may trust without a condition, and why. Other resources' policies and
 permissions may not.
@@ -183,6 +184,7 @@ def test_each_service_is_trusted_as_aws_documents_it(options: str, templates: Te
                     keys.setdefault(it["Principal"]["Service"], set()).update(conditions(it))
     documented = {
         "lambda.amazonaws.com": {""},
+        "codedeploy.amazonaws.com": {""},
         "sagemaker.amazonaws.com": {"StringEquals aws:SourceAccount"},
     }
     if OPTIONS[options].get("image_build") == "codebuild":

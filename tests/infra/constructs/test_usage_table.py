@@ -1,8 +1,12 @@
 """The usage table."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.synthesis import FUNCTIONS, synthesise
 
 
 def test_the_table_can_be_restored_to_any_second(synthesis: Any) -> None:
@@ -34,3 +38,24 @@ def test_production_data_survives_its_stack(
         table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")
     )
     assert table["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is kept
+
+
+def test_another_table_leaves_the_exports(
+    syntheses: dict[str, Any], project: Path, tmp_path: Path
+) -> None:
+    """With `usage_table`, functions and grants name that table, and the state stack stays.
+
+    CloudFormation refuses to remove an export that the service stack still imports.
+    """
+    dev = syntheses["dev"]
+    other = synthesise("dev", project, tmp_path, usage_table="restored")
+    exports = {name: it for name, it in dev.state["Outputs"].items() if "Export" in it}
+    assert exports
+    assert exports.items() <= other.state["Outputs"].items()
+    assert other.state["Resources"] == dev.state["Resources"]
+    assert "UsageTable" not in json.dumps(
+        [it["Properties"] for it in other.service["Resources"].values() if "Properties" in it]
+    )
+    for handler in FUNCTIONS.values():
+        variables = other.function(handler).get("Environment", {}).get("Variables", {})
+        assert variables.get("SLUICE_USAGE_TABLE", "restored") == "restored"

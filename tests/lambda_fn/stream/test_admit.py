@@ -20,11 +20,12 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import Unavailable
 from lambda_fn.http.client import Client
 from lambda_fn.metering import accounts, ledger, settlements
+from lambda_fn.metering.keys import SERVICE_KEY
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.schema import parse_chat
 from lambda_fn.settings import Model
-from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.admit import Gate, Switch
 from lambda_fn.stream.rate_limit_errors import duration
 from lambda_fn.stream.token_bounds import Bounds
 from tests.support.function import (
@@ -172,6 +173,7 @@ async def test_four_writes_and_no_read(
 
     It makes no read. Only the first request with a key in an environment reads the account.
     """
+    monkeypatch.setattr(Switch, "is_due", False)
     spy = Spy(monkeypatch, sagemaker)
     await call(body=STREAM)
     assert [operation for operation, _ in spy.calls[:1]] == ["GetItem"]
@@ -188,6 +190,49 @@ async def test_four_writes_and_no_read(
     assert spy.most_at_once == 2  # so admission takes the time of one round trip
 
 
+async def test_a_stopped_service_refuses(
+    call: Call, sagemaker: StandIn, items: Any, account: dict[str, str], http: Client
+) -> None:
+    """A stop is seen by an environment that serves already: a clear 503, and nothing is held.
+
+    While it lasts, a request writes nothing. After its end, the next request is served.
+    """
+    await call(body=STREAM)
+    served = len(sagemaker.bodies)
+    items.put_item(Item={**SERVICE_KEY, "stopped": 1, "reason": "A test."})
+    for calls in (1, 2):
+        with pytest.MonkeyPatch.context() as patch:
+            # The first one reads the switch beside its writes, as after five seconds.
+            patch.setattr(Switch, "is_due", calls == 1)
+            spy = Spy(patch, sagemaker)
+            reply = await call(body=STREAM)
+        assert reply.status == 503
+        error = json.loads(reply.body)["error"]
+        assert (error["code"], "A test." in error["message"]) == ("service_stopped", True)
+        writes = [operation for operation, _ in spy.calls if operation != "GetItem"]
+        assert bool(writes) == (calls == 1)
+    item = items.get_item(Key=account)["Item"]
+    assert (item["in_flight"], item["requests"]) == ({}, 1)
+    assert len(sagemaker.bodies) == served
+    items.put_item(Item={**SERVICE_KEY})
+    assert (await call(body=STREAM)).status == 200
+
+
+async def test_an_unreadable_switch_stays(monkeypatch: pytest.MonkeyPatch, http: Client) -> None:
+    """When the switch cannot be read, the state that was read last stays."""
+
+    async def unavailable(*_: object, **__: object) -> None:
+        raise MeterUnavailable
+
+    switch = Switch(Table(http, url="http://127.0.0.1:1", region="r", name="t", credentials=None))  # type: ignore[arg-type]
+    monkeypatch.setattr(Table, "get", unavailable)
+    for reason in (None, "A test."):
+        switch.reason = reason
+        await switch.read()
+        assert switch.reason == reason
+        assert not switch.is_due
+
+
 Units = tuple[list[tuple[str, int, int]], list[tuple[str, int]]]
 """The units of writes, in the table and in its indexes, and those of reads."""
 
@@ -198,6 +243,7 @@ def weighed(items: Any, monkeypatch: pytest.MonkeyPatch) -> Units:
 
     They follow from the items before and after it.
     """
+    monkeypatch.setattr(Switch, "is_due", False)
     inner = Table._call
     units: list[tuple[str, int, int]] = []
     reads: list[tuple[str, int]] = []

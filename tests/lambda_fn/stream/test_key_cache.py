@@ -19,7 +19,7 @@ from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.stream import key_cache
-from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.admit import Gate, Switch
 from tests.support.function import KEY, KEY_ID
 from tests.support.network import Fate, Network, create_table
 from tests.support.one_request import CALLER
@@ -60,8 +60,12 @@ class Place:
 
 
 @pytest.fixture
-async def place() -> Place:
-    """Create a key with at most two concurrent streams, and return an environment."""
+async def place(monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Create a key with at most two concurrent streams, and return an environment.
+
+    It never reads whether the service is stopped.
+    """
+    monkeypatch.setattr(Switch, "is_due", False)
     made = Place()
     await made.table.put(accounts.new_account(KEY, name="n", now=1, limits=Limits(max_streams=2)))
     return made

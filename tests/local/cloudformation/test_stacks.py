@@ -29,3 +29,14 @@ def test_bad_templates_are_rejected(stacks: Stacks) -> None:
     with pytest.raises(ClientError, match="At least one Resources member must be defined"):
         stacks.update(stack, {})
     assert stacks.status(stack) == "CREATE_COMPLETE"
+
+
+def test_a_protected_stack_is_not_deleted(stacks: Stacks) -> None:
+    """A stack with termination protection stays until the protection is turned off."""
+    name = stacks.create({"Topic": {"Type": "AWS::SNS::Topic"}})
+    stacks.api.update_termination_protection(StackName=name, EnableTerminationProtection=True)
+    with pytest.raises(ClientError, match="while TerminationProtection is enabled"):
+        stacks.api.delete_stack(StackName=name)
+    [found] = stacks.api.describe_stacks(StackName=name)["Stacks"]
+    assert (found["StackStatus"], found["EnableTerminationProtection"]) == ("CREATE_COMPLETE", True)
+    stacks.api.update_termination_protection(StackName=name, EnableTerminationProtection=False)

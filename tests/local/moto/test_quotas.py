@@ -50,3 +50,54 @@ def test_environments_of_models(
             PrimaryContainer={"Image": "i", "Environment": environment},
         )
     assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+
+def test_reserved_concurrency(client: Client) -> None:
+    """Functions may not reserve so much that fewer than 100 executions are left to the others."""
+    lambda_ = client("lambda")
+    client("iam").create_role(RoleName="none", AssumeRolePolicyDocument="{}")
+    lambda_.create_function(
+        FunctionName="reserves",
+        Runtime="python3.14",
+        Handler="a.b",
+        Role="arn:aws:iam::123456789012:role/none",
+        Code={"ZipFile": b"PK\x05\x06" + bytes(18)},
+    )
+    try:
+        with pytest.raises(ClientError, match=r"below its minimum value of \[100\]"):
+            lambda_.put_function_concurrency(
+                FunctionName="reserves", ReservedConcurrentExecutions=901
+            )
+        lambda_.put_function_concurrency(FunctionName="reserves", ReservedConcurrentExecutions=900)
+    finally:
+        lambda_.delete_function(FunctionName="reserves")
+        client("iam").delete_role(RoleName="none")
+
+
+def test_instances_of_endpoints(client: Client) -> None:
+    """An endpoint with more instances than the quota is refused, until the quota is raised."""
+    sagemaker, quotas = client("sagemaker"), client("service-quotas")
+    kind = "ml.g6.12xlarge"
+    sagemaker.create_model(
+        ModelName="large",
+        ExecutionRoleArn="arn:aws:iam::123456789012:role/none",
+        PrimaryContainer={"Image": "i"},
+    )
+    variant = {
+        "VariantName": "v",
+        "ModelName": "large",
+        "InitialInstanceCount": 1,
+        "InstanceType": kind,
+    }
+    sagemaker.create_endpoint_config(EndpointConfigName="large", ProductionVariants=[variant])
+    with pytest.raises(ClientError, match=f"'{kind} for endpoint usage' is 0") as caught:
+        sagemaker.create_endpoint(EndpointName="large", EndpointConfigName="large")
+    assert caught.value.response["Error"]["Code"] == "ResourceLimitExceeded"
+    code = "L-MLG612XLARGE"
+    quotas.request_service_quota_increase(ServiceCode="sagemaker", QuotaCode=code, DesiredValue=1)
+    raised = quotas.get_service_quota(ServiceCode="sagemaker", QuotaCode=code)["Quota"]
+    assert (raised["QuotaName"], raised["Value"]) == (f"{kind} for endpoint usage", 1)
+    sagemaker.create_endpoint(EndpointName="large", EndpointConfigName="large")
+    sagemaker.delete_endpoint(EndpointName="large")
+    sagemaker.delete_endpoint_config(EndpointConfigName="large")
+    sagemaker.delete_model(ModelName="large")

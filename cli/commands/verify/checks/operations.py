@@ -9,6 +9,7 @@ from cli.commands.verify.target import Target
 _ROTATION_S = 300.0
 _SILENT_S = 3900.0
 _INIT_MS = 10_000
+_REQUESTS = 40
 
 
 def cold_start(target: Target) -> Outcome:
@@ -43,6 +44,42 @@ def alarms(target: Target) -> Outcome:
             if known and dimension["Value"] not in there:
                 wrong.append(f"{name} watches {dimension['Value']}, which is not deployed")
     return decided(wrong, f"{len(found)} alarms, each on a resource of the stack")
+
+
+def shared_alias(target: Target) -> Outcome:
+    """An alias with a URL shares its requests between two versions, and both end well."""
+    api, name = target.client("lambda"), target.outputs["FunctionName"]
+    alias = api.get_alias(FunctionName=name, Name="live")
+    pages = api.get_paginator("list_versions_by_function").paginate(FunctionName=name)
+    others = [
+        version["Version"]
+        for page in pages
+        for version in page["Versions"]
+        if version["Version"] not in {"$LATEST", alias["FunctionVersion"]}
+    ]
+    if not others:
+        return absent("the function has one version: deploy a change of it first")
+    both = {alias["FunctionVersion"], others[-1]}
+    since = time.time() - 5
+
+    def share(weights: dict[str, float]) -> None:
+        routing = {"AdditionalVersionWeights": weights}
+        api.update_alias(FunctionName=name, Name="live", RoutingConfig=routing)
+
+    def started() -> list[str]:
+        lines = target.log_lines(target.function_log, "platform.start", since)
+        return [json.loads(line)["record"]["version"] for line in lines]
+
+    share({others[-1]: 0.5})
+    try:
+        statuses = {target.chat(max_tokens=2).status for _ in range(_REQUESTS)}
+    finally:
+        share({})
+    target.wait(lambda: both <= {*started()})
+    found = {version: started().count(version) for version in sorted(both)}
+    wrong = [] if statuses == {200} else [f"statuses {statuses}"]
+    wrong += [f"requests by version: {found}"] if 0 in found.values() else []
+    return decided(wrong, f"{_REQUESTS} requests by version: {found}")
 
 
 def silent_alarm(target: Target) -> Outcome:
@@ -114,6 +151,16 @@ def certificate(target: Target) -> Outcome:
 
 
 CHECKS = (
+    Check(
+        "shared-alias",
+        "a function URL on an alias shares requests by the alias's weights, as CodeDeploy sets "
+        "them for a canary",
+        "give another version half of the alias: 40 requests answer 200, and the log has both "
+        "versions",
+        Wave.DESTRUCTIVE,
+        shared_alias,
+        120,
+    ),
     Check(
         "cold-start",
         "the function's package without bytecode starts within 10 s",
