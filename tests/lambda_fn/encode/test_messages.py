@@ -83,7 +83,7 @@ def message_of(data: bytes) -> dict[str, Any]:
 @pytest.mark.parametrize("thinking", [True, False])
 def test_every_kind_of_block(thinking: bool) -> None:
     """Thoughts, text and calls are blocks in order. Thoughts are left out if nobody asked."""
-    events = [
+    events: list[Event] = [
         Start(5),
         delta(reasoning_content="Hm"),
         delta(content="So", reasoning_content="m"),
@@ -142,7 +142,7 @@ def test_the_count_of_the_prompt_comes_first() -> None:
 )
 def test_stop_reasons(finish: Finish, refusal: str | None, expected: Any) -> None:
     """Each finish reason has its name. A stop sequence counts if the request has it."""
-    events = [Start(1), delta(content="x", refusal=refusal), finish, End()]
+    events: list[Event] = [Start(1), delta(content="x", refusal=refusal), finish, End()]
     message = message_of(encoded(events, "messages_stream", stops=("END",)))
     assert (message["stop_reason"], message["stop_sequence"]) == expected
     assert message == json.loads(encoded(events, "messages_body", stops=("END",)))
@@ -163,7 +163,7 @@ def test_stop_reasons(finish: Finish, refusal: str | None, expected: Any) -> Non
 )
 def test_arguments_that_are_no_object(arguments: str, expected: Any) -> None:
     """A call that was cut keeps what is complete, and `input` is an object whatever came."""
-    events = [Start(1), piece(0, arguments, "f"), Finish("length"), End()]
+    events: list[Event] = [Start(1), piece(0, arguments, "f"), Finish("length"), End()]
     body = encoded(events, "messages_body")
     content = bytes(msgspec.json.decode(body, type=dict[str, msgspec.Raw])["content"])
     if expected is None:
