@@ -65,7 +65,11 @@ class Server:
             return "missing field `messages`"
         if body.get("stream") is not True:
             return "this stand-in only streams"
-        if self._name in ("vllm", "lmi") and body.get("n", 1) > 1 and body.get("temperature", 1) < _GREEDY_BELOW:
+        if (
+            self._name in ("vllm", "lmi")
+            and body.get("n", 1) > 1
+            and body.get("temperature", 1) < _GREEDY_BELOW
+        ):
             return f"n must be 1 when using greedy sampling, got {body['n']}."
         if self._name == "tgi" and isinstance(body.get("stop"), str):
             return "invalid type: string, expected a sequence"
