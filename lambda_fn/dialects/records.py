@@ -262,7 +262,7 @@ class Records:
             # Some servers end a call with "stop", vLLM one that was forced by name.
             reason = TOOL_CALLS if state.calls and state.reason == STOP else state.reason
             matched = state.matched if state.reason == STOP else None
-            events.append(Finish(reason or STOP, index, matched))
+            events.append(Finish(reason or STOP, index, stop_sequence=matched))
         events.append(self.usage)
         events.append(End())
 

@@ -95,11 +95,12 @@ def test_whole_and_streamed_are_the_same(name: str) -> None:
         assert name in ("plain", "tools-n2")
         return
     whole, streamed = ALL[f"{name}.whole"].read, ALL[f"{name}.stream"].read
-    assert (whole.texts, whole.calls, whole.reasons, whole.counts) == (
+    # vLLM does not count reasoning, and a whole answer has no chunks by which to count it.
+    assert (whole.texts, whole.calls, whole.reasons, whole.counts[:3]) == (
         streamed.texts,
         streamed.calls,
         streamed.reasons,
-        streamed.counts,
+        streamed.counts[:3],
     )
     assert whole.reasoning == streamed.reasoning
 

@@ -120,6 +120,7 @@ class Books(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.world = World()
         self.patch.setattr(admit, "time", SimpleNamespace(time=lambda: self.world.now))
+        self.patch.setattr(admit.Switch, "is_due", False)
         self.patch.setattr(limits, "META_BACKOFF", 0.0)
         self.patch.setattr(limits, "META_MAX_ATTEMPTS", 3)
         self.requests: list[Request] = []

@@ -43,9 +43,9 @@ CHAT: dict[str, dict[str, Any]] = {
     "modalities": {"modalities": ["audio"]},
     "reasoning_effort": {"reasoning_effort": "high"},
     "reasoning": {"reasoning": {"effort": "high"}},
-    "chat_template_kwargs": {"chat_template_kwargs": {"enable_thinking": False}},
-    "enable_thinking": {"enable_thinking": False},
-    "thinking": {"thinking": {"type": "disabled"}},
+    "chat_template_kwargs": {"chat_template_kwargs": {"enable_thinking": True}},
+    "enable_thinking": {"enable_thinking": True},
+    "thinking": {"thinking": {"type": "enabled"}},
     "think": {"think": True},
     **{
         name: {name: 100}

@@ -10,6 +10,7 @@ from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.metering import settlements
 from lambda_fn.metering.keys import account_key
+from lambda_fn.stream.admit import Switch
 from lambda_fn.stream.sinks import ResponseBroken
 from tests.support.function import FIRST, KEY_ID, REST, WORLD, Call, Reply, StandIn, lines, part
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
@@ -186,6 +187,7 @@ async def test_the_cost_of_looking_for_an_end(
     call: Call, sagemaker: StandIn, marked: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each period makes one call: a write if there are new tokens, else a read."""
+    monkeypatch.setattr(Switch, "is_due", False)
     made: list[str] = []
     inner = Table._call
     enough = asyncio.Event()

@@ -22,6 +22,7 @@ from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode.base import Head
 from lambda_fn.encode.chat_stream import ChatStream
 from lambda_fn.events import Delta, End, Finish, Start, Usage
+from lambda_fn.stream.admit import Switch
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.producer import Producer
@@ -201,11 +202,13 @@ def test_a_doubling_is_noticed(name: str) -> None:
 
 
 @pytest.mark.usefixtures("account")
-async def test_a_response_makes_two_tasks(call: Call) -> None:
+async def test_a_response_makes_two_tasks(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside its connections, a chat completion makes two tasks.
 
     They are for the ledger item and the settlement. Between producer and delivery there is none.
+    Once in five seconds, a third one reads whether the service is stopped.
     """
+    monkeypatch.setattr(Switch, "is_due", False)
     made: list[str] = []
 
     def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:

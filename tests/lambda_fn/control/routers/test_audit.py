@@ -28,7 +28,10 @@ async def test_every_change_is_recorded(admin: Admin, make: Make) -> None:
         "deleteKey": ("DELETE", path, None),
         "rebuildRollups": ("POST", "/rollups/rebuild", HOURS),
         "replay": ("POST", "/replay", {"lines": ["x"]}),
+        "stopService": ("POST", "/stop", {"reason": "A test."}),
+        "resumeService": ("DELETE", "/stop", None),
     }
+    of_no_key = {"rebuildRollups", "replay", "stopService", "resumeService"}
     for call in calls.values():
         await admin.ok(*call)
     trail = await entries(admin)
@@ -43,7 +46,7 @@ async def test_every_change_is_recorded(admin: Admin, make: Make) -> None:
     for it in trail:
         assert (it["outcome"], it["code"]) == ("done", None)
         assert (it["actor"], it["address"], it["invocation"]) == ("secret:v1", "192.0.2.1", "i-1")
-        assert it["key"] == (None if it["action"] in {"rebuildRollups", "replay"} else key["id"])
+        assert it["key"] == (None if it["action"] in of_no_key else key["id"])
 
 
 async def test_before_and_after(admin: Admin, make: Make) -> None:
