@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,6 +28,7 @@ from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.schema import Control
 from lambda_fn.schema.anthropic import asked, parse_count
+from lambda_fn.schema.reasoning import served
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.invoke import Invocation
@@ -61,12 +63,14 @@ class CountTokens:
         await self._gate.authenticate(caller)
         try:
             chat = asked(parse_count(await read_body(request.receive, headers))).chat
+            chat = msgspec.structs.replace(chat, model=self._settings.name_of(chat.model))
             model = self._settings.models.get(chat.model)
             if model is None:
                 reason = self._settings.unreadable.get(chat.model)
                 if reason is not None and (await self._gate.check_key(caller)).may_use(chat.model):
                     raise model_unreadable(chat.model, reason)
                 raise no_model(chat.model)
+            chat = served(chat, reasons=model.reasoning != "none", budgets=model.reasoning_budget)
             dialect = dialects.find(model.dialect)
             dialect.check(chat)
         except APIError:
