@@ -104,7 +104,7 @@ def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool) ->
             raise error from None
         if type(value) is not dict:
             raise
-    todo = [value]
+    todo: list[Any] = [value]
     while todo:
         inner = todo.pop()
         for key, item in inner.items() if type(inner) is dict else enumerate(inner):

@@ -170,20 +170,22 @@ def test_what_a_server_cannot_do_is_refused(foreign: Deployment) -> None:
 def test_samplers_reach_the_servers_that_have_them(foreign: Deployment) -> None:
     """A parameter of vLLM or SGLang reaches each server that takes it, and is refused by others."""
     both = {"top_k": 5, "min_p": 0.1, "guided_choice": ["a", "b"], "stop": ["END"] * 5}
-    for model, extra in (
+    takers: tuple[tuple[str, dict[str, Any]], ...] = (
         ("vllm", {**both, "bad_words": ["x"], "ignore_eos": False}),
         ("sglang", {**both, "include_stop_str_in_output": True}),
         ("lmi", both),
-    ):
+    )
+    for model, extra in takers:
         answer = foreign.client.chat.completions.create(
             model=model, messages=script(), extra_body=extra
         )
         assert answer.choices[0].message.content == "".join(SAID)
-    for model, extra in (
+    others: tuple[tuple[str, dict[str, Any]], ...] = (
         ("sglang", {"bad_words": ["x"]}),
         ("tgi", {"top_k": 5}),
         ("vllm", {"chat_template": "{{ x }}"}),
-    ):
+    )
+    for model, extra in others:
         with pytest.raises(openai.BadRequestError) as refused:
             foreign.client.chat.completions.create(model=model, messages=script(), extra_body=extra)
         assert refused.value.param == next(iter(extra))

@@ -66,12 +66,13 @@ def test_a_changed_function_is_a_new_version(
     """Another variable of the function publishes another version."""
 
     def version(found: Synthesis) -> str:
-        [name] = [
+        names: list[str] = [
             name
             for name, it in found.service["Resources"].items()
             if it["Type"] == "AWS::Lambda::Version"
         ]
-        return name
+        assert len(names) == 1
+        return names[0]
 
     assert version(syntheses["dev"]) != version(to_zero)
 

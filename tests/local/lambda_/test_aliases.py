@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from local.lambda_.aliases import AddressBook
-from local.state import Alias
+from local.state import Alias, Function
 from tests.support.function_plane import FUNCTION, HOST, Plane, with_variables
 
 LATEST = replace(FUNCTION, url=None, invoke_mode=None, auth_type=None)
 
 
-def version(number: str, **variables: str) -> object:
+def version(number: str, **variables: str) -> Function:
     """Return a published version whose variable VERSION is its number."""
     function = with_variables(VERSION=number, **variables)
     return replace(function, arn=f"{FUNCTION.arn}:{number}", version=number, url=None)
