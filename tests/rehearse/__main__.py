@@ -100,8 +100,19 @@ def grant_invoke(account: Account, stage: str) -> None:
     )
 
 
-def upgrade(account: Account, old: Path) -> tuple[str, str]:
-    """A second stage, from the release before, is upgraded while streams run."""
+def second_stage(account: Account) -> str:
+    """Deploy a second stage without an upgrade. Return the secret of a key."""
+    account.chapter("A second stage in the account")
+    account.deploy("prod", reserved_concurrency="none", canary_minutes="none")
+    account.run(["sluice", "smoke", "--stage", "prod"])
+    return key_of(account, "prod")[1]
+
+
+def upgrade(account: Account, old: Path) -> str:
+    """A second stage, from the release before, is upgraded while streams run.
+
+    Return the secret of a key.
+    """
     account.chapter("A second stage in the account, from 0.1.0, and its upgrade while streams run")
     told = account.run(["sluice", "preflight", "--stage", "prod", *CODEBUILD], good=False).output
     check("which leaves" in told, "preflight tells: 10 functions are too few to reserve any")
@@ -123,7 +134,7 @@ def upgrade(account: Account, old: Path) -> tuple[str, str]:
     check(int(now["requests"]["N"]) > int(was["requests"]["N"]), "old accounts go on counting")
     account.run(["sluice", "smoke", "--stage", "prod"])
     account.run(["sluice", "usage", "reconcile", "--stage", "prod"])
-    return key_id, secret
+    return secret
 
 
 def broken_deployment(account: Account, secret: str, folder: Path) -> None:
@@ -192,22 +203,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rehearse-") as name:
         folder = Path(name)
-        old = folder / "released"
-        try:
-            subprocess.run(
-                ["git", "worktree", "add", "--detach", "--force", str(old), args.released],
-                cwd=ROOT,
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-        except subprocess.CalledProcessError as error:
-            print(
-                f"rehearse: the release before is not in this clone ({error.stderr.strip()}). "
-                "Fetch its history: git fetch --unshallow",
-                file=sys.stderr,
-            )
-            return 1
+        old = released(args.released, folder / "released")
         limits = [f"--limit={limit}={value}" for limit, value in LIMITS.items()]
         try:
             cloud = LocalCloud.start(folder / "cloud", tls=True, options=limits)
@@ -219,13 +215,33 @@ def main() -> int:
             print(f"\nrehearse: this is not so: {error}", file=sys.stderr)
             return 1
         finally:
-            subprocess.run(
-                ["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=False
-            )
+            if old is not None:
+                subprocess.run(
+                    ["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=False
+                )
     return 0
 
 
-def rehearse(account: Account, old: Path, broken: Path, *, long: bool) -> None:
+def released(commit: str, folder: Path) -> Path | None:
+    """Check a commit out into a folder, and return it; None if this clone does not have it."""
+    done = subprocess.run(
+        ["git", "worktree", "add", "--detach", "--force", str(folder), commit],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 0:
+        return folder
+    print(
+        f"rehearse: the upgrade is left out, because the release before is not in this clone "
+        f"({done.stderr.strip()}). `git fetch --unshallow` fetches its history.",
+        file=sys.stderr,
+    )
+    return None
+
+
+def rehearse(account: Account, old: Path | None, broken: Path, *, long: bool) -> None:
     """Run each chapter.
 
     Raises:
@@ -233,7 +249,7 @@ def rehearse(account: Account, old: Path, broken: Path, *, long: bool) -> None:
 
     """
     first_deployment(account)
-    _, secret = upgrade(account, old)
+    secret = second_stage(account) if old is None else upgrade(account, old)
     broken.mkdir()
     broken_deployment(account, secret, broken)
     if long:
