@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,19 @@ from cli.main import main
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@pytest.fixture
+def handled() -> Iterator[None]:
+    """Handle the signals as in a terminal, also where this process was told to ignore them."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number in ENDING:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handled")
 @pytest.mark.parametrize("number", ENDING)
 def test_a_foreground_cloud_ends_with_its_command(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -45,6 +59,7 @@ def test_a_foreground_cloud_ends_with_its_command(
     assert stopped == [True]
 
 
+@pytest.mark.usefixtures("handled")
 def test_handlers_are_put_back() -> None:
     """Outside of the block, signals do what they did; what was ignored stays ignored within."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
