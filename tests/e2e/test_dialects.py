@@ -72,6 +72,11 @@ def existing(sagemaker: Any, name: str, role_arn: str) -> str:
 def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
     """Deploy a stack with a vLLM container, and the other servers' models beside it."""
     sagemaker = boto3.client("sagemaker", **options(cloud))
+    quotas = boto3.client("service-quotas", **options(cloud))
+    for code in ("L-MLG5XLARGE", "L-MLG6XLARGE"):  # a new account has no GPUs
+        quotas.request_service_quota_increase(
+            ServiceCode="sagemaker", QuotaCode=code, DesiredValue=4
+        )
     arn = role(boto3.client("iam", **options(cloud)))
     others = {
         "sglang": {"endpoint": existing(sagemaker, "sglang", arn), "dialect": "openai"},
@@ -265,8 +270,9 @@ def test_destroy_leaves_nothing_and_says_so(
         == f"{foreign.outputs['EndpointName']}-model"
     )
     with pytest.raises(CommandError, match="are not met"):
-        preflight("local", {**foreign.settings, "name": foreign.name})
-    assert "0 ml.g6.xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
+        larger = {"name": foreign.name, "instance_type": "ml.g6.2xlarge"}
+        preflight("local", {**foreign.settings, **larger})
+    assert "0 ml.g6.2xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
     with pytest.raises(
         CommandError, match=r"foreign-local in account \d+, [a-z0-9-]+: confirm it with --yes"
     ):

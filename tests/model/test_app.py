@@ -158,7 +158,10 @@ async def test_models_and_ping(serve: Serve) -> None:
         (b'{"messages":[{"role":"user","content":"a"}],"n":9}', "n"),
         (b'{"messages":[{"role":"user","content":"a"}],"n":5}', "n"),
         (b'{"messages":[{"role":"user","content":"a"}],"temperature":"hot"}', "temperature"),
-        (b'{"messages":[{"role":"user","content":"a"}],"stop":["1","2","3","4","5"]}', "stop"),
+        (
+            b'{"messages":[{"role":"user","content":"a"}],"stop":["a"' + b',"a"' * 32 + b"]}",
+            "stop",
+        ),
         (b'{"messages":[{"role":"user","content":"a"}],"stream_options":{}}', None),
         (b'{"messages":[{"role":"user","content":"a"}],"top_logprobs":2}', None),
         (b'{"messages":[{"role":"user","content":"a"}],"sluice":{"v":2}}', "sluice.v"),
