@@ -11,7 +11,7 @@ from cli.lib.stack import running_cloud
 from cli.lib.terminal import columns, console, print_json
 
 HELP = "Cause repeatable faults in the running local cloud."
-_INDENT, _WIDTH = 31, 80
+_INDENT, _WIDTH = 32, 80
 _COUNTS = ("seed", "seen", "struck", "landed")
 _TARGETS = {
     "endpoint": "of an endpoint's responses; --scope is a pattern of endpoint names",

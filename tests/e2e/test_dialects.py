@@ -269,8 +269,8 @@ def test_destroy_leaves_nothing_and_says_so(
         read("local", foreign.name).models["vllm"]["component"]
         == f"{foreign.outputs['EndpointName']}-model"
     )
+    larger = {"name": foreign.name, "instance_type": "ml.g6.2xlarge"}
     with pytest.raises(CommandError, match="are not met"):
-        larger = {"name": foreign.name, "instance_type": "ml.g6.2xlarge"}
         preflight("local", {**foreign.settings, **larger})
     assert "0 ml.g6.2xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
     with pytest.raises(

@@ -33,9 +33,11 @@ def test_a_restored_table_is_whole(
     target = target_of(cloud, scripted)
     target.key = scripted.key
     target.ledger(target.chat(max_tokens=4))
-    assert main(["restore", "--yes", "--json"]) == 0
+    # Other tests share the deployment, and may have left differences on purpose.
+    left = len(target.admin("POST", "/reconcile")["differences"])
+    assert main(["restore", "--yes", "--json"]) == (1 if left else 0)
     found = json.loads(capsys.readouterr().out)
-    assert found["differences"] == 0
+    assert found["differences"] == left
     assert found["keys"] >= 1
     assert f"usage_table={found['table']}" in found["deploy"]
     names = {"source": found["source"], "restored": found["table"]}
@@ -60,7 +62,8 @@ def test_a_restored_table_is_whole(
         UpdateExpression="ADD completion_tokens :one",
         ExpressionAttributeValues={":one": 1},
     )
-    [difference] = _differences(cloud, found["table"])
+    known = _differences(cloud, names["source"])
+    [difference] = [one for one in _differences(cloud, found["table"]) if one not in known]
     assert (difference.field, difference.places) == ("completion_tokens", ("account", "ledger"))
     dynamodb.delete_table(TableName=found["table"])
 

@@ -28,6 +28,7 @@ LINES = (
     ("fault set", "fault set table-throttled --scope nothing"),
     ("fault list", "fault list"),
     ("fault clear", "fault clear"),
+    ("stop", "stop --status"),
     ("destroy", "destroy --plan"),
     ("env", "env"),
     ("env", "env --aws"),
@@ -42,6 +43,8 @@ ELSEWHERE = {
     "endpoint stop": "as `start`, and takes the endpoint from other tests",
     "model push": "tests/cli/commands/test_model.py",
     "preflight": "tests/cli/commands/test_preflight.py",
+    "restore": "makes a table; tests/e2e/test_restore.py",
+    "smoke": "tests/e2e/test_smoke.py",
 }
 """The other leaves, and why they are not among the lines."""
 

@@ -141,22 +141,27 @@ def distribution(change: Callable[[dict[str, Any]], None]) -> Wrong:
             if one["Type"] == "AWS::CloudFront::Distribution"
         ]
         change(resource["Properties"]["DistributionConfig"])
-        _update(api, target.stack, after)
+        _update(target, after)
         try:
             yield
         finally:
-            _update(api, target.stack, before)
+            _update(target, before)
 
     return wrong
 
 
-def _update(api: Any, stack: str, template: dict[str, Any]) -> None:
+def _update(target: Target, template: dict[str, Any]) -> None:
+    """Update the stack to a template, which is too large to be sent itself."""
+    api, s3, stack = target.client("cloudformation"), target.client("s3"), target.stack
+    s3.create_bucket(Bucket="wrong-templates")
+    body = json.dumps(template, separators=(",", ":")).encode()
+    s3.put_object(Bucket="wrong-templates", Key="template.json", Body=body)
     parameters = [
         {"ParameterKey": name, "UsePreviousValue": True} for name in template.get("Parameters", {})
     ]
     api.update_stack(
         StackName=stack,
-        TemplateBody=json.dumps(template, separators=(",", ":")),
+        TemplateURL=f"https://s3.{s3.meta.region_name}.amazonaws.com/wrong-templates/template.json",
         Parameters=parameters,
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM"],
     )

@@ -77,7 +77,7 @@ def test_reserved_concurrency(client: Client) -> None:
 def test_instances_of_endpoints(client: Client) -> None:
     """An endpoint with more instances than the quota is refused, until the quota is raised."""
     sagemaker, quotas = client("sagemaker"), client("service-quotas")
-    kind = "ml.g6.12xlarge"
+    kind = "ml.g6.16xlarge"
     sagemaker.create_model(
         ModelName="large",
         ExecutionRoleArn="arn:aws:iam::123456789012:role/none",
@@ -93,7 +93,7 @@ def test_instances_of_endpoints(client: Client) -> None:
     with pytest.raises(ClientError, match=f"'{kind} for endpoint usage' is 0") as caught:
         sagemaker.create_endpoint(EndpointName="large", EndpointConfigName="large")
     assert caught.value.response["Error"]["Code"] == "ResourceLimitExceeded"
-    code = "L-MLG612XLARGE"
+    code = "L-MLG616XLARGE"
     quotas.request_service_quota_increase(ServiceCode="sagemaker", QuotaCode=code, DesiredValue=1)
     raised = quotas.get_service_quota(ServiceCode="sagemaker", QuotaCode=code)["Quota"]
     assert (raised["QuotaName"], raised["Value"]) == (f"{kind} for endpoint usage", 1)
