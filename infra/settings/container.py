@@ -208,7 +208,7 @@ class ContainerSettings:
                 ),
             ),
             (
-                self.embeddings and self.model_dialect != "openai",
+                self.embeddings and self.model_dialect not in ("openai", "vllm"),
                 "embeddings=true: vLLM's server makes them (container=vllm)",
             ),
             (
