@@ -55,6 +55,7 @@ class Pool:
         self._concurrency = concurrency
         self._launch = launch
         self._others = others
+        self._used = True
         self._environments: set[Environment] = set()
         # An environment is in this list once for each further invocation that it can take.
         self._idle: list[Environment] = []
@@ -112,6 +113,21 @@ class Pool:
         await asyncio.gather(
             *(environment.stop() for environment in set(idle) if environment.at_rest)
         )
+
+    async def use(self, used: bool) -> None:
+        """Keep idle environments, or keep none because no alias leads here any more.
+
+        AWS keeps them for minutes. A pool that is not used still takes invocations.
+        """
+        if used is self._used:
+            return
+        self._used = used
+        if not used:
+            idle, self._idle = self._idle, []
+            self._idle += [environment for environment in idle if not environment.at_rest]
+            await asyncio.gather(
+                *(environment.stop() for environment in set(idle) if environment.at_rest)
+            )
 
     @property
     def at_work(self) -> bool:
@@ -186,7 +202,7 @@ class Pool:
                 accepted.set_result(None)
                 environment.invoke(invocation)
                 return
-        if self._retired:
+        if self._retired or (not self._used and environment.at_rest):
             if environment.at_rest:
                 self._stop_later(environment)
             return

@@ -168,6 +168,11 @@ class Functions:
                     log.warning("%s", reason)
         self._aliases = aliases
         self._addresses.update(self._pools.values(), aliases)
+        led_to = {(alias.function, version) for alias in aliases for version in alias.weights}
+        for pool in list(self._pools.values()):
+            function = pool.function
+            if function.version != "$LATEST":
+                await pool.use((function.name, function.version) in led_to)
 
     def status(self) -> list[dict[str, Any]]:
         """Return the functions for `/_local/status`; `versions` are those with environments."""

@@ -51,6 +51,9 @@ async def test_a_stream_ends_on_the_version_that_it_began_on(plane: Plane, tmp_p
     assert await serving(plane) == "2"
     mark.touch()
     assert (await slow)[0] == 200
+    async with asyncio.timeout(60):
+        while plane.functions.status()[0]["versions"] != ["2"]:  # noqa: ASYNC110 - no event for it
+            await asyncio.sleep(0.01)
 
 
 async def test_versions_share_the_reserved_concurrency(plane: Plane, tmp_path: Path) -> None:
