@@ -133,6 +133,19 @@ def _step(line: str) -> str | None:
     return next((step for step in UP_STEPS if line.startswith((f"  … {step}", step))), None)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def signals() -> Iterator[None]:
+    """Start commands that take the signals, also where this process was told to ignore them."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        if before[number] is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     """Yield a copy of the working tree whose packages are in local caches.
