@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock clean rehearse rehearse-long
+.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock clean rehearse
 
 PYTHON ?= python3
 VENV   := .venv
@@ -150,16 +150,13 @@ books: $(STAMP) ## Run the model-based test of settlements with 500 new examples
 fuzz: $(STAMP) ## Search with new random inputs in the property-based tests; some minutes
 	@$(BIN)/pytest -n 2 -m "hypothesis and not e2e" --hypothesis-profile=fuzz
 
-all-long: fuzz books soak meter-bench rehearse-long ## Run the long suites that .ci/run leaves out; before a release
+all-long: fuzz books soak meter-bench ## Run the long suites that .ci/run leaves out; before a release
 
 attack: $(STAMP) ## Send each kind of hostile input to the local cloud; watch memory and another caller; some 2 minutes (Linux)
 	@$(BIN)/python -m tests.attack
 
-rehearse: $(STAMP) ## Run what a first deployer runs in a new account of the local cloud, an upgrade and a rollback; prints a transcript
+rehearse: $(STAMP) ## Run what a first deployer runs in a new account of the local cloud, an upgrade, a rollback, a restore and a second deployment; prints a transcript
 	@$(BIN)/python -m tests.rehearse
-
-rehearse-long: $(STAMP) ## The same, then a restore of the usage table, and destroy and deploy again
-	@$(BIN)/python -m tests.rehearse --long
 
 soak-short: $(STAMP) ## Send 300 streams under random faults; under 2 minutes (Linux)
 	@$(BIN)/python -m tests.soak --streams 300

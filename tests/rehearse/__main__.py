@@ -196,9 +196,6 @@ def again(account: Account) -> None:
 def main() -> int:
     """Run the rehearsal. Return the exit status."""
     parser = argparse.ArgumentParser(prog="make rehearse", description=__doc__)
-    parser.add_argument(
-        "--long", action="store_true", help="also the restore and the second deployment"
-    )
     parser.add_argument("--released", default=RELEASED, help="the commit of the version before")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rehearse-") as name:
@@ -208,7 +205,7 @@ def main() -> int:
         try:
             cloud = LocalCloud.start(folder / "cloud", tls=True, options=limits)
             try:
-                rehearse(Account(cloud), old, folder / "broken", long=args.long)
+                rehearse(Account(cloud), old, folder / "broken")
             finally:
                 cloud.stop()
         except (RehearsalError, LocalCloudError) as error:
@@ -241,7 +238,7 @@ def released(commit: str, folder: Path) -> Path | None:
     return None
 
 
-def rehearse(account: Account, old: Path | None, broken: Path, *, long: bool) -> None:
+def rehearse(account: Account, old: Path | None, broken: Path) -> None:
     """Run each chapter.
 
     Raises:
@@ -252,9 +249,8 @@ def rehearse(account: Account, old: Path | None, broken: Path, *, long: bool) ->
     secret = second_stage(account) if old is None else upgrade(account, old)
     broken.mkdir()
     broken_deployment(account, secret, broken)
-    if long:
-        restored(account)
-        again(account)
+    restored(account)
+    again(account)
     account.chapter("Everything is as it must be")
 
 
