@@ -233,10 +233,11 @@ class Generation:
             async with self._admission.places(request.n, request.sluice.caller):
                 run.waiting = False
                 async with contextlib.aclosing(self.engine.generate(request)) as sampled:
-                    async for batch in sampled:
-                        if isinstance(batch[0], Start):
-                            return batch[0].prompt_tokens
-            raise EngineError("the engine did not count the prompt")
+                    batch = await anext(sampled, None)
+            if not batch:
+                raise EngineError("the engine did not count the prompt")
+            # An empty prompt is not read, so what is sampled comes first.
+            return batch[0].prompt_tokens if isinstance(batch[0], Start) else 0
 
     async def batches(self, request: ChatRequest, run: Run) -> AsyncGenerator[list[Event], None]:
         """Yield the events of `request` after waiting for a place.

@@ -331,6 +331,16 @@ async def test_leaving_while_the_writer_waits(engine: Any) -> None:
     assert await answer(engine, max_tokens=3)
 
 
+async def test_an_empty_prompt_is_counted() -> None:
+    """A prompt without tokens is counted as such, and any other by its tokens."""
+    empty = {"messages": [{"role": "assistant", "content": ""}], "continue_final_message": True}
+    settings = settings_for("llama_cpp", context_tokens=2048)
+    async with started(settings) as engine:
+        generation = Generation(engine, settings)
+        assert await generation.count(asked(empty, add_generation_prompt=False)) == 0
+        assert await generation.count(asked(QUESTION)) > 3
+
+
 async def test_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer without chunks is no sign of a stuck engine while steps end.
 
