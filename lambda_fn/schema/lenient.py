@@ -72,7 +72,10 @@ def _part(part: Any) -> Any:
 
 
 def _tool(tool: Fields) -> None:
-    """Give a tool OpenAI's form. The Responses API writes the function's members beside `type`."""
+    """Rewrite a tool in OpenAI's form.
+
+    The Responses API writes the function's members beside `type`.
+    """
     if isinstance(tool.get("function"), dict):
         tool.setdefault("type", "function")
     elif tool.get("type") == "function" and "name" in tool:
@@ -97,7 +100,7 @@ def _choice(choice: Any) -> Any:
 
 
 def _form(form: Fields) -> None:
-    """Give a format OpenAI's form: a schema within `json_schema`, with a name."""
+    """Rewrite a format in OpenAI's form: a schema within `json_schema`, with a name."""
     if form.get("type") != "json_schema":
         return
     if "schema" in form and form.get("json_schema") is None:

@@ -304,7 +304,7 @@ def for_server(request: "ChatRequest") -> dict[str, Any]:
 
 
 def restate(request: "ChatRequest", error: APIError) -> None:
-    """Give an error of the server about reasoning the name of the field that the caller sent."""
+    """Name the field that the caller sent in a server's error about reasoning."""
     sent = error.param or ""
     name = sent
     if sent == "thinking_token_budget":

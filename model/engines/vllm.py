@@ -76,7 +76,7 @@ MAX_PIXELS = 40_000_000  # of an image, as in the stream function
 
 
 def _bound_pictures() -> None:
-    """Have Pillow, which vLLM reads images with, refuse pictures of over `MAX_PIXELS`.
+    """Limit the pictures that Pillow, with which vLLM reads images, opens to `MAX_PIXELS`.
 
     It refuses those of more than twice its own limit, before it decompresses them.
     """

@@ -46,7 +46,7 @@ class Traffic:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Let what runs come to its end."""
+        """Send no more streams, and wait for those that run."""
         self._stop.set()
         for thread in self._threads:
             thread.join(120)
