@@ -52,7 +52,10 @@ def check_sagemaker(environment: Mapping[str, str]) -> None:
         )
 
 
-_ADVICE = {"SLUICE_MODELS": ": set fewer other_models, or give them shorter names"}
+_ADVICE = {
+    "SLUICE_MODELS": ": set fewer other_models, or give them shorter names",
+    "SLUICE_REDACTION": ": set fewer or shorter redact_patterns and redact_words",
+}
 
 
 def _total(environment: Mapping[str, str]) -> tuple[int, str]:

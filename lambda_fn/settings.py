@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from lambda_fn import limits
+from lambda_fn.patterns import Kind
 
 
 class SettingsError(Exception):
@@ -148,6 +149,22 @@ def _why(error: str) -> str:
     return f"{member[2][:64]}: there is no such member; there are {', '.join(FORMS)}"
 
 
+class Redaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What no answer of a deployment shows. Keys and requests may add kinds to it.
+
+    `patterns` and `words` are the deployment's own, by name. With `pseudonyms`, a match becomes a
+    name that is the same each time, and else a label.
+    """
+
+    kinds: tuple[Kind, ...] = ()
+    patterns: dict[str, str] = {}  # msgspec makes a new dict for each
+    words: dict[str, tuple[str, ...]] = {}
+    pseudonyms: bool = False
+
+
+NO_REDACTION = Redaction()
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of the stream function."""
@@ -184,6 +201,8 @@ class Settings:
     """The maximum size of a response that is not streamed, in bytes."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """The models that cannot be served, because their settings cannot be read: name -> reason."""
+    redaction: Redaction = NO_REDACTION
+    """What no answer shows."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -251,6 +270,7 @@ class Settings:
                 if name in models and other in models
             },
             deployed=made_at(environment.get("SLUICE_STACK", "")),
+            redaction=_redaction(environment.get("SLUICE_REDACTION", "")),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
@@ -306,6 +326,14 @@ def _names(environment: Mapping[str, str], name: str) -> dict[str, str]:
         return msgspec.json.decode(environment.get(name) or "{}", type=dict[str, str])
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{name}: {error}") from None
+
+
+def _redaction(text: str) -> Redaction:
+    """Return what no answer shows. A policy that cannot be read is no reason to show it."""
+    try:
+        return msgspec.json.decode(text or "{}", type=Redaction)
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"SLUICE_REDACTION: {error}") from None
 
 
 def made_at(stack_id: str) -> int | None:

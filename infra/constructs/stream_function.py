@@ -64,6 +64,11 @@ class StreamFunction(Construct):
                 "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
                 "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
                 "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
+                **(
+                    {"SLUICE_REDACTION": json.dumps(settings.redaction)}
+                    if settings.redaction
+                    else {}
+                ),
                 **secret.variables,
             },
         )

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
 from infra.limits import LIMITS
-from infra.settings import fields, other_models
+from infra.settings import fields, filters, other_models
 from infra.settings.container import ContainerSettings
 from infra.settings.endpoint import EndpointSettings
 from infra.settings.fields import SettingsError
 from infra.settings.fields import setting as _setting
+from lambda_fn.patterns import KINDS
 
 __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 
@@ -26,6 +27,7 @@ Architecture = Literal["x86_64", "arm64"]
 CanaryMinutes = Literal[5, 10, 15, 30]
 LogRetention = Literal[1, 7, 14, 30, 90, 365]
 PriceClass = Literal["100", "200", "all"]
+RedactAs = Literal["label", "pseudonym"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
 _MAX_STREAMS = 200
@@ -96,6 +98,27 @@ class Settings(ContainerSettings, EndpointSettings):
         form="https://app.example.org,http://localhost:3000 or *",
     )
     """The origins whose pages may call the API from a browser. `*`: any."""
+    # What no answer shows; keys and requests can add to it.
+    redact: tuple[str, ...] = _setting(
+        default=(),
+        pattern="|".join(KINDS),
+        form=f"some of {', '.join(KINDS)}, with commas between them",
+    )
+    """The kinds of text that are replaced in answers."""
+    redact_patterns: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,1000}",
+        form='a JSON object of patterns: {"order": "\\\\bORD-[0-9]{8}\\\\b"}',
+    )
+    """Patterns of the deployment's own, by name."""
+    redact_words: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,4000}",
+        form='a JSON object of lists of words: {"project": "Falcon, Blue Heron"}',
+    )
+    """Lists of words of the deployment's own, by name."""
+    redact_as: RedactAs = "label"
+    """What stands for a match: a label, or a pseudonym that is the same each time."""
     # Keys, usage, and the alarms' topic.
     admin_url: bool
     """Serve the admin API below /admin/ of the distribution. Without it, only IAM leads to the
@@ -161,6 +184,7 @@ class Settings(ContainerSettings, EndpointSettings):
         self._check_images()
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise SettingsError(f"cors_origins={','.join(self.cors_origins)}: * is every origin")
+        filters.check(self.redact_patterns, self.redact_words)
         self._check_tags()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
@@ -185,6 +209,16 @@ class Settings(ContainerSettings, EndpointSettings):
         if self.reserved_concurrency is None:
             return _UNRESERVED_STREAMS
         return min(max(4, self.reserved_concurrency // 10), _MAX_STREAMS)
+
+    @property
+    def redaction(self) -> dict[str, Any]:
+        """What no answer shows, as the stream function reads it. Empty: nothing is replaced."""
+        return filters.policy(
+            self.redact,
+            self.redact_patterns,
+            self.redact_words,
+            pseudonyms=self.redact_as == "pseudonym",
+        )
 
     @property
     def unpriced_models(self) -> list[str]:

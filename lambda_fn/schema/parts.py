@@ -4,6 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from lambda_fn.patterns import Kind
+
 Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
 StopString = Annotated[str, Meta(min_length=1, max_length=1_000)]
 # OpenAI takes 4 stop strings, 8 choices here and 64 characters of a function's name. Servers take
@@ -83,3 +85,4 @@ class Extensions(Struct, frozen=True, omit_defaults=True):
     """
 
     buffer: Buffering | None = None
+    redact: Annotated[list[Kind], Meta(max_length=32)] | None = None

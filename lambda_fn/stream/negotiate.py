@@ -28,7 +28,8 @@ from lambda_fn.schema import (
     unsupported,
 )
 from lambda_fn.schema.reasoning import served, wanted
-from lambda_fn.settings import Model
+from lambda_fn.schema.tools import JsonObject, JsonSchema
+from lambda_fn.settings import NO_REDACTION, Model, Redaction
 from lambda_fn.transform import Buffer, Transform, chain
 
 BUFFER_HEADER = "x-sluice-buffer"
@@ -83,20 +84,56 @@ class ReadRequest(msgspec.Struct, frozen=True):
         request = served(self.request, reasons=reasons, budgets=model.reasoning_budget)
         return self if request is self.request else msgspec.structs.replace(self, request=request)
 
-    def transform(self, model: Model) -> Transform | None:
-        """Return a new transform of the response's events, or None if nothing changes them."""
-        asked = wanted(self.request)
+    def transform(
+        self,
+        model: Model,
+        redaction: Redaction = NO_REDACTION,
+        *,
+        secret: str = "",
+        key_id: str = "",
+    ) -> Transform | None:
+        """Return a new transform of the response's events, or None if nothing changes them.
+
+        Args:
+            model: The model that answers.
+            redaction: What the deployment does not show. A request can only add to it.
+            secret: The secret of pseudonyms.
+            key_id: The key whose pseudonyms these are.
+
+        """
+        asked, choices = wanted(self.request), self.request.n or 1
         hidden = asked.hidden or model.reasoning == "hidden"
         reasoning: Transform | None = None
         if hidden or model.reasoning_tags is not None:
             from lambda_fn.transform.reasoning import Separate  # not at a cold start
 
             tags = None if model.reasoning == "none" else model.reasoning_tags
-            reasoning = Separate(self.request.n or 1, tags, hidden=hidden, off=asked.off)
-        buffering = (
-            None if self.buffering == "none" else Buffer(self.buffering, self.request.n or 1)
-        )
-        return chain(reasoning, buffering)
+            reasoning = Separate(choices, tags, hidden=hidden, off=asked.off)
+        redacting: Transform | None = None
+        extensions = self.request.sluice
+        kinds = frozenset((*redaction.kinds, *((extensions and extensions.redact) or ())))
+        if kinds or redaction.patterns or redaction.words:
+            from lambda_fn.patterns.known import machine_of  # not at a cold start
+            from lambda_fn.transform.redaction import Redact, label, pseudonyms
+
+            redacting = Redact(
+                choices,
+                machine_of(
+                    kinds, tuple(redaction.patterns.items()), tuple(redaction.words.items())
+                ),
+                pseudonyms(secret, key_id) if redaction.pseudonyms else label,
+                json=_is_json(self.request),
+            )
+        buffering = None if self.buffering == "none" else Buffer(self.buffering, choices)
+        return chain(reasoning, redacting, buffering)
+
+
+def _is_json(request: ChatRequest) -> bool:
+    """Return whether the content of the answer is to be JSON."""
+    form, structured = request.response_format, request.structured_outputs
+    return type(form) in (JsonObject, JsonSchema) or (
+        structured is not None and (structured.json is not None or bool(structured.json_object))
+    )
 
 
 def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) -> ReadRequest:

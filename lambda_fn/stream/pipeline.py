@@ -220,7 +220,12 @@ class Completions:
                 seconds=seconds + (limits.STREAM_GRACE if model.dialect == "sluice" else 0),
                 grace=0 if model.dialect == "sluice" else limits.STREAM_GRACE,
                 reservation=reservation,
-                transform=accepted.read.transform(model),
+                transform=accepted.read.transform(
+                    model,
+                    self._settings.redaction,
+                    secret=self._settings.origin_secrets[0],
+                    key_id=caller.key_id,
+                ),
                 on_stop=delivery.hasten,
             )
             await event_log.open(head)

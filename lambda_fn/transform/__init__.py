@@ -1,7 +1,7 @@
 """Stage 5: events -> events, pure.
 
 Buffering sends text in complete words, sentences, lines or JSON values. `reasoning` separates
-reasoning from the content by its tags, and hides it.
+reasoning from the content by its tags, and hides it. `redaction` replaces what must not be shown.
 """
 
 from lambda_fn.transform.base import Transform, chain

@@ -52,6 +52,10 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "aliases": {"gpt-4o": "sluice-demo"},
             "log_retention_days": 14,
             "canary_minutes": 10,
+            "redact": ("email", "card"),
+            "redact_patterns": {"order": r"\bORD-[0-9]{8}\b"},
+            "redact_words": {"project": "Falcon, Blue Heron"},
+            "redact_as": "pseudonym",
         },
     ),
     "own-edge": (
