@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from lambda_fn.encode.base import PADDING_BLOCK, Head, SizeLimit, ToolPiece, read_delta
+from lambda_fn.encode.base import PADDING_BLOCK, Annotation, Head, SizeLimit, ToolPiece, read_delta
 from lambda_fn.errors import APIError, anthropic_body
 from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 
@@ -55,7 +55,25 @@ class _Finished(NamedTuple):
     kind: str
 
 
-_Step = _Begin | _Grow | _Finished
+class _Cite(NamedTuple):
+    """The open block, a text, cites a source."""
+
+    source: Annotation
+
+    def citation(self) -> dict[str, Any]:
+        """Return the citation of a search result, whose text is not known here."""
+        return {
+            "type": "search_result_location",
+            "cited_text": "",
+            "source": self.source.url,
+            "title": self.source.title or None,
+            "search_result_index": self.source.source,
+            "start_block_index": 0,
+            "end_block_index": 0,
+        }
+
+
+_Step = _Begin | _Grow | _Cite | _Finished
 
 
 class _Blocks:
@@ -73,7 +91,7 @@ class _Blocks:
         self._call = -1
         self._arguments: list[str] = []
         self._ended: set[int] = set()
-        self._held: dict[int | _Text, list[ToolPiece | str]] = {}
+        self._held: dict[int | _Text, list[ToolPiece | str | Annotation]] = {}
         """What is held back, by the index of a call or the kind of a text."""
         self.refused = False
 
@@ -87,6 +105,11 @@ class _Blocks:
         if fields.refusal:
             self.refused = True
             yield from self._text("text", fields.refusal)
+        for annotation in fields.annotations or ():
+            if self._must_wait():
+                self._held.setdefault("text", []).append(annotation)
+            elif self._open == "text":
+                yield _Cite(annotation)
         for piece in fields.tool_calls or ():
             yield from self._piece(piece)
 
@@ -98,6 +121,8 @@ class _Blocks:
             for part in parts:
                 if isinstance(part, ToolPiece):
                     yield from self._write(part)
+                elif isinstance(part, Annotation):
+                    yield _Cite(part)
                 elif not isinstance(key, int):
                     yield from self._grow(key, part)
             yield from self._close()
@@ -278,6 +303,10 @@ class MessageStream:
                 out.append(_event("content_block_start", fields))
             elif isinstance(step, _Grow):
                 out.append(self._delta(*_DELTAS[step.kind], step.text))
+            elif isinstance(step, _Cite):
+                delta = {"type": "citations_delta", "citation": step.citation()}
+                fields = {"index": self._index, "delta": delta}
+                out.append(_event("content_block_delta", fields))
             else:
                 if step.kind == "thinking":
                     signed = ("signature_delta", "signature", self._blocks.signature)
@@ -345,6 +374,8 @@ class MessageBody:
                 self._texts = []
             elif isinstance(step, _Grow):
                 self._texts.append(step.text)
+            elif isinstance(step, _Cite):
+                self._content[-1].setdefault("citations", []).append(step.citation())
             else:
                 block, text = self._content[-1], "".join(self._texts)
                 if block["type"] == "tool_use":

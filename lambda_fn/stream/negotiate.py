@@ -124,8 +124,13 @@ class ReadRequest(msgspec.Struct, frozen=True):
                 pseudonyms(secret, key_id) if redaction.pseudonyms else label,
                 json=_is_json(self.request),
             )
+        citing: Transform | None = None
+        if extensions is not None and extensions.sources:
+            from lambda_fn.transform.citations import Cite  # not at a cold start
+
+            citing = Cite(choices, extensions.sources)
         buffering = None if self.buffering == "none" else Buffer(self.buffering, choices)
-        return chain(reasoning, redacting, buffering)
+        return chain(reasoning, redacting, citing, buffering)
 
 
 def _is_json(request: ChatRequest) -> bool:
@@ -145,6 +150,7 @@ def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) 
     """
     request = parse_chat(body, rules)
     buffering = _buffering(request, headers)
+    _check_sources(request)
     if _wants_text(headers.get("accept", "")):
         _check_text(request)
         return ReadRequest(request, "plain_text", buffering)
@@ -160,6 +166,8 @@ def read_completion(
     """Read a completion request. Raises as `read_chat`."""
     completion, request = parse_completion(body, rules)
     buffering = _buffering(request, headers)
+    if request.sluice is not None and request.sluice.sources:
+        raise unsupported("sluice.sources", "a completion has no place for annotations")
     echo = prompt_of(completion) if completion.echo else ""
     if not request.stream:
         return ReadRequest(request, "completion_body", echo=echo)
@@ -176,6 +184,7 @@ def read_message(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
     found = asked(parse_messages(body))
     request = found.chat
     buffering = _buffering(request, headers)
+    _check_sources(request)
     form: Form = "messages_stream" if request.stream else "messages_body"
     return ReadRequest(
         request,
@@ -218,6 +227,11 @@ def _wants_text(accept: str) -> bool:
     return text > max(quality(accept, kind, {"charset": "utf-8"}) for kind in others)
 
 
+def _check_sources(request: ChatRequest) -> None:
+    if request.sluice is not None and request.sluice.sources and _is_json(request):
+        raise unsupported("sluice.sources", "the markers of sources would be arrays in JSON")
+
+
 def _check_text(request: ChatRequest) -> None:
     where = "it has no place in a response of text/plain"
     if (request.n or 1) > 1:
@@ -225,3 +239,5 @@ def _check_text(request: ChatRequest) -> None:
     for name in ("tools", "logprobs", "stream_options"):
         if getattr(request, name):
             raise unsupported(name, where)
+    if request.sluice is not None and request.sluice.sources:
+        raise unsupported("sluice.sources", where)

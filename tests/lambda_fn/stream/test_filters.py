@@ -19,7 +19,7 @@ from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform.redaction import Redact, label
 from tests.support.function import END, FINISH, START, USAGE, Call, Reply, StandIn, lines, part
-from tests.support.replies import CHAT, STREAM, ledger_item, text
+from tests.support.replies import CHAT, STREAM, events, ledger_item, text
 from tests.support.seam import ListSink, MemoryLog, Rebatched, ScriptedInvocation, pump
 
 SECRET = "ada@example.com"
@@ -178,3 +178,81 @@ async def test_what_cannot_be_scanned_is_not_sent(
     reply = await make_call(redaction=HIDDEN)(body=STREAM)
     assert reply.status == 502
     assert SECRET.encode() not in reply.body
+
+
+SOURCES = {"sources": [{"id": "doc", "title": "One", "url": "https://example.com/1"}]}
+
+
+@pytest.mark.usefixtures("account")
+async def test_an_answer_cites_the_sources_of_its_request(
+    make_call: Callable[..., Call], sagemaker: StandIn
+) -> None:
+    """Offsets are those of the text without what is hidden, in a stream and in one body."""
+    call = make_call(redaction=HIDDEN)
+    for body in (CHAT, STREAM):
+        sagemaker.script = said(f"{SECRET} says so [d", "oc] and [2].")
+        reply = await call(body={**body, "sluice": SOURCES})
+        if body is STREAM:
+            content = text(reply)
+            (found,) = (
+                it["choices"][0]["delta"]["annotations"]
+                for it in events(reply)[:-1]
+                if "annotations" in it["choices"][0]["delta"]
+            )
+        else:
+            message = json.loads(reply.body)["choices"][0]["message"]
+            content, found = message["content"], message["annotations"]
+        assert content == "[EMAIL] says so [doc] and [2]."
+        assert found == [
+            {
+                "type": "url_citation",
+                "url_citation": {
+                    "start_index": 16,
+                    "end_index": 21,
+                    "url": "https://example.com/1",
+                    "title": "One",
+                },
+            }
+        ]
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    ("path", "body", "more", "param"),
+    [
+        ("/v1/completions", {"model": "m", "prompt": "Hi"}, {}, "sluice.sources"),
+        ("/v1/chat/completions", CHAT, {"accept": "text/plain"}, "sluice.sources"),
+        (
+            "/v1/chat/completions",
+            {**CHAT, "response_format": {"type": "json_object"}},
+            {},
+            "sluice.sources",
+        ),
+    ],
+)
+async def test_forms_without_a_place_for_sources(
+    call: Call, path: str, body: dict[str, Any], more: dict[str, str], param: str
+) -> None:
+    """A form that cannot say what is cited refuses sources."""
+    reply = await call(path=path, body={**body, "sluice": SOURCES}, more=more)
+    assert (reply.status, reply.error["param"]) == (400, param)
+
+
+@pytest.mark.usefixtures("account")
+@pytest.mark.parametrize(
+    ("source", "param"),
+    [
+        ({"id": "a]", "url": "https://e.com"}, "sluice.sources[0].id"),
+        ({"id": "", "url": "https://e.com"}, "sluice.sources[0].id"),
+        ({"id": "a", "url": "javascript:alert(1)"}, "sluice.sources[0].url"),
+        ({"id": "a", "url": "https://e.com/ x"}, "sluice.sources[0].url"),
+        ({"id": "a"}, "sluice.sources[0].url"),
+    ],
+)
+async def test_sources_are_checked(call: Call, source: dict[str, str], param: str) -> None:
+    """An id has nothing that ends a marker, and an address leads to the web."""
+    reply = await call(body={**CHAT, "sluice": {"sources": [source]}})
+    assert (reply.status, reply.error["param"]) == (400, param)
+    twice = [{"id": "a", "url": "https://e.com"}] * 2
+    reply = await call(body={**CHAT, "sluice": {"sources": twice}})
+    assert (reply.status, reply.error["param"]) == (400, "sluice.sources")
