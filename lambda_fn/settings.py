@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -104,6 +104,7 @@ FORMS = {
     "embeddings": "true or false",
 }
 """What each member of a `Model` accepts, in words."""
+_T = TypeVar("_T")
 _model = msgspec.json.Decoder(Model)
 _UUID1 = re.compile(r"/([0-9a-f]{8})-([0-9a-f]{4})-1([0-9a-f]{3})-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _GREGORIAN = 0x01B21DD213814000  # 1970 in the clock of UUIDs
@@ -165,6 +166,35 @@ class Redaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 NO_REDACTION = Redaction()
 
 
+class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A guardrail of Amazon Bedrock that judges prompts and answers.
+
+    With `sync`, text is held until it was judged. With `fail_open`, text goes on that could not be
+    judged.
+    """
+
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,64}\Z")]
+    version: Annotated[str, Meta(pattern=r"^([1-9][0-9]{0,7}|DRAFT)\Z")]
+    mode: Literal["sync", "async"] = "sync"
+    fail_open: bool = False
+
+
+class Moderation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What blocks a prompt and ends an answer: patterns and words by category, and a guardrail."""
+
+    patterns: dict[str, str] = {}  # msgspec makes a new dict for each
+    words: dict[str, tuple[str, ...]] = {}
+    guardrail: Guardrail | None = None
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether there are patterns or words."""
+        return bool(self.patterns or self.words)
+
+
+NO_MODERATION = Moderation()
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings of the stream function."""
@@ -203,6 +233,9 @@ class Settings:
     """The models that cannot be served, because their settings cannot be read: name -> reason."""
     redaction: Redaction = NO_REDACTION
     """What no answer shows."""
+    moderation: Moderation = NO_MODERATION
+    """What blocks prompts and answers."""
+    bedrock_url: str = ""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -270,7 +303,9 @@ class Settings:
                 if name in models and other in models
             },
             deployed=made_at(environment.get("SLUICE_STACK", "")),
-            redaction=_redaction(environment.get("SLUICE_REDACTION", "")),
+            redaction=_filter(environment, "SLUICE_REDACTION", Redaction),
+            moderation=_filter(environment, "SLUICE_MODERATION", Moderation),
+            bedrock_url=_endpoint(environment, region, "BEDROCK_RUNTIME", "bedrock-runtime"),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
@@ -328,12 +363,12 @@ def _names(environment: Mapping[str, str], name: str) -> dict[str, str]:
         raise SettingsError(f"{name}: {error}") from None
 
 
-def _redaction(text: str) -> Redaction:
-    """Return what no answer shows. A policy that cannot be read is no reason to show it."""
+def _filter(environment: Mapping[str, str], name: str, kind: type[_T]) -> _T:
+    """Return a filter's policy. That it cannot be read is no reason to go on without it."""
     try:
-        return msgspec.json.decode(text or "{}", type=Redaction)
+        return msgspec.json.decode(environment.get(name) or "{}", type=kind)
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"SLUICE_REDACTION: {error}") from None
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def made_at(stack_id: str) -> int | None:

@@ -10,13 +10,14 @@ A request asks for buffering in its body (`"sluice": {"buffer": "word"}`) or by 
 """
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import msgspec
 
 from lambda_fn.encode import Head
 from lambda_fn.encode.base import Form
 from lambda_fn.errors import InvalidRequest
+from lambda_fn.patterns import Kind
 from lambda_fn.schema import (
     Buffering,
     ChatRequest,
@@ -29,11 +30,27 @@ from lambda_fn.schema import (
 )
 from lambda_fn.schema.reasoning import served, wanted
 from lambda_fn.schema.tools import JsonObject, JsonSchema
-from lambda_fn.settings import NO_REDACTION, Model, Redaction
+from lambda_fn.settings import NO_MODERATION, NO_REDACTION, Model, Moderation, Redaction
 from lambda_fn.transform import Buffer, Transform, chain
 
 BUFFER_HEADER = "x-sluice-buffer"
 _LENIENT = Rules()
+
+
+class Policy(NamedTuple):
+    """The filters of a response: those of its deployment, and the kinds that its key adds.
+
+    `secret` and `key_id` are what pseudonyms are made of.
+    """
+
+    redaction: Redaction = NO_REDACTION
+    moderation: Moderation = NO_MODERATION
+    kinds: tuple[Kind, ...] = ()
+    secret: str = ""
+    key_id: str = ""
+
+
+NO_POLICY = Policy()
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
@@ -84,22 +101,11 @@ class ReadRequest(msgspec.Struct, frozen=True):
         request = served(self.request, reasons=reasons, budgets=model.reasoning_budget)
         return self if request is self.request else msgspec.structs.replace(self, request=request)
 
-    def transform(
-        self,
-        model: Model,
-        redaction: Redaction = NO_REDACTION,
-        *,
-        secret: str = "",
-        key_id: str = "",
-    ) -> Transform | None:
+    def transform(self, model: Model, policy: Policy = NO_POLICY) -> Transform | None:
         """Return a new transform of the response's events, or None if nothing changes them.
 
-        Args:
-            model: The model that answers.
-            redaction: What the deployment does not show. A request can only add to it.
-            secret: The secret of pseudonyms.
-            key_id: The key whose pseudonyms these are.
-
+        It separates or hides reasoning, redacts and moderates. A request can only add to the
+        policy.
         """
         asked, choices = wanted(self.request), self.request.n or 1
         hidden = asked.hidden or model.reasoning == "hidden"
@@ -110,8 +116,9 @@ class ReadRequest(msgspec.Struct, frozen=True):
             tags = None if model.reasoning == "none" else model.reasoning_tags
             reasoning = Separate(choices, tags, hidden=hidden, off=asked.off)
         redacting: Transform | None = None
-        extensions = self.request.sluice
-        kinds = frozenset((*redaction.kinds, *((extensions and extensions.redact) or ())))
+        redaction, extensions = policy.redaction, self.request.sluice
+        own = () if extensions is None or extensions.redact is None else extensions.redact
+        kinds = frozenset((*redaction.kinds, *policy.kinds, *own))
         if kinds or redaction.patterns or redaction.words:
             from lambda_fn.patterns.known import machine_of  # not at a cold start
             from lambda_fn.transform.redaction import Redact, label, pseudonyms
@@ -121,16 +128,27 @@ class ReadRequest(msgspec.Struct, frozen=True):
                 machine_of(
                     kinds, tuple(redaction.patterns.items()), tuple(redaction.words.items())
                 ),
-                pseudonyms(secret, key_id) if redaction.pseudonyms else label,
+                pseudonyms(policy.secret, policy.key_id) if redaction.pseudonyms else label,
                 json=_is_json(self.request),
             )
+        screening: Transform | None = None
+        if policy.moderation.has_rules:
+            from lambda_fn.transform.moderation import Screen, rules_of  # not at a cold start
+
+            rules = rules_of(policy.moderation.patterns, policy.moderation.words)
+            screening = Screen(choices, rules, json=_is_json(self.request))
+        return chain(reasoning, redacting, screening)
+
+    def finishing(self) -> Transform | None:
+        """Return a new transform of the events that are let out: citations and buffering."""
         citing: Transform | None = None
+        choices, extensions = self.request.n or 1, self.request.sluice
         if extensions is not None and extensions.sources:
             from lambda_fn.transform.citations import Cite  # not at a cold start
 
             citing = Cite(choices, extensions.sources)
         buffering = None if self.buffering == "none" else Buffer(self.buffering, choices)
-        return chain(reasoning, redacting, citing, buffering)
+        return chain(citing, buffering)
 
 
 def _is_json(request: ChatRequest) -> bool:

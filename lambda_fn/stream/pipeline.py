@@ -36,13 +36,13 @@ from lambda_fn.log import log
 from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.schema.messages import has_images
 from lambda_fn.schema.reasoning import restate
-from lambda_fn.settings import Model, Settings
+from lambda_fn.settings import NO_MODERATION, Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.cancel import cancel
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.invoke import Invocation
-from lambda_fn.stream.negotiate import ReadRequest
+from lambda_fn.stream.negotiate import Policy, ReadRequest
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
 from lambda_fn.stream.reservation import growing
@@ -53,6 +53,7 @@ from lambda_fn.stream.usage_counter import UsageCounter
 
 if TYPE_CHECKING:
     from lambda_fn.stream.images import Image
+    from lambda_fn.stream.moderate import Moderator
 
 
 class _Accepted(NamedTuple):
@@ -203,6 +204,9 @@ class Completions:
                 from lambda_fn.stream.remote_images import with_images
 
                 request = await with_images(request, accepted.images, model, accepted.size)
+            moderator = self._moderator()
+            if moderator is not None:
+                await moderator.check(request, request_id)
             credentials = self._credentials()
             invocation = invoke(
                 credentials=credentials, body=dialect.body(bounds.applied(request), control)
@@ -222,10 +226,15 @@ class Completions:
                 reservation=reservation,
                 transform=accepted.read.transform(
                     model,
-                    self._settings.redaction,
-                    secret=self._settings.origin_secrets[0],
-                    key_id=caller.key_id,
+                    Policy(
+                        self._settings.redaction,
+                        self._settings.moderation,
+                        secret=self._settings.origin_secrets[0],
+                        key_id=caller.key_id,
+                    ),
                 ),
+                guard=None if moderator is None else moderator.guard(head.choices, request_id),
+                finishing=accepted.read.finishing(),
                 on_stop=delivery.hasten,
             )
             await event_log.open(head)
@@ -306,6 +315,13 @@ class Completions:
         if reason is None or not (await self._gate.check_key(caller)).may_use(name):
             return no_model(name)
         return model_unreadable(name, reason)
+
+    def _moderator(self) -> "Moderator | None":
+        if self._settings.moderation == NO_MODERATION:
+            return None
+        from lambda_fn.stream.moderate import Moderator  # not at a cold start
+
+        return Moderator(self._settings, self._client, self._credentials)
 
     def _in_background(self, scope: Scope, work: Coroutine[None, None, object]) -> None:
         """Run `work` in the background. On Lambda it finishes before the next invocation is

@@ -50,6 +50,10 @@ class UsageCounter:
             elif type(event) is End:
                 self.complete = True
 
+    def block(self) -> None:
+        """Note that a filter has ended the response, which is complete."""
+        self._finish_reason, self.complete = "content_filter", True
+
     @property
     def outcome(self) -> Literal["complete", "cancelled", "cut", "failed"]:
         """The outcome if the response ends now: `cut` has tokens, `failed` has none."""
