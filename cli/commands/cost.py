@@ -7,6 +7,7 @@ model at full load themselves.
 
 import argparse
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,8 @@ more.
 REST_OF_RESPONSE = 1500
 """Bytes of a response beside its tokens: headers, the first and the last chunks."""
 _SECONDS_AN_HOUR = 3600
+_TOKEN_CHARACTERS = 4
+_WINDOW_CHARACTERS = 100
 _WEB_ACL_RULES = 2
 """The number of rules in the web ACL that `web_acl=rate` makes."""
 _FREE_STREAM = 6 * 1024 * 1024
@@ -114,6 +117,8 @@ class Cost:
     dynamodb: float
     waf: float = 0.0
     """Zero without a web ACL. The web ACL's monthly price is not included."""
+    guardrail: float = 0.0
+    """Zero without a guardrail. With one: content filters and sensitive information."""
 
     def parts(self, *, managed: bool) -> dict[str, float]:
         """Return the parts that are paid together, by their names on the bill."""
@@ -128,6 +133,8 @@ class Cost:
             "CloudFront": self.cloudfront,
             "DynamoDB": self.dynamodb,
         }
+        if self.guardrail:
+            parts["Bedrock Guardrails"] = self.guardrail
         return parts | ({"AWS WAF": self.waf} if self.waf else {})
 
 
@@ -185,6 +192,7 @@ def cost(
     instance_hour: float,
     use: Use,
     web_acl: bool = False,
+    guardrail: bool = False,
 ) -> Cost:
     """Return what one request costs.
 
@@ -195,6 +203,7 @@ def cost(
         instance_hour: USD of an instance's hour.
         use: How the API is used.
         web_acl: Whether AWS WAF sees each request.
+        guardrail: Whether a guardrail judges the prompt, in one call, and the answer, in windows.
 
     """
     throughput = use.throughput or parallel * use.tokens_per_second
@@ -217,7 +226,21 @@ def cost(
         dynamodb=(WRITE_UNITS + int(use.seconds / limits.CHECKPOINT) + use.extensions)
         * price("dynamodb_write"),
         waf=price("waf_request") if web_acl else 0.0,
+        guardrail=_guardrail_units(use.completion_tokens) * _unit() if guardrail else 0.0,
     )
+
+
+def _guardrail_units(tokens: int) -> int:
+    """Return the calls of a guardrail, which cost a text unit each.
+
+    One is for the prompt. A window of the answer is a sentence of some 100 characters, and a token
+    has some four.
+    """
+    return 1 + math.ceil(tokens * _TOKEN_CHARACTERS / _WINDOW_CHARACTERS)
+
+
+def _unit() -> float:
+    return price("guardrail_content_unit") + price("guardrail_sensitive_unit")
 
 
 def show(
@@ -265,6 +288,7 @@ def show(
         instance_hour=hour,
         use=use,
         web_acl=settings.web_acl is not None,
+        guardrail=settings.guardrail is not None,
     )
     throughput = use.throughput or settings.parallel * use.tokens_per_second
     if as_json:

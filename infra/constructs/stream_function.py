@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -64,14 +65,30 @@ class StreamFunction(Construct):
                 "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
                 "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
                 "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
-                **(
-                    {"SLUICE_REDACTION": json.dumps(settings.redaction)}
-                    if settings.redaction
-                    else {}
-                ),
+                **{
+                    name: json.dumps(policy)
+                    for name, policy in (
+                        ("SLUICE_REDACTION", settings.redaction),
+                        ("SLUICE_MODERATION", settings.moderation),
+                    )
+                    if policy
+                },
                 **secret.variables,
             },
         )
+        if settings.guardrail is not None:
+            self.function.add_to_role_policy(
+                iam.PolicyStatement(
+                    actions=["bedrock:ApplyGuardrail"],
+                    resources=[
+                        Stack.of(self).format_arn(
+                            service="bedrock",
+                            resource="guardrail",
+                            resource_name=settings.guardrail.partition(":")[0],
+                        )
+                    ],
+                )
+            )
         self.release = Release(self, "Release", function=self.function, settings=settings)
         self.url = self.release.alias.add_function_url(
             auth_type=lambda_.FunctionUrlAuthType.NONE,

@@ -27,6 +27,7 @@ Architecture = Literal["x86_64", "arm64"]
 CanaryMinutes = Literal[5, 10, 15, 30]
 LogRetention = Literal[1, 7, 14, 30, 90, 365]
 PriceClass = Literal["100", "200", "all"]
+GuardrailMode = Literal["sync", "async"]
 RedactAs = Literal["label", "pseudonym"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
@@ -108,7 +109,7 @@ class Settings(ContainerSettings, EndpointSettings):
     redact_patterns: Mapping[str, str] = _setting(
         default={},
         pattern=r"[^\x00-\x1f]{1,1000}",
-        form='a JSON object of patterns: {"order": "\\\\bORD-[0-9]{8}\\\\b"}',
+        form='a JSON object of patterns: {"order": "ORD-[0-9]{8}"}',
     )
     """Patterns of the deployment's own, by name."""
     redact_words: Mapping[str, str] = _setting(
@@ -119,6 +120,29 @@ class Settings(ContainerSettings, EndpointSettings):
     """Lists of words of the deployment's own, by name."""
     redact_as: RedactAs = "label"
     """What stands for a match: a label, or a pseudonym that is the same each time."""
+    # What blocks prompts and ends answers.
+    moderate_patterns: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,1000}",
+        form='a JSON object of patterns: {"weapons": "(?i)pipe ?bombs?"}',
+    )
+    """Patterns of what is not let through, by category."""
+    moderate_words: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,4000}",
+        form='a JSON object of lists of words: {"weapons": "pipe bomb, nerve agent"}',
+    )
+    """Lists of words that are not let through, by category."""
+    guardrail: str | None = _setting(
+        default=None,
+        pattern=r"[a-z0-9]{1,64}:([1-9][0-9]{0,7}|DRAFT)",
+        form="the id and the version of a guardrail of Amazon Bedrock, like a1b2c3d4e5f6:1",
+    )
+    """The guardrail that judges prompts and answers."""
+    guardrail_mode: GuardrailMode = "sync"
+    """Whether text is held until it was judged, or sent at once and cut."""
+    guardrail_open: bool = False
+    """Let texts through that the guardrail did not judge."""
     # Keys, usage, and the alarms' topic.
     admin_url: bool
     """Serve the admin API below /admin/ of the distribution. Without it, only IAM leads to the
@@ -185,6 +209,7 @@ class Settings(ContainerSettings, EndpointSettings):
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise SettingsError(f"cors_origins={','.join(self.cors_origins)}: * is every origin")
         filters.check(self.redact_patterns, self.redact_words)
+        filters.check(self.moderate_patterns, self.moderate_words, prefix="moderate", taken=())
         self._check_tags()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
@@ -218,6 +243,17 @@ class Settings(ContainerSettings, EndpointSettings):
             self.redact_patterns,
             self.redact_words,
             pseudonyms=self.redact_as == "pseudonym",
+        )
+
+    @property
+    def moderation(self) -> dict[str, Any]:
+        """What is not let through, as the stream function reads it. Empty: everything is."""
+        return filters.moderation(
+            self.moderate_patterns,
+            self.moderate_words,
+            guardrail=self.guardrail,
+            mode=self.guardrail_mode,
+            fail_open=self.guardrail_open,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 Buffering sends text in complete words, sentences, lines or JSON values. `reasoning` separates
 reasoning from the content by its tags, and hides it. `redaction` replaces what must not be shown.
+`moderation` ends choices that rules forbid.
 `citations` annotates the markers of sources.
 """
 

@@ -7,7 +7,13 @@ import pytest
 
 from infra.settings.context import settings_from_context
 from infra.settings.deployment import DEV, SettingsError
-from lambda_fn.settings import NO_REDACTION, Redaction
+from lambda_fn.settings import (
+    NO_MODERATION,
+    NO_REDACTION,
+    Guardrail,
+    Moderation,
+    Redaction,
+)
 
 ORDER = r"\bORD-[0-9]{8}\b"
 
@@ -28,6 +34,24 @@ def test_a_policy_is_read_as_it_was_written() -> None:
     assert msgspec.convert({}, Redaction) == NO_REDACTION
 
 
+def test_moderation_is_read_as_it_was_written() -> None:
+    """The function reads rules and guardrail as the synthesis hands them over."""
+    context = {
+        "moderate_words": json.dumps({"weapons": "pipe bomb, nerve agent"}),
+        "moderate_patterns": json.dumps({"order": ORDER}),
+        "guardrail": "a1b2:3",
+        "guardrail_mode": "async",
+    }
+    policy = settings_from_context(context).moderation
+    assert msgspec.convert(policy, Moderation) == Moderation(
+        {"order": ORDER},
+        {"weapons": ("pipe bomb", "nerve agent")},
+        Guardrail("a1b2", "3", "async", fail_open=False),
+    )
+    assert DEV.moderation == {}
+    assert msgspec.convert({}, Moderation) == NO_MODERATION
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -38,6 +62,10 @@ def test_a_policy_is_read_as_it_was_written() -> None:
         ({"redact_patterns": {"email": "x"}}, "redact_patterns='email': a name has"),
         ({"redact_patterns": {"Order": "x"}}, "redact_patterns='Order': a name has"),
         ({"redact_patterns": {f"x{it}": "x" for it in range(33)}}, "at most 32"),
+        ({"moderate_patterns": {"x": "a*"}}, r"moderate_patterns=x: \* has no bound"),
+        ({"moderate_words": {"X": "a"}}, "moderate_words='X': a name has"),
+        ({"guardrail": "a1b2"}, "guardrail=a1b2: must be the id and the version"),
+        ({"guardrail": "arn:aws:bedrock:x:1:guardrail/a:1"}, "must be the id and the version"),
         ({"redact_words": {"x": ","}}, "redact_words=x: the words have 0 characters"),
         ({"redact_words": {"x": "y" * 600}}, "redact_words=x: a word has"),
         ({"redact_words": {"x": "y"}, "redact_patterns": {"x": "y"}}, "redact_words=x: redact_pat"),
