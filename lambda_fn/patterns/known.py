@@ -165,7 +165,7 @@ def own_words(name: str, several: Sequence[str]) -> Pattern:
 
 @lru_cache(maxsize=8)
 def machine_of(
-    kinds: frozenset[Kind],
+    kinds: frozenset[str],
     patterns: tuple[tuple[str, str], ...] = (),
     lists: tuple[tuple[str, tuple[str, ...]], ...] = (),
 ) -> Machine:

@@ -46,7 +46,8 @@ class Admission(msgspec.Struct, frozen=True):
 
     `account` is the account with this request in flight, and `entry` is the request's hold there.
     Both are None if the request is served because the meter fails open. `opened` tells whether the
-    ledger item was written. `stale` names the windows that the settlement can remove.
+    ledger item was written. `stale` names the windows that the settlement can remove. `redact` has
+    the kinds that are replaced in answers to the key.
     """
 
     opening: Opening
@@ -55,6 +56,7 @@ class Admission(msgspec.Struct, frozen=True):
     opened: bool = True
     headers: Mapping[str, str] = {}  # msgspec makes a new dict for each
     stale: tuple[str, ...] = ()
+    redact: tuple[str, ...] = ()
 
 
 class Switch:
@@ -187,7 +189,7 @@ class Gate:
                 reading.cancel()
             raise
         if isinstance(account, Account):
-            self._keys.admitted(caller)
+            self._keys.admitted(caller, account.redact)
             entry = account.in_flight[opening.request_id]
             if self._switch.reason is not None:
                 await self._undo(opening, entry)
@@ -211,13 +213,14 @@ class Gate:
                     opened,
                     headers=rate_headers(account, when=request_time(opening.request_id), now=now),
                     stale=tuple(expired(account.balance, now)),
+                    redact=account.redact,
                 )
             await self._undo(opening, entry)
             raise _unavailable()
         if account is None:
             if self._fail_open and self._keys.is_recent(caller):
                 log("admitted_open", request_id=opening.request_id, key=opening.key_id)
-                return Admission(opening, opened=opened)
+                return Admission(opening, opened=opened, redact=self._keys.redact(caller))
             raise _unavailable()
         if opened:
             await self._close_refused(opening)

@@ -17,7 +17,6 @@ import msgspec
 from lambda_fn.encode import Head
 from lambda_fn.encode.base import Form
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.patterns import Kind
 from lambda_fn.schema import (
     Buffering,
     ChatRequest,
@@ -40,12 +39,14 @@ _LENIENT = Rules()
 class Policy(NamedTuple):
     """The filters of a response: those of its deployment, and the kinds that its key adds.
 
+    A kind that is unknown here is one of a later version.
+
     `secret` and `key_id` are what pseudonyms are made of.
     """
 
     redaction: Redaction = NO_REDACTION
     moderation: Moderation = NO_MODERATION
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[str, ...] = ()
     secret: str = ""
     key_id: str = ""
 

@@ -229,6 +229,7 @@ class Completions:
                     Policy(
                         self._settings.redaction,
                         self._settings.moderation,
+                        admission.redact,
                         secret=self._settings.origin_secrets[0],
                         key_id=caller.key_id,
                     ),

@@ -8,17 +8,32 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from lambda_fn.auth import Caller
 from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode import Head, encoder_of
 from lambda_fn.encode.base import Form
+from lambda_fn.metering import accounts
 from lambda_fn.patterns import KINDS
 from lambda_fn.patterns.known import machine_of
 from lambda_fn.settings import Redaction
 from lambda_fn.stream.delivery import Delivery
+from lambda_fn.stream.key_cache import KeyCache
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform.redaction import Redact, label
-from tests.support.function import END, FINISH, START, USAGE, Call, Reply, StandIn, lines, part
+from tests.support.function import (
+    END,
+    FINISH,
+    KEY,
+    KEY_ID,
+    START,
+    USAGE,
+    Call,
+    Reply,
+    StandIn,
+    lines,
+    part,
+)
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
 from tests.support.seam import ListSink, MemoryLog, Rebatched, ScriptedInvocation, pump
 
@@ -127,6 +142,29 @@ async def test_a_request_can_only_add(make_call: Callable[..., Call], sagemaker:
     refused = await plain(body={**STREAM, "sluice": {"redact": ["emails"]}})
     error = json.loads(refused.body)["error"]
     assert (refused.status, error["param"]) == (400, "sluice.redact[0]")
+
+
+async def test_a_key_can_only_add(
+    make_call: Callable[..., Call], sagemaker: StandIn, items: Any
+) -> None:
+    """A key adds kinds, which `/v1/usage` shows, and they count for requests of all forms.
+
+    They also count while the meter fails open.
+    """
+    items.put_item(Item=accounts.new_account(KEY, name="k", now=1, redact=["card"]))
+    call = make_call(redaction=HIDDEN, meter_open=True)
+    sent = (f"{SECRET} ", "4111 1111 1111 1111")
+    for body in ({**STREAM, "sluice": {"redact": []}}, STREAM):
+        sagemaker.script = said(*sent)
+        assert text(await call(body=body)) == "[EMAIL] [CARD]"
+    usage = await call("GET", "/v1/usage")
+    assert json.loads(usage.body)["key"]["redact"] == ["card"]
+    key = Caller(KEY_ID, "hash")
+    keys = KeyCache()
+    keys.admitted(key, ("card",))
+    assert keys.redact(key) == ("card",)
+    keys.admitted(key)
+    assert keys.redact(key) == ()
 
 
 @pytest.mark.usefixtures("account")
