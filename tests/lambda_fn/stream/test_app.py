@@ -14,7 +14,7 @@ import pytest
 from lambda_fn import ids, limits
 from lambda_fn.metering import accounts
 from lambda_fn.settings import Settings, SettingsError
-from lambda_fn.stream.app import HEALTH
+from lambda_fn.stream.middleware import HEALTH
 from tests.support.function import FIRST, KEY, REST, WHOLE, Call, Reply, StandIn, part
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
 
