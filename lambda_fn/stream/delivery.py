@@ -13,8 +13,8 @@ from lambda_fn import limits
 from lambda_fn.encode import Encoder
 from lambda_fn.encode.base import unfinished
 from lambda_fn.errors import APIError, internal_error
+from lambda_fn.event_log import Source, Unended, error_of
 from lambda_fn.events import End, Event, Failed
-from lambda_fn.stream.event_log import Source, Unended, error_of
 from lambda_fn.stream.sinks import Sink
 
 

@@ -29,6 +29,7 @@ from lambda_fn.errors import (
     Unavailable,
     UpstreamTimeout,
 )
+from lambda_fn.event_log import NoLog
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import read_body
 from lambda_fn.ids import new_request_id
@@ -40,7 +41,6 @@ from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.cancel import cancel
 from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.negotiate import ReadRequest
 from lambda_fn.stream.producer import Producer

@@ -23,9 +23,9 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
+from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, failed_by
 from lambda_fn.events import GARBLED, End, Ended, Event, Failure, Usage
 from lambda_fn.log import log
-from lambda_fn.stream.event_log import Batch, EventLog, LogEnded, Unended, failed_by
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform

@@ -10,7 +10,7 @@ import pytest
 
 from lambda_fn import errors, limits
 from lambda_fn.encode import Head
-from lambda_fn.stream.event_log import NoLog
+from lambda_fn.event_log import NoLog
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import ResponseBroken
 from tests.support.function import (
