@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from infra.constructs.usage_table import in_partitions
@@ -45,11 +44,7 @@ class StreamTable(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
         """Create the table."""
         super().__init__(scope, construct_id)
-        self._key: kms.IKey | None = None
-        encryption = dynamodb.TableEncryptionV2.dynamo_owned_key()
-        if settings.stream_kms_key is not None:
-            self._key = kms.Key.from_key_arn(self, "Key", settings.stream_kms_key)
-            encryption = dynamodb.TableEncryptionV2.customer_managed_key(self._key)
+        self._key = settings.stream_kms_key
         self.table = dynamodb.TableV2(
             self,
             "Table",
@@ -65,11 +60,19 @@ class StreamTable(Construct):
                 )
             ],
             billing=dynamodb.Billing.on_demand(),
-            encryption=encryption,
+            encryption=dynamodb.TableEncryptionV2.dynamo_owned_key(),
             time_to_live_attribute="expires",
             deletion_protection=settings.retain,
             removal_policy=RemovalPolicy.RETAIN if settings.retain else RemovalPolicy.DESTROY,
         )
+        if self._key is not None:
+            # CDK itself takes a key only in a stack that knows its region.
+            resource = self.table.node.default_child
+            assert isinstance(resource, dynamodb.CfnGlobalTable)  # noqa: S101 - it has no other
+            by_key = {"SSEEnabled": True, "SSEType": "KMS"}
+            resource.add_property_override("SSESpecification", by_key)
+            own = "Replicas.0.SSESpecification.KMSMasterKeyId"
+            resource.add_property_override(own, self._key)
         accept(self.table, {"DDB3": "What a client has deleted must not be restorable."})
         self.name, self.arn = self.table.table_name, self.table.table_arn
 
@@ -105,20 +108,20 @@ class StreamTable(Construct):
             iam.Grant.add_to_principal(
                 grantee=grantee,
                 actions=list(_KEY_ACTIONS),
-                resource_arns=[self._key.key_arn],
+                resource_arns=[self._key],
                 conditions={"StringLike": {"kms:ViaService": "dynamodb.*.amazonaws.com"}},
             )
 
 
 def stream_environment(settings: Settings, stream_table: StreamTable | None) -> dict[str, str]:
-    """Return the variables about kept answers of a function; only `PERSISTENCE` without a table."""
+    """Return the variables of a public function about kept answers."""
     if stream_table is None:
-        return {"PERSISTENCE": settings.persistence}
+        return {"SLUICE_PERSISTENCE": settings.persistence}
     return {
-        "STREAM_TABLE": stream_table.name,
-        "PERSISTENCE": settings.persistence,
-        "LOG_HOURS": str(settings.log_hours),
-        "RESPONSE_DAYS": str(settings.response_days),
-        "ON_LOG_FAILURE": settings.on_log_failure or "",
-        "STORE_DEFAULT": str(settings.store_default).lower(),
+        "SLUICE_STREAM_TABLE": stream_table.name,
+        "SLUICE_PERSISTENCE": settings.persistence,
+        "SLUICE_LOG_HOURS": str(settings.log_hours),
+        "SLUICE_RESPONSE_DAYS": str(settings.response_days),
+        "SLUICE_ON_LOG_FAILURE": settings.on_log_failure or "",
+        "SLUICE_STORE_DEFAULT": str(settings.store_default).lower(),
     }
