@@ -48,6 +48,7 @@ class Head(msgspec.Struct, frozen=True):
     names the encoder, and the rest are its options: whether a stream ends with a usage chunk,
     whether its chunks are padded, and the prompt that a completion repeats. Messages have two of
     their own, which no other head has: their stop sequences, and whether thoughts are shown.
+    `numbered` is set if the response is logged and its form can be resumed (`encode.numbered`).
     `version` is the encoders' one when the response began.
     """
 
@@ -65,6 +66,7 @@ class Head(msgspec.Struct, frozen=True):
     version: int = VERSION
     stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
+    numbered: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Encoder(Protocol):

@@ -47,11 +47,26 @@ class ReadRequest(msgspec.Struct, frozen=True):
     stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def durable(self) -> bool | None:
+        """Whether the request asks for a log of its response; None if it does not say."""
+        return None if self.request.sluice is None else self.request.sluice.durable
+
     def head(
-        self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int
+        self,
+        *,
+        response_id: str,
+        created: int,
+        fingerprint: str | None,
+        max_bytes: int,
+        logged: bool = False,
     ) -> Head:
-        """Return the head of the response; the arguments are those of `Head`."""
+        """Return the head of the response; the arguments are those of `Head`.
+
+        If the response is `logged`, its stream has wire numbers.
+        """
         request = self.request
+        numbered = logged and not self.form.endswith("_body")
         return Head(
             response_id=response_id,
             created=created,
@@ -66,6 +81,7 @@ class ReadRequest(msgspec.Struct, frozen=True):
             echo=self.echo,
             stops=self.stops,
             thinking=self.thinking,
+            numbered=True if numbered else msgspec.UNSET,
         )
 
     def named(self, model: str) -> "ReadRequest":

@@ -137,6 +137,12 @@ class Producer:
                 )
             )
 
+    def fence(self, is_cancelled: bool) -> None:
+        """End the response now as the log says, because somebody else has ended it."""
+        if self._running():
+            self._counter.cancelled = is_cancelled
+            self._stop(Cancelled("This response was cancelled.", headers=NO_RETRY))
+
     def _running(self) -> bool:
         return not self.ended and self._ending is None and self._stopped is None
 

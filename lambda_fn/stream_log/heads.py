@@ -227,8 +227,8 @@ def end_update(
     response_id: str, ending: Ending, condition: str, values: Mapping[str, Any]
 ) -> Update:
     """Return the update that ends a response if it has not ended, and if `condition` holds."""
-    changes = {
-        "#status": ending.status,
+    changes: Item = {
+        "status": ending.status,
         "ended": round(ending.now, 3),
         "ended_by": ending.by,
         "event": msgspec.json.encode(ending.event).decode(),
@@ -237,13 +237,12 @@ def end_update(
         changes["prompt_tokens"], changes["completion_tokens"] = ending.counts
     if ending.last is not None:
         changes["last"] = ending.last
-    new = {f":{name.removeprefix('#')}": value for name, value in changes.items()}
     return Update(
         head_key(response_id),
-        update="SET " + ", ".join(f"{name} = :{name.removeprefix('#')}" for name in changes),
+        update="SET " + ", ".join(f"#{name} = :new_{name}" for name in changes),
         condition=condition,
-        names={"#status": "status"},
-        values={**new, **values},
+        names={f"#{name}": name for name in changes},
+        values={**{f":new_{name}": value for name, value in changes.items()}, **values},
     )
 
 

@@ -70,20 +70,6 @@ async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, item
         assert item["finish_reason"] is None
 
 
-async def test_log_is_open_before_the_model_is_invoked(
-    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A request whose log cannot be opened is refused, and its model is not invoked."""
-
-    async def refuse(self: NoLog, head: Head) -> None:
-        raise errors.Unavailable(f"no log for {head.response_id}")
-
-    monkeypatch.setattr(NoLog, "open", refuse)
-    reply = await call(body=STREAM)
-    assert (reply.status, sagemaker.bodies) == (503, [])
-    assert ledger_item(items, reply)["outcome"] == "failed"
-
-
 @pytest.mark.parametrize("body", [STREAM, CHAT], ids=["stream", "whole"])
 async def test_failure_before_tokens_is_a_status(
     call: Call, sagemaker: StandIn, items: Any, body: Any
