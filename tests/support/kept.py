@@ -37,7 +37,7 @@ def events(*words: str) -> list[Event]:
 
 def rest(count: int) -> list[Event]:
     """Return the events between the last token and the terminal one."""
-    return [Finish(0, "stop"), Usage(4, count)]
+    return [Finish("stop"), Usage(4, count)]
 
 
 def head_of(form: str = "chat_stream", **changes: Any) -> Head:
