@@ -19,7 +19,7 @@ from lambda_fn.stream_log.reading import read_all
 from tests.support.function import KEY_ID, Call, StandIn
 from tests.support.kept import Kept, events
 
-PRICES = Prices(None, None)
+PRICES = Prices(0, 0)
 
 
 def path(name: str) -> str:

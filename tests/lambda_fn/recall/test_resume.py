@@ -11,7 +11,7 @@ from lambda_fn import limits
 from lambda_fn.encode import encoder_of
 from lambda_fn.encode.numbered import NUMBERED
 from lambda_fn.errors import UpstreamFailed
-from lambda_fn.event_log import failed_by
+from lambda_fn.event_log import Unended, failed_by
 from lambda_fn.events import End
 from lambda_fn.recall import resume
 from lambda_fn.stream.sinks import ResponseBroken
@@ -93,7 +93,7 @@ async def test_a_running_response_is_followed_to_its_end(
     stored = await kept.begin(head_of(numbered=True))
     number = await kept.flush(stored, 0, events(WORDS[0]))
     reply = Reply()
-    reading = asyncio.create_task(recall("GET", path(stored), reply=reply))
+    reading = asyncio.ensure_future(recall("GET", path(stored), reply=reply))
     await reply.until(lambda: b"Hello" in reply.body)
     for word in WORDS[1:]:
         number = await kept.flush(stored, number, [delta(word)])
@@ -109,7 +109,7 @@ async def test_a_client_ahead_of_a_running_response_waits(
     monkeypatch.setattr(limits, "LOG_POLL", 0.01)
     stored = await kept.begin(head_of(numbered=True))
     number = await kept.flush(stored, 0, events(*WORDS))
-    reading = asyncio.create_task(recall("GET", path(stored, 6)))
+    reading = asyncio.ensure_future(recall("GET", path(stored, 6)))
     number = await kept.flush(stored, number, rest(len(WORDS)))
     await kept.end(stored, number)
     assert (await reading).body == tail("chat_stream", live(stored), 6)
@@ -122,7 +122,7 @@ async def test_a_stream_without_news_has_heartbeats(
     monkeypatch.setattr(limits, "LOG_POLL", 0.01)
     stored = await kept.begin(head_of(numbered=True))
     reply = Reply()
-    reading = asyncio.create_task(make_recall(heartbeat=0.01)("GET", path(stored), reply=reply))
+    reading = asyncio.ensure_future(make_recall(heartbeat=0.01)("GET", path(stored), reply=reply))
     await reply.until_chunks(3)
     assert (reply.status, b'"n"' in reply.chunks[2]) == (200, False)
     await kept.end(stored, await kept.flush(stored, 0, [*events("a"), *rest(1)]))
@@ -159,7 +159,7 @@ async def test_a_stream_ends_before_its_functions_deadline(
 async def _once_then_unended(self: Any, until: float) -> Any:
     """Read what is there, and end at the deadline."""
     if getattr(self, "was", False):
-        raise resume.Unended
+        raise Unended
     self.was = True
     return await self._source.read(until)
 

@@ -86,7 +86,7 @@ async def test_waiting_ends_with_the_response(
     stored = await kept.begin()
     path = f"{LIST}/{stored.response_id}"
     assert content(await recall("GET", f"{path}?wait=0"))["status"] == "in_progress"
-    waiting = asyncio.create_task(recall("GET", f"{path}?wait=30"))
+    waiting = asyncio.ensure_future(recall("GET", f"{path}?wait=30"))
     await asyncio.sleep(0)
     await kept.end(stored, 0)
     assert content(await waiting)["status"] == "completed"
