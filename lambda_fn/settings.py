@@ -270,14 +270,14 @@ class Settings:
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
             ),
-            stream_table=environment.get("STREAM_TABLE") or None,
-            persistence=_one_of(environment, "PERSISTENCE", Persistence, "asked"),
-            log_hours=_count(environment, "LOG_HOURS", 24),
-            response_days=_count(environment, "RESPONSE_DAYS", 30),
+            stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
+            persistence=_one_of(environment, "SLUICE_PERSISTENCE", Persistence, "asked"),
+            log_hours=_count(environment, "SLUICE_LOG_HOURS", 24),
+            response_days=_count(environment, "SLUICE_RESPONSE_DAYS", 30),
             on_log_failure=_one_of(
-                environment, "ON_LOG_FAILURE", Literal["refuse", "unlogged"], None
+                environment, "SLUICE_ON_LOG_FAILURE", Literal["refuse", "unlogged"], None
             ),
-            store_default=_flag(environment, "STORE_DEFAULT", default=True),
+            store_default=_flag(environment, "SLUICE_STORE_DEFAULT", default=True),
         )
 
 
@@ -303,7 +303,7 @@ class SweepSettings:
             deployment=_required(environment, "SLUICE_DEPLOYMENT"),
             dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
             overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
-            stream_table=environment.get("STREAM_TABLE") or None,
+            stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
         )
 
 

@@ -280,7 +280,7 @@ class TableLog:
             with contextlib.suppress(MeterUnavailable):
                 await self._close_by(ending)
                 return
-            await asyncio.sleep(limits.LOG_WATCH)
+            await asyncio.sleep(limits.META_BACKOFF_MAX)
 
     async def _close_by(self, ending: Ending) -> None:
         response_id = self._stored.response_id
@@ -352,22 +352,29 @@ class TableLog:
         while True:
             await asyncio.sleep(limits.LOG_WATCH)
             began = time.monotonic()
+            is_due = self._lost is None and began - renewed >= limits.LEASE_INTERVAL
             try:
-                if self._lost is None and began - renewed >= limits.LEASE_INTERVAL:
-                    item = await self._renew()
-                    renewed = began
-                else:
-                    item = await self._look()
+                if await self._check(renew=is_due):
+                    return
             except MeterUnavailable:
                 continue
-            if item is None:
-                continue
-            status = item.get("status", "cancelled")
-            is_cancelled = status == "cancelled" or "deleted" in item
-            if is_cancelled or (status in FINAL and self._lost is None):
-                self._fence(cancelled=is_cancelled)
-            if status in FINAL or is_cancelled:
-                return
+            renewed = began if is_due else renewed
+
+    async def _check(self, *, renew: bool) -> bool:
+        """Read the head, or renew the lease. Return whether the response has ended.
+
+        Raises:
+            MeterUnavailable: DynamoDB did not answer.
+
+        """
+        item = await (self._renew() if renew else self._look())
+        if item is None:
+            return False
+        status = item.get("status", "cancelled")
+        is_cancelled = status == "cancelled" or "deleted" in item
+        if is_cancelled or (status in FINAL and self._lost is None):
+            self._fence(cancelled=is_cancelled)
+        return is_cancelled or status in FINAL
 
     async def _renew(self) -> Item | None:
         """Renew the lease. Return the head if that was not possible, {} if there is none."""

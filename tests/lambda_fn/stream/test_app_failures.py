@@ -9,8 +9,6 @@ from typing import Any, Literal
 import pytest
 
 from lambda_fn import errors, limits
-from lambda_fn.encode import Head
-from lambda_fn.event_log import NoLog
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import ResponseBroken
 from tests.support.function import (

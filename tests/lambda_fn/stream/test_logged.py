@@ -1,7 +1,5 @@
 """Logged responses over the application: what is logged, and what its client sees of it."""
 
-import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,16 +11,11 @@ from lambda_fn.stream_log.heads import StoredHead, read_head
 from lambda_fn.stream_log.reading import read_all
 from tests.support.function import (
     CREDENTIALS,
-    FIRST,
     KEY_ID,
-    REST,
-    WHOLE,
     Call,
     Reply,
-    StandIn,
-    part,
 )
-from tests.support.replies import CHAT, STREAM, ledger_item
+from tests.support.replies import STREAM, ledger_item
 
 pytestmark = pytest.mark.usefixtures("account")
 DURABLE = {**STREAM, "sluice": {"durable": True}}
