@@ -150,10 +150,10 @@ class ServiceStack(Stack):
             endpoint.grant_stream(recall.function)
             # A response's head, events and bodies are in its partition, and so are the slots of its
             # readers. Whoever finds a producer dead ends the response in its place.
-            items = ["GetItem", "Query", "PutItem", "UpdateItem"]
-            stream_table.grant_in(stream.function, items, "R#*", "I#*")
-            stream_table.grant_in(recall.function, [*items, "DeleteItem"], "R#*")
-            stream_table.grant_in(sweeper.function, [*items, "DeleteItem"], "R#*")
+            writes = ["PutItem", "Query", "UpdateItem"]
+            stream_table.grant_in(stream.function, writes, "R#*")
+            stream_table.grant_in(sweeper.function, [*writes, "GetItem"], "R#*")
+            stream_table.grant_in(recall.function, [*writes, "GetItem", "DeleteItem"], "R#*")
             stream_table.grant_index(recall.function)
             for function in (stream.function, recall.function, sweeper.function):
                 stream_table.grant_key(function)

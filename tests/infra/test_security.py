@@ -10,12 +10,13 @@ import pytest
 from tests.support.grants import (
     BOOKS,
     DELETE,
-    ITEMS,
+    GET,
     LOG,
     ONLY_ROLLUPS,
     OWNERS,
     ROLES,
     ROLLUPS,
+    WRITES,
     actions,
     granted,
     leading,
@@ -48,7 +49,7 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
         ("dynamodb:GetItem",): partitions("SERVICE"),
         ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE"),
         ("dynamodb:Query",): ONLY_ROLLUPS,
-        ITEMS: partitions("R#*", "I#*", table="streams"),
+        WRITES: partitions("R#*", table="streams"),
         (
             "sagemaker:InvokeEndpoint",
             "sagemaker:InvokeEndpointWithResponseStream",
@@ -69,7 +70,7 @@ def test_the_recall_function_can_change_no_books(synthesis: Any) -> None:
         ("dynamodb:GetItem", partitions("KEY#*", "LEDGER#*")),
         ("dynamodb:UpdateItem", partitions("KEY#*", attributes=["balance"])),
         ("dynamodb:UpdateItem", partitions("LEDGER#*", attributes=["cancel", "key", "state"])),
-        *((action, partitions("R#*", table="streams")) for action in (*ITEMS, DELETE)),
+        *((action, partitions("R#*", table="streams")) for action in (*WRITES, GET, DELETE)),
         ("dynamodb:Query", "streams, index owners"),
     }
     others = {
@@ -98,7 +99,7 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
         ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE", "USAGE#*"),
         ("dynamodb:DeleteItem",): ONLY_ROLLUPS,
         ("dynamodb:Query",): "table, index overdue keys",
-        (DELETE, *ITEMS): partitions("R#*", table="streams"),
+        (GET, *WRITES): partitions("R#*", table="streams"),
         LOG: "SweeperLog",
     }
 

@@ -75,10 +75,10 @@ TABLES = {"Usage": "table", "Streams": "streams"}
 """What tests call the tables, by their constructs."""
 
 
-ITEMS = ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem")
+WRITES = ("dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem")
 
 
-DELETE = "dynamodb:DeleteItem"
+GET, DELETE = "dynamodb:GetItem", "dynamodb:DeleteItem"
 
 
 LOG = ("logs:CreateLogStream", "logs:PutLogEvents")

@@ -62,8 +62,8 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
 
     Each `SLUICE_` variable that the settings read is set for some function with these settings.
     """
-    reads: dict[str, set[str]] = {}
-    set_by: dict[str, set[str]] = {}
+    reads: dict[type, set[str]] = {}
+    set_by: dict[type, set[str]] = {}
     for function in own_functions(synthesis):
         handler, variables = (
             function["Handler"],
@@ -81,8 +81,8 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
         reader.from_environment(environment)
         read_by_code = {name for name in environment.read if name.startswith("SLUICE_")}
         assert names <= read_by_code
-        reads.setdefault(handler, set()).update(read_by_code)
-        set_by.setdefault(handler, set()).update(names)
+        reads.setdefault(reader, set()).update(read_by_code)
+        set_by.setdefault(reader, set()).update(names)
     assert reads == set_by
 
 
