@@ -16,6 +16,7 @@ import pytest
 from cli.lib import local_keys
 from local.cloud import LocalCloud
 from tests.e2e.test_cancel import running
+from tests.e2e.test_chaos import OVERDUE, overdue
 from tests.e2e.test_streaming import script, settled
 from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
 from tests.support.faults import fault
@@ -208,8 +209,16 @@ def test_an_answer_whose_function_was_killed_ends_for_its_reader(
     word = secrets.token_hex(4)
     said = {"repeat": f" {word}", "count": 4000, "rate": 50}
     kind = "function-killed-in-response"
-    with fault(cloud, kind=kind, scope=f"{scripted.name}*Stream*", after=4000):
-        body, name = broken(http, said)
+    with overdue(cloud, scripted, OVERDUE):
+        with fault(cloud, kind=kind, scope=f"{scripted.name}*Stream*", after=4000):
+            body, name = broken(http, said)
+        ended_by_its_reader(cloud, http, scripted, word, body, name)
+
+
+def ended_by_its_reader(
+    cloud: LocalCloud, http: httpx.Client, scripted: Deployment, word: str, body: bytes, name: str
+) -> None:
+    """Check what the reader of a killed function's answer gets, and that log and ledger agree."""
     got, after = seen("chat", body)
     rest = resumed(http, name, after).content
     numbers = [int(it) for it in re.findall(rb'"n":(\d+)', got + rest)]

@@ -296,6 +296,21 @@ async def test_openapi_document(call: Call) -> None:
     assert {"ChatRequest", "CompletionRequest", "Error", "FunctionTool"} <= named <= set(schemas)
 
 
+async def test_the_document_has_the_paths_of_kept_responses_where_they_exist(
+    call: Call, make_call: Callable[..., Call]
+) -> None:
+    """They are those of the recall function, which a deployment without its table does not have."""
+
+    async def paths(of: Call) -> set[str]:
+        return set(json.loads((await of("GET", "/v1/openapi.json", key=None)).body)["paths"])
+
+    assert await paths(make_call(stream_table="streams")) - await paths(call) == {
+        "/v1/sluice/streams",
+        "/v1/sluice/streams/{id}",
+        "/v1/sluice/streams/{id}/cancel",
+    }
+
+
 async def test_the_openapi_document_is_made_once(
     call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
