@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         target = args.table or f"{source[:200]}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         if not args.yes:
             words = f"Restore {source} as of {moment:%Y-%m-%d %H:%M:%S}Z into {target}?"
-            require_terminal(f"{words} It is paid by its size: confirm it with --yes.")
+            require_terminal(f"{words} AWS bills the new table by its size: confirm it with --yes.")
             if not confirm(words):
                 raise CommandError("Nothing was restored.")
         shown: Callable[[str], AbstractContextManager[object]] = _unseen if args.json else step

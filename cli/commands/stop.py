@@ -10,6 +10,7 @@ import time
 from cli.lib.admin_api import Admin, add_access, admin
 from cli.lib.project import CommandError
 from cli.lib.terminal import confirm, console, literal, print_json, require_terminal
+from cli.lib.values import counted
 
 HELP = "Stop everything: refuse new requests and cancel those that run. --undo serves again."
 _WAIT_S = 60.0
@@ -59,9 +60,9 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print_json(state)
         return
-    running = f"{state['running']} request(s) run"
+    running = f"Running: {counted(state['running'], 'request')}"
     if state["stopped_at"] is None:
-        console.print(f"[green]✓[/green] Requests are served; {running}.")
+        console.print(f"[green]✓[/green] Requests are served. {running}.")
         return
     since = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(state["stopped_at"]))
     console.print("[red]■[/red]", literal(f"Stopped since {since}: {state['reason']}"))
@@ -75,8 +76,8 @@ def _stop(api: Admin, body: dict[str, object], *, wait: bool) -> dict[str, objec
     while wait and state["running"]:
         if time.monotonic() > ends:
             raise CommandError(
-                f"New requests are refused, but {state['running']} request(s) still run after "
-                f"{_WAIT_S:.0f} s: their functions do not answer, or DynamoDB does not. They end "
+                f"New requests are refused, but {counted(state['running'], 'request')} "
+                f"did not end within {_WAIT_S:.0f} s: their functions do not answer, or DynamoDB does not. They end "
                 "with their function, after 9 minutes at most. To stop paying for the model: "
                 "sluice endpoint stop"
             )

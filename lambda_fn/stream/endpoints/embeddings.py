@@ -88,7 +88,7 @@ class Embeddings:
         name, model = self._calls.model(asked.model)
         if not model.embeddings:
             raise InvalidRequest(
-                f"Unsupported 'model': '{name}' makes no embeddings here.",
+                f"Unsupported 'model': this deployment makes no embeddings with '{name}'.",
                 param="model",
                 code="unsupported_value",
             )

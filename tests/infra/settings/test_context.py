@@ -200,7 +200,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1")}, "of ACM in us-east-1"),
         ({"name": "My_Stack"}, "must be lower-case letters"),
         ({"python_version": "2.7"}, "must be 3.11 or newer"),
-        ({"instnce_type": "ml.c5.large"}, "did you mean instance_type?"),
+        ({"instnce_type": "ml.c5.large"}, "Did you mean instance_type?"),
         ({"colour": "blue"}, "Settings: "),
     ],
 )
@@ -229,5 +229,5 @@ def test_a_wrong_setting_ends_the_app_before_cdk_is_loaded() -> None:
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("sluice: parallell: there is no such setting (did you mean")
+    assert done.stderr.startswith("sluice: parallell: there is no such setting. Did you mean")
     assert "Traceback" not in done.stderr
