@@ -40,7 +40,7 @@ def hold(ports: Sequence[int]) -> socket.socket:
     for port in ports:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         # With this option, a port can be used at once while the kernel remembers its last
-        # connections. Linux would then give it to others as long as nobody listens.
+        # connections. Until a socket listens, Linux would give it to others.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))

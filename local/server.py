@@ -306,8 +306,8 @@ def _is_ours(directory: Path) -> bool:
 
 
 async def _watch(directory: Path, removed: asyncio.Event) -> None:
-    """Wait until cloud.json is gone: nobody could find or stop this local cloud any more."""
-    while _is_ours(directory):  # noqa: ASYNC110 - nobody tells that a file is removed
+    """Wait until cloud.json is gone: without it, no command can find or stop this local cloud."""
+    while _is_ours(directory):  # noqa: ASYNC110 - no event tells that a file is removed
         await asyncio.sleep(_LOOK_S)
     removed.set()
 

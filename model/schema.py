@@ -252,7 +252,7 @@ class ChatRequest(Extras):
 
     @property
     def schemas_text(self) -> str | None:
-        """All that the check of the schemas reads, as text; None if there is no schema."""
+        """The members that the check of the schemas reads, as text; None if there is no schema."""
         form = self.response_format
         schema = form.json_schema.schema_ if form is not None and form.json_schema else None
         if self.structured_outputs is not None:

@@ -1,7 +1,7 @@
 """Finds the weights among the files of a model, or says in one sentence why there are none.
 
 Everything but `files_in` and `GgufModel.check` is pure: it reads the names and sizes of files. So
-the command and the synthesis ask before a deployment what the container asks when it starts.
+the command and the synthesis can make the container's checks before a deployment.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def find_gguf(
         files: All files, by their paths below `place`.
         place: The folder or the address of the files, for messages.
         chosen: The file to take: its path below `place`, or its name. None: there must be one.
-        kind: Returns what a GGUF file holds, as `gguf.Head.kind`. It is asked where the name does
+        kind: Returns the kind of a GGUF file, as `gguf.Head.kind`. It is called if the name does
             not tell.
 
     Raises StartError that names what is missing, or what there is to choose from.

@@ -28,7 +28,7 @@ _LONG_ENOUGH_S = 0.3
 _PACKET_S = 0.15
 """Text that is sampled all the time has to come once in this time, on average."""
 _MANY = 64
-"""So many pieces of text do not come in two packets, unless something held them back."""
+"""So many pieces of text or more arrive in over two packets, unless a hop buffers them."""
 _WAIT_S = 600
 _RETRY_S = 5.0
 

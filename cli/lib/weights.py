@@ -83,7 +83,7 @@ def _looked_at(s3: Any, bucket: str, key: str, *, gguf_file: bool) -> str | None
     try:
         first = s3.get_object(Bucket=bucket, Key=key, Range="bytes=0-511")["Body"].read()
     except ClientError:
-        return None  # whoever deploys need not be allowed to read the weights
+        return None  # the deployer need not be allowed to read the weights
     if gguf_file and not first.startswith(gguf.MAGIC):
         return gguf.foreign(first) or "not a GGUF file"
     return gguf.foreign(first) if first.startswith(b"version https://git-lfs") else None

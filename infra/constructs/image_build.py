@@ -40,7 +40,7 @@ class ImageBuild(Construct):
     """A repository, and in it the image of the sources at `root`.
 
     The image's tag is a hash of the sources. The image exists once the resource `done` does, so
-    whatever uses `uri` must depend on `done`.
+    what uses `uri` must depend on `done`.
     """
 
     def __init__(

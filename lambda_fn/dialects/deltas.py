@@ -60,7 +60,7 @@ class DeltaFields(msgspec.Struct):
 
     @property
     def only_content(self) -> bool:
-        """Whether no other member is there: so it is with nearly every token."""
+        """Whether there is no other member. That is so for nearly every token."""
         return (
             self.tool_calls is NULL
             and self.reasoning_content is None
@@ -79,7 +79,7 @@ class DeltaFields(msgspec.Struct):
 class Said(msgspec.Struct):
     """What a delta says. `calls` has the pieces of tool calls.
 
-    `unread` names what may be a part of the answer and is in no known form.
+    `unread` names the members that may be a part of the answer and have no known form.
     """
 
     content: str = ""

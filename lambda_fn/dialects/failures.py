@@ -11,7 +11,7 @@ Known forms:
     {"error_type", "error_message"}, [{"error": {...}}]     gateways
     text, and JSON that was cut                             proxies, TGI's router
 
-Any member may be of another type, and what can be read is read. The sentence that is kept never
+Any member may have another type; the others are read all the same. The sentence that is kept never
 contains what FastAPI repeats of the request.
 """
 

@@ -10,8 +10,8 @@ from lambda_fn.events import Failure
 from lambda_fn.log import log
 
 Reason = Any
-"""What a server may send in a finish reason. SGLang's own API sends an object with `type`, and LMI
-the stop token's number.
+"""The types that a server may send as a finish reason. SGLang's own API sends an object with
+`type`, and LMI the stop token's number.
 """
 
 STOP, LENGTH, TOOL_CALLS, CONTENT_FILTER = "stop", "length", "tool_calls", "content_filter"

@@ -173,7 +173,7 @@ class StreamDecoder:
             self._fail(events, MALFORMED)
 
     def _record(self, payload: bytes, events: list[Event]) -> bool:
-        """Read a record. Return False, and change nothing, if it is none or only a part of one."""
+        """Read a record. Return False, and change nothing, if the text is not a whole record."""
         if len(payload) < 12 and payload.strip().upper() in _DONE:
             self._finish(events)
             return True
@@ -231,7 +231,7 @@ class StreamDecoder:
 
 
 def _mended(text: bytes) -> bytes | None:
-    """Return as JSON what Python's encoder and careless ones write beside it, or None.
+    """Return text that is almost JSON as JSON, or None if that is not possible.
 
     That is NaN and infinity, control characters in a text, and half of a surrogate pair.
     """

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
-"""Where load generators, proxies and uptime checks ask whether the function answers."""
+"""The paths at which load balancers, proxies and uptime checks ask whether the function answers."""
 
 
 def create_app(

@@ -50,7 +50,7 @@ def images_of(request: ChatRequest, model: Model) -> list[Image]:
     """Return the images of a request's messages, in order, checked.
 
     Raises:
-        InvalidRequest: the model reads no images, there are too many, or one is none.
+        InvalidRequest: the model reads no images, there are too many, or one is invalid.
 
     """
     found = [

@@ -69,15 +69,15 @@ class ReadRequest(msgspec.Struct, frozen=True):
         )
 
     def named(self, model: str) -> "ReadRequest":
-        """Return this with the model's own name in place of an alias."""
+        """Return this request with the model's own name in place of an alias."""
         if model == self.request.model:
             return self
         request = msgspec.structs.replace(self.request, model=model)
         return msgspec.structs.replace(self, request=request)
 
     def served_by(self, model: Model) -> "ReadRequest":
-        """Return this for the model that answers it. Raises InvalidRequest for what it cannot do
-        about reasoning.
+        """Return this request as its model gets it. Raises InvalidRequest for what the model cannot
+        do about reasoning.
         """
         reasons = model.reasoning != "none"
         request = served(self.request, reasons=reasons, budgets=model.reasoning_budget)

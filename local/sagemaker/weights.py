@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 LINKED = "linked"
 """A folder of the local cloud's: links BUCKET/KEY to files, which stand for the objects' bytes.
 
-Whoever may write there may read these files anyway.
+A process that may write there may read these files anyway.
 """
 
 

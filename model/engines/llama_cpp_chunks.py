@@ -105,7 +105,10 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
 
 
 def _tool(tool: Tool, *, guides: bool) -> dict[str, Any]:
-    """Return a tool for the prompt. If its schema guides the call, it is as llama.cpp reads it."""
+    """Return a tool for the prompt.
+
+    If its schema guides the call, it is written as llama.cpp reads it.
+    """
     found = tool.model_dump(exclude_none=True)
     if guides and tool.function.parameters is not None:
         parameters = plain(tool.function.parameters, by="llama.cpp")

@@ -62,7 +62,7 @@ from lambda_fn.schema.tools import (
 _BILLING = "x-anthropic-billing-header:"
 _ERROR = "Error: "
 _FORMAT = "output"
-"""The name of a schema in a chat, which a Messages request does not give."""
+"""The name of a schema in a chat. A Messages request has none."""
 _MAX_MESSAGES = 4096
 _MAX_CALLS = 128
 
@@ -125,7 +125,7 @@ def asked(request: CountRequest) -> Asked:
 
 
 def known(kind: type[msgspec.Struct], **fields: Any) -> dict[str, Any]:
-    """Return those of the fields that a type of chats has."""
+    """Return the members of `fields` that a type of a chat's parts has."""
     return {name: value for name, value in fields.items() if name in kind.__struct_fields__}
 
 

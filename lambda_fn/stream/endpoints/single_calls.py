@@ -85,7 +85,8 @@ class SingleCalls:
             raise
 
     def model(self, named: str | None) -> tuple[str, Model]:
-        """Return a model's own name and its settings. Without a name, the only one is meant.
+        """Return a model's own name and its settings. Without a name, the deployment's only model
+        is meant.
 
         Raises:
             InvalidRequest: there are several.

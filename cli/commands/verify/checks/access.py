@@ -61,7 +61,7 @@ def errors(target: Target) -> Outcome:
 
 
 def admin_secret(target: Target) -> Outcome:
-    """The admin API is open to its secret by the edge, and to nobody at its function URL."""
+    """The admin API is open to its secret by the edge, and closed at its function URL."""
     if target.admin.url is None:
         return absent("the deployment has no admin URL: deploy with -c admin_url=true")
     path = "/admin/v1/keys?limit=1"
@@ -93,7 +93,7 @@ def address(target: Target) -> str:
 
 
 def networks(target: Target) -> Outcome:
-    """A key is held to the address of its caller, whatever X-Forwarded-For the caller makes up."""
+    """A key is held to the address of its caller, whatever X-Forwarded-For it sends."""
     mine = address(target)
     allowed = target.make_key(networks=[f"{mine}/{'128' if ':' in mine else '32'}"])
     elsewhere = target.make_key(networks=[_OTHER])
