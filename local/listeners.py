@@ -218,9 +218,9 @@ async def serve_plane(
 ) -> web.ServerRunner:
     """Serve all requests with one handler, as AWS's front ends do; return the runner.
 
-    `fail` makes the service's response for a status, for what the handler never sees or fails at.
-    A body that has not come whole after `body_s` seconds raises LateBody where it is read. The
-    other arguments are those of `serve`.
+    `fail` makes the service's response for a status, if the handler fails or never sees the
+    request. A body that has not come whole after `body_s` seconds raises LateBody where it is read.
+    The other arguments are those of `serve`.
     """
 
     def expire(request: web.Request) -> None:

@@ -114,7 +114,7 @@ async def run(options: Options) -> None:
 
 
 def _kept(path: Path) -> dict[str, Any] | None:
-    """Return what an earlier local cloud left.
+    """Return the state that an earlier local cloud kept.
 
     Raises StartError if the file cannot be used.
     """

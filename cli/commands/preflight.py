@@ -31,7 +31,7 @@ CONCURRENCY = "L-B99A9384"
 UNRESERVED = 100
 """The number of concurrent executions that Lambda does not let functions reserve."""
 _FEW = 50
-"""Each stream takes one execution; fewer than this are soon used up."""
+"""Below this number there is a warning: each stream takes one execution."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`sluice restore`: make a usage table again as it was at a moment, and check it.
+"""`sluice restore`: restore a usage table as it was at a moment, and check it.
 
 DynamoDB restores into a new table, which lacks the old one's recovery, expiry, protection and tags.
 This command adds them, compares the accounts with the ledger in the new table, and prints the
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _unseen(_title: str) -> AbstractContextManager[None]:
-    """Take a step's place where only JSON is printed."""
+    """Stand in for `step` where only JSON is printed."""
     return nullcontext()
 
 
@@ -133,7 +133,7 @@ def _restore(dynamodb: Any, source: str, target: str, moment: datetime | None) -
 
 
 def _complete(dynamodb: Any, source: str, target: str) -> None:
-    """Add what a restored table lacks of the one that it was made from."""
+    """Add the settings of the old table that a restored table lacks."""
     dynamodb.update_continuous_backups(
         TableName=target, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
     )

@@ -22,9 +22,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_access(parser)
     text = "serve requests again"
     parser.add_argument("--undo", action="store_true", help=text)
-    text = "let the requests that run come to their end"
+    text = "let running requests end by themselves"
     parser.add_argument("--drain", action="store_true", help=text)
-    text = "a sentence that refused callers are told"
+    text = "the sentence that refused callers get"
     parser.add_argument("--reason", metavar="TEXT", help=text)
     text = "print whether the service is stopped, and change nothing"
     parser.add_argument("--status", action="store_true", help=text)
@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> None:
 
     """
     if (args.undo or args.status) and (args.drain or args.reason):
-        raise CommandError("--drain and --reason have an effect on a stop only.")
+        raise CommandError(
+            "--drain and --reason are options of a stop; leave them out with --undo and --status."
+        )
     api = admin(args)
     if args.status:
         state = api("GET", "/stop")
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _stop(api: Admin, body: dict[str, object], *, wait: bool) -> dict[str, object]:
-    """Stop the service, and again until nothing runs: some were admitted meanwhile."""
+    """Stop the service, and repeat that until nothing runs: requests may be admitted meanwhile."""
     ends = time.monotonic() + _WAIT_S
     state = api("POST", "/stop", body)
     while wait and state["running"]:

@@ -176,7 +176,7 @@ class ImageBuild(Construct):
         return starter
 
     def _report_failures(self, project: codebuild.Project, starter: lambda_.Function) -> None:
-        """Call the starter when a build ends without success, in whichever phase."""
+        """Call the starter when a build ends without success, in any phase."""
         detail = {
             "project-name": [project.project_name],
             "build-status": ["FAILED", "FAULT", "STOPPED", "TIMED_OUT"],

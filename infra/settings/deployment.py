@@ -40,10 +40,10 @@ _CLOCK_SKEW = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ContainerSettings, EndpointSettings):
-    """Everything that can differ between two deployments.
+    """The settings that can differ between two deployments.
 
     The bounds are AWS's where there are any (function memory of 128 to 10240 MB, ARN-safe names).
-    Elsewhere a value outside them can only be a mistake.
+    Elsewhere, a value outside the bounds can only be a mistake.
 
     Raises:
         SettingsError: a value is outside its bounds.

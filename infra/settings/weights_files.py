@@ -1,7 +1,7 @@
-"""Checks the setting `weights` as far as its name, or a file on this machine, can tell.
+"""Checks the setting `weights` by its name, and by the file if it is on this machine.
 
-What the files of a prefix in S3 are is known to `sluice preflight` and to the container, which read
-them with the same code: `model.weights`.
+`sluice preflight` and the container check the files of a prefix in S3, with the same code
+(`model.weights`).
 """
 
 from pathlib import Path
@@ -51,7 +51,7 @@ def check_file(path: Path, location: str) -> None:
     """Check a file that is uploaded with the deployment.
 
     Raises:
-        SettingsError: it is not there, or is no GGUF model.
+        SettingsError: it is not there, or is not a GGUF model.
 
     """
     if path.is_dir():

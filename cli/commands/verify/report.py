@@ -1,4 +1,4 @@
-"""Which checks run, and what is printed before, meanwhile and after."""
+"""Chooses the checks to run, and prints the plan, the progress and the results."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def show_checks(checks: Sequence[Check], *, as_json: bool) -> None:
 
 
 def show_plan(target: Target, checks: Sequence[Check]) -> None:
-    """Print what a run does, how long it takes and what it costs."""
+    """Print the plan of a run: its checks, time and cost."""
     usable = [check for check in checks if target.stage != "local" or check.local]
     console.print(f"{target.stack}: {len(usable)} of {len(all_checks())} checks run.")
     minutes, usd = 0.0, 0.0
@@ -96,7 +96,7 @@ def summary(results: Sequence[Result]) -> str:
 def status(results: Sequence[Result]) -> int:
     """Return the exit status: 1 if a row is refuted, 2 if a check could not tell, else 0.
 
-    What is not deployed, and what the local cloud cannot tell, counts for nothing.
+    Checks that are not deployed, or that need AWS, are not counted.
     """
     verdicts = {result.outcome.verdict for result in results}
     return 1 if "refuted" in verdicts else 2 if "unknown" in verdicts else 0

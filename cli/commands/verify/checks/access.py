@@ -1,4 +1,4 @@
-"""Checks of who is let in: secrets, networks, grants by partition, and errors through the edge."""
+"""Checks of access: secrets, networks, grants by partition, and errors through the edge."""
 
 import json
 import time
@@ -213,7 +213,7 @@ def invoke_action(target: Target) -> Outcome:
 
 
 def admin_grants(target: Target) -> Outcome:
-    """The functions that IAM's callers invoke can do what their right is, and nothing else."""
+    """The functions that callers by IAM invoke can do what their right allows, and nothing else."""
 
     def by(right: str) -> Admin:
         return Admin(target.stage, target.outputs, None, right=right)
