@@ -60,7 +60,7 @@ class GgufModel:
     def check(self, folder: Path) -> gguf.Head:
         """Return the metadata of the first part.
 
-        Raises StartError if a part is no GGUF file, or not the part that its name says.
+        Raises StartError if a part is not a GGUF file, or not the part that its name says.
         """
         heads = []
         for number, name in enumerate(self.parts):
@@ -341,7 +341,7 @@ def _why_no_hugging_face(files: Sequence[File]) -> str:
         return f"no config.json: {_list(unfinished)}: an unfinished download, fetch it again"
     if archives := _ending(names, _ARCHIVES):
         return f"no config.json: {_list(archives)}: an archive, unpack it first"
-    return "no config.json: this is no Hugging Face model"
+    return "no config.json: this is not a Hugging Face model"
 
 
 def _hidden(name: str) -> bool:

@@ -67,7 +67,7 @@ def arguments_text(given: Any) -> str:
 
 
 def _no_constant(name: str) -> None:
-    raise ArgumentsRefused(f"are not JSON: {name} is no JSON number")
+    raise ArgumentsRefused(f"are not JSON: {name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:

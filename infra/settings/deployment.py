@@ -224,7 +224,7 @@ class Settings(ContainerSettings, EndpointSettings):
         for key in self.tags:
             if not re.fullmatch(r"[\w .:/=+@-]{1,128}", key) or key.lower().startswith("aws:"):
                 raise SettingsError(
-                    f"tags: {key[:140]!r} is no name of a tag: it has 1 to 128 letters, digits, "
+                    f"tags: {key[:140]!r} is not a name of a tag: it has 1 to 128 letters, digits, "
                     "blanks and . : / = + @ - _, and does not begin with aws:"
                 )
         if "sluice:deployment" in self.tags or len(self.tags) > _MAX_TAGS:

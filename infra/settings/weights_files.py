@@ -31,7 +31,7 @@ def check_name(location: str, *, reads_gguf: bool) -> None:
         return
     if not reads_gguf:
         raise SettingsError(
-            f"weights={location}: one object is no Hugging Face model, which has several files; "
+            f"weights={location}: one object is not a Hugging Face model, which has several files; "
             "set s3://bucket/prefix/ with a slash at its end (sluice model push)"
         )
     if weights.is_part(name):

@@ -149,7 +149,7 @@ def _parts(content: Text) -> Said:
     if content is None:
         return said
     if not isinstance(content, str | list | dict):
-        raise ValueError("a content that is no text")
+        raise ValueError("a content that is not a text")
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
             said.content += part

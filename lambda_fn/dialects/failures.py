@@ -168,7 +168,7 @@ def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Fa
     ):
         code = _TOO_LONG_CODE
     if code is None and stated == 404 and (found.param == "model" or _NO_MODEL.search(message)):
-        code = "model_not_found"  # which is no failure of the engine
+        code = "model_not_found"  # which is not a failure of the engine
     code = code or "engine_error"
     param = found.param if code == _INVALID else None
     failure = template_failure(Failure(code=code, message=message, param=param))

@@ -368,7 +368,7 @@ class Records:
         """Return the failure that an object without `choices` describes.
 
         Raises:
-            NoRecord: it is no error either.
+            NoRecord: it is not an error either.
 
         """
         fields = _anything.decode(payload)

@@ -208,8 +208,8 @@ class StreamDecoder:
             self._records.read(payload, events)
 
     def _may_be_ignored(self, payload: bytes) -> bool:
-        """Return whether an object that is no record says that the server is alive, or, once every
-        choice has finished, what the answer cost.
+        """Return whether an object that is not a record may be skipped. It may if it is a sign of
+        life, or if it has the cost of the answer after every choice has finished.
         """
         fields = msgspec.json.decode(payload)
         if not isinstance(fields, dict) or any(fields.get(name) for name in ANSWERS):

@@ -219,7 +219,7 @@ def _index(value: Any) -> int | None:
 
 
 def _arguments(value: Any) -> str:
-    """Return arguments as text. Null, and an object without members, are no text yet."""
+    """Return arguments as text. Null, and an object without members, are not text yet."""
     if isinstance(value, str):
         return value
     return "" if value in (None, {}) else _json(value).decode()

@@ -243,7 +243,7 @@ def _check_ignored_end(request: ChatRequest) -> None:
     is_form = request.structured_outputs is not None or type(form) in (JsonObject, JsonSchema)
     if request.ignore_eos and (is_form or (request.tools and request.tool_choice != "none")):
         raise InvalidRequest(
-            "'ignore_eos' cannot be used with tools or with a form of the answer, which ends.",
+            "'ignore_eos' cannot be used with tools or with a form of the answer: both need an end.",
             param="ignore_eos",
         )
 

@@ -30,7 +30,7 @@ class Control(Struct, frozen=True):
     deadline_ms: int
     max_prompt_tokens: int
     caller: str
-    """The key's public id. The container compiles the schemas of different callers in turn."""
+    """The key's public id. The container prepares the schemas of different callers in turn."""
     v: int = 1
 
 

@@ -28,7 +28,7 @@ class EmbeddingsRequest(Struct, frozen=True, omit_defaults=True):
 
     @property
     def inputs(self) -> int:
-        """The number of embeddings that are asked for."""
+        """The number of requested embeddings."""
         one = isinstance(self.input, str) or isinstance(self.input[0], int)
         return 1 if one else len(self.input)
 

@@ -158,13 +158,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         hint = f"The paths are {', '.join(paths)}."
     else:
         hint = (
-            f"The address is {meant}: the client's base URL is this API's address with '/v1' "
-            "behind it, once."
+            f"The address is {meant}: set the client's base URL to this API's address, followed by "
+            "'/v1' once."
         )
         if meant.startswith(ANTHROPIC_PATH):
             hint = (
-                f"The address is {meant}: the base URL of Anthropic's clients is this API's "
-                "address without '/v1'."
+                f"The address is {meant}: set the base URL of Anthropic's clients to this API's "
+                "address, without '/v1'."
             )
     return error_response(NotFound(f"This path does not exist. {hint}"), request.scope)
 

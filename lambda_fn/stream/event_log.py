@@ -127,7 +127,7 @@ class NoLog:
 
 
 def failed_by(error: APIError) -> Failed:
-    """Return the terminal event that tells of an error. A class without a name in logs is a
+    """Return the terminal event that reports an error. A class without a name in logs is a
     `ServerError` there.
     """
     return Failed(
@@ -141,7 +141,7 @@ def failed_by(error: APIError) -> Failed:
 
 
 def error_of(failed: Failed) -> APIError:
-    """Return the error that a terminal event tells of. A kind that is unknown here is a
+    """Return the error that a terminal event reports. A kind that is unknown here is a
     `ServerError`.
     """
     kind = _ERRORS.get(failed.kind, ServerError)

@@ -132,7 +132,7 @@ def data_url(data: bytes) -> str:
     """Return an image's bytes as a data URL.
 
     Raises:
-        ValueError: they are none of the known formats, or the picture is too large.
+        ValueError: they are in no known format, or the picture is too large.
 
     """
     kind, width, height = size_of(data)

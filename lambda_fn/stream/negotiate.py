@@ -170,7 +170,7 @@ def _buffering(request: ChatRequest, headers: Mapping[str, str]) -> str:
 def _wants_text(accept: str) -> bool:
     """Return whether the caller prefers plain text to JSON and to an event stream.
 
-    A header that allows several of them alike is no wish for plain text: many clients list it.
+    A header that allows several of them alike does not ask for plain text: many clients list it.
     """
     if "text/plain" not in accept.lower():
         return False

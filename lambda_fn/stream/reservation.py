@@ -92,7 +92,7 @@ class Reservation:
         return self._extension is not None
 
     async def wait(self, until: float) -> None:
-        """Wait until it is decided what becomes of the held events.
+        """Wait until it is decided whether the held events go out.
 
         It returns early at `until`, a time of `time.monotonic`, and if `wake` is called.
         """

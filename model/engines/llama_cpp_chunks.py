@@ -249,7 +249,7 @@ def _check_guided(text: str, *, cut: bool) -> None:
             return
         raise EngineError(
             "the answer was ended: the engine could not hold it to its schema to the end, so "
-            "it is no JSON; "
+            "it is not JSON; "
             "simplify the schema (patterns and bounds first), or try again"
         ) from None
 

@@ -187,7 +187,7 @@ class Trials:
 
         Raises:
             InvalidRequestError: the grammar cannot be used, or takes too much time or memory.
-            OverloadedError: too many trials wait, or the caller's schemas took too long of late.
+            OverloadedError: too many trials wait, or the caller's schemas took too long recently.
             NotReadyError: the machine is too busy.
 
         """

@@ -153,7 +153,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
             {"subnets": "subnet-1,subnet-2", "security_groups": ",".join(["sg-1"] * 6)},
             "SageMaker takes 16 subnets and 5 security groups at most",
         ),
-        ({"tags": '{"aws:x": "1"}'}, "is no name of a tag"),
+        ({"tags": '{"aws:x": "1"}'}, "is not a name of a tag"),
         ({"tags": '{"sluice:deployment": "x"}'}, "which every resource has"),
         (
             {"subnets": "subnet-1a", "security_groups": "sg-1", "stage": "prod"},

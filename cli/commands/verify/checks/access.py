@@ -285,7 +285,7 @@ CHECKS = (
     Check(
         "errors",
         "the edge passes errors with their status, body and request id",
-        "a wrong key, an unknown model, no messages, a body that is no JSON",
+        "a wrong key, an unknown model, no messages, a body that is not JSON",
         Wave.TRAFFIC,
         errors,
         local=True,
@@ -309,7 +309,7 @@ CHECKS = (
     ),
     Check(
         "second-distribution",
-        "`X-Forwarded-For` of a request that comes by somebody's own CloudFront distribution: its "
+        "`X-Forwarded-For` of a request that comes by another person's CloudFront distribution: its "
         "last two entries may both be CloudFront's, and then the wrong address is held against a "
         "key's `networks`",
         "put a distribution before the first; a key with `networks` of this machine's address "
