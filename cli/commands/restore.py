@@ -202,10 +202,11 @@ def _show(
 ) -> None:
     differences = report.differences
     running = sum(totals.open for totals in report.keys)
-    context = f"-c stage={args.stage} -c usage_table={target}"
+    local = args.stage == "local"
+    command = "sluice up" if local else f"npx cdk deploy --all -c stage={args.stage}"
+    command += f" -c usage_table={target}"
     if args.stack_name != "sluice":
-        context += f" -c name={args.stack_name}"
-    command = f"npx cdk deploy --all {context}"
+        command += f" -c name={args.stack_name}"
     if args.json:
         print_json(
             {
@@ -221,8 +222,8 @@ def _show(
     else:
         console.print(
             literal(
-                f"{target}: {len(report.keys)} keys; {running} requests were open at "
-                f"{moment:%H:%M:%S}, and the sweeper settles them."
+                f"{target}: {values.counted(len(report.keys), 'key')}. Open at {moment:%H:%M:%S}, for the "
+                f"sweeper to settle: {values.counted(running, 'request')}."
             )
         )
     if differences:
@@ -231,8 +232,8 @@ def _show(
             for one in differences[:_SHOWN]
         )
         raise CommandError(
-            f"Accounts and ledger differ in {len(differences)} figures of {target}, so the damage "
-            f"is older than this moment. Restore an earlier one with --to.{lines}"
+            f"Accounts and ledger differ in {values.counted(len(differences), 'figure')} of {target}, so "
+            f"the damage is older than this moment. Restore an earlier one with --to.{lines}"
         )
     if not args.json:
         console.print("[green]✓[/green] Accounts, ledger and rollups agree. Use the table:")

@@ -8,6 +8,7 @@ from cli.commands.verify.runner import Result, plan
 from cli.commands.verify.target import Target
 from cli.lib.project import CommandError
 from cli.lib.terminal import columns, console, item, literal, print_json
+from cli.lib.values import counted
 
 _SIGNS: dict[Verdict, str] = {
     "proven": "[green]✓[/green]",
@@ -71,7 +72,7 @@ def show_plan(target: Target, checks: Sequence[Check]) -> None:
     minutes, usd = 0.0, 0.0
     for wave, count, its_minutes, its_usd in plan(usable):
         minutes, usd = minutes + its_minutes, usd + its_usd
-        figures = f"{count} checks, {its_minutes:.1f} min, {its_usd:.2f} USD"
+        figures = f"{counted(count, 'check')}, {its_minutes:.1f} min, {its_usd:.2f} USD"
         item(f"  wave {wave.value}:", f"{figures}: {WAVES[wave]}")
     if target.stage != "local":
         console.print(
