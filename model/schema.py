@@ -184,7 +184,7 @@ class SluiceOptions(_Model):
     max_prompt_tokens: Annotated[Whole, Field(ge=0)] | None = None
     # Whether only the prompt is counted.
     count: bool = False
-    # Whether what a request says of thinking has no effect where the model cannot do it.
+    # Whether the request's wishes about thinking have no effect on a model that cannot follow them.
     soft_thinking: bool = False
 
 

@@ -98,8 +98,8 @@ def preflight(stage: str, changes: Mapping[str, object], *, as_json: bool = Fals
         print_json(shown)
     if missing:
         raise CommandError(
-            f"Not met: {values.counted(missing, 'requirement')}. The commands above request what is "
-            "missing."
+            f"Not met: {values.counted(missing, 'requirement')}. The commands above request what "
+            "is missing."
         )
     if not as_json:
         console.print("\nNothing is missing.")

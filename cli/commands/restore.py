@@ -222,8 +222,8 @@ def _show(
     else:
         console.print(
             literal(
-                f"{target}: {values.counted(len(report.keys), 'key')}. Open at {moment:%H:%M:%S}, for the "
-                f"sweeper to settle: {values.counted(running, 'request')}."
+                f"{target}: {values.counted(len(report.keys), 'key')}. Open at {moment:%H:%M:%S}, "
+                f"for the sweeper to settle: {values.counted(running, 'request')}."
             )
         )
     if differences:
@@ -232,8 +232,9 @@ def _show(
             for one in differences[:_SHOWN]
         )
         raise CommandError(
-            f"Accounts and ledger differ in {values.counted(len(differences), 'figure')} of {target}, so "
-            f"the damage is older than this moment. Restore an earlier one with --to.{lines}"
+            f"Accounts and ledger differ in {values.counted(len(differences), 'figure')} of "
+            f"{target}, so the damage is older than this moment. Restore an earlier one with "
+            f"--to.{lines}"
         )
     if not args.json:
         console.print("[green]✓[/green] Accounts, ledger and rollups agree. Use the table:")

@@ -79,9 +79,9 @@ def _stop(api: Admin, body: dict[str, object], *, wait: bool) -> dict[str, objec
         if time.monotonic() > ends:
             raise CommandError(
                 f"New requests are refused, but {counted(state['running'], 'request')} "
-                f"did not end within {_WAIT_S:.0f} s: their functions do not answer, or DynamoDB does not. They end "
-                "with their function, after 9 minutes at most. To stop paying for the model: "
-                "sluice endpoint stop"
+                f"did not end within {_WAIT_S:.0f} s: their functions do not answer, or DynamoDB "
+                "does not. They end with their function, after 9 minutes at most. To stop paying "
+                "for the model: sluice endpoint stop"
             )
         time.sleep(_POLL_S)
         state = api("POST", "/stop", body)

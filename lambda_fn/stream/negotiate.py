@@ -50,7 +50,8 @@ class ReadRequest(msgspec.Struct, frozen=True):
     images: tuple[str, ...] = ()
     """The paths of the request's images in its body, if that is no chat request."""
     soft_thinking: bool = False
-    """Whether a model that cannot do what the request says of thinking answers as it does."""
+    """Whether the request's wishes about thinking have no effect on a model that cannot follow
+    them."""
 
     def head(
         self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int

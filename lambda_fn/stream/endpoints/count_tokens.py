@@ -29,8 +29,8 @@ _NEVER = float("inf")
 
 
 class Prompt(NamedTuple):
-    """What is counted: a chat, the paths of its images in the body as the caller sent it, and
-    whether what it says of thinking has no effect where the model has no switch.
+    """The prompt to count: a chat, the paths of its images in the caller's body, and
+    `soft_thinking` as in `ReadRequest`.
     """
 
     chat: ChatRequest
@@ -56,7 +56,9 @@ class CountTokens:
         parse: Callable[[bytes], Prompt],
         content: Callable[[int], dict[str, Any]],
     ) -> None:
-        """Take what calls the models, what reads a body, and what makes an answer of a count."""
+        """Take the object that calls the models, a parser of bodies, and the function that writes a
+        count as an answer.
+        """
         self._calls = calls
         self._parse = parse
         self._content = content
@@ -101,7 +103,7 @@ def of_messages(calls: SingleCalls, rules: Rules) -> CountTokens:
 
 
 def _fit(name: str, model: Model, prompt: Prompt, size: int) -> _Fitted:
-    """Return a prompt as this model gets it. Raises InvalidRequest for what it cannot do."""
+    """Return a prompt as this model gets it. Raises InvalidRequest if the model cannot take it."""
     dialect = dialects.find(model.dialect)
     chat = served(
         msgspec.structs.replace(prompt.chat, model=name),

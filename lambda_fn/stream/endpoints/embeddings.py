@@ -38,7 +38,7 @@ class Embeddings:
     """The endpoint."""
 
     def __init__(self, calls: SingleCalls) -> None:
-        """Take what calls the models."""
+        """Take the object that calls the models."""
         self._calls = calls
 
     async def __call__(self, request: Request) -> Response:

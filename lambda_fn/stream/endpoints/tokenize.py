@@ -33,7 +33,7 @@ class Tokenizer:
     """Both endpoints."""
 
     def __init__(self, calls: SingleCalls) -> None:
-        """Take what calls the models."""
+        """Take the object that calls the models."""
         self._calls = calls
 
     async def tokenize(self, request: Request) -> Response:

@@ -309,9 +309,9 @@ CHECKS = (
     ),
     Check(
         "second-distribution",
-        "`X-Forwarded-For` of a request that comes by another person's CloudFront distribution: its "
-        "last two entries may both be CloudFront's, and then the wrong address is held against a "
-        "key's `networks`",
+        "`X-Forwarded-For` of a request that comes by another person's CloudFront distribution: "
+        "its last two entries may both be CloudFront's, and then the wrong address is held "
+        "against a key's `networks`",
         "put a distribution before the first; a key with `networks` of this machine's address "
         "serves; the distribution is deleted again",
         Wave.DESTRUCTIVE,
