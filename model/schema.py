@@ -168,7 +168,7 @@ class ResponseFormat(_Model):
 
 
 class StreamOptions(_Model):
-    """What a streamed answer has in addition to its text."""
+    """The options of a streamed answer."""
 
     include_usage: bool | None = None
 

@@ -77,7 +77,7 @@ class DeltaFields(msgspec.Struct):
 
 
 class Said(msgspec.Struct):
-    """What a delta says. `calls` has the pieces of tool calls.
+    """The content of a delta. `calls` has the pieces of tool calls.
 
     `unread` names the members that may be a part of the answer and have no known form.
     """
@@ -94,7 +94,7 @@ class Said(msgspec.Struct):
 
 
 def read_delta(delta: DeltaFields) -> Said:
-    """Return what a delta or message says.
+    """Return the content of a delta or message.
 
     Raises:
         ValueError: a part is malformed.

@@ -126,7 +126,7 @@ _MAX_ENTRIES_TEXT = 20_000
 
 
 class _Found(NamedTuple):
-    """What an error says: its sentence, its types in lower case, its HTTP status, and the
+    """The content of an error: its sentence, its types in lower case, its HTTP status, and the
     parameter that is wrong.
     """
 

@@ -73,7 +73,7 @@ _HINTS = {
 }
 _MAX_SPELLING = 40
 _OF_AN_ENUM = re.compile("^(?:finish|stop)_?reason\\.")
-"""What Python writes before the name of an enumeration's member."""
+"""The text that Python writes before the name of an enumeration's member."""
 
 
 def reason_of(sent: Reason) -> str | None:

@@ -412,7 +412,7 @@ class Records:
             state.matched = matched
 
     def _read(self, choice: _Choice, state: _State, record: _Record) -> Said:
-        """Return what a choice says: in its delta, or else as a text or a whole message.
+        """Return the content of a choice: that of its delta, or else of a text or a whole message.
 
         Some servers send both, and some end a stream with the whole message once more.
         """
@@ -578,7 +578,7 @@ def read_failure(sent: bytes | msgspec.Raw) -> Failure:
 
 
 def _said_by(sent: DeltaFields | str | list[msgspec.Raw] | None) -> Said:
-    """Return what a delta or message says. PHP's proxies send an empty one as a list."""
+    """Return the content of a delta or message. PHP's proxies send an empty one as a list."""
     if type(sent) is DeltaFields:
         return read_delta(sent)
     return Said(sent) if isinstance(sent, str) else Said()

@@ -74,7 +74,7 @@ class _Blocks:
         self._arguments: list[str] = []
         self._ended: set[int] = set()
         self._held: dict[int | _Text, list[ToolPiece | str]] = {}
-        """What is held back, by the index of a call or the kind of a text."""
+        """The pieces that are held back, by the index of a call or the kind of a text."""
         self.refused = False
 
     def add(self, event: Delta) -> Iterator[_Step]:

@@ -1,4 +1,4 @@
-"""What vLLM, SGLang and llama.cpp add to OpenAI's requests.
+"""The parameters that vLLM, SGLang and llama.cpp add to OpenAI's requests.
 
 Each parameter of their schemas is a field of `Extras`, or is in `REFUSED` or `INERT_EXTRAS`.
 tests/lambda_fn/schema/servers.json has the lists. A test fails for a name without a decision.
@@ -273,7 +273,7 @@ INERT_EXTRAS = frozenset(
 """Parameters that have no effect, as unknown ones: they would not change the answer."""
 
 _COMPLETION = {"echo": None, "best_of": None, "add_special_tokens": Refused(_PROMPT, (True,))}
-"""What differs at the older endpoint, which has fields of its own for the first two."""
+"""The differences of the older endpoint, which has other fields for the first two."""
 _names = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

@@ -85,7 +85,7 @@ _NEVER = float("inf")
 
 
 class SingleCalls:
-    """What the endpoints of such calls share."""
+    """The objects and steps that the endpoints of such calls share."""
 
     def __init__(
         self,
