@@ -48,7 +48,8 @@ class Head(msgspec.Struct, frozen=True):
     names the encoder, and the rest are its options: whether a stream ends with a usage chunk,
     whether its chunks are padded, and the prompt that a completion repeats. Two options are of
     messages only: their stop sequences, and whether thoughts are shown. `version` is the version of
-    the encoders when the response began.
+    the encoders when the response began. `numbered` is set if the response is logged and its form
+    can be resumed (`encode.numbered`).
     """
 
     response_id: str
@@ -65,6 +66,7 @@ class Head(msgspec.Struct, frozen=True):
     version: int = VERSION
     stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
+    numbered: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Encoder(Protocol):

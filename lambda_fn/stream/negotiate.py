@@ -53,11 +53,26 @@ class ReadRequest(msgspec.Struct, frozen=True):
     """Whether the request's wishes about thinking have no effect on a model that cannot follow
     them."""
 
+    @property
+    def durable(self) -> bool | None:
+        """Whether the request asks for a log of its response; None if it does not say."""
+        return None if self.request.sluice is None else self.request.sluice.durable
+
     def head(
-        self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int
+        self,
+        *,
+        response_id: str,
+        created: int,
+        fingerprint: str | None,
+        max_bytes: int,
+        logged: bool = False,
     ) -> Head:
-        """Return the head of the response; the arguments are those of `Head`."""
+        """Return the head of the response; the arguments are those of `Head`.
+
+        If the response is `logged`, its stream has wire numbers.
+        """
         request = self.request
+        numbered = logged and not self.form.endswith("_body")
         return Head(
             response_id=response_id,
             created=created,
@@ -72,6 +87,7 @@ class ReadRequest(msgspec.Struct, frozen=True):
             echo=self.echo,
             stops=self.stops,
             thinking=self.thinking,
+            numbered=True if numbered else msgspec.UNSET,
         )
 
     def named(self, model: str) -> "ReadRequest":

@@ -23,9 +23,9 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
+from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, failed_by
 from lambda_fn.events import GARBLED, End, Ended, Event, Failure, Usage
 from lambda_fn.log import log
-from lambda_fn.stream.event_log import Batch, EventLog, LogEnded, Unended, failed_by
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
@@ -136,6 +136,12 @@ class Producer:
                     "This response was cancelled by the operator of this service.", headers=NO_RETRY
                 )
             )
+
+    def fence(self, is_cancelled: bool) -> None:
+        """End the response now as the log says, because somebody else has ended it."""
+        if self._running():
+            self._counter.cancelled = is_cancelled
+            self._stop(Cancelled("This response was cancelled.", headers=NO_RETRY))
 
     def _running(self) -> bool:
         return not self.ended and self._ending is None and self._stopped is None
