@@ -28,8 +28,10 @@ from lambda_fn.stream.negotiate import read_chat, read_completion, read_message
 from lambda_fn.stream.pipeline import Completions
 
 if TYPE_CHECKING:
+    from lambda_fn.stream.endpoints.count_tokens import CountTokens
     from lambda_fn.stream.endpoints.embeddings import Embeddings
     from lambda_fn.stream.endpoints.models import Models
+    from lambda_fn.stream.endpoints.single_calls import SingleCalls
     from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
 
@@ -50,7 +52,7 @@ def create_app(
     completions = {
         "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
         "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
-        ANTHROPIC_PATH: Completions(*shared, read_message),
+        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules)),
     }
 
     # The other endpoints are imported by their first request. So the cold start of a completion
@@ -67,11 +69,6 @@ def create_app(
 
         return await KeyUsage(table, gate)(request)
 
-    async def count_tokens(request: Request) -> Response:
-        from lambda_fn.stream.endpoints.count_tokens import CountTokens
-
-        return await CountTokens(*shared)(request)
-
     async def list_models(request: Request) -> Response:
         return await models().list(request)
 
@@ -79,11 +76,25 @@ def create_app(
         return await models().get(request)
 
     @cache
-    def tokenizer() -> "Tokenizer":
+    def single_calls() -> "SingleCalls":
         from lambda_fn.stream.endpoints.single_calls import SingleCalls
+
+        return SingleCalls(*shared)
+
+    @cache
+    def counter() -> "CountTokens":
+        from lambda_fn.stream.endpoints.count_tokens import of_messages
+
+        return of_messages(single_calls(), rules)
+
+    async def count_tokens(request: Request) -> Response:
+        return await counter()(request)
+
+    @cache
+    def tokenizer() -> "Tokenizer":
         from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
-        return Tokenizer(SingleCalls(*shared))
+        return Tokenizer(single_calls())
 
     async def tokenize(request: Request) -> Response:
         return await tokenizer().tokenize(request)
@@ -94,9 +105,8 @@ def create_app(
     @cache
     def embedder() -> "Embeddings":
         from lambda_fn.stream.endpoints.embeddings import Embeddings
-        from lambda_fn.stream.endpoints.single_calls import SingleCalls
 
-        return Embeddings(SingleCalls(*shared))
+        return Embeddings(single_calls())
 
     async def embeddings(request: Request) -> Response:
         return await embedder()(request)
