@@ -41,7 +41,10 @@ LAST_WRITE_TIMEOUT = 1.0
 """Time in which a slow client must take the error that ends its response."""
 
 LOG_END_TIMEOUT = 3.0
-"""Time that a log gets to end a response. After it the connection ends without a terminal event."""
+"""Time for an event log to end a response.
+
+After it the connection ends without a terminal event.
+"""
 
 LOG_OPEN_TIMEOUT = 3.0
 """Time to write the head of a response before the model is invoked."""

@@ -28,9 +28,9 @@ _Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
 _Tags = Annotated[str, Meta(pattern=r"^[<\[][!-~]{1,30}[>\]]( [<\[][!-~]{1,30}[>\]])?\Z")]
 _Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
 MAX_IMAGES = 64
-"""The largest number of images in a request that a model may be given."""
+"""The largest value of `max_images`."""
 HOST = r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
-"""The name of a host in lower case, or `*.` and a name. It is no address."""
+"""The name of a host in lower case, or `*.` and a name. It is not an IP address."""
 _Host = Annotated[str, Meta(pattern=rf"^{HOST}\Z", max_length=253)]
 
 
@@ -203,7 +203,7 @@ class Settings:
 
     @property
     def max_body(self) -> int:
-        """The maximum size of a body in bytes, for whatever model it is."""
+        """The maximum size of a body in bytes, over all models."""
         return max(model.max_body for model in self.models.values())
 
     def name_of(self, model: str) -> str:

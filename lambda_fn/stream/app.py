@@ -41,13 +41,15 @@ from lambda_fn.stream.pipeline import Completions
 
 if TYPE_CHECKING:
     from lambda_fn.http.cors import Cors
+    from lambda_fn.stream.endpoints.count_tokens import CountTokens
     from lambda_fn.stream.endpoints.embeddings import Embeddings
     from lambda_fn.stream.endpoints.models import Models
+    from lambda_fn.stream.endpoints.single_calls import SingleCalls
     from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
 
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
-"""Where load generators, proxies and uptime checks ask whether the function answers."""
+"""The paths at which load balancers, proxies and uptime checks ask whether the function answers."""
 
 
 def create_app(
@@ -67,7 +69,7 @@ def create_app(
     completions = {
         "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
         "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
-        ANTHROPIC_PATH: Completions(*shared, read_message),
+        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules)),
     }
 
     # The other endpoints are imported by their first request. So the cold start of a completion
@@ -84,11 +86,6 @@ def create_app(
 
         return await KeyUsage(table, gate)(request)
 
-    async def count_tokens(request: Request) -> Response:
-        from lambda_fn.stream.endpoints.count_tokens import CountTokens
-
-        return await CountTokens(*shared)(request)
-
     async def list_models(request: Request) -> Response:
         return await models().list(request)
 
@@ -96,11 +93,25 @@ def create_app(
         return await models().get(request)
 
     @cache
-    def tokenizer() -> "Tokenizer":
+    def single_calls() -> "SingleCalls":
         from lambda_fn.stream.endpoints.single_calls import SingleCalls
+
+        return SingleCalls(*shared)
+
+    @cache
+    def counter() -> "CountTokens":
+        from lambda_fn.stream.endpoints.count_tokens import of_messages
+
+        return of_messages(single_calls(), rules)
+
+    async def count_tokens(request: Request) -> Response:
+        return await counter()(request)
+
+    @cache
+    def tokenizer() -> "Tokenizer":
         from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
-        return Tokenizer(SingleCalls(*shared))
+        return Tokenizer(single_calls())
 
     async def tokenize(request: Request) -> Response:
         return await tokenizer().tokenize(request)
@@ -111,9 +122,8 @@ def create_app(
     @cache
     def embedder() -> "Embeddings":
         from lambda_fn.stream.endpoints.embeddings import Embeddings
-        from lambda_fn.stream.endpoints.single_calls import SingleCalls
 
-        return Embeddings(SingleCalls(*shared))
+        return Embeddings(single_calls())
 
     async def embeddings(request: Request) -> Response:
         return await embedder()(request)
@@ -158,13 +168,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         hint = f"The paths are {', '.join(paths)}."
     else:
         hint = (
-            f"The address is {meant}: the client's base URL is this API's address with '/v1' "
-            "behind it, once."
+            f"The address is {meant}: set the client's base URL to this API's address, followed by "
+            "'/v1' once."
         )
         if meant.startswith(ANTHROPIC_PATH):
             hint = (
-                f"The address is {meant}: the base URL of Anthropic's clients is this API's "
-                "address without '/v1'."
+                f"The address is {meant}: set the base URL of Anthropic's clients to this API's "
+                "address, without '/v1'."
             )
     return error_response(NotFound(f"This path does not exist. {hint}"), request.scope)
 

@@ -52,7 +52,7 @@ class Delivery:
             APIError: it failed, or its source ended, before anything was sent.
             ResponseBroken: it failed later, and its form cannot say so, or its client did not take
                 the end, or its source ended without a terminal event, or the client was let go.
-            Exception: whatever the sink raises when the client has left.
+            Exception: what the sink raises when the client has left.
 
         """
         try:

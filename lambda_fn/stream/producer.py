@@ -1,9 +1,9 @@
 """Makes the numbered events of one response from the bytes that the model sends.
 
-A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it. That
-is the one that stands in the log, which somebody else may have ended first. Only if the log does
-not tell, the producer ends without one. A producer whose log is lost goes on without it: its live
-client gets the whole response, and the log ends as failed.
+A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it. It is
+the one in the log, which another caller may have ended first. Only if the log does not say how the
+response ended, the producer ends without one. A producer whose log is lost goes on without it: its
+live client gets the whole response, and the log ends as failed.
 """
 
 import asyncio
@@ -120,7 +120,7 @@ class Producer:
             self._reservation.close()
         try:
             if not self.ended:
-                with contextlib.suppress(Unended):  # it is logged, and nobody reads any more
+                with contextlib.suppress(Unended):  # it is logged, and no client reads any more
                     await self._fail(self._stopped or _LEFT)
         finally:
             await self._invocation.__aexit__(kind, error, traceback)

@@ -26,7 +26,7 @@ async def with_images(
     fit into one invocation.
 
     Raises:
-        InvalidRequest: an image could not be fetched, is none, or is too large.
+        InvalidRequest: an image could not be fetched, is not an image, or is too large.
 
     """
     tasks = [asyncio.ensure_future(_url(image, model)) for image in images]
@@ -62,5 +62,4 @@ async def _url(image: Image, model: Model) -> str:
 
 
 def _invalid(image: Image, why: str, code: str) -> InvalidRequest:
-    path = f"{image.path}.image_url"
-    return InvalidRequest(f"Invalid '{path}': {why}.", param=path, code=code)
+    return InvalidRequest(f"Invalid '{image.path}': {why}.", param=image.path, code=code)
