@@ -23,10 +23,11 @@ _KNOWN = {
     "tool_choice", "tools", "top_k", "top_logprobs", "top_p",
 }  # fmt: skip
 _OF_VLLM = {
-    "add_generation_prompt", "allowed_token_ids", "bad_words", "cache_salt", "continue_final_message", "guided_choice",
-    "guided_regex", "ignore_eos", "include_stop_str_in_output", "min_p", "min_tokens", "repetition_penalty",
-    "return_tokens_as_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "stop_token_ids",
-    "structured_outputs", "top_k", "truncate_prompt_tokens", "truncation_side",
+    "add_generation_prompt", "allowed_token_ids", "bad_words", "cache_salt", "chat_template_kwargs",
+    "continue_final_message", "guided_choice", "guided_regex", "ignore_eos", "include_stop_str_in_output", "min_p",
+    "min_tokens", "reasoning_effort", "repetition_penalty", "return_tokens_as_token_ids", "skip_special_tokens",
+    "spaces_between_special_tokens", "stop_token_ids", "structured_outputs", "top_k", "truncate_prompt_tokens",
+    "truncation_side",
 }  # fmt: skip
 _OF_SGLANG = {*_OF_VLLM, "extra_key", "no_stop_trim", "regex"}  # it ignores those of vLLM
 _MORE = {"vllm": {*_OF_VLLM, "no_stop_trim", "regex"}, "lmi": _OF_VLLM, "sglang": _OF_SGLANG}
@@ -81,6 +82,9 @@ class Server:
             return f"n must be 1 when using greedy sampling, got {body['n']}."
         if self._name == "tgi" and isinstance(body.get("stop"), str):
             return "invalid type: string, expected a sequence"
+        for url in _images(body):
+            if not url.startswith("data:image/"):
+                return f"cannot fetch {url[:80]}"
         return reply(_prompt(body), None).refuse
 
 
@@ -88,7 +92,15 @@ def _prompt(body: Body) -> str:
     if "inputs" in body:
         return str(body["inputs"])
     content: Any = body["messages"][-1]["content"]
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _images(body: Body) -> list[str]:
+    contents = [message.get("content") for message in body.get("messages", ())]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
 
 
 def _limit(body: Body) -> int | None:
