@@ -4,6 +4,7 @@ It listens on the port in SAGEMAKER_BIND_TO_PORT.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -56,15 +57,16 @@ class Server:
         response.enable_chunked_encoding()
         await response.prepare(request)
         answer = reply(_prompt(body), _limit(body))
-        for number, record in enumerate(SERVERS[self._name](answer, body)):
-            if number == answer.die_after:
-                os._exit(9)
-            if number == answer.fail_after:
-                await response.write(FAILURES[self._name])
-                break
-            await response.write(record)
-            await asyncio.sleep(_GAP_S)
-        await response.write_eof()
+        with contextlib.suppress(ConnectionResetError):  # the caller needs no more
+            for number, record in enumerate(SERVERS[self._name](answer, body)):
+                if number == answer.die_after:
+                    os._exit(9)
+                if number == answer.fail_after:
+                    await response.write(FAILURES[self._name])
+                    break
+                await response.write(record)
+                await asyncio.sleep(_GAP_S)
+            await response.write_eof()
         return response
 
     def _wrong(self, body: Body) -> str | None:
@@ -94,7 +96,7 @@ def _prompt(body: Body) -> str:
     content: Any = body["messages"][-1]["content"]
     if isinstance(content, str):
         return content
-    return "".join(part["text"] for part in content if part["type"] == "text")
+    return "".join(part.get("text", "<image>") for part in content)
 
 
 def _images(body: Body) -> list[str]:
