@@ -253,8 +253,11 @@ class VllmEngine:
 
     async def detokenize(self, tokens: list[int]) -> str:
         """Return the text of tokens."""
+        tokenizer = self._llm.renderer.tokenizer
         try:
-            return str(await asyncio.to_thread(self._llm.renderer.tokenizer.decode, tokens))
+            if tokens and max(tokens) > tokenizer.max_token_id:  # many leave such a token out
+                raise IndexError
+            return str(await asyncio.to_thread(tokenizer.decode, tokens))
         except (IndexError, KeyError, OverflowError, TypeError, ValueError):
             raise InvalidRequestError("tokens: there is no such token", "tokens") from None
 

@@ -42,6 +42,7 @@ _GATE = """\
 case "$2" in *"$GATE"*) exec sleep 60;; esac
 exec /bin/sh "$@"
 """
+_LONGEST_WAIT_S = 2.0
 _TOLD = "setup: stopped by the error above"
 _WHOLE = """
 import sys
@@ -120,7 +121,8 @@ class Checkout:
             for line in process.stdout:
                 if _step(line) == step:
                     if where == "within":
-                        time.sleep(self.seconds[step] / 2)  # a moment within, whichever it is
+                        # a moment within, whichever it is
+                        time.sleep(min(self.seconds[step] / 2, _LONGEST_WAIT_S))
                     os.killpg(process.pid, number)
                     break
             else:
