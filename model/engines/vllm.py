@@ -107,6 +107,11 @@ class VllmEngine:
         return self._llm is not None and not self._closed and not self._llm.errored
 
     @property
+    def vocabulary(self) -> int:
+        """0: vLLM's grammars are automata over the vocabulary."""
+        return 0
+
+    @property
     def cache_usage(self) -> float | None:
         """The share of cache blocks in use, from vLLM's own gauge."""
         for family in REGISTRY.collect():

@@ -102,10 +102,7 @@ def _limited_memory() -> Iterator[None]:
 def _deploy(cloud: LocalCloud, folder: Path) -> Target:
     outputs = gates.deploy(cloud, folder, "the demo model", tokens_per_second="40")
     options = cloud.client_options()
-    quotas = boto3.client("service-quotas", **options)
-    quotas.request_service_quota_increase(  # a new account has no GPUs
-        ServiceCode="sagemaker", QuotaCode="L-MLG6XLARGE", DesiredValue=1
-    )
+    gates.allow_gpus(cloud)
     seeing = gates.deploy(
         cloud,
         folder,
