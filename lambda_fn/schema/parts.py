@@ -93,6 +93,8 @@ class Extensions(Struct, frozen=True, omit_defaults=True):
     """
 
     buffer: Buffering | None = None
+    durable: bool | None = None
+    """Whether the response is logged, so that a client whose connection ends can resume it."""
     redact: Annotated[list[Kind], Meta(max_length=32)] | None = None
     sources: Annotated[list[Source], Meta(max_length=100)] | None = None
 
