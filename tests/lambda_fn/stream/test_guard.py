@@ -66,6 +66,11 @@ async def run(guard: Guard, events: Iterable[Event]) -> list[Event]:
     return out
 
 
+def waits(guard: Guard) -> bool:
+    """Return whether a guard waits for a verdict."""
+    return guard.is_waiting
+
+
 def said(events: list[Event], index: int = 0) -> str:
     """Return the content of a choice."""
     deltas = [it for it in events if isinstance(it, Delta) and it.index == index]
@@ -110,9 +115,9 @@ async def test_a_window_is_held_until_it_was_judged() -> None:
     first = "This is the first sentence of an answer."
     assert guard.take([Start(1)]) == [Start(1)]
     assert guard.take([delta(first[:20])]) == []
-    assert not guard.is_waiting  # more text may be read
+    assert not waits(guard)  # more text may be read
     assert guard.take([delta(first[20:]), delta(" And")]) == []
-    assert guard.is_waiting
+    assert waits(guard)
     await guard.wait(0)
     assert guard.release() == []
     judge.gate.set()
@@ -142,10 +147,10 @@ async def test_async_sends_at_once_and_cuts() -> None:
     text = f"Something {BAD} is in this sentence of an answer."
     assert said(guard.take([delta(text)])) == text
     assert said(guard.take([delta(" More of it")])) == " More of it"
-    assert not guard.is_waiting
+    assert not waits(guard)
     judge.gate.set()
     await woken.wait()
-    assert guard.is_waiting
+    assert waits(guard)
     assert guard.release() == [Finish("content_filter"), End()]
 
 
@@ -169,7 +174,7 @@ async def test_async_finishes_after_the_last_verdict() -> None:
     judge.gate.clear()
     guard = Guard(judge, 1, mode="async")
     assert said(guard.take([delta(f"So {BAD}"), *ENDING])) == f"So {BAD}"
-    assert guard.is_waiting
+    assert waits(guard)
     judge.gate.set()
     out = await settle(guard)
     assert out == [Finish("content_filter"), Usage(1, 9), End()]
@@ -206,7 +211,13 @@ async def test_all_parts_are_judged() -> None:
 async def test_choices_have_windows_of_their_own() -> None:
     """Each choice is judged by itself, and a bad one ends all that have not finished."""
     judge = Judge()
-    events = [delta("forbid", 0), delta("den", 1), Finish("stop", 0), Finish("stop", 1), End()]
+    events: list[Event] = [
+        delta("forbid", 0),
+        delta("den", 1),
+        Finish("stop", 0),
+        Finish("stop", 1),
+        End(),
+    ]
     assert await run(Guard(judge, 2), events) == events
     assert judge.texts == ["forbid", "den"]
     events = [delta("fine", 0), Finish("stop", 0), delta(BAD, 1), Finish("stop", 1), End()]

@@ -79,7 +79,7 @@ def test_what_goes_out_is_the_same_however_it_is_cut(parts: list[str], cuts: lis
 def test_one_of_several_choices() -> None:
     """The other choices go on, and the response ends when all have finished."""
     screen = Screen(2, RULES)
-    events = [
+    events: list[Event] = [
         delta({"content": "fine "}, 1),
         delta({"content": "worse, "}, 0),
         delta({"content": "more"}, 0),
