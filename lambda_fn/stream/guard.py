@@ -26,6 +26,8 @@ from lambda_fn.schema.messages import Assistant, Message
 
 WINDOW = 250
 """The length of a window without an end of a sentence, in characters."""
+WHOLE_WINDOW = 10_000
+"""The length of a window of an answer that is not streamed, for which calls need not be early."""
 _LEAST = 40
 """The least length of a window that ends with a sentence."""
 _CONTEXT = 700
@@ -45,6 +47,7 @@ class Guard:
         choices: int,
         *,
         mode: Mode = "sync",
+        whole: bool = False,
         fail_open: bool = False,
         request_id: str = "",
     ) -> None:
@@ -54,12 +57,14 @@ class Guard:
             judge: Judges a text.
             choices: The number of choices.
             mode: See the module.
+            whole: Whether the client gets the answer in one body.
             fail_open: Whether text goes on that could not be judged.
             request_id: Names the request in the log.
 
         """
         self._judge = judge
         self._sync = mode == "sync"
+        self._size = WHOLE_WINDOW if whole else WINDOW
         self._fail_open = fail_open
         self._request_id = request_id
         self._unfinished = set(range(choices))
@@ -176,8 +181,9 @@ class Guard:
 
     def _is_full(self) -> bool:
         size = sum(map(len, self._window.values()))
-        return size >= WINDOW or (
-            size >= _LEAST
+        return size >= self._size or (
+            self._size == WINDOW
+            and size >= _LEAST
             and any(text.rstrip(" ").endswith(_ENDS) for text in self._window.values())
         )
 

@@ -60,8 +60,11 @@ class Moderator:
         if reasons:
             raise _blocked(request_id, "guardrail", reasons)
 
-    def guard(self, choices: int, request_id: str) -> Guard | None:
-        """Return a new guard of an answer, or None if there is no guardrail."""
+    def guard(self, choices: int, request_id: str, *, whole: bool) -> Guard | None:
+        """Return a new guard of an answer, or None if there is no guardrail.
+
+        `whole` tells whether the client gets the answer in one body.
+        """
         settings = self._policy.guardrail
         if self._guardrail is None or settings is None:
             return None
@@ -69,6 +72,7 @@ class Moderator:
             partial(self._guardrail.judge, "OUTPUT"),
             choices,
             mode=settings.mode,
+            whole=whole,
             fail_open=settings.fail_open,
             request_id=request_id,
         )

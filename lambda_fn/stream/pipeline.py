@@ -271,7 +271,9 @@ class Completions:
                         key_id=caller.key_id,
                     ),
                 ),
-                guard=None if moderator is None else moderator.guard(head.choices, request_id),
+                guard=None
+                if moderator is None
+                else moderator.guard(head.choices, request_id, whole=head.form.endswith("_body")),
                 finishing=accepted.read.finishing(),
                 on_stop=delivery.hasten,
             )

@@ -136,6 +136,17 @@ async def test_a_long_sentence_is_judged_in_parts() -> None:
     assert max(map(len, judge.texts)) <= 1_000
 
 
+async def test_an_answer_in_one_body_takes_few_calls() -> None:
+    """It is judged at its end, in windows of 10,000 characters if it is longer."""
+    judge = Judge()
+    sentences = [
+        delta("This is a sentence of an answer that is not streamed. ") for _ in range(400)
+    ]
+    out = await run(Guard(judge, 1, whole=True), [*sentences, *ENDING])
+    assert out == [*sentences, *ENDING]
+    assert len(judge.texts) == 3
+
+
 async def test_async_sends_at_once_and_cuts() -> None:
     """In async, text goes out while it is judged. A bad verdict ends the answer, and wakes who
     waits for more of it.
