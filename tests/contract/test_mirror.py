@@ -59,6 +59,8 @@ HELD = [
     Held("lambda_fn/dialects", "sluice", "lambda_fn/dialects/test_foreign.py", _PARTS),
     Held("lambda_fn/encode", "base chat_body completions plain_text",
          "lambda_fn/encode/test_chat_stream.py", "all forms of a response in one matrix"),
+    Held("lambda_fn/encode", "blocks", "lambda_fn/encode/test_messages.py",
+         "over the forms that are made of them"),
     Held("lambda_fn/schema", "embeddings", "lambda_fn/stream/endpoints/test_embeddings.py",
          "over the endpoint that reads it"),
     Held("lambda_fn/stream/endpoints", "single_calls",
