@@ -34,6 +34,8 @@ Form = Literal[
     "plain_text",
     "messages_stream",
     "messages_body",
+    "responses_stream",
+    "responses_body",
 ]
 
 
@@ -48,7 +50,9 @@ class Head(msgspec.Struct, frozen=True):
     names the encoder, and the rest are its options: whether a stream ends with a usage chunk,
     whether its chunks are padded, and the prompt that a completion repeats. Messages have two of
     their own, which no other head has: their stop sequences, and whether thoughts are shown.
-    `version` is the encoders' one when the response began.
+    Responses have two more: `echoes`, the members of the request that a response repeats, as the
+    text of one JSON object, which may be large; and `summary`, whether reasoning stands in the
+    place of its summary. `version` is the encoders' one when the response began.
     """
 
     response_id: str
@@ -65,6 +69,8 @@ class Head(msgspec.Struct, frozen=True):
     version: int = VERSION
     stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
+    echoes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    summary: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Encoder(Protocol):

@@ -36,7 +36,12 @@ from lambda_fn.ids import new_request_id
 from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
-from lambda_fn.stream.negotiate import read_chat, read_completion, read_message
+from lambda_fn.stream.negotiate import (
+    read_chat,
+    read_completion,
+    read_message,
+    read_response,
+)
 from lambda_fn.stream.pipeline import Completions
 
 if TYPE_CHECKING:
@@ -46,6 +51,9 @@ if TYPE_CHECKING:
     from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
 
+RESPONSES_PATH = "/v1/responses"
+_KEPT = (f"{RESPONSES_PATH}/", "/v1/conversations")
+"""Paths of what a deployment would have to keep."""
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
 """Where load generators, proxies and uptime checks ask whether the function answers."""
 
@@ -68,6 +76,7 @@ def create_app(
         "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
         "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
         ANTHROPIC_PATH: Completions(*shared, read_message),
+        RESPONSES_PATH: Completions(*shared, partial(read_response, rules=rules)),
     }
 
     # The other endpoints are imported by their first request. So the cold start of a completion
@@ -154,7 +163,9 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         route.path.replace(":path", "") for route in request.app.routes if route.path not in HEALTH
     ]
     meant = _meant(request.url.path.rstrip("/ ").lower(), paths)
-    if meant is None:
+    if meant is None and request.url.path.startswith(_KEPT):
+        hint = "This deployment keeps no responses: its setting 'persistence' is off."
+    elif meant is None:
         hint = f"The paths are {', '.join(paths)}."
     else:
         hint = (

@@ -4,6 +4,7 @@
     /v1/chat/completions, Accept: text/plain  bare text as it comes
     /v1/completions                           text_completion events, or one text_completion
     /v1/messages                              Anthropic's events, or one message
+    /v1/responses                             OpenAI's typed events, or one response
 
 A request asks for buffering in its body (`"sluice": {"buffer": "word"}`) or by the header
 `x-sluice-buffer`.
@@ -16,7 +17,7 @@ import msgspec
 
 from lambda_fn.encode import Head
 from lambda_fn.encode.base import Form
-from lambda_fn.errors import InvalidRequest
+from lambda_fn.errors import APIError, InvalidRequest
 from lambda_fn.schema import (
     Buffering,
     ChatRequest,
@@ -27,7 +28,7 @@ from lambda_fn.schema import (
     prompt_of,
     unsupported,
 )
-from lambda_fn.schema.reasoning import served, wanted
+from lambda_fn.schema.reasoning import restate, served, wanted
 from lambda_fn.settings import Model
 from lambda_fn.transform import Buffer, Transform, chain
 
@@ -46,6 +47,13 @@ class ReadRequest(msgspec.Struct, frozen=True):
     echo: str = ""
     stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
+    echoes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    summary: bool | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether the response tells when it was completed."""
+        return self.form == "responses_stream" or self.form == "responses_body"
 
     def head(
         self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int
@@ -66,7 +74,17 @@ class ReadRequest(msgspec.Struct, frozen=True):
             echo=self.echo,
             stops=self.stops,
             thinking=self.thinking,
+            echoes=self.echoes,
+            summary=self.summary,
         )
+
+    def restate(self, error: APIError) -> None:
+        """Name the members that the caller sent in an error about the chat request."""
+        restate(self.request, error)
+        if self.tells_time:
+            from lambda_fn.schema.responses import restate as restate_response
+
+            restate_response(error)
 
     def named(self, model: str) -> "ReadRequest":
         """Return this with the model's own name in place of an alias."""
@@ -146,6 +164,25 @@ def read_message(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
         buffering if request.stream else "none",
         stops=found.stops,
         thinking=found.thinking,
+    )
+
+
+def read_response(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) -> ReadRequest:
+    """Read a request of OpenAI's Responses API. Raises as `read_chat`."""
+    from lambda_fn.schema.responses import asked, parse_responses  # not at a cold start
+
+    found = asked(parse_responses(body), rules)
+    request = found.chat
+    buffering = _buffering(request, headers)
+    form: Form = "responses_stream" if request.stream else "responses_body"
+    _, padding = _stream_options(request.stream_options)
+    return ReadRequest(
+        request,
+        form,
+        buffering if request.stream else "none",
+        obfuscate=padding,
+        echoes=found.echoes,
+        summary=found.summary,
     )
 
 

@@ -35,7 +35,6 @@ from lambda_fn.ids import new_request_id
 from lambda_fn.log import log
 from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.schema.messages import has_images
-from lambda_fn.schema.reasoning import restate
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.cancel import cancel
@@ -81,7 +80,7 @@ class _NoCapacity(Exception):
 
 
 class Completions:
-    """The endpoint `POST /v1/chat/completions`, `POST /v1/completions` or `POST /v1/messages`.
+    """The endpoint `POST /v1/chat/completions`, or of another form of responses.
 
     All have the same stages. `read` parses the request and determines the form of the response.
     """
@@ -221,6 +220,7 @@ class Completions:
                 grace=0 if model.dialect == "sluice" else limits.STREAM_GRACE,
                 reservation=reservation,
                 transform=accepted.read.transform(model),
+                clock=time.time if accepted.read.tells_time else None,
                 on_stop=delivery.hasten,
             )
             await event_log.open(head)
@@ -231,7 +231,7 @@ class Completions:
                 async with producer:
                     await delivery.run(producer)
         except APIError as error:
-            restate(request, error)
+            accepted.read.restate(error)
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
                 # Tokens may have been billed, so only the caller may decide to send it again.
                 error.headers |= NO_RETRY
@@ -269,7 +269,11 @@ class Completions:
             body = await read_body(receive, headers, max_bytes=self._settings.max_body)
             read = self._read(body, headers)
             name = self._settings.name_of(read.request.model)
-            accepted = self._for_model(read, body, name)
+            try:
+                accepted = self._for_model(read, body, name)
+            except APIError as error:
+                read.restate(error)
+                raise
             if accepted is None:
                 raise await self._no_model(caller, name)
         except APIError:

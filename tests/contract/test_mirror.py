@@ -76,6 +76,8 @@ HELD = [
          "lambda_fn/schema/test_parameters.py", "every parameter through all of them"),
     Held("lambda_fn/schema/anthropic", "blocks request translate",
          "lambda_fn/schema/test_anthropic.py", _PARTS),
+    Held("lambda_fn/schema/responses", "conversation items request restate translate",
+         "lambda_fn/schema/test_responses.py", _PARTS),
     Held("lambda_fn/stream", "delivery event_log producer sinks usage_counter invoke",
          "lambda_fn/stream/test_seam.py", "both sides of the seam"),
     Held("lambda_fn/stream", "pipeline", "lambda_fn/stream/test_app.py", _WHOLE),
