@@ -146,6 +146,7 @@ _RESPONSES_NAMES = (
     ("max_completion_tokens", "max_output_tokens"),
     ("max_tokens", "max_output_tokens"),
     ("'messages'", "'input'"),
+    ("content blocks of type 'image'", "content parts of type 'input_image'"),
 )
 
 

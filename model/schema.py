@@ -184,6 +184,8 @@ class SluiceOptions(_Model):
     max_prompt_tokens: Annotated[Whole, Field(ge=0)] | None = None
     # Whether only the prompt is counted.
     count: bool = False
+    # Whether what a request says of thinking has no effect where the model cannot do it.
+    soft_thinking: bool = False
 
 
 class ChatRequest(Extras):

@@ -1,9 +1,9 @@
 """Converts a checked request to the body of the container's `POST /invocations`."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from lambda_fn.schema.chat import DEFAULT_ONLY, INERT, UNSUPPORTED, ChatRequest
 from lambda_fn.schema.extras import ALIASES, FORMS
@@ -32,6 +32,8 @@ class Control(Struct, frozen=True):
     caller: str
     """The key's public id. The container compiles the schemas of different callers in turn."""
     v: int = 1
+    soft_thinking: Literal[True] | UnsetType = UNSET
+    """Set if a model that cannot do what the request says of thinking answers as it does."""
 
 
 def container_body(request: ChatRequest, control: Control) -> bytes:

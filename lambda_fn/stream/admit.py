@@ -38,7 +38,13 @@ from lambda_fn.metering.rejections import (
 from lambda_fn.metering.windows import expired
 from lambda_fn.networks import ANYWHERE, admits
 from lambda_fn.stream.key_cache import KeyCache
-from lambda_fn.stream.rate_limit_errors import public, rate_headers, wrong_network
+from lambda_fn.stream.rate_limit_errors import (
+    model_unreadable,
+    no_model,
+    public,
+    rate_headers,
+    wrong_network,
+)
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -152,6 +158,17 @@ class Gate:
         if not admits(account.networks, caller.address):
             raise wrong_network()
         return account
+
+    async def no_model(self, caller: Caller, name: str, unreadable: Mapping[str, str]) -> APIError:
+        """Return the error for a model that is not served.
+
+        `unreadable` has the models whose settings cannot be read, with the reasons. Only a key that
+        may use such a model learns of it. Raises as `check_key`.
+        """
+        reason = unreadable.get(name)
+        if reason is None or not (await self.check_key(caller)).may_use(name):
+            return no_model(name)
+        return model_unreadable(name, reason)
 
     async def admit(
         self, caller: Caller, opening: Opening, *, fingerprint: str = "", repeat: bool = False

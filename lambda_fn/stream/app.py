@@ -46,8 +46,10 @@ from lambda_fn.stream.pipeline import Completions
 
 if TYPE_CHECKING:
     from lambda_fn.http.cors import Cors
+    from lambda_fn.stream.endpoints.count_tokens import CountTokens
     from lambda_fn.stream.endpoints.embeddings import Embeddings
     from lambda_fn.stream.endpoints.models import Models
+    from lambda_fn.stream.endpoints.single_calls import SingleCalls
     from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
 
@@ -75,7 +77,7 @@ def create_app(
     completions = {
         "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
         "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
-        ANTHROPIC_PATH: Completions(*shared, read_message),
+        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules)),
         RESPONSES_PATH: Completions(*shared, partial(read_response, rules=rules)),
     }
 
@@ -93,11 +95,6 @@ def create_app(
 
         return await KeyUsage(table, gate)(request)
 
-    async def count_tokens(request: Request) -> Response:
-        from lambda_fn.stream.endpoints.count_tokens import CountTokens
-
-        return await CountTokens(*shared)(request)
-
     async def list_models(request: Request) -> Response:
         return await models().list(request)
 
@@ -105,11 +102,26 @@ def create_app(
         return await models().get(request)
 
     @cache
-    def tokenizer() -> "Tokenizer":
+    def single_calls() -> "SingleCalls":
         from lambda_fn.stream.endpoints.single_calls import SingleCalls
+
+        return SingleCalls(*shared)
+
+    @cache
+    def counter(path: str) -> "CountTokens":
+        from lambda_fn.stream.endpoints.count_tokens import of_messages, of_responses
+
+        of = of_messages if path.startswith(ANTHROPIC_PATH) else of_responses
+        return of(single_calls(), rules)
+
+    async def count_tokens(request: Request) -> Response:
+        return await counter(request.url.path)(request)
+
+    @cache
+    def tokenizer() -> "Tokenizer":
         from lambda_fn.stream.endpoints.tokenize import Tokenizer
 
-        return Tokenizer(SingleCalls(*shared))
+        return Tokenizer(single_calls())
 
     async def tokenize(request: Request) -> Response:
         return await tokenizer().tokenize(request)
@@ -120,9 +132,8 @@ def create_app(
     @cache
     def embedder() -> "Embeddings":
         from lambda_fn.stream.endpoints.embeddings import Embeddings
-        from lambda_fn.stream.endpoints.single_calls import SingleCalls
 
-        return Embeddings(SingleCalls(*shared))
+        return Embeddings(single_calls())
 
     async def embeddings(request: Request) -> Response:
         return await embedder()(request)
@@ -137,6 +148,7 @@ def create_app(
         routes=[
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
             Route(f"{ANTHROPIC_PATH}/count_tokens", count_tokens, methods=["POST"]),
+            Route(f"{RESPONSES_PATH}/input_tokens", count_tokens, methods=["POST"]),
             Route("/v1/usage", usage, methods=["GET"]),
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{name:path}", get_model, methods=["GET"]),

@@ -24,8 +24,8 @@ _PATCH = 14
 
 
 class Image(msgspec.Struct, frozen=True):
-    """An image of a request: the path of its part, such as `messages[0].content[1]`, its URL, and
-    its number of pixels in each direction. They are 0 for an image that has to be fetched.
+    """An image of a request: its path, such as `messages[0].content[1].image_url`, its URL, and its
+    number of pixels in each direction. They are 0 for an image that has to be fetched.
     """
 
     path: str
@@ -46,34 +46,42 @@ class Image(msgspec.Struct, frozen=True):
         return max(_SMALLEST, (columns + 1) * rows + 2)
 
 
-def images_of(request: ChatRequest, model: Model) -> list[Image]:
+def images_of(request: ChatRequest, model: Model, paths: Sequence[str] = ()) -> list[Image]:
     """Return the images of a request's messages, in order, checked.
+
+    `paths` are their paths in the body of the caller, if that body is no chat request.
 
     Raises:
         InvalidRequest: the model reads no images, there are too many, or one is none.
 
     """
     found = [
-        Image(f"messages[{number}].content[{place}]", _url(part))
+        Image(f"messages[{number}].content[{place}].image_url", _url(part))
         for number, message in enumerate(request.messages)
         for place, part in enumerate(_parts(message))
         if type(part) is ImagePart
     ]
     if not found:
         return found
-    path = found[0].path
+    if paths:
+        found = [
+            msgspec.structs.replace(image, path=path)
+            for image, path in zip(found, paths, strict=True)
+        ]
     if not model.max_images:
+        part = found[0].path.rpartition(".")[0]
+        kind = "blocks of type 'image'" if paths else "parts of type 'image_url'"
         raise InvalidRequest(
-            f"Unsupported '{path}.type': this is a text model: it cannot read images (content "
-            "parts of type 'image_url').",
-            param=f"{path}.type",
+            f"Unsupported '{part}.type': this is a text model: it cannot read images (content "
+            f"{kind}).",
+            param=f"{part}.type",
             code="unsupported_value",
         )
     if len(found) > model.max_images:
         raise InvalidRequest(
             f"The request has {len(found)} images. This model reads {model.max_images} in a "
             "request.",
-            param=f"{found[model.max_images].path}.image_url",
+            param=found[model.max_images].path,
             code="too_many_images",
         )
     checked = [_checked(image, model) for image in found]
@@ -208,8 +216,7 @@ def _checked(image: Image, model: Model) -> Image:
 
 
 def _invalid(image: Image, why: str, code: str) -> InvalidRequest:
-    path = f"{image.path}.image_url"
-    return InvalidRequest(f"Invalid '{path}': {why}.", param=path, code=code)
+    return InvalidRequest(f"Invalid '{image.path}': {why}.", param=image.path, code=code)
 
 
 def _too_many_pixels(width: int, height: int) -> str:

@@ -15,6 +15,7 @@ from typing import get_args
 
 import msgspec
 
+from lambda_fn.dialects import Dialect
 from lambda_fn.encode import Head
 from lambda_fn.encode.base import Form
 from lambda_fn.errors import APIError, InvalidRequest
@@ -49,6 +50,10 @@ class ReadRequest(msgspec.Struct, frozen=True):
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
     echoes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     summary: bool | msgspec.UnsetType = msgspec.UNSET
+    images: tuple[str, ...] = ()
+    """The paths of the request's images in its body, if that is no chat request."""
+    soft_thinking: bool = False
+    """Whether a model that cannot do what the request says of thinking answers as it does."""
 
     @property
     def tells_time(self) -> bool:
@@ -93,12 +98,17 @@ class ReadRequest(msgspec.Struct, frozen=True):
         request = msgspec.structs.replace(self.request, model=model)
         return msgspec.structs.replace(self, request=request)
 
-    def served_by(self, model: Model) -> "ReadRequest":
+    def served_by(self, model: Model, dialect: Dialect) -> "ReadRequest":
         """Return this for the model that answers it. Raises InvalidRequest for what it cannot do
         about reasoning.
         """
-        reasons = model.reasoning != "none"
-        request = served(self.request, reasons=reasons, budgets=model.reasoning_budget)
+        request = served(
+            self.request,
+            reasons=model.reasoning != "none",
+            budgets=model.reasoning_budget,
+            soft=self.soft_thinking,
+            switches=dialect.switches,
+        )
         return self if request is self.request else msgspec.structs.replace(self, request=request)
 
     def transform(self, model: Model) -> Transform | None:
@@ -150,11 +160,14 @@ def read_completion(
     )
 
 
-def read_message(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
-    """Read a request of Anthropic's Messages API. Raises as `read_chat`."""
+def read_message(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) -> ReadRequest:
+    """Read a request of Anthropic's Messages API. Raises as `read_chat`.
+
+    `rules.strict` changes nothing: it refuses what OpenAI refuses, and this is not OpenAI's API.
+    """
     from lambda_fn.schema.anthropic import asked, parse_messages  # not at a cold start
 
-    found = asked(parse_messages(body))
+    found = asked(parse_messages(body), rules)
     request = found.chat
     buffering = _buffering(request, headers)
     form: Form = "messages_stream" if request.stream else "messages_body"
@@ -164,6 +177,8 @@ def read_message(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
         buffering if request.stream else "none",
         stops=found.stops,
         thinking=found.thinking,
+        images=found.images,
+        soft_thinking=True,
     )
 
 
@@ -183,6 +198,7 @@ def read_response(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIE
         obfuscate=padding,
         echoes=found.echoes,
         summary=found.summary,
+        images=found.images,
     )
 
 

@@ -33,7 +33,7 @@ from lambda_fn.http.client import Client
 from lambda_fn.http.responses import read_body
 from lambda_fn.ids import new_request_id
 from lambda_fn.log import log
-from lambda_fn.schema import ChatRequest, Control
+from lambda_fn.schema import Control
 from lambda_fn.schema.messages import has_images
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
@@ -43,7 +43,6 @@ from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.negotiate import ReadRequest
 from lambda_fn.stream.producer import Producer
-from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
 from lambda_fn.stream.reservation import growing
 from lambda_fn.stream.settle import Checkpoints, settle
 from lambda_fn.stream.sinks import AsgiSink
@@ -178,6 +177,7 @@ class Completions:
             deadline_ms=int(seconds * 1000),
             max_prompt_tokens=bounds.prompt,
             caller=caller.key_id,
+            soft_thinking=accepted.read.soft_thinking or msgspec.UNSET,
         )
         head = accepted.read.head(
             response_id=request_id,
@@ -275,7 +275,7 @@ class Completions:
                 read.restate(error)
                 raise
             if accepted is None:
-                raise await self._no_model(caller, name)
+                raise await self._gate.no_model(caller, name, self._settings.unreadable)
         except APIError:
             await self._gate.check_key(caller)
             raise
@@ -295,16 +295,10 @@ class Completions:
         if len(body) > model.max_body:
             raise BodyTooLarge(f"The body is over {model.max_body} bytes. Send a smaller one.")
         dialect = self._dialects[model.dialect]
-        read = asked.named(name).served_by(model)
+        read = asked.named(name).served_by(model, dialect)
         dialect.check(read.request)
-        images, size = _images(read.request, model, len(body))
+        images, size = _images(read, model, len(body))
         return _Accepted(asked, read, body, model, dialect, size, images)
-
-    async def _no_model(self, caller: Caller, name: str) -> APIError:
-        reason = self._settings.unreadable.get(name)
-        if reason is None or not (await self._gate.check_key(caller)).may_use(name):
-            return no_model(name)
-        return model_unreadable(name, reason)
 
     def _in_background(self, scope: Scope, work: Coroutine[None, None, object]) -> None:
         """Run `work` in the background. On Lambda it finishes before the next invocation is
@@ -317,13 +311,13 @@ class Completions:
             after.append(task)
 
 
-def _images(request: ChatRequest, model: Model, size: int) -> "tuple[Sequence[Image], int]":
+def _images(read: ReadRequest, model: Model, size: int) -> "tuple[Sequence[Image], int]":
     """Return a request's images, checked, and the size of its body without them."""
-    if not has_images(request.messages):
+    if not has_images(read.request.messages):
         return (), size
     from lambda_fn.stream.images import images_of, text_size  # not at a cold start
 
-    images = images_of(request, model)
+    images = images_of(read.request, model, read.images)
     return images, text_size(size, images)
 
 

@@ -62,5 +62,4 @@ async def _url(image: Image, model: Model) -> str:
 
 
 def _invalid(image: Image, why: str, code: str) -> InvalidRequest:
-    path = f"{image.path}.image_url"
-    return InvalidRequest(f"Invalid '{path}': {why}.", param=path, code=code)
+    return InvalidRequest(f"Invalid '{image.path}': {why}.", param=image.path, code=code)

@@ -119,8 +119,8 @@ def test_images_of_tools() -> None:
     }
     request = parse_chat(json.dumps(body).encode())
     assert [it.path for it in images_of(request, EYES)] == [
-        "messages[0].content[0]",
-        "messages[2].content[0]",
+        "messages[0].content[0].image_url",
+        "messages[2].content[0].image_url",
     ]
     moved: Any = replaced(request, ["one", "two"])
     assert moved.messages[0].content[0].image_url.url == "one"

@@ -79,7 +79,7 @@ async def test_a_stream_is_buffered_like_any_other(call: Call) -> None:
         (
             {"input": [{"role": "user", "content": [
                 {"type": "input_image", "image_url": "data:image/png;base64,eA=="}]}]},
-            "input",
+            "input[0].content[0].type",
         ),
     ],
 )  # fmt: skip
@@ -90,7 +90,7 @@ async def test_what_is_refused(
     call = make_call(models={"m": Model("endpoint-1", context_tokens=100, reasoning="none")})
     reply = await call(path=PATH, body={**ASKED, **change})
     assert reply.status == (404 if "model" in change else 400)
-    assert (reply.error["param"] or "").startswith(param or "")
+    assert reply.error["param"] in (param, "model")
 
 
 async def test_the_containers_own_errors_name_the_members_of_a_response(
