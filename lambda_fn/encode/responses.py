@@ -14,9 +14,9 @@ Deltas are padded as those of chats are.
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -37,7 +37,16 @@ MAX_REPEATED_LOGPROBS = 1_000_000
 only the deltas have them: a stream would have them five times.
 """
 
-Write = Callable[[str, bytes], None]
+
+Part = bytes | memoryview
+
+
+class Write(Protocol):
+    """Takes an event: its type, and its members but for the number, as parts of their JSON."""
+
+    def __call__(self, name: str, *members: Part) -> None:
+        """Take one event."""
+        ...
 
 
 class _Part:
@@ -79,10 +88,7 @@ class _Item:
 
 
 class _Output:
-    """The items of one response.
-
-    Every event goes to `write`, as its type and its members but for the number.
-    """
+    """The items of one response. Their events go to `write`."""
 
     def __init__(self, head: Head, write: Write) -> None:
         self._head = head
@@ -93,11 +99,8 @@ class _Output:
             self._max_logprobs = MAX_REPEATED_LOGPROBS
         self._call_ids: set[str] = set()
         self._open: _Item | None = None
-        self._padding = (
-            urlsafe_b64encode(sha256(head.response_id.encode()).digest())
-            if head.obfuscate
-            else None
-        )
+        seed = sha256(head.response_id.encode()).digest()
+        self._padding = urlsafe_b64encode(seed) if head.obfuscate else None
         self.items: list[bytes] = []
 
     @property
@@ -119,7 +122,7 @@ class _Output:
             elif type(step) is Begin:
                 self._begin(step)
             else:
-                self._finish(step.kind)  # type: ignore[union-attr]
+                self._finish(step.kind)
 
     def end(self, steps: Iterable[Step], *, incomplete: bool) -> None:
         """Take the last steps. The last item of an incomplete response is incomplete too."""
@@ -191,13 +194,12 @@ class _Output:
         assert part is not None  # noqa: S101 (a block begins before it grows)
         part.add(grown, self._max_logprobs)
         data = _json(grown.text)
-        members = part.opening + data
-        if grown.kind == "text":
-            members += b',"logprobs":[%b]' % grown.logprobs
+        logprobs = b',"logprobs":[%b]' % grown.logprobs if grown.kind == "text" else b""
+        padding = b""
         if self._padding is not None:
             size = len(data) + len(grown.logprobs)
-            members += b',"obfuscation":"%b"' % self._padding[: -size % PADDING_BLOCK]
-        self._write(f"response.{part.noun}.delta", members)
+            padding = b',"obfuscation":"%b"' % self._padding[: -size % PADDING_BLOCK]
+        self._write(f"response.{part.noun}.delta", part.opening, data, logprobs, padding)
 
     def _finish(self, kind: Kind, status: str = "completed") -> None:
         """End the open part, and its item unless that is a message."""
@@ -285,9 +287,10 @@ class _Response:
             "created_at": head.created,
             "model": head.model,
         }
-        self._beginning = _json(fields)[:-1]
+        self._beginning = _json(fields)[:-1] + b","
         echoes = b"{}" if head.echoes is msgspec.UNSET else bytes(head.echoes)
-        self._echoes = b"}" if echoes == b"{}" else b"," + echoes[1:]
+        # They may be large, and each response of a stream has them: no copy is made of the rest.
+        self._echoes = (b"" if echoes == b"{}" else b",", memoryview(echoes)[1:])
 
     def take(self, event: Event) -> None:
         """Take an event that is not terminal."""
@@ -308,8 +311,8 @@ class _Response:
             self._says = self._says or step.kind != "thinking"
             yield step
 
-    def end(self, end: End) -> tuple[str, bytes]:
-        """End the items, and return the status of the response and the response."""
+    def end(self, end: End) -> tuple[str, list[Part]]:
+        """End the items, and return the status of the response and the response, in parts."""
         reason = _INCOMPLETE.get(self._finish.finish_reason)
         steps = list(self._noting(self._blocks.end()))
         if not self._says and reason is None:  # clients expect a message, and it may be empty
@@ -319,7 +322,7 @@ class _Response:
             return "completed", self.body("completed", completed_at=end.completed_at)
         return "incomplete", self.body("incomplete", details={"reason": reason})
 
-    def failed(self, error: APIError) -> bytes:
+    def failed(self, error: APIError) -> list[Part]:
         """Return the response as it is when it fails: with what there is of its output.
 
         A cancelled one has none.
@@ -329,7 +332,7 @@ class _Response:
         fields = {"code": _code(error), "message": responses_text(error.message)}
         return self._written("failed", output=self._output.partial, error=fields)
 
-    def body(self, status: str, **fields: Any) -> bytes:
+    def body(self, status: str, **fields: Any) -> list[Part]:
         """Return the response with this status, its output and its usage."""
         return self._written(
             status,
@@ -339,7 +342,7 @@ class _Response:
             **fields,
         )
 
-    def begun(self) -> bytes:
+    def begun(self) -> list[Part]:
         """Return the response before it has any output."""
         return self._written("in_progress", output=[])
 
@@ -353,7 +356,7 @@ class _Response:
         error: dict[str, Any] | None = None,
         details: dict[str, Any] | None = None,
         ended: Ended | None = None,
-    ) -> bytes:
+    ) -> list[Part]:
         fields: dict[str, Any] = {
             "status": status,
             "completed_at": completed_at,
@@ -363,7 +366,7 @@ class _Response:
             "usage": usage,
             **ended_fields(ended),
         }
-        return b"%b,%b%b" % (self._beginning, _json(fields)[1:-1], self._echoes)
+        return [self._beginning, _json(fields)[1:-1], *self._echoes]
 
     def _usage(self) -> dict[str, Any]:
         return {
@@ -389,21 +392,26 @@ class ResponseStream:
 
     def __init__(self, head: Head) -> None:
         """Begin with the number of the first event after the two that begin every response."""
-        self._out: list[bytes] = []
+        self._out: list[Part] = []
         self._number = 2
         self._response = _Response(head, self._event)
 
     def begin(self) -> bytes:
         """Return the two events that begin every response, whatever was encoded already."""
-        begun = b'"response":' + self._response.begun()
-        return _event("response.created", 0, begun) + _event("response.in_progress", 1, begun)
+        begun = self._response.begun()
+        return b"".join(
+            (
+                *_event("response.created", 0, b'"response":', *begun),
+                *_event("response.in_progress", 1, b'"response":', *begun),
+            )
+        )
 
     def encode(self, events: Iterable[Event]) -> bytes:
         """Return the events of items, and the end of the response."""
         for event in events:
             if type(event) is End:
                 status, response = self._response.end(event)
-                self._event(f"response.{status}", b'"response":' + response)
+                self._event(f"response.{status}", b'"response":', *response)
                 self._out.append(_DONE)
             else:
                 self._response.take(event)
@@ -415,12 +423,12 @@ class ResponseStream:
 
     def fail(self, error: APIError) -> bytes:
         """Return the event that tells of the failure, which has the response."""
-        self._event("response.failed", b'"response":' + self._response.failed(error))
+        self._event("response.failed", b'"response":', *self._response.failed(error))
         self._out.append(_DONE)
         return self._taken()
 
-    def _event(self, name: str, members: bytes) -> None:
-        self._out.append(_event(name, self._number, members))
+    def _event(self, name: str, *members: Part) -> None:
+        self._out += _event(name, self._number, *members)
         self._number += 1
 
     def _taken(self) -> bytes:
@@ -428,14 +436,14 @@ class ResponseStream:
         return taken
 
 
-def _event(name: str, number: int, members: bytes) -> bytes:
+def _event(name: str, number: int, *members: Part) -> tuple[Part, ...]:
     kind = name.encode()
-    return b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b}\n\n' % (
-        kind,
-        kind,
-        number,
-        members,
-    )
+    beginning = b'event: %b\ndata: {"type":"%b","sequence_number":%d,' % (kind, kind, number)
+    return (beginning, *members, b"}\n\n")
+
+
+def _unsent(name: str, *members: Part) -> None:
+    """Drop an event of a response that is not streamed."""
 
 
 class ResponseBody:
@@ -445,7 +453,7 @@ class ResponseBody:
 
     def __init__(self, head: Head) -> None:
         """Begin with no item."""
-        self._response = _Response(head, lambda *_: None)
+        self._response = _Response(head, _unsent)
         self._size_limit = SizeLimit(head.max_bytes)
 
     def begin(self) -> bytes:
@@ -458,7 +466,7 @@ class ResponseBody:
             if type(event) is Delta:
                 self._size_limit.add(event)
             if type(event) is End:
-                return self._response.end(event)[1]
+                return b"".join(self._response.end(event)[1])
             self._response.take(event)
         return b""
 

@@ -177,6 +177,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     meant = _meant(request.url.path.rstrip("/ ").lower(), paths)
     if meant is None and request.url.path.startswith(_KEPT):
         hint = "This deployment keeps no responses: its setting 'persistence' is off."
+        if request.url.path.startswith(f"{RESPONSES_PATH}/compact"):
+            hint = "Conversations are not compacted here: send the items that count."
     elif meant is None:
         hint = f"The paths are {', '.join(paths)}."
     else:

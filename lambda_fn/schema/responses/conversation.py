@@ -116,9 +116,7 @@ class Conversation:
         self._take_system()
         self._made.append(turn.message())
         for call, number in turn.calls:
-            places = self._outputs[call.id]
-            while places and places[0] < number:  # it is read when its turn comes
-                places.popleft()
+            places = self._outputs[call.id]  # of those that are not read or taken yet
             if places:
                 place = places.popleft()
                 self._answer(self._items[place], f"input[{place}]")
@@ -132,7 +130,7 @@ class Conversation:
     def _take_unasked(self, item: Item, number: int, path: str) -> None:
         """Take an output that no call before it has taken."""
         places = self._outputs[item.call_id or ""]
-        if number not in places:
+        if not places or places[0] != number:
             return
         if not self._loose:
             raise InvalidRequest(
@@ -140,7 +138,7 @@ class Conversation:
                 f"{(item.call_id or '')[:64]}.",
                 param=f"{path}.call_id",
             )
-        places.remove(number)
+        places.popleft()
         self._take_system()
         self._answer(item, path)
 
@@ -153,9 +151,8 @@ class Conversation:
         if isinstance(content, str):
             return content
         parts = [self._part(part, f"{path}[{place}]") for place, part in enumerate(content)]
-        if all(type(part) is TextPart for part in parts):
-            return "\n".join(part.text for part in parts)
-        return parts
+        texts = [part.text for part in parts if isinstance(part, TextPart)]
+        return "\n".join(texts) if len(texts) == len(parts) else parts
 
     def _part(self, part: Part, path: str) -> TextPart | ImagePart:
         if isinstance(part, InputImage):

@@ -27,7 +27,7 @@ from lambda_fn.schema.parts import (
 )
 from lambda_fn.schema.reasoning import Reasoning
 from lambda_fn.schema.responses.items import Item
-from lambda_fn.schema.tools import Description
+from lambda_fn.schema.tools import Description, JsonObject, TextFormat
 
 LOGPROBS = "message.output_text.logprobs"
 _WITHOUT_EFFECT = ("reasoning.encrypted_content",)
@@ -35,7 +35,7 @@ _WITHOUT_EFFECT = ("reasoning.encrypted_content",)
 _UNKNOWN = re.compile(r"Invalid '(.+\.type)': Invalid value ('[^']*')\.")
 
 
-class Tool(Struct, frozen=True, omit_defaults=True):
+class FunctionParam(Struct, frozen=True, omit_defaults=True):
     """A function that the model may call. `parameters` is a JSON schema."""
 
     type: str
@@ -62,7 +62,7 @@ class AllowedTool(Struct, frozen=True):
         _check_function(self.type)
 
 
-class ToolChoice(Struct, frozen=True, omit_defaults=True):
+class ChoiceParam(Struct, frozen=True, omit_defaults=True):
     """The function that must be called, or the functions that may be."""
 
     type: str
@@ -89,15 +89,7 @@ def _check_function(kind: str) -> None:
         )
 
 
-class TextFormat(Struct, frozen=True, tag="text"):
-    """Any text."""
-
-
-class JsonObject(Struct, frozen=True, tag="json_object"):
-    """Any JSON object."""
-
-
-class JsonSchema(Struct, frozen=True, tag="json_schema", omit_defaults=True):
+class TextSchema(Struct, frozen=True, tag="json_schema", tag_field="type", omit_defaults=True):
     """JSON that matches a schema."""
 
     name: Identifier
@@ -109,11 +101,11 @@ class JsonSchema(Struct, frozen=True, tag="json_schema", omit_defaults=True):
 class TextOptions(Struct, frozen=True, omit_defaults=True):
     """The form of the text."""
 
-    format: TextFormat | JsonObject | JsonSchema | None = None
+    format: TextFormat | JsonObject | TextSchema | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class StreamOptions(Struct, frozen=True, omit_defaults=True):
+class ResponseStreamOptions(Struct, frozen=True, omit_defaults=True):
     """Options of a streamed response."""
 
     include_obfuscation: bool | None = None
@@ -131,8 +123,8 @@ class InputTokensRequest(Extras, frozen=True, omit_defaults=True):
     model: Annotated[str, Meta(min_length=1, max_length=256)]
     input: str | Items
     instructions: str | None = None
-    tools: Annotated[list[Tool], Meta(max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tools: Annotated[list[FunctionParam], Meta(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChoiceParam | None = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: Reasoning | None = None
@@ -150,7 +142,7 @@ class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
     """
 
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: ResponseStreamOptions | None = None
     max_output_tokens: Tokens | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None

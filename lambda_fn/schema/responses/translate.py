@@ -15,12 +15,11 @@ from lambda_fn.schema.responses.conversation import Conversation
 from lambda_fn.schema.responses.items import Item
 from lambda_fn.schema.responses.request import (
     LOGPROBS,
+    ChoiceParam,
+    FunctionParam,
     InputTokensRequest,
-    JsonObject,
-    JsonSchema,
     ResponsesRequest,
-    Tool,
-    ToolChoice,
+    TextSchema,
 )
 from lambda_fn.schema.responses.restate import restate
 
@@ -96,7 +95,7 @@ def _checks(rules: Rules) -> Rules:
     return Rules(strict=rules.strict, loose_tool_history=True)
 
 
-def _tools(tools: list[Tool] | None) -> list[Any] | None:
+def _tools(tools: list[FunctionParam] | None) -> list[Any] | None:
     if not tools:
         return None
     return [
@@ -107,7 +106,7 @@ def _tools(tools: list[Tool] | None) -> list[Any] | None:
     ]
 
 
-def _choice(choice: str | ToolChoice | None, tools: Sequence[Tool]) -> dict[str, Any]:
+def _choice(choice: str | ChoiceParam | None, tools: Sequence[FunctionParam]) -> dict[str, Any]:
     if choice is None:
         return {}
     if not tools:
@@ -118,7 +117,7 @@ def _choice(choice: str | ToolChoice | None, tools: Sequence[Tool]) -> dict[str,
         return {"tool_choice": choice}
     if choice.type == "function":
         return {"tool_choice": chat.ChosenFunction(chat.FunctionName(choice.name or ""))}
-    allowed = [
+    allowed: list[Any] = [
         chat.ChosenFunction(chat.FunctionName(tool.name or "")) for tool in choice.tools or ()
     ]
     return {"tool_choice": chat.AllowedTools(chat.AllowedSet(choice.mode or "auto", allowed))}
@@ -126,9 +125,9 @@ def _choice(choice: str | ToolChoice | None, tools: Sequence[Tool]) -> dict[str,
 
 def _format(request: InputTokensRequest) -> Any:
     form = request.text.format if request.text is not None else None
-    if isinstance(form, JsonSchema):
+    if isinstance(form, TextSchema):
         return chat.JsonSchema(chat.Schema(form.name, form.description, form.schema, form.strict))
-    return chat.JsonObject() if isinstance(form, JsonObject) else None
+    return None if type(form) is chat.TextFormat else form
 
 
 def _echoes(request: InputTokensRequest) -> msgspec.Raw:
@@ -173,7 +172,7 @@ def _echoes(request: InputTokensRequest) -> msgspec.Raw:
     )
 
 
-def _echo(tool: Tool) -> dict[str, Any]:
+def _echo(tool: FunctionParam) -> dict[str, Any]:
     return {
         "type": "function",
         "name": tool.name,

@@ -23,7 +23,7 @@ from lambda_fn.schema.responses import asked, parse_responses
 from tests.support.response_events import check_response, events_of, response_of
 
 USAGE = Usage(5, 3, cached_tokens=2, reasoning_tokens=1)
-REQUEST = {
+REQUEST: dict[str, Any] = {
     "model": "m",
     "input": "Hi",
     "instructions": "Be brief.",
@@ -90,7 +90,7 @@ def test_every_kind_of_item(summary: bool) -> None:
     """Reasoning, a message and calls are items in order. Reasoning stands where it was asked."""
     response = both(EVERY, summary=summary)
     text = {"type": "output_text", "text": "So:", "annotations": [], "logprobs": []}
-    thought = {"id": "rs_r1_0", "type": "reasoning", "status": "completed"}
+    thought: dict[str, Any] = {"id": "rs_r1_0", "type": "reasoning", "status": "completed"}
     if summary:
         thought["summary"] = [{"type": "summary_text", "text": "Hmm"}]
     else:
@@ -121,7 +121,7 @@ def test_every_kind_of_item(summary: bool) -> None:
 def test_a_response_repeats_its_request() -> None:
     """What the request said, and the defaults of the rest, stand in every response."""
     response = both([Start(1), delta(content="x"), Finish("stop"), USAGE, End(9)])
-    tool = {**REQUEST["tools"][0], "description": None, "strict": None}  # type: ignore[dict-item]
+    tool = {**REQUEST["tools"][0], "description": None, "strict": None}
     assert response["tools"] == [tool]
     for name in ("instructions", "tool_choice", "metadata", "user"):
         assert response[name] == REQUEST[name]
