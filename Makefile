@@ -18,7 +18,10 @@ unexport PYTHONDONTWRITEBYTECODE
 export BUILDAH_FORMAT ?= docker
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {line = sprintf("  make %-15s", $$1); n = split($$2, words, " "); \
+		for (i = 1; i <= n; i++) { \
+			if (length(line words[i]) > 79) {print line; line = sprintf("%22s", "")} line = line " " words[i]} \
+		print line}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Install everything into .venv/ (each other target does so when it is needed)
 

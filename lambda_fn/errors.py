@@ -237,8 +237,8 @@ class UnsupportedEncoding(APIError):
 
 
 class Cancelled(APIError):
-    """An operator cancelled the request. With the code `abandoned`, whoever read the response left
-    before its end: only a log says so.
+    """An operator cancelled the request. The code `abandoned` appears in logs only: the reader of
+    the response left before its end.
 
     No standard defines 499. Proxies log it for a request whose client closed it, and no client
     retries it.

@@ -168,7 +168,7 @@ class ResponseFormat(_Model):
 
 
 class StreamOptions(_Model):
-    """What a streamed answer has in addition to its text."""
+    """The options of a streamed answer."""
 
     include_usage: bool | None = None
 
@@ -184,7 +184,7 @@ class SluiceOptions(_Model):
     max_prompt_tokens: Annotated[Whole, Field(ge=0)] | None = None
     # Whether only the prompt is counted.
     count: bool = False
-    # Whether what a request says of thinking has no effect where the model cannot do it.
+    # Whether the request's wishes about thinking have no effect on a model that cannot follow them.
     soft_thinking: bool = False
 
 
@@ -254,7 +254,7 @@ class ChatRequest(Extras):
 
     @property
     def schemas_text(self) -> str | None:
-        """All that the check of the schemas reads, as text; None if there is no schema."""
+        """The members that the check of the schemas reads, as text; None if there is no schema."""
         form = self.response_format
         schema = form.json_schema.schema_ if form is not None and form.json_schema else None
         if self.structured_outputs is not None:

@@ -36,7 +36,7 @@ class SchemaChecks:
 
         Raises:
             InvalidRequestError: a schema cannot guide the answer. The error has its place.
-            OverloadedError: the caller's schemas took too much time of late.
+            OverloadedError: the caller's schemas took too much time recently.
 
         """
         if (text := request.schemas_text) is None:

@@ -1,4 +1,4 @@
-"""Checks what engines read in native code, before they see it: JSON schemas, and arguments.
+"""Checks the inputs that engines read in native code: JSON schemas, and arguments of calls.
 
 Engines turn a schema into a grammar in native code, where a few bytes can take all memory or all
 time. The stream function and the container both call `check`, and `arguments_text` for each call of

@@ -1,8 +1,8 @@
-"""Counts what llama.cpp's own grammars follow at once, which is the cost of a step.
+"""Counts the alternatives that llama.cpp's own grammars follow at once: the cost of a step.
 
 A grammar follows every branch of a schema that the text so far may belong to, and within each of
 them every reading of a pattern. So branches that begin alike add up, however many of them refer to
-one schema. Of what else a schema contains, only one part is open at a time.
+one schema. Of all other parts of a schema, only one is open at a time.
 """
 
 from collections.abc import Iterable, Sequence

@@ -26,8 +26,8 @@ ALIAS = "live"
 FAILURES = {"Errors": 2, "Url5xxCount": 5}
 """Lambda's metrics of failures, each with the number in 5 minutes that ends a canary.
 
-`Errors` are crashes, timeouts and broken responses of the new version alone, so two are enough.
-`Url5xxCount` is known of the alias only: a model that fails has these responses, too.
+`Errors` counts crashes, timeouts and broken responses of the new version alone, so two are enough.
+`Url5xxCount` counts the responses of the alias, also those because of a failing model.
 """
 
 

@@ -40,10 +40,10 @@ _CLOCK_SKEW = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ContainerSettings, EndpointSettings):
-    """Everything that can differ between two deployments.
+    """The settings that can differ between two deployments.
 
     The bounds are AWS's where there are any (function memory of 128 to 10240 MB, ARN-safe names).
-    Elsewhere a value outside them can only be a mistake.
+    Elsewhere, a value outside the bounds can only be a mistake.
 
     Raises:
         SettingsError: a value is outside its bounds.
@@ -224,7 +224,7 @@ class Settings(ContainerSettings, EndpointSettings):
         for key in self.tags:
             if not re.fullmatch(r"[\w .:/=+@-]{1,128}", key) or key.lower().startswith("aws:"):
                 raise SettingsError(
-                    f"tags: {key[:140]!r} is no name of a tag: it has 1 to 128 letters, digits, "
+                    f"tags: {key[:140]!r} is not a name of a tag: it has 1 to 128 letters, digits, "
                     "blanks and . : / = + @ - _, and does not begin with aws:"
                 )
         if "sluice:deployment" in self.tags or len(self.tags) > _MAX_TAGS:

@@ -41,7 +41,7 @@ class Dialect(Protocol):
     """The requests, streams and errors of one kind of server."""
 
     switches: bool
-    """Whether the server takes anything about reasoning."""
+    """Whether the server takes any parameter about reasoning."""
 
     def check(self, request: ChatRequest) -> None:
         """Reject a request that the server cannot serve, before anything is reserved.

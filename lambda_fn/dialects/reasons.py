@@ -10,8 +10,8 @@ from lambda_fn.events import Failure
 from lambda_fn.log import log
 
 Reason = Any
-"""What a server may send in a finish reason. SGLang's own API sends an object with `type`, and LMI
-the stop token's number.
+"""The types that a server may send as a finish reason. SGLang's own API sends an object with
+`type`, and LMI the stop token's number.
 """
 
 STOP, LENGTH, TOOL_CALLS, CONTENT_FILTER = "stop", "length", "tool_calls", "content_filter"
@@ -73,7 +73,7 @@ _HINTS = {
 }
 _MAX_SPELLING = 40
 _OF_AN_ENUM = re.compile("^(?:finish|stop)_?reason\\.")
-"""What Python writes before the name of an enumeration's member."""
+"""The text that Python writes before the name of an enumeration's member."""
 
 
 def reason_of(sent: Reason) -> str | None:

@@ -48,11 +48,12 @@ class Head(msgspec.Struct, frozen=True):
     public name, and `choices` is the number of requested choices. `service_tier` is None unless the
     request named one. `max_bytes` is the maximum size of a response that is not streamed. `form`
     names the encoder, and the rest are its options: whether a stream ends with a usage chunk,
-    whether its chunks are padded, and the prompt that a completion repeats. Messages have two of
-    their own, which no other head has: their stop sequences, and whether thoughts are shown.
-    Responses have two more: `echoes`, the members of the request that a response repeats, as the
-    text of one JSON object, which may be large; and `summary`, whether reasoning stands in the
-    place of its summary. `version` is the encoders' one when the response began.
+    whether its chunks are padded, and the prompt that a completion repeats. Two options are of
+    messages only: their stop sequences, and whether thoughts are shown. Two are of responses only:
+    `echoes`, the members of the request that a response repeats, as the text of one JSON object,
+    which may be large; and `summary`, whether reasoning stands in the place of its summary.
+    `version` is the version of the encoders when the response began. `numbered` is set if the
+    response is logged and its form can be resumed (`encode.numbered`).
     """
 
     response_id: str
@@ -71,6 +72,7 @@ class Head(msgspec.Struct, frozen=True):
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
     echoes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     summary: bool | msgspec.UnsetType = msgspec.UNSET
+    numbered: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Encoder(Protocol):

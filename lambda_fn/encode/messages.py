@@ -258,8 +258,8 @@ class MessageBody:
 def _object(text: str) -> bytes:
     """Return the arguments of a call as the text of one JSON object.
 
-    A call that was cut keeps the members that are complete: the stop reason tells of the cut.
-    Arguments that are no object stand in the member `raw_arguments`.
+    A truncated call keeps the members that are complete: the stop reason tells that it was
+    truncated. Arguments that are not an object become the member `raw_arguments`.
     """
     for found in (text or "{}", _complete_part(text)):
         try:
@@ -271,7 +271,7 @@ def _object(text: str) -> bytes:
 
 
 def _complete_part(text: str) -> str:
-    """Return an object that was cut without its last member, closed. It is read once."""
+    """Return a truncated object without its last member, and closed. The text is read once."""
     closers: list[str] = []
     kept = place = 0
     while place < len(text):

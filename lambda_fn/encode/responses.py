@@ -391,20 +391,25 @@ class ResponseStream:
     content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
     def __init__(self, head: Head) -> None:
-        """Begin with the number of the first event after the two that begin every response."""
+        """Begin with the first event after the two that begin every response.
+
+        `number` is that of the next event. Events up to the number `after` are left out. If
+        `log_lost` is set, the next event says so.
+        """
         self._out: list[Part] = []
-        self._number = 2
+        self.number = 2
+        self.after = -1
+        self.log_lost = False
         self._response = _Response(head, self._event)
 
     def begin(self) -> bytes:
         """Return the two events that begin every response, whatever was encoded already."""
         begun = self._response.begun()
-        return b"".join(
-            (
-                *_event("response.created", 0, b'"response":', *begun),
-                *_event("response.in_progress", 1, b'"response":', *begun),
-            )
-        )
+        out: list[Part] = []
+        for number, name in enumerate(("response.created", "response.in_progress")):
+            if number > self.after:
+                out += _event(name, number, b'"response":', *begun)
+        return b"".join(out)
 
     def encode(self, events: Iterable[Event]) -> bytes:
         """Return the events of items, and the end of the response."""
@@ -428,8 +433,12 @@ class ResponseStream:
         return self._taken()
 
     def _event(self, name: str, *members: Part) -> None:
-        self._out += _event(name, self._number, *members)
-        self._number += 1
+        if self.number > self.after:
+            if self.log_lost:
+                members = (*members, b',"sluice":{"log":"lost"}')
+                self.log_lost = False
+            self._out += _event(name, self.number, *members)
+        self.number += 1
 
     def _taken(self) -> bytes:
         taken, self._out = b"".join(self._out), []

@@ -1,7 +1,7 @@
 """Cross-origin requests of browsers, from the origins that a setting names.
 
-Without the setting there is nothing of this, and a page of another origin cannot read a response.
-A page sends its key in a header of its own, so cookies and other credentials are never allowed.
+Without the setting no such header is sent, and a page of another origin cannot read a response. The
+script of a page sends its key in a header, so cookies and other credentials are never allowed.
 """
 
 import re
@@ -29,7 +29,7 @@ class Cors:
         self._origins = frozenset(origin.lower() for origin in origins)
 
     def headers(self, request: Mapping[str, str]) -> list[Header]:
-        """Return what a response to a request with these headers gets."""
+        """Return the CORS headers of the response to a request with these headers."""
         if self._any:
             return [(b"access-control-allow-origin", b"*"), _EXPOSE]
         origin = request.get("origin", "")
@@ -38,7 +38,7 @@ class Cors:
         return [(b"access-control-allow-origin", origin.encode("latin-1")), _EXPOSE, _VARY]
 
     def preflight(self, method: str, request: Mapping[str, str]) -> list[Header] | None:
-        """Return the headers of the response to a preflight request, or None if this is none.
+        """Return the headers of the response to a preflight request, or None for any other request.
 
         A browser sends it without a key, before the request itself.
         """

@@ -1,6 +1,6 @@
 """Fetches images from the hosts that a deployment names.
 
-A caller chooses the URL, so the function must not become its way into other networks: the host is
+A caller chooses the URL, so the function must not lead the caller into other networks: the host is
 on the deployment's list, its address is a public one, the connection goes to that very address, and
 redirects are not followed. It is imported only for requests that need it.
 """

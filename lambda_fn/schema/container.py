@@ -30,10 +30,11 @@ class Control(Struct, frozen=True):
     deadline_ms: int
     max_prompt_tokens: int
     caller: str
-    """The key's public id. The container compiles the schemas of different callers in turn."""
+    """The key's public id. The container prepares the schemas of different callers in turn."""
     v: int = 1
     soft_thinking: Literal[True] | UnsetType = UNSET
-    """Set if a model that cannot do what the request says of thinking answers as it does."""
+    """Set if the request's wishes about thinking have no effect on a model that cannot follow
+    them."""
 
 
 def container_body(request: ChatRequest, control: Control) -> bytes:

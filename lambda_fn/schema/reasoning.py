@@ -77,7 +77,7 @@ class Thinking(Struct, frozen=True, omit_defaults=True):
 
 
 class Wanted(Struct, frozen=True):
-    """What a request wants of the model's reasoning. None is left to the model.
+    """A request's wishes about the model's reasoning. None leaves the choice to the model.
 
     `arguments` are the variables for the chat template, with the switches. `param` is the field
     that says most, for an error about it.

@@ -64,11 +64,10 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class Switch:
-    """Whether an operator has stopped the service, as this environment has read it last.
-
-    It is read again by the first request after `limits.CHECKPOINT`, beside that request's writes.
-    While the service is stopped, each request reads it before them. So refused requests write
-    nothing, and all are served at once when the service resumes.
+    """The operator's switch, as this environment last read it. The first request after
+    `limits.CHECKPOINT` reads it again, beside its writes. While the service is stopped, each
+    request reads it before it writes. So refused requests write nothing, and requests are served as
+    soon as the service resumes.
     """
 
     def __init__(self, table: Table) -> None:
@@ -85,7 +84,7 @@ class Switch:
 
     async def read(self) -> None:
         """Read the item. When DynamoDB does not answer, the last state stays."""
-        self._read_at = time.monotonic()  # requests at the same time do not read it, too
+        self._read_at = time.monotonic()  # concurrent requests do not read it as well
         try:
             item = await self._table.get(SERVICE_KEY, consistent=False)
         except MeterUnavailable:

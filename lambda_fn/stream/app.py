@@ -57,7 +57,7 @@ RESPONSES_PATH = "/v1/responses"
 _KEPT = (f"{RESPONSES_PATH}/", "/v1/conversations")
 """Paths of what a deployment would have to keep."""
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
-"""Where load generators, proxies and uptime checks ask whether the function answers."""
+"""The paths at which load balancers, proxies and uptime checks ask whether the function answers."""
 
 
 def create_app(
@@ -183,13 +183,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         hint = f"The paths are {', '.join(paths)}."
     else:
         hint = (
-            f"The address is {meant}: the client's base URL is this API's address with '/v1' "
-            "behind it, once."
+            f"The address is {meant}: set the client's base URL to this API's address, followed by "
+            "'/v1' once."
         )
         if meant.startswith(ANTHROPIC_PATH):
             hint = (
-                f"The address is {meant}: the base URL of Anthropic's clients is this API's "
-                "address without '/v1'."
+                f"The address is {meant}: set the base URL of Anthropic's clients to this API's "
+                "address, without '/v1'."
             )
     return error_response(NotFound(f"This path does not exist. {hint}"), request.scope)
 

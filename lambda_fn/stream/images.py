@@ -52,7 +52,7 @@ def images_of(request: ChatRequest, model: Model, paths: Sequence[str] = ()) -> 
     `paths` are their paths in the body of the caller, if that body is no chat request.
 
     Raises:
-        InvalidRequest: the model reads no images, there are too many, or one is none.
+        InvalidRequest: the model reads no images, there are too many, or one is invalid.
 
     """
     found = [
@@ -140,7 +140,7 @@ def data_url(data: bytes) -> str:
     """Return an image's bytes as a data URL.
 
     Raises:
-        ValueError: they are none of the known formats, or the picture is too large.
+        ValueError: they are in no known format, or the picture is too large.
 
     """
     kind, width, height = size_of(data)

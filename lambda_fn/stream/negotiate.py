@@ -53,7 +53,13 @@ class ReadRequest(msgspec.Struct, frozen=True):
     images: tuple[str, ...] = ()
     """The paths of the request's images in its body, if that is no chat request."""
     soft_thinking: bool = False
-    """Whether a model that cannot do what the request says of thinking answers as it does."""
+    """Whether the request's wishes about thinking have no effect on a model that cannot follow
+    them."""
+
+    @property
+    def durable(self) -> bool | None:
+        """Whether the request asks for a log of its response; None if it does not say."""
+        return None if self.request.sluice is None else self.request.sluice.durable
 
     @property
     def tells_time(self) -> bool:
@@ -61,10 +67,20 @@ class ReadRequest(msgspec.Struct, frozen=True):
         return self.form == "responses_stream" or self.form == "responses_body"
 
     def head(
-        self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int
+        self,
+        *,
+        response_id: str,
+        created: int,
+        fingerprint: str | None,
+        max_bytes: int,
+        logged: bool = False,
     ) -> Head:
-        """Return the head of the response; the arguments are those of `Head`."""
+        """Return the head of the response; the arguments are those of `Head`.
+
+        If the response is `logged`, its stream has wire numbers.
+        """
         request = self.request
+        numbered = logged and not self.form.endswith("_body")
         return Head(
             response_id=response_id,
             created=created,
@@ -81,6 +97,7 @@ class ReadRequest(msgspec.Struct, frozen=True):
             thinking=self.thinking,
             echoes=self.echoes,
             summary=self.summary,
+            numbered=True if numbered else msgspec.UNSET,
         )
 
     def restate(self, error: APIError) -> None:
@@ -92,15 +109,15 @@ class ReadRequest(msgspec.Struct, frozen=True):
             restate_response(error)
 
     def named(self, model: str) -> "ReadRequest":
-        """Return this with the model's own name in place of an alias."""
+        """Return this request with the model's own name in place of an alias."""
         if model == self.request.model:
             return self
         request = msgspec.structs.replace(self.request, model=model)
         return msgspec.structs.replace(self, request=request)
 
     def served_by(self, model: Model, dialect: Dialect) -> "ReadRequest":
-        """Return this for the model that answers it. Raises InvalidRequest for what it cannot do
-        about reasoning.
+        """Return this request as its model gets it. Raises InvalidRequest for what the model cannot
+        do about reasoning.
         """
         request = served(
             self.request,
@@ -223,7 +240,7 @@ def _buffering(request: ChatRequest, headers: Mapping[str, str]) -> str:
 def _wants_text(accept: str) -> bool:
     """Return whether the caller prefers plain text to JSON and to an event stream.
 
-    A header that allows several of them alike is no wish for plain text: many clients list it.
+    A header that allows several of them alike does not ask for plain text: many clients list it.
     """
     if "text/plain" not in accept.lower():
         return False

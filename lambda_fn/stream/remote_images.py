@@ -26,7 +26,7 @@ async def with_images(
     fit into one invocation.
 
     Raises:
-        InvalidRequest: an image could not be fetched, is none, or is too large.
+        InvalidRequest: an image could not be fetched, is not an image, or is too large.
 
     """
     tasks = [asyncio.ensure_future(_url(image, model)) for image in images]

@@ -74,7 +74,7 @@ class Engine(Protocol):
     async def detokenize(self, tokens: list[int]) -> str:
         """Return the text of tokens.
 
-        Raises InvalidRequestError for a number that is no token.
+        Raises InvalidRequestError for a number that is not a token.
         """
 
     async def close(self) -> None:

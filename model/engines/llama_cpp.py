@@ -164,7 +164,7 @@ class LlamaCppEngine:
         return self._folder / f"model-00001-of-{len(model.parts):05}.gguf", head
 
     async def _watch(self) -> None:
-        """Ask llama.cpp again and again whether steps end: not every step makes a chunk."""
+        """Ask llama.cpp at intervals whether steps end: not every step makes a chunk."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             if self.active:
@@ -426,7 +426,7 @@ def _reader(request: ChatRequest, choice: int, body: dict[str, Any]) -> ChunkRea
 
 
 def _kind(path: Path) -> str:
-    """Return what a GGUF file holds; a file that cannot be read counts as a model."""
+    """Return the kind of a GGUF file. A file that cannot be read counts as a model."""
     try:
         return gguf.read_head(path).kind
     except (OSError, ValueError):

@@ -69,7 +69,10 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
         "tool_choice": "required",
     },
 }
-"""Requests for which vLLM and its libraries compile something at the first one."""
+"""The kinds of requests.
+
+At the first request of a kind, vLLM and its libraries compile something.
+"""
 
 
 MAX_PIXELS = 40_000_000  # of an image, as in the stream function

@@ -34,7 +34,7 @@ class Target:
     table: Any
     outputs: Mapping[str, str]
     marker: str
-    """A word that is planted in whatever is sent. No log may have it."""
+    """A word that is planted in each request. No log may have it."""
 
     @property
     def address(self) -> tuple[str, int]:

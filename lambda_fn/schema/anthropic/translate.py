@@ -8,10 +8,10 @@
   the role `tool` for each result, and then the rest of it.
 - `is_error` becomes the words that begin the result.
 - Thoughts of earlier turns go back to the model where chats have them, without their signatures.
-- A model that can think when it is told to is told to if the request asks for it, and not to if it
-  does not. So the first block of an answer is its text, as clients expect then. A model without
-  such a switch answers as it does. Neither a budget nor an effort is passed on: thinking is a
-  switch.
+- If the model has a switch for thinking, it is on if the request asks for thoughts, and off
+  otherwise. So without thoughts the first block of an answer is its text, as clients expect. A
+  model without a switch answers as usual. Neither a budget nor an effort is passed on: thinking is
+  a switch.
 """
 
 from collections.abc import Sequence
@@ -67,7 +67,7 @@ MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _BILLING = "x-anthropic-billing-header:"
 _ERROR = "Error: "
 _FORMAT = "output"
-"""The name of a schema in a chat, which a Messages request does not give."""
+"""The name of a schema in a chat. A Messages request has none."""
 _MAX_MESSAGES = 4096
 _MAX_CALLS = 128
 
@@ -294,7 +294,7 @@ def image_part(block: ImageBlock, path: str) -> ImagePart:
     It is the only place where the images of the two APIs meet.
 
     Raises:
-        InvalidRequest: it is of another type than images have here, or empty.
+        InvalidRequest: its media type is not one of `MEDIA_TYPES`, or it is empty.
 
     """
     source = block.source

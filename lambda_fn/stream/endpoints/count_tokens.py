@@ -30,8 +30,8 @@ _NEVER = float("inf")
 
 
 class Prompt(NamedTuple):
-    """What is counted: a chat, the paths of its images in the body as the caller sent it, and
-    whether what it says of thinking has no effect where the model has no switch.
+    """The prompt to count: a chat, the paths of its images in the caller's body, and
+    `soft_thinking` as in `ReadRequest`.
     """
 
     chat: ChatRequest
@@ -58,8 +58,8 @@ class CountTokens:
         content: Callable[[int], dict[str, Any]],
         restate: Callable[[APIError], None] = lambda _: None,
     ) -> None:
-        """Take what calls the models, what reads a body, what makes an answer of a count, and what
-        names the caller's members in an error.
+        """Take the object that calls the models, a parser of bodies, the function that writes a
+        count as an answer, and the one that names the caller's members in an error.
         """
         self._calls = calls
         self._parse = parse
@@ -127,7 +127,7 @@ def of_responses(calls: SingleCalls, rules: Rules) -> CountTokens:
 
 
 def _fit(name: str, model: Model, prompt: Prompt, size: int) -> _Fitted:
-    """Return a prompt as this model gets it. Raises InvalidRequest for what it cannot do."""
+    """Return a prompt as this model gets it. Raises InvalidRequest if the model cannot take it."""
     dialect = dialects.find(model.dialect)
     chat = served(
         msgspec.structs.replace(prompt.chat, model=name),

@@ -38,7 +38,7 @@ class Embeddings:
     """The endpoint."""
 
     def __init__(self, calls: SingleCalls) -> None:
-        """Take what calls the models."""
+        """Take the object that calls the models."""
         self._calls = calls
 
     async def __call__(self, request: Request) -> Response:
@@ -75,7 +75,7 @@ def _parse(body: bytes) -> tuple[str, EmbeddingsRequest]:
 def _fit(name: str, model: Model, asked: EmbeddingsRequest, size: int) -> EmbeddingsRequest:
     if not model.embeddings:
         raise InvalidRequest(
-            f"Unsupported 'model': '{name}' makes no embeddings here.",
+            f"Unsupported 'model': this deployment makes no embeddings with '{name}'.",
             param="model",
             code="unsupported_value",
         )

@@ -1,6 +1,6 @@
 """Calls of a model that are answered by one JSON object: admitted, invoked and settled.
 
-Each has a ledger item, as a completion has. Only the tokens that its counter has are booked.
+Each has a ledger item, as a completion has. Only the tokens in its counter are booked.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ It puts the tokens to book into the counter before it returns or raises.
 
 
 class Call(NamedTuple, Generic[T]):
-    """A request that can be served: its caller, its model under the model's own name, and what is
-    asked of the model.
+    """A request that can be served: its caller, its model under the model's own name, and the
+    parsed body (`asked`).
     """
 
     caller: Caller
@@ -85,7 +85,7 @@ _NEVER = float("inf")
 
 
 class SingleCalls:
-    """What the endpoints of such calls share."""
+    """The objects and steps that the endpoints of such calls share."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class SingleCalls:
             raise
 
     def _name(self, named: str | None) -> str:
-        """Return a model's own name. Without a name, the only model is meant."""
+        """Return a model's own name. Without a name, the only model's is returned."""
         models = self.settings.models
         if named is not None:
             return self.settings.name_of(named)

@@ -1,7 +1,7 @@
 """`POST /tokenize` and `POST /detokenize`: the model's own tokenizer, for keys that may use it.
 
-Each is a request of the key without tokens. Only our container can be asked: SageMaker leads to one
-path of a container, and that of other servers generates.
+Each is a request of the key without tokens. Only our container can be asked: SageMaker reaches one
+path of a container, and on other servers that path generates an answer.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Tokenizer:
     """Both endpoints."""
 
     def __init__(self, calls: SingleCalls) -> None:
-        """Take what calls the models."""
+        """Take the object that calls the models."""
         self._calls = calls
 
     async def tokenize(self, request: Request) -> Response:

@@ -296,7 +296,7 @@ def test_an_answer_that_goes_on_in_another_form_fails() -> None:
 
 
 def test_an_answer_may_be_empty() -> None:
-    """A model may say nothing, whatever else the server tells of it."""
+    """An answer may be empty, with any other members of its record."""
     last = {**chunk({}, "stop"), "service_tier": "default", "metrics": {"ttft": 1}}
     last["choices"][0] |= {"stop_reason": "</s>", "token_ids": [2], "matched_stop": 2}
     found = answer(sse(chunk({"role": "assistant", "content": ""}), last))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambda_fn.encode import Head, encoder_of, responses
+from lambda_fn.encode.numbered import GAP
 from lambda_fn.errors import (
     APIError,
     Cancelled,
@@ -18,7 +19,7 @@ from lambda_fn.errors import (
     ResponseTooLarge,
     UpstreamFailed,
 )
-from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
+from lambda_fn.events import NULL, Delta, End, Event, Failed, Finish, Start, Usage
 from lambda_fn.schema.responses import asked, parse_responses
 from tests.support.response_events import check_response, events_of, response_of
 
@@ -360,3 +361,41 @@ def test_nothing_is_lost_in_any_order(
         ]
         found = "".join(part[name] for part in parts if part["type"] == part_type)
         assert found == "".join(what for step, what in steps if step == kind)
+
+
+def resumed(events: list[Event], after: int | None) -> bytes:
+    """Return what a client that has the events up to a number gets."""
+    encoder = encoder_of(head("responses_stream", numbered=True), after)
+    return encoder.begin() + b"".join(encoder.encode([event]) for event in events)
+
+
+def test_a_stream_is_resumed_behind_any_number() -> None:
+    """A client that has the events up to a number gets those behind it, however many there are."""
+    whole = encoded(EVERY)
+    assert resumed(EVERY, None) == whole
+    blocks = whole.split(b"\n\n")[:-2]
+    for number in range(len(blocks) + 2):
+        rest = b"".join(block + b"\n\n" for block in blocks[number + 1 :])
+        assert resumed(EVERY, number) == rest + b"data: [DONE]\n\n"
+
+
+def test_an_end_that_somebody_else_wrote_has_a_number_above_all() -> None:
+    """A live client may have seen numbers that are in no log. The last one is above them."""
+    encoder = encoder_of(head("responses_stream", numbered=True), 3)
+    events: list[Event] = [*EVERY[:4], Failed("unavailable", "It broke off.", fenced=4)]
+    data = encoder.begin() + encoder.encode(events)
+    before = int(data.split(b'"sequence_number":')[-1].split(b",")[0])
+    last = json.loads((encoder.fail(UpstreamFailed("m")) or b"").decode().split("data: ")[1])
+    assert last["sequence_number"] == before + GAP
+    assert last["response"]["output"][1]["content"][0]["text"] == "So:"
+
+
+def test_a_lost_log_is_told() -> None:
+    """The next event of a response whose log is lost says so, and only that one."""
+    encoder: Any = encoder_of(head("responses_stream", numbered=True))
+    encoder.begin()
+    assert encoder.lost() == b""
+    assert encoder.heartbeat() == b": keepalive\n\n"
+    data = encoder.encode([delta(content="a"), delta(content="b")])
+    assert data.count(b'"sluice":{"log":"lost"}') == 1
+    assert b'"sluice":{"log":"lost"}' in data.split(b"\n\n")[0]

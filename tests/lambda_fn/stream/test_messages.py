@@ -172,7 +172,7 @@ async def test_heartbeats(make_call: Callable[..., Call], sagemaker: StandIn) ->
 async def test_a_stop_sequence_of_another_server(
     make_call: Callable[..., Call], sagemaker: StandIn, member: str, stop: str
 ) -> None:
-    """The stop sequence that vLLM or SGLang names is told. One that nobody asked for is not."""
+    """The response has the stop sequence that vLLM or SGLang names, if the request has it too."""
     ending = chunk({}, "stop")
     ending["choices"][0][member] = stop
     sagemaker.script = [part(sse(chunk({"content": "Hi"}), ending) + b"data: [DONE]\n\n")]

@@ -1,4 +1,4 @@
-"""Checks of who is let in: secrets, networks, grants by partition, and errors through the edge."""
+"""Checks of access: secrets, networks, grants by partition, and errors through the edge."""
 
 import json
 import time
@@ -61,7 +61,7 @@ def errors(target: Target) -> Outcome:
 
 
 def admin_secret(target: Target) -> Outcome:
-    """The admin API is open to its secret by the edge, and to nobody at its function URL."""
+    """The admin API is open to its secret by the edge, and closed at its function URL."""
     if target.admin.url is None:
         return absent("the deployment has no admin URL: deploy with -c admin_url=true")
     path = "/admin/v1/keys?limit=1"
@@ -93,7 +93,7 @@ def address(target: Target) -> str:
 
 
 def networks(target: Target) -> Outcome:
-    """A key is held to the address of its caller, whatever X-Forwarded-For the caller makes up."""
+    """A key is held to the address of its caller, whatever X-Forwarded-For it sends."""
     mine = address(target)
     allowed = target.make_key(networks=[f"{mine}/{'128' if ':' in mine else '32'}"])
     elsewhere = target.make_key(networks=[_OTHER])
@@ -213,7 +213,7 @@ def invoke_action(target: Target) -> Outcome:
 
 
 def admin_grants(target: Target) -> Outcome:
-    """The functions that IAM's callers invoke can do what their right is, and nothing else."""
+    """The functions that callers by IAM invoke can do what their right allows, and nothing else."""
 
     def by(right: str) -> Admin:
         return Admin(target.stage, target.outputs, None, right=right)
@@ -285,7 +285,7 @@ CHECKS = (
     Check(
         "errors",
         "the edge passes errors with their status, body and request id",
-        "a wrong key, an unknown model, no messages, a body that is no JSON",
+        "a wrong key, an unknown model, no messages, a body that is not JSON",
         Wave.TRAFFIC,
         errors,
         local=True,
@@ -309,9 +309,9 @@ CHECKS = (
     ),
     Check(
         "second-distribution",
-        "`X-Forwarded-For` of a request that comes by somebody's own CloudFront distribution: its "
-        "last two entries may both be CloudFront's, and then the wrong address is held against a "
-        "key's `networks`",
+        "`X-Forwarded-For` of a request that comes by another person's CloudFront distribution: "
+        "its last two entries may both be CloudFront's, and then the wrong address is held "
+        "against a key's `networks`",
         "put a distribution before the first; a key with `networks` of this machine's address "
         "serves; the distribution is deleted again",
         Wave.DESTRUCTIVE,
