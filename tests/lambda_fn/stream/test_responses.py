@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lambda_fn.settings import Model
+from tests.support import pictures
 from tests.support.function import (
     END,
     FINISH,
@@ -174,3 +175,23 @@ def test_a_chat_loads_nothing_of_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert set(ast.literal_eval(done.stdout)) == {"lambda_fn.http.responses", "starlette.responses"}
+
+
+async def test_images(make_call: Callable[..., Call], sagemaker: StandIn) -> None:
+    """A model that reads images gets those of messages and of outputs, and a wrong one is named."""
+    call = make_call(models={"m": Model("endpoint-1", context_tokens=9000, max_images=2)})
+    url = pictures.data_url(pictures.png())
+    image: Any = {"type": "input_image", "image_url": url}
+    function = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+    output: Any = {"type": "function_call_output", "call_id": "c", "output": [image]}
+    items: list[Any] = [{"role": "user", "content": [image]}, function, output]
+    reply = await call(path=PATH, body={**ASKED, "input": items})
+    assert reply.status == 200
+    messages = sagemaker.bodies[0]["messages"]
+    assert [messages[place]["content"][0]["image_url"]["url"] for place in (0, 2)] == [url, url]
+    output["output"] = [image, {"type": "input_text", "text": "x"}, {**image, "image_url": "x"}]
+    wrong = await call(path=PATH, body={**ASKED, "input": items})
+    assert (wrong.status, wrong.error["code"]) == (400, "too_many_images")
+    items[0]["content"] = "Hi"
+    wrong = await call(path=PATH, body={**ASKED, "input": items})
+    assert wrong.error["param"] == "input[2].output[2].image_url"
