@@ -156,8 +156,8 @@ async def recover(
     Returns:
         The first step that was taken, or None if there was nothing to do: `settled` (from a
         checkpoint or the log), `refused` (it never began), `found` (it was in flight without a
-        ledger item), `released` (it was settled and still in flight), `corrected`, `dropped` (the hold was a late
-        attempt's).
+        ledger item), `released` (it was settled and still in flight), `corrected`, `dropped` (the
+        hold was a late attempt's).
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
