@@ -385,6 +385,32 @@ def _code(error: APIError) -> str:
     return "invalid_prompt" if error.status == 400 else "server_error"
 
 
+def snapshot(head: Head, events: Iterable[Event], error: APIError | None = None) -> bytes:
+    """Return a response as it stands: ended by its events or by an error, else running.
+
+    It has the form of a whole response, whatever the form of the head.
+    """
+    response = _Response(msgspec.structs.replace(head, form="responses_body"), _unsent)
+    begun = response.begun()
+    for event in events:
+        if type(event) is End:
+            return b"".join(response.end(event)[1])
+        response.take(event)
+    return b"".join(begun if error is None else response.failed(error))
+
+
+def output_of(head: Head, events: Iterable[Event]) -> list[msgspec.Raw]:
+    """Return the items of a response that has ended, as far as it has any."""
+    return _output.decode(snapshot(head, events)).output
+
+
+class _Whole(msgspec.Struct):
+    output: list[msgspec.Raw]
+
+
+_output = msgspec.json.Decoder(_Whole)
+
+
 class ResponseStream:
     """A streamed response."""
 

@@ -5,6 +5,7 @@ members are ignored. A member of OpenAI's that cannot be honoured is rejected by
 changes no response.
 """
 
+from lambda_fn.schema.responses.conversation import History, own_items
 from lambda_fn.schema.responses.request import (
     InputTokensRequest,
     ResponsesRequest,
@@ -12,14 +13,17 @@ from lambda_fn.schema.responses.request import (
     parse_responses,
 )
 from lambda_fn.schema.responses.restate import restate
-from lambda_fn.schema.responses.translate import Asked, asked
+from lambda_fn.schema.responses.translate import Asked, asked, unkept
 
 __all__ = [
     "Asked",
+    "History",
     "InputTokensRequest",
     "ResponsesRequest",
     "asked",
+    "own_items",
     "parse_input_tokens",
     "parse_responses",
     "restate",
+    "unkept",
 ]

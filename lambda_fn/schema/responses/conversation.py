@@ -9,6 +9,8 @@
 from collections import defaultdict, deque
 from typing import Any
 
+import msgspec
+
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema.messages import (
     Assistant,
@@ -30,14 +32,32 @@ _MAX_CALLS = 128
 _LEADING = ("system", "developer")
 
 
+class History(msgspec.Struct, frozen=True):
+    """What a request names of responses that are kept.
+
+    `before` are the items of its conversation until now, and `ancestors` the ids of the responses
+    that have them. `items` are those that its input refers to, by their ids, as they are and read.
+    `size` is the size of all in bytes.
+    """
+
+    before: list[Item] = []  # msgspec makes a new list for each
+    items: dict[str, tuple[msgspec.Raw, Item]] = {}
+    ancestors: list[str] = []
+    size: int = 0
+
+
 class Conversation:
     """The messages of a chat while they are made."""
 
-    def __init__(self, instructions: str | None, items: list[Item], *, loose: bool) -> None:
+    def __init__(
+        self, instructions: str | None, items: list[Item], history: History, *, loose: bool
+    ) -> None:
         """Begin with no message. `loose` allows calls and outputs that stand alone."""
         self.images: list[str] = []
         """The paths of the images, in the order of the messages."""
-        self._items = items
+        self._items = [*history.before, *items]
+        self._before = len(history.before)
+        self._history = history
         self._loose = loose
         self._system = [instructions] if instructions else []
         self._made: list[Message] = []
@@ -52,6 +72,8 @@ class Conversation:
 
         """
         for number, item in enumerate(self._items):
+            if item.kind == "item_reference":
+                item = self._items[number] = self._referred(item, self._path(number))
             if item.kind == "function_call_output":
                 self._outputs[item.call_id or ""].append(number)
         for number, item in enumerate(self._items):
@@ -69,16 +91,15 @@ class Conversation:
             )
         return self._made
 
+    def _path(self, number: int) -> str:
+        """Return the path of an item in the body."""
+        if number < self._before:
+            return "previous_response_id"
+        return f"input[{number - self._before}]"
+
     def _read(self, item: Item, number: int) -> None:
-        path = f"input[{number}]"
+        path = self._path(number)
         kind = item.kind
-        if kind == "item_reference":
-            raise InvalidRequest(
-                f"Unsupported '{path}': this deployment keeps no responses (its setting "
-                "'persistence' is off), so no item can be referred to. Send the item itself.",
-                param=path,
-                code=Unsupported.code,
-            )
         if kind == "message" and item.role == "assistant":
             if self._turn.texts and not self._turn.calls:
                 self._end_turn()
@@ -93,6 +114,17 @@ class Conversation:
         else:
             self._end_turn()
             self._say(item, path)
+
+    def _referred(self, item: Item, path: str) -> Item:
+        found = self._history.items.get(item.id or "")
+        if found is None:
+            raise InvalidRequest(
+                f"Unsupported '{path}': this deployment keeps no responses (its setting "
+                "'persistence' is off), so no item can be referred to. Send the item itself.",
+                param=path,
+                code=Unsupported.code,
+            )
+        return found[1]
 
     def _say(self, item: Item, path: str) -> None:
         """Add a message of the user or of the system."""
@@ -119,12 +151,12 @@ class Conversation:
             places = self._outputs[call.id]  # of those that are not read or taken yet
             if places:
                 place = places.popleft()
-                self._answer(self._items[place], f"input[{place}]")
+                self._answer(self._items[place], self._path(place))
             elif not self._loose:
                 raise InvalidRequest(
                     f"No tool output found for function call {call.id[:64]}: 'input' needs a "
                     "'function_call_output' behind each 'function_call'.",
-                    param=f"input[{number}]",
+                    param=self._path(number),
                 )
 
     def _take_unasked(self, item: Item, number: int, path: str) -> None:
@@ -159,6 +191,30 @@ class Conversation:
             self.images.append(f"{path}.image_url")
             return ImagePart(ImageUrl(part.image_url or "", part.detail))
         return TextPart(_text_of(part, path))
+
+
+class _Body(msgspec.Struct):
+    input: str | list[msgspec.Raw]
+
+
+_body = msgspec.json.Decoder(_Body)
+_reference = msgspec.json.Decoder(Item)
+
+
+def own_items(body: bytes, history: History) -> list[msgspec.Raw]:
+    """Return the items of a checked body as they were sent. References become what they mean."""
+    own = _body.decode(body.removeprefix(b"\xef\xbb\xbf")).input
+    if isinstance(own, str):
+        part = {"type": "input_text", "text": own}
+        item = {"type": "message", "role": "user", "content": [part]}
+        return [msgspec.Raw(msgspec.json.encode(item))]
+    if not history.items:
+        return own
+    return [
+        history.items[read.id or ""][0] if read.kind == "item_reference" else raw
+        for raw in own
+        for read in (_reference.decode(raw),)
+    ]
 
 
 class _Turn:

@@ -117,7 +117,7 @@ Items = Annotated[list[Item], Meta(min_length=1, max_length=8192)]
 class InputTokensRequest(Extras, frozen=True, omit_defaults=True):
     """The members that make the prompt: all that a count reads.
 
-    Those of the last group need responses that are kept, and none is.
+    Those of the last group need responses that are kept.
     """
 
     model: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -187,15 +187,15 @@ _count = msgspec.json.Decoder(InputTokensRequest)
 T = TypeVar("T", bound=InputTokensRequest)
 
 
-def parse_responses(body: bytes) -> ResponsesRequest:
-    """Return the checked body of a request for a response.
+def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
+    """Return the checked body of a request for a response. `kept`: the deployment keeps responses.
 
     Raises:
         InvalidRequest: the body is not JSON, or a member has a wrong type or value or cannot be
             honoured.
 
     """
-    request = _parsed(_responses, body)
+    request = _parsed(_responses, body, kept=kept)
     check_refused(body, 1, chat=True)
     for name, why in UNSUPPORTED.items():
         if getattr(request, name) not in (None, []):
@@ -204,9 +204,10 @@ def parse_responses(body: bytes) -> ResponsesRequest:
         raise InvalidRequest(
             "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
         )
-    for name in ("store", "background"):
-        if getattr(request, name):
-            raise _unkept(name)
+    if request.store and not kept:
+        raise _unkept("store")
+    if request.background:
+        raise unsupported("background", "responses are made while their request waits")
     for number, name in enumerate(request.include or ()):
         if name != LOGPROBS and name not in _WITHOUT_EFFECT:
             param = f"include[{number}]"
@@ -222,10 +223,10 @@ def parse_responses(body: bytes) -> ResponsesRequest:
 
 def parse_input_tokens(body: bytes) -> InputTokensRequest:
     """Return the checked body of a request for a count. Raises as `parse_responses`."""
-    return _parsed(_count, body)
+    return _parsed(_count, body, kept=False)
 
 
-def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, kept: bool) -> T:
     try:
         request = parse(decoder, body)
     except InvalidRequest as error:
@@ -237,9 +238,12 @@ def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
             param=error.param,
             code=Unsupported.code,
         ) from None
-    for name in ("previous_response_id", "conversation"):
-        if getattr(request, name) is not None:
-            raise _unkept(name)
+    if request.previous_response_id is not None and not kept:
+        raise _unkept("previous_response_id")
+    if request.conversation is not None:
+        raise unsupported(
+            "conversation", "there are none here: send all items of the conversation in 'input'"
+        )
     if request.text is not None and request.text.verbosity not in (None, "medium"):
         raise unsupported("text.verbosity", "no server takes it; 'medium', the default, is allowed")
     return request
@@ -247,7 +251,7 @@ def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
 
 def _unkept(name: str) -> InvalidRequest:
     instead = "Leave it out."
-    if name in ("previous_response_id", "conversation"):
+    if name == "previous_response_id":
         instead = "Send all items of the conversation in 'input'."
     return InvalidRequest(
         f"Unsupported parameter: '{name}': this deployment keeps no responses (its setting "

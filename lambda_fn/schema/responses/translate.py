@@ -11,7 +11,7 @@ from lambda_fn.schema.chat import LENIENT, ChatRequest, checked
 from lambda_fn.schema.extras import Extras
 from lambda_fn.schema.parts import Rules
 from lambda_fn.schema.parts import StreamOptions as ChatStreamOptions
-from lambda_fn.schema.responses.conversation import Conversation
+from lambda_fn.schema.responses.conversation import Conversation, History
 from lambda_fn.schema.responses.items import Item
 from lambda_fn.schema.responses.request import (
     LOGPROBS,
@@ -31,6 +31,9 @@ _AS_THEY_ARE = (
 )
 
 
+_NONE = History()
+
+
 class Asked(msgspec.Struct, frozen=True):
     """A translated request.
 
@@ -45,8 +48,16 @@ class Asked(msgspec.Struct, frozen=True):
     echoes: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-def asked(request: InputTokensRequest, rules: Rules = LENIENT) -> Asked:
+def asked(
+    request: InputTokensRequest,
+    rules: Rules = LENIENT,
+    history: History = _NONE,
+    *,
+    store: bool = False,
+) -> Asked:
     """Return the chat request that answers a request. A count has the prompt's members only.
+
+    `history` is what the request names of kept responses, and `store` whether it is kept itself.
 
     Raises:
         InvalidRequest: its members do not fit together, a schema cannot guide the answer, or an
@@ -56,7 +67,9 @@ def asked(request: InputTokensRequest, rules: Rules = LENIENT) -> Asked:
     items = request.input
     if isinstance(items, str):
         items = [Item(role="user", content=items)]
-    conversation = Conversation(request.instructions, items, loose=rules.loose_tool_history)
+    conversation = Conversation(
+        request.instructions, items, history, loose=rules.loose_tool_history
+    )
     fields: dict[str, Any] = {
         "messages": conversation.messages(),
         "tools": _tools(request.tools),
@@ -87,7 +100,12 @@ def asked(request: InputTokensRequest, rules: Rules = LENIENT) -> Asked:
     summary = reasoning is not None and (
         reasoning.summary is not None or reasoning.generate_summary is not None
     )
-    return Asked(made, tuple(conversation.images), summary, _echoes(request))
+    return Asked(made, tuple(conversation.images), summary, _echoes(request, store=store))
+
+
+def unkept(echoes: msgspec.Raw) -> msgspec.Raw:
+    """Return the echoes of a response that could not be kept."""
+    return msgspec.Raw(bytes(echoes).replace(b'{"store":true', b'{"store":false', 1))
 
 
 def _checks(rules: Rules) -> Rules:
@@ -130,7 +148,7 @@ def _format(request: InputTokensRequest) -> Any:
     return None if type(form) is chat.TextFormat else form
 
 
-def _echoes(request: InputTokensRequest) -> msgspec.Raw:
+def _echoes(request: InputTokensRequest, *, store: bool) -> msgspec.Raw:
     """Return what a response repeats of its request, with the defaults of what is not there."""
     if not isinstance(request, ResponsesRequest):
         return msgspec.Raw(b"{}")
@@ -139,6 +157,7 @@ def _echoes(request: InputTokensRequest) -> msgspec.Raw:
     return msgspec.Raw(
         msgspec.json.encode(
             {
+                "store": store,
                 "background": False,
                 "instructions": request.instructions,
                 "max_output_tokens": request.max_output_tokens,
@@ -147,7 +166,7 @@ def _echoes(request: InputTokensRequest) -> msgspec.Raw:
                 "parallel_tool_calls": request.parallel_tool_calls is not False,
                 "presence_penalty": request.presence_penalty or 0.0,
                 "frequency_penalty": request.frequency_penalty or 0.0,
-                "previous_response_id": None,
+                "previous_response_id": request.previous_response_id,
                 "prompt_cache_key": request.prompt_cache_key,
                 "reasoning": {
                     "effort": reasoning.effort if reasoning is not None else None,
@@ -155,7 +174,6 @@ def _echoes(request: InputTokensRequest) -> msgspec.Raw:
                 },
                 "safety_identifier": request.safety_identifier,
                 "service_tier": "default",
-                "store": False,
                 "temperature": 1.0 if request.temperature is None else request.temperature,
                 "text": {
                     "format": {"type": "text"} if form is None else form,
