@@ -21,6 +21,8 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
 NULL = msgspec.Raw(b"null")
+CANCELLED = "cancelled"
+"""The code of a `Failure` for a response that was cancelled in the container."""
 GARBLED = "garbled"
 """The code of a `Failure` for a malformed record. The model may still be generating after it."""
 
@@ -72,7 +74,7 @@ class End(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="end"):
 class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="error"):
     """The response broke off.
 
-    `code` is one of the container's codes, or one of the two that decoders add.
+    `code` is one of the container's codes, or one of the three that decoders add.
     """
 
     code: str

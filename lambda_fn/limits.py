@@ -85,6 +85,11 @@ LEASE = 30.0
 READER_LEASE = 15.0
 """Time after which the slot of a reader that does not renew it is free."""
 
+RESUME_RESERVE = 15.0
+"""Time before its own deadline at which a function ends a resumed stream, so that its client
+resumes it elsewhere. It is enough for the calls of a reader in progress.
+"""
+
 END_PATIENCE = 5.0
 """Time for the one who has ended a response to put its terminal segment. Then others do."""
 

@@ -398,7 +398,8 @@ def reserved_by(settings: "Settings") -> int | None:
     if settings.reserved_concurrency is None:
         return None
     control = control_function.CONCURRENCY if settings.admin_url else 0
-    return settings.reserved_concurrency + sweeper.CONCURRENCY + control
+    recall = settings.recall_concurrency if settings.persistence != "off" else 0
+    return settings.reserved_concurrency + recall + sweeper.CONCURRENCY + control
 
 
 def _increase(service: str, code: str, value: int) -> str:

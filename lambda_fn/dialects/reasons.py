@@ -15,8 +15,8 @@ Reason = Any
 """
 
 STOP, LENGTH, TOOL_CALLS, CONTENT_FILTER = "stop", "length", "tool_calls", "content_filter"
-CANCELLED, ENGINE_ERROR = "cancelled", "engine_error"
-_FAILURES = {CANCELLED, ENGINE_ERROR}
+ABORTED, ENGINE_ERROR = "aborted", "engine_error"
+_FAILURES = {ABORTED, ENGINE_ERROR}
 
 _NONE_YET = {
     "", "null", "none", "nil", "undefined", "unspecified", "unfinished", "not_finished",
@@ -44,7 +44,7 @@ _SPELLINGS = {
         image_safety recitation blocklist blocked prohibited_content spii language sensitive
         refusal moderation guardrail guardrails guardrail_intervened violation
     """,
-    CANCELLED: "abort aborted cancel canceled cancelled disconnect disconnected",
+    ABORTED: "abort aborted cancel canceled cancelled disconnect disconnected",
     ENGINE_ERROR: """
         error errored fail failed failure exception engine_error server_error internal_error
         network_error oom malformed_function_call insufficient_system_resource
@@ -52,7 +52,7 @@ _SPELLINGS = {
 }
 _KNOWN = {spelling: reason for reason, names in _SPELLINGS.items() for spelling in names.split()}
 _HINTS = {
-    CANCELLED: ("abort", "cancel", "disconnect", "interrupt"),
+    ABORTED: ("abort", "cancel", "disconnect", "interrupt"),
     ENGINE_ERROR: (
         *(
             "error",

@@ -281,6 +281,8 @@ class _Response:
         self._prompt = self._cached = self._completion = self._reasoning = 0
         self._finish = Finish("stop")
         self._says = False
+        self.tells_partial = True
+        """Whether a failed response has its output as far as it came."""
         fields = {
             "id": f"resp_{head.response_id}",
             "object": "response",
@@ -330,7 +332,8 @@ class _Response:
         if isinstance(error, Cancelled):
             return self._written("cancelled", output=[])
         fields = {"code": _code(error), "message": responses_text(error.message)}
-        return self._written("failed", output=self._output.partial, error=fields)
+        output = self._output.partial if self.tells_partial else []
+        return self._written("failed", output=output, error=fields)
 
     def body(self, status: str, **fields: Any) -> list[Part]:
         """Return the response with this status, its output and its usage."""
@@ -451,6 +454,10 @@ class ResponseStream:
     def heartbeat(self) -> bytes:
         """Return a comment."""
         return _KEEPALIVE
+
+    def drop_output(self) -> None:
+        """Let a failed response have no output."""
+        self._response.tells_partial = False
 
     def fail(self, error: APIError) -> bytes:
         """Return the event that tells of the failure, which has the response."""

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 EXPOSED = (
     "x-request-id, openai-processing-ms, retry-after, x-should-retry, x-ratelimit-limit-requests, "
     "x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
-    "x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
+    "x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-sluice-stream, x-sluice-log"
 )
 """The headers of a response that a page may read."""
-METHODS = "GET, HEAD, POST"
+METHODS = "GET, HEAD, POST, DELETE"
 _HEADERS = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{0,1024}")
 _MAX_AGE = "7200"  # the longest that Chromium takes
 

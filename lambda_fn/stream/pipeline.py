@@ -479,9 +479,8 @@ async def _deliver(
             pumping.cancel()
         await asyncio.wait([pumping])
         raise
-    except BaseException:
+    finally:
         live.leave()
-        raise
     await asyncio.wait([pumping])
 
 

@@ -24,7 +24,7 @@ from lambda_fn.errors import (
     internal_error,
 )
 from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, failed_by
-from lambda_fn.events import GARBLED, End, Ended, Event, Failure, Usage
+from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failure, Usage
 from lambda_fn.log import log
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -215,6 +215,8 @@ class Producer:
                     return None
             if type(last) is Failure:
                 self._invocation.over = last.code != GARBLED
+                if last.code == CANCELLED:  # somebody has called the container directly
+                    self._counter.cancelled = True
                 events[-1] = failed_by(from_container(last.code, last.message, last.param))
                 return await self._close(events)
             if type(last) is End:

@@ -349,7 +349,7 @@ def test_failures_within_an_answer() -> None:
     ):
         found = answer(sse(chunk({"content": "a"}), last))
         assert found.failure is not None
-        assert found.failure.code in {"cancelled", "engine_error"}
+        assert found.failure.code in {"aborted", "engine_error"}
 
 
 def test_log_probabilities_of_a_list_of_one() -> None:

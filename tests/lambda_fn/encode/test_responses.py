@@ -387,7 +387,7 @@ def test_an_end_that_somebody_else_wrote_has_a_number_above_all() -> None:
     before = int(data.split(b'"sequence_number":')[-1].split(b",")[0])
     last = json.loads((encoder.fail(UpstreamFailed("m")) or b"").decode().split("data: ")[1])
     assert last["sequence_number"] == before + GAP
-    assert last["response"]["output"][1]["content"][0]["text"] == "So:"
+    assert last["response"]["output"] == []  # as it is for a live client, who had more
 
 
 def test_a_lost_log_is_told() -> None:

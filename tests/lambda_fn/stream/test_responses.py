@@ -116,12 +116,12 @@ async def test_other_methods_and_paths(call: Call) -> None:
         ("DELETE", f"{PATH}/resp_1"),
         ("POST", f"{PATH}/resp_1/cancel"),
         ("GET", f"{PATH}/resp_1/input_items"),
-        ("POST", "/v1/conversations"),
     ):
         reply = await call(method, path, body=ASKED)
         assert (reply.status, "persistence" in reply.error["message"]) == (404, True)
-    reply = await call(path=f"{PATH}/compact", body=ASKED)
-    assert (reply.status, "compacted" in reply.error["message"]) == (404, True)
+    for path, why in ((f"{PATH}/compact", "compacted"), ("/v1/conversations", "no conversations")):
+        reply = await call(path=path, body=ASKED)
+        assert (reply.status, why in reply.error["message"]) == (404, True)
     wrong = await call(path=f"{PATH}/chat/completions", body=ASKED)
     assert "/v1/chat/completions" in wrong.error["message"]
 
