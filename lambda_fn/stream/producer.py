@@ -65,6 +65,7 @@ class Producer:
         reservation: "Reservation | None" = None,
         transform: Transform | None = None,
         on_stop: Callable[[APIError], None] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Join the stages.
 
@@ -81,6 +82,7 @@ class Producer:
             transform: Changes the events.
             on_stop: Called when `cancel` stops the response, and after the time limit, so that a
                 client that does not read cannot delay its end.
+            clock: Tells the Unix time, which the end of the response then has.
 
         """
         self._invocation = invocation
@@ -92,6 +94,7 @@ class Producer:
         self._reservation = reservation
         self._transform = transform
         self._on_stop = on_stop
+        self._clock = clock
         self._next = 0
         self._flush: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
@@ -218,6 +221,8 @@ class Producer:
                 return await self._close(events)
             if type(last) is End:
                 self._invocation.over = self._invocation.over or not self._early
+                if self._clock is not None:
+                    events[-1] = End(int(self._clock()))
                 return await self._close(events)
             batch = self._number(events)
             if self._flush is not None:
