@@ -43,6 +43,9 @@ LAST_WRITE_TIMEOUT = 1.0
 LOG_END_TIMEOUT = 3.0
 """Time that a log gets to end a response. After it the connection ends without a terminal event."""
 
+REJECTIONS_EVERY = 10.0
+"""Least time between two log lines of an environment with its counts of rejected requests."""
+
 STREAM_GRACE = 5.0
 """Longest wait for the container's own last record after its deadline.
 

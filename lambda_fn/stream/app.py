@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from lambda_fn.stream.endpoints.embeddings import Embeddings
     from lambda_fn.stream.endpoints.models import Models
     from lambda_fn.stream.endpoints.tokenize import Tokenizer
+    from lambda_fn.stream.rejections import Rejections
 
 
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
@@ -193,6 +194,8 @@ class Middleware:
         self._api = api
         self._bypass = bypass
         self._secrets = settings.origin_secrets
+        self._rejections: Rejections | None = None
+        self._deployment = settings.deployment
         self._cors: Cors | None = None
         if settings.cors_origins:
             from lambda_fn.http import cors  # few deployments have any
@@ -225,6 +228,8 @@ class Middleware:
                     (b"openai-processing-ms", took),
                 ]
                 scope["sluice.started"] = True
+                if message["status"] >= 400 and "sluice.response_headers" not in scope:
+                    self._count_rejection(scope)
             return send(message)
 
         try:
@@ -246,6 +251,16 @@ class Middleware:
             scope["path"] = path = re.sub("/+", "/", path).rstrip("/") or "/"
         api = self._bypass.get((scope["method"], path), self._api)
         await api(scope, receive, send_with_id)
+
+    def _count_rejection(self, scope: Scope) -> None:
+        """Count a request that was not admitted, if metrics are on."""
+        if self._deployment is None or (error := scope.get("sluice.error")) is None:
+            return
+        if self._rejections is None:
+            from lambda_fn.stream.rejections import Rejections  # not at a cold start
+
+            self._rejections = Rejections(self._deployment)
+        self._rejections.add(*error)
 
 
 _LISTS = (b"accept", b"content-encoding")

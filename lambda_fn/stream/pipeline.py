@@ -49,7 +49,7 @@ from lambda_fn.stream.reservation import growing
 from lambda_fn.stream.settle import Checkpoints, settle
 from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream.token_bounds import Bounds, fingerprint
-from lambda_fn.stream.usage_counter import UsageCounter
+from lambda_fn.stream.usage_counter import Pace, UsageCounter
 
 if TYPE_CHECKING:
     from lambda_fn.stream.images import Image
@@ -171,6 +171,9 @@ class Completions:
             fingerprint=fingerprint(accepted.body, headers.get("idempotency-key", "")),
             repeat=_is_repeat(headers),
         )
+        counter.admitted()
+        if self._settings.deployment is not None:
+            counter.pace = Pace(counter)
         reservation = growing(self._table, admission, bounds, meter_open=self._settings.meter_open)
         scope["sluice.response_headers"] = admission.headers
         seconds = _seconds_left(scope)
@@ -208,7 +211,10 @@ class Completions:
                 credentials=credentials, body=dialect.body(bounds.applied(request), control)
             )
             delivery = Delivery(
-                encoder_of(head), AsgiSink(send), heartbeat=self._settings.heartbeat
+                encoder_of(head),
+                AsgiSink(send),
+                heartbeat=self._settings.heartbeat,
+                pace=counter.pace,
             )
             event_log = NoLog()
             producer = Producer(
@@ -232,6 +238,7 @@ class Completions:
                     await delivery.run(producer)
         except APIError as error:
             restate(request, error)
+            counter.note(error)
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
                 # Tokens may have been billed, so only the caller may decide to send it again.
                 error.headers |= NO_RETRY
@@ -253,7 +260,9 @@ class Completions:
                     self._in_background(scope, work)
             if reservation is not None:
                 admission = msgspec.structs.replace(admission, entry=reservation.hold)
-            await asyncio.shield(settle(self._table, admission, counter))
+            await asyncio.shield(
+                settle(self._table, admission, counter, deployment=self._settings.deployment)
+            )
 
     async def _accept(
         self, caller: Caller, receive: Receive, headers: Mapping[str, str]

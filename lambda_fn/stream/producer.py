@@ -256,6 +256,7 @@ class Producer:
         return [*self._decoder.cut(ended), End()]
 
     async def _fail(self, error: APIError) -> Batch:
+        self._counter.note(error)
         return await self._end(failed_by(error))
 
     def _number(self, events: list[Event]) -> Batch:

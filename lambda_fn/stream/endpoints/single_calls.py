@@ -144,8 +144,13 @@ class SingleCalls:
             found = use(await self._invoke(model, request_id, body, max_bytes), counter)
             counter.complete = True
             return found
+        except APIError as error:
+            counter.note(error)
+            raise
         finally:
-            await asyncio.shield(settle(self._table, admission, counter))
+            await asyncio.shield(
+                settle(self._table, admission, counter, deployment=self.settings.deployment)
+            )
 
     async def _invoke(self, model: Model, request_id: str, body: bytes, max_bytes: int) -> Received:
         invocation = Invocation(
