@@ -11,6 +11,7 @@ from infra.constructs.function import add_function
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.release import Release
+from infra.constructs.request_metrics import deployment_of
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
 from infra.settings.deployment import Settings
@@ -60,6 +61,8 @@ class StreamFunction(Construct):
                 "SLUICE_STRICT": str(settings.strict).lower(),
                 "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
                 "SLUICE_ONE_CONNECTION": str(settings.one_connection).lower(),
+                "SLUICE_DEPLOYMENT": deployment_of(settings),
+                "SLUICE_METRICS": str(settings.metrics).lower(),
                 "SLUICE_STACK": Stack.of(self).stack_id,
                 "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
                 "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
