@@ -115,7 +115,6 @@ def add_math_alarm(
         comparison_operator="LessThanThreshold" if below else "GreaterThanOrEqualToThreshold",
         treat_missing_data="notBreaching",
         alarm_actions=list(actions) or None,
-        ok_actions=list(actions) or None,
     )
 
 

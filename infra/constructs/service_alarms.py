@@ -23,7 +23,12 @@ REJECTED_5XX = 5
 UNAVAILABLE = 3
 """Requests in a minute that found no endpoint, while none completed."""
 CONCURRENCY = 0.8
-"""The share of the reserved concurrency from which streams will soon be throttled."""
+"""The share of the concurrency from which streams will soon be throttled."""
+DEFAULT_CONCURRENCY = 1000
+"""Lambda's quota of an account that has asked for no other, where no concurrency is reserved.
+
+A new account has less. There the alarm `Throttles` rises first. Source: "Lambda quotas".
+"""
 
 
 @dataclass(frozen=True)
@@ -85,19 +90,16 @@ class ServiceAlarms(Construct):
             actions=self._actions,
         )
         throttled.datapoints_to_alarm = 2
-        reserved = self._settings.reserved_concurrency
-        if reserved is None:
-            return
+        ceiling = self._settings.reserved_concurrency or DEFAULT_CONCURRENCY
         near = add_alarm(
             Construct(self, "Concurrency"),
             "Resource",
             description=self._text(
-                f"more than {CONCURRENCY:.0%} of the {reserved} streams that are reserved run at "
-                "once. Above that, clients are throttled: raise reserved_concurrency, or limit "
-                "keys."
+                f"over {CONCURRENCY:.0%} of {ceiling} streams run at once. At that number clients "
+                "are throttled: raise reserved_concurrency or the account's quota, or limit keys."
             ),
             metric=of("ConcurrentExecutions", "Maximum"),
-            threshold=max(1, int(reserved * CONCURRENCY)),
+            threshold=max(1, int(ceiling * CONCURRENCY)),
             periods=_MINUTES,
             actions=self._actions,
         )
@@ -221,5 +223,4 @@ class ServiceAlarms(Construct):
             ),
             alarm_rule=" AND ".join(f'ALARM("{alarm.ref}")' for alarm in alarms),
             alarm_actions=self._actions or None,
-            ok_actions=self._actions or None,
         )
