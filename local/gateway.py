@@ -99,7 +99,7 @@ class Gateway:
         except ValueError:
             now = math.nan
         if not 0 <= now < _YEAR_3000:
-            return web.json_response({"error": "now: must be a time in Unix seconds"}, status=400)
+            return web.json_response({"message": "now: must be a time in Unix seconds"}, status=400)
         return web.json_response(await self._control.get_json("alarms", now=str(now)))
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:

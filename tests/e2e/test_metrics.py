@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from local.cloud import LocalCloud
+from local.cloud import LocalCloud, LocalCloudError
 from tests.e2e.test_streaming import settled
 from tests.support.deployments import Deployment, options
 from tests.support.faults import fault
@@ -56,8 +56,24 @@ def named(cloudwatch: Any, dashboard: str) -> set[tuple[str, str, frozenset[tupl
     return found
 
 
+def states(cloud: LocalCloud, deployment: Deployment, now: float) -> dict[str, str]:
+    """Return the states of a deployment's alarms by their logical ids, as at a time."""
+    found = {it["name"]: it["state"] for it in cloud.ask(f"alarms?now={now}")}
+    pages = (
+        boto3.client("cloudformation", **options(cloud))
+        .get_paginator("list_stack_resources")
+        .paginate(StackName=f"{deployment.name}-local-service")
+    )
+    resources = [one for page in pages for one in page["StackResourceSummaries"]]
+    return {
+        one["LogicalResourceId"][:-8]: found[one["PhysicalResourceId"]]
+        for one in resources
+        if one["PhysicalResourceId"] in found
+    }
+
+
 def ask(deployment: Deployment, **changes: Any) -> str:
-    """Stream an answer to its end, or to its error. Return the request's id."""
+    """Stream an answer to its end, or to its error. Return the request's id, if there is one."""
     body = {
         "model": deployment.model,
         "messages": [{"role": "user", "content": '{"repeat": " x", "count": 20}'}],
@@ -70,7 +86,7 @@ def ask(deployment: Deployment, **changes: Any) -> str:
         "POST", f"{deployment.origin}/v1/chat/completions", json=body, headers=headers, timeout=60
     ) as reply:
         reply.read()
-        return reply.headers["x-request-id"].removeprefix("req_")
+        return str(reply.headers.get("x-request-id", "")).removeprefix("req_")
 
 
 def test_every_metric_of_the_dashboard_is_written(
@@ -83,7 +99,7 @@ def test_every_metric_of_the_dashboard_is_written(
     """
     del scripted
     settled(demo, ask(demo))
-    with fault(cloud, kind="cut", scope="demo*", probability=1):
+    with fault(cloud, kind="stream-cut", scope="demo*", after=600, probability=1):
         ask(demo)
     ask(demo, model="no such model")
     with pytest.raises(openai.AuthenticationError):
@@ -98,5 +114,29 @@ def test_every_metric_of_the_dashboard_is_written(
     assert len(wanted) > 20
     deadline = time.monotonic() + 60
     while (missing := wanted - written(cloudwatch)) and time.monotonic() < deadline:
+        # A frozen environment writes its counts of rejections when a request wakes it.
+        assert httpx.get(f"{demo.origin}/health").status_code == 200
         time.sleep(0.25)
     assert missing == set()
+
+
+def test_a_fault_rings_an_alarm_that_stops_when_it_is_over(
+    cloud: LocalCloud, scripted: Deployment
+) -> None:
+    """Killed functions ring the release's alarm. An hour later, without any, it has stopped."""
+    with fault(cloud, kind="function-killed-at-response", scope="scripted*", probability=1):
+        for _ in range(2):
+            assert ask(scripted) == ""
+    deadline = time.monotonic() + 60
+    while (found := states(cloud, scripted, time.time() + 60))["StreamReleaseErrors"] != "ALARM":
+        assert time.monotonic() < deadline, found
+        time.sleep(0.25)
+    assert len(found) == 20
+    assert states(cloud, scripted, time.time() + 3600)["StreamReleaseErrors"] == "OK"
+
+
+def test_a_time_that_is_none(cloud: LocalCloud) -> None:
+    """The local cloud says what the time of an evaluation has to be."""
+    for now in ("soon", "nan", "1e99", "-1"):
+        with pytest.raises(LocalCloudError, match="Unix seconds"):
+            cloud.ask(f"alarms?now={now}")
