@@ -106,7 +106,9 @@ class Pace:
     It reads no clock: the delivery has read it for its heartbeats. A write with k tokens after a
     time t counts as k times of t/k. Times are kept in a histogram, so a long response takes no more
     memory than a short one: between two powers of 2 there are 32 buckets, hence a figure is at most
-    1/64 away from the truth. Choices that are sampled side by side are counted as one.
+    1/64 away from the truth. Choices that are sampled side by side are counted as one. Of a logged
+    response, whose producer does not wait for its client, tokens that are read and not yet written
+    count as written.
     """
 
     __slots__ = ("_began", "_buckets", "_counter", "_first", "_last", "_seen", "heartbeats")

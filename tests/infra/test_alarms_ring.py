@@ -66,6 +66,8 @@ CASES: dict[str, Case] = {
     "SweeperSilent": Case({"Invocations": [1.0]}, {}, 3, seconds=900, rings="INSUFFICIENT_DATA"),
     "StreamReleaseErrors": Case({"Errors": [0.0]}, {"Errors": [1.0]}, 2),
     "StreamReleaseUrl5xxCount": Case({}, {"Url5xxCount": [3.0]}, 2, last=20),
+    "RecallReleaseErrors": Case({"Errors": [0.0]}, {"Errors": [1.0]}, 2),
+    "RecallReleaseUrl5xxCount": Case({}, {"Url5xxCount": [3.0]}, 2, last=20),
     "ModelGuardInvocation5XXErrors": Case({}, {"Invocation5XXErrors": [5.0]}, 2),
     "ModelGuardInvocationModelErrors": Case({}, {"InvocationModelErrors": [10.0]}, 2),
     "Expires": Case({"DaysToExpiry": [200.0]}, {"DaysToExpiry": [20.0]}, 1, seconds=86_400),
