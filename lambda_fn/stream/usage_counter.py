@@ -24,6 +24,7 @@ class UsageCounter:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.cancelled = False
+        self.refused = False
         self.complete = False
         self.ended: Ended | None = None
         self.unbilled = 0
@@ -51,8 +52,10 @@ class UsageCounter:
                 self.complete = True
 
     @property
-    def outcome(self) -> Literal["complete", "cancelled", "cut", "failed"]:
+    def outcome(self) -> Literal["complete", "cancelled", "cut", "failed", "refused"]:
         """The outcome if the response ends now: `cut` has tokens, `failed` has none."""
+        if self.refused:
+            return "refused"
         if self.complete:
             return "complete"
         if self.cancelled:
