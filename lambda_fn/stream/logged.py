@@ -137,7 +137,7 @@ class Live:
                 self._put(batch)
 
     def leave(self) -> None:
-        """Keep nothing more for the client, who has left."""
+        """Keep nothing more for the client, who has all or has left."""
         self._left = True
         self._batches.clear()
         if self._timer is not None:
@@ -203,11 +203,10 @@ class Live:
             self._waiter.set_result(None)
 
     def _watch(self) -> None:
-        """Let a client go that takes nothing."""
-        if self._left or self._over:
+        """Let a client go that takes nothing, also when nothing more comes."""
+        if self._left:
             return
-        blocked = self._waiter is None and not self._over
-        if blocked and time.monotonic() - self._busy_since >= limits.CLIENT_PATIENCE:
+        if self._waiter is None and time.monotonic() - self._busy_since >= limits.CLIENT_PATIENCE:
             self._delivery.let_go()
             return
         self._watch_later()

@@ -550,9 +550,8 @@ async def _deliver(
             pumping.cancel()
         await asyncio.wait([pumping])
         raise
-    except BaseException:
+    finally:
         live.leave()
-        raise
     await asyncio.wait([pumping])
 
 

@@ -212,6 +212,49 @@ def invoke_action(target: Target) -> Outcome:
     return proven(f"needed: {' and '.join(needed)}; statuses without each: {statuses}")
 
 
+STREAMS = "/v1/sluice/streams"
+
+
+def kept_answers(target: Target) -> Outcome:
+    """A kept answer is sent again from behind a chunk on, is listed, and is gone when deleted."""
+    if "RecallFunctionName" not in target.outputs:
+        return absent("persistence=off: no answer is kept")
+    key = target.make_key()
+    whole = target.chat(stream=True, max_tokens=16, sluice={"durable": True}, key=key)
+    name = whole.headers.get("x-sluice-stream", "")
+    if whole.status != 200 or not name:
+        return refuted(f"a durable chat: {whole.status} {code_of(whole)}")
+    path = f"{STREAMS}/{name}"
+    rest = target.send("GET", f"{path}?starting_after=1", key=key)
+    listed = target.send("GET", STREAMS, key=key)
+    deleted = target.send("DELETE", path, key=key)
+    gone = target.send("GET", path, key=key)
+    wrong = []
+    if rest.status != 200 or not rest.body or not whole.body.endswith(rest.body):
+        wrong.append(f"resumed: {rest.status} {code_of(rest)}, not the end of the stream")
+    if listed.status != 200 or name.encode() not in listed.body:
+        wrong.append(f"the list: {listed.status} {code_of(listed)}")
+    if (deleted.status, gone.status) != (200, 404):
+        wrong.append(f"deleted: {deleted.status}, and read after that: {gone.status}")
+    return decided(wrong, f"{len(rest.body)} of {len(whole.body)} bytes came again; then deleted")
+
+
+def attribute_grants(target: Target) -> Outcome:
+    """The recall function counts requests by a write that may name the balances only."""
+    if "RecallFunctionName" not in target.outputs:
+        return absent("persistence=off: there is no recall function")
+    key = target.make_key(limits={"requests_per_minute": 1000})
+    calls = [target.send("GET", STREAMS, key=key) for _ in range(2)]
+    left = [call.headers.get("x-ratelimit-remaining-requests") for call in calls]
+    wrong = [f"{call.status} {code_of(call)}" for call in calls if call.status != 200]
+    if left[0] == left[1]:  # unless a minute has ended between them
+        again = target.send("GET", STREAMS, key=key)
+        left = [left[1], again.headers.get("x-ratelimit-remaining-requests")]
+    if left[0] == left[1]:
+        wrong.append(f"{left} requests are left after two calls")
+    return decided(wrong, f"{left} requests were left after two calls")
+
+
 def admin_grants(target: Target) -> Outcome:
     """The functions that callers by IAM invoke can do what their right allows, and nothing else."""
 
@@ -324,6 +367,26 @@ CHECKS = (
         "`/v1/usage` answers 200; the rollups of a past day are made again",
         Wave.TRAFFIC,
         leading_keys,
+        20,
+        local=True,
+    ),
+    Check(
+        "kept-answers",
+        "a kept answer is resumed through the recall function's alias and its paths of the "
+        "distribution, listed and deleted, with the role's grants in the stream table",
+        "a durable stream, its rest from behind a chunk on, the list, the deletion, a 404",
+        Wave.TRAFFIC,
+        kept_answers,
+        20,
+        local=True,
+    ),
+    Check(
+        "attribute-grants",
+        "`dynamodb:Attributes` allows a write whose expressions name one attribute of an account, "
+        "and that returns the item only if its condition fails",
+        "a key with a limit of requests lists its answers twice: 200, and the header counts down",
+        Wave.TRAFFIC,
+        attribute_grants,
         20,
         local=True,
     ),
