@@ -69,7 +69,7 @@ async def open_log(
         component=model.component,
         dialect=model.dialect,
     )
-    event_log = TableLog(table, stored, lambda: (counter.prompt_tokens, counter.completion_tokens))
+    event_log = TableLog(table, stored, lambda: counter.billed)
     try:
         await event_log.open(head)
     except (MeterError, TimeoutError) as error:

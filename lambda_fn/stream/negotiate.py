@@ -58,6 +58,11 @@ class ReadRequest(msgspec.Struct, frozen=True):
         """Whether the request asks for a log of its response; None if it does not say."""
         return None if self.request.sluice is None else self.request.sluice.durable
 
+    @property
+    def continues(self) -> bool:
+        """Whether the response is continued if its container ends before it."""
+        return self.request.sluice is not None and self.request.sluice.on_cut == "continue"
+
     def head(
         self,
         *,

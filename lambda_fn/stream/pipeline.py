@@ -20,7 +20,7 @@ from lambda_fn import dialects, limits
 from lambda_fn.auth import Caller, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.dialects import Dialect
+from lambda_fn.dialects import Decoder, Dialect
 from lambda_fn.encode import Head, encoder_of
 from lambda_fn.errors import (
     NO_RETRY,
@@ -53,6 +53,8 @@ from lambda_fn.stream.token_bounds import Bounds, fingerprint
 from lambda_fn.stream.usage_counter import UsageCounter
 
 if TYPE_CHECKING:
+    from lambda_fn.stream.continuing import Continuing
+    from lambda_fn.stream.failover import PromptReserve
     from lambda_fn.stream.images import Image
     from lambda_fn.stream.logged import Live
     from lambda_fn.stream.repeats import Repeats
@@ -257,19 +259,20 @@ class Completions:
             request_id=request_id,
             refusal=dialect.rejection,
         )
-        invocation: Invocation | None = None
+        invocation: Invocation | Continuing | None = None
+        prompts: PromptReserve | None = None
         event_log: TableLog | None = None
         stopping = False  # the process ends, and has no time to cancel anything
+
+        async def cancel_run(run_id: str) -> None:
+            """Cancel a run in its container, if that knows how to."""
+            if (body := dialect.cancel(run_id)) is not None:
+                await cancel(partial(invoke, credentials=credentials, body=body), run_id)
 
         async def finish() -> None:
             """Cancel what the container may still do, and settle."""
             if invocation is not None and invocation.left and not stopping:
-                cancelling = dialect.cancel(request_id)
-                if cancelling is not None:
-                    work = cancel(
-                        partial(invoke, credentials=credentials, body=cancelling), request_id
-                    )
-                    self._in_background(scope, work)
+                self._in_background(scope, cancel_run(invocation.request_id))
             if event_log is not None:
                 self._in_background(scope, event_log.close())
             if repeats is not None and counter.ended is not None:
@@ -277,6 +280,8 @@ class Completions:
             final = admission
             if reservation is not None:
                 final = msgspec.structs.replace(admission, entry=reservation.hold)
+            elif prompts is not None:
+                final = msgspec.structs.replace(admission, entry=prompts.hold)
             await asyncio.shield(settle(self._table, final, counter))
 
         pumping: asyncio.Task[None] | None = None
@@ -286,9 +291,10 @@ class Completions:
 
                 request = await with_images(request, accepted.images, model, accepted.size)
             credentials = self._credentials()
-            invocation = invoke(
+            run = invoke(
                 credentials=credentials, body=dialect.body(bounds.applied(request), control)
             )
+            invocation = run
             if repeats is not None:
                 event_log = await self._open_log(
                     scope, caller, accepted, make_head(logged=True), counter
@@ -297,9 +303,30 @@ class Completions:
             head = make_head(logged=event_log is not None)
             encoder = encoder_of(head)
             delivery = Delivery(encoder, AsgiSink(send), heartbeat=self._settings.heartbeat)
+            decoder: Decoder | Continuing = dialect.decoder(head.choices, bounds.kept_here)
+            if accepted.read.continues:
+                from lambda_fn.stream import failover  # rarely asked for
+
+                prompts = failover.PromptReserve(self._table, admission, reservation)
+                invocation = decoder = failover.continuing(
+                    run,
+                    lambda run_id, body: invoke(
+                        credentials=credentials, request_id=run_id, body=body
+                    ),
+                    request,
+                    model=model,
+                    dialect=dialect,
+                    bounds=bounds,
+                    control=control,
+                    counter=counter,
+                    cancel=cancel_run,
+                    reserve=prompts,
+                    seconds=seconds,
+                    stored=event_log is not None,
+                )
             producer = Producer(
                 invocation,
-                dialect.decoder(head.choices, bounds.kept_here),
+                decoder,
                 counter,
                 NoLog() if event_log is None else event_log,
                 # Our container ends the response itself at its deadline, others do not.
@@ -359,6 +386,7 @@ class Completions:
         return (
             bool(read.durable)
             or (extensions is not None and extensions.cache is not None)
+            or read.continues
             or "idempotency-key" in headers
             or self._settings.persistence == "all"
         )
@@ -517,6 +545,10 @@ class Completions:
         dialect = self._dialects[model.dialect]
         read = asked.named(name).served_by(model, dialect)
         dialect.check(read.request)
+        if read.continues:
+            from lambda_fn.stream.failover import check  # rarely asked for
+
+            check(read.request, dialect)
         images, size = _images(read, model, len(body))
         return _Accepted(asked, read, body, model, dialect, size, images)
 

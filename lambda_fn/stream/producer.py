@@ -31,6 +31,7 @@ from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
 
 if TYPE_CHECKING:  # the producer knows no database
+    from lambda_fn.stream.continuing import Continuing
     from lambda_fn.stream.reservation import Reservation
 
 _LEFT = Cancelled("The response was left before its end.", code="abandoned")
@@ -55,8 +56,8 @@ class Producer:
 
     def __init__(
         self,
-        invocation: Invocation,
-        decoder: Decoder,
+        invocation: "Invocation | Continuing",
+        decoder: "Decoder | Continuing",
         counter: UsageCounter,
         event_log: EventLog,
         *,

@@ -22,6 +22,7 @@ class UsageCounter:
         self._first_token: float | None = None
         self._finish_reason: str | None = None
         self.prompt_tokens = 0
+        self.continued_prompt_tokens = 0
         self.completion_tokens = 0
         self.cancelled = False
         self.refused = False
@@ -50,6 +51,11 @@ class UsageCounter:
                 )
             elif type(event) is End:
                 self.complete = True
+
+    @property
+    def billed(self) -> tuple[int, int]:
+        """The tokens of all prompts and of the completion."""
+        return self.prompt_tokens + self.continued_prompt_tokens, self.completion_tokens
 
     @property
     def outcome(self) -> Literal["complete", "cancelled", "cut", "failed", "refused"]:
