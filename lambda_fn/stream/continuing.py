@@ -270,9 +270,8 @@ class Continuing:
         """Wait for the next run's first bytes. Return None if they did not come in time."""
         self._waiter = asyncio.get_running_loop().create_future()
         timeout = None if until == math.inf else max(0.0, until - time.monotonic())
-        await asyncio.wait(
-            {resuming, self._waiter}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
-        )
+        waiting: set[asyncio.Future[object]] = {resuming, self._waiter}  # type: ignore[arg-type] # read only
+        await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if not resuming.done():
             return None
         self._resuming = self._broken = None
@@ -292,6 +291,7 @@ class Continuing:
             raise self._lost(error, "because its reasoning had not ended")
         await self._run.__aexit__(type(error), error, None)
         await self._runs.cancel(self._run.request_id)
+        self._run.over = True
         try:
             granted = await self._runs.reserve(partial)
         except MeterUnavailable:

@@ -9,7 +9,6 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.dialects import Decoder, Dialect
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.metering import settlements
-from lambda_fn.metering.accounts import Hold
 from lambda_fn.schema import ChatRequest, Control
 from lambda_fn.schema.messages import Assistant
 from lambda_fn.schema.tools import JsonObject, JsonSchema
@@ -55,7 +54,8 @@ def _obstacle(request: ChatRequest, dialect: Dialect) -> str | None:
     if request.logprobs:
         return "'logprobs' of the rest would have another prompt"
     if request.continue_final_message:
-        return None if isinstance(last.content, str) else "the last message has no plain text"
+        has_text = type(last) is Assistant and isinstance(last.content, str)
+        return None if has_text else "the last message has no plain text"
     if type(last) is Assistant:
         return "the last message is the assistant's, without 'continue_final_message'"
     return None
@@ -175,7 +175,7 @@ class PromptReserve:
         self._table = table
         self._admission = admission
         self._reservation = reservation
-        self.hold: Hold | None = admission.entry
+        self.hold = admission.entry
 
     async def __call__(self, tokens: int) -> bool:
         """Reserve tokens of a prompt. A key without budgets needs no reservation.

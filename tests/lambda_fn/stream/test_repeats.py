@@ -119,7 +119,7 @@ async def test_an_sdk_gets_the_rest_after_a_cut(
 
 
 async def test_the_same_prompt_twice_gives_two_answers(logging: Call, sagemaker: StandIn) -> None:
-    """Without a key and a retry's number, an equal request is another one. A retry gets the last."""
+    """Without a key and a retry's number, an equal request is a new one. A retry gets the last."""
     replies = [await logging(body=DURABLE) for _ in range(2)]
     assert not any(map(replayed, replies))
     again = await logging(body=DURABLE, more=RETRY)
