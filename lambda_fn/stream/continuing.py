@@ -103,7 +103,7 @@ class Continuing:
         """The tokens of this run's prompt as the counter has them; 0 in the first run."""
         self._space = ""
         """White space that this run may repeat."""
-        self._finished = False
+        self._finished = self._counted = False
         self._broken: APIError | None = None
         self._resuming: asyncio.Task[bytes] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -200,6 +200,7 @@ class Continuing:
                 else:
                     self._count_prompt(event.prompt_tokens)
             elif type(event) is Usage:
+                self._counted = True
                 taken.append(self._usage(event))
             elif type(event) is Failure and event.code in _CUT and self._tokens:
                 self._cut(
@@ -260,7 +261,7 @@ class Continuing:
         """Note that the run has ended before its response."""
         usage = Usage(self._prompt, self._tokens, reasoning_tokens=self._reasoned)
         if self._finished:
-            self._rest = [usage, End()]
+            self._rest = [End()] if self._counted else [usage, End()]
         elif self._tokens >= self._runs.most:
             self._rest = [Finish("length"), usage, End()]
         else:

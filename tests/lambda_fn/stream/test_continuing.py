@@ -147,7 +147,7 @@ def test_nothing_is_lost_or_repeated(
     tokens: list[str], cuts: list[tuple[float, str]], data: st.DataObject
 ) -> None:
     """However often, wherever and however runs are cut, the client has the text of one answer."""
-    whole, case = "".join(tokens), Case()
+    whole, case, prompts = "".join(tokens), Case(), list[int]()
     stripped = data.draw(st.booleans(), "the template strips the text")
 
     def run(number: int) -> Any:
@@ -161,9 +161,12 @@ def test_nothing_is_lost_or_repeated(
                 assert begun == begun.rstrip()
             records = answer(pieces, PROMPT + number)
             if number >= len(cuts):
+                prompts.append(PROMPT + number)
                 return [records]
             at, kind = cuts[number]
             part = records[: int(at * len(records))]
+            if b"\n" in part:  # it has told its prompt
+                prompts.append(PROMPT + number)
             if kind == "engine":
                 part = part[: part.rfind(b"\n") + 1]
                 return [part, lines({"type": "error", "code": "engine_error", "message": "x"})]
@@ -183,7 +186,7 @@ def test_nothing_is_lost_or_repeated(
     [usage] = [event for event in found if type(event) is Usage]
     sampled = sum(event.tokens for event in found if type(event) is Delta)
     assert (usage.prompt_tokens, usage.completion_tokens) == (PROMPT, sampled)
-    assert case.counter.billed == (sum(PROMPT + it for it in range(len(case.ids))), sampled)
+    assert case.counter.billed == (sum(prompts), sampled)
     steps = [["begin 1"]]
     steps += [[f"cancel {n or 1}", "reserve", f"begin {n + 1}"] for n in range(1, len(case.ids))]
     assert case.log == [step for run in steps for step in run]
