@@ -156,6 +156,15 @@ META_BACKOFF = 0.05
 META_BACKOFF_MAX = 2.0
 """Longest wait between two attempts."""
 
+CONTINUATIONS = 2
+"""Maximum number of runs that continue a response after its container has ended."""
+
+CONTINUE_PATIENCE = 20.0
+"""Time for which a continuation is asked for again while no container takes it."""
+
+CONTINUE_PAUSE = 1.0
+"""Time between two such attempts."""
+
 CHECKPOINT = 5.0
 """Interval at which the progress of a stream is written to the ledger."""
 

@@ -133,7 +133,7 @@ def kept_input(read: ReadRequest) -> Input | None:
 
 
 def _counts_of(counter: UsageCounter) -> Callable[[], tuple[int, int]]:
-    return lambda: (counter.prompt_tokens, counter.completion_tokens)
+    return lambda: counter.billed
 
 
 def _stored(
