@@ -132,6 +132,10 @@ class Gate:
         if not self._keys.is_verified(caller) or not self._keys.admits(caller):
             await self.check_key(caller)
 
+    def redacted(self, caller: Caller) -> tuple[str, ...]:
+        """Return what the key redacted when its last request was admitted here."""
+        return self._keys.redact(caller)
+
     async def check_key(self, caller: Caller) -> Account:
         """Authenticate a call that spends nothing, and return the account.
 

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from lambda_fn import limits
-from lambda_fn.dialects import Decoder
 from lambda_fn.errors import (
     NO_RETRY,
     APIError,
@@ -23,15 +22,17 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
-from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, failed_by
-from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failure, Usage
+from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, error_of, failed_by
+from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failed, Failure, Usage
 from lambda_fn.log import log
-from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
 
 if TYPE_CHECKING:  # the producer knows no database
+    from lambda_fn.dialects import Decoder
+    from lambda_fn.stream.continuing import Continuing
     from lambda_fn.stream.guard import Guard
+    from lambda_fn.stream.invoke import Invocation
     from lambda_fn.stream.reservation import Reservation
 
 _LEFT = Cancelled("The response was left before its end.", code="abandoned")
@@ -65,8 +66,8 @@ class Producer:
 
     def __init__(
         self,
-        invocation: Invocation,
-        decoder: Decoder,
+        invocation: "Invocation | Continuing",
+        decoder: "Decoder | Continuing",
         counter: UsageCounter,
         event_log: EventLog,
         *,
@@ -77,6 +78,7 @@ class Producer:
         guard: "Guard | None" = None,
         finishing: Transform | None = None,
         on_stop: Callable[[APIError], None] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Join the stages.
 
@@ -95,6 +97,7 @@ class Producer:
             finishing: Changes the events that the guard lets out.
             on_stop: Called when `cancel` stops the response, and after the time limit, so that a
                 client that does not read cannot delay its end.
+            clock: Tells the Unix time, which the end of the response then has.
 
         """
         self._invocation = invocation
@@ -108,6 +111,7 @@ class Producer:
         self._guard = guard
         self._finishing = finishing
         self._on_stop = on_stop
+        self._clock = clock
         self._next = 0
         self._flush: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
@@ -281,6 +285,8 @@ class Producer:
             events[-1] = failed_by(from_container(last.code, last.message, last.param))
             return await self._close(events)
         if type(last) is End:
+            if self._clock is not None:
+                events[-1] = End(int(self._clock()))
             return await self._close(events)
         batch = self._number(events)
         if self._flush is not None:
@@ -382,9 +388,12 @@ class Producer:
         self.ended = True
         self._flush = self._ending = None
         if not self.logged:
-            return own
+            standing = own
         if standing is None:
+            self._counter.note(internal_error())
             raise Unended
+        if type(last := standing[1][-1]) is Failed:
+            self._counter.note(error_of(last))
         return standing
 
     async def _flushed(self) -> None:

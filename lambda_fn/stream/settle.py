@@ -64,7 +64,7 @@ class Checkpoints:
     async def _repeat(self) -> None:
         written = (0, 0)
         while True:
-            counts = (self._counter.prompt_tokens, self._counter.completion_tokens)
+            counts = self._counter.billed
             try:
                 item = await self._look(None if self._logged or counts == written else counts)
                 written = counts
@@ -90,19 +90,23 @@ class Checkpoints:
         return await self._table.update(update, max_attempts=1, return_item=True)
 
 
-async def settle(table: Table, admission: Admission, counter: UsageCounter) -> None:
+async def settle(
+    table: Table, admission: Admission, counter: UsageCounter, *, deployment: str | None = None
+) -> None:
     """Settle a request that was admitted: the ledger first, then the account.
 
     It raises nothing when the meter fails. Then it logs one line with every figure, from which the
-    settlement can be replayed.
+    settlement can be replayed. With a `deployment`, the line has the request's metrics.
     """
+    began = time.monotonic()
     settlement = ledger.Settlement(
         outcome=counter.outcome,
-        prompt_tokens=counter.prompt_tokens,
+        prompt_tokens=counter.billed[0],
         completion_tokens=counter.completion_tokens,
         finish_reason=counter.finish_reason,
         ttft_ms=counter.ttft_ms,
         duration_ms=counter.duration_ms,
+        continued_prompt_tokens=counter.continued_prompt_tokens,
     )
     opening = admission.opening
     now = time.time()
@@ -110,9 +114,20 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
         "request_id": opening.request_id,
         "key": opening.key_id,
         "model": opening.model,
-        **msgspec.structs.asdict(settlement),
+        **msgspec.to_builtins(settlement),
         "cost": opening.prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
     }
+
+    def metrics(*, saved: bool) -> dict[str, object]:
+        if deployment is None:
+            return {}
+        from lambda_fn.stream.metrics import members  # behind the last byte, not at a cold start
+
+        lag = time.monotonic() - began
+        return members(
+            counter, opening, settlement, deployment=deployment, lag=lag, now=now, saved=saved
+        )
+
     try:
         async with asyncio.timeout(limits.settle_worst()):
             if admission.entry is not None and admission.opened:
@@ -130,11 +145,12 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
                 await settlements.replay(table, opening, settlement, now=now)
     except BaseException as error:  # also if the process ends: no other place has the figures
         reason = str(error) if isinstance(error, MeterUnavailable) else type(error).__name__
-        log("settlement_unsaved", **figures, **unsaved(opening, now), reason=reason)
+        replayable = {**figures, **unsaved(opening, now), "reason": reason}
+        log("settlement_unsaved", **replayable, **metrics(saved=False))
         if not isinstance(error, Exception):
             raise
     else:
-        log("request", **figures, **_ended(counter))
+        log("request", **{**figures, **_ended(counter), **metrics(saved=True)})
 
 
 def _ended(counter: UsageCounter) -> dict[str, object]:
