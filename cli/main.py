@@ -37,6 +37,7 @@ COMMANDS = (
     "stop",
     "restore",
     "usage",
+    "responses",
     "audit",
     "check",
     "verify",
