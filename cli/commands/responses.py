@@ -82,7 +82,8 @@ def _add_id(parser: argparse.ArgumentParser) -> None:
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", type=values.key_id, help="only answers of this key")
-    parser.add_argument("--status", choices=_STATUSES, help="only answers of this status")
+    text = f"only answers of this status: {', '.join(_STATUSES)}"
+    parser.add_argument("--status", choices=_STATUSES, metavar="STATUS", help=text)
     text = "how far back (30d)"
     parser.add_argument(
         "--since", type=values.seconds, default=30 * 86_400, metavar="TIME", help=text
@@ -191,9 +192,12 @@ def _has(found: dict[str, Any], field: tuple[str, str] | None) -> bool:
 
 def _export(args: argparse.Namespace) -> None:
     found = {it["id"]: it for it in _selected(args)}
-    for content in asyncio.run(_contents(args, list(found))):
-        line = json.dumps({**found[content["id"]], **content}, ensure_ascii=False)
-        sys.stdout.write(f"{line}\n")
+    lines = [{**found[it["id"]], **it} for it in asyncio.run(_contents(args, list(found)))]
+    if args.json:
+        print_json(lines)
+        return
+    for line in lines:
+        sys.stdout.write(f"{json.dumps(line, ensure_ascii=False)}\n")
 
 
 def _name_of_table(args: argparse.Namespace) -> str:

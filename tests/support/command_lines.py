@@ -21,7 +21,6 @@ LINES = (
     ("responses list", "responses list"),
     ("responses show", "responses show {answer}"),
     ("responses cancel", "responses cancel {answer}"),
-    ("responses export", "responses export --since 1h"),
     ("responses delete", "responses delete {answer} --yes"),
     ("audit", "audit --most 20"),
     ("doctor", "doctor"),
@@ -48,6 +47,7 @@ ELSEWHERE = {
     "endpoint stop": "as `start`, and takes the endpoint from other tests",
     "model push": "tests/cli/commands/test_model.py",
     "preflight": "tests/cli/commands/test_preflight.py",
+    "responses export": "prints JSON lines; tests/cli/commands/test_responses.py",
     "restore": "makes a table; tests/e2e/test_restore.py",
     "smoke": "tests/e2e/test_smoke.py",
 }
