@@ -28,6 +28,7 @@ from lambda_fn.stream_log.keys import (
     SLOTS,
     VERSIONED,
     UnknownVersion,
+    head_range,
     reader_key,
     segment_number,
     segment_range,
@@ -205,8 +206,10 @@ class _Slot:
     async def _choose(self) -> tuple[int, str | None]:
         """Return the slot to take, and the name of the reader that has it or had it."""
         now, oldest = self._now(), (float("inf"), 0, "")
+        page = await self._table.query(head_range(self._response_id), consistent=True)
+        found = {item["sk"]: item for item in page.items}
         for slot in range(SLOTS):
-            item = await self._table.get(reader_key(self._response_id, slot))
+            item = found.get(reader_key(self._response_id, slot)["sk"])
             if item is None:
                 return slot, None
             if item["tail_until"] <= now:

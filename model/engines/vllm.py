@@ -110,6 +110,11 @@ class VllmEngine:
         return self._llm is not None and not self._closed and not self._llm.errored
 
     @property
+    def vocabulary(self) -> int:
+        """0: vLLM's grammars are automata over the vocabulary."""
+        return 0
+
+    @property
     def cache_usage(self) -> float | None:
         """The share of cache blocks in use, from vLLM's own gauge."""
         for family in REGISTRY.collect():
@@ -256,8 +261,11 @@ class VllmEngine:
 
     async def detokenize(self, tokens: list[int]) -> str:
         """Return the text of tokens."""
+        tokenizer = self._llm.renderer.tokenizer
         try:
-            return str(await asyncio.to_thread(self._llm.renderer.tokenizer.decode, tokens))
+            if tokens and max(tokens) > tokenizer.max_token_id:  # many leave such a token out
+                raise IndexError
+            return str(await asyncio.to_thread(tokenizer.decode, tokens))
         except (IndexError, KeyError, OverflowError, TypeError, ValueError):
             raise InvalidRequestError("tokens: there is no such token", "tokens") from None
 
