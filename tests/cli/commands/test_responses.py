@@ -11,7 +11,7 @@ import pytest
 from cli.commands import responses
 from cli.lib.project import CommandError
 from cli.main import main
-from lambda_fn.events import Delta, End, Finish, Start, Usage
+from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 
 KEY = "abcdefghijkl"
 IDS = ["0" * 25 + str(number) for number in range(3)]
@@ -164,7 +164,7 @@ def test_what_a_client_got_is_put_together() -> None:
     def call(**fields: Any) -> list[dict[str, Any]]:
         return [{"index": 0, **fields}]
 
-    events = [
+    events: list[Event] = [
         Start(1),
         delta(reasoning_content="so"),
         delta(content="a"),
@@ -196,7 +196,8 @@ def test_who_may_not_read_the_table_is_told_that_answers_are_hidden(
 
     @asynccontextmanager
     async def denied(name: str, _: object) -> AsyncIterator[None]:
-        raise CommandError("AccessDenied")
+        if name == "streams":
+            raise CommandError("AccessDenied")
         yield
 
     monkeypatch.setattr(responses, "own_table", denied)
