@@ -25,9 +25,9 @@ from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
-from lambda_fn.recall.resume import resume
 from lambda_fn.recall.stored import MAX_WAIT, Stored, public_error
 from lambda_fn.settings import Settings
+from lambda_fn.stream.resume import resume
 from lambda_fn.stream_log.heads import FINAL, StoredHead
 from lambda_fn.stream_log.keys import response_id
 from lambda_fn.stream_log.listing import Listing, ListPage, NoSuchPosition, read_page
