@@ -71,7 +71,7 @@ async def history_of(
         if kept is None:
             raise _no_parent(previous)
         before += kept.input.items
-        before += output_of(kept.head.head, kept.events)
+        before += output_of(kept.head.head, kept.whole)
     items = {item_id: _referred(reader, path, item_id) for path, item_id in references}
     return History(
         before=[_item.decode(raw) for raw in before],
@@ -117,7 +117,7 @@ def _referred(reader: _Reader, path: str, item_id: str) -> msgspec.Raw:
     kept = reader.found.get(match[1]) if match else None
     if match is None or kept is None:
         raise _no_item(path, item_id)
-    items = kept.input.items if match[2] else output_of(kept.head.head, kept.events)
+    items = kept.input.items if match[2] else output_of(kept.head.head, kept.whole)
     if int(match[3]) >= len(items):
         raise _no_item(path, item_id)
     return items[int(match[3])]

@@ -185,6 +185,12 @@ class Kept(msgspec.Struct, frozen=True):
     input: Input
     events: list[Event]
 
+    @property
+    def whole(self) -> list[Event]:
+        """The events and the terminal one, which the head has before its segment stands."""
+        events = [event for event in self.events if type(event) not in (End, Failed)]
+        return events if self.head.event is None else [*events, self.head.event]
+
 
 async def read_kept(table: Table, response_id: str, *, now: float) -> Kept | None:
     """Return a response with its input and events, by one query.
