@@ -24,6 +24,7 @@ from lambda_fn.settings import Settings
 
 if TYPE_CHECKING:
     from lambda_fn.http.cors import Cors
+    from lambda_fn.stream.rejections import Rejections
 
 RESPONSES_PATH = "/v1/responses"
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
@@ -40,6 +41,8 @@ class Middleware:
         self._api = api
         self._bypass = bypass
         self._secrets = settings.origin_secrets
+        self._rejections: Rejections | None = None
+        self._deployment = settings.deployment
         self._cors: Cors | None = None
         if settings.cors_origins:
             from lambda_fn.http import cors  # few deployments have any
@@ -72,6 +75,8 @@ class Middleware:
                     (b"openai-processing-ms", took),
                 ]
                 scope["sluice.started"] = True
+                if message["status"] >= 400 and "sluice.response_headers" not in scope:
+                    self._count_rejection(scope)
             return send(message)
 
         try:
@@ -93,6 +98,16 @@ class Middleware:
             scope["path"] = path = re.sub("/+", "/", path).rstrip("/") or "/"
         api = self._bypass.get((scope["method"], path), self._api)
         await api(scope, receive, send_with_id)
+
+    def _count_rejection(self, scope: Scope) -> None:
+        """Count a request that was not admitted, if metrics are on."""
+        if self._deployment is None or (error := scope.get("sluice.error")) is None:
+            return
+        if self._rejections is None:
+            from lambda_fn.stream.rejections import Rejections  # not at a cold start
+
+            self._rejections = Rejections(self._deployment)
+        self._rejections.add(*error)
 
 
 _LISTS = (b"accept", b"content-encoding")

@@ -49,7 +49,7 @@ from lambda_fn.stream.reservation import growing
 from lambda_fn.stream.settle import Checkpoints, settle
 from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream.token_bounds import Bounds, fingerprint
-from lambda_fn.stream.usage_counter import UsageCounter
+from lambda_fn.stream.usage_counter import Pace, UsageCounter
 
 if TYPE_CHECKING:
     from lambda_fn.stream.images import Image
@@ -184,6 +184,9 @@ class Completions:
             fingerprint=fingerprint(accepted.body, headers.get("idempotency-key", "")),
             repeat=_is_repeat(headers),
         )
+        counter.admitted()
+        if self._settings.deployment is not None:
+            counter.pace = Pace(counter)
         reservation = growing(self._table, admission, bounds, meter_open=self._settings.meter_open)
         scope["sluice.response_headers"] = admission.headers
         seconds = _seconds_left(scope, logged=logged)
@@ -230,7 +233,9 @@ class Completions:
             final = admission
             if reservation is not None:
                 final = msgspec.structs.replace(admission, entry=reservation.hold)
-            await asyncio.shield(settle(self._table, final, counter))
+            await asyncio.shield(
+                settle(self._table, final, counter, deployment=self._settings.deployment)
+            )
 
         pumping: asyncio.Task[None] | None = None
         try:
@@ -254,7 +259,9 @@ class Completions:
                 make_head = partial(accepted.read.unkept.head, **make_head.keywords)
             head = make_head(logged=event_log is not None)
             encoder = encoder_of(head)
-            delivery = Delivery(encoder, AsgiSink(send), heartbeat=self._settings.heartbeat)
+            delivery = Delivery(
+                encoder, AsgiSink(send), heartbeat=self._settings.heartbeat, pace=counter.pace
+            )
             producer = Producer(
                 invocation,
                 dialect.decoder(head.choices, bounds.kept_here),
@@ -287,6 +294,7 @@ class Completions:
                 await _deliver(delivery, live, producer, pumping)
         except APIError as error:
             accepted.read.restate(error)
+            counter.note(error)
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
                 # Tokens may have been billed, so only the caller may decide to send it again.
                 error.headers |= NO_RETRY

@@ -23,8 +23,8 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
-from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, failed_by
-from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failure, Usage
+from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, error_of, failed_by
+from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failed, Failure, Usage
 from lambda_fn.log import log
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -333,9 +333,12 @@ class Producer:
         self.ended = True
         self._flush = self._ending = None
         if not self.logged:
-            return own
+            standing = own
         if standing is None:
+            self._counter.note(internal_error())
             raise Unended
+        if type(last := standing[1][-1]) is Failed:
+            self._counter.note(error_of(last))
         return standing
 
     async def _flushed(self) -> None:
