@@ -223,7 +223,12 @@ def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
 
 def parse_input_tokens(body: bytes) -> InputTokensRequest:
     """Return the checked body of a request for a count. Raises as `parse_responses`."""
-    return _parsed(_count, body, kept=False)
+    request = _parsed(_count, body, kept=True)
+    if request.previous_response_id is not None:
+        raise unsupported(
+            "previous_response_id", "a count reads no kept responses: send all items in 'input'"
+        )
+    return request
 
 
 def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, kept: bool) -> T:

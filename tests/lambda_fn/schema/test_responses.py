@@ -446,7 +446,7 @@ def test_a_count_needs_no_more_than_the_prompt() -> None:
     body = json.dumps({"model": "m", "input": "Hi", "instructions": "x", "tools": [TOOL]}).encode()
     found = asked(parse_input_tokens(body)).chat
     assert found.messages == read({"instructions": "x"}).chat.messages
-    with pytest.raises(InvalidRequest, match="persistence"):
+    with pytest.raises(InvalidRequest, match="a count reads no kept responses"):
         parse_input_tokens(b'{"model":"m","input":"x","previous_response_id":"resp_1"}')
 
 
