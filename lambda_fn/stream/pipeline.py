@@ -228,8 +228,9 @@ class Completions:
                         partial(invoke, credentials=credentials, body=cancelling), request_id
                     )
                     self._in_background(scope, work)
-            if event_log is not None:
-                self._in_background(scope, event_log.close())
+            for open_log in (event_log, result_log):
+                if open_log is not None:
+                    self._in_background(scope, open_log.close())
             final = admission
             if reservation is not None:
                 final = msgspec.structs.replace(admission, entry=reservation.hold)

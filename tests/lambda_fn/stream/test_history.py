@@ -255,6 +255,29 @@ async def test_a_conversation_is_bounded(keeping: Call, monkeypatch: pytest.Monk
     assert (reply.status, reply.error["param"]) == (400, "previous_response_id")
 
 
+async def test_a_large_conversation_is_refused(
+    keeping: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversation of too many bytes is refused before all of it is read."""
+    monkeypatch.setattr(history, "MAX_SIZE", 200)
+    first = id_of(await keeping(path=PATH, body={**ASKED, "input": "x" * 120}))
+    second = await keeping(path=PATH, body={**ASKED, "previous_response_id": first})
+    assert second.status == 413
+
+
+async def test_an_endpoint_that_is_not_reached(
+    make_call: Callable[..., Call], streams: Any, kept_table: Table
+) -> None:
+    """A response whose model was never called has failed at once."""
+    call = make_call(stream_table=streams.name, sagemaker_url="http://127.0.0.1:9")
+    reply = await call(path=PATH, body=ASKED)
+    assert reply.status >= 500
+    name = reply.headers["x-request-id"].removeprefix("req_")
+    found = await read_kept(kept_table, name, now=0)
+    assert found is not None
+    assert found.head.status == "failed"
+
+
 async def test_the_table_is_down(
     make_call: Callable[..., Call], streams: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
