@@ -183,7 +183,7 @@ def items_of(kept: Kept) -> list[dict[str, Any]]:
         if kind == "message" and isinstance(item.get("content"), str):
             part = {"type": "input_text", "text": item["content"]}
             if item.get("role") == "assistant":
-                part |= {"type": "output_text", "annotations": []}  # type: ignore[dict-item]
+                part |= {"type": "output_text", "annotations": []}
             item["content"] = [part]
         item.setdefault("status", "completed")
         items.append(item)

@@ -279,7 +279,15 @@ class Completions:
             checkpoints = Checkpoints(
                 self._table, request_id, counter, producer.cancel, logged=event_log is not None
             )
-            if event_log is None:
+            if accepted.read.background and result_log is not None:
+                from lambda_fn.encode.responses import snapshot
+                from lambda_fn.stream.logged import run_out
+
+                pumping = asyncio.create_task(run_out(producer, checkpoints))
+                sink = AsgiSink(send)
+                await sink.start(200, [(b"content-type", encoder.content_type.encode())])
+                await sink.end(snapshot(head, ()))
+            elif event_log is None:
                 # A delivery that ends early does not cancel its producer. Here it does, because
                 # without a log a response cannot be read after its client has left: the producer
                 # ends with the context.
@@ -384,7 +392,7 @@ class Completions:
             owner=caller.key_id,
             expires=self._expires(accepted.read, head),
             seconds=seconds,
-            refuse=self._settings.on_log_failure == "refuse",
+            refuse=self._settings.on_log_failure == "refuse" or accepted.read.background,
         )
         if result_log is None:
             scope["sluice.response_headers"] = {**scope["sluice.response_headers"], **OFF}

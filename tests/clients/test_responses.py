@@ -245,7 +245,7 @@ def test_refusals(client: OpenAI) -> None:
     for change in (
         {"tools": [{"type": "web_search"}]},
         {"previous_response_id": "resp_1"},
-        {"background": True},
+        {"background": True, "store": False},
     ):
         with pytest.raises(openai.BadRequestError) as raised:
             client.responses.create(**asked, **change)  # type: ignore[call-overload]
@@ -269,6 +269,17 @@ def test_a_kept_response(client: OpenAI) -> None:
     assert raised.value.code == "previous_response_not_found"
     with pytest.raises(openai.BadRequestError, match="completed"):
         client.responses.cancel(second.id)
+
+
+def test_a_background_response(client: OpenAI) -> None:
+    """A background response is answered at once, and read when it has ended."""
+    response = client.responses.create(**script(say=["a", "b"], rate=5), background=True)
+    assert response.status == "in_progress"
+    done = client.responses.retrieve(response.id, extra_query={"wait": 30})
+    assert (done.status, done.output_text) == ("completed", "ab")
+    slow = client.responses.create(**script(count=900, rate=20), background=True)
+    assert client.responses.cancel(slow.id).status == "cancelled"
+    assert client.responses.retrieve(slow.id).status == "cancelled"
 
 
 def test_a_stream_that_is_cut_is_resumed(client: OpenAI) -> None:

@@ -310,6 +310,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"input": [CALL, OUTPUT, OUTPUT]}, "input[2].call_id"),
     ({"store": True}, "store"),
     ({"background": True}, "background"),
+    ({"background": True, "store": False}, "background"),
     ({"previous_response_id": "resp_1"}, "previous_response_id"),
     ({"conversation": "conv_1"}, "conversation"),
     ({"conversation": {"id": "conv_1"}}, "conversation"),
