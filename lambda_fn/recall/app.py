@@ -63,6 +63,7 @@ def create_app(
             route("/v1/sluice/streams/{id}", "GET", streams.get),
             route("/v1/sluice/streams/{id}", "DELETE", streams.delete),
             route("/v1/sluice/streams/{id}/cancel", "POST", streams.cancel),
+            Route("/v1/responses/compact", _absent, methods=["POST"]),
             route("/v1/responses/{id}", "GET", responses.get),
             route("/v1/responses/{id}", "DELETE", responses.delete),
             route("/v1/responses/{id}/cancel", "POST", responses.cancel),
@@ -73,6 +74,11 @@ def create_app(
     )
     api.router.redirect_slashes = False
     return Middleware(api, settings, {})
+
+
+async def _absent(request: Request) -> Response:
+    """Raise the error for a path that does not exist: no id of a response stands there."""
+    raise HTTPException(404)
 
 
 class _Authenticated:
