@@ -24,7 +24,7 @@ from lambda_fn.recall.responses import Responses
 from lambda_fn.recall.stored import Stored
 from lambda_fn.recall.streams import Streams
 from lambda_fn.settings import Settings
-from lambda_fn.stream.middleware import HEALTH, Middleware, on_http_error
+from lambda_fn.stream.middleware import COMPACT_PATH, HEALTH, Middleware, on_http_error
 
 Endpoint = Callable[[Request, Caller, Send], Awaitable[Response | None]]
 """Answers an authenticated request: with a response, or None if it has sent one itself."""
@@ -63,7 +63,7 @@ def create_app(
             route("/v1/sluice/streams/{id}", "GET", streams.get),
             route("/v1/sluice/streams/{id}", "DELETE", streams.delete),
             route("/v1/sluice/streams/{id}/cancel", "POST", streams.cancel),
-            Route("/v1/responses/compact", _absent, methods=["POST"]),
+            Route(COMPACT_PATH, _absent, methods=["POST"]),
             route("/v1/responses/{id}", "GET", responses.get),
             route("/v1/responses/{id}", "DELETE", responses.delete),
             route("/v1/responses/{id}/cancel", "POST", responses.cancel),
