@@ -28,10 +28,10 @@ from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
-from lambda_fn.recall.resume import resume
 from lambda_fn.recall.stored import MAX_WAIT, Stored, not_found, public_error
 from lambda_fn.recall.streams import parameters, starting_after, whole_number
 from lambda_fn.settings import Settings
+from lambda_fn.stream.resume import resume
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.keys import UnknownVersion

@@ -337,6 +337,23 @@ async def test_a_background_response(
     assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "complete", 2)
 
 
+async def test_a_background_response_with_a_log(
+    make_call: Callable[..., Call], streams: Any, kept_table: Table, sagemaker: StandIn
+) -> None:
+    """It is answered at once, too, where all responses are logged."""
+    gate, answered = asyncio.Event(), Reply()
+    sagemaker.script = [gate, FIRST, part(lines(FINISH, USAGE, END))]
+    call = make_call(stream_table=streams.name, persistence="all")
+    body = {**ASKED, "background": True}
+    asked = asyncio.ensure_future(call(path=PATH, body=body, reply=answered))
+    await answered.until(lambda: answered.whole)
+    assert json.loads(answered.body)["status"] == "in_progress"
+    gate.set()
+    await asked
+    found = await kept(kept_table, answered)
+    assert (found.head.status, found.head.kept) == ("completed", "segments")
+
+
 async def test_a_background_stream_is_logged(keeping: Call, kept_table: Table) -> None:
     """A background response that is streamed can be resumed."""
     reply = await keeping(path=PATH, body={**ASKED, "background": True, "stream": True})
