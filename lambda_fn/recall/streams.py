@@ -129,14 +129,16 @@ class Streams:
         return Response(encode_json(content), media_type="application/json")
 
 
-def parameters(request: Request, *names: str) -> Mapping[str, str]:
+def parameters(request: Request, *names: str, ignored: tuple[str, ...] = ()) -> Mapping[str, str]:
     """Return the query of a request, which may have these parameters, each once.
+
+    Those of `ignored` may be there, too.
 
     Raises:
         InvalidRequest: it has another one, or one twice.
 
     """
-    given = [name for name, _ in request.query_params.multi_items()]
+    given = [name for name, _ in request.query_params.multi_items() if name not in ignored]
     for name in given:
         if name not in names:
             known = f"Supported: {', '.join(names)}." if names else "There are none here."
