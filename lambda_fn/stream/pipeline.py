@@ -656,7 +656,7 @@ async def _deliver(
 
 
 async def _after(pumping: asyncio.Task[None], finish: Callable[[], Awaitable[None]]) -> None:
-    """Finish a logged response whose client has left, when it has ended."""
+    """Finish a logged response whose client has left when it has ended."""
     await asyncio.wait([pumping])
     await finish()
 
