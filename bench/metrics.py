@@ -24,11 +24,11 @@ from rich.console import Console
 from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode.base import Head
 from lambda_fn.encode.chat_stream import ChatStream
+from lambda_fn.event_log import NoLog
 from lambda_fn.events import Delta, End, Finish, Start, Usage
 from lambda_fn.metering.ledger import Opening, Settlement
 from lambda_fn.metering.money import Prices
 from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.metrics import members
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import AsgiSink

@@ -1,7 +1,8 @@
 """Logged responses: they go on without their client, who can resume them.
 
-A logged response has a task that reads the producer to its end. What it reads waits for the live
-client in a bounded queue (`Live`), so that a slow client never stops the reading of the model.
+A logged response has a task that holds the producer to its end. When the live client does not keep
+up, or has left, that task reads the producer, and what it reads waits for the client in a bounded
+queue (`Live`). So a slow client does not stop the reading of the model.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterError, Table
 from lambda_fn.encode import Head
@@ -19,10 +22,12 @@ from lambda_fn.event_log import Batch, Unended
 from lambda_fn.log import log
 from lambda_fn.settings import Model
 from lambda_fn.stream.delivery import Delivery
+from lambda_fn.stream.negotiate import ReadRequest
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.settle import Checkpoints
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.results import Input, ResultLog, write_input
 from lambda_fn.stream_log.table_log import TableLog
 
 if TYPE_CHECKING:
@@ -43,6 +48,8 @@ async def open_log(
     owner: str,
     expires: int,
     refuse: bool,
+    kept: Input | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> TableLog | None:
     """Return the open log of a response, or None if it is answered without one.
 
@@ -54,23 +61,20 @@ async def open_log(
         owner: The id of the caller's key.
         expires: Unix seconds after which the log does not exist.
         refuse: Whether a response without a log is refused.
+        kept: The input, if the response itself is kept as well.
+        metadata: What the request attached to the response.
 
     Raises:
         Unavailable: the log cannot be opened, and `refuse` is set.
 
     """
-    stored = StoredHead(
-        head=head,
-        owner=owner,
-        status="in_progress",
-        created=head.created,
-        expires=expires,
-        endpoint=model.endpoint,
-        component=model.component,
-        dialect=model.dialect,
-    )
-    event_log = TableLog(table, stored, lambda: (counter.prompt_tokens, counter.completion_tokens))
+    stored = _stored(head, model, owner=owner, expires=expires, metadata=metadata)
     try:
+        if kept is not None:
+            async with asyncio.timeout(limits.LOG_OPEN_TIMEOUT):
+                bodies = await write_input(table, head.response_id, kept, expires=expires)
+            stored = msgspec.structs.replace(stored, bodies=bodies)
+        event_log = TableLog(table, stored, _counts_of(counter))
         await event_log.open(head)
     except (MeterError, TimeoutError) as error:
         log("log_closed", request_id=head.response_id, error=type(error).__name__)
@@ -85,11 +89,76 @@ async def open_log(
     return event_log
 
 
+async def open_result(
+    table: Table,
+    head: Head,
+    counter: UsageCounter,
+    model: Model,
+    read: ReadRequest,
+    *,
+    owner: str,
+    expires: int,
+    seconds: float,
+    refuse: bool,
+) -> ResultLog | None:
+    """Return the open log of a response that is kept whole, or None if it cannot be kept.
+
+    `seconds` is the time limit of the response. The other arguments, and what is raised, are those
+    of `open_log`.
+    """
+    stored = _stored(head, model, owner=owner, expires=expires, metadata=read.metadata)
+    result_log = ResultLog(
+        table, stored, kept_input(read) or Input(), _counts_of(counter), seconds=seconds
+    )
+    try:
+        await result_log.open(head)
+    except (MeterError, TimeoutError) as error:
+        log("log_closed", request_id=head.response_id, error=type(error).__name__)
+        if refuse:
+            raise Unavailable(
+                "The response cannot be stored now, so nothing was generated. Try again, or send "
+                "the request with 'store': false.",
+                code="log_unavailable",
+                retry_after=1,
+            ) from None
+        return None
+    return result_log
+
+
+def kept_input(read: ReadRequest) -> Input | None:
+    """Return the input that is kept with the response to a request, None if it is not kept."""
+    if read.kept_items is None:
+        return None
+    return Input(list(read.kept_items), list(read.ancestors))
+
+
+def _counts_of(counter: UsageCounter) -> Callable[[], tuple[int, int]]:
+    return lambda: counter.billed
+
+
+def _stored(
+    head: Head, model: Model, *, owner: str, expires: int, metadata: dict[str, str] | None
+) -> StoredHead:
+    return StoredHead(
+        head=head,
+        owner=owner,
+        status="in_progress",
+        created=head.created,
+        expires=expires,
+        metadata=metadata or None,
+        endpoint=model.endpoint,
+        component=model.component,
+        dialect=model.dialect,
+    )
+
+
 class Live:
     """What a live client gets of a logged response: the source of its delivery.
 
-    A client that takes nothing for `limits.CLIENT_PATIENCE` while there is something to send, or
-    that is `limits.LIVE_EVENTS` behind, is let go.
+    While the client keeps up, its delivery reads the producer directly. Once it has blocked for
+    `limits.LIVE_PATIENCE`, or has left, `pump` reads the producer, and what the client has not
+    taken waits in a queue. A client that takes nothing for `limits.CLIENT_PATIENCE` while there is
+    something to send, or that is `limits.LIVE_EVENTS` behind, is let go.
     """
 
     def __init__(self, producer: Producer, delivery: Delivery, lost: Callable[[], bytes]) -> None:
@@ -100,6 +169,12 @@ class Live:
         self._producer = producer
         self._delivery = delivery
         self._lost = lost
+        self._told = False
+        self._entered = asyncio.Event()
+        self._taken = asyncio.Event()
+        """Set when the producer is read by `pump`, or has ended."""
+        self._reading = False
+        """Whether the delivery waits for the producer."""
         self._batches: deque[Batch] = deque()
         self._events = 0
         self._over = False
@@ -111,37 +186,48 @@ class Live:
         self._left = False
 
     async def pump(self, checkpoints: Checkpoints) -> None:
-        """Read the producer to its end. A response without a client or a log is left."""
+        """Hold the producer until the response ends, and read it when the client does not.
+
+        A response without a client or a log is left.
+        """
         self._watch_later()
         try:
             with checkpoints:
                 async with self._producer:
+                    self._entered.set()
+                    await self._taken.wait()
                     await self._read_out()
         except Unended:
             return
         finally:
             self._over = True
+            self._entered.set()
             self._wake()
 
     async def _read_out(self) -> None:
-        producer, told = self._producer, False
+        producer = self._producer
         while not producer.ended:
             batch = await producer.read(math.inf)
             if not producer.logged:
                 if self._left:
                     return
-                if not told:
-                    told = True
-                    self._delivery.notice(self._lost())
+                self._tell()
             if batch is not None and not self._left:
                 self._put(batch)
 
     def leave(self) -> None:
         """Keep nothing more for the client, who has all or has left."""
         self._left = True
+        self._taken.set()
         self._batches.clear()
         if self._timer is not None:
             self._timer.cancel()
+
+    def _tell(self) -> None:
+        """Tell the client that the log is lost, once."""
+        if not self._told:
+            self._told = True
+            self._delivery.notice(self._lost())
 
     def _put(self, batch: Batch) -> None:
         self._batches.append(batch)
@@ -157,6 +243,10 @@ class Live:
             Unended: the log did not tell how the response ends.
 
         """
+        if not self._entered.is_set():
+            await self._entered.wait()
+        if not self._taken.is_set():
+            return await self._read_directly(until)
         if not self._batches and not self._over:
             await self._wait(until)
         self._busy_since = time.monotonic()
@@ -173,6 +263,20 @@ class Live:
             events = joined
         self._events = 0
         return first, events
+
+    async def _read_directly(self, until: float) -> Batch | None:
+        producer = self._producer
+        self._reading = True
+        try:
+            batch = await producer.read(until)
+        finally:
+            self._reading = False
+            self._busy_since = time.monotonic()
+            if producer.ended:
+                self._taken.set()
+        if not producer.logged:
+            self._tell()
+        return batch
 
     async def _wait(self, until: float) -> None:
         """Wait for a batch. One timer serves many calls: if it fires too early, it is set again."""
@@ -203,13 +307,21 @@ class Live:
             self._waiter.set_result(None)
 
     def _watch(self) -> None:
-        """Let a client go that takes nothing, also when nothing more comes."""
+        """Read in place of a client that takes nothing, and let it go after some time.
+
+        It is let go also when nothing more comes.
+        """
         if self._left:
             return
-        if self._waiter is None and time.monotonic() - self._busy_since >= limits.CLIENT_PATIENCE:
-            self._delivery.let_go()
-            return
+        if not self._reading and self._waiter is None:
+            seconds = time.monotonic() - self._busy_since
+            if seconds >= limits.LIVE_PATIENCE:
+                self._taken.set()
+            if seconds >= limits.CLIENT_PATIENCE:
+                self._delivery.let_go()
+                return
         self._watch_later()
 
     def _watch_later(self) -> None:
-        asyncio.get_running_loop().call_later(limits.CLIENT_PATIENCE / 5, self._watch)
+        interval = min(limits.LIVE_PATIENCE, limits.CLIENT_PATIENCE / 5)
+        asyncio.get_running_loop().call_later(interval, self._watch)

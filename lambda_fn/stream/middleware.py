@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lambda_fn.http.cors import Cors
     from lambda_fn.stream.rejections import Rejections
 
+RESPONSES_PATH = "/v1/responses"
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
 """The paths at which load balancers, proxies and uptime checks ask whether the function answers."""
 
@@ -136,7 +137,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     ]
     meant = _meant(request.url.path.rstrip("/ ").lower(), paths)
     if meant is None:
-        hint = f"The paths are {', '.join(paths)}."
+        hint = _absent(request.url.path, paths) or f"The paths are {', '.join(paths)}."
     else:
         hint = (
             f"The address is {meant}: set the client's base URL to this API's address, followed by "
@@ -148,6 +149,17 @@ async def on_http_error(request: Request, error: Exception) -> Response:
                 "address, without '/v1'."
             )
     return error_response(NotFound(f"This path does not exist. {hint}"), request.scope)
+
+
+def _absent(path: str, paths: Iterable[str]) -> str:
+    """Return why a path of OpenAI's API does not exist here, empty if that is not known."""
+    if path.startswith(f"{RESPONSES_PATH}/compact"):
+        return "Conversations are not compacted here: send the items that count."
+    if path.startswith("/v1/conversations"):
+        return "There are no conversations here: use 'previous_response_id', or send all items."
+    if path.startswith(f"{RESPONSES_PATH}/") and f"{RESPONSES_PATH}/{{id}}" not in paths:
+        return "This deployment keeps no responses: its setting 'persistence' is off."
+    return ""
 
 
 def _meant(path: str, paths: Iterable[str]) -> str | None:

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from lambda_fn import limits
-from lambda_fn.dialects import Decoder
 from lambda_fn.errors import (
     NO_RETRY,
     APIError,
@@ -26,11 +25,13 @@ from lambda_fn.errors import (
 from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, error_of, failed_by
 from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failed, Failure, Usage
 from lambda_fn.log import log
-from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
 
 if TYPE_CHECKING:  # the producer knows no database
+    from lambda_fn.dialects import Decoder
+    from lambda_fn.stream.continuing import Continuing
+    from lambda_fn.stream.invoke import Invocation
     from lambda_fn.stream.reservation import Reservation
 
 _LEFT = Cancelled("The response was left before its end.", code="abandoned")
@@ -55,8 +56,8 @@ class Producer:
 
     def __init__(
         self,
-        invocation: Invocation,
-        decoder: Decoder,
+        invocation: "Invocation | Continuing",
+        decoder: "Decoder | Continuing",
         counter: UsageCounter,
         event_log: EventLog,
         *,
@@ -65,6 +66,7 @@ class Producer:
         reservation: "Reservation | None" = None,
         transform: Transform | None = None,
         on_stop: Callable[[APIError], None] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Join the stages.
 
@@ -81,6 +83,7 @@ class Producer:
             transform: Changes the events.
             on_stop: Called when `cancel` stops the response, and after the time limit, so that a
                 client that does not read cannot delay its end.
+            clock: Tells the Unix time, which the end of the response then has.
 
         """
         self._invocation = invocation
@@ -92,6 +95,7 @@ class Producer:
         self._reservation = reservation
         self._transform = transform
         self._on_stop = on_stop
+        self._clock = clock
         self._next = 0
         self._flush: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
@@ -218,6 +222,8 @@ class Producer:
                 return await self._close(events)
             if type(last) is End:
                 self._invocation.over = self._invocation.over or not self._early
+                if self._clock is not None:
+                    events[-1] = End(int(self._clock()))
                 return await self._close(events)
             batch = self._number(events)
             if self._flush is not None:
