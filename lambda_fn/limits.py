@@ -150,6 +150,9 @@ CONNECT_TIMEOUT = 5.0
 META_TIMEOUT = 3.0
 """Time for one attempt of a DynamoDB call."""
 
+GUARDRAIL_TIMEOUT = 5.0
+"""Time for the verdict of a guardrail about a text, all tries together."""
+
 META_MAX_ATTEMPTS = 4
 """Attempts of a DynamoDB call that fails in transport, or is throttled."""
 

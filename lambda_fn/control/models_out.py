@@ -48,6 +48,9 @@ class Key(BaseModel):
     networks: list[str] | None = Field(
         description="The networks that the key may be used from; null means anywhere."
     )
+    redact: list[str] | None = Field(
+        description="What is replaced in answers to the key, beside what the deployment replaces."
+    )
     limits: KeyLimits
     in_flight: int = Field(description="Requests that are running.")
     totals: Totals
