@@ -38,6 +38,7 @@ COMMANDS = (
     "usage",
     "audit",
     "check",
+    "load",
     "verify",
     "smoke",
     "fault",

@@ -40,6 +40,7 @@ ELSEWHERE = {
     "down": "ends the cloud that the tests share",
     "chat": "prints an answer, not facts; tests/cli/commands/test_chat.py",
     "completion": "prints a script for a shell",
+    "load": "its status depends on how busy the machine is; tests/e2e/test_load.py",
     "endpoint stop": "as `start`, and takes the endpoint from other tests",
     "model push": "tests/cli/commands/test_model.py",
     "preflight": "tests/cli/commands/test_preflight.py",
