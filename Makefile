@@ -18,14 +18,21 @@ unexport PYTHONDONTWRITEBYTECODE
 export BUILDAH_FORMAT ?= docker
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {line = sprintf("  make %-15s", $$1); n = split($$2, words, " "); \
+		for (i = 1; i <= n; i++) { \
+			if (length(line words[i]) > 79) {print line; line = sprintf("%22s", "")} line = line " " words[i]} \
+		print line}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Install everything into .venv/ (each other target does so when it is needed)
 
 # An installation that was interrupted may lack anything, so the next one begins again. A folder has
-# the mark .unfinished from its first step to its last; downloads stay in the caches of uv and npm.
+# the mark .unfinished from its first step to its last, also while it is emptied; downloads stay in
+# the caches of uv and npm.
+define empty
+find $(1) -mindepth 1 -maxdepth 1 ! -name .unfinished -exec rm -rf {} +
+endef
 define begin
-test ! -e $(1)/.unfinished || { echo "setup: $(1) is unfinished, and is made again"; rm -rf $(1); }; \
+test ! -e $(1)/.unfinished || { echo "setup: $(1) is unfinished, and is made again"; $(call empty,$(1)); }; \
 	{ mkdir -p $(1) && : > $(1)/.unfinished && rm -f $(1)/.ready; } || { $(STOPPED); }
 endef
 define end
@@ -40,7 +47,7 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@test -e $(STAMP) || $(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free >> 20; sys.exit(free < $(NEEDED) and f"setup: {free} MB are free on the disk of this folder, and some $(NEEDED) MB are needed. Make room, and run make again.")'
 	@$(call begin,$(VENV))
 	@echo "setup: virtual environment"
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(call begin,$(VENV)) && $(PYTHON) -m venv $(VENV); } || { $(STOPPED); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(call empty,$(VENV)) && $(PYTHON) -m venv $(VENV); } || { $(STOPPED); }
 	@echo "setup: uv, which installs the packages"
 	@grep -A40 '^uv==' locks/dev.txt | awk 'NR == 1 || /^    --hash/ {print; next} {exit}' > $(VENV)/uv.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt || { $(STOPPED); }
@@ -97,7 +104,7 @@ test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium;
 	@$(BIN)/pytest -m browser
 
 test-setup: $(STAMP) ## Interrupt `make setup` and `make up` everywhere, on full and read-only disks too (Linux)
-	@$(BIN)/pytest -v -m setup
+	@$(BIN)/pytest -v -m setup tests/setup
 
 test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
 	@$(BIN)/python -m tests.support.dynalite

@@ -6,6 +6,7 @@ module imports slow dependencies inside its functions.
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -68,6 +69,11 @@ def _unknown(name: str) -> str:
     return f"sluice has no command {name!r}.{hint} `sluice --help` lists all commands."
 
 
+def _discard_output() -> None:
+    """Send what is still to be printed nowhere: its reader, such as `head`, has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
@@ -89,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.log is not None:
             errors.print(f"  The log says more: {error.log}")
         return 1
+    except BrokenPipeError:
+        _discard_output()
+        return 128 + signal.SIGPIPE
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         errors.print("[red]✗[/red]", literal(f"{error.strerror or error}{place}"))

@@ -66,6 +66,7 @@ def compose(
         root=root,
         settings=settings,
         usage_table=state.usage_table,
+        stream_table=state.stream_table,
         certificate=certificate,
         web_acl=web_acl or settings.web_acl,
         env=env,

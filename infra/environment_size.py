@@ -1,4 +1,4 @@
-"""Holds environments against the sizes that AWS takes, before a deployment does.
+"""Compares environments with AWS's size limits, before a deployment fails.
 
 A part of a value may be known only when the stack is deployed: a table's name, a secret. It counts
 as `UNRESOLVED` bytes, which is more than CloudFormation's names and this project's secrets have.

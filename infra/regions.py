@@ -1,4 +1,4 @@
-"""What is not offered everywhere. Facts with their sources; `sluice preflight` reports them.
+"""The parts that some regions lack, with sources. `sluice preflight` reports them.
 
 Sources: "Creating and managing Lambda function URLs", AWS Lambda Developer Guide (read November
 2026); streamed responses need a function URL. "Amazon CloudFront endpoints and quotas", AWS General

@@ -1,3 +1,3 @@
-"""The three functions, each in a room: `stream` serves the public API, `control` the admin API, and
-`sweep` recovers what killed functions left. What they share stands beside them.
+"""The three functions, each in its own package: `stream` serves the public API, `control` the admin
+API, and `sweep` recovers what killed functions left. The other modules and packages are shared.
 """

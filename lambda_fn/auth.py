@@ -71,4 +71,7 @@ def read_key(headers: Mapping[str, str], client: tuple[str, int] | None = None) 
 
 def wrong_key() -> AuthenticationFailed:
     """Return the error for an unknown key. It is the same for every cause."""
-    return AuthenticationFailed("The API key is incorrect.")
+    return AuthenticationFailed(
+        "The API key is incorrect. Check that all of it is sent, and that it belongs to this "
+        "deployment."
+    )

@@ -14,7 +14,7 @@ Every error that a client gets is one of these, in OpenAI's format.
     ├── RequestRunning        409  the request repeats one that is still running
     ├── BodyTooLarge          413  the request's body is over the limit
     ├── UnsupportedEncoding   415  the request's body has a content-encoding that is not supported
-    ├── Cancelled             499  the operator cancelled the request, or no client is left
+    ├── Cancelled             499  the request was cancelled, or no client is left
     ├── RateLimited           429  the model is busy, or a rate limit is reached; retry later
     ├── InsufficientQuota     429  a budget of the key is spent
     └── ServerError           500  a fault of this service
@@ -218,8 +218,8 @@ class UnsupportedEncoding(APIError):
 
 
 class Cancelled(APIError):
-    """An operator cancelled the request. With the code `abandoned`, whoever read the response left
-    before its end: only a log says so.
+    """The key that made the request, or an operator, cancelled it. The code `abandoned` appears in
+    logs only: the reader of the response left before its end.
 
     No standard defines 499. Proxies log it for a request whose client closed it, and no client
     retries it.
@@ -282,11 +282,12 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
     "engine_error": UpstreamFailed,
     "caller_denied": UpstreamFailed,
     "deadline_exceeded": UpstreamTimeout,
-    "cancelled": UpstreamFailed,
+    "cancelled": Cancelled,
+    "aborted": UpstreamFailed,
     "cut": UpstreamFailed,
     "garbled": UpstreamFailed,
 }
-"""The container's error codes, and the decoders' two, to the error that the client gets."""
+"""The container's error codes, and the decoders' three, to the error that the client gets."""
 
 _MESSAGE_IS_PUBLIC = (InvalidRequest, RateLimited)  # other messages may reveal internals
 
@@ -310,6 +311,7 @@ def from_container(code: str, message: str, param: str | None = None) -> APIErro
         _PUBLIC_MESSAGES.get(code, "The model failed to answer."),
         param=param,
         code=_PUBLIC_CODES.get(code),
+        headers=NO_RETRY if kind is Cancelled else None,
     )
 
 
@@ -318,6 +320,7 @@ _PUBLIC_MESSAGES = {
     "model_not_found": "The model's endpoint does not serve this model.",
     "not_ready": "The model is not ready yet.",
     "deadline_exceeded": "The response took too long, and was ended.",
-    "cancelled": "The response was cancelled.",
+    "cancelled": "This response was cancelled.",
+    "aborted": "The model's server broke the response off.",
     "cut": "The model's response was truncated.",
 }

@@ -21,6 +21,8 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
 NULL = msgspec.Raw(b"null")
+CANCELLED = "cancelled"
+"""The code of a `Failure` for a response that was cancelled in the container."""
 GARBLED = "garbled"
 """The code of a `Failure` for a malformed record. The model may still be generating after it."""
 
@@ -70,7 +72,7 @@ class End(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="end"):
 class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="error"):
     """The response broke off.
 
-    `code` is one of the container's codes, or one of the two that decoders add.
+    `code` is one of the container's codes, or one of the three that decoders add.
     """
 
     code: str
@@ -82,8 +84,9 @@ class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="er
 class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="failed"):
     """The terminal event of a response that failed: the error for the client.
 
-    `kind` names the error's class as in `stream.event_log`, and the other fields are its arguments.
-    No decoder returns it.
+    `kind` names the error's class as in `event_log`, and the other fields are its arguments.
+    `fenced` is the event's number if somebody other than the producer ended the response: a client
+    may have seen events from that number on which no log has. No decoder returns it.
     """
 
     kind: str
@@ -92,6 +95,7 @@ class Failed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="fai
     code: str | None = None
     retry_after: int | None = None
     headers: dict[str, str] = {}  # msgspec makes a new dict for each
+    fenced: int | None = None
 
 
 Event = Start | Delta | Finish | Usage | End | Failure | Failed

@@ -41,7 +41,63 @@ LAST_WRITE_TIMEOUT = 1.0
 """Time in which a slow client must take the error that ends its response."""
 
 LOG_END_TIMEOUT = 3.0
-"""Time that a log gets to end a response. After it the connection ends without a terminal event."""
+"""Time for an event log to end a response.
+
+After it the connection ends without a terminal event.
+"""
+
+LOG_OPEN_TIMEOUT = 3.0
+"""Time to write the head of a response before the model is invoked."""
+
+LOG_FLUSH = 0.5
+"""Longest time that an event waits to be written to the log, but for the one before it."""
+
+LOG_FLUSH_TAILED = 0.25
+"""The same while somebody tails the response."""
+
+LOG_FLUSH_BYTES = 32_000
+"""Size of the waiting events at which they are written at once."""
+
+LOG_UNACKNOWLEDGED = 500
+"""Maximum number of delivered events that the log has not acknowledged."""
+
+LOG_UNACKNOWLEDGED_BYTES = 1_000_000
+"""Size of the events that the log has not acknowledged above which delivery waits for it."""
+
+LOG_GIVE_UP = 15.0
+"""Time for which a write to the log is retried. Then the log is lost."""
+
+LOG_WATCH = 1.0
+"""Interval at which a producer reads its head, which says whether the response was cancelled."""
+
+LOG_POLL = 0.25
+"""Interval at which a reader of a running response asks for further segments."""
+
+LOG_HEAD_POLL = 2.0
+"""Interval at which a reader reads the head of a running response that has nothing new."""
+
+LEASE_INTERVAL = 5.0
+"""Interval at which a producer renews the lease on its log, and a reader that on its slot."""
+
+LEASE = 30.0
+"""Age of a producer's lease at which whoever finds it ends the response as failed."""
+
+READER_LEASE = 15.0
+"""Time after which the slot of a reader that does not renew it is free."""
+
+RESUME_RESERVE = 15.0
+"""Time before its own deadline at which a function ends a resumed stream, so that its client
+resumes it elsewhere. It is enough for the calls of a reader in progress.
+"""
+
+END_PATIENCE = 5.0
+"""Time for the one who has ended a response to put its terminal segment. Then others do."""
+
+CLIENT_PATIENCE = 5.0
+"""Time in which a client of a logged response takes nothing before it is let go. It can resume."""
+
+LIVE_EVENTS = 5_000
+"""Maximum number of events of a logged response that wait for a slow client before it is let go."""
 
 STREAM_GRACE = 5.0
 """Longest wait for the container's own last record after its deadline.
@@ -278,6 +334,18 @@ def check() -> None:
         (
             CHECKPOINT < STREAM_DEADLINE < OVERDUE,
             "CHECKPOINT must be under STREAM_DEADLINE, and that under OVERDUE",
+        ),
+        (
+            2 * (LEASE_INTERVAL + META_TIMEOUT) < LEASE,
+            "LEASE must be over two renewals (LEASE_INTERVAL + META_TIMEOUT)",
+        ),
+        (
+            LOG_GIVE_UP < LEASE,
+            "LOG_GIVE_UP must be under LEASE, so that the producer knows first",
+        ),
+        (
+            LOG_UNACKNOWLEDGED < LIVE_EVENTS,
+            "LIVE_EVENTS must be over LOG_UNACKNOWLEDGED",
         ),
         (
             SAGEMAKER_FIRST_BYTE < UPSTREAM_SILENCE,

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -28,9 +28,9 @@ _Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
 _Tags = Annotated[str, Meta(pattern=r"^[<\[][!-~]{1,30}[>\]]( [<\[][!-~]{1,30}[>\]])?\Z")]
 _Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
 MAX_IMAGES = 64
-"""The largest number of images in a request that a model may be given."""
+"""The largest value of `max_images`."""
 HOST = r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
-"""The name of a host in lower case, or `*.` and a name. It is no address."""
+"""The name of a host in lower case, or `*.` and a name. It is not an IP address."""
 _Host = Annotated[str, Meta(pattern=rf"^{HOST}\Z", max_length=253)]
 
 
@@ -103,6 +103,7 @@ FORMS = {
     "embeddings": "true or false",
 }
 """What each member of a `Model` accepts, in words."""
+Persistence = Literal["off", "asked", "all"]
 _model = msgspec.json.Decoder(Model)
 _UUID1 = re.compile(r"/([0-9a-f]{8})-([0-9a-f]{4})-1([0-9a-f]{3})-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _GREGORIAN = 0x01B21DD213814000  # 1970 in the clock of UUIDs
@@ -182,13 +183,27 @@ class Settings:
     """When the deployment was made, in Unix seconds. None means that it is not known."""
     max_whole: int = limits.MAX_WHOLE
     """The maximum size of a response that is not streamed, in bytes."""
+    stream_table: str | None = None
+    """StreamTable, which has the logs. None means that nothing is logged."""
+    persistence: Persistence = "asked"
+    """What is logged: nothing, what asks for it, or every completion."""
+    log_hours: int = 24
+    """Hours after which a log does not exist any more."""
+    response_days: int = 30
+    """Days after which a stored response does not exist any more."""
+    on_log_failure: Literal["refuse", "unlogged"] | None = None
+    """Whether a request whose log cannot be opened is refused, or answered without a log. None
+    means that it is refused if it asks for `durable`.
+    """
+    store_default: bool = True
+    """Whether a request of the Responses API that does not say so is stored."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """The models that cannot be served, because their settings cannot be read: name -> reason."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def max_body(self) -> int:
-        """The maximum size of a body in bytes, for whatever model it is."""
+        """The maximum size of a body in bytes, over all models."""
         return max(model.max_body for model in self.models.values())
 
     def name_of(self, model: str) -> str:
@@ -255,6 +270,14 @@ class Settings:
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
             ),
+            stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
+            persistence=_one_of(environment, "SLUICE_PERSISTENCE", Persistence, "asked"),
+            log_hours=_count(environment, "SLUICE_LOG_HOURS", 24),
+            response_days=_count(environment, "SLUICE_RESPONSE_DAYS", 30),
+            on_log_failure=_one_of(
+                environment, "SLUICE_ON_LOG_FAILURE", Literal["refuse", "unlogged"], None
+            ),
+            store_default=_flag(environment, "SLUICE_STORE_DEFAULT", default=True),
         )
 
 
@@ -267,6 +290,8 @@ class SweepSettings:
     deployment: str
     dynamodb_url: str
     overdue: float
+    stream_table: str | None = None
+    """StreamTable, if responses are logged."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "SweepSettings":
@@ -278,6 +303,7 @@ class SweepSettings:
             deployment=_required(environment, "SLUICE_DEPLOYMENT"),
             dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
             overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
+            stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
         )
 
 
@@ -351,9 +377,19 @@ def _count(environment: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-def _flag(environment: Mapping[str, str], name: str) -> bool:
+def _one_of(environment: Mapping[str, str], name: str, choices: Any, default: Any) -> Any:
+    """Return one of the texts of a `Literal`."""
     text = environment.get(name, "")
-    if text.lower() in {"", "0", "false", "no"}:
+    if text not in {"", *get_args(choices)}:
+        raise SettingsError(f"{name} must be one of {', '.join(get_args(choices))}")
+    return text or default
+
+
+def _flag(environment: Mapping[str, str], name: str, *, default: bool = False) -> bool:
+    text = environment.get(name, "")
+    if not text:
+        return default
+    if text.lower() in {"0", "false", "no"}:
         return False
     if text.lower() in {"1", "true", "yes"}:
         return True

@@ -18,7 +18,7 @@ async def read(request: web.Request, max_bytes: int) -> bytes | None:
     The first call reads the body and keeps it with the request for later calls.
     """
     if (request.content_length or 0) > max_bytes:
-        return None  # not waiting for what is too much
+        return None  # the rest of a body that is too large is not read
     if _WHOLE not in request:
         body = bytearray()
         async for piece in request.content.iter_any():

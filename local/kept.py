@@ -1,4 +1,4 @@
-"""The file with what outlives a local cloud, as `local.moto.kept` makes it.
+"""The file of the state that outlives a local cloud, as `local.moto.kept` makes it.
 
 {"version": 1,
  "tables": {NAME: {"region": R, "keys": [KeySchema], "items": [item in DynamoDB's JSON]}},
@@ -18,14 +18,13 @@ class KeptError(ValueError):
 
 
 def check(text: bytes) -> dict[str, Any]:
-    """Return the kept state that a file's bytes have.
-
-    Raises KeptError, which names the place of what is wrong.
+    """Return the kept state in a file's bytes. Raises KeptError, which names the place of the
+    fault.
     """
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        raise KeptError("it is damaged: it is not whole JSON") from None
+        raise KeptError("it is damaged: it is truncated, or not JSON") from None
     _need(isinstance(found, dict), "it has no members")
     if found.get("version") != VERSION:
         raise KeptError(f"it has version {found.get('version')}, this checkout reads {VERSION}")

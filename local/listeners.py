@@ -40,7 +40,7 @@ def hold(ports: Sequence[int]) -> socket.socket:
     for port in ports:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         # With this option, a port can be used at once while the kernel remembers its last
-        # connections. Linux would then give it to others as long as nobody listens.
+        # connections. Until a socket listens, Linux would give it to others.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
@@ -218,9 +218,9 @@ async def serve_plane(
 ) -> web.ServerRunner:
     """Serve all requests with one handler, as AWS's front ends do; return the runner.
 
-    `fail` makes the service's response for a status, for what the handler never sees or fails at.
-    A body that has not come whole after `body_s` seconds raises LateBody where it is read. The
-    other arguments are those of `serve`.
+    `fail` makes the service's response for a status, if the handler fails or never sees the
+    request. A body that has not come whole after `body_s` seconds raises LateBody where it is read.
+    The other arguments are those of `serve`.
     """
 
     def expire(request: web.Request) -> None:

@@ -114,7 +114,7 @@ async def run(options: Options) -> None:
 
 
 def _kept(path: Path) -> dict[str, Any] | None:
-    """Return what an earlier local cloud left.
+    """Return the state that an earlier local cloud kept.
 
     Raises StartError if the file cannot be used.
     """
@@ -306,8 +306,8 @@ def _is_ours(directory: Path) -> bool:
 
 
 async def _watch(directory: Path, removed: asyncio.Event) -> None:
-    """Wait until cloud.json is gone: nobody could find or stop this local cloud any more."""
-    while _is_ours(directory):  # noqa: ASYNC110 - nobody tells that a file is removed
+    """Wait until cloud.json is gone: without it, no command can find or stop this local cloud."""
+    while _is_ours(directory):  # noqa: ASYNC110 - no event tells that a file is removed
         await asyncio.sleep(_LOOK_S)
     removed.set()
 

@@ -41,9 +41,9 @@ class Admission:
     """Hands out `parallel` places; a request of n choices takes n of them.
 
     The next places go to the caller that holds the fewest; among equals, to the one whose request
-    came first. The requests of one caller are served in order. Others may pass a request that does
-    not fit yet, but with no more than `parallel` places; then they wait for it. Some places are
-    kept for callers that hold none.
+    came first. The requests of one caller are served in order. Other requests may pass one that
+    does not fit yet, until they have taken `parallel` places; then they wait for it. Some places
+    are kept for callers that hold none.
 
     At most `queue` requests wait, and at most half of them are one caller's. A further request is
     rejected with OverloadedError at once. Requests without a caller's name count as one caller, to

@@ -41,7 +41,7 @@ def create_app(
     timing = timing or Timing()
     started = int(time.time())
     lines = LineEncoder()
-    checks = SchemaChecks()
+    checks = SchemaChecks(lambda: generation.engine.vocabulary)
     # There is no middleware and no generated documentation: this API has one caller.
     app = FastAPI(title="Sluice inference container", openapi_url=None)
 

@@ -25,7 +25,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What `tokens` sampled tokens add to choice `index`.
+    """The piece that `tokens` sampled tokens add to choice `index`.
 
     Text never ends within a character. `tool_calls` and `logprobs` (one entry for each token) have
     OpenAI's shapes.

@@ -32,7 +32,7 @@ class Model(BaseModel):
 
 
 class StructuredOutputs(Model):
-    """The form of an answer that is no JSON: one of some texts, or a regular expression."""
+    """The form of an answer that is not JSON: one of some texts, or a regular expression."""
 
     choice: Annotated[list[_Choice], Field(min_length=1, max_length=500, fail_fast=True)] | None = (
         None
@@ -47,7 +47,7 @@ class StructuredOutputs(Model):
 
     @property
     def schema_(self) -> dict[str, Any]:
-        """The JSON schema of a string like the answer, for the check."""
+        """The JSON schema of a string that is the answer, for the check."""
         if self.choice is not None:
             return {"enum": self.choice}
         return {"type": "string", "pattern": f"^(?:{self.regex})$"}
@@ -94,7 +94,7 @@ class Extras(Model):
         """Return the parameters that are set, by name.
 
         Raises:
-            InvalidRequestError: one asks for something and is not among the `taken`.
+            InvalidRequestError: one changes the answer and is not among the `taken`.
 
         """
         found = {
@@ -129,4 +129,4 @@ _NEUTRAL: dict[str, Any] = {
     "continue_final_message": False,
     "return_tokens_as_token_ids": False,
 }
-"""Values that ask for nothing."""
+"""Values that change no answer."""

@@ -1,4 +1,4 @@
-"""Reads the metadata of a GGUF file: what it holds, and which part of a split model it is.
+"""Reads the metadata of a GGUF file: its kind, and which part of a split model it is.
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Only the metadata is read,
 never a tensor, and nothing is trusted: a length that leads out of the file is an error.
@@ -51,11 +51,11 @@ _OTHERS = (
     (b"tjgg", "an older format (GGJT): convert the model to GGUF"),
     (b"algg", "an older format (GGLA): convert the adapter to GGUF"),
 )
-"""How other files begin that are found under the name of weights."""
+"""The first bytes of other files that are found under the name of weights."""
 
 
 class Head(NamedTuple):
-    """What the metadata says. `part` counts from 0; a model that is not split has one part."""
+    """The metadata. `part` counts from 0; a model that is not split has one part."""
 
     kind: str = "model"
     """`model`, `adapter`, `mmproj`, `imatrix` or `vocabulary`."""
@@ -67,11 +67,11 @@ class Head(NamedTuple):
     context: int | None = None
     """The longest context that the model was made for, in tokens."""
     cache_bytes: int | None = None
-    """What one token of context takes in llama.cpp's cache, at most."""
+    """The maximum number of bytes of one token of context in llama.cpp's cache."""
 
 
 def foreign(first: bytes) -> str | None:
-    """Return what a file is that begins with these bytes; None if that is unknown."""
+    """Return the kind of file that begins with these bytes, in words; None if it is unknown."""
     if not first:
         return "empty"
     start = first.lstrip().lower()
@@ -86,7 +86,7 @@ def read_head(path: Path) -> Head:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no GGUF file, or a corrupt one. The text completes "the file is …".
+        ValueError: it is not a GGUF file, or a corrupt one. The text completes "the file is …".
 
     """
     with path.open("rb") as file:

@@ -8,10 +8,10 @@ Each record is a JSON object and `\n`, in UTF-8:
     {"type":"usage","prompt_tokens":12,"completion_tokens":57}
     {"type":"end"}                  or {"type":"error","code":"...","message":"..."}
 
-A choice that a stop string ended has it in `stop_sequence`, if the engine tells it. Reasoning is
-`reasoning_content` of a delta, and a usage with it has `reasoning_tokens` too. A delta that has
-log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A blank
-line is a heartbeat. A body with neither `end` nor `error` is truncated.
+The finish of a choice that a stop string ended has that string in `stop_sequence`, if the engine
+names it. Reasoning is `reasoning_content` of a delta, and a usage with it has `reasoning_tokens`
+too. A delta that has log probabilities carries `"logprobs":{"content":[...]}` beside `delta`. A
+blank line is a heartbeat. A body with neither `end` nor `error` is truncated.
 """
 
 from __future__ import annotations

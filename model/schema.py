@@ -21,7 +21,7 @@ from model.errors import InvalidRequestError
 from model.extras import Extras, StructuredOutputs, Whole
 from model.extras import Model as _Model
 from model.tools import Tool, ToolChoice, Tools, problem, visible
-from schema_guard import SchemaRefused, arguments_text, check_plain, more_values
+from schema_guard import Guide, SchemaRefused, arguments_text, check_plain, more_values
 
 MAX_BODY_BYTES = 6 * 1024 * 1024  # the limit of InvokeEndpointWithResponseStream
 # Commas, brackets and braces of a body: the stream function's limit, and room for what it adds.
@@ -168,7 +168,7 @@ class ResponseFormat(_Model):
 
 
 class StreamOptions(_Model):
-    """What a streamed answer has in addition to its text."""
+    """The options of a streamed answer."""
 
     include_usage: bool | None = None
 
@@ -184,6 +184,8 @@ class SluiceOptions(_Model):
     max_prompt_tokens: Annotated[Whole, Field(ge=0)] | None = None
     # Whether only the prompt is counted.
     count: bool = False
+    # Whether the request's wishes about thinking have no effect on a model that cannot follow them.
+    soft_thinking: bool = False
 
 
 class ChatRequest(Extras):
@@ -252,7 +254,7 @@ class ChatRequest(Extras):
 
     @property
     def schemas_text(self) -> str | None:
-        """All that the check of the schemas reads, as text; None if there is no schema."""
+        """The members that the check of the schemas reads, as text; None if there is no schema."""
         form = self.response_format
         schema = form.json_schema.schema_ if form is not None and form.json_schema else None
         if self.structured_outputs is not None:
@@ -267,10 +269,11 @@ class ChatRequest(Extras):
         """Whether llama.cpp's own converter guides calls: those that the model may make."""
         return self.tool_choice in (None, "auto")
 
-    def check_schemas(self) -> None:
+    def check_schemas(self, tokens: int = 0) -> None:
         """Raise InvalidRequestError for a JSON schema that cannot guide the answer.
 
-        The error has the schema's place in the request.
+        The error has the schema's place in the request. `tokens` is the size of the vocabulary that
+        the engine compares with its own grammars, or 0.
         """
         parameters = [
             (("tools", number, "function", "parameters"), tool.function.parameters)
@@ -284,7 +287,8 @@ class ChatRequest(Extras):
             if self.structured_outputs is not None:
                 form = (("structured_outputs",), self.structured_outputs.schema_)
                 check_plain([form], by="llguidance")
-            check_plain(parameters, by="llama.cpp" if self._guides_calls else "llguidance")
+            by: Guide = "llama.cpp" if self._guides_calls else "llguidance"
+            check_plain(parameters, by=by, tokens=tokens)
         except SchemaRefused as refusal:
             raise InvalidRequestError(f"{refusal.path}: {refusal.reason}", refusal.path) from None
 

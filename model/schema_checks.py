@@ -16,6 +16,8 @@ from model.engines.turns import Turns
 from model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from model.schema import ChatRequest
 
 SECONDS = 4e-7  # of CPU time for a character of schemas: to check, to rewrite, and to prepare
@@ -26,7 +28,9 @@ _KEPT = 1024  # results
 class SchemaChecks:
     """The checks of all requests of one container."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: Callable[[], int] = lambda: 0) -> None:
+        """`tokens` returns the size of the vocabulary that the engine compares with grammars."""
+        self._tokens = tokens
         self._turns = Turns(FREE_SECONDS)
         self._known: OrderedDict[bytes, InvalidRequestError | None] = OrderedDict()
         self._checking: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
@@ -36,7 +40,7 @@ class SchemaChecks:
 
         Raises:
             InvalidRequestError: a schema cannot guide the answer. The error has its place.
-            OverloadedError: the caller's schemas took too much time of late.
+            OverloadedError: the caller's schemas took too much time recently.
 
         """
         if (text := request.schemas_text) is None:
@@ -46,7 +50,7 @@ class SchemaChecks:
         async with lock:  # requests with the same schemas wait for the first of them
             if digest not in self._known:
                 await self._turns.take(request.sluice.caller, len(text) * SECONDS, 1)
-                self._known[digest] = _result(request)
+                self._known[digest] = _result(request, self._tokens())
                 if len(self._known) > _KEPT:
                     self._known.popitem(last=False)
         self._known.move_to_end(digest)
@@ -54,9 +58,9 @@ class SchemaChecks:
             raise InvalidRequestError(known.message, known.param)
 
 
-def _result(request: ChatRequest) -> InvalidRequestError | None:
+def _result(request: ChatRequest, tokens: int) -> InvalidRequestError | None:
     try:
-        request.check_schemas()
+        request.check_schemas(tokens)
     except InvalidRequestError as error:
         return InvalidRequestError(error.message, error.param)  # without the request's frames
     return None

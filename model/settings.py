@@ -212,7 +212,7 @@ class Settings:
         except OSError as error:
             raise StartError(f"SLUICE_CHAT_TEMPLATE: {path}: {error.strerror}") from None
         except UnicodeDecodeError:
-            raise StartError(f"SLUICE_CHAT_TEMPLATE: {path}: the file is no UTF-8 text") from None
+            raise StartError(f"SLUICE_CHAT_TEMPLATE: {path}: the file is not UTF-8 text") from None
         if len(data) > _MAX_TEMPLATE:
             raise StartError(
                 f"SLUICE_CHAT_TEMPLATE: {path}: the file has more than {_MAX_TEMPLATE} bytes"

@@ -1,7 +1,7 @@
 """Finds the weights among the files of a model, or says in one sentence why there are none.
 
 Everything but `files_in` and `GgufModel.check` is pure: it reads the names and sizes of files. So
-the command and the synthesis ask before a deployment what the container asks when it starts.
+the command and the synthesis can make the container's checks before a deployment.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class GgufModel:
     def check(self, folder: Path) -> gguf.Head:
         """Return the metadata of the first part.
 
-        Raises StartError if a part is no GGUF file, or not the part that its name says.
+        Raises StartError if a part is not a GGUF file, or not the part that its name says.
         """
         heads = []
         for number, name in enumerate(self.parts):
@@ -147,7 +147,7 @@ def find_gguf(
         files: All files, by their paths below `place`.
         place: The folder or the address of the files, for messages.
         chosen: The file to take: its path below `place`, or its name. None: there must be one.
-        kind: Returns what a GGUF file holds, as `gguf.Head.kind`. It is asked where the name does
+        kind: Returns the kind of a GGUF file, as `gguf.Head.kind`. It is called if the name does
             not tell.
 
     Raises StartError that names what is missing, or what there is to choose from.
@@ -341,7 +341,7 @@ def _why_no_hugging_face(files: Sequence[File]) -> str:
         return f"no config.json: {_list(unfinished)}: an unfinished download, fetch it again"
     if archives := _ending(names, _ARCHIVES):
         return f"no config.json: {_list(archives)}: an archive, unpack it first"
-    return "no config.json: this is no Hugging Face model"
+    return "no config.json: this is not a Hugging Face model"
 
 
 def _hidden(name: str) -> bool:

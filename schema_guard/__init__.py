@@ -1,4 +1,4 @@
-"""Checks what engines read in native code, before they see it: JSON schemas, and arguments.
+"""Checks the inputs that engines read in native code: JSON schemas, and arguments of calls.
 
 Engines turn a schema into a grammar in native code, where a few bytes can take all memory or all
 time. The stream function and the container both call `check`, and `arguments_text` for each call of
@@ -20,6 +20,7 @@ from schema_guard.walk import Walk
 
 __all__ = [
     "ArgumentsRefused",
+    "Guide",
     "SchemaRefused",
     "arguments_text",
     "bare",
@@ -33,6 +34,7 @@ def check(
     schemas: Iterable[tuple[tuple[Step, ...], Any]],
     *,
     by: Guide = "llama.cpp",
+    tokens: int = 0,
 ) -> None:
     """Check all schemas of a request.
 
@@ -41,6 +43,8 @@ def check(
         by: The code that will guide the answer. llama.cpp's own converter guides calls of tools
             that the model may call. llguidance guides the form of an answer, and calls that the
             model must make; it accepts more. `plain` writes schemas for each.
+        tokens: The size of the model's vocabulary, with which llama.cpp compares alternatives. 0
+            if it is not known.
 
     Raises:
         SchemaRefused: an engine must not get one of the schemas, or not all of them together. The
@@ -49,9 +53,13 @@ def check(
     """
     totals = Totals(lenient=by == "llguidance")
     for place, schema in schemas:
-        check_graph(Walk(place, schema, totals))
+        check_graph(Walk(place, schema, totals), tokens)
 
 
-def check_plain(schemas: Iterable[tuple[tuple[Step, ...], Any]], *, by: Guide) -> None:
-    """Check the schemas of a request as `plain` writes them. Raises as `check`."""
-    check(((place, plain(schema, by=by)) for place, schema in schemas), by=by)
+def check_plain(
+    schemas: Iterable[tuple[tuple[Step, ...], Any]], *, by: Guide, tokens: int = 0
+) -> None:
+    """Check the schemas of a request as `plain` writes them. The arguments and errors are those of
+    `check`.
+    """
+    check(((place, plain(schema, by=by)) for place, schema in schemas), by=by, tokens=tokens)

@@ -1,6 +1,6 @@
 """Reads the arguments of earlier tool calls, which clients send back with a conversation.
 
-Chat templates and engines parse them in native code, and fail at what is no JSON object.
+Chat templates and engines parse them in native code, and fail at anything but a JSON object.
 """
 
 import json
@@ -14,7 +14,7 @@ MAX_ARGUMENTS_DEPTH = 64
 MAX_ARGUMENTS_VALUES = 20_000
 """JSON values in the arguments of a call."""
 _NONE = frozenset({"", "null", "[]"})
-"""What clients send for a call without arguments: PHP has one kind of empty array."""
+"""The forms in which clients send no arguments. `[]` is PHP's empty object."""
 
 
 class ArgumentsRefused(ValueError):
@@ -26,7 +26,7 @@ def arguments_text(given: Any) -> str:
 
     `given` is that text, or the object itself. Missing and empty arguments are `{}`.
 
-    Raises ArgumentsRefused for arguments that are no JSON object, or too large.
+    Raises ArgumentsRefused for arguments that are not a JSON object, or too large.
     """
     if given is None or given == {}:
         return "{}"
@@ -67,7 +67,7 @@ def arguments_text(given: Any) -> str:
 
 
 def _no_constant(name: str) -> None:
-    raise ArgumentsRefused(f"are not JSON: {name} is no JSON number")
+    raise ArgumentsRefused(f"are not JSON: {name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:

@@ -7,11 +7,12 @@ from schema_guard.bounds import Bounds, integer_fault, merge, pair_fault
 from schema_guard.limits import Limit
 from schema_guard.live import Live, alternatives
 from schema_guard.nodes import Node
+from schema_guard.vocabulary import check_vocabulary
 from schema_guard.walk import Walk
 
 
-def check_graph(walk: Walk) -> None:
-    """Check the nodes of a walk against the limits.
+def check_graph(walk: Walk, tokens: int = 0) -> None:
+    """Check the nodes of a walk against the limits. `tokens` is as for `schema_guard.check`.
 
     Raises SchemaRefused for a schema that contains itself, leaves no value, or exceeds a limit.
     """
@@ -21,7 +22,9 @@ def check_graph(walk: Walk) -> None:
     _multiples(walk, order)
     merged = _merged_properties(walk, order)
     inner = _order(walk, lambda node: (*node.same, *node.inner), refuse_cycles=False)
-    Live(walk, order, inner, merged)
+    live = Live(walk, order, inner, merged)
+    if tokens and not walk.lenient:
+        check_vocabulary(walk, order, live, tokens)
     _sizes(walk, inner)
 
 

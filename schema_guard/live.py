@@ -1,8 +1,8 @@
-"""Counts what llama.cpp's own grammars follow at once, which is the cost of a step.
+"""Counts the alternatives that llama.cpp's own grammars follow at once: the cost of a step.
 
 A grammar follows every branch of a schema that the text so far may belong to, and within each of
 them every reading of a pattern. So branches that begin alike add up, however many of them refer to
-one schema. Of what else a schema contains, only one part is open at a time.
+one schema. Of all other parts of a schema, only one is open at a time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,7 +66,8 @@ class Live:
         size = len(walk.nodes)
         self._walk = walk
         self._begins = [_Begin(_ANY)] * size
-        self._branches = [1] * size
+        self.branches = [1] * size
+        """What each node has open at once."""
         self._readings = [0] * size
         self._ends = [1] * size
         self._cycles = _cycles(walk)
@@ -80,8 +81,8 @@ class Live:
             if self._cycles and not walk.lenient:
                 self._check_cycle(index, node)
             own = 1 if walk.lenient else self._own(index, node, merged[index])
-            count = max(own, len(node.any_of), self._most(index, node, self._branches))
-            self._branches[index] = self._within(index, limits.LIVE, count)
+            count = max(own, len(node.any_of), self._most(index, node, self.branches))
+            self.branches[index] = self._within(index, limits.LIVE, count)
             if walk.readings:
                 count = max(node.readings, self._most(index, node, self._readings))
                 self._readings[index] = self._within(index, limits.PATTERN_READINGS, count)
@@ -110,7 +111,7 @@ class Live:
             for branch in node.any_of:
                 kinds |= self._begins[branch].kinds
             return self._begins[node.any_of[0]] if len(node.any_of) == 1 else _Begin(kinds)
-        if (literals := _literals(fields)) is not None:
+        if (literals := constants(fields)) is not None:
             return _Begin(_kinds_of(literals))
         if not node.types:
             kinds = _KINDS["string"] if fields.get("pattern") is not None else _ANY
@@ -137,7 +138,7 @@ class Live:
             node = self._walk.nodes[index]
             levels = [heights[each] for each in node.same]
             levels += [heights[each] + 1 for each in node.inner]
-            anything = not (levels or node.types or _literals(node.fields))
+            anything = not (levels or node.types or constants(node.fields))
             heights[index] = min(max([1, *levels]), _DEPTH) if not anything else _DEPTH
         return heights
 
@@ -154,7 +155,7 @@ class Live:
         elif "number" in types:
             count += _ANY_VALUE - 1
         elif not (types or node.inner or any(True for _ in node.same) or "pattern" in fields):
-            count += _ANY_VALUE * (_literals(fields) is None)
+            count += _ANY_VALUE * (constants(fields) is None)
         self._ends[index] = node.ends
         if node.any_of:
             ends = [self._ends[each] for each in node.any_of]
@@ -275,13 +276,13 @@ def _first(fields: Fields) -> tuple[str | None, frozenset[_Constant] | None]:
     if name is None:
         return None, None
     value = fields["properties"][name]
-    literals = _literals(value) if type(value) is dict else None
+    literals = constants(value) if type(value) is dict else None
     if literals is None or len(literals) > _MOST_VALUES or not all(map(_is_short, literals)):
         return name, None
     return name, frozenset((type(each).__name__, each) for each in literals)
 
 
-def _literals(fields: Fields) -> list[Any] | None:
+def constants(fields: Fields) -> list[Any] | None:
     """Return the only values of a schema; None if it may have others.
 
     llama.cpp does not read them beside the members that come first here.

@@ -1,8 +1,8 @@
-"""Rewrites what clients and their libraries write in schemas, for the code that guides the answer.
+"""Rewrites schemas of clients and their libraries for the code that guides the answer.
 
 The result means the same, or accepts more where llama.cpp's converter cannot express a member.
-Nothing is checked here: what cannot be rewritten is left as it is, and `walk` refuses it by its
-place. The work is linear in the schema, and never recurses.
+Nothing is checked here: a member that cannot be rewritten is left as it is, and `walk` refuses it
+and names its place. The work is linear in the schema, and never recurses.
 """
 
 from typing import Any, Final, Literal
@@ -21,7 +21,7 @@ _MAY_BE_NULL: Final = frozenset({"const", "default", "example", "examples"})
 
 
 def plain(schema: Any, *, by: Guide) -> Any:
-    """Return a rewritten copy of a schema. Whatever is not an object is returned as it is.
+    """Return a rewritten copy of a schema. A value that is not an object is returned as it is.
 
     For llama.cpp there are no boolean schemas in it, its references lead to `$defs`, and what
     llama.cpp cannot express is left out. llguidance reads all of these.
@@ -108,7 +108,7 @@ def _decoded(part: str) -> str:
 
 
 def _target(schema: Any, reference: str, decode: Any) -> Any:
-    """Return what a reference names; None if there is nothing, or it is the whole schema."""
+    """Return the schema that a reference names; None for none, or for the whole schema."""
     found = schema
     for part in reference.split("/")[1:]:
         name = decode(part)

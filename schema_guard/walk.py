@@ -292,7 +292,7 @@ class Walk:
         ):
             self.refuse(
                 index,
-                f"{shown(value)} is no reference into this schema: name the schema below $defs, "
+                f"{shown(value)} is not a reference into this schema: name the schema below $defs, "
                 "and refer to it as '#/$defs/NAME'",
                 "$ref",
             )

@@ -26,8 +26,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "the first day or hour, UTC: 2026-11-21, 2026-11-21T06 (30 days ago)"
     parser.add_argument("--since", metavar="DAY", help=text)
     parser.add_argument("--until", metavar="DAY", help="the day or hour after the last one (now)")
-    parser.add_argument("--key", type=values.key_id, help="only what concerns this key")
-    text = "only what this actor did: iam, secret, unknown, or a whole value of the column `actor`"
+    parser.add_argument("--key", type=values.key_id, help="only entries about this key")
+    text = (
+        "only entries of this actor: iam, secret, unknown, or a whole value of the column `actor`"
+    )
     parser.add_argument("--actor", help=text)
     parser.add_argument(
         "--most", type=int, default=200, metavar="N", help="the maximum number of entries (200)"

@@ -44,7 +44,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "set", help=text, description=text, epilog=_kinds(), formatter_class=raw
     )
     added.set_defaults(run=set_fault)
-    added.add_argument("kind", metavar="KIND", help="what goes wrong, see below")
+    added.add_argument("kind", metavar="KIND", help="the kind of fault; the kinds are listed below")
     text = "names of endpoints, tables or functions, with * and ? (all)"
     added.add_argument("--scope", default="*", metavar="PATTERN", help=text)
     text = "names of DynamoDB calls, such as PutItem, with * and ? (all)"
@@ -88,7 +88,9 @@ def _kinds() -> str:
 
 
 def _with_options(description: str) -> str:
-    """Return a kind's description with its fields in upper case, like the values of options."""
+    """Return a kind's description with its fields in upper case, as the help writes values of
+    options.
+    """
     return re.sub(r"`(\w+)`", lambda field: field[1].upper(), description)
 
 

@@ -24,13 +24,13 @@ from cli.lib.terminal import (
 
 HELP = "Make, list, change, rotate, revoke and delete API keys."
 _LIMITS = {
-    "requests_per_minute": values.count,
-    "tokens_per_minute": values.count,
-    "concurrent_streams": values.count,
-    "tokens_per_day": values.count,
-    "tokens_per_month": values.count,
-    "cost_per_day": values.amount,
-    "cost_per_month": values.amount,
+    "requests_per_minute": (values.count, "requests that may begin in a minute"),
+    "tokens_per_minute": (values.count, "prompt and completion tokens in a minute, such as 50k"),
+    "concurrent_streams": (values.count, "requests that may run at once, 200 at most"),
+    "tokens_per_day": (values.count, "prompt and completion tokens in a day (UTC), such as 2M"),
+    "tokens_per_month": (values.count, "the same in a month"),
+    "cost_per_day": (values.amount, "cost in a day (UTC) in USD, such as 12.50"),
+    "cost_per_month": (values.amount, "the same in a month"),
 }
 _COLOURS = {"active": "green", "disabled": "yellow", "expired": "red", "revoked": "red"}
 
@@ -103,9 +103,11 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", action="append", metavar="NAME", help=text)
     text = "a network that the key may be used from; may be repeated (everywhere)"
     parser.add_argument("--network", action="append", metavar="CIDR", help=text)
-    for name, kind in _LIMITS.items():
+    for name, (kind, text) in _LIMITS.items():
         flag, metavar = f"--{name.replace('_', '-')}", "MONEY" if kind is values.amount else "N"
-        parser.add_argument(flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar)
+        parser.add_argument(
+            flag, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=text
+        )
 
 
 def _fields(args: argparse.Namespace) -> dict[str, Any]:
@@ -141,15 +143,17 @@ def _create(args: argparse.Namespace) -> None:
     if not args.json:
         streams = key["limits"]["concurrent_streams"]
         errors.print(
-            f"[dim]It may have {streams} streams at once; --concurrent-streams sets another "
+            f"[dim]It may run {streams} streams at once; --concurrent-streams sets another "
             "limit.[/dim]"
         )
 
 
 def _rotate(args: argparse.Namespace) -> None:
-    _print_secret(
-        args, admin(args)("POST", f"/keys/{args.id}/rotate", {"grace_seconds": args.grace})
-    )
+    key = admin(args)("POST", f"/keys/{args.id}/rotate", {"grace_seconds": args.grace})
+    _print_secret(args, key)
+    if not args.json and key["old_secret_expires_at"] is not None:
+        until = values.when(key["old_secret_expires_at"])
+        errors.print(f"[dim]The old secret is valid until {until} UTC.[/dim]")
 
 
 def _revoke(args: argparse.Namespace) -> None:
@@ -158,7 +162,8 @@ def _revoke(args: argparse.Namespace) -> None:
         print_json(key)
         return
     show_key(key)
-    console.print(f"Revoked. {key['cancelled']} running request(s) will end within seconds.")
+    running = values.counted(key["cancelled"], "running request")
+    console.print(f"Revoked. It had {running}; what runs ends within seconds.")
     console.print(
         f"[dim]For another secret: sluice keys rotate {args.id}, then sluice keys enable "
         f"{args.id}[/dim]"

@@ -119,7 +119,9 @@ def files(source: Path, prefix: str) -> list[File]:
 
 
 def _no_weights(file: File) -> str | None:
-    """Return what a small file or a GGUF file is instead of weights."""
+    """Return the kind of a small file or a GGUF file that is not weights; None if it may be
+    weights.
+    """
     from model import gguf
 
     if file.path.suffix.lower() == ".gguf":

@@ -31,7 +31,7 @@ CONCURRENCY = "L-B99A9384"
 UNRESERVED = 100
 """The number of concurrent executions that Lambda does not let functions reserve."""
 _FEW = 50
-"""Each stream takes one execution; fewer than this are soon used up."""
+"""Below this number there is a warning: each stream takes one execution."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def preflight(stage: str, changes: Mapping[str, object], *, as_json: bool = Fals
         print_json(shown)
     if missing:
         raise CommandError(
-            f"{missing} requirement(s) are not met. The commands above request what is missing."
+            f"Not met: {values.counted(missing, 'requirement')}. The commands above request what "
+            "is missing."
         )
     if not as_json:
         console.print("\nNothing is missing.")
@@ -397,7 +398,8 @@ def reserved_by(settings: "Settings") -> int | None:
     if settings.reserved_concurrency is None:
         return None
     control = control_function.CONCURRENCY if settings.admin_url else 0
-    return settings.reserved_concurrency + sweeper.CONCURRENCY + control
+    recall = settings.recall_concurrency if settings.persistence != "off" else 0
+    return settings.reserved_concurrency + recall + sweeper.CONCURRENCY + control
 
 
 def _increase(service: str, code: str, value: int) -> str:

@@ -1,4 +1,4 @@
-"""`sluice restore`: make a usage table again as it was at a moment, and check it.
+"""`sluice restore`: restore a usage table as it was at a moment, and check it.
 
 DynamoDB restores into a new table, which lacks the old one's recovery, expiry, protection and tags.
 This command adds them, compares the accounts with the ledger in the new table, and prints the
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
         target = args.table or f"{source[:200]}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         if not args.yes:
             words = f"Restore {source} as of {moment:%Y-%m-%d %H:%M:%S}Z into {target}?"
-            require_terminal(f"{words} It is paid by its size: confirm it with --yes.")
+            require_terminal(f"{words} AWS bills the new table by its size: confirm it with --yes.")
             if not confirm(words):
                 raise CommandError("Nothing was restored.")
         shown: Callable[[str], AbstractContextManager[object]] = _unseen if args.json else step
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _unseen(_title: str) -> AbstractContextManager[None]:
-    """Take a step's place where only JSON is printed."""
+    """Stand in for `step` where only JSON is printed."""
     return nullcontext()
 
 
@@ -133,7 +133,7 @@ def _restore(dynamodb: Any, source: str, target: str, moment: datetime | None) -
 
 
 def _complete(dynamodb: Any, source: str, target: str) -> None:
-    """Add what a restored table lacks of the one that it was made from."""
+    """Add the settings of the old table that a restored table lacks."""
     dynamodb.update_continuous_backups(
         TableName=target, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
     )
@@ -202,10 +202,11 @@ def _show(
 ) -> None:
     differences = report.differences
     running = sum(totals.open for totals in report.keys)
-    context = f"-c stage={args.stage} -c usage_table={target}"
+    local = args.stage == "local"
+    command = "sluice up" if local else f"npx cdk deploy --all -c stage={args.stage}"
+    command += f" -c usage_table={target}"
     if args.stack_name != "sluice":
-        context += f" -c name={args.stack_name}"
-    command = f"npx cdk deploy --all {context}"
+        command += f" -c name={args.stack_name}"
     if args.json:
         print_json(
             {
@@ -221,8 +222,8 @@ def _show(
     else:
         console.print(
             literal(
-                f"{target}: {len(report.keys)} keys; {running} requests were open at "
-                f"{moment:%H:%M:%S}, and the sweeper settles them."
+                f"{target}: {values.counted(len(report.keys), 'key')}. Open at {moment:%H:%M:%S}, "
+                f"for the sweeper to settle: {values.counted(running, 'request')}."
             )
         )
     if differences:
@@ -231,8 +232,9 @@ def _show(
             for one in differences[:_SHOWN]
         )
         raise CommandError(
-            f"Accounts and ledger differ in {len(differences)} figures of {target}, so the damage "
-            f"is older than this moment. Restore an earlier one with --to.{lines}"
+            f"Accounts and ledger differ in {values.counted(len(differences), 'figure')} of "
+            f"{target}, so the damage is older than this moment. Restore an earlier one with "
+            f"--to.{lines}"
         )
     if not args.json:
         console.print("[green]✓[/green] Accounts, ledger and rollups agree. Use the table:")

@@ -1,7 +1,7 @@
-"""`sluice smoke`: one short streamed answer, looked at from end to end, after a deployment.
+"""`sluice smoke`: stream one short answer after a deployment, and check it from end to end.
 
-It makes a temporary key, streams an answer through the distribution, compares what the stream says
-it used with the ledger and the key's totals, and deletes the key.
+It makes a temporary key, streams an answer through the distribution, compares the stream's usage
+with the ledger and the key's totals, and deletes the key.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ if TYPE_CHECKING:
 
 HELP = "Stream one short answer from a deployed stage and check it from end to end."
 _LENGTHS = (32, 256)
-"""The tokens to ask for. The second is for a model that is too fast to tell by the first."""
+"""The tokens to ask for.
+
+The second number is for a model that is too fast to judge by the first.
+"""
 _LONG_ENOUGH_S = 0.3
 """The seconds that an answer must take to tell whether it was buffered."""
 _PACKET_S = 0.15
-"""Text that is sampled all the time has to come once in this time, on average."""
+"""The maximum time between two packets, on average, while text is sampled."""
 _MANY = 64
-"""So many pieces of text do not come in two packets, unless something held them back."""
+"""So many pieces of text or more arrive in over two packets, unless a hop buffers them."""
 _WAIT_S = 600
 _RETRY_S = 5.0
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that was checked, and what was seen."""
+    """A check, and its result."""
 
     name: str
     good: bool
@@ -191,7 +194,7 @@ def _metered(target: Target, stream: Stream, item: dict[str, Any], spent: list[i
 
 
 def removed(target: Target, key: str) -> Step:
-    """Check that the temporary key is of no use any more."""
+    """Check that the temporary key is rejected."""
     status = target.send("GET", "/v1/models", key=key).status
     seen = "the temporary key is deleted" if status == 401 else f"the key still gets {status}"
     return Step("key removed", status == 401, seen)

@@ -10,6 +10,7 @@ import time
 from cli.lib.admin_api import Admin, add_access, admin
 from cli.lib.project import CommandError
 from cli.lib.terminal import confirm, console, literal, print_json, require_terminal
+from cli.lib.values import counted
 
 HELP = "Stop everything: refuse new requests and cancel those that run. --undo serves again."
 _WAIT_S = 60.0
@@ -21,9 +22,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_access(parser)
     text = "serve requests again"
     parser.add_argument("--undo", action="store_true", help=text)
-    text = "let the requests that run come to their end"
+    text = "let running requests end by themselves"
     parser.add_argument("--drain", action="store_true", help=text)
-    text = "a sentence that refused callers are told"
+    text = "the sentence that refused callers get"
     parser.add_argument("--reason", metavar="TEXT", help=text)
     text = "print whether the service is stopped, and change nothing"
     parser.add_argument("--status", action="store_true", help=text)
@@ -41,7 +42,9 @@ def run(args: argparse.Namespace) -> None:
 
     """
     if (args.undo or args.status) and (args.drain or args.reason):
-        raise CommandError("--drain and --reason have an effect on a stop only.")
+        raise CommandError(
+            "--drain and --reason are options of a stop; leave them out with --undo and --status."
+        )
     api = admin(args)
     if args.status:
         state = api("GET", "/stop")
@@ -59,9 +62,9 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print_json(state)
         return
-    running = f"{state['running']} request(s) run"
+    running = f"Running: {counted(state['running'], 'request')}"
     if state["stopped_at"] is None:
-        console.print(f"[green]✓[/green] Requests are served; {running}.")
+        console.print(f"[green]✓[/green] Requests are served. {running}.")
         return
     since = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(state["stopped_at"]))
     console.print("[red]■[/red]", literal(f"Stopped since {since}: {state['reason']}"))
@@ -69,16 +72,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _stop(api: Admin, body: dict[str, object], *, wait: bool) -> dict[str, object]:
-    """Stop the service, and again until nothing runs: some were admitted meanwhile."""
+    """Stop the service, and repeat that until nothing runs: requests may be admitted meanwhile."""
     ends = time.monotonic() + _WAIT_S
     state = api("POST", "/stop", body)
     while wait and state["running"]:
         if time.monotonic() > ends:
             raise CommandError(
-                f"New requests are refused, but {state['running']} request(s) still run after "
-                f"{_WAIT_S:.0f} s: their functions do not answer, or DynamoDB does not. They end "
-                "with their function, after 9 minutes at most. To stop paying for the model: "
-                "sluice endpoint stop"
+                f"New requests are refused, but {counted(state['running'], 'request')} "
+                f"did not end within {_WAIT_S:.0f} s: their functions do not answer, or DynamoDB "
+                "does not. They end with their function, after 9 minutes at most. To stop paying "
+                "for the model: sluice endpoint stop"
             )
         time.sleep(_POLL_S)
         state = api("POST", "/stop", body)

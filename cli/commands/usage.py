@@ -131,7 +131,9 @@ def _reconcile(args: argparse.Namespace) -> None:
         _show_report(report)
     if not report["agrees"]:
         count = len(report["differences"]) + report["differences_left"]
-        raise CommandError(f"{count} difference(s) between accounts, ledger and rollups.")
+        raise CommandError(
+            f"Accounts, ledger and rollups disagree: {values.counted(count, 'difference')}."
+        )
 
 
 def _show_report(report: dict[str, Any]) -> None:
@@ -198,7 +200,9 @@ def _replay(args: argparse.Namespace) -> None:
             f"{wrong['failed'][0]} ..."
         )
     if wrong["malformed"]:
-        raise CommandError(f"{len(wrong['malformed'])} line(s) are malformed and were not settled.")
+        raise CommandError(
+            f"Not settled: {values.counted(len(wrong['malformed']), 'malformed line')}."
+        )
 
 
 def _lines(args: argparse.Namespace, api: Admin) -> Iterator[str]:

@@ -64,7 +64,7 @@ def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: 
 
 
 def _short(line: str) -> str:
-    """Return what is worth showing of a line: of an event, its progress and resource."""
+    """Return the part of a line to show: of an event, its progress and resource."""
     event = _EVENT.match(line)
     return f"{event[1]} {event[2]}" if event else line
 

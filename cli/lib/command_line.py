@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
         return self._commands
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does, but report what is unknown with the usage of its command."""
+        """Parse as argparse does, but report an unknown option with the usage of its command."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             near = meant(unknown[0].partition("=")[0], self._option_string_actions)
@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         return found, []
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage, and the error with the way out. Exit with status 2."""
+        """Print the usage, and the error with the command that helps. Exit with status 2."""
         self.print_usage(sys.stderr)
         if self._commands is not None and "COMMAND" in message:
             names = list(self._commands.choices)

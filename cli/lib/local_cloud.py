@@ -11,6 +11,7 @@ from cli.lib.project import LOCAL, LOGS, CommandError
 from cli.lib.signals import Ended
 from cli.lib.stack import LocalStack
 from cli.lib.terminal import console, step
+from cli.lib.values import counted
 from local.cloud import EDGE_PORTS, FILE, STATE, LocalCloud, LocalCloudError
 from local.sagemaker.engine import EngineError, sweep
 from local.trust import private
@@ -136,7 +137,7 @@ def stop(*, keeps: bool = True) -> None:
                     log=_CLOUD_LOG,
                 )
         if removed := sweep(LOCAL):
-            console.print(f"Removed {removed} container(s) that it had left behind.")
+            console.print(f"Removed what it had left behind: {counted(removed, 'container')}.")
     except (LocalCloudError, EngineError) as error:
         raise CommandError(str(error), log=_CLOUD_LOG) from None
 

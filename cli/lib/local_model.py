@@ -30,11 +30,11 @@ _OWN = ("container", "engine", "endpoint_name", "image_uri", "weights", "weights
 _PARALLEL = 4
 _SMALLEST = 2048
 _UNKNOWN = 4096
-"""Tokens of context where the file does not say what a token of context takes."""
+"""The context, in tokens, for a file that does not say how many bytes a token of context takes."""
 _LARGEST = 1_048_576
 _STARTUP_SECONDS = "1800"
 _SHARE = 2
-"""The cache takes at most one part in this many of the memory that the weights leave."""
+"""The cache may take the memory that the weights leave, divided by this number."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LocalModel:
 
     @property
     def says(self) -> str:
-        """What is served and how, in a few words."""
+        """The model and its main settings, in a few words."""
         context = self.context
         return (
             f"{context['model_name']}: {context['context_tokens']} tokens of context, "
@@ -81,7 +81,7 @@ class LocalModel:
 def of(
     path: Path, template: Path | None, changes: Mapping[str, str], *, memory: int | None = None
 ) -> LocalModel:
-    """Look at a model, and choose the settings with which this machine can serve it.
+    """Read a model's metadata, and choose the settings with which this machine can serve it.
 
     Args:
         path: A GGUF file, one part of a split model, or a folder with one model.
@@ -189,7 +189,7 @@ def _fitting(head: gguf.Head, size: int, changes: Mapping[str, str], memory: int
 
 
 def _number(changes: Mapping[str, str], name: str) -> int | None:
-    """Return a setting that is given; None if it is not, or is no number, which is told later."""
+    """Return a whole number among the given settings, or None. Other values are rejected later."""
     text = changes.get(name, "")
     return int(text) or None if text.isascii() and text.isdigit() else None
 

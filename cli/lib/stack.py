@@ -222,12 +222,11 @@ def no_access(stage: str, error: Exception, summary: str = "AWS cannot be called
 
     if isinstance(error, NoRegionError):
         return CommandError(
-            f"No region is set for the stage {stage}: export AWS_REGION=..., or choose an "
-            "AWS_PROFILE."
+            f"No region is set for the stage {stage}: export AWS_REGION=..., or set AWS_PROFILE."
         )
     if isinstance(error, NoCredentialsError):
         return CommandError(
-            f"No AWS credentials are set for the stage {stage}: choose an AWS_PROFILE, or log in."
+            f"No AWS credentials are set for the stage {stage}: set AWS_PROFILE, or log in."
         )
     return CommandError(f"{summary}: {error}")
 

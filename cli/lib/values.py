@@ -126,6 +126,11 @@ def when(seconds: float | None) -> str:
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `no requests`, `1 request`, `1,200 requests`."""
+    return f"{number or 'no':{',' if number else ''}} {noun}{'' if number == 1 else 's'}"
+
+
 def ago(seconds: float | None) -> str:
     """Return the time since a moment (Unix seconds) as text."""
     if seconds is None:

@@ -1,4 +1,4 @@
-"""Looks at the files of weights in S3 as the container will when it starts: `model.weights`."""
+"""Checks the files of weights in S3 as the container will when it starts (`model.weights`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _MAX_OBJECTS = 5_000
 _POINTER_BYTES = 1_024
 _READ = 8
-"""Objects whose first bytes are read at most."""
+"""The maximum number of objects whose first bytes are read."""
 
 
 def listed(s3: Any, bucket: str, key: str) -> list[weights.File]:
@@ -77,13 +77,15 @@ def _hugging_face(settings: Settings, files: list[weights.File], place: str) -> 
 
 
 def _looked_at(s3: Any, bucket: str, key: str, *, gguf_file: bool) -> str | None:
-    """Return what is wrong with an object by its first bytes; None if they cannot be read."""
+    """Return the fault that an object's first bytes show; None if there is none or they cannot be
+    read.
+    """
     from botocore.exceptions import ClientError
 
     try:
         first = s3.get_object(Bucket=bucket, Key=key, Range="bytes=0-511")["Body"].read()
     except ClientError:
-        return None  # whoever deploys need not be allowed to read the weights
+        return None  # the deployer need not be allowed to read the weights
     if gguf_file and not first.startswith(gguf.MAGIC):
         return gguf.foreign(first) or "not a GGUF file"
     return gguf.foreign(first) if first.startswith(b"version https://git-lfs") else None

@@ -1,6 +1,6 @@
 """The admin functions that IAM lets callers invoke.
 
-There is one for each right. Its role has this right only.
+There is one function for each right, and its role has this right only.
 """
 
 import json

@@ -31,7 +31,7 @@ def add_alarm(
         periods: The number of periods in a row that must reach the threshold.
         below: The alarm rises below the threshold instead. When data stop coming, it has
             insufficient data, and acts on that too. It begins in that state, so a new metric
-            notifies nobody before its first data.
+            sends no notification before its first data.
 
     """
     return cloudwatch.CfnAlarm(

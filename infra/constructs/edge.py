@@ -20,6 +20,17 @@ PRICE_CLASSES: dict[PriceClass, cloudfront.PriceClass] = {
 }
 
 
+RECALLED = (
+    "/v1/responses/*",
+    "/v1/chat/completions/*",
+    "/v1/conversations*",
+    "/v1/sluice/streams*",
+)
+"""The paths of kept answers, which the recall function serves."""
+NOT_RECALLED = ("/v1/responses/input_tokens",)
+"""A path below those that the stream function serves: it counts tokens, and meters that."""
+
+
 class Edge(Construct):
     """A distribution that passes requests and responses on unchanged.
 
@@ -33,6 +44,7 @@ class Edge(Construct):
         construct_id: str,
         *,
         url: lambda_.FunctionUrl,
+        recall_url: lambda_.FunctionUrl | None,
         admin_url: lambda_.FunctionUrl | None,
         secret: OriginSecret,
         price_class: PriceClass,
@@ -42,20 +54,25 @@ class Edge(Construct):
     ) -> None:
         """Create the distribution in front of the function URLs.
 
-        Requests below /admin/ go to `admin_url`. `web_acl` is an ARN. With `strict_transport`,
-        browsers use only HTTPS for this host from then on. On localhost that would affect other
-        ports of the host.
+        Requests below /admin/ go to `admin_url`, and those of `RECALLED` to `recall_url`. `web_acl`
+        is an ARN. With `strict_transport`, browsers use only HTTPS for this host from then on. On
+        localhost that would affect other ports of the host.
         """
         super().__init__(scope, construct_id)
         headers = _headers(self, strict_transport=strict_transport)
-        behaviours = (
-            {"/admin/*": _untouched(admin_url, secret, headers)} if admin_url is not None else {}
-        )
+        default = _untouched(url, secret, headers)
+        # CloudFront takes the first pattern that matches.
+        behaviours = {}
+        if admin_url is not None:
+            behaviours["/admin/*"] = _untouched(admin_url, secret, headers)
+        if recall_url is not None:
+            recall = _untouched(recall_url, secret, headers)
+            behaviours |= dict.fromkeys(NOT_RECALLED, default) | dict.fromkeys(RECALLED, recall)
         self.distribution = cloudfront.Distribution(
             self,
             "Distribution",
             comment="Sluice",
-            default_behavior=_untouched(url, secret, headers),
+            default_behavior=default,
             additional_behaviors=behaviours,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=PRICE_CLASSES[price_class],

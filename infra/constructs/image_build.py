@@ -40,7 +40,7 @@ class ImageBuild(Construct):
     """A repository, and in it the image of the sources at `root`.
 
     The image's tag is a hash of the sources. The image exists once the resource `done` does, so
-    whatever uses `uri` must depend on `done`.
+    what uses `uri` must depend on `done`.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class ImageBuild(Construct):
         return starter
 
     def _report_failures(self, project: codebuild.Project, starter: lambda_.Function) -> None:
-        """Call the starter when a build ends without success, in whichever phase."""
+        """Call the starter when a build ends without success, in any phase."""
         detail = {
             "project-name": [project.project_name],
             "build-status": ["FAILED", "FAULT", "STOPPED", "TIMED_OUT"],

@@ -112,7 +112,7 @@ class ModelEndpoint(Construct):
         return {name: value for name, value in limits.items() if value is not None}
 
     def _abilities(self) -> dict[str, Any]:
-        """Return what is not the default of the model's abilities."""
+        """Return the settings of the model's abilities that are not at their defaults."""
         settings = self._settings
         found: dict[str, Any] = {}
         if settings.reasoning != "shown":

@@ -1,4 +1,4 @@
-"""How a new version of the stream function comes into service: an alias, and a canary.
+"""How a new version of a public function comes into service: an alias, and a canary.
 
 Callers reach the function by the URL of the alias `live`. A deployment publishes a version, which
 never changes, and the alias moves to it. Lambda sends new requests where the alias points; streams
@@ -26,8 +26,8 @@ ALIAS = "live"
 FAILURES = {"Errors": 2, "Url5xxCount": 5}
 """Lambda's metrics of failures, each with the number in 5 minutes that ends a canary.
 
-`Errors` are crashes, timeouts and broken responses of the new version alone, so two are enough.
-`Url5xxCount` is known of the alias only: a model that fails has these responses, too.
+`Errors` counts crashes, timeouts and broken responses of the new version alone, so two are enough.
+`Url5xxCount` counts the responses of the alias, also those because of a failing model.
 """
 
 
@@ -41,9 +41,14 @@ class Release(Construct):
         *,
         function: lambda_.Function,
         settings: Settings,
+        what: str,
     ) -> None:
-        """Publish the function as it is, and point the alias to this version."""
+        """Publish the function as it is, and point the alias to this version.
+
+        `what` is what descriptions call the function.
+        """
         super().__init__(scope, construct_id)
+        self._what = what
         version = function.current_version
         # A version that is deleted takes its running streams with it. Lambda deletes all versions
         # with their function.
@@ -61,7 +66,7 @@ class Release(Construct):
                 Construct(self, metric),
                 "Resource",
                 description=(
-                    f"Sluice {settings.name}-{settings.stage}: the stream function has {metric}: "
+                    f"Sluice {settings.name}-{settings.stage}: the {self._what} has {metric}: "
                     "a deployment of it under way is rolled back."
                 ),
                 metric=cloudwatch.Metric(
@@ -80,7 +85,7 @@ class Release(Construct):
         role = iam.Role(
             self,
             "Role",
-            description="Moves the alias of the stream function",
+            description=f"Moves the alias of the {self._what}",
             assumed_by=iam.ServicePrincipal(CODEDEPLOY),
             managed_policies=[
                 iam.ManagedPolicy.from_aws_managed_policy_name(

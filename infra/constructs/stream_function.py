@@ -11,6 +11,7 @@ from infra.constructs.function import add_function
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.release import Release
+from infra.constructs.stream_table import StreamTable, stream_environment
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
 from infra.settings.deployment import Settings
@@ -32,6 +33,7 @@ class StreamFunction(Construct):
         root: Path,
         settings: Settings,
         usage_table: UsageTable,
+        stream_table: StreamTable | None,
         endpoint: ModelEndpoint,
         secret: OriginSecret,
     ) -> None:
@@ -42,33 +44,47 @@ class StreamFunction(Construct):
             root=root,
             settings=settings,
             content="function",
-            # The handler's name is for readers. The exec wrapper starts this module.
+            # The exec wrapper starts this module as a program.
             handler="lambda_fn.stream.main.run",
             description="Streams a model's answer as it is sampled",
             timeout=LIMITS.lambda_timeout,
             reserved=settings.reserved_concurrency,
             traced=True,
             environment={
-                "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
-                "SLUICE_MODELS": json.dumps(
-                    {settings.model_name: endpoint.invocation, **settings.others}
-                ),
-                "SLUICE_USAGE_TABLE": usage_table.name,
-                "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
-                "SLUICE_HEARTBEAT_SECONDS": str(settings.heartbeat_seconds),
+                **public_environment(self, settings, usage_table, stream_table, endpoint),
                 "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
                 "SLUICE_STRICT": str(settings.strict).lower(),
                 "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
-                "SLUICE_ONE_CONNECTION": str(settings.one_connection).lower(),
-                "SLUICE_STACK": Stack.of(self).stack_id,
-                "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
-                "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
                 "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
                 **secret.variables,
             },
         )
-        self.release = Release(self, "Release", function=self.function, settings=settings)
+        self.release = Release(
+            self, "Release", function=self.function, settings=settings, what="stream function"
+        )
         self.url = self.release.alias.add_function_url(
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )
+
+
+def public_environment(
+    scope: Construct,
+    settings: Settings,
+    usage_table: UsageTable,
+    stream_table: StreamTable | None,
+    endpoint: ModelEndpoint,
+) -> dict[str, str]:
+    """Return the variables that both functions of the public API have."""
+    return {
+        "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
+        "SLUICE_MODELS": json.dumps({settings.model_name: endpoint.invocation, **settings.others}),
+        "SLUICE_USAGE_TABLE": usage_table.name,
+        "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
+        "SLUICE_HEARTBEAT_SECONDS": str(settings.heartbeat_seconds),
+        "SLUICE_ONE_CONNECTION": str(settings.one_connection).lower(),
+        "SLUICE_STACK": Stack.of(scope).stack_id,
+        "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
+        "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
+        **stream_environment(settings, stream_table),
+    }

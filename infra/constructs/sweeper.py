@@ -13,6 +13,7 @@ from constructs import Construct
 
 from infra.constructs.alarms import add_alarm, alarm_topics
 from infra.constructs.function import add_function
+from infra.constructs.stream_table import StreamTable
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
 from infra.settings.deployment import Settings
@@ -41,6 +42,7 @@ class Sweeper(Construct):
         root: Path,
         settings: Settings,
         usage_table: UsageTable,
+        stream_table: StreamTable | None,
     ) -> None:
         """Package and create the function, its schedule and its alarms.
 
@@ -61,6 +63,7 @@ class Sweeper(Construct):
                 "SLUICE_USAGE_TABLE": usage_table.name,
                 "SLUICE_DEPLOYMENT": deployment,
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
+                **({} if stream_table is None else {"SLUICE_STREAM_TABLE": stream_table.name}),
             },
         )
         period = Duration.seconds(LIMITS.sweep_period)

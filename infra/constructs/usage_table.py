@@ -1,7 +1,7 @@
 """The usage table: accounts, the ledger and its rollups, and two indexes in place of scans."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from aws_cdk import RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
@@ -11,6 +11,7 @@ from constructs import Construct
 Index = Literal["overdue", "keys"]
 _STRING, _NUMBER = dynamodb.AttributeType.STRING, dynamodb.AttributeType.NUMBER
 LEADING_KEYS = "dynamodb:LeadingKeys"
+ATTRIBUTES = "dynamodb:Attributes"
 
 
 class UsageTable(Construct):
@@ -61,20 +62,23 @@ class UsageTable(Construct):
             self.name = in_use
             self.arn = stack.format_arn(service="dynamodb", resource="table", resource_name=in_use)
 
-    def grant_in(self, grantee: iam.IGrantable, actions: Sequence[str], *partitions: str) -> None:
+    def grant_in(
+        self,
+        grantee: iam.IGrantable,
+        actions: Sequence[str],
+        *partitions: str,
+        attributes: Sequence[str] = (),
+    ) -> None:
         """Grant actions in some partitions only: those whose keys match a pattern of `partitions`.
 
-        The table's own `grant` would also grant them on the indexes.
+        With `attributes`, the calls may name no others. The table's own `grant` would also grant
+        the actions on the indexes.
         """
         iam.Grant.add_to_principal(
             grantee=grantee,
             actions=[f"dynamodb:{action}" for action in actions],
             resource_arns=[self.arn],
-            # ForAllValues is also true without any such key, so a second condition requires one.
-            conditions={
-                "ForAllValues:StringLike": {LEADING_KEYS: list(partitions)},
-                "Null": {LEADING_KEYS: "false"},
-            },
+            conditions=in_partitions(*partitions, attributes=attributes),
         )
 
     def grant_indexes(self, grantee: iam.IGrantable, *indexes: Index) -> None:
@@ -84,6 +88,24 @@ class UsageTable(Construct):
             actions=["dynamodb:Query"],
             resource_arns=[f"{self.arn}/index/{index}" for index in indexes],
         )
+
+
+def in_partitions(*partitions: str, attributes: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the conditions of a grant in partitions whose keys match one of these patterns.
+
+    With `attributes`, a call may name only these and the two keys, and return no others.
+    """
+    # ForAllValues is also true without any such key, so a second condition requires one.
+    conditions: dict[str, Any] = {
+        "ForAllValues:StringLike": {LEADING_KEYS: list(partitions)},
+        "Null": {LEADING_KEYS: "false"},
+    }
+    if attributes:
+        named = ["pk", "sk", *attributes]
+        conditions["ForAllValues:StringEquals"] = {ATTRIBUTES: named}
+        conditions["Null"] = {LEADING_KEYS: "false", ATTRIBUTES: "false"}
+        conditions["StringEqualsIfExists"] = {"dynamodb:ReturnValues": "NONE"}
+    return conditions
 
 
 def _index(name: Index, partition: str, sort: str) -> dynamodb.GlobalSecondaryIndexPropsV2:

@@ -28,7 +28,7 @@ class Weights(Construct):
         """Refer to the weights.
 
         Raises:
-            SettingsError: `location` is a file that does not exist, or is no model.
+            SettingsError: `location` is a file that does not exist, or that is not a model.
 
         """
         super().__init__(scope, construct_id)

@@ -119,7 +119,7 @@ class ContainerSettings:
         pattern=_NAME,
         form='a JSON object of models, each with the one in its place: {"sluice-demo": "big"}',
     )
-    """The models that answer for others without capacity."""
+    """The models that answer for others that have no capacity."""
 
     @property
     def others(self) -> dict[str, dict[str, Any]]:

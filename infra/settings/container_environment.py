@@ -39,7 +39,7 @@ EXTRA = {
     "SLUICE_VLLM_ARGS": "vllm",
     "SLUICE_WEIGHTS_FILE": "llama_cpp",
 }
-"""Variables of our container that have no setting of their own.
+"""Variables of our container for which there is no setting.
 
 The value names the engines that read the variable, or is empty if all do.
 docs/reference/container.md explains each.

@@ -25,6 +25,8 @@ __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 Architecture = Literal["x86_64", "arm64"]
 CanaryMinutes = Literal[5, 10, 15, 30]
 LogRetention = Literal[1, 7, 14, 30, 90, 365]
+OnLogFailure = Literal["refuse", "unlogged"]
+Persistence = Literal["off", "asked", "all"]
 PriceClass = Literal["100", "200", "all"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
@@ -40,10 +42,10 @@ _CLOCK_SKEW = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(ContainerSettings, EndpointSettings):
-    """Everything that can differ between two deployments.
+    """The settings that can differ between two deployments.
 
     The bounds are AWS's where there are any (function memory of 128 to 10240 MB, ARN-safe names).
-    Elsewhere a value outside them can only be a mistake.
+    Elsewhere, a value outside the bounds can only be a mistake.
 
     Raises:
         SettingsError: a value is outside its bounds.
@@ -96,6 +98,29 @@ class Settings(ContainerSettings, EndpointSettings):
         form="https://app.example.org,http://localhost:3000 or *",
     )
     """The origins whose pages may call the API from a browser. `*`: any."""
+    # Answers that are kept, and can be read again, resumed and cancelled.
+    persistence: Persistence = _setting(default="asked")
+    """Which answers are kept: none, those whose request asks for it, or all. With `off` there is
+    neither a table for them nor a function that serves them.
+    """
+    store_default: bool = True
+    """Keep an answer of the Responses API whose request does not say `store`, as OpenAI does."""
+    log_hours: int = _setting(default=24, minimum=1, maximum=720)
+    """How long the events of an answer can be read again, or resumed."""
+    response_days: int = _setting(default=30, minimum=1, maximum=3650)
+    """How long a stored answer can be read."""
+    on_log_failure: OnLogFailure | None = _setting(default=None)
+    """What happens to a request whose answer cannot be kept. None: it is refused if it runs in the
+    background or must be durable, else it is answered unlogged.
+    """
+    recall_concurrency: int = _setting(default=100, minimum=1, maximum=100_000)
+    """The reserved concurrency of the recall function, in deployments that reserve any."""
+    stream_kms_key: str | None = _setting(
+        default=None,
+        pattern=r"arn:aws[\w-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+",
+        form="a KMS key's ARN",
+    )
+    """Encrypts the table of kept answers."""
     # Keys, usage, and the alarms' topic.
     admin_url: bool
     """Serve the admin API below /admin/ of the distribution. Without it, only IAM leads to the
@@ -162,6 +187,7 @@ class Settings(ContainerSettings, EndpointSettings):
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise SettingsError(f"cors_origins={','.join(self.cors_origins)}: * is every origin")
         self._check_tags()
+        self._check_kept()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
                 f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod"
@@ -224,13 +250,22 @@ class Settings(ContainerSettings, EndpointSettings):
         for key in self.tags:
             if not re.fullmatch(r"[\w .:/=+@-]{1,128}", key) or key.lower().startswith("aws:"):
                 raise SettingsError(
-                    f"tags: {key[:140]!r} is no name of a tag: it has 1 to 128 letters, digits, "
+                    f"tags: {key[:140]!r} is not a name of a tag: it has 1 to 128 letters, digits, "
                     "blanks and . : / = + @ - _, and does not begin with aws:"
                 )
         if "sluice:deployment" in self.tags or len(self.tags) > _MAX_TAGS:
             raise SettingsError(
                 f"tags: at most {_MAX_TAGS}, and not sluice:deployment, which every resource has"
             )
+
+    def _check_kept(self) -> None:
+        if self.log_hours > 24 * self.response_days:
+            raise SettingsError(
+                f"log_hours={self.log_hours}: must not be longer than "
+                f"response_days={self.response_days}, in which the answer itself can be read"
+            )
+        if self.persistence == "off" and self.stream_kms_key is not None:
+            raise SettingsError("stream_kms_key: has an effect unless persistence=off")
 
     def _check_models(self) -> None:
         endpoint = self.endpoint_name or f"{self.name}-{self.stage}"
@@ -355,6 +390,7 @@ def local() -> Settings:
         architecture=host_architecture(),
         wheels="host",
         reserved_concurrency=256,
+        recall_concurrency=32,
         default_max_streams=200,
     )
 

@@ -23,7 +23,7 @@ def read_json(text: str) -> Any:
 
     Raises:
         RepeatedNameError: an object has a name twice, of which Python would drop the first.
-        ValueError: the text is no JSON.
+        ValueError: the text is not JSON.
 
     """
     return json.loads(text, object_pairs_hook=_once)

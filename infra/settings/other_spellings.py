@@ -14,7 +14,7 @@ from infra.settings.deployment import Settings
 from infra.settings.fields import SettingsError
 
 _PORT = ""
-"""Stands for what no setting can change: SageMaker calls a container on port 8080."""
+"""Marks an option that no setting can change: SageMaker calls a container on port 8080."""
 _PREFIXES: Mapping[Container, str] = {
     "vllm": "SM_VLLM_",
     "sglang": "SM_SGLANG_",
@@ -62,10 +62,10 @@ _OPTIONS: Mapping[Container, Mapping[str, str]] = {
         "QUANTIZATION": "quantization",
     },
 }
-"""Options of each server, as they stand behind its prefix."""
+"""Options of each server, without its prefix."""
 _ABBREVIATED: tuple[Container, ...] = ("vllm", "sglang")
 _LEAST = 3
-"""Characters of a beginning that is taken for an option."""
+"""The minimum number of characters of an abbreviated option."""
 _NAMES: Mapping[Container, Mapping[str, str]] = {
     "sluice": {"SAGEMAKER_BIND_TO_PORT": _PORT},
     "lmi": {
@@ -133,7 +133,7 @@ def check(settings: Settings) -> None:
 def _said(
     settings: Settings, name: str, option: str | None, value: str
 ) -> Iterator[tuple[str, str]]:
-    """Yield what a variable says, and the setting that says the same."""
+    """Yield each option that a variable sets, and the setting that sets the same."""
     upper = name.upper()
     container = settings.container
     if (setting := _NAMES.get(container, {}).get(upper)) is not None:

@@ -1,7 +1,7 @@
-"""Checks the setting `weights` as far as its name, or a file on this machine, can tell.
+"""Checks the setting `weights` by its name, and by the file if it is on this machine.
 
-What the files of a prefix in S3 are is known to `sluice preflight` and to the container, which read
-them with the same code: `model.weights`.
+`sluice preflight` and the container check the files of a prefix in S3, with the same code
+(`model.weights`).
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ def check_name(location: str, *, reads_gguf: bool) -> None:
         return
     if not reads_gguf:
         raise SettingsError(
-            f"weights={location}: one object is no Hugging Face model, which has several files; "
+            f"weights={location}: one object is not a Hugging Face model, which has several files; "
             "set s3://bucket/prefix/ with a slash at its end (sluice model push)"
         )
     if weights.is_part(name):
@@ -51,7 +51,7 @@ def check_file(path: Path, location: str) -> None:
     """Check a file that is uploaded with the deployment.
 
     Raises:
-        SettingsError: it is not there, or is no GGUF model.
+        SettingsError: it is not there, or is not a GGUF model.
 
     """
     if path.is_dir():

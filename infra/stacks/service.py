@@ -12,7 +12,9 @@ from infra.constructs.domain import Domain
 from infra.constructs.edge import Edge
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
+from infra.constructs.recall_function import RecallFunction
 from infra.constructs.stream_function import StreamFunction
+from infra.constructs.stream_table import StreamTable
 from infra.constructs.sweeper import Sweeper
 from infra.constructs.usage_table import UsageTable
 from infra.settings.deployment import Settings
@@ -24,7 +26,8 @@ class ServiceStack(Stack):
     The outputs are DistributionDomain, FunctionUrl, FunctionName, EndpointName, ModelName,
     SweeperName, AdminFunctionName, and the functions of single rights, such as
     AdminUsageFunctionName. With `admin_url` there are also AdminFunctionUrl and AdminSecretArn,
-    with `domain` also Domain.
+    with `domain` also Domain. Unless `persistence` is off, there are RecallFunctionName and
+    RecallFunctionUrl.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class ServiceStack(Stack):
         root: Path,
         settings: Settings,
         usage_table: UsageTable,
+        stream_table: StreamTable | None = None,
         certificate: acm.ICertificate | None = None,
         web_acl: str | None = None,
         env: Environment | None = None,
@@ -46,7 +50,8 @@ class ServiceStack(Stack):
             construct_id: The stack's name.
             root: The folder with the sources, weights and Dockerfile.
             settings: The deployment's settings.
-            usage_table: The state stack's table.
+            usage_table: The state stack's table of accounts and requests.
+            stream_table: Its table of kept answers. None: no answer is kept.
             certificate: The certificate that a stack made for the settings' domain.
             web_acl: The ARN of a web ACL.
             env: The account and region of the deployment. Needed only with stacks in us-east-1.
@@ -67,10 +72,30 @@ class ServiceStack(Stack):
             root=root,
             settings=settings,
             usage_table=usage_table,
+            stream_table=stream_table,
             endpoint=endpoint,
             secret=secret,
         )
-        sweeper = Sweeper(self, "Sweeper", root=root, settings=settings, usage_table=usage_table)
+        sweeper = Sweeper(
+            self,
+            "Sweeper",
+            root=root,
+            settings=settings,
+            usage_table=usage_table,
+            stream_table=stream_table,
+        )
+        recall = None
+        if stream_table is not None:
+            recall = RecallFunction(
+                self,
+                "Recall",
+                root=root,
+                settings=settings,
+                usage_table=usage_table,
+                stream_table=stream_table,
+                endpoint=endpoint,
+                secret=secret,
+            )
         control = None
         if settings.admin_url:
             control = ControlFunction(
@@ -87,6 +112,7 @@ class ServiceStack(Stack):
             self,
             "Edge",
             url=stream.url,
+            recall_url=None if recall is None else recall.url,
             admin_url=None if control is None else control.url,
             secret=secret,
             price_class=settings.price_class,
@@ -112,12 +138,34 @@ class ServiceStack(Stack):
         usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["DeleteItem"], "USAGE", "USAGE#*")
         usage_table.grant_indexes(sweeper.function, "overdue", "keys")
+        if stream_table is not None and recall is not None:
+            # The recall function reads accounts to authenticate, and counts requests: a call may
+            # name no attribute of an account but its balances. It flags a running request as
+            # cancelled. All else that money depends on is out of its reach.
+            usage_table.grant_in(recall.function, ["GetItem"], "KEY#*", "LEDGER#*")
+            usage_table.grant_in(recall.function, ["UpdateItem"], "KEY#*", attributes=["balance"])
+            usage_table.grant_in(
+                recall.function, ["UpdateItem"], "LEDGER#*", attributes=["cancel", "key", "state"]
+            )
+            endpoint.grant_stream(recall.function)
+            # A response's head, events and bodies are in its partition, and so are the slots of its
+            # readers. Whoever finds a producer dead ends the response in its place.
+            writes = ["PutItem", "Query", "UpdateItem"]
+            stream_table.grant_in(stream.function, writes, "R#*")
+            stream_table.grant_in(sweeper.function, [*writes, "GetItem"], "R#*")
+            stream_table.grant_in(recall.function, [*writes, "GetItem", "DeleteItem"], "R#*")
+            stream_table.grant_index(recall.function)
+            for function in (stream.function, recall.function, sweeper.function):
+                stream_table.grant_key(function)
 
         CfnOutput(self, "DistributionDomain", value=edge.distribution.distribution_domain_name)
         if domain.name is not None:
             CfnOutput(self, "Domain", value=domain.name)
         CfnOutput(self, "FunctionUrl", value=stream.url.url)
         CfnOutput(self, "FunctionName", value=stream.function.function_name)
+        if recall is not None:
+            CfnOutput(self, "RecallFunctionName", value=recall.function.function_name)
+            CfnOutput(self, "RecallFunctionUrl", value=recall.url.url)
         CfnOutput(self, "EndpointName", value=endpoint.endpoint_name)
         CfnOutput(self, "ModelName", value=settings.model_name)
         CfnOutput(self, "SweeperName", value=sweeper.function.function_name)

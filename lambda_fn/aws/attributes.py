@@ -1,10 +1,11 @@
 """Converts plain Python values to DynamoDB's typed attributes, and back.
 
-    str  S      int, float  N      bool  BOOL      None  NULL      list  L      dict  M
+    str  S    int, float  N    bool  BOOL    None  NULL    list  L    dict  M    bytes  B
 
 Whole numbers, of up to DynamoDB's 38 digits, come back as int, and all others as float.
 """
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,6 +41,8 @@ def wrap(value: Any, attempt: int = 1) -> dict[str, Any]:
         return wrap(value.make(attempt))
     if kind is bool:
         return {"BOOL": value}
+    if kind is bytes:
+        return {"B": b64encode(value).decode()}
     if value is None:
         return {"NULL": True}
     raise TypeError(f"{kind.__name__} has no form in DynamoDB")
@@ -74,6 +77,7 @@ def _number(text: str) -> int | float:
 _PLAIN: dict[str, Callable[[Any], Any]] = {
     "S": str,
     "N": _number,
+    "B": b64decode,
     "BOOL": bool,
     "NULL": lambda _: None,
     "M": unwrap_all,

@@ -125,14 +125,19 @@ class Table:
         *,
         condition: str | None = None,
         values: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
     ) -> None:
         """Write a whole item; `values` are the values of `condition`.
+
+        `deadline` is as in `update`.
 
         Raises:
             ConditionFailed: `condition` did not hold.
 
         """
-        await self._call("PutItem", _condition(condition, values), {"Item": item})
+        await self._call(
+            "PutItem", _condition(condition, values), {"Item": item}, deadline=deadline
+        )
 
     async def update(
         self,

@@ -23,7 +23,7 @@ class KeyLimits(BaseModel):
 
 
 class Totals(BaseModel):
-    """What a key used in total, of requests that are settled."""
+    """A key's total usage, of settled requests."""
 
     requests: int
     prompt_tokens: int
@@ -225,7 +225,7 @@ class Difference(BaseModel):
 
 
 class KeyTotals(BaseModel):
-    """What one key used in total, as each place has it. Money is in nano-USD."""
+    """The total usage of one key, as each place has it. Money is in nano-USD."""
 
     key: str
     account: dict[str, int] | None

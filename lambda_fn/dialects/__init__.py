@@ -40,6 +40,9 @@ class Decoder(Protocol):
 class Dialect(Protocol):
     """The requests, streams and errors of one kind of server."""
 
+    switches: bool
+    """Whether the server takes any parameter about reasoning."""
+
     def check(self, request: ChatRequest) -> None:
         """Reject a request that the server cannot serve, before anything is reserved.
 

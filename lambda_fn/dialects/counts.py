@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 
 Number = Any
-"""What a server may send in a count. Only what is a whole number from 0 counts."""
+"""What a server may send in a count. Only a whole number from 0 is used."""
 
 _MOST = 2**40
 
 
 def count(value: Number) -> int | None:
-    """Return a count, or None if the value is none: null, negative, a fraction or no number."""
+    """Return a count, or None for a value that is null, negative, a fraction or not a number."""
     if type(value) is int:
         return value if 0 <= value < _MOST else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 13:
@@ -48,8 +48,8 @@ class UsageFields(msgspec.Struct):
     cache_creation_input_tokens: Number = None
 
     def plain(self) -> tuple[int, int] | None:
-        """Return the counts of prompt and completion if they are as they should be, and there are
-        no others. That is nearly always so.
+        """Return the counts of prompt and completion if they are well-formed and the only ones.
+        Nearly all records are like that.
         """
         prompt, completion = self.prompt_tokens, self.completion_tokens
         if (
@@ -86,9 +86,8 @@ class Counts(msgspec.Struct):
 
 
 def read_usage(usage: UsageFields) -> Counts | None:
-    """Return the counts of a usage object, or None if there are none in it.
-
-    Zeros alone are none: some servers send them with each chunk.
+    """Return the counts of a usage object, or None if it has none. Zeros alone do not count: some
+    servers send them with each chunk.
     """
     prompt = _first(usage.prompt_tokens, usage.input_tokens)
     completion = _first(usage.completion_tokens, usage.output_tokens)

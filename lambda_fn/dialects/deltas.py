@@ -60,7 +60,7 @@ class DeltaFields(msgspec.Struct):
 
     @property
     def only_content(self) -> bool:
-        """Whether no other member is there: so it is with nearly every token."""
+        """Whether there is no other member. That is so for nearly every token."""
         return (
             self.tool_calls is NULL
             and self.reasoning_content is None
@@ -77,9 +77,9 @@ class DeltaFields(msgspec.Struct):
 
 
 class Said(msgspec.Struct):
-    """What a delta says. `calls` has the pieces of tool calls.
+    """The content of a delta. `calls` has the pieces of tool calls.
 
-    `unread` names what may be a part of the answer and is in no known form.
+    `unread` names the members that may be a part of the answer and have no known form.
     """
 
     content: str = ""
@@ -94,7 +94,7 @@ class Said(msgspec.Struct):
 
 
 def read_delta(delta: DeltaFields) -> Said:
-    """Return what a delta or message says.
+    """Return the content of a delta or message.
 
     Raises:
         ValueError: a part is malformed.
@@ -149,7 +149,7 @@ def _parts(content: Text) -> Said:
     if content is None:
         return said
     if not isinstance(content, str | list | dict):
-        raise ValueError("a content that is no text")
+        raise ValueError("a content that is not a text")
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
             said.content += part

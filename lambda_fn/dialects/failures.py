@@ -11,7 +11,7 @@ Known forms:
     {"error_type", "error_message"}, [{"error": {...}}]     gateways
     text, and JSON that was cut                             proxies, TGI's router
 
-Any member may be of another type, and what can be read is read. The sentence that is kept never
+Any member may have another type; the others are read all the same. The sentence that is kept never
 contains what FastAPI repeats of the request.
 """
 
@@ -126,7 +126,7 @@ _MAX_ENTRIES_TEXT = 20_000
 
 
 class _Found(NamedTuple):
-    """What an error says: its sentence, its types in lower case, its HTTP status, and the
+    """The content of an error: its sentence, its types in lower case, its HTTP status, and the
     parameter that is wrong.
     """
 
@@ -168,7 +168,7 @@ def failure_of(body: bytes | str | msgspec.Raw, status: int | None = None) -> Fa
     ):
         code = _TOO_LONG_CODE
     if code is None and stated == 404 and (found.param == "model" or _NO_MODEL.search(message)):
-        code = "model_not_found"  # which is no failure of the engine
+        code = "model_not_found"  # which is not a failure of the engine
     code = code or "engine_error"
     param = found.param if code == _INVALID else None
     failure = template_failure(Failure(code=code, message=message, param=param))

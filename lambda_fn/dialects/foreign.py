@@ -33,7 +33,7 @@ class Foreign:
         rejected: tuple[str, ...] = (),
         stops: int = 32,
         done: bool,
-        reasons: bool = True,
+        switches: bool = True,
     ) -> None:
         """Describe how the server differs from OpenAI.
 
@@ -44,7 +44,7 @@ class Foreign:
             rejected: Parameters that the server cannot honour. `n` is rejected over 1.
             stops: The maximum number of stop strings.
             done: Whether the server's streams end in `[DONE]`.
-            reasons: Whether the server takes parameters about reasoning, and that of earlier
+            switches: Whether the server takes parameters about reasoning, and that of earlier
                 responses.
 
         """
@@ -54,7 +54,7 @@ class Foreign:
         self._rejected = rejected
         self._stops = stops
         self._done = done
-        self._reasons = reasons
+        self.switches = switches
 
     def check(self, request: ChatRequest) -> None:
         """Reject parameters that the server cannot honour, unless they are at their default."""
@@ -70,7 +70,7 @@ class Foreign:
             raise self._cannot(sent_name(request, untaken), f"that does not take it{which}")
         if isinstance(request.stop, list) and len(request.stop) > self._stops:
             raise self._cannot("stop", f"that takes at most {self._stops} of them")
-        if not (self._reasons or wanted(request).off) and any(for_server(request).values()):
+        if not (self.switches or wanted(request).off) and any(for_server(request).values()):
             raise refused(
                 wanted(request).param,
                 f"this model runs on a server ({self._name}) that takes nothing about reasoning",
@@ -90,9 +90,9 @@ class Foreign:
         for message in fields["messages"]:
             if message["role"] == "developer":  # chat templates know only the older name
                 message["role"] = "system"
-            if not self._reasons:
+            if not self.switches:
                 message.pop("reasoning_content", None)
-        if not self._reasons:  # what turns reasoning off has no effect
+        if not self.switches:  # what turns reasoning off has no effect
             for name in SENT:
                 fields.pop(name, None)
         _write_schemas(fields)
@@ -194,8 +194,8 @@ LMI_INPUTS = Foreign(
     taken=samplers.LMI_INPUTS,
     rejected=("n", "tools", "tool_choice", "response_format", "logprobs", "logit_bias"),
     done=False,
-    reasons=False,
+    switches=False,
 )
 TGI = Foreign(
-    "TGI", _tgi, taken=(), rejected=("n", "logit_bias"), stops=4, done=False, reasons=False
+    "TGI", _tgi, taken=(), rejected=("n", "logit_bias"), stops=4, done=False, switches=False
 )

@@ -54,7 +54,7 @@ class LineDecoder:
                     self._said = True
                     self._choices.check(event.index)
                     if bytes(event.delta)[0] != _BRACE:
-                        raise ValueError("a delta that is no object")
+                        raise ValueError("a delta that is not an object")
                 elif kind is Finish:
                     self._choices.check(event.index)
                     self._choices.unfinished.discard(event.index)

@@ -52,7 +52,7 @@ class LineBuffer:
 
 
 class Choices:
-    """The choices that a response must have, and the unfinished ones among them."""
+    """The choices that a response must have, and which of them are unfinished."""
 
     def __init__(self, count: int) -> None:
         """Expect `count` choices, with indexes from 0."""

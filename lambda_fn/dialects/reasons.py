@@ -10,13 +10,13 @@ from lambda_fn.events import Failure
 from lambda_fn.log import log
 
 Reason = Any
-"""What a server may send in a finish reason. SGLang's own API sends an object with `type`, and LMI
-the stop token's number.
+"""The types that a server may send as a finish reason. SGLang's own API sends an object with
+`type`, and LMI the stop token's number.
 """
 
 STOP, LENGTH, TOOL_CALLS, CONTENT_FILTER = "stop", "length", "tool_calls", "content_filter"
-CANCELLED, ENGINE_ERROR = "cancelled", "engine_error"
-_FAILURES = {CANCELLED, ENGINE_ERROR}
+ABORTED, ENGINE_ERROR = "aborted", "engine_error"
+_FAILURES = {ABORTED, ENGINE_ERROR}
 
 _NONE_YET = {
     "", "null", "none", "nil", "undefined", "unspecified", "unfinished", "not_finished",
@@ -44,7 +44,7 @@ _SPELLINGS = {
         image_safety recitation blocklist blocked prohibited_content spii language sensitive
         refusal moderation guardrail guardrails guardrail_intervened violation
     """,
-    CANCELLED: "abort aborted cancel canceled cancelled disconnect disconnected",
+    ABORTED: "abort aborted cancel canceled cancelled disconnect disconnected",
     ENGINE_ERROR: """
         error errored fail failed failure exception engine_error server_error internal_error
         network_error oom malformed_function_call insufficient_system_resource
@@ -52,7 +52,7 @@ _SPELLINGS = {
 }
 _KNOWN = {spelling: reason for reason, names in _SPELLINGS.items() for spelling in names.split()}
 _HINTS = {
-    CANCELLED: ("abort", "cancel", "disconnect", "interrupt"),
+    ABORTED: ("abort", "cancel", "disconnect", "interrupt"),
     ENGINE_ERROR: (
         *(
             "error",
@@ -73,7 +73,7 @@ _HINTS = {
 }
 _MAX_SPELLING = 40
 _OF_AN_ENUM = re.compile("^(?:finish|stop)_?reason\\.")
-"""What Python writes before the name of an enumeration's member."""
+"""The text that Python writes before the name of an enumeration's member."""
 
 
 def reason_of(sent: Reason) -> str | None:

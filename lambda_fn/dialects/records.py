@@ -36,7 +36,7 @@ _UNREAD = Failure(code=GARBLED, message="the response is in a form that is not k
 ANSWERS = ("text", "output", "outputs", "output_text", "content", "answer", "result", "completion")
 """Members of a record that hold the answer of servers which are not known here."""
 UNLIKELY = -9999.0
-"""What OpenAI sends as the log probability of a token that is next to impossible."""
+"""OpenAI's log probability for a token that is next to impossible."""
 _UNREAD_ANSWERS = tuple(name for name in ANSWERS if name not in ("text", "content"))
 _MOST_UNREAD = 10
 _BYTES_A_TOKEN = 4
@@ -44,7 +44,7 @@ _NO_ERROR = (b"null", b'""', b"{}", b"[]", b"false")
 
 
 class NoRecord(ValueError):
-    """An object is none of the records that are known here, and no error."""
+    """An object is neither a known record nor an error."""
 
 
 class _Choice(msgspec.Struct):
@@ -139,7 +139,7 @@ class _State:
         self.stop: Reason = None
         """What stands beside a finish reason that is null to the end."""
         self.matched: str | None = None
-        """What vLLM and SGLang name as the end: the stop sequence, if one ended the answer."""
+        """The end that vLLM and SGLang report: the stop sequence, if one ended the answer."""
         self.seen = False
         """Whether anything was said."""
         self.message = False
@@ -170,7 +170,7 @@ class Records:
         self._total: int | None = None
         self._unread: set[str] = set()
         self._lost = False
-        """Whether a part of an answer that began well is in no known form."""
+        """Whether the answer began well and then had a part in no known form."""
         self.started = False
 
     @property
@@ -368,7 +368,7 @@ class Records:
         """Return the failure that an object without `choices` describes.
 
         Raises:
-            NoRecord: it is no error either.
+            NoRecord: it is not an error either.
 
         """
         fields = _anything.decode(payload)
@@ -412,7 +412,7 @@ class Records:
             state.matched = matched
 
     def _read(self, choice: _Choice, state: _State, record: _Record) -> Said:
-        """Return what a choice says: in its delta, or else as a text or a whole message.
+        """Return the content of a choice: that of its delta, or else of a text or a whole message.
 
         Some servers send both, and some end a stream with the whole message once more.
         """
@@ -542,8 +542,8 @@ class Records:
             state.reason = state.reason or (TOOL_CALLS if state.calls else STOP)
 
     def _look_further(self, place: int, payload: bytes, said: Said, state: _State) -> None:
-        """Look in other members than the known ones: for reasoning, which is read, and for what may
-        hold the answer, which is noted if nothing is said.
+        """Look for reasoning in the members that are not known, and read it. If nothing is said,
+        note the members that may hold the answer.
         """
         fields = _anything.decode(payload)
         choice = fields["choices"][place]
@@ -568,14 +568,17 @@ class Records:
 
 
 def read_failure(sent: bytes | msgspec.Raw) -> Failure:
-    """Return the failure that an error describes. What reads errors is no part of a cold start."""
+    """Return the failure that an error describes.
+
+    The module that reads errors is not imported at a cold start.
+    """
     from lambda_fn.dialects.failures import failure_of
 
     return failure_of(sent)
 
 
 def _said_by(sent: DeltaFields | str | list[msgspec.Raw] | None) -> Said:
-    """Return what a delta or message says. PHP's proxies send an empty one as a list."""
+    """Return the content of a delta or message. PHP's proxies send an empty one as a list."""
     if type(sent) is DeltaFields:
         return read_delta(sent)
     return Said(sent) if isinstance(sent, str) else Said()

@@ -21,7 +21,10 @@ BOTH = (
     "cache_salt",
     "structured_outputs",
 )
-"""What vLLM and SGLang take: servers of the dialect `openai` get it under the names of both."""
+"""The parameters that vLLM and SGLang both take.
+
+Servers of the dialect `openai` get them under the names of both.
+"""
 VLLM = (
     *BOTH,
     "bad_words",

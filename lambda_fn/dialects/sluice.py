@@ -21,6 +21,8 @@ class _ErrorBody(msgspec.Struct):
 class Sluice:
     """The dialect of `model/`."""
 
+    switches = True
+
     def check(self, request: ChatRequest) -> None:
         """Reject nothing: our container itself rejects what its engine cannot do."""
 
@@ -30,7 +32,7 @@ class Sluice:
 
     def count(self, request: ChatRequest, control: Control) -> bytes:
         """Return the container's body with the mark that it is only to be counted."""
-        own = {**msgspec.structs.asdict(control), "count": True}
+        own = {**msgspec.to_builtins(control), "count": True}
         return msgspec.json.encode({**plain_body(request), "max_tokens": 1, "sluice": own})
 
     def cancel(self, request_id: str) -> bytes:

@@ -173,7 +173,7 @@ class StreamDecoder:
             self._fail(events, MALFORMED)
 
     def _record(self, payload: bytes, events: list[Event]) -> bool:
-        """Read a record. Return False, and change nothing, if it is none or only a part of one."""
+        """Read a record. Return False, and change nothing, if the text is not a whole record."""
         if len(payload) < 12 and payload.strip().upper() in _DONE:
             self._finish(events)
             return True
@@ -208,8 +208,8 @@ class StreamDecoder:
             self._records.read(payload, events)
 
     def _may_be_ignored(self, payload: bytes) -> bool:
-        """Return whether an object that is no record says that the server is alive, or, once every
-        choice has finished, what the answer cost.
+        """Return whether an object that is not a record may be skipped. It may if it is a sign of
+        life, or if it has the cost of the answer after every choice has finished.
         """
         fields = msgspec.json.decode(payload)
         if not isinstance(fields, dict) or any(fields.get(name) for name in ANSWERS):
@@ -231,7 +231,7 @@ class StreamDecoder:
 
 
 def _mended(text: bytes) -> bytes | None:
-    """Return as JSON what Python's encoder and careless ones write beside it, or None.
+    """Return text that is almost JSON as JSON, or None if that is not possible.
 
     That is NaN and infinity, control characters in a text, and half of a surrogate pair.
     """

@@ -23,7 +23,7 @@ _KNOWN = re.compile(
     r"|chat template (does not|doesn't) support|error (in|applying|rendering) (the )?chat template",
     re.IGNORECASE,
 )
-"""What the templates of well-known models raise, where nothing else tells."""
+"""What the templates of well-known models raise, for servers that do not name the template."""
 _PLACE = re.compile(r" \(in <string>:\d+\)$")
 _WORDS = "The model's chat template does not accept the messages: "
 

@@ -2,7 +2,7 @@
 
 A piece belongs to a call by its index, its id and its order, of which servers send all, some or
 none: Ollama gives every call the index 0, others send no index, and others another id with each
-piece. What comes out has indexes from 0 in the order in which calls begin, an id and the type on a
+piece. The results have indexes from 0 in the order in which calls begin, an id and the type on a
 call's first piece, and arguments that are text.
 """
 
@@ -174,8 +174,8 @@ class ToolCalls:
         for call in reversed(self._calls):
             if sent_id and call.server_id == sent_id and index in (None, call.server_index):
                 # A server that gives all its calls one id: a name and arguments begin another.
-                anew = name and _begins(arguments) and call.complete and not call.said(arguments)
-                return None if anew else call
+                other = name and _begins(arguments) and call.complete and not call.said(arguments)
+                return None if other else call
         same = [call for call in self._calls if index in (None, call.server_index)]
         if not same:
             return None
@@ -219,7 +219,7 @@ def _index(value: Any) -> int | None:
 
 
 def _arguments(value: Any) -> str:
-    """Return arguments as text. Null, and an object without members, are no text yet."""
+    """Return arguments as text. Null, and an object without members, are not text yet."""
     if isinstance(value, str):
         return value
     return "" if value in (None, {}) else _json(value).decode()

@@ -17,8 +17,12 @@ _ENCODERS: dict[Form, Callable[[Head], Encoder]] = {
 }
 
 
-def encoder_of(head: Head) -> Encoder:
+def encoder_of(head: Head, after: int | None = None) -> Encoder:
     """Return a new encoder of the form that the head names.
+
+    `after` is the wire number of the last piece that a resumed client has (`encode.numbered`). The
+    encoder gets all events from the first one on, and leaves out what the client has. A response of
+    one JSON value is sent whole.
 
     Raises:
         LookupError: the head's version is unknown here.
@@ -26,6 +30,15 @@ def encoder_of(head: Head) -> Encoder:
     """
     if head.version != VERSION:
         raise LookupError(f"encoders of version {head.version} are unknown here")
+    encoder = _encoder_of(head)
+    if head.numbered is not True:
+        return encoder
+    from lambda_fn.encode.numbered import numbered  # not at a cold start
+
+    return numbered(encoder, head.form, after)
+
+
+def _encoder_of(head: Head) -> Encoder:
     if head.form in ("messages_stream", "messages_body"):
         from lambda_fn.encode.messages import MessageBody, MessageStream  # not at a cold start
 

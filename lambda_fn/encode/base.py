@@ -46,9 +46,10 @@ class Head(msgspec.Struct, frozen=True):
     public name, and `choices` is the number of requested choices. `service_tier` is None unless the
     request named one. `max_bytes` is the maximum size of a response that is not streamed. `form`
     names the encoder, and the rest are its options: whether a stream ends with a usage chunk,
-    whether its chunks are padded, and the prompt that a completion repeats. Messages have two of
-    their own, which no other head has: their stop sequences, and whether thoughts are shown.
-    `version` is the encoders' one when the response began.
+    whether its chunks are padded, and the prompt that a completion repeats. Two options are of
+    messages only: their stop sequences, and whether thoughts are shown. `version` is the version of
+    the encoders when the response began. `numbered` is set if the response is logged and its form
+    can be resumed (`encode.numbered`).
     """
 
     response_id: str
@@ -65,6 +66,7 @@ class Head(msgspec.Struct, frozen=True):
     version: int = VERSION
     stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
+    numbered: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Encoder(Protocol):

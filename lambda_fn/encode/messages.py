@@ -62,8 +62,8 @@ class _Blocks:
     """The blocks of one message.
 
     A block that has ended cannot grow. So what comes while the arguments of a call are incomplete,
-    and does not belong to that call, is held back to the end: some servers send the pieces of
-    several calls by turns.
+    and does not belong to that call, is held back to the end: some servers interleave the pieces of
+    several calls.
     """
 
     def __init__(self, head: Head) -> None:
@@ -74,7 +74,7 @@ class _Blocks:
         self._arguments: list[str] = []
         self._ended: set[int] = set()
         self._held: dict[int | _Text, list[ToolPiece | str]] = {}
-        """What is held back, by the index of a call or the kind of a text."""
+        """The pieces that are held back, by the index of a call or the kind of a text."""
         self.refused = False
 
     def add(self, event: Delta) -> Iterator[_Step]:
@@ -365,8 +365,8 @@ class MessageBody:
 def _object(text: str) -> bytes:
     """Return the arguments of a call as the text of one JSON object.
 
-    A call that was cut keeps the members that are complete: the stop reason tells of the cut.
-    Arguments that are no object stand in the member `raw_arguments`.
+    A truncated call keeps the members that are complete: the stop reason tells that it was
+    truncated. Arguments that are not an object become the member `raw_arguments`.
     """
     for found in (text or "{}", _complete_part(text)):
         try:
@@ -378,7 +378,7 @@ def _object(text: str) -> bytes:
 
 
 def _complete_part(text: str) -> str:
-    """Return an object that was cut without its last member, closed. It is read once."""
+    """Return a truncated object without its last member, and closed. The text is read once."""
     closers: list[str] = []
     kept = place = 0
     while place < len(text):

@@ -1,7 +1,7 @@
 """Cross-origin requests of browsers, from the origins that a setting names.
 
-Without the setting there is nothing of this, and a page of another origin cannot read a response.
-A page sends its key in a header of its own, so cookies and other credentials are never allowed.
+Without the setting no such header is sent, and a page of another origin cannot read a response. The
+script of a page sends its key in a header, so cookies and other credentials are never allowed.
 """
 
 import re
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 EXPOSED = (
     "x-request-id, openai-processing-ms, retry-after, x-should-retry, x-ratelimit-limit-requests, "
     "x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
-    "x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
+    "x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-sluice-stream, x-sluice-log"
 )
 """The headers of a response that a page may read."""
-METHODS = "GET, HEAD, POST"
+METHODS = "GET, HEAD, POST, DELETE"
 _HEADERS = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{0,1024}")
 _MAX_AGE = "7200"  # the longest that Chromium takes
 
@@ -29,7 +29,7 @@ class Cors:
         self._origins = frozenset(origin.lower() for origin in origins)
 
     def headers(self, request: Mapping[str, str]) -> list[Header]:
-        """Return what a response to a request with these headers gets."""
+        """Return the CORS headers of the response to a request with these headers."""
         if self._any:
             return [(b"access-control-allow-origin", b"*"), _EXPOSE]
         origin = request.get("origin", "")
@@ -38,7 +38,7 @@ class Cors:
         return [(b"access-control-allow-origin", origin.encode("latin-1")), _EXPOSE, _VARY]
 
     def preflight(self, method: str, request: Mapping[str, str]) -> list[Header] | None:
-        """Return the headers of the response to a preflight request, or None if this is none.
+        """Return the headers of the response to a preflight request, or None for any other request.
 
         A browser sends it without a key, before the request itself.
         """

@@ -1,6 +1,6 @@
 """Fetches images from the hosts that a deployment names.
 
-A caller chooses the URL, so the function must not become its way into other networks: the host is
+A caller chooses the URL, so the function must not lead the caller into other networks: the host is
 on the deployment's list, its address is a public one, the connection goes to that very address, and
 redirects are not followed. It is imported only for requests that need it.
 """
@@ -16,6 +16,7 @@ from lambda_fn.http.client import tls_context
 from lambda_fn.http.connection import Connection, TransportError
 
 _PORT = 443
+_MAX_HOST = 253  # of a name in the DNS, whose labels have 63 characters at most
 
 
 class FetchError(Exception):
@@ -83,6 +84,8 @@ def _target(url: str, hosts: Sequence[str]) -> tuple[str, str]:
         )
     if parts.scheme != "https" or port not in (None, _PORT) or "@" in parts.netloc:
         raise FetchError("its URL must be https, without a port and without a user")
+    if len(host) > _MAX_HOST or any(not 0 < len(label) < 64 for label in host.split(".")):
+        raise FetchError("it is not a URL")
     if not allowed(host, hosts):
         raise FetchError("this deployment takes no images from its host")
     return host, path

@@ -10,9 +10,9 @@ from a random number (`place_unchecked`). The ledger item is settled for one hol
 number, and only that hold is booked. So a write that DynamoDB executes late, after the request's
 hold was removed, cannot cause a second booking.
 
-An extension keeps the number. It replaces the text of the hold on the condition that the text is
-as it was, so an attempt that is repeated or comes late extends nothing twice. Whoever releases the
-hold then meets another text with the same number, and releases the amounts in that text.
+An extension keeps the number. It replaces the text of the hold on the condition that the text is as
+it was, so an attempt that is repeated or comes late extends nothing twice. A later release meets
+another text with the same number, and releases the amounts in that text.
 
 An admission that fails voids its hold without a look at the ledger. `claim` changes the text of the
 hold, which every condition compares. So once the sweeper has claimed a hold, a void that DynamoDB

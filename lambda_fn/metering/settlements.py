@@ -8,7 +8,8 @@ repeated, run twice at once or stop anywhere: account and ledger end up the same
     ledger    hold on the account   state of the request
     none      one                   never begun: claim the hold, then put a SETTLED item with
                                     nothing spent, `recovered`
-    OPEN      one                   claim the hold, settle from the last checkpoint, then capture
+    OPEN      one                   claim the hold, settle from the last checkpoint or the log, then
+                                    capture
     OPEN      none                  never begun: settle it as refused
     SETTLED   the settled one       capture it with the counts of the ledger
     SETTLED   another one           a late attempt: void it; or a correction: carry it out
@@ -144,16 +145,19 @@ def _changed(item: Item | None, opening: Opening, hold: Hold) -> Hold | None:
     return found if found.attempt == hold.attempt and not found.claimed else None
 
 
-async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> str | None:
+async def recover(
+    table: Table, key_id: str, request_id: str, *, now: float, logged: Settlement | None = None
+) -> str | None:
     """Finish a request whose function ended without settling it.
 
-    Call it only when the function cannot be running any more.
+    Call it only when the function cannot be running any more. `logged` is the settlement by the
+    log of its response, if it has one. Such a request has no checkpoints.
 
     Returns:
         The first step that was taken, or None if there was nothing to do: `settled` (from a
-        checkpoint), `refused` (it never began), `found` (it was in flight without a ledger item),
-        `released` (it was settled and still in flight), `corrected`, `dropped` (the hold was a late
-        attempt's).
+        checkpoint or the log), `refused` (it never began), `found` (it was in flight without a
+        ledger item), `released` (it was settled and still in flight), `corrected`, `dropped` (the
+        hold was a late attempt's).
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
@@ -164,7 +168,7 @@ async def recover(table: Table, key_id: str, request_id: str, *, now: float) -> 
     before: RequestItems | None = None
     while True:
         items = before = await _read_next(table, key_id, request_id, before)
-        step = await _step(table, key_id, request_id, items, now=now)
+        step = await _step(table, key_id, request_id, items, now=now, logged=logged)
         if step is None:
             return first_step
         first_step = first_step or step
@@ -310,7 +314,13 @@ def booked_of(item: Mapping[str, Any]) -> Spend:
 
 
 async def _step(
-    table: Table, key_id: str, request_id: str, items: RequestItems, *, now: float
+    table: Table,
+    key_id: str,
+    request_id: str,
+    items: RequestItems,
+    *,
+    now: float,
+    logged: Settlement | None = None,
 ) -> str | None:
     """Take the next step towards the end. Return its name, or None if none is left."""
     item, hold = items.ledger, items.hold
@@ -330,14 +340,13 @@ async def _step(
         await _put_if_new(table, ledger.unbegun_item(opening, attempt=hold.attempt, now=now))
         return "found"
     if item["state"] == "OPEN":
-        settlement, has_checkpoint = ledger.from_checkpoint(item), "checkpointed" in item
-        if (
-            hold is None and has_checkpoint and items.has_account
-        ):  # served while the meter failed open
+        settlement = logged or ledger.from_checkpoint(item)
+        was_served = logged is not None or "checkpointed" in item
+        if hold is None and was_served and items.has_account:  # served while the meter failed open
             update = holds.place_unchecked(key_id, request_id, model=item["model"], now=now)
             await _if_it_holds(table, update)
             return "settled"
-        if hold is None and not has_checkpoint:
+        if hold is None and not was_served:
             settlement = ledger.REFUSED
         attempt = None if hold is None else hold.attempt
         update = ledger.settle(

@@ -163,7 +163,7 @@ class ResponseStream:
         """Send the prelude: `statusCode`, `headers`, `cookies`. Raises as `write`.
 
         The prelude and its NULs are two chunks, as AWS's clients for Node.js and Rust send them.
-        They have a write for themselves. Reports say that Lambda holds back the whole response if
+        They are sent in a separate write. Reports say that Lambda holds back the whole response if
         the prelude shares a packet with bytes of the body.
         """
         self._begun = True

@@ -221,7 +221,7 @@ def _check(request: ChatRequest) -> None:
 
 
 def _check_prompt(request: ChatRequest) -> None:
-    """Check what says how the prompt ends."""
+    """Check the parameters that say how the prompt ends."""
     if not request.continue_final_message:
         return
     if request.add_generation_prompt:
@@ -238,12 +238,12 @@ def _check_prompt(request: ChatRequest) -> None:
 
 
 def _check_ignored_end(request: ChatRequest) -> None:
-    """Check that an answer that must end is not asked to go on."""
+    """Reject `ignore_eos` with tools or a form of the answer, because these must end."""
     form = request.response_format
     is_form = request.structured_outputs is not None or type(form) in (JsonObject, JsonSchema)
     if request.ignore_eos and (is_form or (request.tools and request.tool_choice != "none")):
         raise InvalidRequest(
-            "'ignore_eos' cannot be used with tools or with a form of the answer, which ends.",
+            "'ignore_eos' cannot be used with tools or with a form of the answer: both need an end.",
             param="ignore_eos",
         )
 

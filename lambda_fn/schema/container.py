@@ -1,9 +1,9 @@
 """Converts a checked request to the body of the container's `POST /invocations`."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from lambda_fn.schema.chat import DEFAULT_ONLY, INERT, UNSUPPORTED, ChatRequest
 from lambda_fn.schema.extras import ALIASES, FORMS
@@ -30,8 +30,11 @@ class Control(Struct, frozen=True):
     deadline_ms: int
     max_prompt_tokens: int
     caller: str
-    """The key's public id. The container compiles the schemas of different callers in turn."""
+    """The key's public id. The container prepares the schemas of different callers in turn."""
     v: int = 1
+    soft_thinking: Literal[True] | UnsetType = UNSET
+    """Set if the request's wishes about thinking have no effect on a model that cannot follow
+    them."""
 
 
 def container_body(request: ChatRequest, control: Control) -> bytes:

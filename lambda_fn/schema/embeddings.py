@@ -28,12 +28,12 @@ class EmbeddingsRequest(Struct, frozen=True, omit_defaults=True):
 
     @property
     def inputs(self) -> int:
-        """The number of embeddings that are asked for."""
+        """The number of requested embeddings."""
         one = isinstance(self.input, str) or isinstance(self.input[0], int)
         return 1 if one else len(self.input)
 
     def max_tokens(self, context_tokens: int) -> int:
-        """Return an upper bound of the tokens: no tokenizer makes more than one of a byte."""
+        """Return an upper bound of the tokens: no tokenizer makes more than one token of a byte."""
         if isinstance(self.input, str):
             sizes = [len(self.input.encode())]
         elif isinstance(self.input[0], int):
@@ -46,7 +46,7 @@ class EmbeddingsRequest(Struct, frozen=True, omit_defaults=True):
         return sum(min(context_tokens, size + _ADDED) for size in sizes)
 
     def body(self) -> bytes:
-        """Return vLLM's body, which has no model: a server has one, under another name."""
+        """Return vLLM's body. It names no model, because the server has one, under another name."""
         fields: dict[str, Any] = {"input": self.input}
         for name in ("encoding_format", "dimensions"):
             if (value := getattr(self, name)) is not None:

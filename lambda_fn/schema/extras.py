@@ -1,4 +1,4 @@
-"""What vLLM, SGLang and llama.cpp add to OpenAI's requests.
+"""The parameters that vLLM, SGLang and llama.cpp add to OpenAI's requests.
 
 Each parameter of their schemas is a field of `Extras`, or is in `REFUSED` or `INERT_EXTRAS`.
 tests/lambda_fn/schema/servers.json has the lists. A test fails for a name without a decision.
@@ -126,11 +126,14 @@ NEUTRAL: dict[str, Any] = {
     "continue_final_message": False,
     "return_tokens_as_token_ids": False,
 }
-"""Values that ask for nothing. A server that does not take the parameter answers them alike."""
+"""Values that change no answer.
+
+They are accepted even if the server does not take the parameter.
+"""
 
 
 class Refused(NamedTuple):
-    """Why a parameter is refused, and the values that are taken: they ask for nothing."""
+    """Why a parameter is refused, and the accepted values, which change no answer."""
 
     why: str
     allowed: tuple[object, ...] = ()
@@ -143,7 +146,7 @@ _GRAMMAR = "free grammars have no bound on the time that an engine takes; use 'r
 _BEAMS = "a beam search cannot be streamed"
 _PROMPT = "the prompt is made from 'messages' by the model's own template"
 _TEXT = "this is a text model"
-_ADAPTERS = "an adapter has its own model name, to which keys are admitted: send it as 'model'"
+_ADAPTERS = "an adapter has its own model name, for which keys are checked: send it as 'model'"
 _DRY = (
     "llama.cpp reads its whole vocabulary to prepare it, and no answer goes on in that time; use "
     "'repetition_penalty'"
@@ -168,12 +171,12 @@ REFUSED: dict[str, Refused] = {
     "repetition_detection": Refused(
         "a server would compare each token with many earlier ones; use 'repetition_penalty'"
     ),
-    "watermarking": Refused("answers are not marked here", (False,)),
-    "watermark": Refused("answers are not marked here"),
+    "watermarking": Refused("answers have no watermark here", (False,)),
+    "watermark": Refused("answers have no watermark here"),
     "logits_processors": Refused(_CODE, ([],)),
     "custom_logit_processor": Refused(_CODE, ("", [])),
     "custom_params": Refused(f"it is for custom logit processors, and {_CODE}", ({},)),
-    "vllm_xargs": Refused("it is for plugins of the server, which check nothing", ({},)),
+    "vllm_xargs": Refused("plugins of the server get it unchecked", ({},)),
     "chat_template": Refused(
         "it is a program that would run in the server; the deployment chooses the template"
     ),
@@ -239,7 +242,7 @@ REFUSED: dict[str, Refused] = {
     "tfs_z": Refused("llama.cpp no longer has it; use 'min_p'", (1,)),
     "penalize_nl": Refused("line feeds are penalised as other tokens are"),
     "image_data": Refused(_TEXT, ([],)),
-    "n_indent": Refused("a least indentation is not available", (0,)),
+    "n_indent": Refused("a minimum of indentation is not available", (0,)),
     "t_max_predict_ms": Refused("use 'max_tokens', or a time limit of your client", (-1, 0)),
     "t_max_prompt_ms": Refused("use a time limit of your client", (-1, 0)),
 }
@@ -270,7 +273,7 @@ INERT_EXTRAS = frozenset(
 """Parameters that have no effect, as unknown ones: they would not change the answer."""
 
 _COMPLETION = {"echo": None, "best_of": None, "add_special_tokens": Refused(_PROMPT, (True,))}
-"""What differs at the older endpoint, which has fields of its own for the first two."""
+"""The differences of the older endpoint, which has other fields for the first two."""
 _names = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 

@@ -126,7 +126,7 @@ class CalledFunction(Struct, frozen=True):
         try:
             force_setattr(self, "arguments", arguments_text(self.arguments))
         except ArgumentsRefused as refusal:
-            raise WrongField(str(refusal), "arguments") from None
+            raise WrongField(f"the arguments {refusal}", "arguments") from None
 
 
 class ToolCall(Struct, frozen=True, tag="function", tag_field="type"):

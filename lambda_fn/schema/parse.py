@@ -120,7 +120,7 @@ def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool) ->
 
 
 def _check_size(body: bytes) -> None:
-    """Reject a body of so many small values that it would take many times its size in memory."""
+    """Reject a body with too many values: small ones take many times their size in memory."""
     if len(body) <= limits.MAX_VALUES or _values(body) <= limits.MAX_VALUES:
         return
     from schema_guard import more_values  # not at a cold start: few bodies are this large

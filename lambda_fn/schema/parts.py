@@ -83,3 +83,5 @@ class Extensions(Struct, frozen=True, omit_defaults=True):
     """
 
     buffer: Buffering | None = None
+    durable: bool | None = None
+    """Whether the response is logged, so that a client whose connection ends can resume it."""

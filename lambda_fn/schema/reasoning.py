@@ -77,7 +77,7 @@ class Thinking(Struct, frozen=True, omit_defaults=True):
 
 
 class Wanted(Struct, frozen=True):
-    """What a request wants of the model's reasoning. None is left to the model.
+    """A request's wishes about the model's reasoning. None leaves the choice to the model.
 
     `arguments` are the variables for the chat template, with the switches. `param` is the field
     that says most, for an error about it.
@@ -255,7 +255,14 @@ def refused(param: str, why: str) -> InvalidRequest:
     )
 
 
-def served(request: "ChatRequest", *, reasons: bool, budgets: bool) -> "ChatRequest":
+def served(
+    request: "ChatRequest",
+    *,
+    reasons: bool,
+    budgets: bool,
+    soft: bool = False,
+    switches: bool = True,
+) -> "ChatRequest":
     """Return the request as the deployment's model gets it.
 
     A model that does not reason needs no switch to turn it off, so it gets none.
@@ -264,11 +271,15 @@ def served(request: "ChatRequest", *, reasons: bool, budgets: bool) -> "ChatRequ
         request: A checked request.
         reasons: Whether the model may reason.
         budgets: Whether its server takes a budget for reasoning.
+        soft: Whether a switch is left out where it can have no effect, instead of a refusal.
+        switches: Whether its server takes anything about reasoning.
 
     Raises:
         InvalidRequest: the request asks for what the model cannot do.
 
     """
+    if soft and not (reasons and switches):
+        return msgspec.structs.replace(request, enable_thinking=None)
     if reasons and budgets:
         return request
     found = wanted(request)

@@ -1,4 +1,6 @@
-"""What the setting `strict` refuses: what OpenAI refuses, and servers take."""
+"""The checks of the setting `strict`: it refuses parameters that OpenAI refuses and servers
+take.
+"""
 
 import re
 

@@ -39,7 +39,7 @@ _detokenize = msgspec.json.Decoder(DetokenizeRequest)
 
 
 def parse_tokenize(body: bytes) -> tuple[str | None, dict[str, Any]]:
-    """Return the model's name, and what the container is asked for.
+    """Return the model's name, and the request to the container.
 
     Raises:
         InvalidRequest: as for `parse_chat`.
@@ -65,6 +65,6 @@ def parse_tokenize(body: bytes) -> tuple[str | None, dict[str, Any]]:
 
 
 def parse_detokenize(body: bytes) -> tuple[str | None, dict[str, Any]]:
-    """Return the model's name, and what the container is asked for. Raises as `parse_tokenize`."""
+    """Return the model's name, and the request to the container. Raises as `parse_tokenize`."""
     request = parse(_detokenize, body)
     return request.model, {"detokenize": request.tokens}

@@ -38,7 +38,13 @@ from lambda_fn.metering.rejections import (
 from lambda_fn.metering.windows import expired
 from lambda_fn.networks import ANYWHERE, admits
 from lambda_fn.stream.key_cache import KeyCache
-from lambda_fn.stream.rate_limit_errors import public, rate_headers, wrong_network
+from lambda_fn.stream.rate_limit_errors import (
+    model_unreadable,
+    no_model,
+    public,
+    rate_headers,
+    wrong_network,
+)
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -58,11 +64,10 @@ class Admission(msgspec.Struct, frozen=True):
 
 
 class Switch:
-    """Whether an operator has stopped the service, as this environment has read it last.
-
-    It is read again by the first request after `limits.CHECKPOINT`, beside that request's writes.
-    While the service is stopped, each request reads it before them. So refused requests write
-    nothing, and all are served at once when the service resumes.
+    """The operator's switch, as this environment last read it. The first request after
+    `limits.CHECKPOINT` reads it again, beside its writes. While the service is stopped, each
+    request reads it before it writes. So refused requests write nothing, and requests are served as
+    soon as the service resumes.
     """
 
     def __init__(self, table: Table) -> None:
@@ -79,7 +84,7 @@ class Switch:
 
     async def read(self) -> None:
         """Read the item. When DynamoDB does not answer, the last state stays."""
-        self._read_at = time.monotonic()  # requests at the same time do not read it, too
+        self._read_at = time.monotonic()  # concurrent requests do not read it as well
         try:
             item = await self._table.get(SERVICE_KEY, consistent=False)
         except MeterUnavailable:
@@ -152,6 +157,17 @@ class Gate:
         if not admits(account.networks, caller.address):
             raise wrong_network()
         return account
+
+    async def no_model(self, caller: Caller, name: str, unreadable: Mapping[str, str]) -> APIError:
+        """Return the error for a model that is not served.
+
+        `unreadable` has the models whose settings cannot be read, with the reasons. Only a key that
+        may use such a model learns of it. Raises as `check_key`.
+        """
+        reason = unreadable.get(name)
+        if reason is None or not (await self.check_key(caller)).may_use(name):
+            return no_model(name)
+        return model_unreadable(name, reason)
 
     async def admit(
         self, caller: Caller, opening: Opening, *, fingerprint: str = "", repeat: bool = False

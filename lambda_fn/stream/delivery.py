@@ -13,8 +13,8 @@ from lambda_fn import limits
 from lambda_fn.encode import Encoder
 from lambda_fn.encode.base import unfinished
 from lambda_fn.errors import APIError, internal_error
+from lambda_fn.event_log import Source, Unended, error_of
 from lambda_fn.events import End, Event, Failed
-from lambda_fn.stream.event_log import Source, Unended, error_of
 from lambda_fn.stream.sinks import Sink
 
 
@@ -41,6 +41,8 @@ class Delivery:
         self._state = State.WAITING
         self._patience: asyncio.Timeout | None = None
         self._failure: APIError | None = None
+        self._notice = b""
+        self._slow = False
 
     async def run(self, source: Source) -> None:
         """Send the whole response, or what there is of it and an error. A source that ends without
@@ -49,8 +51,8 @@ class Delivery:
         Raises:
             APIError: it failed, or its source ended, before anything was sent.
             ResponseBroken: it failed later, and its form cannot say so, or its client did not take
-                the end, or its source ended without a terminal event.
-            Exception: whatever the sink raises when the client has left.
+                the end, or its source ended without a terminal event, or the client was let go.
+            Exception: what the sink raises when the client has left.
 
         """
         try:
@@ -66,6 +68,8 @@ class Delivery:
                         raise internal_error() from None
                     self._sink.abort("unended")
         except TimeoutError:
+            if self._slow:
+                self._sink.abort("slow_client")
             if self._failure is None:
                 raise
             if self._state is State.WAITING:
@@ -81,6 +85,16 @@ class Delivery:
             self._failure = failure
             self._patience.reschedule(asyncio.get_running_loop().time() + limits.LAST_WRITE_TIMEOUT)
 
+    def let_go(self) -> None:
+        """Break the response off, because its client is too slow. It can be resumed."""
+        if self._patience is not None and not self._slow:
+            self._slow = True
+            self._patience.reschedule(asyncio.get_running_loop().time())
+
+    def notice(self, data: bytes) -> None:
+        """Send bytes of the response's form before the next ones."""
+        self._notice += data
+
     async def _carry(self, source: Source) -> None:
         read, encode, sink, waiting = source.read, self._encoder.encode, self._sink, State.WAITING
         events: list[Event]
@@ -91,6 +105,8 @@ class Delivery:
             last = type(events[-1]) if events else None
             if not data and last is not Failed and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
+            if self._notice and self._state is not waiting:
+                data, self._notice = self._notice + data, b""
             if data or last is End:
                 # The end of the response goes out together with the last data.
                 write = sink.end if last is End else sink.write

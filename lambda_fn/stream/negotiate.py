@@ -14,6 +14,7 @@ from typing import get_args
 
 import msgspec
 
+from lambda_fn.dialects import Dialect
 from lambda_fn.encode import Head
 from lambda_fn.encode.base import Form
 from lambda_fn.errors import InvalidRequest
@@ -46,12 +47,32 @@ class ReadRequest(msgspec.Struct, frozen=True):
     echo: str = ""
     stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
+    images: tuple[str, ...] = ()
+    """The paths of the request's images in its body, if that is no chat request."""
+    soft_thinking: bool = False
+    """Whether the request's wishes about thinking have no effect on a model that cannot follow
+    them."""
+
+    @property
+    def durable(self) -> bool | None:
+        """Whether the request asks for a log of its response; None if it does not say."""
+        return None if self.request.sluice is None else self.request.sluice.durable
 
     def head(
-        self, *, response_id: str, created: int, fingerprint: str | None, max_bytes: int
+        self,
+        *,
+        response_id: str,
+        created: int,
+        fingerprint: str | None,
+        max_bytes: int,
+        logged: bool = False,
     ) -> Head:
-        """Return the head of the response; the arguments are those of `Head`."""
+        """Return the head of the response; the arguments are those of `Head`.
+
+        If the response is `logged`, its stream has wire numbers.
+        """
         request = self.request
+        numbered = logged and not self.form.endswith("_body")
         return Head(
             response_id=response_id,
             created=created,
@@ -66,21 +87,27 @@ class ReadRequest(msgspec.Struct, frozen=True):
             echo=self.echo,
             stops=self.stops,
             thinking=self.thinking,
+            numbered=True if numbered else msgspec.UNSET,
         )
 
     def named(self, model: str) -> "ReadRequest":
-        """Return this with the model's own name in place of an alias."""
+        """Return this request with the model's own name in place of an alias."""
         if model == self.request.model:
             return self
         request = msgspec.structs.replace(self.request, model=model)
         return msgspec.structs.replace(self, request=request)
 
-    def served_by(self, model: Model) -> "ReadRequest":
-        """Return this for the model that answers it. Raises InvalidRequest for what it cannot do
-        about reasoning.
+    def served_by(self, model: Model, dialect: Dialect) -> "ReadRequest":
+        """Return this request as its model gets it. Raises InvalidRequest for what the model cannot
+        do about reasoning.
         """
-        reasons = model.reasoning != "none"
-        request = served(self.request, reasons=reasons, budgets=model.reasoning_budget)
+        request = served(
+            self.request,
+            reasons=model.reasoning != "none",
+            budgets=model.reasoning_budget,
+            soft=self.soft_thinking,
+            switches=dialect.switches,
+        )
         return self if request is self.request else msgspec.structs.replace(self, request=request)
 
     def transform(self, model: Model) -> Transform | None:
@@ -132,11 +159,14 @@ def read_completion(
     )
 
 
-def read_message(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
-    """Read a request of Anthropic's Messages API. Raises as `read_chat`."""
+def read_message(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) -> ReadRequest:
+    """Read a request of Anthropic's Messages API. Raises as `read_chat`.
+
+    `rules.strict` changes nothing: it refuses what OpenAI refuses, and this is not OpenAI's API.
+    """
     from lambda_fn.schema.anthropic import asked, parse_messages  # not at a cold start
 
-    found = asked(parse_messages(body))
+    found = asked(parse_messages(body), rules)
     request = found.chat
     buffering = _buffering(request, headers)
     form: Form = "messages_stream" if request.stream else "messages_body"
@@ -146,6 +176,8 @@ def read_message(body: bytes, headers: Mapping[str, str]) -> ReadRequest:
         buffering if request.stream else "none",
         stops=found.stops,
         thinking=found.thinking,
+        images=found.images,
+        soft_thinking=True,
     )
 
 
@@ -170,7 +202,7 @@ def _buffering(request: ChatRequest, headers: Mapping[str, str]) -> str:
 def _wants_text(accept: str) -> bool:
     """Return whether the caller prefers plain text to JSON and to an event stream.
 
-    A header that allows several of them alike is no wish for plain text: many clients list it.
+    A header that allows several of them alike does not ask for plain text: many clients list it.
     """
     if "text/plain" not in accept.lower():
         return False

@@ -3,12 +3,13 @@
     authenticate -> admit -> invoke -> decode -> count -> transform -> number
         -> encode -> deliver -> settle
 
-The producer does everything from invoke to number. The delivery encodes and delivers.
+The producer does everything from invoke to number. The delivery encodes and delivers. A logged
+response has a log between them, and goes on when its client leaves (`logged`).
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,31 +21,31 @@ from lambda_fn.auth import Caller, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.dialects import Dialect
-from lambda_fn.encode import encoder_of
+from lambda_fn.encode import Head, encoder_of
 from lambda_fn.errors import (
     NO_RETRY,
     APIError,
     BodyTooLarge,
+    InvalidRequest,
     RateLimited,
     Unavailable,
     UpstreamTimeout,
 )
+from lambda_fn.event_log import NoLog
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import read_body
 from lambda_fn.ids import new_request_id
 from lambda_fn.log import log
-from lambda_fn.schema import ChatRequest, Control
+from lambda_fn.schema import Control
 from lambda_fn.schema.messages import has_images
 from lambda_fn.schema.reasoning import restate
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.cancel import cancel
 from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.negotiate import ReadRequest
 from lambda_fn.stream.producer import Producer
-from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
 from lambda_fn.stream.reservation import growing
 from lambda_fn.stream.settle import Checkpoints, settle
 from lambda_fn.stream.sinks import AsgiSink
@@ -53,6 +54,8 @@ from lambda_fn.stream.usage_counter import UsageCounter
 
 if TYPE_CHECKING:
     from lambda_fn.stream.images import Image
+    from lambda_fn.stream.logged import Live
+    from lambda_fn.stream_log.table_log import TableLog
 
 
 class _Accepted(NamedTuple):
@@ -101,6 +104,15 @@ class Completions:
         self._client = client
         self._credentials = credentials
         self._table = table
+        self._streams: Table | None = None
+        if settings.stream_table is not None:
+            self._streams = Table(
+                client,
+                url=settings.dynamodb_url,
+                region=settings.region,
+                name=settings.stream_table,
+                credentials=credentials,
+            )
         self._gate = gate
         self._tasks: set[asyncio.Future[object]] = set()
         self._dialects = {
@@ -156,6 +168,7 @@ class Completions:
         request_id: str = scope["sluice.request_id"]
         headers: dict[str, str] = scope["sluice.request_headers"]
         request, model, dialect = accepted.read.request, accepted.model, accepted.dialect
+        logged = self._is_logged(accepted.read, headers)
         bounds = Bounds.of(
             request, model, size=accepted.size, images=_image_tokens(accepted.images, model)
         )
@@ -173,14 +186,16 @@ class Completions:
         )
         reservation = growing(self._table, admission, bounds, meter_open=self._settings.meter_open)
         scope["sluice.response_headers"] = admission.headers
-        seconds = _seconds_left(scope)
+        seconds = _seconds_left(scope, logged=logged)
         control = Control(
             request_id=request_id,
             deadline_ms=int(seconds * 1000),
             max_prompt_tokens=bounds.prompt,
             caller=caller.key_id,
+            soft_thinking=accepted.read.soft_thinking or msgspec.UNSET,
         )
-        head = accepted.read.head(
+        make_head = partial(
+            accepted.read.head,
             response_id=request_id,
             created=int(time.time()),
             fingerprint=self._settings.fingerprint(request.model),
@@ -197,7 +212,26 @@ class Completions:
             refusal=dialect.rejection,
         )
         invocation: Invocation | None = None
+        event_log: TableLog | None = None
         stopping = False  # the process ends, and has no time to cancel anything
+
+        async def finish() -> None:
+            """Cancel what the container may still do, and settle."""
+            if invocation is not None and invocation.left and not stopping:
+                cancelling = dialect.cancel(request_id)
+                if cancelling is not None:
+                    work = cancel(
+                        partial(invoke, credentials=credentials, body=cancelling), request_id
+                    )
+                    self._in_background(scope, work)
+            if event_log is not None:
+                self._in_background(scope, event_log.close())
+            final = admission
+            if reservation is not None:
+                final = msgspec.structs.replace(admission, entry=reservation.hold)
+            await asyncio.shield(settle(self._table, final, counter))
+
+        pumping: asyncio.Task[None] | None = None
         try:
             if any(not image.width for image in accepted.images):
                 from lambda_fn.stream.remote_images import with_images
@@ -207,15 +241,18 @@ class Completions:
             invocation = invoke(
                 credentials=credentials, body=dialect.body(bounds.applied(request), control)
             )
-            delivery = Delivery(
-                encoder_of(head), AsgiSink(send), heartbeat=self._settings.heartbeat
-            )
-            event_log = NoLog()
+            if logged:
+                event_log = await self._open_log(
+                    scope, caller, accepted, make_head(logged=True), counter
+                )
+            head = make_head(logged=event_log is not None)
+            encoder = encoder_of(head)
+            delivery = Delivery(encoder, AsgiSink(send), heartbeat=self._settings.heartbeat)
             producer = Producer(
                 invocation,
                 dialect.decoder(head.choices, bounds.kept_here),
                 counter,
-                event_log,
+                NoLog() if event_log is None else event_log,
                 # Our container ends the response itself at its deadline, others do not.
                 seconds=seconds + (limits.STREAM_GRACE if model.dialect == "sluice" else 0),
                 grace=0 if model.dialect == "sluice" else limits.STREAM_GRACE,
@@ -223,20 +260,32 @@ class Completions:
                 transform=accepted.read.transform(model),
                 on_stop=delivery.hasten,
             )
-            await event_log.open(head)
-            with Checkpoints(self._table, request_id, counter, producer.cancel):
+            checkpoints = Checkpoints(
+                self._table, request_id, counter, producer.cancel, logged=event_log is not None
+            )
+            if event_log is None:
                 # A delivery that ends early does not cancel its producer. Here it does, because
                 # without a log a response cannot be read after its client has left: the producer
                 # ends with the context.
-                async with producer:
-                    await delivery.run(producer)
+                with checkpoints:
+                    async with producer:
+                        await delivery.run(producer)
+            else:
+                from lambda_fn.stream.logged import Live  # not at a cold start
+
+                event_log.on_end = producer.fence
+                live = Live(producer, delivery, getattr(encoder, "lost", bytes))
+                pumping = asyncio.create_task(live.pump(checkpoints))
+                await _deliver(delivery, live, producer, pumping)
         except APIError as error:
             restate(request, error)
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
                 # Tokens may have been billed, so only the caller may decide to send it again.
                 error.headers |= NO_RETRY
-            elif request.model in self._settings.fallbacks and isinstance(
-                error, RateLimited | Unavailable
+            elif (
+                request.model in self._settings.fallbacks
+                and isinstance(error, RateLimited | Unavailable)
+                and error.code != "log_unavailable"
             ):
                 raise _NoCapacity(error) from None
             raise
@@ -244,16 +293,50 @@ class Completions:
             counter.cancelled = stopping = True
             raise
         finally:
-            if invocation is not None and invocation.left and not stopping:
-                cancelling = dialect.cancel(request_id)
-                if cancelling is not None:
-                    work = cancel(
-                        partial(invoke, credentials=credentials, body=cancelling), request_id
-                    )
-                    self._in_background(scope, work)
-            if reservation is not None:
-                admission = msgspec.structs.replace(admission, entry=reservation.hold)
-            await asyncio.shield(settle(self._table, admission, counter))
+            if pumping is None or pumping.done():
+                await finish()
+            else:
+                self._in_background(scope, _after(pumping, finish))
+
+    @property
+    def _keeps_logs(self) -> bool:
+        return self._streams is not None and self._settings.persistence != "off"
+
+    def _is_logged(self, read: ReadRequest, headers: Mapping[str, str]) -> bool:
+        """Return whether the response to a request is logged."""
+        if not self._keeps_logs or read.durable is False:
+            return False
+        return (
+            bool(read.durable)
+            or "idempotency-key" in headers
+            or self._settings.persistence == "all"
+        )
+
+    async def _open_log(
+        self, scope: Scope, caller: Caller, accepted: _Accepted, head: Head, counter: UsageCounter
+    ) -> "TableLog | None":
+        """Return the open log of a response, or None if it is answered without one.
+
+        Raises:
+            Unavailable: the log cannot be opened, and the response may not be without.
+
+        """
+        from lambda_fn.stream.logged import HEADER, OFF, open_log  # not at a cold start
+
+        assert self._streams is not None  # noqa: S101 (`_is_logged`)
+        setting = self._settings.on_log_failure
+        event_log = await open_log(
+            self._streams,
+            head,
+            counter,
+            accepted.model,
+            owner=caller.key_id,
+            expires=head.created + 3600 * self._settings.log_hours,
+            refuse=setting == "refuse" or (setting is None and bool(accepted.read.durable)),
+        )
+        added = OFF if event_log is None else {HEADER: head.response_id}
+        scope["sluice.response_headers"] = {**scope["sluice.response_headers"], **added}
+        return event_log
 
     async def _accept(
         self, caller: Caller, receive: Receive, headers: Mapping[str, str]
@@ -268,10 +351,16 @@ class Completions:
         try:
             body = await read_body(receive, headers, max_bytes=self._settings.max_body)
             read = self._read(body, headers)
+            if read.durable and not self._keeps_logs:
+                raise InvalidRequest(
+                    "This deployment keeps no responses: its setting 'persistence' is 'off'. Send "
+                    "the request without 'sluice.durable'.",
+                    param="sluice.durable",
+                )
             name = self._settings.name_of(read.request.model)
             accepted = self._for_model(read, body, name)
             if accepted is None:
-                raise await self._no_model(caller, name)
+                raise await self._gate.no_model(caller, name, self._settings.unreadable)
         except APIError:
             await self._gate.check_key(caller)
             raise
@@ -291,16 +380,10 @@ class Completions:
         if len(body) > model.max_body:
             raise BodyTooLarge(f"The body is over {model.max_body} bytes. Send a smaller one.")
         dialect = self._dialects[model.dialect]
-        read = asked.named(name).served_by(model)
+        read = asked.named(name).served_by(model, dialect)
         dialect.check(read.request)
-        images, size = _images(read.request, model, len(body))
+        images, size = _images(read, model, len(body))
         return _Accepted(asked, read, body, model, dialect, size, images)
-
-    async def _no_model(self, caller: Caller, name: str) -> APIError:
-        reason = self._settings.unreadable.get(name)
-        if reason is None or not (await self._gate.check_key(caller)).may_use(name):
-            return no_model(name)
-        return model_unreadable(name, reason)
 
     def _in_background(self, scope: Scope, work: Coroutine[None, None, object]) -> None:
         """Run `work` in the background. On Lambda it finishes before the next invocation is
@@ -313,13 +396,43 @@ class Completions:
             after.append(task)
 
 
-def _images(request: ChatRequest, model: Model, size: int) -> "tuple[Sequence[Image], int]":
+async def _deliver(
+    delivery: Delivery, live: "Live", producer: Producer, pumping: asyncio.Task[None]
+) -> None:
+    """Deliver a logged response to its live client.
+
+    If the client leaves or is let go, the response goes on, and `pumping` with it. An error of the
+    delivery's own ends it, because nobody can read it then.
+
+    Raises:
+        Exception: as `Delivery.run`.
+
+    """
+    try:
+        await delivery.run(live)
+    except (APIError, asyncio.CancelledError):
+        if not producer.ended:
+            pumping.cancel()
+        await asyncio.wait([pumping])
+        raise
+    finally:
+        live.leave()
+    await asyncio.wait([pumping])
+
+
+async def _after(pumping: asyncio.Task[None], finish: Callable[[], Awaitable[None]]) -> None:
+    """Finish a logged response whose client has left, when it has ended."""
+    await asyncio.wait([pumping])
+    await finish()
+
+
+def _images(read: ReadRequest, model: Model, size: int) -> "tuple[Sequence[Image], int]":
     """Return a request's images, checked, and the size of its body without them."""
-    if not has_images(request.messages):
+    if not has_images(read.request.messages):
         return (), size
     from lambda_fn.stream.images import images_of, text_size  # not at a cold start
 
-    images = images_of(request, model)
+    images = images_of(read.request, model, read.images)
     return images, text_size(size, images)
 
 
@@ -342,10 +455,12 @@ def _is_repeat(headers: Mapping[str, str]) -> bool:
     )
 
 
-def _seconds_left(scope: Scope) -> float:
+def _seconds_left(scope: Scope, *, logged: bool) -> float:
     """Return the seconds that the container gets for its response."""
     context = scope.get("aws.context")
     if context is None:
         return limits.STREAM_DEADLINE
     left: float = context.remaining() - limits.SETTLE_RESERVE - limits.STREAM_GRACE
+    if logged:
+        left -= limits.LOG_END_TIMEOUT
     return max(1.0, min(limits.STREAM_DEADLINE, left))

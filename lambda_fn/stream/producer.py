@@ -1,9 +1,9 @@
 """Makes the numbered events of one response from the bytes that the model sends.
 
-A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it. That
-is the one that stands in the log, which somebody else may have ended first. Only if the log does
-not tell, the producer ends without one. A producer whose log is lost goes on without it: its live
-client gets the whole response, and the log ends as failed.
+A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it. It is
+the one in the log, which another caller may have ended first. Only if the log does not say how the
+response ended, the producer ends without one. A producer whose log is lost goes on without it: its
+live client gets the whole response, and the log ends as failed.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
-from lambda_fn.events import GARBLED, End, Ended, Event, Failure, Usage
+from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, failed_by
+from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failure, Usage
 from lambda_fn.log import log
-from lambda_fn.stream.event_log import Batch, EventLog, LogEnded, Unended, failed_by
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
@@ -120,7 +120,7 @@ class Producer:
             self._reservation.close()
         try:
             if not self.ended:
-                with contextlib.suppress(Unended):  # it is logged, and nobody reads any more
+                with contextlib.suppress(Unended):  # it is logged, and no client reads any more
                     await self._fail(self._stopped or _LEFT)
         finally:
             await self._invocation.__aexit__(kind, error, traceback)
@@ -136,6 +136,12 @@ class Producer:
                     "This response was cancelled by the operator of this service.", headers=NO_RETRY
                 )
             )
+
+    def fence(self, is_cancelled: bool) -> None:
+        """End the response now as the log says, because somebody else has ended it."""
+        if self._running():
+            self._counter.cancelled = is_cancelled
+            self._stop(Cancelled("This response was cancelled.", headers=NO_RETRY))
 
     def _running(self) -> bool:
         return not self.ended and self._ending is None and self._stopped is None
@@ -206,6 +212,8 @@ class Producer:
                     return None
             if type(last) is Failure:
                 self._invocation.over = last.code != GARBLED
+                if last.code == CANCELLED:  # somebody has called the container directly
+                    self._counter.cancelled = True
                 events[-1] = failed_by(from_container(last.code, last.message, last.param))
                 return await self._close(events)
             if type(last) is End:

@@ -1,4 +1,4 @@
-"""The reservation of a response without a limit of its own, and how it grows.
+"""The reservation of a response whose request names no limit, and how it grows.
 
 The admission reserves the first step of completion tokens. While the response runs, the hold is
 extended by steps that double. An extension is asked for beside the stream, while some seconds of
@@ -92,7 +92,7 @@ class Reservation:
         return self._extension is not None
 
     async def wait(self, until: float) -> None:
-        """Wait until it is decided what becomes of the held events.
+        """Wait until it is decided whether the held events go out.
 
         It returns early at `until`, a time of `time.monotonic`, and if `wake` is called.
         """

@@ -29,13 +29,23 @@ class Checkpoints:
     """
 
     def __init__(
-        self, table: Table, request_id: str, counter: UsageCounter, cancel: Callable[[], None]
+        self,
+        table: Table,
+        request_id: str,
+        counter: UsageCounter,
+        cancel: Callable[[], None],
+        *,
+        logged: bool = False,
     ) -> None:
-        """Take the counter to write. `cancel` is called once if an operator cancels the request."""
+        """Take the counter to write. `cancel` is called once if an operator cancels the request.
+
+        The progress of a logged response is in its log, so only the cancel is looked for then.
+        """
         self._table = table
         self._request_id = request_id
         self._counter = counter
         self._cancel = cancel
+        self._logged = logged
         self._task: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
@@ -56,7 +66,7 @@ class Checkpoints:
         while True:
             counts = (self._counter.prompt_tokens, self._counter.completion_tokens)
             try:
-                item = await self._look(None if counts == written else counts)
+                item = await self._look(None if self._logged or counts == written else counts)
                 written = counts
             except MeterUnavailable:
                 pass  # the next checkpoint has these tokens too

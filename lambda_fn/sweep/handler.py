@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from lambda_fn import limits
@@ -56,15 +57,20 @@ def handler(_event: object, context: Context) -> dict[str, Any]:
 async def _sweep(settings: SweepSettings, ends: float) -> Sweep:
     client = Client()  # one for each invocation: connections die while an environment is frozen
     try:
-        table = Table(
+        reach = partial(
+            Table,
             client,
             url=settings.dynamodb_url,
             region=settings.region,
-            name=settings.usage_table,
             credentials=lambda: Credentials.from_environment(os.environ),
         )
+        streams = settings.stream_table
         return await sweep(
-            table, now=time.time(), longest=settings.overdue, stop=lambda: time.monotonic() >= ends
+            reach(name=settings.usage_table),
+            now=time.time(),
+            longest=settings.overdue,
+            stop=lambda: time.monotonic() >= ends,
+            streams=None if streams is None else reach(name=streams),
         )
     finally:
         client.close()

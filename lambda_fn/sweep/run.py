@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.ids import request_time
@@ -14,6 +15,7 @@ from lambda_fn.metering.keys import account_id, request_hour
 from lambda_fn.reporting.rollup_progress import rolled_range
 from lambda_fn.reporting.rollups import Contended, advance, roll_dirty
 from lambda_fn.sweep import overdue
+from lambda_fn.sweep.logs import end_log
 
 _AT_ONCE = 16
 _MAX_UNANSWERED = 10
@@ -22,6 +24,13 @@ _MALFORMED = (KeyError, ValueError, TypeError)
 """The errors of reading a malformed item. They do not stop the sweep of other items."""
 RECOVERED = ("settled", "found", "refused")
 """The results of `settlements.recover` for requests that their function had not settled."""
+
+
+class Tables(NamedTuple):
+    """The usage table, and StreamTable if responses are logged."""
+
+    usage: Table
+    streams: Table | None
 
 
 @dataclass
@@ -53,17 +62,26 @@ class Sweep:
         return sum(self.done.values())
 
 
-async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], bool]) -> Sweep:
+async def sweep(
+    table: Table,
+    *,
+    now: float,
+    longest: float,
+    stop: Callable[[], bool],
+    streams: Table | None = None,
+) -> Sweep:
     """Sweep once.
 
     Args:
         table: The usage table.
+        streams: StreamTable; None if no responses are logged.
         now: Unix time.
         longest: Seconds after which no request can be running.
         stop: Returns whether the time is over; called before each piece of work.
 
     """
     result = Sweep()
+    tables = Tables(table, streams)
 
     def enough() -> bool:
         if stop() or result.unanswered >= _MAX_UNANSWERED:
@@ -77,11 +95,11 @@ async def sweep(table: Table, *, now: float, longest: float, stop: Callable[[], 
             # settled without being booked, nothing else shows the change. So the hour is marked
             # before and after: a sweep that is killed in between has left a mark.
             await _mark_if_rolled(table, key["sk"])
-            await _recover(table, item["key"], key["sk"], result, now=now)
+            await _recover(tables, item["key"], key["sk"], result, now=now)
             await _mark_if_rolled(table, key["sk"])
 
     async def account(key: dict[str, str]) -> None:
-        await _account(table, key, result, now=now, longest=longest, enough=enough)
+        await _account(tables, key, result, now=now, longest=longest, enough=enough)
 
     await _each(overdue.requests(table, now=now), request, result, enough)
     await _each(overdue.accounts(table, now=now), account, result, enough)
@@ -124,7 +142,7 @@ async def _each(
 
 
 async def _account(
-    table: Table,
+    tables: Tables,
     key: dict[str, str],
     result: Sweep,
     *,
@@ -133,6 +151,7 @@ async def _account(
     enough: Callable[[], bool],
 ) -> None:
     """Recover the overdue requests of an account, and move its `due` to the next one."""
+    table = tables.usage
     item = await table.get(key)
     if item is None:
         return
@@ -141,7 +160,7 @@ async def _account(
     for request_id in sorted(name for name, end in ends.items() if end <= now):
         if enough():
             return  # `due` stays for the next sweep
-        await _recover(table, key_id, request_id, result, now=now)
+        await _recover(tables, key_id, request_id, result, now=now)
     later = [end for end in ends.values() if end > now]
     try:
         if not later:
@@ -155,9 +174,12 @@ async def _account(
 
 
 async def _recover(
-    table: Table, key_id: str, request_id: str, result: Sweep, *, now: float
+    tables: Tables, key_id: str, request_id: str, result: Sweep, *, now: float
 ) -> None:
-    step = await settlements.recover(table, key_id, request_id, now=now)
+    logged = None
+    if tables.streams is not None:
+        logged = await end_log(tables.streams, request_id, now=now)
+    step = await settlements.recover(tables.usage, key_id, request_id, now=now, logged=logged)
     if step is not None:
         result.done[step] += 1
         log("recovered", request_id=request_id, key=key_id, was=step)

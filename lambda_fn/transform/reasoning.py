@@ -13,7 +13,10 @@ import msgspec
 from lambda_fn.events import NULL, Delta, End, Event, Failure, Finish, Usage
 
 _MAX_SPACE = 64
-"""White space before an opening tag, in characters. An answer that begins with more has none."""
+"""White space before an opening tag, in characters.
+
+An answer that begins with more white space has no opening tag.
+"""
 _REASONING = b'"reasoning_content":'
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -40,8 +43,8 @@ class _Choice:
 class Separate:
     """Separates or hides the reasoning of one response.
 
-    It counts the tokens of reasoning that it separates, for a server that counted none. What a
-    client does not get is no part of log probabilities either.
+    It counts the tokens of reasoning that it separates, for a server that counted none. Log
+    probabilities leave out what the client does not get.
     """
 
     def __init__(
@@ -138,7 +141,7 @@ class Separate:
         return reasoning, text
 
     def _release(self, index: int, out: list[Event]) -> None:
-        """Return the held text: it was no tag."""
+        """Return the held text, which was not a tag."""
         choice = self._choices[index]
         held, choice.held = choice.held, ""
         inside = choice.state == "reasoning"

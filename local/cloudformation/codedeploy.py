@@ -35,7 +35,7 @@ class Application(Resource):
     replaced_by = frozenset({"ComputePlatform"})
 
     def create(self) -> None:
-        """Do nothing: groups name it."""
+        """Do nothing: deployment groups refer to it by name."""
 
     def delete(self) -> None:
         """Do nothing."""

@@ -26,7 +26,7 @@ class GlobalTable(Resource):
         return next((item for item in replicas if item.get("Region") == self.context.region), {})
 
     def create(self) -> None:
-        """Create the table with the items that were kept; set its time to live and its recovery.
+        """Create the table, load the kept items, and set its time to live and its recovery.
 
         DynamoDB has separate calls for these.
         """

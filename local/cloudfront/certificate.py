@@ -1,7 +1,7 @@
 """A certificate for `localhost`, with which the edge speaks TLS to clients that verify it.
 
-Each certificate has its own authority, whose key is never stored. To trust the authority is
-therefore to trust this certificate only.
+Each certificate has its own authority, whose key is never stored. So a client that trusts the
+authority trusts this certificate only.
 """
 
 import datetime

@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -113,6 +114,12 @@ _BOUNDS: dict[str, tuple[type, float, float]] = {
 }
 
 
+def _unknown(kind: str) -> str:
+    close = get_close_matches(kind, KINDS, n=1)
+    hint = f"Did you mean {close[0]}?" if close else f"The kinds are: {', '.join(KINDS)}."
+    return f"There is no kind of fault {kind[:64]!r}. {hint}"
+
+
 def parse(description: object) -> Fault:
     """Return the fault that JSON describes.
 
@@ -126,7 +133,7 @@ def parse(description: object) -> Fault:
     for name, value in members.items():
         _check(str(name), value)
     if members.get("kind") not in KINDS:
-        raise FaultError(f"kind: must be one of {', '.join(KINDS)}")
+        raise FaultError(_unknown(str(members.get("kind"))))
     if members.get("after_most", math.inf) < members.get("after", 0):
         raise FaultError("after_most: must not be under after")
     if "count" not in members and "probability" not in members:

@@ -6,6 +6,7 @@ refuses an operation that is missing here.
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from local.iam import s3
@@ -138,19 +139,60 @@ def _partition(name: str, members: Members) -> tuple[str, ...]:
     return ()
 
 
+_TOKEN = re.compile(r"[#:]?\w+|[.(\[]")
+_NO_ATTRIBUTE = frozenset(
+    {"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN", "if_not_exists"}
+    | {"attribute_exists", "attribute_not_exists", "attribute_type", "begins_with", "contains"}
+    | {"list_append", "size"}
+)
+"""The keywords and functions of expressions."""
+_EXPRESSIONS = (
+    "UpdateExpression",
+    "ConditionExpression",
+    "KeyConditionExpression",
+    "FilterExpression",
+    "ProjectionExpression",
+)
+
+
+def _attributes(members: Members) -> tuple[str, ...]:
+    """Return the `dynamodb:Attributes` of a call: all top-level attributes that it names."""
+    found = {*members.get("Key", {}), *members.get("Item", {})}
+    names = members.get("ExpressionAttributeNames", {})
+    for expression in _EXPRESSIONS:
+        found |= {names.get(it, it) for it in _top_level(members.get(expression, ""))}
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=256)  # a program has few expressions
+def _top_level(expression: str) -> frozenset[str]:
+    """Return the names with which the paths of an expression begin."""
+    found, before = set(), ""
+    for token in _TOKEN.findall(expression):
+        if before not in {".", "["} and token[0] not in ".[(:" and token not in _NO_ATTRIBUTE:
+            found.add(token)
+        before = token
+    return frozenset(found)
+
+
 def _dynamodb(call: Call, name: str, members: Members) -> Iterator[Need] | None:
     def need(
-        action: str, table: str, index: str | None = None, partitions: tuple[str, ...] = ()
+        action: str, table: str, index: str | None = None, context: dict[str, Any] | None = None
     ) -> Need:
         # A table may be named by its ARN.
         arn = table if table.startswith("arn:") else call.arn(f"table/{table}")
-        context = (("dynamodb:LeadingKeys", partitions),) if partitions else ()
-        return Need(f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, context)
+        keys = {f"dynamodb:{key}": values for key, values in (context or {}).items() if values}
+        return Need(
+            f"dynamodb:{action}", f"{arn}/index/{index}" if index else arn, tuple(keys.items())
+        )
 
     if name in _ON_A_TABLE:
-        return iter(
-            [need(name, members["TableName"], members.get("IndexName"), _partition(name, members))]
-        )
+        context = {
+            "LeadingKeys": _partition(name, members),
+            "Attributes": _attributes(members),
+            "ReturnValues": (members["ReturnValues"],) if "ReturnValues" in members else (),
+        }
+        return iter([need(name, members["TableName"], members.get("IndexName"), context)])
     if name in {"BatchGetItem", "BatchWriteItem"}:
         return iter([need(name, table) for table in members["RequestItems"]])
     if name in {"TransactGetItems", "TransactWriteItems"}:

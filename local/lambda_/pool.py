@@ -115,7 +115,7 @@ class Pool:
         )
 
     async def use(self, used: bool) -> None:
-        """Keep idle environments, or keep none because no alias leads here any more.
+        """Set whether idle environments are kept. They are not once no alias leads here any more.
 
         AWS keeps them for minutes. A pool that is not used still takes invocations.
         """

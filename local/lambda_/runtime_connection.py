@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self.abort()
         except httptools.HttpParserUpgrade:
-            # The bytes that follow are no HTTP. The request has been answered.
+            # The bytes that follow are not HTTP. The request has been answered.
             if self._transport is not None:
                 self._transport.close()
 

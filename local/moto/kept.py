@@ -1,9 +1,9 @@
-"""What outlives a local cloud: the items of tables, and generated secrets.
+"""The state that outlives a local cloud: the items of tables, and generated secrets.
 
 moto holds everything in memory. At its end the local cloud fetches `dump()` and writes it to a
-file; at its next start it sends the file back for `load`. A table or secret that a stack creates
-under the name that CloudFormation would have generated, but for its random end, then gets the name
-and the content that it had. `local.kept` has the form.
+file; at its next start it sends the file back for `load`. When a stack creates a table or secret
+with the same generated name, apart from its random end, the resource gets the name and the content
+that it had. `local.kept` has the form.
 """
 
 import base64
@@ -23,18 +23,18 @@ _KINDS = ("tables", "secrets")
 
 _lock = threading.Lock()
 _waiting: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
-"""What no stack has created again yet."""
+"""The kept resources that no stack has created again yet."""
 
 
 def load(found: dict[str, Any]) -> None:
-    """Take what `check` returned. Stacks that create these resources get them back."""
+    """Keep the state that `check` returned. Stacks that create these resources get them back."""
     with _lock:
         for kind in _KINDS:
             _waiting[kind] = dict(found[kind])
 
 
 def name(kind: str, region: str, start: str) -> str | None:
-    """Return the name of a kept table or secret that was generated with this start, or None."""
+    """Return the name of a kept table or secret whose generated name has this start, or None."""
     with _lock:
         return next(
             (
@@ -76,7 +76,7 @@ def take_secret(region: str, name: str) -> str | None:
 
 
 def dump() -> dict[str, Any]:
-    """Return all tables and secrets as they are, and those that wait for their stack."""
+    """Return all tables and secrets, and the kept ones that no stack has created again."""
     with _lock:
         tables, secrets = dict(_waiting["tables"]), dict(_waiting["secrets"])
     for region, tables_of in list(dynamodb_backends[DEFAULT_ACCOUNT_ID].items()):

@@ -1,4 +1,4 @@
-"""Refuses what is too large or too much for the account, as the services do at deployment.
+"""Refuses resources that exceed sizes or the account's quotas, as the services do at deployment.
 
 The patches also keep a function's LoggingConfig and CapacityProviderConfig, which moto forgets.
 Sources: the rows `*_environment*`, `lambda_unreserved` and `sagemaker_endpoint_instances` of

@@ -88,7 +88,7 @@ class ProcessRunner:
             **container.environment,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SLUICE_MODEL_DIR": str(container.weights),
-            # A process has no network of its own, so another process of this machine could call it.
+            # A process has no separate network, so another process of this machine could call it.
             "SLUICE_HOST": "127.0.0.1",
             TOKEN: token,
         }

@@ -9,9 +9,9 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 LINKED = "linked"
-"""A folder of the local cloud's: links BUCKET/KEY to files, which stand for the objects' bytes.
+"""The local cloud's folder with links BUCKET/KEY to files, which stand for the objects' bytes.
 
-Whoever may write there may read these files anyway.
+A process that may write there may read these files anyway.
 """
 
 

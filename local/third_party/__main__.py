@@ -4,6 +4,7 @@ It listens on the port in SAGEMAKER_BIND_TO_PORT.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -23,10 +24,11 @@ _KNOWN = {
     "tool_choice", "tools", "top_k", "top_logprobs", "top_p",
 }  # fmt: skip
 _OF_VLLM = {
-    "add_generation_prompt", "allowed_token_ids", "bad_words", "cache_salt", "continue_final_message", "guided_choice",
-    "guided_regex", "ignore_eos", "include_stop_str_in_output", "min_p", "min_tokens", "repetition_penalty",
-    "return_tokens_as_token_ids", "skip_special_tokens", "spaces_between_special_tokens", "stop_token_ids",
-    "structured_outputs", "top_k", "truncate_prompt_tokens", "truncation_side",
+    "add_generation_prompt", "allowed_token_ids", "bad_words", "cache_salt", "chat_template_kwargs",
+    "continue_final_message", "guided_choice", "guided_regex", "ignore_eos", "include_stop_str_in_output", "min_p",
+    "min_tokens", "reasoning_effort", "repetition_penalty", "return_tokens_as_token_ids", "skip_special_tokens",
+    "spaces_between_special_tokens", "stop_token_ids", "structured_outputs", "top_k", "truncate_prompt_tokens",
+    "truncation_side",
 }  # fmt: skip
 _OF_SGLANG = {*_OF_VLLM, "extra_key", "no_stop_trim", "regex"}  # it ignores those of vLLM
 _MORE = {"vllm": {*_OF_VLLM, "no_stop_trim", "regex"}, "lmi": _OF_VLLM, "sglang": _OF_SGLANG}
@@ -55,15 +57,16 @@ class Server:
         response.enable_chunked_encoding()
         await response.prepare(request)
         answer = reply(_prompt(body), _limit(body))
-        for number, record in enumerate(SERVERS[self._name](answer, body)):
-            if number == answer.die_after:
-                os._exit(9)
-            if number == answer.fail_after:
-                await response.write(FAILURES[self._name])
-                break
-            await response.write(record)
-            await asyncio.sleep(_GAP_S)
-        await response.write_eof()
+        with contextlib.suppress(ConnectionResetError):  # the caller needs no more
+            for number, record in enumerate(SERVERS[self._name](answer, body)):
+                if number == answer.die_after:
+                    os._exit(9)
+                if number == answer.fail_after:
+                    await response.write(FAILURES[self._name])
+                    break
+                await response.write(record)
+                await asyncio.sleep(_GAP_S)
+            await response.write_eof()
         return response
 
     def _wrong(self, body: Body) -> str | None:
@@ -81,6 +84,9 @@ class Server:
             return f"n must be 1 when using greedy sampling, got {body['n']}."
         if self._name == "tgi" and isinstance(body.get("stop"), str):
             return "invalid type: string, expected a sequence"
+        for url in _images(body):
+            if not url.startswith("data:image/"):
+                return f"cannot fetch {url[:80]}"
         return reply(_prompt(body), None).refuse
 
 
@@ -88,7 +94,15 @@ def _prompt(body: Body) -> str:
     if "inputs" in body:
         return str(body["inputs"])
     content: Any = body["messages"][-1]["content"]
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "<image>") for part in content)
+
+
+def _images(body: Body) -> list[str]:
+    contents = [message.get("content") for message in body.get("messages", ())]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
 
 
 def _limit(body: Body) -> int | None:

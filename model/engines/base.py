@@ -50,6 +50,13 @@ class Engine(Protocol):
         """
 
     @property
+    def vocabulary(self) -> int:
+        """The tokens of a started engine that compares them with grammars of its own.
+
+        0 means that its grammars do not depend on their number.
+        """
+
+    @property
     def steps(self) -> Steps | None:
         """The measurement of the engine's steps; None if the engine cannot tell steps apart."""
 
@@ -74,7 +81,7 @@ class Engine(Protocol):
     async def detokenize(self, tokens: list[int]) -> str:
         """Return the text of tokens.
 
-        Raises InvalidRequestError for a number that is no token.
+        Raises InvalidRequestError for a number that is not a token.
         """
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """Tries a chat template before its model is loaded: `python -m model.engines.chat_template`.
 
 llama.cpp renders templates in the process that serves, without any limit: one that loops, allocates
-or recurses without end would hang or kill it. So a template runs first in a process of its own,
+or recurses without end would hang or kill it. So a template runs first in a separate process,
 with the demo model, 512 MB of address space and `CPU_SECONDS`. The template comes on standard
 input, and the verdict leaves on standard output as JSON.
 """

@@ -23,7 +23,7 @@ NAMED = (
     "definitions",
     "dependentSchemas",
 )
-# These members hold values, in which a `$ref` is no reference.
+# These members hold values, in which a `$ref` is not a reference.
 DATA = (
     "const",
     "enum",

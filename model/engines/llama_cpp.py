@@ -68,6 +68,7 @@ class LlamaCppEngine:
         self.active = 0
         self.steps = Steps()
         self.cache_usage = None
+        self.vocabulary = 0
         self._up = False
         self._settings = settings
         self._server: Any = None
@@ -78,7 +79,6 @@ class LlamaCppEngine:
         self._message_tokens = 1
         self._reasoning = reasoning.Ability()
         self._socket = self._secret = ""
-        self._tokens: int | None = None
         self._template: str | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="sluice-llama-"))
 
@@ -100,6 +100,8 @@ class LlamaCppEngine:
         weights, head = await asyncio.to_thread(self._found)
         await self._choose_template(weights, head)
         self._server = await asyncio.to_thread(self._load, weights)
+        models = await self._listener("/v1/models")
+        self.vocabulary = int(models["data"][0]["meta"]["n_vocab"])
         self._message_tokens = await asyncio.to_thread(self._measured_message)
         self.steps.measured(await asyncio.to_thread(self._measured_step))
         await self._trials.start()
@@ -164,7 +166,7 @@ class LlamaCppEngine:
         return self._folder / f"model-00001-of-{len(model.parts):05}.gguf", head
 
     async def _watch(self) -> None:
-        """Ask llama.cpp again and again whether steps end: not every step makes a chunk."""
+        """Ask llama.cpp at intervals whether steps end: not every step makes a chunk."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             if self.active:
@@ -283,15 +285,9 @@ class LlamaCppEngine:
 
     async def detokenize(self, tokens: list[int]) -> str:
         """Return the text of tokens."""
-        if tokens and max(tokens) >= await self._vocabulary():
+        if tokens and max(tokens) >= self.vocabulary:
             raise InvalidRequestError("tokens: there is no such token", "tokens")
         return str((await self._listener("/detokenize", {"tokens": tokens}))["content"])
-
-    async def _vocabulary(self) -> int:
-        if self._tokens is None:
-            models = await self._listener("/v1/models")
-            self._tokens = int(models["data"][0]["meta"]["n_vocab"])
-        return self._tokens
 
     async def _listener(self, path: str, asked: Any = None) -> dict[str, Any]:
         return await asyncio.to_thread(ask_listener, self._socket, self._secret, path, asked)
@@ -426,7 +422,7 @@ def _reader(request: ChatRequest, choice: int, body: dict[str, Any]) -> ChunkRea
 
 
 def _kind(path: Path) -> str:
-    """Return what a GGUF file holds; a file that cannot be read counts as a model."""
+    """Return the kind of a GGUF file. A file that cannot be read counts as a model."""
     try:
         return gguf.read_head(path).kind
     except (OSError, ValueError):

@@ -105,7 +105,10 @@ def request_body(request: ChatRequest) -> dict[str, Any]:
 
 
 def _tool(tool: Tool, *, guides: bool) -> dict[str, Any]:
-    """Return a tool for the prompt. If its schema guides the call, it is as llama.cpp reads it."""
+    """Return a tool for the prompt.
+
+    If its schema guides the call, it is written as llama.cpp reads it.
+    """
     found = tool.model_dump(exclude_none=True)
     if guides and tool.function.parameters is not None:
         parameters = plain(tool.function.parameters, by="llama.cpp")
@@ -246,7 +249,7 @@ def _check_guided(text: str, *, cut: bool) -> None:
             return
         raise EngineError(
             "the answer was ended: the engine could not hold it to its schema to the end, so "
-            "it is no JSON; "
+            "it is not JSON; "
             "simplify the schema (patterns and bounds first), or try again"
         ) from None
 

@@ -41,7 +41,9 @@ class Ability:
 
     def check(self, request: ChatRequest, *, guided: bool) -> None:
         """Raise InvalidRequestError for what the model cannot do; `guided` is a guided answer."""
-        if (param := request.asks_reasoning) is not None:
+        if request.sluice.soft_thinking:
+            pass
+        elif (param := request.asks_reasoning) is not None:
             if not self.reasons:
                 raise refused(param, "this model does not reason before it answers")
             if guided:

@@ -94,7 +94,7 @@ def words(text: str) -> list[str]:
 def parse(text: str) -> Script:
     """Return the script in a message.
 
-    Raises InvalidRequestError for an object that is no script.
+    Raises InvalidRequestError for an object that is not a script.
     """
     if not text.lstrip().startswith("{"):
         return Script(say=words(text))

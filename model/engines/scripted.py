@@ -35,6 +35,7 @@ class ScriptedEngine:
         self.active = 0
         self.steps = None
         self.cache_usage = None
+        self.vocabulary = 0
         self._context_tokens = settings.context_tokens
 
     async def metrics(self) -> bytes:

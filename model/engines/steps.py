@@ -5,7 +5,7 @@ slows all answers. When one step exceeds its budget, or many steps are slow by l
 one grammar end at their next chunk. This is the grammar that was present in most of the slow steps;
 among several, the one whose steps were slowest in its trial. The other requests go on. If steps are
 still slow, the requests of another grammar end. A step in which a prompt is read is not judged,
-because it may rightly be long.
+because it takes as long as its prompt is.
 """
 
 from __future__ import annotations

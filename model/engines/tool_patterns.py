@@ -2,9 +2,9 @@ r"""Rewrites patterns in the parameters of tools, so that llama.cpp's own gramma
 
 llama.cpp takes a pattern for the text between two quotation marks, as it stands in the answer. So
 '.' would match the mark that ends the string, and all that follows. Then every place where the
-string may have ended is followed at once, and what comes of it is no JSON. Here no pattern matches
-a character that JSON would have to escape. A pattern that needs one is left out. One
-with a set by name, such as '\d', stays: llama.cpp accepts any string for it.
+string may have ended is followed at once, and the answer is not JSON. Here no pattern matches a
+character that JSON would have to escape. A pattern that needs one is left out. One with a set by
+name, such as '\d', stays: llama.cpp accepts any string for it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def rewritten(schema: Any, *, names: bool = False) -> Any:
 
 
 def in_json(pattern: str) -> str | None:
-    """Return a pattern whose texts stand in a JSON string as they are; None if there is none."""
+    """Return a pattern whose texts need no escapes in a JSON string; None if there is none."""
     try:
         return "".join(map(_element, _ELEMENT.findall(pattern)))
     except _Unknown:

@@ -5,12 +5,12 @@ each grammar is first used for a few tokens in `model.engines.trial_child`, whic
 and ends after some CPU time. There are two lanes with one process each. A trial that is not done in
 the first lane within `QUICK_SECONDS` begins again in the second, so an ordinary request never waits
 longer than that for a hostile one. A third process is ready to replace one that ended. Trials are
-judged by their CPU time: a busy machine is no fault of a schema.
+judged by their CPU time, because a busy machine is not the schema's fault.
 
 Callers take turns: one grammar of each caller is tried at a time. After a grammar that took too
 long, the caller's new ones are rejected for `PAUSE_SECONDS`. The cost of a trial is remembered, and
 each use of the grammar counts against its caller (`model.engines.turns`). So a flood of slow
-schemas delays hardly anybody but its sender.
+schemas delays few callers but its sender.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Trials:
 
         Raises:
             InvalidRequestError: the grammar cannot be used, or takes too much time or memory.
-            OverloadedError: too many trials wait, or the caller's schemas took too long of late.
+            OverloadedError: too many trials wait, or the caller's schemas took too long recently.
             NotReadyError: the machine is too busy.
 
         """

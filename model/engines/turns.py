@@ -1,7 +1,7 @@
 """Limits each caller's share of the time for checking schemas and for preparing grammars.
 
-The engine itself prepares a grammar, for each choice, and does nothing else meanwhile. While a
-schema is checked, no answer goes on.
+The engine prepares a grammar for each choice, and generates nothing meanwhile. While a schema is
+checked, no answer goes on either.
 """
 
 from __future__ import annotations

@@ -69,7 +69,10 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
         "tool_choice": "required",
     },
 }
-"""Requests for which vLLM and its libraries compile something at the first one."""
+"""The kinds of requests.
+
+At the first request of a kind, vLLM and its libraries compile something.
+"""
 
 
 MAX_PIXELS = 40_000_000  # of an image, as in the stream function
@@ -105,6 +108,11 @@ class VllmEngine:
     def healthy(self) -> bool:
         """False from the moment at which vLLM notices that a process of its engine has died."""
         return self._llm is not None and not self._closed and not self._llm.errored
+
+    @property
+    def vocabulary(self) -> int:
+        """0: vLLM's grammars are automata over the vocabulary."""
+        return 0
 
     @property
     def cache_usage(self) -> float | None:
@@ -253,8 +261,11 @@ class VllmEngine:
 
     async def detokenize(self, tokens: list[int]) -> str:
         """Return the text of tokens."""
+        tokenizer = self._llm.renderer.tokenizer
         try:
-            return str(await asyncio.to_thread(self._llm.renderer.tokenizer.decode, tokens))
+            if tokens and max(tokens) > tokenizer.max_token_id:  # many leave such a token out
+                raise IndexError
+            return str(await asyncio.to_thread(tokenizer.decode, tokens))
         except (IndexError, KeyError, OverflowError, TypeError, ValueError):
             raise InvalidRequestError("tokens: there is no such token", "tokens") from None
 

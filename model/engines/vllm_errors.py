@@ -52,7 +52,7 @@ def error_of(error: Exception, context_tokens: int, *, began: bool) -> ModelErro
 def template_error(error: Exception) -> str | None:
     """Return the message for a conversation that the chat template does not accept.
 
-    vLLM renders by transformers, and raises ValueError with the text of whatever went wrong there,
+    vLLM renders by transformers, and raises ValueError with the text of the error there,
     from that exception. Return None for any other error.
     """
     if not isinstance(error, TemplateError) and (

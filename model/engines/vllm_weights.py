@@ -49,7 +49,7 @@ def find(place: Path) -> Path:
 
 
 def _check_pointer(path: Path) -> None:
-    """Raise StartError for a file that another one stands for."""
+    """Raise StartError for a file that only stands for another, such as a pointer of Git LFS."""
     try:
         if path.stat().st_size > _POINTER_BYTES:
             return

@@ -25,19 +25,34 @@ from rich.markup import escape
 from cli.lib import local_keys
 from cli.lib.terminal import columns, console
 from local.cloud import LocalCloud, LocalCloudError
-from tests.attack.kinds import admin, bodies, floods, origins, readers, schemas, texts, wire
+from tests.attack.kinds import (
+    admin,
+    bodies,
+    budgets,
+    floods,
+    images,
+    messages,
+    origins,
+    readers,
+    samplers,
+    schemas,
+    texts,
+    wire,
+)
 from tests.attack.kinds import keys as guesses
-from tests.attack.target import Findings, Target
-from tests.attack.watch import MEMORY, Neighbour, Watch, planted
+from tests.attack.target import Eyes, Findings, Target
+from tests.attack.watch import MEMORY, Neighbour, Watch, planted, tracebacks
 from tests.support import gates
 
-_MODULES = (schemas, bodies, guesses, texts, wire, readers, admin, origins, floods)
+_MODULES = (
+    *(schemas, bodies, guesses, texts, wire, readers, admin, origins, floods),
+    *(images, messages, samplers, budgets),
+)
 KINDS = {module.KIND: module.attack for module in _MODULES}
 
 ADDRESS_SPACE = 4 * 2**30
 """The limit of each process of the cloud: a process that exceeds it gets a MemoryError."""
 
-_TRACE = "Traceback (most recent call last)"
 NEIGHBOUR_WAITS_S = 8.0
 """The longest that the neighbour may wait for a chunk. At rest that is 0.03 s; it was 14 to 18 s
 when one key could stop all others, and a busy machine of half the speed stays well below.
@@ -66,7 +81,7 @@ def main() -> int:
         wrong += [
             f"a log has a planted word: {line}" for line in planted(Path(folder), target.marker)
         ]
-        wrong += [f"a log has a traceback: {line}" for line in planted(Path(folder), _TRACE)]
+        wrong += [f"a log has a traceback: {line}" for line in tracebacks(Path(folder))]
     for line in wrong:
         console.print(f"[red]✗[/red] {escape(line)}")
     console.print("[green]✓[/green] all withstood" if not wrong else f"{len(wrong)} not withstood")
@@ -87,7 +102,21 @@ def _limited_memory() -> Iterator[None]:
 def _deploy(cloud: LocalCloud, folder: Path) -> Target:
     outputs = gates.deploy(cloud, folder, "the demo model", tokens_per_second="40")
     options = cloud.client_options()
-    table = boto3.resource("dynamodb", **options).Table(outputs["UsageTableName"])
+    gates.allow_gpus(cloud)
+    seeing = gates.deploy(
+        cloud,
+        folder,
+        "a model that reads images",
+        name="eyes",
+        container="vllm",
+        instance_type="ml.g6.xlarge",
+        weights="hf:org/model",
+        max_images="4",
+        image_hosts="*.example.com",
+    )
+    database = boto3.resource("dynamodb", **options)
+    table = database.Table(outputs["UsageTableName"])
+    eyes = database.Table(seeing["UsageTableName"])
     secret = boto3.client("secretsmanager", **options).get_secret_value(
         SecretId=outputs["AdminSecretArn"]
     )
@@ -99,6 +128,12 @@ def _deploy(cloud: LocalCloud, folder: Path) -> Target:
         admin_secret=secret["SecretString"],
         table=table,
         outputs=outputs,
+        eyes=Eyes(
+            origin=f"http://{seeing['DistributionDomain']}",
+            key=local_keys.create(eyes, name="attacker"),
+            model=seeing["ModelName"],
+            table=eyes,
+        ),
         marker=f"planted{secrets.token_hex(6)}",
     )
 

@@ -19,6 +19,39 @@ ANSWER_WITHIN_S = 40.0
 MODEL = "sluice-demo"
 
 
+@contextlib.asynccontextmanager
+async def _client(origin: str, key: str | None) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(
+        base_url=origin,
+        headers=headers,
+        timeout=ANSWER_WITHIN_S,
+        limits=httpx.Limits(max_connections=64),
+    ) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """A second deployment in the same cloud, of a model that reads images, on vLLM's stand-in."""
+
+    origin: str
+    key: str
+    model: str
+    table: Any
+
+    @property
+    def port(self) -> int:
+        """The port of its distribution."""
+        return urlsplit(self.origin).port or 80
+
+    def client(
+        self, key: str | None = None
+    ) -> contextlib.AbstractAsyncContextManager[httpx.AsyncClient]:
+        """Return a client of the public API, with this key or the deployment's."""
+        return _client(self.origin, key or self.key)
+
+
 @dataclass(frozen=True)
 class Target:
     """A deployment: its local cloud, the distribution's address, two keys, and boto3's clients."""
@@ -33,8 +66,9 @@ class Target:
     admin_secret: str
     table: Any
     outputs: Mapping[str, str]
+    eyes: Eyes
     marker: str
-    """A word that is planted in whatever is sent. No log may have it."""
+    """A word that is planted in each request. No log may have it."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -42,22 +76,14 @@ class Target:
         parts = urlsplit(self.origin)
         return parts.hostname or "localhost", parts.port or 80
 
-    @contextlib.asynccontextmanager
-    async def client(self, key: str | None = "own") -> AsyncIterator[httpx.AsyncClient]:
+    def client(
+        self, key: str | None = "own"
+    ) -> contextlib.AbstractAsyncContextManager[httpx.AsyncClient]:
         """Return a client of the public API.
 
         `key` is "own" for the attacker's key, None for no key, else a key's text.
         """
-        headers = (
-            {} if key is None else {"authorization": f"Bearer {self.key if key == 'own' else key}"}
-        )
-        async with httpx.AsyncClient(
-            base_url=self.origin,
-            headers=headers,
-            timeout=ANSWER_WITHIN_S,
-            limits=httpx.Limits(max_connections=64),
-        ) as client:
-            yield client
+        return _client(self.origin, self.key if key == "own" else key)
 
     def chat(self, **change: Any) -> dict[str, Any]:
         """Return a chat request with `change` in it. It asks for few tokens."""
@@ -84,13 +110,16 @@ class Findings:
             self.wrong.append(f"{self.kind}: {name}: {str(saw)[:300]}")
 
     def refusal(self, name: str, answer: httpx.Response, *statuses: int) -> None:
-        """Check that an error has one of the statuses, OpenAI's shape and a request id."""
+        """Check that an error has one of the statuses, and the shape of its path's API."""
         self.check(
             name, answer.status_code in statuses, f"{answer.status_code} {answer.text[:200]}"
         )
         with contextlib.suppress(ValueError):
             error = answer.json().get("error", {})
-            shaped = {"message", "type", "param", "code"} <= error.keys()
+            members = {"message", "type", "param", "code"}
+            if answer.request.url.path.startswith("/v1/messages"):
+                members = {"message", "type"}
+            shaped = members <= error.keys()
             cut = len(error.get("param") or "") <= 200
             self.check(f"{name}: the error's shape", shaped and cut, answer.text[:200])
             return

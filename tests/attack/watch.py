@@ -20,6 +20,7 @@ TOTAL = 5e9
 """Resident bytes at which the cloud is killed, so that a failed attack fails and takes no machine.
 """
 
+_TRACE = "Traceback (most recent call last)"
 _LOOK_S = 0.2
 _NEIGHBOURS = 2
 
@@ -117,6 +118,22 @@ class Neighbour:
         now = time.monotonic()
         gaps += [now - since for since in self._since.values()]
         return max(gaps, default=ANSWER_WITHIN_S), wrong
+
+
+def tracebacks(folder: Path) -> list[str]:
+    """Return where the log files below `folder` have a traceback: file, exception and place."""
+    found = []
+    for path in folder.rglob("*.log*"):
+        lines: list[str] = []
+        with contextlib.suppress(OSError):
+            lines = path.read_text(errors="replace").splitlines()
+        for number, line in enumerate(lines):
+            if _TRACE in line:
+                rest = lines[number + 1 :]
+                end = next((place for place, it in enumerate(rest) if it[:1].strip()), len(rest))
+                where = [it.strip() for it in rest[:end] if it.startswith("  File ")][-1:]
+                found.append(f"{path.name}: {' '.join([*rest[end : end + 1], *where])[:300]}")
+    return found
 
 
 def planted(folder: Path, marker: str) -> list[str]:

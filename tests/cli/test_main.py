@@ -1,6 +1,7 @@
 """The command line."""
 
 import re
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -88,6 +89,18 @@ def test_an_unknown_command_is_an_invalid_command_line(
     error = capsys.readouterr().err
     assert f"no command '{name}'" in error
     assert hint in error
+
+
+def test_a_reader_that_leaves_ends_the_command_without_a_word() -> None:
+    """`sluice … | head` prints no error when `head` has seen enough."""
+    program = "import sys; from cli.main import main; sys.exit(main(['verify', '--list']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, error = process.communicate()
+    assert (process.returncode, error) == (128 + signal.SIGPIPE, b"")
 
 
 def test_every_command_is_tried_at_80_columns_and_facts_are_json_too() -> None:

@@ -21,6 +21,7 @@ from infra.images import containers
 from local.cloud import REGION, LocalCloud
 from tests.e2e.test_streaming import settled, text
 from tests.support.deployments import Deployment, deployed, options
+from tests.support.gates import allow_gpus
 
 pytestmark = pytest.mark.e2e
 
@@ -72,11 +73,7 @@ def existing(sagemaker: Any, name: str, role_arn: str) -> str:
 def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
     """Deploy a stack with a vLLM container, and the other servers' models beside it."""
     sagemaker = boto3.client("sagemaker", **options(cloud))
-    quotas = boto3.client("service-quotas", **options(cloud))
-    for code in ("L-MLG5XLARGE", "L-MLG6XLARGE"):  # a new account has no GPUs
-        quotas.request_service_quota_increase(
-            ServiceCode="sagemaker", QuotaCode=code, DesiredValue=4
-        )
+    allow_gpus(cloud)
     arn = role(boto3.client("iam", **options(cloud)))
     others = {
         "sglang": {"endpoint": existing(sagemaker, "sglang", arn), "dialect": "openai"},

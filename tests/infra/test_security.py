@@ -2,17 +2,21 @@
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from tests.support.grants import (
     BOOKS,
+    DELETE,
+    GET,
     LOG,
     ONLY_ROLLUPS,
     OWNERS,
     ROLES,
     ROLLUPS,
+    WRITES,
     actions,
     granted,
     leading,
@@ -36,7 +40,8 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
     """The stream function cannot create keys.
 
     It changes accounts and ledger, puts ledger items and marks, queries only rollups, and invokes
-    its endpoint. It can neither read the secret of page tokens nor write rollups.
+    its endpoint. It can neither read the secret of page tokens nor write rollups. It writes the
+    responses that it makes, and deletes none.
     """
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
     assert granted(synthesis, "Stream") == {
@@ -44,11 +49,41 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
         ("dynamodb:GetItem",): partitions("SERVICE"),
         ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE"),
         ("dynamodb:Query",): ONLY_ROLLUPS,
+        WRITES: partitions("R#*", table="streams"),
         (
             "sagemaker:InvokeEndpoint",
             "sagemaker:InvokeEndpointWithResponseStream",
         ): f"endpoint/{endpoint}",
         LOG: "StreamLog",
+        ("xray:PutTelemetryRecords", "xray:PutTraceSegments"): "*",
+    }
+
+
+def test_the_recall_function_can_change_no_books(synthesis: Any) -> None:
+    """Of accounts it changes the balances only, and of ledger items the flag of a cancel.
+
+    IAM knows the attributes that a call names, and rejects one that returns whole items. It puts
+    neither accounts nor ledger items, and reads and deletes responses.
+    """
+    endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
+    assert tables(synthesis, "Recall") == {
+        ("dynamodb:GetItem", partitions("KEY#*", "LEDGER#*")),
+        ("dynamodb:UpdateItem", partitions("KEY#*", attributes=["balance"])),
+        ("dynamodb:UpdateItem", partitions("LEDGER#*", attributes=["cancel", "key", "state"])),
+        *((action, partitions("R#*", table="streams")) for action in (*WRITES, GET, DELETE)),
+        ("dynamodb:Query", "streams, index owners"),
+    }
+    others = {
+        it: resource
+        for it, resource in granted(synthesis, "Recall").items()
+        if "dynamodb" not in str(it)
+    }
+    assert others == {
+        (
+            "sagemaker:InvokeEndpoint",
+            "sagemaker:InvokeEndpointWithResponseStream",
+        ): f"endpoint/{endpoint}",
+        LOG: "RecallLog",
         ("xray:PutTelemetryRecords", "xray:PutTraceSegments"): "*",
     }
 
@@ -64,6 +99,7 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
         ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE", "USAGE#*"),
         ("dynamodb:DeleteItem",): ONLY_ROLLUPS,
         ("dynamodb:Query",): "table, index overdue keys",
+        (GET, *WRITES): partitions("R#*", table="streams"),
         LOG: "SweeperLog",
     }
 
@@ -99,12 +135,15 @@ def test_no_role_changes_the_audit_trail(synthesis: Any) -> None:
 
 
 def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
-    """No role deletes items, except rollups, which can be made again. No role scans the table."""
+    """No role deletes items, except rollups, which can be made again, and kept responses.
+
+    No role scans a table.
+    """
     granted_to_functions = [
         it
         for owner in OWNERS
         for it in statements(synthesis, owner)
-        if it.get("Condition") != leading(*ROLLUPS)
+        if it.get("Condition") not in (leading(*ROLLUPS), leading("R#*"))
     ]
     granted_actions = {action for it in granted_to_functions for action in actions(it)}
     assert not {action for action in granted_actions if re.search("Delete|Batch|Scan", action)}
@@ -128,9 +167,10 @@ def test_every_role_is_one_of_these(synthesis: Any) -> None:
         for it in synthesis.resources("AWS::IAM::Role")
         if "ManagedPolicyArns" in it["Properties"]
     ]
-    assert [it["Properties"]["Description"] for it in managed] == [
-        "Moves the alias of the stream function"
-    ]
+    assert {it["Properties"]["Description"] for it in managed} == {
+        "Moves the alias of the stream function",
+        "Moves the alias of the recall function",
+    }
     others = len(synthesis.resources("AWS::IAM::Role")) - len(managed)
     assert others == len(ROLES) + (0 if local else 1)
 
@@ -151,20 +191,19 @@ def test_what_checks_the_image_reads_its_manifest_only(syntheses: Any, stage: st
 def test_the_function_urls_take_any_caller(synthesis: Any) -> None:
     """The function URLs need no signature, and have both permissions for that.
 
-    The stream function's URL streams, the control function's does not.
+    The URLs of the public API stream, the control function's does not.
     """
     urls = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Url")]
     assert sorted((url["AuthType"], url["InvokeMode"]) for url in urls) == [
         ("NONE", "BUFFERED"),
         ("NONE", "RESPONSE_STREAM"),
+        ("NONE", "RESPONSE_STREAM"),
     ]
     permissions = [it["Properties"] for it in synthesis.resources("AWS::Lambda::Permission")]
-    assert sorted(it["Action"] for it in permissions if it["Principal"] == "*") == [
-        "lambda:InvokeFunction",
-        "lambda:InvokeFunction",
-        "lambda:InvokeFunctionUrl",
-        "lambda:InvokeFunctionUrl",
-    ]
+    assert Counter(it["Action"] for it in permissions if it["Principal"] == "*") == {
+        "lambda:InvokeFunction": 3,
+        "lambda:InvokeFunctionUrl": 3,
+    }
     # every caller may invoke by URL only
     for permission in permissions:
         if permission["Principal"] == "*":

@@ -39,6 +39,7 @@ from tests.support.function import (
 )
 from tests.support.ground import LIMITS, Ground, T
 from tests.support.network import SERVER_VARIABLE
+from tests.support.stream_tables import stream_table
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +118,15 @@ def usage_table(moto_url: str, _patient: None) -> Iterator[Any]:
             for name, keys in indexes.items()
         ],
     )
+    yield boto
+    boto.delete()
+
+
+@pytest.fixture
+def streams(moto_url: str) -> Iterator[Any]:
+    """Yield an empty StreamTable, as stock boto3 sees it."""
+    resource = boto3.resource("dynamodb", endpoint_url=moto_url, **BOTO)
+    boto = resource.create_table(**stream_table(f"streams-{uuid.uuid4().hex}"))
     yield boto
     boto.delete()
 

@@ -117,7 +117,7 @@ def test_a_removed_folder_ends_its_cloud(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_files_are_rejected(text: str) -> None:
-    """A file that is cut off, foreign or of another version is no state."""
+    """A file that is truncated, foreign or of another version is rejected."""
     with pytest.raises(KeptError):
         check(text.encode())
 

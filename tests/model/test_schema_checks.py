@@ -34,7 +34,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[ChatRequest]:
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     monkeypatch.setattr("model.engines.turns._now", lambda: 0.0)
-    monkeypatch.setattr(ChatRequest, "check_schemas", lambda request: found.append(request))
+    monkeypatch.setattr(ChatRequest, "check_schemas", lambda request, tokens: found.append(request))
     return found
 
 
@@ -80,3 +80,12 @@ async def test_wrong(parameters: str, member: str) -> None:
         with pytest.raises(InvalidRequestError) as caught:
             await checks.check(tool(parameters))
         assert caught.value.param == f"tools[0].function.parameters.{member}"
+
+
+async def test_the_vocabulary_counts() -> None:
+    """The engine's vocabulary bounds the alternatives of tools that its grammars guide."""
+    branches = ",".join(f'{{"type":"array","minItems":{number}}}' for number in range(40))
+    parameters = f'{{"properties":{{"a":{{"anyOf":[{branches}]}}}},"required":["a"]}}'
+    await SchemaChecks(lambda: 2048).check(tool(parameters))
+    with pytest.raises(InvalidRequestError, match="the most for this model"):
+        await SchemaChecks(lambda: 2**20).check(tool(parameters))

@@ -203,7 +203,7 @@ TRAINED = (
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        ("", "no config.json: this is no Hugging Face model"),
+        ("", "no config.json: this is not a Hugging Face model"),
         ("a-Q4.gguf mmproj-a.gguf", "is a GGUF model, which engine=llama_cpp serves"),
         ("adapter_config.json adapter_model.safetensors", "a LoRA adapter .adapter_config.json."),
         (

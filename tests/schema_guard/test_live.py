@@ -178,3 +178,38 @@ def is_accepted(schema: Any) -> bool:
     except SchemaRefused:
         return False
     return True
+
+
+STRINGS = {"type": "array", "items": STRING}
+BY_VOCABULARY: dict[str, tuple[Callable[[int], dict[str, Any]], int]] = {
+    "constants": (lambda count: closed(a={"enum": [f"v{it}" for it in range(count)]}), 2**26),
+    "constants in anyOf": (lambda count: union(count, lambda it: {"const": it}), 2**26),
+    "optional properties": (
+        lambda count: {"type": "object", "properties": {f"p{it}": STRING for it in range(count)}},
+        2**26,
+    ),
+    "arrays": (lambda count: union(count, lambda it: {**STRINGS, "maxItems": it + 1}), 2**24),
+    "arrays behind references": (
+        lambda count: union(count, lambda it: {"$ref": "#/$defs/s", "title": str(it)}, s=STRINGS),
+        2**24,
+    ),
+    "nested branches": (
+        lambda count: union(
+            2, lambda it: {"anyOf": [STRINGS] * (count - count // 2 if it else count // 2)}
+        ),
+        2**24,
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "most"), BY_VOCABULARY.values(), ids=BY_VOCABULARY)
+def test_a_large_vocabulary_allows_fewer(made: Callable[[int], dict[str, Any]], most: int) -> None:
+    """What is open at once times the tokens of the vocabulary is limited, for llama.cpp only."""
+    tokens = 2**20
+    count = most // tokens
+    check([((), made(count))], tokens=tokens)
+    with pytest.raises(SchemaRefused, match=r"vocabulary has 1,048,576 tokens"):
+        check([((), made(count + 1))], tokens=tokens)
+    check([((), made(count + 1))], by="llguidance", tokens=tokens)
+    check([((), made(count + 1))], tokens=2048)
+    check([((), made(count + 1))])

@@ -210,7 +210,13 @@ class Reply:
 Call = Callable[..., Awaitable[Reply]]
 
 
-def caller(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, Any]) -> Call:
+def caller(
+    moto_url: str,
+    sagemaker: StandIn,
+    http: Client,
+    changes: dict[str, Any],
+    create: Callable[..., Any] = create_app,
+) -> Call:
     settings = Settings(
         region="eu-west-1",
         usage_table=TABLE,
@@ -219,7 +225,7 @@ def caller(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, A
         dynamodb_url=moto_url,
         sagemaker_url=sagemaker.url,
     )
-    app = create_app(dataclasses.replace(settings, **changes), http, lambda: CREDENTIALS)
+    app = create(dataclasses.replace(settings, **changes), http, lambda: CREDENTIALS)
 
     async def run(
         method: str = "POST",
@@ -240,6 +246,7 @@ def caller(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, A
         if key is not None:
             headers.append((b"authorization", f"Bearer {key}".encode()))
 
+        path, _, query = path.partition("?")
         pieces = [data[: len(data) // 2], data[len(data) // 2 :]]
 
         async def receive() -> dict[str, Any]:
@@ -263,7 +270,7 @@ def caller(moto_url: str, sagemaker: StandIn, http: Client, changes: dict[str, A
             "method": method,
             "path": path,
             "headers": headers,
-            "query_string": b"",
+            "query_string": query.encode(),
             "state": {},
             "aws.after": (after := list[asyncio.Future[object]]()),
         }

@@ -2,9 +2,20 @@
 
 from pathlib import Path
 
+import boto3
+
 from cli.lib import cdk
 from cli.lib.terminal import step
 from local.cloud import LocalCloud
+
+
+def allow_gpus(cloud: LocalCloud) -> None:
+    """Ask for the quotas of the GPU instances that tests deploy: a new account has none."""
+    quotas = boto3.client("service-quotas", **cloud.client_options())
+    for code in ("L-MLG5XLARGE", "L-MLG6XLARGE"):
+        quotas.request_service_quota_increase(
+            ServiceCode="sagemaker", QuotaCode=code, DesiredValue=4
+        )
 
 
 def deploy(cloud: LocalCloud, folder: Path, what: str, **context: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tests.support.synthesis import FUNCTIONS
@@ -36,9 +37,16 @@ def granted(synthesis: Any, owner: str) -> dict[tuple[str, ...], str]:
     """Return the resources of a role's grants in words (table, index, log, ...), by action."""
     pairs = {}
     for statement in statements(synthesis, owner):
-        conditions = " if " + json.dumps(statement["Condition"]) if "Condition" in statement else ""
-        pairs[tuple(sorted(actions(statement)))] = in_words(statement["Resource"]) + conditions
+        pairs[tuple(sorted(actions(statement)))] = _where(statement)
     return pairs
+
+
+def _where(statement: dict[str, Any]) -> str:
+    """Return the resource of a statement in words, with its conditions."""
+    where = in_words(statement["Resource"])
+    if "Condition" not in statement:
+        return where
+    return f"{where} if {json.dumps(statement['Condition'], sort_keys=True)}"
 
 
 def in_words(resource: Any) -> str:
@@ -49,8 +57,10 @@ def in_words(resource: Any) -> str:
     if text == '"*"':
         return "*"
     indexes = re.findall(r"/index/(\w+)", text)
-    if "UsageTable" in text:
-        return f"table, index {' '.join(indexes)}" if indexes else "table"
+    for table in TABLES:
+        if f"{table}Table" in text:
+            name = TABLES[table]
+            return f"{name}, index {' '.join(indexes)}" if indexes else name
     [name] = re.findall(r'"(?:Ref|Fn::GetAtt)": \[?"(\w+)[0-9A-F]{8}"', text)
     return str(name)
 
@@ -59,6 +69,16 @@ def actions(statement: dict[str, Any]) -> set[str]:
     """Return the actions of a statement as a list. A single action is a text."""
     value = statement["Action"]
     return {value} if isinstance(value, str) else set(value)
+
+
+TABLES = {"Usage": "table", "Streams": "streams"}
+"""What tests call the tables, by their constructs."""
+
+
+WRITES = ("dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem")
+
+
+GET, DELETE = "dynamodb:GetItem", "dynamodb:DeleteItem"
 
 
 LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
@@ -72,9 +92,17 @@ def leading(*names: str) -> dict[str, Any]:
     }
 
 
-def partitions(*names: str) -> str:
-    """Return the description of a grant on the table in these partitions only."""
-    return f"table if {json.dumps(leading(*names))}"
+def partitions(*names: str, table: str = "table", attributes: Sequence[str] = ()) -> str:
+    """Return the description of a grant on a table in these partitions only.
+
+    With `attributes`, a call may name no others, and gets no item back.
+    """
+    conditions = leading(*names)
+    if attributes:
+        conditions["ForAllValues:StringEquals"] = {"dynamodb:Attributes": ["pk", "sk", *attributes]}
+        conditions["Null"]["dynamodb:Attributes"] = "false"
+        conditions["StringEqualsIfExists"] = {"dynamodb:ReturnValues": "NONE"}
+    return f"{table} if {json.dumps(conditions, sort_keys=True)}"
 
 
 ROLLUPS = ("USAGE", "USAGE#*")
@@ -87,12 +115,11 @@ BOOKS = ("KEY#*", "LEDGER#*", *ROLLUPS)
 
 
 def tables(synthesis: Any, owner: str) -> set[tuple[str, str]]:
-    """Return action and place of each of a role's grants on the usage table."""
+    """Return action and place of each of a role's grants on the tables."""
     return {
         (
             action,
-            in_words(it["Resource"])
-            + (" if " + json.dumps(it["Condition"]) if "Condition" in it else ""),
+            _where(it),
         )
         for it in statements(synthesis, owner)
         for action in actions(it)

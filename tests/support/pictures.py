@@ -25,10 +25,11 @@ def gif(width: int = 3, height: int = 2, *, own: tuple[int, int] = (1, 1)) -> by
 
 
 def jpeg(width: int = 3, height: int = 2, *, segments: int = 2) -> bytes:
-    """Return a JPEG up to its frame header, behind other segments."""
+    """Return a JPEG up to its picture: other segments, and the frame header."""
     other = b"\xff\xe1" + struct.pack(">H", 1002) + bytes(1000)
     frame = struct.pack(">HBHHB", 11, 8, height, width, 1) + bytes(3)
-    return b"\xff\xd8" + other * segments + b"\xff\xff\xc2" + frame
+    scan = b"\xff\xda" + struct.pack(">HB", 8, 1) + bytes(5)
+    return b"\xff\xd8" + other * segments + b"\xff\xff\xc2" + frame + scan
 
 
 def webp(kind: bytes, width: int = 3, height: int = 2) -> bytes:

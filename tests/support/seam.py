@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any, Self
 
 from lambda_fn.encode import Head
+from lambda_fn.event_log import Batch, LogEnded, Source
 from lambda_fn.events import Event
-from lambda_fn.stream.event_log import Batch, LogEnded, Source
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import AsgiSink, Headers
 

@@ -15,6 +15,7 @@ CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234
 
 FUNCTIONS = {
     "Stream": "lambda_fn.stream.main.run",
+    "Recall": "lambda_fn.recall.main.run",
     "Sweeper": "lambda_fn.sweep.handler.handler",
     "Control": "lambda_fn.control.handler.handler",
     "ControlSecretRotation": "lambda_fn.control.rotate.handler",
@@ -47,6 +48,15 @@ class Synthesis:
             it
             for it in functions
             if it["Handler"] == handler and "SLUICE_ADMIN_RIGHT" not in str(it)
+        ]
+        return dict(found)
+
+    def table(self, construct: str) -> dict[str, Any]:
+        """Return the table of a construct of the state stack, with all its members."""
+        [found] = [
+            it
+            for name, it in self.state["Resources"].items()
+            if it["Type"] == "AWS::DynamoDB::GlobalTable" and name.startswith(construct)
         ]
         return dict(found)
 

@@ -211,6 +211,12 @@ WRONG: dict[str, Wrong] = {
     "admin-grants": without(
         "dynamodb:PutItem", lambda it: it.role_of(it.outputs["AdminKeysFunctionName"])
     ),
+    "kept-answers": without(
+        "dynamodb:GetItem", lambda it: it.role_of(it.outputs["RecallFunctionName"])
+    ),
+    "attribute-grants": without(
+        "dynamodb:UpdateItem", lambda it: it.role_of(it.outputs["RecallFunctionName"])
+    ),
     "meter": fails("function-killed-at-settlement"),
     "throttle": fails("table-down", "UsageTableName", operation="UpdateItem"),
     "log-group": another_log_group,

@@ -24,6 +24,7 @@ from cli.lib import cdk
 from local.cloud import LocalCloud
 from tests.e2e.test_streaming import settled, text
 from tests.support.deployments import Deployment, deployed, options, quiet
+from tests.support.gates import allow_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +82,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
         cdk.cdk(
             ["bootstrap", target, "--app", ""], aws=aws, log=folder / "bootstrap.log", detail=quiet
         )
+        allow_gpus(found)
         s3 = boto3.client("s3", **options(found))
         s3.create_bucket(Bucket=BUCKET)
         for kind in ("plain", "thinking"):

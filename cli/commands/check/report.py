@@ -40,7 +40,7 @@ def check(
         for finding in findings:
             item(
                 _SIGNS[finding.verdict],
-                f"{finding.rule} [dim]{literal(finding.seen)}[/dim]"
+                f"{finding.rule} [dim]({literal(finding.seen)})[/dim]"
                 if finding.seen
                 else finding.rule,
             )

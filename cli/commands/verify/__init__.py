@@ -1,4 +1,4 @@
-"""`sluice verify`: check what this project assumes of AWS, against a deployed stage."""
+"""`sluice verify`: check this project's assumptions about AWS against a deployed stage."""
 
 import argparse
 import os
@@ -17,13 +17,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "only this check; may be repeated (ids are in ARCHITECTURE.md, or: --list)"
     parser.add_argument("--only", metavar="ID", action="append", help=text)
     parser.add_argument("--list", action="store_true", help="print the checks and stop")
-    text = "also checks that change the deployment for minutes: run them on a stage for tests"
+    text = "run also the checks that change the deployment for minutes; use a stage for tests"
     parser.add_argument("--destructive", action="store_true", help=text)
-    parser.add_argument("--gpu", action="store_true", help="also checks of an endpoint with a GPU")
+    parser.add_argument(
+        "--gpu", action="store_true", help="run also the checks of an endpoint with a GPU"
+    )
     parser.add_argument("--json", action="store_true", help="print the results for programs")
     text = "save the results in docs/verified/; `make docs` makes the table from them"
     parser.add_argument("--save", action="store_true", help=text)
-    text = "do not ask before a run on AWS; without a terminal there is no other way"
+    text = "do not ask before a run on AWS; required without a terminal"
     parser.add_argument("--yes", action="store_true", help=text)
     parser.set_defaults(run=run)
 

@@ -39,8 +39,8 @@ def entries(results: Iterable[Result]) -> list[dict[str, Any]]:
 def save(results: Iterable[Result], place: str, folder: Path = FOLDER) -> Path:
     """Save results in the file of this day and place, and return it.
 
-    What the file has of other checks stays. What was not asked, because it is not deployed or needs
-    AWS, is not saved.
+    Results of other checks in the file stay. A check that could not run, because its part is not
+    deployed or needs AWS, is not saved.
     """
     date = time.strftime("%Y-%m-%d", time.gmtime())
     file = folder / f"{date}-{place}.json"
@@ -54,9 +54,8 @@ def save(results: Iterable[Result], place: str, folder: Path = FOLDER) -> Path:
 
 
 def column(check: Check, files: Sequence[dict[str, Any]]) -> str:
-    """Return what is known of a check: what AWS said last, else whether the local cloud has it.
-
-    What only the local cloud has proven is never shown as proven.
+    """Return the newest result of a check: AWS's, else the local cloud's. A check that only the
+    local cloud has proven is never shown as proven.
     """
     aws, local = "", ""
     for file in sorted(files, key=lambda one: str(one["date"])):

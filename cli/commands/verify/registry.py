@@ -38,29 +38,31 @@ WAVES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check found, and what it saw."""
+    """The result of a check, and its evidence."""
 
     verdict: Verdict
     evidence: str
 
 
 def proven(evidence: str) -> Outcome:
-    """Return that AWS does what the row says."""
+    """Return the outcome: AWS does what the row says."""
     return Outcome("proven", evidence)
 
 
 def refuted(evidence: str) -> Outcome:
-    """Return that AWS does something else."""
+    """Return the outcome: AWS does something else."""
     return Outcome("refuted", evidence)
 
 
 def unknown(evidence: str) -> Outcome:
-    """Return that the check could not tell, and why."""
+    """Return the outcome: the check could not tell, and why."""
     return Outcome("unknown", evidence)
 
 
 def absent(evidence: str) -> Outcome:
-    """Return that this deployment does not have what the row is about, and how to deploy it."""
+    """Return the outcome: this deployment lacks the part that the row is about; and how to deploy
+    it.
+    """
     return Outcome("not deployed", evidence)
 
 

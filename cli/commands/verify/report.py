@@ -1,4 +1,4 @@
-"""Which checks run, and what is printed before, meanwhile and after."""
+"""Chooses the checks to run, and prints the plan, the progress and the results."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from cli.commands.verify.runner import Result, plan
 from cli.commands.verify.target import Target
 from cli.lib.project import CommandError
 from cli.lib.terminal import columns, console, item, literal, print_json
+from cli.lib.values import counted
 
 _SIGNS: dict[Verdict, str] = {
     "proven": "[green]✓[/green]",
@@ -65,13 +66,13 @@ def show_checks(checks: Sequence[Check], *, as_json: bool) -> None:
 
 
 def show_plan(target: Target, checks: Sequence[Check]) -> None:
-    """Print what a run does, how long it takes and what it costs."""
+    """Print the plan of a run: its checks, time and cost."""
     usable = [check for check in checks if target.stage != "local" or check.local]
     console.print(f"{target.stack}: {len(usable)} of {len(all_checks())} checks run.")
     minutes, usd = 0.0, 0.0
     for wave, count, its_minutes, its_usd in plan(usable):
         minutes, usd = minutes + its_minutes, usd + its_usd
-        figures = f"{count} checks, {its_minutes:.1f} min, {its_usd:.2f} USD"
+        figures = f"{counted(count, 'check')}, {its_minutes:.1f} min, {its_usd:.2f} USD"
         item(f"  wave {wave.value}:", f"{figures}: {WAVES[wave]}")
     if target.stage != "local":
         console.print(
@@ -96,7 +97,7 @@ def summary(results: Sequence[Result]) -> str:
 def status(results: Sequence[Result]) -> int:
     """Return the exit status: 1 if a row is refuted, 2 if a check could not tell, else 0.
 
-    What is not deployed, and what the local cloud cannot tell, counts for nothing.
+    Checks that are not deployed, or that need AWS, are not counted.
     """
     verdicts = {result.outcome.verdict for result in results}
     return 1 if "refuted" in verdicts else 2 if "unknown" in verdicts else 0

@@ -1,4 +1,4 @@
-"""Run checks wave by wave, and bound what an error of one does to the others."""
+"""Run checks wave by wave, so that an error of one does not affect the others."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ SCRIPTED = "the engine is not the scripted one: deploy a stage for it with -c en
 
 @dataclass(frozen=True)
 class Result:
-    """A check, what it found, and how long it took."""
+    """A check, its outcome, and how long it took."""
 
     check: Check
     outcome: Outcome
@@ -28,8 +28,8 @@ def run(
 ) -> list[Result]:
     """Run checks, and return their results in the same order. `said` is called with each.
 
-    The local cloud is not asked about what it does not take AWS's part in. A check that is
-    interrupted goes on to its end, and changes back what it has changed.
+    On the local cloud, checks that need AWS are not run. A check that is interrupted goes on to
+    its end, and changes back what it has changed.
     """
     found: dict[str, Result] = {}
     for wave in Wave:

@@ -135,7 +135,7 @@ def hour_of(text: str, name: str) -> str:
     try:
         hours.begins(hour)
     except ValueError:
-        message = f"'{name}' must be an hour or a day, UTC, as 2026-11-21T06 or 2026-11-21."
+        message = f"'{name}' must be an hour or a day, UTC, such as 2026-11-21T06 or 2026-11-21."
         raise InvalidRequest(message, param=name) from None
     return hour
 

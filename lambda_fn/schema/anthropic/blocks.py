@@ -41,9 +41,9 @@ class ImageBlock(Struct, frozen=True, tag="image"):
 
 
 class ThinkingBlock(Struct, frozen=True, tag="thinking"):
-    """What the model thought in an earlier turn.
+    """The model's thoughts in an earlier turn.
 
-    Its signature is not read: whoever sends a conversation may have written all of it.
+    Its signature is not read: a caller may have written all of the conversation.
     """
 
     thinking: str

@@ -150,5 +150,7 @@ def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
             code=Unsupported.code,
         ) from None
     if request.mcp_servers:
-        raise unsupported("mcp_servers", "this service runs no tools: use 'tools'")
+        raise unsupported(
+            "mcp_servers", "this service runs no tools: send tools that your client runs in 'tools'"
+        )
     return request

@@ -8,9 +8,10 @@
   the role `tool` for each result, and then the rest of it.
 - `is_error` becomes the words that begin the result.
 - Thoughts of earlier turns go back to the model where chats have them, without their signatures.
-- A model that can stop thinking is told to, unless the request asks for thoughts. So the first
-  block of an answer is its text, as clients expect then. Neither a budget nor an effort is passed
-  on: thinking is a switch.
+- If the model has a switch for thinking, it is on if the request asks for thoughts, and off
+  otherwise. So without thoughts the first block of an answer is its text, as clients expect. A
+  model without a switch answers as usual. Neither a budget nor an effort is passed on: thinking is
+  a switch.
 """
 
 from collections.abc import Sequence
@@ -37,11 +38,12 @@ from lambda_fn.schema.anthropic.request import (
     ToolParam,
     Turn,
 )
-from lambda_fn.schema.chat import ChatRequest, unsupported
+from lambda_fn.schema.chat import LENIENT, ChatRequest
 from lambda_fn.schema.messages import (
     Assistant,
     CalledFunction,
     ImagePart,
+    ImageUrl,
     System,
     TextPart,
     ToolCall,
@@ -49,7 +51,7 @@ from lambda_fn.schema.messages import (
 )
 from lambda_fn.schema.messages import Message as ChatMessage
 from lambda_fn.schema.messages import Tool as ToolMessage
-from lambda_fn.schema.parts import Unsupported, WrongField
+from lambda_fn.schema.parts import Rules, WrongField
 from lambda_fn.schema.tools import (
     ChosenFunction,
     Function,
@@ -59,10 +61,13 @@ from lambda_fn.schema.tools import (
     Schema,
 )
 
+SOURCE = "source"
+"""The member of an image block that has the image."""
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _BILLING = "x-anthropic-billing-header:"
 _ERROR = "Error: "
 _FORMAT = "output"
-"""The name of a schema in a chat, which a Messages request does not give."""
+"""The name of a schema in a chat. A Messages request has none."""
 _MAX_MESSAGES = 4096
 _MAX_CALLS = 128
 
@@ -71,14 +76,16 @@ class Asked(msgspec.Struct, frozen=True):
     """A translated request.
 
     `stops` are its stop sequences, and `thinking` tells whether thoughts are a part of the answer.
+    `images` are the paths of its images, in the order in which the chat has them.
     """
 
     chat: ChatRequest
     stops: tuple[str, ...] = ()
     thinking: bool = False
+    images: tuple[str, ...] = ()
 
 
-def asked(request: CountRequest) -> Asked:
+def asked(request: CountRequest, rules: Rules = LENIENT) -> Asked:
     """Return the chat request that answers a request. A count has the prompt's members only.
 
     Raises:
@@ -88,52 +95,45 @@ def asked(request: CountRequest) -> Asked:
     """
     tools = _tools(request.tools)
     choice = request.tool_choice
+    conversation = _Conversation(request, loose=rules.loose_tool_history)
     fields: dict[str, Any] = {
         "model": request.model,
-        "messages": _Conversation(request).messages(),
+        "messages": conversation.messages(),
         "tools": tools,
         "response_format": _format(request),
+        "enable_thinking": request.thinking is not None and request.thinking.type != "disabled",
         **_choice(choice, request.tools or ()),
     }
     _check_schemas(request, choice)
-    thinks = request.thinking is not None and request.thinking.type != "disabled"
     shown = request.thinking is not None and request.thinking.shown
-    if not thinks:
-        fields |= known(ChatRequest, enable_thinking=False)
-    last = fields["messages"][-1]
-    if type(last) is Assistant:
-        fields |= known(ChatRequest, continue_final_message=True, add_generation_prompt=False)
+    if type(fields["messages"][-1]) is Assistant:
+        fields |= {"continue_final_message": True, "add_generation_prompt": False}
+    images = tuple(conversation.images)
     if not isinstance(request, MessagesRequest):
-        return Asked(ChatRequest(**fields), thinking=shown)
+        return Asked(ChatRequest(**fields), thinking=shown, images=images)
     stop = request.stop_sequences
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    if request.top_k is not None:
-        found = known(ChatRequest, top_k=request.top_k)
-        if not found and request.top_k:
-            raise unsupported("top_k", "it is not passed on to the model's server")
-        fields |= found
     chat = ChatRequest(
         **fields,
         stream=request.stream,
         max_tokens=request.max_tokens,
         temperature=request.temperature,
         top_p=request.top_p,
+        top_k=request.top_k,
         stop=list(stops) or None,
         sluice=request.sluice,
     )
-    return Asked(chat, stops, shown)
-
-
-def known(kind: type[msgspec.Struct], **fields: Any) -> dict[str, Any]:
-    """Return those of the fields that a type of chats has."""
-    return {name: value for name, value in fields.items() if name in kind.__struct_fields__}
+    return Asked(chat, stops, shown, images)
 
 
 class _Conversation:
     """The messages of a chat while they are made."""
 
-    def __init__(self, request: CountRequest) -> None:
+    def __init__(self, request: CountRequest, *, loose: bool) -> None:
+        self.images: list[str] = []
+        """The paths of the images, in the order of the messages."""
         self._request = request
+        self._loose = loose
         self._system = [request.system] if isinstance(request.system, str) else []
         if isinstance(request.system, list):
             self._system += [block.text for block in request.system]
@@ -143,6 +143,7 @@ class _Conversation:
         self._calls: list[ToolCall] = []
         self._results: list[ChatMessage] = []
         self._parts: list[Any] = []
+        self._images: list[str] = []
         self._open: dict[str, str] = {}
         """Calls without a result yet: their ids, and the paths of their messages."""
         self._role = ""
@@ -217,28 +218,49 @@ class _Conversation:
             self._parts.append(TextPart(block.text))
         elif type(block) is ImageBlock:
             self._parts.append(image_part(block, path))
+            self._images.append(f"{path}.{SOURCE}")
         elif type(block) is ToolResultBlock:
-            if self._open.pop(block.tool_use_id, None) is None:
+            if self._open.pop(block.tool_use_id, None) is None and not self._loose:
                 raise InvalidRequest(
                     f"Invalid '{path}.tool_use_id': the assistant's turn before has no call "
                     "('tool_use') of this id without a result.",
                     param=f"{path}.tool_use_id",
                 )
-            self._results.append(
-                ToolMessage(content=_result(block, path), tool_call_id=block.tool_use_id)
-            )
+            content = self._result(block, path)
+            self._results.append(ToolMessage(content=content, tool_call_id=block.tool_use_id))
         else:
             _misplaced(block, "user", f"{path}.type")
 
     def _check_results(self) -> None:
         """Reject a turn of the assistant, or an end, before every call has its result."""
-        if self._open:
+        if self._open and not self._loose:
             path = next(iter(self._open.values()))
             raise InvalidRequest(
                 f"{len(self._open)} calls ('tool_use') have no result: each needs a 'tool_result' "
                 f"in the user's turn after {path}.",
                 param=path,
             )
+        self._open.clear()
+
+    def _result(self, block: ToolResultBlock, path: str) -> Any:
+        if isinstance(block.content, str):
+            content: Any = block.content
+        else:
+            parts: list[Any] = []
+            for number, inner in enumerate(block.content or ()):
+                place = f"{path}.content[{number}]"
+                if type(inner) is TextBlock:
+                    parts.append(TextPart(inner.text))
+                elif type(inner) is ImageBlock:
+                    parts.append(image_part(inner, place))
+                    self.images.append(f"{place}.{SOURCE}")
+            content = _content(parts)
+        if not block.is_error:
+            return content
+        if isinstance(content, str):
+            begins = content.lstrip()[: len(_ERROR)].lower().startswith("error")
+            return content if begins else _ERROR + content
+        return [TextPart(_ERROR), *content]
 
     def _end_turn(self) -> None:
         if self._role == "assistant":
@@ -247,15 +269,16 @@ class _Conversation:
                 Assistant(
                     content=content or (None if self._calls else ""),
                     tool_calls=list(self._calls) or None,
-                    **known(Assistant, reasoning_content="".join(self._thought) or None),
+                    reasoning_content="".join(self._thought) or None,
                 )
             )
         elif self._role == "user":
             self._made += self._results
+            self.images += self._images
             if self._parts or not self._results:
                 self._made.append(User(content=_content(self._parts)))
         self._said, self._thought, self._calls = [], [], []
-        self._results, self._parts = [], []
+        self._results, self._parts, self._images = [], [], []
 
 
 def _content(parts: list[Any]) -> Any:
@@ -265,50 +288,34 @@ def _content(parts: list[Any]) -> Any:
     return parts
 
 
-def _result(block: ToolResultBlock, path: str) -> Any:
-    if isinstance(block.content, str):
-        content: Any = block.content
-    else:
-        parts: list[Any] = []
-        for number, inner in enumerate(block.content or ()):
-            if type(inner) is TextBlock:
-                parts.append(TextPart(inner.text))
-            elif type(inner) is ImageBlock:
-                parts.append(image_part(inner, f"{path}.content[{number}]"))
-        content = _content(parts)
-    if not block.is_error:
-        return content
-    if isinstance(content, str):
-        begins = content.lstrip()[: len(_ERROR)].lower().startswith("error")
-        return content if begins else _ERROR + content
-    return [TextPart(_ERROR), *content]
-
-
-def image_part(block: ImageBlock, path: str) -> Any:
+def image_part(block: ImageBlock, path: str) -> ImagePart:
     """Return the chat's content part for an image. `path` is that of the block.
 
     It is the only place where the images of the two APIs meet.
 
     Raises:
-        InvalidRequest: chats have no images.
+        InvalidRequest: its media type is not one of `MEDIA_TYPES`, or it is empty.
 
     """
     source = block.source
-    url = source.url if type(source) is UrlSource else ""
-    if type(source) is Base64Source:
-        url = f"data:{source.media_type};base64,{source.data}"
-    try:
-        part = {"type": "image_url", "image_url": {"url": url}}
-        return msgspec.convert(part, type=ImagePart)
-    except msgspec.ValidationError as error:
-        if not isinstance(error.__cause__, Unsupported):
-            raise
+    if type(source) is Base64Source and source.media_type.lower() not in MEDIA_TYPES:
         raise InvalidRequest(
-            f"Unsupported '{path}.type': this is a text model: it cannot read images (content "
-            "blocks of type 'image').",
-            param=f"{path}.type",
-            code=Unsupported.code,
-        ) from None
+            f"Invalid '{path}.{SOURCE}.media_type': expected {', '.join(MEDIA_TYPES)}.",
+            param=f"{path}.{SOURCE}.media_type",
+            code="invalid_value",
+        )
+    name, url = "data", ""
+    if type(source) is UrlSource:
+        name, url = "url", source.url
+    elif type(source) is Base64Source and source.data:
+        url = f"data:{source.media_type};base64,{source.data}"
+    if not url:
+        raise InvalidRequest(
+            f"Invalid '{path}.{SOURCE}.{name}': it is empty.",
+            param=f"{path}.{SOURCE}.{name}",
+            code="string_below_min_length",
+        )
+    return ImagePart(ImageUrl(url))
 
 
 def _misplaced(block: Block, role: str, path: str) -> NoReturn:

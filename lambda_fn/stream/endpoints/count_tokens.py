@@ -5,122 +5,126 @@ generating. Other servers count only what they answer, so they are asked for one
 request of its key, and none of its tokens: its ledger item has 0.
 """
 
-import asyncio
-import time
 from collections.abc import Callable
-from functools import partial
+from typing import Any, NamedTuple
 
 import msgspec
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lambda_fn import dialects, limits
-from lambda_fn.auth import read_key
-from lambda_fn.aws.dynamodb import Table
-from lambda_fn.aws.signing import Credentials
 from lambda_fn.dialects import Decoder
-from lambda_fn.errors import APIError, UpstreamFailed, UpstreamTimeout, from_container
+from lambda_fn.errors import UpstreamFailed, from_container
 from lambda_fn.events import Failure, Start, Usage
-from lambda_fn.http.client import Client
-from lambda_fn.http.responses import json_response, read_body
-from lambda_fn.metering.ledger import Opening
-from lambda_fn.metering.money import Prices
-from lambda_fn.schema import Control
-from lambda_fn.schema.anthropic import asked, parse_count
+from lambda_fn.schema import ChatRequest, Control, Rules
+from lambda_fn.schema.messages import has_images
 from lambda_fn.schema.reasoning import served
-from lambda_fn.settings import Settings
-from lambda_fn.stream.admit import Gate
+from lambda_fn.settings import Model
+from lambda_fn.stream.endpoints.single_calls import Call, SingleCalls
+from lambda_fn.stream.images import Image, images_of, text_size
 from lambda_fn.stream.invoke import Invocation
-from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
-from lambda_fn.stream.settle import settle
 from lambda_fn.stream.usage_counter import UsageCounter
+
+_NEVER = float("inf")
+
+
+class Prompt(NamedTuple):
+    """The prompt to count: a chat, the paths of its images in the caller's body, and
+    `soft_thinking` as in `ReadRequest`.
+    """
+
+    chat: ChatRequest
+    images: tuple[str, ...] = ()
+    soft_thinking: bool = False
+
+
+class _Fitted(NamedTuple):
+    """A chat as its model gets it, its images, and the size of its body without them."""
+
+    chat: ChatRequest
+    images: list[Image]
+    size: int
+    soft_thinking: bool
 
 
 class CountTokens:
-    """The endpoint `POST /v1/messages/count_tokens`."""
+    """An endpoint that counts the tokens of a prompt."""
 
     def __init__(
         self,
-        settings: Settings,
-        client: Client,
-        credentials: Callable[[], Credentials],
-        table: Table,
-        gate: Gate,
+        calls: SingleCalls,
+        parse: Callable[[bytes], Prompt],
+        content: Callable[[int], dict[str, Any]],
     ) -> None:
-        """Take the objects that all requests share."""
-        self._settings = settings
-        self._client = client
-        self._credentials = credentials
-        self._table = table
-        self._gate = gate
+        """Take the object that calls the models, a parser of bodies, and the function that writes a
+        count as an answer.
+        """
+        self._calls = calls
+        self._parse = parse
+        self._content = content
 
     async def __call__(self, request: Request) -> Response:
         """Serve one request."""
-        headers = request.scope["sluice.request_headers"]
-        request_id: str = request.scope["sluice.request_id"]
-        caller = read_key(headers, request.scope.get("client"))
-        await self._gate.authenticate(caller)
-        try:
-            chat = asked(parse_count(await read_body(request.receive, headers))).chat
-            chat = msgspec.structs.replace(chat, model=self._settings.name_of(chat.model))
-            model = self._settings.models.get(chat.model)
-            if model is None:
-                reason = self._settings.unreadable.get(chat.model)
-                if reason is not None and (await self._gate.check_key(caller)).may_use(chat.model):
-                    raise model_unreadable(chat.model, reason)
-                raise no_model(chat.model)
-            chat = served(chat, reasons=model.reasoning != "none", budgets=model.reasoning_budget)
-            dialect = dialects.find(model.dialect)
-            dialect.check(chat)
-        except APIError:
-            await self._gate.check_key(caller)
-            raise
-        opening = Opening(
-            request_id=request_id,
-            key_id=caller.key_id,
-            model=chat.model,
-            reserved=0,
-            reserved_cost=0,
-            prices=Prices(0, 0),
-            overdue=self._settings.overdue,
+        call = await self._calls.accept(
+            request, self._named, _fit, max_bytes=self._calls.settings.max_body
         )
-        admission = await self._gate.admit(caller, opening)
-        request.scope["sluice.response_headers"] = admission.headers
+        dialect = dialects.find(call.model.dialect)
         control = Control(
-            request_id=request_id,
+            request_id=request.scope["sluice.request_id"],
             deadline_ms=int(limits.COUNT_TIMEOUT * 1000),
-            max_prompt_tokens=model.context_tokens,
-            caller=caller.key_id,
+            max_prompt_tokens=call.model.context_tokens,
+            caller=call.caller.key_id,
+            soft_thinking=call.asked.soft_thinking or msgspec.UNSET,
         )
-        counter = UsageCounter()
-        settling = partial(settle, self._table, admission, counter)
-        try:
-            invocation = Invocation(
-                self._client,
-                url=self._settings.sagemaker_url,
-                region=self._settings.region,
-                credentials=self._credentials(),
-                endpoint=model.endpoint,
-                component=model.component,
-                body=dialect.count(chat, control),
-                request_id=request_id,
-                refusal=dialect.rejection,
-            )
-            try:
-                async with asyncio.timeout(limits.COUNT_TIMEOUT), invocation:
-                    counted = await _counted(
-                        invocation, dialect.decoder(1), ours=model.dialect == "sluice"
-                    )
-            except TimeoutError:
-                raise UpstreamTimeout("The model took too long to count the prompt.") from None
-        except BaseException:
-            await asyncio.shield(settling())
-            raise
-        counter.complete = True
-        response = json_response({"input_tokens": counted})
-        response.background = BackgroundTask(settling)  # it runs after the last byte
-        return response
+
+        async def body() -> bytes:
+            return dialect.count(await _with_images(call), control)
+
+        async def read(invocation: Invocation, _: UsageCounter) -> dict[str, Any]:
+            ours = call.model.dialect == "sluice"
+            return self._content(await _counted(invocation, dialect.decoder(1), ours=ours))
+
+        return await self._calls.respond(request, call, body, read, seconds=limits.COUNT_TIMEOUT)
+
+    def _named(self, body: bytes) -> tuple[str, Prompt]:
+        prompt = self._parse(body)
+        return prompt.chat.model, prompt
+
+
+def of_messages(calls: SingleCalls, rules: Rules) -> CountTokens:
+    """Return the endpoint `POST /v1/messages/count_tokens`."""
+    from lambda_fn.schema.anthropic import asked, parse_count
+
+    def parse(body: bytes) -> Prompt:
+        found = asked(parse_count(body), rules)
+        return Prompt(found.chat, found.images, soft_thinking=True)
+
+    return CountTokens(calls, parse, lambda tokens: {"input_tokens": tokens})
+
+
+def _fit(name: str, model: Model, prompt: Prompt, size: int) -> _Fitted:
+    """Return a prompt as this model gets it. Raises InvalidRequest if the model cannot take it."""
+    dialect = dialects.find(model.dialect)
+    chat = served(
+        msgspec.structs.replace(prompt.chat, model=name),
+        reasons=model.reasoning != "none",
+        budgets=model.reasoning_budget,
+        soft=prompt.soft_thinking,
+        switches=dialect.switches,
+    )
+    dialect.check(chat)
+    images = images_of(chat, model, prompt.images) if has_images(chat.messages) else []
+    return _Fitted(chat, images, text_size(size, images), prompt.soft_thinking)
+
+
+async def _with_images(call: Call[_Fitted]) -> ChatRequest:
+    """Return the chat with every image in it, as completions have them."""
+    chat, images, size, _ = call.asked
+    if all(image.width for image in images):
+        return chat
+    from lambda_fn.stream.remote_images import with_images
+
+    return await with_images(chat, images, call.model, size)
 
 
 async def _counted(invocation: Invocation, decoder: Decoder, *, ours: bool) -> int:
@@ -134,7 +138,7 @@ async def _counted(invocation: Invocation, decoder: Decoder, *, ours: bool) -> i
     """
     ended = False
     while not ended:
-        received = await invocation.read(time.monotonic() + limits.COUNT_TIMEOUT)
+        received = await invocation.read(_NEVER)
         if received is None:
             continue
         ended = not received

@@ -5,15 +5,17 @@ of one that is too large to be passed on.
 """
 
 import re
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lambda_fn.errors import InvalidRequest, ResponseTooLarge, UpstreamFailed
-from lambda_fn.http.responses import json_response
 from lambda_fn.schema.embeddings import EmbeddingsRequest, parse_embeddings
+from lambda_fn.settings import Model
 from lambda_fn.stream.endpoints.single_calls import Received, SingleCalls
+from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 
 _USAGE = re.compile(rb'"usage"\s*:\s*(\{[^{}]*\})')
@@ -36,63 +38,65 @@ class Embeddings:
     """The endpoint."""
 
     def __init__(self, calls: SingleCalls) -> None:
-        """Take what calls the models."""
+        """Take the object that calls the models."""
         self._calls = calls
 
     async def __call__(self, request: Request) -> Response:
         """Serve one request."""
-        caller, (name, asked) = await self._calls.accept(request, self._checked)
-        model = self._calls.settings.models[name]
+        call = await self._calls.accept(request, _parse, _fit)
 
-        def use(received: Received, counter: UsageCounter) -> list[_Embedding]:
-            counter.prompt_tokens = _prompt_tokens(received)
-            if received.cut:
-                raise ResponseTooLarge(
-                    "The embeddings are too large for one response. Send fewer inputs, or set "
-                    "'encoding_format' to 'base64'.",
-                    param="input",
-                )
-            try:
-                data = msgspec.json.decode(received.data, type=_Embeddings).data
-            except msgspec.DecodeError:
-                raise UpstreamFailed("The model failed to answer.") from None
-            if sorted(item.index for item in data) != list(range(asked.inputs)):
-                raise UpstreamFailed("The model failed to answer.")
-            tokens.append(counter.prompt_tokens)
-            return data
-
-        tokens: list[int] = []
-        data = await self._calls.run(
-            request,
-            caller,
-            name,
-            asked.body(),
-            use,
-            reserved=asked.max_tokens(model.context_tokens),
-            max_bytes=self._calls.settings.max_whole,
-        )
-        return json_response(
-            {
+        async def read(invocation: Invocation, counter: UsageCounter) -> dict[str, Any]:
+            received = await Received.of(invocation, self._calls.settings.max_whole)
+            tokens = counter.prompt_tokens = _prompt_tokens(received)
+            return {
                 "object": "list",
                 "data": [
                     {"object": "embedding", "index": it.index, "embedding": it.embedding}
-                    for it in data
+                    for it in _embeddings(received, call.asked.inputs)
                 ],
-                "model": name,
-                "usage": {"prompt_tokens": tokens[0], "total_tokens": tokens[0]},
+                "model": call.name,
+                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
             }
+
+        return await self._calls.respond(
+            request,
+            call,
+            call.asked.body(),
+            read,
+            reserved=call.asked.max_tokens(call.model.context_tokens),
         )
 
-    def _checked(self, body: bytes) -> tuple[str, EmbeddingsRequest]:
-        asked = parse_embeddings(body)
-        name, model = self._calls.model(asked.model)
-        if not model.embeddings:
-            raise InvalidRequest(
-                f"Unsupported 'model': '{name}' makes no embeddings here.",
-                param="model",
-                code="unsupported_value",
-            )
-        return name, asked
+
+def _parse(body: bytes) -> tuple[str, EmbeddingsRequest]:
+    asked = parse_embeddings(body)
+    return asked.model, asked
+
+
+def _fit(name: str, model: Model, asked: EmbeddingsRequest, size: int) -> EmbeddingsRequest:
+    if not model.embeddings:
+        raise InvalidRequest(
+            f"Unsupported 'model': this deployment makes no embeddings with '{name}'.",
+            param="model",
+            code="unsupported_value",
+        )
+    return asked
+
+
+def _embeddings(received: Received, inputs: int) -> list[_Embedding]:
+    """Return the embeddings of a response, one for each of the inputs."""
+    if received.cut:
+        raise ResponseTooLarge(
+            "The embeddings are too large for one response. Send fewer inputs, or set "
+            "'encoding_format' to 'base64'.",
+            param="input",
+        )
+    try:
+        data = msgspec.json.decode(received.data, type=_Embeddings).data
+    except msgspec.DecodeError:
+        raise UpstreamFailed("The model failed to answer.") from None
+    if sorted(item.index for item in data) != list(range(inputs)):
+        raise UpstreamFailed("The model failed to answer.")
+    return data
 
 
 def _prompt_tokens(received: Received) -> int:

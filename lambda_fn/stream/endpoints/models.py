@@ -26,6 +26,7 @@ class Models:
         self._created = _STARTED if settings.deployed is None else settings.deployed
         self._unreadable = settings.unreadable
         self._gate = gate
+        self._keeps = settings.stream_table is not None and settings.persistence != "off"
         self._document = b""
 
     async def list(self, request: Request) -> Response:
@@ -68,7 +69,7 @@ class Models:
         if not self._document:
             from lambda_fn.stream.endpoints.openapi import document  # few callers ask for it
 
-            self._document = document([*self._models, *self._aliases])
+            self._document = document([*self._models, *self._aliases], keeps=self._keeps)
         return Response(self._document, media_type="application/json")
 
     async def _account(self, request: Request) -> Account:

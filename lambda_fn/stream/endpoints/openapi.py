@@ -4,7 +4,7 @@ The first request for the document imports this module, so the cold start of a c
 pay for it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -73,8 +73,11 @@ _REFUSALS = {
 }
 
 
-def document(models: Iterable[str]) -> bytes:
-    """Return the document of a deployment with these models, as JSON."""
+def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
+    """Return the document of a deployment with these models, as JSON.
+
+    `keeps` tells whether it keeps responses, which the recall function serves then.
+    """
     kinds = (ChatRequest, CompletionRequest, MessagesRequest, CountRequest)
     every = (*kinds, EmbeddingsRequest, TokenizeRequest, DetokenizeRequest)
     _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
@@ -142,6 +145,8 @@ def document(models: Iterable[str]) -> bytes:
             ],
         },
     }
+    if keeps:
+        paths |= _kept()
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -165,6 +170,40 @@ def document(models: Iterable[str]) -> bytes:
     )
 
 
+def _kept() -> dict[str, Any]:
+    """Return the paths of kept responses."""
+    name = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+    number = {"type": "integer", "minimum": 0}
+    stream = ("application/json", "text/event-stream", "text/plain")
+    read = _operation(
+        "readStream",
+        "Send a kept response in its own form, from behind a wire number on, or wait for its state.",
+        kinds=stream,
+        query={"starting_after": number, "wait": {**number, "maximum": 30}},
+    )
+    listing = {
+        "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        "after": {"type": "string"},
+        "order": {"enum": ["desc", "asc"], "default": "desc"},
+        "status": {
+            "enum": ["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+        },
+        "model": {"type": "string"},
+    }
+    cancel = _operation("cancelStream", "Cancel a response that runs, kept or not.")
+    return {
+        "/v1/sluice/streams": {
+            "get": _operation("listStreams", "List the key's kept responses.", query=listing)
+        },
+        "/v1/sluice/streams/{id}": {
+            "get": read,
+            "delete": _operation("deleteStream", "Delete a kept response that has ended."),
+            "parameters": [name],
+        },
+        "/v1/sluice/streams/{id}/cancel": {"post": cancel, "parameters": [name]},
+    }
+
+
 def _operation(
     name: str,
     summary: str,
@@ -172,6 +211,7 @@ def _operation(
     request: str | None = None,
     kinds: Iterable[str] = ("application/json",),
     error: str = "Error",
+    query: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     refusals = (
         _REFUSALS
@@ -185,6 +225,11 @@ def _operation(
     }
     responses["200"] = {"description": "The response.", "content": {kind: {} for kind in kinds}}
     operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": responses}
+    if query is not None:
+        responses["400"] = {**responses["404"], "description": "A parameter is invalid."}
+        operation["parameters"] = [
+            {"name": name, "in": "query", "schema": schema} for name, schema in query.items()
+        ]
     if request is not None:
         schema = {"$ref": f"#/components/schemas/{request}"}
         operation["requestBody"] = {

@@ -1,20 +1,22 @@
 """Calls of a model that are answered by one JSON object: admitted, invoked and settled.
 
-Each has a ledger item, as a completion has. Only what the model's usage says is booked.
+Each has a ledger item, as a completion has. Only the tokens in its counter are booked.
 """
 
 import asyncio
-import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from lambda_fn import dialects, limits
 from lambda_fn.auth import Caller, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.errors import APIError, InvalidRequest
+from lambda_fn.errors import APIError, BodyTooLarge, InvalidRequest, UpstreamTimeout, encode_json
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import read_body
 from lambda_fn.metering.ledger import Opening
@@ -22,13 +24,30 @@ from lambda_fn.metering.money import Prices
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.invoke import Invocation
-from lambda_fn.stream.rate_limit_errors import no_model
 from lambda_fn.stream.settle import settle
 from lambda_fn.stream.usage_counter import UsageCounter
 
+S = TypeVar("S")
 T = TypeVar("T")
 _TAIL = 4096
 """Bytes at the end of a response that is too large, in which its usage is."""
+
+Read = Callable[[Invocation, UsageCounter], Awaitable[Any]]
+"""Reads a model's response and returns the content of the answer, which is encoded as JSON.
+
+It puts the tokens to book into the counter before it returns or raises.
+"""
+
+
+class Call(NamedTuple, Generic[T]):
+    """A request that can be served: its caller, its model under the model's own name, and the
+    parsed body (`asked`).
+    """
+
+    caller: Caller
+    name: str
+    model: Model
+    asked: T
 
 
 class Received:
@@ -48,9 +67,25 @@ class Received:
         if self.cut:
             del self.data[:-_TAIL]
 
+    @classmethod
+    async def of(cls, invocation: Invocation, limit: int) -> "Received":
+        """Return the response of an invocation, of which at most `limit` bytes are kept.
+
+        Raises:
+            APIError: the endpoint failed.
+
+        """
+        received = cls(limit)
+        while (data := await invocation.read(_NEVER)) != b"":
+            received.add(data or b"")
+        return received
+
+
+_NEVER = float("inf")
+
 
 class SingleCalls:
-    """What the endpoints of such calls share."""
+    """The objects and steps that the endpoints of such calls share."""
 
     def __init__(
         self,
@@ -67,8 +102,22 @@ class SingleCalls:
         self._table = table
         self._gate = gate
 
-    async def accept(self, request: Request, parse: Callable[[bytes], T]) -> tuple[Caller, T]:
-        """Authenticate a request, and return its caller and its parsed body.
+    async def accept(
+        self,
+        request: Request,
+        parse: Callable[[bytes], tuple[str | None, S]],
+        fit: Callable[[str, Model, S, int], T],
+        *,
+        max_bytes: int = limits.MAX_BODY,
+    ) -> Call[T]:
+        """Authenticate a request, parse its body, and find its model.
+
+        Args:
+            request: The request.
+            parse: Returns the model that a body names, or None, and what the body asks for.
+            fit: Returns what a model is asked for. Its arguments are the model's own name, the
+                model, the second result of `parse`, and the size of the body in bytes.
+            max_bytes: The largest body. Each model has its own maximum, too.
 
         Raises:
             APIError: the request cannot be answered. If the key has been revoked since it was last
@@ -79,76 +128,88 @@ class SingleCalls:
         caller = read_key(headers, request.scope.get("client"))
         await self._gate.authenticate(caller)
         try:
-            return caller, parse(await read_body(request.receive, headers))
+            body = await read_body(request.receive, headers, max_bytes=max_bytes)
+            named, asked = parse(body)
+            name = self._name(named)
+            model = self.settings.models.get(name)
+            if model is None:
+                raise await self._gate.no_model(caller, name, self.settings.unreadable)
+            if len(body) > model.max_body:
+                raise BodyTooLarge(f"The body is over {model.max_body} bytes. Send a smaller one.")
+            return Call(caller, name, model, fit(name, model, asked, len(body)))
         except APIError:
             await self._gate.check_key(caller)
             raise
 
-    def model(self, named: str | None) -> tuple[str, Model]:
-        """Return a model's own name and its settings. Without a name, the only one is meant.
-
-        Raises:
-            InvalidRequest: there are several.
-            NotFound: there is no such model.
-
-        """
+    def _name(self, named: str | None) -> str:
+        """Return a model's own name. Without a name, the only model's is returned."""
         models = self.settings.models
-        if named is None and len(models) > 1:
+        if named is not None:
+            return self.settings.name_of(named)
+        if len(models) > 1:
             raise InvalidRequest(
                 f"Missing 'model': this deployment has {', '.join(models)}.",
                 param="model",
                 code="missing_required_parameter",
             )
-        name = next(iter(models)) if named is None else self.settings.name_of(named)
-        if name not in models:
-            raise no_model(name)
-        return name, models[name]
+        return next(iter(models))
 
-    async def run(
+    async def respond(
         self,
         request: Request,
-        caller: Caller,
-        name: str,
-        body: bytes,
-        use: Callable[[Received, UsageCounter], T],
+        call: Call[T],
+        body: bytes | Callable[[], Awaitable[bytes]],
+        read: Read,
         *,
-        reserved: int,
-        max_bytes: int,
-    ) -> T:
-        """Admit a request, call its model, and return what `use` makes of the response.
+        reserved: int = 0,
+        seconds: float = limits.UPSTREAM_SILENCE,
+    ) -> Response:
+        """Admit a request, call its model, and return the response, which settles it at its end.
 
-        `use` puts the tokens into the counter before it raises or returns. `reserved` is the upper
-        bound of prompt tokens, and `max_bytes` that of the response.
+        Args:
+            request: The request.
+            call: What `accept` returned for it.
+            body: The body for the model's server, or what makes it once the request is admitted.
+            read: Reads the response of the model.
+            reserved: An upper bound of the tokens that are booked, which are prompt tokens.
+            seconds: The time for the model's response.
 
         Raises:
             APIError: the key's limits do not allow it, or the model failed.
 
         """
-        scope, model = request.scope, self.settings.models[name]
-        request_id: str = scope["sluice.request_id"]
-        prices = Prices(model.prompt_price or 0, model.completion_price or 0)
+        request_id: str = request.scope["sluice.request_id"]
+        prices = Prices(call.model.prompt_price or 0, call.model.completion_price or 0)
         opening = Opening(
             request_id,
-            caller.key_id,
-            name,
+            call.caller.key_id,
+            call.name,
             reserved,
             prices.cost(reserved, 0),
             prices,
             self.settings.overdue,
-            model.priced,
+            priced=call.model.priced or not reserved,
         )
-        admission = await self._gate.admit(caller, opening)
-        scope["sluice.response_headers"] = admission.headers
+        admission = await self._gate.admit(call.caller, opening)
+        request.scope["sluice.response_headers"] = admission.headers
         counter = UsageCounter()
+        settling = partial(settle, self._table, admission, counter)
         try:
-            found = use(await self._invoke(model, request_id, body, max_bytes), counter)
-            counter.complete = True
-            return found
-        finally:
-            await asyncio.shield(settle(self._table, admission, counter))
+            async with asyncio.timeout(seconds):
+                sent = body if isinstance(body, bytes) else await body()
+                async with self._invocation(call.model, request_id, sent) as invocation:
+                    content = encode_json(await read(invocation, counter))
+        except TimeoutError:
+            await asyncio.shield(settling())
+            raise UpstreamTimeout("The model took too long to answer.") from None
+        except BaseException:
+            await asyncio.shield(settling())
+            raise
+        counter.complete = True
+        return _Settled(content, settling)
 
-    async def _invoke(self, model: Model, request_id: str, body: bytes, max_bytes: int) -> Received:
-        invocation = Invocation(
+    def _invocation(self, model: Model, request_id: str, body: bytes) -> Invocation:
+        return Invocation(
             self._client,
             url=self.settings.sagemaker_url,
             region=self.settings.region,
@@ -159,9 +220,17 @@ class SingleCalls:
             credentials=self._credentials(),
             body=body,
         )
-        received = Received(max_bytes)
-        async with invocation:
-            deadline = time.monotonic() + limits.UPSTREAM_SILENCE
-            while data := await invocation.read(deadline):
-                received.add(data)
-        return received
+
+
+class _Settled(Response):
+    """A response that settles its request after the last byte, or when its client leaves."""
+
+    def __init__(self, content: bytes, settling: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(content, media_type="application/json")
+        self._settling = settling
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await asyncio.shield(self._settling())

@@ -131,7 +131,9 @@ def _day(text: str, name: str) -> str:
             raise ValueError
         hours.begins(f"{text}T00")
     except ValueError:
-        raise InvalidRequest(f"'{name}' must be a day, UTC, as 2026-11-21.", param=name) from None
+        raise InvalidRequest(
+            f"'{name}' must be a day, UTC, such as 2026-11-21.", param=name
+        ) from None
     return f"{text}T00"
 
 

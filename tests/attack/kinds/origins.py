@@ -49,10 +49,10 @@ def ports(root: int) -> list[int]:
 async def attack(target: Target, findings: Findings) -> None:
     """Send a page's requests to every listener of the local cloud.
 
-    All are rejected. The distribution does not check for pages, as CloudFront does not: it rejects
+    All are rejected. The distributions do not check for pages, as CloudFront does not: they reject
     them because they have no key.
     """
-    edge = target.address[1]
+    edges = {target.address[1], target.eyes.port}
     for port in await asyncio.to_thread(ports, target.cloud.pid):
         for name, line in _PAGE.items():
             host = f"evil.example:{port}" if line is None else f"localhost:{port}"
@@ -61,12 +61,12 @@ async def attack(target: Target, findings: Findings) -> None:
                     f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{line or ''}\r\n"
                 )
                 status = _status(await raw(("127.0.0.1", port), request.encode(), seconds=5))
-                if port == edge and path == "/ping" and line is not None:
+                if port in edges and path == "/ping" and line is not None:
                     # A health check, which anybody may make. A page cannot read the response.
                     findings.check(f"{name}, {path}", status == 200, f"port {port}: {status}")
                     continue
                 # The distribution answers 401 or 404, and reveals nothing without a key.
-                least = 400 if port == edge else 401
+                least = 400 if port in edges else 401
                 findings.check(
                     f"{name}, {path}",
                     status is None or least <= status < 500,

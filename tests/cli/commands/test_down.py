@@ -17,5 +17,5 @@ def test_without_a_local_cloud(
     monkeypatch.setattr("cli.lib.local_cloud.sweep", lambda _folder: 2)
     assert main(["down"]) == 0
     assert capsys.readouterr().out == (
-        "No local cloud is running.\nRemoved 2 container(s) that it had left behind.\n"
+        "No local cloud is running.\nRemoved what it had left behind: 2 containers.\n"
     )

@@ -98,8 +98,8 @@ def test_programs_read_json(
     ("quota", "reserved", "good", "warning"),
     [
         (1000, "200", True, False),
-        (310, "200", False, False),
-        (311, "200", True, False),
+        (410, "200", False, False),
+        (411, "200", True, False),
         (10, "none", False, True),
         (60, "none", True, True),
     ],
@@ -336,6 +336,7 @@ def test_an_image_that_exists_must_be_one_that_sagemaker_takes() -> None:
 def test_what_the_stacks_reserve_is_what_preflight_counts() -> None:
     """The sum of all functions' reserved concurrency must leave what Lambda keeps."""
     settings = settings_from_context({"stage": "prod"})
-    assert reserved_by(settings) == 211
-    assert reserved_by(settings.replace(admin_url=False)) == 201
+    assert reserved_by(settings) == 311
+    assert reserved_by(settings.replace(admin_url=False)) == 301
+    assert reserved_by(settings.replace(persistence="off")) == 211
     assert reserved_by(settings.replace(reserved_concurrency=None)) is None

@@ -19,6 +19,6 @@ from cli.commands import smoke
 def test_held_back_text_is_told(
     arrivals: list[float], took: float, whole: float, good: bool, words: str
 ) -> None:
-    """Text has to come as it is sampled; what is too short to tell is no failure."""
+    """Text has to come as it is sampled; an answer that is too short to tell is not a failure."""
     step = smoke.unbuffered(arrivals, took=took, whole=whole)
     assert (step.good, words in step.seen) == (good, True), step

@@ -2,6 +2,7 @@
 
 import pytest
 
+from cli.lib.values import counted
 from cli.main import main
 
 
@@ -23,3 +24,12 @@ def test_an_invalid_value_names_its_option(
         main(line.split())
     assert caught.value.code == 2
     assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "no lines"), (1, "1 line"), (2, "2 lines"), (12_345, "12,345 lines")],
+)
+def test_a_number_agrees_with_its_noun(number: int, text: str) -> None:
+    """A counted noun is in the plural, except after 1."""
+    assert counted(number, "line") == text

@@ -68,4 +68,4 @@ def test_alarms_go_to_the_topic_that_is_named(project: Path, tmp_path: Path) -> 
     synthesis = synthesise("prod", project, tmp_path, alarm_topic=topic)
     assert [
         it["Properties"]["AlarmActions"] for it in synthesis.resources("AWS::CloudWatch::Alarm")
-    ] == [[topic]] * 7
+    ] == [[topic]] * 9

@@ -1,5 +1,7 @@
 """The distribution."""
 
+import json
+import re
 from typing import Any
 
 
@@ -9,10 +11,7 @@ def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
     A connection ends after a silent minute.
     """
     config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
-    (admin,) = config["CacheBehaviors"]
-    assert admin["PathPattern"] == "/admin/*"
-    assert admin["TargetOriginId"] != config["DefaultCacheBehavior"]["TargetOriginId"]
-    for behaviour in (config["DefaultCacheBehavior"], admin):
+    for behaviour in (config["DefaultCacheBehavior"], *config["CacheBehaviors"]):
         assert (
             behaviour["CachePolicyId"] == "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
         )  # the id of AWS's CachingDisabled
@@ -26,6 +25,30 @@ def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
     for origin in config["Origins"]:
         assert origin["CustomOriginConfig"]["OriginReadTimeout"] == 60
         assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
+
+
+def test_each_path_reaches_its_function(synthesis: Any) -> None:
+    """Kept answers have a function of their own, but for what counts tokens, and the admin API.
+
+    The first pattern that matches counts, so the exception stands before the rule.
+    """
+    config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
+    names = {
+        it["Id"]: re.findall(r"(Stream|Recall|Control)\w*Url", json.dumps(it["DomainName"]))[0]
+        for it in config["Origins"]
+    }
+    assert sorted(names.values()) == ["Control", "Recall", "Stream"]
+    assert names[config["DefaultCacheBehavior"]["TargetOriginId"]] == "Stream"
+    assert [
+        (it["PathPattern"], names[it["TargetOriginId"]]) for it in config["CacheBehaviors"]
+    ] == [
+        ("/admin/*", "Control"),
+        ("/v1/responses/input_tokens", "Stream"),
+        ("/v1/responses/*", "Recall"),
+        ("/v1/chat/completions/*", "Recall"),
+        ("/v1/conversations*", "Recall"),
+        ("/v1/sluice/streams*", "Recall"),
+    ]
 
 
 def test_browsers_are_told_not_to_guess_and_not_to_leave_https(syntheses: dict[str, Any]) -> None:

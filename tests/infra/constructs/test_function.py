@@ -14,6 +14,7 @@ from tests.support.synthesis import FUNCTIONS, Synthesis
 ROOT = Path(__file__).parents[3]
 READERS = {
     "lambda_fn.stream.main.run": Settings,
+    "lambda_fn.recall.main.run": Settings,
     "lambda_fn.sweep.handler.handler": SweepSettings,
     "lambda_fn.control.handler.handler": ControlSettings,
     "lambda_fn.control.rotate.handler": None,
@@ -61,8 +62,8 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
 
     Each `SLUICE_` variable that the settings read is set for some function with these settings.
     """
-    reads: dict[str, set[str]] = {}
-    set_by: dict[str, set[str]] = {}
+    reads: dict[type, set[str]] = {}
+    set_by: dict[type, set[str]] = {}
     for function in own_functions(synthesis):
         handler, variables = (
             function["Handler"],
@@ -80,20 +81,25 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
         reader.from_environment(environment)
         read_by_code = {name for name in environment.read if name.startswith("SLUICE_")}
         assert names <= read_by_code
-        reads.setdefault(handler, set()).update(read_by_code)
-        set_by.setdefault(handler, set()).update(names)
+        reads.setdefault(reader, set()).update(read_by_code)
+        set_by.setdefault(reader, set()).update(names)
     assert reads == set_by
 
 
 @pytest.mark.parametrize(
     ("stage", "reserved"),
-    [("local", (256, 1, 10)), ("dev", (None, None, None)), ("prod", (200, 1, 10))],
+    [
+        ("local", (256, 32, 1, 10)),
+        ("dev", (None, None, None, None)),
+        ("prod", (200, 100, 1, 10)),
+    ],
 )
 def test_reserved_concurrency_bounds_the_cost(
     syntheses: dict[str, Any], stage: str, reserved: tuple[int | None, ...]
 ) -> None:
     """Production reserves concurrency. Dev does not, because a new account may reserve none."""
     functions = [
-        syntheses[stage].function(FUNCTIONS[name]) for name in ("Stream", "Sweeper", "Control")
+        syntheses[stage].function(FUNCTIONS[name])
+        for name in ("Stream", "Recall", "Sweeper", "Control")
     ]
     assert tuple(it.get("ReservedConcurrentExecutions") for it in functions) == reserved

@@ -1,8 +1,11 @@
 """The stream function."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.synthesis import FUNCTIONS, Synthesis
 
@@ -37,11 +40,18 @@ def test_the_function_names_the_component(to_zero: Synthesis) -> None:
     assert ":inference-component/sluice-dev-model" in text
 
 
-def test_the_exec_wrapper_starts_the_module_that_the_handler_names(synthesis: Synthesis) -> None:
-    """Lambda executes the wrapper, never the handler, which is named for readers.
-
-    Both name the same module.
-    """
-    wrapper = (Path(__file__).parents[3] / "lambda_fn/bootstrap").read_text()
-    module = synthesis.function(FUNCTIONS["Stream"])["Handler"].rpartition(".")[0]
-    assert wrapper.rstrip().endswith(f'exec "$1" -m {module}')
+@pytest.mark.parametrize("function", ["Stream", "Recall"])
+def test_the_exec_wrapper_starts_the_module_that_the_handler_names(
+    synthesis: Synthesis, function: str
+) -> None:
+    """Lambda executes the wrapper, which runs the module of the handler as a program."""
+    wrapper = Path(__file__).parents[3] / "lambda_fn/bootstrap"
+    handler = synthesis.function(FUNCTIONS[function])["Handler"]
+    printed = subprocess.run(
+        ["/bin/sh", wrapper, "echo", "bootstrap.py"],
+        env={"LAMBDA_TASK_ROOT": "/", "_HANDLER": handler},
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    assert printed.split() == ["-m", handler.removesuffix(".run")]

@@ -11,7 +11,7 @@ from tests.support.synthesis import FUNCTIONS, synthesise
 
 def test_the_table_can_be_restored_to_any_second(synthesis: Any) -> None:
     """Point-in-time recovery is on in every stage, and capacity is paid by request."""
-    table = synthesis.the("AWS::DynamoDB::GlobalTable")
+    table = synthesis.table("Usage")["Properties"]
     (replica,) = table["Replicas"]
     assert replica["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
@@ -20,7 +20,7 @@ def test_the_table_can_be_restored_to_any_second(synthesis: Any) -> None:
 
 def test_the_indexes_are_sparse_and_hold_keys_only(synthesis: Any) -> None:
     """The indexes are sparse: only overdue items and accounts have their attributes."""
-    indexes = synthesis.the("AWS::DynamoDB::GlobalTable")["GlobalSecondaryIndexes"]
+    indexes = synthesis.table("Usage")["Properties"]["GlobalSecondaryIndexes"]
     attributes = {
         it["IndexName"]: [key["AttributeName"] for key in it["KeySchema"]] for it in indexes
     }
@@ -33,7 +33,7 @@ def test_production_data_survives_its_stack(
     syntheses: dict[str, Any], stage: str, kept: bool
 ) -> None:
     """Production's table is not deleted with the stack, and cannot be deleted by hand."""
-    (table,) = syntheses[stage].resources("AWS::DynamoDB::GlobalTable")
+    table = syntheses[stage].table("Usage")
     assert (
         table["DeletionPolicy"] == table["UpdateReplacePolicy"] == ("Retain" if kept else "Delete")
     )

@@ -87,7 +87,7 @@ def test_a_build_that_dies_before_its_commands_answers_at_once(
 def test_a_build_that_somebody_else_started_is_not_answered(
     codebuild: CodeBuild, answers: Answers
 ) -> None:
-    """A build without CloudFormation's request is nobody's wait."""
+    """A build without CloudFormation's request is not answered."""
     handler(ENDED, None)
     assert answers == []
 

@@ -153,7 +153,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
             {"subnets": "subnet-1,subnet-2", "security_groups": ",".join(["sg-1"] * 6)},
             "SageMaker takes 16 subnets and 5 security groups at most",
         ),
-        ({"tags": '{"aws:x": "1"}'}, "is no name of a tag"),
+        ({"tags": '{"aws:x": "1"}'}, "is not a name of a tag"),
         ({"tags": '{"sluice:deployment": "x"}'}, "which every resource has"),
         (
             {"subnets": "subnet-1a", "security_groups": "sg-1", "stage": "prod"},
@@ -200,7 +200,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1")}, "of ACM in us-east-1"),
         ({"name": "My_Stack"}, "must be lower-case letters"),
         ({"python_version": "2.7"}, "must be 3.11 or newer"),
-        ({"instnce_type": "ml.c5.large"}, "did you mean instance_type?"),
+        ({"instnce_type": "ml.c5.large"}, "Did you mean instance_type?"),
         ({"colour": "blue"}, "Settings: "),
     ],
 )
@@ -229,5 +229,5 @@ def test_a_wrong_setting_ends_the_app_before_cdk_is_loaded() -> None:
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("sluice: parallell: there is no such setting (did you mean")
+    assert done.stderr.startswith("sluice: parallell: there is no such setting. Did you mean")
     assert "Traceback" not in done.stderr

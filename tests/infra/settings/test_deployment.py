@@ -155,7 +155,7 @@ def test_models_without_prices() -> None:
     ],
 )
 def test_images_need_a_model_that_reads_them(context: dict[str, str], reason: str) -> None:
-    """Settings of images that could have no effect, and hosts that are no names, are refused."""
+    """Settings of images without an effect, and hosts that are not names, are refused."""
     gpu = (
         {"instance_type": "ml.g6.xlarge", "weights": "hf:a/b@v1"} if "container" in context else {}
     )

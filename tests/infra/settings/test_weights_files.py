@@ -27,7 +27,7 @@ GPU = {"instance_type": "ml.g6.xlarge", "engine": "vllm"}
         ({"weights": "s3://models/model.safetensors"}, "a Hugging Face model; set engine=vllm"),
         ({"weights": "s3://models/one"}, "exactly one GGUF model is needed, there is none"),
         ({**GPU, "weights": "s3://models/a.GGUF"}, "engine=vllm reads Hugging Face models"),
-        ({**GPU, "weights": "s3://models/a.safetensors"}, "one object is no Hugging Face model"),
+        ({**GPU, "weights": "s3://models/a.safetensors"}, "one object is not a Hugging Face model"),
         ({**GPU, "weights": "s3://models/one"}, "with a slash at its end"),
     ],
 )

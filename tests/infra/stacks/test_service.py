@@ -19,7 +19,10 @@ def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
         "FunctionName",
         "FunctionUrl",
         "ModelName",
+        "RecallFunctionName",
+        "RecallFunctionUrl",
     }
     assert [name for name in synthesis.state["Outputs"] if not name.startswith("Exports")] == [
-        "UsageTableName"
+        "UsageTableName",
+        "StreamTableName",
     ]

@@ -348,7 +348,7 @@ def test_errors_by_field() -> None:
 
 
 def test_a_form_without_a_known_sentence_is_kept_as_it_is() -> None:
-    """A dictionary as Python writes it is no JSON, and becomes the message itself."""
+    """A dictionary as Python writes it is not JSON, and becomes the message itself."""
     sent = str({"object": "error", "message": SENTENCE})
     assert OPENAI.rejection(400, sent).message == sent
 

@@ -20,7 +20,7 @@ KNOWN: dict[str, list[Any]] = {
                {"type": "length", "length": 5}],
     "tool_calls": ["tool_calls", "tool_use", "function_call", "TOOL_CALLS"],
     "content_filter": ["content_filter", "SAFETY", "RECITATION", "refusal", "sensitive"],
-    "cancelled": ["abort", "ABORT", "cancelled", {"type": "abort", "message": "m"}],
+    "aborted": ["abort", "ABORT", "cancelled", {"type": "abort", "message": "m"}],
     "engine_error": ["error", "network_error", "insufficient_system_resource", "oom"],
 }  # fmt: skip
 NONE_YET: list[Any] = [
@@ -66,8 +66,8 @@ def test_none_yet_in_any_spelling(sent: Any) -> None:
 @pytest.mark.parametrize(
     ("sent", "mapped"),
     [("weird", "stop"), ("max_something", "length"), ("hit_the_limit", "length"), ("policy_block", "content_filter"),
-     ("used_a_tool", "tool_calls"), ("engine_failure_7", "engine_error"), ("request_aborted", "cancelled"),
-     ("client_disconnect", "cancelled"), ("preempted", "engine_error"), ("overloaded", "engine_error"),
+     ("used_a_tool", "tool_calls"), ("engine_failure_7", "engine_error"), ("request_aborted", "aborted"),
+     ("client_disconnect", "aborted"), ("preempted", "engine_error"), ("overloaded", "engine_error"),
      ("server_shutdown", "engine_error"), ("ctx_full", "length"), ("harmony_end", "stop")],
 )  # fmt: skip
 def test_an_unknown_reason_is_logged_and_mapped(
@@ -87,7 +87,7 @@ def test_nothing_unknown_is_passed_on(sent: Any) -> None:
     """Whatever a server sends, a client has one of OpenAI's reasons, or an error."""
     allowed = {*get_args(get_args(Choice.model_fields["finish_reason"].annotation)[0])}
     assert allowed == {"stop", "length", "tool_calls", "content_filter", "function_call"}
-    assert reason_of(sent) in allowed | {None, "cancelled", "engine_error"}
+    assert reason_of(sent) in allowed | {None, "aborted", "engine_error"}
 
 
 def test_a_text_of_the_caller_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:

@@ -296,7 +296,7 @@ def test_an_answer_that_goes_on_in_another_form_fails() -> None:
 
 
 def test_an_answer_may_be_empty() -> None:
-    """A model may say nothing, whatever else the server tells of it."""
+    """An answer may be empty, with any other members of its record."""
     last = {**chunk({}, "stop"), "service_tier": "default", "metrics": {"ttft": 1}}
     last["choices"][0] |= {"stop_reason": "</s>", "token_ids": [2], "matched_stop": 2}
     found = answer(sse(chunk({"role": "assistant", "content": ""}), last))
@@ -349,7 +349,7 @@ def test_failures_within_an_answer() -> None:
     ):
         found = answer(sse(chunk({"content": "a"}), last))
         assert found.failure is not None
-        assert found.failure.code in {"cancelled", "engine_error"}
+        assert found.failure.code in {"aborted", "engine_error"}
 
 
 def test_log_probabilities_of_a_list_of_one() -> None:

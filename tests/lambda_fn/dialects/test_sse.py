@@ -195,7 +195,7 @@ def test_every_choice_must_finish() -> None:
         ("lmi-inputs", '{"token":{"id":1,"text":""},"generated_text":"","details":{"finish_reason":"error"}}',
          "engine_error", "The model ended the response early."),
         ("openai", '{"choices":[{"index":0,"delta":{},"finish_reason":"abort"}]}',
-         "cancelled", "The model ended the response early."),
+         "aborted", "The model ended the response early."),
     ],
 )  # fmt: skip
 def test_errors_within_the_stream(dialect: str, record: str, code: str, message: str) -> None:

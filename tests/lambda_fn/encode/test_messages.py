@@ -82,7 +82,10 @@ def message_of(data: bytes) -> dict[str, Any]:
 
 @pytest.mark.parametrize("thinking", [True, False])
 def test_every_kind_of_block(thinking: bool) -> None:
-    """Thoughts, text and calls are blocks in order. Thoughts are left out if nobody asked."""
+    """Thoughts, text and calls are blocks in order.
+
+    Thoughts are left out unless the request asks for them.
+    """
     events: list[Event] = [
         Start(5),
         delta(reasoning_content="Hm"),

@@ -30,7 +30,7 @@ async def test_a_preflight_needs_no_key(ask: Call) -> None:
         reply = await ask("OPTIONS", path, b"", key=None, more=PREFLIGHT)
         assert (reply.status, reply.body) == (200, b"")
         assert reply.headers["access-control-allow-origin"] == APP
-        assert reply.headers["access-control-allow-methods"] == "GET, HEAD, POST"
+        assert reply.headers["access-control-allow-methods"] == "GET, HEAD, POST, DELETE"
         assert (
             reply.headers["access-control-allow-headers"]
             == PREFLIGHT["access-control-request-headers"]

@@ -1,6 +1,7 @@
 """Fetching images: only from named hosts, at their public addresses."""
 
 import asyncio
+import contextlib
 import datetime
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -10,6 +11,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lambda_fn import limits
 from lambda_fn.http import fetch_image
@@ -81,7 +84,8 @@ async def host(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> AsyncItera
 
 
 def _resolver(*addresses: str) -> Callable[..., object]:
-    async def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
+    async def getaddrinfo(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        assert host.encode("idna")  # as Python's resolver does, which raises for what is no name
         return [(2, 1, 6, "", (address, 443)) for address in addresses]
 
     return getaddrinfo
@@ -148,6 +152,10 @@ async def test_an_inner_address_is_not_called(
         f"https://{HOST}\\@evil.test/a",
         f"https://{HOST}/{'a' * limits.MAX_IMAGE_PATH}",
         "https://[",
+        "https:///a",
+        "https://.example.com/a",
+        f"https://{'a' * 64}.example.com/a",
+        f"https://{'a.' * 130}example.com/a",
     ],
 )
 async def test_a_url_that_is_not_allowed(url: str) -> None:
@@ -155,6 +163,19 @@ async def test_a_url_that_is_not_allowed(url: str) -> None:
     with pytest.raises(FetchError) as caught:
         await fetch(url, ["*.example.com"], 5)
     assert "evil" not in str(caught.value)
+
+
+@given(st.text(max_size=90), st.sampled_from(["", "a" * 70]))
+def test_any_url_is_fetched_or_refused(rest: str, label: str) -> None:
+    """Whatever a URL is, there is an answer. A name that is asked for has an acceptable form."""
+
+    async def attempt() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(FetchError):
+            patch.setattr(loop, "getaddrinfo", _resolver())
+            await fetch(f"https://{label}{rest}.example.com/a", ["*.example.com"], 5)
+
+    asyncio.run(attempt())
 
 
 def test_the_list_of_hosts() -> None:

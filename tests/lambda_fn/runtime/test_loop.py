@@ -84,7 +84,7 @@ async def test_a_setting_that_cannot_be_read_is_logged(
     lambda_: Lambda, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A function that can serve some of its models starts, and logs why it serves no others."""
-    from lambda_fn.stream import main
+    from lambda_fn.stream import main, process
 
     models = {"m": {"endpoint": "e", "context_tokens": 9}, "big": {"endpoint": "e"}}
     for name, value in {
@@ -102,7 +102,7 @@ async def test_a_setting_that_cannot_be_read_is_logged(
     async def served(*_: object, **__: object) -> None:
         raise TransportError("the Runtime API is gone")
 
-    monkeypatch.setattr(main, "serve", served)
+    monkeypatch.setattr(process, "serve", served)
     monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
     assert await main.run() == 1

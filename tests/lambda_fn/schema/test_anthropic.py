@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from lambda_fn import dialects
 from lambda_fn.errors import InvalidRequest, anthropic_body
-from lambda_fn.schema import Control, container_body
+from lambda_fn.schema import Control, Rules, container_body
 from lambda_fn.schema.anthropic import Asked, asked, parse_count, parse_messages
+from lambda_fn.schema.chat import LENIENT
 from lambda_fn.schema.container import plain_body
+from lambda_fn.schema.reasoning import for_server, served
 from model.schema import parse_invocation
 
 CONTROL = Control(request_id="r", deadline_ms=1000, max_prompt_tokens=100_000, caller="k")
@@ -20,7 +22,8 @@ GOOD: dict[str, Any] = {"model": "m", "max_tokens": 20, "messages": [USER]}
 TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}}
 USE = {"type": "tool_use", "id": "t1", "name": "f", "input": {"a": 1}}
 RESULT = {"type": "tool_result", "tool_use_id": "t1", "content": "sunny"}
-IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "eA=="}}
+SOURCE = {"type": "base64", "media_type": "image/png", "data": "eA=="}
+IMAGE = {"type": "image", "source": SOURCE}
 CLAUDE_CODE: dict[str, Any] = {
     "model": "m",
     "max_tokens": 32_000,
@@ -68,10 +71,10 @@ CLAUDE_CODE: dict[str, Any] = {
 }
 
 
-def read(change: dict[str, Any]) -> Asked:
+def read(change: dict[str, Any], rules: Rules = LENIENT) -> Asked:
     """Return the request `GOOD` with changes, translated. A change of `...` removes a member."""
     body = {name: it for name, it in {**GOOD, **change}.items() if it is not ...}
-    return asked(parse_messages(json.dumps(body).encode()))
+    return asked(parse_messages(json.dumps(body).encode()), rules)
 
 
 def body_of(change: dict[str, Any]) -> dict[str, Any]:
@@ -142,8 +145,16 @@ def test_a_schema_of_the_output(change: dict[str, Any]) -> None:
     ],
 )
 def test_thinking_is_a_switch(thinking: Any, *, shown: bool) -> None:
-    """Thoughts are shown if the request asks for them."""
-    assert read({"thinking": thinking}).thinking is shown
+    """Thoughts are shown if the request asks for them. The model is told whether to think, unless
+    it cannot.
+    """
+    found = read({"thinking": thinking})
+    assert found.thinking is shown
+    thinks = thinking is not None and thinking["type"] != "disabled"
+    told = {"chat_template_kwargs": {"enable_thinking": thinks, "thinking": thinks}}
+    for reasons, budgets, expected in ((True, True, told), (True, False, told), (False, True, {})):
+        chat = served(found.chat, reasons=reasons, budgets=budgets, soft=True)
+        assert for_server(chat) == expected
 
 
 @pytest.mark.parametrize("name", dialects.DIALECTS)
@@ -154,6 +165,7 @@ def test_no_server_refuses_the_switch(name: str, thinking: Any) -> None:
     """
     chat = read({"thinking": thinking, "output_config": {"effort": "high"}}).chat
     dialect = dialects.find(name)
+    chat = served(chat, reasons=True, budgets=True, soft=True, switches=dialect.switches)
     dialect.check(chat)
     assert dialect.body(chat, CONTROL)
     assert json.loads(dialect.count(chat, CONTROL)).get("max_tokens", 1) == 1
@@ -164,12 +176,35 @@ def test_images_become_parts_of_a_chat() -> None:
     images are checked later, as those of a chat.
     """
     url = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
-    change = called(USE, results=[{**RESULT, "content": [IMAGE, url]}])
-    parts = body_of(change)["messages"][2]["content"]
-    assert [part["image_url"]["url"] for part in parts] == [
-        "data:image/png;base64,eA==",
-        "https://example.com/a.png",
+    change = called(USE, results=[url, {**RESULT, "content": [IMAGE, url]}])
+    messages = body_of(change)["messages"]
+    urls = [part["image_url"]["url"] for it in messages[2:] for part in it["content"]]
+    here, there = "data:image/png;base64,eA==", "https://example.com/a.png"
+    assert urls == [here, there, there]
+    assert read(change).images == (
+        "messages[2].content[1].content[0].source",
+        "messages[2].content[1].content[1].source",
+        "messages[2].content[0].source",
+    )
+
+
+def test_a_loose_history() -> None:
+    """With the setting, calls and results may stand alone, as in chats. Otherwise see `BAD`."""
+    turns = [
+        {"role": "user", "content": [RESULT]},
+        {"role": "assistant", "content": [USE]},
+        USER,
+        {"role": "assistant", "content": [USE]},
     ]
+    chat = read({"messages": turns}, Rules(loose_tool_history=True)).chat
+    assert [message.__struct_config__.tag for message in chat.messages] == [
+        "tool",
+        "assistant",
+        "user",
+        "assistant",
+    ]
+    with pytest.raises(InvalidRequest):
+        read({"messages": turns}, Rules(strict=True))
 
 
 def test_turns_of_one_role_are_one() -> None:
@@ -210,6 +245,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (said({"type": "document", "source": {}}), "messages[0].content[0].type"),
     (said({"type": "image", "source": {"type": "file", "file_id": "x"}}),
      "messages[0].content[0].source.type"),
+    (said({"type": "image", "source": {"type": "url", "url": ""}}),
+     "messages[0].content[0].source.url"),
+    (said({"type": "image", "source": {**SOURCE, "data": ""}}),
+     "messages[0].content[0].source.data"),
+    (said({"type": "image", "source": {**SOURCE, "media_type": "image/svg+xml"}}),
+     "messages[0].content[0].source.media_type"),
+    (called(USE, results=[{**RESULT, "content": [
+        {"type": "image", "source": {**SOURCE, "media_type": "text/html"}}]}]),
+     "messages[2].content[0].content[0].source.media_type"),
     (said({"type": "server_tool_use", "id": "x", "name": "web_search", "input": {}}, role="assistant"),
      "messages[0].content[0].type"),
     (said({"type": "mcp_tool_use"}, role="assistant"), "messages[0].content[0].type"),

@@ -14,7 +14,7 @@ import pytest
 from lambda_fn import ids, limits
 from lambda_fn.metering import accounts
 from lambda_fn.settings import Settings, SettingsError
-from lambda_fn.stream.app import HEALTH
+from lambda_fn.stream.middleware import HEALTH
 from tests.support.function import FIRST, KEY, REST, WHOLE, Call, Reply, StandIn, part
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
 
@@ -294,6 +294,21 @@ async def test_openapi_document(call: Call) -> None:
     assert schemas["ChatRequest"]["properties"]["model"]["enum"] == ["m"]
     named = set(re.findall(r'"#/components/schemas/(\w+)"', reply.body.decode()))
     assert {"ChatRequest", "CompletionRequest", "Error", "FunctionTool"} <= named <= set(schemas)
+
+
+async def test_the_document_has_the_paths_of_kept_responses_where_they_exist(
+    call: Call, make_call: Callable[..., Call]
+) -> None:
+    """They are those of the recall function, which a deployment without its table does not have."""
+
+    async def paths(of: Call) -> set[str]:
+        return set(json.loads((await of("GET", "/v1/openapi.json", key=None)).body)["paths"])
+
+    assert await paths(make_call(stream_table="streams")) - await paths(call) == {
+        "/v1/sluice/streams",
+        "/v1/sluice/streams/{id}",
+        "/v1/sluice/streams/{id}/cancel",
+    }
 
 
 async def test_the_openapi_document_is_made_once(

@@ -9,8 +9,6 @@ from typing import Any, Literal
 import pytest
 
 from lambda_fn import errors, limits
-from lambda_fn.encode import Head
-from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import ResponseBroken
 from tests.support.function import (
@@ -68,20 +66,6 @@ async def test_cut_after_tokens_is_an_error(call: Call, sagemaker: StandIn, item
         item = ledger_item(items, reply)
         assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "cut", 1)
         assert item["finish_reason"] is None
-
-
-async def test_log_is_open_before_the_model_is_invoked(
-    call: Call, sagemaker: StandIn, items: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A request whose log cannot be opened is refused, and its model is not invoked."""
-
-    async def refuse(self: NoLog, head: Head) -> None:
-        raise errors.Unavailable(f"no log for {head.response_id}")
-
-    monkeypatch.setattr(NoLog, "open", refuse)
-    reply = await call(body=STREAM)
-    assert (reply.status, sagemaker.bodies) == (503, [])
-    assert ledger_item(items, reply)["outcome"] == "failed"
 
 
 @pytest.mark.parametrize("body", [STREAM, CHAT], ids=["stream", "whole"])
@@ -478,7 +462,8 @@ def test_every_container_code_has_a_status() -> None:
         "engine_error": 502,
         "caller_denied": 502,
         "deadline_exceeded": 504,
-        "cancelled": 502,
+        "cancelled": 499,
+        "aborted": 502,
         "cut": 502,
         "garbled": 502,
         "new": 502,

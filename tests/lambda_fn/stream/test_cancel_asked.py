@@ -85,6 +85,22 @@ async def test_a_stream_is_ended(
     assert items.get_item(Key=account_key(KEY_ID))["Item"]["in_flight"] == {}
 
 
+async def test_a_response_that_the_container_was_told_to_cancel(
+    call: Call, sagemaker: StandIn, items: Any
+) -> None:
+    """Another function may have called the container. The response ends as if the flag were seen.
+
+    It is not called a failure of the model, and is not called again.
+    """
+    told = {"type": "error", "code": "cancelled", "message": "The request was cancelled."}
+    sagemaker.script = [FIRST, part(lines(told))]
+    reply = await call(body=STREAM)
+    assert events(reply)[-1]["error"]["code"] == "cancelled"
+    item = ledger_item(items, reply)
+    assert (item["outcome"], item["completion_tokens"]) == ("cancelled", 1)
+    assert sagemaker.cancelled == []
+
+
 async def test_a_whole_response_is_ended(
     call: Call, sagemaker: StandIn, items: Any, marked: Marked
 ) -> None:

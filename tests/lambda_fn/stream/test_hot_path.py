@@ -21,10 +21,10 @@ from lambda_fn.aws import eventstream
 from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode.base import Head
 from lambda_fn.encode.chat_stream import ChatStream
+from lambda_fn.event_log import NoLog
 from lambda_fn.events import Delta, End, Finish, Start, Usage
 from lambda_fn.stream.admit import Switch
 from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.event_log import NoLog
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream.usage_counter import UsageCounter

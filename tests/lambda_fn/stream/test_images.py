@@ -53,6 +53,30 @@ def test_any_bytes_have_a_size_or_an_error(data: bytes, place: int, other: bytes
         assert all(size_of(data[:place] + other)[1:])
 
 
+LARGE = pictures.png(9000, 9000)
+MANY = 2**18
+DAMAGED = {
+    "a PNG with two headers": pictures.png(1, 1)[:33] + LARGE[8:],
+    "a JPEG with two headers": pictures.jpeg(1, 1)[:-10] + pictures.jpeg(9000, 9000)[2:],
+    "a PNG of chunks": LARGE[:33] + (bytes(4) + b"tEXt" + bytes(4)) * MANY + LARGE[33:],
+    "a JPEG of segments": b"\xff\xd8" + b"\xff\xe1\x00\x02" * MANY + pictures.jpeg()[2:],
+    "a GIF of blocks": pictures.gif()[:19] + b"\x21\xfe" + b"\x01a" * MANY + b"\x00\x2c" + bytes(9),
+    "a GIF of extensions": pictures.gif()[:19] + b"\x21\xfe\x00" * MANY + b"\x2c" + bytes(9),
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
+def test_two_sizes_and_many_parts_are_refused(data: bytes) -> None:
+    """Decoders take the last of two sizes. A file whose every byte is a step has no size."""
+    with pytest.raises(ValueError, match=r"two (frame )?headers|parts before"):
+        size_of(data)
+
+
+def test_bytes_of_fill_are_no_steps() -> None:
+    """Any number of them may stand before a marker of a JPEG."""
+    assert size_of(b"\xff\xd8" + b"\xff" * MANY + pictures.jpeg(5, 7)[2:]) == ("jpeg", 5, 7)
+
+
 def test_a_picture_may_be_larger_than_its_screen() -> None:
     """A GIF of 1 x 1 whose picture is larger counts by the picture."""
     assert size_of(pictures.gif(1, 1, own=(60_000, 50_000))) == ("gif", 60_000, 50_000)
@@ -119,8 +143,8 @@ def test_images_of_tools() -> None:
     }
     request = parse_chat(json.dumps(body).encode())
     assert [it.path for it in images_of(request, EYES)] == [
-        "messages[0].content[0]",
-        "messages[2].content[0]",
+        "messages[0].content[0].image_url",
+        "messages[2].content[0].image_url",
     ]
     moved: Any = replaced(request, ["one", "two"])
     assert moved.messages[0].content[0].image_url.url == "one"

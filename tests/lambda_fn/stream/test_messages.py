@@ -172,7 +172,7 @@ async def test_heartbeats(make_call: Callable[..., Call], sagemaker: StandIn) ->
 async def test_a_stop_sequence_of_another_server(
     make_call: Callable[..., Call], sagemaker: StandIn, member: str, stop: str
 ) -> None:
-    """The stop sequence that vLLM or SGLang names is told. One that nobody asked for is not."""
+    """The response has the stop sequence that vLLM or SGLang names, if the request has it too."""
     ending = chunk({}, "stop")
     ending["choices"][0][member] = stop
     sagemaker.script = [part(sse(chunk({"content": "Hi"}), ending) + b"data: [DONE]\n\n")]
@@ -190,3 +190,62 @@ async def test_the_container_names_the_stop_sequence(call: Call, sagemaker: Stan
     reply = await call(path=PATH, body={**ASKED, "stop_sequences": ["END"]})
     message = json.loads(reply.body)
     assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "END")
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/count_tokens"])
+@pytest.mark.parametrize(
+    ("source", "param"),
+    [
+        ({"type": "url", "url": "https://169.254.169.254/"}, "source"),
+        ({"type": "url", "url": "file:///etc/passwd"}, "source"),
+        ({"type": "base64", "media_type": "image/png", "data": "eA="}, "source"),
+        ({"type": "base64", "media_type": "image/png", "data": "PHN2Zy8+"}, "source"),
+        ({"type": "base64", "media_type": "text/html", "data": "eA=="}, "source.media_type"),
+        ({"type": "url", "url": ""}, "source.url"),
+    ],
+    ids=lambda it: it if isinstance(it, str) else it.get("url", it.get("data")),
+)  # fmt: skip
+async def test_an_image_that_is_none(
+    make_call: Callable[..., Call],
+    sagemaker: StandIn,
+    path: str,
+    source: dict[str, str],
+    param: str,
+) -> None:
+    """It is named by its path in the caller's body, and no server gets it, not to be counted
+    either.
+    """
+    ask = make_call(models={"m": Model("endpoint-1", 10_000, dialect="vllm", max_images=2)})
+    result = {"type": "tool_result", "tool_use_id": "t"}
+    content = [{"type": "image", "source": source}, result]
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f"}]},
+        {"role": "user", "content": content},
+    ]
+    reply = await ask(path=path, body={**ASKED, "messages": messages})
+    assert error_of(reply) == (400, "invalid_request_error")
+    assert f"messages[3].content[0].{param}'" in json.loads(reply.body)["error"]["message"]
+    assert sagemaker.bodies == []
+
+
+async def test_a_text_model_reads_no_images(call: Call, sagemaker: StandIn) -> None:
+    """Its error names the block, in the words of this API."""
+    source = {"type": "url", "url": "https://example.com/a.png"}
+    messages = [{"role": "user", "content": [{"type": "image", "source": source}]}]
+    for path in (PATH, f"{PATH}/count_tokens"):
+        reply = await call(path=path, body={**ASKED, "messages": messages})
+        message = json.loads(reply.body)["error"]["message"]
+        assert (reply.status, "'messages[0].content[0].type'" in message) == (400, True)
+        assert "content blocks of type 'image'" in message
+    assert sagemaker.bodies == []
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/count_tokens"])
+async def test_the_switch_of_thinking_is_soft(call: Call, sagemaker: StandIn, path: str) -> None:
+    """The container is told that a model without the switch answers as it does."""
+    await call(path=path, body={**ASKED, "thinking": {"type": "adaptive"}})
+    (body,) = sagemaker.bodies
+    assert body["chat_template_kwargs"] == {"enable_thinking": True, "thinking": True}
+    assert body["sluice"]["soft_thinking"] is True

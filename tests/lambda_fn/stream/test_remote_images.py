@@ -1,8 +1,10 @@
 """Images of a request, over the application."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from lambda_fn import limits
@@ -100,3 +102,57 @@ async def test_bodies_are_larger_for_images_only(ask: Call) -> None:
         assert (reply.status, reply.error["code"]) == (413, "request_too_large")
     reply = await ask(body=body({"type": "text", "text": "?"}, model="blind"))
     assert reply.status == 200
+
+
+async def test_many_images_are_fetched_until_they_are_too_many(
+    make_call: Callable[..., Call], sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request of 64 large images has a few of them in memory at once, and soon no more."""
+    fetches = 0
+    at_once = 0
+    most = 0
+
+    async def fetch(url: str, hosts: Any, max_bytes: int) -> bytes:
+        nonlocal fetches, at_once, most
+        fetches, at_once = fetches + 1, at_once + 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+        return pictures.png() + bytes(2_000_000)
+
+    monkeypatch.setattr(remote_images, "fetch", fetch)
+    ask = make_call(models={"m": msgspec.structs.replace(EYES, max_images=64)})
+    reply = await ask(body=body(*[REMOTE] * 64))
+    assert (reply.status, reply.error["code"]) == (400, "image_too_large")
+    assert (most, sagemaker.bodies) == (4, [])
+    assert fetches <= 8
+
+
+async def test_pixels_are_counted_together(
+    ask: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that are fetched have no more pixels together than those of a body."""
+
+    async def fetch(url: str, hosts: Any, max_bytes: int) -> bytes:
+        return pictures.png(6000, 6000)
+
+    monkeypatch.setattr(remote_images, "fetch", fetch)
+    reply = await ask(body=body(*[REMOTE] * 3))
+    assert (reply.status, reply.error["code"]) == (400, "image_too_large")
+    assert sagemaker.bodies == []
+
+
+async def test_a_host_that_does_not_answer(
+    ask: Call, monkeypatch: pytest.MonkeyPatch, sagemaker: StandIn
+) -> None:
+    """All images together have the time of one."""
+
+    async def fetch(url: str, hosts: Any, max_bytes: int) -> bytes:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(remote_images, "fetch", fetch)
+    monkeypatch.setattr(limits, "IMAGE_TIMEOUT", 0.01)
+    reply = await ask(body=body(*[REMOTE] * 4))
+    assert (reply.status, reply.error["code"]) == (400, "invalid_image_url")
+    assert sagemaker.bodies == []

@@ -13,7 +13,7 @@ from lambda_fn.errors import BodyTooLarge, InvalidRequest
 from lambda_fn.http.responses import read_body
 from lambda_fn.runtime.event import to_scope
 from lambda_fn.schema import parse_chat
-from lambda_fn.stream.app import _headers
+from lambda_fn.stream.middleware import _headers
 from tests.support.bad_requests import body, function
 from tests.support.function import Call
 from tests.support.replies import CHAT, STREAM

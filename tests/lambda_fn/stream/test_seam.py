@@ -24,9 +24,7 @@ from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode import Head, encoder_of
 from lambda_fn.encode.base import VERSION, Form
 from lambda_fn.errors import APIError, Cancelled, UpstreamFailed
-from lambda_fn.events import Delta, End, Event, Failed, Finish, Start, Usage
-from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.event_log import (
+from lambda_fn.event_log import (
     Batch,
     EventLog,
     LogEnded,
@@ -35,6 +33,8 @@ from lambda_fn.stream.event_log import (
     error_of,
     failed_by,
 )
+from lambda_fn.events import Delta, End, Event, Failed, Finish, Start, Usage
+from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import ResponseBroken, Sink
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -793,8 +793,8 @@ def test_an_error_comes_back_from_its_event() -> None:
 
 def test_the_relay_knows_no_database() -> None:
     """Neither the producer nor the delivery imports DynamoDB or the meter."""
-    names = ("producer", "event_log", "delivery", "sinks", "usage_counter")
-    imports = ", ".join(f"lambda_fn.stream.{name}" for name in names)
+    names = ("producer", "delivery", "sinks", "usage_counter")
+    imports = ", ".join(("lambda_fn.event_log", *(f"lambda_fn.stream.{it}" for it in names)))
     code = (
         f"import sys, {imports}; print([it for it in sys.modules if 'dynamodb' in it or "
         "'metering' in it])"

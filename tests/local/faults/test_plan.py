@@ -67,7 +67,8 @@ def test_scope_and_count() -> None:
     ("wrong", "named"),
     [
         ([], "object"),
-        ({"kind": "flood"}, "kind"),
+        ({"kind": "flood"}, "The kinds are: one-byte-parts"),
+        ({"kind": "container-kiled"}, "Did you mean container-killed?"),
         ({"kind": "table-slow", "probability": 1.5}, "probability"),
         ({"kind": "table-slow", "probability": "1"}, "probability"),
         ({"kind": "table-slow", "count": 0}, "count"),

@@ -215,4 +215,27 @@ def test_what_a_request_needs(request_: Call, expected: list[tuple[str, str]] | 
 def test_the_partition_of_an_item_is_known_to_policies(name: str, members: dict[str, Any]) -> None:
     """A call on items has their partition, for conditions of policies."""
     [need] = needs(operation("dynamodb", name, TableName="t", **members)) or iter(())
-    assert need.context == (("dynamodb:LeadingKeys", ("USAGE",)),)
+    assert dict(need.context)["dynamodb:LeadingKeys"] == ("USAGE",)
+
+
+def test_the_attributes_of_a_call_are_known_to_policies() -> None:
+    """They are the top-level ones that its key, item and expressions name; values are none."""
+    request = operation(
+        "dynamodb",
+        "UpdateItem",
+        TableName="t",
+        Key={"pk": {"S": "KEY#a"}, "sk": {"S": "ACCOUNT"}},
+        UpdateExpression="SET balance.#w = if_not_exists(balance.#w, :limit) - :one REMOVE #old, l[3]",
+        ConditionExpression="attribute_exists(enabled) AND size(m.size) < :one AND #old IN (:a)",
+        ExpressionAttributeNames={"#w": "requests#2026", "#old": "old_secrets"},
+        ReturnValues="ALL_NEW",
+    )
+    [need] = needs(request) or []
+    assert dict(need.context) == {
+        "dynamodb:LeadingKeys": ("KEY#a",),
+        "dynamodb:Attributes": ("balance", "enabled", "l", "m", "old_secrets", "pk", "sk"),
+        "dynamodb:ReturnValues": ("ALL_NEW",),
+    }
+    item = {name: {"S": "x"} for name in ("pk", "sk", "secret_hash")}
+    [need] = needs(operation("dynamodb", "PutItem", TableName="t", Item=item)) or []
+    assert dict(need.context)["dynamodb:Attributes"] == ("pk", "secret_hash", "sk")

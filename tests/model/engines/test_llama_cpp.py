@@ -524,7 +524,7 @@ async def test_a_model_without_a_template(tmp_path: Path) -> None:
     name = Path("chat.jinja")
     assert "No such file" in await refusal(tmp_path, chat_template=name)
     (tmp_path / name).write_bytes(b"\xff")
-    assert "no UTF-8 text" in await refusal(tmp_path, chat_template=name)
+    assert "not UTF-8 text" in await refusal(tmp_path, chat_template=name)
     (tmp_path / name).write_text("{{ raise_exception('no') }}")
     assert "chat.jinja: the chat template fails" in await refusal(tmp_path, chat_template=name)
     (tmp_path / name).write_text(TEMPLATE)

@@ -46,6 +46,16 @@ def test_what_a_template_can(template: str, more: dict[str, Any], param: str | N
     assert refusal.value.param == param
 
 
+@pytest.mark.parametrize("template", [PLAIN, ALWAYS, SWITCHED])
+@pytest.mark.parametrize("on", [True, False])
+def test_a_soft_switch(template: str, *, on: bool) -> None:
+    """A request of the Messages API is answered by a model that cannot turn, as it answers."""
+    switch = {"chat_template_kwargs": {"enable_thinking": on, "thinking": on}}
+    request = asked(BODY, **switch, sluice={"v": 1, "soft_thinking": True})
+    for guided in (False, True):
+        Ability(template).check(request, guided=guided)
+
+
 def test_a_guided_answer() -> None:
     """It has no reasoning: a request for it is refused, and the template is told."""
     with pytest.raises(InvalidRequestError, match="guided from the first token"):

@@ -80,6 +80,7 @@ class AsyncLLM:
             tokenizer=SimpleNamespace(
                 encode=lambda text, add_special_tokens: encode(text),
                 decode=lambda tokens: bytes(tokens).decode(),
+                max_token_id=255,
             )
         )
         self._dead = False

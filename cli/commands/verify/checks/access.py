@@ -1,4 +1,4 @@
-"""Checks of who is let in: secrets, networks, grants by partition, and errors through the edge."""
+"""Checks of access: secrets, networks, grants by partition, and errors through the edge."""
 
 import json
 import time
@@ -61,7 +61,7 @@ def errors(target: Target) -> Outcome:
 
 
 def admin_secret(target: Target) -> Outcome:
-    """The admin API is open to its secret by the edge, and to nobody at its function URL."""
+    """The admin API is open to its secret by the edge, and closed at its function URL."""
     if target.admin.url is None:
         return absent("the deployment has no admin URL: deploy with -c admin_url=true")
     path = "/admin/v1/keys?limit=1"
@@ -93,7 +93,7 @@ def address(target: Target) -> str:
 
 
 def networks(target: Target) -> Outcome:
-    """A key is held to the address of its caller, whatever X-Forwarded-For the caller makes up."""
+    """A key is held to the address of its caller, whatever X-Forwarded-For it sends."""
     mine = address(target)
     allowed = target.make_key(networks=[f"{mine}/{'128' if ':' in mine else '32'}"])
     elsewhere = target.make_key(networks=[_OTHER])
@@ -212,8 +212,51 @@ def invoke_action(target: Target) -> Outcome:
     return proven(f"needed: {' and '.join(needed)}; statuses without each: {statuses}")
 
 
+STREAMS = "/v1/sluice/streams"
+
+
+def kept_answers(target: Target) -> Outcome:
+    """A kept answer is sent again from behind a chunk on, is listed, and is gone when deleted."""
+    if "RecallFunctionName" not in target.outputs:
+        return absent("persistence=off: no answer is kept")
+    key = target.make_key()
+    whole = target.chat(stream=True, max_tokens=16, sluice={"durable": True}, key=key)
+    name = whole.headers.get("x-sluice-stream", "")
+    if whole.status != 200 or not name:
+        return refuted(f"a durable chat: {whole.status} {code_of(whole)}")
+    path = f"{STREAMS}/{name}"
+    rest = target.send("GET", f"{path}?starting_after=1", key=key)
+    listed = target.send("GET", STREAMS, key=key)
+    deleted = target.send("DELETE", path, key=key)
+    gone = target.send("GET", path, key=key)
+    wrong = []
+    if rest.status != 200 or not rest.body or not whole.body.endswith(rest.body):
+        wrong.append(f"resumed: {rest.status} {code_of(rest)}, not the end of the stream")
+    if listed.status != 200 or name.encode() not in listed.body:
+        wrong.append(f"the list: {listed.status} {code_of(listed)}")
+    if (deleted.status, gone.status) != (200, 404):
+        wrong.append(f"deleted: {deleted.status}, and read after that: {gone.status}")
+    return decided(wrong, f"{len(rest.body)} of {len(whole.body)} bytes came again; then deleted")
+
+
+def attribute_grants(target: Target) -> Outcome:
+    """The recall function counts requests by a write that may name the balances only."""
+    if "RecallFunctionName" not in target.outputs:
+        return absent("persistence=off: there is no recall function")
+    key = target.make_key(limits={"requests_per_minute": 1000})
+    calls = [target.send("GET", STREAMS, key=key) for _ in range(2)]
+    left = [call.headers.get("x-ratelimit-remaining-requests") for call in calls]
+    wrong = [f"{call.status} {code_of(call)}" for call in calls if call.status != 200]
+    if left[0] == left[1]:  # unless a minute has ended between them
+        again = target.send("GET", STREAMS, key=key)
+        left = [left[1], again.headers.get("x-ratelimit-remaining-requests")]
+    if left[0] == left[1]:
+        wrong.append(f"{left} requests are left after two calls")
+    return decided(wrong, f"{left} requests were left after two calls")
+
+
 def admin_grants(target: Target) -> Outcome:
-    """The functions that IAM's callers invoke can do what their right is, and nothing else."""
+    """The functions that callers by IAM invoke can do what their right allows, and nothing else."""
 
     def by(right: str) -> Admin:
         return Admin(target.stage, target.outputs, None, right=right)
@@ -285,7 +328,7 @@ CHECKS = (
     Check(
         "errors",
         "the edge passes errors with their status, body and request id",
-        "a wrong key, an unknown model, no messages, a body that is no JSON",
+        "a wrong key, an unknown model, no messages, a body that is not JSON",
         Wave.TRAFFIC,
         errors,
         local=True,
@@ -309,9 +352,9 @@ CHECKS = (
     ),
     Check(
         "second-distribution",
-        "`X-Forwarded-For` of a request that comes by somebody's own CloudFront distribution: its "
-        "last two entries may both be CloudFront's, and then the wrong address is held against a "
-        "key's `networks`",
+        "`X-Forwarded-For` of a request that comes by another person's CloudFront distribution: "
+        "its last two entries may both be CloudFront's, and then the wrong address is held "
+        "against a key's `networks`",
         "put a distribution before the first; a key with `networks` of this machine's address "
         "serves; the distribution is deleted again",
         Wave.DESTRUCTIVE,
@@ -324,6 +367,26 @@ CHECKS = (
         "`/v1/usage` answers 200; the rollups of a past day are made again",
         Wave.TRAFFIC,
         leading_keys,
+        20,
+        local=True,
+    ),
+    Check(
+        "kept-answers",
+        "a kept answer is resumed through the recall function's alias and its paths of the "
+        "distribution, listed and deleted, with the role's grants in the stream table",
+        "a durable stream, its rest from behind a chunk on, the list, the deletion, a 404",
+        Wave.TRAFFIC,
+        kept_answers,
+        20,
+        local=True,
+    ),
+    Check(
+        "attribute-grants",
+        "`dynamodb:Attributes` allows a write whose expressions name one attribute of an account, "
+        "and that returns the item only if its condition fails",
+        "a key with a limit of requests lists its answers twice: 200, and the header counts down",
+        Wave.TRAFFIC,
+        attribute_grants,
         20,
         local=True,
     ),

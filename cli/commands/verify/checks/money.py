@@ -1,4 +1,4 @@
-"""Checks of the meter: expressions that DynamoDB must take, exact counts, and limits."""
+"""Checks of the meter: expressions that DynamoDB must accept, exact counts, and limits."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Checks of a response's way: runtime, function URL, distribution, connection of the container."""
+"""Checks of a response's path: runtime, function URL, distribution, connection of the container."""
 
 import json
 import threading

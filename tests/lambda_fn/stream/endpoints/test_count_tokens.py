@@ -1,6 +1,7 @@
 """`POST /v1/messages/count_tokens` before our container and before other servers."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +9,11 @@ from typing import Any
 import pytest
 
 from lambda_fn import limits
+from lambda_fn.metering import accounts
 from lambda_fn.settings import Model
-from tests.support.function import START, Call, StandIn, lines, part
+from lambda_fn.stream import remote_images
+from tests.support import pictures
+from tests.support.function import KEY, START, Call, Reply, StandIn, lines, part
 from tests.support.model_answers import chunk, sse
 from tests.support.replies import ledger_item
 
@@ -87,3 +91,65 @@ async def test_a_count_that_takes_too_long(
     reply = await call(path=PATH, body=ASKED)
     hold.set()
     assert (reply.status, json.loads(reply.body)["error"]["type"]) == (504, "timeout_error")
+
+
+async def test_images_are_counted_as_they_are_answered(
+    make_call: Callable[..., Call], sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server gets the image itself and never its URL, also in a body that only images fill."""
+
+    async def fetch(url: str, hosts: Any, max_bytes: int) -> bytes:
+        return pictures.gif()
+
+    monkeypatch.setattr(remote_images, "fetch", fetch)
+    eyes = Model("endpoint-1", 100_000, max_images=2, image_hosts=("i.example.com",))
+    call = make_call(models={"eyes": eyes, "blind": Model("endpoint-1", 100_000)})
+    large = base64.b64encode(pictures.png() + bytes(900_000)).decode()
+    images = [
+        {"type": "image", "source": {"type": "url", "url": "https://i.example.com/a.gif"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": large}},
+    ]
+    body = {"model": "eyes", "messages": [{"role": "user", "content": images}]}
+    sagemaker.script = [part(lines(START, {"type": "end"}))]
+    assert (await call(path=PATH, body=body)).status == 200
+    sent = sagemaker.bodies[0]["messages"][0]["content"]
+    assert [it["image_url"]["url"] for it in sent] == [
+        pictures.data_url(pictures.gif(), "gif"),
+        f"data:image/png;base64,{large}",
+    ]
+    assert (await call(path=PATH, body={**body, "model": "blind"})).status == 413
+
+
+class Gone(list[bytes]):
+    """The body of a response whose client has left."""
+
+    def append(self, _: bytes) -> None:
+        """Fail as a closed connection does."""
+        raise ConnectionResetError
+
+
+async def test_a_client_that_leaves_is_settled(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """A request is settled also if its response cannot be sent."""
+    sagemaker.script = [part(lines(START, {"type": "end"}))]
+    reply = Reply()
+    reply.chunks = Gone()
+    with pytest.raises(ConnectionResetError):
+        await call(path=PATH, body=ASKED, reply=reply)
+    item = ledger_item(items, reply)
+    assert (item["state"], item["outcome"]) == ("SETTLED", "complete")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(PATH, ASKED), ("/v1/embeddings", {"input": "a"}), ("/tokenize", {"prompt": "a"})],
+)
+async def test_a_model_whose_settings_cannot_be_read(
+    make_call: Callable[..., Call], items: Any, path: str, body: dict[str, Any]
+) -> None:
+    """Only a key that may use it learns of it, as it does of a completion."""
+    ask = make_call(unreadable={"big": "context_tokens: must be a whole number"})
+    body = {**body, "model": "big"}
+    reply = await ask(path=path, body=body)
+    assert (reply.status, "context_tokens" in reply.body.decode()) == (503, True)
+    items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["m"]))
+    assert (await ask(path=path, body=body)).status == 404

@@ -42,7 +42,7 @@ class Unended(Exception):
 
 
 class LogEnded(Exception):
-    """A log takes no more batches, because somebody else has ended the response."""
+    """A log takes no more batches, because another caller has ended the response."""
 
 
 class Source(Protocol):
@@ -78,7 +78,7 @@ class EventLog(Protocol):
             What to wait for before the batch is delivered, None if it may be delivered now.
 
         Raises:
-            LogEnded: somebody else has ended the response. `end` returns how. The future raises
+            LogEnded: another caller has ended the response. `end` returns how. The future raises
                 the same.
             Exception: the log is lost: it is not known whether the batch was kept. Only `end`
                 is called after that.
@@ -88,12 +88,12 @@ class EventLog(Protocol):
 
     def end(self, batch: Batch) -> Future[Batch]:
         """Close the log with the terminal event, which is the only one of its batch. It is called
-        once. In a log that is lost, the event follows the last one that was kept, whatever its
-        number.
+        once. In a log that is lost, the event follows the last one that was kept, and their numbers
+        may have a gap.
 
         Returns:
-            The terminal event that stands in the log: this one, or that of whoever ended the
-            response first. An exception says that it is not known.
+            The terminal event that stands in the log: this one, or an earlier one of another
+            caller. An exception says that it is not known.
 
         """
         ...
@@ -127,7 +127,7 @@ class NoLog:
 
 
 def failed_by(error: APIError) -> Failed:
-    """Return the terminal event that tells of an error. A class without a name in logs is a
+    """Return the terminal event that reports an error. A class without a name in logs is a
     `ServerError` there.
     """
     return Failed(
@@ -141,7 +141,7 @@ def failed_by(error: APIError) -> Failed:
 
 
 def error_of(failed: Failed) -> APIError:
-    """Return the error that a terminal event tells of. A kind that is unknown here is a
+    """Return the error that a terminal event reports. A kind that is unknown here is a
     `ServerError`.
     """
     kind = _ERRORS.get(failed.kind, ServerError)

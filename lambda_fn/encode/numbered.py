@@ -1,0 +1,158 @@
+"""Wire numbers: the position of each piece of a logged stream, from which a client resumes.
+
+Each chunk of a chat, completion or message has `"sluice": {"n": k}`. The first chunk is 0, and each
+other one is one higher. Heartbeats have no number. The number of a byte of bare text is the number
+of bytes until there, heartbeats not counted.
+
+Wire numbers follow from head and events alone. A client that has everything up to a number resumes
+by an encoder that begins with the first event, and leaves out what has this number or a lower one.
+
+If somebody other than the producer ended the response, the client may have seen numbers that no log
+has. So the terminal event then has a number that is above all of them: `GAP` over the last one.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import ClassVar
+
+from lambda_fn.encode.base import Encoder, Form
+from lambda_fn.errors import APIError
+from lambda_fn.events import Event, Failed, Finish
+
+GAP = 100_000
+"""The distance of a fenced response's terminal event from the number before it."""
+NUMBERED: tuple[Form, ...] = ("chat_stream", "completion_stream", "messages_stream", "plain_text")
+"""The forms that have wire numbers. The others are one JSON value, which cannot be resumed."""
+_MARKS = 6_000
+"""Events whose places are kept: more than a live client can be ahead of the log."""
+_DONE = b"data: [DONE]"
+
+
+def numbered(encoder: Encoder, form: Form, after: int | None) -> Encoder:
+    """Return an encoder that writes the numbers.
+
+    `after` is the number of the last piece that the client has, None if it has none.
+    """
+    if form == "plain_text":
+        return NumberedText(encoder, 0 if after is None else after)
+    return NumberedEvents(encoder, -1 if after is None else after)
+
+
+class _Places:
+    """The places at which the last events ended."""
+
+    def __init__(self, place: int) -> None:
+        self._places: deque[int] = deque((place,), _MARKS)
+        self._events = 0
+
+    def add(self, place: int) -> None:
+        self._places.append(place)
+        self._events += 1
+
+    def at(self, number: int) -> int:
+        """Return the place at which the event with a number begins."""
+        back = min(max(self._events - number, 0), len(self._places) - 1)
+        return self._places[-1 - back]
+
+
+class NumberedEvents:
+    """Server-sent events with numbers."""
+
+    content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+
+    def __init__(self, encoder: Encoder, after: int) -> None:
+        """Take the encoder of the chunks. Those up to the number `after` are left out."""
+        self._encoder = encoder
+        self._after = after
+        self._next = 0
+        self._beginning = self._number(encoder.begin())
+        self._places = _Places(self._next)
+
+    def begin(self) -> bytes:
+        """Return the chunks that begin the stream."""
+        return self._beginning
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """Return the chunks for these events."""
+        out: list[bytes] = []
+        for event in events:
+            data = self._encoder.encode((event,))
+            if data:
+                has_member = type(event) is Finish and event.ended is not None
+                out.append(self._number(data, has_member=has_member))
+            elif type(event) is Failed and event.fenced is not None:
+                self._next = self._places.at(event.fenced) + GAP - 1
+            self._places.add(self._next)
+        return b"".join(out)
+
+    def _number(self, data: bytes, *, has_member: bool = False) -> bytes:
+        """Return chunks with their numbers. With `has_member`, they have the member `sluice`."""
+        out: list[bytes] = []
+        for chunk in data.split(b"\n\n")[:-1]:
+            if chunk == _DONE:
+                out.append(chunk)
+                continue
+            if self._next > self._after:
+                if has_member and b'"sluice":{' in chunk:
+                    out.append(chunk.replace(b'"sluice":{', b'"sluice":{"n":%d,' % self._next, 1))
+                else:
+                    out.append(b'%b,"sluice":{"n":%d}}' % (chunk[:-1], self._next))
+            self._next += 1
+        return b"\n\n".join((*out, b"")) if out else b""
+
+    def heartbeat(self) -> bytes:
+        """Return a chunk without a number."""
+        return self._encoder.heartbeat()
+
+    def lost(self) -> bytes:
+        """Return a chunk that says that the rest of the stream is not logged."""
+        return self._encoder.heartbeat()[:-3] + b',"sluice":{"log":"lost"}}\n\n'
+
+    def fail(self, error: APIError) -> bytes:
+        """Return the error, with its number."""
+        return self._number(self._encoder.fail(error) or b"")
+
+
+class NumberedText:
+    """Bare text from a byte on."""
+
+    content_type: ClassVar[str] = "text/plain; charset=utf-8"
+
+    def __init__(self, encoder: Encoder, after: int) -> None:
+        """Take the encoder of the text. Its first `after` bytes are left out."""
+        self._encoder = encoder
+        self._after = after
+        self._sent = 0
+        self._places = _Places(0)
+
+    def begin(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """Return the text of the events."""
+        out: list[bytes] = []
+        for event in events:
+            out.append(self._rest(self._encoder.encode((event,))))
+            if type(event) is Failed and event.fenced is not None:
+                self._sent = self._places.at(event.fenced) + GAP - 1
+            self._places.add(self._sent)
+        return b"".join(out)
+
+    def _rest(self, data: bytes) -> bytes:
+        """Return what the client does not have."""
+        begin = self._sent
+        self._sent += len(data)
+        return data[max(self._after - begin, 0) :]
+
+    def heartbeat(self) -> bytes:
+        """Return a character that does not count."""
+        return self._encoder.heartbeat()
+
+    def lost(self) -> bytes:
+        """Return nothing: bare text has no place for it."""
+        return b""
+
+    def fail(self, error: APIError) -> bytes:
+        """Return the trailer."""
+        return self._rest(self._encoder.fail(error) or b"")

@@ -1,0 +1,150 @@
+"""Cancels a running response: first the conditional write that decides, then the container's call.
+
+The head decides about a response that is logged. About one that is not, its producer does: the flag
+on its ledger item asks it to, and it reads that with its next checkpoint. Our container takes the
+second call from any function, and then the response ends at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from starlette.types import Scope
+
+from lambda_fn import dialects, limits
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.errors import Unavailable
+from lambda_fn.http.client import Client
+from lambda_fn.metering import ledger
+from lambda_fn.metering.keys import ledger_key
+from lambda_fn.recall.stored import Stored, id_of, not_found, public_error
+from lambda_fn.settings import Settings
+from lambda_fn.stream.cancel import cancel
+from lambda_fn.stream.invoke import Invocation
+from lambda_fn.stream_log.bodies import Incomplete
+from lambda_fn.stream_log.heads import StoredHead, cancel_head, end_segment, new_name
+from lambda_fn.stream_log.keys import UnknownVersion
+
+
+class Cancelling:
+    """Cancels responses of any kind."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        credentials: Callable[[], Credentials],
+        usage: Table,
+        stored: Stored,
+    ) -> None:
+        """Take the objects that all requests share."""
+        self._settings = settings
+        self._client = client
+        self._credentials = credentials
+        self._usage = usage
+        self._stored = stored
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    async def cancel(self, public_id: str, key_id: str, scope: Scope) -> StoredHead | Item:
+        """Cancel a response of a key if it runs.
+
+        Returns:
+            Its head as it stands, or its ledger item if it is not logged.
+
+        Raises:
+            NotFound: the key has no such response.
+            Unavailable: DynamoDB does not answer; the response may have been cancelled.
+
+        """
+        head = await self._stored.look(public_id, key_id)
+        if head is None:
+            return await self._cancel_unlogged(public_id, key_id, scope)
+        if not head.is_final:
+            return await self._cancel_logged(head, scope)
+        if head.status == "cancelled" and time.time() - (head.ended or 0) < limits.LEASE:
+            # The answer to the call that did it may have been lost, and the rest of its work.
+            self._free(scope, head)
+        return head
+
+    async def _cancel_logged(self, head: StoredHead, scope: Scope) -> StoredHead:
+        table, by, name = self._stored.table, new_name(), head.response_id
+        try:
+            ended = await cancel_head(table, name, now=time.time(), by=by)
+            if ended is None:
+                raise not_found(name)
+            if ended.ended_by != by:
+                return ended
+            # The producer sees the head within `LOG_WATCH`, or at once by its broken stream.
+            self._free(scope, head)
+            if ended.kept == "segments":
+                await end_segment(table, ended)
+        except (MeterUnavailable, UnknownVersion, Incomplete) as error:
+            raise public_error(error, name) from None
+        return ended
+
+    async def _cancel_unlogged(self, public_id: str, key_id: str, scope: Scope) -> Item:
+        name = id_of(public_id)
+        if name is None or await self._stored.has(name):
+            raise not_found(public_id)
+        try:
+            item = await self._usage.get(ledger_key(name))
+            if item is None or item["key"] != key_id:
+                raise not_found(public_id)
+            if item["state"] != "OPEN":
+                return item
+            asked = ledger.cancel(name, key_id=key_id, now=time.time())
+            try:
+                await self._usage.update(asked)
+            except ConditionFailed as failed:
+                if failed.item is None:
+                    raise not_found(public_id) from None
+                return failed.item  # it has ended meanwhile
+        except MeterUnavailable:
+            raise Unavailable(
+                "The usage meter does not answer, so it is not known whether the response was "
+                "cancelled. Try again.",
+                retry_after=5,
+            ) from None
+        model = self._settings.models.get(item["model"])
+        if model is not None:
+            self._call(scope, name, model.dialect, model.endpoint, model.component)
+        return {**item, "cancel": asked.values[":now"]}
+
+    def _free(self, scope: Scope, head: StoredHead) -> None:
+        self._call(scope, head.response_id, head.dialect, head.endpoint, head.component)
+
+    def _call(
+        self, scope: Scope, name: str, dialect_name: str, endpoint: str, component: str | None
+    ) -> None:
+        """Begin to cancel a request in its container, if that knows how to."""
+        dialect = dialects.find(dialect_name)
+        body = dialect.cancel(name)
+        if body is None:
+            return
+        invoke = partial(
+            Invocation,
+            self._client,
+            url=self._settings.sagemaker_url,
+            region=self._settings.region,
+            credentials=self._credentials(),
+            endpoint=endpoint,
+            component=component,
+            request_id=name,
+            body=body,
+            refusal=dialect.rejection,
+        )
+        self.in_background(scope, cancel(invoke, name))
+
+    def in_background(self, scope: Scope, work: Coroutine[None, None, object]) -> None:
+        """Run `work` in the background. On Lambda it finishes before the next invocation is
+        fetched.
+        """
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if (after := scope.get("aws.after")) is not None:
+            after.append(task)

@@ -1,0 +1,16 @@
+"""The recall function's entry."""
+
+import asyncio
+import sys
+
+from lambda_fn.recall.app import create_app
+from lambda_fn.stream.process import serve_app
+
+
+async def run() -> int:
+    """Serve until the Runtime API is gone, and return the exit status."""
+    return await serve_app(create_app)
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run()))

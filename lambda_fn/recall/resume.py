@@ -1,0 +1,132 @@
+"""Sends a logged response once more, from where its client has it, and on while it runs."""
+
+import time
+from collections.abc import Awaitable
+
+from starlette.types import Scope, Send
+
+from lambda_fn import limits
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.encode import Encoder, encoder_of
+from lambda_fn.encode.base import unfinished
+from lambda_fn.errors import APIError, InvalidRequest, Unavailable
+from lambda_fn.event_log import Batch, Source, Unended
+from lambda_fn.settings import Settings
+from lambda_fn.stream.delivery import Delivery
+from lambda_fn.stream.sinks import AsgiSink, ResponseBroken
+from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.reading import read_log
+
+_EVENTS = "text/event-stream"
+
+
+async def resume(
+    table: Table, head: StoredHead, after: int, scope: Scope, send: Send, settings: Settings
+) -> None:
+    """Send what follows the wire number `after`, which is -1 for all.
+
+    The stream ends without a terminal event shortly before the function's own deadline, and if a
+    newer reader takes its place. Then the client comes back for the rest.
+
+    Raises:
+        InvalidRequest: the response has no log, or one that this code cannot encode any more.
+        Unavailable: a newer deployment runs the response; the next call may meet it.
+        APIError: the response failed before its first token, and its client has nothing of it.
+        ResponseBroken: the end cannot be told otherwise.
+
+    """
+    encoder = _encoder(head, after)
+    sink = _Sink(send, encoder.heartbeat() if head.head.form == "plain_text" else b"")
+    source = read_log(table, head.response_id)
+    try:
+        await Delivery(encoder, sink, heartbeat=settings.heartbeat).run(
+            _Until(source, _deadline(scope))
+        )
+    except ResponseBroken as broken:
+        if str(broken) != "unended" or not encoder.content_type.startswith(_EVENTS):
+            raise
+        # An event stream tells its end by its terminal event, so it can end well without one. A
+        # broken connection would count as a failure of this function.
+        await sink.end(b"")
+    except APIError as error:
+        if after < 0 or scope.get("sluice.started"):
+            raise
+        await _fail(encoder, sink, error)
+    finally:
+        await source.close()
+
+
+def _encoder(head: StoredHead, after: int) -> Encoder:
+    if head.kept != "segments":
+        raise InvalidRequest(
+            "This response was stored without its events, so it cannot be streamed again.",
+            param="id",
+            code="not_streamable",
+        )
+    try:
+        return encoder_of(head.head, None if after < 0 else after)
+    except LookupError:
+        if head.is_final:
+            raise InvalidRequest(
+                "This response can no longer be streamed.", param="id", code="not_streamable"
+            ) from None
+        raise Unavailable(
+            "This response runs in a newer deployment. Try again.", retry_after=1
+        ) from None
+
+
+async def _fail(encoder: Encoder, sink: AsgiSink, error: APIError) -> None:
+    """Send the end of a response that failed to a client that has its beginning.
+
+    It began with the status 200, so its end is not the status of another response.
+    """
+    ending = encoder.fail(error)
+    headers = [
+        (b"content-type", encoder.content_type.encode()),
+        (b"cache-control", b"no-cache, no-transform"),
+    ]
+    await sink.start(200, headers)
+    if ending is None:
+        await sink.write(unfinished(error))
+        sink.abort(error.code or error.type)
+    await sink.end(ending)
+
+
+def _deadline(scope: Scope) -> float:
+    """Return the time of `time.monotonic` at which a stream ends, whatever is left of it."""
+    context = scope.get("aws.context")
+    left = limits.STREAM_DEADLINE if context is None else context.remaining()
+    return time.monotonic() + max(1.0, left - limits.RESUME_RESERVE)
+
+
+class _Sink(AsgiSink):
+    """A response that is not empty.
+
+    Lambda delivers no empty body, so the runtime makes it a line feed. In bare text that would be
+    taken for text, so `filler` stands there, which does not count.
+    """
+
+    def __init__(self, send: Send, filler: bytes) -> None:
+        super().__init__(send)
+        self._filler = filler
+        self._is_empty = True
+
+    def write(self, data: bytes) -> Awaitable[None]:
+        self._is_empty = self._is_empty and not data
+        return super().write(data)
+
+    def end(self, data: bytes) -> Awaitable[None]:
+        return super().end(data or (self._filler if self._is_empty else b""))
+
+
+class _Until:
+    """A source that ends without a terminal event at a time of `time.monotonic`."""
+
+    def __init__(self, source: Source, deadline: float) -> None:
+        self._source = source
+        self._deadline = deadline
+
+    async def read(self, until: float) -> Batch | None:
+        if time.monotonic() >= self._deadline:
+            raise Unended
+        return await self._source.read(min(until, self._deadline))

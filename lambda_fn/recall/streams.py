@@ -1,0 +1,235 @@
+"""`/v1/sluice/streams`: any response that is kept, in its own form.
+
+    GET  /v1/sluice/streams                        what the key has, by the sparse index
+    GET  /v1/sluice/streams/{id}?starting_after=k  the stream, from behind the wire number k
+    GET  /v1/sluice/streams/{id}?wait=20           its state, once it has ended or time is over
+    POST /v1/sluice/streams/{id}/cancel            any response of the key that runs
+    DELETE /v1/sluice/streams/{id}                 gone at once
+
+The id is the one in the header `x-sluice-stream` of the request that made the response, or the `id`
+in its body.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Send
+
+from lambda_fn.auth import Caller
+from lambda_fn.errors import InvalidRequest, encode_json
+from lambda_fn.http.responses import json_response
+from lambda_fn.ids import request_time
+from lambda_fn.recall.cancelling import Cancelling
+from lambda_fn.recall.deletion import delete
+from lambda_fn.recall.listing import Listing, read_page
+from lambda_fn.recall.resume import resume
+from lambda_fn.recall.stored import MAX_WAIT, Stored
+from lambda_fn.settings import Settings
+from lambda_fn.stream_log.heads import FINAL, StoredHead
+
+_OUTCOMES = {
+    "complete": "completed",
+    "cut": "failed",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "refused": "failed",
+}
+"""The outcomes of the ledger as statuses of a response."""
+_STATUSES = ("queued", "in_progress", *sorted(FINAL))
+_MAX_PAGE = 100
+_PAGE = 20
+_MAX_NUMBER = 2**53 - 1
+"""The largest whole number that clients in JavaScript can write."""
+
+
+class Streams:
+    """The endpoints."""
+
+    def __init__(self, settings: Settings, stored: Stored, cancelling: Cancelling) -> None:
+        """Take the settings, the responses and what cancels them."""
+        self._settings = settings
+        self._stored = stored
+        self._cancelling = cancelling
+
+    async def get(self, request: Request, caller: Caller, send: Send) -> Response | None:
+        """Send a response as it was or is streamed, or return its state."""
+        params = parameters(request, "starting_after", "wait")
+        public_id: str = request.path_params["id"]
+        if "wait" in params:
+            if "starting_after" in params:
+                raise InvalidRequest(
+                    "'wait' returns the state of the response, and 'starting_after' its stream. "
+                    "Send one of them.",
+                    param="wait",
+                )
+            seconds = whole_number(params["wait"], "wait", maximum=MAX_WAIT)
+            head = await self._stored.find(public_id, caller.key_id)
+            return json_response(state_of(await self._stored.wait(head, seconds)))
+        after = starting_after(params, request.headers)
+        head = await self._stored.find(public_id, caller.key_id)
+        await resume(self._stored.table, head, after, request.scope, send, self._settings)
+        return None
+
+    async def list(self, request: Request, caller: Caller, send: Send) -> Response:
+        """Return a page of the key's responses, the newest first unless `order` is `asc`."""
+        params = parameters(request, "limit", "after", "order", "status", "model")
+        order = _choice(params, "order", ("asc", "desc")) or "desc"
+        listing = Listing(
+            owner=caller.key_id,
+            limit=whole_number(params.get("limit", str(_PAGE)), "limit", 1, _MAX_PAGE),
+            after=params.get("after"),
+            backward=order == "desc",
+            status=_choice(params, "status", _STATUSES),
+            model=params.get("model"),
+        )
+        page = await read_page(self._stored.table, listing)
+        return json_response(
+            {
+                "object": "list",
+                "data": [listed(item) for item in page.items],
+                "first_id": page.first_id,
+                "last_id": page.last_id,
+                "has_more": page.has_more,
+            }
+        )
+
+    async def cancel(self, request: Request, caller: Caller, send: Send) -> Response:
+        """Cancel a response if it runs, and return its state."""
+        parameters(request)
+        public_id: str = request.path_params["id"]
+        found = await self._cancelling.cancel(public_id, caller.key_id, request.scope)
+        return json_response(
+            state_of(found) if isinstance(found, StoredHead) else unlogged_state(found)
+        )
+
+    async def delete(self, request: Request, caller: Caller, send: Send) -> Response:
+        """Delete a response that has ended."""
+        parameters(request)
+        head = await self._stored.find(request.path_params["id"], caller.key_id)
+        removal = await delete(self._stored.table, head)
+        self._cancelling.in_background(request.scope, removal)
+        content = {"id": head.response_id, "object": "sluice.stream.deleted", "deleted": True}
+        return Response(encode_json(content), media_type="application/json")
+
+
+def parameters(request: Request, *names: str) -> Mapping[str, str]:
+    """Return the query of a request, which may have these parameters, each once.
+
+    Raises:
+        InvalidRequest: it has another one, or one twice.
+
+    """
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name not in names:
+            known = f"Supported: {', '.join(names)}." if names else "There are none here."
+            raise InvalidRequest(f"Unknown parameter '{name[:40]}'. {known}", param=name[:40])
+        if given.count(name) > 1:
+            raise InvalidRequest(f"'{name}' is given twice. Send it once.", param=name)
+    return request.query_params
+
+
+def whole_number(text: str, name: str, minimum: int = 0, maximum: int = _MAX_NUMBER) -> int:
+    """Return the number in a parameter. Raises InvalidRequest."""
+    if not re.fullmatch("[0-9]{1,16}", text) or not minimum <= int(text) <= maximum:
+        limit = f"from {minimum} to {maximum}" if maximum < _MAX_NUMBER else f"from {minimum} on"
+        raise InvalidRequest(f"'{name}' must be a whole number {limit}.", param=name)
+    return int(text)
+
+
+def starting_after(params: Mapping[str, str], headers: Mapping[str, str]) -> int:
+    """Return the wire number behind which a client goes on, -1 for the beginning.
+
+    A client that reconnects by itself repeats its address and adds `Last-Event-ID`, so the larger
+    of both counts. Raises InvalidRequest.
+    """
+    after = -1
+    if "starting_after" in params:
+        after = whole_number(params["starting_after"], "starting_after")
+    if last := headers.get("last-event-id", "").strip():
+        after = max(after, whole_number(last, "Last-Event-ID"))
+    return after
+
+
+def state_of(head: StoredHead) -> dict[str, Any]:
+    """Return the public state of a response, without its content."""
+    failed = head.event if head.status in {"failed", "cancelled"} else None
+    return {
+        "id": head.response_id,
+        "object": "sluice.stream",
+        "created_at": head.created,
+        "model": head.head.model,
+        "form": head.head.form,
+        "status": head.status,
+        "logged": True,
+        "streamable": head.kept == "segments",
+        "ended_at": None if head.ended is None else int(head.ended),
+        "expires_at": head.expires,
+        "metadata": head.metadata or {},
+        "usage": {
+            "prompt_tokens": head.prompt_tokens,
+            "completion_tokens": head.completion_tokens,
+            "total_tokens": head.prompt_tokens + head.completion_tokens,
+        },
+        "error": None
+        if failed is None
+        else {
+            "code": getattr(failed, "code", None) or getattr(failed, "kind", None),
+            "message": getattr(failed, "message", ""),
+        },
+    }
+
+
+def unlogged_state(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the public state of a response that is not kept, by its ledger item.
+
+    Its status is `cancelling` until its producer has ended it.
+    """
+    running = item["state"] == "OPEN"
+    status = "cancelling" if running else _OUTCOMES.get(item.get("outcome", ""), "failed")
+    prompt, completion = item.get("prompt_tokens", 0), item.get("completion_tokens", 0)
+    return {
+        "id": item["sk"],
+        "object": "sluice.stream",
+        "created_at": int(request_time(item["sk"])),
+        "model": item["model"],
+        "form": None,
+        "status": status,
+        "logged": False,
+        "streamable": False,
+        "ended_at": None if running else int(item["settled"]),
+        "expires_at": None,
+        "metadata": {},
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        },
+        "error": None,
+    }
+
+
+def listed(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a list shows of a response, by its item of the index."""
+    return {
+        "id": item["pk"].removeprefix("R#"),
+        "object": "sluice.stream",
+        "created_at": item["created"],
+        "model": item["model"],
+        "form": item["form"],
+        "status": item["status"],
+        "logged": True,
+        "streamable": item["kept"] == "segments",
+        "expires_at": item["expires"],
+        "metadata": item.get("metadata", {}),
+    }
+
+
+def _choice(params: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str | None:
+    value = params.get(name)
+    if value is not None and value not in choices:
+        raise InvalidRequest(f"'{name}' must be one of {', '.join(choices)}.", param=name)
+    return value

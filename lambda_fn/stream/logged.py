@@ -1,0 +1,215 @@
+"""Logged responses: they go on without their client, who can resume them.
+
+A logged response has a task that reads the producer to its end. What it reads waits for the live
+client in a bounded queue (`Live`), so that a slow client never stops the reading of the model.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lambda_fn import limits
+from lambda_fn.aws.dynamodb import MeterError, Table
+from lambda_fn.encode import Head
+from lambda_fn.errors import Unavailable
+from lambda_fn.event_log import Batch, Unended
+from lambda_fn.log import log
+from lambda_fn.settings import Model
+from lambda_fn.stream.delivery import Delivery
+from lambda_fn.stream.producer import Producer
+from lambda_fn.stream.settle import Checkpoints
+from lambda_fn.stream.usage_counter import UsageCounter
+from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.table_log import TableLog
+
+if TYPE_CHECKING:
+    from lambda_fn.events import Event
+
+HEADER = "x-sluice-stream"
+"""The header that names a logged response."""
+OFF = {"x-sluice-log": "off"}
+"""The header of a response whose log could not be opened, and that is answered without one."""
+
+
+async def open_log(
+    table: Table,
+    head: Head,
+    counter: UsageCounter,
+    model: Model,
+    *,
+    owner: str,
+    expires: int,
+    refuse: bool,
+) -> TableLog | None:
+    """Return the open log of a response, or None if it is answered without one.
+
+    Args:
+        table: StreamTable.
+        head: The head of the response.
+        counter: Counts the response's tokens.
+        model: The model that answers.
+        owner: The id of the caller's key.
+        expires: Unix seconds after which the log does not exist.
+        refuse: Whether a response without a log is refused.
+
+    Raises:
+        Unavailable: the log cannot be opened, and `refuse` is set.
+
+    """
+    stored = StoredHead(
+        head=head,
+        owner=owner,
+        status="in_progress",
+        created=head.created,
+        expires=expires,
+        endpoint=model.endpoint,
+        component=model.component,
+        dialect=model.dialect,
+    )
+    event_log = TableLog(table, stored, lambda: (counter.prompt_tokens, counter.completion_tokens))
+    try:
+        await event_log.open(head)
+    except (MeterError, TimeoutError) as error:
+        log("log_closed", request_id=head.response_id, error=type(error).__name__)
+        if refuse:
+            raise Unavailable(
+                "The response cannot be stored now, so nothing was generated. Try again, or send "
+                "the request without 'durable'.",
+                code="log_unavailable",
+                retry_after=1,
+            ) from None
+        return None
+    return event_log
+
+
+class Live:
+    """What a live client gets of a logged response: the source of its delivery.
+
+    A client that takes nothing for `limits.CLIENT_PATIENCE` while there is something to send, or
+    that is `limits.LIVE_EVENTS` behind, is let go.
+    """
+
+    def __init__(self, producer: Producer, delivery: Delivery, lost: Callable[[], bytes]) -> None:
+        """Join a producer to its live client.
+
+        `lost` returns what tells the client that the rest is not logged.
+        """
+        self._producer = producer
+        self._delivery = delivery
+        self._lost = lost
+        self._batches: deque[Batch] = deque()
+        self._events = 0
+        self._over = False
+        """Whether nothing more comes."""
+        self._waiter: asyncio.Future[None] | None = None
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._busy_since = time.monotonic()
+        self._left = False
+
+    async def pump(self, checkpoints: Checkpoints) -> None:
+        """Read the producer to its end. A response without a client or a log is left."""
+        self._watch_later()
+        try:
+            with checkpoints:
+                async with self._producer:
+                    await self._read_out()
+        except Unended:
+            return
+        finally:
+            self._over = True
+            self._wake()
+
+    async def _read_out(self) -> None:
+        producer, told = self._producer, False
+        while not producer.ended:
+            batch = await producer.read(math.inf)
+            if not producer.logged:
+                if self._left:
+                    return
+                if not told:
+                    told = True
+                    self._delivery.notice(self._lost())
+            if batch is not None and not self._left:
+                self._put(batch)
+
+    def leave(self) -> None:
+        """Keep nothing more for the client, who has all or has left."""
+        self._left = True
+        self._batches.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _put(self, batch: Batch) -> None:
+        self._batches.append(batch)
+        self._events += len(batch[1])
+        self._wake()
+        if self._events > limits.LIVE_EVENTS:
+            self._delivery.let_go()
+
+    async def read(self, until: float) -> Batch | None:
+        """Return all that waits for the client. See `Source.read`.
+
+        Raises:
+            Unended: the log did not tell how the response ends.
+
+        """
+        if not self._batches and not self._over:
+            await self._wait(until)
+        self._busy_since = time.monotonic()
+        if not self._batches:
+            if self._over:
+                raise Unended
+            return None
+        first, events = self._batches.popleft()
+        if self._batches:
+            joined: list[Event] = list(events)
+            for _, more in self._batches:
+                joined += more
+            self._batches.clear()
+            events = joined
+        self._events = 0
+        return first, events
+
+    async def _wait(self, until: float) -> None:
+        """Wait for a batch. One timer serves many calls: if it fires too early, it is set again."""
+        self._until = until
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and self._timer.when() > until:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_at(until, self._ring)
+        self._waiter = loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if time.monotonic() < self._until:
+            self._timer = asyncio.get_running_loop().call_at(self._until, self._ring)
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _watch(self) -> None:
+        """Let a client go that takes nothing, also when nothing more comes."""
+        if self._left:
+            return
+        if self._waiter is None and time.monotonic() - self._busy_since >= limits.CLIENT_PATIENCE:
+            self._delivery.let_go()
+            return
+        self._watch_later()
+
+    def _watch_later(self) -> None:
+        asyncio.get_running_loop().call_later(limits.CLIENT_PATIENCE / 5, self._watch)

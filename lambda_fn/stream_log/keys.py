@@ -1,0 +1,198 @@
+"""The only place for keys, attributes, indexes and versions of the items in StreamTable.
+
+    pk                 sk                             item
+    R#<response id>    HEAD                           `HEAD`: the state of a response
+    R#<response id>    HEAD#READER#<slot>             `READER`: one of `SLOTS` that tail it
+    R#<response id>    B#<name>#<part>                `BODY`: a part of a body
+    R#<response id>    S#<event number>               `SEGMENT`: events from that number on
+    R#<response id>    P#<event number>#<writer>#<n>  `PART`: a part of a segment that is too large
+
+A response id is the id of the request that made the response. Event numbers are zero-padded, so
+that sort keys have the order of the events. One query of the sort keys that begin with `HEAD` reads
+the state and the readers. An event number has one segment at most, whoever writes it: a segment is
+put on the condition that its key is free.
+
+All items of a response have the same `expires`, by which DynamoDB deletes them after some days at
+most. Readers look at that of HEAD only, which decides on time.
+
+**Versions.** Each item is put with `v`, the version of its layout; `metering.keys` says how to
+migrate. `check_version` raises for an item that a later deployment wrote.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lambda_fn.aws.dynamodb import Query
+
+VERSION = 1
+"""The version of the layouts that this code writes."""
+READABLE = 1
+"""The latest version that this code reads."""
+VERSIONED = {"v": VERSION}
+"""The attribute `v` that every new item gets."""
+SLOTS = 4
+"""The number of readers that may tail one response at once."""
+
+_SHARED = {
+    "pk": "partition key",
+    "sk": "sort key",
+    "v": "version of the layout",
+    "expires": "Unix seconds after which the response does not exist; the TTL attribute",
+}
+HEAD = {
+    **_SHARED,
+    "owner": "id of the key that made the response; partition key of the index `owners`",
+    "created": "Unix seconds, whole; sort key of the index `owners`",
+    "status": "queued | in_progress | completed | incomplete | failed | cancelled",
+    "model": "the public name",
+    "metadata": "what the request attached to the response; absent without",
+    "form": "the encoder, `encode.base.Form`",
+    "kept": "segments | result: whether events are logged, or only the result is",
+    "deleted": "Unix seconds; absent until the response is deleted",
+    "head": "`encode.Head` as JSON; absent when it is in the body `head`",
+    "bodies": "name of a body -> number of its parts; absent without bodies",
+    "endpoint": "the endpoint, which a cancel has to call",
+    "component": "its inference component; absent without",
+    "dialect": "the dialect of its server",
+    "writer": "random name of the producer",
+    "lease": "Unix seconds of the producer's last sign of life",
+    "prompt_tokens": "raw count; while in progress as of the last renewal of the lease",
+    "completion_tokens": "likewise",
+    "ended": "Unix seconds, with milliseconds; absent until the status is final",
+    "ended_by": "random name of whoever ended the response: the producer's, or another",
+    "event": "the terminal event as JSON",
+    "last": "number of the terminal event if the producer ended the response",
+    "invoked": "Unix seconds at which the function that runs a queued response was called",
+}
+READER = {
+    **_SHARED,
+    "reader": "random name of the reader",
+    "since": "Unix seconds, with milliseconds, at which it took the slot",
+    "tail_until": "Unix seconds until which it tails the response, unless it renews that",
+}
+BODY = {**_SHARED, "body": "a part of the deflated body, at most `MAX_PART` bytes"}
+SEGMENT = {
+    **_SHARED,
+    "w": "random name of the writer",
+    "n": "number of events",
+    "d": "the events (`segments`); absent if they are in parts",
+    "z": "true if the events are deflated",
+    "parts": "number of parts; absent without",
+    "p": "raw count of the prompt's tokens until here",
+    "t": "raw count of the sampled tokens until here",
+    "end": "true in the terminal segment",
+}
+PART = {**_SHARED, "d": "a part of the deflated events, at most `MAX_PART` bytes"}
+
+OWNERS_INDEX = "owners"
+"""The index of all heads, by `owner` and `created`. Only heads have both."""
+OWNERS_INDEX_KEY = ("owner", "created")
+OWNERS_PROJECTED = ("status", "model", "metadata", "form", "kept", "expires", "deleted")
+"""The attributes of a head that the index has beside the keys."""
+TTL = "expires"
+"""The table's TTL attribute."""
+MAX_PART = 300_000
+"""The maximum size in bytes of a part of a body. An item may have 400 kB."""
+HEAD_PREFIX = "HEAD"
+"""The prefix of the sort keys of the head and the readers."""
+SEGMENT_PREFIX = "S#"
+"""The prefix of the sort keys of segments."""
+PREFIXES = ("chatcmpl-", "cmpl-", "msg_", "resp_", "req_")
+"""The prefixes with which clients get a response id."""
+_DIGITS = 10
+
+
+class UnknownVersion(ValueError):
+    """A later deployment wrote the item, and this code cannot read it."""
+
+
+def check_version(item: Mapping[str, Any]) -> None:
+    """Raise UnknownVersion if this code cannot read an item."""
+    if item.get("v", 0) > READABLE:
+        where = f"{item.get('pk')} {item.get('sk')}"
+        text = f"{where} has version {item['v']}, and this code reads up to {READABLE}."
+        raise UnknownVersion(f"{text} Deploy the later code.")
+
+
+def response_id(public: str) -> str:
+    """Return the response id within an id as clients get it, with or without a prefix."""
+    for prefix in PREFIXES:
+        if public.startswith(prefix):
+            return public.removeprefix(prefix)
+    return public
+
+
+def partition(response_id: str) -> str:
+    """Return the partition of a response."""
+    return f"R#{response_id}"
+
+
+def head_key(response_id: str) -> dict[str, str]:
+    """Return the primary key of a head."""
+    return {"pk": partition(response_id), "sk": "HEAD"}
+
+
+def reader_key(response_id: str, slot: int) -> dict[str, str]:
+    """Return the primary key of a reader's slot, which is below `SLOTS`."""
+    return {"pk": partition(response_id), "sk": f"HEAD#READER#{slot}"}
+
+
+def body_key(response_id: str, name: str, part: int) -> dict[str, str]:
+    """Return the primary key of a part of a body."""
+    return {"pk": partition(response_id), "sk": f"B#{name}#{part:04d}"}
+
+
+def body_range(response_id: str, name: str) -> Query:
+    """Return the query of all parts of a body, in their order."""
+    return _begins(response_id, f"B#{name}#")
+
+
+def segment_sort(number: int) -> str:
+    """Return the sort key of the segment that begins with an event."""
+    return f"{SEGMENT_PREFIX}{number:0{_DIGITS}d}"
+
+
+def segment_key(response_id: str, number: int) -> dict[str, str]:
+    """Return the primary key of the segment that begins with an event."""
+    return {"pk": partition(response_id), "sk": segment_sort(number)}
+
+
+def segment_number(item: Mapping[str, Any]) -> int:
+    """Return the number of the first event of a segment."""
+    return int(item["sk"].removeprefix(SEGMENT_PREFIX))
+
+
+def part_key(response_id: str, number: int, writer: str, part: int) -> dict[str, str]:
+    """Return the primary key of a part of a segment."""
+    sort = f"P#{number:0{_DIGITS}d}#{writer}#{part:04d}"
+    return {"pk": partition(response_id), "sk": sort}
+
+
+def part_range(response_id: str, number: int, writer: str) -> Query:
+    """Return the query of all parts of a segment, in their order."""
+    return _begins(response_id, f"P#{number:0{_DIGITS}d}#{writer}#")
+
+
+def head_range(response_id: str) -> Query:
+    """Return the query of the head and the readers' slots."""
+    return _begins(response_id, HEAD_PREFIX)
+
+
+def segment_range(response_id: str, number: int) -> Query:
+    """Return the query of the segments that begin with an event or a later one, in their order."""
+    return _between(response_id, segment_sort(number))
+
+
+def last_segment(response_id: str) -> Query:
+    """Return the query of the last segment."""
+    return _between(response_id, SEGMENT_PREFIX, backward=True, limit=1)
+
+
+def _begins(response_id: str, prefix: str) -> Query:
+    values = {":pk": partition(response_id), ":prefix": prefix}
+    return Query("pk = :pk AND begins_with(sk, :prefix)", values)
+
+
+def _between(response_id: str, begin: str, **options: Any) -> Query:
+    values = {":pk": partition(response_id), ":begin": begin, ":end": f"{SEGMENT_PREFIX}~"}
+    return Query("pk = :pk AND sk BETWEEN :begin AND :end", values, **options)

@@ -1,0 +1,267 @@
+"""Reads the log of a response: what is there, and what comes while the response runs.
+
+A reader of a running response takes one of `SLOTS` slots, which also tells the producer that it is
+tailed. If all are taken, the oldest reader loses its slot, and ends without a terminal event. It
+notices when it renews its lease.
+
+A reader also ends what is left behind: a response whose producer's lease is over, and a final head
+without its terminal segment.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from lambda_fn import limits
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
+from lambda_fn.event_log import Batch, Unended
+from lambda_fn.stream_log import segments
+from lambda_fn.stream_log.bodies import Incomplete
+from lambda_fn.stream_log.heads import (
+    StoredHead,
+    end_overdue,
+    end_segment,
+    new_name,
+    read_head,
+)
+from lambda_fn.stream_log.keys import (
+    SLOTS,
+    VERSIONED,
+    UnknownVersion,
+    head_range,
+    reader_key,
+    segment_number,
+    segment_range,
+)
+
+Clock = Callable[[], float]
+_CONTESTS = 3
+"""Attempts to take a slot. Each one after the first follows another reader that was faster."""
+_MAX_FAILURES = 3
+"""Polls that may fail one after another. Each call was attempted several times."""
+
+
+def read_log(
+    table: Table, response_id: str, after: int = -1, *, now: Clock = time.time
+) -> "LogSource":
+    """Return a source of a response's events with numbers above `after`, future ones included.
+
+    The caller has read the head: the response exists and has segments. A resumed client needs all
+    events, so that its encoder can number them (`encode.resumed`).
+
+    Args:
+        table: StreamTable.
+        response_id: The response.
+        after: The number of the last event that is not returned; -1 for none.
+        now: Returns Unix seconds.
+
+    """
+    return LogSource(table, response_id, after, now=now)
+
+
+class LogSource:
+    """A source (`event_log.Source`) over the segments of one response. It has one reader.
+
+    Call `close` when the reader ends.
+    """
+
+    def __init__(self, table: Table, response_id: str, after: int, *, now: Clock) -> None:
+        """Begin before the first segment. The segment of `after + 1` may begin before it."""
+        self._table = table
+        self._response_id = response_id
+        self._after = after
+        self._now = now
+        self._next = 0
+        self._slot = _Slot(table, response_id, now=now)
+        self._look_at = 0.0
+        """Time of `time.monotonic` at which the head is looked at, if nothing new comes."""
+        self._ended = False
+        self._failures = 0
+        self._waiting: list[Batch] = []
+
+    async def read(self, until: float) -> Batch | None:
+        """Return the next batch, None if none came until then. See `Source.read`.
+
+        Raises:
+            Unended: the response does not exist any more, another reader took the slot, the log
+                cannot be read here, or DynamoDB does not answer.
+
+        """
+        while not self._waiting:
+            if self._ended:
+                raise Unended
+            try:
+                await self._poll()
+                self._failures = 0
+            except MeterUnavailable:
+                self._failures += 1
+                if self._failures > _MAX_FAILURES:
+                    raise Unended from None
+            except (UnknownVersion, Incomplete):
+                raise Unended from None
+            if self._waiting:
+                break
+            left = until - time.monotonic()
+            if left <= 0:
+                return None
+            await asyncio.sleep(min(limits.LOG_POLL, left))
+        return self._waiting.pop(0)
+
+    async def close(self) -> None:
+        """Give the slot back, if there is one. It raises nothing."""
+        await self._slot.give_back()
+
+    async def _poll(self) -> None:
+        """Read the next page of segments, and look after the head if there are none."""
+        query = segment_range(self._response_id, self._next)
+        page = await self._table.query(query, consistent=True)
+        before = self._next
+        for item in page.items:
+            if segment_number(item) != self._next:
+                break  # the one before it was put while the query went over its place
+            segment = await segments.read(self._table, self._response_id, item)
+            self._take(segment)
+            if segment.is_end:
+                self._ended = True
+                return
+        if self._next > before:
+            self._look_at = time.monotonic() + limits.LOG_HEAD_POLL
+            if page.after is not None:
+                return
+        if not page.items and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + limits.LOG_HEAD_POLL
+            await self._look()
+        if not self._ended and not self._waiting:
+            await self._slot.keep()
+
+    def _take(self, segment: segments.Segment) -> None:
+        skipped = max(0, self._after + 1 - segment.number)
+        self._next = segment.next
+        events = segment.events[skipped:]
+        if events:
+            self._waiting.append((segment.number + skipped, events))
+
+    async def _look(self) -> None:
+        """End a response that was left, and put a terminal segment that is missing.
+
+        Raises:
+            Unended: the response does not exist for readers.
+
+        """
+        now = self._now()
+        head = await read_head(self._table, self._response_id, now=now)
+        if head is None or head.kept != "segments":
+            raise Unended
+        if head.is_overdue(now):
+            by = new_name()
+            ended = await end_overdue(self._table, head, now=now, by=by)
+            if ended is not None and ended.ended_by == by:
+                await end_segment(self._table, ended)
+            self._look_at = 0.0
+            return
+        if head.is_final and head.ended is not None and now >= head.ended + limits.END_PATIENCE:
+            await end_segment(self._table, head)
+            self._look_at = 0.0
+
+
+class _Slot:
+    """A reader's slot, with a lease."""
+
+    def __init__(self, table: Table, response_id: str, *, now: Clock) -> None:
+        self._table = table
+        self._response_id = response_id
+        self._now = now
+        self._name = new_name()
+        self._since = 0.0
+        self._slot: int | None = None
+        self._renew_at = 0.0
+
+    async def keep(self) -> None:
+        """Take a slot, or renew the lease on it if that is due. Raises Unended if it is lost."""
+        if time.monotonic() < self._renew_at:
+            return
+        self._renew_at = time.monotonic() + limits.LEASE_INTERVAL
+        if self._slot is None:
+            await self._acquire()
+            return
+        try:
+            await self._put(self._slot, self._name)
+        except ConditionFailed:
+            self._slot = None
+            raise Unended from None  # a newer reader has it
+
+    async def _acquire(self) -> None:
+        """Take a free slot, or that of the oldest reader."""
+        self._since = self._since or round(self._now(), 3)
+        for _ in range(_CONTESTS):
+            slot, holder = await self._choose()
+            try:
+                await self._put(slot, holder)
+            except ConditionFailed:
+                continue
+            self._slot = slot
+            return
+        raise Unended  # newer readers were faster each time
+
+    async def _choose(self) -> tuple[int, str | None]:
+        """Return the slot to take, and the name of the reader that has it or had it."""
+        now, oldest = self._now(), (float("inf"), 0, "")
+        page = await self._table.query(head_range(self._response_id), consistent=True)
+        found = {item["sk"]: item for item in page.items}
+        for slot in range(SLOTS):
+            item = found.get(reader_key(self._response_id, slot)["sk"])
+            if item is None:
+                return slot, None
+            if item["tail_until"] <= now:
+                return slot, item["reader"]
+            oldest = min(oldest, (item["since"], slot, item["reader"]))
+        return oldest[1], oldest[2]
+
+    async def _put(self, slot: int, holder: str | None) -> None:
+        now = self._now()
+        item = {
+            **reader_key(self._response_id, slot),
+            **VERSIONED,
+            "reader": self._name,
+            "since": self._since,
+            "tail_until": round(now + limits.READER_LEASE, 3),
+            "expires": int(now + limits.READER_LEASE) + 1,
+        }
+        if holder is None:
+            condition, values = "attribute_not_exists(sk) OR reader = :own", {":own": self._name}
+        else:
+            condition = "reader = :holder OR reader = :own"
+            values = {":holder": holder, ":own": self._name}
+        await self._table.put(item, condition=condition, values=values)
+
+    async def give_back(self) -> None:
+        if self._slot is None:
+            return
+        key, self._slot = reader_key(self._response_id, self._slot), None
+        try:
+            await self._table.delete(key, condition="reader = :own", values={":own": self._name})
+        except (ConditionFailed, MeterUnavailable):
+            return  # it is another's by now, or its lease ends
+
+
+async def read_all(table: Table, stored: StoredHead) -> list[segments.Segment]:
+    """Return the segments of a response that are there, up to the terminal one, in their order.
+
+    Raises:
+        Incomplete: a segment is missing or malformed.
+        UnknownVersion: a later deployment wrote one.
+        MeterUnavailable: DynamoDB did not answer.
+
+    """
+    found: list[segments.Segment] = []
+    number = 0
+    query = segment_range(stored.response_id, 0)
+    async for item in table.query_all(query, consistent=True):
+        segment = await segments.read(table, stored.response_id, item)
+        if segment.number != number:
+            raise Incomplete(f"event {number} is missing")
+        found.append(segment)
+        number = segment.next
+        if segment.is_end:
+            break
+    return found

@@ -1,0 +1,177 @@
+"""Segments: the events of a response as a compact text, and as items.
+
+The text is a JSON array. A string is the value of a delta's only member, `content` or
+`reasoning_content`; this takes some 8 bytes for a token. The object of an event stands for any
+other event. An array `[index, form, tokens]` says of which choice the following strings are, in
+which of `_FORMS`, and how many tokens each of them has. A segment begins with `[0, 1, 1]`, which is
+not written. Each delta comes back as the bytes that it was, white space included, because clients
+get these bytes.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.events import NULL, Delta, Event
+from lambda_fn.stream_log.bodies import Incomplete, inflated
+from lambda_fn.stream_log.keys import (
+    MAX_PART,
+    VERSIONED,
+    check_version,
+    part_key,
+    part_range,
+    segment_key,
+    segment_number,
+)
+
+_FORMS = (
+    b'{"content": ',
+    b'{"content":',
+    b'{"reasoning_content": ',
+    b'{"reasoning_content":',
+)
+"""What stands before the text of a delta. A form that begins with another one comes first."""
+_BEGIN = (0, 1, 1)
+_WORTH_DEFLATING = 900
+"""Bytes from which a segment is deflated. Below 1 kB, it costs one write unit anyhow."""
+_json = msgspec.json.encode
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
+_event = msgspec.json.Decoder(Event)
+_state = msgspec.json.Decoder(tuple[int, int, int])
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """Events of one write, and the raw counts of tokens until there."""
+
+    number: int
+    events: list[Event]
+    writer: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    is_end: bool = False
+
+    @property
+    def next(self) -> int:
+        """The number of the event that follows the last one."""
+        return self.number + len(self.events)
+
+
+def dump(events: Iterable[Event]) -> bytes:
+    """Return events as compact text. `load` is its inverse."""
+    out: list[bytes] = []
+    state = _BEGIN
+    for event in events:
+        found = _text(event) if type(event) is Delta else None
+        if found is None:
+            out.append(_json(event))
+            continue
+        form, text = found
+        needed = (event.index, form, event.tokens)  # type: ignore[union-attr] # it is a delta
+        if needed != state:
+            state = needed
+            out.append(b"[%d,%d,%d]" % needed)
+        out.append(text)
+    return b"[" + b",".join(out) + b"]"
+
+
+def _text(event: Delta) -> tuple[int, bytes] | None:
+    """Return the form of a delta and the JSON string in it, or None if it has another form."""
+    if event.logprobs is not NULL:
+        return None
+    raw = bytes(event.delta)
+    for form, opening in enumerate(_FORMS):
+        if raw.startswith(opening):
+            text = raw[len(opening) : -1]
+            if text[:1] != b'"' or raw[-2:] != b'"}':
+                return None
+            return (form, text) if b'"' not in text[1:-1] or _is_string(text) else None
+    return None
+
+
+def _is_string(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=str)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def load(data: bytes) -> list[Event]:
+    """Return the events of a compact text. Raises Incomplete if it is malformed."""
+    events: list[Event] = []
+    index, opening, tokens = 0, _FORMS[1], 1
+    try:
+        for raw in _elements.decode(data):
+            element = bytes(raw)
+            if element[0] == 0x22:  # a string
+                events.append(Delta(msgspec.Raw(opening + element + b"}"), index, tokens))
+            elif element[0] == 0x5B:  # an array
+                index, form, tokens = _state.decode(element)
+                opening = _FORMS[form]
+            else:
+                events.append(_event.decode(element))
+    except (msgspec.DecodeError, IndexError):
+        raise Incomplete("a segment is malformed") from None
+    return events
+
+
+def items(response_id: str, segment: Segment, *, expires: int) -> list[Item]:
+    """Return the items of a segment in the order in which they are put: the segment comes last."""
+    data = dump(segment.events)
+    item: Item = {
+        **segment_key(response_id, segment.number),
+        **VERSIONED,
+        "w": segment.writer,
+        "n": len(segment.events),
+        "p": segment.prompt_tokens,
+        "t": segment.completion_tokens,
+        "expires": expires,
+    }
+    if segment.is_end:
+        item["end"] = True
+    if len(data) >= _WORTH_DEFLATING and len(packed := zlib.compress(data, 1)) < len(data):
+        data = packed
+        item["z"] = True
+    if len(data) <= MAX_PART:
+        return [{**item, "d": data}]
+    parts = [data[at : at + MAX_PART] for at in range(0, len(data), MAX_PART)]
+    return [
+        *(
+            {
+                **part_key(response_id, segment.number, segment.writer, place),
+                **VERSIONED,
+                "d": part,
+                "expires": expires,
+            }
+            for place, part in enumerate(parts)
+        ),
+        {**item, "parts": len(parts)},
+    ]
+
+
+async def read(table: Table, response_id: str, item: Mapping[str, Any]) -> Segment:
+    """Return the segment of an item. Its parts are read if it has any.
+
+    Raises:
+        Incomplete: a part is missing, or the events are malformed.
+        UnknownVersion: a later deployment wrote it.
+        MeterUnavailable: DynamoDB did not answer.
+
+    """
+    check_version(item)
+    number, writer = segment_number(item), item["w"]
+    data = item.get("d")
+    if data is None:
+        query = part_range(response_id, number, writer)
+        parts = [part["d"] async for part in table.query_all(query, consistent=True)]
+        if len(parts) != item["parts"]:
+            raise Incomplete(f"a segment has {len(parts)} of {item['parts']} parts")
+        data = b"".join(parts)
+    events = load(inflated(data) if item.get("z") else data)
+    if len(events) != item["n"]:
+        raise Incomplete(f"a segment has {len(events)} of {item['n']} events")
+    return Segment(number, events, writer, item["p"], item["t"], bool(item.get("end")))

@@ -1,0 +1,425 @@
+"""Writes the log of one response to StreamTable. See `event_log.EventLog`.
+
+Events are delivered before they are written, up to `limits.LOG_UNACKNOWLEDGED`. They are written
+together, as one segment: the first delta at once, later ones every `limits.LOG_FLUSH`. One segment
+is under way at a time, and it is put where no other is. So a producer that meets another's segment
+in its place knows that the response was ended: it is *fenced*.
+
+Beside that, one task reads the head once a second and renews the producer's lease.
+
+A write that fails for `limits.LOG_GIVE_UP` loses the log. Nothing more is written to it then but
+its end: it fails with the code `log_unavailable`. If that cannot be written either, the lease ends
+it.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from lambda_fn import limits
+from lambda_fn.aws.attributes import Item
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
+from lambda_fn.encode import Head
+from lambda_fn.errors import Unavailable
+from lambda_fn.event_log import Batch, LogEnded, Source, failed_by
+from lambda_fn.events import Delta, End, Event, Failed, Finish
+from lambda_fn.log import log
+from lambda_fn.stream_log import segments
+from lambda_fn.stream_log.heads import (
+    FINAL,
+    Ending,
+    Status,
+    StoredHead,
+    end_segment,
+    end_update,
+    new_name,
+    open_head,
+    parse_head,
+    put_segment,
+    win,
+)
+from lambda_fn.stream_log.keys import head_key, head_range
+from lambda_fn.stream_log.reading import read_log
+from lambda_fn.stream_log.segments import Segment
+
+LOST = failed_by(
+    Unavailable(
+        "The response could not be stored to its end. Send the request again.",
+        code="log_unavailable",
+    )
+)
+"""The terminal event of a log that is lost."""
+_EVENT_SIZE = 64
+"""Bytes that are reckoned for an event beside its delta."""
+
+
+class TableLog:
+    """The log of one response that this process produces."""
+
+    def __init__(
+        self,
+        table: Table,
+        stored: StoredHead,
+        counts: Callable[[], tuple[int, int]],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare the log.
+
+        Args:
+            table: StreamTable.
+            stored: The head to open with. Writer, lease and status are set here.
+            counts: Returns the raw counts of the tokens of prompt and completion until now.
+            now: Returns Unix seconds.
+
+        """
+        self._name = new_name()
+        self._table = table
+        self._stored = stored
+        self._counts = counts
+        self._now = now
+        self.on_end: Callable[[bool], None] | None = None
+        """Called when somebody else has ended the response, with True if it was cancelled. It is
+        not called after `end`.
+        """
+        self._pending: list[Event] = []
+        self._size = 0
+        """The size of `_pending` in bytes, roughly."""
+        self._under_way = 0
+        """The size of the segment that is under way."""
+        self._seen = (0, 0)
+        """The raw counts at the last append."""
+        self._next = 0
+        self._acknowledged = 0
+        self._flushing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushed_at = 0.0
+        self._began = False
+        self._interval = limits.LOG_FLUSH
+        self._draining = False
+        self._room: asyncio.Future[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._standing: Batch | None = None
+        self._fenced = False
+        self._lost: Exception | None = None
+        self._cut = False
+
+    async def open(self, head: Head) -> None:
+        """Write the head.
+
+        Raises:
+            TimeoutError, MeterUnavailable: it is not known whether the head was written. If it
+                was, its lease ends it.
+
+        """
+        self._stored = msgspec.structs.replace(
+            self._stored, head=head, writer=self._name, lease=self._now(), status="in_progress"
+        )
+        async with asyncio.timeout(limits.LOG_OPEN_TIMEOUT):
+            deadline = time.monotonic() + limits.LOG_OPEN_TIMEOUT
+            await open_head(self._table, self._stored, deadline=deadline)
+        self._watching = asyncio.create_task(self._watch())
+
+    def append(self, batch: Batch) -> asyncio.Future[None] | None:
+        """Keep a batch. See `EventLog.append`.
+
+        Raises:
+            ValueError: its number does not follow.
+
+        """
+        if self._fenced:
+            raise LogEnded
+        if self._lost is not None:
+            raise self._lost
+        first, events = batch
+        if first != self._next:
+            raise ValueError(f"event {first} does not follow event {self._next - 1}")
+        self._next += len(events)
+        self._pending += events
+        self._seen = self._counts()
+        now = False
+        for event in events:
+            if type(event) is Delta:
+                self._size += len(event.delta) + len(event.logprobs)
+                now = now or not self._began
+                self._began = True
+            elif type(event) is Finish and event.finish_reason in ("length", "content_filter"):
+                self._cut = True
+        if self._flushing is None:
+            if now or self._size >= limits.LOG_FLUSH_BYTES:
+                self._flush()
+            elif self._timer is None:
+                due = self._flushed_at + self._interval - time.monotonic()
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(max(due, 0.0), self._flush)
+        if self._has_room():
+            return None
+        self._flush()
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+            self._room.add_done_callback(_retrieve)
+        return self._room
+
+    def end(self, batch: Batch) -> asyncio.Future[Batch]:
+        """Close the log. See `EventLog.end`."""
+        self.on_end = None
+        ending = asyncio.ensure_future(self._end(batch))
+        ending.add_done_callback(_retrieve)
+        return ending
+
+    def read(self, after: int) -> Source:
+        """Return a source of the events with numbers above `after`."""
+        return read_log(self._table, self._stored.response_id, after, now=self._now)
+
+    async def close(self) -> None:
+        """Finish the writes that nobody waits for, within `limits.LOG_GIVE_UP`. Raises nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+        tasks = [task for task in (self._flushing, self._closing) if task is not None]
+        if tasks:
+            _, left = await asyncio.wait(tasks, timeout=limits.LOG_GIVE_UP)
+            for task in left:
+                task.cancel()
+
+    def _has_room(self) -> bool:
+        return (
+            self._next - self._acknowledged <= limits.LOG_UNACKNOWLEDGED
+            and self._size + self._under_way <= limits.LOG_UNACKNOWLEDGED_BYTES
+        )
+
+    def _flush(self) -> None:
+        """Begin to write the pending events, if nothing is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._flushing is None and self._pending and not self._fenced and self._lost is None:
+            self._flushing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        """Write the pending events, and those that come meanwhile and are due. Raises nothing."""
+        try:
+            while self._pending and not self._fenced and self._lost is None:
+                events, self._pending = self._pending, []
+                self._under_way, self._size = self._size, 0
+                self._flushed_at = time.monotonic()
+                segment = Segment(self._acknowledged, events, self._name, *self._seen)
+                standing = await self._put(segment)
+                self._under_way = 0
+                if standing is not None:
+                    await self._meet(standing)
+                    return
+                self._acknowledged = segment.next
+                self._release()
+                if not self._draining and self._size < limits.LOG_FLUSH_BYTES:
+                    break
+        except Exception as error:  # noqa: BLE001 (the boundary: whatever it is, the log is lost)
+            self._lose(error)
+        finally:
+            self._flushing = None
+        if self._pending and self._timer is None and not self._fenced and self._lost is None:
+            due = self._flushed_at + self._interval - time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(max(due, 0.0), self._flush)
+
+    async def _put(self, segment: Segment) -> Item | None:
+        async with asyncio.timeout(limits.LOG_GIVE_UP):
+            return await put_segment(
+                self._table,
+                self._stored.response_id,
+                segment,
+                expires=self._stored.expires,
+                deadline=time.monotonic() + limits.LOG_GIVE_UP,
+            )
+
+    async def _meet(self, item: Item) -> None:
+        """Note that somebody else's segment stands in the place of the own one."""
+        found = await segments.read(self._table, self._stored.response_id, item)
+        if found.is_end:
+            self._standing = (found.number, found.events)
+        last = found.events[-1]
+        self._fence(cancelled=type(last) is Failed and last.kind == "cancelled")
+
+    def _release(self) -> None:
+        room, self._room = self._room, None
+        if room is None:
+            return
+        if self._fenced:
+            room.set_exception(LogEnded())
+        elif self._lost is not None:
+            room.set_exception(self._lost)
+        elif self._has_room():
+            room.set_result(None)
+        else:
+            self._room = room
+
+    def _fence(self, *, cancelled: bool) -> None:
+        """Stop writing, because the response was ended by somebody else."""
+        self._fenced = True
+        self._release()
+        if self.on_end is not None:
+            self.on_end(cancelled)
+
+    def _lose(self, error: Exception) -> None:
+        """Give the log up, and begin to close it."""
+        if self._lost is None and not self._fenced:
+            log("log_given_up", request_id=self._stored.response_id, error=type(error).__name__)
+            self._lost = error.with_traceback(None)  # its frames refer to this
+            self._release()
+            self._closing = asyncio.create_task(self._close_lost())
+
+    async def _close_lost(self) -> None:
+        """End the lost log by the fence, as soon as the table answers."""
+        ending = Ending(status="failed", event=LOST, by=new_name(), now=self._now())
+        while True:
+            with contextlib.suppress(MeterUnavailable):
+                await self._close_by(ending)
+                return
+            await asyncio.sleep(limits.META_BACKOFF_MAX)
+
+    async def _close_by(self, ending: Ending) -> None:
+        response_id = self._stored.response_id
+        condition = "#status = :was AND writer = :writer"
+        values = {":was": "in_progress", ":writer": self._name}
+        update = end_update(response_id, ending, condition, values)
+        item, won = await win(self._table, update, ending)
+        if won:
+            head = await parse_head(self._table, response_id, item, now=self._now())
+            if head is not None:
+                await end_segment(self._table, head)
+
+    async def _end(self, batch: Batch) -> Batch:
+        """End the response, and return the terminal event that stands.
+
+        Raises:
+            LookupError: the response was deleted.
+            MeterUnavailable: it is not known how it ended.
+
+        """
+        await self._drain()
+        if self._lost is not None:
+            return batch  # `_close_lost` ends it
+        if self._standing is not None:
+            return self._standing
+        response_id = self._stored.response_id
+        number, [event] = batch
+        ending = Ending(
+            status=self._status(event),
+            event=event,  # type: ignore[arg-type] # it is terminal
+            by=self._name,
+            now=self._now(),
+            counts=self._counts(),
+            last=number,
+        )
+        values = {":was": "in_progress", ":writer": self._name}
+        condition = "#status = :was AND writer = :writer AND attribute_not_exists(deleted)"
+        update = end_update(response_id, ending, condition, values)
+        deadline = time.monotonic() + limits.LOG_GIVE_UP
+        item, won = await win(self._table, update, ending, deadline=deadline)
+        if self._watching is not None:
+            self._watching.cancel()
+        head = await parse_head(self._table, response_id, item, now=self._now())
+        if head is None:
+            raise LookupError("the response was deleted")
+        if not won:
+            return await end_segment(self._table, head)
+        self._closing = asyncio.create_task(_quietly(end_segment(self._table, head)))
+        return batch
+
+    async def _drain(self) -> None:
+        """Write all pending events."""
+        self._draining = True
+        while self._lost is None and not self._fenced and (self._pending or self._flushing):
+            self._flush()
+            if self._flushing is not None:
+                await asyncio.wait([self._flushing])
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
+
+    def _status(self, event: Event) -> Status:
+        if type(event) is End:
+            return "incomplete" if self._cut else "completed"
+        return "cancelled" if type(event) is Failed and event.kind == "cancelled" else "failed"
+
+    async def _watch(self) -> None:
+        """Read the head once a second, and renew the lease in time, until the response ends."""
+        renewed = time.monotonic()
+        while True:
+            await asyncio.sleep(limits.LOG_WATCH)
+            began = time.monotonic()
+            is_due = self._lost is None and began - renewed >= limits.LEASE_INTERVAL
+            try:
+                if await self._check(renew=is_due):
+                    return
+            except MeterUnavailable:
+                continue
+            renewed = began if is_due else renewed
+
+    async def _check(self, *, renew: bool) -> bool:
+        """Read the head, or renew the lease. Return whether the response has ended.
+
+        Raises:
+            MeterUnavailable: DynamoDB did not answer.
+
+        """
+        item = await (self._renew() if renew else self._look())
+        if item is None:
+            return False
+        status = item.get("status", "cancelled")
+        is_cancelled = status == "cancelled" or "deleted" in item
+        if is_cancelled or (status in FINAL and self._lost is None):
+            self._fence(cancelled=is_cancelled)
+        return is_cancelled or status in FINAL
+
+    async def _renew(self) -> Item | None:
+        """Renew the lease. Return the head if that was not possible, {} if there is none."""
+        prompt_tokens, completion_tokens = self._counts()
+        update = Update(
+            head_key(self._stored.response_id),
+            update="SET lease = :now, prompt_tokens = :prompt, completion_tokens = :completion",
+            condition="#status = :was AND writer = :writer AND attribute_not_exists(deleted)",
+            names={"#status": "status"},
+            values={
+                ":now": round(self._now(), 3),
+                ":prompt": prompt_tokens,
+                ":completion": completion_tokens,
+                ":was": "in_progress",
+                ":writer": self._name,
+            },
+        )
+        try:
+            await self._table.update(update, max_attempts=1)
+        except ConditionFailed as failed:
+            return failed.item or {}
+        return None
+
+    async def _look(self) -> Item | None:
+        """Return the head if the response has ended, {} if there is none. Note the readers."""
+        page = await self._table.query(head_range(self._stored.response_id), consistent=True)
+        head: Item = {}
+        tailed, now = False, self._now()
+        for item in page.items:
+            if item["sk"] == "HEAD":
+                head = item
+            elif item["tail_until"] > now:
+                tailed = True
+        self._interval = limits.LOG_FLUSH_TAILED if tailed else limits.LOG_FLUSH
+        running = head.get("status") == "in_progress" and "deleted" not in head
+        return None if running else head
+
+
+async def _quietly(work: Awaitable[object]) -> None:
+    """Await a write that others repeat if it fails."""
+    with contextlib.suppress(MeterUnavailable):
+        await work
+
+
+def _retrieve(future: "asyncio.Future[Any]") -> None:
+    """Take a future's exception, which nobody may be waiting for."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,67 @@
+"""Ends the logs of responses whose functions have ended, and settles these by them."""
+
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.events import Finish
+from lambda_fn.ids import request_time
+from lambda_fn.metering.ledger import Outcome, Settlement
+from lambda_fn.stream_log.heads import StoredHead, end_overdue, end_segment, read_head
+from lambda_fn.stream_log.reading import read_all
+from lambda_fn.stream_log.segments import Segment
+
+
+async def end_log(table: Table, request_id: str, *, now: float) -> Settlement | None:
+    """End the response of a request if it has a head, and return its settlement by the log.
+
+    Call it only when the request's function cannot be running any more. It may be repeated.
+
+    Args:
+        table: StreamTable.
+        request_id: The request.
+        now: Unix seconds.
+
+    Returns:
+        None if its events are not logged. Then the last checkpoint has its counts.
+
+    Raises:
+        MeterUnavailable: it stopped somewhere; call it again.
+        Incomplete, UnknownVersion: the log cannot be read here.
+
+    """
+    head = await read_head(table, request_id, now=now)
+    if head is not None and not head.is_final:
+        head = await end_overdue(table, head, now=now)
+    if head is None or head.kept != "segments":
+        return None
+    if not head.is_final:
+        raise ValueError(f"the head of {request_id} was changed by its producer, which lives")
+    await end_segment(table, head)
+    return _settlement(head, await read_all(table, head))
+
+
+def _settlement(head: StoredHead, segments: list[Segment]) -> Settlement:
+    """Return the settlement of a response that has ended.
+
+    The counts never go back, so the largest are the last ones.
+    """
+    prompt_tokens = max(head.prompt_tokens, *(segment.prompt_tokens for segment in segments))
+    tokens = max(head.completion_tokens, *(segment.completion_tokens for segment in segments))
+    reasons = [
+        event.finish_reason
+        for segment in segments
+        for event in segment.events
+        if type(event) is Finish
+    ]
+    is_complete = head.status in ("completed", "incomplete")
+    outcome: Outcome = "complete" if is_complete else "cut" if tokens else "failed"
+    if head.status == "cancelled":
+        outcome = "cancelled"
+    by_producer = head.ended_by == head.writer and head.ended is not None
+    ended = head.ended if by_producer else head.lease
+    return Settlement(
+        outcome=outcome,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=tokens,
+        finish_reason=reasons[0] if is_complete and reasons else None,
+        ttft_ms=None,
+        duration_ms=round(((ended or 0) - request_time(head.response_id)) * 1000),
+    )
