@@ -37,6 +37,7 @@ COMMANDS = (
     "stop",
     "restore",
     "usage",
+    "top",
     "audit",
     "check",
     "load",

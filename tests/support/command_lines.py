@@ -18,6 +18,7 @@ LINES = (
     ("usage reconcile", "usage reconcile"),
     ("usage rebuild", "usage rebuild 2026-11-01T00 2026-11-01T02"),
     ("usage replay", "usage replay /dev/null"),
+    ("top", "top --once"),
     ("audit", "audit --most 20"),
     ("doctor", "doctor"),
     ("cost", "cost"),
