@@ -52,9 +52,12 @@ def load(args: argparse.Namespace) -> None:
         CommandError: too few requests were good, or the run could not be made.
         SystemExit: the status is 2, because this client was the bottleneck.
         KeyboardInterrupt: Ctrl-C ended the run, whose report is printed.
+        OSError: a file cannot be written.
 
     """
     plan = _plan(args)
+    for path in filter(None, (args.html, args.aiperf)):
+        path.open("a").close()  # no run is lost for a folder that is not there
     target = _target(args)
     _ask(args, plan)
     objectives = Objectives(args.good, args.ttft, args.itl, args.within)
@@ -73,12 +76,24 @@ def load(args: argparse.Namespace) -> None:
         with _progress(plan, quiet=args.json) as progress:
             run = asyncio.run(generate(plan, options, progress))
         checked = _check(args, target, run, keys, before)
-    first, last = args.rate
+        # within the block: a report is not lost where the keys cannot be deleted
+        report = _report(args, target, run, objectives, checked)
+    _exit(report, run)
+
+
+def _report(
+    args: argparse.Namespace,
+    target: Target,
+    run: Run,
+    objectives: Objectives,
+    checked: ledger.Checked,
+) -> dict[str, Any]:
+    """Write and print the report, and return it."""
     report = summarize(
         run,
         target={"url": target.url, "model": target.model, "form": args.form},
         plan={
-            "rate": [first, last],
+            "rate": list(args.rate),
             "seconds": args.duration,
             "arrivals": args.arrivals,
             "seed": args.seed,
@@ -98,7 +113,7 @@ def load(args: argparse.Namespace) -> None:
         print_json(report)
     else:
         show_report(report)
-    _exit(report, run)
+    return report
 
 
 def _exit(report: dict[str, Any], run: Run) -> None:
@@ -237,7 +252,10 @@ def _compare(
     if target.admin is None:
         return ledger.check_own(target.url, keys[0][1], before, run.records, patience=args.settle)
     ids = [key_id for key_id, _ in keys if key_id]
-    return ledger.check_requests(target.admin, run.records, ids, patience=args.settle)
+    try:
+        return ledger.check_requests(target.admin, run.records, ids, patience=args.settle)
+    except CommandError as error:  # a report is not lost where the admin API fails
+        return ledger.Checked("nothing", str(error))
 
 
 @contextmanager

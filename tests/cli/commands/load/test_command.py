@@ -11,6 +11,8 @@ import pytest
 from cli.commands import load
 from cli.commands.load import command
 from cli.commands.load.command import counts, loopback
+from cli.commands.load.plan import Ask
+from cli.lib.project import CommandError
 from cli.main import main
 from tests.support.load_runs import record, run_of
 from tests.support.lying_api import LyingAPI, lying_api_beside
@@ -192,3 +194,44 @@ def test_the_progress() -> None:
     """The progress has what is open, and how streams ended."""
     run = run_of([record(0), record(1), record(2, "cut")])
     assert counts(run) == "0 open, 2 complete, 1 cut"
+
+
+class Failing:
+    """An admin API that makes keys, and fails in all else."""
+
+    stage = "local"
+
+    def __call__(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """Make a key."""
+        if method == "POST":
+            return {"id": "k1", "secret": "s", **body}
+        raise CommandError("The usage table does not answer.")
+
+    def pages(self, path: str, **query: Any) -> Any:
+        """Fail."""
+        raise CommandError("The usage table does not answer.")
+
+
+def test_a_report_is_not_lost_where_the_admin_api_fails(
+    api: LyingAPI, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report is printed, says why nothing was compared, and the error names the keys."""
+    target = command.Target(api.url, "m", admin=Failing())  # type: ignore[arg-type]
+    monkeypatch.setattr(command, "_target", lambda args: target)
+    monkeypatch.setattr(command, "read_asks", lambda *_: [Ask("whole", 1)])
+    line = "load --prompts x --rate 10 --duration 100ms --arrivals constant --json"
+    assert main(line.split()) == 1
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert report["endings"]["complete"] == 1
+    assert report["ledger"]["why"] == "The usage table does not answer."
+    assert "Temporary keys are left" in err
+
+
+def test_files_are_opened_before_the_run(
+    run: Callable[..., tuple[int, str, str]], api: LyingAPI, tmp_path: Path
+) -> None:
+    """A folder that is not there is told before anything is sent."""
+    status, out, err = run("whole", line=f"--html {tmp_path}/none/a.html")
+    assert (status, out, api.bodies) == (1, "", [])
+    assert "No such file" in err
