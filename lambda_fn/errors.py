@@ -131,6 +131,25 @@ _ANTHROPIC_NAMES = (
 )
 
 
+def responses_text(text: str) -> str:
+    """Return a message or a path with the names of the Responses API for members of a chat."""
+    for chat_name, name in _RESPONSES_NAMES:
+        text = text.replace(chat_name, name)
+    return text
+
+
+_RESPONSES_NAMES = (
+    ("response_format.json_schema", "text.format"),
+    ("response_format", "text.format"),
+    (".function.", "."),
+    ("tool_choice.allowed_tools", "tool_choice"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("max_tokens", "max_output_tokens"),
+    ("'messages'", "'input'"),
+    ("content blocks of type 'image'", "content parts of type 'input_image'"),
+)
+
+
 class InvalidRequest(APIError):
     """The request is invalid."""
 

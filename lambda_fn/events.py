@@ -66,7 +66,9 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="usag
 
 
 class End(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="end"):
-    """The response is complete."""
+    """The response is complete. Only forms that tell when have `completed_at`, in Unix seconds."""
+
+    completed_at: Count | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="error"):

@@ -99,6 +99,9 @@ CLIENT_PATIENCE = 5.0
 LIVE_EVENTS = 5_000
 """Maximum number of events of a logged response that wait for a slow client before it is let go."""
 
+REJECTIONS_EVERY = 10.0
+"""Least time between two log lines of an environment with its counts of rejected requests."""
+
 STREAM_GRACE = 5.0
 """Longest wait for the container's own last record after its deadline.
 

@@ -179,6 +179,8 @@ class Settings:
     """Other names of models: alias -> name."""
     fallbacks: Mapping[str, str] = field(default_factory=dict)
     """The models that answer for others without capacity: model -> model."""
+    deployment: str | None = None
+    """The dimension of the metrics. None means that no metrics are written."""
     deployed: int | None = None
     """When the deployment was made, in Unix seconds. None means that it is not known."""
     max_whole: int = limits.MAX_WHOLE
@@ -265,6 +267,9 @@ class Settings:
                 for name, other in _names(environment, "SLUICE_FALLBACKS").items()
                 if name in models and other in models
             },
+            deployment=(environment.get("SLUICE_DEPLOYMENT") or None)
+            if _flag(environment, "SLUICE_METRICS")
+            else None,
             deployed=made_at(environment.get("SLUICE_STACK", "")),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,

@@ -31,6 +31,7 @@ def main() -> None:
     from local import limits, trust
     from local.cloudformation import install
     from local.moto import attribute_values, clients, quotas, server, service_quotas
+    from local.moto.alarms import evaluate
 
     limits.override(json.loads(os.environ.get(limits.CONTROL_LIMITS) or "{}"))
     token = trust.token()
@@ -40,7 +41,9 @@ def main() -> None:
     quotas.install()
     service_quotas.install()
     attribute_values.install()
+    evaluate.install()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=httpd.app.watch, daemon=True).start()
     print(json.dumps({"port": httpd.port, "token": token}), flush=True)
     httpd.serve_forever()
 

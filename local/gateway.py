@@ -4,6 +4,8 @@ Requests for a data plane go there, all others to the control plane.
 """
 
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
@@ -17,6 +19,8 @@ from local.faults import api, dynamodb
 from local.faults.plan import Plan
 
 log = logging.getLogger("local.gateway")
+
+_YEAR_3000 = 32_503_680_000
 
 # These headers belong to one connection. A proxy passes on all others.
 _HOP_BY_HOP = {
@@ -67,6 +71,7 @@ class Gateway:
         self._status = status
         self.app = web.Application(client_max_size=0, middlewares=[trust.programs_only, authorize])
         self.app.router.add_get("/_local/status", self._show_status)
+        self.app.router.add_get("/_local/alarms", self._show_alarms)
         self.app.router.add_routes(api.routes(faults))
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)
         self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
@@ -86,6 +91,16 @@ class Gateway:
 
     async def _show_status(self, _request: web.Request) -> web.Response:
         return web.json_response(self._status())
+
+    async def _show_alarms(self, request: web.Request) -> web.Response:
+        """Answer with the states of all alarms, evaluated as at the time `now`, if it is given."""
+        try:
+            now = float(request.query.get("now") or time.time())
+        except ValueError:
+            now = math.nan
+        if not 0 <= now < _YEAR_3000:
+            return web.json_response({"message": "now: must be a time in Unix seconds"}, status=400)
+        return web.json_response(await self._control.get_json("alarms", now=str(now)))
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on to the control plane with its own Host, because moto reads it.

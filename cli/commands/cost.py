@@ -10,13 +10,16 @@ import json
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cli.lib import values
+from cli.lib import cloudwatch_cost, values
 from cli.lib.project import CommandError
 from cli.lib.settings import add_settings, settings_of
 from cli.lib.terminal import columns, console, print_json, sentence
 from lambda_fn import limits
+
+if TYPE_CHECKING:
+    from infra.settings.deployment import Settings
 
 HELP = "Compute what requests and tokens cost on AWS, and the share of each service."
 PRICES = Path(__file__).with_name("prices.json")
@@ -112,6 +115,10 @@ class Cost:
     managed: float
     cloudfront: float
     dynamodb: float
+    cloudwatch: float = 0.0
+    """The metrics' part of the log. What metrics, alarms and the dashboard cost by the month is not
+    included.
+    """
     waf: float = 0.0
     """Zero without a web ACL. The web ACL's monthly price is not included."""
 
@@ -128,7 +135,8 @@ class Cost:
             "CloudFront": self.cloudfront,
             "DynamoDB": self.dynamodb,
         }
-        return parts | ({"AWS WAF": self.waf} if self.waf else {})
+        further = {"CloudWatch": self.cloudwatch, "AWS WAF": self.waf}
+        return parts | {name: amount for name, amount in further.items() if amount}
 
 
 def prices() -> dict[str, Any]:
@@ -185,6 +193,7 @@ def cost(
     instance_hour: float,
     use: Use,
     web_acl: bool = False,
+    logged: int = 0,
 ) -> Cost:
     """Return what one request costs.
 
@@ -195,6 +204,7 @@ def cost(
         instance_hour: USD of an instance's hour.
         use: How the API is used.
         web_acl: Whether AWS WAF sees each request.
+        logged: The bytes of log lines that metrics take.
 
     """
     throughput = use.throughput or parallel * use.tokens_per_second
@@ -217,7 +227,25 @@ def cost(
         dynamodb=(WRITE_UNITS + int(use.seconds / limits.CHECKPOINT) + use.extensions)
         * price("dynamodb_write"),
         waf=price("waf_request") if web_acl else 0.0,
+        cloudwatch=logged / 1e9 * price("logs_gb"),
     )
+
+
+def by_the_month(settings: "Settings") -> dict[str, tuple[int, float]]:
+    """Return number and USD a month of metrics, alarms and dashboards, by their names."""
+    found = cloudwatch_cost.counts(settings)
+    return {
+        "metrics": (found.metrics, found.metrics * price("metric_month")),
+        "metrics of alarms": (
+            found.alarm_metrics,
+            found.alarm_metrics * price("alarm_metric_month"),
+        ),
+        "composite alarms": (
+            found.composite_alarms,
+            found.composite_alarms * price("composite_alarm_month"),
+        ),
+        "dashboard": (found.dashboards, found.dashboards * price("dashboard_month")),
+    }
 
 
 def show(
@@ -265,7 +293,9 @@ def show(
         instance_hour=hour,
         use=use,
         web_acl=settings.web_acl is not None,
+        logged=cloudwatch_cost.bytes_a_request(settings),
     )
+    months = by_the_month(settings)
     throughput = use.throughput or settings.parallel * use.tokens_per_second
     if as_json:
         print_json(
@@ -275,6 +305,7 @@ def show(
                 "throughput": throughput,
                 "use": asdict(use),
                 "request": asdict(request),
+                "cloudwatch_month": {name: usd for name, (_, usd) in months.items()},
             }
         )
         return
@@ -286,6 +317,12 @@ def show(
     )
     for managed in (False, True):
         _table(request.parts(managed=managed), use)
+    watched = ", ".join(f"{count} {name}" for name, (count, _) in months.items() if count)
+    sentence(
+        f"CloudWatch also costs {sum(usd for _, usd in months.values()):.2f} USD a month, if "
+        f"requests come in every hour: {watched}. The settings `metrics` and `dashboard` turn them "
+        "off.\n"
+    )
     if settings.web_acl == "rate":
         month = price("waf_acl_month") + _WEB_ACL_RULES * price("waf_rule_month")
         console.print(f"The web ACL also costs {month:g} USD a month, with or without requests.\n")

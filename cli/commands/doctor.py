@@ -1,4 +1,5 @@
-"""`sluice doctor`: show the deployed limits of every hop, the tightest of them, and conflicts.
+"""`sluice doctor`: show the deployed limits of every hop, the tightest of them, conflicts, and the
+alarms that ring.
 
 AWS reports what is deployed. The figures of the function and the container are those of this
 checkout. The fixed limits of AWS's services are in `infra.limits` and in this file, with their
@@ -7,23 +8,28 @@ sources.
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from cli.lib import values
 from cli.lib.endpoint_state import PARAMETER, parameters_of, stopped
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, undeployed, unreadable
-from cli.lib.terminal import columns, console, print_json, sentence
+from cli.lib.terminal import columns, console, literal, print_json, sentence
 from infra.limits import LIMITS, Limits
 from lambda_fn import limits as function
 
 if TYPE_CHECKING:
     from model.settings import Settings
 
-HELP = "Show every hop's limits as deployed; fail if they contradict each other."
+HELP = "Show every hop's limits as deployed, and alarms that ring; fail if limits conflict."
 Bound = Literal["first byte", "gap", "duration", "request size", "answer size"]
 
+_ALARM_TYPES = {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"}
+_ALARMS_A_CALL = 100
 _LAMBDA = "Lambda quotas"
 _SAGEMAKER = "SageMaker runtime API reference"
 
@@ -50,6 +56,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Alarm:
+    """An alarm's state (OK, ALARM or INSUFFICIENT_DATA), what it is about, and why it is so."""
+
+    state: str
+    about: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Deployed:
     """One deployment as AWS describes it. Times are seconds."""
 
@@ -63,6 +78,8 @@ class Deployed:
     startup: int | None
     container: "Settings"
     heartbeat: float
+    alarms: Mapping[str, Alarm] = field(default_factory=dict)
+    """The alarms of the service stack by their names in it."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +99,9 @@ def run(args: argparse.Namespace) -> None:
     deployed = read(args.stage, args.stack_name)
     table, wrong = rows(deployed), contradictions(deployed)
     if args.json:
-        print_json({"limits": [asdict(row) for row in table], "contradictions": wrong})
+        alarms = {name: asdict(alarm) for name, alarm in deployed.alarms.items()}
+        limits = [asdict(row) for row in table]
+        print_json({"limits": limits, "contradictions": wrong, "alarms": alarms})
         if wrong:
             raise CommandError("The limits contradict each other.")
         return
@@ -92,9 +111,23 @@ def run(args: argparse.Namespace) -> None:
     for bound, tightest_rows in tightest(table).items():
         names = " and ".join(f"{row.hop}'s {row.limit}" for row in tightest_rows)
         sentence(f"Tightest for {bound}: {tightest_rows[0].figure}, {names}")
+    _show_alarms(deployed.alarms)
     if wrong:
         raise CommandError("The limits contradict each other:\n    " + "\n    ".join(wrong))
     console.print("[green]✓[/green] Heartbeats, deadlines and timeouts agree.")
+
+
+def _show_alarms(alarms: Mapping[str, Alarm]) -> None:
+    """Print the alarms that ring, and how many do not."""
+    for name, alarm in alarms.items():
+        if alarm.state == "ALARM":
+            sentence(f"[red]Alarm[/red] {literal(name)}: {literal(alarm.about)}")
+            sentence(f"    {literal(alarm.reason)}")
+    counts = Counter(alarm.state for alarm in alarms.values())
+    if alarms:
+        waiting = counts["INSUFFICIENT_DATA"]
+        no_data = f", and {waiting} have no data yet" if waiting else ""
+        console.print(f"Of {len(alarms)} alarms, {counts['ALARM']} ring{no_data}.")
 
 
 def read(stage: str, name: str) -> Deployed:
@@ -122,9 +155,11 @@ def read(stage: str, name: str) -> Deployed:
         }
         if not {"FunctionName", "EndpointName", "ModelName"} <= outputs.keys():
             raise undeployed(stack, stage)
-        resources = cloudformation.describe_stack_resources(StackName=stack)
+        # DescribeStackResources has no more than 100.
+        pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
+        resources = [one for page in pages for one in page["StackResourceSummaries"]]
         ids: dict[str, str] = {}
-        for resource in resources["StackResources"]:
+        for resource in resources:
             ids.setdefault(resource["ResourceType"], resource["PhysicalResourceId"])
         distribution = boto3.client("cloudfront", **options).get_distribution_config(
             Id=ids["AWS::CloudFront::Distribution"]
@@ -157,11 +192,35 @@ def read(stage: str, name: str) -> Deployed:
             startup=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
             container=Settings.from_environment(model["PrimaryContainer"].get("Environment", {})),
             heartbeat=float(variables.get("SLUICE_HEARTBEAT_SECONDS", function.HEARTBEAT)),
+            alarms=_alarms(boto3.client("cloudwatch", **options), resources),
         )
     except (BotoCoreError, ClientError) as error:
         raise unreadable(stack, stage, error) from None
     except (KeyError, ValueError, StartError) as error:
         raise CommandError(f"The stack {stack} cannot be read: {error!r}") from None
+
+
+def _alarms(cloudwatch: Any, resources: Sequence[Mapping[str, Any]]) -> dict[str, Alarm]:
+    """Return the alarms of a stack by their logical ids, without CDK's digits."""
+    names = {
+        # The physical id of an alarm is its name, and that of a composite one its ARN.
+        resource["PhysicalResourceId"].rpartition(":")[2]: resource["LogicalResourceId"]
+        for resource in resources
+        if resource["ResourceType"] in _ALARM_TYPES
+    }
+    found: dict[str, Alarm] = {}
+    every = list(names)
+    for start in range(0, len(every), _ALARMS_A_CALL):
+        described = cloudwatch.describe_alarms(
+            AlarmNames=every[start : start + _ALARMS_A_CALL],
+            AlarmTypes=["MetricAlarm", "CompositeAlarm"],
+        )
+        for alarm in (*described["MetricAlarms"], *described["CompositeAlarms"]):
+            name = re.sub("[0-9A-F]{8}$", "", names[alarm["AlarmName"]])
+            found[name] = Alarm(
+                alarm["StateValue"], alarm.get("AlarmDescription", ""), alarm.get("StateReason", "")
+            )
+    return dict(sorted(found.items()))
 
 
 def _model_name(sagemaker: Any, variant: dict[str, Any], component: str | None) -> str:

@@ -1,6 +1,6 @@
-"""The function that adds every CloudWatch alarm."""
+"""The functions that add every CloudWatch alarm."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
@@ -52,6 +52,69 @@ def add_alarm(
         treat_missing_data="missing" if below else "notBreaching",
         alarm_actions=list(actions) or None,
         insufficient_data_actions=(list(actions) or None) if below else None,
+    )
+
+
+def add_math_alarm(
+    scope: Construct,
+    construct_id: str,
+    *,
+    description: str,
+    expression: str,
+    metrics: Mapping[str, cloudwatch.Metric],
+    threshold: float,
+    actions: Sequence[str],
+    periods: int = 1,
+    needed: int = 1,
+    below: bool = False,
+) -> cloudwatch.CfnAlarm:
+    """Add an alarm that rises when an expression over metrics reaches a threshold.
+
+    Args:
+        scope: The parent in the construct tree.
+        construct_id: The resource's id in it.
+        description: What has happened, and what to look at.
+        expression: Metric math over the ids of the metrics. Where a metric has no data, it has
+            none either, and the data point does not breach.
+        metrics: At most ten metrics by their ids, all with the same period.
+        threshold: The alarm rises at this value or above.
+        actions: The ARNs that the alarm notifies; see `alarm_topics`.
+        periods: The number of latest periods that count, N.
+        needed: The number of them that must reach the threshold, M.
+        below: The alarm rises below the threshold instead.
+
+    """
+    query = cloudwatch.CfnAlarm.MetricDataQueryProperty
+    parts = [
+        query(
+            id=name,
+            metric_stat=cloudwatch.CfnAlarm.MetricStatProperty(
+                metric=cloudwatch.CfnAlarm.MetricProperty(
+                    namespace=metric.namespace,
+                    metric_name=metric.metric_name,
+                    dimensions=[
+                        cloudwatch.CfnAlarm.DimensionProperty(name=key, value=value)
+                        for key, value in (metric.dimensions or {}).items()
+                    ],
+                ),
+                period=metric.period.to_seconds(),
+                stat=metric.statistic,
+            ),
+            return_data=False,
+        )
+        for name, metric in metrics.items()
+    ]
+    return cloudwatch.CfnAlarm(
+        scope,
+        construct_id,
+        alarm_description=description,
+        metrics=[query(id="e", expression=expression, return_data=True), *parts],
+        evaluation_periods=periods,
+        datapoints_to_alarm=needed,
+        threshold=threshold,
+        comparison_operator="LessThanThreshold" if below else "GreaterThanOrEqualToThreshold",
+        treat_missing_data="notBreaching",
+        alarm_actions=list(actions) or None,
     )
 
 

@@ -80,6 +80,15 @@ class ModelEndpoint(Construct):
         self._make(root)
 
     @property
+    def metric_dimensions(self) -> dict[str, str] | None:
+        """The dimensions of SageMaker's metrics of the model, None of an endpoint that exists."""
+        if self._settings.endpoint_name is not None:
+            return None
+        if self.component is not None:
+            return {"InferenceComponentName": self.component}
+        return {"EndpointName": self.endpoint_name, "VariantName": VARIANT}
+
+    @property
     def invocation(self) -> dict[str, Any]:
         """The arguments with which the stream function calls the model.
 
@@ -211,10 +220,9 @@ class ModelEndpoint(Construct):
 
     def _serve(self, model: sagemaker.CfnModel, role: iam.Role) -> None:
         settings = self._settings
-        dimensions = {"EndpointName": self.endpoint_name, "VariantName": VARIANT}
-        if self.component is not None:
-            dimensions = {"InferenceComponentName": self.component}
-        guard = EndpointGuard(self, "Guard", settings=settings, dimensions=dimensions)
+        guard = EndpointGuard(
+            self, "Guard", settings=settings, dimensions=self.metric_dimensions or {}
+        )
         configuration = self._configuration(model, role)
         endpoint = sagemaker.CfnEndpoint(
             self,

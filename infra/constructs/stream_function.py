@@ -11,6 +11,7 @@ from infra.constructs.function import add_function
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.release import Release
+from infra.constructs.request_metrics import deployment_of
 from infra.constructs.stream_table import StreamTable, stream_environment
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
@@ -83,6 +84,8 @@ def public_environment(
         "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
         "SLUICE_HEARTBEAT_SECONDS": str(settings.heartbeat_seconds),
         "SLUICE_ONE_CONNECTION": str(settings.one_connection).lower(),
+        "SLUICE_DEPLOYMENT": deployment_of(settings),
+        "SLUICE_METRICS": str(settings.metrics).lower(),
         "SLUICE_STACK": Stack.of(scope).stack_id,
         "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
         "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),

@@ -13,6 +13,7 @@ from constructs import Construct
 
 from infra.constructs.alarms import add_alarm, alarm_topics
 from infra.constructs.function import add_function
+from infra.constructs.request_metrics import deployment_of, metric
 from infra.constructs.stream_table import StreamTable
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
@@ -20,11 +21,6 @@ from infra.settings.deployment import Settings
 
 CONCURRENCY = 1
 """Two sweepers at once would do the same work."""
-NAMESPACE = "Sluice"
-"""The namespace of the sweeper's metric `Recovered`.
-
-The metric counts requests, by the dimension `Deployment`.
-"""
 
 
 class Sweeper(Construct):
@@ -49,7 +45,6 @@ class Sweeper(Construct):
         The service stack grants its rights.
         """
         super().__init__(scope, construct_id)
-        deployment = f"{settings.name}-{settings.stage}"
         self.function = add_function(
             self,
             root=root,
@@ -61,7 +56,7 @@ class Sweeper(Construct):
             reserved=CONCURRENCY,
             environment={
                 "SLUICE_USAGE_TABLE": usage_table.name,
-                "SLUICE_DEPLOYMENT": deployment,
+                "SLUICE_DEPLOYMENT": deployment_of(settings),
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
                 **({} if stream_table is None else {"SLUICE_STREAM_TABLE": stream_table.name}),
             },
@@ -90,18 +85,11 @@ class Sweeper(Construct):
             principal=iam.ServicePrincipal("events.amazonaws.com"),
             source_arn=rule.attr_arn,
         )
-        recovered = cloudwatch.Metric(
-            namespace=NAMESPACE,
-            metric_name="Recovered",
-            dimensions_map={"Deployment": deployment},
-            statistic="Sum",
-            period=period,
-        )
+        recovered = metric(settings, "Recovered", seconds=LIMITS.sweep_period)
         self._add_alarm(
             "Recovered",
             settings,
-            "More requests than usual were left open by the stream function, and settled by "
-            "the sweeper: look for "
+            "Requests were left open by the stream function, and settled by the sweeper: look for "
             "killed functions, or for DynamoDB not answering.",
             recovered,
             threshold=settings.recovered_alarm,

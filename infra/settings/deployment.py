@@ -130,6 +130,22 @@ class Settings(ContainerSettings, EndpointSettings):
     """How many days the entries of the audit trail are kept."""
     recovered_alarm: int = _setting(minimum=1, maximum=1_000_000)
     """The number of requests that raises an alarm if one sweep settles them."""
+    metrics: bool = True
+    """Write the metrics of each request, from which most alarms and the dashboard are made."""
+    dashboard: bool = True
+    """Make a dashboard of CloudWatch."""
+    alarm_traffic: int = _setting(default=20, minimum=1, maximum=1_000_000)
+    """The number of requests in a period below which no rate raises an alarm."""
+    completion_alarm: float = _setting(default=95.0, minimum=0, maximum=100)
+    """The percentage of completed responses in a minute, below which an alarm rises."""
+    completion_slo: float = _setting(default=99.0, minimum=0, maximum=99.999)
+    """The percentage of responses that are to complete in 30 days; alarms watch how fast the rest
+    is used up.
+    """
+    ttft_alarm_seconds: float = _setting(default=5.0, minimum=0.01, maximum=60)
+    """The time to first token whose 95th percentile in a minute raises an alarm."""
+    hourly_cost_alarm: float | None = _setting(default=None, minimum=0.01, maximum=1_000_000)
+    """USD that the tokens of an hour may cost before an alarm rises. None: no alarm."""
     alarm_topic: str | None = _setting(
         pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN"
     )
@@ -348,7 +364,7 @@ DEV = Settings(
     overdue_seconds=600,
     reserved_concurrency=None,  # a new account has 10 and may reserve none of them
     admin_url=True,
-    recovered_alarm=10,
+    recovered_alarm=1,
     alarm_topic=None,
     retain=False,
     log_retention_days=7,

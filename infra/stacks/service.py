@@ -8,11 +8,13 @@ from constructs import Construct
 
 from infra.constructs.admin_functions import AdminFunctions
 from infra.constructs.control_function import ControlFunction
+from infra.constructs.dashboard import Dashboard
 from infra.constructs.domain import Domain
 from infra.constructs.edge import Edge
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.recall_function import RecallFunction
+from infra.constructs.service_alarms import ServiceAlarms
 from infra.constructs.stream_function import StreamFunction
 from infra.constructs.stream_table import StreamTable
 from infra.constructs.sweeper import Sweeper
@@ -120,6 +122,18 @@ class ServiceStack(Stack):
             web_acl=web_acl,
             strict_transport=settings.stage != "local",
         )
+
+        ServiceAlarms(self, "Alarms", settings=settings, stream=stream.function)
+        if settings.dashboard:
+            Dashboard(
+                self,
+                "Dashboard",
+                settings=settings,
+                stream=stream.function,
+                sweeper=sweeper.function,
+                endpoint=endpoint,
+                usage_table=usage_table,
+            )
 
         # The stream function changes accounts and the ledger, and marks hours whose rollups must be
         # made again. It reads rollups, and whether an operator has stopped the service. It reads a

@@ -43,6 +43,10 @@ def _encoder_of(head: Head) -> Encoder:
         from lambda_fn.encode.messages import MessageBody, MessageStream  # not at a cold start
 
         return MessageStream(head) if head.form == "messages_stream" else MessageBody(head)
+    if head.form in ("responses_stream", "responses_body"):
+        from lambda_fn.encode.responses import ResponseBody, ResponseStream  # not at a cold start
+
+        return ResponseStream(head) if head.form == "responses_stream" else ResponseBody(head)
     return _ENCODERS[head.form](head)
 
 

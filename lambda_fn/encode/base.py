@@ -34,6 +34,8 @@ Form = Literal[
     "plain_text",
     "messages_stream",
     "messages_body",
+    "responses_stream",
+    "responses_body",
 ]
 
 
@@ -47,9 +49,11 @@ class Head(msgspec.Struct, frozen=True):
     request named one. `max_bytes` is the maximum size of a response that is not streamed. `form`
     names the encoder, and the rest are its options: whether a stream ends with a usage chunk,
     whether its chunks are padded, and the prompt that a completion repeats. Two options are of
-    messages only: their stop sequences, and whether thoughts are shown. `version` is the version of
-    the encoders when the response began. `numbered` is set if the response is logged and its form
-    can be resumed (`encode.numbered`).
+    messages only: their stop sequences, and whether thoughts are shown. Two are of responses only:
+    `echoes`, the members of the request that a response repeats, as the text of one JSON object,
+    which may be large; and `summary`, whether reasoning stands in the place of its summary.
+    `version` is the version of the encoders when the response began. `numbered` is set if the
+    response is logged and its form can be resumed (`encode.numbered`).
     """
 
     response_id: str
@@ -66,6 +70,8 @@ class Head(msgspec.Struct, frozen=True):
     version: int = VERSION
     stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
+    echoes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    summary: bool | msgspec.UnsetType = msgspec.UNSET
     numbered: bool | msgspec.UnsetType = msgspec.UNSET
 
 

@@ -1,20 +1,20 @@
 """Anthropic's messages: server-sent events with names, or one `message` object.
 
-A message is a list of content blocks, of which a stream has one open at a time. So `_Blocks` turns
-deltas into a sequence of blocks that begin, grow and end, and both forms are written from that. A
-stream begins with the first delta and not with `Start`, whose count it carries, so that a failure
-before the first token still has its own status. Its heartbeat is a `ping`, which clients accept at
-any place. Deltas are padded as those of chats are.
+A message is a list of content blocks, of which a stream has one open at a time. Both forms are
+written from the steps of `Blocks`. A stream begins with the first delta and not with `Start`, whose
+count it carries, so that a failure before the first token still has its own status. Its heartbeat
+is a `ping`, which clients accept at any place. Deltas are padded as those of chats are.
 """
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar
 
 import msgspec
 
-from lambda_fn.encode.base import PADDING_BLOCK, Head, SizeLimit, ToolPiece, read_delta
+from lambda_fn.encode.base import PADDING_BLOCK, Head, SizeLimit
+from lambda_fn.encode.blocks import Begin, Blocks, Grow, Step
 from lambda_fn.errors import APIError, anthropic_body
 from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 
@@ -31,137 +31,6 @@ _DELTAS = {
     "thinking": ("thinking_delta", "thinking"),
     "tool_use": ("input_json_delta", "partial_json"),
 }
-
-
-_Text = Literal["text", "thinking"]
-
-
-class _Begin(NamedTuple):
-    """A block begins. `block` is its beginning as Anthropic writes it."""
-
-    block: dict[str, Any]
-
-
-class _Grow(NamedTuple):
-    """The open block grows by a text, which is JSON in a `tool_use` block."""
-
-    kind: Literal["text", "thinking", "tool_use"]
-    text: str
-
-
-class _Finished(NamedTuple):
-    """The open block ends."""
-
-    kind: str
-
-
-_Step = _Begin | _Grow | _Finished
-
-
-class _Blocks:
-    """The blocks of one message.
-
-    A block that has ended cannot grow. So what comes while the arguments of a call are incomplete,
-    and does not belong to that call, is held back to the end: some servers interleave the pieces of
-    several calls.
-    """
-
-    def __init__(self, head: Head) -> None:
-        self._thinking = head.thinking is True
-        self._seed = head.response_id
-        self._open = ""
-        self._call = -1
-        self._arguments: list[str] = []
-        self._ended: set[int] = set()
-        self._held: dict[int | _Text, list[ToolPiece | str]] = {}
-        """The pieces that are held back, by the index of a call or the kind of a text."""
-        self.refused = False
-
-    def add(self, event: Delta) -> Iterator[_Step]:
-        """Yield the steps of a delta. Raises as `read_delta`."""
-        fields = read_delta(event)
-        if fields.reasoning_content and self._thinking:
-            yield from self._text("thinking", fields.reasoning_content)
-        if fields.content:
-            yield from self._text("text", fields.content)
-        if fields.refusal:
-            self.refused = True
-            yield from self._text("text", fields.refusal)
-        for piece in fields.tool_calls or ():
-            yield from self._piece(piece)
-
-    def end(self) -> Iterator[_Step]:
-        """Yield the steps that end the message."""
-        yield from self._close()
-        held, self._held = self._held, {}
-        for key, parts in held.items():
-            for part in parts:
-                if isinstance(part, ToolPiece):
-                    yield from self._write(part)
-                elif not isinstance(key, int):
-                    yield from self._grow(key, part)
-            yield from self._close()
-
-    @property
-    def signature(self) -> str:
-        """The signature of thoughts. It proves nothing, but clients drop thoughts without one."""
-        return urlsafe_b64encode(sha256(self._seed.encode()).digest()).decode()
-
-    def _text(self, kind: _Text, text: str) -> Iterator[_Step]:
-        if self._must_wait():
-            self._held.setdefault(kind, []).append(text)
-        else:
-            yield from self._grow(kind, text)
-
-    def _piece(self, piece: ToolPiece) -> Iterator[_Step]:
-        ours = self._open == "tool_use" and piece.index == self._call
-        if ours or (piece.index not in self._ended and not self._must_wait()):
-            yield from self._write(piece)
-        elif piece.index not in self._ended:
-            self._held.setdefault(piece.index, []).append(piece)
-
-    def _must_wait(self) -> bool:
-        """Return whether the open block is a call whose arguments are incomplete."""
-        if self._held:
-            return True
-        if self._open != "tool_use":
-            return False
-        try:
-            msgspec.json.decode("".join(self._arguments), type=msgspec.Raw)
-        except (msgspec.DecodeError, RecursionError):
-            return True
-        return False
-
-    def _grow(self, kind: _Text, text: str) -> Iterator[_Step]:
-        if self._open != kind:
-            yield from self._close()
-            self._open = kind
-            empty = {"type": kind, kind: ""}
-            yield _Begin(empty | {"signature": ""} if kind == "thinking" else empty)
-        yield _Grow(kind, text)
-
-    def _write(self, piece: ToolPiece) -> Iterator[_Step]:
-        if self._open != "tool_use" or piece.index != self._call:
-            yield from self._close()
-            self._open, self._call, self._arguments = "tool_use", piece.index, []
-            yield _Begin(
-                {
-                    "type": "tool_use",
-                    "id": piece.id or f"toolu_{self._seed}_{piece.index}",
-                    "name": piece.function.name or "",
-                    "input": {},
-                }
-            )
-        if piece.function.arguments:
-            self._arguments.append(piece.function.arguments)
-            yield _Grow("tool_use", piece.function.arguments)
-
-    def _close(self) -> Iterator[_Step]:
-        if self._open:
-            kind, self._open = self._open, ""
-            if kind == "tool_use":
-                self._ended.add(self._call)
-            yield _Finished(kind)
 
 
 class _Counts:
@@ -189,7 +58,7 @@ class _Counts:
             self._prompt, self._cached = event.prompt_tokens, event.cached_tokens
             self._completion, self._reasoning = event.completion_tokens, event.reasoning_tokens
 
-    def stop(self, blocks: _Blocks) -> dict[str, Any]:
+    def stop(self, blocks: Blocks) -> dict[str, Any]:
         """Return the stop reason, and the stop sequence if there is one."""
         reason = _STOP_REASONS.get(self._reason, "end_turn")
         if blocks.refused:
@@ -223,6 +92,30 @@ def _message(head: Head, content: list[Any], stop: dict[str, Any], usage: Any) -
     }
 
 
+def _blocks(head: Head) -> Blocks:
+    return Blocks(thinking=head.thinking is True, refusal="text")
+
+
+def _beginning(begun: Begin, head: Head) -> dict[str, Any]:
+    """Return the beginning of a block as Anthropic writes it."""
+    if begun.call is None:
+        empty = {"type": begun.kind, begun.kind: ""}
+        return empty | {"signature": ""} if begun.kind == "thinking" else empty
+    return {
+        "type": "tool_use",
+        "id": begun.call.id or f"toolu_{head.response_id}_{begun.call.index}",
+        "name": begun.call.function.name or "",
+        "input": {},
+    }
+
+
+def _signature(head: Head) -> str:
+    """Return the signature of thoughts. It proves nothing, but clients drop thoughts without
+    one.
+    """
+    return urlsafe_b64encode(sha256(head.response_id.encode()).digest()).decode()
+
+
 class MessageStream:
     """A streamed message."""
 
@@ -231,7 +124,7 @@ class MessageStream:
     def __init__(self, head: Head) -> None:
         """Begin with no block."""
         self._head = head
-        self._blocks = _Blocks(head)
+        self._blocks = _blocks(head)
         self._counts = _Counts(head)
         self._begun = False
         self._index = -1
@@ -270,17 +163,17 @@ class MessageStream:
         message = _message(self._head, [], {"stop_reason": None, "stop_sequence": None}, usage)
         out.append(_event("message_start", {"message": message}))
 
-    def _write(self, steps: Iterator[_Step], out: list[bytes]) -> None:
+    def _write(self, steps: Iterator[Step], out: list[bytes]) -> None:
         for step in steps:
-            if isinstance(step, _Begin):
+            if isinstance(step, Begin):
                 self._index += 1
-                fields = {"index": self._index, "content_block": step.block}
+                fields = {"index": self._index, "content_block": _beginning(step, self._head)}
                 out.append(_event("content_block_start", fields))
-            elif isinstance(step, _Grow):
+            elif isinstance(step, Grow):
                 out.append(self._delta(*_DELTAS[step.kind], step.text))
             else:
                 if step.kind == "thinking":
-                    signed = ("signature_delta", "signature", self._blocks.signature)
+                    signed = ("signature_delta", "signature", _signature(self._head))
                     out.append(self._delta(*signed))
                 out.append(_event("content_block_stop", {"index": self._index}))
 
@@ -314,7 +207,7 @@ class MessageBody:
     def __init__(self, head: Head) -> None:
         """Begin with no block."""
         self._head = head
-        self._blocks = _Blocks(head)
+        self._blocks = _blocks(head)
         self._counts = _Counts(head)
         self._size_limit = SizeLimit(head.max_bytes)
         self._content: list[dict[str, Any]] = []
@@ -338,12 +231,12 @@ class MessageBody:
                 return _json(_message(self._head, self._content, stop, usage))
         return b""
 
-    def _collect(self, steps: Iterator[_Step]) -> None:
+    def _collect(self, steps: Iterator[Step]) -> None:
         for step in steps:
-            if isinstance(step, _Begin):
-                self._content.append(step.block)
+            if isinstance(step, Begin):
+                self._content.append(_beginning(step, self._head))
                 self._texts = []
-            elif isinstance(step, _Grow):
+            elif isinstance(step, Grow):
                 self._texts.append(step.text)
             else:
                 block, text = self._content[-1], "".join(self._texts)
@@ -352,7 +245,7 @@ class MessageBody:
                 else:
                     block[block["type"]] = text
                 if block["type"] == "thinking":
-                    block["signature"] = self._blocks.signature
+                    block["signature"] = _signature(self._head)
 
     def heartbeat(self) -> bytes:
         """Return a space."""

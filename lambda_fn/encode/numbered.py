@@ -2,7 +2,7 @@
 
 Each chunk of a chat, completion or message has `"sluice": {"n": k}`. The first chunk is 0, and each
 other one is one higher. Heartbeats have no number. The number of a byte of bare text is the number
-of bytes until there, heartbeats not counted.
+of bytes until there, heartbeats not counted. Events of responses have OpenAI's `sequence_number`.
 
 Wire numbers follow from head and events alone. A client that has everything up to a number resumes
 by an encoder that begins with the first event, and leaves out what has this number or a lower one.
@@ -13,15 +13,21 @@ has. So the terminal event then has a number that is above all of them: `GAP` ov
 
 from collections import deque
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from lambda_fn.encode.base import Encoder, Form
 from lambda_fn.errors import APIError
 from lambda_fn.events import Event, Failed, Finish
 
+if TYPE_CHECKING:
+    from lambda_fn.encode.responses import ResponseStream
+
 GAP = 100_000
 """The distance of a fenced response's terminal event from the number before it."""
-NUMBERED: tuple[Form, ...] = ("chat_stream", "completion_stream", "messages_stream", "plain_text")
+NUMBERED: tuple[Form, ...] = (
+    *("chat_stream", "completion_stream", "messages_stream", "responses_stream"),
+    "plain_text",
+)
 """The forms that have wire numbers. The others are one JSON value, which cannot be resumed."""
 _MARKS = 6_000
 """Events whose places are kept: more than a live client can be ahead of the log."""
@@ -35,6 +41,8 @@ def numbered(encoder: Encoder, form: Form, after: int | None) -> Encoder:
     """
     if form == "plain_text":
         return NumberedText(encoder, 0 if after is None else after)
+    if form == "responses_stream":
+        return NumberedResponse(cast("ResponseStream", encoder), -1 if after is None else after)
     return NumberedEvents(encoder, -1 if after is None else after)
 
 
@@ -111,6 +119,46 @@ class NumberedEvents:
     def fail(self, error: APIError) -> bytes:
         """Return the error, with its number."""
         return self._number(self._encoder.fail(error) or b"")
+
+
+class NumberedResponse:
+    """The events of a response, which number themselves."""
+
+    content_type: ClassVar[str] = NumberedEvents.content_type
+
+    def __init__(self, encoder: "ResponseStream", after: int) -> None:
+        """Take the encoder of the events. Those up to the number `after` are left out."""
+        encoder.after = after
+        self._encoder = encoder
+        self._places = _Places(encoder.number)
+
+    def begin(self) -> bytes:
+        """Return the events that begin the stream."""
+        return self._encoder.begin()
+
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """Return the events of the stream for these events of the log."""
+        out: list[bytes] = []
+        for event in events:
+            out.append(self._encoder.encode((event,)))
+            if type(event) is Failed and event.fenced is not None:
+                self._encoder.number = self._places.at(event.fenced) + GAP - 1
+                self._encoder.drop_output()  # a live client had some that no log has
+            self._places.add(self._encoder.number)
+        return b"".join(out)
+
+    def heartbeat(self) -> bytes:
+        """Return a comment, which has no number."""
+        return self._encoder.heartbeat()
+
+    def lost(self) -> bytes:
+        """Return nothing: the next event says that the rest of the stream is not logged."""
+        self._encoder.log_lost = True
+        return b""
+
+    def fail(self, error: APIError) -> bytes:
+        """Return the event that tells of the failure."""
+        return self._encoder.fail(error)
 
 
 class NumberedText:

@@ -105,6 +105,8 @@ def error_response(error: APIError, scope: Scope | None = None) -> Response:
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     body = error.body()
+    if scope is not None:
+        scope["sluice.error"] = (error.status, error.code)  # for whoever counts errors
     if scope is not None and is_anthropic(scope):
         body = errors.anthropic_body(error, scope.get("sluice.request_id", ""))
     return Response(body, status_code=error.status, headers=headers, media_type="application/json")

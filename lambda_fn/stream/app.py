@@ -23,8 +23,13 @@ from lambda_fn.http.responses import ANTHROPIC_PATH, EXCEPTION_HANDLERS, Bypass,
 from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
-from lambda_fn.stream.middleware import HEALTH, Middleware, on_http_error
-from lambda_fn.stream.negotiate import read_chat, read_completion, read_message
+from lambda_fn.stream.middleware import HEALTH, RESPONSES_PATH, Middleware, on_http_error
+from lambda_fn.stream.negotiate import (
+    read_chat,
+    read_completion,
+    read_message,
+    read_response,
+)
 from lambda_fn.stream.pipeline import Completions
 
 if TYPE_CHECKING:
@@ -49,10 +54,15 @@ def create_app(
     gate = Gate(table, meter_open=settings.meter_open)
     rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
     shared = (settings, client, credentials, table, gate)
+    kept = {
+        "keeps": settings.stream_table is not None and settings.persistence != "off",
+        "store_default": settings.store_default,
+    }
     completions = {
         "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
         "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
         ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules)),
+        RESPONSES_PATH: Completions(*shared, partial(read_response, rules=rules, **kept)),
     }
 
     # The other endpoints are imported by their first request. So the cold start of a completion
@@ -82,13 +92,14 @@ def create_app(
         return SingleCalls(*shared)
 
     @cache
-    def counter() -> "CountTokens":
-        from lambda_fn.stream.endpoints.count_tokens import of_messages
+    def counter(path: str) -> "CountTokens":
+        from lambda_fn.stream.endpoints.count_tokens import of_messages, of_responses
 
-        return of_messages(single_calls(), rules)
+        of = of_messages if path.startswith(ANTHROPIC_PATH) else of_responses
+        return of(single_calls(), rules)
 
     async def count_tokens(request: Request) -> Response:
-        return await counter()(request)
+        return await counter(request.url.path)(request)
 
     @cache
     def tokenizer() -> "Tokenizer":
@@ -121,6 +132,7 @@ def create_app(
         routes=[
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
             Route(f"{ANTHROPIC_PATH}/count_tokens", count_tokens, methods=["POST"]),
+            Route(f"{RESPONSES_PATH}/input_tokens", count_tokens, methods=["POST"]),
             Route("/v1/usage", usage, methods=["GET"]),
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{name:path}", get_model, methods=["GET"]),

@@ -8,6 +8,7 @@ import asyncio
 import enum
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from lambda_fn import limits
 from lambda_fn.encode import Encoder
@@ -16,6 +17,9 @@ from lambda_fn.errors import APIError, internal_error
 from lambda_fn.event_log import Source, Unended, error_of
 from lambda_fn.events import End, Event, Failed
 from lambda_fn.stream.sinks import Sink
+
+if TYPE_CHECKING:
+    from lambda_fn.stream.usage_counter import Pace
 
 
 class State(enum.Enum):
@@ -32,8 +36,18 @@ class State(enum.Enum):
 class Delivery:
     """One client's response."""
 
-    def __init__(self, encoder: Encoder, sink: Sink, *, heartbeat: float | None = None) -> None:
-        """Join an encoder to a sink. `heartbeat` is the longest silence towards it, in seconds."""
+    def __init__(
+        self,
+        encoder: Encoder,
+        sink: Sink,
+        *,
+        heartbeat: float | None = None,
+        pace: "Pace | None" = None,
+    ) -> None:
+        """Join an encoder to a sink. `heartbeat` is the longest silence towards it, in seconds.
+        `pace` is told of what is written.
+        """
+        self._pace = pace
         self._encoder = encoder
         self._sink = sink
         self._heartbeat = limits.HEARTBEAT if heartbeat is None else heartbeat
@@ -97,6 +111,7 @@ class Delivery:
 
     async def _carry(self, source: Source) -> None:
         read, encode, sink, waiting = source.read, self._encoder.encode, self._sink, State.WAITING
+        wrote = None if self._pace is None else self._pace.wrote
         events: list[Event]
         while True:
             batch = await read(self._quiet_at)
@@ -105,6 +120,8 @@ class Delivery:
             last = type(events[-1]) if events else None
             if not data and last is not Failed and time.monotonic() >= self._quiet_at:
                 data = self._encoder.heartbeat()
+                if self._pace is not None:
+                    self._pace.beat()
             if self._notice and self._state is not waiting:
                 data, self._notice = self._notice + data, b""
             if data or last is End:
@@ -116,7 +133,10 @@ class Delivery:
                     await write(data)
                 if last is End:
                     return
-                self._quiet_at = time.monotonic() + self._heartbeat
+                now = time.monotonic()
+                self._quiet_at = now + self._heartbeat
+                if wrote is not None:
+                    wrote(now)
             if last is Failed:
                 raise error_of(events[-1])  # type: ignore[arg-type]
 
@@ -129,6 +149,8 @@ class Delivery:
 
     async def _fail(self, error: APIError) -> None:
         ending = self._encoder.fail(error)
+        if self._pace is not None:
+            self._pace.failed(error)
         self.hasten(error)
         if ending is None:
             await self._sink.write(unfinished(error))

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterError, Table
 from lambda_fn.encode import Head
@@ -19,10 +21,12 @@ from lambda_fn.event_log import Batch, Unended
 from lambda_fn.log import log
 from lambda_fn.settings import Model
 from lambda_fn.stream.delivery import Delivery
+from lambda_fn.stream.negotiate import ReadRequest
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.settle import Checkpoints
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.results import Input, ResultLog, write_input
 from lambda_fn.stream_log.table_log import TableLog
 
 if TYPE_CHECKING:
@@ -43,6 +47,8 @@ async def open_log(
     owner: str,
     expires: int,
     refuse: bool,
+    kept: Input | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> TableLog | None:
     """Return the open log of a response, or None if it is answered without one.
 
@@ -54,23 +60,20 @@ async def open_log(
         owner: The id of the caller's key.
         expires: Unix seconds after which the log does not exist.
         refuse: Whether a response without a log is refused.
+        kept: The input, if the response itself is kept as well.
+        metadata: What the request attached to the response.
 
     Raises:
         Unavailable: the log cannot be opened, and `refuse` is set.
 
     """
-    stored = StoredHead(
-        head=head,
-        owner=owner,
-        status="in_progress",
-        created=head.created,
-        expires=expires,
-        endpoint=model.endpoint,
-        component=model.component,
-        dialect=model.dialect,
-    )
-    event_log = TableLog(table, stored, lambda: (counter.prompt_tokens, counter.completion_tokens))
+    stored = _stored(head, model, owner=owner, expires=expires, metadata=metadata)
     try:
+        if kept is not None:
+            async with asyncio.timeout(limits.LOG_OPEN_TIMEOUT):
+                bodies = await write_input(table, head.response_id, kept, expires=expires)
+            stored = msgspec.structs.replace(stored, bodies=bodies)
+        event_log = TableLog(table, stored, _counts_of(counter))
         await event_log.open(head)
     except (MeterError, TimeoutError) as error:
         log("log_closed", request_id=head.response_id, error=type(error).__name__)
@@ -83,6 +86,69 @@ async def open_log(
             ) from None
         return None
     return event_log
+
+
+async def open_result(
+    table: Table,
+    head: Head,
+    counter: UsageCounter,
+    model: Model,
+    read: ReadRequest,
+    *,
+    owner: str,
+    expires: int,
+    seconds: float,
+    refuse: bool,
+) -> ResultLog | None:
+    """Return the open log of a response that is kept whole, or None if it cannot be kept.
+
+    `seconds` is the time limit of the response. The other arguments, and what is raised, are those
+    of `open_log`.
+    """
+    stored = _stored(head, model, owner=owner, expires=expires, metadata=read.metadata)
+    result_log = ResultLog(
+        table, stored, kept_input(read) or Input(), _counts_of(counter), seconds=seconds
+    )
+    try:
+        await result_log.open(head)
+    except (MeterError, TimeoutError) as error:
+        log("log_closed", request_id=head.response_id, error=type(error).__name__)
+        if refuse:
+            raise Unavailable(
+                "The response cannot be stored now, so nothing was generated. Try again, or send "
+                "the request with 'store': false.",
+                code="log_unavailable",
+                retry_after=1,
+            ) from None
+        return None
+    return result_log
+
+
+def kept_input(read: ReadRequest) -> Input | None:
+    """Return the input that is kept with the response to a request, None if it is not kept."""
+    if read.kept_items is None:
+        return None
+    return Input(list(read.kept_items), list(read.ancestors))
+
+
+def _counts_of(counter: UsageCounter) -> Callable[[], tuple[int, int]]:
+    return lambda: (counter.prompt_tokens, counter.completion_tokens)
+
+
+def _stored(
+    head: Head, model: Model, *, owner: str, expires: int, metadata: dict[str, str] | None
+) -> StoredHead:
+    return StoredHead(
+        head=head,
+        owner=owner,
+        status="in_progress",
+        created=head.created,
+        expires=expires,
+        metadata=metadata or None,
+        endpoint=model.endpoint,
+        component=model.component,
+        dialect=model.dialect,
+    )
 
 
 class Live:

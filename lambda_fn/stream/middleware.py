@@ -24,7 +24,9 @@ from lambda_fn.settings import Settings
 
 if TYPE_CHECKING:
     from lambda_fn.http.cors import Cors
+    from lambda_fn.stream.rejections import Rejections
 
+RESPONSES_PATH = "/v1/responses"
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
 """The paths at which load balancers, proxies and uptime checks ask whether the function answers."""
 
@@ -39,6 +41,8 @@ class Middleware:
         self._api = api
         self._bypass = bypass
         self._secrets = settings.origin_secrets
+        self._rejections: Rejections | None = None
+        self._deployment = settings.deployment
         self._cors: Cors | None = None
         if settings.cors_origins:
             from lambda_fn.http import cors  # few deployments have any
@@ -71,6 +75,8 @@ class Middleware:
                     (b"openai-processing-ms", took),
                 ]
                 scope["sluice.started"] = True
+                if message["status"] >= 400 and "sluice.response_headers" not in scope:
+                    self._count_rejection(scope)
             return send(message)
 
         try:
@@ -92,6 +98,16 @@ class Middleware:
             scope["path"] = path = re.sub("/+", "/", path).rstrip("/") or "/"
         api = self._bypass.get((scope["method"], path), self._api)
         await api(scope, receive, send_with_id)
+
+    def _count_rejection(self, scope: Scope) -> None:
+        """Count a request that was not admitted, if metrics are on."""
+        if self._deployment is None or (error := scope.get("sluice.error")) is None:
+            return
+        if self._rejections is None:
+            from lambda_fn.stream.rejections import Rejections  # not at a cold start
+
+            self._rejections = Rejections(self._deployment)
+        self._rejections.add(*error)
 
 
 _LISTS = (b"accept", b"content-encoding")
@@ -121,7 +137,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     ]
     meant = _meant(request.url.path.rstrip("/ ").lower(), paths)
     if meant is None:
-        hint = f"The paths are {', '.join(paths)}."
+        hint = _absent(request.url.path, paths) or f"The paths are {', '.join(paths)}."
     else:
         hint = (
             f"The address is {meant}: set the client's base URL to this API's address, followed by "
@@ -133,6 +149,17 @@ async def on_http_error(request: Request, error: Exception) -> Response:
                 "address, without '/v1'."
             )
     return error_response(NotFound(f"This path does not exist. {hint}"), request.scope)
+
+
+def _absent(path: str, paths: Iterable[str]) -> str:
+    """Return why a path of OpenAI's API does not exist here, empty if that is not known."""
+    if path.startswith(f"{RESPONSES_PATH}/compact"):
+        return "Conversations are not compacted here: send the items that count."
+    if path.startswith("/v1/conversations"):
+        return "There are no conversations here: use 'previous_response_id', or send all items."
+    if path.startswith(f"{RESPONSES_PATH}/") and f"{RESPONSES_PATH}/{{id}}" not in paths:
+        return "This deployment keeps no responses: its setting 'persistence' is off."
+    return ""
 
 
 def _meant(path: str, paths: Iterable[str]) -> str | None:

@@ -4,20 +4,21 @@
     /v1/chat/completions, Accept: text/plain  bare text as it comes
     /v1/completions                           text_completion events, or one text_completion
     /v1/messages                              Anthropic's events, or one message
+    /v1/responses                             OpenAI's typed events, or one response
 
 A request asks for buffering in its body (`"sluice": {"buffer": "word"}`) or by the header
 `x-sluice-buffer`.
 """
 
-from collections.abc import Mapping
-from typing import get_args
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
 from lambda_fn.dialects import Dialect
 from lambda_fn.encode import Head
 from lambda_fn.encode.base import Form
-from lambda_fn.errors import InvalidRequest
+from lambda_fn.errors import APIError, InvalidRequest
 from lambda_fn.schema import (
     Buffering,
     ChatRequest,
@@ -28,9 +29,12 @@ from lambda_fn.schema import (
     prompt_of,
     unsupported,
 )
-from lambda_fn.schema.reasoning import served, wanted
+from lambda_fn.schema.reasoning import restate, served, wanted
 from lambda_fn.settings import Model
 from lambda_fn.transform import Buffer, Transform, chain
+
+if TYPE_CHECKING:
+    from lambda_fn.schema.responses import History, ResponsesRequest
 
 BUFFER_HEADER = "x-sluice-buffer"
 _LENIENT = Rules()
@@ -47,16 +51,31 @@ class ReadRequest(msgspec.Struct, frozen=True):
     echo: str = ""
     stops: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     thinking: bool | msgspec.UnsetType = msgspec.UNSET
+    echoes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    summary: bool | msgspec.UnsetType = msgspec.UNSET
     images: tuple[str, ...] = ()
     """The paths of the request's images in its body, if that is no chat request."""
     soft_thinking: bool = False
     """Whether the request's wishes about thinking have no effect on a model that cannot follow
     them."""
 
+    kept_items: tuple[msgspec.Raw, ...] | None = None
+    """The request's own input if its response is kept, as JSON."""
+    ancestors: tuple[str, ...] = ()
+    """The ids of the responses before it, which are kept."""
+    history_size: int = 0
+    """The size in bytes of what the request takes over from them."""
+    metadata: dict[str, str] | None = None
+
     @property
     def durable(self) -> bool | None:
         """Whether the request asks for a log of its response; None if it does not say."""
         return None if self.request.sluice is None else self.request.sluice.durable
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether the response tells when it was completed."""
+        return self.form == "responses_stream" or self.form == "responses_body"
 
     def head(
         self,
@@ -87,8 +106,26 @@ class ReadRequest(msgspec.Struct, frozen=True):
             echo=self.echo,
             stops=self.stops,
             thinking=self.thinking,
+            echoes=self.echoes,
+            summary=self.summary,
             numbered=True if numbered else msgspec.UNSET,
         )
+
+    def restate(self, error: APIError) -> None:
+        """Name the members that the caller sent in an error about the chat request."""
+        restate(self.request, error)
+        if self.tells_time:
+            from lambda_fn.schema.responses import restate as restate_response
+
+            restate_response(error)
+
+    @property
+    def unkept(self) -> "ReadRequest":
+        """The same request, whose response cannot be kept."""
+        from lambda_fn.schema.responses import unkept
+
+        assert not isinstance(self.echoes, msgspec.UnsetType)  # noqa: S101 (responses have them)
+        return msgspec.structs.replace(self, echoes=unkept(self.echoes), kept_items=None)
 
     def named(self, model: str) -> "ReadRequest":
         """Return this request with the model's own name in place of an alias."""
@@ -124,6 +161,18 @@ class ReadRequest(msgspec.Struct, frozen=True):
             None if self.buffering == "none" else Buffer(self.buffering, self.request.n or 1)
         )
         return chain(reasoning, buffering)
+
+
+class Continued(msgspec.Struct, frozen=True):
+    """A request that needs responses that are kept before it can be read.
+
+    `previous` is the id of the response before it, and `references` are the paths and ids of the
+    items that its input refers to. `read` returns the request.
+    """
+
+    previous: str | None
+    references: tuple[tuple[str, str], ...]
+    read: "Callable[[History], ReadRequest]"
 
 
 def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) -> ReadRequest:
@@ -178,6 +227,72 @@ def read_message(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIEN
         thinking=found.thinking,
         images=found.images,
         soft_thinking=True,
+    )
+
+
+def read_response(
+    body: bytes,
+    headers: Mapping[str, str],
+    rules: Rules = _LENIENT,
+    *,
+    keeps: bool = False,
+    store_default: bool = False,
+) -> ReadRequest | Continued:
+    """Read a request of OpenAI's Responses API.
+
+    `keeps` tells whether the deployment keeps responses, and `store_default` whether it keeps those
+    of requests that do not say. Raises as `read_chat`.
+    """
+    from lambda_fn.schema.responses import History, parse_responses  # not at a cold start
+
+    request = parse_responses(body, kept=keeps)
+    store = keeps and (store_default if request.store is None else request.store)
+
+    def read(history: History) -> ReadRequest:
+        return _read_response(request, body, headers, rules, history, store=store)
+
+    references: tuple[tuple[str, str], ...] = ()
+    if keeps and not isinstance(request.input, str):
+        references = tuple(
+            (f"input[{number}]", item.id or "")
+            for number, item in enumerate(request.input)
+            if item.kind == "item_reference"
+        )
+    if request.previous_response_id is None and not references:
+        return read(History())
+    return Continued(request.previous_response_id, references, read)
+
+
+def _read_response(
+    request: "ResponsesRequest",
+    body: bytes,
+    headers: Mapping[str, str],
+    rules: Rules,
+    history: "History",
+    *,
+    store: bool,
+) -> ReadRequest:
+    from lambda_fn.schema.responses import asked, own_items
+
+    found = asked(request, rules, history, store=store)
+    chat = found.chat
+    buffering = _buffering(chat, headers)
+    form: Form = "responses_stream" if chat.stream else "responses_body"
+    _, padding = _stream_options(chat.stream_options)
+    options: dict[str, Any] = {}
+    if store:
+        options = {"kept_items": tuple(own_items(body, history)), "metadata": request.metadata}
+    return ReadRequest(
+        chat,
+        form,
+        buffering if chat.stream else "none",
+        obfuscate=padding,
+        echoes=found.echoes,
+        summary=found.summary,
+        images=found.images,
+        ancestors=tuple(history.ancestors),
+        history_size=history.size,
+        **options,
     )
 
 

@@ -38,23 +38,23 @@ from lambda_fn.ids import new_request_id
 from lambda_fn.log import log
 from lambda_fn.schema import Control
 from lambda_fn.schema.messages import has_images
-from lambda_fn.schema.reasoning import restate
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.cancel import cancel
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.invoke import Invocation
-from lambda_fn.stream.negotiate import ReadRequest
+from lambda_fn.stream.negotiate import Continued, ReadRequest
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.reservation import growing
 from lambda_fn.stream.settle import Checkpoints, settle
 from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream.token_bounds import Bounds, fingerprint
-from lambda_fn.stream.usage_counter import UsageCounter
+from lambda_fn.stream.usage_counter import Pace, UsageCounter
 
 if TYPE_CHECKING:
     from lambda_fn.stream.images import Image
     from lambda_fn.stream.logged import Live
+    from lambda_fn.stream_log.results import ResultLog
     from lambda_fn.stream_log.table_log import TableLog
 
 
@@ -84,7 +84,7 @@ class _NoCapacity(Exception):
 
 
 class Completions:
-    """The endpoint `POST /v1/chat/completions`, `POST /v1/completions` or `POST /v1/messages`.
+    """The endpoint `POST /v1/chat/completions`, or of another form of responses.
 
     All have the same stages. `read` parses the request and determines the form of the response.
     """
@@ -96,7 +96,7 @@ class Completions:
         credentials: Callable[[], Credentials],
         table: Table,
         gate: Gate,
-        read: Callable[[bytes, Mapping[str, str]], ReadRequest],
+        read: Callable[[bytes, Mapping[str, str]], ReadRequest | Continued],
     ) -> None:
         """Take the objects that all requests share."""
         self._read = read
@@ -184,6 +184,9 @@ class Completions:
             fingerprint=fingerprint(accepted.body, headers.get("idempotency-key", "")),
             repeat=_is_repeat(headers),
         )
+        counter.admitted()
+        if self._settings.deployment is not None:
+            counter.pace = Pace(counter)
         reservation = growing(self._table, admission, bounds, meter_open=self._settings.meter_open)
         scope["sluice.response_headers"] = admission.headers
         seconds = _seconds_left(scope, logged=logged)
@@ -213,6 +216,7 @@ class Completions:
         )
         invocation: Invocation | None = None
         event_log: TableLog | None = None
+        result_log: ResultLog | None = None
         stopping = False  # the process ends, and has no time to cancel anything
 
         async def finish() -> None:
@@ -229,7 +233,9 @@ class Completions:
             final = admission
             if reservation is not None:
                 final = msgspec.structs.replace(admission, entry=reservation.hold)
-            await asyncio.shield(settle(self._table, final, counter))
+            await asyncio.shield(
+                settle(self._table, final, counter, deployment=self._settings.deployment)
+            )
 
         pumping: asyncio.Task[None] | None = None
         try:
@@ -245,19 +251,28 @@ class Completions:
                 event_log = await self._open_log(
                     scope, caller, accepted, make_head(logged=True), counter
                 )
+            elif accepted.read.kept_items is not None:
+                result_log = await self._open_result(
+                    scope, caller, accepted, make_head(), counter, seconds
+                )
+            if accepted.read.kept_items is not None and event_log is None and result_log is None:
+                make_head = partial(accepted.read.unkept.head, **make_head.keywords)
             head = make_head(logged=event_log is not None)
             encoder = encoder_of(head)
-            delivery = Delivery(encoder, AsgiSink(send), heartbeat=self._settings.heartbeat)
+            delivery = Delivery(
+                encoder, AsgiSink(send), heartbeat=self._settings.heartbeat, pace=counter.pace
+            )
             producer = Producer(
                 invocation,
                 dialect.decoder(head.choices, bounds.kept_here),
                 counter,
-                NoLog() if event_log is None else event_log,
+                event_log or result_log or NoLog(),
                 # Our container ends the response itself at its deadline, others do not.
                 seconds=seconds + (limits.STREAM_GRACE if model.dialect == "sluice" else 0),
                 grace=0 if model.dialect == "sluice" else limits.STREAM_GRACE,
                 reservation=reservation,
                 transform=accepted.read.transform(model),
+                clock=time.time if accepted.read.tells_time else None,
                 on_stop=delivery.hasten,
             )
             checkpoints = Checkpoints(
@@ -278,7 +293,8 @@ class Completions:
                 pumping = asyncio.create_task(live.pump(checkpoints))
                 await _deliver(delivery, live, producer, pumping)
         except APIError as error:
-            restate(request, error)
+            accepted.read.restate(error)
+            counter.note(error)
             if counter.completion_tokens or error.status == UpstreamTimeout.status:
                 # Tokens may have been billed, so only the caller may decide to send it again.
                 error.headers |= NO_RETRY
@@ -321,7 +337,7 @@ class Completions:
             Unavailable: the log cannot be opened, and the response may not be without.
 
         """
-        from lambda_fn.stream.logged import HEADER, OFF, open_log  # not at a cold start
+        from lambda_fn.stream.logged import HEADER, OFF, kept_input, open_log
 
         assert self._streams is not None  # noqa: S101 (`_is_logged`)
         setting = self._settings.on_log_failure
@@ -331,12 +347,53 @@ class Completions:
             counter,
             accepted.model,
             owner=caller.key_id,
-            expires=head.created + 3600 * self._settings.log_hours,
+            expires=self._expires(accepted.read, head),
+            kept=kept_input(accepted.read),
+            metadata=accepted.read.metadata,
             refuse=setting == "refuse" or (setting is None and bool(accepted.read.durable)),
         )
         added = OFF if event_log is None else {HEADER: head.response_id}
         scope["sluice.response_headers"] = {**scope["sluice.response_headers"], **added}
         return event_log
+
+    async def _open_result(
+        self,
+        scope: Scope,
+        caller: Caller,
+        accepted: _Accepted,
+        head: Head,
+        counter: UsageCounter,
+        seconds: float,
+    ) -> "ResultLog | None":
+        """Return the open log of a response that is kept whole, None if it cannot be kept.
+
+        Raises:
+            Unavailable: it cannot be kept, and the deployment refuses it then.
+
+        """
+        from lambda_fn.stream.logged import OFF, open_result  # not at a cold start
+
+        assert self._streams is not None  # noqa: S101 (it keeps responses)
+        result_log = await open_result(
+            self._streams,
+            head,
+            counter,
+            accepted.model,
+            accepted.read,
+            owner=caller.key_id,
+            expires=self._expires(accepted.read, head),
+            seconds=seconds,
+            refuse=self._settings.on_log_failure == "refuse",
+        )
+        if result_log is None:
+            scope["sluice.response_headers"] = {**scope["sluice.response_headers"], **OFF}
+        return result_log
+
+    def _expires(self, read: ReadRequest, head: Head) -> int:
+        """Return the Unix time until which a response can be read."""
+        if read.kept_items is None:
+            return head.created + 3600 * self._settings.log_hours
+        return head.created + 86_400 * self._settings.response_days
 
     async def _accept(
         self, caller: Caller, receive: Receive, headers: Mapping[str, str]
@@ -350,7 +407,16 @@ class Completions:
         """
         try:
             body = await read_body(receive, headers, max_bytes=self._settings.max_body)
-            read = self._read(body, headers)
+            found = self._read(body, headers)
+            if isinstance(found, ReadRequest):
+                read = found
+            else:
+                from lambda_fn.stream.history import history_of  # not at a cold start
+
+                assert self._streams is not None  # noqa: S101 (it keeps responses)
+                read = found.read(
+                    await history_of(self._streams, caller.key_id, found.previous, found.references)
+                )
             if read.durable and not self._keeps_logs:
                 raise InvalidRequest(
                     "This deployment keeps no responses: its setting 'persistence' is 'off'. Send "
@@ -358,7 +424,11 @@ class Completions:
                     param="sluice.durable",
                 )
             name = self._settings.name_of(read.request.model)
-            accepted = self._for_model(read, body, name)
+            try:
+                accepted = self._for_model(read, body, name)
+            except APIError as error:
+                read.restate(error)
+                raise
             if accepted is None:
                 raise await self._gate.no_model(caller, name, self._settings.unreadable)
         except APIError:
@@ -377,12 +447,14 @@ class Completions:
         model = self._settings.models.get(name)
         if model is None:
             return None
-        if len(body) > model.max_body:
-            raise BodyTooLarge(f"The body is over {model.max_body} bytes. Send a smaller one.")
+        size = len(body) + asked.history_size
+        if size > model.max_body:
+            what = "conversation" if asked.history_size else "body"
+            raise BodyTooLarge(f"The {what} is over {model.max_body} bytes. Send a smaller one.")
         dialect = self._dialects[model.dialect]
         read = asked.named(name).served_by(model, dialect)
         dialect.check(read.request)
-        images, size = _images(read, model, len(body))
+        images, size = _images(read, model, size)
         return _Accepted(asked, read, body, model, dialect, size, images)
 
     def _in_background(self, scope: Scope, work: Coroutine[None, None, object]) -> None:

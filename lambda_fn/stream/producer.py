@@ -23,8 +23,8 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
-from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, failed_by
-from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failure, Usage
+from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, error_of, failed_by
+from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failed, Failure, Usage
 from lambda_fn.log import log
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -65,6 +65,7 @@ class Producer:
         reservation: "Reservation | None" = None,
         transform: Transform | None = None,
         on_stop: Callable[[APIError], None] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Join the stages.
 
@@ -81,6 +82,7 @@ class Producer:
             transform: Changes the events.
             on_stop: Called when `cancel` stops the response, and after the time limit, so that a
                 client that does not read cannot delay its end.
+            clock: Tells the Unix time, which the end of the response then has.
 
         """
         self._invocation = invocation
@@ -92,6 +94,7 @@ class Producer:
         self._reservation = reservation
         self._transform = transform
         self._on_stop = on_stop
+        self._clock = clock
         self._next = 0
         self._flush: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
@@ -218,6 +221,8 @@ class Producer:
                 return await self._close(events)
             if type(last) is End:
                 self._invocation.over = self._invocation.over or not self._early
+                if self._clock is not None:
+                    events[-1] = End(int(self._clock()))
                 return await self._close(events)
             batch = self._number(events)
             if self._flush is not None:
@@ -328,9 +333,12 @@ class Producer:
         self.ended = True
         self._flush = self._ending = None
         if not self.logged:
-            return own
+            standing = own
         if standing is None:
+            self._counter.note(internal_error())
             raise Unended
+        if type(last := standing[1][-1]) is Failed:
+            self._counter.note(error_of(last))
         return standing
 
     async def _flushed(self) -> None:

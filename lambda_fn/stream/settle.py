@@ -90,12 +90,15 @@ class Checkpoints:
         return await self._table.update(update, max_attempts=1, return_item=True)
 
 
-async def settle(table: Table, admission: Admission, counter: UsageCounter) -> None:
+async def settle(
+    table: Table, admission: Admission, counter: UsageCounter, *, deployment: str | None = None
+) -> None:
     """Settle a request that was admitted: the ledger first, then the account.
 
     It raises nothing when the meter fails. Then it logs one line with every figure, from which the
-    settlement can be replayed.
+    settlement can be replayed. With a `deployment`, the line has the request's metrics.
     """
+    began = time.monotonic()
     settlement = ledger.Settlement(
         outcome=counter.outcome,
         prompt_tokens=counter.prompt_tokens,
@@ -113,6 +116,17 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
         **msgspec.structs.asdict(settlement),
         "cost": opening.prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
     }
+
+    def metrics(*, saved: bool) -> dict[str, object]:
+        if deployment is None:
+            return {}
+        from lambda_fn.stream.metrics import members  # behind the last byte, not at a cold start
+
+        lag = time.monotonic() - began
+        return members(
+            counter, opening, settlement, deployment=deployment, lag=lag, now=now, saved=saved
+        )
+
     try:
         async with asyncio.timeout(limits.settle_worst()):
             if admission.entry is not None and admission.opened:
@@ -130,11 +144,12 @@ async def settle(table: Table, admission: Admission, counter: UsageCounter) -> N
                 await settlements.replay(table, opening, settlement, now=now)
     except BaseException as error:  # also if the process ends: no other place has the figures
         reason = str(error) if isinstance(error, MeterUnavailable) else type(error).__name__
-        log("settlement_unsaved", **figures, **unsaved(opening, now), reason=reason)
+        replayable = {**figures, **unsaved(opening, now), "reason": reason}
+        log("settlement_unsaved", **replayable, **metrics(saved=False))
         if not isinstance(error, Exception):
             raise
     else:
-        log("request", **figures, **_ended(counter))
+        log("request", **{**figures, **_ended(counter), **metrics(saved=True)})
 
 
 def _ended(counter: UsageCounter) -> dict[str, object]:

@@ -2,9 +2,13 @@
 
 import time
 from collections.abc import Iterable
-from typing import Literal
+from math import frexp
+from typing import TYPE_CHECKING, Literal
 
-from lambda_fn.events import Delta, End, Ended, Event, Finish, Start, Usage
+from lambda_fn.events import Delta, End, Ended, Event, Failure, Finish, Start, Usage
+
+if TYPE_CHECKING:
+    from lambda_fn.errors import APIError
 
 
 class UsageCounter:
@@ -13,7 +17,9 @@ class UsageCounter:
     The caller sets `cancelled` when it ends the response early. `count` sets `complete` when the
     model has ended it, and `ended` if this service has. `unbilled` is the number of sampled tokens
     that were over the reservation, and were not delivered. `reported` tells whether the count is
-    the model's own.
+    the model's own. `failure` is the code with which the model broke the response off, and `error`
+    is the class and the code of the error that ended it. `admission` is the time that admission
+    took, in seconds. `pace` measures the response at its client's end; None measures nothing.
     """
 
     def __init__(self) -> None:
@@ -28,6 +34,21 @@ class UsageCounter:
         self.ended: Ended | None = None
         self.unbilled = 0
         self.reported = False
+        self.failure: str | None = None
+        self.error: tuple[type[APIError], str | None] | None = None
+        self.admission: float | None = None
+        self.pace: Pace | None = None
+
+    def admitted(self) -> None:
+        """Note that the request was admitted now."""
+        self.admission = time.monotonic() - self._started
+
+    def note(self, error: "APIError") -> None:
+        """Note the error that ends the response; the first one counts.
+
+        The error itself is not kept, because it refers to frames that refer to this.
+        """
+        self.error = self.error or (type(error), error.code)
 
     def count(self, events: Iterable[Event]) -> None:
         """Count events as they come from the decoder."""
@@ -49,6 +70,8 @@ class UsageCounter:
                 )
             elif type(event) is End:
                 self.complete = True
+            elif type(event) is Failure:
+                self.failure = event.code
 
     @property
     def outcome(self) -> Literal["complete", "cancelled", "cut", "failed"]:
@@ -75,3 +98,72 @@ class UsageCounter:
     def duration_ms(self) -> int:
         """Milliseconds since the request began."""
         return round((time.monotonic() - self._started) * 1000)
+
+
+class Pace:
+    """The times between the tokens of one response, as its client gets them.
+
+    It reads no clock: the delivery has read it for its heartbeats. A write with k tokens after a
+    time t counts as k times of t/k. Times are kept in a histogram, so a long response takes no more
+    memory than a short one: between two powers of 2 there are 32 buckets, hence a figure is at most
+    1/64 away from the truth. Choices that are sampled side by side are counted as one. Of a logged
+    response, whose producer does not wait for its client, tokens that are read and not yet written
+    count as written.
+    """
+
+    __slots__ = ("_began", "_buckets", "_counter", "_first", "_last", "_seen", "heartbeats")
+
+    def __init__(self, counter: UsageCounter) -> None:
+        """Measure the response of this counter."""
+        self._counter = counter
+        self._buckets: dict[int, int] = {}
+        self._first = 0
+        self._began = self._last = 0.0
+        self._seen = 0
+        self.heartbeats = 0
+        """Heartbeats that were sent before the first token."""
+
+    def beat(self) -> None:
+        """Note that a heartbeat is sent."""
+        if not self._counter.completion_tokens:
+            self.heartbeats += 1
+
+    def failed(self, error: "APIError") -> None:
+        """Note the error with which the delivery ends the response."""
+        self._counter.note(error)
+
+    def wrote(self, now: float) -> None:
+        """Note that everything counted so far was written at `now`, by `time.monotonic`."""
+        tokens = self._counter.completion_tokens - self._seen
+        if tokens <= 0:
+            return
+        if self._seen:
+            mantissa, exponent = frexp((now - self._last) / tokens)
+            bucket = (exponent << 6) + int(mantissa * 64)
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + tokens
+        else:
+            self._first, self._began = tokens, now
+        self._seen += tokens
+        self._last = now
+
+    def figures(self) -> dict[str, float]:
+        """Return the metrics of the response by their names. Times are seconds."""
+        found: dict[str, float] = {"HeartbeatsBeforeFirstToken": self.heartbeats}
+        later, seconds = self._seen - self._first, self._last - self._began
+        if later > 0 and seconds > 0:
+            found["TokensPerSecond"] = round(later / seconds, 2)
+            found["gen_ai.server.time_per_output_token"] = round(seconds / later, 6)
+            found["InterTokenP50"] = self._percentile(0.5, later)
+            found["InterTokenP95"] = self._percentile(0.95, later)
+        return found
+
+    def _percentile(self, share: float, total: int) -> float:
+        """Return the least time that this share of all times is at most."""
+        passed, needed = 0, share * total
+        value = 0.0
+        for bucket in sorted(self._buckets):
+            passed += self._buckets[bucket]
+            value = ((bucket & 63) + 0.5) / 64 * 2.0 ** (bucket >> 6)
+            if passed >= needed:
+                break
+        return round(value, 6)

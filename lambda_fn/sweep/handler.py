@@ -1,7 +1,6 @@
 """The sweeper's Lambda handler, `lambda_fn.sweep.handler.handler`, for the managed Python runtime.
 
-Its counts become CloudWatch metrics by a log line in the embedded metric format, without a call.
-Source: "Specification: Embedded metric format" of the CloudWatch user guide.
+Its counts become CloudWatch metrics by a log line, as `lambda_fn.emf` describes.
 """
 
 import asyncio
@@ -14,13 +13,11 @@ from typing import Any, Protocol
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
+from lambda_fn.emf import DEPLOYMENT, Directive, embedded
 from lambda_fn.http.client import Client
 from lambda_fn.log import log
 from lambda_fn.settings import SweepSettings
 from lambda_fn.sweep.run import Sweep, sweep
-
-NAMESPACE = "Sluice"
-DIMENSION = "Deployment"
 
 
 class SweepFailed(Exception):
@@ -90,13 +87,5 @@ def counted(result: Sweep) -> dict[str, Any]:
 
 def metrics(counts: Mapping[str, int], deployment: str, *, now: float) -> dict[str, Any]:
     """Return the fields of a log line that CloudWatch turns into metrics of a deployment."""
-    directive = {
-        "Namespace": NAMESPACE,
-        "Dimensions": [[DIMENSION]],
-        "Metrics": [{"Name": name, "Unit": "Count"} for name in counts],
-    }
-    return {
-        "_aws": {"Timestamp": int(now * 1000), "CloudWatchMetrics": [directive]},
-        DIMENSION: deployment,
-        **counts,
-    }
+    directive = Directive(dict.fromkeys(counts, "Count"), [[DEPLOYMENT]])
+    return {**embedded([directive], now=now), DEPLOYMENT: deployment, **counts}

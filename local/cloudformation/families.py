@@ -38,7 +38,6 @@ _EFFECTS = {
     "AWS::CloudFront::Function": "its code does not run at the edge",
     "AWS::CloudFront::KeyValueStore": "functions at the edge have no key value store",
     "AWS::CloudWatch::AnomalyDetector": "no anomaly is detected",
-    "AWS::CloudWatch::CompositeAlarm": "the alarm never changes its state",
     "AWS::EC2::VPCEndpoint": "the local cloud has no network to put it in",
     "AWS::IAM::ServiceLinkedRole": "the service works without it",
     "AWS::Lambda::CapacityProvider": "functions run on this machine; their own settings limit how many run at once",

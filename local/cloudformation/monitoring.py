@@ -1,6 +1,7 @@
 """Alarms, scaling and schedules: one API call creates such a resource, and another deletes it.
 
-moto stores them. Schedules fire (`local.lambda_.schedules`); alarms watch nothing.
+moto stores them. Schedules fire (`local.lambda_.schedules`), and alarms are evaluated
+(`local.moto.alarms`).
 """
 
 from typing import Any, ClassVar
@@ -71,6 +72,28 @@ class Alarm(_Call):
                 f"arn:aws:cloudwatch:{self.context.region}:{self.context.account}:alarm:{self.name}"
             )
         return super().attribute(name)
+
+
+class CompositeAlarm(Alarm):
+    """An alarm over the states of other alarms. Ref is its name."""
+
+    type = "AWS::CloudWatch::CompositeAlarm"
+    make = change = "put_composite_alarm"
+
+
+class Dashboard(_Call):
+    """A dashboard. Ref is its name."""
+
+    type = "AWS::CloudWatch::Dashboard"
+    name_property = "DashboardName"
+    service, make, change = "cloudwatch", "put_dashboard", "put_dashboard"
+    replaced_by = frozenset({"DashboardName"})
+
+    def delete(self) -> None:
+        """Delete the dashboard; the call takes a list of names."""
+        call_quietly(
+            self.service, self.context.region, "delete_dashboards", DashboardNames=[self.name]
+        )
 
 
 class ScalableTarget(_Call):
@@ -243,6 +266,8 @@ def _small(name: str) -> str:
 
 RESOURCES: list[type[Resource]] = [
     Alarm,
+    CompositeAlarm,
+    Dashboard,
     ScalableTarget,
     ScalingPolicy,
     Schedule,

@@ -87,9 +87,7 @@ class Functions:
 
     async def start(self) -> None:
         """Listen for requests to function URLs."""
-        handle = handler(
-            self._addresses.at, self._faults, self._limits, self.hop, self._count_failure
-        )
+        handle = handler(self._addresses.at, self._faults, self._limits, self.hop, self._count)
         sock = listeners.bind([0])
         self._port = int(sock.getsockname()[1])
         # A client that disconnects does not end its invocation: see url._send.
@@ -196,17 +194,21 @@ class Functions:
     def _invocations_of_others(self, arn: str, name: str) -> int:
         return sum(pool.invocations for pool in self._of(name) if pool.function.arn != arn)
 
-    def _count_failure(self, target: Target, metric: str) -> None:
-        """Send a metric of failures to CloudWatch, as Lambda itself does: no role is needed."""
+    def _count(self, target: Target, metric: str, value: float = 1.0) -> None:
+        """Send a metric to CloudWatch, as Lambda itself does: no role is needed.
+
+        Each environment counts the errors of its function by name alone.
+        """
         function = target.function
         by_name = [{"Name": "FunctionName", "Value": function.name}]
         by_resource = [*by_name, {"Name": "Resource", "Value": target.resource}]
-        sets = [by_name, by_resource]
+        sets = [by_resource] if metric == "Errors" else [by_name, by_resource]
         if target.resource != function.name:
             version = {"Name": "ExecutedVersion", "Value": function.version}
             sets.append([*by_resource, version])
         data = [
-            {"MetricName": metric, "Dimensions": one, "Value": 1, "Unit": "Count"} for one in sets
+            {"MetricName": metric, "Dimensions": one, "Value": value, "Unit": "Count"}
+            for one in sets
         ]
         self._shipper.add({"region": function.region, "namespace": "AWS/Lambda", "data": data})
 

@@ -106,8 +106,9 @@ class LogStream:
         self.write(f"{_now()} {request_id} Task timed out after {seconds:.2f} seconds")
 
     def ended(self, request_id: str, report: Report) -> None:
-        """Write the lines of an invocation that ended."""
+        """Write the lines of an invocation that ended, and send its metrics."""
         duration = report.duration * 1000
+        self._measured(duration, failed=report.status != "success")
         initialised = (report.initialised or 0.0) * 1000
         billed = math.ceil(duration + initialised)
         size = self._function.memory
@@ -140,6 +141,21 @@ class LogStream:
         if report.kind:
             fields.append(f"Error Type: {report.kind}")
         self.write("\t".join(fields) + "\t")
+
+    def _measured(self, duration: float, *, failed: bool) -> None:
+        values = {"Invocations": 1.0, "Errors": float(failed), "Duration": duration}
+        data = [
+            {
+                "MetricName": name,
+                "Value": value,
+                "Unit": "Milliseconds" if name == "Duration" else "Count",
+                "Dimensions": [{"Name": "FunctionName", "Value": self._function.name}],
+            }
+            for name, value in values.items()
+        ]
+        self._shipper.add(
+            {"region": self._function.region, "namespace": "AWS/Lambda", "data": data}
+        )
 
     def initialisation_timed_out(self, seconds: float) -> None:
         """Write the line of an initialisation that took too long and is repeated."""

@@ -57,13 +57,13 @@ def handler(
     faults: Plan,
     limits: Limits,
     hop: str,
-    failing: Callable[[Target, str], None],
+    count: Callable[[Target, str, float], None],
 ) -> listeners.Handler:
     """Return the request handler.
 
     `find` returns the function with a URL's host name. A request with the secret `hop` comes from
-    the edge. `failing` is called with the name of a metric for each failure: `Errors` of the
-    function, and `Url5xxCount`.
+    the edge. `count` is called with names and values of metrics: `ConcurrentExecutions`,
+    `Throttles`, `Errors` and `Url5xxCount`.
     """
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -89,7 +89,7 @@ def handler(
             return _refuse(
                 413, "Request must be smaller than 6291456 bytes for the InvokeFunction operation"
             )
-        return await _invoke(request, host, body, target, faults, limits, partial(failing, target))
+        return await _invoke(request, host, body, target, faults, limits, partial(count, target))
 
     return handle
 
@@ -101,7 +101,7 @@ async def _invoke(
     target: Target,
     faults: Plan,
     limits: Limits,
-    failing: Callable[[str], None],
+    count: Callable[[str, float], None],
 ) -> web.StreamResponse:
     now = time.time()
     function = target.function
@@ -130,16 +130,18 @@ async def _invoke(
     invocation = Invocation(request_id, event, 0, function.arn, trace_id, response=response)
     try:
         await target.pool.invoke(invocation)
+        count("ConcurrentExecutions", target.pool.invocations)
         head = await response.head
     except Throttled:
+        count("Throttles", 1)
         return _refuse(429, "Rate Exceeded.")
     except FunctionError as error:
         log.warning("function %s %s: %s", function.name, request_id, error)
-        failing("Errors")
-        failing("Url5xxCount")
+        count("Errors", 1)
+        count("Url5xxCount", 1)
         return _refuse(502, "Internal Server Error")
     if head.status >= 500:
-        failing("Url5xxCount")
+        count("Url5xxCount", 1)
     answer = web.StreamResponse(status=head.status)
     for name, text in head.headers.items():
         if name.lower() not in _OWN_HEADERS:
@@ -148,7 +150,7 @@ async def _invoke(
         answer.headers.add("Set-Cookie", cookie)
     answer.headers["x-amzn-RequestId"] = request_id
     answer.headers["X-Amzn-Trace-Id"] = trace_id
-    await _send(request, answer, response, function.name, _Pace(limits), failing)
+    await _send(request, answer, response, function.name, _Pace(limits), count)
     return answer
 
 
@@ -175,7 +177,7 @@ async def _send(
     response: Response,
     name: str,
     pace: _Pace,
-    failing: Callable[[str], None],
+    count: Callable[[str, float], None],
 ) -> None:
     try:
         await answer.prepare(request)
@@ -185,7 +187,7 @@ async def _send(
                 await answer.write(chunk)
         await answer.write_eof()
     except FunctionError as error:
-        failing("Errors")
+        count("Errors", 1)
         log.warning(
             "function %s: %s, after the response had begun: the connection is cut", name, error
         )

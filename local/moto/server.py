@@ -4,6 +4,7 @@
     POST /_control/report                  {"applied": version, "endpoints": {...},
                                             "distributions": {...}}
     POST /_control/telemetry               log lines, metrics and traces, as in `telemetry`
+    GET  /_control/alarms?now=UNIX         the states of all alarms, evaluated as at that time
     GET  /_control/code?function=NAME&version=V&region=REGION  the zip of a function's version
     GET  /_control/objects?uri=s3://...    [{"key", "size"}] below that address
     GET  /_control/object?bucket=B&key=K   an object's bytes
@@ -20,8 +21,10 @@ output.
 """
 
 import json
+import logging
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -41,12 +44,17 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from local import trust
 from local.moto import access, cloudfront, components, kept
+from local.moto.alarms import evaluate
 from local.moto.clients import INTERNAL_HEADER, client
 from local.moto.exchange import EXCHANGE
 from local.moto.state import snapshot
 from local.moto.telemetry import take
 
+log = logging.getLogger("local.moto")
+
 _POLL_S = 25.0
+# Seconds between two evaluations of all alarms.
+_ALARMS_S = 15.0
 # In seconds, the longest time of AssumeRole. An environment keeps its credentials for its whole
 # life.
 _KEPT_S = 12 * 3600
@@ -91,6 +99,9 @@ class Application:
             with self._locks["logs"], self._locks["monitoring"], self._locks["xray"]:
                 take(lines)
             return _json(start_response, {})
+        if path == "/_control/alarms":
+            query = parse_qs(environ.get("QUERY_STRING", ""))
+            return _json(start_response, self.alarms(float(query.get("now", [time.time()])[0])))
         if path.startswith("/_control/"):
             query = {
                 key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()
@@ -113,6 +124,20 @@ class Application:
             if _ENVIRON_INTERNAL not in environ:
                 EXCHANGE.settle()
         return body
+
+    def alarms(self, now: float) -> list[dict[str, str]]:
+        """Return the states of all alarms, evaluated as at a time in Unix seconds."""
+        with self._locks["monitoring"]:
+            return evaluate.all_regions(now)
+
+    def watch(self) -> None:
+        """Evaluate all alarms every `_ALARMS_S` seconds, for ever."""
+        while True:
+            time.sleep(_ALARMS_S)
+            try:
+                self.alarms(time.time())
+            except Exception:
+                log.exception("alarms could not be evaluated")
 
 
 def _service(environ: Environ) -> str:

@@ -15,6 +15,7 @@ Source: "Specification: Embedded metric format" of the CloudWatch user guide.
 import json
 import logging
 from collections import defaultdict
+from datetime import UTC, datetime
 from itertools import product
 from typing import Any
 
@@ -28,19 +29,26 @@ log = logging.getLogger("local.moto")
 Line = dict[str, Any]
 # The maximum number of traces. Older ones are dropped.
 _TRACES = 1000
+# The maximum number of metrics' values in a region, some hours of a busy deployment. Alarms look at
+# all of them. Older ones are dropped.
+_VALUES = 200_000
 
 
 def take(items: list[Line]) -> None:
     """Store items. Create the log groups and streams that they need."""
     for item in items:
         if "namespace" in item:
-            data = [{"Timestamp": None, **metric} for metric in item["data"]]
-            cloudwatch_backends[DEFAULT_ACCOUNT_ID][item["region"]].put_metric_data(
-                item["namespace"], data
-            )
+            _put(item["region"], item["namespace"], item["data"])
         elif "segment" in item:
             _segment(item)
     _lines([item for item in items if "message" in item])
+
+
+def _put(region: str, namespace: str, data: list[dict[str, Any]]) -> None:
+    backend = cloudwatch_backends[DEFAULT_ACCOUNT_ID][region]
+    backend.put_metric_data(namespace, [{"Timestamp": None, **metric} for metric in data])
+    if len(backend.metric_data) > _VALUES * 1.1:
+        del backend.metric_data[:-_VALUES]
 
 
 def _segment(item: Line) -> None:
@@ -57,7 +65,7 @@ def _lines(lines: list[Line]) -> None:
         event = {"timestamp": line["timestamp"], "message": line["message"]}
         streams[line["region"], line["group"], line["stream"]].append(event)
         for namespace, data in metrics(line["message"]):
-            cloudwatch_backends[DEFAULT_ACCOUNT_ID][line["region"]].put_metric_data(namespace, data)
+            _put(line["region"], namespace, data)
     for (region, group, stream), events in streams.items():
         backend = logs_backends[DEFAULT_ACCOUNT_ID][region]
         if group not in backend.groups:
@@ -74,16 +82,17 @@ def metrics(message: str) -> list[tuple[str, list[dict[str, Any]]]]:
     try:
         record = json.loads(message)
         return [
-            (directive["Namespace"], list(_data(record, directive)))
+            (directive["Namespace"], _data(record, directive))
             for directive in record["_aws"]["CloudWatchMetrics"]
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, OSError) as error:
         log.warning("a line that is not in the embedded metric format: %r", error)
         return []
 
 
 def _data(record: dict[str, Any], directive: dict[str, Any]) -> list[dict[str, Any]]:
     data = []
+    at = datetime.fromtimestamp(record["_aws"]["Timestamp"] / 1000, UTC).replace(tzinfo=None)
     for metric, names in product(directive["Metrics"], directive.get("Dimensions") or [[]]):
         values = record[metric["Name"]]
         data.append(
@@ -92,7 +101,7 @@ def _data(record: dict[str, Any], directive: dict[str, Any]) -> list[dict[str, A
                 "Values": values if isinstance(values, list) else [values],
                 "Unit": metric.get("Unit", "None"),
                 "Dimensions": [{"Name": name, "Value": str(record[name])} for name in names],
-                "Timestamp": None,
+                "Timestamp": at,
             }
         )
     return data

@@ -142,7 +142,8 @@ class Serving:
 
     def invoked(self, variant: Variant, status: int, seconds: float) -> None:
         """Record an invocation: its `status` (0 without an answer) and its time in seconds."""
-        self._add(invocation(self.endpoint, variant, status, seconds))
+        running = sum(instance.outstanding for instance in self.instances)
+        self._add(invocation(self.endpoint, variant, status, seconds, running))
 
     def least_busy(self) -> Instance | None:
         """Return the healthy instance with the fewest invocations in progress, or None."""

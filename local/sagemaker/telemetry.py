@@ -28,10 +28,13 @@ def _common(endpoint: Endpoint, variant: Variant) -> dict[str, Any]:
     return {"role": variant.role, "session": "SageMaker", "region": endpoint.region}
 
 
-def invocation(endpoint: Endpoint, variant: Variant, status: int, seconds: float) -> dict[str, Any]:
+def invocation(
+    endpoint: Endpoint, variant: Variant, status: int, seconds: float, running: int
+) -> dict[str, Any]:
     """Return the metrics of one invocation.
 
-    `status` is the container's, and `seconds` is the time until its response began.
+    `status` is the container's, and `seconds` is the time until its response began. `running` is
+    the number of invocations at that time.
     """
     dimensions = [
         {"Name": "EndpointName", "Value": endpoint.name},
@@ -40,6 +43,10 @@ def invocation(endpoint: Endpoint, variant: Variant, status: int, seconds: float
     if endpoint.component:
         dimensions = [{"Name": "InferenceComponentName", "Value": endpoint.component}]
     values = {
+        f"ConcurrentRequestsPer{'Copy' if endpoint.component else 'Model'}": (
+            float(running),
+            "Count",
+        ),
         "Invocations": (1.0, "None"),
         "Invocation4XXErrors": (float(400 <= status < 500), "None"),
         "Invocation5XXErrors": (float(status >= 500 or status == 0), "None"),

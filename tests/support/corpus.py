@@ -247,3 +247,53 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
     ),
 }
 """Bodies of Anthropic's Messages API."""
+
+_RESPONSE = b'{"model":"m","stream":true,"input":['
+_FUNCTION = b'"tools":[{"type":"function","name":"f","parameters":{'
+_ITEM_CALL = b'{"type":"function_call","call_id":"c","name":"f","arguments":"%b"}'
+_ITEM_OUTPUT = b'{"type":"function_call_output","call_id":"c","output":"%b"}'
+
+RESPONSES: dict[str, Callable[[], bytes]] = {
+    "an input of one text": lambda: filled(
+        b'{"model":"m","stream":true,"input":"', b"x", b'"}', between=b""
+    ),
+    "long instructions": lambda: filled(
+        b'{"model":"m","stream":true,"input":"x","instructions":"', b"x", b'"}', between=b""
+    ),
+    "short items": lambda: filled(_RESPONSE, USER, b"]}"),
+    "parts of an item": lambda: filled(
+        _RESPONSE,
+        b'{"role":"user","content":[%b]}' % b",".join([b'{"type":"input_text","text":"x"}'] * 20),
+        b"]}",
+    ),
+    "calls of one id and their outputs": lambda: filled(
+        _RESPONSE, _ITEM_CALL % b"{}" + b"," + _ITEM_OUTPUT % (b"x" * 400), b"]}"
+    ),
+    "outputs without calls": lambda: filled(_RESPONSE, _ITEM_OUTPUT % b"", b"]}"),
+    "calls behind each other": lambda: filled(
+        _RESPONSE,
+        b",".join(_ITEM_CALL.replace(b'"c"', b'"c%d"' % number) % b"{}" for number in range(128))
+        + b","
+        + b",".join(
+            _ITEM_OUTPUT.replace(b'"c"', b'"c%d"' % number) % (b"x" * 150) for number in range(128)
+        ),
+        b"]}",
+    ),
+    "reasoning and texts by turns": lambda: filled(
+        _RESPONSE,
+        b'{"type":"reasoning","id":"r","summary":[{"type":"summary_text","text":"x"}]},'
+        b'{"role":"assistant","content":[{"type":"output_text","text":"%b"}]}' % (b"x" * 180),
+        b"]}",
+    ),
+    "an unknown item": lambda: filled(_RESPONSE + b'{"type":"', b"x", b'"}]}', between=b""),
+    "wide parameters": lambda: keys(
+        b'{"model":"m","stream":true,"input":"x",' + _FUNCTION + b'"enum":{', b"}}}]}"
+    ),
+    "many functions": lambda: filled(
+        b'{"model":"m","input":"x","tools":[',
+        b'{"type":"function","name":"f","description":"%b"}' % (b"x" * 7800),
+        b"]}",
+    ),
+    "what to include": lambda: filled(b'{"model":"m","input":"x","include":[', b'"x"', b"]}"),
+}
+"""Bodies of OpenAI's Responses API."""

@@ -21,6 +21,8 @@ def size(value: Any) -> int:
             return 1
         case str():
             return len(value.encode())
+        case bytes():
+            return len(value)
         case int() | float() | Decimal():
             digits = str(value).replace("-", "").replace(".", "").strip("0")
             return math.ceil(len(digits) / 2) + 1

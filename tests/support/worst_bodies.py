@@ -40,7 +40,7 @@ from lambda_fn.settings import Model, Settings
 from lambda_fn.stream import app as application
 from lambda_fn.stream import pipeline
 from lambda_fn.stream.admit import Admission
-from tests.support.corpus import BODIES, COMPLETIONS, MESSAGES, PLAIN, SIZE
+from tests.support.corpus import BODIES, COMPLETIONS, MESSAGES, PLAIN, RESPONSES, SIZE
 
 ADDRESS_SPACE = 1_500_000_000
 RUNS = 5
@@ -268,6 +268,7 @@ def main() -> None:
         ("/v1/chat/completions", BODIES),
         ("/v1/completions", COMPLETIONS),
         ("/v1/messages", MESSAGES),
+        ("/v1/responses", RESPONSES),
     ):
         for name, make in bodies.items():
             if len(sys.argv) == 1 or name in sys.argv:

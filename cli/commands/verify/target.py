@@ -182,8 +182,13 @@ class Target:
     @cached_property
     def resources(self) -> list[dict[str, str]]:
         """The resources of the service stack."""
-        found = self.client("cloudformation").describe_stack_resources(StackName=self.stack)
-        return list(found["StackResources"])
+        # DescribeStackResources has no more than 100.
+        pages = self.client("cloudformation").get_paginator("list_stack_resources")
+        return [
+            one
+            for page in pages.paginate(StackName=self.stack)
+            for one in page["StackResourceSummaries"]
+        ]
 
     def physical(self, kind: str, logical: str = "") -> list[str]:
         """Return the physical ids of a type, of those whose logical id begins with `logical`."""

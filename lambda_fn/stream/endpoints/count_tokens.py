@@ -1,4 +1,5 @@
-"""`POST /v1/messages/count_tokens`: the tokens of a prompt, as the model's server counts them.
+"""`POST /v1/messages/count_tokens` and `POST /v1/responses/input_tokens`: the tokens of a prompt,
+as the model's server counts them.
 
 The prompt is rendered by the model's own template, tools included. Our container counts without
 generating. Other servers count only what they answer, so they are asked for one token. A count is a
@@ -14,7 +15,7 @@ from starlette.responses import Response
 
 from lambda_fn import dialects, limits
 from lambda_fn.dialects import Decoder
-from lambda_fn.errors import UpstreamFailed, from_container
+from lambda_fn.errors import APIError, UpstreamFailed, from_container
 from lambda_fn.events import Failure, Start, Usage
 from lambda_fn.schema import ChatRequest, Control, Rules
 from lambda_fn.schema.messages import has_images
@@ -55,16 +56,25 @@ class CountTokens:
         calls: SingleCalls,
         parse: Callable[[bytes], Prompt],
         content: Callable[[int], dict[str, Any]],
+        restate: Callable[[APIError], None] = lambda _: None,
     ) -> None:
-        """Take the object that calls the models, a parser of bodies, and the function that writes a
-        count as an answer.
+        """Take the object that calls the models, a parser of bodies, the function that writes a
+        count as an answer, and the one that names the caller's members in an error.
         """
         self._calls = calls
         self._parse = parse
         self._content = content
+        self._restate = restate
 
     async def __call__(self, request: Request) -> Response:
         """Serve one request."""
+        try:
+            return await self._serve(request)
+        except APIError as error:
+            self._restate(error)
+            raise
+
+    async def _serve(self, request: Request) -> Response:
         call = await self._calls.accept(
             request, self._named, _fit, max_bytes=self._calls.settings.max_body
         )
@@ -100,6 +110,20 @@ def of_messages(calls: SingleCalls, rules: Rules) -> CountTokens:
         return Prompt(found.chat, found.images, soft_thinking=True)
 
     return CountTokens(calls, parse, lambda tokens: {"input_tokens": tokens})
+
+
+def of_responses(calls: SingleCalls, rules: Rules) -> CountTokens:
+    """Return the endpoint `POST /v1/responses/input_tokens`."""
+    from lambda_fn.schema.responses import asked, parse_input_tokens, restate
+
+    def parse(body: bytes) -> Prompt:
+        found = asked(parse_input_tokens(body), rules)
+        return Prompt(found.chat, found.images)
+
+    def content(tokens: int) -> dict[str, Any]:
+        return {"object": "response.input_tokens", "input_tokens": tokens}
+
+    return CountTokens(calls, parse, content, restate)
 
 
 def _fit(name: str, model: Model, prompt: Prompt, size: int) -> _Fitted:

@@ -12,6 +12,7 @@ import msgspec
 from lambda_fn.schema import ChatRequest, CompletionRequest
 from lambda_fn.schema.anthropic import CountRequest, MessagesRequest
 from lambda_fn.schema.embeddings import EmbeddingsRequest
+from lambda_fn.schema.responses import InputTokensRequest, ResponsesRequest
 from lambda_fn.schema.tokenize import DetokenizeRequest, TokenizeRequest
 
 _SCHEMAS: dict[str, Any] = {
@@ -78,7 +79,10 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
 
     `keeps` tells whether it keeps responses, which the recall function serves then.
     """
-    kinds = (ChatRequest, CompletionRequest, MessagesRequest, CountRequest)
+    kinds = (
+        *(ChatRequest, CompletionRequest, MessagesRequest, CountRequest),
+        *(ResponsesRequest, InputTokensRequest),
+    )
     every = (*kinds, EmbeddingsRequest, TokenizeRequest, DetokenizeRequest)
     _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     for kind in kinds:
@@ -132,6 +136,21 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
                 error="AnthropicError",
             )
         },
+        "/v1/responses": {
+            "post": _operation(
+                "createResponse",
+                "Create a response, streamed or whole.",
+                request="ResponsesRequest",
+                kinds=("application/json", "text/event-stream"),
+            )
+        },
+        "/v1/responses/input_tokens": {
+            "post": _operation(
+                "getInputTokenCounts",
+                "Count the tokens of a response's input, as the model's server counts them.",
+                request="InputTokensRequest",
+            )
+        },
         "/v1/models": {"get": _operation("listModels", "List the models that the key may use.")},
         "/v1/models/{model}": {
             "get": _operation("retrieveModel", "Retrieve one model."),
@@ -154,7 +173,7 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
                 "title": "Sluice",
                 "version": "1",
                 "description": (
-                    "An OpenAI-compatible chat-completions API, and Anthropic's Messages API."
+                    "OpenAI's APIs for chat completions and responses, and Anthropic's Messages API."
                 ),
             },
             "paths": paths,

@@ -193,16 +193,23 @@ class SingleCalls:
         admission = await self._gate.admit(call.caller, opening)
         request.scope["sluice.response_headers"] = admission.headers
         counter = UsageCounter()
-        settling = partial(settle, self._table, admission, counter)
+        counter.admitted()
+        settling = partial(
+            settle, self._table, admission, counter, deployment=self.settings.deployment
+        )
         try:
             async with asyncio.timeout(seconds):
                 sent = body if isinstance(body, bytes) else await body()
                 async with self._invocation(call.model, request_id, sent) as invocation:
                     content = encode_json(await read(invocation, counter))
         except TimeoutError:
+            late = UpstreamTimeout("The model took too long to answer.")
+            counter.note(late)
             await asyncio.shield(settling())
-            raise UpstreamTimeout("The model took too long to answer.") from None
-        except BaseException:
+            raise late from None
+        except BaseException as error:
+            if isinstance(error, APIError):
+                counter.note(error)
             await asyncio.shield(settling())
             raise
         counter.complete = True

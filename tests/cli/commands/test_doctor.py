@@ -78,3 +78,51 @@ def test_programs_read_json(
     ]
     assert row["value"] == heartbeat
     assert bool(printed["contradictions"]) == bool(status)
+
+
+def test_alarms_that_ring_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An alarm that rings is shown with what it is about. The others are counted."""
+    alarms = {
+        "AlarmsCompletion": doctor.Alarm("ALARM", "responses [fail]", "data points [40]"),
+        "SweeperSilent": doctor.Alarm("INSUFFICIENT_DATA", "a", "b"),
+        "SweeperFailing": doctor.Alarm("OK", "c", "d"),
+    }
+    monkeypatch.setattr(doctor, "read", lambda *_: replace(DEPLOYED, alarms=alarms))
+    main(["doctor"])
+    shown = capsys.readouterr().out
+    assert "Alarm AlarmsCompletion: responses [fail]" in shown
+    assert "data points [40]" in shown
+    assert "Of 3 alarms, 1 ring, and 1 have no data yet." in shown
+    main(["doctor", "--json"])
+    assert json.loads(capsys.readouterr().out)["alarms"]["AlarmsCompletion"]["state"] == "ALARM"
+
+
+def test_alarms_are_those_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alarms of every kind are found by the stack's resources, a hundred in a call."""
+    calls: list[list[str]] = []
+
+    class CloudWatch:
+        def describe_alarms(self, **members: Any) -> dict[str, Any]:
+            calls.append(members["AlarmNames"])
+            alarms = [{"AlarmName": name, "StateValue": "OK"} for name in members["AlarmNames"]]
+            return {"MetricAlarms": alarms[1:], "CompositeAlarms": alarms[:1]}
+
+    resources = [
+        {
+            "ResourceType": "AWS::CloudWatch::Alarm",
+            "PhysicalResourceId": f"stack-A{number:03}-XYZ",
+            "LogicalResourceId": f"A{number:03}0123ABCD",
+        }
+        for number in range(150)
+    ]
+    composite = {
+        "ResourceType": "AWS::CloudWatch::CompositeAlarm",
+        "PhysicalResourceId": "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:stack-Burn-XYZ",
+        "LogicalResourceId": "Burn0123ABCD",
+    }
+    table = {**resources[0], "ResourceType": "AWS::DynamoDB::GlobalTable"}
+    found = doctor._alarms(CloudWatch(), [*resources, composite, table])
+    assert [len(call) for call in calls] == [100, 51]
+    assert [*found] == [*(f"A{number:03}" for number in range(150)), "Burn"]

@@ -1,4 +1,5 @@
-// Vercel's AI SDK, with its provider for OpenAI-compatible services and with its own OpenAI provider.
+// Vercel's AI SDK, with its provider for OpenAI-compatible services and with its own OpenAI provider,
+// for chats and in its default mode, which is the Responses API.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createOpenAI } from "@ai-sdk/openai";
@@ -11,6 +12,7 @@ const providers = {
   "openai-compatible": ({ baseURL, apiKey, model }) =>
     createOpenAICompatible({ name: "sluice", baseURL, apiKey, includeUsage: true, supportsStructuredOutputs: true })(model),
   openai: ({ baseURL, apiKey, model }) => createOpenAI({ baseURL, apiKey }).chat(model),
+  "openai responses": ({ baseURL, apiKey, model }) => createOpenAI({ baseURL, apiKey })(model),
 };
 const said = (fields) => ({ messages: script(fields), maxRetries: 0 });
 const weather = tool({ inputSchema: z.object({ city: z.string() }), execute: async ({ city }) => `sunny in ${city}` });
@@ -79,3 +81,24 @@ for (const [name, provider] of Object.entries(providers)) {
     });
   }
 }
+
+test("openai responses: reasoning comes apart from the text, as its summary", async () => {
+  const result = streamText({
+    model: providers["openai responses"](scripted),
+    ...said({ think: ["Hm", "."], say: ["So"] }),
+    providerOptions: { openai: { forceReasoning: true, reasoningSummary: "auto", store: false } },
+  });
+  await result.consumeStream();
+  assert.deepEqual([await result.reasoningText, await result.text], ["Hm.", "So"]);
+});
+
+test("openai responses: a conversation goes on with `store: false`", async () => {
+  const model = providers["openai responses"](scripted);
+  const providerOptions = { openai: { store: false } };
+  const first = await generateText({ model, ...said({ say: ["one"] }), providerOptions });
+  const messages = [...script({ say: ["one"] }), ...first.response.messages, ...script({ say: ["two"] })];
+  const { text } = await generateText({ model, messages, maxRetries: 0, providerOptions });
+  assert.equal(text, "two");
+  // By default this provider refers to texts of earlier responses by their ids.
+  await assert.rejects(generateText({ model, messages, maxRetries: 0 }), /persistence/);
+});

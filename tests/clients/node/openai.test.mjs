@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import OpenAI from "openai";
-import { zodResponseFormat } from "openai/helpers/zod";
+import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 import { call, city, demo, script, scripted } from "./given.mjs";
 
@@ -112,4 +112,79 @@ test("models are listed", async () => {
   const names = [];
   for await (const found of client(scripted).models.list()) names.push(found.id);
   assert.deepEqual(names, [model]);
+});
+
+const asked = (fields) => ({ model, input: script(fields) });
+
+test("responses: a stream is accumulated, with reasoning, text and usage", async () => {
+  const stream = client(scripted).responses.stream(asked({ think: ["Hm."], say: ["Grüße", " 🚰"], prompt_tokens: 3 }));
+  const texts = [];
+  stream.on("response.output_text.delta", ({ delta }) => texts.push(delta));
+  const response = await stream.finalResponse();
+  assert.deepEqual(texts, ["Grüße", " 🚰"]);
+  assert.equal(response.output_text, "Grüße 🚰");
+  assert.deepEqual(
+    response.output.map(({ type, status }) => [type, status]),
+    [
+      ["reasoning", "completed"],
+      ["message", "completed"],
+    ],
+  );
+  assert.equal(response.usage.input_tokens, 3);
+});
+
+test("responses: a whole response, and one that is cut", async () => {
+  const whole = await client(scripted).responses.create(asked({ say: ["one"] }));
+  assert.deepEqual([whole.output_text, whole.status, whole.store], ["one", "completed", false]);
+  assert.match(whole._request_id, /^req_/);
+  const cut = await client(scripted).responses.create({ ...asked({ count: 9 }), max_output_tokens: 2 });
+  assert.deepEqual([cut.status, cut.incomplete_details.reason], ["incomplete", "max_output_tokens"]);
+});
+
+test("responses: several tool calls come in pieces, and their outputs go back", async () => {
+  const functions = ["get_weather", "other"].map((name) => ({ type: "function", name, parameters: city, strict: true }));
+  const calls = [call, { ...call, name: "other" }];
+  const stream = client(scripted).responses.stream({ ...asked({ tool_calls: calls }), tools: functions });
+  const { output } = await stream.finalResponse();
+  assert.deepEqual(
+    output.map((made) => [made.type, made.name, made.arguments]),
+    functions.map(({ name }) => ["function_call", name, '{"city": "Röm"}']),
+  );
+  const outputs = output.map(({ call_id }) => ({ type: "function_call_output", call_id, output: "sunny" }));
+  const input = [...script({ tool_calls: calls }), ...output, ...outputs, ...script({ say: ["It is."] })];
+  const last = await client(scripted).responses.create({ model, input, tools: functions });
+  assert.equal(last.output_text, "It is.");
+});
+
+test("responses: structured output of the demo model is of the schema", async () => {
+  const person = z.object({ name: z.enum(["Ada", "Bob"]), adult: z.boolean() });
+  const response = await client(demo).responses.parse({
+    model: demo.model,
+    input: "Give me a person as JSON.",
+    text: { format: zodTextFormat(person, "person") },
+    max_output_tokens: 60,
+  });
+  assert.ok(["Ada", "Bob"].includes(response.output_parsed.name));
+});
+
+for (const [name, fields, kind, code] of failures.slice(0, 3)) {
+  test(`responses: ${name} raises`, async () => {
+    await assert.rejects(
+      client(scripted).responses.stream(asked(fields)).finalResponse(),
+      (error) => error instanceof kind && error.code === code,
+    );
+  });
+}
+
+test("responses: a model that fails in the stream has a failed response", async () => {
+  const response = await client(scripted).responses.stream(asked(failures[3][1])).finalResponse();
+  assert.deepEqual([response.status, response.error.code], ["failed", "server_error"]);
+  assert.equal(response.output_text, " word word word");
+});
+
+test("responses: a prompt is counted as it is then used", async () => {
+  const prompt = { model: demo.model, input: "Hello", instructions: "Be brief." };
+  const { input_tokens } = await client(demo).responses.inputTokens.count(prompt);
+  const { usage } = await client(demo).responses.create({ ...prompt, max_output_tokens: 16 });
+  assert.equal(input_tokens, usage.input_tokens);
 });

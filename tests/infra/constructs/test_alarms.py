@@ -7,8 +7,7 @@ import pytest
 from aws_cdk import App, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from infra.constructs.alarms import add_alarm
-from tests.support.synthesis import synthesise
+from infra.constructs.alarms import add_alarm, add_math_alarm
 
 
 @pytest.mark.parametrize(
@@ -62,10 +61,47 @@ def test_an_alarm_watches_one_side_of_a_threshold(
     }
 
 
-def test_alarms_go_to_the_topic_that_is_named(project: Path, tmp_path: Path) -> None:
-    """Every alarm notifies the setting `alarm_topic`."""
-    topic = "arn:aws:sns:eu-west-1:123456789012:pager"
-    synthesis = synthesise("prod", project, tmp_path, alarm_topic=topic)
-    assert [
-        it["Properties"]["AlarmActions"] for it in synthesis.resources("AWS::CloudWatch::Alarm")
-    ] == [[topic]] * 9
+def test_an_alarm_over_math_returns_one_expression(tmp_path: Path) -> None:
+    """Metrics of an expression return no data themselves. Without data it does not breach."""
+    app = App(outdir=str(tmp_path), analytics_reporting=False)
+    metric = cloudwatch.Metric(
+        namespace="N",
+        metric_name="M",
+        dimensions_map={"D": "v"},
+        statistic="p95",
+        period=Duration.minutes(1),
+    )
+    add_math_alarm(
+        Stack(app, "S"),
+        "A",
+        description="d",
+        expression="IF(m > 1, m, 0)",
+        metrics={"m": metric},
+        threshold=2,
+        actions=[],
+        periods=5,
+        needed=3,
+        below=True,
+    )
+    template: dict[str, Any] = app.synth().get_stack_by_name("S").template
+    stat = {
+        "Metric": {
+            "Dimensions": [{"Name": "D", "Value": "v"}],
+            "MetricName": "M",
+            "Namespace": "N",
+        },
+        "Period": 60,
+        "Stat": "p95",
+    }
+    assert template["Resources"]["A"]["Properties"] == {
+        "AlarmDescription": "d",
+        "ComparisonOperator": "LessThanThreshold",
+        "DatapointsToAlarm": 3,
+        "EvaluationPeriods": 5,
+        "Metrics": [
+            {"Expression": "IF(m > 1, m, 0)", "Id": "e", "ReturnData": True},
+            {"Id": "m", "MetricStat": stat, "ReturnData": False},
+        ],
+        "Threshold": 2,
+        "TreatMissingData": "notBreaching",
+    }

@@ -17,7 +17,7 @@ def test_production_shifts_to_a_canary_and_back_on_alarm(syntheses: dict[str, Sy
         key: it["Properties"]
         for key, it in prod.service["Resources"].items()
         if it["Type"] == "AWS::CloudWatch::Alarm"
-        and it["Properties"]["Namespace"] == "AWS/SageMaker"
+        and it["Properties"].get("Namespace") == "AWS/SageMaker"
     }
     named = [it["AlarmName"]["Ref"] for it in deployment["AutoRollbackConfiguration"]["Alarms"]]
     assert set(named) == set(alarms)

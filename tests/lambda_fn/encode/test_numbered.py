@@ -9,23 +9,30 @@ import pytest
 
 from lambda_fn.encode import Encoder, Head, encoder_of
 from lambda_fn.encode.base import VERSION, Form
-from lambda_fn.encode.numbered import GAP, NUMBERED, NumberedEvents, NumberedText
+from lambda_fn.encode.numbered import (
+    GAP,
+    NUMBERED,
+    NumberedEvents,
+    NumberedResponse,
+    NumberedText,
+)
 from lambda_fn.errors import Cancelled
 from lambda_fn.event_log import error_of, failed_by
-from lambda_fn.events import Delta, End, Event, Failed, Finish, Start, Usage
+from lambda_fn.events import Delta, Event, Failed, Finish
 
-STORED = Start | Delta | Finish | Usage | End | Failed
 FILES = Path(__file__).parents[1] / "stream"
 PLAIN = json.loads((FILES / f"stored_v{VERSION}.json").read_text(encoding="utf-8"))
 GOLDEN_FILE = Path(__file__).with_name(f"numbered_v{VERSION}.json")
 GOLDEN = json.loads(GOLDEN_FILE.read_text(encoding="utf-8"))
 """The bytes of each form with numbers, and those of a fenced end behind the first four events."""
+DONE = b"data: [DONE]\n\n"
+LOST = b',"sluice":{"log":"lost"}'
 CANCELLED = failed_by(Cancelled("m", code="c"))
 
 
 def response(form: Form) -> tuple[Head, list[Event]]:
     """Return the stored head and events of a form."""
-    head, events = msgspec.json.decode(PLAIN[form][0], type=tuple[Head, list[STORED]])
+    head, events = msgspec.json.decode(PLAIN[form][0], type=tuple[Head, list[Event]])
     return msgspec.structs.replace(head, numbered=True), events
 
 
@@ -50,7 +57,9 @@ def whole(head: Head, events: list[Event], after: int | None = None) -> bytes:
 def numbers(data: bytes) -> list[int]:
     """Return the numbers of the chunks of a stream."""
     blocks = [it.partition(b"data: ")[2] for it in data.split(b"\n\n") if it]
-    return [json.loads(it)["sluice"]["n"] for it in blocks if it != b"[DONE]"]
+    chunks = [json.loads(it) for it in blocks if it != b"[DONE]"]
+    return [it["sequence_number"] if "type" in it and "sequence_number" in it else it["sluice"]["n"]
+            for it in chunks]  # fmt: skip
 
 
 def fenced(events: list[Event], at: int) -> list[Event]:
@@ -86,8 +95,7 @@ def test_resumed_at_every_number(form: Form) -> None:
     assert encoded(encoder_of(head), [[event] for event in events]) == data
     for number in range(-1, len(numbers(data)) + 2):
         tail = b"".join(block + b"\n\n" for block in blocks[number + 1 :])
-        done = b"data: [DONE]\n\n"
-        expected = tail if tail or not data.endswith(done) else done
+        expected = tail if tail or not data.endswith(DONE) else DONE
         assert whole(head, events, number) == expected
         assert encoded(encoder_of(head, number), [[event] for event in events]) == expected
 
@@ -123,7 +131,7 @@ def test_a_fenced_end_is_above_all_that_was_seen(form: Form) -> None:
         assert number == (before[-1] if before else -1) + GAP
         for known in numbers(seen):
             assert whole(head, log, known).endswith(end)
-        assert whole(head, log, number) == b""
+        assert whole(head, log, number) == (DONE if form == "responses_stream" else b"")
 
 
 @pytest.mark.parametrize("form", NUMBERED)
@@ -137,15 +145,14 @@ def test_an_end_by_the_producer_follows(form: Form) -> None:
 
 def test_a_response_that_this_service_ended() -> None:
     """The number and the reason of the end stand in one member."""
-    head, events = response("chat_stream")
     finish = Finish("length", 0, "deadline")
-    for form in ("chat_stream", "completion_stream"):
-        head = msgspec.structs.replace(response(form)[0], choices=1)  # type: ignore[arg-type]
+    forms: tuple[Form, ...] = ("chat_stream", "completion_stream")
+    for form in forms:
+        head = msgspec.structs.replace(response(form)[0], choices=1)
         data = encoder_of(head).encode([finish])
         block = json.loads(data.partition(b"data: ")[2])
         assert block["sluice"].keys() == {"n", "ended"}
         assert data.count(b'"sluice"') == 1
-    assert events
 
 
 def test_text_that_looks_like_the_member_is_not_changed() -> None:
@@ -166,17 +173,20 @@ def test_heartbeats_and_notices_have_no_number(form: Form) -> None:
     encoder = encoder_of(head)
     first = encoder.encode(events[:3])
     assert encoder.heartbeat() == encoder_of(plain).heartbeat()
-    assert isinstance(encoder, NumberedEvents | NumberedText)
+    assert isinstance(encoder, NumberedEvents | NumberedResponse | NumberedText)
     notice = encoder.lost()
-    if form == "plain_text":
+    if form in ("plain_text", "responses_stream"):
         assert notice == b""
     else:
         assert json.loads(notice.partition(b"data: ")[2])["sluice"] == {"log": "lost"}
-    assert encoder.begin() + first + encoder.encode(events[3:]) == whole(head, events)
+    data = encoder.begin() + first + encoder.encode(events[3:])
+    if form == "responses_stream":  # whose next event has it
+        assert data.count(LOST) == 1
+    assert data.replace(LOST, b"") == whole(head, events)
 
 
 def test_whole_bodies_are_not_numbered() -> None:
     """A head of one JSON value has no numbers, and `after` leaves nothing out."""
-    for form in ("chat_body", "completion_body", "messages_body"):
-        head, events = msgspec.json.decode(PLAIN[form][0], type=tuple[Head, list[STORED]])
+    for form in ("chat_body", "completion_body", "messages_body", "responses_body"):
+        head, events = msgspec.json.decode(PLAIN[form][0], type=tuple[Head, list[Event]])
         assert encoded(encoder_of(head, 3), [events]).decode() == PLAIN[form][1]

@@ -20,7 +20,7 @@ from tests.support.function import Call, Reply
 from tests.support.kept import Kept, delta, events, head_of, rest
 
 WORDS = ("Hello", " wide", " world", " für 🌍")
-BODIES = ["chat_body", "completion_body", "messages_body"]
+BODIES = ["chat_body", "completion_body", "messages_body", "responses_body"]
 FAILED = failed_by(UpstreamFailed("The model's response was truncated.", code="upstream_cut"))
 
 
@@ -43,7 +43,7 @@ def tail(form: str, whole: bytes, after: int) -> bytes:
         return whole[after:] or b"\x16"  # Lambda delivers no empty body
     kept = []
     for chunk in whole.split(b"\n\n")[:-1]:
-        number = re.search(rb'"n":(\d+)', chunk)
+        number = re.search(rb'"(?:n|sequence_number)":(\d+)', chunk)
         if number is None or int(number[1]) > after:
             kept.append(chunk + b"\n\n")
     return b"".join(kept)
@@ -59,7 +59,9 @@ async def test_a_resumed_stream_is_the_tail_of_the_whole(
     first = await recall("GET", path(stored))
     assert (first.status, first.body, first.whole) == (200, whole, True)
     assert first.headers["cache-control"].startswith("no-")
-    last = len(whole) if form == "plain_text" else whole.count(b'"n":')
+    last = (
+        len(whole) if form == "plain_text" else len(re.findall(rb'"(?:n|sequence_number)":', whole))
+    )
     for after in (*range(min(last, 40)), last, last + 1, 10**15):
         reply = await recall("GET", path(stored, after))
         assert (reply.status, reply.whole) == (200, True)

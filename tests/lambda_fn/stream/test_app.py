@@ -206,7 +206,8 @@ async def test_slashes(call: Call, method: str, path: str) -> None:
         ("GET", "/models", "/v1/models"),
         ("GET", "/v1/v1/models/", "/v1/models"),
         ("GET", "/api/v1/models/m", "/v1/models/{name}"),
-        ("POST", "/v1/responses", "/v1/chat/completions, /v1/completions"),
+        ("POST", "/v1/responses/v1/responses", "/v1/responses"),
+        ("POST", "/v1/batches", "/v1/chat/completions, /v1/completions"),
         ("GET", "/", "/v1/chat/completions, /v1/completions"),
     ],
 )

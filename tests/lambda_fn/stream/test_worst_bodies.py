@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from lambda_fn import ids, limits
 from lambda_fn.schema import ChatRequest, CompletionRequest
-from tests.support.corpus import BODIES, COMPLETIONS, MESSAGES, PLAIN
+from lambda_fn.schema.responses import ResponsesRequest
+from tests.support.corpus import BODIES, COMPLETIONS, MESSAGES, PLAIN, RESPONSES
 from tests.support.worst_bodies import call, stubbed_app
 
-PATHS = ("/v1/chat/completions", "/v1/completions")
+PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 TIME = 20
 """Times the decoding of the body."""
 MEMORY = 8
@@ -33,7 +34,7 @@ def measured() -> dict[str, dict[str, Any]]:
     return {line["name"]: line for line in map(json.loads, said.splitlines())}
 
 
-@pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS, *MESSAGES])
+@pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS, *MESSAGES, *RESPONSES])
 def test_no_body_costs_more_than_its_size(measured: dict[str, dict[str, Any]], name: str) -> None:
     """Any body costs a bounded multiple of its decoding time and of its size in memory."""
     found = measured[name]
@@ -43,7 +44,7 @@ def test_no_body_costs_more_than_its_size(measured: dict[str, dict[str, Any]], n
     assert found["growth"] <= MEMORY * found["size"] + 16_000_000, found
 
 
-@pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS])
+@pytest.mark.parametrize("name", [*BODIES, *COMPLETIONS, *RESPONSES])
 def test_refusals_are_short(measured: dict[str, dict[str, Any]], name: str) -> None:
     """The error for a long request names the field in at most 200 characters."""
     if measured[name]["status"] == 400:
@@ -96,12 +97,25 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=4),
     max_leaves=12,
 )
-_NAMES = st.sampled_from([*ChatRequest.__struct_fields__, *CompletionRequest.__struct_fields__])
+_NAMES = st.sampled_from(
+    sorted(
+        {
+            *ChatRequest.__struct_fields__,
+            *CompletionRequest.__struct_fields__,
+            *ResponsesRequest.__struct_fields__,
+        }
+    )
+)
 _BODIES = (
     st.binary(max_size=300)
     | st.dictionaries(_NAMES, _JSON, max_size=6).map(
         lambda fields: json.dumps(
-            {"model": "m", "messages": [{"role": "user", "content": "x"}], **fields}
+            {
+                "model": "m",
+                "messages": [{"role": "user", "content": "x"}],
+                "input": "x",
+                **fields,
+            }
         ).encode()
     )
     | st.tuples(st.integers(0, 200), st.binary(max_size=8)).map(

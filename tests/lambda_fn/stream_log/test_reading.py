@@ -11,6 +11,7 @@ from lambda_fn.aws.dynamodb import Update
 from lambda_fn.event_log import Batch, Unended
 from lambda_fn.events import End, Event, Failed
 from lambda_fn.stream_log import keys, segments
+from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.heads import (
     cancel_head,
     end_segment,
@@ -54,7 +55,8 @@ async def test_a_log_is_read_from_any_event(ground: Ground) -> None:
     await put(ground, 3, events[3:])
     await put(ground, 5, [End()], is_end=True)
     for after in range(-1, 5):
-        source, found = reader(ground, after), []
+        source = reader(ground, after)
+        found: list[Event] = []
         while not found or type(found[-1]) is not End:
             batch = await poll(source)
             assert batch is not None
@@ -100,7 +102,8 @@ async def test_a_log_of_many_pages(ground: Ground) -> None:
     for number, event in enumerate(big):
         await put(ground, number, [event])
     await put(ground, len(big), [End()], is_end=True)
-    source, found = reader(ground), []
+    source = reader(ground)
+    found: list[Event] = []
     while len(found) <= len(big):
         batch = await poll(source)
         assert batch is not None
@@ -238,7 +241,7 @@ async def test_a_log_with_a_hole_is_not_read_whole(ground: Ground) -> None:
     """`read_all` raises for a segment that is missing, and stops at the terminal one."""
     stored = await ground.opened()
     await put(ground, 1, [token()])
-    with pytest.raises(segments.Incomplete):
+    with pytest.raises(Incomplete):
         await read_all(ground.table, stored)
     await put(ground, 0, [token()])
     await put(ground, 2, [End()], is_end=True)

@@ -1,5 +1,6 @@
 """Alarms, scaling, schedules and metric filters that templates deploy, read with boto3."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -170,3 +171,40 @@ def test_metric_filters(client: Client, stacks: Stacks) -> None:
         ]
 
     assert _follow(stacks, template, read) == [["a3"], ["a4"], []]
+
+
+def test_composite_alarms(client: Client, stacks: Stacks) -> None:
+    """A composite alarm is created, changed and deleted. It begins with insufficient data."""
+
+    def template(number: int) -> dict[str, Any]:
+        properties = {"AlarmRule": f'ALARM("a{number}")', "AlarmDescription": f"d{number}"}
+        return {"One": {"Type": "AWS::CloudWatch::CompositeAlarm", "Properties": properties}}
+
+    def read(name: str) -> list[Any]:
+        described = client("cloudwatch").describe_alarms(AlarmNames=[name])
+        return [(it["AlarmRule"], it["StateValue"]) for it in described["CompositeAlarms"]]
+
+    assert _follow(stacks, template, read) == [
+        [('ALARM("a3")', "INSUFFICIENT_DATA")],
+        [('ALARM("a4")', "INSUFFICIENT_DATA")],
+        [],
+    ]
+
+
+def test_dashboards(client: Client, stacks: Stacks) -> None:
+    """A dashboard is created, changed and deleted."""
+
+    def template(number: int) -> dict[str, Any]:
+        body = json.dumps({"widgets": [{"type": "text", "properties": {"markdown": f"{number}"}}]})
+        properties = {"DashboardName": "board", "DashboardBody": body}
+        return {"One": {"Type": "AWS::CloudWatch::Dashboard", "Properties": properties}}
+
+    def read(name: str) -> list[Any]:
+        entries = client("cloudwatch").list_dashboards()["DashboardEntries"]
+        if not entries:
+            return []
+        assert [it["DashboardName"] for it in entries] == [name]
+        body = json.loads(client("cloudwatch").get_dashboard(DashboardName=name)["DashboardBody"])
+        return [it["properties"]["markdown"] for it in body["widgets"]]
+
+    assert _follow(stacks, template, read) == [["3"], ["4"], []]

@@ -15,6 +15,7 @@ from tests.support.network import SERVER_VARIABLE
 TESTS = (
     "tests/lambda_fn/metering",
     "tests/lambda_fn/reporting",
+    "tests/lambda_fn/stream_log",
     "tests/lambda_fn/sweep",
     "tests/lambda_fn/control/routers",
     "tests/lambda_fn/stream/test_admit.py",

@@ -39,7 +39,9 @@ def alarms(target: Target) -> Outcome:
     there = {one["PhysicalResourceId"] for one in target.resources} | {*target.outputs.values()}
     wrong = [f"{name} is missing" for name in names if name.rpartition(":")[2] not in found]
     for name, alarm in found.items():
-        for dimension in alarm.get("Dimensions", []):
+        stats = [query.get("MetricStat", {}) for query in alarm.get("Metrics", [])]
+        of_math = [one for it in stats for one in it.get("Metric", {}).get("Dimensions", [])]
+        for dimension in (*alarm.get("Dimensions", []), *of_math):
             known = dimension["Name"] in {"FunctionName", "EndpointName"}
             if known and dimension["Value"] not in there:
                 wrong.append(f"{name} watches {dimension['Value']}, which is not deployed")

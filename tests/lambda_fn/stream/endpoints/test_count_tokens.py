@@ -1,4 +1,4 @@
-"""`POST /v1/messages/count_tokens` before our container and before other servers."""
+"""Counts of prompts, in both APIs that have them, before our container and other servers."""
 
 import asyncio
 import base64
@@ -153,3 +153,38 @@ async def test_a_model_whose_settings_cannot_be_read(
     assert (reply.status, "context_tokens" in reply.body.decode()) == (503, True)
     items.put_item(Item=accounts.new_account(KEY, name="n", now=1, models=["m"]))
     assert (await ask(path=path, body=body)).status == 404
+
+
+RESPONSES = "/v1/responses/input_tokens"
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+
+
+async def test_a_responses_prompt_is_counted(call: Call, sagemaker: StandIn, items: Any) -> None:
+    """The Responses API counts by the same model, in its own form."""
+    sagemaker.script = [part(lines(START, {"type": "end"}))]
+    asked = {"model": "m", "input": "Hi", "instructions": "Be brief.", "tools": [FUNCTION]}
+    reply = await call(path=RESPONSES, body=asked)
+    assert json.loads(reply.body) == {"object": "response.input_tokens", "input_tokens": 4}
+    (body,) = sagemaker.bodies
+    assert (body["sluice"]["count"], body["tools"][0]["function"]["name"]) == (True, "f")
+    assert [message["role"] for message in body["messages"]] == ["system", "user"]
+    assert ledger_item(items, reply)["prompt_tokens"] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"input": []}, "input"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"text": {"format": {"type": "json_schema", "name": "n", "schema": {"type": 5}}}},
+         "text.format.schema.type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:"}]}]},
+         "input[0].content[0].type"),
+    ],
+)  # fmt: skip
+async def test_a_responses_prompt_that_is_wrong(
+    call: Call, change: dict[str, Any], param: str
+) -> None:
+    """A refusal has OpenAI's form, and the path of the member in the body as it was sent."""
+    reply = await call(path=RESPONSES, body={"model": "m", "input": "Hi", **change})
+    assert (reply.status, reply.error["param"]) == (400, param)

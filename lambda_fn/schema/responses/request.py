@@ -1,0 +1,261 @@
+"""The bodies of `POST /v1/responses` and `POST /v1/responses/input_tokens`."""
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from lambda_fn.errors import InvalidRequest
+from lambda_fn.schema.chat import unsupported
+from lambda_fn.schema.extras import Extras, check_refused
+from lambda_fn.schema.parse import parse
+from lambda_fn.schema.parts import (
+    Extensions,
+    Identifier,
+    LogitBias,
+    Metadata,
+    Penalty,
+    Seed,
+    Stop,
+    Temperature,
+    Tokens,
+    ToolName,
+    TopP,
+    Unsupported,
+    WrongField,
+)
+from lambda_fn.schema.reasoning import Reasoning
+from lambda_fn.schema.responses.items import Item
+from lambda_fn.schema.tools import Description, JsonObject, TextFormat
+
+LOGPROBS = "message.output_text.logprobs"
+_WITHOUT_EFFECT = ("reasoning.encrypted_content",)
+"""What `include` may name though no response has it: many clients always ask for it."""
+_UNKNOWN = re.compile(r"Invalid '(.+\.type)': Invalid value ('[^']*')\.")
+
+
+class FunctionParam(Struct, frozen=True, omit_defaults=True):
+    """A function that the model may call. `parameters` is a JSON schema."""
+
+    type: str
+    name: ToolName | None = None
+    description: Description | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Reject tools that OpenAI's service runs, by their type."""
+        _check_function(self.type)
+        if self.name is None:
+            raise WrongField("a function needs a name", "name")
+
+
+class AllowedTool(Struct, frozen=True):
+    """A tool of a choice."""
+
+    type: str
+    name: ToolName | None = None
+
+    def __post_init__(self) -> None:
+        """Reject what is no function."""
+        _check_function(self.type)
+
+
+class ChoiceParam(Struct, frozen=True, omit_defaults=True):
+    """The function that must be called, or the functions that may be."""
+
+    type: str
+    name: ToolName | None = None
+    mode: Literal["auto", "required"] | None = None
+    tools: Annotated[list[AllowedTool], Meta(min_length=1, max_length=128)] | None = None
+
+    def __post_init__(self) -> None:
+        """Reject other choices, and choices that lack a member."""
+        if self.type != "allowed_tools":
+            _check_function(self.type)
+        needed = ("mode", "tools") if self.type == "allowed_tools" else ("name",)
+        for name in needed:
+            if getattr(self, name) is None:
+                raise WrongField(f"a choice of type '{self.type}' needs '{name}'", name)
+
+
+def _check_function(kind: str) -> None:
+    if kind != "function":
+        raise Unsupported(
+            f"tools of type '{kind[:64]}' are not available: this service runs no tools; use "
+            "tools of type 'function'",
+            "type",
+        )
+
+
+class TextSchema(Struct, frozen=True, tag="json_schema", tag_field="type", omit_defaults=True):
+    """JSON that matches a schema."""
+
+    name: Identifier
+    schema: dict[str, Any]
+    description: Description | None = None
+    strict: bool | None = None
+
+
+class TextOptions(Struct, frozen=True, omit_defaults=True):
+    """The form of the text."""
+
+    format: TextFormat | JsonObject | TextSchema | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ResponseStreamOptions(Struct, frozen=True, omit_defaults=True):
+    """Options of a streamed response."""
+
+    include_obfuscation: bool | None = None
+
+
+Items = Annotated[list[Item], Meta(min_length=1, max_length=8192)]
+
+
+class InputTokensRequest(Extras, frozen=True, omit_defaults=True):
+    """The members that make the prompt: all that a count reads.
+
+    Those of the last group need responses that are kept.
+    """
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    input: str | Items
+    instructions: str | None = None
+    tools: Annotated[list[FunctionParam], Meta(max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChoiceParam | None = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    reasoning: Reasoning | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+
+    previous_response_id: str | None = None
+    conversation: Any = None
+
+
+class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
+    """The parameters of a response.
+
+    Those of the second group are not OpenAI's, but of servers of this API, as those of `Extras`.
+    The third is rejected by name, the fourth has no effect on the response.
+    """
+
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    max_output_tokens: Tokens | None = None
+    temperature: Temperature | None = None
+    top_p: TopP | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    include: Annotated[list[str], Meta(max_length=64)] | None = None
+
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    logit_bias: LogitBias | None = None
+    chat_template_kwargs: Any = None
+
+    store: bool | None = None
+    background: bool | None = None
+    prompt: Any = None
+    moderation: Any = None
+    context_management: Any = None
+
+    max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    metadata: Metadata | None = None
+    user: Annotated[str, Meta(max_length=512)] | None = None
+    safety_identifier: Annotated[str, Meta(max_length=64)] | None = None
+    service_tier: (
+        Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None
+    ) = None
+    prompt_cache_key: Annotated[str, Meta(max_length=512)] | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+
+    sluice: Extensions | None = None
+
+
+UNSUPPORTED = {
+    "prompt": "this service keeps no prompts: send 'instructions' and 'input'",
+    "moderation": "moderation is not available",
+    "context_management": "this service compacts no conversations: send the items that count",
+}
+"""Parameters that are rejected with any value, and why."""
+
+_responses = msgspec.json.Decoder(ResponsesRequest)
+_count = msgspec.json.Decoder(InputTokensRequest)
+T = TypeVar("T", bound=InputTokensRequest)
+
+
+def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
+    """Return the checked body of a request for a response. `kept`: the deployment keeps responses.
+
+    Raises:
+        InvalidRequest: the body is not JSON, or a member has a wrong type or value or cannot be
+            honoured.
+
+    """
+    request = _parsed(_responses, body, kept=kept)
+    check_refused(body, 1, chat=True)
+    for name, why in UNSUPPORTED.items():
+        if getattr(request, name) not in (None, []):
+            raise unsupported(name, why)
+    if request.stream_options is not None and not request.stream:
+        raise InvalidRequest(
+            "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
+        )
+    if request.store and not kept:
+        raise _unkept("store")
+    if request.background:
+        raise unsupported("background", "responses are made while their request waits")
+    for number, name in enumerate(request.include or ()):
+        if name != LOGPROBS and name not in _WITHOUT_EFFECT:
+            param = f"include[{number}]"
+            raise InvalidRequest(
+                f"Unsupported '{param}': no response here has '{name[:64]}'.",
+                param=param,
+                code=Unsupported.code,
+            )
+    if (request.n_cmpl or 1) > 1:
+        raise unsupported("n_cmpl", "a response is one answer")
+    return request
+
+
+def parse_input_tokens(body: bytes) -> InputTokensRequest:
+    """Return the checked body of a request for a count. Raises as `parse_responses`."""
+    return _parsed(_count, body, kept=False)
+
+
+def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, kept: bool) -> T:
+    try:
+        request = parse(decoder, body)
+    except InvalidRequest as error:
+        # A type of content part or of format that is not known here.
+        if (unknown := _UNKNOWN.fullmatch(error.message)) is None:
+            raise
+        raise InvalidRequest(
+            f"Unsupported '{unknown.group(1)}': the type {unknown.group(2)} is not supported.",
+            param=error.param,
+            code=Unsupported.code,
+        ) from None
+    if request.previous_response_id is not None and not kept:
+        raise _unkept("previous_response_id")
+    if request.conversation is not None:
+        raise unsupported(
+            "conversation", "there are none here: send all items of the conversation in 'input'"
+        )
+    if request.text is not None and request.text.verbosity not in (None, "medium"):
+        raise unsupported("text.verbosity", "no server takes it; 'medium', the default, is allowed")
+    return request
+
+
+def _unkept(name: str) -> InvalidRequest:
+    instead = "Leave it out."
+    if name == "previous_response_id":
+        instead = "Send all items of the conversation in 'input'."
+    return InvalidRequest(
+        f"Unsupported parameter: '{name}': this deployment keeps no responses (its setting "
+        f"'persistence' is off). {instead}",
+        param=name,
+        code="unsupported_parameter",
+    )

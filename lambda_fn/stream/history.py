@@ -1,0 +1,140 @@
+"""What came before a request in its conversation, read from the responses that are kept.
+
+A response keeps its own input and output, and the ids of all responses before it. So a conversation
+of any length is one read for each of its responses, made at the same time.
+"""
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from lambda_fn.aws.dynamodb import MeterUnavailable, Table
+from lambda_fn.encode.responses import output_of
+from lambda_fn.errors import InvalidRequest, Unavailable
+from lambda_fn.schema.responses import History
+from lambda_fn.schema.responses.items import Item
+from lambda_fn.stream_log.bodies import Incomplete
+from lambda_fn.stream_log.keys import UnknownVersion, response_id
+from lambda_fn.stream_log.results import Kept, read_many
+
+MAX_RESPONSES = 100
+"""Responses that one request may read."""
+_ITEM = re.compile(r"(?:msg|rs|fc)_([0-9a-z]{26})_(in)?([0-9]{1,5})")
+_NAME = re.compile(r"[0-9a-z]{26}")
+_ANSWERED = ("completed", "incomplete")
+_item = msgspec.json.Decoder(Item)
+
+
+async def history_of(
+    table: Table, owner: str, previous: str | None, references: Sequence[tuple[str, str]]
+) -> History:
+    """Return what a request names of earlier responses.
+
+    Args:
+        table: StreamTable.
+        owner: The id of the caller's key, whose responses are read.
+        previous: The id of the response before the request.
+        references: Paths and ids of the items that its input refers to.
+
+    Raises:
+        InvalidRequest: a response or an item is not there, or there are too many.
+        Unavailable: the table does not answer.
+
+    """
+    reader = _Reader(table, owner)
+    try:
+        named = [_response_of(path, item_id) for path, item_id in references]
+        parent_id = None if previous is None else response_id(previous)
+        if parent_id is not None and not _NAME.fullmatch(parent_id):
+            raise _no_parent(previous)
+        await reader.read(dict.fromkeys([*named, *([parent_id] if parent_id else [])]))
+        ancestors: list[str] = []
+        if parent_id is not None:
+            parent = reader.found.get(parent_id)
+            if parent is None or parent.head.status not in _ANSWERED:
+                raise _no_parent(previous)
+            ancestors = [*parent.input.ancestors, parent_id]
+            await reader.read(ancestors)
+    except (Incomplete, UnknownVersion):
+        raise InvalidRequest(
+            "A response of this conversation cannot be read here.", param="previous_response_id"
+        ) from None
+    except MeterUnavailable:
+        raise Unavailable(
+            "The table of kept responses does not answer. Try again.", retry_after=5
+        ) from None
+    before: list[msgspec.Raw] = []
+    for name in ancestors:
+        kept = reader.found.get(name)
+        if kept is None:
+            raise _no_parent(previous)
+        before += kept.input.items
+        before += output_of(kept.head.head, kept.events)
+    items = {item_id: _referred(reader, path, item_id) for path, item_id in references}
+    return History(
+        before=[_item.decode(raw) for raw in before],
+        items={item_id: (raw, _item.decode(raw)) for item_id, raw in items.items()},
+        ancestors=ancestors,
+        size=sum(map(len, before)) + sum(map(len, items.values())),
+    )
+
+
+class _Reader:
+    """The responses of one key that were read."""
+
+    def __init__(self, table: Table, owner: str) -> None:
+        self._table = table
+        self._owner = owner
+        self.found: dict[str, Kept] = {}
+
+    async def read(self, names: Iterable[str]) -> None:
+        wanted = [name for name in names if name not in self.found]
+        if len(self.found) + len(wanted) > MAX_RESPONSES:
+            raise InvalidRequest(
+                f"The conversation has more than {MAX_RESPONSES} responses. Send the items that "
+                "count in 'input'.",
+                param="previous_response_id",
+            )
+        for name, kept in zip(
+            wanted, await read_many(self._table, wanted, now=time.time()), strict=True
+        ):
+            if kept is not None and kept.head.owner == self._owner:
+                self.found[name] = kept
+
+
+def _response_of(path: str, item_id: str) -> str:
+    match = _ITEM.fullmatch(item_id)
+    if match is None:
+        raise _no_item(path, item_id)
+    return match[1]
+
+
+def _referred(reader: _Reader, path: str, item_id: str) -> msgspec.Raw:
+    """Return an item of a response's output, or of its input (`in`)."""
+    match = _ITEM.fullmatch(item_id)
+    kept = reader.found.get(match[1]) if match else None
+    if match is None or kept is None:
+        raise _no_item(path, item_id)
+    items = kept.input.items if match[2] else output_of(kept.head.head, kept.events)
+    if int(match[3]) >= len(items):
+        raise _no_item(path, item_id)
+    return items[int(match[3])]
+
+
+def _no_item(path: str, item_id: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Item with id '{item_id[:80]}' not found: no response that this key has kept has it.",
+        param=path,
+        code="item_not_found",
+    )
+
+
+def _no_parent(name: str | None) -> InvalidRequest:
+    return InvalidRequest(
+        f"Previous response with id '{(name or '')[:80]}' not found: it, or one before it, was not "
+        "kept, was deleted, is over its time, or has not been completed.",
+        param="previous_response_id",
+        code="previous_response_not_found",
+    )

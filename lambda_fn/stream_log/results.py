@@ -1,0 +1,222 @@
+"""Responses that are kept whole: without their events until they end, and with their input.
+
+A head whose `kept` is `result` has no segments while the response runs. Its events are put when it
+ends, as one segment before the head, so that no head is final without them. Nobody reads that
+segment but by the head: its status says whether it counts.
+
+The body `input` has the items of the request as they were sent, and the ids of the responses that
+came before this one in its conversation. Those keep their own items.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from lambda_fn import limits
+from lambda_fn.aws.dynamodb import MeterUnavailable, Query, Table
+from lambda_fn.encode import Head
+from lambda_fn.event_log import Batch, Source
+from lambda_fn.events import End, Event, Failed, Finish
+from lambda_fn.log import log
+from lambda_fn.stream_log import segments
+from lambda_fn.stream_log.bodies import Incomplete, inflated, write_body
+from lambda_fn.stream_log.heads import (
+    Ending,
+    Status,
+    StoredHead,
+    end_update,
+    new_name,
+    open_head,
+    parse_head,
+    put_segment,
+    win,
+)
+from lambda_fn.stream_log.keys import SEGMENT_PREFIX, partition
+from lambda_fn.stream_log.segments import Segment
+
+INPUT = "input"
+"""The name of the body with the input."""
+
+
+class Input(msgspec.Struct, frozen=True):
+    """The input of a kept response: its items, and the responses before it, the first one first."""
+
+    items: list[msgspec.Raw] = []  # msgspec makes a new list for each
+    ancestors: list[str] = []
+
+
+_input = msgspec.json.Decoder(Input)
+
+
+class ResultLog:
+    """The log of one response that this process produces, and whose events come at its end."""
+
+    def __init__(
+        self,
+        table: Table,
+        stored: StoredHead,
+        kept_input: Input,
+        counts: Callable[[], tuple[int, int]],
+        *,
+        seconds: float,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare the log.
+
+        Args:
+            table: StreamTable.
+            stored: The head to open with. Writer, lease and status are set here.
+            kept_input: The input of the response.
+            counts: Returns the raw counts of the tokens of prompt and completion until now.
+            seconds: The time limit of the response. Its producer has the lease so long, and does
+                not renew it.
+            now: Returns Unix seconds.
+
+        """
+        self._table = table
+        self._stored = msgspec.structs.replace(stored, kept="result")
+        self._input = kept_input
+        self._counts = counts
+        self._seconds = seconds
+        self._now = now
+        self._name = new_name()
+        self._events: list[Event] = []
+
+    async def open(self, head: Head) -> None:
+        """Write the input, and then the head. Raises as `TableLog.open`."""
+        async with asyncio.timeout(limits.LOG_OPEN_TIMEOUT):
+            bodies = await write_input(
+                self._table, head.response_id, self._input, expires=self._stored.expires
+            )
+            self._stored = msgspec.structs.replace(
+                self._stored,
+                head=head,
+                writer=self._name,
+                lease=self._now() + self._seconds,
+                status="in_progress",
+                bodies=bodies,
+            )
+            deadline = time.monotonic() + limits.LOG_OPEN_TIMEOUT
+            await open_head(self._table, self._stored, deadline=deadline)
+
+    def append(self, batch: Batch) -> None:
+        """Keep a batch until the end. Raises ValueError if its number does not follow."""
+        first, events = batch
+        if first != len(self._events):
+            raise ValueError(f"event {first} does not follow event {len(self._events) - 1}")
+        self._events += events
+
+    def end(self, batch: Batch) -> asyncio.Future[Batch]:
+        """Write the events, and end the response. See `EventLog.end`.
+
+        If that fails, the client gets the response all the same, and the lease ends the head.
+        """
+        return asyncio.ensure_future(self._end(batch))
+
+    def read(self, after: int) -> Source:
+        """Raise LookupError: there is nothing to read before the end."""
+        raise LookupError("the events of this response are kept when it has ended")
+
+    async def _end(self, batch: Batch) -> Batch:
+        try:
+            async with asyncio.timeout(limits.LOG_END_TIMEOUT - 0.5):
+                return await self._close(batch)
+        except (MeterUnavailable, TimeoutError) as error:
+            log("result_lost", request_id=self._stored.response_id, error=type(error).__name__)
+            return batch
+
+    async def _close(self, batch: Batch) -> Batch:
+        number, [event] = batch
+        counts, response_id = self._counts(), self._stored.response_id
+        segment = Segment(0, [*self._events, event], self._name, *counts, is_end=True)
+        await put_segment(self._table, response_id, segment, expires=self._stored.expires)
+        ending = Ending(
+            status=_status(self._events, event),
+            event=event,  # type: ignore[arg-type] # it is terminal
+            by=self._name,
+            now=self._now(),
+            counts=counts,
+            last=number,
+        )
+        update = end_update(
+            response_id,
+            ending,
+            "#status = :was AND writer = :writer AND attribute_not_exists(deleted)",
+            {":was": "in_progress", ":writer": self._name},
+        )
+        item, won = await win(self._table, update, ending)
+        if won:
+            return batch
+        head = await parse_head(self._table, response_id, item, now=self._now())
+        if head is None or head.event is None:  # it was deleted
+            return batch
+        return (number, [head.event])
+
+
+def _status(events: Iterable[Event], terminal: Event) -> Status:
+    if type(terminal) is not End:
+        cancelled = type(terminal) is Failed and terminal.kind == "cancelled"
+        return "cancelled" if cancelled else "failed"
+    cut = any(
+        type(event) is Finish and event.finish_reason in ("length", "content_filter")
+        for event in events
+    )
+    return "incomplete" if cut else "completed"
+
+
+async def write_input(
+    table: Table, response_id: str, kept: Input, *, expires: int
+) -> dict[str, int]:
+    """Write the input of a response, and return the entry of its head's `bodies`.
+
+    Raises MeterUnavailable.
+    """
+    data = msgspec.json.encode(kept)
+    return {INPUT: await write_body(table, response_id, INPUT, data, expires=expires)}
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A kept response: its head, its input, and its events as far as they are written."""
+
+    head: StoredHead
+    input: Input
+    events: list[Event]
+
+
+async def read_kept(table: Table, response_id: str, *, now: float) -> Kept | None:
+    """Return a response with its input and events, by one query.
+
+    None means that it does not exist for readers. Raises as `heads.read_head`.
+    """
+    query = Query("pk = :pk", {":pk": partition(response_id)})
+    found = [item async for item in table.query_all(query, consistent=True)]
+    by_sort: dict[str, Any] = {item["sk"]: item for item in found}
+    head = await parse_head(table, response_id, by_sort.get("HEAD"), now=now)
+    if head is None:
+        return None
+    parts = [item["body"] for sort, item in by_sort.items() if sort.startswith(f"B#{INPUT}#")]
+    if len(parts) != head.bodies.get(INPUT, 0):
+        raise Incomplete("a part of an input is missing")
+    kept = _input.decode(inflated(b"".join(parts))) if parts else Input()
+    events: list[Event] = []
+    for sort, item in by_sort.items():  # in the order of the numbers
+        if sort.startswith(SEGMENT_PREFIX):
+            events += (await segments.read(table, response_id, item)).events
+    return Kept(head, kept, events)
+
+
+async def read_many(
+    table: Table, response_ids: Sequence[str], *, now: float, at_once: int = 8
+) -> list[Kept | None]:
+    """Return several responses, in order. Raises as `read_kept`."""
+    limit = asyncio.Semaphore(at_once)
+
+    async def one(response_id: str) -> Kept | None:
+        async with limit:
+            return await read_kept(table, response_id, now=now)
+
+    work: list[Awaitable[Kept | None]] = [one(response_id) for response_id in response_ids]
+    return await asyncio.gather(*work)
