@@ -73,7 +73,7 @@ def test_endings_are_those_of_the_ledger(
     }
 
 
-@pytest.mark.parametrize("form", ["completions", "messages", "text"])
+@pytest.mark.parametrize("form", ["completions", "messages", "responses", "text"])
 def test_every_form(load: Callable[[str], dict[str, Any]], form: str) -> None:
     """Answers of each form are complete, and the ledger agrees."""
     report = load(f"--form {form} --rate 5 --duration 1s --arrivals constant --max-tokens 8")

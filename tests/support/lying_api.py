@@ -139,7 +139,7 @@ class LyingAPI:
             length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
             body = json.loads(await reader.readexactly(length))
             self.bodies.append(body)
-            name = body["messages"][0]["content"] if "messages" in body else body["prompt"]
+            name = body.get("prompt") or body.get("input") or body["messages"][0]["content"]
             await self._answer(self.answers[name], len(self.bodies), writer)
             self.sent(name)
         except (ConnectionError, asyncio.IncompleteReadError):

@@ -10,7 +10,7 @@ HELP = (
     "Load an API with streams at planned moments, and tell how each ended; exit with 1 where "
     "too few were good, with 2 where this client was the bottleneck."
 )
-FORMS = ("chat", "completions", "messages", "text")
+FORMS = ("chat", "completions", "messages", "responses", "text")
 """The forms of `cli.commands.load.forms`, which is slow to import."""
 _RATE = re.compile(r"(\d{1,5}(?:\.\d{1,6})?)(?:-(\d{1,5}(?:\.\d{1,6})?))?")
 _TIME = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(ms|s|m|h)")

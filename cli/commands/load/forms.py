@@ -7,7 +7,7 @@ what is output, and notes whatever tells that an answer is whole.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import msgspec
 
@@ -113,6 +113,9 @@ _chunk = msgspec.json.Decoder(_Chunk)
 class _Events:
     """What the readers of event streams have in common."""
 
+    _trailing: ClassVar[bytes | None] = None
+    """An event that may follow the end marker."""
+
     def __init__(self) -> None:
         self.signs = Signs()
         self._stream = EventStream()
@@ -121,6 +124,8 @@ class _Events:
         sizes = []
         for event in self._stream.feed(data):
             if self.signs.marker:
+                if event == self._trailing:
+                    continue
                 raise Malformed("events_after_the_end")
             try:
                 size = self._event(event)
@@ -223,6 +228,47 @@ class _Messages(_Events):
         return sum(len(part or "") for part in parts_of_text)
 
 
+class _ResponseUsage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class _Response(msgspec.Struct):
+    status: str | None = None
+    usage: _ResponseUsage | None = None
+    error: Any = None
+
+
+class _ResponseEvent(msgspec.Struct):
+    type: str = ""
+    delta: str | None = None
+    code: str | None = None
+    response: _Response | None = None
+
+
+_response_event = msgspec.json.Decoder(_ResponseEvent)
+_RESPONSE_ENDS = frozenset({"response.completed", "response.incomplete"})
+
+
+class _Responses(_Events):
+    """The events of OpenAI's Responses API. The terminal event is the end marker."""
+
+    _trailing = b"[DONE]"  # OpenAI sends none
+
+    def _event(self, data: bytes) -> int:
+        event = _response_event.decode(data)
+        if event.type == "error":
+            self.signs.error = event.code or "unnamed"
+        elif event.type == "response.failed":
+            self.signs.error = _code(event.response and event.response.error)
+        elif event.type in _RESPONSE_ENDS and event.response is not None:
+            self.signs.finish, self.signs.marker = event.response.status, True
+            if (usage := event.response.usage) is not None:
+                self.signs.prompt_tokens = usage.input_tokens
+                self.signs.completion_tokens = usage.output_tokens
+        return len(event.delta or "") if event.type.endswith(".delta") else 0
+
+
 @dataclass
 class _Text:
     """Bare text: a piece is what came at once. A line behind U+001E tells of an early end."""
@@ -302,6 +348,16 @@ def _message(model: str, ask: Ask) -> Mapping[str, Any]:
     }
 
 
+def _response(model: str, ask: Ask) -> Mapping[str, Any]:
+    return {
+        "model": model,
+        "input": ask.prompt,
+        "max_output_tokens": ask.max_tokens,
+        "stream": True,
+        "store": False,
+    }
+
+
 def _text(model: str, ask: Ask) -> Mapping[str, Any]:
     return {
         "model": model,
@@ -315,6 +371,7 @@ FORMS: Mapping[str, Form] = {
     "chat": Form("/chat/completions", _chat, _Chunks),
     "completions": Form("/completions", _completion, _Chunks),
     "messages": Form("/messages", _message, _Messages),
+    "responses": Form("/responses", _response, _Responses),
     "text": Form("/chat/completions", _text, _Text, accept="text/plain", proves_end=False),
 }
 """The forms by the names of `--form`. `cli.commands.load.FORMS` lists them for the command line."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _WIDTH, _HEIGHT = 720, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 32, 12, 30
 _ORDER = (
     "complete", "dropped", "silent", "cut", "error", "disagrees", "malformed", "slow", "refused",
     "unreachable", "unsent",
@@ -230,7 +230,7 @@ def _grid(most: float, text: Callable[[float], str]) -> list[str]:
         parts.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" '
             'stroke="var(--line)"/>'
-            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_text(text(share * most))}'
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_text(text(share * most) if share else "0")}'
             "</text>"
         )
     return parts
@@ -239,7 +239,8 @@ def _grid(most: float, text: Callable[[float], str]) -> list[str]:
 def _seconds_axis(rows: Sequence[Mapping[str, Any]], scale: Callable[[int], float]) -> list[str]:
     step = max(1, len(rows) // 6)
     return [
-        f'<text x="{scale(at):.1f}" y="{_HEIGHT - 10}">{rows[at]["second"]} s</text>'
+        f'<text x="{scale(at):.1f}" y="{_HEIGHT - 10}" text-anchor="middle">'
+        f"{rows[at]['second']} s</text>"
         for at in range(0, len(rows), step)
     ]
 

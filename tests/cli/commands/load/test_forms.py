@@ -37,11 +37,38 @@ MESSAGE = [
     message("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": 3}),
     message("message_stop"),
 ]  # fmt: skip
+RESPONSE = [
+    event({"type": "response.created", "response": {"status": "in_progress", "usage": None}}),
+    event({"type": "response.reasoning_text.delta", "delta": "hm"}),
+    event({"type": "response.output_text.delta", "delta": "one"}),
+    event({"type": "response.output_text.done", "text": "one"}),
+    event({"type": "response.function_call_arguments.delta", "delta": "{}"}),
+    event(
+        {
+            "type": "response.completed",
+            "response": {"status": "completed", "usage": {"input_tokens": 7, "output_tokens": 3}},
+        }
+    ),
+]
 TEXT = [b"one", b" two\x16", b"\x16", b" three"]
 CASES: dict[str, tuple[str, list[bytes], list[int], Signs]] = {
     "chat": ("chat", [chunk(), *WHOLE], [6, 6, 6, 6], Signs("stop", True, 7, 4)),
     "completions": ("completions", COMPLETION, [4, 4], Signs("length", True, 7, 2)),
     "messages": ("messages", MESSAGE, [2, 3, 2], Signs("end_turn", True, 7, 3)),
+    "responses": ("responses", [*RESPONSE, DONE], [2, 3, 2], Signs("completed", True, 7, 3)),
+    "without a marker behind": ("responses", RESPONSE, [2, 3, 2], Signs("completed", True, 7, 3)),
+    "failed": (
+        "responses",
+        [event({"type": "response.failed", "response": {"error": {"code": "server_error"}}})],
+        [],
+        Signs(error="server_error"),
+    ),
+    "an error event": (
+        "responses",
+        [event({"type": "error", "code": "c"}), event({"type": "error"})],
+        [],
+        Signs(error="unnamed"),
+    ),
     "text": ("text", TEXT, [3, 4, 6], Signs()),
     "reasoning": (
         "chat",
@@ -108,7 +135,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("form", ["chat", "completions", "messages"])
+@pytest.mark.parametrize("form", ["chat", "completions", "messages", "responses"])
 @given(value=VALUES)
 def test_any_json_is_read_or_malformed(form: str, value: Any) -> None:
     """No JSON value in an event makes a reader raise anything but Malformed."""
@@ -147,7 +174,8 @@ def test_a_trailer_is_bounded() -> None:
 def test_a_request_streams_and_has_its_limit(form: str) -> None:
     """The request of each form asks for a stream of at most so many tokens."""
     body = FORMS[form].body("m", Ask("hello", 9))
-    assert (body["model"], body["max_tokens"], body["stream"]) == ("m", 9, True)
+    limit = body["max_output_tokens" if form == "responses" else "max_tokens"]
+    assert (body["model"], limit, body["stream"]) == ("m", 9, True)
     assert "hello" in json.dumps(body)
     assert ("stream_options" in body) == (form in {"chat", "completions"})
 
@@ -171,8 +199,17 @@ def test_the_code_of_an_error(body: bytes, code: str) -> None:
     assert error_code(body) == code
 
 
-def test_what_follows_the_end_is_malformed() -> None:
+@pytest.mark.parametrize(
+    ("form", "pieces"),
+    [
+        ("chat", [*WHOLE, WORDS[0]]),
+        ("chat", [*WHOLE, DONE]),
+        ("messages", [*MESSAGE, MESSAGE[-1]]),
+        ("responses", [*RESPONSE, RESPONSE[-1]]),
+    ],
+)
+def test_what_follows_the_end_is_malformed(form: str, pieces: list[bytes]) -> None:
     """No event may follow the end marker."""
-    reader = FORMS["chat"].reader()
+    reader = FORMS[form].reader()
     with pytest.raises(Malformed, match="events_after_the_end"):
-        reader.feed(b"".join([*WHOLE, WORDS[0]]))
+        reader.feed(b"".join(pieces))

@@ -203,7 +203,7 @@ async def test_nothing_is_left() -> None:
     assert gc.get_freeze_count() <= before
 
 
-@pytest.mark.parametrize("form", ["chat", "completions", "messages", "text"])
+@pytest.mark.parametrize("form", list(FORMS))
 async def test_each_form_sends_its_own_path(form: str) -> None:
     """A form has its path and its accept header."""
     async with lying_api() as api:
