@@ -169,7 +169,12 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     now.add_row("cost", f"{charts.decimal(figures['cost'])} USD")
 
     latency = _table("latency", "p50", "p95", "p99", "max")
-    for name, field in (("first token", "ttft_ms"), ("between tokens", "itl_ms")):
+    fields = (
+        ("first token", "ttft_ms"),
+        ("between tokens", "itl_ms"),
+        ("p95 of an answer", "itl_p95_ms"),
+    )
+    for name, field in fields:
         if (found := figures[field]) is not None:
             latency.add_row(name, *(f"{found[it]:,.0f} ms" for it in ("p50", "p95", "p99", "max")))
 
@@ -181,6 +186,10 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             f"{count:,}",
             f"{count / figures['requests']:.1%}",
         )
+
+    causes = _table("cause", "requests")
+    for name, count in figures["causes"].items():
+        causes.add_row(literal(name), f"{count:,}")
 
     keys = _table("key", "name", "requests", "tokens", "cost")
     keys.columns[1].justify = "left"
@@ -194,7 +203,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
         )
     if figures["keys_left"]:
         keys.add_row(f"[dim]and {figures['keys_left']:,} more[/dim]", "", "", "", "")
-    return [table for table in (now, latency, endings, keys) if table.rows]
+    return [table for table in (now, latency, endings, causes, keys) if table.rows]
 
 
 def _table(*head: str) -> Table:

@@ -1,8 +1,9 @@
 """The figures of a window of time, from the lines that the stream function logs. Pure.
 
 Each request has one line when it is settled (`lambda_fn/stream/settle.py`), with its key, model,
-outcome, tokens, cost, and the times to its first token and its end. Requests that were rejected
-before admission have none.
+outcome, tokens, cost, and the times to its first token and its end; and its metrics
+(`lambda_fn/stream/metrics.py`), which have its cause. Requests that were rejected before admission
+have none.
 """
 
 import json
@@ -32,6 +33,10 @@ class Ended:
     ttft_ms: int | None
     duration_ms: int | None
     cost: int
+    cause: str = ""
+    """Why it ended, such as `Upstream`; empty where the line has no metrics."""
+    itl_p95_ms: float | None = None
+    """The 95th percentile of the times between its tokens, as its client got them."""
 
     @property
     def itl_ms(self) -> float | None:
@@ -58,6 +63,8 @@ def parse(line: str, at: float) -> Ended | None:
             ttft_ms=found["ttft_ms"],
             duration_ms=found["duration_ms"],
             cost=int(found["cost"]),
+            cause=next((it.removeprefix("Ended") for it in found if it.startswith("Ended")), ""),
+            itl_p95_ms=float(found["InterTokenP95"]) * 1000 if "InterTokenP95" in found else None,
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
@@ -105,9 +112,11 @@ class Window:
             "requests": len(kept),
             "requests_per_second": round(len(kept) / self.seconds, 3),
             "outcomes": dict(Counter(it.outcome for it in kept).most_common()),
+            "causes": dict(Counter(it.cause for it in kept if it.cause).most_common()),
             "models": dict(Counter(it.model for it in kept).most_common()),
             "ttft_ms": percentiles([it.ttft_ms for it in kept if it.ttft_ms is not None]),
             "itl_ms": percentiles([it.itl_ms for it in kept if it.itl_ms is not None]),
+            "itl_p95_ms": percentiles([it.itl_p95_ms for it in kept if it.itl_p95_ms is not None]),
             "prompt_tokens": sum(it.prompt_tokens for it in kept),
             "completion_tokens": sum(it.completion_tokens for it in kept),
             "tokens_per_second": round(sum(it.completion_tokens for it in kept) / self.seconds, 3),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from cli.commands.top import window as module
 from cli.commands.top.window import Ended, Window, parse, percentiles
 from lambda_fn.metering.ledger import Settlement
+from lambda_fn.stream.metrics import CAUSES, UNITS
 
 LINE = {
     "event": "request", "request_id": "r", "key": "k", "model": "m", "outcome": "complete",
@@ -30,6 +31,20 @@ def test_a_line_of_the_function() -> None:
     assert set(Settlement.__struct_fields__) <= LINE.keys()
     found = ended(1, 5.0)
     assert (found.at, found.itl_ms, found.cost) == (5.0, 100.0, 7)
+
+
+def test_the_metrics_of_a_line() -> None:
+    """A line with metrics has its cause and its percentile; durations there are seconds."""
+    names = {f"Ended{it}": it for it in CAUSES}
+    assert UNITS["InterTokenP95"] == "Seconds"
+    for name, cause in names.items():
+        found = ended(1, 0, **{name: 1, "InterTokenP95": 0.05})
+        assert (found.cause, found.itl_p95_ms) == (cause, 50)
+    window = Window(60)
+    window.add([ended(1, 1.0, EndedUpstream=1, InterTokenP95=0.05), ended(2, 1.0)])
+    figures = window.figures(2.0)
+    assert figures["causes"] == {"Upstream": 1}
+    assert figures["itl_p95_ms"]["max"] == 50
 
 
 @pytest.mark.parametrize(
