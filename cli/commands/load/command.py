@@ -225,7 +225,8 @@ def _keys(target: Target, args: argparse.Namespace, plan: Plan) -> Iterator[list
         return
     streams = min(args.max_open, math.ceil(plan.rate.expected(plan.seconds)))
     count = max(1, math.ceil(streams / ledger.STREAMS))
-    with ledger.temporary_keys(target.admin, count) as keys:
+    seconds = plan.seconds + args.timeout + args.settle
+    with ledger.temporary_keys(target.admin, count, seconds=seconds) as keys:
         yield keys
 
 

@@ -75,22 +75,25 @@ class Checked:
 
 
 @contextmanager
-def temporary_keys(admin: Admin, count: int) -> Iterator[list[tuple[str, str]]]:
-    """Make keys for a run, and delete them afterwards. Yield their ids and secrets.
+def temporary_keys(admin: Admin, count: int, *, seconds: float) -> Iterator[list[tuple[str, str]]]:
+    """Make keys for a run of `seconds`, and delete them afterwards. Yield their ids and secrets.
+
+    They expire an hour after the run, should nothing delete them.
 
     Raises:
         CommandError: the admin API refused.
 
     """
     made: list[tuple[str, str]] = []
-    name = f"{OWNER} {time.strftime('%Y-%m-%d %H:%M')}"
+    asked = {
+        "name": f"{OWNER} {time.strftime('%Y-%m-%d %H:%M')}",
+        "owner": OWNER,
+        "expires_at": int(time.time() + seconds) + 3600,
+        "limits": {"concurrent_streams": STREAMS},
+    }
     try:
         for _ in range(count):
-            key = admin(
-                "POST",
-                "/keys",
-                {"name": name, "owner": OWNER, "limits": {"concurrent_streams": STREAMS}},
-            )
+            key = admin("POST", "/keys", asked)
             made.append((key["id"], key["secret"]))
         yield made
     finally:

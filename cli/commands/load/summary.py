@@ -21,6 +21,8 @@ VERSION = 1
 _INTERVALS = 120
 _EXAMPLES = 3
 _SHOWN = 20
+_MAX_CODES = 100
+"""Codes, and examples, of a report: a server may send another code each time."""
 LOOP_MS = 25.0
 LAG_MS = 50.0
 CPU = 0.9
@@ -119,7 +121,7 @@ def summarize(
         "endings": {name: endings[name] for name in NAMES},
         "codes": [
             {"ending": ending.name, "code": ending.code, "count": count}
-            for ending, count in codes.most_common()
+            for ending, count in codes.most_common(_MAX_CODES)
         ],
         "examples": _examples(records, run.began),
         "ttft": run.ttft.figures(),
@@ -189,6 +191,8 @@ def _examples(records: Sequence[Record], began: float) -> list[dict[str, Any]]:
     seen: Counter[object] = Counter()
     examples = []
     for record in records:
+        if len(examples) == _MAX_CODES:
+            break
         seen[record.ending] += 1
         if record.ending.name in {"complete", "unsent"} or seen[record.ending] > _EXAMPLES:
             continue

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -177,6 +178,22 @@ async def test_keys_take_turns() -> None:
         await generate(planned(["whole"] * 4), several)
     keys = Counter(head.partition("Bearer ")[2].partition("\r\n")[0] for head in api.heads)
     assert keys == {"a": 2, "b": 2}
+
+
+async def test_ctrl_c_stops_the_run() -> None:
+    """Ctrl-C sends no more requests and breaks off those that run; they count as dropped."""
+    plan = [*planned(["stall", "stall"]), Planned(2, HOURS, Ask("whole", 1))]
+
+    def interrupt(run: Run) -> None:
+        if len(run.open) == 2 and all(it.record.chunks for it in run.open.values()):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    async with lying_api() as api:
+        run = await generate(plan, options(api), interrupt)
+    assert run.stopped
+    assert run.ended == {"dropped": 2}
+    assert signal.getsignal(signal.SIGINT) in {before, signal.default_int_handler}
 
 
 async def test_the_progress_is_shown_at_the_end() -> None:

@@ -153,12 +153,14 @@ def test_each_pair_is_compared(name: str, outcome: str) -> None:
     assert into.matrix == {(name, outcome): 1}
 
 
-def test_keys_are_temporary() -> None:
+def test_keys_are_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys of a run are deleted after it, and those of an interrupted run with them."""
+    monkeypatch.setattr("cli.commands.load.ledger.time.time", lambda: 1000.0)
     admin = AdminStandIn()
-    admin.keys["old"] = {"id": "old", "created_at": 0}
-    with ledger.temporary_keys(cast("Admin", admin), 2) as keys:
+    admin.keys["old"] = {"id": "old", "created_at": -1e6}
+    with ledger.temporary_keys(cast("Admin", admin), 2, seconds=60) as keys:
         assert [key_id for key_id, _ in keys] == ["k1", "k2"]
+        assert admin.keys["k1"]["expires_at"] == 1000 + 60 + 3600
         assert admin.keys["k1"]["limits"] == {"concurrent_streams": 200}
     assert admin.keys == {}
 
@@ -168,7 +170,7 @@ def test_keys_that_are_left_are_told() -> None:
     admin = AdminStandIn()
     with (
         pytest.raises(CommandError, match="Temporary keys are left"),
-        ledger.temporary_keys(cast("Admin", admin), 1),
+        ledger.temporary_keys(cast("Admin", admin), 1, seconds=60),
     ):
         admin.broken = "DELETE"
 

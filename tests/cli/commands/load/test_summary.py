@@ -106,6 +106,12 @@ def test_examples_lead_to_the_log() -> None:
     ]  # fmt: skip
 
 
+def test_another_code_each_time_is_bounded() -> None:
+    """A server that sends another code each time does not make the report as long as the run."""
+    report = report_of(run_of([record(at, "error", f"code {at}") for at in range(500)]))
+    assert (len(report["codes"]), len(report["examples"])) == (100, 100)
+
+
 def test_intervals_have_what_became_of_their_requests() -> None:
     """A request is in the interval of its planned moment; `open` is what runs at its end."""
     rows = intervals(run_of([record(0), record(0, "cut"), record(3)]))
