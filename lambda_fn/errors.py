@@ -12,6 +12,7 @@ Every error that a client gets is one of these, in OpenAI's format.
     ├── MethodNotAllowed      405  the path exists, but not for this method
     ├── Conflict              409  another change of the same item won; a retry may succeed
     ├── RequestRunning        409  the request repeats one that is still running
+    ├── IdempotencyKeyReused  409  the Idempotency-Key was sent with another request
     ├── BodyTooLarge          413  the request's body is over the limit
     ├── UnsupportedEncoding   415  the request's body has a content-encoding that is not supported
     ├── Cancelled             499  the request was cancelled, or no client is left
@@ -218,6 +219,14 @@ class RequestRunning(APIError):
     status = 409
     type = "invalid_request_error"
     default_code = "request_running"
+
+
+class IdempotencyKeyReused(APIError):
+    """The Idempotency-Key was sent with another request before."""
+
+    status = 409
+    type = "invalid_request_error"
+    default_code = "idempotency_key_reused"
 
 
 class BodyTooLarge(APIError):

@@ -96,6 +96,12 @@ END_PATIENCE = 5.0
 CLIENT_PATIENCE = 5.0
 """Time in which a client of a logged response takes nothing before it is let go. It can resume."""
 
+LIVE_PATIENCE = 0.25
+"""Time for which a client of a logged response may keep the model from being read by not reading.
+
+Until then its delivery reads the model itself, which saves a turn of the event loop for each token.
+"""
+
 LIVE_EVENTS = 5_000
 """Maximum number of events of a logged response that wait for a slow client before it is let go."""
 
@@ -149,6 +155,15 @@ META_BACKOFF = 0.05
 
 META_BACKOFF_MAX = 2.0
 """Longest wait between two attempts."""
+
+CONTINUATIONS = 2
+"""Maximum number of runs that continue a response after its container has ended."""
+
+CONTINUE_PATIENCE = 20.0
+"""Time for which a continuation is asked for again while no container takes it."""
+
+CONTINUE_PAUSE = 1.0
+"""Time between two such attempts."""
 
 CHECKPOINT = 5.0
 """Interval at which the progress of a stream is written to the ledger."""

@@ -194,11 +194,13 @@ async def sluice(
     environments: int = 1,
     concurrency: int = 128,
     one_connection: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> Server:
     """Start the deployed package on the local Runtime API, in one process or several.
 
     `setting` has the stand-ins' ports. `environments` is the number of processes. `concurrency`
     is the number of invocations that one process takes at once. `one_connection` is the setting.
+    `variables` are further variables of the environment.
     """
     host = Target(
         python_version=host_python_version(), architecture=host_architecture(), wheels="host"
@@ -206,7 +208,7 @@ async def sluice(
     package = build(root=ROOT, target=host).path
     name = "sluice" if concurrency > 1 else "sluice-per-invocation"
     server = Server("sluice-one-connection" if one_connection else name, idle=asyncio.Queue())
-    variables = {"SLUICE_ONE_CONNECTION": str(one_connection).lower()}
+    variables = {"SLUICE_ONE_CONNECTION": str(one_connection).lower(), **(variables or {})}
     for _ in range(environments):
         await environment(server, package, setting, concurrency, variables=variables)
     async with asyncio.timeout(_READY_S):
@@ -239,6 +241,7 @@ async def environment(
         **(variables or {}),
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
         "LAMBDA_TASK_ROOT": str(package),
+        "_HANDLER": "lambda_fn.stream.main.handler",
         **({"AWS_LAMBDA_MAX_CONCURRENCY": str(concurrency)} if concurrency > 1 else {}),
     }
     command = [str(package / "bootstrap"), INTERPRETER, "/var/runtime/bootstrap.py"]

@@ -3,9 +3,9 @@
     python -m bench.adapter.table        prints its port
 
 It stores one account without limits, and that account's requests in flight, because the meter reads
-them from the response. It stores nothing else. Other tests run the meter over a table that stores
-everything. It is one thread over epoll, like the endpoint, so that the benchmark does not measure
-the table.
+them from the response, and the heads of logged responses. It stores nothing else. Other tests run
+the meter over a table that stores everything. It is one thread over epoll, like the endpoint, so
+that the benchmark does not measure the table.
 """
 
 import select
@@ -22,10 +22,13 @@ _REPLY = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: %d\r\n\r\n%b"
 )
 _ACCOUNT = {"S": "ACCOUNT"}
+_HEAD = {"S": "HEAD"}
 _NOTHING = _REPLY % (2, b"{}")
 
 
 class _Call(msgspec.Struct):
+    Item: dict[str, dict[str, Any]] = {}
+    KeyConditionExpression: str = ""
     Key: dict[str, dict[str, str]] = {}
     UpdateExpression: str = ""
     ReturnValues: str = ""
@@ -36,11 +39,47 @@ class _Call(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Call).decode
 
 
+def _is_of_a_log(call: _Call) -> bool:
+    partition = (call.Item or call.Key).get("pk") or call.ExpressionAttributeValues.get(":pk", {})
+    return str(partition.get("S", "")).startswith("R#")
+
+
+class Heads:
+    """The heads of logged responses. Segments are accepted and forgotten."""
+
+    def __init__(self) -> None:
+        """Begin without heads."""
+        self._heads: dict[str, dict[str, Any]] = {}
+
+    def take(self, call: _Call) -> bytes:
+        """Carry out a call. Return the HTTP response."""
+        if call.Item:
+            if call.Item["sk"] == _HEAD:
+                self._heads[call.Item["pk"]["S"]] = call.Item
+            return _NOTHING
+        if call.KeyConditionExpression:
+            values = call.ExpressionAttributeValues
+            is_head = values.get(":prefix") == _HEAD
+            found = self._heads.get(values[":pk"]["S"])
+            return _answer({"Items": [found] if is_head and found else []})
+        head = self._heads.get(call.Key["pk"]["S"], {})
+        for placeholder, value in call.ExpressionAttributeValues.items():
+            if placeholder.startswith(":new_"):
+                head[placeholder.removeprefix(":new_")] = value
+        return _answer({"Attributes": head}) if call.ReturnValues == "ALL_NEW" else _NOTHING
+
+
+def _answer(value: Any) -> bytes:
+    answer = msgspec.json.encode(value)
+    return _REPLY % (len(answer), answer)
+
+
 class Account:
     """The one account that the table stores."""
 
     def __init__(self) -> None:
         """Begin with no request in flight."""
+        self._heads = Heads()
         self._in_flight: dict[str, dict[str, Any]] = {}
         self._item = wrap_all(accounts.new_account(KEY, name="bench", now=0))
         self._item["in_flight"] = {"M": self._in_flight}
@@ -48,6 +87,8 @@ class Account:
     def take(self, body: bytes) -> bytes:
         """Carry out a call. Return the HTTP response."""
         call = _decode(body)
+        if _is_of_a_log(call):
+            return self._heads.take(call)
         request = call.ExpressionAttributeNames.get("#request", "")
         if "REMOVE in_flight.#request" in call.UpdateExpression:
             self._in_flight.pop(request, None)
@@ -55,12 +96,8 @@ class Account:
             self._in_flight[request] = call.ExpressionAttributeValues[":entry"]
         # a read, by which an environment verifies the key
         if not call.UpdateExpression and call.Key.get("sk") == _ACCOUNT:
-            return self._answer("Item")
-        return self._answer("Attributes") if call.ReturnValues == "ALL_NEW" else _NOTHING
-
-    def _answer(self, name: str) -> bytes:
-        answer = msgspec.json.encode({name: self._item})
-        return _REPLY % (len(answer), answer)
+            return _answer({"Item": self._item})
+        return _answer({"Attributes": self._item}) if call.ReturnValues == "ALL_NEW" else _NOTHING
 
 
 class Connection:

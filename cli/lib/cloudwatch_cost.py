@@ -74,6 +74,7 @@ def counts(settings: "Settings") -> Counts:
     by_model, overall = (len(it["Metrics"]) for it in _members()["_aws"]["CloudWatchMetrics"])
     models = 1 + len(settings.others)
     alarms = _LAMBDA_ALARMS + _RELEASE_ALARMS + _STREAM_ALARMS
+    alarms += _RELEASE_ALARMS if settings.persistence != "off" else 0  # of the recall function
     alarms += _GUARD_ALARMS if settings.endpoint_name is None else 0
     alarms += settings.scale_to_zero
     alarms += settings.certificate_stack is not None

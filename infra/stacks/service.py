@@ -165,7 +165,9 @@ class ServiceStack(Stack):
             # A response's head, events and bodies are in its partition, and so are the slots of its
             # readers. Whoever finds a producer dead ends the response in its place.
             writes = ["PutItem", "Query", "UpdateItem"]
-            stream_table.grant_in(stream.function, writes, "R#*")
+            # The identities of requests, by which repeats find their response, have partitions.
+            stream_table.grant_in(stream.function, [*writes, "GetItem"], "R#*")
+            stream_table.grant_in(stream.function, ["GetItem", "PutItem"], "I#*")
             stream_table.grant_in(sweeper.function, [*writes, "GetItem"], "R#*")
             stream_table.grant_in(recall.function, [*writes, "GetItem", "DeleteItem"], "R#*")
             stream_table.grant_index(recall.function)

@@ -42,6 +42,8 @@ class Dialect(Protocol):
 
     switches: bool
     """Whether the server takes any parameter about reasoning."""
+    prefills: bool
+    """Whether the server continues a last message of the assistant."""
 
     def check(self, request: ChatRequest) -> None:
         """Reject a request that the server cannot serve, before anything is reserved.

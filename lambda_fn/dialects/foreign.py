@@ -55,6 +55,7 @@ class Foreign:
         self._stops = stops
         self._done = done
         self.switches = switches
+        self.prefills = "continue_final_message" in taken
 
     def check(self, request: ChatRequest) -> None:
         """Reject parameters that the server cannot honour, unless they are at their default."""

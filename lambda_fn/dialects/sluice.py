@@ -22,6 +22,7 @@ class Sluice:
     """The dialect of `model/`."""
 
     switches = True
+    prefills = True
 
     def check(self, request: ChatRequest) -> None:
         """Reject nothing: our container itself rejects what its engine cannot do."""

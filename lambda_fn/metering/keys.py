@@ -99,6 +99,8 @@ LEDGER = {
     "opened": "Unix seconds, with milliseconds",
     "prompt_tokens": "of the last checkpoint while OPEN, final once SETTLED",
     "completion_tokens": "",
+    "continued_prompt_tokens": "those of `prompt_tokens` that were read to continue the response after "
+    "its container had ended; absent without",
     "checkpointed": "Unix seconds of the last checkpoint; removed by the settlement",
     "cancel": "Unix seconds at which its end was requested; removed by the settlement",
     "settled": "Unix seconds",

@@ -49,8 +49,12 @@ class Opening(msgspec.Struct, frozen=True):
     """Whether the model has prices; without them, a key with a budget of cost may not use it."""
 
 
-class Settlement(msgspec.Struct, frozen=True):
-    """The result of a request. Times are milliseconds; `ttft_ms` is None when no token came."""
+class Settlement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The result of a request. Times are milliseconds; `ttft_ms` is None when no token came.
+
+    `continued_prompt_tokens` are those of `prompt_tokens` that were read again, to continue the
+    response after its container had ended.
+    """
 
     outcome: Outcome
     prompt_tokens: int
@@ -58,6 +62,7 @@ class Settlement(msgspec.Struct, frozen=True):
     finish_reason: str | None
     ttft_ms: int | None
     duration_ms: int | None
+    continued_prompt_tokens: int = 0
 
 
 REFUSED = Settlement("refused", 0, 0, None, None, 0)
@@ -81,7 +86,7 @@ def unbegun_item(opening: Opening, *, attempt: int, now: float) -> Item:
     Such a request never reached the model. Put the item on the condition `NEW`.
     """
     nothing = Settlement("failed", 0, 0, None, None, None)
-    figures = {**msgspec.structs.asdict(nothing), "cost": 0}
+    figures = {**msgspec.to_builtins(nothing), "cost": 0}
     settled = {**figures, "entry": attempt, "settled": round(now, 3), "recovered": True}
     return {**_admitted(opening), "state": "SETTLED", **settled}
 
@@ -213,7 +218,7 @@ def _settled(
         ":state": "SETTLED",
         ":settled": round(now, 3),
         ":cost": prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
-        **{f":{name}": value for name, value in msgspec.structs.asdict(settlement).items()},
+        **{f":{name}": value for name, value in msgspec.to_builtins(settlement).items()},
     }
     changes = ["#state = :state"]
     changes += [f"{name[1:]} = {name}" for name in values if name != ":state"]

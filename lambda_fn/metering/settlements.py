@@ -248,7 +248,7 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
             await _mark_dirty(table, request_id, now)
         else:
             correction = Correction(
-                booked_of(item), opening.prices, msgspec.structs.asdict(settlement)
+                booked_of(item), opening.prices, msgspec.to_builtins(settlement)
             )
             update = holds.place_unchecked(
                 key_id, request_id, model=opening.model, now=now, correction=correction
@@ -287,6 +287,29 @@ async def extend(
         else:
             return extended
     return None
+
+
+async def extend_prompt(
+    table: Table, opening: Opening, hold: Hold, *, tokens: int, deadline: float | None = None
+) -> Hold | None:
+    """Extend the hold of a running request by tokens of a further prompt, all or nothing.
+
+    Returns:
+        The hold as it is now. None if the budgets do not allow the tokens, or if the hold is not
+        the one that was read.
+
+    Raises:
+        MeterUnavailable: it is not known whether the hold was extended. Its release finds out.
+
+    """
+    extended = hold.extend(tokens, opening.prices.cost(tokens, 0))
+    update = holds.extend(opening.key_id, opening.request_id, hold, extended)
+    try:
+        await table.update(update, deadline=deadline)
+    except ConditionFailed as failed:
+        found = _changed(failed.item, opening, hold)
+        return extended if found is not None and found.text == extended.text else None
+    return extended
 
 
 def _remaining(item: Item, opening: Opening) -> int:

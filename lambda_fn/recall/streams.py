@@ -25,9 +25,9 @@ from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
 from lambda_fn.recall.listing import Listing, read_page
-from lambda_fn.recall.resume import resume
 from lambda_fn.recall.stored import MAX_WAIT, Stored
 from lambda_fn.settings import Settings
+from lambda_fn.stream.resume import resume
 from lambda_fn.stream_log.heads import FINAL, StoredHead
 
 _OUTCOMES = {

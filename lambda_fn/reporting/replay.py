@@ -36,7 +36,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     request_id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-hjkmnp-tv-z]{26}$")]
     key: Annotated[str, msgspec.Meta(pattern=r"^[a-z2-7]{12}$")]
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-    outcome: Literal["complete", "cut", "failed", "cancelled"]
+    outcome: Literal["complete", "cut", "failed", "cancelled", "refused"]
     finish_reason: str | None
     prompt_tokens: Count
     completion_tokens: Count
@@ -46,6 +46,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     reserved_cost: Count
     prompt_price: Count
     completion_price: Count
+    continued_prompt_tokens: Count = 0
 
 
 @dataclass
@@ -138,6 +139,7 @@ async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float)
         line.finish_reason,
         line.ttft_ms,
         line.duration_ms,
+        line.continued_prompt_tokens,
     )
     try:
         stored = await table.get(ledger_key(line.request_id))

@@ -85,3 +85,7 @@ class Extensions(Struct, frozen=True, omit_defaults=True):
     buffer: Buffering | None = None
     durable: bool | None = None
     """Whether the response is logged, so that a client whose connection ends can resume it."""
+    cache: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
+    """The greatest age in seconds of an earlier response that may answer the request."""
+    on_cut: Literal["continue", "fail"] | None = None
+    """What happens if the model's container ends before the response."""

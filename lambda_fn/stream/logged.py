@@ -1,7 +1,8 @@
 """Logged responses: they go on without their client, who can resume them.
 
-A logged response has a task that reads the producer to its end. What it reads waits for the live
-client in a bounded queue (`Live`), so that a slow client never stops the reading of the model.
+A logged response has a task that holds the producer to its end. When the live client does not keep
+up, or has left, that task reads the producer, and what it reads waits for the client in a bounded
+queue (`Live`). So a slow client does not stop the reading of the model.
 """
 
 import asyncio
@@ -132,7 +133,7 @@ def kept_input(read: ReadRequest) -> Input | None:
 
 
 def _counts_of(counter: UsageCounter) -> Callable[[], tuple[int, int]]:
-    return lambda: (counter.prompt_tokens, counter.completion_tokens)
+    return lambda: counter.billed
 
 
 def _stored(
@@ -154,8 +155,10 @@ def _stored(
 class Live:
     """What a live client gets of a logged response: the source of its delivery.
 
-    A client that takes nothing for `limits.CLIENT_PATIENCE` while there is something to send, or
-    that is `limits.LIVE_EVENTS` behind, is let go.
+    While the client keeps up, its delivery reads the producer directly. Once it has blocked for
+    `limits.LIVE_PATIENCE`, or has left, `pump` reads the producer, and what the client has not
+    taken waits in a queue. A client that takes nothing for `limits.CLIENT_PATIENCE` while there is
+    something to send, or that is `limits.LIVE_EVENTS` behind, is let go.
     """
 
     def __init__(self, producer: Producer, delivery: Delivery, lost: Callable[[], bytes]) -> None:
@@ -166,6 +169,12 @@ class Live:
         self._producer = producer
         self._delivery = delivery
         self._lost = lost
+        self._told = False
+        self._entered = asyncio.Event()
+        self._taken = asyncio.Event()
+        """Set when the producer is read by `pump`, or has ended."""
+        self._reading = False
+        """Whether the delivery waits for the producer."""
         self._batches: deque[Batch] = deque()
         self._events = 0
         self._over = False
@@ -177,37 +186,48 @@ class Live:
         self._left = False
 
     async def pump(self, checkpoints: Checkpoints) -> None:
-        """Read the producer to its end. A response without a client or a log is left."""
+        """Hold the producer until the response ends, and read it when the client does not.
+
+        A response without a client or a log is left.
+        """
         self._watch_later()
         try:
             with checkpoints:
                 async with self._producer:
+                    self._entered.set()
+                    await self._taken.wait()
                     await self._read_out()
         except Unended:
             return
         finally:
             self._over = True
+            self._entered.set()
             self._wake()
 
     async def _read_out(self) -> None:
-        producer, told = self._producer, False
+        producer = self._producer
         while not producer.ended:
             batch = await producer.read(math.inf)
             if not producer.logged:
                 if self._left:
                     return
-                if not told:
-                    told = True
-                    self._delivery.notice(self._lost())
+                self._tell()
             if batch is not None and not self._left:
                 self._put(batch)
 
     def leave(self) -> None:
         """Keep nothing more for the client, who has all or has left."""
         self._left = True
+        self._taken.set()
         self._batches.clear()
         if self._timer is not None:
             self._timer.cancel()
+
+    def _tell(self) -> None:
+        """Tell the client that the log is lost, once."""
+        if not self._told:
+            self._told = True
+            self._delivery.notice(self._lost())
 
     def _put(self, batch: Batch) -> None:
         self._batches.append(batch)
@@ -223,6 +243,10 @@ class Live:
             Unended: the log did not tell how the response ends.
 
         """
+        if not self._entered.is_set():
+            await self._entered.wait()
+        if not self._taken.is_set():
+            return await self._read_directly(until)
         if not self._batches and not self._over:
             await self._wait(until)
         self._busy_since = time.monotonic()
@@ -239,6 +263,20 @@ class Live:
             events = joined
         self._events = 0
         return first, events
+
+    async def _read_directly(self, until: float) -> Batch | None:
+        producer = self._producer
+        self._reading = True
+        try:
+            batch = await producer.read(until)
+        finally:
+            self._reading = False
+            self._busy_since = time.monotonic()
+            if producer.ended:
+                self._taken.set()
+        if not producer.logged:
+            self._tell()
+        return batch
 
     async def _wait(self, until: float) -> None:
         """Wait for a batch. One timer serves many calls: if it fires too early, it is set again."""
@@ -269,13 +307,21 @@ class Live:
             self._waiter.set_result(None)
 
     def _watch(self) -> None:
-        """Let a client go that takes nothing, also when nothing more comes."""
+        """Read in place of a client that takes nothing, and let it go after some time.
+
+        It is let go also when nothing more comes.
+        """
         if self._left:
             return
-        if self._waiter is None and time.monotonic() - self._busy_since >= limits.CLIENT_PATIENCE:
-            self._delivery.let_go()
-            return
+        if not self._reading and self._waiter is None:
+            seconds = time.monotonic() - self._busy_since
+            if seconds >= limits.LIVE_PATIENCE:
+                self._taken.set()
+            if seconds >= limits.CLIENT_PATIENCE:
+                self._delivery.let_go()
+                return
         self._watch_later()
 
     def _watch_later(self) -> None:
-        asyncio.get_running_loop().call_later(limits.CLIENT_PATIENCE / 5, self._watch)
+        interval = min(limits.LIVE_PATIENCE, limits.CLIENT_PATIENCE / 5)
+        asyncio.get_running_loop().call_later(interval, self._watch)

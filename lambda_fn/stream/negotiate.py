@@ -73,6 +73,11 @@ class ReadRequest(msgspec.Struct, frozen=True):
         return None if self.request.sluice is None else self.request.sluice.durable
 
     @property
+    def continues(self) -> bool:
+        """Whether the response is continued if its container ends before it."""
+        return self.request.sluice is not None and self.request.sluice.on_cut == "continue"
+
+    @property
     def tells_time(self) -> bool:
         """Whether the response tells when it was completed."""
         return self.form == "responses_stream" or self.form == "responses_body"

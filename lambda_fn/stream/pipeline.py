@@ -20,7 +20,7 @@ from lambda_fn import dialects, limits
 from lambda_fn.auth import Caller, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.dialects import Dialect
+from lambda_fn.dialects import Decoder, Dialect
 from lambda_fn.encode import Head, encoder_of
 from lambda_fn.errors import (
     NO_RETRY,
@@ -39,7 +39,7 @@ from lambda_fn.log import log
 from lambda_fn.schema import Control
 from lambda_fn.schema.messages import has_images
 from lambda_fn.settings import Model, Settings
-from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.admit import Admission, Gate
 from lambda_fn.stream.cancel import cancel
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.invoke import Invocation
@@ -52,8 +52,12 @@ from lambda_fn.stream.token_bounds import Bounds, fingerprint
 from lambda_fn.stream.usage_counter import Pace, UsageCounter
 
 if TYPE_CHECKING:
+    from lambda_fn.stream.continuing import Continuing
+    from lambda_fn.stream.failover import PromptReserve
     from lambda_fn.stream.images import Image
     from lambda_fn.stream.logged import Live
+    from lambda_fn.stream.repeats import Repeats
+    from lambda_fn.stream_log.heads import StoredHead
     from lambda_fn.stream_log.results import ResultLog
     from lambda_fn.stream_log.table_log import TableLog
 
@@ -125,13 +129,49 @@ class Completions:
         caller = read_key(headers, scope.get("client"))
         await self._gate.authenticate(caller)
         accepted = await self._accept(caller, receive, headers)
+        if not self._is_logged(accepted.read, headers):
+            await self._answer(scope, send, caller, accepted, None)
+            return
+        from lambda_fn.stream.repeats import Attached  # not at a cold start
+
+        repeats = self._repeats(scope, caller, accepted, headers)
+        head = await repeats.find()
+        if head is None:
+            try:
+                await self._answer(scope, send, caller, accepted, repeats)
+            except Attached as found:
+                head = found.head
+        if head is not None:
+            await self._replay(scope, send, caller, head)
+
+    async def _answer(
+        self,
+        scope: Scope,
+        send: Send,
+        caller: Caller,
+        accepted: _Accepted,
+        repeats: "Repeats | None",
+    ) -> None:
+        """Generate the response to a request. It is logged if it has `repeats`.
+
+        Raises:
+            APIError: see `_fall_back`.
+            Attached: another request has the response already.
+
+        """
         try:
-            await self._serve(scope, send, caller, accepted)
+            await self._serve(scope, send, caller, accepted, repeats)
         except _NoCapacity as found:
-            await self._fall_back(scope, send, caller, accepted, found.error)
+            await self._fall_back(scope, send, caller, accepted, repeats, found.error)
 
     async def _fall_back(
-        self, scope: Scope, send: Send, caller: Caller, accepted: _Accepted, error: APIError
+        self,
+        scope: Scope,
+        send: Send,
+        caller: Caller,
+        accepted: _Accepted,
+        repeats: "Repeats | None",
+        error: APIError,
     ) -> None:
         """Serve a request by the fallbacks of its model, one after another.
 
@@ -153,7 +193,7 @@ class Completions:
                 other = self._for_model(accepted.asked, accepted.body, name)
                 if other is None:
                     break
-                await self._serve(scope, send, caller, other)
+                await self._serve(scope, send, caller, other, repeats)
             except _NoCapacity:
                 continue
             except APIError as failure:
@@ -163,15 +203,23 @@ class Completions:
             return
         raise error
 
-    async def _serve(self, scope: Scope, send: Send, caller: Caller, accepted: _Accepted) -> None:
+    async def _serve(
+        self,
+        scope: Scope,
+        send: Send,
+        caller: Caller,
+        accepted: _Accepted,
+        repeats: "Repeats | None",
+    ) -> None:
         counter = UsageCounter()
         request_id: str = scope["sluice.request_id"]
         headers: dict[str, str] = scope["sluice.request_headers"]
         request, model, dialect = accepted.read.request, accepted.model, accepted.dialect
-        logged = self._is_logged(accepted.read, headers)
+        logged = repeats is not None
         bounds = Bounds.of(
             request, model, size=accepted.size, images=_image_tokens(accepted.images, model)
         )
+        same = fingerprint(accepted.body, headers.get("idempotency-key", ""))
         admission = await self._gate.admit(
             caller,
             bounds.opening(
@@ -181,8 +229,8 @@ class Completions:
                 model=model,
                 overdue=self._settings.overdue,
             ),
-            fingerprint=fingerprint(accepted.body, headers.get("idempotency-key", "")),
-            repeat=_is_repeat(headers),
+            fingerprint=same,
+            repeat=_is_repeat(headers) and not logged,
         )
         counter.admitted()
         if self._settings.deployment is not None:
@@ -214,25 +262,30 @@ class Completions:
             request_id=request_id,
             refusal=dialect.rejection,
         )
-        invocation: Invocation | None = None
+        invocation: Invocation | Continuing | None = None
+        prompts: PromptReserve | None = None
         event_log: TableLog | None = None
         result_log: ResultLog | None = None
         stopping = False  # the process ends, and has no time to cancel anything
 
+        async def cancel_run(run_id: str) -> None:
+            """Cancel a run in its container, if that knows how to."""
+            if (body := dialect.cancel(run_id)) is not None:
+                await cancel(partial(invoke, credentials=credentials, body=body), run_id)
+
         async def finish() -> None:
             """Cancel what the container may still do, and settle."""
             if invocation is not None and invocation.left and not stopping:
-                cancelling = dialect.cancel(request_id)
-                if cancelling is not None:
-                    work = cancel(
-                        partial(invoke, credentials=credentials, body=cancelling), request_id
-                    )
-                    self._in_background(scope, work)
+                self._in_background(scope, cancel_run(invocation.request_id))
             if event_log is not None:
                 self._in_background(scope, event_log.close())
+            if repeats is not None and counter.ended is not None:
+                self._in_background(scope, repeats.forget(request_id))
             final = admission
             if reservation is not None:
                 final = msgspec.structs.replace(admission, entry=reservation.hold)
+            elif prompts is not None:
+                final = msgspec.structs.replace(admission, entry=prompts.hold)
             await asyncio.shield(
                 settle(self._table, final, counter, deployment=self._settings.deployment)
             )
@@ -244,13 +297,15 @@ class Completions:
 
                 request = await with_images(request, accepted.images, model, accepted.size)
             credentials = self._credentials()
-            invocation = invoke(
+            run = invoke(
                 credentials=credentials, body=dialect.body(bounds.applied(request), control)
             )
-            if logged:
+            invocation = run
+            if repeats is not None:
                 event_log = await self._open_log(
                     scope, caller, accepted, make_head(logged=True), counter
                 )
+                await self._name(accepted, repeats, event_log, admission, same, counter)
             elif accepted.read.kept_items is not None:
                 result_log = await self._open_result(
                     scope, caller, accepted, make_head(), counter, seconds
@@ -262,9 +317,30 @@ class Completions:
             delivery = Delivery(
                 encoder, AsgiSink(send), heartbeat=self._settings.heartbeat, pace=counter.pace
             )
+            decoder: Decoder | Continuing = dialect.decoder(head.choices, bounds.kept_here)
+            if accepted.read.continues:
+                from lambda_fn.stream import failover  # rarely asked for
+
+                prompts = failover.PromptReserve(self._table, admission, reservation)
+                invocation = decoder = failover.continuing(
+                    run,
+                    lambda run_id, body: invoke(
+                        credentials=credentials, request_id=run_id, body=body
+                    ),
+                    request,
+                    model=model,
+                    dialect=dialect,
+                    bounds=bounds,
+                    control=control,
+                    counter=counter,
+                    cancel=cancel_run,
+                    reserve=prompts,
+                    seconds=seconds,
+                    stored=event_log is not None,
+                )
             producer = Producer(
                 invocation,
-                dialect.decoder(head.choices, bounds.kept_here),
+                decoder,
                 counter,
                 event_log or result_log or NoLog(),
                 # Our container ends the response itself at its deadline, others do not.
@@ -322,8 +398,11 @@ class Completions:
         """Return whether the response to a request is logged."""
         if not self._keeps_logs or read.durable is False:
             return False
+        extensions = read.request.sluice
         return (
             bool(read.durable)
+            or (extensions is not None and extensions.cache is not None)
+            or read.continues
             or "idempotency-key" in headers
             or self._settings.persistence == "all"
         )
@@ -340,21 +419,88 @@ class Completions:
         from lambda_fn.stream.logged import HEADER, OFF, kept_input, open_log
 
         assert self._streams is not None  # noqa: S101 (`_is_logged`)
-        setting = self._settings.on_log_failure
         event_log = await open_log(
             self._streams,
             head,
             counter,
             accepted.model,
             owner=caller.key_id,
-            expires=self._expires(accepted.read, head),
+            expires=self._expires(accepted.read, head.created),
             kept=kept_input(accepted.read),
             metadata=accepted.read.metadata,
-            refuse=setting == "refuse" or (setting is None and bool(accepted.read.durable)),
+            refuse=self._refuses_unlogged(accepted.read),
         )
         added = OFF if event_log is None else {HEADER: head.response_id}
         scope["sluice.response_headers"] = {**scope["sluice.response_headers"], **added}
         return event_log
+
+    def _repeats(
+        self, scope: Scope, caller: Caller, accepted: _Accepted, headers: Mapping[str, str]
+    ) -> "Repeats":
+        """Return the identities of a request whose response is logged."""
+        from lambda_fn.stream.repeats import Asked, Repeats  # not at a cold start
+
+        read = accepted.read
+        extensions = read.request.sluice
+        asked = Asked(
+            scope["method"],
+            scope["path"],
+            f"{read.form} {read.buffering}",
+            accepted.body,
+            self._settings.fingerprint(read.request.model),
+        )
+        assert self._streams is not None  # noqa: S101 (`_is_logged`)
+        return Repeats(
+            self._streams,
+            asked,
+            headers,
+            owner=caller.key_id,
+            is_repeat=_is_repeat(headers),
+            cache=None if extensions is None else extensions.cache,
+        )
+
+    async def _name(
+        self,
+        accepted: _Accepted,
+        repeats: "Repeats",
+        event_log: "TableLog | None",
+        admission: Admission,
+        same: str,
+        counter: UsageCounter,
+    ) -> None:
+        """Let repeats of a request find its response. Raises as `repeats.name`."""
+        from lambda_fn.stream.repeats import name  # not at a cold start
+
+        try:
+            await name(
+                repeats,
+                event_log,
+                admission,
+                same,
+                expires=self._expires(accepted.read, int(time.time())),
+                refuse=self._refuses_unlogged(accepted.read),
+            )
+        except BaseException:
+            counter.refused = True
+            raise
+
+    async def _replay(self, scope: Scope, send: Send, caller: Caller, head: "StoredHead") -> None:
+        """Send a response that was generated for an earlier request of the same key.
+
+        Raises:
+            APIError: the key may not use it, or the response failed before its first token.
+
+        """
+        from lambda_fn.stream.replay import replay  # not at a cold start
+
+        assert self._streams is not None  # noqa: S101 (`_is_logged`)
+        account = await self._gate.check_key(caller)
+        tables = (self._table, self._streams)
+        await replay(tables, account, head, scope, send, self._settings)
+
+    def _refuses_unlogged(self, read: ReadRequest) -> bool:
+        setting = self._settings.on_log_failure
+        return setting == "refuse" or (setting is None and bool(read.durable))
 
     async def _open_result(
         self,
@@ -381,7 +527,7 @@ class Completions:
             accepted.model,
             accepted.read,
             owner=caller.key_id,
-            expires=self._expires(accepted.read, head),
+            expires=self._expires(accepted.read, head.created),
             seconds=seconds,
             refuse=self._settings.on_log_failure == "refuse",
         )
@@ -389,11 +535,11 @@ class Completions:
             scope["sluice.response_headers"] = {**scope["sluice.response_headers"], **OFF}
         return result_log
 
-    def _expires(self, read: ReadRequest, head: Head) -> int:
-        """Return the Unix time until which a response can be read."""
+    def _expires(self, read: ReadRequest, created: int) -> int:
+        """Return the Unix time until which a response of some time can be read."""
         if read.kept_items is None:
-            return head.created + 3600 * self._settings.log_hours
-        return head.created + 86_400 * self._settings.response_days
+            return created + 3600 * self._settings.log_hours
+        return created + 86_400 * self._settings.response_days
 
     async def _accept(
         self, caller: Caller, receive: Receive, headers: Mapping[str, str]
@@ -417,12 +563,7 @@ class Completions:
                 read = found.read(
                     await history_of(self._streams, caller.key_id, found.previous, found.references)
                 )
-            if read.durable and not self._keeps_logs:
-                raise InvalidRequest(
-                    "This deployment keeps no responses: its setting 'persistence' is 'off'. Send "
-                    "the request without 'sluice.durable'.",
-                    param="sluice.durable",
-                )
+            self._check_kept(read)
             name = self._settings.name_of(read.request.model)
             try:
                 accepted = self._for_model(read, body, name)
@@ -435,6 +576,24 @@ class Completions:
             await self._gate.check_key(caller)
             raise
         return accepted
+
+    def _check_kept(self, read: ReadRequest) -> None:
+        """Check what a request asks to be kept. Raises InvalidRequest."""
+        extensions = read.request.sluice
+        cached = extensions is not None and extensions.cache is not None
+        if cached and read.durable is False:
+            raise InvalidRequest(
+                "'sluice.cache' keeps the response, and 'sluice.durable' is false. Send one of "
+                "them.",
+                param="sluice.cache",
+            )
+        if (read.durable or cached) and not self._keeps_logs:
+            name = "sluice.durable" if read.durable else "sluice.cache"
+            raise InvalidRequest(
+                "This deployment keeps no responses: its setting 'persistence' is 'off'. Send "
+                f"the request without '{name}'.",
+                param=name,
+            )
 
     def _for_model(self, asked: ReadRequest, body: bytes, name: str) -> _Accepted | None:
         """Return a request as the model of this name gets it, or None if there is none.
@@ -454,6 +613,10 @@ class Completions:
         dialect = self._dialects[model.dialect]
         read = asked.named(name).served_by(model, dialect)
         dialect.check(read.request)
+        if read.continues:
+            from lambda_fn.stream.failover import check  # rarely asked for
+
+            check(read.request, dialect)
         images, size = _images(read, model, size)
         return _Accepted(asked, read, body, model, dialect, size, images)
 
@@ -493,7 +656,7 @@ async def _deliver(
 
 
 async def _after(pumping: asyncio.Task[None], finish: Callable[[], Awaitable[None]]) -> None:
-    """Finish a logged response whose client has left, when it has ended."""
+    """Finish a logged response whose client has left when it has ended."""
     await asyncio.wait([pumping])
     await finish()
 

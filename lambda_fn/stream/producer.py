@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from lambda_fn import limits
-from lambda_fn.dialects import Decoder
 from lambda_fn.errors import (
     NO_RETRY,
     APIError,
@@ -26,11 +25,13 @@ from lambda_fn.errors import (
 from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, error_of, failed_by
 from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failed, Failure, Usage
 from lambda_fn.log import log
-from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
 
 if TYPE_CHECKING:  # the producer knows no database
+    from lambda_fn.dialects import Decoder
+    from lambda_fn.stream.continuing import Continuing
+    from lambda_fn.stream.invoke import Invocation
     from lambda_fn.stream.reservation import Reservation
 
 _LEFT = Cancelled("The response was left before its end.", code="abandoned")
@@ -55,8 +56,8 @@ class Producer:
 
     def __init__(
         self,
-        invocation: Invocation,
-        decoder: Decoder,
+        invocation: "Invocation | Continuing",
+        decoder: "Decoder | Continuing",
         counter: UsageCounter,
         event_log: EventLog,
         *,

@@ -156,6 +156,24 @@ class Reservation:
             )
         return ending, unbilled
 
+    async def add_prompt(self, tokens: int) -> bool:
+        """Reserve a further prompt, and return whether that was granted.
+
+        Nothing may be taken meanwhile.
+
+        Raises:
+            MeterUnavailable: it is not known whether it was.
+
+        """
+        if self._extension is not None:
+            await asyncio.wait([self._extension])
+        deadline = time.monotonic() + limits.EXTENSION_TIMEOUT
+        hold = await settlements.extend_prompt(
+            self._table, self._opening, self.hold, tokens=tokens, deadline=deadline
+        )
+        self.hold = hold or self.hold
+        return hold is not None
+
     def close(self) -> None:
         """Stop asking. An extension that is under way may still be carried out."""
         if self._extension is not None:

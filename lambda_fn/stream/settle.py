@@ -64,7 +64,7 @@ class Checkpoints:
     async def _repeat(self) -> None:
         written = (0, 0)
         while True:
-            counts = (self._counter.prompt_tokens, self._counter.completion_tokens)
+            counts = self._counter.billed
             try:
                 item = await self._look(None if self._logged or counts == written else counts)
                 written = counts
@@ -101,11 +101,12 @@ async def settle(
     began = time.monotonic()
     settlement = ledger.Settlement(
         outcome=counter.outcome,
-        prompt_tokens=counter.prompt_tokens,
+        prompt_tokens=counter.billed[0],
         completion_tokens=counter.completion_tokens,
         finish_reason=counter.finish_reason,
         ttft_ms=counter.ttft_ms,
         duration_ms=counter.duration_ms,
+        continued_prompt_tokens=counter.continued_prompt_tokens,
     )
     opening = admission.opening
     now = time.time()
@@ -113,7 +114,7 @@ async def settle(
         "request_id": opening.request_id,
         "key": opening.key_id,
         "model": opening.model,
-        **msgspec.structs.asdict(settlement),
+        **msgspec.to_builtins(settlement),
         "cost": opening.prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
     }
 

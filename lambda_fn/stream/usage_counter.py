@@ -19,7 +19,9 @@ class UsageCounter:
     that were over the reservation, and were not delivered. `reported` tells whether the count is
     the model's own. `failure` is the code with which the model broke the response off, and `error`
     is the class and the code of the error that ended it. `admission` is the time that admission
-    took, in seconds. `pace` measures the response at its client's end; None measures nothing.
+    took, in seconds. `pace` measures the response at its client's end; None measures nothing. The
+    caller sets `refused` if the model was not asked. `continued_prompt_tokens` are of prompts that
+    were read to continue the response. They are billed, and are not in `prompt_tokens`.
     """
 
     def __init__(self) -> None:
@@ -28,8 +30,10 @@ class UsageCounter:
         self._first_token: float | None = None
         self._finish_reason: str | None = None
         self.prompt_tokens = 0
+        self.continued_prompt_tokens = 0
         self.completion_tokens = 0
         self.cancelled = False
+        self.refused = False
         self.complete = False
         self.ended: Ended | None = None
         self.unbilled = 0
@@ -74,8 +78,15 @@ class UsageCounter:
                 self.failure = event.code
 
     @property
-    def outcome(self) -> Literal["complete", "cancelled", "cut", "failed"]:
+    def billed(self) -> tuple[int, int]:
+        """The tokens of all prompts and of the completion."""
+        return self.prompt_tokens + self.continued_prompt_tokens, self.completion_tokens
+
+    @property
+    def outcome(self) -> Literal["complete", "cancelled", "cut", "failed", "refused"]:
         """The outcome if the response ends now: `cut` has tokens, `failed` has none."""
+        if self.refused:
+            return "refused"
         if self.complete:
             return "complete"
         if self.cancelled:

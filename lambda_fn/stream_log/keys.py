@@ -6,11 +6,15 @@
     R#<response id>    B#<name>#<part>                `BODY`: a part of a body
     R#<response id>    S#<event number>               `SEGMENT`: events from that number on
     R#<response id>    P#<event number>#<writer>#<n>  `PART`: a part of a segment that is too large
+    I#<key id>#<name>  I                              `IDENTITY`: the response to a request
 
 A response id is the id of the request that made the response. Event numbers are zero-padded, so
 that sort keys have the order of the events. One query of the sort keys that begin with `HEAD` reads
 the state and the readers. An event number has one segment at most, whoever writes it: a segment is
 put on the condition that its key is free.
+
+The name of an identity is the digest of a request, or `K#` and the hash of an `Idempotency-Key`, or
+`C#` and the digest of a request that may be answered from the cache (`identities`).
 
 All items of a response have the same `expires`, by which DynamoDB deletes them after some days at
 most. Readers look at that of HEAD only, which decides on time.
@@ -82,6 +86,12 @@ SEGMENT = {
     "t": "raw count of the sampled tokens until here",
     "end": "true in the terminal segment",
 }
+IDENTITY = {
+    **_SHARED,
+    "response_id": "the response that repeats of the request get",
+    "digest": "SHA-256 of the request, in hex",
+    "revision": "what made the response: model, encoders and filters; only in the cache",
+}
 PART = {**_SHARED, "d": "a part of the deflated events, at most `MAX_PART` bytes"}
 
 OWNERS_INDEX = "owners"
@@ -135,6 +145,11 @@ def head_key(response_id: str) -> dict[str, str]:
 def reader_key(response_id: str, slot: int) -> dict[str, str]:
     """Return the primary key of a reader's slot, which is below `SLOTS`."""
     return {"pk": partition(response_id), "sk": f"HEAD#READER#{slot}"}
+
+
+def identity_key(key_id: str, name: str) -> dict[str, str]:
+    """Return the primary key of an identity of a key's request."""
+    return {"pk": f"I#{key_id}#{name}", "sk": "I"}
 
 
 def body_key(response_id: str, name: str, part: int) -> dict[str, str]:

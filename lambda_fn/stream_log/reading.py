@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from lambda_fn import limits
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.event_log import Batch, Unended
 from lambda_fn.stream_log import segments
 from lambda_fn.stream_log.bodies import Incomplete
@@ -238,8 +238,14 @@ class _Slot:
         if self._slot is None:
             return
         key, self._slot = reader_key(self._response_id, self._slot), None
+        update = Update(
+            key,
+            update="SET tail_until = :now",  # not every reader may delete items
+            condition="reader = :own",
+            values={":now": 0, ":own": self._name},
+        )
         try:
-            await self._table.delete(key, condition="reader = :own", values={":own": self._name})
+            await self._table.update(update)
         except (ConditionFailed, MeterUnavailable):
             return  # it is another's by now, or its lease ends
 

@@ -99,7 +99,7 @@ def test_every_metric_of_the_dashboard_is_written(
     """
     del scripted
     settled(demo, ask(demo))
-    with fault(cloud, kind="stream-cut", scope="demo*", after=600, probability=1):
+    with fault(cloud, kind="stream-cut", scope="demo*", probability=1):
         ask(demo)
     ask(demo, model="no such model")
     with pytest.raises(openai.AuthenticationError):

@@ -41,7 +41,7 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
 
     It changes accounts and ledger, puts ledger items and marks, queries only rollups, and invokes
     its endpoint. It can neither read the secret of page tokens nor write rollups. It writes the
-    responses that it makes, and deletes none.
+    responses that it makes, reads those that repeats get, and deletes none.
     """
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
     assert granted(synthesis, "Stream") == {
@@ -49,7 +49,8 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
         ("dynamodb:GetItem",): partitions("SERVICE"),
         ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE"),
         ("dynamodb:Query",): ONLY_ROLLUPS,
-        WRITES: partitions("R#*", table="streams"),
+        (GET, *WRITES): partitions("R#*", table="streams"),
+        (GET, "dynamodb:PutItem"): partitions("I#*", table="streams"),
         (
             "sagemaker:InvokeEndpoint",
             "sagemaker:InvokeEndpointWithResponseStream",

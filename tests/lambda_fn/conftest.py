@@ -23,6 +23,7 @@ from lambda_fn.http.client import Client
 from lambda_fn.ids import new_key
 from lambda_fn.metering import accounts
 from lambda_fn.metering.keys import account_key
+from lambda_fn.recall import app as recall_app
 from local.moto import attribute_values
 from tests.support.admin import HOUR, NOW, Admin, Make, request, signed_in
 from tests.support.function import (
@@ -38,6 +39,7 @@ from tests.support.function import (
     part,
 )
 from tests.support.ground import LIMITS, Ground, T
+from tests.support.kept import Kept
 from tests.support.network import SERVER_VARIABLE
 from tests.support.stream_tables import stream_table
 
@@ -256,3 +258,36 @@ async def ground(moto_url: str, http: Client, usage_table: Any) -> Ground:
     ground = Ground(moto_url, http, usage_table.name, usage_table, new_key())
     await ground.table.put(accounts.new_account(ground.key, name="test", now=T - 60, limits=LIMITS))
     return ground
+
+
+@pytest.fixture
+def make_recall(
+    moto_url: str, sagemaker: StandIn, http: Client, streams: Any, _patient: None
+) -> Callable[..., Call]:
+    """Return a function that makes applications with other settings."""
+
+    def make(**changes: Any) -> Call:
+        settings = {"stream_table": streams.name, **changes}
+        return caller(moto_url, sagemaker, http, settings, recall_app.create_app)
+
+    return make
+
+
+@pytest.fixture
+def recall(make_recall: Callable[..., Call], account: dict[str, str]) -> Call:
+    """Return a function that calls the application with a key that exists."""
+    return make_recall()
+
+
+@pytest.fixture
+def kept(moto_url: str, http: Client, streams: Any, _patient: None) -> Kept:
+    """Return what writes responses into the application's table."""
+    return Kept(
+        Table(
+            http,
+            url=moto_url,
+            region="eu-west-1",
+            name=streams.name,
+            credentials=lambda: CREDENTIALS,
+        )
+    )

@@ -54,7 +54,7 @@ sys.exit(f"missing: {missing[:5]}" if missing else 0)
 
 
 class _NoSuchStepError(Exception):
-    """The target ended well without the step that was to be interrupted."""
+    """The target ended well without the step that was to be interrupted, or before the signal."""
 
 
 @dataclass
@@ -130,6 +130,8 @@ class Checkout:
                 assert process.returncode == 0
                 raise _NoSuchStepError
             process.stdout.read()
+        if process.returncode == 0 and target != "setup":  # its steps have no gate
+            raise _NoSuchStepError
         assert process.returncode != 0, "it had ended before the signal came"
         if target == "setup":  # so the next one begins again, whatever is there
             assert (self.folder / ".venv/.unfinished").exists()

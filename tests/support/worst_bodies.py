@@ -116,7 +116,7 @@ class Peer:
         """Do nothing."""
 
 
-async def _settled(*_: object) -> None:
+async def _settled(*_: object, **__: object) -> None:
     """Settle nothing."""
 
 

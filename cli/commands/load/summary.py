@@ -189,7 +189,7 @@ def _ratio(number: float, of: float) -> float | None:
 def _examples(records: Sequence[Record], began: float) -> list[dict[str, Any]]:
     """Return the first requests of each kind of ending but complete ones, to look up in logs."""
     seen: Counter[object] = Counter()
-    examples = []
+    examples: list[dict[str, Any]] = []
     for record in records:
         if len(examples) == _MAX_CODES:
             break

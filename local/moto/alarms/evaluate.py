@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,14 +20,14 @@ from moto.core import DEFAULT_ACCOUNT_ID
 
 from local.moto.alarms.expression import ExpressionError, Inputs, Series, evaluate
 from local.moto.alarms.rules import RuleError, holds
-from local.moto.alarms.states import MORE, State, state
+from local.moto.alarms.states import MORE, Missing, State, state
 from local.moto.clients import client
 
 log = logging.getLogger("local.moto")
 
 Key = tuple[str, str, frozenset[tuple[str, str]]]
 Points = list[tuple[float, float]]
-_COMPARE = {
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
     "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
     "GreaterThanThreshold": lambda value, threshold: value > threshold,
     "LessThanThreshold": lambda value, threshold: value < threshold,
@@ -130,7 +130,9 @@ def _state(alarm: Any, points: Mapping[Key, list[Any]], now: float) -> tuple[Sta
     threshold = float(alarm.threshold)
     breaching = [None if value is None else compare(value, threshold) for value in values]
     # Alarms on DynamoDB's metrics always ignore missing data (PutMetricAlarm).
-    treat = "ignore" if alarm.namespace == "AWS/DynamoDB" else alarm.treat_missing_data or "missing"
+    treat: Missing = alarm.treat_missing_data or "missing"
+    if alarm.namespace == "AWS/DynamoDB":
+        treat = "ignore"
     found = state(
         breaching, periods=periods, needed=needed, missing=treat, current=alarm.state_value
     )
@@ -192,11 +194,17 @@ def _statistic(data: Sequence[Any], statistic: str) -> float:
     if statistic == "Average":
         return math.fsum(sums) / math.fsum(counts)
     if statistic == "Maximum":
-        return max(it.max if isinstance(it, MetricAggregatedDatum) else it.value for it in data)
+        return float(
+            max(it.max if isinstance(it, MetricAggregatedDatum) else it.value for it in data)
+        )
     if statistic == "Minimum":
-        return min(it.min if isinstance(it, MetricAggregatedDatum) else it.value for it in data)
+        return float(
+            min(it.min if isinstance(it, MetricAggregatedDatum) else it.value for it in data)
+        )
     if statistic.startswith("p"):
-        return percentile([float(value) for value in sums], float(statistic[1:]))
+        # Of a statistic set only the average is known.
+        each = [total / count for total, count in zip(sums, counts, strict=True)]
+        return percentile(each, float(statistic[1:]))
     raise ExpressionError(f"the statistic {statistic} is not evaluated here")
 
 

@@ -30,7 +30,7 @@ class Inputs(NamedTuple):
     """The series by their ids, the number of periods, and the seconds of one."""
 
     series: Mapping[str, Series]
-    count: int
+    length: int
     period: int
 
 
@@ -150,7 +150,7 @@ class _Parser:
         return left if self._take("^") is None else self._apply("^", left, self._power())
 
     def _number(self, value: float) -> _Operand:
-        return _Operand([value] * self._inputs.count)
+        return _Operand([value] * self._inputs.length)
 
     def _apply(
         self, operator: str, left: _Operand | _Arrays, right: _Operand | _Arrays

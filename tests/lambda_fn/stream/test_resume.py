@@ -13,7 +13,7 @@ from lambda_fn.encode.numbered import NUMBERED
 from lambda_fn.errors import UpstreamFailed
 from lambda_fn.event_log import Unended, failed_by
 from lambda_fn.events import End
-from lambda_fn.recall import resume
+from lambda_fn.stream import resume
 from lambda_fn.stream.sinks import ResponseBroken
 from lambda_fn.stream_log.heads import StoredHead
 from tests.support.function import Call, Reply

@@ -1,0 +1,56 @@
+"""Sends a repeat the response that was generated for an earlier request."""
+
+import time
+
+from starlette.types import Scope, Send
+
+from lambda_fn.aws.dynamodb import Table
+from lambda_fn.log import log
+from lambda_fn.metering.accounts import Account
+from lambda_fn.settings import Settings
+from lambda_fn.stream.logged import HEADER
+from lambda_fn.stream.rate_limit_errors import no_model, rate_headers
+from lambda_fn.stream.repeats import REPLAYED
+from lambda_fn.stream.request_count import count_request
+from lambda_fn.stream.resume import resume
+from lambda_fn.stream_log.heads import StoredHead
+
+
+async def replay(
+    tables: tuple[Table, Table],
+    account: Account,
+    head: StoredHead,
+    scope: Scope,
+    send: Send,
+    settings: Settings,
+) -> None:
+    """Send a response from its first event, and on while it runs.
+
+    It counts in the requests per minute of the key, and not in its tokens.
+
+    Args:
+        tables: The usage table and StreamTable.
+        account: The caller's account, which was read just before.
+        head: The head of the response, which is one of this key.
+        scope: The repeat.
+        send: Where the response goes.
+        settings: The function's settings.
+
+    Raises:
+        NotFound: the key may not use the model any more.
+        RateLimited: the key has made all its requests of this minute.
+        APIError: as `resume`.
+
+    """
+    usage, streams = tables
+    if not account.may_use(head.head.model):
+        raise no_model(head.head.model)
+    now = time.time()
+    counted = await count_request(usage, account, now)
+    scope["sluice.response_headers"] = {
+        **rate_headers(counted, when=now, now=now),
+        HEADER: head.response_id,
+        **REPLAYED,
+    }
+    log("replay", request_id=scope["sluice.request_id"], response_id=head.response_id)
+    await resume(streams, head, -1, scope, send, settings)
