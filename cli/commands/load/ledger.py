@@ -176,10 +176,11 @@ def compare(record: Record, item: dict[str, Any] | None, checked: Checked) -> No
     if record.booked not in _CONSISTENT.get(ending.name, {record.booked}):
         wrong = f"{ending.name} here, {record.booked} in the ledger"
     elif ending.name == "complete" and item is not None:
-        pairs = [
-            (name, getattr(record, name), item[name])
-            for name in ("prompt_tokens", "completion_tokens")
-        ]
+        read_once = item["prompt_tokens"] - item.get("continued_prompt_tokens", 0)
+        pairs = (
+            ("prompt_tokens", record.prompt_tokens, read_once),
+            ("completion_tokens", record.completion_tokens, item["completion_tokens"]),
+        )
         # a form without usage has none to compare
         differ = [it for it in pairs if it[1] is not None and it[1] != it[2]]
         wrong = ", ".join(

@@ -105,6 +105,12 @@ def test_complete_is_what_the_ledger_says_too(booked: Any, code: str) -> None:
     assert found.matrix["complete", one.booked] == 1
 
 
+def test_a_prompt_that_was_read_again_is_no_difference() -> None:
+    """A response that was continued has its prompt twice in the ledger."""
+    booked = {**item("complete"), "prompt_tokens": 14, "continued_prompt_tokens": 7}
+    assert checked(AdminStandIn({"req_0": booked}), record(0)).agrees is True
+
+
 @pytest.mark.parametrize("outcome", ["complete", "cut", "failed", "cancelled"])
 @pytest.mark.parametrize("name", ["cut", "silent", "slow", "dropped", "malformed"])
 def test_a_client_that_saw_no_end_knows_no_outcome(name: str, outcome: str) -> None:
