@@ -247,6 +247,10 @@ class LedgerEntry(BaseModel):
         description="Unix seconds at which the counts of an open request were last noted."
     )
     prompt_tokens: int | None
+    continued_prompt_tokens: int = Field(
+        description="Those of `prompt_tokens` that were read again, to continue the response "
+        "after its container had ended. The client's usage does not have them."
+    )
     completion_tokens: int | None
     cost: str | None
     reserved_tokens: int
