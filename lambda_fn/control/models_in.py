@@ -245,6 +245,20 @@ class ListKeys(QueryString):
     owner: str | None = Field(default=None, max_length=128, description="Only this owner's keys.")
 
 
+class ListResponses(QueryString):
+    """A page of a key's kept responses, the newest first."""
+
+    key: str = Field(pattern="^[a-z2-7]{12}$", description="The key's id.")
+    limit: int = Field(default=20, ge=1, le=100)
+    after: str | None = Field(
+        default=None, max_length=1024, description="`next` of the page before."
+    )
+    status: (
+        Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"] | None
+    ) = Field(default=None, description="Only responses of this status.")
+    since: int = Field(default=0, ge=0, le=2**40, description="Unix seconds; no earlier ones.")
+
+
 class ListAudit(QueryString):
     """A page of the audit trail, the newest first."""
 

@@ -23,7 +23,7 @@ import msgspec
 from lambda_fn.encode.base import PADDING_BLOCK, Head, SizeLimit, ended_fields
 from lambda_fn.encode.blocks import Begin, Blocks, Cite, Finished, Grow, Kind, Step
 from lambda_fn.errors import APIError, Cancelled, responses_text
-from lambda_fn.events import Delta, End, Ended, Event, Finish, Start, Usage
+from lambda_fn.events import NULL, Delta, End, Ended, Event, Finish, Start, Usage
 
 _json = msgspec.json.encode
 _KEEPALIVE = b": keepalive\n\n"
@@ -427,8 +427,12 @@ def snapshot(head: Head, events: Iterable[Event], error: APIError | None = None)
 
 
 def output_of(head: Head, events: Iterable[Event]) -> list[msgspec.Raw]:
-    """Return the items of a response that has ended, as far as it has any."""
-    return _output.decode(snapshot(head, events)).output
+    """Return the items of a response that has ended, without log probabilities."""
+    plain = (
+        msgspec.structs.replace(event, logprobs=NULL) if type(event) is Delta else event
+        for event in events
+    )
+    return _output.decode(snapshot(head, plain)).output
 
 
 class _Whole(msgspec.Struct):

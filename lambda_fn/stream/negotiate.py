@@ -85,10 +85,14 @@ class ReadRequest(msgspec.Struct, frozen=True):
     history_size: int = 0
     """The size in bytes of what the request takes over from them."""
     metadata: dict[str, str] | None = None
+    background: bool = False
+    """Whether the response goes on without its client, who reads it later."""
 
     @property
     def durable(self) -> bool | None:
         """Whether the request asks for a log of its response; None if it does not say."""
+        if self.background and self.request.stream:
+            return True
         return None if self.request.sluice is None else self.request.sluice.durable
 
     @property
@@ -317,6 +321,7 @@ def read_response(
 
     request = parse_responses(body, kept=keeps)
     store = keeps and (store_default if request.store is None else request.store)
+    store = store or request.background is True
 
     def read(history: History) -> ReadRequest:
         return _read_response(request, body, headers, rules, history, store=store)
@@ -352,7 +357,11 @@ def _read_response(
     _, padding = _stream_options(chat.stream_options)
     options: dict[str, Any] = {}
     if store:
-        options = {"kept_items": tuple(own_items(body, history)), "metadata": request.metadata}
+        options = {
+            "kept_items": tuple(own_items(body, history)),
+            "metadata": request.metadata,
+            "background": request.background is True,
+        }
     return ReadRequest(
         chat,
         form,

@@ -278,8 +278,9 @@ class Completions:
             """Cancel what the container may still do, and settle."""
             if invocation is not None and invocation.left and not stopping:
                 self._in_background(scope, cancel_run(invocation.request_id))
-            if event_log is not None:
-                self._in_background(scope, event_log.close())
+            for open_log in (event_log, result_log):
+                if open_log is not None:
+                    self._in_background(scope, open_log.close())
             if repeats is not None and counter.ended is not None:
                 self._in_background(scope, repeats.forget(request_id))
             final = admission
@@ -371,7 +372,17 @@ class Completions:
             checkpoints = Checkpoints(
                 self._table, request_id, counter, producer.cancel, logged=event_log is not None
             )
-            if event_log is None:
+            if accepted.read.background and not request.stream:
+                from lambda_fn.encode.responses import snapshot
+                from lambda_fn.stream.logged import run_out
+
+                if event_log is not None:
+                    event_log.on_end = producer.fence
+                pumping = asyncio.create_task(run_out(producer, checkpoints))
+                sink = AsgiSink(send)
+                await sink.start(200, [(b"content-type", encoder.content_type.encode())])
+                await sink.end(snapshot(head, ()))
+            elif event_log is None:
                 # A delivery that ends early does not cancel its producer. Here it does, because
                 # without a log a response cannot be read after its client has left: the producer
                 # ends with the context.
@@ -523,7 +534,10 @@ class Completions:
         await replay(tables, account, head, scope, send, self._settings)
 
     def _refuses_unlogged(self, read: ReadRequest) -> bool:
+        """Return whether a response is refused if its log cannot be opened."""
         setting = self._settings.on_log_failure
+        if read.background and not read.request.stream:  # nobody could read it
+            return True
         return setting == "refuse" or (setting is None and bool(read.durable))
 
     async def _open_result(
@@ -553,7 +567,7 @@ class Completions:
             owner=caller.key_id,
             expires=self._expires(accepted.read, head.created),
             seconds=seconds,
-            refuse=self._settings.on_log_failure == "refuse",
+            refuse=self._refuses_unlogged(accepted.read),
         )
         if result_log is None:
             scope["sluice.response_headers"] = {**scope["sluice.response_headers"], **OFF}

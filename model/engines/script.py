@@ -16,6 +16,9 @@ A JSON object with any of these keys; anything else is echoed, word by word.
     "fail_after": 3, "code": "engine_error"   an error after this many tokens
     "stall_after": 3, "seconds": 1.5          a pause after this many tokens
     "die_after": 3                            the process ends after this many tokens
+
+With `continue_final_message` the script goes on behind the text of the last message, and neither
+fails nor dies.
 """
 
 from __future__ import annotations

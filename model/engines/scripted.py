@@ -73,6 +73,9 @@ class ScriptedEngine:
         try:
             yield [Start(prompt_tokens)]
             answer = _Answer(request, script, min(room, request.limit or room))
+            if request.continue_final_message:
+                answer.go_on(request.messages[-1].text)
+                script.die_after = script.fail_after = None
             clock = _Clock(script)
             while True:
                 await _misbehave(script, answer.sampled, clock)
@@ -155,6 +158,20 @@ class _Answer:
         self._stop = StopFilter(request.stops)
         self._logprobs: list[Mapping[str, Any]] | None = [] if request.logprobs else None
         self._unsaid = 0  # the number of tokens whose text is held back
+        self._set_reason()
+
+    def go_on(self, begun: str) -> None:
+        """Leave out the tokens of an answer that has begun, and what one of them has too much."""
+        del self._tokens[: len(self._script.think)]
+        self._script.think = []
+        while self._tokens and isinstance(token := self._tokens[0], str) and begun:
+            if not token.startswith(begun):
+                begun = begun.removeprefix(token)
+                self._tokens.pop(0)
+            else:
+                self._tokens[0], begun = token.removeprefix(begun), ""
+        if self._tokens and not self._tokens[0]:
+            self._tokens.pop(0)
         self._set_reason()
 
     @property

@@ -74,6 +74,20 @@ async def test_echo(engine: Any) -> None:
     assert events[-1] == Usage(6, 4)
 
 
+@pytest.mark.parametrize(
+    ("begun", "rest"), [("a", [" b", " c"]), ("a b", [" c"]), ("a b ", ["c"]), ("a b c", [])]
+)
+async def test_an_answer_that_has_begun(engine: Any, begun: str, rest: list[str]) -> None:
+    """With a prefill, the script goes on behind it, and does not fail a second time."""
+    body = scripted(think=["hm"], say=["a", " b", " c"], fail_after=1)
+    body["messages"].append({"role": "assistant", "content": begun})
+    request = asked({**body, "continue_final_message": True})
+    async with contextlib.aclosing(engine.generate(request)) as batches:
+        events = [event async for batch in batches for event in batch]
+    assert [event.content for event in events if isinstance(event, Delta)] == rest
+    assert events[-2] == Finish(0, "stop")
+
+
 async def test_tool_calls(engine: Any) -> None:
     """A tool call comes in OpenAI's fragments, each a token."""
     events = await events_of(
