@@ -133,6 +133,7 @@ bench: $(PEERS) ## Measure everything, with other adapters beside this one; some
 	@$(BIN)/python -m bench.coldstart
 	@$(BIN)/python -m bench.memory
 	@$(BIN)/python -m bench.first_chunk
+	@$(BIN)/python -m bench.filters
 	@$(BIN)/python -m bench.model
 
 bench-quick: $(PEERS) ## Measure what the targets of docs/explanation/performance.md need; under 5 minutes (Linux)

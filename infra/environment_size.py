@@ -52,7 +52,11 @@ def check_sagemaker(environment: Mapping[str, str]) -> None:
         )
 
 
-_ADVICE = {"SLUICE_MODELS": ": set fewer other_models, or give them shorter names"}
+_ADVICE = {
+    "SLUICE_MODELS": ": set fewer other_models, or give them shorter names",
+    "SLUICE_MODERATION": ": set fewer or shorter moderate_patterns and moderate_words",
+    "SLUICE_REDACTION": ": set fewer or shorter redact_patterns and redact_words",
+}
 
 
 def _total(environment: Mapping[str, str]) -> tuple[int, str]:

@@ -68,6 +68,15 @@ def new_request_id(now: float | None = None) -> str:
     )
 
 
+def is_request_id(text: str) -> bool:
+    """Return whether a text is a request id."""
+    try:
+        request_time(text)
+    except ValueError:
+        return False
+    return text.isascii() and text.isalnum()
+
+
 @lru_cache(maxsize=256)  # one request calls it about eight times
 def request_time(request_id: str) -> float:
     """Return the Unix time, in seconds, at which a request id was made.

@@ -105,8 +105,11 @@ Until then its delivery reads the model itself, which saves a turn of the event 
 LIVE_EVENTS = 5_000
 """Maximum number of events of a logged response that wait for a slow client before it is let go."""
 
-REJECTIONS_EVERY = 10.0
-"""Least time between two log lines of an environment with its counts of rejected requests."""
+REJECTIONS_EVERY = 1.0
+"""Time in which an environment may write one more log line with its counts of rejections."""
+
+REJECTIONS_BURST = 10
+"""The number of such lines that an environment may write at once after a quiet time."""
 
 STREAM_GRACE = 5.0
 """Longest wait for the container's own last record after its deadline.
@@ -146,6 +149,9 @@ CONNECT_TIMEOUT = 5.0
 
 META_TIMEOUT = 3.0
 """Time for one attempt of a DynamoDB call."""
+
+GUARDRAIL_TIMEOUT = 5.0
+"""Time for the verdict of a guardrail about a text, all tries together."""
 
 META_MAX_ATTEMPTS = 4
 """Attempts of a DynamoDB call that fails in transport, or is throttled."""

@@ -4,12 +4,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
 
 from lambda_fn import limits
+from lambda_fn.patterns import Kind
 
 
 class SettingsError(Exception):
@@ -103,6 +104,7 @@ FORMS = {
     "embeddings": "true or false",
 }
 """What each member of a `Model` accepts, in words."""
+_T = TypeVar("_T")
 Persistence = Literal["off", "asked", "all"]
 _model = msgspec.json.Decoder(Model)
 _UUID1 = re.compile(r"/([0-9a-f]{8})-([0-9a-f]{4})-1([0-9a-f]{3})-[0-9a-f]{4}-[0-9a-f]{12}\Z")
@@ -147,6 +149,51 @@ def _why(error: str) -> str:
     if member[1].startswith("missing"):
         return f"needs endpoint, context_tokens, and a known dialect; {member[2]} is missing"
     return f"{member[2][:64]}: there is no such member; there are {', '.join(FORMS)}"
+
+
+class Redaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What no answer of a deployment shows. Keys and requests may add kinds to it.
+
+    `patterns` and `words` are the deployment's own, by name. With `pseudonyms`, a match becomes a
+    name that is the same each time, and else a label.
+    """
+
+    kinds: tuple[Kind, ...] = ()
+    patterns: dict[str, str] = {}  # msgspec makes a new dict for each
+    words: dict[str, tuple[str, ...]] = {}
+    pseudonyms: bool = False
+
+
+NO_REDACTION = Redaction()
+
+
+class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A guardrail of Amazon Bedrock that judges prompts and answers.
+
+    With `sync`, text is held until it was judged. With `fail_open`, text goes on that could not be
+    judged.
+    """
+
+    id: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,64}\Z")]
+    version: Annotated[str, Meta(pattern=r"^([1-9][0-9]{0,7}|DRAFT)\Z")]
+    mode: Literal["sync", "async"] = "sync"
+    fail_open: bool = False
+
+
+class Moderation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What blocks a prompt and ends an answer: patterns and words by category, and a guardrail."""
+
+    patterns: dict[str, str] = {}  # msgspec makes a new dict for each
+    words: dict[str, tuple[str, ...]] = {}
+    guardrail: Guardrail | None = None
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether there are patterns or words."""
+        return bool(self.patterns or self.words)
+
+
+NO_MODERATION = Moderation()
 
 
 @dataclass(frozen=True)
@@ -201,6 +248,11 @@ class Settings:
     """Whether a request of the Responses API that does not say so is stored."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """The models that cannot be served, because their settings cannot be read: name -> reason."""
+    redaction: Redaction = NO_REDACTION
+    """What no answer shows."""
+    moderation: Moderation = NO_MODERATION
+    """What blocks prompts and answers."""
+    bedrock_url: str = ""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -271,6 +323,9 @@ class Settings:
             if _flag(environment, "SLUICE_METRICS")
             else None,
             deployed=made_at(environment.get("SLUICE_STACK", "")),
+            redaction=_filter(environment, "SLUICE_REDACTION", Redaction),
+            moderation=_filter(environment, "SLUICE_MODERATION", Moderation),
+            bedrock_url=_endpoint(environment, region, "BEDROCK_RUNTIME", "bedrock-runtime"),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
@@ -335,6 +390,14 @@ def _names(environment: Mapping[str, str], name: str) -> dict[str, str]:
     """Return a JSON object of names. Those of models that are not served have no effect."""
     try:
         return msgspec.json.decode(environment.get(name) or "{}", type=dict[str, str])
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"{name}: {error}") from None
+
+
+def _filter(environment: Mapping[str, str], name: str, kind: type[_T]) -> _T:
+    """Return a filter's policy. That it cannot be read is no reason to go on without it."""
+    try:
+        return msgspec.json.decode(environment.get(name) or "{}", type=kind)
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{name}: {error}") from None
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from yarl import URL
 
-from local import bodies, trust
+from local import bedrock, bodies, trust
 from local.faults import api, dynamodb
 from local.faults.plan import Plan
 
@@ -76,6 +76,7 @@ class Gateway:
         self.app.router.add_post("/endpoints/{name}/invocations", invoke)
         self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
         self.app.router.add_post("/2015-03-31/functions/{name}/invocations", invoke_function)
+        self.app.router.add_post("/guardrail/{id}/version/{version}/apply", bedrock.apply)
         self.app.router.add_route("*", "/{path:.*}", dynamodb.around(faults, self._forward, kill))
         self.app.cleanup_ctx.append(self._client)
 

@@ -136,6 +136,14 @@ def _memory(figures: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _filters(rows: list[dict[str, Any]]) -> str:
+    lines = ["| row | CPU of a token, us | added, us | late by tokens, mean | most |"]
+    lines.append("|---|---|---|---|---|")
+    names = ("row", "us_per_token", "added_us_per_token", "tokens_late_mean", "tokens_late_most")
+    lines += [f"| {' | '.join(str(row.get(name, '')) for name in names)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
 def _replace(text: str, name: str, content: str) -> str:
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     head, _, rest = text.partition(begin)
@@ -158,6 +166,9 @@ def main() -> int:
     memory_file = RESULTS / "memory.json"
     if memory_file.exists():
         text = _replace(text, "memory", _memory(json.loads(memory_file.read_text())))
+    filters_file = RESULTS / "filters.json"
+    if filters_file.exists():
+        text = _replace(text, "filters", _filters(json.loads(filters_file.read_text())))
     PAGE.write_text(text)
     PLOT.write_text(bars(rows))
     return 0

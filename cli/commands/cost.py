@@ -7,6 +7,7 @@ model at full load themselves.
 
 import argparse
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,8 @@ more.
 REST_OF_RESPONSE = 1500
 """Bytes of a response beside its tokens: headers, the first and the last chunks."""
 _SECONDS_AN_HOUR = 3600
+_TOKEN_CHARACTERS = 4
+_WINDOW_CHARACTERS = 100
 _WEB_ACL_RULES = 2
 """The number of rules in the web ACL that `web_acl=rate` makes."""
 _FREE_STREAM = 6 * 1024 * 1024
@@ -121,6 +124,8 @@ class Cost:
     """
     waf: float = 0.0
     """Zero without a web ACL. The web ACL's monthly price is not included."""
+    guardrail: float = 0.0
+    """Zero without a guardrail. With one: content filters and sensitive information."""
 
     def parts(self, *, managed: bool) -> dict[str, float]:
         """Return the parts that are paid together, by their names on the bill."""
@@ -135,7 +140,11 @@ class Cost:
             "CloudFront": self.cloudfront,
             "DynamoDB": self.dynamodb,
         }
-        further = {"CloudWatch": self.cloudwatch, "AWS WAF": self.waf}
+        further = {
+            "CloudWatch": self.cloudwatch,
+            "AWS WAF": self.waf,
+            "Bedrock Guardrails": self.guardrail,
+        }
         return parts | {name: amount for name, amount in further.items() if amount}
 
 
@@ -193,6 +202,7 @@ def cost(
     instance_hour: float,
     use: Use,
     web_acl: bool = False,
+    guardrail: bool = False,
     logged: int = 0,
 ) -> Cost:
     """Return what one request costs.
@@ -204,6 +214,7 @@ def cost(
         instance_hour: USD of an instance's hour.
         use: How the API is used.
         web_acl: Whether AWS WAF sees each request.
+        guardrail: Whether a guardrail judges the prompt, in one call, and the answer, in windows.
         logged: The bytes of log lines that metrics take.
 
     """
@@ -227,8 +238,22 @@ def cost(
         dynamodb=(WRITE_UNITS + int(use.seconds / limits.CHECKPOINT) + use.extensions)
         * price("dynamodb_write"),
         waf=price("waf_request") if web_acl else 0.0,
+        guardrail=_guardrail_units(use.completion_tokens) * _unit() if guardrail else 0.0,
         cloudwatch=logged / 1e9 * price("logs_gb"),
     )
+
+
+def _guardrail_units(tokens: int) -> int:
+    """Return the calls of a guardrail, which cost a text unit each.
+
+    One is for the prompt. A window of the answer is a sentence of some 100 characters, and a token
+    has some four.
+    """
+    return 1 + math.ceil(tokens * _TOKEN_CHARACTERS / _WINDOW_CHARACTERS)
+
+
+def _unit() -> float:
+    return price("guardrail_content_unit") + price("guardrail_sensitive_unit")
 
 
 def by_the_month(settings: "Settings") -> dict[str, tuple[int, float]]:
@@ -293,6 +318,7 @@ def show(
         instance_hour=hour,
         use=use,
         web_acl=settings.web_acl is not None,
+        guardrail=settings.guardrail is not None,
         logged=cloudwatch_cost.bytes_a_request(settings),
     )
     months = by_the_month(settings)

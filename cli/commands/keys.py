@@ -103,6 +103,11 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", action="append", metavar="NAME", help=text)
     text = "a network that the key may be used from; may be repeated (everywhere)"
     parser.add_argument("--network", action="append", metavar="CIDR", help=text)
+    text = (
+        "what is replaced in answers to the key, such as email or card, beside what the "
+        "deployment replaces; may be repeated (no more)"
+    )
+    parser.add_argument("--redact", action="append", metavar="KIND", help=text)
     for name, (kind, text) in _LIMITS.items():
         flag, metavar = f"--{name.replace('_', '-')}", "MONEY" if kind is values.amount else "N"
         parser.add_argument(
@@ -121,6 +126,8 @@ def _fields(args: argparse.Namespace) -> dict[str, Any]:
         body["models"] = None if args.model == [values.NONE] else args.model
     if args.network:
         body["networks"] = None if args.network == [values.NONE] else args.network
+    if args.redact:
+        body["redact"] = None if args.redact == [values.NONE] else args.redact
     if limits := {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}:
         body["limits"] = limits
     return body
@@ -245,6 +252,7 @@ def show_key(key: dict[str, Any]) -> None:
         "expires": values.when(key["expires_at"]) or "never",
         "models": literal(", ".join(key["models"])) if key["models"] else "all",
         "networks": literal(", ".join(key["networks"])) if key["networks"] else "everywhere",
+        "redacted": literal(", ".join(key.get("redact") or ())),
         "old secret": f"valid until {values.when(key['old_secret_expires_at'])}"
         if key["old_secret_expires_at"]
         else "",

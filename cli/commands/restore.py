@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cli.lib import values
+from cli.lib.own_table import own_table
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, no_access, outputs_of, undeployed
 from cli.lib.terminal import confirm, console, literal, print_json, require_terminal, step
@@ -161,40 +162,10 @@ def _complete(dynamodb: Any, source: str, target: str) -> None:
 
 async def reconciled(table: str, options: dict[str, str]) -> "Report":
     """Return the comparison of a table's accounts, ledger and rollups."""
-    import boto3
-
-    from lambda_fn.aws.dynamodb import MeterUnavailable, Table
-    from lambda_fn.aws.signing import Credentials
-    from lambda_fn.http.client import Client
     from lambda_fn.reporting.reconcile import reconcile
 
-    api = boto3.client("dynamodb", **options)
-    session = boto3.Session(
-        **{name: value for name, value in options.items() if name != "endpoint_url"}
-    )
-    found = session.get_credentials()
-    if found is None:
-        raise CommandError("There are no AWS credentials.")
-
-    def credentials() -> Credentials:
-        frozen = found.get_frozen_credentials()
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
-
-    client = Client()
-    try:
-        return await reconcile(
-            Table(
-                client,
-                url=api.meta.endpoint_url.rstrip("/"),
-                region=api.meta.region_name,
-                name=table,
-                credentials=credentials,
-            )
-        )
-    except MeterUnavailable as error:
-        raise CommandError(f"The table {table} cannot be read: {error}") from None
-    finally:
-        client.close()
+    async with own_table(table, options) as found:
+        return await reconcile(found)
 
 
 def _show(

@@ -12,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.constructs.function import add_function
+from infra.constructs.stream_table import StreamTable
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
 from infra.settings.deployment import Settings
@@ -55,6 +56,7 @@ class AdminFunctions(Construct):
         root: Path,
         settings: Settings,
         usage_table: UsageTable,
+        stream_table: StreamTable | None,
     ) -> None:
         """Package and create the functions, and grant each its right."""
         super().__init__(scope, construct_id)
@@ -69,16 +71,24 @@ class AdminFunctions(Construct):
                 description=f"Serves the admin API to whom IAM lets invoke it: {right}",
                 timeout=LIMITS.control_timeout,
                 environment={
-                    **admin_environment(settings, usage_table),
+                    **admin_environment(
+                        settings, usage_table, stream_table if right == "all" else None
+                    ),
                     "SLUICE_ADMIN_RIGHT": right,
                 },
             )
-            grant_right(usage_table, self.functions[right], right)
+            grant_right(usage_table, stream_table, self.functions[right], right)
 
 
-def admin_environment(settings: Settings, usage_table: UsageTable) -> dict[str, str]:
-    """Return the environment variables of every function of the admin API."""
+def admin_environment(
+    settings: Settings, usage_table: UsageTable, stream_table: StreamTable | None
+) -> dict[str, str]:
+    """Return the environment variables of every function of the admin API.
+
+    `stream_table` is None for functions that see nothing of what is kept.
+    """
     return {
+        **({} if stream_table is None else {"SLUICE_STREAM_TABLE": stream_table.name}),
         "SLUICE_USAGE_TABLE": usage_table.name,
         "SLUICE_MODEL_NAMES": json.dumps([settings.model_name, *settings.others]),
         "SLUICE_UNPRICED_MODELS": json.dumps(settings.unpriced_models),
@@ -87,8 +97,20 @@ def admin_environment(settings: Settings, usage_table: UsageTable) -> dict[str, 
     }
 
 
-def grant_right(usage_table: UsageTable, function: lambda_.Function, right: Right) -> None:
-    """Grant a function the actions on the usage table that its right needs."""
+def grant_right(
+    usage_table: UsageTable,
+    stream_table: StreamTable | None,
+    function: lambda_.Function,
+    right: Right,
+) -> None:
+    """Grant a function the actions on both tables that its right needs.
+
+    None of them returns the content of a response: it is not in the index.
+    """
+    if right == "all" and stream_table is not None:
+        stream_table.grant_index(function)
+        stream_table.grant_in(function, ["UpdateItem"], "R#*", attributes=["deleted", "status"])
+        stream_table.grant_key(function)
     partitions = {action: list(names) for action, names in _PARTITIONS[right].items()}
     partitions.setdefault("GetItem", []).append(_PAGES)
     partitions.setdefault("PutItem", []).extend([_PAGES, _TRAIL])

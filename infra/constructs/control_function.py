@@ -9,6 +9,7 @@ from infra.constructs.admin_functions import admin_environment, grant_right
 from infra.constructs.admin_secret import AdminSecret
 from infra.constructs.function import add_function
 from infra.constructs.origin_secret import OriginSecret
+from infra.constructs.stream_table import StreamTable
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
 from infra.settings.deployment import Settings
@@ -24,9 +25,10 @@ class ControlFunction(Construct):
     """A function that makes keys and reads usage. It cannot call models.
 
     Only this function and the admin functions may put account items, which makes keys. The stream
-    function and the sweeper update accounts when they reserve and settle. IAM cannot limit an
-    update to some attributes, nor keep it from making a missing item. So only the code of these
-    functions ensures that they change nothing else of a key.
+    function and the sweeper update accounts when they reserve and settle. IAM could limit their
+    updates to the attributes that they name, but a condition names secrets and limits, too, and an
+    update can make a missing item. So only the code of these functions ensures that they change
+    nothing else of a key.
 
     Callers reach the function by its URL behind the distribution, with the admin secret. Like the
     stream function, it requires the origin secret. Callers with `lambda:InvokeFunction` use
@@ -42,6 +44,7 @@ class ControlFunction(Construct):
         root: Path,
         settings: Settings,
         usage_table: UsageTable,
+        stream_table: StreamTable | None,
         origin: OriginSecret,
     ) -> None:
         """Package and create the function, and grant it the admin secret and all rights."""
@@ -57,13 +60,13 @@ class ControlFunction(Construct):
             timeout=LIMITS.control_timeout,
             reserved=CONCURRENCY,
             environment={
-                **admin_environment(settings, usage_table),
+                **admin_environment(settings, usage_table, stream_table),
                 "SLUICE_ADMIN_SECRET": self.secret.secret.secret_arn,
                 **origin.variables,
             },
         )
         self.secret.grant_read(self.function)
-        grant_right(usage_table, self.function, "all")
+        grant_right(usage_table, stream_table, self.function, "all")
         self.url = self.function.add_function_url(
             auth_type=lambda_.FunctionUrlAuthType.NONE, invoke_mode=lambda_.InvokeMode.BUFFERED
         )

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
@@ -57,9 +58,30 @@ class StreamFunction(Construct):
                 "SLUICE_STRICT": str(settings.strict).lower(),
                 "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
                 "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
+                **{
+                    name: json.dumps(policy)
+                    for name, policy in (
+                        ("SLUICE_REDACTION", settings.redaction),
+                        ("SLUICE_MODERATION", settings.moderation),
+                    )
+                    if policy
+                },
                 **secret.variables,
             },
         )
+        if settings.guardrail is not None:
+            self.function.add_to_role_policy(
+                iam.PolicyStatement(
+                    actions=["bedrock:ApplyGuardrail"],
+                    resources=[
+                        Stack.of(self).format_arn(
+                            service="bedrock",
+                            resource="guardrail",
+                            resource_name=settings.guardrail.partition(":")[0],
+                        )
+                    ],
+                )
+            )
         self.release = Release(
             self, "Release", function=self.function, settings=settings, what="stream function"
         )

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
 from infra.limits import LIMITS
-from infra.settings import fields, other_models
+from infra.settings import fields, filters, other_models
 from infra.settings.container import ContainerSettings
 from infra.settings.endpoint import EndpointSettings
 from infra.settings.fields import SettingsError
 from infra.settings.fields import setting as _setting
+from lambda_fn.patterns import KINDS
 
 __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 
@@ -28,6 +29,8 @@ LogRetention = Literal[1, 7, 14, 30, 90, 365]
 OnLogFailure = Literal["refuse", "unlogged"]
 Persistence = Literal["off", "asked", "all"]
 PriceClass = Literal["100", "200", "all"]
+GuardrailMode = Literal["sync", "async"]
+RedactAs = Literal["label", "pseudonym"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
 _MAX_STREAMS = 200
@@ -98,6 +101,50 @@ class Settings(ContainerSettings, EndpointSettings):
         form="https://app.example.org,http://localhost:3000 or *",
     )
     """The origins whose pages may call the API from a browser. `*`: any."""
+    # What no answer shows; keys and requests can add to it.
+    redact: tuple[str, ...] = _setting(
+        default=(),
+        pattern="|".join(KINDS),
+        form=f"some of {', '.join(KINDS)}, with commas between them",
+    )
+    """The kinds of text that are replaced in answers."""
+    redact_patterns: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,1000}",
+        form='a JSON object of patterns: {"order": "ORD-[0-9]{8}"}',
+    )
+    """Patterns of the deployment's own, by name."""
+    redact_words: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,4000}",
+        form='a JSON object of lists of words: {"project": "Falcon, Blue Heron"}',
+    )
+    """Lists of words of the deployment's own, by name."""
+    redact_as: RedactAs = "label"
+    """What stands for a match: a label, or a pseudonym that is the same each time."""
+    # What blocks prompts and ends answers.
+    moderate_patterns: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,1000}",
+        form='a JSON object of patterns: {"weapons": "(?i)pipe ?bombs?"}',
+    )
+    """Patterns of what is not let through, by category."""
+    moderate_words: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,4000}",
+        form='a JSON object of lists of words: {"weapons": "pipe bomb, nerve agent"}',
+    )
+    """Lists of words that are not let through, by category."""
+    guardrail: str | None = _setting(
+        default=None,
+        pattern=r"[a-z0-9]{1,64}:([1-9][0-9]{0,7}|DRAFT)",
+        form="the id and the version of a guardrail of Amazon Bedrock, like a1b2c3d4e5f6:1",
+    )
+    """The guardrail that judges prompts and answers."""
+    guardrail_mode: GuardrailMode = "sync"
+    """Whether text is held until it was judged, or sent at once and cut."""
+    guardrail_open: bool = False
+    """Let texts through that the guardrail did not judge."""
     # Answers that are kept, and can be read again, resumed and cancelled.
     persistence: Persistence = _setting(default="asked")
     """Which answers are kept: none, those whose request asks for it, or all. With `off` there is
@@ -202,6 +249,8 @@ class Settings(ContainerSettings, EndpointSettings):
         self._check_images()
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             raise SettingsError(f"cors_origins={','.join(self.cors_origins)}: * is every origin")
+        filters.check(self.redact_patterns, self.redact_words)
+        filters.check(self.moderate_patterns, self.moderate_words, prefix="moderate", taken=())
         self._check_tags()
         self._check_kept()
         if self.stage == "local" and self.web_acl is not None:
@@ -227,6 +276,27 @@ class Settings(ContainerSettings, EndpointSettings):
         if self.reserved_concurrency is None:
             return _UNRESERVED_STREAMS
         return min(max(4, self.reserved_concurrency // 10), _MAX_STREAMS)
+
+    @property
+    def redaction(self) -> dict[str, Any]:
+        """What no answer shows, as the stream function reads it. Empty: nothing is replaced."""
+        return filters.policy(
+            self.redact,
+            self.redact_patterns,
+            self.redact_words,
+            pseudonyms=self.redact_as == "pseudonym",
+        )
+
+    @property
+    def moderation(self) -> dict[str, Any]:
+        """What is not let through, as the stream function reads it. Empty: everything is."""
+        return filters.moderation(
+            self.moderate_patterns,
+            self.moderate_words,
+            guardrail=self.guardrail,
+            mode=self.guardrail_mode,
+            fail_open=self.guardrail_open,
+        )
 
     @property
     def unpriced_models(self) -> list[str]:

@@ -106,9 +106,17 @@ class ServiceStack(Stack):
                 root=root,
                 settings=settings,
                 usage_table=usage_table,
+                stream_table=stream_table,
                 origin=secret,
             )
-        admin = AdminFunctions(self, "Admin", root=root, settings=settings, usage_table=usage_table)
+        admin = AdminFunctions(
+            self,
+            "Admin",
+            root=root,
+            settings=settings,
+            usage_table=usage_table,
+            stream_table=stream_table,
+        )
         domain = Domain(self, "CustomDomain", settings=settings, certificate=certificate)
         edge = Edge(
             self,

@@ -24,6 +24,7 @@ from lambda_fn.control.routers import (
     keys,
     operations,
     reconcile,
+    responses,
     service,
     usage,
 )
@@ -48,13 +49,16 @@ def create_app(
     settings: ControlSettings, client: Client, credentials: Callable[[], Credentials]
 ) -> "Middleware":
     """Return the application. `credentials` is called for each call to AWS."""
-    table = Table(
-        client,
-        url=settings.dynamodb_url,
-        region=settings.region,
-        name=settings.usage_table,
-        credentials=credentials,
-    )
+
+    def table(name: str) -> Table:
+        return Table(
+            client,
+            url=settings.dynamodb_url,
+            region=settings.region,
+            name=name,
+            credentials=credentials,
+        )
+
     secret = None
     if settings.admin_secret is not None:
         manager = SecretsManager(
@@ -62,12 +66,13 @@ def create_app(
         )
         secret = AdminSecret(manager, settings.admin_secret)
     services = Services(
-        table,
+        table(settings.usage_table),
         settings.model_names,
         settings.unpriced,
         settings.default_max_streams,
         right=settings.right or "all",
         audit_days=settings.audit_days,
+        streams=None if settings.stream_table is None else table(settings.stream_table),
     )
     return Middleware(
         create_api(services), Gate(secret, settings.origin_secrets, settings.right), services.trail
@@ -87,7 +92,7 @@ def create_api(services: Services) -> FastAPI:
         dependencies=[Depends(_has_right)],
     )
     api.state.services = services
-    for part in (keys, budgets, usage, audit, reconcile, operations, service):
+    for part in (keys, budgets, usage, responses, audit, reconcile, operations, service):
         api.include_router(part.router, prefix=PREFIX, responses=COMMON)
     api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI documents this way to extend it
     api.add_route(DOCUMENT, _document, include_in_schema=False)

@@ -64,6 +64,7 @@ def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update
         ("expires_at", "expires"),
         ("models", "models"),
         ("networks", "networks"),
+        ("redact", "redact"),
     ):
         if field not in body.model_fields_set:
             continue
@@ -137,6 +138,7 @@ def key_response(item: Mapping[str, Any]) -> dict[str, Any]:
         "enabled": account.enabled,
         "models": None if account.models is None else list(account.models),
         "networks": account.networks.split() or None,
+        "redact": list(account.redact) or None,
         "limits": limits_of(account),
         "in_flight": len(account.in_flight),
         "totals": {
@@ -162,6 +164,7 @@ def audited_fields(item: Item) -> dict[str, Any]:
         "enabled",
         "models",
         "networks",
+        "redact",
         "old_secret_expires_at",
         "status",
     )

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from lambda_fn.metering.accounts import MAX_STREAMS
 from lambda_fn.networks import canonical
+from lambda_fn.patterns import KINDS, Kind
 from lambda_fn.reporting.reconcile import MAX_KEYS
 
 MAX_TOKENS = 10**15
@@ -49,6 +50,12 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
+def _distinct_kinds(kinds: list[Kind]) -> list[Kind]:
+    if len(set(kinds)) != len(kinds):
+        raise ValueError("names a kind twice")
+    return kinds
+
+
 def _networks(texts: list[str]) -> list[str]:
     try:
         return canonical(texts).split()
@@ -84,6 +91,12 @@ Networks = Annotated[
     Field(min_length=1, max_length=16),
     AfterValidator(_networks),
 ]
+Redacted = Annotated[
+    list[Kind],
+    Field(min_length=1, max_length=len(KINDS)),
+    AfterValidator(_distinct_kinds),
+]
+_REDACT = "What is replaced in answers to the key, beside what the deployment replaces; null means no more."
 _FROM = "The networks (CIDR) that the key may be used from; null means anywhere."
 
 
@@ -125,6 +138,7 @@ class KeyCreate(Body):
         description="The models that the key may use; null means all, later ones included.",
     )
     networks: Networks | None = Field(default=None, description=_FROM)
+    redact: Redacted | None = Field(default=None, description=_REDACT)
     limits: Limits = Limits()
 
 
@@ -137,6 +151,7 @@ class KeyUpdate(Body):
     enabled: bool | None = None
     models: Models | None = None
     networks: Networks | None = Field(default=None, description=_FROM)
+    redact: Redacted | None = Field(default=None, description=_REDACT)
     limits: Limits | None = Field(
         default=None, description="Limits that are left out stay as they are."
     )
@@ -228,6 +243,20 @@ class ListKeys(QueryString):
         default=None, max_length=1024, description="`next` of the page before."
     )
     owner: str | None = Field(default=None, max_length=128, description="Only this owner's keys.")
+
+
+class ListResponses(QueryString):
+    """A page of a key's kept responses, the newest first."""
+
+    key: str = Field(pattern="^[a-z2-7]{12}$", description="The key's id.")
+    limit: int = Field(default=20, ge=1, le=100)
+    after: str | None = Field(
+        default=None, max_length=1024, description="`next` of the page before."
+    )
+    status: (
+        Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"] | None
+    ) = Field(default=None, description="Only responses of this status.")
+    since: int = Field(default=0, ge=0, le=2**40, description="Unix seconds; no earlier ones.")
 
 
 class ListAudit(QueryString):

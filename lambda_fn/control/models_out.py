@@ -48,6 +48,9 @@ class Key(BaseModel):
     networks: list[str] | None = Field(
         description="The networks that the key may be used from; null means anywhere."
     )
+    redact: list[str] | None = Field(
+        description="What is replaced in answers to the key, beside what the deployment replaces."
+    )
     limits: KeyLimits
     in_flight: int = Field(description="Requests that are running.")
     totals: Totals
@@ -75,6 +78,46 @@ class Deleted(BaseModel):
     """A deleted key."""
 
     object: Literal["key"] = "key"
+    id: str
+    deleted: Literal[True] = True
+
+
+class KeptResponse(BaseModel):
+    """A response that is kept, without its content."""
+
+    object: Literal["response"] = "response"
+    id: str = Field(description="The value of `x-sluice-stream`.")
+    key: str = Field(description="The id of the key that made it.")
+    created_at: int = Field(description=_UTC)
+    model: str
+    form: str = Field(description="The form in which its client got it.")
+    status: Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+    streamable: bool = Field(description="Whether its events are kept, or only the result.")
+    expires_at: int = Field(description=_UTC)
+    metadata: dict[str, str]
+
+
+class ResponseList(BaseModel):
+    """A page of kept responses."""
+
+    object: Literal["list"] = "list"
+    data: list[KeptResponse]
+    has_more: bool
+    next: str | None
+
+
+class Cancelling(BaseModel):
+    """Whether a response was running, so that its function was asked to end it."""
+
+    object: Literal["response"] = "response"
+    id: str
+    cancelling: bool
+
+
+class DeletedResponse(BaseModel):
+    """A deleted response."""
+
+    object: Literal["response"] = "response"
     id: str
     deleted: Literal[True] = True
 
@@ -204,6 +247,10 @@ class LedgerEntry(BaseModel):
         description="Unix seconds at which the counts of an open request were last noted."
     )
     prompt_tokens: int | None
+    continued_prompt_tokens: int = Field(
+        description="Those of `prompt_tokens` that were read again, to continue the response "
+        "after its container had ended. The client's usage does not have them."
+    )
     completion_tokens: int | None
     cost: str | None
     reserved_tokens: int
@@ -337,7 +384,9 @@ COMMON: dict[int | str, dict[str, Any]] = {
     500: _error("An internal error; `x-request-id` names it."),
     503: _error("DynamoDB or Secrets Manager does not answer; try again."),
 }
-MISSING: dict[int | str, dict[str, Any]] = {404: _error("The key or request does not exist.")}
+MISSING: dict[int | str, dict[str, Any]] = {
+    404: _error("The key, request or response does not exist.")
+}
 CONTENDED = {
     **MISSING,
     409: _error(

@@ -42,6 +42,8 @@ class Services:
     right: Right = "all"
     """The right of this function's callers."""
     audit_days: int = 400
+    streams: Table | None = None
+    """StreamTable; None if no responses are kept, or the right does not see them."""
     _pages: Pages | None = None
 
     def __post_init__(self) -> None:

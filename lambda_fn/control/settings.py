@@ -34,6 +34,8 @@ class ControlSettings:
     """Days for which the audit trail is kept."""
     dynamodb_url: str
     secretsmanager_url: str
+    stream_table: str | None = None
+    """StreamTable, for the rights that see what is kept."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "ControlSettings":
@@ -71,6 +73,7 @@ class ControlSettings:
             audit_days=int(days),
             dynamodb_url=service_url(environment, "dynamodb"),
             secretsmanager_url=service_url(environment, "secretsmanager"),
+            stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
         )
 
 

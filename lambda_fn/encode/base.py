@@ -154,13 +154,41 @@ class ToolPiece(msgspec.Struct):
     function: FunctionPiece = msgspec.field(default_factory=FunctionPiece)
 
 
+class Annotation(msgspec.Struct, frozen=True):
+    """A source that the content cites.
+
+    `start` and `end` are the characters of the marker in the content of the choice, and `source` is
+    the place of the source in the request.
+    """
+
+    start: int
+    end: int
+    source: int
+    url: str
+    title: str
+
+    def citation(self) -> dict[str, Any]:
+        """Return OpenAI's `url_citation`."""
+        return {
+            "start_index": self.start,
+            "end_index": self.end,
+            "title": self.title,
+            "url": self.url,
+        }
+
+
 class DeltaFields(msgspec.Struct):
-    """The members of a delta."""
+    """The members of a delta. `annotations` is a member of our own, and has a delta for itself."""
 
     content: str | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
     tool_calls: list[ToolPiece] | None = None
+    annotations: list[Annotation] | None = None
+
+
+ANNOTATIONS = b'{"annotations":'
+"""The beginning of a delta with annotations."""
 
 
 class TopLogprob(msgspec.Struct):

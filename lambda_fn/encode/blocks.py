@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from lambda_fn.encode.base import ToolPiece, raw_logprobs, read_delta
+from lambda_fn.encode.base import Annotation, ToolPiece, raw_logprobs, read_delta
 from lambda_fn.events import NULL, Delta
 
 TextKind = Literal["text", "thinking", "refusal"]
@@ -41,7 +41,14 @@ class Finished(NamedTuple):
     kind: Kind
 
 
-Step = Begin | Grow | Finished
+class Cite(NamedTuple):
+    """The open block, a text, cites a source."""
+
+    source: Annotation
+    kind: Kind = "text"
+
+
+Step = Begin | Grow | Cite | Finished
 
 
 class Blocks:
@@ -66,7 +73,7 @@ class Blocks:
         self._call = -1
         self._arguments: list[str] = []
         self._ended: set[int] = set()
-        self._held: dict[int | TextKind, list[ToolPiece | Grow]] = {}
+        self._held: dict[int | TextKind, list[ToolPiece | Grow | Cite]] = {}
         """What is held back, by the index of a call or the kind of a text."""
         self._logprobs = b""
         """Of tokens without a text of their own, as the first bytes of a character."""
@@ -84,6 +91,11 @@ class Blocks:
         if fields.refusal:
             self.refused = True
             yield from self._text(Grow(self._refusal, fields.refusal))
+        for annotation in fields.annotations or ():
+            if self._must_wait():
+                self._held.setdefault("text", []).append(Cite(annotation))
+            elif self._open == "text":
+                yield Cite(annotation)
         for piece in fields.tool_calls or ():
             yield from self._piece(piece)
 
@@ -95,6 +107,8 @@ class Blocks:
             for part in parts:
                 if isinstance(part, ToolPiece):
                     yield from self._write(part)
+                elif isinstance(part, Cite):
+                    yield part
                 else:
                     yield from self._grow(part)
             yield from self._close()

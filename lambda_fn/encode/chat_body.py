@@ -85,6 +85,7 @@ class _Choice:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._refusal: list[str] = []
+        self._annotations: list[dict[str, Any]] = []
         self._tools: dict[int, dict[str, Any]] = {}
         self._logprobs: bytearray | None = None
 
@@ -98,6 +99,9 @@ class _Choice:
         ):
             if text is not None:
                 texts.append(text)
+        for it in fields.annotations or ():
+            cited = {"type": "url_citation", "url_citation": it.citation()}
+            self._annotations.append(cited)
         for call in fields.tool_calls or ():
             self._add_tool(call)
         if logprobs is not None:
@@ -115,7 +119,7 @@ class _Choice:
             "role": "assistant",
             "content": None if self._tools and not any(self._content) else "".join(self._content),
             "refusal": "".join(self._refusal) or None,
-            "annotations": [],
+            "annotations": self._annotations,
         }
         if reasoning := "".join(self._reasoning):
             message["reasoning"] = message["reasoning_content"] = reasoning

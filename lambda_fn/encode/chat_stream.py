@@ -2,22 +2,26 @@
 
 There are `data:` lines only, because stock clients fail on `event:`, `id:` or `retry:`. The parts
 that all chunks share are prepared once. The delta of the model's container is passed on as
-unchanged JSON, but for reasoning, which gets its second name.
+unchanged JSON, but for reasoning, which gets its second name. Annotations of a choice come in one
+chunk before its finish, as OpenAI sends them: Node's client keeps the last chunk's only.
 """
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
 from lambda_fn.encode.base import (
+    ANNOTATIONS,
     PADDING_BLOCK,
+    Annotation,
     Head,
     chunk_tails,
     delta_tails,
     ended_fields,
     named,
     raw_logprobs,
+    read_delta,
     usage_of,
 )
 from lambda_fn.errors import APIError
@@ -51,6 +55,7 @@ class ChatStream:
         self._head = b"data: " + _json(fields)[:-1] + b',"choices":['
         self._tails = chunk_tails(head)
         self._delta_tails = delta_tails(self._tails)
+        self._annotations: dict[int, list[Annotation]] = {}
         self._open_delta = [
             self._head + b'{"index":%d,"delta":' % index for index in range(head.choices)
         ]
@@ -70,6 +75,10 @@ class ChatStream:
                 delta: bytes | msgspec.Raw = event.delta
                 size = -len(delta)
                 if size < _SHORT:
+                    if bytes(delta).startswith(ANNOTATIONS):
+                        found = read_delta(event).annotations or ()
+                        self._annotations.setdefault(event.index, []).extend(found)
+                        continue
                     delta = named(event.delta)
                     size = -len(delta)
                 if event.logprobs is NULL:
@@ -87,6 +96,10 @@ class ChatStream:
                     )
                     out += (self._open_delta[event.index], delta, *logprobs)
             elif type(event) is Finish:
+                if event.index in self._annotations:
+                    cited = _json({"annotations": _cited(self._annotations.pop(event.index))})
+                    out += (self._open_delta[event.index], cited)
+                    out.append(self._delta_tails[-len(cited) & _FILL])
                 reason = _json(event.finish_reason)
                 tail = self._tails[-len(reason) & _FILL]
                 if event.ended is not None:
@@ -112,3 +125,7 @@ class ChatStream:
         No `[DONE]` follows, so that no client takes the response for complete.
         """
         return b"data: " + error.body() + b"\n\n"
+
+
+def _cited(annotations: list[Annotation]) -> list[dict[str, Any]]:
+    return [{"type": "url_citation", "url_citation": it.citation()} for it in annotations]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from lambda_fn.encode.base import PADDING_BLOCK, Head, SizeLimit
-from lambda_fn.encode.blocks import Begin, Blocks, Grow, Step
+from lambda_fn.encode.blocks import Begin, Blocks, Cite, Grow, Step
 from lambda_fn.errors import APIError, anthropic_body
 from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 
@@ -171,6 +171,10 @@ class MessageStream:
                 out.append(_event("content_block_start", fields))
             elif isinstance(step, Grow):
                 out.append(self._delta(*_DELTAS[step.kind], step.text))
+            elif isinstance(step, Cite):
+                delta = {"type": "citations_delta", "citation": _citation(step)}
+                fields = {"index": self._index, "delta": delta}
+                out.append(_event("content_block_delta", fields))
             else:
                 if step.kind == "thinking":
                     signed = ("signature_delta", "signature", _signature(self._head))
@@ -238,6 +242,8 @@ class MessageBody:
                 self._texts = []
             elif isinstance(step, Grow):
                 self._texts.append(step.text)
+            elif isinstance(step, Cite):
+                self._content[-1].setdefault("citations", []).append(_citation(step))
             else:
                 block, text = self._content[-1], "".join(self._texts)
                 if block["type"] == "tool_use":
@@ -253,6 +259,19 @@ class MessageBody:
 
     def fail(self, error: APIError) -> None:
         """Return None: clients take a JSON value with the status 200 for a success."""
+
+
+def _citation(step: Cite) -> dict[str, Any]:
+    """Return the citation of a search result, whose text is not known here."""
+    return {
+        "type": "search_result_location",
+        "cited_text": "",
+        "source": step.source.url,
+        "title": step.source.title or None,
+        "search_result_index": step.source.source,
+        "start_block_index": 0,
+        "end_block_index": 0,
+    }
 
 
 def _object(text: str) -> bytes:

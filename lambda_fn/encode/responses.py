@@ -21,9 +21,9 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from lambda_fn.encode.base import PADDING_BLOCK, Head, SizeLimit, ended_fields
-from lambda_fn.encode.blocks import Begin, Blocks, Finished, Grow, Kind, Step
+from lambda_fn.encode.blocks import Begin, Blocks, Cite, Finished, Grow, Kind, Step
 from lambda_fn.errors import APIError, Cancelled, responses_text
-from lambda_fn.events import Delta, End, Ended, Event, Finish, Start, Usage
+from lambda_fn.events import NULL, Delta, End, Ended, Event, Finish, Start, Usage
 
 _json = msgspec.json.encode
 _KEEPALIVE = b": keepalive\n\n"
@@ -61,6 +61,7 @@ class _Part:
         self.opening = place + b',"delta":'
         self.texts: list[str] = []
         self.logprobs = bytearray()
+        self.annotations: list[dict[str, Any]] = []
 
     @property
     def text(self) -> str:
@@ -102,6 +103,7 @@ class _Output:
         seed = sha256(head.response_id.encode()).digest()
         self._padding = urlsafe_b64encode(seed) if head.obfuscate else None
         self.items: list[bytes] = []
+        self._said = 0  # characters of the text of earlier parts
 
     @property
     def partial(self) -> list[bytes]:
@@ -121,6 +123,8 @@ class _Output:
                 self._grow(step)
             elif type(step) is Begin:
                 self._begin(step)
+            elif type(step) is Cite:
+                self._cite(step)
             else:
                 self._finish(step.kind)
 
@@ -201,6 +205,24 @@ class _Output:
             padding = b',"obfuscation":"%b"' % self._padding[: -size % PADDING_BLOCK]
         self._write(f"response.{part.noun}.delta", part.opening, data, logprobs, padding)
 
+    def _cite(self, cited: Cite) -> None:
+        """Annotate the open part, in whose text the offsets count."""
+        part = self._open.part if self._open is not None else None
+        assert part is not None  # noqa: S101 (a block begins before it cites)
+        annotation = {
+            "type": "url_citation",
+            **cited.source.citation(),
+            "start_index": max(0, cited.source.start - self._said),
+            "end_index": max(0, cited.source.end - self._said),
+        }
+        members = b'%b,"annotation_index":%d,"annotation":%b' % (
+            part.place,
+            len(part.annotations),
+            _json(annotation),
+        )
+        part.annotations.append(annotation)
+        self._write("response.output_text.annotation.added", members)
+
     def _finish(self, kind: Kind, status: str = "completed") -> None:
         """End the open part, and its item unless that is a message."""
         item = self._open
@@ -220,6 +242,8 @@ class _Output:
             members = b'%b,"%b":%b' % (part.place, member, text)
         self._write(f"response.{part.noun}.done", members)
         said = self._put(item.fields, kind, part)
+        if kind == "text":
+            self._said += len(part.text)
         if kind == "thinking" and self._summary:
             self._write(
                 "response.reasoning_summary_part.done", part.place + b',"part":' + _json(said)
@@ -247,7 +271,7 @@ class _Output:
             said = {
                 "type": "output_text",
                 "text": part.text,
-                "annotations": [],
+                "annotations": part.annotations,
                 "logprobs": part.entries(self._max_logprobs),
             }
             fields["content"] = [*fields["content"], said]
@@ -403,8 +427,12 @@ def snapshot(head: Head, events: Iterable[Event], error: APIError | None = None)
 
 
 def output_of(head: Head, events: Iterable[Event]) -> list[msgspec.Raw]:
-    """Return the items of a response that has ended, as far as it has any."""
-    return _output.decode(snapshot(head, events)).output
+    """Return the items of a response that has ended, without log probabilities."""
+    plain = (
+        msgspec.structs.replace(event, logprobs=NULL) if type(event) is Delta else event
+        for event in events
+    )
+    return _output.decode(snapshot(head, plain)).output
 
 
 class _Whole(msgspec.Struct):

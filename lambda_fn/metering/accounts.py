@@ -189,6 +189,8 @@ class Account(msgspec.Struct, frozen=True):
     enabled: bool
     models: tuple[str, ...] | None
     networks: str
+    redact: tuple[str, ...]
+    """Kinds that are replaced in answers to the key, beside those of the deployment."""
     limits: Limits
     balance: Mapping[str, int]
     in_flight: Mapping[str, Hold]
@@ -218,6 +220,7 @@ class Account(msgspec.Struct, frozen=True):
             enabled=item["enabled"],
             models=tuple(item["models"]) if "models" in item else None,
             networks=item.get("networks", ANYWHERE),
+            redact=tuple(item.get("redact", ())),
             limits=Limits(*map(item.__getitem__, LIMIT_NAMES)),
             balance=item["balance"],
             in_flight=InFlight(item["in_flight"]),
@@ -243,6 +246,7 @@ def new_account(
     expires: int | None = None,
     models: Sequence[str] | None = None,
     networks: str = ANYWHERE,
+    redact: Sequence[str] = (),
 ) -> Item:
     """Return the account item of a new key. Put it on the condition `attribute_not_exists(pk)`.
 
@@ -272,6 +276,8 @@ def new_account(
         item["models"] = list(models)
     if networks:
         item["networks"] = networks
+    if redact:
+        item["redact"] = list(redact)
     return item
 
 

@@ -20,10 +20,11 @@ from lambda_fn.http.client import Client
 from lambda_fn.http.responses import EXCEPTION_HANDLERS, json_response
 from lambda_fn.recall.access import Access
 from lambda_fn.recall.cancelling import Cancelling
+from lambda_fn.recall.responses import Responses
 from lambda_fn.recall.stored import Stored
 from lambda_fn.recall.streams import Streams
 from lambda_fn.settings import Settings
-from lambda_fn.stream.middleware import HEALTH, Middleware, on_http_error
+from lambda_fn.stream.middleware import COMPACT_PATH, HEALTH, Middleware, on_http_error
 
 Endpoint = Callable[[Request, Caller, Send], Awaitable[Response | None]]
 """Answers an authenticated request: with a response, or None if it has sent one itself."""
@@ -48,6 +49,7 @@ def create_app(
     stored = Stored(table(settings.stream_table or ""))
     cancelling = Cancelling(settings, client, credentials, usage, stored)
     streams = Streams(settings, stored, cancelling)
+    responses = Responses(settings, stored, cancelling)
 
     async def health(request: Request) -> Response:
         return json_response({"status": "ok"})
@@ -61,12 +63,22 @@ def create_app(
             route("/v1/sluice/streams/{id}", "GET", streams.get),
             route("/v1/sluice/streams/{id}", "DELETE", streams.delete),
             route("/v1/sluice/streams/{id}/cancel", "POST", streams.cancel),
+            Route(COMPACT_PATH, _absent, methods=["POST"]),
+            route("/v1/responses/{id}", "GET", responses.get),
+            route("/v1/responses/{id}", "DELETE", responses.delete),
+            route("/v1/responses/{id}/cancel", "POST", responses.cancel),
+            route("/v1/responses/{id}/input_items", "GET", responses.input_items),
             *(Route(path, health, methods=["GET"]) for path in HEALTH),
         ],
         exception_handlers={**EXCEPTION_HANDLERS, HTTPException: on_http_error},
     )
     api.router.redirect_slashes = False
     return Middleware(api, settings, {})
+
+
+async def _absent(request: Request) -> Response:
+    """Raise the error for a path that does not exist: no id of a response stands there."""
+    raise HTTPException(404)
 
 
 class _Authenticated:

@@ -1,22 +1,15 @@
-"""Deletes a response: hidden by one conditional write, then removed item by item.
+"""Deletes a response: hides it by one conditional write, and then removes its items."""
 
-What is left is a head that says no more than that the response was deleted, until it would have
-expired. So its id stays unknown to everybody, also where the ledger has the request. If the removal
-breaks off, DynamoDB removes the rest at the time that all items have in `expires`.
-"""
-
-import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine
 
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Query, Table, Update
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.recall.stored import not_found, public_error
 from lambda_fn.stream_log.heads import StoredHead
-from lambda_fn.stream_log.keys import VERSIONED, head_key
-
-_AT_ONCE = 16
-"""Items that are deleted at the same time."""
+from lambda_fn.stream_log.keys import head_key
+from lambda_fn.stream_log.removal import remove
 
 
 async def delete(table: Table, head: StoredHead) -> Coroutine[None, None, None]:
@@ -48,21 +41,9 @@ async def delete(table: Table, head: StoredHead) -> Coroutine[None, None, None]:
         raise not_found(head.response_id) from None
     except MeterUnavailable as error:
         raise public_error(error, head.response_id) from None
-    return _remove(table, head, now)
+    return _removed(table, head.response_id, now)
 
 
-async def _remove(table: Table, head: StoredHead, now: int) -> None:
-    """Remove the items of a response, and at last what its head says."""
-    own = head_key(head.response_id)
-    query = Query("pk = :pk", {":pk": own["pk"]}, projection=("pk", "sk"))
-    try:
-        while True:
-            page = await table.query(query, consistent=True)
-            keys = [item for item in page.items if item["sk"] != own["sk"]]
-            for first in range(0, len(keys), _AT_ONCE):
-                await asyncio.gather(*map(table.delete, keys[first : first + _AT_ONCE]))
-            if page.after is None:
-                break
-        await table.put({**own, **VERSIONED, "deleted": now, "expires": head.expires})
-    except MeterUnavailable:
-        return
+async def _removed(table: Table, name: str, now: int) -> None:
+    with contextlib.suppress(MeterUnavailable):  # the rest expires
+        await remove(table, name, now=now)

@@ -10,7 +10,7 @@ import time
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.errors import APIError, InvalidRequest, NotFound, Unavailable
-from lambda_fn.ids import request_time
+from lambda_fn.ids import is_request_id
 from lambda_fn.log import log
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.heads import (
@@ -96,11 +96,7 @@ class Stored:
 def id_of(public_id: str) -> str | None:
     """Return the id of the request in an id that a client sends, or None if it is no such id."""
     name = response_id(public_id)
-    try:
-        request_time(name)
-    except ValueError:
-        return None
-    return name if name.isascii() and name.isalnum() else None
+    return name if is_request_id(name) else None
 
 
 def not_found(public_id: str) -> NotFound:

@@ -19,16 +19,18 @@ from starlette.responses import Response
 from starlette.types import Send
 
 from lambda_fn.auth import Caller
+from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.errors import InvalidRequest, encode_json
 from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
-from lambda_fn.recall.listing import Listing, read_page
-from lambda_fn.recall.stored import MAX_WAIT, Stored
+from lambda_fn.recall.stored import MAX_WAIT, Stored, public_error
 from lambda_fn.settings import Settings
 from lambda_fn.stream.resume import resume
 from lambda_fn.stream_log.heads import FINAL, StoredHead
+from lambda_fn.stream_log.keys import response_id
+from lambda_fn.stream_log.listing import Listing, ListPage, NoSuchPosition, read_page
 
 _OUTCOMES = {
     "complete": "completed",
@@ -80,12 +82,12 @@ class Streams:
         listing = Listing(
             owner=caller.key_id,
             limit=whole_number(params.get("limit", str(_PAGE)), "limit", 1, _MAX_PAGE),
-            after=params.get("after"),
+            after=response_id(params["after"]) if "after" in params else None,
             backward=order == "desc",
             status=_choice(params, "status", _STATUSES),
             model=params.get("model"),
         )
-        page = await read_page(self._stored.table, listing)
+        page = await self._page(listing)
         return json_response(
             {
                 "object": "list",
@@ -95,6 +97,18 @@ class Streams:
                 "has_more": page.has_more,
             }
         )
+
+    async def _page(self, listing: Listing) -> ListPage:
+        try:
+            return await read_page(self._stored.table, listing)
+        except NoSuchPosition:
+            raise InvalidRequest(
+                "'after' must be the 'last_id' of the page before, and that response still there. "
+                "Begin the list again.",
+                param="after",
+            ) from None
+        except MeterUnavailable as error:
+            raise public_error(error, "list") from None
 
     async def cancel(self, request: Request, caller: Caller, send: Send) -> Response:
         """Cancel a response if it runs, and return its state."""
@@ -115,14 +129,16 @@ class Streams:
         return Response(encode_json(content), media_type="application/json")
 
 
-def parameters(request: Request, *names: str) -> Mapping[str, str]:
+def parameters(request: Request, *names: str, ignored: tuple[str, ...] = ()) -> Mapping[str, str]:
     """Return the query of a request, which may have these parameters, each once.
+
+    Those of `ignored` may be there, too.
 
     Raises:
         InvalidRequest: it has another one, or one twice.
 
     """
-    given = [name for name, _ in request.query_params.multi_items()]
+    given = [name for name, _ in request.query_params.multi_items() if name not in ignored]
     for name in given:
         if name not in names:
             known = f"Supported: {', '.join(names)}." if names else "There are none here."

@@ -4,6 +4,8 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from lambda_fn.patterns import Kind
+
 Tokens = Annotated[int, Meta(ge=1, le=10_000_000)]
 StopString = Annotated[str, Meta(min_length=1, max_length=1_000)]
 # OpenAI takes 4 stop strings, 8 choices here and 64 characters of a function's name. Servers take
@@ -76,6 +78,14 @@ class Rules(Struct, frozen=True):
     loose_tool_history: bool = False
 
 
+class Source(Struct, frozen=True):
+    """A source that an answer may cite by a marker with its id, such as `[1]` or `【doc-2】`."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\[\]【】,†\s]+$(?!\n)")]
+    url: Annotated[str, Meta(max_length=2_048, pattern=r"^https?://[^\s\x00-\x1f]+$(?!\n)")]
+    title: Annotated[str, Meta(max_length=512)] = ""
+
+
 class Extensions(Struct, frozen=True, omit_defaults=True):
     """The object `sluice` of a request: what can be asked for beyond OpenAI's API.
 
@@ -89,3 +99,11 @@ class Extensions(Struct, frozen=True, omit_defaults=True):
     """The greatest age in seconds of an earlier response that may answer the request."""
     on_cut: Literal["continue", "fail"] | None = None
     """What happens if the model's container ends before the response."""
+    redact: Annotated[list[Kind], Meta(max_length=32)] | None = None
+    sources: Annotated[list[Source], Meta(max_length=100)] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that no two sources have the same id."""
+        ids = [source.id for source in self.sources or ()]
+        if len(set(ids)) < len(ids):
+            raise WrongField("two sources have the same id", "sources")

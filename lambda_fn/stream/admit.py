@@ -52,7 +52,8 @@ class Admission(msgspec.Struct, frozen=True):
 
     `account` is the account with this request in flight, and `entry` is the request's hold there.
     Both are None if the request is served because the meter fails open. `opened` tells whether the
-    ledger item was written. `stale` names the windows that the settlement can remove.
+    ledger item was written. `stale` names the windows that the settlement can remove. `redact` has
+    the kinds that are replaced in answers to the key.
     """
 
     opening: Opening
@@ -61,6 +62,7 @@ class Admission(msgspec.Struct, frozen=True):
     opened: bool = True
     headers: Mapping[str, str] = {}  # msgspec makes a new dict for each
     stale: tuple[str, ...] = ()
+    redact: tuple[str, ...] = ()
 
 
 class Switch:
@@ -129,6 +131,10 @@ class Gate:
         """
         if not self._keys.is_verified(caller) or not self._keys.admits(caller):
             await self.check_key(caller)
+
+    def redacted(self, caller: Caller) -> tuple[str, ...]:
+        """Return what the key redacted when its last request was admitted here."""
+        return self._keys.redact(caller)
 
     async def check_key(self, caller: Caller) -> Account:
         """Authenticate a call that spends nothing, and return the account.
@@ -203,7 +209,7 @@ class Gate:
                 reading.cancel()
             raise
         if isinstance(account, Account):
-            self._keys.admitted(caller)
+            self._keys.admitted(caller, account.redact)
             entry = account.in_flight[opening.request_id]
             if self._switch.reason is not None:
                 await self._undo(opening, entry)
@@ -227,13 +233,14 @@ class Gate:
                     opened,
                     headers=rate_headers(account, when=request_time(opening.request_id), now=now),
                     stale=tuple(expired(account.balance, now)),
+                    redact=account.redact,
                 )
             await self._undo(opening, entry)
             raise _unavailable()
         if account is None:
             if self._fail_open and self._keys.is_recent(caller):
                 log("admitted_open", request_id=opening.request_id, key=opening.key_id)
-                return Admission(opening, opened=opened)
+                return Admission(opening, opened=opened, redact=self._keys.redact(caller))
             raise _unavailable()
         if opened:
             await self._close_refused(opening)

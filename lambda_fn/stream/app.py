@@ -54,15 +54,17 @@ def create_app(
     gate = Gate(table, meter_open=settings.meter_open)
     rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
     shared = (settings, client, credentials, table, gate)
-    kept = {
-        "keeps": settings.stream_table is not None and settings.persistence != "off",
-        "store_default": settings.store_default,
-    }
+    read_kept_response = partial(
+        read_response,
+        rules=rules,
+        keeps=settings.stream_table is not None and settings.persistence != "off",
+        store_default=settings.store_default,
+    )
     completions = {
         "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
         "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
         ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules)),
-        RESPONSES_PATH: Completions(*shared, partial(read_response, rules=rules, **kept)),
+        RESPONSES_PATH: Completions(*shared, read_kept_response),
     }
 
     # The other endpoints are imported by their first request. So the cold start of a completion

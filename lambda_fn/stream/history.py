@@ -10,9 +10,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.encode.responses import output_of
-from lambda_fn.errors import InvalidRequest, Unavailable
+from lambda_fn.errors import BodyTooLarge, InvalidRequest, Unavailable
+from lambda_fn.events import Delta
 from lambda_fn.schema.responses import History
 from lambda_fn.schema.responses.items import Item
 from lambda_fn.stream_log.bodies import Incomplete
@@ -21,6 +23,11 @@ from lambda_fn.stream_log.results import Kept, read_many
 
 MAX_RESPONSES = 100
 """Responses that one request may read."""
+MAX_SIZE = 2 * limits.MAX_BODY_WITH_IMAGES
+"""Bytes of their inputs and outputs that are read before the request is refused. No model takes so
+much, and what one response may have is bounded.
+"""
+_AT_ONCE = 4
 _ITEM = re.compile(r"(?:msg|rs|fc)_([0-9a-z]{26})_(in)?([0-9]{1,5})")
 _NAME = re.compile(r"[0-9a-z]{26}")
 _ANSWERED = ("completed", "incomplete")
@@ -71,7 +78,7 @@ async def history_of(
         if kept is None:
             raise _no_parent(previous)
         before += kept.input.items
-        before += output_of(kept.head.head, kept.events)
+        before += output_of(kept.head.head, kept.whole)
     items = {item_id: _referred(reader, path, item_id) for path, item_id in references}
     return History(
         before=[_item.decode(raw) for raw in before],
@@ -88,20 +95,34 @@ class _Reader:
         self._table = table
         self._owner = owner
         self.found: dict[str, Kept] = {}
+        self._size = 0
 
-    async def read(self, names: Iterable[str]) -> None:
-        wanted = [name for name in names if name not in self.found]
+    async def read(self, all_names: Iterable[str]) -> None:
+        wanted = [name for name in all_names if name not in self.found]
         if len(self.found) + len(wanted) > MAX_RESPONSES:
             raise InvalidRequest(
                 f"The conversation has more than {MAX_RESPONSES} responses. Send the items that "
                 "count in 'input'.",
                 param="previous_response_id",
             )
-        for name, kept in zip(
-            wanted, await read_many(self._table, wanted, now=time.time()), strict=True
-        ):
-            if kept is not None and kept.head.owner == self._owner:
-                self.found[name] = kept
+        for first in range(0, len(wanted), _AT_ONCE):
+            names = wanted[first : first + _AT_ONCE]
+            for name, kept in zip(
+                names, await read_many(self._table, names, now=time.time()), strict=True
+            ):
+                if kept is not None and kept.head.owner == self._owner:
+                    self.found[name] = kept
+                    self._size += _size(kept)
+            if self._size > MAX_SIZE:
+                raise BodyTooLarge(
+                    f"The conversation is over {MAX_SIZE} bytes. Send the items that count in "
+                    "'input'."
+                )
+
+
+def _size(kept: Kept) -> int:
+    deltas = sum(len(event.delta) for event in kept.events if type(event) is Delta)
+    return deltas + sum(map(len, kept.input.items))
 
 
 def _response_of(path: str, item_id: str) -> str:
@@ -117,7 +138,7 @@ def _referred(reader: _Reader, path: str, item_id: str) -> msgspec.Raw:
     kept = reader.found.get(match[1]) if match else None
     if match is None or kept is None:
         raise _no_item(path, item_id)
-    items = kept.input.items if match[2] else output_of(kept.head.head, kept.events)
+    items = kept.input.items if match[2] else output_of(kept.head.head, kept.whole)
     if int(match[3]) >= len(items):
         raise _no_item(path, item_id)
     return items[int(match[3])]

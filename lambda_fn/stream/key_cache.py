@@ -1,4 +1,4 @@
-"""Per-environment cache of verified secrets, and of the networks of their keys."""
+"""Per-environment cache of verified secrets, and of the networks and filters of their keys."""
 
 import time
 
@@ -25,6 +25,8 @@ class KeyCache:
         """Hash of a secret -> when its last request was admitted; 0 if that request was refused."""
         self._networks: dict[str, str] = {}
         """Id of a key -> its networks, for keys that have any."""
+        self._redact: dict[str, tuple[str, ...]] = {}
+        """Id of a key -> the kinds that it redacts, for keys that have any."""
 
     def is_verified(self, caller: Caller) -> bool:
         """Return whether the secret was right when it was last used here."""
@@ -54,9 +56,19 @@ class KeyCache:
         if networks != ANYWHERE:
             self._networks[caller.key_id] = networks
 
-    def admitted(self, caller: Caller) -> None:
-        """Record that the secret was right and its request admitted."""
+    def admitted(self, caller: Caller, redact: tuple[str, ...] = ()) -> None:
+        """Record that the secret was right and its request admitted, and what the key redacts."""
+        self._redact.pop(caller.key_id, None)
+        if len(self._redact) >= _MAX:
+            self._redact.clear()
+            self._admitted.clear()  # a key is not served without its policy
+        if redact:
+            self._redact[caller.key_id] = redact
         self._set(caller, time.time())
+
+    def redact(self, caller: Caller) -> tuple[str, ...]:
+        """Return what the key redacted when its last request was admitted here."""
+        return self._redact.get(caller.key_id, ())
 
     def refused(self, caller: Caller) -> None:
         """Record that the secret was right and its request refused."""

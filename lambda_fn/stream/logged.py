@@ -17,7 +17,7 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterError, Table
 from lambda_fn.encode import Head
-from lambda_fn.errors import Unavailable
+from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.event_log import Batch, Unended
 from lambda_fn.log import log
 from lambda_fn.settings import Model
@@ -123,6 +123,20 @@ async def open_result(
             ) from None
         return None
     return result_log
+
+
+async def run_out(producer: Producer, checkpoints: Checkpoints) -> None:
+    """Read a producer to its end, for a response without a live client. It raises nothing.
+
+    Whoever reads the response later learns from its log how it ended.
+    """
+    try:
+        with checkpoints:
+            async with producer:
+                while not producer.ended:
+                    await producer.read(math.inf)
+    except (APIError, Unended):  # it never began, or the log does not tell how it ended
+        return
 
 
 def kept_input(read: ReadRequest) -> Input | None:

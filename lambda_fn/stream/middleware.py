@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from lambda_fn.stream.rejections import Rejections
 
 RESPONSES_PATH = "/v1/responses"
+COMPACT_PATH = f"{RESPONSES_PATH}/compact"
+"""A path of OpenAI's API that does not exist here."""
+_CONVERSATIONS = "/v1/conversations"
+_ABSENT = (COMPACT_PATH, _CONVERSATIONS)
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
 """The paths at which load balancers, proxies and uptime checks ask whether the function answers."""
 
@@ -133,11 +137,14 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code != 404:
         return await EXCEPTION_HANDLERS[HTTPException](request, error)
     paths = [
-        route.path.replace(":path", "") for route in request.app.routes if route.path not in HEALTH
+        route.path.replace(":path", "")
+        for route in request.app.routes
+        if route.path not in (*HEALTH, COMPACT_PATH)
     ]
-    meant = _meant(request.url.path.rstrip("/ ").lower(), paths)
+    path = request.url.path
+    meant = None if path.startswith(_ABSENT) else _meant(path.rstrip("/ ").lower(), paths)
     if meant is None:
-        hint = _absent(request.url.path, paths) or f"The paths are {', '.join(paths)}."
+        hint = _absent(path, paths) or f"The paths are {', '.join(paths)}."
     else:
         hint = (
             f"The address is {meant}: set the client's base URL to this API's address, followed by "
@@ -153,9 +160,9 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 def _absent(path: str, paths: Iterable[str]) -> str:
     """Return why a path of OpenAI's API does not exist here, empty if that is not known."""
-    if path.startswith(f"{RESPONSES_PATH}/compact"):
+    if path.startswith(COMPACT_PATH):
         return "Conversations are not compacted here: send the items that count."
-    if path.startswith("/v1/conversations"):
+    if path.startswith(_CONVERSATIONS):
         return "There are no conversations here: use 'previous_response_id', or send all items."
     if path.startswith(f"{RESPONSES_PATH}/") and f"{RESPONSES_PATH}/{{id}}" not in paths:
         return "This deployment keeps no responses: its setting 'persistence' is off."

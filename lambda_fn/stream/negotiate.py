@@ -11,7 +11,7 @@ A request asks for buffering in its body (`"sluice": {"buffer": "word"}`) or by 
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import msgspec
 
@@ -30,7 +30,8 @@ from lambda_fn.schema import (
     unsupported,
 )
 from lambda_fn.schema.reasoning import restate, served, wanted
-from lambda_fn.settings import Model
+from lambda_fn.schema.tools import JsonObject, JsonSchema
+from lambda_fn.settings import NO_MODERATION, NO_REDACTION, Model, Moderation, Redaction
 from lambda_fn.transform import Buffer, Transform, chain
 
 if TYPE_CHECKING:
@@ -38,6 +39,24 @@ if TYPE_CHECKING:
 
 BUFFER_HEADER = "x-sluice-buffer"
 _LENIENT = Rules()
+
+
+class Policy(NamedTuple):
+    """The filters of a response: those of its deployment, and the kinds that its key adds.
+
+    A kind that is unknown here is one of a later version.
+
+    `secret` and `key_id` are what pseudonyms are made of.
+    """
+
+    redaction: Redaction = NO_REDACTION
+    moderation: Moderation = NO_MODERATION
+    kinds: tuple[str, ...] = ()
+    secret: str = ""
+    key_id: str = ""
+
+
+NO_POLICY = Policy()
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
@@ -66,10 +85,14 @@ class ReadRequest(msgspec.Struct, frozen=True):
     history_size: int = 0
     """The size in bytes of what the request takes over from them."""
     metadata: dict[str, str] | None = None
+    background: bool = False
+    """Whether the response goes on without its client, who reads it later."""
 
     @property
     def durable(self) -> bool | None:
         """Whether the request asks for a log of its response; None if it does not say."""
+        if self.background and self.request.stream:
+            return True
         return None if self.request.sluice is None else self.request.sluice.durable
 
     @property
@@ -152,20 +175,62 @@ class ReadRequest(msgspec.Struct, frozen=True):
         )
         return self if request is self.request else msgspec.structs.replace(self, request=request)
 
-    def transform(self, model: Model) -> Transform | None:
-        """Return a new transform of the response's events, or None if nothing changes them."""
-        asked = wanted(self.request)
+    def transform(self, model: Model, policy: Policy = NO_POLICY) -> Transform | None:
+        """Return a new transform of the response's events, or None if nothing changes them.
+
+        It separates or hides reasoning, redacts and moderates. A request can only add to the
+        policy.
+        """
+        asked, choices = wanted(self.request), self.request.n or 1
         hidden = asked.hidden or model.reasoning == "hidden"
         reasoning: Transform | None = None
         if hidden or model.reasoning_tags is not None:
             from lambda_fn.transform.reasoning import Separate  # not at a cold start
 
             tags = None if model.reasoning == "none" else model.reasoning_tags
-            reasoning = Separate(self.request.n or 1, tags, hidden=hidden, off=asked.off)
-        buffering = (
-            None if self.buffering == "none" else Buffer(self.buffering, self.request.n or 1)
-        )
-        return chain(reasoning, buffering)
+            reasoning = Separate(choices, tags, hidden=hidden, off=asked.off)
+        redacting: Transform | None = None
+        redaction, extensions = policy.redaction, self.request.sluice
+        own = () if extensions is None or extensions.redact is None else extensions.redact
+        kinds = frozenset((*redaction.kinds, *policy.kinds, *own))
+        if kinds or redaction.patterns or redaction.words:
+            from lambda_fn.patterns.known import machine_of  # not at a cold start
+            from lambda_fn.transform.redaction import Redact, label, pseudonyms
+
+            redacting = Redact(
+                choices,
+                machine_of(
+                    kinds, tuple(redaction.patterns.items()), tuple(redaction.words.items())
+                ),
+                pseudonyms(policy.secret, policy.key_id) if redaction.pseudonyms else label,
+                json=_is_json(self.request),
+            )
+        screening: Transform | None = None
+        if policy.moderation.has_rules:
+            from lambda_fn.transform.moderation import Screen, rules_of  # not at a cold start
+
+            rules = rules_of(policy.moderation.patterns, policy.moderation.words)
+            screening = Screen(choices, rules, json=_is_json(self.request))
+        return chain(reasoning, redacting, screening)
+
+    def finishing(self) -> Transform | None:
+        """Return a new transform of the events that are let out: citations and buffering."""
+        citing: Transform | None = None
+        choices, extensions = self.request.n or 1, self.request.sluice
+        if extensions is not None and extensions.sources:
+            from lambda_fn.transform.citations import Cite  # not at a cold start
+
+            citing = Cite(choices, extensions.sources)
+        buffering = None if self.buffering == "none" else Buffer(self.buffering, choices)
+        return chain(citing, buffering)
+
+
+def _is_json(request: ChatRequest) -> bool:
+    """Return whether the content of the answer is to be JSON."""
+    form, structured = request.response_format, request.structured_outputs
+    return type(form) in (JsonObject, JsonSchema) or (
+        structured is not None and (structured.json is not None or bool(structured.json_object))
+    )
 
 
 class Continued(msgspec.Struct, frozen=True):
@@ -189,6 +254,7 @@ def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) 
     """
     request = parse_chat(body, rules)
     buffering = _buffering(request, headers)
+    _check_sources(request)
     if _wants_text(headers.get("accept", "")):
         _check_text(request)
         return ReadRequest(request, "plain_text", buffering)
@@ -204,6 +270,8 @@ def read_completion(
     """Read a completion request. Raises as `read_chat`."""
     completion, request = parse_completion(body, rules)
     buffering = _buffering(request, headers)
+    if request.sluice is not None and request.sluice.sources:
+        raise unsupported("sluice.sources", "a completion has no place for annotations")
     echo = prompt_of(completion) if completion.echo else ""
     if not request.stream:
         return ReadRequest(request, "completion_body", echo=echo)
@@ -223,6 +291,7 @@ def read_message(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIEN
     found = asked(parse_messages(body), rules)
     request = found.chat
     buffering = _buffering(request, headers)
+    _check_sources(request)
     form: Form = "messages_stream" if request.stream else "messages_body"
     return ReadRequest(
         request,
@@ -252,6 +321,7 @@ def read_response(
 
     request = parse_responses(body, kept=keeps)
     store = keeps and (store_default if request.store is None else request.store)
+    store = store or request.background is True
 
     def read(history: History) -> ReadRequest:
         return _read_response(request, body, headers, rules, history, store=store)
@@ -282,11 +352,16 @@ def _read_response(
     found = asked(request, rules, history, store=store)
     chat = found.chat
     buffering = _buffering(chat, headers)
+    _check_sources(chat)
     form: Form = "responses_stream" if chat.stream else "responses_body"
     _, padding = _stream_options(chat.stream_options)
     options: dict[str, Any] = {}
     if store:
-        options = {"kept_items": tuple(own_items(body, history)), "metadata": request.metadata}
+        options = {
+            "kept_items": tuple(own_items(body, history)),
+            "metadata": request.metadata,
+            "background": request.background is True,
+        }
     return ReadRequest(
         chat,
         form,
@@ -333,6 +408,11 @@ def _wants_text(accept: str) -> bool:
     return text > max(quality(accept, kind, {"charset": "utf-8"}) for kind in others)
 
 
+def _check_sources(request: ChatRequest) -> None:
+    if request.sluice is not None and request.sluice.sources and _is_json(request):
+        raise unsupported("sluice.sources", "the markers of sources would be arrays in JSON")
+
+
 def _check_text(request: ChatRequest) -> None:
     where = "it has no place in a response of text/plain"
     if (request.n or 1) > 1:
@@ -340,3 +420,5 @@ def _check_text(request: ChatRequest) -> None:
     for name in ("tools", "logprobs", "stream_options"):
         if getattr(request, name):
             raise unsupported(name, where)
+    if request.sluice is not None and request.sluice.sources:
+        raise unsupported("sluice.sources", where)

@@ -38,12 +38,12 @@ from lambda_fn.ids import new_request_id
 from lambda_fn.log import log
 from lambda_fn.schema import Control
 from lambda_fn.schema.messages import has_images
-from lambda_fn.settings import Model, Settings
+from lambda_fn.settings import NO_MODERATION, Model, Settings
 from lambda_fn.stream.admit import Admission, Gate
 from lambda_fn.stream.cancel import cancel
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.invoke import Invocation
-from lambda_fn.stream.negotiate import Continued, ReadRequest
+from lambda_fn.stream.negotiate import Continued, Policy, ReadRequest
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.reservation import growing
 from lambda_fn.stream.settle import Checkpoints, settle
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from lambda_fn.stream.failover import PromptReserve
     from lambda_fn.stream.images import Image
     from lambda_fn.stream.logged import Live
+    from lambda_fn.stream.moderate import Moderator
     from lambda_fn.stream.repeats import Repeats
     from lambda_fn.stream_log.heads import StoredHead
     from lambda_fn.stream_log.results import ResultLog
@@ -277,8 +278,9 @@ class Completions:
             """Cancel what the container may still do, and settle."""
             if invocation is not None and invocation.left and not stopping:
                 self._in_background(scope, cancel_run(invocation.request_id))
-            if event_log is not None:
-                self._in_background(scope, event_log.close())
+            for open_log in (event_log, result_log):
+                if open_log is not None:
+                    self._in_background(scope, open_log.close())
             if repeats is not None and counter.ended is not None:
                 self._in_background(scope, repeats.forget(request_id))
             final = admission
@@ -296,6 +298,9 @@ class Completions:
                 from lambda_fn.stream.remote_images import with_images
 
                 request = await with_images(request, accepted.images, model, accepted.size)
+            moderator = self._moderator()
+            if moderator is not None:
+                await moderator.check(request, request_id)
             credentials = self._credentials()
             run = invoke(
                 credentials=credentials, body=dialect.body(bounds.applied(request), control)
@@ -347,14 +352,37 @@ class Completions:
                 seconds=seconds + (limits.STREAM_GRACE if model.dialect == "sluice" else 0),
                 grace=0 if model.dialect == "sluice" else limits.STREAM_GRACE,
                 reservation=reservation,
-                transform=accepted.read.transform(model),
+                transform=accepted.read.transform(
+                    model,
+                    Policy(
+                        self._settings.redaction,
+                        self._settings.moderation,
+                        admission.redact,
+                        secret=self._settings.origin_secrets[0],
+                        key_id=caller.key_id,
+                    ),
+                ),
+                guard=None
+                if moderator is None
+                else moderator.guard(head.choices, request_id, whole=head.form.endswith("_body")),
+                finishing=accepted.read.finishing(),
                 clock=time.time if accepted.read.tells_time else None,
                 on_stop=delivery.hasten,
             )
             checkpoints = Checkpoints(
                 self._table, request_id, counter, producer.cancel, logged=event_log is not None
             )
-            if event_log is None:
+            if accepted.read.background and not request.stream:
+                from lambda_fn.encode.responses import snapshot
+                from lambda_fn.stream.logged import run_out
+
+                if event_log is not None:
+                    event_log.on_end = producer.fence
+                pumping = asyncio.create_task(run_out(producer, checkpoints))
+                sink = AsgiSink(send)
+                await sink.start(200, [(b"content-type", encoder.content_type.encode())])
+                await sink.end(snapshot(head, ()))
+            elif event_log is None:
                 # A delivery that ends early does not cancel its producer. Here it does, because
                 # without a log a response cannot be read after its client has left: the producer
                 # ends with the context.
@@ -377,7 +405,7 @@ class Completions:
             elif (
                 request.model in self._settings.fallbacks
                 and isinstance(error, RateLimited | Unavailable)
-                and error.code != "log_unavailable"
+                and error.code not in ("log_unavailable", "guardrail_unavailable")
             ):
                 raise _NoCapacity(error) from None
             raise
@@ -447,7 +475,14 @@ class Completions:
             scope["path"],
             f"{read.form} {read.buffering}",
             accepted.body,
-            self._settings.fingerprint(read.request.model),
+            self._settings.fingerprint(read.request.model)
+            + msgspec.json.encode(
+                [
+                    self._settings.redaction,
+                    self._settings.moderation,
+                    self._gate.redacted(caller),
+                ]
+            ).decode(),
         )
         assert self._streams is not None  # noqa: S101 (`_is_logged`)
         return Repeats(
@@ -499,7 +534,10 @@ class Completions:
         await replay(tables, account, head, scope, send, self._settings)
 
     def _refuses_unlogged(self, read: ReadRequest) -> bool:
+        """Return whether a response is refused if its log cannot be opened."""
         setting = self._settings.on_log_failure
+        if read.background and not read.request.stream:  # nobody could read it
+            return True
         return setting == "refuse" or (setting is None and bool(read.durable))
 
     async def _open_result(
@@ -529,7 +567,7 @@ class Completions:
             owner=caller.key_id,
             expires=self._expires(accepted.read, head.created),
             seconds=seconds,
-            refuse=self._settings.on_log_failure == "refuse",
+            refuse=self._refuses_unlogged(accepted.read),
         )
         if result_log is None:
             scope["sluice.response_headers"] = {**scope["sluice.response_headers"], **OFF}
@@ -619,6 +657,13 @@ class Completions:
             check(read.request, dialect)
         images, size = _images(read, model, size)
         return _Accepted(asked, read, body, model, dialect, size, images)
+
+    def _moderator(self) -> "Moderator | None":
+        if self._settings.moderation == NO_MODERATION:
+            return None
+        from lambda_fn.stream.moderate import Moderator  # not at a cold start
+
+        return Moderator(self._settings, self._client, self._credentials)
 
     def _in_background(self, scope: Scope, work: Coroutine[None, None, object]) -> None:
         """Run `work` in the background. On Lambda it finishes before the next invocation is

@@ -31,6 +31,7 @@ from lambda_fn.transform import Transform
 if TYPE_CHECKING:  # the producer knows no database
     from lambda_fn.dialects import Decoder
     from lambda_fn.stream.continuing import Continuing
+    from lambda_fn.stream.guard import Guard
     from lambda_fn.stream.invoke import Invocation
     from lambda_fn.stream.reservation import Reservation
 
@@ -42,6 +43,15 @@ _LOST = Unavailable(
 
 def _late() -> UpstreamTimeout:
     return UpstreamTimeout("The response took too long, and was ended.")
+
+
+def _changed(transform: Transform, events: list[Event]) -> list[Event]:
+    """Return what a transform makes of events. It must not swallow the end of a response."""
+    last, changed = events[-1], transform.feed(events)
+    terminal = type(last) is End or type(last) is Failure
+    if terminal and (not changed or type(changed[-1]) not in (End, Failure)):
+        raise RuntimeError("a transform did not leave the terminal event last")
+    return changed
 
 
 class Producer:
@@ -65,6 +75,8 @@ class Producer:
         grace: float = 0.0,
         reservation: "Reservation | None" = None,
         transform: Transform | None = None,
+        guard: "Guard | None" = None,
+        finishing: Transform | None = None,
         on_stop: Callable[[APIError], None] | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -80,7 +92,9 @@ class Producer:
                 there is nothing.
             grace: Further seconds that a client has then for the rest.
             reservation: Holds back what is not reserved yet; None if all is.
-            transform: Changes the events.
+            transform: Changes the events. It may end the response.
+            guard: Has a guardrail judge them; None if none does.
+            finishing: Changes the events that the guard lets out.
             on_stop: Called when `cancel` stops the response, and after the time limit, so that a
                 client that does not read cannot delay its end.
             clock: Tells the Unix time, which the end of the response then has.
@@ -94,6 +108,8 @@ class Producer:
         self._grace = grace
         self._reservation = reservation
         self._transform = transform
+        self._guard = guard
+        self._finishing = finishing
         self._on_stop = on_stop
         self._clock = clock
         self._next = 0
@@ -103,6 +119,8 @@ class Producer:
         self._expired = False
         self._early = False
         """Whether this producer ended the response before the model did."""
+        self._blocked = False
+        """Whether a filter ended it."""
         self.ended = False
         self.logged = True
 
@@ -110,6 +128,8 @@ class Producer:
         """Send the invocation."""
         await self._invocation.__aenter__()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+        if self._guard is not None:
+            self._guard.on_verdict = self._invocation.wake
         return self
 
     async def __aexit__(
@@ -122,6 +142,8 @@ class Producer:
         self._timer.cancel()
         if self._reservation is not None:
             self._reservation.close()
+        if self._guard is not None:
+            self._guard.close()
         try:
             if not self.ended:
                 with contextlib.suppress(Unended):  # it is logged, and no client reads any more
@@ -172,6 +194,8 @@ class Producer:
         self._invocation.wake()
         if self._reservation is not None:
             self._reservation.wake()
+        if self._guard is not None:
+            self._guard.wake()
 
     async def read(self, until: float) -> Batch | None:
         """Return the next batch, None if nothing came until then. See `Source.read`.
@@ -183,7 +207,14 @@ class Producer:
         if self.ended:
             raise Unended
         try:
-            reservation, counter = self._reservation, self._counter
+            reservation, counter, guard = self._reservation, self._counter, self._guard
+            if guard is not None and guard.is_waiting:
+                if self._stopped is None:
+                    await guard.wait(until)
+                if self._stopped is not None:
+                    return await self._fail(self._stopped)
+                events = guard.release()
+                return await self._deliver(self._settled(events, None) if guard.blocked else events)
             holding = reservation if reservation is not None and reservation.held else None
             received: bytes | None = None
             if self._stopped is None and not self._expired:
@@ -208,27 +239,16 @@ class Producer:
             if type(last) is End and (self._early or counter.ended) and not counter.reported:
                 events.insert(-1, Usage(counter.prompt_tokens, counter.completion_tokens))
             if self._transform is not None:
-                events = self._transform.feed(events)
-                terminal = type(last) is End or type(last) is Failure
-                if terminal and (not events or events[-1] is not last):
-                    raise RuntimeError("a transform did not leave the terminal event last")
-                if not events:
-                    return None
+                events = self._settled(_changed(self._transform, events), last)
             if type(last) is Failure:
                 self._invocation.over = last.code != GARBLED
                 if last.code == CANCELLED:  # somebody has called the container directly
                     self._counter.cancelled = True
-                events[-1] = failed_by(from_container(last.code, last.message, last.param))
-                return await self._close(events)
-            if type(last) is End:
+            elif type(last) is End and not self._blocked:
                 self._invocation.over = self._invocation.over or not self._early
-                if self._clock is not None:
-                    events[-1] = End(int(self._clock()))
-                return await self._close(events)
-            batch = self._number(events)
-            if self._flush is not None:
-                await self._kept(self._flush)
-            return batch
+            if guard is not None:
+                events = guard.take(events)
+            return await self._deliver(events)
         except Unended:
             raise
         except LogEnded:
@@ -238,6 +258,40 @@ class Producer:
         except Exception as error:  # noqa: BLE001 (the boundary: the response ends in an event, whatever is wrong)
             log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
             return await self._fail(internal_error())
+
+    def _settled(self, events: list[Event], last: Event | None) -> list[Event]:
+        """Return events that may be the end of a response that a filter has blocked.
+
+        `last` is the last event that the model sent with them. A response that is blocked is
+        complete for the meter, with the tokens that were sampled until then.
+        """
+        if not events or type(events[-1]) is not End or events[-1] is last or self._blocked:
+            return events
+        self._blocked = self._early = True
+        counter = self._counter
+        counter.block()
+        if not any(type(event) is Usage for event in events):
+            events.insert(-1, Usage(counter.prompt_tokens, counter.completion_tokens))
+        return events
+
+    async def _deliver(self, events: list[Event]) -> Batch | None:
+        """Number the events that may go out, and close the response with the last ones."""
+        if self._finishing is not None and events:
+            events = _changed(self._finishing, events)
+        if not events:
+            return None
+        last = events[-1]
+        if type(last) is Failure:
+            events[-1] = failed_by(from_container(last.code, last.message, last.param))
+            return await self._close(events)
+        if type(last) is End:
+            if self._clock is not None:
+                events[-1] = End(int(self._clock()))
+            return await self._close(events)
+        batch = self._number(events)
+        if self._flush is not None:
+            await self._kept(self._flush)
+        return batch
 
     def _decode(self, received: bytes | None) -> list[Event]:
         """Return the events of what was received. A response whose time is over ends with them."""

@@ -1,9 +1,10 @@
 """Counts the requests that were rejected before they were admitted.
 
-A flood of them must not cost a log line each, so an environment writes its counts at most once in
-`limits.REJECTIONS_EVERY` seconds: at the first rejection after a quiet time, and by a timer for
-those that follow. Lambda may freeze an environment before the timer, and never wake it again; the
-counts since its last line are lost then.
+A flood of them must not cost a log line each, so an environment writes one line each
+`limits.REJECTIONS_EVERY` seconds at most, and `limits.REJECTIONS_BURST` after a quiet time. Below
+that rate each rejection is written at once, since Lambda may freeze an environment after any
+response and never wake it again. What a flood leaves is written by a timer. It is lost if the
+environment is frozen first, and never woken.
 """
 
 import asyncio
@@ -41,7 +42,8 @@ class Rejections:
         """Begin with none. `deployment` is the value of the metrics' dimension."""
         self._deployment = deployment
         self._counts: dict[str, int] = {}
-        self._next = 0.0
+        self._lines = float(limits.REJECTIONS_BURST)
+        self._since = time.monotonic()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, status: int, code: str | None) -> None:
@@ -53,15 +55,24 @@ class Rejections:
             self._counts[one] = self._counts.get(one, 0) + 1
         if self._timer is not None:
             return
-        wait = self._next - time.monotonic()
-        if wait <= 0:
+        now = time.monotonic()
+        gained = (now - self._since) / limits.REJECTIONS_EVERY
+        self._lines = min(self._lines + gained, float(limits.REJECTIONS_BURST))
+        self._since = now
+        if self._lines >= 1:
             self._write()
         else:
-            self._timer = asyncio.get_running_loop().call_later(wait, self._write)
+            wait = (1 - self._lines) * limits.REJECTIONS_EVERY
+            self._timer = asyncio.get_running_loop().call_later(wait, self._write_rest)
+
+    def _write_rest(self) -> None:
+        self._timer = None
+        self._lines, self._since = 1.0, time.monotonic()
+        self._write()
 
     def _write(self) -> None:
-        counts, self._counts, self._timer = self._counts, {}, None
-        self._next = time.monotonic() + limits.REJECTIONS_EVERY
+        counts, self._counts = self._counts, {}
+        self._lines -= 1
         units = dict.fromkeys(counts, "Count")
         log(
             "rejections",

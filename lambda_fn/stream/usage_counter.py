@@ -77,6 +77,10 @@ class UsageCounter:
             elif type(event) is Failure:
                 self.failure = event.code
 
+    def block(self) -> None:
+        """Note that a filter has ended the response, which is complete."""
+        self._finish_reason, self.complete = "content_filter", True
+
     @property
     def billed(self) -> tuple[int, int]:
         """The tokens of all prompts and of the completion."""

@@ -10,7 +10,7 @@ came before this one in its conversation. Those keep their own items.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from lambda_fn.log import log
 from lambda_fn.stream_log import segments
 from lambda_fn.stream_log.bodies import Incomplete, inflated, write_body
 from lambda_fn.stream_log.heads import (
+    INTERRUPTED,
     Ending,
     Status,
     StoredHead,
@@ -84,6 +85,7 @@ class ResultLog:
         self._now = now
         self._name = new_name()
         self._events: list[Event] = []
+        self._is_ended = False
 
     async def open(self, head: Head) -> None:
         """Write the input, and then the head. Raises as `TableLog.open`."""
@@ -114,7 +116,13 @@ class ResultLog:
 
         If that fails, the client gets the response all the same, and the lease ends the head.
         """
+        self._is_ended = True
         return asyncio.ensure_future(self._end(batch))
+
+    async def close(self) -> None:
+        """End a response that its producer has not ended, because it never began."""
+        if not self._is_ended:
+            await self._end((len(self._events), [INTERRUPTED]))
 
     def read(self, after: int) -> Source:
         """Raise LookupError: there is nothing to read before the end."""
@@ -185,6 +193,12 @@ class Kept(msgspec.Struct, frozen=True):
     input: Input
     events: list[Event]
 
+    @property
+    def whole(self) -> list[Event]:
+        """The events and the terminal one, which the head has before its segment stands."""
+        events = [event for event in self.events if type(event) not in (End, Failed)]
+        return events if self.head.event is None else [*events, self.head.event]
+
 
 async def read_kept(table: Table, response_id: str, *, now: float) -> Kept | None:
     """Return a response with its input and events, by one query.
@@ -208,15 +222,6 @@ async def read_kept(table: Table, response_id: str, *, now: float) -> Kept | Non
     return Kept(head, kept, events)
 
 
-async def read_many(
-    table: Table, response_ids: Sequence[str], *, now: float, at_once: int = 8
-) -> list[Kept | None]:
-    """Return several responses, in order. Raises as `read_kept`."""
-    limit = asyncio.Semaphore(at_once)
-
-    async def one(response_id: str) -> Kept | None:
-        async with limit:
-            return await read_kept(table, response_id, now=now)
-
-    work: list[Awaitable[Kept | None]] = [one(response_id) for response_id in response_ids]
-    return await asyncio.gather(*work)
+async def read_many(table: Table, response_ids: Sequence[str], *, now: float) -> list[Kept | None]:
+    """Return several responses, in order, read at the same time. Raises as `read_kept`."""
+    return await asyncio.gather(*(read_kept(table, name, now=now) for name in response_ids))

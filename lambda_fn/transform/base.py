@@ -9,7 +9,8 @@ from lambda_fn.events import Event
 class Transform(Protocol):
     """Changes the events of one response, and keeps the state that this needs between two calls.
 
-    A transform is pure: it reads no clock and does no input or output. It never raises. The events
+    A transform is pure: it reads no clock and does no input or output. It raises nothing but an
+    APIError, which ends the response, where it must not pass on what it cannot read. The events
     of one choice stay in order. A transform returns everything that it holds of a choice before the
     choice's `Finish`. It returns everything that it still holds before an `End` or a `Failure`,
     which stays the last event. So no further call is needed to empty it.

@@ -12,6 +12,8 @@ import msgspec
 from lambda_fn.events import NULL, Delta, Event, Failure, Finish
 from lambda_fn.transform.cuts import CUTTERS, Cutter, begins_cluster
 
+ANNOTATIONS = b'{"annotations":'
+"""The beginning of a delta with annotations, which `citations` makes."""
 MAX_HELD = 4096
 """Maximum number of characters that are held of one choice.
 
@@ -42,6 +44,8 @@ class _Held:
     cutter: Cutter
     text: str = ""
     pieces: list[tuple[int, int, list[msgspec.Raw] | None]] = field(default_factory=list)
+    annotations: list[tuple[int, Delta]] = field(default_factory=list)
+    """Annotations, each with the offset of the text after which it goes out."""
 
 
 class Buffer:
@@ -68,6 +72,9 @@ class Buffer:
 
     def _hold(self, event: Delta, out: list[Event]) -> None:
         held = self._held[event.index]
+        if held.text and bytes(event.delta).startswith(ANNOTATIONS):
+            held.annotations.append((len(held.text), event))
+            return
         try:
             text = _text.decode(event.delta).content
             entries = (
@@ -97,25 +104,27 @@ class Buffer:
         ]
         text, held.text = held.text[:place], held.text[place:]
         held.cutter.sent(place)
-        if not text and not released:
-            return
-        logprobs_held = [entries for _, _, entries in released if entries is not None]
-        logprobs = NULL
-        if logprobs_held:
-            joined = {
-                "content": [entry for entries in logprobs_held for entry in entries],
-                "refusal": None,
-            }
-            logprobs = msgspec.Raw(msgspec.json.encode(joined))
-        delta = msgspec.Raw(msgspec.json.encode({"content": text}))
-        out.append(
-            Delta(
-                delta,
-                index=index,
-                tokens=sum(tokens for _, tokens, _ in released),
-                logprobs=logprobs,
-            )
-        )
+        annotations = [event for end, event in held.annotations if end <= place]
+        held.annotations = [(end - place, it) for end, it in held.annotations if end > place]
+        if text or released:
+            out.append(_joined(index, text, released))
+        out += annotations
+
+
+def _joined(
+    index: int, text: str, released: list[tuple[int, int, list[msgspec.Raw] | None]]
+) -> Delta:
+    """Return one delta of a text and the pieces that it came in."""
+    logprobs_held = [entries for _, _, entries in released if entries is not None]
+    logprobs = NULL
+    if logprobs_held:
+        joined = {
+            "content": [entry for entries in logprobs_held for entry in entries],
+            "refusal": None,
+        }
+        logprobs = msgspec.Raw(msgspec.json.encode(joined))
+    delta = msgspec.Raw(msgspec.json.encode({"content": text}))
+    return Delta(delta, index, sum(tokens for _, tokens, _ in released), logprobs)
 
 
 def _last_boundary(text: str) -> int:

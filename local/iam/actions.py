@@ -91,6 +91,14 @@ _PATHS: dict[str, list[tuple[str, str, str, Callable[[re.Match[str]], str]]]] = 
             lambda match: _function(match[1]),
         ),
     ],
+    "bedrock": [
+        (
+            "POST",
+            r"/guardrail/([^/]+)/version/[^/]+/apply",
+            "ApplyGuardrail",
+            lambda match: f"guardrail/{match[1]}",
+        ),
+    ],
     "xray": [
         ("POST", "/TraceSegments", "PutTraceSegments", lambda _: "*"),
         ("POST", "/TelemetryRecords", "PutTelemetryRecords", lambda _: "*"),

@@ -55,7 +55,7 @@ def needs_body(service: str, method: str, query: Mapping[str, str]) -> bool:
     return (
         "delete" in query and method == "POST"
         if service == "s3"
-        else service not in {"lambda", "sagemaker", "xray"}
+        else service not in {"bedrock", "lambda", "sagemaker", "xray"}
     )
 
 

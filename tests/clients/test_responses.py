@@ -240,17 +240,80 @@ def test_refusals(client: OpenAI) -> None:
         client.with_options(api_key="sk-wrong").responses.create(**asked)
     with pytest.raises(openai.NotFoundError):
         client.responses.create(**{**asked, "model": "gpt-0"})
-    with pytest.raises(openai.NotFoundError, match="persistence"):
+    with pytest.raises(openai.NotFoundError):
         client.responses.retrieve("resp_1")
     for change in (
         {"tools": [{"type": "web_search"}]},
         {"previous_response_id": "resp_1"},
-        {"store": True},
-        {"background": True},
+        {"background": True, "store": False},
     ):
         with pytest.raises(openai.BadRequestError) as raised:
             client.responses.create(**asked, **change)  # type: ignore[call-overload]
         assert raised.value.param in (*change, "tools[0].type")
+
+
+def test_a_kept_response(client: OpenAI) -> None:
+    """A response is read again, gone on from, listed by its input, and deleted."""
+    first = client.responses.create(**script(say=["one"]), metadata={"a": "b"})
+    assert first.store
+    assert client.responses.retrieve(first.id).output_text == "one"
+    second = client.responses.create(**script(say=["two"]), previous_response_id=first.id)
+    assert (second.output_text, second.previous_response_id) == ("two", first.id)
+    items = client.responses.input_items.list(second.id).data
+    assert [item.type for item in items] == ["message"]
+    client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(first.id)
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.responses.create(**script(say=["three"]), previous_response_id=second.id)
+    assert raised.value.code == "previous_response_not_found"
+    with pytest.raises(openai.BadRequestError, match="completed"):
+        client.responses.cancel(second.id)
+
+
+def test_a_background_response(client: OpenAI) -> None:
+    """A background response is answered at once, and read when it has ended."""
+    response = client.responses.create(**script(say=["a", "b"], rate=5), background=True)
+    assert response.status == "in_progress"
+    done = client.responses.retrieve(response.id, extra_query={"wait": 30})
+    assert (done.status, done.output_text) == ("completed", "ab")
+    slow = client.responses.create(**script(count=900, rate=20), background=True)
+    assert client.responses.cancel(slow.id).status == "cancelled"
+    assert client.responses.retrieve(slow.id).status == "cancelled"
+
+
+def test_a_stream_that_is_cut_is_resumed(client: OpenAI) -> None:
+    """A client that leaves a logged stream gets the rest of it by its last number."""
+    asked = script(say=["a", "b", "c", "d"], rate=20)
+    stream = client.responses.create(**asked, stream=True, extra_body={"sluice": {"durable": True}})
+    seen = []
+    for event in stream:
+        seen.append(event)
+        if event.type == "response.output_text.delta":
+            break
+    stream.close()
+    created: Any = seen[0]
+    rest = client.responses.retrieve(
+        created.response.id, stream=True, starting_after=seen[-1].sequence_number
+    )
+    events = [*seen, *rest]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    last: Any = events[-1]
+    assert (last.type, last.response.output_text) == ("response.completed", "abcd")
+
+
+def test_a_cancel(client: OpenAI) -> None:
+    """A response that runs is cancelled by its id, and its stream ends so."""
+    with client.responses.stream(**script(count=500, rate=20)) as stream:
+        events = []
+        for event in stream:
+            events.append(event)
+            if event.type == "response.output_text.delta" and len(events) < 8:
+                created: Any = events[0]
+                assert client.responses.cancel(created.response.id).status == "cancelled"
+    last: Any = events[-1]
+    assert (last.type, last.response.status) == ("response.failed", "cancelled")
+    assert client.responses.retrieve(created.response.id).status == "cancelled"
 
 
 @tool

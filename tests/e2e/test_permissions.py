@@ -17,14 +17,17 @@ from typing import Any
 
 import boto3
 import httpx
+import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
 from cli.lib import local_keys
+from lambda_fn.encode import Head
 from lambda_fn.ids import key_id_of, new_request_id
 from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, opening_item
 from lambda_fn.metering.money import Prices
+from lambda_fn.stream_log.keys import head_key
 from local.cloud import LocalCloud
 from tests.support.deployments import Deployment, options
 from tests.support.resources import CONTAINER_ACTIONS
@@ -411,6 +414,16 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
     def use() -> bool:
         # a rollup that the ledger does not bear out: making it again removes it
         table.put_item(Item=row)
+        kept = httpx.post(
+            f"{deployed.deployment.origin}/v1/chat/completions",
+            json={
+                "model": deployed.deployment.model,
+                "messages": [{"role": "user", "content": json.dumps({"say": ["hi"]})}],
+                "sluice": {"durable": True},
+            },
+            headers={"authorization": f"Bearer {deployed.deployment.key}"},
+            timeout=60,
+        ).headers["x-sluice-stream"]
         with httpx.Client(headers=headers, timeout=60) as client:
             made = client.post(f"{url}/keys", json={"name": "permissions"})
             calls = [made]
@@ -420,6 +433,7 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
                 calls += [client.get(key), client.get(f"{url}/keys"), client.delete(key)]
                 calls += [client.post(f"{url}/rollups/rebuild", json=hours)]
                 calls += [client.get(f"{url}/stop")]
+                calls += [client.delete(f"{url}/responses/{kept}")]
         assert {call.status_code for call in calls} <= {200, 201, 503}, [
             call.text for call in calls
         ]
@@ -479,6 +493,9 @@ def test_functions_of_one_right_have_no_grant_too_many(deployed: Deployed, owner
 def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
     """The sweeper needs each of its grants on the table for some part of a sweep."""
     table, function = deployed.deployment.table, Function(deployed, "Sweeper")
+    streams = boto3.resource("dynamodb", **options(deployed.cloud)).Table(
+        deployed.deployment.outputs["StreamTableName"]
+    )
     long_ago, rolled = "2020-01-01T00", {"pk": "USAGE", "sk": "ROLLED"}
     opened = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
     row: dict[str, Any] = {"pk": "USAGE#2020-01-01", "sk": "abcdefghijkl#00#m", "outcomes": {}}
@@ -499,6 +516,7 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
         made.append(request_id)
         nothing = Opening(request_id, "abcdefghijkl", "m", 1, 0, Prices(0, 0))
         table.put_item(Item=json.loads(json.dumps(opening_item(nothing)), parse_float=Decimal))
+        streams.put_item(Item=abandoned_head(request_id))
         table.put_item(Item=row)
         table.put_item(Item={"pk": "USAGE", "sk": f"DIRTY#{long_ago}", "mark": "test"})
         table.put_item(
@@ -512,6 +530,27 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
         table.delete_item(Key=rolled)
         for request_id in made:  # those that were not swept would count as running
             table.delete_item(Key=ledger_key(request_id))
+
+
+def abandoned_head(request_id: str) -> Document:
+    """Return the head of a logged response whose function has died before its first token."""
+    head = Head(response_id=request_id, created=1, model="m")
+    return {
+        **head_key(request_id),
+        "v": 1,
+        "owner": "abcdefghijkl",
+        "created": 1,
+        "status": "in_progress",
+        "model": "m",
+        "form": "chat_stream",
+        "kept": "segments",
+        "expires": int(time.time()) + 3600,
+        "endpoint": "e",
+        "dialect": "sluice",
+        "writer": "w",
+        "lease": 1,
+        "head": msgspec.json.encode(head).decode(),
+    }
 
 
 def test_a_settlement_that_comes_second_reads(deployed: Deployed) -> None:

@@ -97,7 +97,13 @@ def test_every_command(where: Where, run: Callable[[str], str], demo: Deployment
     answer = demo.client.chat.completions.create(
         model=demo.model, messages=[{"role": "user", "content": "Hi"}], max_tokens=1
     )
-    names = {"key": made["id"], "request": answer.id, "model": demo.model}
+    kept = demo.client.chat.completions.create(
+        model=demo.model,
+        messages=[{"role": "user", "content": "Hi"}],
+        max_tokens=1,
+        extra_body={"sluice": {"durable": True}},
+    )
+    names = {"key": made["id"], "request": answer.id, "answer": kept.id, "model": demo.model}
     wrong = []
     for path, line in LINES:
         full = line.format(**names)

@@ -51,6 +51,7 @@ async def create_key(body: models_in.KeyCreate, services: Shared, caller: Caller
         expires=body.expires_at,
         models=body.models,
         networks=" ".join(body.networks or ()),
+        redact=body.redact or (),
     )
     item["enabled"] = body.enabled
     async with services.trail.change(

@@ -173,6 +173,7 @@ def _entry(item: Mapping[str, Any]) -> dict[str, Any]:
         "settled_at": item.get("settled"),
         "checkpointed_at": item.get("checkpointed"),
         "prompt_tokens": item.get("prompt_tokens"),
+        "continued_prompt_tokens": item.get("continued_prompt_tokens", 0),
         "completion_tokens": item.get("completion_tokens"),
         "cost": to_text(item["cost"]) if "cost" in item else None,
         "reserved_tokens": item["reserved"],

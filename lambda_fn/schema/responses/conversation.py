@@ -119,8 +119,8 @@ class Conversation:
         found = self._history.items.get(item.id or "")
         if found is None:
             raise InvalidRequest(
-                f"Unsupported '{path}': this deployment keeps no responses (its setting "
-                "'persistence' is off), so no item can be referred to. Send the item itself.",
+                f"Unsupported '{path}': items can be referred to where responses are kept (the "
+                "setting 'persistence'), and not in a count. Send the item itself.",
                 param=path,
                 code=Unsupported.code,
             )

@@ -204,10 +204,11 @@ def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
         raise InvalidRequest(
             "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
         )
-    if request.store and not kept:
-        raise _unkept("store")
-    if request.background:
-        raise unsupported("background", "responses are made while their request waits")
+    for name in ("store", "background"):
+        if getattr(request, name) and not kept:
+            raise _unkept(name)
+    if request.background and request.store is False:
+        raise unsupported("background", "a background response is kept: leave out 'store'")
     for number, name in enumerate(request.include or ()):
         if name != LOGPROBS and name not in _WITHOUT_EFFECT:
             param = f"include[{number}]"
@@ -223,7 +224,12 @@ def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
 
 def parse_input_tokens(body: bytes) -> InputTokensRequest:
     """Return the checked body of a request for a count. Raises as `parse_responses`."""
-    return _parsed(_count, body, kept=False)
+    request = _parsed(_count, body, kept=True)
+    if request.previous_response_id is not None:
+        raise unsupported(
+            "previous_response_id", "a count reads no kept responses: send all items in 'input'"
+        )
+    return request
 
 
 def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, kept: bool) -> T:

@@ -158,7 +158,7 @@ def _echoes(request: InputTokensRequest, *, store: bool) -> msgspec.Raw:
         msgspec.json.encode(
             {
                 "store": store,
-                "background": False,
+                "background": request.background is True,
                 "instructions": request.instructions,
                 "max_output_tokens": request.max_output_tokens,
                 "max_tool_calls": request.max_tool_calls,

@@ -209,8 +209,33 @@ def _kept() -> dict[str, Any]:
         },
         "model": {"type": "string"},
     }
+    responses = {
+        "/v1/responses/{id}": {
+            "get": _operation(
+                "getResponse",
+                "Return a kept response, or send its events from behind a number on.",
+                kinds=stream[:2],
+                query={"stream": {"type": "boolean"}, "starting_after": number, "wait": number},
+            ),
+            "delete": _operation("deleteResponse", "Delete a kept response that has ended."),
+            "parameters": [name],
+        },
+        "/v1/responses/{id}/cancel": {
+            "post": _operation("cancelResponse", "Cancel a response that runs."),
+            "parameters": [name],
+        },
+        "/v1/responses/{id}/input_items": {
+            "get": _operation(
+                "listInputItems",
+                "List the input of a kept response.",
+                query={key: listing[key] for key in ("limit", "after", "order")},
+            ),
+            "parameters": [name],
+        },
+    }
     cancel = _operation("cancelStream", "Cancel a response that runs, kept or not.")
     return {
+        **responses,
         "/v1/sluice/streams": {
             "get": _operation("listStreams", "List the key's kept responses.", query=listing)
         },

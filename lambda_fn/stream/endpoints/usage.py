@@ -155,6 +155,7 @@ def _account(account: Account, now: float) -> dict[str, Any]:
             "expires_at": account.expires,
             "models": account.models,
             "networks": account.networks.split() or None,
+            "redact": list(account.redact) or None,
             "old_secret_expires_at": account.old_expires,
         },
         "limits": windows(account, now=now),

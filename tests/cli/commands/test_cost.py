@@ -138,3 +138,18 @@ def test_a_web_acl_costs_by_the_request_and_the_month(capsys: pytest.CaptureFixt
     assert "AWS WAF" not in of(USE).parts(managed=False)
     show("prod", {"web_acl": "rate"}, Use(), None)
     assert "The web ACL also costs 7 USD a month" in capsys.readouterr().out
+
+
+def test_a_guardrail_costs_by_its_calls() -> None:
+    """A call for the prompt and one for each window of the answer, a text unit each."""
+    with_it = cost(
+        architecture="arm64",
+        memory_mb=512,
+        parallel=16,
+        instance_hour=3.6,
+        use=Use(completion_tokens=250),
+        guardrail=True,
+    )
+    unit = price("guardrail_content_unit") + price("guardrail_sensitive_unit")
+    assert with_it.parts(managed=True)["Bedrock Guardrails"] == pytest.approx(11 * unit)
+    assert "Bedrock Guardrails" not in of(USE).parts(managed=True)

@@ -92,13 +92,23 @@ test("openai responses: reasoning comes apart from the text, as its summary", as
   assert.deepEqual([await result.reasoningText, await result.text], ["Hm.", "So"]);
 });
 
-test("openai responses: a conversation goes on with `store: false`", async () => {
+for (const store of [undefined, false]) {
+  test(`openai responses: a conversation goes on with \`store: ${store}\``, async () => {
+    const model = providers["openai responses"](scripted);
+    const providerOptions = { openai: { store } };
+    const first = await generateText({ model, ...said({ say: ["one"] }), providerOptions });
+    // By default this provider refers to texts of earlier responses by their ids.
+    const messages = [...script({ say: ["one"] }), ...first.response.messages, ...script({ say: ["two"] })];
+    const { text } = await generateText({ model, messages, maxRetries: 0, providerOptions });
+    assert.equal(text, "two");
+  });
+}
+
+test("openai responses: a conversation goes on by the id of the response before", async () => {
   const model = providers["openai responses"](scripted);
-  const providerOptions = { openai: { store: false } };
-  const first = await generateText({ model, ...said({ say: ["one"] }), providerOptions });
-  const messages = [...script({ say: ["one"] }), ...first.response.messages, ...script({ say: ["two"] })];
-  const { text } = await generateText({ model, messages, maxRetries: 0, providerOptions });
+  const first = await generateText({ model, ...said({ say: ["one"] }) });
+  const previousResponseId = first.providerMetadata.openai.responseId;
+  const providerOptions = { openai: { previousResponseId } };
+  const { text } = await generateText({ model, ...said({ say: ["two"] }), providerOptions });
   assert.equal(text, "two");
-  // By default this provider refers to texts of earlier responses by their ids.
-  await assert.rejects(generateText({ model, messages, maxRetries: 0 }), /persistence/);
 });

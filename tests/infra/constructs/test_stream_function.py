@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.synthesis import FUNCTIONS, Synthesis
+from tests.support.synthesis import FUNCTIONS, Synthesis, synthesise
 
 
 def test_the_function_runs_under_our_runtime_with_bounds(synthesis: Any) -> None:
@@ -38,6 +38,25 @@ def test_the_function_names_the_component(to_zero: Synthesis) -> None:
     text = json.dumps(to_zero.resources("AWS::IAM::Policy"))
     assert ":endpoint/sluice-dev" in text
     assert ":inference-component/sluice-dev-model" in text
+
+
+def test_a_guardrail_is_granted_only_if_it_is_set(
+    synthesis: Synthesis, project: Path, tmp_path: Path
+) -> None:
+    """With a guardrail, the function may apply this one and no other."""
+    assert "bedrock:" not in json.dumps(synthesis.resources("AWS::IAM::Policy"))
+    guarded = synthesise("dev", project, tmp_path, guardrail="a1b2:3")
+    statements = [
+        statement
+        for policy in guarded.resources("AWS::IAM::Policy")
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if "bedrock:ApplyGuardrail" in statement["Action"]
+    ]
+    (statement,) = statements
+    assert statement["Action"] == "bedrock:ApplyGuardrail"
+    assert json.dumps(statement["Resource"]).endswith(':guardrail/a1b2"]]}')
+    variables = guarded.function(FUNCTIONS["Stream"])["Environment"]["Variables"]
+    assert json.loads(variables["SLUICE_MODERATION"])["guardrail"]["id"] == "a1b2"
 
 
 @pytest.mark.parametrize("function", ["Stream", "Recall"])

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from lambda_fn.encode import ChatBody, ChatStream, Head
@@ -186,3 +187,40 @@ def test_body_of_wrong_deltas() -> None:
     ):
         with pytest.raises(UpstreamFailed):
             encoder.encode([delta(wrong)])
+
+
+def test_annotations_come_before_the_finish() -> None:
+    """The annotations of a choice come in one chunk, which stock clients add to the message.
+
+    A whole answer has the same.
+    """
+    one = {"start": 3, "end": 6, "source": 0, "url": "https://example.com/1", "title": "One"}
+    two = {**one, "start": 7, "end": 10, "url": "https://example.com/2"}
+    events: list[Event] = [
+        delta({"content": "So [1]"}),
+        delta({"annotations": [one]}),
+        delta({"content": " [2]"}, 1),
+        delta({"annotations": [two]}, 1),
+        delta({"content": " [2]"}),
+        delta({"annotations": [two]}),
+        Finish("stop", 1),
+        Finish("stop"),
+        Usage(3, 2),
+        End(),
+    ]
+    state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
+    found = chunks(events, choices=2)
+    for chunk in found:
+        state.handle_chunk(chunk)
+    streamed = state.get_final_completion()
+    with_them = [it.choices[0].index for it in found if "annotations" in it.model_dump_json()]
+    assert with_them == [1, 0]
+    encoder = ChatBody(Head("1", 7, "m", 2))
+    whole = ChatCompletion.model_validate_json(encoder.encode(events), strict=True)
+    for first, second in zip(streamed.choices, whole.choices, strict=True):
+        assert first.message.annotations == second.message.annotations
+    cited = whole.choices[0].message.annotations or []
+    assert [(it.url_citation.start_index, it.url_citation.url) for it in cited] == [
+        (3, "https://example.com/1"),
+        (7, "https://example.com/2"),
+    ]

@@ -72,6 +72,9 @@ def message_of(data: bytes) -> dict[str, Any]:
             arguments += change["partial_json"]
         elif change["type"] == "signature_delta":
             block["signature"] = change["signature"]
+        elif change["type"] == "citations_delta":
+            assert block["type"] == "text"
+            block.setdefault("citations", []).append(change["citation"])
         else:
             kind = change["type"].removesuffix("_delta")
             assert block["type"] == kind
@@ -225,3 +228,30 @@ def test_nothing_is_lost_in_any_order(steps: list[tuple[Any, Any]]) -> None:
     for kind, name in (("content", "text"), ("reasoning_content", "thinking")):
         texts = [block[name] for block in message["content"] if block["type"] == name]
         assert "".join(texts) == "".join(what for step, what in steps if step == kind)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_text_cites_its_sources(apart: bool) -> None:
+    """A text block has a citation for each annotation, also one that waits for a call's end."""
+    source = {"start": 3, "end": 6, "source": 1, "url": "https://example.com", "title": "One"}
+    events: list[Event] = [Start(5)]
+    if apart:
+        events.append(piece(0, '{"a":', "f"))
+    events += [delta(content="So [2]"), delta(annotations=[source, {**source, "title": ""}])]
+    if apart:
+        events.append(piece(0, "1}"))
+    events += [Finish("stop"), USAGE, End()]
+    message = message_of(encoded(events, "messages_stream"))
+    assert message == json.loads(encoded(events, "messages_body"))
+    block = message["content"][-1]
+    citation = {
+        "type": "search_result_location",
+        "cited_text": "",
+        "source": "https://example.com",
+        "title": "One",
+        "search_result_index": 1,
+        "start_block_index": 0,
+        "end_block_index": 0,
+    }
+    assert block["text"] == "So [2]"
+    assert block["citations"] == [citation, {**citation, "title": None}]

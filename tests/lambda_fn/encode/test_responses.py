@@ -399,3 +399,30 @@ def test_a_lost_log_is_told() -> None:
     data = encoder.encode([delta(content="a"), delta(content="b")])
     assert data.count(b'"sluice":{"log":"lost"}') == 1
     assert b'"sluice":{"log":"lost"}' in data.split(b"\n\n")[0]
+
+
+def test_a_text_cites_its_sources() -> None:
+    """An annotation follows its marker, with the offsets of the text that it is in."""
+    source = {"start": 3, "end": 6, "source": 0, "url": "https://example.com", "title": "One"}
+    later = {**source, "start": 10, "end": 13}
+    events: list[Event] = [
+        Start(5),
+        delta(content="So [1]."),
+        delta(annotations=[source]),
+        piece(0, "{}", "f"),
+        delta(content="So [1]"),
+        delta(annotations=[later]),
+        Finish("stop"),
+        USAGE,
+        End(9),
+    ]
+    data = encoded(events)
+    added = [it for it in events_of(data) if it["type"].endswith("annotation.added")]
+    citation = {"type": "url_citation", "url": "https://example.com", "title": "One"}
+    assert [(it["annotation_index"], it["annotation"]) for it in added] == [
+        (0, {**citation, "start_index": 3, "end_index": 6})
+    ] * 2
+    whole = json.loads(encoded(events, "responses_body"))
+    check_response(whole)
+    parts = [part for item in whole["output"] for part in item.get("content", ())]
+    assert [part["annotations"] for part in parts] == [[added[0]["annotation"]]] * 2

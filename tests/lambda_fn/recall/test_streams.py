@@ -10,7 +10,7 @@ import pytest
 
 from lambda_fn import limits
 from lambda_fn.ids import new_key_id, new_request_id
-from lambda_fn.recall import listing
+from lambda_fn.stream_log import listing
 from lambda_fn.stream_log.keys import head_key
 from tests.support.function import Call
 from tests.support.kept import Kept, head_of
@@ -133,10 +133,13 @@ async def test_a_last_event_id_that_is_none_is_named(recall: Call) -> None:
 async def test_a_list_shows_the_newest_first_page_by_page(recall: Call, kept: Kept) -> None:
     """Each page continues behind the last response of the one before, in both orders."""
     made = [
-        (await kept.whole(head_of(model=f"m{number % 2}"), created=1000 + number)).response_id
+        (
+            await kept.whole(head_of(model=f"m{number % 2}"), created=int(time.time()) + number)
+        ).response_id
         for number in range(5)
     ]
-    await kept.begin(created=2000)
+    later = int(time.time()) + 30
+    await kept.begin(created=later)
 
     async def pages(query: str) -> list[str]:
         found: list[str] = []
@@ -153,7 +156,7 @@ async def test_a_list_shows_the_newest_first_page_by_page(recall: Call, kept: Ke
     assert await pages("&status=completed&order=asc") == made
     assert await pages("&model=m1&order=asc") == [made[1], made[3]]
     [running] = content(await recall("GET", f"{LIST}?status=in_progress"))["data"]
-    assert running["created_at"] == 2000
+    assert running["created_at"] == later
 
 
 async def test_a_list_looks_at_a_bounded_number_of_responses(
@@ -161,7 +164,9 @@ async def test_a_list_looks_at_a_bounded_number_of_responses(
 ) -> None:
     """A filter that fits nothing ends the page there, and the client can go on behind it."""
     monkeypatch.setattr(listing, "MAX_LOOKED", 2)
-    made = [(await kept.whole(created=number)).response_id for number in range(3)]
+    made = [
+        (await kept.whole(created=int(time.time()) + number)).response_id for number in range(3)
+    ]
     page = content(await recall("GET", f"{LIST}?model=other&order=asc"))
     assert (page["data"], page["has_more"], page["last_id"]) == ([], True, made[1])
     page = content(await recall("GET", f"{LIST}?model=other&order=asc&after={made[1]}"))

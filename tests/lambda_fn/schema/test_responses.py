@@ -310,6 +310,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"input": [CALL, OUTPUT, OUTPUT]}, "input[2].call_id"),
     ({"store": True}, "store"),
     ({"background": True}, "background"),
+    ({"background": True, "store": False}, "background"),
     ({"previous_response_id": "resp_1"}, "previous_response_id"),
     ({"conversation": "conv_1"}, "conversation"),
     ({"conversation": {"id": "conv_1"}}, "conversation"),
@@ -446,7 +447,7 @@ def test_a_count_needs_no_more_than_the_prompt() -> None:
     body = json.dumps({"model": "m", "input": "Hi", "instructions": "x", "tools": [TOOL]}).encode()
     found = asked(parse_input_tokens(body)).chat
     assert found.messages == read({"instructions": "x"}).chat.messages
-    with pytest.raises(InvalidRequest, match="persistence"):
+    with pytest.raises(InvalidRequest, match="a count reads no kept responses"):
         parse_input_tokens(b'{"model":"m","input":"x","previous_response_id":"resp_1"}')
 
 

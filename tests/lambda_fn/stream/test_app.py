@@ -309,6 +309,9 @@ async def test_the_document_has_the_paths_of_kept_responses_where_they_exist(
         "/v1/sluice/streams",
         "/v1/sluice/streams/{id}",
         "/v1/sluice/streams/{id}/cancel",
+        "/v1/responses/{id}",
+        "/v1/responses/{id}/cancel",
+        "/v1/responses/{id}/input_items",
     }
 
 

@@ -265,12 +265,10 @@ MODEL = Model(endpoint="e", context_tokens=100)
 def test_where_buffering_comes_from() -> None:
     """The body or a header requests buffering. A response in one body has none."""
     body = json.dumps({**CHAT, "stream": True}).encode()
-    assert read_chat(body, {}).transform(MODEL) is None
-    assert read_chat(body, {"x-sluice-buffer": "Word"}).transform(MODEL) is not None
+    assert read_chat(body, {}).finishing() is None
+    assert read_chat(body, {"x-sluice-buffer": "Word"}).finishing() is not None
     both = json.dumps({**CHAT, "stream": True, "sluice": {"buffer": "none"}}).encode()
-    assert read_chat(both, {"x-sluice-buffer": "word"}).transform(MODEL) is None
-    assert (
-        read_chat(json.dumps(CHAT).encode(), {"x-sluice-buffer": "word"}).transform(MODEL) is None
-    )
+    assert read_chat(both, {"x-sluice-buffer": "word"}).finishing() is None
+    assert read_chat(json.dumps(CHAT).encode(), {"x-sluice-buffer": "word"}).finishing() is None
     with pytest.raises(InvalidRequest, match="x-sluice-buffer"):
         read_chat(body, {"x-sluice-buffer": "page"})

@@ -15,21 +15,25 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-async def test_a_flood_costs_two_lines(
+async def test_a_flood_costs_few_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first rejection is written at once, and all that follow in one line by a timer."""
-    counts = Rejections("sluice-test")
+    """The first rejections are written at once, and all that follow in one line by a timer."""
+    monkeypatch.setattr(limits, "REJECTIONS_EVERY", 3600.0)  # no line is gained meanwhile
     timers: list[Any] = []
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(loop, "call_later", lambda *call: timers.append(call))
-    monkeypatch.setattr(counts, "_timer", None)
-    counts.add(429, "rate_limit_exceeded")
-    [first] = lines(capsys)
-    assert (first["Rejected.rate_limit_exceeded"], first["Rejected4xx"]) == (1, 1)
-    counts.add(503, "service_unavailable")
-    monkeypatch.setattr(counts, "_timer", object())
-    for _ in range(999):
+
+    def call_later(*call: Any) -> object:
+        timers.append(call)
+        return object()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", call_later)
+    counts = Rejections("sluice-test")
+    for _ in range(limits.REJECTIONS_BURST):
+        counts.add(429, "rate_limit_exceeded")
+    first = lines(capsys)
+    assert len(first) == limits.REJECTIONS_BURST
+    assert {(it["Rejected.rate_limit_exceeded"], it["Rejected4xx"]) for it in first} == {(1, 1)}
+    for _ in range(1000):
         counts.add(503, "service_unavailable")
     counts.add(400, "invalid_json")
     counts.add(500, "strange")
@@ -46,13 +50,16 @@ async def test_a_flood_costs_two_lines(
         "Rejected.other": 1,
     }
     assert second["Deployment"] == "sluice-test"
+    counts.add(403, "origin_denied")
+    assert lines(capsys) == []
+    assert len(timers) == 2
 
 
 async def test_the_number_of_metrics_is_bounded(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever codes there are, the metrics are those of one list."""
-    monkeypatch.setattr(limits, "REJECTIONS_EVERY", 0.0)
+    monkeypatch.setattr(limits, "REJECTIONS_BURST", 1000)
     counts = Rejections("sluice-test")
     for number in range(100):
         counts.add(400 + number, f"code {number}")

@@ -124,6 +124,10 @@ def form(service: str, body: str) -> Call:
             [("sagemaker:InvokeEndpoint", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:endpoint/e")],
         ),
         (call("sagemaker", path="/endpoints/e/other"), None),
+        (
+            call("bedrock", path="/guardrail/a1/version/2/apply"),
+            [("bedrock:ApplyGuardrail", f"arn:aws:bedrock:{REGION}:{ACCOUNT}:guardrail/a1")],
+        ),
         (call("xray", path="/TraceSegments"), [("xray:PutTraceSegments", "*")]),
         (
             operation("logs", "PutLogEvents", logGroupName="/g", logStreamName="s"),

@@ -167,6 +167,17 @@ async def test_networks_are_given_changed_and_taken_away(admin: Admin, make: Mak
     await gate.check_key(caller(key["secret"]))
 
 
+async def test_filters_are_given_changed_and_taken_away(admin: Admin, make: Make) -> None:
+    """A change replaces what a key redacts, and null removes it. An unknown kind is refused."""
+    key = await make(redact=["email", "card"])
+    assert key["redact"] == ["email", "card"]
+    path = f"/keys/{key['id']}"
+    assert (await admin.ok("PATCH", path, {"owner": "b"}))["redact"] == key["redact"]
+    assert (await admin.ok("PATCH", path, {"redact": ["ip"]}))["redact"] == ["ip"]
+    assert (await admin.ok("PATCH", path, {"redact": None}))["redact"] is None
+    assert (await make())["redact"] is None
+
+
 async def test_a_disabled_key_is_told_so(admin: Admin, make: Make) -> None:
     """A disabled key is rejected. Once it is enabled, it is served again."""
     key = await make()

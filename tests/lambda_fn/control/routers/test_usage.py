@@ -117,6 +117,7 @@ async def test_one_request_is_found_by_any_of_its_names(admin: Admin, used: dict
             50,
             "complete",
         )
+        assert entry["continued_prompt_tokens"] == 0
     assert (await admin.refused(404, "GET", f"/requests/{ids.new_request_id()}"))[
         "code"
     ] == "request_not_found"

@@ -6,13 +6,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import MeterUnavailable, Query, Table
-from lambda_fn.errors import InvalidRequest
-from lambda_fn.recall.stored import id_of, public_error
-from lambda_fn.stream_log.keys import OWNERS_INDEX, head_key
+from lambda_fn.aws.dynamodb import Query, Table
+from lambda_fn.ids import is_request_id, request_time
+from lambda_fn.stream_log.keys import OWNERS_INDEX, OWNERS_INDEX_KEY, head_key
 
 MAX_LOOKED = 1000
 """Maximum number of responses that one call looks at, whatever it filters."""
+
+
+_EARLIER, _LATER = 5, 60
+"""Seconds by which the creation of a head may be before and after the time of its id."""
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +27,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     backward: bool = True
     status: str | None = None
     model: str | None = None
+    since: int = 0
+    """Unix seconds; earlier responses are not in the list."""
 
 
 class ListPage(NamedTuple):
@@ -35,25 +40,22 @@ class ListPage(NamedTuple):
     has_more: bool
 
 
+class NoSuchPosition(LookupError):
+    """The response behind which a page is to begin is not there, or is another key's."""
+
+
 async def read_page(table: Table, listing: Listing) -> ListPage:
     """Return a page of a list. What was deleted, or is over its time, is not in it.
 
     Raises:
-        InvalidRequest: `after` names no response of this key.
-        Unavailable: DynamoDB does not answer.
+        NoSuchPosition: `after` names no response of this key.
+        MeterUnavailable: DynamoDB did not answer.
 
     """
-    try:
-        return await _read_page(table, listing)
-    except MeterUnavailable as error:
-        raise public_error(error, "list") from None
-
-
-async def _read_page(table: Table, listing: Listing) -> ListPage:
     position = await _position(table, listing)
     query = Query(
-        "#owner = :owner",
-        {":owner": listing.owner},
+        "#owner = :owner AND created >= :since",
+        {":owner": listing.owner, ":since": listing.since},
         {"#owner": "owner"},
         index=OWNERS_INDEX,
         backward=listing.backward,
@@ -99,12 +101,28 @@ async def _position(table: Table, listing: Listing) -> dict[str, Any] | None:
     """Return the position in the index behind which a page begins."""
     if listing.after is None:
         return None
-    name = id_of(listing.after)
-    item = None if name is None else await table.get(head_key(name), consistent=False)
-    if name is None or item is None or item["owner"] != listing.owner:
-        raise InvalidRequest(
-            "'after' must be the 'last_id' of the page before, and that response still there. "
-            "Begin the list again.",
-            param="after",
-        )
-    return {**head_key(name), "owner": listing.owner, "created": item["created"]}
+    found = await find(table, listing.owner, listing.after)
+    if found is None:
+        raise NoSuchPosition(listing.after)
+    return {name: found[name] for name in ("pk", "sk", *OWNERS_INDEX_KEY)}
+
+
+async def find(table: Table, owner: str, name: str) -> Item | None:
+    """Return what the index has of one response of a key, deleted or not; None without one.
+
+    The head is made some time after the id, which has the time of the request.
+    """
+    if not is_request_id(name):
+        return None
+    began = int(request_time(name))
+    query = Query(
+        "#owner = :owner AND created BETWEEN :from AND :to",
+        {":owner": owner, ":from": began - _EARLIER, ":to": began + _LATER},
+        {"#owner": "owner"},
+        index=OWNERS_INDEX,
+    )
+    key = head_key(name)["pk"]
+    async for item in table.query_all(query):
+        if item["pk"] == key:
+            return item
+    return None

@@ -1,0 +1,185 @@
+"""One planned request: it is sent, its answer is read, and a record of it is left."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cli.commands.load.endings import Close, Ending, ending
+from cli.commands.load.event_stream import Malformed
+from cli.commands.load.forms import Form, error_code
+
+if TYPE_CHECKING:
+    from cli.commands.load import connection
+    from cli.commands.load.distribution import Distribution
+    from cli.commands.load.plan import Planned
+
+_MAX_ERROR = 64 * 1024
+_MAX_CHUNKS = 100_000
+"""Chunks of an answer whose times are kept until its usage comes."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What happened to one request. Times are seconds on the clock of `time.monotonic`."""
+
+    number: int
+    reader: str
+    planned: float
+    sent: float | None = None
+    connected: float | None = None
+    first: float | None = None
+    """When the first output came."""
+    last: float | None = None
+    """When the last output came."""
+    over: float | None = None
+    ending: Ending = field(default_factory=lambda: Ending("unsent"))
+    status: int | None = None
+    request_id: str = ""
+    key: int = 0
+    """The number of the key that it was sent with."""
+    chunks: int = 0
+    characters: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    longest_gap: float = 0.0
+    booked: str = ""
+    """What the ledger says: an outcome, `open`, `absent`, or empty if it was not asked."""
+
+    @property
+    def ttft(self) -> float | None:
+        """Seconds from the planned moment to the first output."""
+        return None if self.first is None else self.first - self.planned
+
+    @property
+    def itl(self) -> float | None:
+        """Seconds between tokens on average: from the first output to the last."""
+        if self.first is None or self.last is None or self.tokens < 2:
+            return None
+        return (self.last - self.first) / (self.tokens - 1)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens of the answer's usage; without usage, its chunks."""
+        return self.chunks if self.completion_tokens is None else self.completion_tokens
+
+
+class Stream:
+    """Receives one response and fills its record."""
+
+    def __init__(self, planned: Planned, record: Record, form: Form) -> None:
+        """Take what was planned, and the record to fill."""
+        self._planned = planned
+        self._proves_end = form.proves_end
+        self.record = record
+        self._reader = form.reader()
+        self._error = b""
+        self._exchange: connection.Exchange | None = None
+        self.heard = time.monotonic()
+        """When something came last."""
+        self._times = array("d")
+        self._sizes = array("L")
+        self._code = ""
+
+    # of connection.Receiver
+
+    def status(self, status: int, headers: dict[str, str]) -> None:
+        """Note the head of the response."""
+        self.heard = time.monotonic()
+        self.record.status = status
+        self.record.request_id = headers.get("x-request-id", "")[:64]
+
+    def data(self, data: bytes) -> None:
+        """Read the answer. All that comes at once came at one moment."""
+        now = self.heard = time.monotonic()
+        record = self.record
+        if record.status != 200:
+            self._error = (self._error + data)[:_MAX_ERROR]
+            return
+        for size in self._reader.feed(data):
+            if record.first is None:
+                record.first = now
+            else:
+                record.longest_gap = max(record.longest_gap, now - (record.last or now))
+            record.last = now
+            record.chunks += 1
+            record.characters += size
+            if record.chunks <= _MAX_CHUNKS:
+                self._times.append(now)
+                self._sizes.append(size)
+            if self._planned.reader == "dropper" and record.chunks >= self._planned.leave_after:
+                self.leave("left")
+                return
+
+    def ended(self, *, whole: bool, malformed: str = "") -> None:
+        """Note how it ended."""
+        if malformed:
+            self._end(Ending("malformed", malformed))
+            return
+        if whole and self.record.status == 200:
+            try:
+                self._reader.close()
+            except Malformed as error:
+                self._end(Ending("malformed", str(error)))
+                return
+        self._close("whole" if whole else "broken")
+
+    # of the generator
+
+    def attach(self, exchange: connection.Exchange) -> connection.Exchange:
+        """Take the exchange of this stream, and return it."""
+        self._exchange = exchange
+        if self.record.over is not None:  # this client left while it connected
+            exchange.leave()
+        return exchange
+
+    def leave(self, close: Close) -> None:
+        """Break off: `late`, `silence` or `left`."""
+        if self._exchange is not None:
+            self._exchange.leave()
+        self._close(close)
+
+    def unreachable(self, code: str) -> None:
+        """Note that there was no connection."""
+        self._end(Ending("unreachable", code))
+
+    def _close(self, close: Close) -> None:
+        found = ending(
+            self._reader.signs,
+            close=close,
+            status=self.record.status,
+            code=error_code(self._error) if self._error else "",
+            proves_end=self._proves_end,
+        )
+        self._end(found)
+
+    def _end(self, ending: Ending) -> None:
+        if self.record.over is not None:
+            return
+        self.record.over = time.monotonic()
+        self.record.ending = ending
+        self.record.prompt_tokens = self._reader.signs.prompt_tokens
+        self.record.completion_tokens = self._reader.signs.completion_tokens
+
+    def count_gaps(self, tokens: Distribution, chunks: Distribution) -> None:
+        """Count the times between tokens, and between chunks, of an answer that is over.
+
+        A chunk may have several tokens. Nothing tells how many, so the answer's tokens are divided
+        among its chunks by their characters: a chunk of t tokens that comes g seconds after the one
+        before counts as t times g / t.
+        """
+        whole, count = self.record.characters, self.record.tokens
+        if not whole or not self._times:
+            return
+        characters = self._sizes[0]
+        counted = max(1, round(characters * count / whole))
+        for number in range(1, len(self._times)):
+            gap = self._times[number] - self._times[number - 1]
+            chunks.add(gap)
+            characters += self._sizes[number]
+            here = round(characters * count / whole) - counted
+            if here > 0:
+                tokens.add(gap / here, here)
+                counted += here

@@ -1,0 +1,280 @@
+"""`sluice responses ...`: what is kept of answers, without their content unless asked for it.
+
+Lists, look-ups, cancels and deletions go through the admin API, which sees no content and writes
+the audit trail. Content is read straight from the table with the caller's own AWS credentials, so
+that CloudTrail can record who read it.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from cli.lib import values
+from cli.lib.admin_api import Admin, add_access, admin
+from cli.lib.own_table import own_table
+from cli.lib.project import CommandError
+from cli.lib.stack import aws_options, outputs_of
+from cli.lib.terminal import confirm, console, literal, print_json, require_terminal, show
+
+if TYPE_CHECKING:
+    from lambda_fn.events import Event
+
+HELP = "List, show, cancel, delete and export the answers that are kept."
+_COLUMNS = ("created", "id", "key", "model", "status", "expires")
+_STATUSES = ("queued", "in_progress", "completed", "incomplete", "failed", "cancelled")
+_COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add a parser for each subcommand."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], None], text: str
+    ) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        add_access(added)
+        return added
+
+    listing = command("list", _list, "List kept answers, without their content.")
+    _add_selection(listing)
+    text = "the maximum number of answers (100)"
+    listing.add_argument("--most", type=int, default=100, metavar="N", help=text)
+    shown = command("show", _show, "Show one kept answer.")
+    _add_id(shown)
+    text = "print its text, too, read with your own AWS credentials"
+    shown.add_argument("--content", action="store_true", help=text)
+    cancel = command("cancel", _cancel, "Ask a running answer's function to end it, kept or not.")
+    _add_id(cancel)
+    text = (
+        "Delete kept answers, for ever: one, or all of a key, or those with a metadata field. They "
+        "are hidden at once. Their items are removed with your own AWS credentials, or when they "
+        "expire."
+    )
+    delete = command("delete", _delete, text)
+    delete.add_argument("id", nargs="?", metavar="ANSWER", help="the value of x-sluice-stream")
+    delete.add_argument("--key", type=values.key_id, help="all answers of this key")
+    text = "only answers with this field of metadata, of all keys or of --key"
+    delete.add_argument("--metadata", type=_field, metavar="NAME=VALUE", help=text)
+    delete.add_argument(
+        "--yes", action="store_true", help="do not ask; required without a terminal"
+    )
+    text = (
+        "Print kept answers with their content as JSON lines, for who must keep records. The "
+        "content is read with your own AWS credentials."
+    )
+    export = command("export", _export, text)
+    _add_selection(export)
+
+
+def _add_id(parser: argparse.ArgumentParser) -> None:
+    text = "the value of x-sluice-stream, or an answer's id"
+    parser.add_argument("id", metavar="ANSWER", help=text)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--key", type=values.key_id, help="only answers of this key")
+    text = f"only answers of this status: {', '.join(_STATUSES)}"
+    parser.add_argument("--status", choices=_STATUSES, metavar="STATUS", help=text)
+    text = "how far back (30d)"
+    parser.add_argument(
+        "--since", type=values.seconds, default=30 * 86_400, metavar="TIME", help=text
+    )
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a field such as user=U")
+    return name, value
+
+
+def _kept(api: Admin, *, key: str | None, **query: object) -> Iterator[dict[str, Any]]:
+    """Yield the kept answers of a key, or of all keys one after another."""
+    keys = [key] if key is not None else [it["id"] for it in api.pages("/keys", limit=100)]
+    for one in keys:
+        yield from api.pages("/responses", key=one, limit=100, **query)
+
+
+def _selected(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    since = int(time.time()) - args.since
+    return _kept(admin(args), key=args.key, status=args.status, since=since)
+
+
+def _list(args: argparse.Namespace) -> None:
+    found = list(itertools.islice(_selected(args), max(args.most, 0)))
+    if args.json:
+        print_json(found)
+    elif not found:
+        console.print("No answers are kept of this time.")
+    else:
+        _table(found)
+
+
+def _table(found: Iterable[dict[str, Any]]) -> None:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in _COLUMNS:
+        table.add_column(name, no_wrap=name in {"created", "id", "key"}, overflow="fold")
+    for it in found:
+        table.add_row(
+            values.when(it["created_at"]),
+            *(literal(it[name]) for name in ("id", "key", "model")),
+            f"[{_COLOURS.get(it['status'], 'default')}]{it['status']}[/]",
+            values.when(it["expires_at"]),
+        )
+    show(table)
+
+
+def _show(args: argparse.Namespace) -> None:
+    found = admin(args)("GET", f"/responses/{args.id}")
+    if args.content:
+        [content] = asyncio.run(_contents(args, [found["id"]]))
+        found |= content
+    if args.json:
+        print_json(found)
+        return
+    _table([found])
+    for output in found.get("output", ()):
+        console.print()
+        console.print(literal(output["content"]), markup=False, soft_wrap=True)
+
+
+def _cancel(args: argparse.Namespace) -> None:
+    result = admin(args)("POST", f"/responses/{args.id}/cancel")
+    if args.json:
+        print_json(result)
+    elif result["cancelling"]:
+        console.print(f"{literal(result['id'])} ends within 5 seconds.")
+    else:
+        console.print(f"{literal(result['id'])} had ended before.")
+
+
+def _delete(args: argparse.Namespace) -> None:
+    if (args.id is None) == (args.key is None and args.metadata is None):
+        raise CommandError("Name one answer, or --key, --metadata, or both of them.")
+    api = admin(args)
+    ids = [args.id]
+    if args.id is None:
+        ids = [it["id"] for it in _kept(api, key=args.key) if _has(it, args.metadata)]
+    if not args.yes:
+        words = f"Delete {values.counted(len(ids), 'answer')}, for ever?"
+        require_terminal(f"{words} Confirm it with --yes.")
+        if not confirm(words):
+            raise CommandError("Nothing was deleted.")
+    deleted, running = [], []
+    for name in ids:
+        try:
+            deleted.append(api("DELETE", f"/responses/{name}")["id"])
+        except CommandError as error:
+            if args.id is not None or "running" not in str(error):
+                raise
+            running.append(name)
+    asyncio.run(_remove(args, deleted))
+    if args.json:
+        print_json({"deleted": deleted, "running": running})
+        return
+    console.print(f"Deleted {values.counted(len(deleted), 'answer')}.")
+    if running:
+        console.print(f"Cancel first what still runs: {literal(' '.join(running))}")
+
+
+def _has(found: dict[str, Any], field: tuple[str, str] | None) -> bool:
+    return field is None or found["metadata"].get(field[0]) == field[1]
+
+
+def _export(args: argparse.Namespace) -> None:
+    found = {it["id"]: it for it in _selected(args)}
+    lines = [{**found[it["id"]], **it} for it in asyncio.run(_contents(args, list(found)))]
+    if args.json:
+        print_json(lines)
+        return
+    for line in lines:
+        sys.stdout.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+
+
+def _name_of_table(args: argparse.Namespace) -> str:
+    outputs = outputs_of(args.stage, f"{args.stack_name}-{args.stage}-state") or {}
+    if "StreamTableName" not in outputs:
+        raise CommandError("This deployment keeps no answers: its setting persistence is off.")
+    return outputs["StreamTableName"]
+
+
+async def _contents(args: argparse.Namespace, ids: list[str]) -> list[dict[str, Any]]:
+    """Return the content of answers, read with the caller's own credentials.
+
+    Those that have expired meanwhile are left out.
+    """
+    from lambda_fn.stream_log.heads import read_head
+    from lambda_fn.stream_log.reading import read_all
+
+    contents = []
+    async with own_table(_name_of_table(args), aws_options(args.stage)) as table:
+        for name in ids:
+            head = await read_head(table, name, now=time.time())
+            if head is None:
+                continue
+            events = [it for segment in await read_all(table, head) for it in segment.events]
+            contents.append(
+                {
+                    "id": name,
+                    "usage": {
+                        "prompt_tokens": head.prompt_tokens,
+                        "completion_tokens": head.completion_tokens,
+                    },
+                    "output": output_of(events),
+                }
+            )
+    return contents
+
+
+def output_of(events: Iterable["Event"]) -> list[dict[str, Any]]:
+    """Return what the client of an answer got, by choice: text, reasoning, refusal and calls."""
+    from lambda_fn.encode.base import read_delta
+    from lambda_fn.events import Delta, Finish
+
+    choices: dict[int, dict[str, Any]] = {}
+    for event in events:
+        if not isinstance(event, Delta | Finish):
+            continue
+        choice = choices.setdefault(event.index, {"content": "", "tool_calls": {}})
+        if isinstance(event, Finish):
+            choice["finish_reason"] = event.finish_reason
+            continue
+        delta = read_delta(event)
+        choice["content"] += delta.content or ""
+        for name in ("reasoning_content", "refusal"):
+            if text := getattr(delta, name):
+                choice[name] = choice.get(name, "") + text
+        for piece in delta.tool_calls or ():
+            call = choice["tool_calls"].setdefault(
+                piece.index, {"id": "", "name": "", "arguments": ""}
+            )
+            call["id"] += piece.id or ""
+            call["name"] += piece.function.name or ""
+            call["arguments"] += piece.function.arguments or ""
+    return [
+        {"index": index, **choice, "tool_calls": list(choice["tool_calls"].values())}
+        for index, choice in sorted(choices.items())
+    ]
+
+
+async def _remove(args: argparse.Namespace, ids: list[str]) -> None:
+    """Remove the items of deleted answers, as far as the caller's own credentials allow it."""
+    from lambda_fn.stream_log.removal import remove
+
+    if not ids:
+        return
+    try:
+        async with own_table(_name_of_table(args), aws_options(args.stage)) as table:
+            for name in ids:
+                await remove(table, name, now=int(time.time()))
+    except CommandError as error:
+        console.print(f"They are hidden, and their items go when they expire: {literal(error)}")

@@ -1,0 +1,204 @@
+"""`/v1/responses`: OpenAI's calls for responses that are kept.
+
+    GET    /v1/responses/{id}                                  the response as it stands
+    GET    /v1/responses/{id}?stream=true[&starting_after=N]   its events with numbers above N
+    GET    /v1/responses/{id}/input_items                      its own input
+    POST   /v1/responses/{id}/cancel                           a response that runs, kept or not
+    DELETE /v1/responses/{id}                                  gone at once
+
+Beyond OpenAI's API, `?wait=20` waits for the end of a response, and any response can be cancelled.
+"""
+
+import time
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Send
+
+from lambda_fn.auth import Caller
+from lambda_fn.aws.dynamodb import MeterUnavailable
+from lambda_fn.encode import Head
+from lambda_fn.encode.responses import snapshot
+from lambda_fn.errors import APIError, Cancelled, InvalidRequest
+from lambda_fn.event_log import error_of
+from lambda_fn.events import Failed
+from lambda_fn.http.responses import json_response
+from lambda_fn.ids import request_time
+from lambda_fn.recall.cancelling import Cancelling
+from lambda_fn.recall.deletion import delete
+from lambda_fn.recall.stored import MAX_WAIT, Stored, not_found, public_error
+from lambda_fn.recall.streams import parameters, starting_after, whole_number
+from lambda_fn.settings import Settings
+from lambda_fn.stream.resume import resume
+from lambda_fn.stream_log.bodies import Incomplete
+from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.keys import UnknownVersion
+from lambda_fn.stream_log.results import Kept, read_kept
+
+_FORMS = ("responses_stream", "responses_body")
+_PREFIXES = {"reasoning": "rs", "message": "msg"}
+_STOPPED = Cancelled("This response was cancelled.")
+_PAGE, _MAX_PAGE = 20, 100
+_members = msgspec.json.Decoder(dict[str, Any])
+
+
+class Responses:
+    """The endpoints."""
+
+    def __init__(self, settings: Settings, stored: Stored, cancelling: Cancelling) -> None:
+        """Take the settings, the responses and what cancels them."""
+        self._settings = settings
+        self._stored = stored
+        self._cancelling = cancelling
+
+    async def get(self, request: Request, caller: Caller, send: Send) -> Response | None:
+        """Return a response as it stands, or send its events."""
+        # `include` asks for nothing that is not there anyhow.
+        params = parameters(
+            request,
+            *("stream", "starting_after", "include_obfuscation", "wait"),
+            ignored=("include", "include[]"),
+        )
+        streams = _flag(params.get("stream", "false"), "stream")
+        _flag(params.get("include_obfuscation", "true"), "include_obfuscation")
+        after = starting_after(params, request.headers) if streams else -1
+        if "starting_after" in params and not streams:
+            raise InvalidRequest(
+                "'starting_after' is only allowed when 'stream' is true.", param="starting_after"
+            )
+        head = await self._find(request, caller)
+        if streams:
+            if head.kept != "segments" or head.head.form != "responses_stream":
+                raise InvalidRequest(
+                    "This response cannot be streamed because its events were not logged: it was "
+                    'not created with \'stream\' and with "sluice": {"durable": true}.',
+                    param="stream",
+                )
+            await resume(self._stored.table, head, after, request.scope, send, self._settings)
+            return None
+        if "wait" in params:
+            seconds = whole_number(params["wait"], "wait", maximum=MAX_WAIT)
+            head = await self._stored.wait(head, seconds)
+        return _json(snapshot_of(await self._read(head)))
+
+    async def input_items(self, request: Request, caller: Caller, send: Send) -> Response:
+        """Return a page of a response's own input."""
+        params = parameters(
+            request, "limit", "after", "order", ignored=("include", "include[]", "before")
+        )
+        limit = whole_number(params.get("limit", str(_PAGE)), "limit", 1, _MAX_PAGE)
+        order = params.get("order", "desc")
+        if order not in ("asc", "desc"):
+            raise InvalidRequest("'order' must be one of asc, desc.", param="order")
+        kept = await self._read(await self._find(request, caller))
+        items = items_of(kept)
+        if order == "desc":
+            items.reverse()
+        if (after := params.get("after")) is not None:
+            places = [place for place, item in enumerate(items) if item["id"] == after]
+            if not places:
+                raise InvalidRequest(f"There is no item '{after[:80]}'.", param="after")
+            items = items[places[0] + 1 :]
+        page = items[:limit]
+        return json_response(
+            {
+                "object": "list",
+                "data": page,
+                "first_id": page[0]["id"] if page else None,
+                "last_id": page[-1]["id"] if page else None,
+                "has_more": len(items) > limit,
+            }
+        )
+
+    async def cancel(self, request: Request, caller: Caller, send: Send) -> Response:
+        """Cancel a response that runs, and return it.
+
+        One that is cancelled is returned as it is, and one that ended otherwise is a 400.
+        """
+        parameters(request)
+        public_id: str = request.path_params["id"]
+        found = await self._cancelling.cancel(public_id, caller.key_id, request.scope)
+        if isinstance(found, StoredHead):
+            if found.head.form not in _FORMS:
+                raise not_found(public_id)
+            if found.status != "cancelled":
+                raise _ended(found.status)
+            return _json(snapshot(found.head, (), _STOPPED))
+        if found["state"] != "OPEN":
+            raise _ended(found.get("outcome", "failed").replace("complete", "completed"))
+        head = Head(found["sk"], int(request_time(found["sk"])), found["model"])
+        return _json(snapshot(head, (), _STOPPED))
+
+    async def delete(self, request: Request, caller: Caller, send: Send) -> Response:
+        """Delete a response that has ended."""
+        parameters(request)
+        head = await self._find(request, caller)
+        removal = await delete(self._stored.table, head)
+        self._cancelling.in_background(request.scope, removal)
+        content = {"id": f"resp_{head.response_id}", "object": "response.deleted", "deleted": True}
+        return json_response(content)
+
+    async def _find(self, request: Request, caller: Caller) -> StoredHead:
+        public_id: str = request.path_params["id"]
+        head = await self._stored.find(public_id, caller.key_id)
+        if head.head.form not in _FORMS:
+            raise not_found(public_id)
+        return head
+
+    async def _read(self, head: StoredHead) -> Kept:
+        try:
+            kept = await read_kept(self._stored.table, head.response_id, now=time.time())
+        except (MeterUnavailable, UnknownVersion, Incomplete) as error:
+            raise public_error(error, head.response_id) from None
+        if kept is None:
+            raise not_found(head.response_id)
+        return kept
+
+
+def snapshot_of(kept: Kept) -> bytes:
+    """Return a response as it stands. While it runs, it has no output."""
+    head = kept.head
+    if not head.is_final:
+        return snapshot(head.head, ())
+    error: APIError | None = None
+    if type(head.event) is Failed:
+        error = error_of(head.event)
+    return snapshot(head.head, kept.whole, error)
+
+
+def items_of(kept: Kept) -> list[dict[str, Any]]:
+    """Return the items of a response's own input. Each has an id, by which it can be referred to.
+
+    A text becomes a content part, as in OpenAI's lists.
+    """
+    items: list[dict[str, Any]] = []
+    for number, raw in enumerate(kept.input.items):
+        item = _members.decode(raw)
+        item["type"] = kind = item.get("type") or "message"
+        if not item.get("id"):
+            prefix = _PREFIXES.get(kind, "fc")
+            item["id"] = f"{prefix}_{kept.head.response_id}_in{number}"
+        if kind == "message" and isinstance(item.get("content"), str):
+            part = {"type": "input_text", "text": item["content"]}
+            if item.get("role") == "assistant":
+                part |= {"type": "output_text", "annotations": []}
+            item["content"] = [part]
+        item.setdefault("status", "completed")
+        items.append(item)
+    return items
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def _ended(status: str) -> InvalidRequest:
+    return InvalidRequest(f"Cannot cancel a {status} response.", param="id")
+
+
+def _flag(text: str, name: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise InvalidRequest(f"'{name}' must be true or false.", param=name)
+    return text.lower() == "true"
