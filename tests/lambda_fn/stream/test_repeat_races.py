@@ -41,7 +41,7 @@ EXAMPLES = int(os.environ.get("SLUICE_LOG_EXAMPLES", "40"))
 START = 1_800_000_000.0
 ACTORS = 4
 FAILED = failed_by(UpstreamFailed("The model's response was truncated.", code="upstream_cut"))
-fates = st.just([]) | st.lists(
+fates: st.SearchStrategy[list[Fate]] = st.just([]) | st.lists(
     st.sampled_from([Fate.WELL, Fate.LATE, Fate.UNANSWERED, *Fate]), max_size=4
 )
 actors = st.integers(0, ACTORS - 1)
