@@ -23,6 +23,8 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "AWS::CloudFront::Distribution": ("cloudfront", "CreateDistribution", ""),
     "AWS::CloudFront::ResponseHeadersPolicy": ("cloudfront", "CreateResponseHeadersPolicy", ""),
     "AWS::CloudWatch::Alarm": ("cloudwatch", "PutMetricAlarm", ""),
+    "AWS::CloudWatch::CompositeAlarm": ("cloudwatch", "PutCompositeAlarm", ""),
+    "AWS::CloudWatch::Dashboard": ("cloudwatch", "PutDashboard", ""),
     "AWS::CodeBuild::Project": ("codebuild", "CreateProject", ""),
     "AWS::CodeDeploy::Application": ("codedeploy", "CreateApplication", ""),
     "AWS::CodeDeploy::DeploymentGroup": ("codedeploy", "CreateDeploymentGroup", ""),
