@@ -35,7 +35,7 @@ def main() -> None:
 
     limits.override(json.loads(os.environ.get(limits.CONTROL_LIMITS) or "{}"))
     token = trust.token()
-    httpd = server.bind(token)
+    httpd, served = server.bind(token)
     clients.configure(f"http://localhost:{httpd.port}", {trust.CONTROL: token})
     install.install()
     quotas.install()
@@ -43,7 +43,7 @@ def main() -> None:
     attribute_values.install()
     evaluate.install()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    threading.Thread(target=httpd.app.watch, daemon=True).start()
+    threading.Thread(target=served.watch, daemon=True).start()
     print(json.dumps({"port": httpd.port, "token": token}), flush=True)
     httpd.serve_forever()
 

@@ -47,6 +47,10 @@ class Control(Protocol):
     url: str
     headers: dict[str, str]
 
+    async def get_json(self, path: str, **query: str) -> Any:
+        """Return the JSON of a path below `/_control/`."""
+        ...
+
 
 class Gateway:
     """The aiohttp application that serves this address."""

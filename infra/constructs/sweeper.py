@@ -85,7 +85,7 @@ class Sweeper(Construct):
             principal=iam.ServicePrincipal("events.amazonaws.com"),
             source_arn=rule.attr_arn,
         )
-        recovered = metric(settings, "Recovered", seconds=LIMITS.sweep_period)
+        recovered = metric(settings, "Recovered", seconds=int(LIMITS.sweep_period))
         self._add_alarm(
             "Recovered",
             settings,

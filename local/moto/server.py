@@ -100,8 +100,8 @@ class Application:
                 take(lines)
             return _json(start_response, {})
         if path == "/_control/alarms":
-            query = parse_qs(environ.get("QUERY_STRING", ""))
-            return _json(start_response, self.alarms(float(query.get("now", [time.time()])[0])))
+            asked = parse_qs(environ.get("QUERY_STRING", ""))
+            return _json(start_response, self.alarms(float(asked.get("now", [time.time()])[0])))
         if path.startswith("/_control/"):
             query = {
                 key: values[0] for key, values in parse_qs(environ.get("QUERY_STRING", "")).items()
@@ -245,9 +245,11 @@ class _Handler(MotoRequestHandler):  # type: ignore[misc] # moto is untyped here
         """Log nothing about a request that succeeded."""
 
 
-def bind(token: str) -> BaseWSGIServer:
-    """Return a server on a free loopback port, which is its `port`; `serve_forever` runs it.
+def bind(token: str) -> tuple[BaseWSGIServer, Application]:
+    """Return a server on a free loopback port, and the application that it serves.
 
-    Requests must have `token`.
+    The port is the server's `port`, and `serve_forever` runs it. Requests must have `token`.
     """
-    return make_server("127.0.0.1", 0, Application(token), threaded=True, request_handler=_Handler)
+    served = Application(token)
+    httpd = make_server("127.0.0.1", 0, served, threaded=True, request_handler=_Handler)
+    return httpd, served

@@ -110,8 +110,8 @@ def test_statistics(watch: Watch, statistic: str, wanted: float) -> None:
     resources = alarm(Threshold=wanted, **named)
     properties = resources["One"]["Properties"]
     resources["One"]["Properties"] = {k: v for k, v in properties.items() if v is not None}
-    higher = {"Type": "AWS::CloudWatch::Alarm", "Properties": {**resources["One"]["Properties"]}}
-    higher["Properties"]["Threshold"] = wanted + 0.01
+    above = {**resources["One"]["Properties"], "Threshold": wanted + 0.01}
+    higher = {"Type": "AWS::CloudWatch::Alarm", "Properties": above}
     watch.put({**resources, "Two": higher})
     watch.plant("One", {"M": [4.0, 1.0, 3.0, 2.0]})
     watch.advance(60)
