@@ -161,7 +161,7 @@ async def test_as_cloudwatch_gives_it(ground: Ground) -> None:
         {"request_id": "short"},
         {"request_id": "z" * 26},
         {"key": "sk-with-its-secret"},
-        {"outcome": "refused"},
+        {"outcome": "unknown"},
         {"completion_tokens": -1},
         {"completion_tokens": 1.5},
         {"prompt_tokens": 10**16},
