@@ -58,14 +58,8 @@ class StreamFunction(Construct):
                 "SLUICE_STRICT": str(settings.strict).lower(),
                 "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
                 "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
-                **{
-                    name: json.dumps(policy)
-                    for name, policy in (
-                        ("SLUICE_REDACTION", settings.redaction),
-                        ("SLUICE_MODERATION", settings.moderation),
-                    )
-                    if policy
-                },
+                "SLUICE_REDACTION": json.dumps(settings.redaction),
+                "SLUICE_MODERATION": json.dumps(settings.moderation),
                 **secret.variables,
             },
         )

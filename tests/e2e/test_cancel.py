@@ -28,7 +28,8 @@ def twins(cloud: LocalCloud) -> Deployment:
         "model_name": SCRIPTED_MODEL,
         "instance_count": "2",
         "context_tokens": "16384",
-        "reserved_concurrency": "64",
+        "reserved_concurrency": "32",
+        "recall_concurrency": "8",
     }
     return deployed(cloud, "twins", settings)
 

@@ -87,7 +87,8 @@ def foreign(cloud: LocalCloud) -> Iterator[Deployment]:
         "weights": "hf:org/model",
         "model_name": "vllm",
         "scale_to_zero": "true",
-        "reserved_concurrency": "64",
+        "reserved_concurrency": "32",
+        "recall_concurrency": "8",
         "other_models": json.dumps(
             {name: {**model, "context_tokens": 4096} for name, model in others.items()}
         ),
@@ -267,7 +268,7 @@ def test_destroy_leaves_nothing_and_says_so(
         == f"{foreign.outputs['EndpointName']}-model"
     )
     larger = {"name": foreign.name, "instance_type": "ml.g6.2xlarge"}
-    with pytest.raises(CommandError, match="are not met"):
+    with pytest.raises(CommandError, match="^Not met: 1 requirement"):
         preflight("local", {**foreign.settings, **larger})
     assert "0 ml.g6.2xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
     with pytest.raises(

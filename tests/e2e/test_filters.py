@@ -26,7 +26,8 @@ def filtered(cloud: LocalCloud) -> Iterator[Deployment]:
         "tokens_per_second": "0",
         "redact": "email",
         "guardrail": "a1b2c3d4e5f6:1",
-        "reserved_concurrency": "64",
+        "reserved_concurrency": "32",
+        "recall_concurrency": "8",
     }
     found = deployed(cloud, "filtered", settings)
     yield found

@@ -538,7 +538,7 @@ async def test_an_unsaved_settlement_can_be_replayed(
         Prices(line["prompt_price"], line["completion_price"]),
     )  # fmt: skip
     settlement = ledger.Settlement(
-        **{name: line[name] for name in ledger.Settlement.__struct_fields__}
+        **{name: line[name] for name in ledger.Settlement.__struct_fields__ if name in line}
     )
     for changed in (True, False):
         assert await settlements.replay(table, opening, settlement, now=line["settled"]) is changed

@@ -68,7 +68,9 @@ async def test_a_response_is_shown_without_its_content(
 
 
 async def test_a_running_response_is_asked_to_end(admin: Admin, make: Make, kept: Kept) -> None:
-    """The flag stands in its ledger item, kept or not. What has ended stays as it is."""
+    """The flag stands in its ledger item, kept or not, and the trail says who set it. What has
+    ended stays as it is.
+    """
     key = (await make())["id"]
     name = new_request_id()
     await opened(admin, key, name)
@@ -77,6 +79,8 @@ async def test_a_running_response_is_asked_to_end(admin: Admin, make: Make, kept
     item = await admin.services.table.get(ledger_key(name))
     assert item is not None
     assert "cancel" in item
+    [entry] = (await admin.ok("GET", "/audit", key=key))["data"][:1]
+    assert (entry["action"], entry["after"]) == ("cancelResponse", {"cancelling": True})
     await admin.services.table.put({**item, "state": "SETTLED"})
     assert (await admin.ok("POST", f"/responses/{name}/cancel"))["cancelling"] is False
 
