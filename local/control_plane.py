@@ -30,7 +30,14 @@ def main() -> None:
     )
     from local import limits, trust
     from local.cloudformation import install
-    from local.moto import attribute_values, clients, quotas, server, service_quotas
+    from local.moto import (
+        attribute_values,
+        clients,
+        metric_lists,
+        quotas,
+        server,
+        service_quotas,
+    )
     from local.moto.alarms import evaluate
 
     limits.override(json.loads(os.environ.get(limits.CONTROL_LIMITS) or "{}"))
@@ -41,6 +48,7 @@ def main() -> None:
     quotas.install()
     service_quotas.install()
     attribute_values.install()
+    metric_lists.install()
     evaluate.install()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Thread(target=served.watch, daemon=True).start()

@@ -6,6 +6,7 @@ It listens on the port in SAGEMAKER_BIND_TO_PORT.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sys
 from typing import Any
@@ -112,6 +113,8 @@ def _limit(body: Body) -> int | None:
 
 def main() -> None:
     """Serve until SIGTERM."""
+    # aiohttp logs a request that is no HTTP with a traceback, which would look like a failure here.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     server = Server(sys.argv[1])
     app = web.Application(
         client_max_size=8 * 2**20, middlewares=[callers(os.environ["SLUICE_CALLER_TOKEN"])]
