@@ -52,10 +52,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     _add_id(shown)
     text = "print its text, too, read with your own AWS credentials"
     shown.add_argument("--content", action="store_true", help=text)
-    cancel = command("cancel", _cancel, "Ask a running answer's function to end it, kept or not.")
+    cancel = command("cancel", _cancel, "Cancel an answer that runs, kept or not.")
     _add_id(cancel)
     text = (
-        "Delete kept answers, for ever: one, or all of a key, or those with a metadata field. They "
+        "Delete kept answers for good: one, or all of a key, or those with a metadata field. They "
         "are hidden at once. Their items are removed with your own AWS credentials, or when they "
         "expire."
     )
@@ -68,7 +68,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--yes", action="store_true", help="do not ask; required without a terminal"
     )
     text = (
-        "Print kept answers with their content as JSON lines, for who must keep records. The "
+        "Print kept answers with their content as JSON lines, for the records. The "
         "content is read with your own AWS credentials."
     )
     export = command("export", _export, text)
@@ -98,7 +98,7 @@ def _field(text: str) -> tuple[str, str]:
 
 
 def _kept(api: Admin, *, key: str | None, **query: object) -> Iterator[dict[str, Any]]:
-    """Yield the kept answers of a key, or of all keys one after another."""
+    """Yield the kept answers of one key, or of all keys in turn."""
     keys = [key] if key is not None else [it["id"] for it in api.pages("/keys", limit=100)]
     for one in keys:
         yield from api.pages("/responses", key=one, limit=100, **query)
@@ -114,7 +114,7 @@ def _list(args: argparse.Namespace) -> None:
     if args.json:
         print_json(found)
     elif not found:
-        console.print("No answers are kept of this time.")
+        console.print("No kept answers were found.")
     else:
         _table(found)
 
@@ -154,7 +154,7 @@ def _cancel(args: argparse.Namespace) -> None:
     elif result["cancelling"]:
         console.print(f"{literal(result['id'])} ends within 5 seconds.")
     else:
-        console.print(f"{literal(result['id'])} had ended before.")
+        console.print(f"{literal(result['id'])} had already ended.")
 
 
 def _delete(args: argparse.Namespace) -> None:
@@ -164,8 +164,8 @@ def _delete(args: argparse.Namespace) -> None:
     ids = [args.id]
     if args.id is None:
         ids = [it["id"] for it in _kept(api, key=args.key) if _has(it, args.metadata)]
-    if not args.yes:
-        words = f"Delete {values.counted(len(ids), 'answer')}, for ever?"
+    if ids and not args.yes:
+        words = f"Delete {values.counted(len(ids), 'answer')} for good?"
         require_terminal(f"{words} Confirm it with --yes.")
         if not confirm(words):
             raise CommandError("Nothing was deleted.")
@@ -183,7 +183,7 @@ def _delete(args: argparse.Namespace) -> None:
         return
     console.print(f"Deleted {values.counted(len(deleted), 'answer')}.")
     if running:
-        console.print(f"Cancel first what still runs: {literal(' '.join(running))}")
+        console.print(f"Some answers still run. Cancel them first: {literal(' '.join(running))}")
 
 
 def _has(found: dict[str, Any], field: tuple[str, str] | None) -> bool:
@@ -267,7 +267,7 @@ def output_of(events: Iterable["Event"]) -> list[dict[str, Any]]:
 
 
 async def _remove(args: argparse.Namespace, ids: list[str]) -> None:
-    """Remove the items of deleted answers, as far as the caller's own credentials allow it."""
+    """Remove the items of deleted answers, if the caller's own credentials allow it."""
     from lambda_fn.stream_log.removal import remove
 
     if not ids:
@@ -277,4 +277,7 @@ async def _remove(args: argparse.Namespace, ids: list[str]) -> None:
             for name in ids:
                 await remove(table, name, now=int(time.time()))
     except CommandError as error:
-        console.print(f"They are hidden, and their items go when they expire: {literal(error)}")
+        console.print(
+            "They are hidden, but their items could not be removed. DynamoDB removes them when they "
+            f"expire: {literal(error)}"
+        )
