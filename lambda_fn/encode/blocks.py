@@ -76,7 +76,7 @@ class Blocks:
         self._held: dict[int | TextKind, list[ToolPiece | Grow | Cite]] = {}
         """What is held back, by the index of a call or the kind of a text."""
         self._logprobs = b""
-        """Log probabilities of tokens without a text of their own, such as a character's first bytes."""
+        """Those of tokens without a text of their own, such as the first bytes of a character."""
         self.refused = False
 
     def add(self, event: Delta) -> Iterator[Step]:

@@ -29,8 +29,9 @@ _json = msgspec.json.encode
 _KEEPALIVE = b": keepalive\n\n"
 _DONE = b"data: [DONE]\n\n"
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""Finish reasons of responses that are incomplete, and the reason that they give. OpenAI's list has
-no other one, so what this service ended tells more in `sluice`.
+"""Finish reasons of incomplete responses, and the reasons that the responses give.
+
+OpenAI's list has no others, so a response that this service ended says more in `sluice`.
 """
 MAX_REPEATED_LOGPROBS = 1_000_000
 """Bytes of a text's log probabilities up to which the events at its end repeat them.
