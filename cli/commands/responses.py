@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -60,7 +61,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "expire."
     )
     delete = command("delete", _delete, text)
-    delete.add_argument("id", nargs="?", metavar="ANSWER", help="the value of x-sluice-stream")
+    delete.add_argument(
+        "id", nargs="?", type=_answer, metavar="ANSWER", help="the value of x-sluice-stream"
+    )
     delete.add_argument("--key", type=values.key_id, help="all answers of this key")
     text = "only answers with this field of metadata, of all keys or of --key"
     delete.add_argument("--metadata", type=_field, metavar="NAME=VALUE", help=text)
@@ -77,7 +80,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
     text = "the value of x-sluice-stream, or an answer's id"
-    parser.add_argument("id", metavar="ANSWER", help=text)
+    parser.add_argument("id", type=_answer, metavar="ANSWER", help=text)
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +91,14 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", type=values.seconds, default=30 * 86_400, metavar="TIME", help=text
     )
+
+
+def _answer(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_-]{26,60}", text) is None:  # as the admin API's
+        raise argparse.ArgumentTypeError(
+            "this is not an answer's id; `sluice responses list` shows the ids"
+        )
+    return text
 
 
 def _field(text: str) -> tuple[str, str]:

@@ -132,6 +132,17 @@ def test_a_deletion_without_a_terminal_is_confirmed(
     assert api.calls == []
 
 
+@pytest.mark.parametrize("command", ["show", "cancel", "delete"])
+def test_what_is_not_an_id_is_not_asked_for(
+    api: Api, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The admin API would say only which pattern an id has."""
+    with pytest.raises(SystemExit):
+        main(["responses", command, "nope"])
+    assert "not an answer's id; `sluice responses list`" in capsys.readouterr().err
+    assert api.calls == []
+
+
 def test_a_deletion_of_nothing_asks_nothing(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     """There is nothing to confirm where no answer was found."""
     assert main(["responses", "delete", "--metadata", "user=nobody"]) == 0
