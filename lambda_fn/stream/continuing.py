@@ -38,7 +38,7 @@ _CUT = frozenset({"cut", "engine_error"})
 
 
 class Partial(msgspec.Struct, frozen=True):
-    """What a response has until it was cut: its text and its reasoning, and their tokens."""
+    """What a response had when it was cut: its text, its reasoning, and their tokens."""
 
     text: str
     reasoning: str
