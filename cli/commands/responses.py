@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -52,15 +53,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     _add_id(shown)
     text = "print its text, too, read with your own AWS credentials"
     shown.add_argument("--content", action="store_true", help=text)
-    cancel = command("cancel", _cancel, "Ask a running answer's function to end it, kept or not.")
+    cancel = command("cancel", _cancel, "Cancel an answer that runs, kept or not.")
     _add_id(cancel)
     text = (
-        "Delete kept answers, for ever: one, or all of a key, or those with a metadata field. They "
+        "Delete kept answers for good: one, or all of a key, or those with a metadata field. They "
         "are hidden at once. Their items are removed with your own AWS credentials, or when they "
         "expire."
     )
     delete = command("delete", _delete, text)
-    delete.add_argument("id", nargs="?", metavar="ANSWER", help="the value of x-sluice-stream")
+    delete.add_argument(
+        "id", nargs="?", type=_answer, metavar="ANSWER", help="the value of x-sluice-stream"
+    )
     delete.add_argument("--key", type=values.key_id, help="all answers of this key")
     text = "only answers with this field of metadata, of all keys or of --key"
     delete.add_argument("--metadata", type=_field, metavar="NAME=VALUE", help=text)
@@ -68,7 +71,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--yes", action="store_true", help="do not ask; required without a terminal"
     )
     text = (
-        "Print kept answers with their content as JSON lines, for who must keep records. The "
+        "Print kept answers with their content as JSON lines, for the records. The "
         "content is read with your own AWS credentials."
     )
     export = command("export", _export, text)
@@ -77,7 +80,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
     text = "the value of x-sluice-stream, or an answer's id"
-    parser.add_argument("id", metavar="ANSWER", help=text)
+    parser.add_argument("id", type=_answer, metavar="ANSWER", help=text)
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +93,14 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _answer(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9_-]{26,60}", text) is None:  # as the admin API's
+        raise argparse.ArgumentTypeError(
+            "this is not an answer's id; `sluice responses list` shows the ids"
+        )
+    return text
+
+
 def _field(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
@@ -98,7 +109,7 @@ def _field(text: str) -> tuple[str, str]:
 
 
 def _kept(api: Admin, *, key: str | None, **query: object) -> Iterator[dict[str, Any]]:
-    """Yield the kept answers of a key, or of all keys one after another."""
+    """Yield the kept answers of one key, or of all keys in turn."""
     keys = [key] if key is not None else [it["id"] for it in api.pages("/keys", limit=100)]
     for one in keys:
         yield from api.pages("/responses", key=one, limit=100, **query)
@@ -114,7 +125,7 @@ def _list(args: argparse.Namespace) -> None:
     if args.json:
         print_json(found)
     elif not found:
-        console.print("No answers are kept of this time.")
+        console.print("No kept answers were found.")
     else:
         _table(found)
 
@@ -154,7 +165,7 @@ def _cancel(args: argparse.Namespace) -> None:
     elif result["cancelling"]:
         console.print(f"{literal(result['id'])} ends within 5 seconds.")
     else:
-        console.print(f"{literal(result['id'])} had ended before.")
+        console.print(f"{literal(result['id'])} had already ended.")
 
 
 def _delete(args: argparse.Namespace) -> None:
@@ -164,8 +175,8 @@ def _delete(args: argparse.Namespace) -> None:
     ids = [args.id]
     if args.id is None:
         ids = [it["id"] for it in _kept(api, key=args.key) if _has(it, args.metadata)]
-    if not args.yes:
-        words = f"Delete {values.counted(len(ids), 'answer')}, for ever?"
+    if ids and not args.yes:
+        words = f"Delete {values.counted(len(ids), 'answer')} for good?"
         require_terminal(f"{words} Confirm it with --yes.")
         if not confirm(words):
             raise CommandError("Nothing was deleted.")
@@ -183,7 +194,7 @@ def _delete(args: argparse.Namespace) -> None:
         return
     console.print(f"Deleted {values.counted(len(deleted), 'answer')}.")
     if running:
-        console.print(f"Cancel first what still runs: {literal(' '.join(running))}")
+        console.print(f"Some answers still run. Cancel them first: {literal(' '.join(running))}")
 
 
 def _has(found: dict[str, Any], field: tuple[str, str] | None) -> bool:
@@ -267,7 +278,7 @@ def output_of(events: Iterable["Event"]) -> list[dict[str, Any]]:
 
 
 async def _remove(args: argparse.Namespace, ids: list[str]) -> None:
-    """Remove the items of deleted answers, as far as the caller's own credentials allow it."""
+    """Remove the items of deleted answers, if the caller's own credentials allow it."""
     from lambda_fn.stream_log.removal import remove
 
     if not ids:
@@ -277,4 +288,7 @@ async def _remove(args: argparse.Namespace, ids: list[str]) -> None:
             for name in ids:
                 await remove(table, name, now=int(time.time()))
     except CommandError as error:
-        console.print(f"They are hidden, and their items go when they expire: {literal(error)}")
+        console.print(
+            "They are hidden, but their items could not be removed. DynamoDB removes them when they "
+            f"expire: {literal(error)}"
+        )

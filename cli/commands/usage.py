@@ -252,7 +252,7 @@ def _request(args: argparse.Namespace) -> None:
     for name, value in entry.items():
         if name != "object" and value is not None:
             text = f"{values.when(value)} UTC" if name.endswith("_at") else str(value)
-            item(f"  [dim]{name.replace('_', ' '):<18}[/dim]", literal(text))
+            item(f"  [dim]{name.replace('_', ' '):<23}[/dim]", literal(text))
 
 
 def _rebuild(args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ right, or that of all rights.
 import argparse
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ PREFIX = "/admin/v1"
 ALL = "all"
 RIGHTS = (ALL, "keys", "budgets", "usage", "audit")
 _TIMEOUT_S = 60.0
+_PAUSES_S = (0.2, 0.5, 1.0, 2.0)
+"""Seconds before each repeat of a call that Lambda throttled, so that it was not carried out."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,15 @@ class Admin:
         """
         encoded = urlencode({name: value for name, value in query.items() if value is not None})
         call = self._invoke if self.url is None else self._send
-        status, text = call(method, PREFIX + path, encoded, body)
-        result: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
+        for pause in (*_PAUSES_S, None):
+            status, text = call(method, PREFIX + path, encoded, body)
+            result: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
+            is_throttled = status == 429 and "error" not in result
+            if not is_throttled:
+                break
+            if pause is None:
+                raise CommandError("The function of the admin API is busy. Try again.")
+            time.sleep(pause)
         if status >= 400:
             raise CommandError(
                 result.get("error", {}).get("message") or f"The admin API answered {status}."

@@ -163,7 +163,8 @@ class ServiceStack(Stack):
         if stream_table is not None and recall is not None:
             # The recall function reads accounts to authenticate, and counts requests: a call may
             # name no attribute of an account but its balances. It flags a running request as
-            # cancelled. All else that money depends on is out of its reach.
+            # cancelled, by a write whose condition names `key` and `state`. It can change no
+            # limit, total or count of tokens.
             usage_table.grant_in(recall.function, ["GetItem"], "KEY#*", "LEDGER#*")
             usage_table.grant_in(recall.function, ["UpdateItem"], "KEY#*", attributes=["balance"])
             usage_table.grant_in(

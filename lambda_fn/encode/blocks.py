@@ -54,9 +54,9 @@ Step = Begin | Grow | Cite | Finished
 class Blocks:
     """The blocks of one response.
 
-    A block that has ended cannot grow. So what comes while the arguments of a call are incomplete,
-    and does not belong to that call, is held back to the end: some servers send the pieces of
-    several calls by turns.
+    A block that has ended cannot grow, and some servers send the pieces of several calls by turns.
+    So while the arguments of a call are incomplete, all that does not belong to that call is held
+    back to the end.
     """
 
     def __init__(self, *, thinking: bool, refusal: TextKind = "refusal") -> None:
@@ -76,7 +76,7 @@ class Blocks:
         self._held: dict[int | TextKind, list[ToolPiece | Grow | Cite]] = {}
         """What is held back, by the index of a call or the kind of a text."""
         self._logprobs = b""
-        """Of tokens without a text of their own, as the first bytes of a character."""
+        """Those of tokens without a text of their own, such as the first bytes of a character."""
         self.refused = False
 
     def add(self, event: Delta) -> Iterator[Step]:

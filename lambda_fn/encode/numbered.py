@@ -1,14 +1,15 @@
 """Wire numbers: the position of each piece of a logged stream, from which a client resumes.
 
-Each chunk of a chat, completion or message has `"sluice": {"n": k}`. The first chunk is 0, and each
-other one is one higher. Heartbeats have no number. The number of a byte of bare text is the number
-of bytes until there, heartbeats not counted. Events of responses have OpenAI's `sequence_number`.
+Each chunk of a chat, completion or message has `"sluice": {"n": k}`. The first chunk has the number
+0, and each later one is one higher. Heartbeats have no number. The number of a byte of bare text is
+the count of bytes up to it, without heartbeats. Events of responses have OpenAI's
+`sequence_number`.
 
-Wire numbers follow from head and events alone. A client that has everything up to a number resumes
-by an encoder that begins with the first event, and leaves out what has this number or a lower one.
+Wire numbers follow from head and events alone. If a client has everything up to a number, its
+encoder begins with the first event, and leaves out what has this number or a lower one.
 
 If somebody other than the producer ended the response, the client may have seen numbers that no log
-has. So the terminal event then has a number that is above all of them: `GAP` over the last one.
+has. So the terminal event then has a number above all of them: `GAP` more than the last one.
 """
 
 from collections import deque
@@ -30,7 +31,7 @@ NUMBERED: tuple[Form, ...] = (
 )
 """The forms that have wire numbers. The others are one JSON value, which cannot be resumed."""
 _MARKS = 6_000
-"""Events whose places are kept: more than a live client can be ahead of the log."""
+"""Events whose places are kept. A live client is never so far ahead of the log."""
 _DONE = b"data: [DONE]"
 
 

@@ -1,8 +1,8 @@
 """OpenAI's responses: server-sent events with names and numbers, or one `response` object.
 
 A response is a list of items: messages with parts, reasoning, function calls. Both forms are
-written from the steps of `Blocks`, so a stream has one item open at a time. All that a stream says
-again at an end (`*.done`, `response.completed`) is assembled here and in no log.
+written from the steps of `Blocks`, so a stream has one item open at a time. What a stream repeats
+at an end (`*.done`, `response.completed`) is assembled here. The log does not have it.
 
     response.created, response.in_progress
       each item: output_item.added, its parts and deltas, output_item.done
@@ -29,12 +29,14 @@ _json = msgspec.json.encode
 _KEEPALIVE = b": keepalive\n\n"
 _DONE = b"data: [DONE]\n\n"
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-"""Finish reasons of responses that are incomplete, and the reason that they give. OpenAI's list has
-no other one, so what this service ended tells more in `sluice`.
+"""Finish reasons of incomplete responses, and the reasons that the responses give.
+
+OpenAI's list has no others, so a response that this service ended says more in `sluice`.
 """
 MAX_REPEATED_LOGPROBS = 1_000_000
-"""Bytes of the log probabilities of one text that the events at its end repeat. If there are more,
-only the deltas have them: a stream would have them five times.
+"""Bytes of a text's log probabilities up to which the events at its end repeat them.
+
+If there are more, only the deltas have them: a stream would have them five times.
 """
 
 
@@ -52,7 +54,7 @@ class Write(Protocol):
 class _Part:
     """What grows: a part of a message, the text of reasoning, or the arguments of a call.
 
-    `noun` is in the names of its events, `place` are the members that say where it is.
+    `noun` stands in the names of its events. `place` has the members that say where it is.
     """
 
     def __init__(self, noun: str, place: bytes) -> None:
@@ -332,7 +334,7 @@ class _Response:
             self._completion, self._reasoning = event.completion_tokens, event.reasoning_tokens
 
     def _noting(self, steps: Iterable[Step]) -> Iterable[Step]:
-        """Yield the steps, and note whether the model said anything beside reasoning."""
+        """Yield the steps, and note whether the model said anything except reasoning."""
         for step in steps:
             self._says = self._says or step.kind != "thinking"
             yield step
@@ -460,7 +462,7 @@ class ResponseStream:
         self._response = _Response(head, self._event)
 
     def begin(self) -> bytes:
-        """Return the two events that begin every response, whatever was encoded already."""
+        """Return the two events that begin every response, even if others were encoded."""
         begun = self._response.begun()
         out: list[Part] = []
         for number, name in enumerate(("response.created", "response.in_progress")):

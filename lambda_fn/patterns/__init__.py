@@ -18,5 +18,5 @@ Kind = Literal[
     "phone",
     "ip",
 ]
-"""What can be found by the patterns of `known`. Where two match the same text, the first counts."""
+"""The kinds that `known` has patterns of. Where two match the same text, the first counts."""
 KINDS: tuple[Kind, ...] = get_args(Kind)

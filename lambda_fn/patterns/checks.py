@@ -4,13 +4,13 @@ import socket
 
 _NOT_DIGITS = str.maketrans("", "", " -.()/+")
 _DOUBLED = "0246813579"
-"""The sum of the digits of twice a digit."""
+"""By a digit: the sum of the digits of its double."""
 
 
 def luhn(text: str) -> bool:
     """Return whether a card's number, with separators, has the right check digit (ISO/IEC 7812).
 
-    A number of one repeated digit has it by chance, and is none.
+    A number of one repeated digit may have it by chance, and is not a card's.
     """
     digits = text.translate(_NOT_DIGITS)
     if digits[0] not in "23456" or len(set(digits)) == 1:
@@ -69,7 +69,7 @@ def ipv6(text: str) -> bool:
 
 
 def aws_secret(text: str) -> bool:
-    """Return whether 40 characters look random: both cases and digits, and not one of few."""
+    """Return whether 40 characters look random: they have both cases, digits and much variety."""
     return (
         any(character.isdecimal() for character in text)
         and any(character.isupper() for character in text)

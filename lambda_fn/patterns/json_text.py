@@ -1,9 +1,9 @@
 r"""Scans JSON text that comes in pieces: the contents of its strings, and what is between them.
 
-Escapes are decoded for the scanner, also one that is cut, and what goes out is escaped again where
-JSON needs it. So a match is found however it is written, its value stays the same, and its spelling
-may change. A match outside of strings, such as a number, becomes a string. Text that is no JSON is
-scanned as well.
+Escapes are decoded for the scanner, even one that is divided over two pieces. What goes out is
+escaped again where JSON needs it. So a match is found however it is written. The value of other
+text stays the same, and its spelling may change. A match outside of strings, such as a number,
+becomes a string. Text that is not JSON is scanned as well.
 """
 
 import re
@@ -86,7 +86,7 @@ class JsonScanner:
         return "".join(out)
 
     def seam(self) -> str:
-        """Return what is held, but for a cut escape. See `Scanner.seam`."""
+        """Return what is held, except a cut escape. See `Scanner.seam`."""
         return _escaped(self._string.seam()) if self._in_string else self._outside.seam()
 
     def close(self) -> str:

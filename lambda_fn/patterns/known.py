@@ -1,7 +1,7 @@
 r"""The patterns that come with the project, by the kind that they find.
 
-A pattern decides within 64 characters, an e-mail address within 318. What belongs to the match
-after that is its tail.
+A match is decided within 64 characters, that of an e-mail address within 318. What belongs to the
+match after that is its tail.
 """
 
 from collections.abc import Callable, Sequence
@@ -144,7 +144,7 @@ _MAKERS: dict[Kind, Callable[[], tuple[Pattern, ...]]] = {
     "ip": _ip,
 }
 ALIKE = frozenset({"jwt", "private_key"})
-"""Kinds that are decided by a beginning that many texts share, so no pseudonym tells them apart."""
+"""Kinds that are decided by a beginning that many texts share, so they get no pseudonym."""
 
 
 @cache
@@ -169,7 +169,7 @@ def machine_of(
     patterns: tuple[tuple[str, str], ...] = (),
     lists: tuple[tuple[str, tuple[str, ...]], ...] = (),
 ) -> Machine:
-    """Return the machine of a policy, which answers with the same policy share.
+    """Return the machine of a policy. Answers with the same policy share it.
 
     Args:
         kinds: The kinds to find.

@@ -1,8 +1,8 @@
-"""Matches several patterns at once: an automaton that is made while it is used.
+"""Matches several patterns at once by an automaton whose states are made when they are needed.
 
-A state is a set of nodes, and a dictionary from a character to the state after it. So a character
-costs one look-up once its state was made. No pattern has loops, so no path is longer than the
-longest match.
+A state is a set of nodes, and a dictionary from a character to the state after it. Once that state
+is made, a character costs one look-up. No pattern has loops, so no path is longer than the longest
+match.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,13 +13,13 @@ from lambda_fn.patterns.syntax import Expression, Node, PatternError, is_word
 MAX_STATES = 2_000
 """The maximum number of states of one pattern of the deployment's own."""
 _MAX_KEPT = 20_000
-"""Transitions that are kept, about 2 MB. Then all are forgotten, and made again when needed."""
+"""Transitions that are kept, about 2 MB. Beyond them, all are dropped and made again."""
 
 _PROBES = "".join(map(chr, range(128))) + "éßΩжא中日あ가٣९ \N{ZERO WIDTH SPACE}\N{GRINNING FACE}"
 
 
 class Tail(NamedTuple):
-    """How a match goes on that was decided before its end.
+    """The tail of a match: how it goes on after it was decided.
 
     Characters for which `goes_on` is true are swallowed, up to the text `until` if there is one.
     """
@@ -31,9 +31,9 @@ class Tail(NamedTuple):
 class Pattern(NamedTuple):
     """A pattern with its borders.
 
-    `kind` is what a match is called. `check` decides about the text of a match. A match does not
-    begin after a character of `before`, or end before one of `after`. With a `tail`, the match is
-    decided where it first may end, and the tail is swallowed.
+    `kind` is what a match is called. `check` returns whether the text of a match counts. A match
+    does not begin after a character of `before`, or end before one of `after`. With a `tail`, the
+    match is decided where it first may end, and the tail is swallowed.
     """
 
     kind: str
@@ -137,7 +137,7 @@ class Machine:
         return self.state(nodes, tuple(sorted(ends)))
 
     def count(self, table: dict[str, State]) -> None:
-        """Count a transition that is about to be made in a table, and forget all of too many."""
+        """Count a transition before it is made. If there are too many, drop all."""
         self._kept += 1
         if self._kept > _MAX_KEPT:
             for state in self._made.values():

@@ -12,7 +12,7 @@ from lambda_fn.patterns.machine import Machine, Pattern, State, Tail
 from lambda_fn.patterns.syntax import is_word
 
 Rewrite = Callable[[str, str], str]
-"""Returns what stands for a match, whose kind and text it gets."""
+"""Returns the replacement of a match from its kind and its text."""
 
 
 class Scanner:
@@ -69,8 +69,8 @@ class Scanner:
     def seam(self) -> str:
         """Return what is held, because something else comes before the rest of the text.
 
-        If the text goes on after it, a match over the seam is still found: what comes of it then is
-        replaced.
+        If the text goes on after it, a match across the seam is still found. Its second part is
+        then replaced.
         """
         if not self.holds:
             return ""

@@ -7,9 +7,9 @@ r"""The syntax of patterns: regular expressions whose matches have a bounded len
     \b                         the border of a word, at the beginning or the end of the pattern
     (?i)                       in front: letters match both cases
 
-All else is refused with a reason: `*`, `+` and `{2,}` have no bound, and look-arounds, references
-and anchors need more than one pass. A pattern is expanded into nodes of one character each, so a
-text is matched by following nodes, and never by trying again.
+Anything else is refused with a reason: `*`, `+` and `{2,}` have no bound, and look-arounds,
+references and anchors need more than one pass. A pattern is expanded into nodes of one character
+each. A text is matched by following nodes, without backtracking.
 """
 
 import re
@@ -83,7 +83,7 @@ def read(source: str) -> Expression:
     """Return a pattern that is written in this syntax.
 
     Raises:
-        PatternError: it is not, or its matches or its nodes are too many.
+        PatternError: it is not, its matches are too long, or its nodes are too many.
 
     """
     if len(source) > MAX_SOURCE:
@@ -107,7 +107,7 @@ def words(several: Sequence[str]) -> Expression:
     """Return a pattern that matches each of some words in both cases, within borders of words.
 
     Raises:
-        PatternError: there is none, or a word is empty or too long, or they are too many.
+        PatternError: there is no word, one is empty or too long, or there are too many.
 
     """
     trees = []
@@ -127,8 +127,8 @@ def words(several: Sequence[str]) -> Expression:
 def is_word(character: str) -> bool:
     """Return whether a character belongs to a word: a letter, a digit or `_`.
 
-    The letters of Thai and of what follows it in Unicode do not count: most of these scripts are
-    written without spaces, so a word has no border there.
+    Letters of Thai, and of the scripts after it in Unicode, do not count. Most of these scripts are
+    written without spaces, so their words have no borders.
     """
     return (character.isalnum() or character == "_") and character < "\u0e00"
 

@@ -1,7 +1,7 @@
 """Who may call: authentication by a read, and the count of requests.
 
-Every call reads the account. So a key that was disabled, has expired or was replaced reads nothing
-from then on, and no environment remembers that it could.
+Every call reads the account, and no environment remembers a key. So a key that was disabled, has
+expired or was replaced reads nothing from then on.
 """
 
 import time

@@ -77,7 +77,7 @@ def create_app(
 
 
 async def _absent(request: Request) -> Response:
-    """Raise the error for a path that does not exist: no id of a response stands there."""
+    """Raise the error for a path that would otherwise be taken for the id of a response."""
     raise HTTPException(404)
 
 

@@ -1,8 +1,9 @@
-"""Cancels a running response: first the conditional write that decides, then the container's call.
+"""Cancels a running response: by a conditional write, and then by a call of its container.
 
-The head decides about a response that is logged. About one that is not, its producer does: the flag
-on its ledger item asks it to, and it reads that with its next checkpoint. Our container takes the
-second call from any function, and then the response ends at once.
+A response that is logged is cancelled by the write of its head. One that is not is cancelled by its
+producer: the write sets a flag on its ledger item, which the producer reads with its next
+checkpoint. This project's container takes the call from any function. The response then ends at
+once.
 """
 
 import asyncio
@@ -66,7 +67,7 @@ class Cancelling:
         if not head.is_final:
             return await self._cancel_logged(head, scope)
         if head.status == "cancelled" and time.time() - (head.ended or 0) < limits.LEASE:
-            # The answer to the call that did it may have been lost, and the rest of its work.
+            # The call that cancelled it may have been cut before it reached the container.
             self._free(scope, head)
         return head
 

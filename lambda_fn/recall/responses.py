@@ -55,7 +55,7 @@ class Responses:
 
     async def get(self, request: Request, caller: Caller, send: Send) -> Response | None:
         """Return a response as it stands, or send its events."""
-        # `include` asks for nothing that is not there anyhow.
+        # All that `include` may name is in the response anyway.
         params = parameters(
             request,
             *("stream", "starting_after", "include_obfuscation", "wait"),
@@ -169,7 +169,7 @@ def snapshot_of(kept: Kept) -> bytes:
 
 
 def items_of(kept: Kept) -> list[dict[str, Any]]:
-    """Return the items of a response's own input. Each has an id, by which it can be referred to.
+    """Return the items of a response's own input, each with an id for references to it.
 
     A text becomes a content part, as in OpenAI's lists.
     """

@@ -1,7 +1,7 @@
 """Finds a key's responses in StreamTable, for every endpoint of the recall function.
 
-Another key's response, one that was deleted, one that is over its time and one that never was are
-all the same to a caller: `NotFound`.
+A response of another key, one that was deleted, one that has expired and one that never existed are
+the same error to a caller: `NotFound`.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Stored:
         return found
 
     async def look(self, public_id: str, key_id: str) -> StoredHead | None:
-        """Return what `find` does, None for what is not there. Raises Unavailable as `find`."""
+        """Return the head as `find` does, or None without one. Raises Unavailable as `find`."""
         name = id_of(public_id)
         if name is None:
             return None
@@ -71,7 +71,7 @@ class Stored:
             raise public_error(error, name) from None
 
     async def _ended(self, head: StoredHead) -> StoredHead | None:
-        """Return a head, after it was ended if it is overdue."""
+        """Return a head. If it is overdue, end it first."""
         now = time.time()
         if not head.is_overdue(now):
             return head
@@ -94,7 +94,7 @@ class Stored:
 
 
 def id_of(public_id: str) -> str | None:
-    """Return the id of the request in an id that a client sends, or None if it is no such id."""
+    """Return the id of the request from an id that a client sends; None if it has no such form."""
     name = response_id(public_id)
     return name if is_request_id(name) else None
 
@@ -110,7 +110,7 @@ def not_found(public_id: str) -> NotFound:
 
 
 def public_error(error: Exception, name: str) -> APIError:
-    """Return the error for what StreamTable did not answer, or has in a form unknown here."""
+    """Return the public error if StreamTable did not answer, or has a form that is unknown here."""
     if isinstance(error, UnknownVersion):
         return InvalidRequest("This response can no longer be streamed.", param="id")
     log("fault", request_id=name, error=type(error).__name__)

@@ -229,7 +229,7 @@ def unlogged_state(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def listed(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a list shows of a response, by its item of the index."""
+    """Return what a list shows of a response, from its item in the index."""
     return {
         "id": item["pk"].removeprefix("R#"),
         "object": "sluice.stream",

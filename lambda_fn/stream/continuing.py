@@ -1,8 +1,8 @@
 """Mid-stream failover: a response whose container ends is continued by another run.
 
-The next run gets the text until then as the beginning of its answer, so it goes on behind it. Its
-client sees one stream. A run after the first has the id of the request and its number, as in
-`01j...2`, with a dot between.
+The next run gets the text until then as the beginning of its answer, and goes on after it. The
+client sees one stream. The id of a later run is the id of the request, a dot and the number of the
+run.
 
 `Continuing` stands between the producer and the runs, and is an invocation and a decoder to it. The
 producer reads events of one response, and needs to know nothing of the runs:
@@ -10,8 +10,8 @@ producer reads events of one response, and needs to know nothing of the runs:
     producer <- Continuing <- run 1: Invocation, Decoder
                            <- run 2: Invocation, Decoder
 
-White space at the end of the text is not sent to the next run, because chat templates remove it.
-What the next run says of it again is left out. So no character is repeated, and none is lost.
+White space at the end of the text is not sent to the next run, because chat templates remove it. If
+the next run begins with this white space, it is left out. So no character is repeated or lost.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _CUT = frozenset({"cut", "engine_error"})
 
 
 class Partial(msgspec.Struct, frozen=True):
-    """What a response has until it was cut: its text and its reasoning, and their tokens."""
+    """What a response had when it was cut: its text, its reasoning, and their tokens."""
 
     text: str
     reasoning: str

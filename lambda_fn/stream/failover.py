@@ -133,7 +133,7 @@ def continuing(
 def behind(request: ChatRequest, partial: Partial) -> ChatRequest:
     """Return the request for what follows a part of its response.
 
-    White space at the end of the part is left out: many chat templates remove it.
+    White space at the end of the part is left out, because many chat templates remove it.
     """
     text = partial.text.rstrip()
     changes: dict[str, object] = {}

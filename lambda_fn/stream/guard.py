@@ -3,11 +3,12 @@
     sync    a window of text is held until it was judged
     async   text goes out at once; the answer ends when a window of it was judged badly
 
-A window is a sentence, or what there is of it after `WINDOW` characters. The text before it is sent
-along, so that a sentence is judged in its context; a call is billed by 1,000 characters anyway. One
-window is judged at a time. In both modes an answer finishes only after all of it was judged.
+A window is a sentence, or its first `WINDOW` characters if it is longer. A call also has the text
+before the window, so that a sentence is judged in its context. That costs nothing, because a call
+is billed by 1,000 characters. One window is judged at a time. In both modes an answer finishes only
+after all of it was judged.
 
-What is blocked finishes with `content_filter`, in all choices. If the guardrail does not judge, the
+All choices of a blocked answer finish with `content_filter`. If the guardrail does not judge, the
 response fails, or goes on if the deployment says so.
 """
 
@@ -27,7 +28,7 @@ from lambda_fn.schema.messages import Assistant, Message
 WINDOW = 250
 """The length of a window without an end of a sentence, in characters."""
 WHOLE_WINDOW = 10_000
-"""The length of a window of an answer that is not streamed, for which calls need not be early."""
+"""The length of a window of an answer that is not streamed: no client waits for its parts."""
 _LEAST = 40
 """The least length of a window that ends with a sentence."""
 _CONTEXT = 700
@@ -79,7 +80,7 @@ class Guard:
         self._error: Unavailable | None = None
         self.blocked: frozenset[str] = frozenset()
         self.on_verdict: Callable[[], None] | None = None
-        """Called when a verdict comes that is to end the response while nothing waits for it."""
+        """Called when a verdict must end the response and no call waits for it."""
 
     @property
     def is_waiting(self) -> bool:

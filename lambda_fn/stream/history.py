@@ -1,4 +1,4 @@
-"""What came before a request in its conversation, read from the responses that are kept.
+"""Reads what came before a request in its conversation from the responses that are kept.
 
 A response keeps its own input and output, and the ids of all responses before it. So a conversation
 of any length is one read for each of its responses, made at the same time.
@@ -24,8 +24,8 @@ from lambda_fn.stream_log.results import Kept, read_many
 MAX_RESPONSES = 100
 """Responses that one request may read."""
 MAX_SIZE = 2 * limits.MAX_BODY_WITH_IMAGES
-"""Bytes of their inputs and outputs that are read before the request is refused. No model takes so
-much, and what one response may have is bounded.
+"""Bytes of their inputs and outputs above which the request is refused. No model takes so much, and
+the size of each response is bounded.
 """
 _AT_ONCE = 4
 _ITEM = re.compile(r"(?:msg|rs|fc)_([0-9a-z]{26})_(in)?([0-9]{1,5})")

@@ -1,8 +1,8 @@
 """Logged responses: they go on without their client, who can resume them.
 
 A logged response has a task that holds the producer to its end. When the live client does not keep
-up, or has left, that task reads the producer, and what it reads waits for the client in a bounded
-queue (`Live`). So a slow client does not stop the reading of the model.
+up, or has left, that task reads the producer. What it reads waits for the client in a bounded queue
+(`Live`). So a slow client does not stop the reading of the model.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 HEADER = "x-sluice-stream"
 """The header that names a logged response."""
 OFF = {"x-sluice-log": "off"}
-"""The header of a response whose log could not be opened, and that is answered without one."""
+"""The header of a response that has no log because its log could not be opened."""
 
 
 async def open_log(
@@ -172,7 +172,7 @@ class Live:
     While the client keeps up, its delivery reads the producer directly. Once it has blocked for
     `limits.LIVE_PATIENCE`, or has left, `pump` reads the producer, and what the client has not
     taken waits in a queue. A client that takes nothing for `limits.CLIENT_PATIENCE` while there is
-    something to send, or that is `limits.LIVE_EVENTS` behind, is let go.
+    something to send, or that is `limits.LIVE_EVENTS` behind, is disconnected.
     """
 
     def __init__(self, producer: Producer, delivery: Delivery, lost: Callable[[], bytes]) -> None:
@@ -230,7 +230,7 @@ class Live:
                 self._put(batch)
 
     def leave(self) -> None:
-        """Keep nothing more for the client, who has all or has left."""
+        """Keep nothing more for the client, which has everything or has left."""
         self._left = True
         self._taken.set()
         self._batches.clear()
@@ -321,9 +321,9 @@ class Live:
             self._waiter.set_result(None)
 
     def _watch(self) -> None:
-        """Read in place of a client that takes nothing, and let it go after some time.
+        """Read in place of a client that takes nothing, and disconnect it after some time.
 
-        It is let go also when nothing more comes.
+        It is also disconnected when nothing more comes.
         """
         if self._left:
             return

@@ -3,8 +3,6 @@
 Names are those of OpenTelemetry's conventions for generative AI, where these have one. Durations
 are seconds, as there. Nothing has the key as a dimension: `/admin/v1/usage` has the figures of each
 key, from the rollups. Source: https://github.com/open-telemetry/semantic-conventions-genai.
-
-A stream log will add `Resumed`, `Replayed`, `CacheHits` and `FlushLag`. Nothing writes them yet.
 """
 
 from typing import Any

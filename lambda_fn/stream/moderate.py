@@ -1,4 +1,4 @@
-"""Moderation beside the stages: whether a prompt is let through, and what guards its answer."""
+"""Moderation: checks prompts before the model is called, and makes the guard of an answer."""
 
 from collections.abc import Callable
 from functools import partial

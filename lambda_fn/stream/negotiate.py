@@ -315,7 +315,7 @@ def read_response(
     """Read a request of OpenAI's Responses API.
 
     `keeps` tells whether the deployment keeps responses, and `store_default` whether it keeps those
-    of requests that do not say. Raises as `read_chat`.
+    whose requests have no `store`. Raises as `read_chat`.
     """
     from lambda_fn.schema.responses import History, parse_responses  # not at a cold start
 

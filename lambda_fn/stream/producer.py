@@ -157,11 +157,7 @@ class Producer:
         """
         if self._running():
             self._counter.cancelled = True
-            self._stop(
-                Cancelled(
-                    "This response was cancelled by the operator of this service.", headers=NO_RETRY
-                )
-            )
+            self._stop(Cancelled("This response was cancelled.", headers=NO_RETRY))
 
     def fence(self, is_cancelled: bool) -> None:
         """End the response now as the log says, because somebody else has ended it."""

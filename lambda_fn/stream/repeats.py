@@ -4,12 +4,12 @@
     a retry's number   the request gets the response of the last equal one
     sluice.cache       a request gets the response of any equal one that is new enough
 
-Such a response is generated and billed once. A repeat is attached to one that runs, and gets one
-that is complete from the log. A response that failed or was cancelled is generated again.
+Such a response is generated and billed once. A repeat is attached to a response that runs, and gets
+a complete one from the log. A response that failed or was cancelled is generated again.
 
 The identity is looked up before the admission, so a repeat takes no reservation. It counts in the
-requests per minute. Between the lookup and the write of the identity, another repeat may have been
-faster: then this one ends its own head, gives its reservation back, and is attached.
+requests per minute. Another repeat may write the identity between this one's lookup and write. Then
+this one ends its own head, gives its reservation back, and is attached.
 """
 
 import asyncio
@@ -185,9 +185,10 @@ class Repeats:
         return None
 
     async def forget(self, response_id: str) -> None:
-        """Keep a response out of the cache: it is no answer to an equal request. It raises nothing.
+        """Keep a response out of the cache, because an equal request should not get it.
 
-        So is one that this service has ended early, by a budget or at its time limit.
+        Responses that this service ended early, by a budget or a time limit, are among these. It
+        raises nothing.
         """
         if self._cached is not None:
             with contextlib.suppress(MeterUnavailable):

@@ -1,4 +1,4 @@
-"""Counts a call that spends nothing: one that reads kept answers, or gets one once more."""
+"""Counts a call that spends nothing: it reads kept answers, or gets one that exists."""
 
 import msgspec
 

@@ -32,7 +32,7 @@ async def resume(
         InvalidRequest: the response has no log, or one that this code cannot encode any more.
         Unavailable: a newer deployment runs the response; the next call may meet it.
         APIError: the response failed before its first token, and its client has nothing of it.
-        ResponseBroken: the end cannot be told otherwise.
+        ResponseBroken: a broken connection is the only way to tell the end.
 
     """
     encoder = _encoder(head, after)
@@ -102,8 +102,8 @@ def _deadline(scope: Scope) -> float:
 class _Sink(AsgiSink):
     """A response that is not empty.
 
-    Lambda delivers no empty body, so the runtime makes it a line feed. In bare text that would be
-    taken for text, so `filler` stands there, which does not count.
+    Lambda delivers no empty body, so the runtime makes it a line feed. In bare text, a client would
+    take that for text. So `filler` is sent, which does not count.
     """
 
     def __init__(self, send: Send, filler: bytes) -> None:

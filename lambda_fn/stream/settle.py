@@ -23,7 +23,7 @@ from lambda_fn.stream.usage_counter import UsageCounter
 class Checkpoints:
     """Writes the progress of a response to its ledger item, every `limits.CHECKPOINT` seconds.
 
-    It does so while its context is open. It also notices when an operator cancels the response: in
+    It does so while its context is open. It also notices when somebody cancels the response: in
     the item that the write returns, or by a read when there is nothing new to write. No token waits
     for a checkpoint, and a checkpoint that arrives after the settlement changes nothing.
     """
@@ -37,7 +37,7 @@ class Checkpoints:
         *,
         logged: bool = False,
     ) -> None:
-        """Take the counter to write. `cancel` is called once if an operator cancels the request.
+        """Take the counter to write. `cancel` is called once if somebody cancels the request.
 
         The progress of a logged response is in its log, so only the cancel is looked for then.
         """

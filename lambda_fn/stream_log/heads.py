@@ -4,8 +4,7 @@
 
 Whoever ends a response first wins its head: one conditional update has the final status and all
 that the terminal event needs. The winner then puts the terminal segment where the next segment
-would be (`end_segment`). Whoever finds a final head without it `limits.END_PATIENCE` later puts the
-same one.
+would be (`end_segment`). Whoever finds it missing `limits.END_PATIENCE` later puts the same one.
 
 A write may be attempted several times, and a lost attempt may have been carried out. So each writer
 has a random name, by which it tells its own write from another's.
@@ -44,9 +43,9 @@ INTERRUPTED = failed_by(
 )
 """The terminal event of a response whose producer has died, or does not reach the log."""
 QUEUED_TIME = 60.0
-"""Seconds after which a queued response whose function was called and did not begin is over."""
+"""Seconds after the call of its function until which a queued response has to begin."""
 _MAX_INLINE = 600
-"""Bytes of `encode.Head` up to which it stands in the item, which stays under 1 kB with it."""
+"""Bytes of `encode.Head` up to which the item has it. The item then stays under 1 kB."""
 _terminal = msgspec.json.Decoder(End | Failed)
 _head = msgspec.json.Decoder(Head)
 
@@ -209,7 +208,7 @@ async def parse_head(
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a response: what the update has that wins its head.
+    """The end of a response, as the update that wins its head writes it.
 
     `by` is the name of whoever ends it. The producer also knows the raw counts and the number of
     its terminal event.

@@ -11,11 +11,11 @@ from lambda_fn.ids import is_request_id, request_time
 from lambda_fn.stream_log.keys import OWNERS_INDEX, OWNERS_INDEX_KEY, head_key
 
 MAX_LOOKED = 1000
-"""Maximum number of responses that one call looks at, whatever it filters."""
+"""Maximum number of responses that one call reads, however few of them pass its filters."""
 
 
 _EARLIER, _LATER = 5, 60
-"""Seconds by which the creation of a head may be before and after the time of its id."""
+"""Seconds by which a head may be created earlier or later than the time in its id."""
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class ListPage(NamedTuple):
 
 
 class NoSuchPosition(LookupError):
-    """The response behind which a page is to begin is not there, or is another key's."""
+    """The response after which a page should begin does not exist, or is another key's."""
 
 
 async def read_page(table: Table, listing: Listing) -> ListPage:

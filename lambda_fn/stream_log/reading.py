@@ -1,11 +1,11 @@
-"""Reads the log of a response: what is there, and what comes while the response runs.
+"""Reads the log of a response: what is stored, and what is added while the response runs.
 
 A reader of a running response takes one of `SLOTS` slots, which also tells the producer that it is
 tailed. If all are taken, the oldest reader loses its slot, and ends without a terminal event. It
 notices when it renews its lease.
 
-A reader also ends what is left behind: a response whose producer's lease is over, and a final head
-without its terminal segment.
+A reader also completes what others have left undone. It ends a response whose producer's lease is
+over, and puts the terminal segment that a final head lacks.
 """
 
 import asyncio
@@ -112,13 +112,13 @@ class LogSource:
         await self._slot.give_back()
 
     async def _poll(self) -> None:
-        """Read the next page of segments, and look after the head if there are none."""
+        """Read the next page of segments. If it is empty, check the head when that is due."""
         query = segment_range(self._response_id, self._next)
         page = await self._table.query(query, consistent=True)
         before = self._next
         for item in page.items:
             if segment_number(item) != self._next:
-                break  # the one before it was put while the query went over its place
+                break  # a segment was put in a place that the query had passed
             segment = await segments.read(self._table, self._response_id, item)
             self._take(segment)
             if segment.is_end:
@@ -142,7 +142,7 @@ class LogSource:
             self._waiting.append((segment.number + skipped, events))
 
     async def _look(self) -> None:
-        """End a response that was left, and put a terminal segment that is missing.
+        """End a response whose producer has died, and put a terminal segment that is missing.
 
         Raises:
             Unended: the response does not exist for readers.

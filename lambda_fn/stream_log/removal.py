@@ -1,8 +1,8 @@
 """Removes the items of a response that was deleted.
 
-What is left is a head that says no more than that the response was deleted, until it would have
-expired. So its id stays unknown to everybody, also where the ledger has the request. If the removal
-breaks off, DynamoDB removes the rest at the time that all items have in `expires`.
+Only a head is left until the response would have expired. It says no more than that the response
+was deleted. So nobody finds the response by its id, even where the ledger has the request. If the
+removal breaks off, DynamoDB removes the rest at the time that all items have in `expires`.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _AT_ONCE = 16
 
 
 async def remove(table: Table, response_id: str, *, now: int) -> None:
-    """Remove the items of a response, and at last what its head says. It may be repeated.
+    """Remove the items of a response, and last the content of its head. It may be repeated.
 
     Raises:
         MeterUnavailable: DynamoDB did not answer, and some items may be left.

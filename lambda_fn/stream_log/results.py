@@ -1,8 +1,8 @@
 """Responses that are kept whole: without their events until they end, and with their input.
 
-A head whose `kept` is `result` has no segments while the response runs. Its events are put when it
-ends, as one segment before the head, so that no head is final without them. Nobody reads that
-segment but by the head: its status says whether it counts.
+A head whose `kept` is `result` has no segments while the response runs. When it ends, its events
+are put as one segment, and then the head is changed. So no head is final without its events.
+Readers look at the head first: its status says whether the segment counts.
 
 The body `input` has the items of the request as they were sent, and the ids of the responses that
 came before this one in its conversation. Those keep their own items.
@@ -72,8 +72,8 @@ class ResultLog:
             stored: The head to open with. Writer, lease and status are set here.
             kept_input: The input of the response.
             counts: Returns the raw counts of the tokens of prompt and completion until now.
-            seconds: The time limit of the response. Its producer has the lease so long, and does
-                not renew it.
+            seconds: The time limit of the response. The lease of its producer lasts as long, and
+                is not renewed.
             now: Returns Unix seconds.
 
         """
@@ -187,7 +187,7 @@ async def write_input(
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A kept response: its head, its input, and its events as far as they are written."""
+    """A kept response: its head, its input, and the events that are written."""
 
     head: StoredHead
     input: Input

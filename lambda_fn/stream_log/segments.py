@@ -2,10 +2,10 @@
 
 The text is a JSON array. A string is the value of a delta's only member, `content` or
 `reasoning_content`; this takes some 8 bytes for a token. The object of an event stands for any
-other event. An array `[index, form, tokens]` says of which choice the following strings are, in
-which of `_FORMS`, and how many tokens each of them has. A segment begins with `[0, 1, 1]`, which is
-not written. Each delta comes back as the bytes that it was, white space included, because clients
-get these bytes.
+other event. An array `[index, form, tokens]` describes the strings after it: their choice, their
+form in `_FORMS`, and the tokens of each. `[0, 1, 1]` is implied at the beginning of a segment. Each
+delta is read as the very bytes that were written, white space included, because clients get these
+bytes.
 """
 
 import zlib
@@ -37,7 +37,7 @@ _FORMS = (
 """What stands before the text of a delta. A form that begins with another one comes first."""
 _BEGIN = (0, 1, 1)
 _WORTH_DEFLATING = 900
-"""Bytes from which a segment is deflated. Below 1 kB, it costs one write unit anyhow."""
+"""Bytes from which a segment is deflated. A smaller item costs one write unit anyway."""
 _json = msgspec.json.encode
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 _event = msgspec.json.Decoder(Event)

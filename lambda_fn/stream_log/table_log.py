@@ -2,10 +2,10 @@
 
 Events are delivered before they are written, up to `limits.LOG_UNACKNOWLEDGED`. They are written
 together, as one segment: the first delta at once, later ones every `limits.LOG_FLUSH`. One segment
-is under way at a time, and it is put where no other is. So a producer that meets another's segment
-in its place knows that the response was ended: it is *fenced*.
+is written at a time, on the condition that its key is free. A producer that finds another's segment
+there knows that somebody else has ended the response: it is *fenced*.
 
-Beside that, one task reads the head once a second and renews the producer's lease.
+Another task reads the head once a second and renews the producer's lease.
 
 A write that fails for `limits.LOG_GIVE_UP` loses the log. Nothing more is written to it then but
 its end: it fails with the code `log_unavailable`. If that cannot be written either, the lease ends
@@ -54,7 +54,7 @@ LOST = failed_by(
 )
 """The terminal event of a log that is lost."""
 _EVENT_SIZE = 64
-"""Bytes that are reckoned for an event beside its delta."""
+"""The estimated size in bytes of an event without its delta."""
 
 
 class TableLog:
@@ -238,7 +238,7 @@ class TableLog:
             )
 
     async def _meet(self, item: Item) -> None:
-        """Note that somebody else's segment stands in the place of the own one."""
+        """Note that somebody else's segment has the key of this producer's next one."""
         found = await segments.read(self._table, self._stored.response_id, item)
         if found.is_end:
             self._standing = (found.number, found.events)
@@ -266,7 +266,7 @@ class TableLog:
             self.on_end(cancelled)
 
     def _lose(self, error: Exception) -> None:
-        """Give the log up, and begin to close it."""
+        """Stop logging, and begin to close the log."""
         if self._lost is None and not self._fenced:
             log("log_given_up", request_id=self._stored.response_id, error=type(error).__name__)
             self._lost = error.with_traceback(None)  # its frames refer to this
@@ -377,7 +377,7 @@ class TableLog:
         return is_cancelled or status in FINAL
 
     async def _renew(self) -> Item | None:
-        """Renew the lease. Return the head if that was not possible, {} if there is none."""
+        """Renew the lease. If that fails, return the head, or {} if there is none."""
         prompt_tokens, completion_tokens = self._counts()
         update = Update(
             head_key(self._stored.response_id),
@@ -399,7 +399,7 @@ class TableLog:
         return None
 
     async def _look(self) -> Item | None:
-        """Return the head if the response has ended, {} if there is none. Note the readers."""
+        """Note the readers. Return the head if the response has ended, or {} if there is none."""
         page = await self._table.query(head_range(self._stored.response_id), consistent=True)
         head: Item = {}
         tailed, now = False, self._now()
@@ -420,6 +420,6 @@ async def _quietly(work: Awaitable[object]) -> None:
 
 
 def _retrieve(future: "asyncio.Future[Any]") -> None:
-    """Take a future's exception, which nobody may be waiting for."""
+    """Retrieve a future's exception, in case nothing awaits the future."""
     if not future.cancelled():
         future.exception()

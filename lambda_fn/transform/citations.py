@@ -1,9 +1,9 @@
 """Finds markers of sources in the content, such as `[1]` or `【doc-2】`, and adds annotations.
 
-Nothing is held: the text goes on, and an annotation follows the text that ends its marker. Its
-offsets are characters of the content as it goes out, so this stands after whatever changes text. A
-marker of no source of the request is text. A marker in a text that has several of them, `[1, 2]`,
-makes an annotation for each.
+No text is held: it goes out, and an annotation follows the text that ends its marker. Offsets count
+characters of the content as it goes out, so this transform comes after all that change text. A
+marker that names no source of the request is plain text. A marker that names several sources, such
+as `[1, 2]`, makes an annotation for each.
 
 An annotation is a delta with the member `annotations`, and so an event of the log. Each encoder
 writes it as its clients expect.
@@ -54,7 +54,7 @@ class Cite:
     """Annotates one response."""
 
     def __init__(self, choices: int, sources: Sequence[Source]) -> None:
-        """Begin with empty contents. A number that is no id means a source by its position."""
+        """Begin with empty contents. A number that is not an id means a source by its position."""
         self._sources = sources
         self._named = {str(number): number - 1 for number in range(1, len(sources) + 1)}
         self._named |= {source.id: place for place, source in enumerate(sources)}

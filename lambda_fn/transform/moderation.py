@@ -15,7 +15,7 @@ from lambda_fn.patterns.scanner import Scanner
 from lambda_fn.transform.redaction import Redact
 
 _CUT = "\ufdd0"
-"""Stands for a match until the text is cut there. It is no character of Unicode."""
+"""Marks a match until the text is cut there. It is not a character of Unicode."""
 _members = msgspec.json.Decoder(dict[str, object])
 _json = msgspec.json.Encoder().encode
 

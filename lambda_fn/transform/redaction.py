@@ -1,13 +1,13 @@
 """Replaces what must not be shown: in content, refusals, reasoning, calls and log probabilities.
 
-Each choice has its own texts. A text is held as far as it may still become a match, and goes out at
-the latest with the choice's finish. Where another text of the choice comes between, what is held
-goes out first, so that the order stays: a match that goes on after it is replaced from there on.
+Each choice has its own texts. A text is held while it may still become a match, until the finish of
+the choice at the latest. If another text of the choice comes between, what is held goes out first,
+so that the order stays. A match that goes on after it is replaced from there on.
 
 A match becomes a label, `[EMAIL]`, or a pseudonym, `[EMAIL-k3v9q2a7]`. A pseudonym is the same for
-the same text in all answers to one key, so that a conversation can refer to it, and differs between
-keys and deployments. It is an HMAC, so it does not tell the text. But who can guess the text, and
-have it written to the same key, can compare.
+the same text in all answers to one key, so that a conversation can refer to it. It differs between
+keys and deployments. It is an HMAC, so it does not reveal the text. But whoever guesses the text,
+and has it written to the same key, can compare.
 """
 
 import base64
@@ -236,7 +236,7 @@ class Redact:
         out.append(Delta(msgspec.Raw(_json(said)), event.index, tokens, logprobs))
 
     def _say(self, event: Delta, choice: _Choice, said: dict[str, Any], out: list[Event]) -> None:
-        """Return what may go out now. Log probabilities of held or replaced tokens do not."""
+        """Return what may go out now, without log probabilities of held or replaced tokens."""
         choice.tokens += event.tokens
         if not said:
             return
@@ -281,7 +281,7 @@ def pseudonyms(secret: str, key_id: str) -> Rewrite:
     """Return what makes pseudonyms for the answers to one key.
 
     Args:
-        secret: A secret of the deployment. With another one, all pseudonyms are others.
+        secret: A secret of the deployment. Another secret makes other pseudonyms.
         key_id: The id of the key.
 
     """

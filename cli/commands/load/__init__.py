@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "url", nargs="?", metavar="URL", help="the base URL that clients use (the stage's own)"
     )
     values.add_stack(parser)
-    text = "that you may load this host; needed for all but loopback and the stage's own"
+    text = "that you may load this host; needed except for loopback and the stage's own"
     parser.add_argument("--allow-host", metavar="HOST", help=text)
     text = "an API key of URL (OPENAI_API_KEY); a stage gets keys of its own for the run"
     parser.add_argument("--key", help=text)

@@ -1,8 +1,8 @@
 """One request over a connection of its own, on asyncio and httptools.
 
-A load test has to cost less than what it measures. This takes half the CPU of aiohttp for each
-chunk, and it notes the time in the callback in which the bytes come.
-docs/explanation/load-test.md has the figures.
+A load test has to cost less than what it measures. This client takes half the CPU of aiohttp for
+each chunk. It takes the time in the callback that gets the bytes. docs/explanation/load-test.md has
+the figures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BUFFER = 64 * 1024
 _MAX_HEAD = 64 * 1024
 """Bytes before the body of a response."""
 _shared = memoryview(bytearray(_BUFFER))
-"""Bytes come and are handled within one callback, so all connections share one buffer."""
+"""All connections share one buffer, because bytes are handled in the callback that gets them."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Address:
     path: str
     tls: bool
     authority: str | None = None
-    """The file of a certificate authority to trust beside none other."""
+    """The file of the only certificate authority to trust."""
 
     @classmethod
     def of(cls, url: str, authority: str | None = None) -> Address:
@@ -90,7 +90,7 @@ class Exchange(asyncio.BufferedProtocol):
     """One request and its response. It closes its connection when the response ends."""
 
     def __init__(self, request: bytes, receiver: Receiver, *, pace: int | None = None) -> None:
-        """Take the request's bytes; with a `pace`, read so many bytes a second, as slow clients do.
+        """Take the request's bytes. With a `pace`, read so many bytes a second, as slow clients do.
 
         Reading slowly fills the buffers on the way, until the server feels it.
         """
@@ -147,7 +147,7 @@ class Exchange(asyncio.BufferedProtocol):
             self._timer = loop.call_later(nbytes / self._pace, self._transport.resume_reading)
 
     def eof_received(self) -> None:
-        """Take the end of the connection: the end, too, of a body without a length."""
+        """Take the end of the connection. It also ends a body without a length."""
         unbounded = not ({"content-length", "transfer-encoding"} & self._headers.keys())
         self._finish(whole=self._begun and unbounded)
 

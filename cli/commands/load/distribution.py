@@ -1,7 +1,7 @@
 """A distribution in bounded memory: counts in buckets whose bounds grow by 1 %. Pure.
 
 A percentile is exact to half a percent of its value, as in an HDR histogram. Values are seconds,
-from a microsecond to some hours: 2,300 buckets at most, whatever is counted.
+from a microsecond to some hours, so there are 2,300 buckets at most.
 """
 
 import math

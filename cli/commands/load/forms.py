@@ -26,7 +26,7 @@ _MAX_TRAILER = 64 * 1024
 
 @dataclass
 class Signs:
-    """What an answer has shown so far about its end. `None` and False: not yet."""
+    """What an answer has shown so far about its end. None and False mean not yet."""
 
     finish: str | None = None
     """The finish reason."""
@@ -136,7 +136,7 @@ class _Events:
         return sizes
 
     def close(self) -> None:
-        """An event that has no end is none, so there is nothing to do."""
+        """Do nothing: an event without its end is no event."""
 
     def _event(self, data: bytes) -> int:
         raise NotImplementedError
@@ -271,7 +271,7 @@ class _Responses(_Events):
 
 @dataclass
 class _Text:
-    """Bare text: a piece is what came at once. A line behind U+001E tells of an early end."""
+    """Bare text. What comes at once is a piece. A line after U+001E tells of an early end."""
 
     signs: Signs = field(default_factory=Signs)
     _trailer: bytes | None = None

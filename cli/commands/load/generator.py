@@ -70,7 +70,7 @@ class Run:
     lag: Distribution = field(default_factory=Distribution)
     """From the planned moment of each request to when this client began with it."""
     loop: Distribution = field(default_factory=Distribution)
-    """How late this client's event loop was, asked 50 times a second."""
+    """How late this client's event loop was, measured 50 times a second."""
     cpu: float = 0.0
     """Seconds of CPU that this process took."""
     stopped: bool = False

@@ -1,7 +1,7 @@
 """What the ledger says of the requests of a run: keys for the run, and the comparison after it.
 
-With a deployment's admin API, each request is looked up, and the run's own keys are summed. With
-nothing but a key, its own `GET /v1/usage` is read before and after.
+With a deployment's admin API, each request is looked up, and the usage of the run's own keys is
+summed. With only a key, its `GET /v1/usage` is read before and after the run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CONSISTENT = {
     "refused": {"refused", "failed", "cut", "absent", OPEN},
     "error": {"failed", "cut", "cancelled", OPEN},
 }
-"""The outcomes that go with an ending. Any outcome goes with others: a client that left, or lost
+"""The outcomes that an ending allows. Other endings allow any outcome: a client that left, or lost
 its connection, does not know what the model did."""
 
 
@@ -196,8 +196,8 @@ def compare(record: Record, item: dict[str, Any] | None, checked: Checked) -> No
 def _sum(checked: Checked, records: Sequence[Record], booked: Counter[str]) -> None:
     """Compare the numbers of requests by outcome.
 
-    Of endings that this client cannot tell from the wire, the outcome is that of the item that was
-    looked up. A response without an id may have any: those are what is left.
+    The outcome of a request here is that of the item that was looked up. Requests whose response
+    never came have no id, so they are the difference.
     """
     here = Counter(it.booked for it in records if it.booked not in {"", "absent", "open"})
     for name in sorted(booked.keys() | here.keys()):

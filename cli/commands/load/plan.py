@@ -13,7 +13,7 @@ from cli.lib.project import CommandError
 Arrivals = Literal["poisson", "constant"]
 Reader = Literal["normal", "slow", "dropper"]
 MAX_REQUESTS = 200_000
-"""Planned requests of one run. A record of one takes about half a kilobyte."""
+"""The most requests of one run. The record of a request takes about half a kilobyte."""
 _MAX_FILE = 64 * 1024 * 1024
 _TEXT = (
     "time way day thing man world life hand part child eye woman place work week case point "

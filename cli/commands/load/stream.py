@@ -92,7 +92,7 @@ class Stream:
         self.record.request_id = headers.get("x-request-id", "")[:64]
 
     def data(self, data: bytes) -> None:
-        """Read the answer. All that comes at once came at one moment."""
+        """Read the answer. All chunks of `data` get the same time."""
         now = self.heard = time.monotonic()
         record = self.record
         if record.status != 200:

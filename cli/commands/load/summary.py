@@ -26,13 +26,13 @@ _MAX_CODES = 100
 LOOP_MS = 25.0
 LAG_MS = 50.0
 CPU = 0.9
-"""Above these, the client is taken for the bottleneck: the event loop's lag at p99, the lateness of
-requests at p99, and the share of one core."""
+"""Above one of these, the client counts as the bottleneck: the event loop's lag at p99, the
+lateness of requests at p99, and the share of one core."""
 
 
 @dataclass(frozen=True)
 class Objectives:
-    """What a good request is: complete, and within these seconds. None: whatever it takes.
+    """What a good request is: complete, and within these seconds. None sets no limit.
 
     `share` of the counted requests must be good.
     """
@@ -63,7 +63,7 @@ def counted(records: Sequence[Record]) -> list[Record]:
 
 
 def bottleneck(run: Run, max_open: int) -> list[str]:
-    """Return why this client may have been the bottleneck. Empty: it was not.
+    """Return why this client may have been the bottleneck; nothing if it was not.
 
     The figures of such a run are not the server's.
     """

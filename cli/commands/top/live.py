@@ -1,7 +1,7 @@
-"""Look at a deployment again and again, and show the figures.
+"""Read the figures of a deployment again and again, and show them.
 
-Sources: the admin API tells how many requests run and what keys are called. The stream function's
-log group has a line for each request that ended.
+The admin API has the number of running requests and the names of keys. The log group of the stream
+function has a line for each request that ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _LOCAL_S, _AWS_S = 2, 10
 _OVERLAP_S = 30.0
-"""Lines may arrive late, so each look reads this much of the last one again."""
+"""Seconds of the last look that each look reads again, because lines may arrive late."""
 _PAGES = 20
 """Pages of log lines that one look reads at most; each has 10,000 lines or 1 MB."""
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -215,7 +215,7 @@ def _table(*head: str) -> Table:
 
 
 def sparkline(amounts: list[int]) -> str:
-    """Return a character for each amount, as high as its part of the largest."""
+    """Return a bar for each amount, as high as its share of the largest one."""
     most = max(amounts, default=0)
     if not most:
         return ""

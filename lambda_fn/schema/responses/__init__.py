@@ -1,8 +1,8 @@
 """OpenAI's Responses API: its requests as types, and their translation into chat requests.
 
-The first request of this kind imports it, so the cold start of a chat does not pay for it. Unknown
-members are ignored. A member of OpenAI's that cannot be honoured is rejected by its name, unless it
-changes no response.
+The first request of this API imports it, so the cold start of a chat does not pay for it. Unknown
+members are ignored. A member of OpenAI's API that cannot be honoured is rejected by its name,
+unless it would change no response.
 """
 
 from lambda_fn.schema.responses.conversation import History, own_items

@@ -35,9 +35,9 @@ _LEADING = ("system", "developer")
 class History(msgspec.Struct, frozen=True):
     """What a request names of responses that are kept.
 
-    `before` are the items of its conversation until now, and `ancestors` the ids of the responses
-    that have them. `items` are those that its input refers to, by their ids, as they are and read.
-    `size` is the size of all in bytes.
+    `before` has the items of its conversation until now, and `ancestors` the ids of the responses
+    that keep them. `items` has those that its input refers to, by their ids, both as they were sent
+    and as they were read. `size` is the size of all in bytes.
     """
 
     before: list[Item] = []  # msgspec makes a new list for each

@@ -1,7 +1,7 @@
 """The items of an input and their content parts.
 
-A message may leave out its `type`, and so may a reference. So items are of one type, which checks
-what each kind needs.
+A message and a reference may leave out their `type`. So one class reads all items, and checks what
+each kind needs.
 """
 
 from typing import Annotated, Any, ClassVar, Literal

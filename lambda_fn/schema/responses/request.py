@@ -31,7 +31,7 @@ from lambda_fn.schema.tools import Description, JsonObject, TextFormat
 
 LOGPROBS = "message.output_text.logprobs"
 _WITHOUT_EFFECT = ("reasoning.encrypted_content",)
-"""What `include` may name though no response has it: many clients always ask for it."""
+"""Values of `include` that have no effect. Many clients always send them."""
 _UNKNOWN = re.compile(r"Invalid '(.+\.type)': Invalid value ('[^']*')\.")
 
 
@@ -137,8 +137,8 @@ class InputTokensRequest(Extras, frozen=True, omit_defaults=True):
 class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
     """The parameters of a response.
 
-    Those of the second group are not OpenAI's, but of servers of this API, as those of `Extras`.
-    The third is rejected by name, the fourth has no effect on the response.
+    Those of the second group are not OpenAI's: other servers of this API have them, as those of
+    `Extras`. The third group is rejected by name. The fourth has no effect on the response.
     """
 
     stream: bool | None = None

@@ -37,9 +37,9 @@ _NONE = History()
 class Asked(msgspec.Struct, frozen=True):
     """A translated request.
 
-    `images` are the paths of its images, in the order in which the chat has them. `summary` tells
-    whether reasoning stands in the place of its summary. `echoes` are the members of the request
-    that its response repeats, as the text of a JSON object.
+    `images` has the paths of its images, in the order of the chat. `summary` tells whether the
+    summary of reasoning has the reasoning itself. `echoes` has the members of the request that its
+    response repeats, as the text of a JSON object.
     """
 
     chat: ChatRequest
@@ -104,7 +104,7 @@ def asked(
 
 
 def unkept(echoes: msgspec.Raw) -> msgspec.Raw:
-    """Return the echoes of a response that could not be kept."""
+    """Return the echoes for a response that could not be kept."""
     return msgspec.Raw(bytes(echoes).replace(b'{"store":true', b'{"store":false', 1))
 
 

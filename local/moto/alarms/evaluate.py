@@ -1,9 +1,10 @@
 """Evaluates all alarms over moto's metrics, at a time that the caller names.
 
-An alarm is evaluated each minute over windows of its period that end at a full minute, or at ten
-seconds if its period is shorter. Each change of its state is in its history, and its actions that
-are SNS topics are notified. Actions of Application Auto Scaling are logged: the local cloud scales
-nothing. Source: "Using Amazon CloudWatch alarms" of the CloudWatch user guide.
+An alarm is evaluated each minute over windows of its period that end at a full minute. If its
+period is shorter, they end at a multiple of ten seconds. Each change of its state is in its
+history, and its actions that are SNS topics are notified. Actions of Application Auto Scaling are
+logged, because the local cloud scales nothing. Source: "Using Amazon CloudWatch alarms" of the
+CloudWatch user guide.
 """
 
 import json
@@ -38,7 +39,7 @@ _HIGH_RESOLUTION = 10
 
 
 def install() -> None:
-    """Let new alarms begin with insufficient data, and changed ones keep their state, as on AWS.
+    """Let new alarms begin with insufficient data and changed ones keep their state, as AWS does.
 
     In moto all begin as OK. PutCompositeAlarm is added, which moto stores but does not offer.
     """

@@ -1,9 +1,9 @@
 """Metric math: expressions over series of data points, as alarms have them.
 
 A series has a value or None for each period, oldest first. A number is the same in each period. An
-operator has no value where an operand has none, or where it would divide by zero. There are
-+ - * / ^, comparisons, AND, OR, and the functions of `_FUNCTIONS`, `IF`, `FILL` and `PERIOD`.
-Anything else is an error, so that no alarm is evaluated wrongly.
+operator has no value where an operand has none, or where it would divide by zero. The operators are
++ - * / ^, comparisons, AND and OR. The functions are those of `_FUNCTIONS`, `IF`, `FILL` and
+`PERIOD`. Anything else is an error, so that no alarm is evaluated wrongly.
 
 Source: "Using math expressions with CloudWatch metrics" of the CloudWatch user guide. Unconfirmed:
 `FILL` of a series without any value in the range is taken to fill it.

@@ -1,8 +1,8 @@
 """The state of a metric alarm by its data points.
 
 Source: "Configuring how CloudWatch alarms treat missing data" of the CloudWatch user guide: its
-tables, and its section on premature transitions. Unconfirmed: how many data points more than its
-evaluation periods an alarm retrieves. The tables retrieve 5 for 3 periods.
+tables, and its section on premature transitions. It is unconfirmed how many data points beyond its
+evaluation periods an alarm retrieves. In the tables, it retrieves 5 for 3 periods.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Literal
 State = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
 Missing = Literal["breaching", "notBreaching", "ignore", "missing"]
 MORE = 2
-"""Data points that are retrieved beside the evaluation periods."""
+"""Data points that are retrieved beyond the evaluation periods."""
 
 
 def state(

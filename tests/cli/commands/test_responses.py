@@ -128,7 +128,25 @@ def test_a_deletion_without_a_terminal_is_confirmed(
 ) -> None:
     """It says what it would delete."""
     assert main(["responses", "delete", IDS[0]]) == 1
-    assert "Delete 1 answer, for ever?" in capsys.readouterr().err
+    assert "Delete 1 answer for good?" in capsys.readouterr().err
+    assert api.calls == []
+
+
+@pytest.mark.parametrize("command", ["show", "cancel", "delete"])
+def test_what_is_not_an_id_is_not_asked_for(
+    api: Api, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """The admin API would say only which pattern an id has."""
+    with pytest.raises(SystemExit):
+        main(["responses", command, "nope"])
+    assert "not an answer's id; `sluice responses list`" in capsys.readouterr().err
+    assert api.calls == []
+
+
+def test_a_deletion_of_nothing_asks_nothing(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is nothing to confirm where no answer was found."""
+    assert main(["responses", "delete", "--metadata", "user=nobody"]) == 0
+    assert capsys.readouterr().out == "Deleted no answers.\n"
     assert api.calls == []
 
 

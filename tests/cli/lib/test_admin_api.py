@@ -1,7 +1,8 @@
-"""Calls of the admin API by `lambda:InvokeFunction`."""
+"""Calls of the admin API."""
 
 import socket
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -40,3 +41,40 @@ def test_a_call_that_is_not_answered_is_not_repeated(monkeypatch: pytest.MonkeyP
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
     assert calls == 1
+
+
+@pytest.mark.parametrize("throttled", [1, 4])
+def test_a_call_that_lambda_throttles_is_repeated(
+    throttled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda's own 429 is no answer of the admin API: the function did not run."""
+    monkeypatch.setattr(admin_api, "_PAUSES_S", (0.0, 0.0))
+    left = throttled
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            nonlocal left
+            status, body = (429, b'{"Message":"Rate Exceeded."}') if left else (200, b'{"data":[]}')
+            left = max(left - 1, 0)
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        api = Admin("dev", {}, f"http://127.0.0.1:{server.server_port}", "secret")
+        try:
+            if throttled == 1:
+                assert api("GET", "/keys") == {"data": []}
+            else:
+                with pytest.raises(CommandError, match="busy"):
+                    api("GET", "/keys")
+                assert left == 1
+        finally:
+            server.shutdown()
+            thread.join()

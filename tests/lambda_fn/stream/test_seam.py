@@ -498,7 +498,7 @@ async def test_a_producer_is_cancelled_once() -> None:
         producer.cancel()
     assert log.events[-1] == failed_by(
         Cancelled(
-            "This response was cancelled by the operator of this service.",
+            "This response was cancelled.",
             headers={"x-should-retry": "false"},
         )
     )
