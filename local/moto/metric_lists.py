@@ -11,7 +11,7 @@ from moto.cloudwatch.models import CloudWatchBackend, Dimension
 
 def install() -> None:
     """Replace moto's function."""
-    CloudWatchBackend.get_filtered_metrics = _filtered  # type: ignore[method-assign]
+    CloudWatchBackend.get_filtered_metrics = _filtered
 
 
 def _filtered(

@@ -35,7 +35,7 @@ def test_each_metric_is_listed_once(
     def counted(self: Dimension, other: Any) -> bool:
         nonlocal compared
         compared += 1
-        return equal(self, other)
+        return bool(equal(self, other))
 
     monkeypatch.setattr(Dimension, "__eq__", counted)
     assert len(backend.get_filtered_metrics("M", "N", [])) == 4
