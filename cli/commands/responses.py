@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 HELP = "List, show, cancel, delete and export the answers that are kept."
 _COLUMNS = ("created", "id", "key", "model", "status", "expires")
 _STATUSES = ("queued", "in_progress", "completed", "incomplete", "failed", "cancelled")
+_ANSWER = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 
 
@@ -60,7 +62,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "expire."
     )
     delete = command("delete", _delete, text)
-    delete.add_argument("id", nargs="?", metavar="ANSWER", help="the value of x-sluice-stream")
+    text = "the value of x-sluice-stream"
+    delete.add_argument("id", type=_answer, nargs="?", metavar="ANSWER", help=text)
     delete.add_argument("--key", type=values.key_id, help="all answers of this key")
     text = "only answers with this field of metadata, of all keys or of --key"
     delete.add_argument("--metadata", type=_field, metavar="NAME=VALUE", help=text)
@@ -77,7 +80,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
     text = "the value of x-sluice-stream, or an answer's id"
-    parser.add_argument("id", metavar="ANSWER", help=text)
+    parser.add_argument("id", type=_answer, metavar="ANSWER", help=text)
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +91,14 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since", type=values.seconds, default=30 * 86_400, metavar="TIME", help=text
     )
+
+
+def _answer(text: str) -> str:
+    if _ANSWER.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(
+            "this is not an answer's id; `sluice responses list` has them"
+        )
+    return text
 
 
 def _field(text: str) -> tuple[str, str]:
@@ -197,7 +208,7 @@ def _export(args: argparse.Namespace) -> None:
         print_json(lines)
         return
     for line in lines:
-        sys.stdout.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+        sys.stdout.write(f"{json.dumps(line)}\n")  # a terminal obeys more than JSON escapes
 
 
 def _name_of_table(args: argparse.Namespace) -> str:
