@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 HELP = "List, show, cancel, delete and export the answers that are kept."
 _COLUMNS = ("created", "id", "key", "model", "status", "expires")
 _STATUSES = ("queued", "in_progress", "completed", "incomplete", "failed", "cancelled")
+_ANSWER = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 
 
@@ -61,9 +62,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "expire."
     )
     delete = command("delete", _delete, text)
-    delete.add_argument(
-        "id", nargs="?", type=_answer, metavar="ANSWER", help="the value of x-sluice-stream"
-    )
+    text = "the value of x-sluice-stream"
+    delete.add_argument("id", type=_answer, nargs="?", metavar="ANSWER", help=text)
     delete.add_argument("--key", type=values.key_id, help="all answers of this key")
     text = "only answers with this field of metadata, of all keys or of --key"
     delete.add_argument("--metadata", type=_field, metavar="NAME=VALUE", help=text)
@@ -94,9 +94,9 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def _answer(text: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9_-]{26,60}", text) is None:  # as the admin API's
+    if _ANSWER.fullmatch(text) is None:
         raise argparse.ArgumentTypeError(
-            "this is not an answer's id; `sluice responses list` shows the ids"
+            "this is not an answer's id; `sluice responses list` has them"
         )
     return text
 
@@ -208,7 +208,7 @@ def _export(args: argparse.Namespace) -> None:
         print_json(lines)
         return
     for line in lines:
-        sys.stdout.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+        sys.stdout.write(f"{json.dumps(line)}\n")  # a terminal obeys more than JSON escapes
 
 
 def _name_of_table(args: argparse.Namespace) -> str:

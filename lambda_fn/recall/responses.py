@@ -30,6 +30,7 @@ from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
 from lambda_fn.recall.stored import MAX_WAIT, Stored, not_found, public_error
 from lambda_fn.recall.streams import parameters, starting_after, whole_number
+from lambda_fn.schema.responses.items import Item
 from lambda_fn.settings import Settings
 from lambda_fn.stream.resume import resume
 from lambda_fn.stream_log.bodies import Incomplete
@@ -41,7 +42,8 @@ _FORMS = ("responses_stream", "responses_body")
 _PREFIXES = {"reasoning": "rs", "message": "msg"}
 _STOPPED = Cancelled("This response was cancelled.")
 _PAGE, _MAX_PAGE = 20, 100
-_members = msgspec.json.Decoder(dict[str, Any])
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_known = msgspec.json.Decoder(Item)
 
 
 class Responses:
@@ -175,14 +177,16 @@ def items_of(kept: Kept) -> list[dict[str, Any]]:
     """
     items: list[dict[str, Any]] = []
     for number, raw in enumerate(kept.input.items):
-        item = _members.decode(raw)
-        item["type"] = kind = item.get("type") or "message"
-        if not item.get("id"):
-            prefix = _PREFIXES.get(kind, "fc")
-            item["id"] = f"{prefix}_{kept.head.response_id}_in{number}"
-        if kind == "message" and isinstance(item.get("content"), str):
-            part = {"type": "input_text", "text": item["content"]}
-            if item.get("role") == "assistant":
+        # Members that are not read stay as they were sent: Python may have no such number.
+        item: dict[str, Any] = {**_members.decode(raw)}
+        known = _known.decode(raw)
+        kind = known.type or "message"
+        prefix = _PREFIXES.get(kind, "fc")
+        item["type"] = kind
+        item["id"] = known.id or f"{prefix}_{kept.head.response_id}_in{number}"
+        if kind == "message" and isinstance(known.content, str):
+            part: dict[str, Any] = {"type": "input_text", "text": known.content}
+            if known.role == "assistant":
                 part |= {"type": "output_text", "annotations": []}
             item["content"] = [part]
         item.setdefault("status", "completed")

@@ -132,9 +132,16 @@ class Gate:
         if not self._keys.is_verified(caller) or not self._keys.admits(caller):
             await self.check_key(caller)
 
-    def redacted(self, caller: Caller) -> tuple[str, ...]:
-        """Return what the key redacted when its last request was admitted here."""
-        return self._keys.redact(caller)
+    async def redacted(self, caller: Caller) -> tuple[str, ...]:
+        """Return what the key redacts now, by one read.
+
+        While DynamoDB does not answer, it is what the key redacted when its last request was
+        admitted here. Raises AuthenticationFailed and PermissionDenied as `check_key`.
+        """
+        try:
+            return (await self.check_key(caller)).redact
+        except Unavailable:
+            return self._keys.redact(caller)
 
     async def check_key(self, caller: Caller) -> Account:
         """Authenticate a call that spends nothing, and return the account.

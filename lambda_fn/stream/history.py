@@ -78,13 +78,18 @@ async def history_of(
         if kept is None:
             raise _no_parent(previous)
         before += kept.input.items
-        before += output_of(kept.head.head, kept.whole)
-    items = {item_id: _referred(reader, path, item_id) for path, item_id in references}
+        before += reader.output(name)
+    paths = {item_id: path for path, item_id in references}
+    items = {item_id: _referred(reader, path, item_id) for item_id, path in paths.items()}
+    # An item counts as often as it is referred to: so often it is sent to the model, and stored.
+    size = sum(map(len, before)) + sum(len(items[item_id]) for _, item_id in references)
+    if size > MAX_SIZE:
+        raise _too_large()
     return History(
-        before=[_item.decode(raw) for raw in before],
-        items={item_id: (raw, _item.decode(raw)) for item_id, raw in items.items()},
+        before=[_read(raw, "previous_response_id") for raw in before],
+        items={item_id: (raw, _read(raw, paths[item_id])) for item_id, raw in items.items()},
         ancestors=ancestors,
-        size=sum(map(len, before)) + sum(map(len, items.values())),
+        size=size,
     )
 
 
@@ -95,6 +100,7 @@ class _Reader:
         self._table = table
         self._owner = owner
         self.found: dict[str, Kept] = {}
+        self._outputs: dict[str, list[msgspec.Raw]] = {}
         self._size = 0
 
     async def read(self, all_names: Iterable[str]) -> None:
@@ -114,10 +120,14 @@ class _Reader:
                     self.found[name] = kept
                     self._size += _size(kept)
             if self._size > MAX_SIZE:
-                raise BodyTooLarge(
-                    f"The conversation is over {MAX_SIZE} bytes. Send the items that count in "
-                    "'input'."
-                )
+                raise _too_large()
+
+    def output(self, name: str) -> list[msgspec.Raw]:
+        """Return the output of a response that was found. It is encoded once."""
+        if name not in self._outputs:
+            kept = self.found[name]
+            self._outputs[name] = output_of(kept.head.head, kept.whole)
+        return self._outputs[name]
 
 
 def _size(kept: Kept) -> int:
@@ -138,10 +148,31 @@ def _referred(reader: _Reader, path: str, item_id: str) -> msgspec.Raw:
     kept = reader.found.get(match[1]) if match else None
     if match is None or kept is None:
         raise _no_item(path, item_id)
-    items = kept.input.items if match[2] else output_of(kept.head.head, kept.whole)
+    items = kept.input.items if match[2] else reader.output(match[1])
     if int(match[3]) >= len(items):
         raise _no_item(path, item_id)
     return items[int(match[3])]
+
+
+def _read(raw: msgspec.Raw, param: str) -> Item:
+    """Return an item that is kept, checked as if it were sent: a model may call what has no name.
+
+    Raises InvalidRequest.
+    """
+    try:
+        return _item.decode(raw)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(
+            f"An item of this conversation cannot be sent to a model again: {error}. Send the items "
+            "that count in 'input'.",
+            param=param,
+        ) from None
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The conversation is over {MAX_SIZE} bytes. Send the items that count in 'input'."
+    )
 
 
 def _no_item(path: str, item_id: str) -> InvalidRequest:

@@ -135,7 +135,7 @@ class Completions:
             return
         from lambda_fn.stream.repeats import Attached  # not at a cold start
 
-        repeats = self._repeats(scope, caller, accepted, headers)
+        repeats = await self._repeats(scope, caller, accepted, headers)
         head = await repeats.find()
         if head is None:
             try:
@@ -462,14 +462,20 @@ class Completions:
         scope["sluice.response_headers"] = {**scope["sluice.response_headers"], **added}
         return event_log
 
-    def _repeats(
+    async def _repeats(
         self, scope: Scope, caller: Caller, accepted: _Accepted, headers: Mapping[str, str]
     ) -> "Repeats":
-        """Return the identities of a request whose response is logged."""
+        """Return the identities of a request whose response is logged.
+
+        Only the cache asks what the key redacts. Another environment may have seen the key before,
+        so that is read. Raises as `Gate.redacted`.
+        """
         from lambda_fn.stream.repeats import Asked, Repeats  # not at a cold start
 
         read = accepted.read
         extensions = read.request.sluice
+        cache = None if extensions is None else extensions.cache
+        redacted = () if cache is None else await self._gate.redacted(caller)
         asked = Asked(
             scope["method"],
             scope["path"],
@@ -480,7 +486,7 @@ class Completions:
                 [
                     self._settings.redaction,
                     self._settings.moderation,
-                    self._gate.redacted(caller),
+                    redacted,
                 ]
             ).decode(),
         )
@@ -491,7 +497,7 @@ class Completions:
             headers,
             owner=caller.key_id,
             is_repeat=_is_repeat(headers),
-            cache=None if extensions is None else extensions.cache,
+            cache=cache,
         )
 
     async def _name(

@@ -163,14 +163,30 @@ def test_an_export_is_a_line_for_each_answer(
     """What the admin API has and what the table has stand together. What has gone is left out."""
 
     async def contents(_: object, ids: list[str]) -> list[dict[str, Any]]:
-        return [{"id": name, "output": [{"content": "ö"}]} for name in ids[:2]]
+        return [{"id": name, "output": [{"content": said}]} for name in ids[:2]]
 
+    said = "ö\x9b31m\u202e"  # what a model says may be meant for the terminal
     monkeypatch.setattr(responses, "_contents", contents)
     assert main(["responses", "export", "--key", KEY]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    printed = capsys.readouterr().out
+    assert printed.isascii()
+    lines = [json.loads(line) for line in printed.splitlines()]
     assert [(it["id"], it["model"], it["output"]) for it in lines] == [
-        (name, "m", [{"content": "ö"}]) for name in IDS[:2]
+        (name, "m", [{"content": said}]) for name in IDS[:2]
     ]
+
+
+@pytest.mark.parametrize("name", ["", "\x1b[31m", "../keys/x", "a?b", "x" * 61])
+def test_what_is_no_id_of_an_answer(
+    api: Api, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """It is refused before it becomes a part of a path."""
+    for command in (["show"], ["cancel"], ["delete", "--yes"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["responses", *command, name])
+        assert ended.value.code == 2
+        assert "this is not an answer's id" in capsys.readouterr().err
+    assert api.calls == []
 
 
 def test_what_a_client_got_is_put_together() -> None:

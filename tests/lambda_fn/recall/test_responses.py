@@ -136,6 +136,23 @@ async def test_input_items(ask: Call, recall: Call) -> None:
     check_response(json.loads(again.body))  # an id of an input can be referred to, too
 
 
+@pytest.mark.parametrize("number", [b"1e400", b"9" * 6000])
+async def test_an_input_item_with_a_large_number(
+    make_call: Callable[..., Call],
+    streams: Any,
+    account: dict[str, str],
+    recall: Call,
+    number: bytes,
+) -> None:
+    """A member that nobody reads is listed as it was sent, though Python has no such number."""
+    item = b'{"role":"user","content":"x","more":%b}' % number
+    call = make_call(stream_table=streams.name)
+    made = await call(path=PATH, body=b'{"model":"m","input":[%b]}' % item)
+    listed = await recall("GET", path_of(json.loads(made.body)["id"], "/input_items"))
+    assert listed.status == 200
+    assert b'"more":%b' % number in listed.body
+
+
 @pytest.mark.parametrize(
     ("rest", "param"),
     [

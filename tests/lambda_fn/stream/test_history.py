@@ -267,6 +267,34 @@ async def test_a_large_conversation_is_refused(
     assert second.status == 413
 
 
+async def test_an_item_counts_as_often_as_it_is_referred_to(
+    keeping: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short request does not make a large one of an item that it names again and again."""
+    first = json.loads((await keeping(path=PATH, body={**ASKED, "input": "x" * 100_000})).body)
+    named = {"type": "item_reference", "id": f"msg_{first['id'].removeprefix('resp_')}_in0"}
+    for most in (history.MAX_SIZE, 500_000):  # over what the model takes, and over what is read
+        monkeypatch.setattr(history, "MAX_SIZE", most)
+        reply = await keeping(path=PATH, body={**ASKED, "input": [named] * 20})
+        assert reply.status == 413
+    assert len(sagemaker.bodies) == 1
+    assert (await keeping(path=PATH, body={**ASKED, "input": [named] * 2})).status == 200
+
+
+@pytest.mark.parametrize("name", ["", "n" * 300])
+async def test_a_call_that_cannot_be_sent_again(
+    keeping: Call, sagemaker: StandIn, name: str
+) -> None:
+    """What a model has called does not always fit an input: then the conversation says so."""
+    events = json.loads(json.dumps(CALLED).replace('"name": "f"', f'"name": "{name}"'))
+    sagemaker.script = [part(lines(*events))]
+    first = id_of(await keeping(path=PATH, body=ASKED))
+    body = {"model": "m", "input": [OUTPUT], "previous_response_id": first}
+    reply = await keeping(path=PATH, body=body)
+    assert (reply.status, reply.error["param"]) == (400, "previous_response_id")
+    assert "$.name" in reply.error["message"]
+
+
 async def test_an_endpoint_that_is_not_reached(
     make_call: Callable[..., Call], streams: Any, kept_table: Table
 ) -> None:

@@ -348,6 +348,19 @@ async def test_a_miss_of_the_cache(
     assert replayed(await call(body=CACHED))
 
 
+async def test_the_cache_has_what_the_key_redacts_now(
+    make_call: Callable[..., Call], streams: Any, sagemaker: StandIn, items: Any
+) -> None:
+    """A key that redacts more gets no answer of before. Each environment knows what it redacts."""
+    seen_before = make_call(stream_table=streams.name)
+    await seen_before(body=CACHED)
+    change = {"Value": ["email"], "Action": "PUT"}
+    items.update_item(Key=account_key(KEY_ID), AttributeUpdates={"redact": change})
+    assert not replayed(await seen_before(body=CACHED))
+    assert replayed(await make_call(stream_table=streams.name)(body=CACHED))
+    assert len(sagemaker.bodies) == 2
+
+
 @pytest.mark.parametrize(
     ("settings", "sluice"),
     [({"persistence": "off"}, {"cache": 60}), ({}, {"cache": 60, "durable": False})],
