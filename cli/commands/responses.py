@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 HELP = "List, show, cancel, delete and export the answers that are kept."
 _COLUMNS = ("created", "id", "key", "model", "status", "expires")
 _STATUSES = ("queued", "in_progress", "completed", "incomplete", "failed", "cancelled")
-_ANSWER = re.compile(r"[A-Za-z0-9_-]{1,60}")
+_ANSWER = re.compile(r"[A-Za-z0-9_-]{26,60}")  # as the admin API
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 
 
@@ -96,7 +96,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 def _answer(text: str) -> str:
     if _ANSWER.fullmatch(text) is None:
         raise argparse.ArgumentTypeError(
-            "this is not an answer's id; `sluice responses list` has them"
+            "this is not an answer's id; `sluice responses list` shows the ids"
         )
     return text
 
