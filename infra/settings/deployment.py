@@ -144,7 +144,7 @@ class Settings(ContainerSettings, EndpointSettings):
     guardrail_mode: GuardrailMode = "sync"
     """Whether text is held until it was judged, or sent at once and cut."""
     guardrail_open: bool = False
-    """Let texts through that the guardrail did not judge."""
+    """Pass on texts that the guardrail did not judge."""
     # Answers that are kept, and can be read again, resumed and cancelled.
     persistence: Persistence = _setting(default="asked")
     """Which answers are kept: none, those whose request asks for it, or all. With `off` there is

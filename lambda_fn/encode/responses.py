@@ -486,7 +486,7 @@ class ResponseStream:
         return _KEEPALIVE
 
     def drop_output(self) -> None:
-        """Let a failed response have no output."""
+        """Remove the output of a response that failed."""
         self._response.tells_partial = False
 
     def fail(self, error: APIError) -> bytes:

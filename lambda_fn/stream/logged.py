@@ -200,7 +200,7 @@ class Live:
         self._left = False
 
     async def pump(self, checkpoints: Checkpoints) -> None:
-        """Hold the producer until the response ends, and read it when the client does not.
+        """Run the producer until the response ends, and read it when the client does not.
 
         A response without a client or a log is left.
         """
@@ -238,7 +238,7 @@ class Live:
             self._timer.cancel()
 
     def _tell(self) -> None:
-        """Tell the client that the log is lost, once."""
+        """Send the client one notice that the log is lost."""
         if not self._told:
             self._told = True
             self._delivery.notice(self._lost())

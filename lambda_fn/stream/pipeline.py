@@ -509,7 +509,7 @@ class Completions:
         same: str,
         counter: UsageCounter,
     ) -> None:
-        """Let repeats of a request find its response. Raises as `repeats.name`."""
+        """Store where repeats of a request find its response. Raises as `repeats.name`."""
         from lambda_fn.stream.repeats import name  # not at a cold start
 
         try:

@@ -154,7 +154,7 @@ class Repeats:
         return None
 
     async def claim(self, response_id: str, expires: int) -> StoredHead | None:
-        """Let the identities name a new response, whose head exists.
+        """Point the identities to a new response, whose head exists.
 
         Returns:
             None if the response has to be generated, or the head of the one that the request gets.

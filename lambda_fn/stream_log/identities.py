@@ -74,7 +74,7 @@ async def claim(
     always: bool = False,
     deadline: float | None = None,
 ) -> Named | None:
-    """Let an identity name a response, if it still names what the caller has read.
+    """Point an identity to a response, if it still names what the caller has read.
 
     Args:
         table: StreamTable.
@@ -128,7 +128,7 @@ async def claim(
 
 
 async def forget(table: Table, identity: Identity, response_id: str) -> None:
-    """Let an identity name nothing, if it names this response.
+    """Clear an identity, if it names this response.
 
     Raises:
         MeterUnavailable: it is not known whether it was changed.
