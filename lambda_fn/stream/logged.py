@@ -143,7 +143,8 @@ def kept_input(read: ReadRequest) -> Input | None:
     """Return the input that is kept with the response to a request, None if it is not kept."""
     if read.kept_items is None:
         return None
-    return Input(list(read.kept_items), list(read.ancestors))
+    conversation = None if read.conversation is None else read.conversation.id
+    return Input(list(read.kept_items), list(read.ancestors), conversation)
 
 
 def _counts_of(counter: UsageCounter) -> Callable[[], tuple[int, int]]:

@@ -36,6 +36,7 @@ from lambda_fn.transform import Buffer, Transform, chain
 
 if TYPE_CHECKING:
     from lambda_fn.schema.responses import History, ResponsesRequest
+    from lambda_fn.stream_log.conversations import Conversation
 
 BUFFER_HEADER = "x-sluice-buffer"
 _LENIENT = Rules()
@@ -85,6 +86,8 @@ class ReadRequest(msgspec.Struct, frozen=True):
     history_size: int = 0
     """The size in bytes of what the request takes over from them."""
     metadata: dict[str, str] | None = None
+    conversation: "Conversation | None" = None
+    """The conversation whose items come before the request, as it was read."""
     background: bool = False
     """Whether the response goes on without its client, who reads it later."""
 
@@ -237,11 +240,13 @@ class Continued(msgspec.Struct, frozen=True):
     """A request that needs responses that are kept before it can be read.
 
     `previous` is the id of the response before it, and `references` are the paths and ids of the
-    items that its input refers to. `read` returns the request.
+    items that its input refers to. `conversation` is the id of the conversation that it goes on
+    with. `read` returns the request.
     """
 
     previous: str | None
     references: tuple[tuple[str, str], ...]
+    conversation: str | None
     read: "Callable[[History], ReadRequest]"
 
 
@@ -320,7 +325,9 @@ def read_response(
     from lambda_fn.schema.responses import History, parse_responses  # not at a cold start
 
     request = parse_responses(body, kept=keeps)
-    store = keeps and (store_default if request.store is None else request.store)
+    conversation = request.conversation_id
+    wanted = store_default or conversation is not None
+    store = keeps and (wanted if request.store is None else request.store)
     store = store or request.background is True
 
     def read(history: History) -> ReadRequest:
@@ -333,9 +340,9 @@ def read_response(
             for number, item in enumerate(request.input)
             if item.kind == "item_reference"
         )
-    if request.previous_response_id is None and not references:
+    if request.previous_response_id is None and conversation is None and not references:
         return read(History())
-    return Continued(request.previous_response_id, references, read)
+    return Continued(request.previous_response_id, references, conversation, read)
 
 
 def _read_response(
@@ -357,8 +364,13 @@ def _read_response(
     _, padding = _stream_options(chat.stream_options)
     options: dict[str, Any] = {}
     if store:
+        own = tuple(own_items(body, history))
+        if history.conversation is not None:
+            from lambda_fn.stream.conversing import check_items  # few requests name one
+
+            check_items(history.conversation, own)
         options = {
-            "kept_items": tuple(own_items(body, history)),
+            "kept_items": own,
             "metadata": request.metadata,
             "background": request.background is True,
         }
@@ -372,6 +384,7 @@ def _read_response(
         images=found.images,
         ancestors=tuple(history.ancestors),
         history_size=history.size,
+        conversation=history.conversation,
         **options,
     )
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from lambda_fn.aws.dynamodb import ConditionFailed, Table, Update
+from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.control import models_in, models_out
 from lambda_fn.control.services import Caller, Services, Shared
 from lambda_fn.errors import InvalidRequest, NotFound
@@ -18,6 +18,7 @@ from lambda_fn.metering import ledger
 from lambda_fn.metering.keys import ledger_key
 from lambda_fn.stream_log.keys import head_key, response_id
 from lambda_fn.stream_log.listing import Listing, NoSuchPosition, find, read_page
+from lambda_fn.stream_log.removal import hide
 
 router = APIRouter(tags=["responses"])
 
@@ -103,24 +104,20 @@ async def cancel_response(response: ResponseId, services: Shared, caller: Caller
     operation_id="deleteResponse",
 )
 async def delete_response(response: ResponseId, services: Shared, caller: Caller) -> Any:
-    """Hide a kept response that has ended, for ever. DynamoDB removes its items when they expire;
-    `sluice responses delete` removes them at once.
+    """Delete a kept response that has ended. It is hidden at once, and the sweeper removes its
+    items within minutes; `sluice responses delete` removes them itself.
     """
     item = await _found(response, services)
     name = response_id(response)
     async with services.trail.change(
         caller, "deleteResponse", key=item["owner"], fields={"response": name}
     ):
-        update = Update(
+        update = hide(
             head_key(name),
-            update="SET deleted = :now",
+            now=int(services.now()),
             condition="attribute_exists(pk) AND NOT #status IN (:queued, :running)",
             names={"#status": "status"},
-            values={
-                ":now": int(services.now()),
-                ":queued": _RUNNING[0],
-                ":running": _RUNNING[1],
-            },
+            values={":queued": _RUNNING[0], ":running": _RUNNING[1]},
         )
         try:
             await _table(services).update(update)
