@@ -99,6 +99,11 @@ class ReadRequest(msgspec.Struct, frozen=True):
         return None if self.request.sluice is None else self.request.sluice.durable
 
     @property
+    def appends(self) -> bool:
+        """Whether the request and its response are appended to a conversation."""
+        return self.conversation is not None and self.kept_items is not None
+
+    @property
     def continues(self) -> bool:
         """Whether the response is continued if its container ends before it."""
         return self.request.sluice is not None and self.request.sluice.on_cut == "continue"

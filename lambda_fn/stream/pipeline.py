@@ -53,6 +53,7 @@ from lambda_fn.stream.usage_counter import Pace, UsageCounter
 
 if TYPE_CHECKING:
     from lambda_fn.stream.continuing import Continuing
+    from lambda_fn.stream.conversing import Conversing
     from lambda_fn.stream.failover import PromptReserve
     from lambda_fn.stream.images import Image
     from lambda_fn.stream.logged import Live
@@ -267,6 +268,7 @@ class Completions:
         prompts: PromptReserve | None = None
         event_log: TableLog | None = None
         result_log: ResultLog | None = None
+        conversing: Conversing | None = None
         stopping = False  # the process ends, and has no time to cancel anything
 
         async def cancel_run(run_id: str) -> None:
@@ -278,7 +280,8 @@ class Completions:
             """Cancel what the container may still do, and settle."""
             if invocation is not None and invocation.left and not stopping:
                 self._in_background(scope, cancel_run(invocation.request_id))
-            for open_log in (event_log, result_log):
+            logs = (event_log, result_log) if conversing is None else (conversing,)
+            for open_log in logs:
                 if open_log is not None:
                     self._in_background(scope, open_log.close())
             if repeats is not None and counter.ended is not None:
@@ -317,6 +320,8 @@ class Completions:
                 )
             if accepted.read.kept_items is not None and event_log is None and result_log is None:
                 make_head = partial(accepted.read.unkept.head, **make_head.keywords)
+            if accepted.read.appends and (inner := event_log or result_log) is not None:
+                conversing = await self._converse(accepted, inner, request_id, seconds, counter)
             head = make_head(logged=event_log is not None)
             encoder = encoder_of(head)
             delivery = Delivery(
@@ -347,7 +352,7 @@ class Completions:
                 invocation,
                 decoder,
                 counter,
-                event_log or result_log or NoLog(),
+                conversing or event_log or result_log or NoLog(),
                 # Our container ends the response itself at its deadline, others do not.
                 seconds=seconds + (limits.STREAM_GRACE if model.dialect == "sluice" else 0),
                 grace=0 if model.dialect == "sluice" else limits.STREAM_GRACE,
@@ -525,6 +530,34 @@ class Completions:
             counter.refused = True
             raise
 
+    async def _converse(
+        self,
+        accepted: _Accepted,
+        inner: "TableLog | ResultLog",
+        response_id: str,
+        seconds: float,
+        counter: UsageCounter,
+    ) -> "Conversing":
+        """Take the lock of the conversation that a response appends to.
+
+        Raises as `conversing.converse`.
+        """
+        from lambda_fn.stream.conversing import begin  # few requests name a conversation
+
+        assert self._streams is not None  # noqa: S101 (it keeps responses)
+        try:
+            return await begin(
+                inner,
+                self._streams,
+                accepted.read,
+                response_id,
+                seconds=seconds,
+                days=self._settings.response_days,
+            )
+        except BaseException:
+            counter.refused = True
+            raise
+
     async def _replay(self, scope: Scope, send: Send, caller: Caller, head: "StoredHead") -> None:
         """Send a response that was generated for an earlier request of the same key.
 
@@ -543,6 +576,8 @@ class Completions:
         """Return whether a response is refused if its log cannot be opened."""
         setting = self._settings.on_log_failure
         if read.background and not read.request.stream:  # nobody could read it
+            return True
+        if read.appends:  # its conversation would be without it
             return True
         return setting == "refuse" or (setting is None and bool(read.durable))
 
@@ -605,7 +640,14 @@ class Completions:
 
                 assert self._streams is not None  # noqa: S101 (it keeps responses)
                 read = found.read(
-                    await history_of(self._streams, caller.key_id, found.previous, found.references)
+                    await history_of(
+                        self._streams,
+                        caller.key_id,
+                        found.previous,
+                        found.references,
+                        found.conversation,
+                        days=self._settings.response_days,
+                    )
                 )
             self._check_kept(read)
             name = self._settings.name_of(read.request.model)
