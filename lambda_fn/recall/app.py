@@ -51,7 +51,7 @@ def create_app(
     cancelling = Cancelling(settings, client, credentials, usage, stored)
     streams = Streams(settings, stored, cancelling)
     responses = Responses(settings, stored, cancelling)
-    conversations = ConversationCalls(settings, stored.table, cancelling)
+    conversations = ConversationCalls(settings, stored.table)
 
     async def health(request: Request) -> Response:
         return json_response({"status": "ok"})

@@ -28,13 +28,13 @@ from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.errors import NotFound
 from lambda_fn.http.responses import json_response, read_body
 from lambda_fn.ids import is_request_id, new_request_id
-from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import removed
 from lambda_fn.recall.pages import asked_page, ids_of, list_object
 from lambda_fn.recall.streams import parameters
 from lambda_fn.schema.responses.conversations import parse_items, parse_metadata, parse_new
 from lambda_fn.schema.responses.listed import listed
 from lambda_fn.settings import Settings
+from lambda_fn.stream.carrier import in_background
 from lambda_fn.stream.conversing import ERRORS, conversation_error, no_conversation
 from lambda_fn.stream_log.conversations import Conversation, Conversations, Gone, Locked
 from lambda_fn.stream_log.keys import conversation_id, conversation_key, conversations_of
@@ -50,10 +50,9 @@ T = TypeVar("T")
 class ConversationCalls:
     """The endpoints."""
 
-    def __init__(self, settings: Settings, table: Table, cancelling: Cancelling) -> None:
-        """Take the settings, StreamTable and what runs work in the background."""
+    def __init__(self, settings: Settings, table: Table) -> None:
+        """Take the settings and StreamTable."""
         self._table = table
-        self._cancelling = cancelling
         self._max_body = settings.max_body
         self._kept = Conversations(table, days=settings.response_days)
 
@@ -87,9 +86,7 @@ class ConversationCalls:
         parameters(request)
         name, now = _name(request), int(time.time())
         await _public(name, self._hide(name, caller.key_id, now))
-        self._cancelling.in_background(
-            request.scope, removed(self._table, conversation_key(name), now)
-        )
+        in_background(request.scope, removed(self._table, conversation_key(name), now))
         return json_response(
             {"id": f"conv_{name}", "object": "conversation.deleted", "deleted": True}
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.aws.dynamodb import MeterError, Table
+from lambda_fn.aws.dynamodb import MeterError
 from lambda_fn.errors import APIError, InvalidRequest, NotFound, Unavailable
 from lambda_fn.event_log import Batch, Source, failed_by
 from lambda_fn.log import log
@@ -33,7 +33,6 @@ from lambda_fn.stream_log.keys import UnknownVersion
 
 if TYPE_CHECKING:
     from lambda_fn.encode import Head
-    from lambda_fn.stream.negotiate import ReadRequest
     from lambda_fn.stream_log.results import ResultLog
     from lambda_fn.stream_log.table_log import TableLog
 
@@ -100,24 +99,6 @@ class Conversing:
             log("conversation_unsettled", request_id=name, error=type(error).__name__)
             return
         self._is_settled = True
-
-
-async def begin(
-    inner: "TableLog | ResultLog",
-    table: Table,
-    read: "ReadRequest",
-    response_id: str,
-    *,
-    seconds: float,
-    days: int,
-) -> Conversing:
-    """Take the lock of the conversation of a request. Arguments and errors are those of `converse`.
-
-    `days` are those for which a conversation is kept.
-    """
-    assert read.conversation is not None  # noqa: S101 (it appends)
-    kept = Conversations(table, days=days)
-    return await converse(inner, kept, read.conversation, response_id, seconds=seconds)
 
 
 async def converse(
