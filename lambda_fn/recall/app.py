@@ -20,6 +20,7 @@ from lambda_fn.http.client import Client
 from lambda_fn.http.responses import EXCEPTION_HANDLERS, json_response
 from lambda_fn.recall.access import Access
 from lambda_fn.recall.cancelling import Cancelling
+from lambda_fn.recall.chats import Chats
 from lambda_fn.recall.conversations import ConversationCalls
 from lambda_fn.recall.responses import Responses
 from lambda_fn.recall.stored import Stored
@@ -51,6 +52,7 @@ def create_app(
     cancelling = Cancelling(settings, client, credentials, usage, stored)
     streams = Streams(settings, stored, cancelling)
     responses = Responses(settings, stored, cancelling)
+    chats = Chats(stored)
     conversations = ConversationCalls(settings, stored.table)
 
     async def health(request: Request) -> Response:
@@ -70,6 +72,10 @@ def create_app(
             route("/v1/responses/{id}", "DELETE", responses.delete),
             route("/v1/responses/{id}/cancel", "POST", responses.cancel),
             route("/v1/responses/{id}/input_items", "GET", responses.input_items),
+            route("/v1/chat/completions/{id}", "GET", chats.get),
+            route("/v1/chat/completions/{id}", "POST", chats.update),
+            route("/v1/chat/completions/{id}", "DELETE", chats.delete),
+            route("/v1/chat/completions/{id}/messages", "GET", chats.messages),
             route("/v1/conversations", "POST", conversations.create),
             route("/v1/conversations/{id}", "GET", conversations.get),
             route("/v1/conversations/{id}", "POST", conversations.update),

@@ -26,11 +26,10 @@ from starlette.types import Send
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.errors import NotFound
+from lambda_fn.http.pages import asked_page, ids_of, list_object, parameters
 from lambda_fn.http.responses import json_response, read_body
 from lambda_fn.ids import is_request_id, new_request_id
 from lambda_fn.recall.deletion import removed
-from lambda_fn.recall.pages import asked_page, ids_of, list_object
-from lambda_fn.recall.streams import parameters
 from lambda_fn.schema.responses.conversations import parse_items, parse_metadata, parse_new
 from lambda_fn.schema.responses.listed import listed
 from lambda_fn.settings import Settings

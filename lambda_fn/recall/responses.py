@@ -23,13 +23,13 @@ from lambda_fn.encode.responses import snapshot
 from lambda_fn.errors import APIError, Cancelled, InvalidRequest
 from lambda_fn.event_log import error_of
 from lambda_fn.events import Failed
+from lambda_fn.http.pages import asked_page, page_of, parameters, whole_number
 from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
-from lambda_fn.recall.pages import asked_page, page_of
 from lambda_fn.recall.stored import MAX_WAIT, Stored, not_found, public_error
-from lambda_fn.recall.streams import parameters, starting_after, whole_number
+from lambda_fn.recall.streams import starting_after
 from lambda_fn.schema.responses.listed import listed
 from lambda_fn.settings import Settings
 from lambda_fn.stream.carrier import in_background, seconds_left

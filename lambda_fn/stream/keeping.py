@@ -100,6 +100,7 @@ async def open_log(
         expires=_expires(shared, accepted.read, head.created),
         kept=logged.kept_input(accepted.read),
         metadata=accepted.read.metadata,
+        chat=accepted.read.is_stored_chat,
         refuse=_refuses_unlogged(shared, accepted.read),
     )
     added = logged.OFF if event_log is None else {logged.HEADER: head.response_id}

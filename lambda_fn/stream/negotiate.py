@@ -99,6 +99,11 @@ class ReadRequest(msgspec.Struct, frozen=True):
         return None if self.request.sluice is None else self.request.sluice.durable
 
     @property
+    def is_stored_chat(self) -> bool:
+        """Whether the response is a chat completion that its request wants stored."""
+        return self.kept_items is not None and not self.tells_time
+
+    @property
     def appends(self) -> bool:
         """Whether the request and its response are appended to a conversation."""
         return self.conversation is not None and self.kept_items is not None
@@ -158,9 +163,10 @@ class ReadRequest(msgspec.Struct, frozen=True):
     @property
     def unkept(self) -> "ReadRequest":
         """The same request, whose response cannot be kept."""
+        if isinstance(self.echoes, msgspec.UnsetType):  # only responses have them
+            return msgspec.structs.replace(self, kept_items=None)
         from lambda_fn.schema.responses import unkept
 
-        assert not isinstance(self.echoes, msgspec.UnsetType)  # noqa: S101 (responses have them)
         return msgspec.structs.replace(self, echoes=unkept(self.echoes), kept_items=None)
 
     def named(self, model: str) -> "ReadRequest":
@@ -255,8 +261,10 @@ class Continued(msgspec.Struct, frozen=True):
     read: "Callable[[History], ReadRequest]"
 
 
-def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) -> ReadRequest:
-    """Read a chat request.
+def read_chat(
+    body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT, *, keeps: bool = False
+) -> ReadRequest:
+    """Read a chat request. `keeps` tells whether the deployment keeps responses.
 
     Raises:
         InvalidRequest: it is invalid, or cannot be answered in the form that it asks for.
@@ -265,13 +273,36 @@ def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) 
     request = parse_chat(body, rules)
     buffering = _buffering(request, headers)
     _check_sources(request)
+    stored: dict[str, Any] = {}
+    if request.store:
+        if not keeps:
+            raise unsupported(
+                "store",
+                "this deployment keeps no responses (its setting 'persistence' is off). Leave it "
+                "out, or send false",
+            )
+        stored = {"kept_items": tuple(_messages(body)), "metadata": request.metadata}
     if _wants_text(headers.get("accept", "")):
         _check_text(request)
-        return ReadRequest(request, "plain_text", buffering)
+        return ReadRequest(request, "plain_text", buffering, **stored)
     if not request.stream:
-        return ReadRequest(request, "chat_body")
+        return ReadRequest(request, "chat_body", **stored)
     usage, padding = _stream_options(request.stream_options)
-    return ReadRequest(request, "chat_stream", buffering, include_usage=usage, obfuscate=padding)
+    return ReadRequest(
+        request, "chat_stream", buffering, include_usage=usage, obfuscate=padding, **stored
+    )
+
+
+class _Body(msgspec.Struct):
+    messages: list[msgspec.Raw]
+
+
+_body = msgspec.json.Decoder(_Body)
+
+
+def _messages(body: bytes) -> list[msgspec.Raw]:
+    """Return the messages of a checked body as they were sent."""
+    return _body.decode(body.removeprefix(b"\xef\xbb\xbf")).messages
 
 
 def read_completion(

@@ -1,15 +1,44 @@
-"""Pages of lists in OpenAI's form: `limit`, `after` and `order`."""
+"""Queries of URLs, and pages of lists in OpenAI's form: `limit`, `after` and `order`."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.recall.streams import parameters, whole_number
 
 PAGE, MAX_PAGE = 20, 100
 """The default and the maximum of `limit`."""
+_MAX_NUMBER = 2**53 - 1
+"""The largest whole number that clients in JavaScript can write."""
+
+
+def parameters(request: Request, *names: str, ignored: tuple[str, ...] = ()) -> Mapping[str, str]:
+    """Return the query of a request, which may have these parameters, each once.
+
+    Those of `ignored` may be there, too.
+
+    Raises:
+        InvalidRequest: it has another one, or one twice.
+
+    """
+    given = [name for name, _ in request.query_params.multi_items() if name not in ignored]
+    for name in given:
+        if name not in names:
+            known = f"Supported: {', '.join(names)}." if names else "There are none here."
+            raise InvalidRequest(f"Unknown parameter '{name[:40]}'. {known}", param=name[:40])
+        if given.count(name) > 1:
+            raise InvalidRequest(f"'{name}' is given twice. Send it once.", param=name)
+    return request.query_params
+
+
+def whole_number(text: str, name: str, minimum: int = 0, maximum: int = _MAX_NUMBER) -> int:
+    """Return the number in a parameter. Raises InvalidRequest."""
+    if not re.fullmatch("[0-9]{1,16}", text) or not minimum <= int(text) <= maximum:
+        limit = f"from {minimum} to {maximum}" if maximum < _MAX_NUMBER else f"from {minimum} on"
+        raise InvalidRequest(f"'{name}' must be a whole number {limit}.", param=name)
+    return int(text)
 
 
 class AskedPage(NamedTuple):
