@@ -80,6 +80,9 @@ class Deleted(BaseModel):
     object: Literal["key"] = "key"
     id: str
     deleted: Literal[True] = True
+    answers: Literal["deleting", "kept"] = Field(
+        description="Whether what the key has stored is being deleted, or kept until it expires."
+    )
 
 
 class KeptResponse(BaseModel):

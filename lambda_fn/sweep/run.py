@@ -1,4 +1,4 @@
-"""One sweep: overdue requests, then overdue accounts, then rollups, until its time is over."""
+"""One sweep: overdue requests and accounts, rollups, then erasures, until its time is over."""
 
 import asyncio
 from collections import Counter
@@ -14,7 +14,7 @@ from lambda_fn.metering.dirty_hours import mark_dirty
 from lambda_fn.metering.keys import account_id, request_hour
 from lambda_fn.reporting.rollup_progress import rolled_range
 from lambda_fn.reporting.rollups import Contended, advance, roll_dirty
-from lambda_fn.sweep import overdue
+from lambda_fn.sweep import erasing, overdue
 from lambda_fn.sweep.logs import end_log
 
 _AT_ONCE = 16
@@ -48,6 +48,8 @@ class Sweep:
     """Hours whose rollups were made for the first time."""
     remade: int = 0
     """Dirty hours whose rollups were made again."""
+    erased: int = 0
+    """Responses and conversations of deleted keys, or whose deletion had broken off."""
     finished: bool = True
     """Whether all work was done; false if the time was over or DynamoDB was down."""
 
@@ -108,7 +110,28 @@ async def sweep(
         result.hours = await advance(table, now=now, longest=longest, stop=enough)
     except (Contended, MeterUnavailable, *_MALFORMED) as error:
         _failed(result, error)
+    if streams is not None:
+        await _erase(tables, streams, result, now=now, longest=longest, enough=enough)
     return result
+
+
+async def _erase(
+    tables: Tables,
+    streams: Table,
+    result: Sweep,
+    *,
+    now: float,
+    longest: float,
+    enough: Callable[[], bool],
+) -> None:
+    """Erase what is to be erased, at most `erasing.MAX_ERASED` pieces."""
+
+    async def one(item: dict[str, str]) -> None:
+        done = await erasing.erase(streams, item, now=now)
+        result.erased += done  # not in one statement: others are counted meanwhile
+
+    found = erasing.to_erase(tables.usage, streams, now=now, longest=longest)
+    await _each(found, one, result, lambda: result.erased >= erasing.MAX_ERASED or enough())
 
 
 async def _each(
