@@ -125,6 +125,34 @@ class DeletedResponse(BaseModel):
     deleted: Literal[True] = True
 
 
+class KeptConversation(BaseModel):
+    """A conversation, without its items."""
+
+    object: Literal["conversation"] = "conversation"
+    id: str
+    key: str = Field(description="The id of the key that made it.")
+    created_at: int = Field(description=_UTC)
+    expires_at: int = Field(description=_UTC)
+    metadata: dict[str, str]
+
+
+class ConversationList(BaseModel):
+    """A page of conversations."""
+
+    object: Literal["list"] = "list"
+    data: list[KeptConversation]
+    has_more: bool
+    next: str | None
+
+
+class DeletedConversation(BaseModel):
+    """A deleted conversation."""
+
+    object: Literal["conversation"] = "conversation"
+    id: str
+    deleted: Literal[True] = True
+
+
 class Revoked(Key):
     """A key whose secrets were removed."""
 

@@ -45,7 +45,7 @@ async def list_responses(
         since=query.since,
     )
     try:
-        page = await read_page(_table(services), listing)
+        page = await read_page(stream_table(services), listing)
     except NoSuchPosition:
         raise InvalidRequest(
             "'after' must be the 'next' of the page before, and that response still there.",
@@ -120,7 +120,7 @@ async def delete_response(response: ResponseId, services: Shared, caller: Caller
             values={":queued": _RUNNING[0], ":running": _RUNNING[1]},
         )
         try:
-            await _table(services).update(update)
+            await stream_table(services).update(update)
         except ConditionFailed as failed:
             if failed.item is None:
                 raise _missing(response) from None
@@ -134,13 +134,14 @@ async def _found(response: str, services: Services) -> dict[str, Any]:
     """Return what the index has of a response. Its ledger item says whose it is."""
     name = response_id(response)
     item = await services.table.get(ledger_key(name)) if is_request_id(name) else None
-    found = None if item is None else await find(_table(services), item["key"], name)
+    found = None if item is None else await find(stream_table(services), item["key"], name)
     if found is None or "deleted" in found or found["expires"] <= services.now():
         raise _missing(response)
     return found
 
 
-def _table(services: Services) -> Table:
+def stream_table(services: Services) -> Table:
+    """Return StreamTable. Raises NotFound if nothing is kept."""
     if services.streams is None:
         raise NotFound(
             "This deployment keeps no responses: its setting 'persistence' is 'off'.",
