@@ -201,15 +201,20 @@ _count = msgspec.json.Decoder(InputTokensRequest)
 T = TypeVar("T", bound=InputTokensRequest)
 
 
-def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
-    """Return the checked body of a request for a response. `kept`: the deployment keeps responses.
+def parse_responses(
+    body: bytes, *, kept: bool = False, continues: bool | None = None
+) -> ResponsesRequest:
+    """Return the checked body of a request for a response.
+
+    `kept` tells whether the deployment keeps responses. `continues` tells whether the request may
+    go on from an earlier one; by default it is as `kept`.
 
     Raises:
         InvalidRequest: the body is not JSON, or a member has a wrong type or value or cannot be
             honoured.
 
     """
-    request = _parsed(_responses, body, kept=kept)
+    request = _parsed(_responses, body, continues=kept if continues is None else continues)
     check_refused(body, 1, chat=True)
     for name, why in UNSUPPORTED.items():
         if getattr(request, name) not in (None, []):
@@ -218,7 +223,7 @@ def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
         raise InvalidRequest(
             "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
         )
-    for name in ("store", "background"):
+    for name in ("store", "background", "conversation"):
         if getattr(request, name) and not kept:
             raise _unkept(name)
     if request.background and request.store is False:
@@ -238,7 +243,7 @@ def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
 
 def parse_input_tokens(body: bytes) -> InputTokensRequest:
     """Return the checked body of a request for a count. Raises as `parse_responses`."""
-    request = _parsed(_count, body, kept=True)
+    request = _parsed(_count, body, continues=True)
     if request.previous_response_id is not None:
         raise unsupported(
             "previous_response_id", "a count reads no kept responses: send all items in 'input'"
@@ -250,7 +255,7 @@ def parse_input_tokens(body: bytes) -> InputTokensRequest:
     return request
 
 
-def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, kept: bool) -> T:
+def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, continues: bool) -> T:
     try:
         request = parse(decoder, body)
     except InvalidRequest as error:
@@ -262,18 +267,15 @@ def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, kept: bool) -> T
             param=error.param,
             code=Unsupported.code,
         ) from None
-    if request.previous_response_id is not None and not kept:
+    if request.previous_response_id is not None and not continues:
         raise _unkept("previous_response_id")
-    if request.conversation is not None:
-        if not kept:
-            raise _unkept("conversation")
-        if request.previous_response_id is not None:
-            raise InvalidRequest(
-                "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Send "
-                "one of them.",
-                param="previous_response_id",
-                code="mutually_exclusive_parameters",
-            )
+    if request.conversation is not None and request.previous_response_id is not None:
+        raise InvalidRequest(
+            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Send one of "
+            "them.",
+            param="previous_response_id",
+            code="mutually_exclusive_parameters",
+        )
     if request.text is not None and request.text.verbosity not in (None, "medium"):
         raise unsupported("text.verbosity", "no server takes it; 'medium', the default, is allowed")
     return request
