@@ -32,6 +32,7 @@ ConversationId = Annotated[
 @router.get(
     "/conversations",
     response_model=models_out.ConversationList,
+    responses=models_out.MISSING,
     operation_id="listConversations",
 )
 async def list_conversations(
