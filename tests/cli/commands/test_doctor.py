@@ -66,7 +66,7 @@ def test_a_table_that_is_not_there() -> None:
 
     class Dynamodb:
         class exceptions:  # noqa: N801 (boto3's name)
-            class ResourceNotFoundException(Exception): ...  # noqa: N818
+            class ResourceNotFoundException(Exception): ...
 
         def describe_table(self, **_: Any) -> dict[str, Any]:
             raise self.exceptions.ResourceNotFoundException
