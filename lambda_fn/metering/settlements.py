@@ -273,7 +273,7 @@ async def extend(
 
     """
     for _ in range(_EXTENSIONS):
-        extended = hold.extend(tokens, opening.prices.cost(0, tokens))
+        extended = hold.extend(tokens, opening.prices.bound(0, tokens))
         update = holds.extend(opening.key_id, opening.request_id, hold, extended)
         try:
             await table.update(update, deadline=deadline)
@@ -302,7 +302,7 @@ async def extend_prompt(
         MeterUnavailable: it is not known whether the hold was extended. Its release finds out.
 
     """
-    extended = hold.extend(tokens, opening.prices.cost(tokens, 0))
+    extended = hold.extend(tokens, opening.prices.bound(tokens, 0))
     update = holds.extend(opening.key_id, opening.request_id, hold, extended)
     try:
         await table.update(update, deadline=deadline)
@@ -318,15 +318,19 @@ def _remaining(item: Item, opening: Opening) -> int:
     remaining: int = min(
         account.remaining(window) // amount
         for window in holds.budgets_of(opening.request_id)
-        if (amount := holds.amount_in(window, 0, 1, opening.prices.completion))
+        if (amount := holds.amount_in(window, 0, 1, opening.prices.completion_bound))
     )
     return remaining
 
 
 def spend_of(settlement: Settlement, prices: Prices) -> Spend:
     """Return the amounts that the account is charged for a settlement."""
-    tokens = (settlement.prompt_tokens, settlement.completion_tokens)
-    return Spend(int(settlement.outcome != "refused"), *tokens, prices.cost(*tokens))
+    return Spend(
+        int(settlement.outcome != "refused"),
+        settlement.prompt_tokens,
+        settlement.completion_tokens,
+        prices.cost(settlement.tokens),
+    )
 
 
 def booked_of(item: Mapping[str, Any]) -> Spend:

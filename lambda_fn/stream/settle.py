@@ -107,6 +107,9 @@ async def settle(
         ttft_ms=counter.ttft_ms,
         duration_ms=counter.duration_ms,
         continued_prompt_tokens=counter.continued_prompt_tokens,
+        cached_tokens=counter.cached_tokens,
+        image_tokens=min(counter.image_tokens, counter.prompt_tokens),
+        reasoning_tokens=counter.reasoning_tokens,
     )
     opening = admission.opening
     now = time.time()
@@ -115,7 +118,7 @@ async def settle(
         "key": opening.key_id,
         "model": opening.model,
         **msgspec.to_builtins(settlement),
-        "cost": opening.prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
+        "cost": opening.prices.cost(settlement.tokens),
     }
 
     def metrics(*, saved: bool) -> dict[str, object]:
