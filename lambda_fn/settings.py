@@ -28,6 +28,7 @@ _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", max_lengt
 _Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
 _Tags = Annotated[str, Meta(pattern=r"^[<\[][!-~]{1,30}[>\]]( [<\[][!-~]{1,30}[>\]])?\Z")]
 _Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
+_MONEY_DIGITS = 18
 MAX_IMAGES = 64
 """The largest value of `max_images`."""
 HOST = r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
@@ -410,6 +411,11 @@ class SweepSettings:
     overdue: float
     stream_table: str | None = None
     """StreamTable, if responses are logged."""
+    ceiling: int | None = None
+    """Nano-USD that all requests of a month may cost."""
+    topic: str | None = None
+    """The ARN of the SNS topic that alerts about budgets go to."""
+    sns_url: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "SweepSettings":
@@ -422,7 +428,18 @@ class SweepSettings:
             dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
             overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
             stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
+            ceiling=_nano(environment, "SLUICE_MONTHLY_CEILING"),
+            topic=environment.get("SLUICE_ALERT_TOPIC") or None,
+            sns_url=_endpoint(environment, region, "SNS", "sns"),
         )
+
+
+def _nano(environment: Mapping[str, str], name: str) -> int | None:
+    """Return an amount in nano-USD; None if it is not set. Raises SettingsError."""
+    text = environment.get(name, "")
+    if text and not (text.isascii() and text.isdecimal() and len(text) <= _MONEY_DIGITS):
+        raise SettingsError(f"{name} must be a whole number of nano-USD")
+    return int(text) if text else None
 
 
 def _models(text: str) -> tuple[dict[str, Model], dict[str, str]]:

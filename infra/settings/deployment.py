@@ -103,10 +103,6 @@ class Settings(ContainerSettings, EndpointSettings):
     """USD that the tokens of a month may cost, at the prices of the models. When they are spent,
     requests are refused until the next month.
     """
-    budget_alerts: bool = True
-    """Tell the alarms' topic when half, four fifths and all of a key's or of the deployment's
-    monthly budget are spent.
-    """
     meter_open: bool = False
     """Fail-open metering: serve recently used keys while DynamoDB does not answer."""
     strict: bool = False

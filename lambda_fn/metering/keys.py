@@ -60,7 +60,7 @@ _COUNTS = "requests prompt_tokens completion_tokens cost"
 _AMOUNTS = dict.fromkeys(_COUNTS.split(), "of settled requests")
 _KEYS = {"pk": "partition key", "sk": "sort key", "v": "version of the layout"}
 _WATCHED = {
-    "open": "LEDGER#<shard> or ACCOUNT#<shard>: only while the sweeper has to watch the item",
+    "open": "LEDGER#<shard>, ACCOUNT#<shard> or ALERT: only while the sweeper has to watch the item",
     "due": "Unix seconds after which the sweeper looks",
 }
 ACCOUNT = {
@@ -132,8 +132,25 @@ WATERMARK = {
 }
 DIRTY_HOUR = {**_KEYS, "mark": "random: tells this mark from a later one"}
 PAGES = {**_KEYS, "secret": "hex"}
+ALERT = {
+    **_KEYS,
+    **_WATCHED,
+    "key": "the key's id, or `deployment`",
+    "spent": "nano-USD or tokens, as the alert was made",
+    "name": "what reports call the key",
+    "owner": "",
+    "sent": "Unix seconds at which the sweeper had sent it; it has no `open` from then on",
+    "ttl": "Unix seconds after which DynamoDB removes the item",
+}
+MONTH = {
+    **_KEYS,
+    "until": "the first hour whose rollups are not in `cost`",
+    "cost": "nano-USD of the month's hours before",
+    "ttl": "Unix seconds after which DynamoDB removes the item",
+}
 SERVICE = {
     **_KEYS,
+    "exhausted": "the month whose ceiling was reached: its requests are refused; absent before",
     "stopped": "Unix seconds since which requests are refused; absent while they are served",
     "reason": "what refused requests are told",
 }
@@ -165,6 +182,8 @@ WATERMARK_KEY = {"pk": "USAGE", "sk": "ROLLED"}
 DIRTY_PARTITION, DIRTY_PREFIX = "USAGE", "DIRTY#"
 PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
 SERVICE_KEY = {"pk": "SERVICE", "sk": "STATE"}
+ALERT_PARTITION, ALERT_OPEN = "ALERTS", "ALERT"
+"""The partition of all alerts, and the value of `open` while they are not sent."""
 
 
 class UnknownVersion(ValueError):
@@ -239,6 +258,11 @@ def rollup_names(item: Mapping[str, Any]) -> tuple[str, str, str]:
 def dirty_key(hour: str) -> dict[str, str]:
     """Return the primary key of the mark of a dirty hour."""
     return {"pk": DIRTY_PARTITION, "sk": f"{DIRTY_PREFIX}{hour}"}
+
+
+def month_key(month: str) -> dict[str, str]:
+    """Return the primary key of a month's sum."""
+    return {"pk": "SERVICE", "sk": f"MONTH#{month}"}
 
 
 def audit_partition(day: str) -> str:

@@ -78,7 +78,8 @@ async def settle(
     now: float,
     expired: tuple[str, ...] = (),
     deadline: float | None = None,
-) -> None:
+    return_account: bool = False,
+) -> Item | None:
     """Settle an admitted request and capture its hold, in two writes.
 
     Args:
@@ -89,6 +90,10 @@ async def settle(
         now: Unix seconds.
         expired: Windows that can be removed.
         deadline: The time of `time.monotonic` until which the writes are attempted.
+        return_account: Whether the account item is wanted.
+
+    Returns:
+        The account item after it, if it is wanted and this has captured the hold.
 
     Raises:
         MeterUnavailable: it is not known what was written. `replay` completes it.
@@ -106,7 +111,7 @@ async def settle(
             or failed.item.get("entry") != hold.attempt
         ):
             await replay(table, opening, settlement, now=now)  # the sweeper has settled it
-            return
+            return None
     spend = spend_of(settlement, opening.prices)
     held: Hold | None = hold
     while held is not None:
@@ -119,20 +124,13 @@ async def settle(
             admitted=opening.reserved,
             expired=expired,
         )
-        held = await _capture(table, update, opening, held, deadline=deadline)
-
-
-async def _capture(
-    table: Table, update: Update, opening: Opening, hold: Hold, *, deadline: float | None
-) -> Hold | None:
-    """Capture a hold. Return None, or the hold as a late extension has changed it.
-
-    A hold that the sweeper has claimed is left to the sweeper.
-    """
-    try:
-        await table.update(update, deadline=deadline)
-    except ConditionFailed as failed:
-        return _changed(failed.item, opening, hold)
+        try:
+            account = await table.update(update, deadline=deadline, return_item=return_account)
+        except ConditionFailed as failed:
+            # A late extension may have changed the hold. What the sweeper claimed is left to it.
+            held = _changed(failed.item, opening, held)
+        else:
+            return account if return_account else None
     return None
 
 
