@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 from moto.core.eventstream import EventStreamEncoder
@@ -205,6 +205,34 @@ class Reply:
         assert self.headers["x-request-id"].startswith("req_")
         assert self.headers["content-type"] == "application/json"
         return error
+
+
+class Got(asyncio.Event):
+    """A step of the model that ends when the client has got some pieces."""
+
+    def __init__(self, reply: Reply, count: int = 1) -> None:
+        """Take the client's end."""
+        super().__init__()
+        self._reply, self._count = reply, count
+
+    async def wait(self) -> Literal[True]:
+        """Wait for the pieces."""
+        await self._reply.until_chunks(self._count)
+        return True
+
+
+class Stuck(asyncio.Event):
+    """A client that stops reading. `reached` is set when it does."""
+
+    def __init__(self) -> None:
+        """Begin before that."""
+        super().__init__()
+        self.reached = asyncio.Event()
+
+    async def wait(self) -> Literal[True]:
+        """Read nothing more."""
+        self.reached.set()
+        return await super().wait()
 
 
 Call = Callable[..., Awaitable[Reply]]
