@@ -12,7 +12,7 @@ from lambda_fn.metering import hours, service_state
 from lambda_fn.metering.budget_alerts import DEPLOYMENT, Alert, levels, note
 from lambda_fn.metering.keys import VERSIONED, check_version, month_key
 from lambda_fn.metering.windows import window_end
-from lambda_fn.reporting.rollup_progress import rolled_range
+from lambda_fn.reporting.rollup_progress import first_hour, rolled_range
 from lambda_fn.reporting.usage_rows import ledger_rows, stored_rows
 
 _KEPT = 40 * 86_400
@@ -60,9 +60,10 @@ async def lift(table: Table) -> None:
 async def _spent(
     table: Table, month: str, *, now: float, remade: bool, stop: Callable[[], bool]
 ) -> int | None:
-    begin, end = f"{month}-01T00", hours.following(hours.hour_at(now))
-    rolled = await rolled_range(table)
-    until = begin if rolled is None else min(max(begin, rolled[1]), end)
+    end = hours.following(hours.hour_at(now))
+    first, rolled = await rolled_range(table) or (await first_hour(table, now=now),) * 2
+    begin = min(max(f"{month}-01T00", first), end)
+    until = min(max(begin, rolled), end)
     since, cost = begin, 0
     stored = None if remade else await table.get(month_key(month))
     if stored is not None:

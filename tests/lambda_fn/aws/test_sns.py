@@ -21,7 +21,12 @@ def topic(http: Client, url: str, arn: str) -> Topic:
 
 async def test_a_message_arrives(http: Client, moto_url: str) -> None:
     """A subscriber gets subject and text, with what forms and XML would take for their own."""
-    options = {"endpoint_url": moto_url, "region_name": REGION}
+    options = {
+        "endpoint_url": moto_url,
+        "region_name": REGION,
+        "aws_access_key_id": CREDENTIALS.access_key,
+        "aws_secret_access_key": CREDENTIALS.secret_key,
+    }
 
     def subscribe() -> tuple[str, str]:
         sns, sqs = (boto3.client(name, **options) for name in ("sns", "sqs"))  # type: ignore[call-overload]
