@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from lambda_fn.stream.logged import Live
     from lambda_fn.stream.moderate import Moderator
     from lambda_fn.stream.repeats import Repeats
+    from lambda_fn.stream.traces import Tracer
     from lambda_fn.stream_log.heads import StoredHead
     from lambda_fn.stream_log.results import ResultLog
     from lambda_fn.stream_log.table_log import TableLog
@@ -102,8 +103,9 @@ class Completions:
         table: Table,
         gate: Gate,
         read: Callable[[bytes, Mapping[str, str]], ReadRequest | Continued],
+        tracer: "Tracer | None" = None,
     ) -> None:
-        """Take the objects that all requests share."""
+        """Take the objects that all requests share. Without a `tracer`, nothing is traced."""
         self._read = read
         self._settings = settings
         self._client = client
@@ -119,6 +121,7 @@ class Completions:
                 credentials=credentials,
             )
         self._gate = gate
+        self._tracer = tracer
         self._tasks: set[asyncio.Future[object]] = set()
         self._dialects = {
             model.dialect: dialects.find(model.dialect) for model in settings.models.values()
@@ -216,6 +219,10 @@ class Completions:
         request_id: str = scope["sluice.request_id"]
         headers: dict[str, str] = scope["sluice.request_headers"]
         request, model, dialect = accepted.read.request, accepted.model, accepted.dialect
+        trace = None
+        if self._tracer is not None:
+            trace = counter.trace = self._tracer.begin(scope)
+            trace.named, trace.streamed = accepted.asked.request.model, request.stream
         logged = repeats is not None
         bounds = Bounds.of(
             request, model, size=accepted.size, images=_image_tokens(accepted.images, model)
@@ -234,7 +241,7 @@ class Completions:
             repeat=_is_repeat(headers) and not logged,
         )
         counter.admitted()
-        if self._settings.deployment is not None:
+        if self._settings.deployment is not None or trace is not None:
             counter.pace = Pace(counter)
         reservation = growing(self._table, admission, bounds, meter_open=self._settings.meter_open)
         scope["sluice.response_headers"] = admission.headers
@@ -262,6 +269,7 @@ class Completions:
             component=model.component,
             request_id=request_id,
             refusal=dialect.rejection,
+            attributes="" if trace is None else trace.context.attributes,
         )
         invocation: Invocation | Continuing | None = None
         prompts: PromptReserve | None = None
@@ -323,6 +331,8 @@ class Completions:
                 encoder, AsgiSink(send), heartbeat=self._settings.heartbeat, pace=counter.pace
             )
             decoder: Decoder | Continuing = dialect.decoder(head.choices, bounds.kept_here)
+            if trace is not None:
+                trace.decoder = decoder
             if accepted.read.continues:
                 from lambda_fn.stream import failover  # rarely asked for
 

@@ -126,6 +126,7 @@ class Producer:
 
     async def __aenter__(self) -> Self:
         """Send the invocation."""
+        self._counter.invoked()
         await self._invocation.__aenter__()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
         if self._guard is not None:
