@@ -29,6 +29,7 @@ _SAMPLED = re.compile(
     r"traceparent=00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf](;|\Z)"
 )
 _MAX_ATTRIBUTES = 1024
+_MOMENTS: dict[type[Event], str] = {Start: "started", Delta: "first_token"}
 
 
 def is_traced(attributes: str) -> bool:
@@ -46,10 +47,9 @@ class TracedLines(LineEncoder):
 
     def event(self, event: Event) -> bytes:
         """Return one record."""
-        if isinstance(event, Start):
-            self._times.setdefault("started", self._now())
-        elif isinstance(event, Delta):
-            self._times.setdefault("first_token", self._now())
+        name = _MOMENTS.get(type(event))
+        if name is not None and name not in self._times:
+            self._times[name] = self._now()
         return super().event(event)
 
     def end(self) -> bytes:

@@ -67,6 +67,7 @@ class Invocation:
             "content-type": "application/json",
             "x-amzn-sagemaker-accept": "application/jsonlines",
         }
+        self._component = component
         if component is not None:
             self._headers["x-amzn-sagemaker-inference-component"] = component
         if attributes:

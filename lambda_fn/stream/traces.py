@@ -7,7 +7,6 @@ Attributes are those of OpenTelemetry's conventions for generative AI, where the
 never have any content. Source: https://github.com/open-telemetry/semantic-conventions-genai.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,8 @@ from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.tracing.context import TraceContext, begin
 
 if TYPE_CHECKING:
+    import asyncio
+
     from lambda_fn.metering.ledger import Opening, Settlement
     from lambda_fn.tracing.exporter import Exporter
     from lambda_fn.tracing.otlp import Resource, Span, Value
@@ -141,10 +142,12 @@ class Trace:
         from lambda_fn.stream.metrics import FAILED
         from lambda_fn.tracing.otlp import Span, SpanEvent
 
-        end = time.time_ns()
-        offset = end - time.monotonic_ns()
-        moments = {**counter.moments, "settled": time.monotonic()}
-        start = int(counter.started * 1e9) + offset
+        now, end = time.monotonic(), time.time_ns()
+
+        def unix(moment: float) -> int:
+            return end - int((now - moment) * 1e9)
+
+        moments = sorted({**counter.moments, "settled": now}.items(), key=lambda item: item[1])
         operation = _OPERATIONS.get(self._path, "chat")
         if "token" in self._path.rpartition("/")[2]:
             operation = "count_tokens"
@@ -175,20 +178,17 @@ class Trace:
         error = cause if cause in FAILED else None
         if error is not None:
             attributes["error.type"] = error
-        context, name = self.context, f"{operation} {opening.model}"
+        context = self.context
         function, container = self._tracer.resources()
         own = Span(
             context.trace_id,
             context.span_id,
             context.parent_id,
-            name,
-            start,
+            f"{operation} {opening.model}",
+            unix(counter.started),
             end,
             attributes,
-            [
-                SpanEvent(moment, int(at * 1e9) + offset)
-                for moment, at in sorted(moments.items(), key=lambda item: item[1])
-            ],
+            [SpanEvent(name, unix(at)) for name, at in moments],
             error,
             context.state,
         )

@@ -16,14 +16,15 @@ class UsageCounter:
     """The running count of one request. The model's own count, which comes at its end, replaces it.
 
     `started` is when the request began, by `time.monotonic`. The caller sets `cancelled` when it
-    ends the response early. `count` sets `complete` when the
-    model has ended it, and `ended` if this service has. `unbilled` is the number of sampled tokens
-    that were over the reservation, and were not delivered. `reported` tells whether the count is
-    the model's own. `failure` is the code with which the model broke the response off, and `error`
-    is the class and the code of the error that ended it. `admission` is the time that admission
-    took, in seconds. `trace` is the request's, None without traces. `pace` measures the response at its client's end; None measures nothing. The
-    caller sets `refused` if the model was not asked. `continued_prompt_tokens` are of prompts that
-    were read to continue the response. They are billed, and are not in `prompt_tokens`.
+    ends the response early. `count` sets `complete` when the model has ended it, and `ended` if
+    this service has. `unbilled` is the number of sampled tokens that were over the reservation, and
+    were not delivered. `reported` tells whether the count is the model's own. `failure` is the code
+    with which the model broke the response off, and `error` is the class and the code of the error
+    that ended it. `admission` is the time that admission took, in seconds. `pace` measures the
+    response at its client's end; None measures nothing. `trace` is the request's trace, if there
+    are any. The caller sets `refused` if the model was not asked. `continued_prompt_tokens` are of
+    prompts that were read to continue the response. They are billed, and are not in
+    `prompt_tokens`.
     """
 
     def __init__(self) -> None:

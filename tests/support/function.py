@@ -123,6 +123,7 @@ class StandIn:
 
     A step writes bytes, awaits an event, or resets the connection (None). A cancel is recorded
     apart in `cancelled`, and `cancel` decides its answer. The endpoints in `busy` throttle.
+    `attributes` are the custom attributes of each request, which SageMaker passes on.
     """
 
     url: str = ""
@@ -131,6 +132,7 @@ class StandIn:
     connections: set[Any] = field(default_factory=set)
     script: Iterable[bytes | asyncio.Event | None] = field(default_factory=tuple)
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[str] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
@@ -150,6 +152,7 @@ class StandIn:
             found = await self.cancel(len(self.cancelled) - 1)
             return web.Response(body=part(json.dumps({"cancelled": found}).encode()))
         self.bodies.append(body)
+        self.attributes.append(request.headers.get("X-Amzn-SageMaker-Custom-Attributes", ""))
         if request.path.split("/")[2] in self.busy:
             return web.json_response({"__type": "ThrottlingException"}, status=429)
         self.connections.add(request.transport)
