@@ -36,6 +36,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "recall_concurrency": 50,
             "stream_kms_key": KEY,
             "heartbeat_seconds": 5,
+            "traces": "cloudwatch",
+            "trace_ratio": 0.1,
             "canary_seconds": 600,
             "model_name": "my-model",
             "context_tokens": 8192,
@@ -72,6 +74,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "redact_patterns": {"order": r"\bORD-[0-9]{8}\b"},
             "redact_words": {"project": "Falcon, Blue Heron"},
             "redact_as": "pseudonym",
+            "traces": "https://otel.example.org/v1/traces",
+            "trace_secret": "otel/authorization",
         },
     ),
     "own-edge": (
