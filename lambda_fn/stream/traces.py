@@ -9,15 +9,15 @@ never have any content. Source: https://github.com/open-telemetry/semantic-conve
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from starlette.types import Scope
 
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
 from lambda_fn.log import log
+from lambda_fn.runtime.loop import trace_id
 from lambda_fn.settings import Settings, Traces
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.tracing.context import TraceContext, begin
@@ -53,17 +53,27 @@ class Tracer:
         self._exporter: Exporter | None = None
         self._resources: tuple[Resource, Resource] | None = None
 
-    def begin(self, scope: Scope) -> "Trace":
-        """Return the trace of a request."""
-        headers: Mapping[str, str] = scope["sluice.request_headers"]
-        invocation = scope.get("aws.context")
+    def begin(
+        self,
+        headers: Mapping[str, str],
+        path: str,
+        in_background: Callable[[Coroutine[None, None, object]], None],
+    ) -> "Trace":
+        """Return the trace of a request.
+
+        Args:
+            headers: The request's, by their names in lower case.
+            path: The path of the endpoint.
+            in_background: Runs what sends the spans.
+
+        """
         context = begin(
             headers.get("traceparent", ""),
             headers.get("tracestate", ""),
             ratio=self._settings.ratio,
-            lambda_header="" if invocation is None else invocation.trace_id,
+            lambda_header=trace_id.get(),
         )
-        return Trace(self, context, scope)
+        return Trace(self, context, path, in_background)
 
     def resources(self) -> "tuple[Resource, Resource]":
         """Return what made the spans: this function, and the model's container."""
@@ -104,7 +114,13 @@ class Tracer:
 class Trace:
     """The trace of one request."""
 
-    def __init__(self, tracer: Tracer, context: TraceContext, scope: Scope) -> None:
+    def __init__(
+        self,
+        tracer: Tracer,
+        context: TraceContext,
+        path: str,
+        in_background: Callable[[Coroutine[None, None, object]], None],
+    ) -> None:
         """Keep what the request's span will tell."""
         self.context = context
         self.named = ""
@@ -114,9 +130,8 @@ class Trace:
         self.decoder: object = None
         """The response's decoder. That of our container keeps its last record."""
         self._tracer = tracer
-        self._path: str = scope["path"]
-        self._after: list[asyncio.Future[Any]] | None = scope.get("aws.after")
-        self._invocation = scope.get("aws.context")
+        self._path = path
+        self._in_background = in_background
 
     def settled(
         self, counter: UsageCounter, opening: "Opening", settlement: "Settlement", cause: str
@@ -133,8 +148,8 @@ class Trace:
         except Exception as error:  # noqa: BLE001 (the boundary: a trace fails no request)
             log("fault", request_id=opening.request_id, error=type(error).__name__)
             return
-        if sent is not None and self._after is not None:
-            self._after.append(sent)
+        if sent is not None:
+            self._in_background(_wait_for(sent))
 
     def _spans(
         self, counter: UsageCounter, opening: "Opening", settlement: "Settlement", cause: str
@@ -173,8 +188,6 @@ class Trace:
             attributes["gen_ai.response.finish_reasons"] = [settlement.finish_reason]
         if settlement.ttft_ms is not None:
             attributes["gen_ai.response.time_to_first_chunk"] = settlement.ttft_ms / 1000
-        if self._invocation is not None:
-            attributes["faas.invocation_id"] = self._invocation.request_id
         error = cause if cause in FAILED else None
         if error is not None:
             attributes["error.type"] = error
@@ -194,6 +207,10 @@ class Trace:
         )
         below = container_span(getattr(self.decoder, "last_record", b""), own, opening.model)
         return [(function, own)] + ([] if below is None else [(container, below)])
+
+
+async def _wait_for(sent: "asyncio.Future[None]") -> None:
+    await sent
 
 
 _SpanId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]

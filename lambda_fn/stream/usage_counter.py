@@ -121,6 +121,11 @@ class UsageCounter:
         )
 
     @property
+    def attributes(self) -> str:
+        """SageMaker's custom attributes of the request's calls, empty without a trace."""
+        return "" if self.trace is None else self.trace.context.attributes
+
+    @property
     def moments(self) -> dict[str, float]:
         """The moments of the response by their names, as times of `time.monotonic`.
 

@@ -23,6 +23,7 @@ from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.carrier import in_background
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.settle import settle
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -197,7 +198,10 @@ class SingleCalls:
         )
         counter = UsageCounter()
         if self._tracer is not None:
-            counter.trace = self._tracer.begin(request.scope)
+            scope = request.scope
+            counter.trace = self._tracer.begin(
+                scope["sluice.request_headers"], scope["path"], partial(in_background, scope)
+            )
         admission = await self._gate.admit(call.caller, opening)
         request.scope["sluice.response_headers"] = admission.headers
         counter.admitted()
@@ -236,7 +240,7 @@ class SingleCalls:
             refusal=dialects.find(model.dialect).rejection,
             credentials=self._credentials(),
             body=body,
-            attributes="" if counter.trace is None else counter.trace.context.attributes,
+            attributes=counter.attributes,
         )
 
 
