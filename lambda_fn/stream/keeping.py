@@ -45,7 +45,10 @@ async def answer_logged(
     if head is not None:
         account = await shared.gate.check_key(carrier.caller)
         assert shared.streams is not None  # noqa: S101 (responses are logged)
-        await replay((shared.table, shared.streams), account, head, carrier, shared.settings)
+        await replay(
+            *((shared.table, shared.streams), account, head, carrier, shared.settings),
+            from_cache=names.from_cache,
+        )
 
 
 async def _repeats(shared: Shared, carrier: Carrier, accepted: Accepted) -> Repeats:

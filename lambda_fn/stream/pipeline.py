@@ -411,6 +411,8 @@ class Pipeline:
                 carrier.in_background(log.close())
         if self._repeats is not None and self._counter.ended is not None:
             carrier.in_background(self._repeats.forget(self._request_id))
+        if self._event_log is not None:
+            self._counter.flush_lag = self._event_log.lag
         final = self._admission
         if self._reservation is not None:
             final = msgspec.structs.replace(final, entry=self._reservation.hold)

@@ -20,11 +20,11 @@ class UsageCounter:
     this service has. `unbilled` is the number of sampled tokens that were over the reservation, and
     were not delivered. `reported` tells whether the count is the model's own. `failure` is the code
     with which the model broke the response off, and `error` is the class and the code of the error
-    that ended it. `admission` is the time that admission took, in seconds. `pace` measures the
-    response at its client's end; None measures nothing. `trace` is the request's trace, if there
-    are any. The caller sets `refused` if the model was not asked. `continued_prompt_tokens` are of
-    prompts that were read to continue the response. They are billed, and are not in
-    `prompt_tokens`.
+    that ended it. `admission` is the time that admission took, and `flush_lag` the longest time
+    that an event of a logged response waited for its log, in seconds. `pace` measures the response
+    at its client's end; None measures nothing. `trace` is the request's trace, if there are any.
+    The caller sets `refused` if the model was not asked. `continued_prompt_tokens` are of prompts
+    that were read to continue the response. They are billed, and are not in `prompt_tokens`.
     """
 
     def __init__(self) -> None:
@@ -44,6 +44,7 @@ class UsageCounter:
         self.failure: str | None = None
         self.error: tuple[type[APIError], str | None] | None = None
         self.admission: float | None = None
+        self.flush_lag: float | None = None
         self._invoked: float | None = None
         self._finished: float | None = None
         self.pace: Pace | None = None
