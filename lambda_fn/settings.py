@@ -181,11 +181,20 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Moderation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What blocks a prompt and ends an answer: patterns and words by category, and a guardrail."""
+    """What blocks a prompt and ends an answer: patterns and words by category, and a guardrail.
+
+    With the mode `score`, they do so only if the key or the request says so.
+    """
 
     patterns: dict[str, str] = {}  # msgspec makes a new dict for each
     words: dict[str, tuple[str, ...]] = {}
     guardrail: Guardrail | None = None
+    mode: Literal["block", "score"] = "block"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is checked."""
+        return not self.has_rules and self.guardrail is None
 
     @property
     def has_rules(self) -> bool:

@@ -30,6 +30,7 @@ OnLogFailure = Literal["refuse", "unlogged"]
 Persistence = Literal["off", "asked", "all"]
 PriceClass = Literal["100", "200", "all"]
 GuardrailMode = Literal["sync", "async"]
+ModerateMode = Literal["block", "score"]
 RedactAs = Literal["label", "pseudonym"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
@@ -135,6 +136,8 @@ class Settings(ContainerSettings, EndpointSettings):
         form='a JSON object of lists of words: {"weapons": "pipe bomb, nerve agent"}',
     )
     """Lists of words that are not let through, by category."""
+    moderate_mode: ModerateMode = "block"
+    """Whether what is flagged is blocked, or only told to requests that ask."""
     guardrail: str | None = _setting(
         default=None,
         pattern=r"[a-z0-9]{1,64}:([1-9][0-9]{0,7}|DRAFT)",
@@ -312,6 +315,7 @@ class Settings(ContainerSettings, EndpointSettings):
             guardrail=self.guardrail,
             mode=self.guardrail_mode,
             fail_open=self.guardrail_open,
+            scores=self.moderate_mode == "score",
         )
 
     @property

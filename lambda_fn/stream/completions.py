@@ -158,6 +158,13 @@ class Completions:
                 )
                 read = found.read(history)
             self._check_kept(read)
+            extensions = read.request.sluice
+            if read.request.moderation is not None or (
+                extensions is not None and extensions.moderate is not None
+            ):
+                from lambda_fn.stream.moderate import check_moderated  # rarely asked for
+
+                check_moderated(self._settings.moderation, read.request)
             name = self._settings.name_of(read.request.model)
             try:
                 accepted = self._for_model(read, body, name)

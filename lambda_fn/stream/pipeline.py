@@ -203,11 +203,14 @@ class Pipeline:
             from lambda_fn.stream.remote_images import with_images
 
             request = await with_images(request, accepted.images, accepted.model, accepted.size)
-        if self._settings.moderation != NO_MODERATION:
-            from lambda_fn.stream.moderate import Moderator  # not at a cold start
+        if not self._settings.moderation.is_empty:
+            from lambda_fn.stream.moderate import Moderator, modes_of  # not at a cold start
 
             shared = self._shared
-            self._moderator = Moderator(shared.settings, shared.client, shared.credentials)
+            modes = modes_of(
+                self._settings.moderation, request, key_blocks=self._admission.filters.blocks
+            )
+            self._moderator = Moderator(shared.settings, shared.client, shared.credentials, modes)
             await self._moderator.check(request, self._request_id)
         return request
 
@@ -331,12 +334,15 @@ class Pipeline:
         invocation: Invocation | Continuing = run
         if accepted.read.continues:
             invocation = decoder = self._continuing(run, request)
+        checks = moderator is not None and moderator.modes.checks_output
         policy = Policy(
             settings.redaction,
-            settings.moderation,
-            self._admission.redact,
+            settings.moderation if checks else NO_MODERATION,
+            self._admission.filters.redact,
             secret=settings.origin_secrets[0],
             key_id=self._carrier.caller.key_id,
+            blocks=moderator is None or moderator.modes.blocks_output,
+            flagged=None if moderator is None else moderator.flagged,
         )
         # Our container ends the response itself at its deadline, others do not.
         is_ours = accepted.model.dialect == "sluice"
@@ -355,6 +361,7 @@ class Pipeline:
             finishing=accepted.read.finishing(),
             clock=time.time if accepted.read.tells_time else None,
             on_stop=delivery.hasten,
+            moderation=moderator.told if moderator is not None and moderator.modes.tells else None,
         )
 
     def _continuing(self, run: Invocation, request: ChatRequest) -> "Continuing":

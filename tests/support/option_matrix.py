@@ -68,6 +68,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "guardrail": "a1b2c3d4e5f6:1",
             "guardrail_mode": "async",
             "guardrail_open": True,
+            "moderate_mode": "score",
             "moderate_patterns": {"weapons": r"(?i)\bpipe ?bombs?\b"},
             "moderate_words": {"weapons_words": "nerve agent"},
             "redact": ("email", "card"),

@@ -63,7 +63,7 @@ CHAT: dict[str, dict[str, Any]] = {
     "audio": {"audio": {}},
     "prediction": {"prediction": {}},
     "web_search_options": {"web_search_options": {}},
-    "moderation": {"moderation": {}},
+    "moderation": {"moderation": {"model": "omni-moderation-latest"}},
     "functions": {"functions": [{"name": "f"}]},
     "function_call": {"function_call": {"name": "f"}},
     "user": {"user": "u"},
