@@ -56,9 +56,7 @@ def main():
     if state["running"]:
         before = state["running"]
         print("(the rest of the last answer)")
-        events = client.responses.retrieve(
-            before["id"], stream=True, starting_after=before["seen"]
-        )
+        events = client.responses.retrieve(before["id"], stream=True, starting_after=before["seen"])
         show(events, state)
     for line in iter(lambda: sys.stdin.readline().strip(), ""):
         events = client.responses.create(

@@ -166,6 +166,10 @@ async def settle(
         log("request", **{**figures, **_ended(counter), **metrics(saved=True)})
         if account is not None:
             await _alert(table, account, opening.request_id, now=now)
+    if counter.trace is not None:
+        from lambda_fn.stream.metrics import cause  # behind the last byte, as above
+
+        counter.trace.settled(counter, opening, settlement, cause(counter))
 
 
 def _has_month(admission: Admission) -> bool:

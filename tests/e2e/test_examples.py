@@ -1,13 +1,16 @@
 """The programs of examples/, run as a user runs them, over the whole local cloud."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 
 from local.cloud import LocalCloud
 from tests.e2e.test_faults import wait_for_container
