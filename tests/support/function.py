@@ -122,8 +122,8 @@ class StandIn:
     """A SageMaker endpoint that answers `status` and then takes the steps of `script`.
 
     A step writes bytes, awaits an event, or resets the connection (None). With `script_of`, each
-    body has a script of its own. A cancel is recorded apart in `cancelled`, and `cancel` decides its
-    answer. The endpoints in `busy` throttle.
+    body has a script of its own. A cancel is recorded apart in `cancelled`, and `cancel` decides
+    its answer. The endpoints in `busy` throttle.
     """
 
     url: str = ""
