@@ -13,8 +13,8 @@ import websockets
 from openai.types.responses import ResponsesServerEvent
 from pydantic import TypeAdapter
 
+from tests.support.asgi_sockets import Connect
 from tests.support.function import FIRST, KEY, ORIGIN, REST, StandIn
-from tests.support.sockets import Connect
 
 pytestmark = pytest.mark.usefixtures("account")
 HEADERS = {"x-sluice-origin-secret": ORIGIN}
