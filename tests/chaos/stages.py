@@ -86,7 +86,7 @@ _WRITES = {
     "a renewal of the lease": {
         "operation": "UpdateItem",
         "containing": "SET lease = :now",
-        "probability": 0.5,
+        "probability": 0.3,
     },
     "the end in the head": {"operation": "UpdateItem", "containing": ":new_last"},
     "the terminal segment": {"operation": "PutItem", "containing": '"end":{"BOOL":true}'},
