@@ -121,8 +121,9 @@ class Wire(asyncio.Transport):
 class StandIn:
     """A SageMaker endpoint that answers `status` and then takes the steps of `script`.
 
-    A step writes bytes, awaits an event, or resets the connection (None). A cancel is recorded
-    apart in `cancelled`, and `cancel` decides its answer. The endpoints in `busy` throttle.
+    A step writes bytes, awaits an event, or resets the connection (None). With `script_of`, each
+    body has a script of its own. A cancel is recorded apart in `cancelled`, and `cancel` decides
+    its answer. The endpoints in `busy` throttle.
     """
 
     url: str = ""
@@ -130,6 +131,7 @@ class StandIn:
     headers: dict[str, str] = field(default_factory=dict)
     connections: set[Any] = field(default_factory=set)
     script: Iterable[bytes | asyncio.Event | None] = field(default_factory=tuple)
+    script_of: Callable[[dict[str, Any]], Iterable[bytes | asyncio.Event | None]] | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[str] = field(default_factory=list)
@@ -156,7 +158,7 @@ class StandIn:
         response = web.StreamResponse(status=self.status, headers=self.headers)
         await response.prepare(request)
         try:
-            for step in self.script:
+            for step in self.script if self.script_of is None else self.script_of(body):
                 if step is None:
                     assert request.transport is not None
                     request.transport.abort()
