@@ -64,6 +64,11 @@ def create_app(
     rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
     shared = (settings, client, credentials, table, gate)
     keeps = settings.stream_table is not None and settings.persistence != "off"
+    tracer = None
+    if settings.traces is not None:
+        from lambda_fn.stream.traces import Tracer  # few deployments have any
+
+        tracer = Tracer(settings, client, credentials)
     read_kept_response = partial(
         read_response,
         rules=rules,
@@ -71,10 +76,10 @@ def create_app(
         store_default=settings.store_default,
     )
     completions = {
-        CHAT_PATH: Completions(*shared, partial(read_chat, rules=rules, keeps=keeps)),
-        "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
-        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules)),
-        RESPONSES_PATH: Completions(*shared, read_kept_response),
+        CHAT_PATH: Completions(*shared, partial(read_chat, rules=rules, keeps=keeps), tracer),
+        "/v1/completions": Completions(*shared, partial(read_completion, rules=rules), tracer),
+        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules), tracer),
+        RESPONSES_PATH: Completions(*shared, read_kept_response, tracer),
     }
 
     def multiplex() -> ASGIApp:
@@ -106,7 +111,7 @@ def create_app(
     def single_calls() -> "SingleCalls":
         from lambda_fn.stream.endpoints.single_calls import SingleCalls
 
-        return SingleCalls(*shared)
+        return SingleCalls(*shared, tracer)
 
     @cache
     def counter(path: str) -> "CountTokens":
