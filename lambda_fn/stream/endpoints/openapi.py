@@ -90,7 +90,7 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
     _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     for kind in kinds:
         schemas[kind.__name__]["properties"]["model"]["enum"] = sorted(models)
-    paths = {
+    paths: dict[str, dict[str, Any]] = {
         "/v1/chat/completions": {
             "post": _operation(
                 "createChatCompletion",
@@ -177,6 +177,16 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
     }
     if keeps:
         paths |= _kept()
+        paths["/v1/chat/completions"]["get"] = _operation(
+            "listChats",
+            "List the key's stored chat completions; `metadata[name]=value` filters them.",
+            query={
+                "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+                "after": {"type": "string"},
+                "order": {"enum": ["asc", "desc"], "default": "asc"},
+                "model": {"type": "string"},
+            },
+        )
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
