@@ -57,7 +57,7 @@ async def test_lanes_and_errors(server: str) -> None:
     async with connection(server) as connected:
         for lane in ("a", "b"):
             await connected.response.create(model="m", input="Hi", stream_id=lane)
-        ended = set()
+        ended: set[str | None] = set()
         while ended != {"a", "b"}:
             event = (await until(connected, "response.completed"))[-1]
             ended.add(event.stream_id)
@@ -77,7 +77,7 @@ async def test_cancel(server: str, sagemaker: StandIn) -> None:
         return True
 
     sagemaker.script = [FIRST, asyncio.Event()]
-    sagemaker.cancel = cancel  # type: ignore[method-assign]
+    sagemaker.cancel = cancel  # type: ignore[assignment,method-assign]
     async with connection(server) as connected:
         await connected.response.create(model="m", input="Hi")
         await until(connected, "response.output_text.delta")
