@@ -70,6 +70,29 @@ class Cycle:
                 # The caller has the response, but the environment could be frozen before these end.
                 await asyncio.wait(self._after)
 
+    async def run_event(self, app: App, scope: dict[str, Any]) -> None:
+        """Run the application for an event without a request, and report its end.
+
+        All that it has begun ends first, because Lambda may freeze the process after the report.
+        """
+        failure: str | None = None
+        try:
+            scope = {**scope, "aws.context": self._context, "aws.after": self._after}
+            await app(scope, self._receive, self._send)
+        except Exception as error:  # noqa: BLE001 (the boundary, as in `run`)
+            failure = type(error).__name__
+            log("fault", aws_request_id=self._context.request_id, error=failure)
+        if self._after:
+            await asyncio.wait(self._after)
+        try:
+            if failure is None:
+                await self._api.complete(self._context.request_id)
+            else:
+                kind, message = f"Runtime.{failure}", "the application failed; see the log"
+                await self._api.fail(self._context.request_id, kind, message)
+        except TransportError as error:
+            log("fault", aws_request_id=self._context.request_id, error=str(error))
+
     async def _receive(self) -> Message:
         if self._body is None:
             await asyncio.get_running_loop().create_future()  # there is no disconnect to wait for

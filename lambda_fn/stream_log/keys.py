@@ -7,6 +7,8 @@
     R#<response id>    S#<event number>               `SEGMENT`: events from that number on
     R#<response id>    P#<event number>#<writer>#<n>  `PART`: a part of a segment that is too large
     I#<key id>#<name>  I                              `IDENTITY`: the response to a request
+    Q#                 KEY#<key id>                   `PLACES`: a key's unended background responses
+    Q#                 RUNNING                        `PLACES`: all that run in the background
 
 A response id is the id of the request that made the response. Event numbers are zero-padded, so
 that sort keys have the order of the events. One query of the sort keys that begin with `HEAD` reads
@@ -66,7 +68,11 @@ HEAD = {
     "ended_by": "random name of whoever ended the response: the producer's, or another",
     "event": "the terminal event as JSON",
     "last": "number of the terminal event if the producer ended the response",
-    "invoked": "Unix seconds at which the function that runs a queued response was called",
+    "invoked": "Unix seconds at which the function that runs a queued response was called; absent "
+    "while a response waits for room",
+    "starter": "random name of whoever called that function last",
+    "until": "Unix seconds until which a queued response may wait for room",
+    "run": "id of the request that runs a queued response, which the ledger has",
 }
 READER = {
     **_SHARED,
@@ -92,6 +98,10 @@ IDENTITY = {
     "digest": "SHA-256 of the request, in hex",
     "revision": "what made the response: model, encoders and filters; only in the cache",
 }
+PLACES = {
+    **_SHARED,
+    "answers": "response id -> fingerprint of its request, or id of its run",
+}
 PART = {**_SHARED, "d": "a part of the deflated events, at most `MAX_PART` bytes"}
 
 OWNERS_INDEX = "owners"
@@ -109,6 +119,11 @@ SEGMENT_PREFIX = "S#"
 """The prefix of the sort keys of segments."""
 PREFIXES = ("chatcmpl-", "cmpl-", "msg_", "resp_", "req_")
 """The prefixes with which clients get a response id."""
+QUEUE = "Q#"
+"""The partition of the background responses that have not ended."""
+RUNNING_KEY = {"pk": QUEUE, "sk": "RUNNING"}
+"""The primary key of the places of all that run in the background."""
+_KEY_PREFIX = "KEY#"
 _DIGITS = 10
 
 
@@ -150,6 +165,16 @@ def reader_key(response_id: str, slot: int) -> dict[str, str]:
 def identity_key(key_id: str, name: str) -> dict[str, str]:
     """Return the primary key of an identity of a key's request."""
     return {"pk": f"I#{key_id}#{name}", "sk": "I"}
+
+
+def places_key(key_id: str) -> dict[str, str]:
+    """Return the primary key of a key's unended background responses."""
+    return {"pk": QUEUE, "sk": f"{_KEY_PREFIX}{key_id}"}
+
+
+def places_owner(sort: str) -> str | None:
+    """Return the key id in the sort key of places, or None for those of all that run."""
+    return sort.removeprefix(_KEY_PREFIX) if sort.startswith(_KEY_PREFIX) else None
 
 
 def body_key(response_id: str, name: str, part: int) -> dict[str, str]:

@@ -36,6 +36,7 @@ from lambda_fn.stream_log.heads import (
     win,
 )
 from lambda_fn.stream_log.keys import SEGMENT_PREFIX, partition
+from lambda_fn.stream_log.queued import renew
 from lambda_fn.stream_log.segments import Segment
 
 INPUT = "input"
@@ -86,6 +87,39 @@ class ResultLog:
         self._name = new_name()
         self._events: list[Event] = []
         self._is_ended = False
+        self._watching: asyncio.Task[None] | None = None
+        self.on_end: Callable[[bool], None] | None = None
+        """Called when somebody else has ended a response that was adopted, with True if it was
+        cancelled.
+        """
+
+    def adopt(self, head: StoredHead) -> None:
+        """Take over a response that this run has claimed, in place of `open`.
+
+        Its lease is renewed from now on.
+        """
+        self._stored = head
+        self._name = head.writer
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Renew the lease in time, until the response ends."""
+        while True:
+            await asyncio.sleep(limits.LEASE_INTERVAL)
+            try:
+                item = await renew(self._table, self._stored, self._counts(), now=self._now())
+            except MeterUnavailable:
+                continue
+            if item is not None:
+                if self.on_end is not None and not self._is_ended:
+                    self.on_end(item.get("status", "cancelled") == "cancelled")
+                return
+
+    def release(self) -> None:
+        """Write nothing more, because the response waits again, or is another's."""
+        self._is_ended = True
+        if self._watching is not None:
+            self._watching.cancel()
 
     async def open(self, head: Head) -> None:
         """Write the input, and then the head. Raises as `TableLog.open`."""
@@ -116,12 +150,13 @@ class ResultLog:
 
         If that fails, the client gets the response all the same, and the lease ends the head.
         """
-        self._is_ended = True
+        self.release()
         return asyncio.ensure_future(self._end(batch))
 
     async def close(self) -> None:
         """End a response that its producer has not ended, because it never began."""
         if not self._is_ended:
+            self.release()
             await self._end((len(self._events), [INTERRUPTED]))
 
     def read(self, after: int) -> Source:
