@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from aws_cdk import Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
@@ -11,7 +11,7 @@ from constructs import Construct
 from infra.constructs.function import add_function
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
-from infra.constructs.release import Release
+from infra.constructs.release import ALIAS, Release
 from infra.constructs.request_metrics import deployment_of
 from infra.constructs.stream_table import StreamTable, stream_environment
 from infra.constructs.usage_table import UsageTable
@@ -60,6 +60,7 @@ class StreamFunction(Construct):
                 "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
                 "SLUICE_REDACTION": json.dumps(settings.redaction),
                 "SLUICE_MODERATION": json.dumps(settings.moderation),
+                **({} if stream_table is None else {"SLUICE_BACKGROUND": _background(settings)}),
                 **secret.variables,
             },
         )
@@ -83,6 +84,38 @@ class StreamFunction(Construct):
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )
+        if stream_table is not None:
+            # An event that comes later, or again, finds that its answer has ended or runs.
+            self.release.alias.configure_async_invoke(
+                retry_attempts=0, max_event_age=Duration.seconds(LIMITS.queued_time)
+            )
+        if stream_table is not None and settings.background == "invoke":
+            role = self.function.role
+            assert role is not None  # noqa: S101 - `add_function` gives it one
+            # The role's own policy comes before the function, and the alias after it.
+            iam.Policy(
+                self,
+                "InvokeItself",
+                statements=[
+                    iam.PolicyStatement(
+                        actions=["lambda:InvokeFunction"],
+                        resources=[self.release.alias.function_arn],
+                    )
+                ],
+                roles=[role],
+            )
+
+
+def _background(settings: Settings) -> str:
+    return json.dumps(
+        {
+            "per_key": settings.background_per_key,
+            "at_once": settings.background_runs,
+            "wait_hours": settings.background_wait_hours,
+            "invoke": settings.background == "invoke",
+            "alias": ALIAS,
+        }
+    )
 
 
 def public_environment(

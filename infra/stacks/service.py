@@ -7,6 +7,7 @@ from aws_cdk import aws_certificatemanager as acm
 from constructs import Construct
 
 from infra.constructs.admin_functions import AdminFunctions
+from infra.constructs.background_keeper import BackgroundKeeper
 from infra.constructs.control_function import ControlFunction
 from infra.constructs.dashboard import Dashboard
 from infra.constructs.domain import Domain
@@ -28,8 +29,8 @@ class ServiceStack(Stack):
     The outputs are DistributionDomain, FunctionUrl, FunctionName, EndpointName, ModelName,
     SweeperName, AdminFunctionName, and the functions of single rights, such as
     AdminUsageFunctionName. With `admin_url` there are also AdminFunctionUrl and AdminSecretArn,
-    with `domain` also Domain. Unless `persistence` is off, there are RecallFunctionName and
-    RecallFunctionUrl.
+    with `domain` also Domain. Unless `persistence` is off, there are RecallFunctionName,
+    RecallFunctionUrl and BackgroundFunctionName.
     """
 
     def __init__(
@@ -87,7 +88,16 @@ class ServiceStack(Stack):
             stream_table=stream_table,
         )
         recall = None
+        keeper = None
         if stream_table is not None:
+            keeper = BackgroundKeeper(
+                self,
+                "Background",
+                root=root,
+                settings=settings,
+                stream_table=stream_table,
+                stream=stream.release.alias,
+            )
             recall = RecallFunction(
                 self,
                 "Recall",
@@ -160,7 +170,7 @@ class ServiceStack(Stack):
         usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["DeleteItem"], "USAGE", "USAGE#*")
         usage_table.grant_indexes(sweeper.function, "overdue", "keys")
-        if stream_table is not None and recall is not None:
+        if stream_table is not None and recall is not None and keeper is not None:
             # The recall function reads accounts to authenticate, and counts requests: a call may
             # name no attribute of an account but its balances. It flags a running request as
             # cancelled, by a write whose condition names `key` and `state`. It can change no
@@ -179,8 +189,16 @@ class ServiceStack(Stack):
             stream_table.grant_in(stream.function, ["GetItem", "PutItem"], "I#*")
             stream_table.grant_in(sweeper.function, [*writes, "GetItem"], "R#*")
             stream_table.grant_in(recall.function, [*writes, "GetItem", "DeleteItem"], "R#*")
+            # Places bound the background responses. A canceller gives the place back.
+            stream_table.grant_in(stream.function, ["PutItem", "UpdateItem"], "Q#")
+            stream_table.grant_in(recall.function, ["UpdateItem"], "Q#")
+            stream_table.grant_in(keeper.function, ["Query", "UpdateItem"], "Q#")
+            stream_table.grant_in(keeper.function, [*writes, "GetItem"], "R#*")
             stream_table.grant_index(recall.function)
-            for function in (stream.function, recall.function, sweeper.function):
+            for function in (
+                *(stream.function, recall.function),
+                *(sweeper.function, keeper.function),
+            ):
                 stream_table.grant_key(function)
 
         CfnOutput(self, "DistributionDomain", value=edge.distribution.distribution_domain_name)
@@ -191,6 +209,8 @@ class ServiceStack(Stack):
         if recall is not None:
             CfnOutput(self, "RecallFunctionName", value=recall.function.function_name)
             CfnOutput(self, "RecallFunctionUrl", value=recall.url.url)
+        if keeper is not None:
+            CfnOutput(self, "BackgroundFunctionName", value=keeper.function.function_name)
         CfnOutput(self, "EndpointName", value=endpoint.endpoint_name)
         CfnOutput(self, "ModelName", value=settings.model_name)
         CfnOutput(self, "SweeperName", value=sweeper.function.function_name)

@@ -34,7 +34,7 @@ from lambda_fn.stream_log.heads import (
     read_head,
     win,
 )
-from lambda_fn.sweep.background import sweep_background
+from lambda_fn.background.walk import sweep_background
 from tests.support.network import Fate, Killed, Network, delete_table, operate
 from tests.support.stream_tables import stream_table
 
