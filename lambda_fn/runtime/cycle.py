@@ -66,9 +66,8 @@ class Cycle:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
             self._stream.close()
-            if self._after:
-                # The caller has the response, but the environment could be frozen before these end.
-                await asyncio.wait(self._after)
+            # The caller has the response, but the environment could be frozen before these end.
+            await self._finish()
 
     async def run_event(self, app: App, scope: dict[str, Any]) -> None:
         """Run the application for an event without a request, and report its end.
@@ -82,8 +81,7 @@ class Cycle:
         except Exception as error:  # noqa: BLE001 (the boundary, as in `run`)
             failure = type(error).__name__
             log("fault", aws_request_id=self._context.request_id, error=failure)
-        if self._after:
-            await asyncio.wait(self._after)
+        await self._finish()
         try:
             if failure is None:
                 await self._api.complete(self._context.request_id)
@@ -92,6 +90,11 @@ class Cycle:
                 await self._api.fail(self._context.request_id, kind, message)
         except TransportError as error:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
+
+    async def _finish(self) -> None:
+        """Wait for the background work, and for what it begins itself."""
+        while pending := [task for task in self._after if not task.done()]:
+            await asyncio.wait(pending)
 
     async def _receive(self) -> Message:
         if self._body is None:

@@ -19,7 +19,7 @@ from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Query, Table
 from lambda_fn.encode import Head
 from lambda_fn.event_log import Batch, Source
-from lambda_fn.events import End, Event, Failed, Finish
+from lambda_fn.events import Delta, End, Event, Failed, Finish
 from lambda_fn.log import log
 from lambda_fn.stream_log import segments
 from lambda_fn.stream_log.bodies import Incomplete, inflated, write_body
@@ -92,6 +92,12 @@ class ResultLog:
         """Called when somebody else has ended a response that was adopted, with True if it was
         cancelled.
         """
+        self.may_wait: Callable[[Failed], bool] | None = None
+        """Returns whether an adopted response waits for room in place of this end, if the model
+        has sampled nothing.
+        """
+        self.waits = False
+        """Whether it does. Nothing was written then."""
 
     def adopt(self, head: StoredHead) -> None:
         """Take over a response that this run has claimed, in place of `open`.
@@ -116,7 +122,7 @@ class ResultLog:
                 return
 
     def release(self) -> None:
-        """Write nothing more, because the response waits again, or is another's."""
+        """Write nothing more but the end."""
         self._is_ended = True
         if self._watching is not None:
             self._watching.cancel()
@@ -151,6 +157,17 @@ class ResultLog:
         If that fails, the client gets the response all the same, and the lease ends the head.
         """
         self.release()
+        [event] = batch[1]
+        if (
+            self.may_wait is not None
+            and type(event) is Failed
+            and not any(type(earlier) is Delta for earlier in self._events)
+            and self.may_wait(event)
+        ):
+            self.waits = True
+            done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+            done.set_result(batch)
+            return done
         return asyncio.ensure_future(self._end(batch))
 
     async def close(self) -> None:

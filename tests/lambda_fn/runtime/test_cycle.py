@@ -140,20 +140,22 @@ async def test_an_event_without_a_request(lambda_: Lambda) -> None:
     """Its end is reported when all work is done, also that in the background."""
     done: list[str] = []
 
-    async def later() -> None:
-        await asyncio.sleep(0)
-        done.append("later")
-
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def later(name: str) -> None:
+            await asyncio.sleep(0)
+            done.append(name)
+            if name == "later":  # what runs in the background may begin something itself
+                scope["aws.after"].append(asyncio.ensure_future(later("last")))
+
         assert scope["type"] == "sluice.run"
         assert scope["aws.context"].remaining() > 0
-        scope["aws.after"].append(asyncio.ensure_future(later()))
+        scope["aws.after"].append(asyncio.ensure_future(later("later")))
         done.append("app")
 
     [(path, packets)] = await run(lambda_, app, run_event(new_request_id()))
     assert path.endswith("/response")
     assert b"".join(packets).partition(b"\r\n\r\n")[2] == b"null"
-    assert done == ["app", "later"]
+    assert done == ["app", "later", "last"]
 
 
 async def test_an_event_that_fails(lambda_: Lambda) -> None:

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterError, Table
+from lambda_fn.background.walk import sweep_background
 from lambda_fn.encode import Head
 from lambda_fn.events import End
 from lambda_fn.ids import new_request_id
@@ -34,7 +35,6 @@ from lambda_fn.stream_log.heads import (
     read_head,
     win,
 )
-from lambda_fn.background.walk import sweep_background
 from tests.support.network import Fate, Killed, Network, delete_table, operate
 from tests.support.stream_tables import stream_table
 
