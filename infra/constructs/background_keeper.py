@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from aws_cdk import Duration
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.constructs.alarms import add_alarm, alarm_topics
@@ -13,6 +14,7 @@ from infra.constructs.function import add_function
 from infra.constructs.request_metrics import deployment_of
 from infra.constructs.stream_table import StreamTable
 from infra.limits import LIMITS
+from infra.nag import accept
 from infra.settings.deployment import Settings
 
 
@@ -20,8 +22,9 @@ class BackgroundKeeper(Construct):
     """A function on a schedule, from the stream function's package.
 
     It starts answers that wait for room, by an invocation of the stream function. It ends those
-    whose invocation was lost or killed, and gives their places back. A failed run is not retried:
-    the next one, a minute later, finds everything that it left.
+    whose invocation was lost or killed, and gives their places back. With `webhook_url`, it tells
+    the webhook how they end. A failed run is not retried: the next one, a minute later, finds
+    everything that it left.
     """
 
     def __init__(
@@ -39,6 +42,8 @@ class BackgroundKeeper(Construct):
         `stream` is the alias of the stream function. The service stack grants the rest.
         """
         super().__init__(scope, construct_id)
+        self.secret: secretsmanager.Secret | None = None
+        """The secret that signs what the webhook is told. None without one."""
         self.function = add_function(
             self,
             root=root,
@@ -51,8 +56,14 @@ class BackgroundKeeper(Construct):
                 "SLUICE_STREAM_TABLE": stream_table.name,
                 "SLUICE_STREAM_FUNCTION": f"{stream.lambda_.function_name}:{stream.alias_name}",
                 "SLUICE_DEPLOYMENT": deployment_of(settings),
+                **self._webhook(settings),
             },
         )
+        resource = self.function.node.default_child
+        assert isinstance(resource, lambda_.CfnFunction)  # noqa: S101 - CDK's function has no other
+        resource.function_name = settings.keeper_name
+        if self.secret is not None:
+            self.secret.grant_read(self.function)
         self.function.add_to_role_policy(
             iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[stream.function_arn])
         )
@@ -92,3 +103,27 @@ class BackgroundKeeper(Construct):
             periods=2,
             actions=alarm_topics(settings),
         )
+
+    def _webhook(self, settings: Settings) -> dict[str, str]:
+        """Create the secret of the webhook if there is one, and return its variables."""
+        if settings.webhook_url is None:
+            return {}
+        self.secret = secretsmanager.Secret(
+            self,
+            "Webhook",
+            description=f"Sluice {settings.name}-{settings.stage}: signs calls of the webhook",
+            # 44 letters and digits are base64 of 33 bytes, which Standard Webhooks asks for.
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                exclude_punctuation=True, password_length=44
+            ),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        accept(
+            self.secret,
+            {"SMG4": "A receiver has to learn of a new secret: its owner puts one when it has."},
+        )
+        return {
+            "SLUICE_WEBHOOK": settings.webhook_url,
+            "SLUICE_WEBHOOK_SECRET": self.secret.secret_arn,
+            "SLUICE_PRIVATE_WEBHOOK": str(settings.webhook_url.startswith("http:")).lower(),
+        }

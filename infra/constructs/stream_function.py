@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from aws_cdk import Duration, Stack
+from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
@@ -60,7 +60,6 @@ class StreamFunction(Construct):
                 "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
                 "SLUICE_REDACTION": json.dumps(settings.redaction),
                 "SLUICE_MODERATION": json.dumps(settings.moderation),
-                **({} if stream_table is None else {"SLUICE_BACKGROUND": _background(settings)}),
                 **secret.variables,
             },
         )
@@ -89,26 +88,45 @@ class StreamFunction(Construct):
             self.release.alias.configure_async_invoke(
                 retry_attempts=0, max_event_age=Duration.seconds(LIMITS.queued_time)
             )
-        if stream_table is not None and settings.background == "invoke":
-            role = self.function.role
-            assert role is not None  # noqa: S101 - `add_function` gives it one
+        if stream_table is not None:
+            self._grant_invocations(settings)
+
+    def _grant_invocations(self, settings: Settings) -> None:
+        """Grant the function to invoke itself and the keeper, if the settings need that."""
+        role = self.function.role
+        assert role is not None  # noqa: S101 - `add_function` gives it one
+        invoked = [self.release.alias.function_arn] if settings.background == "invoke" else []
+        if settings.webhook_url is not None:
+            invoked.append(keeper_arn(self, settings))
+        if invoked:
             # The role's own policy comes before the function, and the alias after it.
             iam.Policy(
                 self,
-                "InvokeItself",
+                "Invocations",
                 statements=[
-                    iam.PolicyStatement(
-                        actions=["lambda:InvokeFunction"],
-                        resources=[self.release.alias.function_arn],
-                    )
+                    iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=invoked)
                 ],
                 roles=[role],
             )
 
 
+def keeper_arn(scope: Construct, settings: Settings) -> str:
+    """Return the ARN of the keeper of background answers, by its name.
+
+    A reference would be a circle: the keeper invokes the stream function.
+    """
+    return Stack.of(scope).format_arn(
+        service="lambda",
+        resource="function",
+        resource_name=settings.keeper_name,
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
 def _background(settings: Settings) -> str:
     return json.dumps(
         {
+            **({"tells": settings.keeper_name} if settings.webhook_url else {}),
             "per_key": settings.background_per_key,
             "at_once": settings.background_runs,
             "wait_hours": settings.background_wait_hours,
@@ -139,4 +157,5 @@ def public_environment(
         "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
         "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
         **stream_environment(settings, stream_table),
+        **({} if stream_table is None else {"SLUICE_BACKGROUND": _background(settings)}),
     }

@@ -173,6 +173,13 @@ class Settings(ContainerSettings, EndpointSettings):
     """How many background answers may run at once. None: half of the reserved concurrency."""
     background_wait_hours: int = _setting(default=24, minimum=1, maximum=168)
     """How long a background answer may wait for a model that sleeps or is full."""
+    webhook_url: str | None = _setting(
+        default=None,
+        pattern=r"(https://([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,63}|http://localhost:\d{1,5})"
+        r"(/[!-~]*)?",
+        form="https://example.org/path; in the local cloud http://localhost:8000/path, too",
+    )
+    """The URL that is told how background answers end."""
     recall_concurrency: int = _setting(default=100, minimum=1, maximum=100_000)
     """The reserved concurrency of the recall function, in deployments that reserve any."""
     stream_kms_key: str | None = _setting(
@@ -291,6 +298,11 @@ class Settings(ContainerSettings, EndpointSettings):
         return min(max(4, self.reserved_concurrency // 10), _MAX_STREAMS)
 
     @property
+    def keeper_name(self) -> str:
+        """The name of the keeper of background answers, which others invoke by it."""
+        return f"{self.name}-{self.stage}-background"
+
+    @property
     def background_runs(self) -> int:
         """The number of background answers that may run at once: at most half of the concurrency.
 
@@ -375,6 +387,13 @@ class Settings(ContainerSettings, EndpointSettings):
             )
         if self.persistence == "off" and self.stream_kms_key is not None:
             raise SettingsError("stream_kms_key: has an effect unless persistence=off")
+        if self.webhook_url is not None:
+            if self.persistence == "off":
+                raise SettingsError("webhook_url: has an effect unless persistence=off")
+            if self.stage != "local" and not self.webhook_url.startswith("https:"):
+                raise SettingsError(
+                    f"webhook_url={self.webhook_url}: must be https, unless in the local cloud"
+                )
         half = (self.reserved_concurrency or 0) // 2
         if half and self.background_at_once is not None and self.background_at_once > half:
             raise SettingsError(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from aws_cdk import CfnOutput, Environment, Stack
 from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.constructs.admin_functions import AdminFunctions
@@ -16,7 +17,7 @@ from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.recall_function import RecallFunction
 from infra.constructs.service_alarms import ServiceAlarms
-from infra.constructs.stream_function import StreamFunction
+from infra.constructs.stream_function import StreamFunction, keeper_arn
 from infra.constructs.stream_table import StreamTable
 from infra.constructs.sweeper import Sweeper
 from infra.constructs.usage_table import UsageTable
@@ -30,7 +31,7 @@ class ServiceStack(Stack):
     SweeperName, AdminFunctionName, and the functions of single rights, such as
     AdminUsageFunctionName. With `admin_url` there are also AdminFunctionUrl and AdminSecretArn,
     with `domain` also Domain. Unless `persistence` is off, there are RecallFunctionName,
-    RecallFunctionUrl and BackgroundFunctionName.
+    RecallFunctionUrl and BackgroundFunctionName, and with `webhook_url` WebhookSecretArn.
     """
 
     def __init__(
@@ -194,6 +195,13 @@ class ServiceStack(Stack):
             stream_table.grant_in(recall.function, ["UpdateItem"], "Q#")
             stream_table.grant_in(keeper.function, ["Query", "UpdateItem"], "Q#")
             stream_table.grant_in(keeper.function, [*writes, "GetItem"], "R#*")
+            if settings.webhook_url is not None:
+                stream_table.grant_in(keeper.function, [*writes, "GetItem", "DeleteItem"], "W#")
+                recall.function.add_to_role_policy(
+                    iam.PolicyStatement(
+                        actions=["lambda:InvokeFunction"], resources=[keeper_arn(self, settings)]
+                    )
+                )
             stream_table.grant_index(recall.function)
             for function in (
                 *(stream.function, recall.function),
@@ -211,6 +219,8 @@ class ServiceStack(Stack):
             CfnOutput(self, "RecallFunctionUrl", value=recall.url.url)
         if keeper is not None:
             CfnOutput(self, "BackgroundFunctionName", value=keeper.function.function_name)
+            if keeper.secret is not None:
+                CfnOutput(self, "WebhookSecretArn", value=keeper.secret.secret_arn)
         CfnOutput(self, "EndpointName", value=endpoint.endpoint_name)
         CfnOutput(self, "ModelName", value=settings.model_name)
         CfnOutput(self, "SweeperName", value=sweeper.function.function_name)

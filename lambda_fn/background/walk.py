@@ -106,6 +106,32 @@ async def _look(
         walk.heads.append(head)
 
 
+async def free(
+    table: Table,
+    owner: str,
+    response_id: str,
+    walk: Walk,
+    ended: Ended | None,
+    *,
+    now: float,
+) -> None:
+    """Give back the place that a key has for a response, if that has ended.
+
+    `ended` is called before. A failure is counted in `walk`.
+    """
+    try:
+        head = await look(table, response_id, now=now)
+        if head is None or not head.is_final or head.owner != owner:
+            return
+        if ended is not None:
+            await ended(head)
+        await give_back(table, owner, response_id)
+        walk.freed += 1
+    except (MeterUnavailable, *_MALFORMED) as error:
+        walk.failures += 1
+        log("sweep_failed", error=repr(error), response_id=response_id)
+
+
 async def start(table: Table, head: StoredHead, invoke: Invoke, *, now: float) -> bool:
     """Start a waiting response, and return whether its function was called.
 

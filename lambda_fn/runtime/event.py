@@ -61,6 +61,11 @@ def run_event(response_id: str) -> dict[str, object]:
     return {"sluice": {"v": RUN_VERSION, "run": response_id}}
 
 
+def ended_event(response_id: str, owner: str) -> dict[str, object]:
+    """Return the event that tells the keeper of background responses of one that has ended."""
+    return {"sluice": {"v": RUN_VERSION, "ended": response_id, "owner": owner}}
+
+
 _decoder = msgspec.json.Decoder(_Event)
 _MAX_BASE64 = 4 * (limits.MAX_BODY_WITH_IMAGES // 3 + 1)
 

@@ -447,7 +447,7 @@ class Pipeline:
             settle(self._shared.table, final, self._counter, deployment=self._settings.deployment)
         )
         if self._place is not None:
-            carrier.in_background(self._place.give_back())
+            carrier.in_background(self._place.end())
 
 
 async def _cancel(invoke: "partial[Invocation]", dialect: Dialect, run_id: str) -> None:

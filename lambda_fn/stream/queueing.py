@@ -29,6 +29,7 @@ from lambda_fn.ids import new_request_id
 from lambda_fn.log import log
 from lambda_fn.runtime.event import run_event
 from lambda_fn.stream.carrier import Carrier
+from lambda_fn.stream.endings import tell_end
 from lambda_fn.stream.keeping import expires_at, finds_no_room
 from lambda_fn.stream.logged import kept_input
 from lambda_fn.stream.negotiate import BUFFER_HEADER
@@ -68,15 +69,17 @@ class Answerer(Protocol):
 class Place:
     """The places of one background response."""
 
-    def __init__(self, table: Table, owner: str, response_id: str, mark: str) -> None:
+    def __init__(self, shared: Shared, owner: str, response_id: str, mark: str) -> None:
         """Name them. `mark` is the fingerprint of the request."""
-        self._table = table
+        assert shared.streams is not None  # noqa: S101 (background responses are kept)
+        self._shared = shared
+        self._table = shared.streams
         self._owner = owner
         self._id = response_id
         self._mark = mark
         self._run: str | None = None
 
-    async def take(self, shared: Shared) -> Mapping[str, str]:
+    async def take(self) -> Mapping[str, str]:
         """Take a place of the key. Return all places of the key: response id -> fingerprint.
 
         Raises:
@@ -84,9 +87,9 @@ class Place:
             Unavailable: StreamTable does not answer.
 
         """
-        maximum = shared.settings.background.per_key
+        maximum = self._shared.settings.background.per_key
         try:
-            return await self._take(shared, self._owner, self._mark, maximum)
+            return await self._take(self._owner, self._mark, maximum)
         except places.Full:
             raise RateLimited(
                 f"This key has {maximum} background responses that have not ended, which is the "
@@ -95,11 +98,11 @@ class Place:
                 retry_after=_RETRY_AFTER,
             ) from None
 
-    async def take_run(self, shared: Shared, run: str) -> None:
+    async def take_run(self, run: str) -> None:
         """Take a place of those that run. Raises RateLimited and Unavailable, as `take`."""
         self._run = run  # given back also if it is not known whether it was taken
         try:
-            await self._take(shared, None, run, shared.settings.background.at_once)
+            await self._take(None, run, self._shared.settings.background.at_once)
         except places.Full:
             raise RateLimited(
                 "As many background responses run as this deployment runs at once. Try again "
@@ -108,11 +111,9 @@ class Place:
                 retry_after=_RETRY_AFTER,
             ) from None
 
-    async def _take(
-        self, shared: Shared, owner: str | None, mark: str, maximum: int
-    ) -> Mapping[str, str]:
+    async def _take(self, owner: str | None, mark: str, maximum: int) -> Mapping[str, str]:
         now = time.time()
-        expires = int(now) + 3600 * shared.settings.background.wait_hours + 86_400
+        expires = int(now) + 3600 * self._shared.settings.background.wait_hours + 86_400
         try:
             return await places.take(
                 *(self._table, owner, self._id, mark), maximum=maximum, expires=expires, now=now
@@ -128,9 +129,21 @@ class Place:
             await self._give_back(None, run)
 
     async def give_back(self) -> None:
-        """Give back all places of a response that has ended, as `give_back_run`."""
+        """Give back all places, as `give_back_run`, of a response that does not exist."""
         await self.give_back_run()
         await self._give_back(self._owner, self._mark)
+
+    async def end(self) -> None:
+        """Give back all places of a response that has ended, as `give_back_run`.
+
+        If a webhook is told, the keeper gives back the place of the key: until then, the place says
+        that the end is to be told.
+        """
+        await self.give_back_run()
+        shared = self._shared
+        about = (self._id, self._owner)
+        if not await tell_end(shared.settings, shared.client, shared.credentials, *about):
+            await self._give_back(self._owner, self._mark)
 
     async def _give_back(self, owner: str | None, mark: str) -> None:
         try:
@@ -142,9 +155,9 @@ class Place:
 async def hold(shared: Shared, carrier: Carrier, accepted: Accepted) -> Place:
     """Take the places of a background response that runs at once. Raises as `Place.take`."""
     place = _place(shared, carrier, accepted.body)
-    await place.take(shared)
+    await place.take()
     try:
-        await place.take_run(shared, carrier.request_id)
+        await place.take_run(carrier.request_id)
     except APIError:
         await place.give_back()
         raise
@@ -152,9 +165,8 @@ async def hold(shared: Shared, carrier: Carrier, accepted: Accepted) -> Place:
 
 
 def _place(shared: Shared, carrier: Carrier, body: bytes) -> Place:
-    assert shared.streams is not None  # noqa: S101 (background responses are kept)
     mark = fingerprint(body, carrier.headers.get("idempotency-key", ""))
-    return Place(shared.streams, carrier.caller.key_id, carrier.request_id, mark)
+    return Place(shared, carrier.caller.key_id, carrier.request_id, mark)
 
 
 async def ask(shared: Shared, carrier: Carrier, accepted: Accepted, answerer: Answerer) -> None:
@@ -180,7 +192,7 @@ async def ask(shared: Shared, carrier: Carrier, accepted: Accepted, answerer: An
     now = time.time()
     carrier.response_headers = rate_headers(account, when=now, now=now)
     place = _place(shared, carrier, accepted.body)
-    taken = await place.take(shared)
+    taken = await place.take()
     try:
         earlier = await _repeated(shared.streams, carrier, accepted.body, taken)
         if earlier is not None:
@@ -396,11 +408,11 @@ async def _run(
     if asked is None:
         raise Incomplete("a request is missing")
     mark = fingerprint(asked.body.encode(), "")
-    place = Place(table, claimed.owner, claimed.response_id, mark)
+    place = Place(shared, claimed.owner, claimed.response_id, mark)
     log("background_run", request_id=run_id, response_id=claimed.response_id)
     waits = False
     try:
-        await place.take_run(shared, run_id)
+        await place.take_run(run_id)
         caller = await shared.gate.caller_of(claimed.owner, asked.address)
         carrier = RunCarrier(asked, caller, run_id, process)
         accepted = accepted or await answerer.accept(carrier)
@@ -417,7 +429,7 @@ async def _run(
         has_ended = not (waits and await queued.wait(table, claimed))
         await place.give_back_run()
         if has_ended:
-            await place.give_back()
+            await place.end()
 
 
 async def _fail(table: Table, claimed: StoredHead, error: APIError) -> None:

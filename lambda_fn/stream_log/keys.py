@@ -9,6 +9,7 @@
     I#<key id>#<name>  I                              `IDENTITY`: the response to a request
     Q#                 KEY#<key id>                   `PLACES`: a key's unended background responses
     Q#                 RUNNING                        `PLACES`: all that run in the background
+    W#                 <response id>                  `NOTICE`: an end to tell a webhook
 
 A response id is the id of the request that made the response. Event numbers are zero-padded, so
 that sort keys have the order of the events. One query of the sort keys that begin with `HEAD` reads
@@ -102,6 +103,13 @@ PLACES = {
     **_SHARED,
     "answers": "response id -> fingerprint of its request, or id of its run",
 }
+NOTICE = {
+    **_SHARED,
+    "status": "the final status of the response",
+    "ended": "Unix seconds, whole, at which it ended",
+    "due": "Unix seconds at which the webhook is called next",
+    "attempts": "the number of calls until now",
+}
 PART = {**_SHARED, "d": "a part of the deflated events, at most `MAX_PART` bytes"}
 
 OWNERS_INDEX = "owners"
@@ -119,6 +127,8 @@ SEGMENT_PREFIX = "S#"
 """The prefix of the sort keys of segments."""
 PREFIXES = ("chatcmpl-", "cmpl-", "msg_", "resp_", "req_")
 """The prefixes with which clients get a response id."""
+NOTICES = "W#"
+"""The partition of the ends that the webhook is to be told."""
 QUEUE = "Q#"
 """The partition of the background responses that have not ended."""
 RUNNING_KEY = {"pk": QUEUE, "sk": "RUNNING"}
@@ -170,6 +180,11 @@ def identity_key(key_id: str, name: str) -> dict[str, str]:
 def places_key(key_id: str) -> dict[str, str]:
     """Return the primary key of a key's unended background responses."""
     return {"pk": QUEUE, "sk": f"{_KEY_PREFIX}{key_id}"}
+
+
+def notice_key(response_id: str) -> dict[str, str]:
+    """Return the primary key of the notice of a response's end."""
+    return {"pk": NOTICES, "sk": response_id}
 
 
 def places_owner(sort: str) -> str | None:

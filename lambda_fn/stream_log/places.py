@@ -110,17 +110,19 @@ async def take(
     raise Full
 
 
-async def give_back(table: Table, owner: str | None, response_id: str, mark: str) -> None:
-    """Give back the place that a response has by `mark`. It may be repeated.
+async def give_back(
+    table: Table, owner: str | None, response_id: str, mark: str | None = None
+) -> None:
+    """Give back the place that a response has by `mark`, or by any if that is None.
 
-    Raises MeterUnavailable.
+    It may be repeated. Raises MeterUnavailable.
     """
     update = Update(
         Places(owner, {}).key,
         update="REMOVE answers.#id",
-        condition="answers.#id = :mark",
+        condition="attribute_exists(answers.#id)" if mark is None else "answers.#id = :mark",
         names={"#id": response_id},
-        values={":mark": mark},
+        values={} if mark is None else {":mark": mark},
     )
     try:
         await table.update(update)
