@@ -80,6 +80,8 @@ class Limits:
             ),
             ("lambda_timeout", self.lambda_timeout, "lambda_timeout_max", self.lambda_timeout_max),
             ("keeper_timeout", self.keeper_timeout, "keeper_period", self.keeper_period),
+            ("keeper_period", self.keeper_period, "sweep_period", self.sweep_period),
+            ("queued_time", self.queued_time, "lambda_timeout", self.lambda_timeout),
             (
                 "sagemaker_response + admission + settlement",
                 needed,
