@@ -18,9 +18,8 @@ from lambda_fn.aws.functions import Functions
 from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.background import webhooks
-from lambda_fn.background.local_connection import connect_locally
 from lambda_fn.background.walk import Walk, free, sweep_background
-from lambda_fn.background.webhooks import Webhook
+from lambda_fn.background.webhooks import Webhook, connect_locally
 from lambda_fn.http.client import Client
 from lambda_fn.http.fetch_image import connect
 from lambda_fn.ids import is_request_id

@@ -199,3 +199,12 @@ def _notice(item: Mapping[str, object]) -> Notice:
     return Notice(
         str(item["sk"]), str(item["status"]), int(str(item["ended"])), int(str(item["attempts"]))
     )
+
+
+async def connect_locally(url: str, connection: Connection, host: str) -> None:
+    """Connect to a plain URL of the developer's machine, which only the local cloud allows.
+
+    Raises OSError.
+    """
+    port = urlsplit(url).port or 80
+    await asyncio.get_running_loop().create_connection(lambda: connection, host, port)
