@@ -27,7 +27,13 @@ from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.carrier import ScopeProcess
 from lambda_fn.stream.completions import Completions
-from lambda_fn.stream.middleware import HEALTH, RESPONSES_PATH, Middleware, on_http_error
+from lambda_fn.stream.middleware import (
+    HEALTH,
+    MULTIPLEX_PATH,
+    RESPONSES_PATH,
+    Middleware,
+    on_http_error,
+)
 from lambda_fn.stream.negotiate import (
     read_chat,
     read_completion,
@@ -69,6 +75,11 @@ def create_app(
         ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules)),
         RESPONSES_PATH: Completions(*shared, read_kept_response),
     }
+
+    def multiplex() -> ASGIApp:
+        from lambda_fn.stream.endpoints.multiplex import Multiplex
+
+        return Multiplex(settings, gate, completions)
 
     # The other endpoints are imported by their first request. So the cold start of a completion
     # does not pay for them.
@@ -133,9 +144,10 @@ def create_app(
     async def openapi(request: Request) -> Response:
         return await models().document(request)
 
+    streams: dict[str, ASGIApp] = {**completions, MULTIPLEX_PATH: _Later(multiplex)}
     api = Starlette(
         routes=[
-            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in streams.items()),
             Route(f"{ANTHROPIC_PATH}/count_tokens", count_tokens, methods=["POST"]),
             Route(f"{RESPONSES_PATH}/input_tokens", count_tokens, methods=["POST"]),
             Route("/v1/usage", usage, methods=["GET"]),
@@ -151,7 +163,7 @@ def create_app(
     )
     # A redirect would name the function URL, which clients must not use.
     api.router.redirect_slashes = False
-    bypass = {("POST", path): Bypass(endpoint) for path, endpoint in completions.items()}
+    bypass = {("POST", path): Bypass(endpoint) for path, endpoint in streams.items()}
     requests = Middleware(api, settings, bypass)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,3 +173,13 @@ def create_app(
             await requests(scope, receive, send)
 
     return app
+
+
+class _Later:
+    """An application that its first request makes."""
+
+    def __init__(self, make: Callable[[], ASGIApp]) -> None:
+        self._make = cache(make)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._make()(scope, receive, send)

@@ -87,6 +87,7 @@ HELD = [
     Held("lambda_fn/stream", "completions", "lambda_fn/stream/test_app.py", _WHOLE),
     Held("lambda_fn/stream", "pipeline", "lambda_fn/stream/test_carrier.py", "the seam of all stages"),
     Held("lambda_fn/stream", "keeping", "lambda_fn/stream/test_repeats.py", _WHOLE, "replayed"),
+    Held("lambda_fn/socket", "lane turn", "lambda_fn/socket/test_session.py", _WHOLE, "connect"),
     Held("lambda_fn/stream_log", "listing", "lambda_fn/recall/test_streams.py",
          "over the endpoint"),
     Held("lambda_fn/recall", "app deletion stored",

@@ -35,6 +35,7 @@ def test_nothing_more_is_granted_than_is_set(synthesis: Any) -> None:
     assert "tells" not in background
     variables = synthesis.function(FUNCTIONS["Background"])["Environment"]["Variables"]
     assert not [name for name in variables if "WEBHOOK" in name]
+    assert "FunctionName" not in synthesis.function(FUNCTIONS["Background"])
 
 
 def test_own_invocations_and_a_webhook(project: Path, tmp_path: Path) -> None:
