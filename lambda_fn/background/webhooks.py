@@ -1,11 +1,13 @@
 """Tells a webhook how background responses end, in OpenAI's form and without any content.
 
     put       the end is noted, once, before the response gives its place back
-    deliver   the webhook is called; an answer of 2xx removes the note
+    deliver   the webhook is called until it answers with 2xx
 
-A call that fails is repeated after a minute, and then ever later, for three days. Two callers at
-once, or one that is killed, call it once or twice, with the same `webhook-id`. Calls are signed as
-Standard Webhooks has it, which is what OpenAI's SDKs verify (`client.webhooks.unwrap`).
+A note stays for some minutes after that, so that a run of the keeper that has met the response
+before notes nothing again. A call that fails is repeated after a minute, and then ever later, for
+three days. Two callers at once, or one that is killed, call it once or twice, with the same
+`webhook-id`. Calls are signed as Standard Webhooks has it, which is what OpenAI's SDKs verify
+(`client.webhooks.unwrap`).
 
 The URL is the operator's. It is still checked as one that a caller chose: https, public addresses
 only, and no redirects, because the name of its host may lead elsewhere tomorrow.
@@ -35,6 +37,8 @@ GIVE_UP = 3 * 86_400
 """Seconds from the end of a response after which the webhook is not called for it any more."""
 TIMEOUT = 10.0
 """Seconds for one call."""
+_REMEMBER = 600
+"""Seconds for which a note stays behind its last call. No run of the keeper takes so long."""
 _PREFIX = "whsec_"
 
 Connect = Callable[[Connection, str], Awaitable[None]]
@@ -48,6 +52,8 @@ class Notice(NamedTuple):
     status: str
     ended: int
     attempts: int
+    told: bool = False
+    """Whether the webhook has taken it, so that only the note is left."""
 
     @property
     def id(self) -> str:
@@ -157,8 +163,9 @@ async def deliver(table: Table, webhook: Webhook, notice: Notice, *, now: float)
 
     Raises MeterUnavailable.
     """
-    if now >= notice.ended + GIVE_UP:
-        log("webhook_given_up", response_id=notice.response_id, attempts=notice.attempts)
+    if notice.told or now >= notice.ended + GIVE_UP:
+        if not notice.told:
+            log("webhook_given_up", response_id=notice.response_id, attempts=notice.attempts)
         await table.delete(notice_key(notice.response_id))
         return False
     delay = _DELAYS[min(notice.attempts, len(_DELAYS) - 1)]
@@ -185,7 +192,13 @@ async def deliver(table: Table, webhook: Webhook, notice: Notice, *, now: float)
             error=reason,
         )
         return False
-    await table.delete(notice_key(notice.response_id))
+    told = Update(
+        notice_key(notice.response_id),
+        update="SET told = :yes, due = :due",
+        condition="attribute_exists(pk)",
+        values={":yes": True, ":due": int(now) + _REMEMBER},
+    )
+    await table.update(told)
     return True
 
 
@@ -197,7 +210,11 @@ async def find(table: Table, response_id: str) -> Notice | None:
 
 def _notice(item: Mapping[str, object]) -> Notice:
     return Notice(
-        str(item["sk"]), str(item["status"]), int(str(item["ended"])), int(str(item["attempts"]))
+        str(item["sk"]),
+        str(item["status"]),
+        int(str(item["ended"])),
+        int(str(item["attempts"])),
+        told="told" in item,
     )
 
 

@@ -109,6 +109,7 @@ NOTICE = {
     "ended": "Unix seconds, whole, at which it ended",
     "due": "Unix seconds at which the webhook is called next",
     "attempts": "the number of calls until now",
+    "told": "true once the webhook has taken it; absent before",
 }
 PART = {**_SHARED, "d": "a part of the deflated events, at most `MAX_PART` bytes"}
 

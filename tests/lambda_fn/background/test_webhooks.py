@@ -153,13 +153,17 @@ async def test_an_end_is_noted_once(ground: Ground) -> None:
         await webhooks.put(ground.table, ground.stored())
 
 
-async def test_a_delivered_notice_is_gone(ground: Ground, receiver: Receiver) -> None:
-    """An event that was taken is not sent again."""
+async def test_a_delivered_notice(ground: Ground, receiver: Receiver) -> None:
+    """An event that was taken is not sent again, also if its end is noted once more."""
     notice = await noted(ground)
     assert await due(ground, NOW) == [notice]
     assert await webhooks.deliver(ground.table, receiver.webhook(), notice, now=NOW)
+    again = await noted(ground)
+    assert again.told
+    assert await due(ground, NOW + 599) == []
+    [left] = await due(ground, NOW + 600)
+    assert not await webhooks.deliver(ground.table, receiver.webhook(), left, now=NOW + 600)
     assert ground.items() == []
-    assert not await webhooks.deliver(ground.table, receiver.webhook(), notice, now=NOW)
     assert len(receiver.calls) == 1
 
 
