@@ -181,11 +181,20 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Moderation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What blocks a prompt and ends an answer: patterns and words by category, and a guardrail."""
+    """What blocks a prompt and ends an answer: patterns and words by category, and a guardrail.
+
+    With the mode `score`, they do so only if the key or the request says so.
+    """
 
     patterns: dict[str, str] = {}  # msgspec makes a new dict for each
     words: dict[str, tuple[str, ...]] = {}
     guardrail: Guardrail | None = None
+    mode: Literal["block", "score"] = "block"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is checked."""
+        return not self.has_rules and self.guardrail is None
 
     @property
     def has_rules(self) -> bool:
@@ -214,6 +223,22 @@ class Background(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 BACKGROUND = Background()
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Where spans go, and of which requests."""
+
+    url: str
+    """The address to post OTLP to, with its path."""
+    service: str
+    """The name of the deployment, which spans have as that of their service."""
+    ratio: float = 1.0
+    """The share of sampled requests, of those whose caller does not decide it."""
+    signed: bool = False
+    """Whether requests are signed, for CloudWatch's endpoint."""
+    authorization: str = field(default="", repr=False)
+    """The collector's header of this name, empty for none."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +273,8 @@ class Settings:
     """The models that answer for others without capacity: model -> model."""
     deployment: str | None = None
     """The dimension of the metrics. None means that no metrics are written."""
+    traces: Traces | None = None
+    """Where spans of requests go. None means that there are no traces."""
     deployed: int | None = None
     """When the deployment was made, in Unix seconds. None means that it is not known."""
     max_whole: int = limits.MAX_WHOLE
@@ -347,6 +374,7 @@ class Settings:
             deployment=(environment.get("SLUICE_DEPLOYMENT") or None)
             if _flag(environment, "SLUICE_METRICS")
             else None,
+            traces=_traces(environment, region),
             deployed=made_at(environment.get("SLUICE_STACK", "")),
             redaction=_filter(environment, "SLUICE_REDACTION", Redaction),
             moderation=_filter(environment, "SLUICE_MODERATION", Moderation),
@@ -467,6 +495,29 @@ def _filter(environment: Mapping[str, str], name: str, kind: type[_T]) -> _T:
         return msgspec.json.decode(environment.get(name) or "{}", type=kind)
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{name}: {error}") from None
+
+
+def _traces(environment: Mapping[str, str], region: str) -> Traces | None:
+    """Return where spans go: to CloudWatch's endpoint of the region, or to a collector."""
+    url = environment.get("SLUICE_TRACES", "")
+    if not url:
+        return None
+    try:
+        ratio = float(environment.get("SLUICE_TRACE_RATIO") or 1)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:  # NaN fails as well
+        raise SettingsError("SLUICE_TRACE_RATIO must be a number from 0 to 1")
+    signed = url == "cloudwatch"
+    if not signed and not url.startswith(("https://", "http://")):
+        raise SettingsError("SLUICE_TRACES must be 'cloudwatch' or the URL of a collector")
+    return Traces(
+        f"{_endpoint(environment, region, 'XRAY', 'xray')}/v1/traces" if signed else url,
+        service=environment.get("SLUICE_DEPLOYMENT") or "sluice",
+        ratio=ratio,
+        signed=signed,
+        authorization=environment.get("SLUICE_TRACE_AUTHORIZATION", ""),
+    )
 
 
 def made_at(stack_id: str) -> int | None:

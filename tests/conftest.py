@@ -36,22 +36,17 @@ CLOUDS = (
         for name in (
             "cancel",
             "chaos",
-            "curl",
             "faults",
             "filters",
-            "keys_and_usage",
-            "load",
             "permissions",
             "recall",
             "repeats",
-            "restore",
-            "stop",
             "verify",
         )
     ),
 )
-"""The tests over a local cloud. The files that are named here have one of their own, so that the
-two processes of `make test` take about the same time for both clouds.
+"""The tests over a local cloud. The files that are named here have one of their own, so that two
+processes of `make test` share them, and take about the same time.
 """
 SHARED = (CLOUDS[0], "tests/infra/")
 """Folders whose files share a fixture that is slow to make. One process runs all of each."""

@@ -27,6 +27,8 @@ CAUSES = (
     "Refused",
 )
 """How responses end: the metric is `Ended` and the cause."""
+KEPT = ("Resumed", "Replayed", "CacheHits")
+"""How answers that are kept were read again."""
 REJECTED = (
     "insufficient_quota",
     "internal_error",

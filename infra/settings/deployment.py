@@ -31,6 +31,7 @@ OnLogFailure = Literal["refuse", "unlogged"]
 Persistence = Literal["off", "asked", "all"]
 PriceClass = Literal["100", "200", "all"]
 GuardrailMode = Literal["sync", "async"]
+ModerateMode = Literal["block", "score"]
 RedactAs = Literal["label", "pseudonym"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
@@ -138,6 +139,8 @@ class Settings(ContainerSettings, EndpointSettings):
         form='a JSON object of lists of words: {"weapons": "pipe bomb, nerve agent"}',
     )
     """Lists of words that are not let through, by category."""
+    moderate_mode: ModerateMode = "block"
+    """Whether what is flagged is blocked, or only told to requests that ask."""
     guardrail: str | None = _setting(
         default=None,
         pattern=r"[a-z0-9]{1,64}:([1-9][0-9]{0,7}|DRAFT)",
@@ -148,6 +151,21 @@ class Settings(ContainerSettings, EndpointSettings):
     """Whether text is held until it was judged, or sent at once and cut."""
     guardrail_open: bool = False
     """Pass on texts that the guardrail did not judge."""
+    # Spans of requests.
+    traces: str | None = _setting(
+        default=None,
+        pattern=r"cloudwatch|https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]{0,200})?",
+        form="cloudwatch, or the address of a collector: https://otel.example.org/v1/traces",
+    )
+    """Where spans of requests go, as OTLP over HTTP. None: nothing is traced."""
+    trace_ratio: float = _setting(default=1.0, minimum=0, maximum=1)
+    """The share of sampled requests, of those whose caller does not decide it."""
+    trace_secret: str | None = _setting(
+        default=None,
+        pattern=r"[A-Za-z0-9/_+=.@-]{1,512}",
+        form="the name of a secret in Secrets Manager",
+    )
+    """The secret whose text is the header `authorization` for the collector."""
     # Answers that are kept, and can be read again, resumed and cancelled.
     persistence: Persistence = _setting(default="asked")
     """Which answers are kept: none, those whose request asks for it, or all. With `off` there is
@@ -273,6 +291,7 @@ class Settings(ContainerSettings, EndpointSettings):
         filters.check(self.moderate_patterns, self.moderate_words, prefix="moderate", taken=())
         self._check_tags()
         self._check_kept()
+        self._check_traces()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
                 f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod"
@@ -331,6 +350,7 @@ class Settings(ContainerSettings, EndpointSettings):
             guardrail=self.guardrail,
             mode=self.guardrail_mode,
             fail_open=self.guardrail_open,
+            scores=self.moderate_mode == "score",
         )
 
     @property
@@ -400,6 +420,17 @@ class Settings(ContainerSettings, EndpointSettings):
                 f"background_at_once={self.background_at_once}: must be at most {half}, half of "
                 f"reserved_concurrency={self.reserved_concurrency}, so that other requests find "
                 "room"
+            )
+
+    def _check_traces(self) -> None:
+        if self.trace_secret is not None and self.traces in (None, "cloudwatch"):
+            raise SettingsError(
+                f"trace_secret={self.trace_secret}: has an effect with the address of a collector "
+                "in traces only"
+            )
+        if self.traces is not None and self.traces.startswith("http:") and self.stage != "local":
+            raise SettingsError(
+                f"traces={self.traces}: spans go over https; http is for the stage local"
             )
 
     def _check_models(self) -> None:

@@ -51,6 +51,10 @@ class Key(BaseModel):
     redact: list[str] | None = Field(
         description="What is replaced in answers to the key, beside what the deployment replaces."
     )
+    moderate: Literal["block"] | None = Field(
+        description="Whether the deployment's rules of moderation block what the key sends and "
+        "gets, if they would not do so anyway."
+    )
     limits: KeyLimits
     in_flight: int = Field(description="Requests that are running.")
     totals: Totals

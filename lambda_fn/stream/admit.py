@@ -24,7 +24,7 @@ from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
 from lambda_fn.metering import holds, ledger
-from lambda_fn.metering.accounts import Account, Hold
+from lambda_fn.metering.accounts import NO_FILTERS, Account, Hold, KeyFilters
 from lambda_fn.metering.holds import HoldRequest
 from lambda_fn.metering.keys import SERVICE_KEY, account_key
 from lambda_fn.metering.ledger import Opening
@@ -53,8 +53,8 @@ class Admission(msgspec.Struct, frozen=True):
 
     `account` is the account with this request in flight, and `entry` is the request's hold there.
     Both are None if the request is served because the meter fails open. `opened` tells whether the
-    ledger item was written. `stale` names the windows that the settlement can remove. `redact` has
-    the kinds that are replaced in answers to the key.
+    ledger item was written. `stale` names the windows that the settlement can remove. `filters`
+    are what the key adds to those of the deployment.
     """
 
     opening: Opening
@@ -63,7 +63,7 @@ class Admission(msgspec.Struct, frozen=True):
     opened: bool = True
     headers: Mapping[str, str] = {}  # msgspec makes a new dict for each
     stale: tuple[str, ...] = ()
-    redact: tuple[str, ...] = ()
+    filters: KeyFilters = NO_FILTERS
 
 
 class Switch:
@@ -133,16 +133,16 @@ class Gate:
         if not self._keys.is_verified(caller) or not self._keys.admits(caller):
             await self.check_key(caller)
 
-    async def redacted(self, caller: Caller) -> tuple[str, ...]:
-        """Return what the key redacts now, by one read.
+    async def filters(self, caller: Caller) -> KeyFilters:
+        """Return the key's filters as they are now, by one read.
 
-        While DynamoDB does not answer, it is what the key redacted when its last request was
-        admitted here. Raises AuthenticationFailed and PermissionDenied as `check_key`.
+        While DynamoDB does not answer, they are what they were when its last request was admitted
+        here. Raises AuthenticationFailed and PermissionDenied as `check_key`.
         """
         try:
-            return (await self.check_key(caller)).redact
+            return (await self.check_key(caller)).filters
         except Unavailable:
-            return self._keys.redact(caller)
+            return self._keys.filters(caller)
 
     async def check_key(self, caller: Caller) -> Account:
         """Authenticate a call that spends nothing, and return the account.
@@ -264,7 +264,7 @@ class Gate:
                 reading.cancel()
             raise
         if isinstance(account, Account):
-            self._keys.admitted(caller, account.redact)
+            self._keys.admitted(caller, account.filters)
             entry = account.in_flight[opening.request_id]
             if self._switch.reason is not None:
                 await self._undo(opening, entry)
@@ -288,14 +288,14 @@ class Gate:
                     opened,
                     headers=rate_headers(account, when=request_time(opening.request_id), now=now),
                     stale=tuple(expired(account.balance, now)),
-                    redact=account.redact,
+                    filters=account.filters,
                 )
             await self._undo(opening, entry)
             raise _unavailable()
         if account is None:
             if self._fail_open and self._keys.is_recent(caller):
                 log("admitted_open", request_id=opening.request_id, key=opening.key_id)
-                return Admission(opening, opened=opened, redact=self._keys.redact(caller))
+                return Admission(opening, opened=opened, filters=self._keys.filters(caller))
             raise _unavailable()
         if opened:
             await self._close_refused(opening)

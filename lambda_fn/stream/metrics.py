@@ -35,6 +35,7 @@ UNITS = {
     "SettlementLag": "Seconds",
     "CostUSD": "None",
     "Unbilled": "Count",
+    "FlushLag": "Seconds",
     "Completed": "Count",
     "Failed": "Count",
 }
@@ -129,6 +130,8 @@ def members(
         found[TTFT] = settlement.ttft_ms / 1000
     if counter.unbilled:
         found["Unbilled"] = counter.unbilled
+    if counter.flush_lag is not None:
+        found["FlushLag"] = round(counter.flush_lag, 4)
     if counter.pace is not None:
         found |= counter.pace.figures()
     units = {name: UNITS[name] for name in found} | {ended: "Count"}

@@ -53,8 +53,8 @@ from lambda_fn.stream_log.queued import REQUEST, Asked
 from lambda_fn.stream_log.results import Input, write_input
 
 _UNREADABLE = (MeterError, UnknownVersion, Incomplete)
-_HEADERS = (BUFFER_HEADER,)
-"""The headers that a queued request keeps: those that make its response another one."""
+_HEADERS = (BUFFER_HEADER, "traceparent", "tracestate")
+"""The headers that a queued request keeps: those that shape its response, and of its trace."""
 _RETRY_AFTER = 10
 
 

@@ -151,6 +151,10 @@ async def settle(
             raise
     else:
         log("request", **{**figures, **_ended(counter), **metrics(saved=True)})
+    if counter.trace is not None:
+        from lambda_fn.stream.metrics import cause  # behind the last byte, as above
+
+        counter.trace.settled(counter, opening, settlement, cause(counter))
 
 
 def _ended(counter: UsageCounter) -> dict[str, object]:

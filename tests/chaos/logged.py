@@ -7,6 +7,7 @@ the lease of the dead producer is over. Then all read the rest, and a third one 
 
 import asyncio
 import json
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ class Stream:
     """A logged stream: its readers, and when the live client's connection broke."""
 
     key: str
+    word: str
     id: str = ""
     live: Reader = field(default_factory=lambda: Reader("the live client"))
     before: Reader = field(default_factory=lambda: Reader("the reader from before"))
@@ -91,9 +93,12 @@ async def kills(
     }
     room = asyncio.Semaphore(at_once)
 
+    words = {key: secrets.token_hex(6) for key in deployment.keys}
+
     async def one(number: int) -> Stream:
+        key = deployment.keys[number % len(deployment.keys)]
         async with room:
-            return await _stream(deployment, number)
+            return await _stream(deployment, Stream(key, words[key]), number)
 
     streams = await asyncio.gather(*(one(number) for number in range(count)))
     deployment.quiet = time.time()
@@ -111,24 +116,24 @@ def _client(deployment: ChaosDeployment, key: str) -> httpx.AsyncClient:
     )
 
 
-async def _stream(deployment: ChaosDeployment, number: int) -> Stream:
-    """Run one stream with its live client, and a reader that comes before anything can go wrong."""
-    path, headers = _FORMS[number % len(_FORMS)]
-    count = _SHORT if number % _LONG_EVERY else _LONG
-    said = json.dumps({"repeat": " w{i}", "count": count, "rate": RATE, "first_after": 0.1})
-    prompt = (
-        {"prompt": said}
-        if path == "/completions"
-        else {"messages": [{"role": "user", "content": said}]}
-    )
-    body = {
+def _body(deployment: ChaosDeployment, word: str, count: int, path: str) -> dict[str, Any]:
+    """Return the body of a request for a stream that says a word with each token's number."""
+    said = {"repeat": f" {word}-{{i}}", "count": count, "rate": RATE, "first_after": 0.1}
+    text = json.dumps(said)
+    prompt = {"messages": [{"role": "user", "content": text}]}
+    return {
         "model": deployment.model,
         "stream": True,
-        "max_tokens": 4000,
+        "max_tokens": 1000,
         "sluice": {"durable": True},
-        **prompt,
+        **({"prompt": text} if path == "/completions" else prompt),
     }
-    made = Stream(deployment.keys[number % len(deployment.keys)])
+
+
+async def _stream(deployment: ChaosDeployment, made: Stream, number: int) -> Stream:
+    """Run one stream with its live client, and a reader that comes before anything can go wrong."""
+    path, headers = _FORMS[number % len(_FORMS)]
+    body = _body(deployment, made.word, _SHORT if number % _LONG_EVERY else _LONG, path)
     async with _client(deployment, made.key) as client, asyncio.timeout(_HANGS_S):
         reading = None
         try:
@@ -167,6 +172,7 @@ async def read_rests(
         for stream in known
         for what in readers.wrong(stream.stored, stream.live, [stream.before])
     ]
+    found += _strange(deployment, wave)
     behind = [
         len({number for number, _ in stream.live.chunks} - {n for n, _ in stream.stored.chunks})
         for stream in known
@@ -175,6 +181,76 @@ async def read_rests(
     say(
         f"{len(known)} streams read to their end by three clients each; {broken} of their "
         f"connections broke; a live client had at most {max(behind, default=0)} chunks more"
+    )
+    return found
+
+
+def _strange(deployment: ChaosDeployment, wave: Wave) -> list[str]:
+    """Return where a key's word stands that its prompts and answers have, and must not stand."""
+    words = {stream.word for stream in wave.streams}
+    found = [
+        f"{stream.id}: {reader.name} got text of another key"
+        for stream in wave.streams
+        for reader in (stream.live, stream.before, stream.stored)
+        for word in words - {stream.word}
+        if any(word.encode() in text for _, text in reader.chunks)
+    ]
+    lines = [line for line in deployment.lines("*") if any(word in line for word in words)]
+    found += [f"a log has text of a prompt or an answer: {line[:200]}" for line in lines[:3]]
+    items = json.dumps(deployment.items(), default=str)
+    return found + [f"the usage table has the text {word}" for word in words if word in items]
+
+
+async def outage(deployment: ChaosDeployment, say: Say, *, count: int) -> list[str]:
+    """Throttle StreamTable for longer than a log waits for it. Return what is wrong.
+
+    Streams that run are told that their log is lost, and are served to their end. What asks for a
+    log is refused, and what may go without one says so.
+    """
+    tokens = round((limits.LOG_GIVE_UP + 10) * RATE)
+    key, word = deployment.keys[0], secrets.token_hex(6)
+    body = _body(deployment, word, tokens, "")
+    begun = asyncio.Semaphore(0)
+
+    async def one(client: httpx.AsyncClient) -> tuple[str, bytes]:
+        async with client.stream("POST", "/chat/completions", json=body) as response:
+            parts = response.aiter_raw()
+            got = await anext(parts)
+            begun.release()
+            async for part in parts:
+                got += part
+            return response.headers["x-sluice-stream"], got
+
+    async with _client(deployment, key) as client, asyncio.timeout(2 * _HANGS_S):
+        running = [asyncio.create_task(one(client)) for _ in range(count)]
+        for _ in range(count):
+            await begun.acquire()
+        fault = deployment.set_fault(table="StreamTableName", kind="table-throttled", probability=1)
+        short = _body(deployment, word, 3, "")
+        refused = await client.post("/chat/completions", json=short)
+        del short["sluice"]
+        unlogged = await client.post(
+            "/chat/completions", json=short, headers={"idempotency-key": word}
+        )
+        ended = await asyncio.gather(*running)
+        struck = deployment.clear_fault(fault)["struck"]
+        deployment.quiet = time.time()
+        found = []
+        if (refused.status_code, refused.json()["error"]["code"]) != (503, "log_unavailable"):
+            found.append(f"a durable request without a log is {refused.status_code}")
+        if (unlogged.status_code, unlogged.headers.get("x-sluice-log")) != (200, "off"):
+            found.append(f"a request without a log is {unlogged.status_code}, and not told so")
+        for stream, got in ended:
+            if got.count(word.encode()) != tokens or b"data: [DONE]" not in got:
+                found.append(f"{stream}: its client has not the whole text")
+            if got.count(b'"log":"lost"') != 1:
+                found.append(f"{stream}: its client was not told once that the log is lost")
+            stored = await readers.read(Reader("the reader"), client, stream, tries=_TRIES)
+            if not stored.chunks or b"log_unavailable" not in stored.chunks[-1][1]:
+                found.append(f"{stream}: what is stored does not say that it is not the whole")
+    say(
+        f"StreamTable was throttled ({struck} calls failed); {count} streams were served without "
+        "their logs"
     )
     return found
 

@@ -14,6 +14,8 @@ import httpx
 STREAMS = "/sluice/streams"
 _GAP = 100_000
 """`encode.numbered.GAP`, as the documentation of the API states it."""
+_END = _GAP - 1
+"""The lowest number of an end that the producer did not write: behind a stream without a chunk."""
 _UNACKNOWLEDGED = 500
 """The events that a live client may have, and no log, after its function was killed."""
 _NUMBER = re.compile(rb'"n":(\d+)')
@@ -92,7 +94,7 @@ def wrong(stored: Reader, live: Reader, others: Sequence[Reader]) -> list[str]:
 
     """
     numbers = [number for number, _ in stored.chunks]
-    body = [number for number in numbers if number < _GAP]
+    body = [number for number in numbers if number < _END]
     end = numbers[len(body) :]
     found = []
     if body != list(range(len(body))):
@@ -101,17 +103,19 @@ def wrong(stored: Reader, live: Reader, others: Sequence[Reader]) -> list[str]:
         found.append(f"the end has the number {end[0]}, behind {body[-1:]}")
     if not stored.over:
         found.append("what is stored has no terminal event")
-    fenced = bool(end) or stored.refused is not None
-    for reader in (live, *others):
-        found += _wrong(reader, dict(stored.chunks), alone=fenced and reader is live)
+    lost = _UNACKNOWLEDGED if end or stored.refused is not None else 0
+    begun = 0 if stored.refused is None else 1
+    found += _wrong(live, dict(stored.chunks), more=lost)
+    for reader in others:
+        found += _wrong(reader, dict(stored.chunks), more=begun)
     return found
 
 
-def _wrong(reader: Reader, stored: dict[int, bytes], *, alone: bool) -> list[str]:
+def _wrong(reader: Reader, stored: dict[int, bytes], *, more: int) -> list[str]:
     """Return what is wrong with one reader.
 
-    `alone` says whether it may have chunks behind those that are stored: the live client of a
-    function that was killed.
+    It may have `more` chunks behind those that are stored: the live client of a function that was
+    killed has what was not written, and who waited long for a stream without a token its beginning.
     """
     got = [number for number, _ in reader.chunks]
     found = []
@@ -124,9 +128,9 @@ def _wrong(reader: Reader, stored: dict[int, bytes], *, alone: bool) -> list[str
         found.append(f"got {changed} with another text than what is stored")
     if missing := sorted(stored.keys() - set(got)):
         found.append(f"lacks {missing}")
-    unknown = [number for number in got if number not in stored and number < _GAP]
-    first = sum(number < _GAP for number in stored)
-    if unknown and not (alone and len(unknown) <= _UNACKNOWLEDGED):
+    unknown = [number for number in got if number not in stored and number < _END]
+    first = sum(number < _END for number in stored)
+    if len(unknown) > more:
         found.append(f"got {unknown}, which are not stored")
     if unknown != list(range(first, first + len(unknown))):
         found.append(f"got {unknown} behind {first} stored chunks")

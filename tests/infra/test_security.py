@@ -51,6 +51,7 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
         ("dynamodb:Query",): ONLY_ROLLUPS,
         (GET, *WRITES): partitions("R#*", table="streams"),
         (GET, "dynamodb:PutItem"): partitions("I#*", table="streams"),
+        ("dynamodb:PutItem", "dynamodb:UpdateItem"): partitions("Q#", table="streams"),
         (
             "sagemaker:InvokeEndpoint",
             "sagemaker:InvokeEndpointWithResponseStream",

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from starlette.types import Receive, Scope, Send
 
 from lambda_fn.auth import Caller, read_key
-from lambda_fn.encode.tagged import Tagger
+from lambda_fn.encode.tagged import STREAM_ID, Tagger
 from lambda_fn.errors import (
     NO_RETRY,
     APIError,
@@ -50,18 +50,18 @@ _IDEMPOTENCY_KEY = "idempotency-key"
 _SPACE = b" \t\r\n"
 
 
-class Member(Struct, frozen=True):
+class MultiplexMember(Struct, frozen=True):
     """One request."""
 
-    stream_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,256}\Z")]
+    stream_id: Annotated[str, Meta(min_length=1, max_length=256, pattern="^[A-Za-z0-9_.-]+$")]
     endpoint: Literal["/v1/chat/completions", "/v1/responses"]
-    body: msgspec.Raw
+    body: Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 
 
 class MultiplexRequest(Struct, frozen=True):
     """The body. With `all_or_none`, no member begins before all are admitted."""
 
-    requests: Annotated[list[Member], Meta(min_length=1, max_length=MAX_MEMBERS)]
+    requests: Annotated[list[MultiplexMember], Meta(min_length=1, max_length=MAX_MEMBERS)]
     all_or_none: bool = False
 
 
@@ -146,6 +146,12 @@ def _read(body: bytes) -> MultiplexRequest:
     names = [member.stream_id for member in request.requests]
     for number, member in enumerate(request.requests):
         path = f"requests[{number}]"
+        if STREAM_ID.fullmatch(member.stream_id) is None:  # a line feed at its end
+            raise InvalidRequest(
+                f"Invalid '{path}.stream_id': a line feed is not allowed.",
+                param=f"{path}.stream_id",
+                code="invalid_stream_id",
+            )
         if member.stream_id in names[:number]:
             raise InvalidRequest(
                 f"Invalid '{path}.stream_id': another member has this name.",
@@ -304,7 +310,7 @@ class _MemberCarrier:
         scope: Scope,
         headers: Mapping[str, str],
         caller: Caller,
-        member: Member,
+        member: MultiplexMember,
         stream: _Stream,
         barrier: _Barrier | None,
     ) -> None:

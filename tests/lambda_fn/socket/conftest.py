@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from lambda_fn.http.client import Client
+from tests.support.asgi_sockets import Connect, connector
 from tests.support.function import StandIn
-from tests.support.sockets import Connect, connector
 
 
 @pytest.fixture

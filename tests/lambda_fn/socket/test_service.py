@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.asgi_sockets import CREATE, Connect, Socket
 from tests.support.function import FIRST, REST, StandIn
-from tests.support.sockets import CREATE, Connect, Socket
 
 pytestmark = pytest.mark.usefixtures("account")
 DURABLE = {**CREATE, "sluice": {"durable": True}}
