@@ -13,7 +13,7 @@ invocation that asked for it. It takes both places before.
 """
 
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Protocol
 
 import msgspec
@@ -361,6 +361,12 @@ class RunCarrier:
     def seconds_left(self) -> float | None:
         """Return the seconds until the process is stopped."""
         return self._process.seconds_left()
+
+    async def admitted(self) -> None:
+        """Do nothing: the response was claimed, and waits for no other."""
+
+    def running(self, cancel: Callable[[], None]) -> None:
+        """Do nothing: a cancel changes the head, which its log watches."""
 
     def in_background(self, work: Coroutine[None, None, object]) -> None:
         """Run `work` in the background."""
