@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Empty, Queue
 from typing import Any
@@ -61,6 +61,7 @@ def receiver() -> Iterator[Receiver]:
     yield receiver
     receiver.server.shutdown()
     receiver.thread.join()
+    receiver.server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +90,12 @@ def scale(cloud: LocalCloud, deployment: Deployment, copies: int) -> None:
     sagemaker.update_inference_component_runtime_config(
         InferenceComponentName=name, DesiredRuntimeConfig={"CopyCount": copies}
     )
-    while (
-        sagemaker.describe_inference_component(InferenceComponentName=name)[
-            "InferenceComponentStatus"
-        ]
-        != "InService"
-    ):
-        time.sleep(0.05)
+
+    def status() -> str:
+        found = sagemaker.describe_inference_component(InferenceComponentName=name)
+        return str(found["InferenceComponentStatus"])
+
+    eventually(lambda: status() == "InService")
 
 
 def keep(cloud: LocalCloud, deployment: Deployment) -> dict[str, int]:
@@ -105,6 +105,14 @@ def keep(cloud: LocalCloud, deployment: Deployment) -> dict[str, int]:
     assert "FunctionError" not in found, found["Payload"].read()
     counts: dict[str, int] = json.loads(found["Payload"].read())
     return counts
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, which other processes bring about."""
+    ends = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
 
 
 def ask(deployment: Deployment, **said: Any) -> Any:
@@ -148,14 +156,10 @@ def test_asked_while_the_model_sleeps(
     scale(cloud, sleeper, 0)
     response = ask(sleeper, say=["good", " morning"])
     assert response.status == "queued"
-    counts = keep(cloud, sleeper)
-    while not counts["waiting"]:  # its first run may not have come yet
-        counts = keep(cloud, sleeper)
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 1)  # its first run may not have come yet
     assert sleeper.client.responses.retrieve(response.id).status in ("queued", "in_progress")
     scale(cloud, sleeper, 1)
-    while sleeper.client.responses.retrieve(response.id).status != "completed":
-        keep(cloud, sleeper)
-        time.sleep(0.2)
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 0)
     assert until(sleeper, response.id, "completed").output_text == "good morning"
     outcomes = requests(sleeper, began)
     assert outcomes.count("complete") == 1
@@ -173,13 +177,11 @@ def test_cancelled_while_it_waits(
     """One that waits is cancelled at once, and does not run when the model is awake."""
     scale(cloud, sleeper, 0)
     response = ask(sleeper, say=["never"])
-    while not keep(cloud, sleeper)["waiting"]:
-        time.sleep(0.05)
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 1)
     with pytest.raises(openai.BadRequestError, match="Cancel it first"):
         sleeper.client.responses.delete(response.id)
-    while (cancelled := sleeper.client.responses.cancel(response.id)).status != "cancelled":
-        time.sleep(0.05)
-    assert cancelled.output == []
+    cancelled = sleeper.client.responses.cancel(response.id)
+    assert (cancelled.status, cancelled.output) == ("cancelled", [])
     scale(cloud, sleeper, 1)
     keep(cloud, sleeper)
     assert sleeper.client.responses.retrieve(response.id).status == "cancelled"
