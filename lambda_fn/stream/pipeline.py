@@ -184,6 +184,7 @@ class Pipeline:
             repeat=is_repeat(carrier.headers) and not is_logged,
         )
         self._counter.admitted()
+        self._counter.image_tokens = bounds.images
         if settings.deployment is not None or self._counter.trace is not None:
             self._counter.pace = Pace(self._counter)
         if bounds.grows:
