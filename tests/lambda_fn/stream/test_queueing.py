@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.background.walk import start
 from lambda_fn.encode.responses import output_of
@@ -357,3 +358,28 @@ async def test_runs_of_what_is_not_there(asking: Call, sagemaker: StandIn) -> No
     for name in (done, "0" * 26):
         await asking(queued=name)
     assert len(sagemaker.bodies) == calls
+
+
+async def test_cancelled_before_its_first_token(
+    asking: Call,
+    kept_table: Table,
+    sagemaker: StandIn,
+    requests: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run whose model is silent sees the cancel as it renews its lease, and bills nothing."""
+    monkeypatch.setattr(limits, "LEASE_INTERVAL", 0.01)
+    sagemaker.script = [asyncio.Event()]
+    answered = Reply()
+    asked = asyncio.ensure_future(asking(path=PATH, body=ASKED, reply=answered))
+    await answered.until(lambda: answered.whole)
+    while not sagemaker.bodies:  # noqa: ASYNC110 - by its writes
+        await asyncio.sleep(0)
+    await cancel_head(kept_table, id_of(answered), now=time.time())
+    await asked
+    head = await head_of(kept_table, id_of(answered))
+    assert head.status == "cancelled"
+    assert sagemaker.cancelled == [head.run_id]
+    [item] = requests()
+    assert (item["outcome"], item["completion_tokens"]) == ("cancelled", 0)
+    assert await taken(kept_table) == {}
