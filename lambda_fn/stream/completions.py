@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
-from lambda_fn import dialects
+from lambda_fn import dialects, limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError, BodyTooLarge, InvalidRequest
@@ -143,6 +143,7 @@ class Completions:
 
         """
         try:
+            _check_key(carrier.headers)
             body = await carrier.body(self._settings.max_body)
             found = self._read(body, carrier.headers)
             if isinstance(found, ReadRequest):
@@ -228,6 +229,28 @@ class Completions:
             check(read.request, dialect)
         images, size = _images(read, model, size)
         return Accepted(asked, read, body, model, dialect, size, images)
+
+
+def _check_key(headers: Mapping[str, str]) -> None:
+    """Check the `Idempotency-Key` of a request that has one. Raises InvalidRequest.
+
+    A blank one is not ignored: its caller believes that a retry would not be billed again.
+    """
+    key = headers.get("idempotency-key")
+    if key is None:
+        return
+    why = ""
+    if not key.strip():
+        why = "it is blank"
+    elif len(key) > limits.MAX_IDEMPOTENCY_KEY:
+        why = f"it has more than {limits.MAX_IDEMPOTENCY_KEY} characters"
+    elif min(key) < " " or "\x7f" in key:
+        why = "it has control characters"
+    if why:
+        raise InvalidRequest(
+            f"Invalid header 'Idempotency-Key': {why}. Send another key, such as a UUID, or none.",
+            code="invalid_idempotency_key",
+        )
 
 
 def _images(read: ReadRequest, model: Model, size: int) -> "tuple[Sequence[Image], int]":
