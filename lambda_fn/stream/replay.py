@@ -51,5 +51,8 @@ async def replay(
     }
     log("replay", request_id=carrier.request_id, response_id=head.response_id)
     await resume(
-        *(streams, head, -1, carrier.sink), seconds=carrier.seconds_left(), settings=settings
+        *(streams, head, -1, carrier.sink),
+        seconds=carrier.seconds_left(),
+        settings=settings,
+        is_repeat=True,
     )
