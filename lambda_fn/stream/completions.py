@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 from lambda_fn import dialects, limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
+from lambda_fn.dialects import Dialect
 from lambda_fn.errors import APIError, BodyTooLarge, InvalidRequest
 from lambda_fn.http.client import Client
 from lambda_fn.ids import new_request_id
@@ -182,7 +183,7 @@ class Completions:
         return (
             bool(read.durable)
             or (extensions is not None and extensions.cache is not None)
-            or read.continues
+            or read.on_cut == "continue"
             or "idempotency-key" in headers
             or self._settings.persistence == "all"
         )
@@ -223,12 +224,27 @@ class Completions:
         dialect = self._dialects[model.dialect]
         read = asked.named(name).served_by(model, dialect)
         dialect.check(read.request)
-        if read.continues:
-            from lambda_fn.stream.failover import check  # rarely asked for
-
-            check(read.request, dialect)
+        continues = self._continues(read, dialect)
         images, size = _images(read, model, size)
-        return Accepted(asked, read, body, model, dialect, size, images)
+        return Accepted(asked, read, body, model, dialect, size, images, continues)
+
+    def _continues(self, read: ReadRequest, dialect: Dialect) -> bool:
+        """Return whether a response goes on if its container ends before it.
+
+        What the request asks for must be possible. The setting only does what is.
+
+        Raises:
+            InvalidRequest: the request asks for it, and its response could not go on.
+
+        """
+        if (read.on_cut or self._settings.on_cut) != "continue":
+            return False
+        from lambda_fn.stream import failover  # rarely asked for
+
+        if read.on_cut is None:
+            return failover.obstacle(read.request, dialect) is None
+        failover.check(read.request, dialect)
+        return True
 
 
 def _check_key(headers: Mapping[str, str]) -> None:

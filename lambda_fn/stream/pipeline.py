@@ -72,6 +72,8 @@ class Accepted(NamedTuple):
     dialect: Dialect
     size: int
     images: "Sequence[Image]"
+    continues: bool
+    """Whether the response goes on if its container ends before it."""
 
 
 class NoCapacity(Exception):
@@ -316,7 +318,7 @@ class Pipeline:
             head.choices, self._bounds.kept_here
         )
         invocation: Invocation | Continuing = run
-        if accepted.read.continues:
+        if accepted.continues:
             invocation = decoder = self._continuing(run, request)
         policy = Policy(
             settings.redaction,
