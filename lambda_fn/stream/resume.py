@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Awaitable
+from typing import Literal, get_args
 
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
+from lambda_fn.emf import one
 from lambda_fn.encode import Encoder, encoder_of
 from lambda_fn.errors import (
     NO_RETRY,
@@ -15,6 +17,7 @@ from lambda_fn.errors import (
     Unavailable,
 )
 from lambda_fn.event_log import Batch, Unended
+from lambda_fn.log import log
 from lambda_fn.settings import Settings
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.sinks import ResponseBroken, Sink
@@ -22,6 +25,11 @@ from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.reading import LogSource, read_log
 
 _EVENTS = "text/event-stream"
+Count = Literal["Resumed", "Replayed", "CacheHits"]
+COUNTS = get_args(Count)
+"""Metrics of kept responses that are sent again: by a call for them, to a repeat of their own
+request, and to an equal one.
+"""
 
 
 async def resume(
@@ -32,31 +40,39 @@ async def resume(
     *,
     seconds: float | None,
     settings: Settings,
-    is_repeat: bool = False,
+    request_id: str,
+    counts_as: Count = "Resumed",
 ) -> None:
     """Send what follows the wire number `after`, which is -1 for all.
 
     `seconds` are left to this process, None if they are not limited. The stream ends without a
     terminal event shortly before that, and if a newer reader takes its place. Then the client comes
-    back for the rest.
+    back for the rest. `counts_as` is the metric that the request `request_id` is counted in.
 
     A response that failed is read without a failure, so it ends in its own form with the status
-    200. Only a repeat of the request gets the status that the first one got.
+    200. Only a repeat of its request gets the status that the first one got.
 
     Raises:
         InvalidRequest: the response has no log, or one that this code cannot encode any more.
         Unavailable: the log cannot be read now, or a newer deployment runs the response. The next
             call may succeed.
         ResponseFailed: the response failed, and its form is one JSON value.
-        APIError: `is_repeat` is set, and the response failed before its first token.
+        APIError: it is a repeat that is answered, and the response failed before its first token.
         ResponseBroken: a broken connection is the only way to tell the end.
 
     """
     encoder = _encoder(head, after)
+    log(
+        "resume" if counts_as == "Resumed" else "replay",
+        request_id=request_id,
+        response_id=head.response_id,
+        **one(counts_as, settings.deployment, model=head.head.model, now=time.time()),
+    )
     sink = _Filled(sink, encoder.heartbeat() if head.head.form == "plain_text" else b"")
     source = _Until(read_log(table, head.response_id), _deadline(seconds))
     delivery = Delivery(encoder, sink, heartbeat=settings.heartbeat)
     is_stream = encoder.content_type.startswith(_EVENTS)
+    is_repeat = counts_as != "Resumed"
     try:
         await delivery.run(source)
     except ResponseBroken as broken:
