@@ -77,6 +77,8 @@ class Accepted(NamedTuple):
     dialect: Dialect
     size: int
     images: "Sequence[Image]"
+    continues: bool
+    """Whether the response goes on if its container ends before it."""
 
 
 class NoCapacity(Exception):
@@ -360,7 +362,7 @@ class Pipeline:
         if self._counter.trace is not None:
             self._counter.trace.decoder = decoder
         invocation: Invocation | Continuing = run
-        if accepted.read.continues:
+        if accepted.continues:
             invocation = decoder = self._continuing(run, request)
         checks = moderator is not None and moderator.modes.checks_output
         policy = Policy(
