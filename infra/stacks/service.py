@@ -191,26 +191,33 @@ class ServiceStack(Stack):
             )
             endpoint.grant_stream(recall.function)
             # A response's head, events and bodies are in its partition, and so are the slots of its
-            # readers. Whoever finds a producer dead ends the response in its place.
-            writes = ["PutItem", "Query", "UpdateItem"]
+            # readers. Whoever finds a producer dead ends the response in its place. A conversation
+            # has a partition, to which responses append. The sweeper removes what was deleted, and
+            # what deleted keys have stored.
+            kept = ["R#*", "V#*"]
+            writes = ["GetItem", "PutItem", "Query", "UpdateItem"]
+            stream_table.grant_in(stream.function, writes, *kept)
             # The identities of requests, by which repeats find their response, have partitions.
-            stream_table.grant_in(stream.function, [*writes, "GetItem"], "R#*")
             stream_table.grant_in(stream.function, ["GetItem", "PutItem"], "I#*")
-            stream_table.grant_in(sweeper.function, [*writes, "GetItem"], "R#*")
-            stream_table.grant_in(recall.function, [*writes, "GetItem", "DeleteItem"], "R#*")
+            stream_table.grant_in(sweeper.function, [*writes, "DeleteItem"], *kept)
+            stream_table.grant_in(sweeper.function, ["DeleteItem", "Query"], "ERASE")
+            stream_table.grant_in(recall.function, [*writes, "DeleteItem"], *kept)
             # Places bound the background responses. A canceller gives the place back.
             stream_table.grant_in(stream.function, ["PutItem", "UpdateItem"], "Q#")
             stream_table.grant_in(recall.function, ["UpdateItem"], "Q#")
             stream_table.grant_in(keeper.function, ["Query", "UpdateItem"], "Q#")
-            stream_table.grant_in(keeper.function, [*writes, "GetItem"], "R#*")
+            stream_table.grant_in(keeper.function, writes, "R#*")
             if settings.webhook_url is not None:
-                stream_table.grant_in(keeper.function, [*writes, "GetItem", "DeleteItem"], "W#")
+                stream_table.grant_in(keeper.function, [*writes, "DeleteItem"], "W#")
                 recall.function.add_to_role_policy(
                     iam.PolicyStatement(
                         actions=["lambda:InvokeFunction"], resources=[keeper_arn(self, settings)]
                     )
                 )
-            stream_table.grant_index(recall.function)
+            # The stream function lists stored chats, whose list shares its path with the request
+            # for one.
+            for function in (stream.function, recall.function, sweeper.function):
+                stream_table.grant_index(function)
             for function in (
                 *(stream.function, recall.function),
                 *(sweeper.function, keeper.function),
