@@ -96,6 +96,9 @@ END_PATIENCE = 5.0
 CLIENT_PATIENCE = 5.0
 """Time in which a client of a logged response takes nothing before it is let go. It can resume."""
 
+SOCKET_PATIENCE = 30.0
+"""Time in which the client of a socket takes nothing before it counts as gone."""
+
 LIVE_PATIENCE = 0.25
 """Time for which a client of a logged response may keep the model from being read by not reading.
 

@@ -36,6 +36,7 @@ REJECTED = (
     "invalid_request",
     "key_contended",
     "model_not_found",
+    "monthly_ceiling_reached",
     "network_not_allowed",
     "origin_denied",
     "other",

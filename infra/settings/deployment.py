@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
 from infra.limits import LIMITS
-from infra.settings import fields, filters, other_models
+from infra.settings import fields, filters, other_models, price_changes
 from infra.settings.container import ContainerSettings
 from infra.settings.endpoint import EndpointSettings
 from infra.settings.fields import SettingsError
@@ -88,6 +88,22 @@ class Settings(ContainerSettings, EndpointSettings):
     default_max_tokens: int | None = _setting(default=None, minimum=1, maximum=1_048_576)
     prompt_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
     completion_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    cached_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    """Of a prompt's tokens that the server had cached. None: as all of the prompt's."""
+    image_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    """Of the tokens that images may have. None: as all of the prompt's."""
+    reasoning_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    """Of a completion's tokens that are reasoning. None: as all of the completion's."""
+    price_changes: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[a-z0-9 .,]{1,200}",
+        form='a JSON object of prices by day: {"2027-01-01": "prompt 0.5, completion 1.5"}',
+    )
+    """Later prices, by the day (UTC) on which they begin. They replace all before."""
+    monthly_ceiling: float | None = _setting(default=None, minimum=0.01, maximum=1_000_000_000)
+    """USD that the tokens of a month may cost, at the prices of the models. When they are spent,
+    requests are refused until the next month.
+    """
     meter_open: bool = False
     """Fail-open metering: serve recently used keys while DynamoDB does not answer."""
     strict: bool = False
@@ -271,6 +287,7 @@ class Settings(ContainerSettings, EndpointSettings):
         filters.check(self.moderate_patterns, self.moderate_words, prefix="moderate", taken=())
         self._check_tags()
         self._check_kept()
+        self._check_prices()
         self._check_traces()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
@@ -372,6 +389,15 @@ class Settings(ContainerSettings, EndpointSettings):
             )
         if self.persistence == "off" and self.stream_kms_key is not None:
             raise SettingsError("stream_kms_key: has an effect unless persistence=off")
+
+    def _check_prices(self) -> None:
+        if self.prompt_price is not None and self.completion_price is not None:
+            price_changes.changes(self.price_changes)
+            return
+        named = ("cached_price", "image_price", "reasoning_price", "price_changes")
+        for name in named:
+            if getattr(self, name) not in (None, {}):
+                raise SettingsError(f"{name}: needs prompt_price and completion_price")
 
     def _check_traces(self) -> None:
         if self.trace_secret is not None and self.traces in (None, "cloudwatch"):

@@ -300,7 +300,7 @@ class ListUsage(QueryString):
     )
     by: str = Field(
         default="day",
-        description="What rows are grouped by: some of hour, day, key, model, separated by commas.",
+        description="What rows are grouped by: some of hour, day, month, owner, key, model, separated by commas.",
     )
     key: str | None = Field(
         default=None, pattern="^[a-z2-7]{12}$", description="Only usage of this key."

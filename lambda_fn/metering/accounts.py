@@ -51,6 +51,11 @@ class Limits(msgspec.Struct, frozen=True):
         """Whether the key has a budget of tokens or cost, for a day or a month."""
         return self.budgets_cost or min(self.tokens_day, self.tokens_month) < UNLIMITED
 
+    @property
+    def budgeted_by_month(self) -> bool:
+        """Whether the key has a budget of tokens or cost for a month."""
+        return min(self.tokens_month, self.cost_month) < UNLIMITED
+
 
 NO_LIMITS = Limits()
 LIMIT_NAMES = Limits.__struct_fields__

@@ -19,10 +19,10 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable, Table, Throttled
-from lambda_fn.errors import APIError, Unavailable
+from lambda_fn.errors import NO_RETRY, APIError, InsufficientQuota, Unavailable
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
-from lambda_fn.metering import holds, ledger
+from lambda_fn.metering import holds, hours, ledger
 from lambda_fn.metering.accounts import NO_FILTERS, Account, Hold, KeyFilters
 from lambda_fn.metering.holds import HoldRequest
 from lambda_fn.metering.keys import SERVICE_KEY, account_key
@@ -78,6 +78,8 @@ class Switch:
         self._read_at = -limits.CHECKPOINT
         self.reason: str | None = None
         """The reason for which the service is stopped, or None."""
+        self.exhausted: str | None = None
+        """The month whose ceiling was reached, or None."""
 
     @property
     def is_due(self) -> bool:
@@ -95,15 +97,37 @@ class Switch:
             self._read_at -= limits.CHECKPOINT
             raise
         self.reason = str(item["reason"]) if item is not None and "stopped" in item else None
+        self.exhausted = None if item is None else item.get("exhausted")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether requests are refused, as far as this environment knows."""
+        return self.reason is not None or (
+            self.exhausted is not None and self.exhausted == hours.hour_at(time.time())[:7]
+        )
 
     def check(self) -> None:
-        """Raise Unavailable if the service is stopped."""
+        """Raise the error of each request, if there is a reason to refuse requests.
+
+        Raises:
+            Unavailable: an operator has stopped the service.
+            InsufficientQuota: the deployment has spent what its month may cost.
+
+        """
         if self.reason is not None:
             raise Unavailable(
                 f"The operator has stopped this service: {self.reason} Nothing was generated or "
                 "billed. Try again later.",
                 code="service_stopped",
                 retry_after=60,
+            )
+        if self.is_closed:
+            raise InsufficientQuota(
+                f"This service has spent its budget for {self.exhausted}. Nothing was generated or "
+                "billed. It serves again next month (UTC), or once its operator raises "
+                "monthly_ceiling.",
+                code="monthly_ceiling_reached",
+                headers=NO_RETRY,
             )
 
 
@@ -195,11 +219,12 @@ class Gate:
             NotFound: the key may not use the model.
             PermissionDenied: also if the key has a budget of cost, and the model has no price.
             Unavailable: also while an operator has stopped the service.
+            InsufficientQuota: also when the deployment has spent its month's ceiling.
             RateLimited, InsufficientQuota: a limit of the key does not allow the request.
 
         """
         await self.authenticate(caller)
-        if self._switch.reason is not None:
+        if self._switch.is_closed:
             await self._switch.read()
             self._switch.check()
         reading = asyncio.ensure_future(self._switch.read()) if self._switch.is_due else None
@@ -218,7 +243,7 @@ class Gate:
         if isinstance(account, Account):
             self._keys.admitted(caller, account.filters)
             entry = account.in_flight[opening.request_id]
-            if self._switch.reason is not None:
+            if self._switch.is_closed:
                 await self._undo(opening, entry)
                 if opened:
                     await self._close_refused(opening)

@@ -112,7 +112,7 @@ def members(
     """
     why = cause(counter)
     ended = f"Ended{why}"
-    cost = opening.prices.cost(settlement.prompt_tokens, settlement.completion_tokens)
+    cost = opening.prices.cost(settlement.tokens)
     found: dict[str, float] = {
         "gen_ai.server.request.duration": settlement.duration_ms / 1000
         if settlement.duration_ms is not None

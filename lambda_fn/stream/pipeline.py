@@ -134,6 +134,7 @@ class Pipeline:
         """
         await self._admit()
         try:
+            await self._wait_for_owner()
             request = await self._checked()
             run = self._prepare(request)
             head = await self._open_log()
@@ -170,6 +171,7 @@ class Pipeline:
             repeat=is_repeat(carrier.headers) and not is_logged,
         )
         self._counter.admitted()
+        self._counter.image_tokens = bounds.images
         if settings.deployment is not None or self._counter.trace is not None:
             self._counter.pace = Pace(self._counter)
         if bounds.grows:
@@ -188,6 +190,14 @@ class Pipeline:
             caller=carrier.caller.key_id,
             soft_thinking=accepted.read.soft_thinking or msgspec.UNSET,
         )
+
+    async def _wait_for_owner(self) -> None:
+        """Let the request's owner decide whether it goes on. Raises as `Carrier.admitted`."""
+        try:
+            await self._carrier.admitted()
+        except BaseException:
+            self._counter.refused = True
+            raise
 
     async def _checked(self) -> ChatRequest:
         """Return the request with every image in it, if nothing forbids its prompt.

@@ -24,7 +24,9 @@ class UsageCounter:
     that an event of a logged response waited for its log, in seconds. `pace` measures the response
     at its client's end; None measures nothing. `trace` is the request's trace, if there are any.
     The caller sets `refused` if the model was not asked. `continued_prompt_tokens` are of prompts
-    that were read to continue the response. They are billed, and are not in `prompt_tokens`.
+    that were read to continue the response. They are billed, and are not in `prompt_tokens`. The
+    model tells how many tokens were cached and how many are reasoning, with its own count. The
+    caller sets `image_tokens` to what images may have at most, because servers do not tell.
     """
 
     def __init__(self) -> None:
@@ -35,6 +37,9 @@ class UsageCounter:
         self.prompt_tokens = 0
         self.continued_prompt_tokens = 0
         self.completion_tokens = 0
+        self.cached_tokens = 0
+        self.image_tokens = 0
+        self.reasoning_tokens = 0
         self.cancelled = False
         self.refused = False
         self.complete = False
@@ -84,6 +89,8 @@ class UsageCounter:
                     event.prompt_tokens,
                     event.completion_tokens,
                 )
+                self.cached_tokens = event.cached_tokens
+                self.reasoning_tokens = event.reasoning_tokens
             elif type(event) is End:
                 self.complete = True
             elif type(event) is Failure:

@@ -19,6 +19,7 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError, BodyTooLarge, InvalidRequest, UpstreamTimeout, encode_json
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import read_body
+from lambda_fn.ids import request_time
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.settings import Model, Settings
@@ -185,13 +186,13 @@ class SingleCalls:
 
         """
         request_id: str = request.scope["sluice.request_id"]
-        prices = Prices(call.model.prompt_price or 0, call.model.completion_price or 0)
+        prices = Prices(*call.model.prices_at(request_time(request_id)))
         opening = Opening(
             request_id,
             call.caller.key_id,
             call.name,
             reserved,
-            prices.cost(reserved, 0),
+            prices.bound(reserved, 0),
             prices,
             self.settings.overdue,
             priced=call.model.priced or not reserved,
