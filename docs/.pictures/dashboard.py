@@ -40,10 +40,12 @@ def _widget(widget: Mapping[str, Any], cloudwatch: Any, since: float, until: flo
         inner = _plot(_series(properties, cloudwatch, since, until), properties, width, height)
     else:
         inner = _note("Lambda's own log lines, on AWS", width, height)
+    title = properties["title"]
+    size = min(6.0, 6.0 * 36 / len(title))
     return (
         f'<g transform="translate({left},{top})"><rect width="{width}" height="{height}" rx="2" '
         f'fill="#fff" stroke="#d7dade" stroke-width=".5"/><text x="5" y="10" font-weight="600" '
-        f'fill="#1a1c1f">{escape(properties["title"])}</text>{inner}</g>'
+        f'font-size="{size:.1f}" fill="#1a1c1f">{escape(title)}</text>{inner}</g>'
     )
 
 

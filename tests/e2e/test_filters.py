@@ -137,13 +137,15 @@ def test_a_killed_run_has_written_nothing_hidden(cloud: LocalCloud, filtered: De
         "model": SCRIPTED_MODEL,
         "stream": True,
         "max_tokens": 4000,
-        "messages": script(say=PIECES * 60, rate=60),
+        "messages": script(say=PIECES * 120, rate=60),
         "sluice": {"durable": True},
     }
     headers = {"authorization": f"Bearer {filtered.key}"}
     got = bytearray()
     url = f"{filtered.origin}/v1/chat/completions"
-    killed = fault(cloud, kind="function-killed-in-response", scope="filtered*Stream*", after=2500)
+    killed = fault(
+        cloud, kind="function-killed-in-response", scope="filtered*Stream*", after=20_000
+    )
     asked = httpx.stream("POST", url, json=body, headers=headers, timeout=60)
     with killed, asked as response, pytest.raises(httpx.TransportError):
         read_into(got, response)
