@@ -215,6 +215,7 @@ test("a response has its citations in its events and at its end", async () => {
   const [{ annotations, text }] = output[0].content;
   assert.deepEqual(annotations, added);
   assert.equal(text.slice(added[0].start_index, added[0].end_index), "[doc]");
+});
 
 test("conversations: a response goes on with one, and its items are read", async () => {
   const openai = client(scripted);
