@@ -207,6 +207,21 @@ OVERDUE = 600.0
 FAIL_OPEN_WINDOW = 900.0
 """While the meter fails open (`SLUICE_METER_OPEN`), keys admitted within this time are served."""
 
+TRACE_TIMEOUT = 2.0
+"""Time for a collector to take spans. On Lambda, the next invocation waits for it."""
+
+TRACE_QUEUE = 500
+"""Number of spans that wait for a collector from which on further ones are lost.
+
+They go together in one request. CloudWatch takes 5 MB in one; a span has some 2 kB.
+"""
+
+TRACE_FAILURES = 3
+"""Failed requests to a collector, one after another, after which it is left alone for a while."""
+
+TRACE_PAUSE = 30.0
+"""Time for which a collector that failed is left alone."""
+
 ACCEPT_TIMEOUT = 5.0
 """Time for the Runtime API to accept the end of a response."""
 

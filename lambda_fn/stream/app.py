@@ -60,6 +60,11 @@ def create_app(
     gate = Gate(table, meter_open=settings.meter_open)
     rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
     shared = (settings, client, credentials, table, gate)
+    tracer = None
+    if settings.traces is not None:
+        from lambda_fn.stream.traces import Tracer  # few deployments have any
+
+        tracer = Tracer(settings, client, credentials)
     read_kept_response = partial(
         read_response,
         rules=rules,
@@ -67,10 +72,10 @@ def create_app(
         store_default=settings.store_default,
     )
     completions = {
-        "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
-        "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
-        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules)),
-        RESPONSES_PATH: Completions(*shared, read_kept_response),
+        "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules), tracer),
+        "/v1/completions": Completions(*shared, partial(read_completion, rules=rules), tracer),
+        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules), tracer),
+        RESPONSES_PATH: Completions(*shared, read_kept_response, tracer),
     }
 
     def multiplex() -> ASGIApp:
@@ -102,7 +107,7 @@ def create_app(
     def single_calls() -> "SingleCalls":
         from lambda_fn.stream.endpoints.single_calls import SingleCalls
 
-        return SingleCalls(*shared)
+        return SingleCalls(*shared, tracer)
 
     @cache
     def counter(path: str) -> "CountTokens":

@@ -115,7 +115,7 @@ class Middleware:
         self._rejections.add(*error)
 
 
-_LISTS = (b"accept", b"content-encoding")
+_LISTS = (b"accept", b"content-encoding", b"tracestate")
 
 
 def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:

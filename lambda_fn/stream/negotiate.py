@@ -46,7 +46,8 @@ class Policy(NamedTuple):
 
     A kind that is unknown here is one of a later version.
 
-    `secret` and `key_id` are what pseudonyms are made of.
+    `secret` and `key_id` are what pseudonyms are made of. `blocks` tells whether the rules of
+    moderation end the response, and `flagged` gets what they find.
     """
 
     redaction: Redaction = NO_REDACTION
@@ -54,6 +55,8 @@ class Policy(NamedTuple):
     kinds: tuple[str, ...] = ()
     secret: str = ""
     key_id: str = ""
+    blocks: bool = True
+    flagged: set[str] | None = None
 
 
 NO_POLICY = Policy()
@@ -210,7 +213,13 @@ class ReadRequest(msgspec.Struct, frozen=True):
             from lambda_fn.transform.moderation import Screen, rules_of  # not at a cold start
 
             rules = rules_of(policy.moderation.patterns, policy.moderation.words)
-            screening = Screen(choices, rules, json=_is_json(self.request))
+            screening = Screen(
+                choices,
+                rules,
+                json=_is_json(self.request),
+                flagged=policy.flagged,
+                blocks=policy.blocks,
+            )
         return chain(reasoning, redacting, screening)
 
     def finishing(self) -> Transform | None:

@@ -33,7 +33,7 @@ _DEPLOYED = "it acts in the local cloud's own process only"
 HELD = [
     Held("cli/commands/verify", "registry report", "cli/commands/verify/test_runner.py",
          "they are what it runs and what it prints"),
-    Held("cli/commands/verify/checks", "access build endpoint money operations path",
+    Held("cli/commands/verify/checks", "access build endpoint money observability operations path",
          "e2e/test_verify.py", "they take a deployed stack"),
     Held("cli/commands", "stop", "e2e/test_stop.py", "it takes a deployed stack"),
     Held("cli/commands", "restore", "e2e/test_restore.py", "it takes a deployed stack"),

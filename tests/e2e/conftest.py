@@ -27,7 +27,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 @pytest.fixture(scope="session")
 def demo(cloud: LocalCloud) -> Iterator[Deployment]:
     """Yield the deployment of the demo model, at `DEMO_RATE` tokens a second."""
-    found = deployed(cloud, "demo", {"tokens_per_second": str(DEMO_RATE)})
+    slow = {"tokens_per_second": str(DEMO_RATE)}
+    # Only requests whose caller samples them are traced.
+    traced = {"traces": "cloudwatch", "trace_ratio": "0"}
+    found = deployed(cloud, "demo", {**slow, **traced})
     yield found
     found.client.close()
 

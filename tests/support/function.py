@@ -123,7 +123,8 @@ class StandIn:
 
     A step writes bytes, awaits an event, or resets the connection (None). With `script_of`, each
     body has a script of its own. A cancel is recorded apart in `cancelled`, and `cancel` decides
-    its answer. The endpoints in `busy` throttle.
+    its answer. The endpoints in `busy` throttle. `attributes` are the custom attributes of each
+    request, which SageMaker passes on.
     """
 
     url: str = ""
@@ -133,6 +134,7 @@ class StandIn:
     script: Iterable[bytes | asyncio.Event | None] = field(default_factory=tuple)
     script_of: Callable[[dict[str, Any]], Iterable[bytes | asyncio.Event | None]] | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[str] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
@@ -152,6 +154,7 @@ class StandIn:
             found = await self.cancel(len(self.cancelled) - 1)
             return web.Response(body=part(json.dumps({"cancelled": found}).encode()))
         self.bodies.append(body)
+        self.attributes.append(request.headers.get("X-Amzn-SageMaker-Custom-Attributes", ""))
         if request.path.split("/")[2] in self.busy:
             return web.json_response({"__type": "ThrottlingException"}, status=429)
         self.connections.add(request.transport)

@@ -15,6 +15,7 @@ from lambda_fn.schema.parts import (
     Identifier,
     LogitBias,
     Metadata,
+    ModerationOptions,
     Penalty,
     Seed,
     Stop,
@@ -159,7 +160,7 @@ class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
     store: bool | None = None
     background: bool | None = None
     prompt: Any = None
-    moderation: Any = None
+    moderation: ModerationOptions | None = None
     context_management: Any = None
 
     max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
@@ -177,7 +178,6 @@ class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
 
 UNSUPPORTED = {
     "prompt": "this service keeps no prompts: send 'instructions' and 'input'",
-    "moderation": "moderation is not available",
     "context_management": "this service compacts no conversations: send the items that count",
 }
 """Parameters that are rejected with any value, and why."""

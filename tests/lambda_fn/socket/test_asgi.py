@@ -8,7 +8,7 @@ import pytest
 
 from lambda_fn.ids import new_key
 from lambda_fn.socket.service import MAX_SOCKETS
-from tests.support.sockets import CREATE, Connect, Socket
+from tests.support.asgi_sockets import CREATE, Connect, Socket
 
 pytestmark = pytest.mark.usefixtures("account")
 EXTENSION: dict[str, Any] = {"websocket.http.response": {}}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lambda_fn.metering.accounts import Account
+from tests.support.asgi_sockets import CREATE, ENDS, Connect, Socket
 from tests.support.function import FIRST, KEY_ID, StandIn
-from tests.support.sockets import CREATE, ENDS, Connect, Socket
 
 pytestmark = pytest.mark.usefixtures("account")
 

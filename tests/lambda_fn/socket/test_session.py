@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from lambda_fn import limits
+from tests.support.asgi_sockets import CREATE, Connect
 from tests.support.function import FIRST, KEY_ID, REST, WORLD, StandIn, lines, part
 from tests.support.response_events import check_response
-from tests.support.sockets import CREATE, Connect
 
 pytestmark = pytest.mark.usefixtures("account")
 
