@@ -23,6 +23,7 @@ from tests.support.grants import (
             ("dynamodb:GetItem", partitions("KEY#*", "CONTROL")),
             ("dynamodb:PutItem", partitions("KEY#*", "CONTROL", "AUDIT#*")),
             ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*")),
+            ("dynamodb:PutItem", partitions("ERASE", table="streams")),
             ("dynamodb:Query", "table, index keys"),
         },
         "AdminBudgets": {
