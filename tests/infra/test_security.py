@@ -116,6 +116,7 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
         *((action, partitions("ERASE", table="streams")) for action in (DELETE, "dynamodb:Query")),
         ("dynamodb:Query", "streams, index owners"),
     }
+    assert granted(synthesis, "Sweeper")[LOG] == "SweeperLog"
 
 
 def test_the_keeper_invokes_the_stream_function_and_no_model(synthesis: Any) -> None:
