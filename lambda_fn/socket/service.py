@@ -29,6 +29,7 @@ from lambda_fn.stream.rate_limit_errors import no_model
 from lambda_fn.stream.rejections import Rejections
 from lambda_fn.stream.request_count import count_request
 from lambda_fn.stream.resume import resume
+from lambda_fn.stream.sinks import interrupted
 
 MAX_SOCKETS = 20
 """Sockets that a key may have open at once in this process."""
@@ -163,6 +164,9 @@ class Service:
             settings=self.settings,
             request_id=new_request_id(),
         )
+        # A client that has everything of a response that has ended gets nothing more.
+        if not sink.is_over and (sink.has_sent or not head.is_final):
+            raise interrupted()
 
     async def cancel(self, response_id: str, caller: Caller) -> None:
         """Cancel a response that is kept. Raises as `Cancelling.cancel`."""
