@@ -105,7 +105,12 @@ class Sums:
     def rows(self) -> list[UsageRow]:
         """Return the sums by key and model, sorted."""
         return [
-            UsageRow(self._hour, key, model, **amounts, outcomes=dict(sorted(outcomes.items())))
+            UsageRow(
+                *(self._hour, key, model),
+                **amounts,
+                outcomes=dict(sorted(outcomes.items())),
+                owner="",
+            )
             for (key, model), (amounts, outcomes) in sorted(self._groups.items())
         ]
 

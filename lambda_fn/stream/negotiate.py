@@ -106,6 +106,7 @@ class ReadRequest(msgspec.Struct, frozen=True):
         """What the request asks for if its container ends first: `continue`, `fail`, or nothing."""
         return None if self.request.sluice is None else self.request.sluice.on_cut
 
+    @property
     def is_stored_chat(self) -> bool:
         """Whether the response is a chat completion that its request wants stored."""
         return self.kept_items is not None and not self.tells_time
