@@ -106,7 +106,9 @@ class Sums:
         """Return the sums by key and model, sorted."""
         return [
             UsageRow(
-                *(self._hour, key, model),
+                self._hour,
+                key,
+                model,
                 **amounts,
                 outcomes=dict(sorted(outcomes.items())),
                 owner="",
