@@ -102,11 +102,6 @@ class ReadRequest(msgspec.Struct, frozen=True):
         return None if self.request.sluice is None else self.request.sluice.durable
 
     @property
-    def on_cut(self) -> str | None:
-        """What the request asks for if its container ends first: `continue`, `fail`, or nothing."""
-        return None if self.request.sluice is None else self.request.sluice.on_cut
-
-    @property
     def is_stored_chat(self) -> bool:
         """Whether the response is a chat completion that its request wants stored."""
         return self.kept_items is not None and not self.tells_time
@@ -115,6 +110,11 @@ class ReadRequest(msgspec.Struct, frozen=True):
     def appends(self) -> bool:
         """Whether the request and its response are appended to a conversation."""
         return self.conversation is not None and self.kept_items is not None
+
+    @property
+    def on_cut(self) -> str | None:
+        """What the request asks for if its container ends first: `continue`, `fail`, or nothing."""
+        return None if self.request.sluice is None else self.request.sluice.on_cut
 
     @property
     def tells_time(self) -> bool:
