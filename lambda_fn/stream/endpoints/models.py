@@ -8,6 +8,7 @@ from starlette.responses import Response
 from lambda_fn.auth import read_key
 from lambda_fn.http.responses import json_response
 from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.money import to_text
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
@@ -27,25 +28,33 @@ class Models:
         self._unreadable = settings.unreadable
         self._gate = gate
         self._keeps = settings.stream_table is not None and settings.persistence != "off"
+        self._kept: dict[str, object] = {}
+        if self._keeps:
+            self._kept = {
+                "persistence": settings.persistence,
+                "response_days": settings.response_days,
+                "log_hours": settings.log_hours,
+            }
         self._document = b""
 
     async def list(self, request: Request) -> Response:
         """Return all models that the key may use.
 
-        If the settings of some cannot be read, `sluice.not_served` has their names and the reasons.
+        `sluice` says which responses the deployment keeps, and for how long. If the settings of
+        some models cannot be read, `sluice.not_served` has their names and the reasons.
         """
         account = await self._account(request)
         names = {**{name: name for name in self._models}, **self._aliases}
         data = [self._object(shown) for shown, name in names.items() if account.may_use(name)]
-        body: dict[str, object] = {"object": "list", "data": data}
+        about: dict[str, object] = {"persistence": "off", **self._kept}
         broken = [
             {"id": name, "reason": reason}
             for name, reason in self._unreadable.items()
             if account.may_use(name)
         ]
         if broken:
-            body["sluice"] = {"not_served": broken}
-        return json_response(body)
+            about["not_served"] = broken
+        return json_response({"object": "list", "data": data, "sluice": about})
 
     async def get(self, request: Request) -> Response:
         """Return one model.
@@ -84,4 +93,11 @@ class Models:
         }
         if name in self._aliases:
             model["root"] = self._aliases[name]  # as vLLM names the model behind another name
+        served = self._models[self._aliases.get(name, name)]
+        if served.prompt_price is not None and served.completion_price is not None:
+            million = 10**6
+            model["sluice"] = {
+                "prompt_price": to_text(served.prompt_price * million),
+                "completion_price": to_text(served.completion_price * million),
+            }
         return model
