@@ -1,2 +1,7 @@
 import { render } from "preact";
-render(<p>Hello</p>, document.getElementById("app")!);
+
+import "./style.css";
+import { App } from "./ui/app.tsx";
+
+const root = document.getElementById("app");
+if (root) render(<App />, root);

@@ -1,0 +1,54 @@
+// Parts of an answer that are drawn beside Preact, because they change with every token.
+
+import { useLayoutEffect, useRef } from "preact/hooks";
+
+import type { Answer, Item } from "../chat/answer.ts";
+import { CodeView } from "../render/code.ts";
+import { forget, inFrame } from "../render/frames.ts";
+import { JsonWriter } from "../render/json.ts";
+import { MarkdownView } from "../render/markdown.ts";
+
+interface View {
+  update(text: string, done: boolean): void;
+}
+
+class JsonView implements View {
+  #code = new CodeView();
+  #writer = new JsonWriter();
+  #seen = 0;
+  #out = "";
+
+  constructor(root: HTMLElement) {
+    root.append(this.#code.element);
+  }
+
+  update(text: string, done: boolean): void {
+    this.#out += this.#writer.push(text.slice(this.#seen));
+    this.#seen = text.length;
+    this.#code.update(this.#out, "json", done);
+  }
+}
+
+/** The text of an item, as Markdown or as JSON. */
+export function Streamed({ answer, item, json }: { answer: Answer; item: Item; json: boolean }) {
+  const root = useRef<HTMLDivElement>(null);
+  useLayoutEffect(() => {
+    const element = root.current;
+    if (!element) return;
+    element.replaceChildren();
+    const view: View = json ? new JsonView(element) : new MarkdownView(element);
+    const draw = (): void => {
+      const done = item.done || !answer.running;
+      element.classList.toggle("live", !done);
+      view.update(item.text, done);
+      element.dispatchEvent(new CustomEvent("grown", { bubbles: true }));
+    };
+    draw();
+    const off = answer.listen(() => inFrame(view, draw));
+    return () => {
+      off();
+      forget(view);
+    };
+  }, [answer, item, json]);
+  return <div ref={root} class="prose" />;
+}
