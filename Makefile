@@ -68,6 +68,7 @@ down: ## Stop the local cloud; its keys and usage are kept for the next `make up
 docs: $(STAMP) $(SITE) ## Write the generated tables of docs/ and build it as a site into build/site/
 	@$(BIN)/python -m tests.support.bad_requests
 	@$(BIN)/python -m tests.support.parameter_table
+	@$(BIN)/python -m tests.support.price_table
 	@$(BIN)/python -m cli.commands.verify.record
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict
 	@echo "Open build/site/index.html in a browser."

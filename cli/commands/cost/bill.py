@@ -1,0 +1,309 @@
+"""The arithmetic of the cost sheet: what a month costs by part, and whether capacity suffices.
+
+All amounts are USD. A month has 730 hours, as in AWS's own calculator. The function's own encoder
+measures the size of a token on the wire.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from cli.commands.cost.prices import instance_price, price
+from cli.lib import cloudwatch_cost
+from lambda_fn import limits
+
+if TYPE_CHECKING:
+    from infra.settings.deployment import Settings
+
+HOURS = 730
+"""Hours of a month."""
+SECONDS = HOURS * 3600
+WRITE_UNITS = 8
+"""DynamoDB's write units for a request: 2 each to reserve and to release (an account with some
+requests in flight is over 1 kB), 1 for each of the ledger's two writes, and 1 for each of the two
+changes of the sparse index. A checkpoint, every `limits.CHECKPOINT` seconds of a stream, is one
+more.
+"""
+REST_OF_RESPONSE = 1500
+"""Bytes of a response beside its tokens: headers, the first and the last chunks."""
+FLEET = 3
+"""Instances of Managed Instances at the least: by default, one in each of three zones. Source:
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-scaling.html
+"""
+FLEET_VCPUS = 2
+"""vCPUs of the instance whose price is `managed_instance_hour`."""
+LOG_LINE = 400
+"""Bytes of a request's log lines beside its metrics."""
+SECRETS = 2
+UNRESERVED = 1000
+"""AWS's default for all functions of an account at once."""
+_TOKEN_CHARACTERS = 4
+_WINDOW_CHARACTERS = 100
+_WEB_ACL_RULES = 2
+"""The number of rules in the web ACL that `web_acl=rate` makes."""
+_FREE_STREAM = 6 * 1024 * 1024
+"""Bytes of a streamed response that Lambda does not charge for."""
+_PROMPT_BYTES = 5
+"""Bytes of a prompt's token on its way to the endpoint, roughly."""
+_SPREAD = 3.0
+"""Standard deviations over the mean that capacity must hold. Arrivals that do not know of each
+other are spread by the root of the mean; three of them are exceeded in one of 700 moments.
+"""
+_MOST_REQUESTS = 1e12
+_UNWATCHED = cloudwatch_cost.Counts(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """How the API is used. Times are seconds."""
+
+    requests: float | None = None
+    """Requests of a month; None: not known."""
+    completion_tokens: int = 300
+    prompt_tokens: int = 500
+    tokens_per_second: float = 40.0
+    """Tokens a second of one stream."""
+    first_token: float = 0.5
+    throughput: float | None = None
+    """Tokens a second of one instance at full load; None: not known."""
+    peak: float = 4.0
+    """The busiest hour's requests over the average hour's."""
+    streams_per_vcpu: int = 16
+    """Streams at once for each vCPU of Managed Instances; 16 is AWS's default for Python."""
+
+    @property
+    def seconds(self) -> float:
+        """Return how long a response takes."""
+        return self.first_token + self.completion_tokens / self.tokens_per_second
+
+    @property
+    def extensions(self) -> int:
+        """Return how often the reservation grows, if the key has a budget and no limit is named."""
+        lead = limits.EXTENSION_LEAD * self.tokens_per_second
+        count, step = 0, limits.FIRST_STEP
+        reserved = step
+        while self.completion_tokens > reserved - lead:
+            count, step = count + 1, 2 * step
+            reserved += step
+        return count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a deployment has, as far as it is paid for."""
+
+    instance_type: str
+    instance_hour: float
+    instances: int
+    """Instances that are always there."""
+    max_instances: int
+    """Instances that scaling may start."""
+    parallel: int
+    """Requests that one instance serves at once."""
+    architecture: str
+    """The function's, arm64 or x86_64."""
+    memory_mb: int
+    concurrency: int | None
+    """The function's reserved concurrency."""
+    web_acl: bool = False
+    """Whether AWS WAF sees each request."""
+    own_web_acl: bool = False
+    """Whether the deployment makes the web ACL, and so pays for it by the month."""
+    guardrail: bool = False
+    """Whether a guardrail judges the prompt, in one call, and the answer, in windows."""
+    logged: int = 0
+    """Bytes that metrics add to a request's log line."""
+    watched: cloudwatch_cost.Counts = _UNWATCHED
+
+    @classmethod
+    def of(cls, settings: "Settings", instance_hour: float | None) -> "Plan":
+        """Return the plan of a deployment's settings.
+
+        Args:
+            settings: The deployment's settings.
+            instance_hour: USD of an instance's hour; None: the price file's.
+
+        Raises:
+            CommandError: the price file does not have the instance.
+
+        """
+        own = settings.endpoint_name is None
+        if not own:
+            hour = instance_hour or 0.0  # somebody else's endpoint is somebody else's bill
+        else:
+            hour = (
+                instance_price(settings.instance_type) if instance_hour is None else instance_hour
+            )
+        return cls(
+            instance_type=settings.instance_type,
+            instance_hour=hour,
+            instances=settings.instance_count,
+            max_instances=max(settings.instance_count, settings.max_instances or 0),
+            parallel=settings.parallel,
+            architecture=settings.architecture,
+            memory_mb=settings.memory_mb,
+            concurrency=settings.reserved_concurrency,
+            web_acl=settings.web_acl is not None,
+            own_web_acl=settings.web_acl == "rate",
+            guardrail=settings.guardrail is not None,
+            logged=cloudwatch_cost.bytes_a_request(settings),
+            watched=cloudwatch_cost.counts(settings),
+        )
+
+
+@cache
+def bytes_a_token() -> int:
+    """Return the size in bytes of one token's chunk on the wire.
+
+    It includes the default padding and the HTTP framing.
+    """
+    import msgspec
+
+    from lambda_fn.encode.base import Head
+    from lambda_fn.encode.chat_stream import ChatStream
+    from lambda_fn.events import Delta
+
+    head = Head("0" * 26, 1_700_000_000, "model-name", fingerprint="fp_0123456789")
+    chunk = ChatStream(head).encode([Delta(delta=msgspec.Raw(b'{"content":" token"}'), tokens=1)])
+    return len(chunk) + len(b"100\r\n\r\n")
+
+
+def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, float]:
+    """Return what one request costs, by service, beside what is paid by the hour or month.
+
+    Args:
+        plan: The deployment.
+        use: How it is used.
+        managed: Whether the function runs on Managed Instances, whose hours are `fleet_month`'s.
+
+    """
+    sent = bytes_a_token() * use.completion_tokens + REST_OF_RESPONSE
+    streamed = max(0, sent - _FREE_STREAM) / 1e9 * price("lambda_stream_gb")
+    function = price("lambda_request") + streamed
+    if not managed:
+        gb_second = price(f"lambda_gb_second_{plan.architecture}")
+        function += use.seconds * plan.memory_mb / 1024 * gb_second
+    writes = WRITE_UNITS + int(use.seconds / limits.CHECKPOINT) + use.extensions
+    data = sent + use.prompt_tokens * _PROMPT_BYTES
+    parts = {
+        "SageMaker, data": data / 1e9 * price("sagemaker_data_gb"),
+        _function(managed): function,
+        "CloudFront": sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"),
+        "DynamoDB": writes * price("dynamodb_write"),
+        "CloudWatch, log": (LOG_LINE + plan.logged) / 1e9 * price("logs_gb"),
+        "AWS WAF": price("waf_request") if plan.web_acl else 0.0,
+        "Bedrock Guardrails": (
+            _guardrail_units(use.completion_tokens) * _unit() if plan.guardrail else 0.0
+        ),
+    }
+    return {name: amount for name, amount in parts.items() if amount}
+
+
+def by_month(plan: Plan) -> dict[str, float]:
+    """Return what a month costs although nobody calls, by service.
+
+    Custom metrics are included. They are charged for the hours in which a request comes.
+    """
+    watched = plan.watched
+    parts = {
+        "SageMaker, instances": plan.instances * plan.instance_hour * HOURS,
+        "CloudWatch, metrics and alarms": (
+            watched.metrics * price("metric_month")
+            + watched.alarm_metrics * price("alarm_metric_month")
+            + watched.composite_alarms * price("composite_alarm_month")
+            + watched.dashboards * price("dashboard_month")
+        ),
+        "Secrets Manager": SECRETS * price("secret_month"),
+        "AWS WAF": (
+            price("waf_acl_month") + _WEB_ACL_RULES * price("waf_rule_month")
+            if plan.own_web_acl
+            else 0.0
+        ),
+    }
+    return {name: amount for name, amount in parts.items() if amount}
+
+
+def fleet_size(use: Use) -> int:
+    """Return how many instances a fleet of Managed Instances needs at the peak."""
+    streams = most(streams_at_once(use))
+    return max(FLEET, math.ceil(streams / (use.streams_per_vcpu * FLEET_VCPUS)))
+
+
+def fleet_month(use: Use) -> float:
+    """Return what the hours of a fleet of Managed Instances cost in a month."""
+    hour = price("managed_instance_hour") * (1 + price("managed_instance_fee"))
+    return fleet_size(use) * hour * HOURS
+
+
+def month(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, float]:
+    """Return a month's bill by service, for `use.requests` requests."""
+    requests = use.requests or 0.0
+    parts = by_month(plan)
+    if managed:
+        parts[_function(managed)] = fleet_month(use)
+    for name, amount in by_request(plan, use, managed=managed).items():
+        parts[name] = parts.get(name, 0.0) + requests * amount
+    return dict(sorted(parts.items(), key=lambda part: -part[1]))
+
+
+def tokens_a_second(use: Use) -> float:
+    """Return the completion tokens that all users together ask for in an average second."""
+    return (use.requests or 0.0) * use.completion_tokens / SECONDS
+
+
+def utilisation(plan: Plan, use: Use) -> float | None:
+    """Return the share of the instances' throughput that is used; None if it is not known."""
+    if use.throughput is None:
+        return None
+    return tokens_a_second(use) / (plan.instances * use.throughput)
+
+
+def streams_at_once(use: Use) -> float:
+    """Return the average number of streams at once in the busiest hour (Little's law)."""
+    return (use.requests or 0.0) / SECONDS * use.peak * use.seconds
+
+
+def most(average: float) -> int:
+    """Return the most streams at once of an hour that has `average` of them."""
+    return math.ceil(average + _SPREAD * math.sqrt(average))
+
+
+def break_even(cheaper: Callable[[float], bool]) -> float | None:
+    """Return the fewest requests a month at which `cheaper` holds; None if it never does.
+
+    `cheaper` holds from some number on.
+    """
+    high = 1.0
+    while not cheaper(high):
+        high *= 2
+        if high > _MOST_REQUESTS:
+            return None
+    low = high / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if cheaper(middle) else (middle, high)
+    return high
+
+
+def token_price(use: Use, prompt: float, completion: float) -> float:
+    """Return what a request costs where tokens are paid for: USD a million tokens of each kind."""
+    return (use.prompt_tokens * prompt + use.completion_tokens * completion) / 1e6
+
+
+def _function(managed: bool) -> str:
+    return "Lambda, Managed Instances" if managed else "Lambda, on demand"
+
+
+def _guardrail_units(tokens: int) -> int:
+    """Return the calls of a guardrail, which cost a text unit each.
+
+    One is for the prompt. A window of the answer is a sentence of some 100 characters, and a token
+    has some four.
+    """
+    return 1 + math.ceil(tokens * _TOKEN_CHARACTERS / _WINDOW_CHARACTERS)
+
+
+def _unit() -> float:
+    return price("guardrail_content_unit") + price("guardrail_sensitive_unit")

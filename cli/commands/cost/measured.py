@@ -1,0 +1,81 @@
+"""Read what a run of `sluice load --json` or `bench.model` has measured."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli.lib.project import CommandError, why
+
+_LARGEST = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of a run; None: the run does not tell."""
+
+    throughput: float
+    """Tokens a second of all the instances that were loaded."""
+    tokens_per_second: float | None = None
+    """Tokens a second of one stream."""
+    first_token: float | None = None
+    """Seconds to the first token."""
+    caution: str | None = None
+    """Why the figures may not be what they seem."""
+
+
+def read(path: Path) -> Measured:
+    """Return the figures of a file.
+
+    Raises:
+        CommandError: the file cannot be read, or is neither of the two reports.
+
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise CommandError(f"{path} is over {_LARGEST >> 20} MB, and no report of a load test.")
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{path} cannot be read: {why(error)}") from None
+    try:
+        if content.get("object") == "load_report":
+            return _of_load(content)
+        return _of_model(content["rows"])
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise CommandError(
+            f"{path} is neither a report of `sluice load --json` nor one of "
+            "`python -m bench.model`."
+        ) from None
+
+
+def _of_load(report: Mapping[str, Any]) -> Measured:
+    throughput = float(report["tokens"]["per_second"])
+    if throughput <= 0:
+        raise CommandError(
+            "No answer of this load test was complete, so it measured no throughput."
+        )
+    itl, ttft = report["itl"], report["ttft"]
+    caution = "it is the throughput at this load, and the full load's may be higher"
+    if report["client"]["bottleneck"]:
+        caution = "its client was the bottleneck: " + "; ".join(
+            map(str, report["client"]["bottleneck"])
+        )
+    return Measured(
+        throughput,
+        tokens_per_second=1000 / float(itl["mean"]) if itl and itl["mean"] else None,
+        first_token=float(ttft["mean"]) / 1000 if ttft else None,
+        caution=caution,
+    )
+
+
+def _of_model(rows: list[Mapping[str, Any]]) -> Measured:
+    best = max(
+        (row for row in rows if row["what"] == "server"), key=lambda row: float(row["tokens_s"])
+    )
+    return Measured(
+        float(best["tokens_s"]),
+        tokens_per_second=float(best["tokens_s"]) / int(best["streams"]),
+        first_token=float(best["ttft_p50_ms"]) / 1000,
+        caution=f"it is that of {best['streams']} streams on the machine that was measured",
+    )

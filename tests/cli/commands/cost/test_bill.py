@@ -1,0 +1,140 @@
+"""The arithmetic of the cost sheet."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from cli.commands.cost import bill
+from cli.commands.cost.bill import Plan, Use
+from cli.commands.cost.prices import price
+from infra.settings.deployment import DEV, PROD
+
+USE = Use(
+    requests=1e6, completion_tokens=200, tokens_per_second=50, first_token=0.0, throughput=1000
+)
+PLAN = Plan(
+    instance_type="ml.g6.xlarge",
+    instance_hour=1.0,
+    instances=2,
+    max_instances=2,
+    parallel=16,
+    architecture="arm64",
+    memory_mb=512,
+    concurrency=200,
+)
+
+
+def test_each_part_is_the_arithmetic_of_its_price() -> None:
+    """A request of 4 s and 200 tokens pays 2 GB-seconds, its bytes and its writes."""
+    parts = bill.by_request(PLAN, USE)
+    assert parts["Lambda, on demand"] == pytest.approx(
+        price("lambda_request") + 2 * price("lambda_gb_second_arm64")
+    )
+    assert parts["DynamoDB"] == pytest.approx(bill.WRITE_UNITS * price("dynamodb_write"))
+    sent = 200 * bill.bytes_a_token() + bill.REST_OF_RESPONSE
+    assert parts["CloudFront"] == pytest.approx(
+        sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request")
+    )
+    assert parts["CloudWatch, log"] == pytest.approx(bill.LOG_LINE / 1e9 * price("logs_gb"))
+    counts = [Use(completion_tokens=tokens).extensions for tokens in (300, 1000, 4000, 16_000)]
+    assert counts == [0, 1, 2, 4]  # as in docs/explanation/metering.md
+
+
+def test_a_month_is_what_is_always_paid_and_what_each_request_costs() -> None:
+    """Twice the instances cost twice as much, and twice the requests add their own parts only."""
+    month = bill.month(PLAN, USE)
+    assert month["SageMaker, instances"] == 2 * 730
+    four = bill.month(replace(PLAN, instances=4), USE)
+    assert four["SageMaker, instances"] == 4 * 730
+    assert {name: usd for name, usd in four.items() if name != "SageMaker, instances"} == {
+        name: usd for name, usd in month.items() if name != "SageMaker, instances"
+    }
+    twice = bill.month(PLAN, replace(USE, requests=2e6))
+    assert sum(twice.values()) - sum(month.values()) == pytest.approx(
+        1e6 * sum(bill.by_request(PLAN, USE).values())
+    )
+    nobody = bill.month(PLAN, replace(USE, requests=0.0))
+    assert sum(nobody.values()) == pytest.approx(sum(bill.by_month(PLAN).values()))
+
+
+def test_the_sheet_of_ten_thousand_users_is_the_sum_by_hand() -> None:
+    """Five answers of 300 tokens a day for 10,000 people, from two ml.g6.xlarge of 1,500 tokens/s.
+
+    By hand: 2 x 730 h x 1.1267 are 1,645 for the instances. 1.52 million answers of 8 s at 512 MB
+    are 81, their 135 GB through CloudFront 13, their 9 writes each 9, metrics and alarms 15, and
+    all else under 6.
+    """
+    settings = PROD.replace(instance_type="ml.g6.xlarge", instance_count=2)
+    use = Use(requests=10_000 * 5 * 730 / 24, throughput=1500)
+    month = bill.month(Plan.of(settings, None), use)
+    assert sum(month.values()) == pytest.approx(1750, rel=0.02)
+    assert month["SageMaker, instances"] == pytest.approx(1645, abs=1)
+    assert month["Lambda, on demand"] == pytest.approx(81, abs=1)
+    assert month["CloudFront"] == pytest.approx(13, abs=0.5)
+    assert bill.utilisation(Plan.of(settings, None), use) == pytest.approx(0.058, abs=0.001)
+
+
+def test_a_fleet_has_a_minimum_and_grows_with_the_peak() -> None:
+    """Three instances are paid without a request; a stream more than they hold takes a fourth."""
+    hours = 730 * price("managed_instance_hour") * (1 + price("managed_instance_fee"))
+    assert bill.fleet_month(replace(USE, requests=0.0)) == pytest.approx(3 * hours)
+    full = 3 * 2 * 16
+    streams = 70.0  # 70 and three times its root are 95.1, so 96 at the most
+    at = replace(USE, requests=streams / USE.peak / USE.seconds * bill.SECONDS)
+    assert (bill.most(streams), bill.fleet_size(at)) == (full, 3)
+    assert bill.fleet_size(replace(at, requests=(at.requests or 0) * 1.02)) == 4
+
+
+def test_streams_at_once_are_those_of_the_busiest_hour() -> None:
+    """Little's law: the arrivals of a second times the seconds of an answer, times the peak."""
+    use = replace(USE, requests=bill.SECONDS, peak=2.0)  # one a second, two in the peak
+    assert bill.streams_at_once(use) == pytest.approx(8.0)
+    assert bill.most(9.0) == 18
+    assert bill.most(0.0) == 0
+
+
+def test_a_throughput_that_is_not_known_is_not_assumed() -> None:
+    """Without a throughput there is no utilisation, and the month's bill is the same."""
+    unknown = replace(USE, throughput=None)
+    assert bill.utilisation(PLAN, unknown) is None
+    assert bill.month(PLAN, unknown) == bill.month(PLAN, USE)
+
+
+def test_a_break_even_is_found_or_is_not_there() -> None:
+    """The fewest requests from which something costs less, and None if it never does."""
+    assert bill.break_even(lambda requests: requests >= 12_345.0) == pytest.approx(12_345)
+    assert bill.break_even(lambda requests: math.isinf(requests)) is None
+    assert bill.token_price(USE, 1.0, 2.0) == pytest.approx((500 * 1.0 + 200 * 2.0) / 1e6)
+
+
+def test_the_size_of_a_token_is_the_encoders() -> None:
+    """The function's encoder makes a token's chunk of 200 to 400 bytes."""
+    assert 200 < bill.bytes_a_token() < 400
+
+
+def test_a_web_acl_costs_by_the_request_and_an_own_one_by_the_month() -> None:
+    """Of a web ACL that others pay for, only the requests are on this bill."""
+    own = Plan.of(PROD.replace(web_acl="rate"), 1.0)
+    assert bill.by_request(own, USE)["AWS WAF"] == price("waf_request")
+    assert bill.by_month(own)["AWS WAF"] == 7.0
+    theirs = replace(own, own_web_acl=False)
+    assert "AWS WAF" not in bill.by_month(theirs)
+    assert "AWS WAF" not in bill.by_request(PLAN, USE)
+
+
+def test_a_guardrail_costs_by_its_calls() -> None:
+    """A call for the prompt and one for each window of the answer, a text unit each."""
+    unit = price("guardrail_content_unit") + price("guardrail_sensitive_unit")
+    guarded = bill.by_request(replace(PLAN, guardrail=True), replace(USE, completion_tokens=250))
+    assert guarded["Bedrock Guardrails"] == pytest.approx(11 * unit)
+    assert "Bedrock Guardrails" not in bill.by_request(PLAN, USE)
+
+
+def test_a_plan_is_what_the_settings_deploy() -> None:
+    """Scaling, reserved concurrency and an endpoint that exists already are seen."""
+    plan = Plan.of(PROD.replace(max_instances=5), 2.0)
+    assert (plan.instances, plan.max_instances, plan.concurrency) == (2, 5, 200)
+    assert Plan.of(DEV, None).concurrency is None
+    theirs = Plan.of(DEV.replace(endpoint_name="somebody-elses"), None)
+    assert "SageMaker, instances" not in bill.by_month(theirs)

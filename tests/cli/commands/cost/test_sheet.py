@@ -1,0 +1,132 @@
+"""`sluice cost`: its arguments, and what it prints."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.commands import cost
+from cli.lib.project import CommandError
+
+G6 = ["-c", "instance_type=ml.g6.xlarge"]
+
+
+def run(*arguments: str) -> None:
+    """Run `sluice cost` with arguments."""
+    parser = argparse.ArgumentParser()
+    cost.add(parser)
+    cost.run(parser.parse_args([*G6, *arguments]))
+
+
+def sheet(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
+    """Return the JSON of `sluice cost`."""
+    run(*arguments, "--json")
+    content: dict[str, object] = json.loads(capsys.readouterr().out)
+    return content
+
+
+def test_the_sheet_has_the_month_the_idle_sum_and_the_peak(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A user reads demand, supply, the total, what nobody's calls cost, and what suffices."""
+    run("--users", "10000", "--throughput", "1500", "--compare", "0.22,0.22")
+    printed = " ".join(capsys.readouterr().out.split())
+    for text in (
+        "1,520,833 requests a month of 300 tokens",
+        "1,500 tokens/s each (given), 5.8% used",
+        "100.0%",
+        "When nobody calls, a month costs",
+        "The instances' slots: 32 of 32 are needed, 100%. Scarce: raise instance_count",
+        "The instances' tokens/s: 694 of 3,000 are needed, 23%. Enough.",
+        "They cost less than on demand from",
+        "this demand would cost 267.67 USD a month. This deployment costs less from",
+        "Assumed, not measured: 5 answers a day of each user, 300 tokens an answer",
+        "Not confirmed at their source:",
+    ):
+        assert text in printed
+
+
+def test_what_is_not_given_is_not_stated(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without demand there is no sum by use, and without a throughput no statement about it."""
+    run()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "No demand is given" in printed
+    assert "throughput is not known" in printed
+    assert "tokens/s each" not in printed
+    run("--requests-per-month", "1000")
+    assert "generate fast enough is not known" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_peak_over_the_capacity_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Slots, concurrency and tokens/s that do not suffice are named with the way out."""
+    run("--users", "200000", "--throughput", "500", "-c", "max_instances=4")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("Not enough: raise") == 3
+    assert "Scaling may start up to 4 instances" in printed
+
+
+def test_json_says_where_each_figure_comes_from(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Given comes before measured, and measured before assumed."""
+    report = tmp_path / "report.json"
+    report.write_text(
+        json.dumps(
+            {
+                "object": "load_report",
+                "tokens": {"per_second": 3000.0},
+                "ttft": {"mean": 100.0},
+                "itl": {"mean": 10.0},
+                "client": {"bottleneck": []},
+            }
+        )
+    )
+    measured = ("--measured", str(report), "--measured-instances", "2", "--first-token", "0.2")
+    content = sheet(capsys, "--utilisation", "0.5", *measured)
+    use, sources = content["use"], content["sources"]
+    assert isinstance(use, dict)
+    assert isinstance(sources, dict)
+    assert (use["throughput"], use["tokens_per_second"], use["first_token"]) == (1500, 100, 0.2)
+    assert (sources["throughput"], sources["tokens_per_second"]) == ("measured", "measured")
+    assert (sources["first_token"], sources["peak"]) == ("given", "assumed")
+    assert content["utilisation"] == pytest.approx(0.5)
+    assert sheet(capsys)["utilisation"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-c", "bogus=1"], "bogus: there is no such setting"),
+        (["--throughput", "0"], "--throughput"),
+        (["--throughput", "nan"], "--throughput"),
+        (["--streams-per-vcpu", "0"], "--streams-per-vcpu"),
+        (["--first-token", "-1"], "--first-token"),
+        (["--users", "inf"], "--users"),
+        (["--users", "1", "--requests-per-month", "1"], "two statements of demand"),
+        (["--answers-a-day", "1"], "--users"),
+        (["--utilisation", "0.5"], "--throughput, which is missing"),
+        (["--utilisation", "2", "--throughput", "1"], "--utilisation"),
+        (["--peak", "0.5"], "--peak"),
+        (["--tokens", "10000", "--tokens-per-second", "1"], "deadline"),
+        (["--measured-instances", "0", "--measured", "bench/results/model.json"], "at least 1"),
+    ],
+)
+def test_invalid_figures_are_refused(arguments: list[str], message: str) -> None:
+    """The error names the option, whichever is impossible."""
+    with pytest.raises(CommandError, match=message):
+        run(*arguments)
+
+
+@pytest.mark.parametrize("text", ["1", "a,b", "1,-1", "1,2,3", "nan,1"])
+def test_a_comparison_is_two_prices(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Anything but two prices is a mistake of the command line."""
+    with pytest.raises(SystemExit):
+        run("--compare", text)
+    assert "--compare" in capsys.readouterr().err
+
+
+def test_a_refresh_names_a_region() -> None:
+    """A region that is no name reaches no address."""
+    with pytest.raises(CommandError, match="not a region's name"):
+        run("--refresh-prices", "--region", "../x")
