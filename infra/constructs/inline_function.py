@@ -20,7 +20,7 @@ def add_inline_function(
     module: str,
     description: str,
     timeout: Duration,
-    memory_mb: int = 128,
+    memory_mb: int | None = None,
 ) -> lambda_.Function:
     """Create a function from the text of `infra/functions/<module>.py`, with a role and a log."""
     role = iam.Role(scope, f"{construct_id}Role", assumed_by=iam.ServicePrincipal(LAMBDA))

@@ -24,19 +24,26 @@ function viewOf(hash: string): View {
   return VIEWS.find((it) => hash === `#${it.view}`)?.view ?? "chat";
 }
 
-const given = takeKey();
-
 export function App() {
   const [session, setSession] = useState<Session | null>(null);
+  const [given, setGiven] = useState(takeKey);
   const [left, setLeft] = useState("");
   const [view, setView] = useState<View>(viewOf(location.hash));
   const [menu, setMenu] = useState(false);
   useEffect(() => {
-    const moved = (): void => setView(viewOf(location.hash));
+    const moved = (): void => {
+      if (location.hash.startsWith("#key=")) {
+        // A link with a key, opened in this tab.
+        setSession(null);
+        setLeft("");
+        setGiven(takeKey());
+      }
+      setView(viewOf(location.hash));
+    };
     addEventListener("hashchange", moved);
     return () => removeEventListener("hashchange", moved);
   }, []);
-  if (!session) return <SignIn given={left ? "" : given} reason={left === "out" ? "" : left} onDone={setSession} />;
+  if (!session) return <SignIn key={given} given={left ? "" : given} reason={left === "out" ? "" : left} onDone={setSession} />;
   return (
     <div class="shell">
       <header class="top">

@@ -79,6 +79,7 @@ export function Chat({ session, menu, onMenu }: { session: Session; menu: boolea
           </button>
         </div>
         <div class="scroll" ref={follow.root} tabIndex={-1}>
+          <div class="inner">
           {!open || open.turns.length === 0 ? (
             <Welcome session={session} onIdea={(text) => void send(text)} loading={Boolean(open?.remote.length)} />
           ) : (
@@ -99,6 +100,7 @@ export function Chat({ session, menu, onMenu }: { session: Session; menu: boolea
               ))}
             </ol>
           )}
+          </div>
         </div>
         <div class="foot">
           {follow.away && (

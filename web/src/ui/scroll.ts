@@ -2,6 +2,8 @@
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 
+// The list is the first child of the element that scrolls, and stays there.
+
 /** In pixels: the reader is at the end. */
 const NEAR = 48;
 
@@ -34,15 +36,17 @@ export function useFollow() {
       }
       last = element.scrollTop;
     };
-    const grown = (): void => {
+    // It is called when the layout is done, before the frame is painted.
+    const grown = new ResizeObserver(() => {
       if (follows.current) element.scrollTop = element.scrollHeight;
       last = element.scrollTop;
-    };
+    });
+    if (element.firstElementChild) grown.observe(element.firstElementChild);
+    grown.observe(element);
     element.addEventListener("scroll", scrolled, { passive: true });
-    element.addEventListener("grown", grown);
     return () => {
       element.removeEventListener("scroll", scrolled);
-      element.removeEventListener("grown", grown);
+      grown.disconnect();
     };
   }, []);
 

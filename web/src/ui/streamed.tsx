@@ -41,7 +41,6 @@ export function Streamed({ answer, item, json }: { answer: Answer; item: Item; j
       const done = item.done || !answer.running;
       element.classList.toggle("live", !done);
       view.update(item.text, done);
-      element.dispatchEvent(new CustomEvent("grown", { bubbles: true }));
     };
     draw();
     const off = answer.listen(() => inFrame(view, draw));

@@ -31,19 +31,21 @@ export function WireDrawer({ wire, onClose }: { wire: Wire; onClose: () => void 
             <Icon name="close" />
           </button>
         </header>
-        <div class="tabs" role="tablist" aria-label="Form">
-          {NAMES.map((it) => (
-            <button
-              key={it}
-              type="button"
-              role="tab"
-              aria-selected={it === name}
-              disabled={it !== "Events" && !body}
-              onClick={() => setName(it)}
-            >
-              {it}
-            </button>
-          ))}
+        <div class="tabs">
+          <div role="tablist" aria-label="Form">
+            {NAMES.map((it) => (
+              <button
+                key={it}
+                type="button"
+                role="tab"
+                aria-selected={it === name}
+                disabled={it !== "Events" && !body}
+                onClick={() => setName(it)}
+              >
+                {it}
+              </button>
+            ))}
+          </div>
           <button
             type="button"
             class="quiet end"
