@@ -118,6 +118,7 @@ test("an answer of 10,000 tokens with code", async ({ page, api }, info) => {
   await ask(page, "Short");
   await page.getByRole("button", { name: "Stop" }).click();
   await complete(page);
+  const before = await slowness(page);
   await page.evaluate(watchTasks);
   // What a frame draws again: nodes that were there before it, and are replaced.
   await page.evaluate(() => {
@@ -171,10 +172,22 @@ test("an answer of 10,000 tokens with code", async ({ page, api }, info) => {
   // Whatever stands above, a frame draws its last lines again.
   expect(seen.nodes95).toBeLessThan(60);
   expect(seen.shifts).toBe(0);
-  expect(seen.tasks).toBeLessThan(200);
+  expect(seen.tasks).toBeLessThan(200 * Math.max(before, await slowness(page)));
   expect(late - early).toBeLessThan(40);
   await expect(page.locator(".live")).toHaveCount(0); // no caret is left
 });
+
+/** Return how much longer work takes because other programs have the processors; 1 if none has. */
+async function slowness(page: import("@playwright/test").Page): Promise<number> {
+  return page.evaluate(() => {
+    const times = Array.from({ length: 40 }, () => {
+      const began = performance.now();
+      for (let at = 0, sum = 0; at < 3e6; at += 1) sum += Math.sqrt(at);
+      return performance.now() - began;
+    }).sort((a, b) => a - b);
+    return (times[37] ?? 1) / Math.max(times[0] ?? 1, 0.1);
+  });
+}
 
 /** Return the size of the heap after a collection, in MB. */
 async function heap(page: import("@playwright/test").Page): Promise<number> {
@@ -345,7 +358,7 @@ test("the wire, and the same request for programs", async ({ page, api }) => {
   await enter(page, api.url, "sk-secret-key");
   await ask(page, "It's a \"test\"");
   await complete(page);
-  await page.getByRole("button", { name: "Wire" }).click();
+  await page.getByRole("button", { name: "Wire", exact: true }).click();
   const drawer = page.getByRole("dialog");
   await expect(drawer.getByLabel("Raw events")).toContainText("event: response.completed");
   for (const [tab, text] of [
@@ -419,7 +432,7 @@ for (const scheme of ["light", "dark"] as const) {
       await ask(page, "Everything");
       await complete(page);
       await clean("an answer");
-      await page.getByRole("button", { name: "Wire" }).click();
+      await page.getByRole("button", { name: "Wire", exact: true }).click();
       await clean("the wire");
       await page.keyboard.press("Escape");
       await page.getByRole("button", { name: "Parameters" }).click();
@@ -430,7 +443,8 @@ for (const scheme of ["light", "dark"] as const) {
         if (name === "compare") {
           await page.getByLabel("Question for both").fill("Both");
           await page.keyboard.press("Enter");
-          await expect(page.getByText("tokens/s").first()).toBeVisible();
+          const left = page.getByRole("group", { name: "Left" });
+          await expect(left.getByText("tokens/s")).toBeVisible();
         }
         await clean(name);
       }

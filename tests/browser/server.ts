@@ -2,7 +2,7 @@
 // writes. What a model says, and how fast, is then the test's choice; nothing of the page is.
 
 import { createReadStream, existsSync, readFileSync } from "node:fs";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, request as sendOn, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 
@@ -157,6 +157,49 @@ export class ScriptedApi {
       else if (response.writableNeedDrain) await new Promise((resolve) => response.once("drain", resolve));
     }
     response.end("data: [DONE]\n\n");
+  }
+}
+
+/** A line to a deployment that a test can cut: all connections break, and no new one is answered. */
+export class Line {
+  url = "";
+  #cut = false;
+  #server: Server;
+
+  constructor(origin: string) {
+    const { hostname, port, host } = new URL(origin);
+    this.#server = createServer((request, response) => {
+      const headers = { ...request.headers, host };
+      if (headers.origin) headers.origin = origin;
+      const { method, url } = request;
+      const on = sendOn({ hostname, port, path: url, method, headers }, (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers);
+        answer.pipe(response);
+      });
+      on.on("error", () => response.destroy());
+      response.on("close", () => on.destroy());
+      request.pipe(on);
+    });
+    this.#server.on("connection", (socket) => this.#cut && socket.destroy());
+  }
+
+  async start(): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(0, "127.0.0.1", resolve));
+    this.url = `http://localhost:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  cut(): void {
+    this.#cut = true;
+    this.#server.closeAllConnections();
+  }
+
+  mend(): void {
+    this.#cut = false;
+  }
+
+  async stop(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
   }
 }
 

@@ -1,6 +1,6 @@
 // The conversations of a session: which are there, which is open, and what may be done with them.
 
-import { ApiError, call, json, keptAnswers, type StreamState } from "../api/client.ts";
+import { ApiError, call, json, keptAnswers, usage, type StreamState } from "../api/client.ts";
 import type { Session } from "../ui/session.ts";
 import { Answer, type SavedAnswer } from "./answer.ts";
 import * as kept from "./conversations.ts";
@@ -279,6 +279,7 @@ export class Threads {
     const timer = setInterval(() => this.#keep(conversation, turn, answer), SAVE_MS);
     await (resumed ? run.resume() : run.start());
     clearInterval(timer);
+    if (answer.failure?.status === 429 && !answer.failure.retryAt) await this.#renewal(answer);
     const words = answer.text.split(/\s+/).filter(Boolean).length;
     this.#say(
       answer.status === "completed"
@@ -287,6 +288,17 @@ export class Threads {
           ? "Stopped."
           : `The answer ended: ${answer.failure?.message ?? answer.status}.`,
     );
+  }
+
+  /** A budget that is used up has no `retry-after`: the usage says when it is renewed. */
+  async #renewal(answer: Answer): Promise<void> {
+    const span = /\b(minute|day|month)\b/.exec(answer.failure?.message ?? "")?.[1];
+    const about = await usage(this.#session.key).catch(() => null);
+    const ends = Object.entries(about?.limits ?? {})
+      .filter(([name, it]) => it?.limit !== null && span && name.endsWith(`_per_${span}`))
+      .map(([, it]) => it?.resets_at ?? 0);
+    if (answer.failure && ends.length > 0) answer.failure.retryAt = 1000 * Math.max(...ends);
+    answer.changed("shape");
   }
 
   stop(): void {

@@ -1,5 +1,5 @@
 import type { ComponentType } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Chat } from "./chat.tsx";
 import { Icon, Logo, type IconName } from "./icons.tsx";
@@ -26,7 +26,8 @@ function viewOf(hash: string): View {
 
 export function App() {
   const [session, setSession] = useState<Session | null>(null);
-  const [given, setGiven] = useState(takeKey);
+  const [given, setGiven] = useState(() => ({ key: takeKey() }));
+  const attempt = useRef(0);
   const [left, setLeft] = useState("");
   const [view, setView] = useState<View>(viewOf(location.hash));
   const [menu, setMenu] = useState(false);
@@ -36,14 +37,15 @@ export function App() {
         // A link with a key, opened in this tab.
         setSession(null);
         setLeft("");
-        setGiven(takeKey());
+        attempt.current += 1;
+        setGiven({ key: takeKey() });
       }
       setView(viewOf(location.hash));
     };
     addEventListener("hashchange", moved);
     return () => removeEventListener("hashchange", moved);
   }, []);
-  if (!session) return <SignIn key={given} given={left ? "" : given} reason={left === "out" ? "" : left} onDone={setSession} />;
+  if (!session) return <SignIn key={attempt.current} given={left ? "" : given.key} reason={left === "out" ? "" : left} onDone={setSession} />;
   return (
     <div class="shell">
       <header class="top">

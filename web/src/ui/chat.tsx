@@ -69,6 +69,11 @@ export function Chat({ session, menu, onMenu }: { session: Session; menu: boolea
           </button>
           <ModelChoice value={parameters} models={session.models} onChange={setParameters} />
           <h1 class="title" title={open?.title}>{open?.title ?? "New conversation"}</h1>
+          {live && (
+            <button type="button" class="icon-button" aria-label="Wire of the last answer" title="Wire of the last answer" onClick={() => setWire(live.wire)}>
+              <Icon name="wire" />
+            </button>
+          )}
           {open && (
             <button type="button" class="icon-button" aria-label="Export as Markdown" title="Export as Markdown" onClick={() => download(open)}>
               <Icon name="download" />
@@ -270,13 +275,6 @@ function TurnView({ turn, live, last, busy, session, json, onAgain, onOutputs, o
                   <Icon name="retry" /> {answer.status === "failed" || answer.status === "interrupted" ? "Retry" : "Regenerate"}
                 </button>
               )}
-              <button type="button" class="quiet" onClick={() => onWire(live.wire)}>
-                <Icon name="wire" /> Wire
-              </button>
-            </div>
-          )}
-          {answer.running && (
-            <div class="actions">
               <button type="button" class="quiet" onClick={() => onWire(live.wire)}>
                 <Icon name="wire" /> Wire
               </button>
