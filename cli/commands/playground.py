@@ -62,7 +62,9 @@ def link_of(stack: LocalStack) -> str:
 
     Browsers send no fragment, and the page takes it out of the address.
     """
-    return f"{page_of(stack)}#key={quote(stack.api_key, safe='')}" if stack.api_key else page_of(stack)
+    return (
+        f"{page_of(stack)}#key={quote(stack.api_key, safe='')}" if stack.api_key else page_of(stack)
+    )
 
 
 def open_page(link: str, folder: Path) -> bool:
@@ -88,7 +90,9 @@ def open_page(link: str, folder: Path) -> bool:
 def _is_served(stack: LocalStack, page: str) -> bool:
     import ssl
 
-    context = None if stack.authority is None else ssl.create_default_context(cafile=stack.authority)
+    context = (
+        None if stack.authority is None else ssl.create_default_context(cafile=stack.authority)
+    )
     try:
         with urllib.request.urlopen(page, timeout=_WAIT_S, context=context) as response:  # noqa: S310 - the stack's own address
             return bool(response.headers.get_content_type() == "text/html")

@@ -66,14 +66,22 @@ test("an answer streams, with its figures", async ({ page }) => {
   await expect(answer.getByRole("img", { name: /longest gap/ })).toBeVisible();
   await expect(answer.locator(".live")).toHaveCount(0);
   // What follows goes on from the kept answer.
-  const sent = page.waitForRequest((it) => it.method() === "POST" && it.url().endsWith("/v1/responses"));
+  const sent = page.waitForRequest(
+    (it) => it.method() === "POST" && it.url().endsWith("/v1/responses"),
+  );
   await ask(page, "What is Sluice?");
-  expect((await sent).postDataJSON()).toMatchObject({ input: "What is Sluice?", previous_response_id: expect.stringMatching(/^resp_/) });
+  expect((await sent).postDataJSON()).toMatchObject({
+    input: "What is Sluice?",
+    previous_response_id: expect.stringMatching(/^resp_/),
+  });
   await expect(page.getByRole("article")).toHaveCount(2);
   await complete(page);
 });
 
-test("stop cancels the answer at the deployment, and keeps what has come", async ({ page, request }) => {
+test("stop cancels the answer at the deployment, and keeps what has come", async ({
+  page,
+  request,
+}) => {
   await enter(page, ORIGIN, KEY);
   await ask(page, "Count to one hundred.");
   await expect(page.getByRole("article").locator(".prose")).not.toBeEmpty();
@@ -81,11 +89,16 @@ test("stop cancels the answer at the deployment, and keeps what has come", async
   await complete(page);
   await expect(page.getByRole("article").getByText("Stopped.")).toBeVisible();
   expect((await page.getByRole("article").locator(".prose").innerText()).length).toBeGreaterThan(0);
-  const list = await request.get(`${ORIGIN}/v1/sluice/streams?limit=1`, { headers: { authorization: `Bearer ${KEY}` } });
+  const list = await request.get(`${ORIGIN}/v1/sluice/streams?limit=1`, {
+    headers: { authorization: `Bearer ${KEY}` },
+  });
   expect(((await list.json()) as Listed).data[0]).toMatchObject({ status: "cancelled" });
 });
 
-test("a reload in mid-answer, and a second tab: the whole answer is there", async ({ page, context }) => {
+test("a reload in mid-answer, and a second tab: the whole answer is there", async ({
+  page,
+  context,
+}) => {
   await enter(page, ORIGIN, KEY);
   await ask(page, "Count to fifty.");
   await expect(page.getByRole("article").locator(".prose")).not.toBeEmpty();
@@ -104,7 +117,9 @@ test("a reload in mid-answer, and a second tab: the whole answer is there", asyn
 
 test("offline and back: the rest comes, without a gap", async ({ page, context, allowed }) => {
   allowed.push(/Failed to load resource|ERR_/);
-  const reads = page.waitForRequest((it) => it.url().includes("starting_after="), { timeout: 40_000 });
+  const reads = page.waitForRequest((it) => it.url().includes("starting_after="), {
+    timeout: 40_000,
+  });
   const line = new Line(ORIGIN);
   await line.start();
   await enter(page, line.url, KEY);
@@ -131,7 +146,11 @@ test("offline and back: the rest comes, without a gap", async ({ page, context, 
   await line.stop();
 });
 
-test("conversations are found again, searched, exported and deleted", async ({ page, browser, request }) => {
+test("conversations are found again, searched, exported and deleted", async ({
+  page,
+  browser,
+  request,
+}) => {
   await enter(page, ORIGIN, KEY);
   await ask(page, "A conversation about zebras?");
   await complete(page);
@@ -158,8 +177,12 @@ test("conversations are found again, searched, exported and deleted", async ({ p
   await page.getByRole("button", { name: "Delete all my data" }).click();
   await page.getByRole("button", { name: "Delete all", exact: true }).click();
   await expect(page.getByText("No conversations yet.")).toBeVisible({ timeout: 40_000 });
-  const list = await request.get(`${ORIGIN}/v1/sluice/streams?limit=100`, { headers: { authorization: `Bearer ${KEY}` } });
-  expect(((await list.json()) as Listed).data.filter((it) => it.metadata["app"] === "playground")).toEqual([]);
+  const list = await request.get(`${ORIGIN}/v1/sluice/streams?limit=100`, {
+    headers: { authorization: `Bearer ${KEY}` },
+  });
+  expect(
+    ((await list.json()) as Listed).data.filter((it) => it.metadata["app"] === "playground"),
+  ).toEqual([]);
 });
 
 test("usage of the key, and keys for who has the secret", async ({ page, allowed }) => {
@@ -201,5 +224,7 @@ test("usage of the key, and keys for who has the secret", async ({ page, allowed
   await change.getByLabel("tokens a day").fill("5000");
   await change.getByRole("button", { name: "Limit visitor" }).click();
   await expect(change).toHaveCount(0);
-  expect(await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }]))).not.toContain(ADMIN);
+  expect(
+    await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }])),
+  ).not.toContain(ADMIN);
 });

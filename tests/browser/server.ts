@@ -2,12 +2,21 @@
 // writes. What a model says, and how fast, is then the test's choice; nothing of the page is.
 
 import { createReadStream, existsSync, readFileSync } from "node:fs";
-import { createServer, request as sendOn, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  request as sendOn,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 
 const ROOT = join(import.meta.dirname, "../..");
-const HEADERS = JSON.parse(readFileSync(join(ROOT, "web/headers.json"), "utf8")) as Record<string, string>;
+const HEADERS = JSON.parse(readFileSync(join(ROOT, "web/headers.json"), "utf8")) as Record<
+  string,
+  string
+>;
 const TYPES: Record<string, string> = {
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript",
@@ -69,8 +78,18 @@ export class ScriptedApi {
     if (pathname === "/v1/models") {
       return send(response, 200, {
         object: "list",
-        data: [{ id: "scripted", object: "model", sluice: { prompt_price: "0.5", completion_price: "1.5" } }],
-        sluice: { persistence: this.script.persistence ?? "asked", response_days: 30, log_hours: 24 },
+        data: [
+          {
+            id: "scripted",
+            object: "model",
+            sluice: { prompt_price: "0.5", completion_price: "1.5" },
+          },
+        ],
+        sluice: {
+          persistence: this.script.persistence ?? "asked",
+          response_days: 30,
+          log_hours: 24,
+        },
       });
     }
     if (pathname === "/v1/usage") return send(response, 200, USAGE);
@@ -106,7 +125,10 @@ export class ScriptedApi {
   #file(path: string, response: ServerResponse): void {
     const file = join(this.#dist, normalize(path === "/" ? "/index.html" : path));
     if (!existsSync(file)) return void response.writeHead(403).end();
-    response.writeHead(200, { ...HEADERS, "content-type": TYPES[extname(file)] ?? "application/octet-stream" });
+    response.writeHead(200, {
+      ...HEADERS,
+      "content-type": TYPES[extname(file)] ?? "application/octet-stream",
+    });
     createReadStream(file).pipe(response);
   }
 
@@ -135,26 +157,36 @@ export class ScriptedApi {
       const kind = { type: "function_call", name: call.name, call_id: "call_1" };
       item(kind, "response.function_call_arguments.delta", call.arguments, whole);
     }
-    const usage = { input_tokens: 12, output_tokens: pieces.length, total_tokens: 12 + pieces.length };
+    const usage = {
+      input_tokens: 12,
+      output_tokens: pieces.length,
+      total_tokens: 12 + pieces.length,
+    };
     add("response.completed", { response: { ...response, status: "completed", usage } });
     return events;
   }
 
   async #stream(response: ServerResponse, id: string, after: number, cut: number): Promise<void> {
     const events = this.#log.get(id);
-    if (!events) return send(response, 404, { error: { message: "Unknown.", code: "response_not_found" } });
+    if (!events)
+      return send(response, 404, { error: { message: "Unknown.", code: "response_not_found" } });
     response.writeHead(200, { "content-type": "text/event-stream", "x-request-id": `req_${id}` });
     const batch = this.script.batch ?? 1;
     for (let at = after + 1; at < events.length; at += batch) {
       if (this.#ended.has(id)) {
-        const failed = { type: "response.failed", sequence_number: 100_000, response: { id, status: "cancelled", output: [] } };
+        const failed = {
+          type: "response.failed",
+          sequence_number: 100_000,
+          response: { id, status: "cancelled", output: [] },
+        };
         response.end(`event: response.failed\ndata: ${JSON.stringify(failed)}\n\ndata: [DONE]\n\n`);
         return;
       }
       if (at >= cut) return void response.destroy();
       response.write(events.slice(at, at + batch).join(""));
       if (this.script.pause) await new Promise((resolve) => setTimeout(resolve, this.script.pause));
-      else if (response.writableNeedDrain) await new Promise((resolve) => response.once("drain", resolve));
+      else if (response.writableNeedDrain)
+        await new Promise((resolve) => response.once("drain", resolve));
     }
     response.end("data: [DONE]\n\n");
   }
@@ -203,11 +235,19 @@ export class Line {
   }
 }
 
-const limit = (maximum: number, left: number): object => ({ limit: maximum, left, spent: maximum - left, resets_at: 1796083200 });
+const limit = (maximum: number, left: number): object => ({
+  limit: maximum,
+  left,
+  spent: maximum - left,
+  resets_at: 1796083200,
+});
 const USAGE = {
   object: "usage",
   key: { id: "scriptedkey1", name: "reading room", expires_at: null, models: null },
-  limits: { tokens_per_day: limit(50_000, 18_400), cost_per_month: { limit: "20", left: "12.5", spent: "7.5", resets_at: 1796083200 } },
+  limits: {
+    tokens_per_day: limit(50_000, 18_400),
+    cost_per_month: { limit: "20", left: "12.5", spent: "7.5", resets_at: 1796083200 },
+  },
   streams: { limit: 8, running: 1 },
   totals: { requests: 212, prompt_tokens: 40_120, completion_tokens: 96_310, cost: "0.164525" },
   since: new Date(Date.now() - 6 * 86_400_000).toISOString().slice(0, 10),
@@ -227,8 +267,15 @@ const USAGE = {
   next: null,
 };
 
-function send(response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}): void {
-  response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
+function send(
+  response: ServerResponse,
+  status: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+): void {
+  response
+    .writeHead(status, { "content-type": "application/json", ...headers })
+    .end(JSON.stringify(body));
 }
 
 async function read(request: IncomingMessage): Promise<string> {

@@ -49,7 +49,9 @@ def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:
                 {
                     masked(name): it["Type"]
                     for name, it in stack["Resources"].items()
-                    if not name.startswith(("ModelImageCheck", "Playground", "EdgeDistributionOrigin"))
+                    if not name.startswith(
+                        ("ModelImageCheck", "Playground", "EdgeDistributionOrigin")
+                    )
                 }
                 for stack in stacks
             ]

@@ -14,9 +14,7 @@ def served(synthesis: Any) -> dict[str, dict[str, Any]]:
     config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
     origins = {it["Id"] for it in config["Origins"] if "S3OriginConfig" in it}
     return {
-        it["PathPattern"]: it
-        for it in config["CacheBehaviors"]
-        if it["TargetOriginId"] in origins
+        it["PathPattern"]: it for it in config["CacheBehaviors"] if it["TargetOriginId"] in origins
     }
 
 
@@ -70,9 +68,7 @@ def test_the_page_has_the_headers_of_the_file(syntheses: dict[str, Any]) -> None
     """`web/headers.json` is what the distribution sends, HSTS aside, and what browsers test."""
     wanted = json.loads((ROOT / "web/headers.json").read_text())
     for stage in ("local", "dev"):
-        (name,) = {
-            it["ResponseHeadersPolicyId"]["Ref"] for it in served(syntheses[stage]).values()
-        }
+        (name,) = {it["ResponseHeadersPolicyId"]["Ref"] for it in served(syntheses[stage]).values()}
         config = syntheses[stage].service["Resources"][name]["Properties"][
             "ResponseHeadersPolicyConfig"
         ]

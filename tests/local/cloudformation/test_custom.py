@@ -51,7 +51,9 @@ def respond(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Respond], lis
                         body = answer(request["event"])
                         if body is not None:
                             content = body if isinstance(body, bytes) else json.dumps(body).encode()
-                            s3.put_object(Bucket=request["bucket"], Key=request["key"], Body=content)
+                            s3.put_object(
+                                Bucket=request["bucket"], Key=request["key"], Body=content
+                            )
 
             threads.append(threading.Thread(target=serve))
             threads[-1].start()
@@ -137,4 +139,6 @@ def test_a_function_that_does_not_answer(respond: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(custom.time, "monotonic", lambda: next(moments))
     monkeypatch.setattr(custom.time, "sleep", lambda _seconds: None)
     with pytest.raises(DeployError, match="did not receive a response"):
-        resource(ServiceTimeout="60")._ask("Create", {"ServiceToken": FUNCTION, "ServiceTimeout": "60"})
+        resource(ServiceTimeout="60")._ask(
+            "Create", {"ServiceToken": FUNCTION, "ServiceTimeout": "60"}
+        )

@@ -295,6 +295,6 @@ export function figuresOf(answer: SavedAnswer | Answer): Figures {
 /** Return the smallest value that a share of the values does not exceed; null for none. */
 export function percentile(values: readonly number[], share: number): number | null {
   if (values.length === 0) return null;
-  const sorted = [...values].sort((a, b) => a - b);
+  const sorted = [...values].toSorted((a, b) => a - b);
   return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? null;
 }

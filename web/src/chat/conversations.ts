@@ -78,7 +78,7 @@ export async function list(owner: string): Promise<Conversation[]> {
   const found = await run<Conversation[]>("readonly", (store) =>
     store.index("owner").getAll(owner),
   ).catch(() => undefined);
-  return (found ?? []).sort((a, b) => b.updatedAt - a.updatedAt);
+  return (found ?? []).toSorted((a, b) => b.updatedAt - a.updatedAt);
 }
 
 export async function get(id: string): Promise<Conversation | null> {

@@ -36,7 +36,9 @@ export function parametersOf(parameters: Parameters): Body {
     const tools = read(parameters.tools, "Tools");
     if (!Array.isArray(tools)) throw new ParameterError("Tools must be a list of functions.");
     body["tools"] = tools.map((tool: Body) =>
-      tool["function"] ? { type: "function", ...(tool["function"] as Body) } : { type: "function", ...tool },
+      tool["function"]
+        ? { type: "function", ...(tool["function"] as Body) }
+        : { type: "function", ...tool },
     );
   }
   return body;
@@ -61,7 +63,9 @@ export function bodyOf(conversation: Conversation, turn: Turn, keeps: boolean): 
   const before = conversation.turns.slice(0, conversation.turns.indexOf(turn));
   const previous = before.at(-1)?.answer;
   const chained =
-    keeps && previous?.responseId && (previous.status === "completed" || previous.status === "incomplete");
+    keeps &&
+    previous?.responseId &&
+    (previous.status === "completed" || previous.status === "incomplete");
   const input = chained ? inputOf(turn) : [...before.flatMap(history), ...inputOf(turn)];
   const single = input.length === 1 && input[0]?.["role"] === "user";
   return {
@@ -154,7 +158,9 @@ export function python(value: unknown, depth: number): string {
   const [open, close] = Array.isArray(value) ? "[]" : "{}";
   const parts = Array.isArray(value)
     ? value.map((item) => python(item, depth + 1))
-    : Object.entries(value).map(([name, item]) => `${JSON.stringify(name)}: ${python(item, depth + 1)}`);
+    : Object.entries(value).map(
+        ([name, item]) => `${JSON.stringify(name)}: ${python(item, depth + 1)}`,
+      );
   if (parts.length === 0) return `${open}${close}`;
   const inner = "    ".repeat(depth + 1);
   return `${open}\n${parts.map((part) => `${inner}${part},\n`).join("")}${pad}${close}`;

@@ -91,7 +91,11 @@ export class Run {
           }
           const wait = this.#retryable(error);
           if (wait === null || performance.now() > ends) {
-            answer.fail(failureOf(error), performance.now(), error instanceof ApiError ? "failed" : "interrupted");
+            answer.fail(
+              failureOf(error),
+              performance.now(),
+              error instanceof ApiError ? "failed" : "interrupted",
+            );
             break;
           }
           if (answer.sequence > before) pause = FIRST_PAUSE_MS;
@@ -138,7 +142,11 @@ export class Run {
     return this.#recorded("POST", "/v1/responses", { body, signal, headers });
   }
 
-  async #recorded(method: string, path: string, options: Parameters<typeof call>[2]): Promise<Response> {
+  async #recorded(
+    method: string,
+    path: string,
+    options: Parameters<typeof call>[2],
+  ): Promise<Response> {
     const exchange = this.#sent.wire.begin(method, path, options?.body);
     try {
       const response = await call(this.#sent.key, path, { ...options, method });

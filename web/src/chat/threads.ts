@@ -160,7 +160,13 @@ export class Threads {
       status: SavedAnswer["status"];
       created_at: number;
       previous_response_id: string | null;
-      output: { type: string; content?: { text?: string; refusal?: string }[]; name?: string; call_id?: string; arguments?: string }[];
+      output: {
+        type: string;
+        content?: { text?: string; refusal?: string }[];
+        name?: string;
+        call_id?: string;
+        arguments?: string;
+      }[];
       usage: SavedAnswer["usage"];
     }
     const found: Turn[] = [];
@@ -171,10 +177,15 @@ export class Threads {
         const id: string = next.startsWith("resp_") ? next : `resp_${next}`;
         const [stored, input] = await Promise.all([
           json<Stored>(key, `/v1/responses/${id}`),
-          json<{ data: { type?: string; role?: string; content?: unknown; call_id?: string; output?: string }[] }>(
-            key,
-            `/v1/responses/${id}/input_items?order=asc&limit=100`,
-          ),
+          json<{
+            data: {
+              type?: string;
+              role?: string;
+              content?: unknown;
+              call_id?: string;
+              output?: string;
+            }[];
+          }>(key, `/v1/responses/${id}/input_items?order=asc&limit=100`),
         ]);
         const answer = new Answer(stored.model);
         answer.responseId = stored.id;
@@ -221,7 +232,11 @@ export class Threads {
   }
 
   /** Send a text, or results of tools, and stream the answer. */
-  async send(text: string, parameters: Parameters, outputs: Turn["outputs"] = []): Promise<boolean> {
+  async send(
+    text: string,
+    parameters: Parameters,
+    outputs: Turn["outputs"] = [],
+  ): Promise<boolean> {
     const now = Date.now();
     const conversation = this.open ?? {
       id: crypto.randomUUID(), owner: this.#session.owner, title: kept.titleOf(text),
@@ -236,7 +251,13 @@ export class Threads {
     const conversation = this.open;
     if (!conversation || this.busy) return false;
     const before = conversation.turns.slice(0, conversation.turns.indexOf(turn));
-    const fresh: Turn = { ...turn, id: crypto.randomUUID(), text, answer: null, sentAt: Date.now() };
+    const fresh: Turn = {
+      ...turn,
+      id: crypto.randomUUID(),
+      text,
+      answer: null,
+      sentAt: Date.now(),
+    };
     const title = before.length === 0 && text ? kept.titleOf(text) : conversation.title;
     return this.#ask({ ...conversation, title }, [...before, fresh]);
   }
@@ -264,7 +285,13 @@ export class Threads {
     return true;
   }
 
-  async #run(conversation: Conversation, turn: Turn, live: Live, body: Record<string, unknown>, resumed: boolean): Promise<void> {
+  async #run(
+    conversation: Conversation,
+    turn: Turn,
+    live: Live,
+    body: Record<string, unknown>,
+    resumed: boolean,
+  ): Promise<void> {
     const answer = live.answer as Answer;
     const run = new Run(answer, {
       key: this.#session.key,

@@ -20,7 +20,13 @@ export class Wire {
     this.#add(`${this.text ? "\n\n" : ""}> ${method} ${path}\n`);
     return {
       answered: (status, headers) => {
-        const names = ["x-request-id", "x-sluice-stream", "x-sluice-log", "openai-processing-ms", "retry-after"];
+        const names = [
+          "x-request-id",
+          "x-sluice-stream",
+          "x-sluice-log",
+          "openai-processing-ms",
+          "retry-after",
+        ];
         const lines = names
           .filter((name) => headers.has(name))
           .map((name) => `< ${name}: ${headers.get(name)}\n`);

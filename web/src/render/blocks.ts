@@ -84,8 +84,19 @@ function plain(text: string): Block {
 function blockOf(token: Token): Block[] {
   if (token.type === "space" || token.type === "def") return [];
   if (token.type === "code") {
-    const language = String(token["lang"] ?? "").trim().split(/\s/)[0] ?? "";
-    return [{ kind: "code", raw: token.raw, language: language.toLowerCase(), text: String(token["text"]), token }];
+    const language =
+      String(token["lang"] ?? "")
+        .trim()
+        .split(/\s/)[0] ?? "";
+    return [
+      {
+        kind: "code",
+        raw: token.raw,
+        language: language.toLowerCase(),
+        text: String(token["text"]),
+        token,
+      },
+    ];
   }
   return [{ kind: "markdown", raw: token.raw, language: "", text: "", token }];
 }

@@ -1,11 +1,13 @@
 // JSON that is still coming, written with line breaks and indents. Pure.
 
 /**
- * Return whether a text looks like JSON from its first character on: an object or an array that
- * begins like one. An answer in Markdown may begin with a bracket, but not with these.
+ * Return whether a text begins like JSON; null while that cannot be told. An answer in Markdown may
+ * begin with a bracket, as of a link, a task or a citation, but not like this.
  */
-export function looksLikeJson(text: string): boolean {
-  return /^\s*(\{\s*("|\}|$)|\[\s*(\{|\[|"|-?\d|\]|$))/.test(text.slice(0, 200));
+export function looksLikeJson(text: string, done: boolean): boolean | null {
+  const start = text.trimStart().slice(0, 20);
+  if (!done && /^([{[]\s*|)$/.test(start)) return null;
+  return /^(\{\s*["}]|\[\s*(\{|"|\[\s*[[{"\d]))/.test(start);
 }
 
 /** Writes JSON out as it comes, however it is cut. What is no JSON stays as it is. */

@@ -92,8 +92,8 @@ export class MarkdownView {
       nodes += this.#block(this.#settled, settled[this.#settled] as Block, true);
     }
     open.forEach((block, index) => (nodes += this.#block(settled.length + index, block, false)));
-    const count = settled.length + open.length;
-    while (this.#drawn.length > count) this.#drawn.pop()?.node.remove();
+    const all = settled.length + open.length;
+    while (this.#drawn.length > all) this.#drawn.pop()?.node.remove();
     drawn.nodes += nodes;
     drawn.frames += 1;
     drawn.most = Math.max(drawn.most, nodes);

@@ -61,7 +61,10 @@ export function Admin() {
   const more = (): Promise<void> =>
     attempt(async () => {
       const after = encodeURIComponent(next ?? "");
-      const page = await json<{ data: Key[]; next: string | null }>(secret, `/admin/v1/keys?limit=100&after=${after}`);
+      const page = await json<{ data: Key[]; next: string | null }>(
+        secret,
+        `/admin/v1/keys?limit=100&after=${after}`,
+      );
       setKeys([...(keys ?? []), ...page.data]);
       setNext(page.next);
     });
@@ -89,21 +92,32 @@ export function Admin() {
         >
           <label>
             <span>Admin secret</span>
-            <input type="password" autocomplete="off" value={entered} onInput={(event) => setEntered(event.currentTarget.value)} />
+            <input
+              type="password"
+              autocomplete="off"
+              value={entered}
+              onInput={(event) => setEntered(event.currentTarget.value)}
+            />
           </label>
-          <button type="submit" class="primary" disabled={!entered.trim()}>Continue</button>
+          <button type="submit" class="primary" disabled={!entered.trim()}>
+            Continue
+          </button>
         </form>
         {failure && <FailureView failure={failure} />}
         <p class="hint">
-          The secret is in Secrets Manager; the output <code>AdminSecretArn</code> of the stack names it. This page
-          forgets it when you leave the page or load it again.
+          The secret is in Secrets Manager; the output <code>AdminSecretArn</code> of the stack
+          names it. This page forgets it when you leave the page or load it again.
         </p>
       </Sheet>
     );
   }
   const named = new Map(keys.map((it) => [it.id, it.name]));
   const first = new Date(Date.now() - (SPAN - 1) * 86_400_000).toISOString().slice(0, 10);
-  const { bars, names } = barsOf(rows, days(first, new Date().toISOString().slice(0, 10)), (row) => named.get(row.key ?? "") ?? row.key ?? "");
+  const { bars, names } = barsOf(
+    rows,
+    days(first, new Date().toISOString().slice(0, 10)),
+    (row) => named.get(row.key ?? "") ?? row.key ?? "",
+  );
   return (
     <Sheet>
       <h1>Keys and usage of all</h1>
@@ -111,15 +125,21 @@ export function Admin() {
       {made && (
         <div class="secret" role="status">
           <span>The new key, shown only now:</span> <code>{made}</code>
-          <button type="button" class="primary" onClick={() => void copyText(made)}>Copy</button>
-          <button type="button" class="quiet" onClick={() => setMade("")}>Hide</button>
+          <button type="button" class="primary" onClick={() => void copyText(made)}>
+            Copy
+          </button>
+          <button type="button" class="quiet" onClick={() => setMade("")}>
+            Hide
+          </button>
         </div>
       )}
       <KeyForm
         action="Create a key"
         onDone={(name, limits) =>
           attempt(async () => {
-            const key = await json<{ secret: string }>(secret, "/admin/v1/keys", { body: { name, ...(Object.keys(limits).length ? { limits } : {}) } });
+            const key = await json<{ secret: string }>(secret, "/admin/v1/keys", {
+              body: { name, ...(Object.keys(limits).length ? { limits } : {}) },
+            });
             setMade(key.secret);
             await read(secret);
           })
@@ -141,12 +161,22 @@ export function Admin() {
               <th scope="col">name</th>
               <th scope="col">id</th>
               <th scope="col">status</th>
-              <th scope="col" class="number">running</th>
-              <th scope="col" class="number">requests</th>
-              <th scope="col" class="number">tokens</th>
-              <th scope="col" class="number">cost</th>
+              <th scope="col" class="number">
+                running
+              </th>
+              <th scope="col" class="number">
+                requests
+              </th>
+              <th scope="col" class="number">
+                tokens
+              </th>
+              <th scope="col" class="number">
+                cost
+              </th>
               <th scope="col">last used</th>
-              <th scope="col"><span class="hidden">actions</span></th>
+              <th scope="col">
+                <span class="hidden">actions</span>
+              </th>
             </tr>
           </thead>
           <tbody>
@@ -157,12 +187,24 @@ export function Admin() {
                 <td class={`status-${key.status}`}>{key.status}</td>
                 <td class="number">{key.in_flight}</td>
                 <td class="number">{key.totals.requests.toLocaleString("en")}</td>
-                <td class="number">{(key.totals.prompt_tokens + key.totals.completion_tokens).toLocaleString("en")}</td>
+                <td class="number">
+                  {(key.totals.prompt_tokens + key.totals.completion_tokens).toLocaleString("en")}
+                </td>
                 <td class="number">${key.totals.cost}</td>
-                <td>{key.last_used_at ? new Date(1000 * key.last_used_at).toLocaleDateString() : "never"}</td>
                 <td>
-                  <button type="button" class="quiet" onClick={() => setChanging(key)}>Limit</button>
-                  <button type="button" class="quiet" onClick={() => void patch(key, { enabled: !key.enabled })}>
+                  {key.last_used_at
+                    ? new Date(1000 * key.last_used_at).toLocaleDateString()
+                    : "never"}
+                </td>
+                <td>
+                  <button type="button" class="quiet" onClick={() => setChanging(key)}>
+                    Limit
+                  </button>
+                  <button
+                    type="button"
+                    class="quiet"
+                    onClick={() => void patch(key, { enabled: !key.enabled })}
+                  >
                     {key.enabled ? "Disable" : "Enable"}
                   </button>
                 </td>
@@ -171,7 +213,11 @@ export function Admin() {
           </tbody>
         </table>
       </div>
-      {next && <button type="button" class="quiet" onClick={() => void more()}>More keys</button>}
+      {next && (
+        <button type="button" class="quiet" onClick={() => void more()}>
+          More keys
+        </button>
+      )}
       <section class="by-day" aria-label="Tokens by day and key">
         <div class="bar">
           <h2>Tokens by day and key</h2>
@@ -184,10 +230,18 @@ export function Admin() {
             <tr>
               <th scope="col">day (UTC)</th>
               <th scope="col">key</th>
-              <th scope="col" class="number">requests</th>
-              <th scope="col" class="number">prompt</th>
-              <th scope="col" class="number">completion</th>
-              <th scope="col" class="number">cost</th>
+              <th scope="col" class="number">
+                requests
+              </th>
+              <th scope="col" class="number">
+                prompt
+              </th>
+              <th scope="col" class="number">
+                completion
+              </th>
+              <th scope="col" class="number">
+                cost
+              </th>
             </tr>
           </thead>
           <tbody>
@@ -201,7 +255,11 @@ export function Admin() {
                 <td class="number">${row.cost}</td>
               </tr>
             ))}
-            {rows.length === 0 && <tr><td colSpan={6}>No rows yet.</td></tr>}
+            {rows.length === 0 && (
+              <tr>
+                <td colSpan={6}>No rows yet.</td>
+              </tr>
+            )}
           </tbody>
         </table>
       </div>
@@ -238,19 +296,32 @@ function KeyForm({ action, changed, onDone, onCancel }: FormProps) {
     >
       <label>
         <span>Name</span>
-        <input required maxLength={128} value={name} onInput={(event) => setName(event.currentTarget.value)} />
+        <input
+          required
+          maxLength={128}
+          value={name}
+          onInput={(event) => setName(event.currentTarget.value)}
+        />
       </label>
       {LIMITS.map(([it, label]) => (
         <label key={it}>
           <span>{label}</span>
           <input
-            inputMode="decimal" placeholder={changed ? "no limit" : "default"} value={values[it] ?? ""}
+            inputMode="decimal"
+            placeholder={changed ? "no limit" : "default"}
+            value={values[it] ?? ""}
             onInput={(event) => setValues({ ...values, [it]: event.currentTarget.value })}
           />
         </label>
       ))}
-      <button type="submit" class="primary">{action}</button>
-      {onCancel && <button type="button" class="quiet" onClick={onCancel}>Cancel</button>}
+      <button type="submit" class="primary">
+        {action}
+      </button>
+      {onCancel && (
+        <button type="button" class="quiet" onClick={onCancel}>
+          Cancel
+        </button>
+      )}
     </form>
   );
 }

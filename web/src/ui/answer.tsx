@@ -2,7 +2,6 @@ import { useEffect, useState } from "preact/hooks";
 
 import type { Model } from "../api/client.ts";
 import type { Answer, Failure, Item } from "../chat/answer.ts";
-import { looksLikeJson } from "../render/json.ts";
 import { Figures } from "./figures.tsx";
 import { useAnswer } from "./hooks.ts";
 import { Streamed } from "./streamed.tsx";
@@ -15,7 +14,15 @@ const ENDED: Record<string, string> = {
 };
 
 /** An answer as it comes, with its figures. */
-export function AnswerView({ answer, models, json }: { answer: Answer; models: Model[]; json: boolean }) {
+export function AnswerView({
+  answer,
+  models,
+  json,
+}: {
+  answer: Answer;
+  models: Model[];
+  json: boolean;
+}) {
   useAnswer(answer);
   const waiting = answer.running && answer.items.length === 0;
   return (
@@ -27,7 +34,11 @@ export function AnswerView({ answer, models, json }: { answer: Answer; models: M
             <i />
             <i />
           </span>
-          {answer.status === "reconnecting" ? "Connecting again…" : <Waited since={answer.sentAt} />}
+          {answer.status === "reconnecting" ? (
+            "Connecting again…"
+          ) : (
+            <Waited since={answer.sentAt} />
+          )}
         </p>
       )}
       {answer.items.map((item, index) => (
@@ -43,7 +54,9 @@ export function AnswerView({ answer, models, json }: { answer: Answer; models: M
       {(answer.status === "failed" || answer.status === "interrupted") && (
         <FailureView failure={answer.failure} partial={answer.items.length > 0} />
       )}
-      <div class="under">{(answer.usage || !answer.running) && <Figures answer={answer} models={models} />}</div>
+      <div class="under">
+        {(answer.usage || !answer.running) && <Figures answer={answer} models={models} />}
+      </div>
     </article>
   );
 }
@@ -52,7 +65,10 @@ export function AnswerView({ answer, models, json }: { answer: Answer; models: M
 function Waited({ since }: { since: number }) {
   const [seconds, setSeconds] = useState(0);
   useEffect(() => {
-    const timer = setInterval(() => setSeconds(Math.floor((performance.now() - since) / 1000)), 1000);
+    const timer = setInterval(
+      () => setSeconds(Math.floor((performance.now() - since) / 1000)),
+      1000,
+    );
     return () => clearInterval(timer);
   }, [since]);
   return <>{seconds >= 5 ? `Waiting for the model, ${seconds} s` : "Waiting for the model"}</>;
@@ -60,11 +76,16 @@ function Waited({ since }: { since: number }) {
 
 function ItemView({ answer, item, json }: { answer: Answer; item: Item; json: boolean }) {
   if (item.kind === "reasoning") {
-    const seconds = item.to && item.from ? Math.max(1, Math.round((item.to - item.from) / 1000)) : null;
+    const seconds =
+      item.to && item.from ? Math.max(1, Math.round((item.to - item.from) / 1000)) : null;
     return (
       <details class="reasoning">
         <summary>
-          {item.done ? `Reasoning${seconds ? `, ${seconds} s` : ""}` : <span class="pulse">Reasoning…</span>}
+          {item.done ? (
+            `Reasoning${seconds ? `, ${seconds} s` : ""}`
+          ) : (
+            <span class="pulse">Reasoning…</span>
+          )}
         </summary>
         <Streamed answer={answer} item={item} json={false} />
       </details>
@@ -80,10 +101,16 @@ function ItemView({ answer, item, json }: { answer: Answer; item: Item; json: bo
       </section>
     );
   }
-  return <Streamed answer={answer} item={item} json={json || looksLikeJson(item.text)} />;
+  return <Streamed answer={answer} item={item} json={json || null} />;
 }
 
-export function FailureView({ failure, partial = false }: { failure: Failure | null; partial?: boolean }) {
+export function FailureView({
+  failure,
+  partial = false,
+}: {
+  failure: Failure | null;
+  partial?: boolean;
+}) {
   const retryAt = failure?.retryAt;
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
@@ -114,4 +141,3 @@ function duration(seconds: number): string {
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${Math.round(seconds / 3600)} h`;
 }
-

@@ -45,7 +45,15 @@ export function App() {
     addEventListener("hashchange", moved);
     return () => removeEventListener("hashchange", moved);
   }, []);
-  if (!session) return <SignIn key={attempt.current} given={left ? "" : given.key} reason={left === "out" ? "" : left} onDone={setSession} />;
+  if (!session)
+    return (
+      <SignIn
+        key={attempt.current}
+        given={left ? "" : given.key}
+        reason={left === "out" ? "" : left}
+        onDone={setSession}
+      />
+    );
   return (
     <div class="shell">
       <header class="top">
@@ -54,7 +62,11 @@ export function App() {
         </a>
         <nav aria-label="Pages">
           {VIEWS.map((it) => (
-            <a key={it.view} href={`#${it.view}`} aria-current={it.view === view ? "page" : undefined}>
+            <a
+              key={it.view}
+              href={`#${it.view}`}
+              aria-current={it.view === view ? "page" : undefined}
+            >
               <Icon name={it.icon} /> <span>{it.name}</span>
             </a>
           ))}
@@ -87,12 +99,26 @@ export function App() {
   );
 }
 
-function Later({ load, session }: { load: () => Promise<ComponentType<{ session: Session }>>; session: Session }) {
+function Later({
+  load,
+  session,
+}: {
+  load: () => Promise<ComponentType<{ session: Session }>>;
+  session: Session;
+}) {
   const [Page, setPage] = useState<ComponentType<{ session: Session }> | null>(null);
   const [failed, setFailed] = useState(false);
   useEffect(() => {
-    load().then((it) => setPage(() => it), () => setFailed(true));
+    load().then(
+      (it) => setPage(() => it),
+      () => setFailed(true),
+    );
   }, [load]);
-  if (failed) return <p class="note error" role="alert">This page could not be loaded. Load the playground again.</p>;
+  if (failed)
+    return (
+      <p class="note error" role="alert">
+        This page could not be loaded. Load the playground again.
+      </p>
+    );
   return Page ? <Page session={session} /> : null;
 }

@@ -21,11 +21,17 @@ export function BarChart({ bars, names, title }: { bars: Bar[]; names: string[];
   const total = sums.reduce((sum, value) => sum + value, 0);
   return (
     <figure class="chart">
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${title}: ${total.toLocaleString("en")} in all; the table has each day`}>
+      <svg
+        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        role="img"
+        aria-label={`${title}: ${total.toLocaleString("en")} in all; the table has each day`}
+      >
         {[0, 0.5, 1].map((share) => (
           <g key={share}>
             <line class="grid" x1={LEFT} x2={WIDTH} y1={y(top * share)} y2={y(top * share)} />
-            <text x={LEFT - 8} y={y(top * share) + 4} text-anchor="end">{short.format(top * share)}</text>
+            <text x={LEFT - 8} y={y(top * share) + 4} text-anchor="end">
+              {short.format(top * share)}
+            </text>
           </g>
         ))}
         {bars.map((bar, index) => {
@@ -38,12 +44,22 @@ export function BarChart({ bars, names, title }: { bars: Bar[]; names: string[];
                 from += part.value;
                 const height = Math.max(0, bottom - y(from));
                 return (
-                  <rect key={part.name} class={`s${names.indexOf(part.name) % 5}`} x={x} y={y(from)} width={width} height={height} rx="2">
+                  <rect
+                    key={part.name}
+                    class={`s${names.indexOf(part.name) % 5}`}
+                    x={x}
+                    y={y(from)}
+                    width={width}
+                    height={height}
+                    rx="2"
+                  >
                     <title>{`${bar.label}, ${part.name}: ${part.value.toLocaleString("en")}`}</title>
                   </rect>
                 );
               })}
-              <text x={x + width / 2} y={HEIGHT - 6} text-anchor="middle">{bar.label.slice(5)}</text>
+              <text x={x + width / 2} y={HEIGHT - 6} text-anchor="middle">
+                {bar.label.slice(5)}
+              </text>
             </g>
           );
         })}
@@ -52,7 +68,9 @@ export function BarChart({ bars, names, title }: { bars: Bar[]; names: string[];
         <ul class="legend" aria-label={title}>
           {names.map((name, index) => (
             <li key={name}>
-              <svg viewBox="0 0 10 10" aria-hidden="true"><rect class={`s${index % 5}`} width="10" height="10" rx="3" /></svg>
+              <svg viewBox="0 0 10 10" aria-hidden="true">
+                <rect class={`s${index % 5}`} width="10" height="10" rx="3" />
+              </svg>
               {name}
             </li>
           ))}
@@ -81,10 +99,10 @@ export function days(first: string, last: string): string[] {
 }
 
 /** Rows of usage as bars: tokens by day, in parts by `part`. */
-export function barsOf<T extends { day: string | null; prompt_tokens: number; completion_tokens: number }>(
-  rows: T[], all: string[], part: (row: T) => string,
-): { bars: Bar[]; names: string[] } {
-  const names = [...new Set(rows.map(part))].sort();
+export function barsOf<
+  T extends { day: string | null; prompt_tokens: number; completion_tokens: number },
+>(rows: T[], all: string[], part: (row: T) => string): { bars: Bar[]; names: string[] } {
+  const names = [...new Set(rows.map(part))].toSorted();
   const bars = all.map((label) => ({
     label,
     parts: names.map((name) => ({

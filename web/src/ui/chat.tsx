@@ -1,6 +1,12 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { exported, matches, type Conversation, type Parameters, type Turn } from "../chat/conversations.ts";
+import {
+  exported,
+  matches,
+  type Conversation,
+  type Parameters,
+  type Turn,
+} from "../chat/conversations.ts";
 import { Threads, type Live } from "../chat/threads.ts";
 import { copyText } from "../render/code.ts";
 import type { Wire } from "../chat/wire.ts";
@@ -12,9 +18,22 @@ import { useFollow } from "./scroll.ts";
 import type { Session } from "./session.ts";
 import { WireDrawer } from "./wire.tsx";
 
-const IDEAS = ["Why stream tokens?", "What is Sluice?", "Write a list of three rivers.", "Count to ten."];
+const IDEAS = [
+  "Why stream tokens?",
+  "What is Sluice?",
+  "Write a list of three rivers.",
+  "Count to ten.",
+];
 
-export function Chat({ session, menu, onMenu }: { session: Session; menu: boolean; onMenu: (open: boolean) => void }) {
+export function Chat({
+  session,
+  menu,
+  onMenu,
+}: {
+  session: Session;
+  menu: boolean;
+  onMenu: (open: boolean) => void;
+}) {
   const redraw = useRedraw();
   const [threads] = useState(() => new Threads(session, redraw));
   const [parameters, setParameters] = useState<Parameters>(() => threads.defaults());
@@ -61,50 +80,87 @@ export function Chat({ session, menu, onMenu }: { session: Session; menu: boolea
 
   return (
     <div class={`chat ${panel ? "with-panel" : ""}`}>
-      <Sidebar threads={threads} session={session} open={menu} onPick={pick} onClose={() => onMenu(false)} />
+      <Sidebar
+        threads={threads}
+        session={session}
+        open={menu}
+        onPick={pick}
+        onClose={() => onMenu(false)}
+      />
       <section class="main" aria-label="Conversation">
         <div class="bar">
-          <button type="button" class="icon-button narrow-only" aria-label="Conversations" aria-expanded={menu} onClick={() => onMenu(!menu)}>
+          <button
+            type="button"
+            class="icon-button narrow-only"
+            aria-label="Conversations"
+            aria-expanded={menu}
+            onClick={() => onMenu(!menu)}
+          >
             <Icon name="menu" />
           </button>
           <ModelChoice value={parameters} models={session.models} onChange={setParameters} />
-          <h1 class="title" title={open?.title}>{open?.title ?? "New conversation"}</h1>
+          <h1 class="title" title={open?.title}>
+            {open?.title ?? "New conversation"}
+          </h1>
           {live && (
-            <button type="button" class="icon-button" aria-label="Wire of the last answer" title="Wire of the last answer" onClick={() => setWire(live.wire)}>
+            <button
+              type="button"
+              class="icon-button"
+              aria-label="Wire of the last answer"
+              title="Wire of the last answer"
+              onClick={() => setWire(live.wire)}
+            >
               <Icon name="wire" />
             </button>
           )}
           {open && (
-            <button type="button" class="icon-button" aria-label="Export as Markdown" title="Export as Markdown" onClick={() => download(open)}>
+            <button
+              type="button"
+              class="icon-button"
+              aria-label="Export as Markdown"
+              title="Export as Markdown"
+              onClick={() => download(open)}
+            >
               <Icon name="download" />
             </button>
           )}
-          <button type="button" class="icon-button" aria-label="Parameters" title="Parameters" aria-expanded={panel} onClick={() => setPanel(!panel)}>
+          <button
+            type="button"
+            class="icon-button"
+            aria-label="Parameters"
+            title="Parameters"
+            aria-expanded={panel}
+            onClick={() => setPanel(!panel)}
+          >
             <Icon name="sliders" />
           </button>
         </div>
         <div class="scroll" ref={follow.root} tabIndex={-1}>
           <div class="inner">
-          {!open || open.turns.length === 0 ? (
-            <Welcome session={session} onIdea={(text) => void send(text)} loading={Boolean(open?.remote.length)} />
-          ) : (
-            <ol class="thread" aria-label="Messages">
-              {open.turns.map((turn) => (
-                <TurnView
-                  key={turn.id}
-                  turn={turn}
-                  live={threads.live(turn)}
-                  last={turn === last}
-                  busy={busy}
-                  session={session}
-                  json={open.parameters.format !== "text"}
-                  onAgain={(text) => void threads.again(turn, text)}
-                  onOutputs={(outputs) => void send("", outputs)}
-                  onWire={setWire}
-                />
-              ))}
-            </ol>
-          )}
+            {!open || open.turns.length === 0 ? (
+              <Welcome
+                session={session}
+                onIdea={(text) => void send(text)}
+                loading={Boolean(open?.remote.length)}
+              />
+            ) : (
+              <ol class="thread" aria-label="Messages">
+                {open.turns.map((turn) => (
+                  <TurnView
+                    key={turn.id}
+                    turn={turn}
+                    live={threads.live(turn)}
+                    last={turn === last}
+                    busy={busy}
+                    session={session}
+                    json={open.parameters.format !== "text"}
+                    onAgain={(text) => void threads.again(turn, text)}
+                    onOutputs={(outputs) => void send("", outputs)}
+                    onWire={setWire}
+                  />
+                ))}
+              </ol>
+            )}
           </div>
         </div>
         <div class="foot">
@@ -113,16 +169,34 @@ export function Chat({ session, menu, onMenu }: { session: Session; menu: boolea
               <Icon name="down" /> Latest
             </button>
           )}
-          {threads.problem && <p class="note error" role="alert">{threads.problem}</p>}
-          {!threads.keeps && <p class="note warn">This browser keeps no conversations; a reload loses what is here.</p>}
-          <Composer busy={busy} onSend={send} onStop={() => threads.stop()} model={parameters.model} />
+          {threads.problem && (
+            <p class="note error" role="alert">
+              {threads.problem}
+            </p>
+          )}
+          {!threads.keeps && (
+            <p class="note warn">
+              This browser keeps no conversations; a reload loses what is here.
+            </p>
+          )}
+          <Composer
+            busy={busy}
+            onSend={send}
+            onStop={() => threads.stop()}
+            model={parameters.model}
+          />
         </div>
       </section>
       {panel && (
         <aside class="panel" aria-label="Parameters">
           <header>
             <h2>Parameters</h2>
-            <button type="button" class="icon-button" aria-label="Close" onClick={() => setPanel(false)}>
+            <button
+              type="button"
+              class="icon-button"
+              aria-label="Close"
+              onClick={() => setPanel(false)}
+            >
               <Icon name="close" />
             </button>
           </header>
@@ -130,12 +204,22 @@ export function Chat({ session, menu, onMenu }: { session: Session; menu: boolea
         </aside>
       )}
       {wire && <WireDrawer wire={wire} onClose={() => setWire(null)} />}
-      <p class="hidden" role="status" aria-live="polite">{threads.announcement}</p>
+      <p class="hidden" role="status" aria-live="polite">
+        {threads.announcement}
+      </p>
     </div>
   );
 }
 
-function Welcome({ session, onIdea, loading }: { session: Session; onIdea: (text: string) => void; loading: boolean }) {
+function Welcome({
+  session,
+  onIdea,
+  loading,
+}: {
+  session: Session;
+  onIdea: (text: string) => void;
+  loading: boolean;
+}) {
   if (loading) return <p class="welcome">Reading the conversation…</p>;
   const { kept } = session;
   return (
@@ -157,7 +241,13 @@ function Welcome({ session, onIdea, loading }: { session: Session; onIdea: (text
   );
 }
 
-function Sidebar(props: { threads: Threads; session: Session; open: boolean; onPick: (id: string) => void; onClose: () => void }) {
+function Sidebar(props: {
+  threads: Threads;
+  session: Session;
+  open: boolean;
+  onPick: (id: string) => void;
+  onClose: () => void;
+}) {
   const { threads, open, onPick, onClose } = props;
   const [search, setSearch] = useState("");
   const [asked, setAsked] = useState("");
@@ -171,13 +261,30 @@ function Sidebar(props: { threads: Threads; session: Session; open: boolean; onP
     setAsked("");
   };
   return (
-    <nav class={`sidebar ${open ? "open" : ""}`} aria-label="Conversations" onKeyDown={(event) => event.key === "Escape" && onClose()}>
-      <button type="button" class="new" onClick={() => { threads.start(); onClose(); }}>
+    <nav
+      class={`sidebar ${open ? "open" : ""}`}
+      aria-label="Conversations"
+      onKeyDown={(event) => event.key === "Escape" && onClose()}
+    >
+      <button
+        type="button"
+        class="new"
+        onClick={() => {
+          threads.start();
+          onClose();
+        }}
+      >
         <Icon name="plus" /> New conversation
       </button>
       <label class="search">
         <Icon name="search" />
-        <input type="search" placeholder="Search" aria-label="Search conversations" value={search} onInput={(event) => setSearch(event.currentTarget.value)} />
+        <input
+          type="search"
+          placeholder="Search"
+          aria-label="Search conversations"
+          value={search}
+          onInput={(event) => setSearch(event.currentTarget.value)}
+        />
       </label>
       <ul class="conversations">
         {shown.map((it) => (
@@ -185,38 +292,71 @@ function Sidebar(props: { threads: Threads; session: Session; open: boolean; onP
             {asked === it.id ? (
               <span class="sure">
                 Delete?
-                <button type="button" class="danger" disabled={working} onClick={() => void remove(() => threads.remove(it))}>
+                <button
+                  type="button"
+                  class="danger"
+                  disabled={working}
+                  onClick={() => void remove(() => threads.remove(it))}
+                >
                   Delete
                 </button>
-                <button type="button" class="quiet" onClick={() => setAsked("")}>Keep</button>
+                <button type="button" class="quiet" onClick={() => setAsked("")}>
+                  Keep
+                </button>
               </span>
             ) : (
               <>
-                <button type="button" class="pick" title={it.title} aria-current={it === threads.open ? "true" : undefined} onClick={() => onPick(it.id)}>
+                <button
+                  type="button"
+                  class="pick"
+                  title={it.title}
+                  aria-current={it === threads.open ? "true" : undefined}
+                  onClick={() => onPick(it.id)}
+                >
                   {it.title}
                 </button>
-                <button type="button" class="icon-button small" aria-label={`Delete ${it.title}`} onClick={() => setAsked(it.id)}>
+                <button
+                  type="button"
+                  class="icon-button small"
+                  aria-label={`Delete ${it.title}`}
+                  onClick={() => setAsked(it.id)}
+                >
                   <Icon name="trash" />
                 </button>
               </>
             )}
           </li>
         ))}
-        {shown.length === 0 && <li class="none">{search ? "Nothing has this text." : "No conversations yet."}</li>}
+        {shown.length === 0 && (
+          <li class="none">{search ? "Nothing has this text." : "No conversations yet."}</li>
+        )}
       </ul>
-      {problem && <p class="note error" role="alert">{problem}</p>}
+      {problem && (
+        <p class="note error" role="alert">
+          {problem}
+        </p>
+      )}
       {threads.list.length > 0 && (
         <div class="all">
           {asked === "all" ? (
             <span class="sure">
               Delete all, here and at the deployment?
-              <button type="button" class="danger" disabled={working} onClick={() => void remove(() => threads.removeAll())}>
+              <button
+                type="button"
+                class="danger"
+                disabled={working}
+                onClick={() => void remove(() => threads.removeAll())}
+              >
                 {working ? "Deleting…" : "Delete all"}
               </button>
-              <button type="button" class="quiet" onClick={() => setAsked("")}>Keep</button>
+              <button type="button" class="quiet" onClick={() => setAsked("")}>
+                Keep
+              </button>
             </span>
           ) : (
-            <button type="button" class="quiet" onClick={() => setAsked("all")}>Delete all my data</button>
+            <button type="button" class="quiet" onClick={() => setAsked("all")}>
+              Delete all my data
+            </button>
           )}
         </div>
       )}
@@ -236,7 +376,17 @@ interface TurnProps {
   onWire: (wire: Wire) => void;
 }
 
-function TurnView({ turn, live, last, busy, session, json, onAgain, onOutputs, onWire }: TurnProps) {
+function TurnView({
+  turn,
+  live,
+  last,
+  busy,
+  session,
+  json,
+  onAgain,
+  onOutputs,
+  onWire,
+}: TurnProps) {
   const [editing, setEditing] = useState(false);
   const [copied, setCopied] = useState(false);
   const { answer } = live;
@@ -244,13 +394,26 @@ function TurnView({ turn, live, last, busy, session, json, onAgain, onOutputs, o
   return (
     <li class="turn">
       {editing ? (
-        <Edit text={turn.text} onCancel={() => setEditing(false)} onSend={(text) => { setEditing(false); onAgain(text); }} />
+        <Edit
+          text={turn.text}
+          onCancel={() => setEditing(false)}
+          onSend={(text) => {
+            setEditing(false);
+            onAgain(text);
+          }}
+        />
       ) : (
         turn.text && (
           <div class="asked">
             <p dir="auto">{turn.text}</p>
             {!busy && (
-              <button type="button" class="icon-button small" aria-label="Edit and send again" title="Edit and send again" onClick={() => setEditing(true)}>
+              <button
+                type="button"
+                class="icon-button small"
+                aria-label="Edit and send again"
+                title="Edit and send again"
+                onClick={() => setEditing(true)}
+              >
                 <Icon name="edit" />
               </button>
             )}
@@ -259,7 +422,9 @@ function TurnView({ turn, live, last, busy, session, json, onAgain, onOutputs, o
       )}
       {turn.outputs.map(({ callId, output }) => (
         <div class="asked output" key={callId}>
-          <p><span class="tag">result</span> {output}</p>
+          <p>
+            <span class="tag">result</span> {output}
+          </p>
         </div>
       ))}
       {answer && (
@@ -267,12 +432,24 @@ function TurnView({ turn, live, last, busy, session, json, onAgain, onOutputs, o
           <AnswerView answer={answer} models={session.models} json={json} />
           {!answer.running && (
             <div class="actions">
-              <button type="button" class="quiet" onClick={() => void copyText(answer.text).then((done) => { setCopied(done); setTimeout(() => setCopied(false), 1500); })}>
+              <button
+                type="button"
+                class="quiet"
+                onClick={() =>
+                  void copyText(answer.text).then((done) => {
+                    setCopied(done);
+                    setTimeout(() => setCopied(false), 1500);
+                  })
+                }
+              >
                 <Icon name="copy" /> {copied ? "Copied" : "Copy"}
               </button>
               {last && (
                 <button type="button" class="quiet" onClick={() => onAgain()}>
-                  <Icon name="retry" /> {answer.status === "failed" || answer.status === "interrupted" ? "Retry" : "Regenerate"}
+                  <Icon name="retry" />{" "}
+                  {answer.status === "failed" || answer.status === "interrupted"
+                    ? "Retry"
+                    : "Regenerate"}
                 </button>
               )}
               <button type="button" class="quiet" onClick={() => onWire(live.wire)}>
@@ -280,27 +457,55 @@ function TurnView({ turn, live, last, busy, session, json, onAgain, onOutputs, o
               </button>
             </div>
           )}
-          {last && answer.status === "completed" && answer.calls.length > 0 && <Results live={live} onSend={onOutputs} />}
+          {last && answer.status === "completed" && answer.calls.length > 0 && (
+            <Results live={live} onSend={onOutputs} />
+          )}
         </>
       )}
     </li>
   );
 }
 
-function Edit({ text, onSend, onCancel }: { text: string; onSend: (text: string) => void; onCancel: () => void }) {
+function Edit({
+  text,
+  onSend,
+  onCancel,
+}: {
+  text: string;
+  onSend: (text: string) => void;
+  onCancel: () => void;
+}) {
   const [value, setValue] = useState(text);
   const field = useRef<HTMLTextAreaElement>(null);
   useEffect(() => field.current?.focus(), []);
   return (
-    <form class="edit" onSubmit={(event) => { event.preventDefault(); if (value.trim()) onSend(value); }}>
+    <form
+      class="edit"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (value.trim()) onSend(value);
+      }}
+    >
       <textarea
-        ref={field} aria-label="Your message" rows={Math.min(10, value.split("\n").length + 1)} value={value}
+        ref={field}
+        aria-label="Your message"
+        rows={Math.min(10, value.split("\n").length + 1)}
+        value={value}
         onInput={(event) => setValue(event.currentTarget.value)}
-        onKeyDown={(event) => { if (event.key === "Escape") { event.stopPropagation(); onCancel(); } }}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") {
+            event.stopPropagation();
+            onCancel();
+          }
+        }}
       />
       <div class="actions">
-        <button type="submit" class="primary">Send again</button>
-        <button type="button" class="quiet" onClick={onCancel}>Cancel</button>
+        <button type="submit" class="primary">
+          Send again
+        </button>
+        <button type="button" class="quiet" onClick={onCancel}>
+          Cancel
+        </button>
       </div>
     </form>
   );
@@ -315,24 +520,42 @@ function Results({ live, onSend }: { live: Live; onSend: (outputs: Turn["outputs
       class="results"
       onSubmit={(event) => {
         event.preventDefault();
-        onSend(calls.map((it) => ({ callId: it.callId ?? "", output: values[it.callId ?? ""] ?? "" })));
+        onSend(
+          calls.map((it) => ({ callId: it.callId ?? "", output: values[it.callId ?? ""] ?? "" })),
+        );
       }}
     >
       {calls.map((it) => (
         <label key={it.callId}>
           <span>Result of {it.name}</span>
           <textarea
-            rows={2} class="mono" value={values[it.callId ?? ""] ?? ""}
-            onInput={(event) => setValues({ ...values, [it.callId ?? ""]: event.currentTarget.value })}
+            rows={2}
+            class="mono"
+            value={values[it.callId ?? ""] ?? ""}
+            onInput={(event) =>
+              setValues({ ...values, [it.callId ?? ""]: event.currentTarget.value })
+            }
           />
         </label>
       ))}
-      <button type="submit" class="primary">Send {calls.length > 1 ? "results" : "result"}</button>
+      <button type="submit" class="primary">
+        Send {calls.length > 1 ? "results" : "result"}
+      </button>
     </form>
   );
 }
 
-function Composer({ busy, onSend, onStop, model }: { busy: boolean; onSend: (text: string) => Promise<boolean>; onStop: () => void; model: string }) {
+function Composer({
+  busy,
+  onSend,
+  onStop,
+  model,
+}: {
+  busy: boolean;
+  onSend: (text: string) => Promise<boolean>;
+  onStop: () => void;
+  model: string;
+}) {
   const [text, setText] = useState("");
   const field = useRef<HTMLTextAreaElement>(null);
   useEffect(() => field.current?.focus(), []);
@@ -349,9 +572,20 @@ function Composer({ busy, onSend, onStop, model }: { busy: boolean; onSend: (tex
     void onSend(sent).then((done) => done || setText(sent));
   };
   return (
-    <form class="composer" onSubmit={(event) => { event.preventDefault(); submit(); }}>
+    <form
+      class="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit();
+      }}
+    >
       <textarea
-        ref={field} rows={1} dir="auto" aria-label="Message" placeholder={`Ask ${model}`} value={text}
+        ref={field}
+        rows={1}
+        dir="auto"
+        aria-label="Message"
+        placeholder={`Ask ${model}`}
+        value={text}
         onInput={(event) => setText(event.currentTarget.value)}
         onKeyDown={(event) => {
           // Enter that ends the input of a character by an input method sends nothing.
@@ -362,11 +596,23 @@ function Composer({ busy, onSend, onStop, model }: { busy: boolean; onSend: (tex
         }}
       />
       {busy ? (
-        <button type="button" class="round stop" aria-label="Stop" title="Stop (Esc)" onClick={onStop}>
+        <button
+          type="button"
+          class="round stop"
+          aria-label="Stop"
+          title="Stop (Esc)"
+          onClick={onStop}
+        >
           <Icon name="stop" />
         </button>
       ) : (
-        <button type="submit" class="round" aria-label="Send" title="Send (Enter)" disabled={!text.trim()}>
+        <button
+          type="submit"
+          class="round"
+          aria-label="Send"
+          title="Send (Enter)"
+          disabled={!text.trim()}
+        >
           <Icon name="send" />
         </button>
       )}

@@ -44,12 +44,22 @@ export function Compare({ session }: { session: Session }) {
 
   const send = (): void => {
     if (busy || !text.trim()) return;
-    const fresh = lanes.map((lane) => ({ ...lane, answer: new Answer(lane.parameters.model), wire: new Wire() }));
+    const fresh = lanes.map((lane) => ({
+      ...lane,
+      answer: new Answer(lane.parameters.model),
+      wire: new Wire(),
+    }));
     setLanes(fresh);
     setAsked(text);
     for (const lane of fresh) {
       const body = { ...parametersOf(lane.parameters), input: text, stream: true, store: false };
-      const run = new Run(lane.answer, { key: session.key, body, keeps: false, wire: lane.wire, save: () => undefined });
+      const run = new Run(lane.answer, {
+        key: session.key,
+        body,
+        keeps: false,
+        wire: lane.wire,
+        save: () => undefined,
+      });
       void run.start();
     }
     setText("");
@@ -62,17 +72,29 @@ export function Compare({ session }: { session: Session }) {
           <div class="lane" key={index} role="group" aria-label={index === 0 ? "Left" : "Right"}>
             <div class="bar">
               <ModelChoice
-                value={lane.parameters} models={session.models} label={`Model ${index + 1}`}
-                onChange={(parameters) => setLanes(lanes.map((it) => (it === lane ? { ...it, parameters } : it)))}
+                value={lane.parameters}
+                models={session.models}
+                label={`Model ${index + 1}`}
+                onChange={(parameters) =>
+                  setLanes(lanes.map((it) => (it === lane ? { ...it, parameters } : it)))
+                }
               />
               <label>
                 <span>temperature</span>
                 <input
-                  type="number" min="0" max="2" step="0.1" value={lane.parameters.temperature ?? ""}
+                  type="number"
+                  min="0"
+                  max="2"
+                  step="0.1"
+                  value={lane.parameters.temperature ?? ""}
                   onInput={(event) => {
                     const value = Number.parseFloat(event.currentTarget.value);
                     const temperature = Number.isFinite(value) ? value : null;
-                    setLanes(lanes.map((it) => (it === lane ? { ...it, parameters: { ...it.parameters, temperature } } : it)));
+                    setLanes(
+                      lanes.map((it) =>
+                        it === lane ? { ...it, parameters: { ...it.parameters, temperature } } : it,
+                      ),
+                    );
                   }}
                 />
               </label>
@@ -83,7 +105,11 @@ export function Compare({ session }: { session: Session }) {
               )}
             </div>
             <div class="scroll" tabIndex={0} role="region" aria-label={`Answer ${index + 1}`}>
-              {asked && <div class="asked"><p dir="auto">{asked}</p></div>}
+              {asked && (
+                <div class="asked">
+                  <p dir="auto">{asked}</p>
+                </div>
+              )}
               {lane.answer ? (
                 <AnswerView key={asked} answer={lane.answer} models={session.models} json={false} />
               ) : (
@@ -94,9 +120,19 @@ export function Compare({ session }: { session: Session }) {
         ))}
       </div>
       <div class="foot">
-        <form class="composer" onSubmit={(event) => { event.preventDefault(); send(); }}>
+        <form
+          class="composer"
+          onSubmit={(event) => {
+            event.preventDefault();
+            send();
+          }}
+        >
           <textarea
-            ref={field} rows={1} aria-label="Question for both" placeholder="Ask both" value={text}
+            ref={field}
+            rows={1}
+            aria-label="Question for both"
+            placeholder="Ask both"
+            value={text}
             onInput={(event) => setText(event.currentTarget.value)}
             onKeyDown={(event) => {
               if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
@@ -106,9 +142,18 @@ export function Compare({ session }: { session: Session }) {
             }}
           />
           {busy ? (
-            <button type="button" class="round stop" aria-label="Stop both" onClick={() => stop(lanes)}><Icon name="stop" /></button>
+            <button
+              type="button"
+              class="round stop"
+              aria-label="Stop both"
+              onClick={() => stop(lanes)}
+            >
+              <Icon name="stop" />
+            </button>
           ) : (
-            <button type="submit" class="round" aria-label="Send to both" disabled={!text.trim()}><Icon name="send" /></button>
+            <button type="submit" class="round" aria-label="Send to both" disabled={!text.trim()}>
+              <Icon name="send" />
+            </button>
           )}
         </form>
       </div>

@@ -15,11 +15,20 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
   return (
     <dl class="figures" aria-label="Figures of this answer">
       {figures.ttft !== null && (
-        <Figure name="first token" value={seconds(figures.ttft)} title="From the request to the first token, in this browser" />
+        <Figure
+          name="first token"
+          value={seconds(figures.ttft)}
+          title="From the request to the first token, in this browser"
+        />
       )}
-      {figures.rate !== null && <Figure name="tokens/s" value={figures.rate.toFixed(1)} title="After the first token" />}
+      {figures.rate !== null && (
+        <Figure name="tokens/s" value={figures.rate.toFixed(1)} title="After the first token" />
+      )}
       {figures.p50 !== null && figures.p95 !== null && answer.gaps.length > 4 && (
-        <div class="figure" title="Milliseconds between the pieces that came: half of them were shorter than the first figure, 95 of 100 than the second">
+        <div
+          class="figure"
+          title="Milliseconds between the pieces that came: half of them were shorter than the first figure, 95 of 100 than the second"
+        >
           <dt>between tokens</dt>
           <dd>
             {Math.round(figures.p50)} / {Math.round(figures.p95)} ms
@@ -31,12 +40,18 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
         <Figure
           name="tokens"
           value={`${whole(answer.usage.input_tokens)} in, ${whole(answer.usage.output_tokens)} out`}
-          title={reasoning ? `${whole(reasoning)} of them for reasoning` : "As the meter has booked them"}
+          title={
+            reasoning ? `${whole(reasoning)} of them for reasoning` : "As the meter has booked them"
+          }
         />
       )}
       {cost !== null && <Figure name="cost" value={cost} title="At the deployment's prices" />}
       {answer.resumed > 0 && (
-        <Figure name="resumed" value={`${answer.resumed}×`} title="The connection was lost, and the rest was fetched" />
+        <Figure
+          name="resumed"
+          value={`${answer.resumed}×`}
+          title="The connection was lost, and the rest was fetched"
+        />
       )}
       {answer.requestId && (
         <div class="figure">
@@ -81,10 +96,18 @@ export function Sparkline({ values }: { values: readonly number[] }) {
   });
   const top = Math.max(...heights, 1);
   const points = heights
-    .map((value, index) => `${((index * 60) / Math.max(1, parts - 1)).toFixed(1)},${(15 - (14 * value) / top).toFixed(1)}`)
+    .map(
+      (value, index) =>
+        `${((index * 60) / Math.max(1, parts - 1)).toFixed(1)},${(15 - (14 * value) / top).toFixed(1)}`,
+    )
     .join(" ");
   return (
-    <svg class="sparkline" viewBox="0 0 60 16" role="img" aria-label={`The longest gap was ${Math.round(top)} ms`}>
+    <svg
+      class="sparkline"
+      viewBox="0 0 60 16"
+      role="img"
+      aria-label={`The longest gap was ${Math.round(top)} ms`}
+    >
       <polyline points={points} />
     </svg>
   );

@@ -23,7 +23,12 @@ function number(text: string): number | null {
   return Number.isFinite(value) ? value : null;
 }
 
-export function ModelChoice({ value, models, onChange, label = "Model" }: Props & { label?: string }) {
+export function ModelChoice({
+  value,
+  models,
+  onChange,
+  label = "Model",
+}: Props & { label?: string }) {
   return (
     <select
       class="model"
@@ -36,7 +41,9 @@ export function ModelChoice({ value, models, onChange, label = "Model" }: Props 
           {model.id}
         </option>
       ))}
-      {!models.some((it) => it.id === value.model) && <option value={value.model}>{value.model}</option>}
+      {!models.some((it) => it.id === value.model) && (
+        <option value={value.model}>{value.model}</option>
+      )}
     </select>
   );
 }
@@ -63,7 +70,11 @@ export function ParameterFields({ value, models, onChange }: Props) {
         <label>
           <span>Temperature</span>
           <input
-            type="number" min="0" max="2" step="0.1" placeholder="default"
+            type="number"
+            min="0"
+            max="2"
+            step="0.1"
+            placeholder="default"
             value={value.temperature ?? ""}
             onInput={(event) => set({ temperature: number(event.currentTarget.value) })}
           />
@@ -71,7 +82,11 @@ export function ParameterFields({ value, models, onChange }: Props) {
         <label>
           <span>Top p</span>
           <input
-            type="number" min="0" max="1" step="0.05" placeholder="default"
+            type="number"
+            min="0"
+            max="1"
+            step="0.05"
+            placeholder="default"
             value={value.topP ?? ""}
             onInput={(event) => set({ topP: number(event.currentTarget.value) })}
           />
@@ -81,14 +96,20 @@ export function ParameterFields({ value, models, onChange }: Props) {
         <label>
           <span>Most tokens</span>
           <input
-            type="number" min="1" step="1" placeholder="no limit"
+            type="number"
+            min="1"
+            step="1"
+            placeholder="no limit"
             value={value.maxTokens ?? ""}
             onInput={(event) => set({ maxTokens: number(event.currentTarget.value) })}
           />
         </label>
         <label>
           <span>Reasoning</span>
-          <select value={value.effort} onChange={(event) => set({ effort: event.currentTarget.value })}>
+          <select
+            value={value.effort}
+            onChange={(event) => set({ effort: event.currentTarget.value })}
+          >
             <option value="">default</option>
             {["none", "minimal", "low", "medium", "high"].map((effort) => (
               <option key={effort}>{effort}</option>
@@ -111,7 +132,11 @@ export function ParameterFields({ value, models, onChange }: Props) {
         <label>
           <span>Schema</span>
           <textarea
-            rows={6} class="mono" spellcheck={false} placeholder={EXAMPLE_SCHEMA} value={value.schema}
+            rows={6}
+            class="mono"
+            spellcheck={false}
+            placeholder={EXAMPLE_SCHEMA}
+            value={value.schema}
             onInput={(event) => set({ schema: event.currentTarget.value })}
           />
         </label>
@@ -119,7 +144,11 @@ export function ParameterFields({ value, models, onChange }: Props) {
       <label>
         <span>Tools</span>
         <textarea
-          rows={value.tools ? 7 : 3} class="mono" spellcheck={false} placeholder={EXAMPLE_TOOLS} value={value.tools}
+          rows={value.tools ? 7 : 3}
+          class="mono"
+          spellcheck={false}
+          placeholder={EXAMPLE_TOOLS}
+          value={value.tools}
           onInput={(event) => set({ tools: event.currentTarget.value })}
         />
         <small>A list of functions, in JSON. When the model calls one, you write its result.</small>

@@ -24,7 +24,8 @@ export function useFollow() {
     const element = root.current;
     if (!element) return;
     let last = element.scrollTop;
-    const near = (): boolean => element.scrollHeight - element.scrollTop - element.clientHeight < NEAR;
+    const near = (): boolean =>
+      element.scrollHeight - element.scrollTop - element.clientHeight < NEAR;
     const scrolled = (): void => {
       // Text that grows moves the end away, not the reader.
       if (element.scrollTop < last - 2 && !near()) {

@@ -6,7 +6,15 @@ import { Logo } from "./icons.tsx";
 import { signIn, signOut, type Session } from "./session.ts";
 
 /** Asks for a key, or tries the one that the link or this tab has. */
-export function SignIn({ given, reason, onDone }: { given: string; reason: string; onDone: (session: Session) => void }) {
+export function SignIn({
+  given,
+  reason,
+  onDone,
+}: {
+  given: string;
+  reason: string;
+  onDone: (session: Session) => void;
+}) {
   const [key, setKey] = useState("");
   const [trying, setTrying] = useState(Boolean(given));
   const [problem, setProblem] = useState(reason);
@@ -42,11 +50,21 @@ export function SignIn({ given, reason, onDone }: { given: string; reason: strin
         <label>
           <span>API key</span>
           <input
-            ref={field} type="password" autocomplete="off" spellcheck={false} placeholder="sk-…" value={key}
-            disabled={trying} onInput={(event) => setKey(event.currentTarget.value)}
+            ref={field}
+            type="password"
+            autocomplete="off"
+            spellcheck={false}
+            placeholder="sk-…"
+            value={key}
+            disabled={trying}
+            onInput={(event) => setKey(event.currentTarget.value)}
           />
         </label>
-        {problem && <p class="note error" role="alert">{problem}</p>}
+        {problem && (
+          <p class="note error" role="alert">
+            {problem}
+          </p>
+        )}
         <button type="submit" class="primary" disabled={trying || !key.trim()}>
           {trying ? "Signing in…" : "Continue"}
         </button>

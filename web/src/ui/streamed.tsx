@@ -5,7 +5,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Answer, Item } from "../chat/answer.ts";
 import { CodeView } from "../render/code.ts";
 import { forget, inFrame } from "../render/frames.ts";
-import { JsonWriter } from "../render/json.ts";
+import { JsonWriter, looksLikeJson } from "../render/json.ts";
 import { MarkdownView } from "../render/markdown.ts";
 
 interface View {
@@ -29,24 +29,37 @@ class JsonView implements View {
   }
 }
 
-/** The text of an item, as Markdown or as JSON. */
-export function Streamed({ answer, item, json }: { answer: Answer; item: Item; json: boolean }) {
+/** The text of an item, as Markdown or as JSON; `json` null is whichever it looks like. */
+export function Streamed({
+  answer,
+  item,
+  json,
+}: {
+  answer: Answer;
+  item: Item;
+  json: boolean | null;
+}) {
   const root = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     const element = root.current;
     if (!element) return;
     element.replaceChildren();
-    const view: View = json ? new JsonView(element) : new MarkdownView(element);
+    let view: View | null = null;
     const draw = (): void => {
       const done = item.done || !answer.running;
       element.classList.toggle("live", !done);
+      if (!view) {
+        const chosen = json ?? looksLikeJson(item.text, done);
+        if (chosen === null) return;
+        view = chosen ? new JsonView(element) : new MarkdownView(element);
+      }
       view.update(item.text, done);
     };
     draw();
-    const off = answer.listen(() => inFrame(view, draw));
+    const off = answer.listen(() => inFrame(draw, draw));
     return () => {
       off();
-      forget(view);
+      forget(draw);
     };
   }, [answer, item, json]);
   return <div ref={root} class="prose" />;

@@ -32,24 +32,46 @@ export function Usage({ session }: { session: Session }) {
     );
   };
   useEffect(load, [span]);
-  if (failure) return <Sheet><FailureView failure={failure} /></Sheet>;
-  if (!found) return <Sheet><p class="hint">Reading usage…</p></Sheet>;
+  if (failure)
+    return (
+      <Sheet>
+        <FailureView failure={failure} />
+      </Sheet>
+    );
+  if (!found)
+    return (
+      <Sheet>
+        <p class="hint">Reading usage…</p>
+      </Sheet>
+    );
   const shown = days(found.since, new Date().toISOString().slice(0, 10));
   const { bars, names } = barsOf(found.data, shown, (row) => row.model);
-  const limits = Object.entries(found.limits).filter(([, it]) => it?.limit !== null && it !== null) as [string, Limit][];
+  const limits = Object.entries(found.limits).filter(
+    ([, it]) => it?.limit !== null && it !== null,
+  ) as [string, Limit][];
   return (
     <Sheet>
       <h1>Usage of {found.key.name || found.key.id}</h1>
       <p class="hint">
-        {found.key.expires_at ? `The key expires at ${new Date(1000 * found.key.expires_at).toLocaleString()}. ` : ""}
+        {found.key.expires_at
+          ? `The key expires at ${new Date(1000 * found.key.expires_at).toLocaleString()}. `
+          : ""}
         Totals and limits are exact now.
       </p>
       <div class="cards">
         <Card name="requests" value={found.totals.requests.toLocaleString("en")} />
         <Card name="prompt tokens" value={found.totals.prompt_tokens.toLocaleString("en")} />
-        <Card name="completion tokens" value={found.totals.completion_tokens.toLocaleString("en")} />
+        <Card
+          name="completion tokens"
+          value={found.totals.completion_tokens.toLocaleString("en")}
+        />
         <Card name="cost" value={`$${found.totals.cost}`} />
-        <Card name="streams that run" value={String(found.streams.running)} of={String(found.streams.limit)} share={found.streams.running / Math.max(1, found.streams.limit)} />
+        <Card
+          name="streams that run"
+          value={String(found.streams.running)}
+          of={String(found.streams.limit)}
+          share={found.streams.running / Math.max(1, found.streams.limit)}
+        />
         {limits.map(([name, it]) => (
           <Card
             key={name}
@@ -57,17 +79,30 @@ export function Usage({ session }: { session: Session }) {
             value={amount(name, it.left)}
             of={amount(name, it.limit)}
             share={1 - Number(it.left) / Math.max(Number(it.limit), 1e-9)}
-            hint={it.resets_at ? `renewed ${new Date(1000 * it.resets_at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}` : ""}
+            hint={
+              it.resets_at
+                ? `renewed ${new Date(1000 * it.resets_at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}`
+                : ""
+            }
           />
         ))}
       </div>
-      {limits.length === 0 && <p class="hint">The key has no budget and no limit but that of its streams.</p>}
+      {limits.length === 0 && (
+        <p class="hint">The key has no budget and no limit but that of its streams.</p>
+      )}
       <section class="by-day" aria-label="Tokens by day">
         <div class="bar">
           <h2>Tokens by day and model</h2>
-          <select class="model" aria-label="Days" value={span} onChange={(event) => setSpan(Number(event.currentTarget.value))}>
+          <select
+            class="model"
+            aria-label="Days"
+            value={span}
+            onChange={(event) => setSpan(Number(event.currentTarget.value))}
+          >
             {[7, 14, 31].map((it) => (
-              <option key={it} value={it}>{it} days</option>
+              <option key={it} value={it}>
+                {it} days
+              </option>
             ))}
           </select>
         </div>
@@ -84,10 +119,18 @@ export function Usage({ session }: { session: Session }) {
             <tr>
               <th scope="col">day (UTC)</th>
               <th scope="col">model</th>
-              <th scope="col" class="number">requests</th>
-              <th scope="col" class="number">prompt</th>
-              <th scope="col" class="number">completion</th>
-              <th scope="col" class="number">cost</th>
+              <th scope="col" class="number">
+                requests
+              </th>
+              <th scope="col" class="number">
+                prompt
+              </th>
+              <th scope="col" class="number">
+                completion
+              </th>
+              <th scope="col" class="number">
+                cost
+              </th>
             </tr>
           </thead>
           <tbody>
@@ -101,7 +144,11 @@ export function Usage({ session }: { session: Session }) {
                 <td class="number">${row.cost}</td>
               </tr>
             ))}
-            {found.data.length === 0 && <tr><td colSpan={6}>No rows yet.</td></tr>}
+            {found.data.length === 0 && (
+              <tr>
+                <td colSpan={6}>No rows yet.</td>
+              </tr>
+            )}
           </tbody>
         </table>
       </div>
@@ -122,7 +169,19 @@ export function Sheet({ children }: { children: preact.ComponentChildren }) {
   );
 }
 
-export function Card({ name, value, of, share, hint }: { name: string; value: string; of?: string; share?: number; hint?: string }) {
+export function Card({
+  name,
+  value,
+  of,
+  share,
+  hint,
+}: {
+  name: string;
+  value: string;
+  of?: string;
+  share?: number;
+  hint?: string;
+}) {
   return (
     <div class="card">
       <span class="name">{name}</span>

@@ -27,7 +27,12 @@ export function WireDrawer({ wire, onClose }: { wire: Wire; onClose: () => void 
       <div class="drawer-body">
         <header>
           <h2>Wire</h2>
-          <button type="button" class="icon-button" aria-label="Close" onClick={() => dialog.current?.close()}>
+          <button
+            type="button"
+            class="icon-button"
+            aria-label="Close"
+            onClick={() => dialog.current?.close()}
+          >
             <Icon name="close" />
           </button>
         </header>
@@ -59,7 +64,13 @@ export function WireDrawer({ wire, onClose }: { wire: Wire; onClose: () => void 
             {copied ? "Copied" : "Copy"}
           </button>
         </div>
-        {snippet !== null ? <pre class="raw" tabIndex={0}>{snippet}</pre> : <Raw wire={wire} />}
+        {snippet !== null ? (
+          <pre class="raw" tabIndex={0}>
+            {snippet}
+          </pre>
+        ) : (
+          <Raw wire={wire} />
+        )}
         <p class="hint">
           {name === "Events"
             ? "As it came. This tab forgets it when it is closed."
@@ -94,8 +105,12 @@ function Raw({ wire }: { wire: Wire }) {
   return (
     <>
       <pre class="raw" ref={root} tabIndex={0} aria-label="Raw events" />
-      {wire.text === "" && <p class="hint">The events of this answer came before the page was loaded.</p>}
-      {wire.dropped > 0 && <p class="hint">{wire.dropped.toLocaleString("en")} more characters came.</p>}
+      {wire.text === "" && (
+        <p class="hint">The events of this answer came before the page was loaded.</p>
+      )}
+      {wire.dropped > 0 && (
+        <p class="hint">{wire.dropped.toLocaleString("en")} more characters came.</p>
+      )}
     </>
   );
 }
