@@ -68,7 +68,7 @@ class Playground(Construct):
                 for actions, resource in copies
             ],
         )
-        own = Stack.of(self).get_logical_id(cast(s3.CfnBucket, self.bucket.node.default_child))
+        own = Stack.of(self).get_logical_id(cast("s3.CfnBucket", self.bucket.node.default_child))
         finding = f"IAM5[Resource::<{own}.Arn>/*]"
         accept(policy, {finding: "The function puts and deletes every object of its bucket."})
         copied = CustomResource(

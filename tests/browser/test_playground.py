@@ -1,7 +1,7 @@
 """The playground in a real Chromium, by Playwright: `*.spec.ts`.
 
-`scripted.spec.ts` has a server whose answers the tests write, `deployed.spec.ts` a deployment in the
-whole local cloud.
+`scripted.spec.ts` has a server whose answers the tests write, `deployed.spec.ts` a deployment in
+the whole local cloud.
 """
 
 import os

@@ -80,7 +80,7 @@ export class Threads {
         updatedAt: 1000 * newest.created_at,
         parameters: { ...this.defaults(), model: newest.model },
         turns: [],
-        remote: answers.map((it) => it.id).reverse(),
+        remote: answers.map((it) => it.id).toReversed(),
       });
     }
     this.list.sort((a, b) => b.updatedAt - a.updatedAt);
@@ -442,7 +442,7 @@ export class Threads {
       }
     }
     if (!problem) {
-      for (const conversation of [...this.list]) await this.#forget(conversation);
+      for (const conversation of this.list) await this.#forget(conversation);
       localStorage.removeItem(DEFAULTS);
     }
     this.#changed();
