@@ -40,6 +40,7 @@ COMMANDS = (
     "usage",
     "responses",
     "top",
+    "trace",
     "audit",
     "check",
     "load",

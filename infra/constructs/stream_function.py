@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from aws_cdk import Stack
+from aws_cdk import SecretValue, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
@@ -60,9 +60,17 @@ class StreamFunction(Construct):
                 "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
                 "SLUICE_REDACTION": json.dumps(settings.redaction),
                 "SLUICE_MODERATION": json.dumps(settings.moderation),
+                **_trace_environment(settings),
                 **secret.variables,
             },
         )
+        if settings.traces == "cloudwatch":
+            # These actions know no resources.
+            self.function.add_to_role_policy(
+                iam.PolicyStatement(
+                    actions=["xray:PutSpans", "xray:PutSpansForIndexing"], resources=["*"]
+                )
+            )
         if settings.guardrail is not None:
             self.function.add_to_role_policy(
                 iam.PolicyStatement(
@@ -83,6 +91,17 @@ class StreamFunction(Construct):
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )
+
+
+def _trace_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that say where spans go. Without traces there are none."""
+    if settings.traces is None:
+        return {}
+    found = {"SLUICE_TRACES": settings.traces, "SLUICE_TRACE_RATIO": str(settings.trace_ratio)}
+    if settings.trace_secret is not None:
+        value = SecretValue.secrets_manager(settings.trace_secret)
+        found["SLUICE_TRACE_AUTHORIZATION"] = value.unsafe_unwrap()  # a dynamic reference
+    return found
 
 
 def public_environment(
