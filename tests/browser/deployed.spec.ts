@@ -185,6 +185,23 @@ test("conversations are found again, searched, exported and deleted", async ({
   ).toEqual([]);
 });
 
+test("two answers side by side, over one connection", async ({ page }) => {
+  const posts: string[] = [];
+  page.on("request", (it) => it.method() === "POST" && posts.push(new URL(it.url()).pathname));
+  await enter(page, ORIGIN, KEY);
+  await page.getByRole("link", { name: "Compare" }).click();
+  await page.getByLabel("Question for both").fill("What is Sluice?");
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("article")).toHaveCount(2);
+  for (const name of ["Left", "Right"]) {
+    const lane = page.getByRole("group", { name });
+    await expect(lane.getByRole("article")).toHaveAttribute("aria-busy", "false");
+    await expect(lane.getByLabel("Figures of this answer")).toContainText("tokens/s");
+    await expect(lane.locator(".prose")).not.toBeEmpty();
+  }
+  expect(posts).toEqual(["/v1/sluice/multiplex"]);
+});
+
 test("usage of the key, and keys for who has the secret", async ({ page, allowed }) => {
   allowed.push(/401|403/);
   await enter(page, ORIGIN, KEY);

@@ -42,6 +42,11 @@ export interface Script {
   persistence?: "off" | "asked";
 }
 
+interface Member {
+  stream_id: string;
+  body: Record<string, unknown>;
+}
+
 /** An API that gives the answer of `script`, and counts what it was asked. */
 export class ScriptedApi {
   script: Script = { pieces: ["Hello."] };
@@ -101,6 +106,11 @@ export class ScriptedApi {
       for (const id of this.#log.keys()) this.#ended.add(id);
       return send(response, 200, {});
     }
+    if (pathname === "/v1/sluice/multiplex") {
+      const { requests } = JSON.parse(await read(request)) as { requests: Member[] };
+      this.posts.push(...requests.map((it) => it.body));
+      return this.#multiplex(response, requests);
+    }
     if (request.method === "DELETE") return send(response, 200, { deleted: true });
     if (request.method === "GET" && pathname.startsWith("/v1/responses/")) {
       const id = pathname.split("/").at(-1) ?? "";
@@ -120,6 +130,26 @@ export class ScriptedApi {
       return this.#stream(response, id, -1, this.script.cut ?? Number.POSITIVE_INFINITY);
     }
     send(response, 404, { error: { message: "Not here.", code: "not_found" } });
+  }
+
+  /** Send the events of all members by turns. */
+  async #multiplex(response: ServerResponse, requests: Member[]): Promise<void> {
+    response.writeHead(200, {
+      "content-type": "text/event-stream",
+      "x-request-id": "req_multiplex",
+    });
+    const streams = requests.map(({ stream_id }, at) =>
+      this.#events(`resp_${at}`).map((event) =>
+        event.replace(/\}\n\n$/, `,"stream_id":"${stream_id}"}\n\n`),
+      ),
+    );
+    for (let at = 0; at < Math.max(...streams.map((it) => it.length)); at += 1) {
+      response.write(streams.map((it) => it[at] ?? "").join(""));
+      if (this.script.pause) await new Promise((resolve) => setTimeout(resolve, this.script.pause));
+    }
+    for (const { stream_id } of requests)
+      response.write(`data: {"stream_id":"${stream_id}","done":true}\n\n`);
+    response.end("data: [DONE]\n\n");
   }
 
   #file(path: string, response: ServerResponse): void {

@@ -91,6 +91,14 @@ test("snippets are programs, whatever the text is", () => {
 test("the cost of tokens", () => {
   const prices = { prompt_price: "0.5", completion_price: "1.5" };
   assert.equal(costOf(prices, { input_tokens: 12, output_tokens: 129 }), "$0.00020");
+  const parts = {
+    input_tokens: 1_000_000,
+    output_tokens: 1_000_000,
+    input_tokens_details: { cached_tokens: 1_000_000 },
+    output_tokens_details: { reasoning_tokens: 1_000_000 },
+  };
+  assert.equal(costOf(prices, parts), "$2.0000");
+  assert.equal(costOf({ ...prices, cached_price: "0.1", reasoning_price: "3" }, parts), "$3.1000");
   assert.equal(costOf(prices, { input_tokens: 0, output_tokens: 0 }), "$0");
   assert.equal(costOf(undefined, { input_tokens: 1, output_tokens: 1 }), null);
 });

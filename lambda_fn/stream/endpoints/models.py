@@ -15,6 +15,7 @@ from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
 
 # Where the deployment's age is not known, a model is as old as the process that serves its list.
 _STARTED = int(time.time())
+_PRICES = ("prompt_price", "completion_price", "cached_price", "image_price", "reasoning_price")
 
 
 class Models:
@@ -94,10 +95,10 @@ class Models:
         if name in self._aliases:
             model["root"] = self._aliases[name]  # as vLLM names the model behind another name
         served = self._models[self._aliases.get(name, name)]
-        if served.prompt_price is not None and served.completion_price is not None:
-            million = 10**6
+        if served.priced:
+            # USD a million tokens, as people read prices.
+            prices = zip(_PRICES, served.prices_at(time.time()), strict=True)
             model["sluice"] = {
-                "prompt_price": to_text(served.prompt_price * million),
-                "completion_price": to_text(served.completion_price * million),
+                name: to_text(price * 10**6) for name, price in prices if price is not None
             }
         return model

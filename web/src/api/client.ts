@@ -91,10 +91,18 @@ async function errorOf(response: Response): Promise<ApiError> {
   );
 }
 
+export interface Prices {
+  prompt_price: string;
+  completion_price: string;
+  cached_price?: string;
+  reasoning_price?: string;
+}
+
 export interface Model {
   id: string;
   root?: string;
-  sluice?: { prompt_price: string; completion_price: string };
+  /** USD a million tokens. */
+  sluice?: Prices;
 }
 
 export interface Kept {

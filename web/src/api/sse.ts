@@ -6,6 +6,31 @@ export interface ServerEvent {
   data: string;
 }
 
+/**
+ * Yield the events of a response. `received` gets its text as it comes. Throws an Error if the
+ * connection breaks; what has come before is yielded first.
+ */
+export async function* eventsOf(
+  response: Response,
+  received: (text: string) => void,
+): AsyncGenerator<ServerEvent> {
+  if (!response.body) return;
+  const parser = new EventParser();
+  const decoder = new TextDecoder();
+  const reader = response.body.getReader();
+  try {
+    for (;;) {
+      const piece = await reader.read();
+      if (piece.done) return;
+      const text = decoder.decode(piece.value, { stream: true });
+      received(text);
+      yield* parser.push(text);
+    }
+  } finally {
+    void reader.cancel().catch(() => undefined);
+  }
+}
+
 /** The longest line that is read, in characters: a response with its whole output is one line. */
 const LONGEST = 32 * 1024 * 1024;
 

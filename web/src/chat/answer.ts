@@ -25,6 +25,7 @@ export interface Item {
 export interface Usage {
   input_tokens: number;
   output_tokens: number;
+  input_tokens_details?: { cached_tokens?: number };
   output_tokens_details?: { reasoning_tokens?: number };
 }
 

@@ -1,6 +1,7 @@
 // The body of a request for an answer, and the same request for other programs. Pure.
 
-import { APP } from "../api/client.ts";
+import { APP, type Prices } from "../api/client.ts";
+import type { Usage } from "./answer.ts";
 import type { Conversation, Parameters, Turn } from "./conversations.ts";
 
 export type Body = Record<string, unknown>;
@@ -96,14 +97,19 @@ function history(turn: Turn): Body[] {
 }
 
 /** Return the cost of tokens in USD, as text; null without prices. */
-export function costOf(
-  prices: { prompt_price: string; completion_price: string } | undefined,
-  usage: { input_tokens: number; output_tokens: number } | null,
-): string | null {
+export function costOf(prices: Prices | undefined, usage: Usage | null): string | null {
   if (!prices || !usage) return null;
+  const cached = Math.min(usage.input_tokens_details?.cached_tokens ?? 0, usage.input_tokens);
+  const reasoning = Math.min(
+    usage.output_tokens_details?.reasoning_tokens ?? 0,
+    usage.output_tokens,
+  );
+  const { prompt_price: prompt, completion_price: completion } = prices;
   const cost =
-    (Number(prices.prompt_price) * usage.input_tokens +
-      Number(prices.completion_price) * usage.output_tokens) /
+    (Number(prompt) * (usage.input_tokens - cached) +
+      Number(prices.cached_price ?? prompt) * cached +
+      Number(completion) * (usage.output_tokens - reasoning) +
+      Number(prices.reasoning_price ?? completion) * reasoning) /
     1e6;
   return cost === 0 ? "$0" : `$${cost < 0.01 ? cost.toPrecision(2) : cost.toFixed(4)}`;
 }

@@ -1,7 +1,7 @@
 // Sends a request, applies its events to an answer, and fetches the rest when the network was lost.
 
 import { ApiError, call, NetworkError } from "../api/client.ts";
-import { EventParser } from "../api/sse.ts";
+import { eventsOf } from "../api/sse.ts";
 import type { Answer, Failure } from "./answer.ts";
 import type { Body } from "./request.ts";
 import type { Wire } from "./wire.ts";
@@ -127,7 +127,7 @@ export class Run {
   }
 
   #open(again: boolean): Promise<Response> {
-    const { key, body, keeps } = this.#sent;
+    const { body, keeps } = this.#sent;
     const signal = this.#abort.signal;
     const id = this.#answer.responseId;
     if (again && id) {
@@ -138,7 +138,6 @@ export class Run {
     }
     // A repeat with the same Idempotency-Key gets the answer that the first one began.
     const headers: Record<string, string> = keeps ? { "idempotency-key": this.#once } : {};
-    void key;
     return this.#recorded("POST", "/v1/responses", { body, signal, headers });
   }
 
@@ -160,27 +159,13 @@ export class Run {
   }
 
   async #read(response: Response): Promise<void> {
-    if (!response.body) throw new NetworkError();
-    const parser = new EventParser();
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     try {
-      for (;;) {
-        let piece: ReadableStreamReadResult<string>;
-        try {
-          piece = await reader.read();
-        } catch {
-          throw new NetworkError("The connection was lost.");
-        }
-        if (piece.done) return;
-        this.#sent.wire.received(piece.value);
-        for (const { data } of parser.push(piece.value)) {
-          if (data === "[DONE]") continue;
-          this.#applied(data);
-        }
+      for await (const { data } of eventsOf(response, (text) => this.#sent.wire.received(text))) {
+        if (data !== "[DONE]") this.#applied(data);
         if (!this.#answer.running) return;
       }
-    } finally {
-      void reader.cancel().catch(() => undefined);
+    } catch (error) {
+      throw error instanceof NetworkError ? error : new NetworkError("The connection was lost.");
     }
   }
 

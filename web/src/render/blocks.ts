@@ -31,7 +31,7 @@ export class Blocks {
   /** Add text. `done` says that nothing follows. */
   push(text: string, done: boolean): void {
     this.#tail += this.#normal(text);
-    const shown = done ? this.#tail : visible(this.#tail);
+    const shown = done ? this.#tail : closed(visible(this.#tail));
     const lexer = new Lexer({ gfm: true });
     lexer.tokens.links = this.#links;
     if (this.#plain(shown)) return;
@@ -125,6 +125,33 @@ export function visible(text: string): string {
     if (end - line <= 6) end = line;
   }
   return end === text.length ? text : text.slice(0, end);
+}
+
+/**
+ * Return a text whose last inline markup is closed, as if its end had come: what is half there would
+ * show its marks first, and move the words behind them when it is complete.
+ */
+export function closed(text: string): string {
+  const start = text.lastIndexOf("\n\n") + 1;
+  const last = text.slice(start);
+  if (/`{3}|~{3}/.test(text) || last.length > 4_000) return text;
+  const rest = last.replace(/\\./g, "..").replace(/`[^`]*`/g, (span) => ".".repeat(span.length));
+  const tick = rest.indexOf("`");
+  if (tick >= 0) return tick === rest.length - 1 ? text.slice(0, -1) : `${text}\``;
+  const link = /\[([^\]\n]*)\]\([^)\s]*$/.exec(rest);
+  if (link)
+    return (
+      text.slice(0, start + link.index) +
+      last.slice(link.index + 1, link.index + 1 + (link[1]?.length ?? 0))
+    );
+  const bare = /\*+$/.exec(rest);
+  const marks = (bare ? rest.slice(0, bare.index) : rest).match(/\*\*|(?<=\S)\*|\*(?=\S)/g) ?? [];
+  const strong = marks.filter((it) => it === "**").length % 2 === 1;
+  const emphasis = marks.filter((it) => it === "*").length % 2 === 1;
+  const cut = bare ? text.slice(0, -bare[0].length) : text;
+  if (!strong && !emphasis) return cut;
+  const end = cut.trimEnd();
+  return end + (emphasis ? "*" : "") + (strong ? "**" : "") + cut.slice(end.length);
 }
 
 function isHigh(code: number): boolean {

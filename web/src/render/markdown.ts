@@ -80,8 +80,8 @@ export class MarkdownView {
 
   /** Draw the text, which begins with the text of the call before. */
   update(text: string, done: boolean): void {
+    if (text === this.#text && done === this.#done) return;
     if (this.#done || text.length < this.#seen) this.#restart();
-    if (text === this.#text && done === this.#done && this.#seen > 0) return;
     this.#blocks.push(text.slice(this.#seen), done);
     this.#seen = text.length;
     this.#text = text;

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Answer } from "../chat/answer.ts";
 import type { Parameters } from "../chat/conversations.ts";
 import { parametersOf } from "../chat/request.ts";
-import { Run, running } from "../chat/run.ts";
+import { SideBySide } from "../chat/side-by-side.ts";
 import { Wire } from "../chat/wire.ts";
 import { AnswerView } from "./answer.tsx";
 import { useAnswer } from "./hooks.ts";
@@ -27,7 +27,10 @@ function laneOf(session: Session, index: number): Lane {
   return { parameters, answer: null, wire: new Wire() };
 }
 
-/** One question to two models, or with two settings, at the same time. Nothing of it is kept. */
+/**
+ * One question to two models, or with two settings, at the same time and over one connection.
+ * Nothing of it is kept.
+ */
 export function Compare({ session }: { session: Session }) {
   const [lanes, setLanes] = useState<Lane[]>(() => [0, 1].map((it) => laneOf(session, it)));
   const [text, setText] = useState("");
@@ -37,33 +40,29 @@ export function Compare({ session }: { session: Session }) {
   useEffect(() => field.current?.focus(), []);
   useAnswer(lanes[0]?.answer ?? null);
   useAnswer(lanes[1]?.answer ?? null);
-  const current = useRef(lanes);
-  current.current = lanes;
-  useEffect(() => () => stop(current.current), []);
+  const current = useRef<SideBySide | null>(null);
+  useEffect(() => () => void current.current?.stop(), []);
   const busy = lanes.some((it) => it.answer?.running);
 
   const send = (): void => {
     if (busy || !text.trim()) return;
+    const shared = new Wire();
     const fresh = lanes.map((lane) => ({
       ...lane,
       answer: new Answer(lane.parameters.model),
-      wire: new Wire(),
+      wire: shared,
+    }));
+    const members = fresh.map(({ answer, parameters }) => ({
+      answer,
+      body: { ...parametersOf(parameters), input: text, stream: true, store: false },
     }));
     setLanes(fresh);
     setAsked(text);
-    for (const lane of fresh) {
-      const body = { ...parametersOf(lane.parameters), input: text, stream: true, store: false };
-      const run = new Run(lane.answer, {
-        key: session.key,
-        body,
-        keeps: false,
-        wire: lane.wire,
-        save: () => undefined,
-      });
-      void run.start();
-    }
+    current.current = new SideBySide(session.key, members, shared);
+    void current.current.start();
     setText("");
   };
+  const stop = (): void => void current.current?.stop();
   return (
     <section class="compare" aria-label="Compare">
       <h1 class="hidden">Compare two answers</h1>
@@ -142,12 +141,7 @@ export function Compare({ session }: { session: Session }) {
             }}
           />
           {busy ? (
-            <button
-              type="button"
-              class="round stop"
-              aria-label="Stop both"
-              onClick={() => stop(lanes)}
-            >
+            <button type="button" class="round stop" aria-label="Stop both" onClick={stop}>
               <Icon name="stop" />
             </button>
           ) : (
@@ -160,8 +154,4 @@ export function Compare({ session }: { session: Session }) {
       {wire && <WireDrawer wire={wire} onClose={() => setWire(null)} />}
     </section>
   );
-}
-
-function stop(lanes: Lane[]): void {
-  for (const { answer } of lanes) if (answer) void running.get(answer)?.stop();
 }

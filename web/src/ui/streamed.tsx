@@ -56,7 +56,11 @@ export function Streamed({
       view.update(item.text, done);
     };
     draw();
-    const off = answer.listen(() => inFrame(draw, draw));
+    const off = answer.listen(() => {
+      // The end is drawn before what stands below it, so that nothing of that moves.
+      if (item.done || !answer.running) draw();
+      else inFrame(draw, draw);
+    });
     return () => {
       off();
       forget(draw);
