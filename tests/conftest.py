@@ -25,8 +25,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("test")
 
 # httpx waits 5 s by default. On a busy machine the cold start of a function takes longer.
-for _part in ("connect", "read", "write", "pool"):
-    setattr(DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
 
 
 CLOUDS = (

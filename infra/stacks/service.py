@@ -183,14 +183,21 @@ class ServiceStack(Stack):
             )
             endpoint.grant_stream(recall.function)
             # A response's head, events and bodies are in its partition, and so are the slots of its
-            # readers. Whoever finds a producer dead ends the response in its place.
-            writes = ["PutItem", "Query", "UpdateItem"]
+            # readers. Whoever finds a producer dead ends the response in its place. A conversation
+            # has a partition, to which responses append. The sweeper removes what was deleted, and
+            # what deleted keys have stored.
+            kept = ["R#*", "V#*"]
+            writes = ["GetItem", "PutItem", "Query", "UpdateItem"]
+            stream_table.grant_in(stream.function, writes, *kept)
             # The identities of requests, by which repeats find their response, have partitions.
-            stream_table.grant_in(stream.function, [*writes, "GetItem"], "R#*")
             stream_table.grant_in(stream.function, ["GetItem", "PutItem"], "I#*")
-            stream_table.grant_in(sweeper.function, [*writes, "GetItem"], "R#*")
-            stream_table.grant_in(recall.function, [*writes, "GetItem", "DeleteItem"], "R#*")
-            stream_table.grant_index(recall.function)
+            stream_table.grant_in(sweeper.function, [*writes, "DeleteItem"], *kept)
+            stream_table.grant_in(sweeper.function, ["DeleteItem", "Query"], "ERASE")
+            stream_table.grant_in(recall.function, [*writes, "DeleteItem"], *kept)
+            # The stream function lists stored chats, whose list shares its path with the request
+            # for one.
+            for function in (stream.function, recall.function, sweeper.function):
+                stream_table.grant_index(function)
             for function in (stream.function, recall.function, sweeper.function):
                 stream_table.grant_key(function)
 

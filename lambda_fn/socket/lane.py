@@ -46,6 +46,10 @@ class LaneSink:
         """Take the socket and the lane."""
         self._owner = owner
         self._tagger = Tagger(stream_id)
+        self.has_sent = False
+        """Whether the client got an event."""
+        self.is_over = False
+        """Whether one of them ended the response."""
         self.on_start: Callable[[], None] | None = None
         """Called when the response begins."""
         self.on_end: Callable[[Ending, bytes], None] | None = None
@@ -59,8 +63,11 @@ class LaneSink:
     async def write(self, data: bytes) -> None:
         """Send the events. The server's own pings are the heartbeats of a socket."""
         for line, event in self._tagger.feed(data):
-            if line in _ENDINGS and self.on_end is not None:
-                self.on_end(_ENDINGS[line], event)
+            if line in _ENDINGS:
+                self.is_over = True
+                if self.on_end is not None:
+                    self.on_end(_ENDINGS[line], event)
+            self.has_sent = True
             await self._owner.send(event)
 
     def end(self, data: bytes) -> Awaitable[None]:

@@ -13,6 +13,7 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.encode.responses import ResponseStream
 from lambda_fn.errors import APIError, InvalidRequest, NotFound, RateLimited
 from lambda_fn.http.client import Client
+from lambda_fn.ids import new_request_id
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.stored import Stored
 from lambda_fn.schema import Rules
@@ -28,6 +29,7 @@ from lambda_fn.stream.rate_limit_errors import no_model
 from lambda_fn.stream.rejections import Rejections
 from lambda_fn.stream.request_count import count_request
 from lambda_fn.stream.resume import resume
+from lambda_fn.stream.sinks import interrupted
 
 MAX_SOCKETS = 20
 """Sockets that a key may have open at once in this process."""
@@ -156,7 +158,15 @@ class Service:
                 code="not_streamable",
             )
         after = request.starting_after
-        await resume(stored.table, head, after, sink, seconds=None, settings=self.settings)
+        await resume(
+            *(stored.table, head, after, sink),
+            seconds=None,
+            settings=self.settings,
+            request_id=new_request_id(),
+        )
+        # A client that has everything of a response that has ended gets nothing more.
+        if not sink.is_over and (sink.has_sent or not head.is_final):
+            raise interrupted()
 
     async def cancel(self, response_id: str, caller: Caller) -> None:
         """Cancel a response that is kept. Raises as `Cancelling.cancel`."""

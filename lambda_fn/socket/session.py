@@ -15,7 +15,7 @@ from starlette.types import Receive, Send
 
 from lambda_fn import limits
 from lambda_fn.auth import Caller
-from lambda_fn.errors import APIError, Unavailable, internal_error
+from lambda_fn.errors import APIError, internal_error
 from lambda_fn.log import log
 from lambda_fn.socket.cache import Cache
 from lambda_fn.socket.core import Close, Command, Connection, Start, Stop
@@ -24,7 +24,7 @@ from lambda_fn.socket.lane import ClientLeft, Ending, LaneCarrier, LaneSink
 from lambda_fn.socket.messages import Create, Resume, error_event
 from lambda_fn.socket.service import Service
 from lambda_fn.socket.turn import Turn
-from lambda_fn.stream.sinks import ResponseBroken
+from lambda_fn.stream.sinks import ResponseBroken, interrupted
 
 
 class Session:
@@ -139,6 +139,7 @@ class Session:
         """Note that the client has left, and cancel what does not go on without it."""
         if not self._gone.done():
             self._gone.set_result(None)
+        self._connection.leave()
         for carrier in self._carriers:
             carrier.leave()
 
@@ -196,7 +197,7 @@ class Session:
             self._service.count(error)
             return error
         except ResponseBroken:
-            return _interrupted()
+            return interrupted()
         except ClientLeft:
             return None
         except Exception as fault:  # noqa: BLE001 (the boundary: other lanes go on)
@@ -223,11 +224,3 @@ class Session:
                 await self.send(error_event(error, request.stream_id))
             except ClientLeft:
                 return
-
-
-def _interrupted() -> Unavailable:
-    return Unavailable(
-        "The response was interrupted here. If it is kept, it goes on: read the rest by "
-        "'response.resume'.",
-        code="response_interrupted",
-    )

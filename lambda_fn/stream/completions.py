@@ -154,7 +154,12 @@ class Completions:
 
                 assert self._shared.streams is not None  # noqa: S101 (it keeps responses)
                 history = await history_of(
-                    self._shared.streams, carrier.caller.key_id, found.previous, found.references
+                    self._shared.streams,
+                    carrier.caller.key_id,
+                    found.previous,
+                    found.references,
+                    found.conversation,
+                    days=self._settings.response_days,
                 )
                 read = found.read(history)
             self._check_kept(read)

@@ -79,7 +79,7 @@ STAGES = [
     _after("the release", _RELEASE),
 ]
 
-_WRITES = {
+_WRITES: dict[str, dict[str, object]] = {
     "the head": {"operation": "PutItem", "containing": '"form":'},
     "the first segment": {"operation": "PutItem", "containing": "S#0000000000"},
     "a later segment": {"operation": "PutItem", "containing": "S#000000002"},

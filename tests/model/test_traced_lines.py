@@ -11,7 +11,7 @@ from model.lines import LineEncoder
 from model.traced_lines import TracedLines, is_traced
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-EVENTS = [
+EVENTS: list[Start | Delta | Finish | Usage] = [
     Start(12), Delta(0, 1, "a"), Delta(0, 1, "b"), Finish(0, "stop"), Usage(12, 2),
 ]  # fmt: skip
 

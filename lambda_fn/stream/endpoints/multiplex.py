@@ -38,7 +38,7 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.carrier import in_background, seconds_left
 from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.negotiate import BUFFER_HEADER
-from lambda_fn.stream.sinks import AsgiSink, Headers, ResponseBroken
+from lambda_fn.stream.sinks import AsgiSink, Headers, ResponseBroken, interrupted
 
 MAX_MEMBERS = 16
 _HEADERS = [
@@ -124,19 +124,22 @@ class Multiplex:
         self, number: int, member: "_MemberCarrier", barrier: "_Barrier | None"
     ) -> None:
         """Serve one member to its end. Raises what the server raises when the client has left."""
+        error: APIError | None = None
         try:
             await self._completions[member.path].answer(member)
-        except APIError as error:
-            if barrier is not None and barrier.refuse(_named(error, number)):
-                return
-            await member.sink.fail(error)
-        except ResponseBroken as broken:
-            await member.sink.fail(_interrupted(str(broken)))
+        except APIError as found:
+            error = found
+        except ResponseBroken:
+            error = interrupted()
         except _ClientLeft as left:
             raise left.error from None
         except Exception as fault:  # noqa: BLE001 (the boundary: other members go on)
             log("fault", request_id=member.request_id, error=type(fault).__name__)
-            await member.sink.fail(internal_error())
+            error = internal_error()
+        if error is not None:
+            if barrier is not None and barrier.refuse(error, number):
+                return
+            await member.sink.fail(error)
         await member.sink.done()
 
 
@@ -176,18 +179,6 @@ def _read(body: bytes) -> MultiplexRequest:
                 code="unsupported_parameter",
             )
     return request
-
-
-def _named(error: APIError, number: int) -> APIError:
-    """Return the error of a member as that of the whole request."""
-    at = f"requests[{number}]"
-    error.message = f"Member {at} was refused, so none was begun: {error.message}"
-    error.param = f"{at}.body" if error.param is None else f"{at}.body.{error.param}"
-    return error
-
-
-def _interrupted(code: str) -> APIError:
-    return Cancelled("The response was interrupted here.", code=code)
 
 
 class _ClientLeft(Exception):
@@ -292,10 +283,13 @@ class _Barrier:
         if self.refused is not None:
             raise Cancelled("Another member was refused.", code="not_begun", headers=NO_RETRY)
 
-    def refuse(self, error: APIError) -> bool:
+    def refuse(self, error: APIError, number: int) -> bool:
         """Take the error of a member, and return whether it means that none begins."""
-        if self._missing:
-            self.refused = self.refused or error
+        if self._missing and self.refused is None:
+            at = f"requests[{number}]"
+            error.message = f"Member {at} was refused, so none was begun: {error.message}"
+            error.param = f"{at}.body" if error.param is None else f"{at}.body.{error.param}"
+            self.refused = error
             self._open.set()
         return self.refused is not None
 

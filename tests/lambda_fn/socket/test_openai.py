@@ -2,52 +2,27 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
 import pytest
-import uvicorn
 import websockets
 from openai.types.responses import ResponsesServerEvent
 from pydantic import TypeAdapter
 
-from tests.support.asgi_sockets import Connect
-from tests.support.function import FIRST, KEY, ORIGIN, REST, StandIn
+from tests.support.function import FIRST, KEY, REST, StandIn
 
 pytestmark = pytest.mark.usefixtures("account")
-HEADERS = {"x-sluice-origin-secret": ORIGIN}
+HEADERS = {"authorization": f"Bearer {KEY}"}
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponsesServerEvent)
-
-
-@pytest.fixture
-async def server(make_connect: Callable[..., Connect]) -> AsyncIterator[str]:
-    """Run uvicorn with the application, and yield its address without a scheme."""
-    config = uvicorn.Config(
-        make_connect().app,  # type: ignore[attr-defined]
-        port=0,
-        log_level="warning",
-        lifespan="off",
-        ws_max_size=1_000_000,
-        ws="websockets-sansio",
-    )
-    uvicorn_server = uvicorn.Server(config)
-    uvicorn_server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    config.load()
-    uvicorn_server.lifespan = config.lifespan_class(config)
-    await uvicorn_server.startup()
-    port = uvicorn_server.servers[0].sockets[0].getsockname()[1]
-    yield f"127.0.0.1:{port}"
-    await uvicorn_server.shutdown()
 
 
 @asynccontextmanager
 async def connection(server: str) -> AsyncIterator[Any]:
     """Open a socket by openai-python."""
-    client = openai.AsyncOpenAI(
-        api_key=KEY, base_url=f"http://{server}/v1", default_headers=HEADERS, max_retries=0
-    )
+    client = openai.AsyncOpenAI(api_key=KEY, base_url=f"http://{server}/v1", max_retries=0)
     async with client, client.responses.connect() as connected:
         yield connected
 
@@ -82,7 +57,7 @@ async def test_lanes_and_errors(server: str) -> None:
     async with connection(server) as connected:
         for lane in ("a", "b"):
             await connected.response.create(model="m", input="Hi", stream_id=lane)
-        ended = set()
+        ended: set[str | None] = set()
         while ended != {"a", "b"}:
             event = (await until(connected, "response.completed"))[-1]
             ended.add(event.stream_id)
@@ -102,7 +77,7 @@ async def test_cancel(server: str, sagemaker: StandIn) -> None:
         return True
 
     sagemaker.script = [FIRST, asyncio.Event()]
-    sagemaker.cancel = cancel  # type: ignore[method-assign]
+    sagemaker.cancel = cancel  # type: ignore[assignment,method-assign]
     async with connection(server) as connected:
         await connected.response.create(model="m", input="Hi")
         await until(connected, "response.output_text.delta")
@@ -117,7 +92,7 @@ async def test_a_wrong_key(server: str) -> None:
     with pytest.raises(websockets.InvalidStatus) as refused:
         async with websockets.connect(
             f"ws://{server}/v1/responses",
-            additional_headers={**HEADERS, "authorization": "Bearer x"},
+            additional_headers={"authorization": "Bearer x"},
         ):
             pass
     assert refused.value.response.status_code == 401
@@ -130,7 +105,7 @@ async def test_fragments(server: str, size: int) -> None:
     text = json.dumps({"type": "response.create", "model": "m", "input": "Hé", "x": "y" * size})
     async with websockets.connect(
         f"ws://{server}/v1/responses",
-        additional_headers={**HEADERS, "authorization": f"Bearer {KEY}"},
+        additional_headers=HEADERS,
     ) as socket:
         await socket.send(text[start : start + size] for start in range(0, len(text), size))
         async with asyncio.timeout(60):
@@ -145,7 +120,6 @@ async def test_fragments(server: str, size: int) -> None:
 
 async def test_a_reader_that_stalls(server: str, sagemaker: StandIn) -> None:
     """A client that stops reading keeps no other socket waiting."""
-    headers = {**HEADERS, "authorization": f"Bearer {KEY}"}
     url = f"ws://{server}/v1/responses"
     create = json.dumps({"type": "response.create", "model": "m", "input": "Hi"})
     goes_on = asyncio.Event()
@@ -154,9 +128,9 @@ async def test_a_reader_that_stalls(server: str, sagemaker: StandIn) -> None:
         *([goes_on] if len(sagemaker.bodies) == 1 else []),
         REST,
     )
-    async with websockets.connect(url, additional_headers=headers, max_queue=1) as stalled:
+    async with websockets.connect(url, additional_headers=HEADERS, max_queue=1) as stalled:
         await stalled.send(create)
-        async with websockets.connect(url, additional_headers=headers) as other:
+        async with websockets.connect(url, additional_headers=HEADERS) as other:
             await other.send(create)
             async with asyncio.timeout(60):
                 while json.loads(await other.recv())["type"] != "response.completed":

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lambda_fn import limits
 from tests.support.asgi_sockets import CREATE, Connect, Socket
 from tests.support.function import FIRST, REST, StandIn
 
@@ -53,6 +54,33 @@ async def test_resume_elsewhere(keeping: Connect, sagemaker: StandIn) -> None:
         whole = await socket.events()
         assert [it["sequence_number"] for it in whole] == list(range(len(whole)))
         assert [{**it, "stream_id": "b"} for it in whole[4:]] == events
+
+
+async def test_resume_behind_the_end(keeping: Connect) -> None:
+    """A client that has everything of a response gets nothing more, and its lane is free."""
+    async with keeping() as socket:
+        socket.put(DURABLE)
+        end = (await socket.events())[-1]
+        resume = {"type": "response.resume", "response_id": end["response"]["id"]}
+        socket.put({**resume, "starting_after": end["sequence_number"], "stream_id": "a"})
+        socket.put({**CREATE, "stream_id": "a"})
+        assert (await socket.events("a"))[-1]["type"] == "response.completed"
+
+
+async def test_a_reader_that_is_replaced(
+    keeping: Connect, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lane whose reading ends before the response does is told so."""
+    sagemaker.script = [FIRST, asyncio.Event()]
+    async with keeping() as first, keeping() as second:
+        first.put(DURABLE)
+        response_id = await begun(first)
+        monkeypatch.setattr(limits, "STREAM_DEADLINE", 0.0)  # of the reading from now on
+        second.put({"type": "response.resume", "response_id": response_id})
+        error = (await second.events())[-1]
+        assert (error["status"], error["error"]["code"]) == (503, "response_interrupted")
+        first.put({"type": "response.cancel"})
+        await first.events()
 
 
 async def test_cancel_of_a_resumed_response(keeping: Connect, sagemaker: StandIn) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.endpoints.multiplex import _MemberSink, _Stream
 from tests.support.function import (
     FIRST,
@@ -89,6 +90,22 @@ async def test_an_error_leaves_the_others_alone(call: Call) -> None:
     (response_error,) = of("b", found)
     assert (response_error["type"], response_error["error"]["param"]) == ("error", "temperature")
     assert len(of("c", found)) > 2
+
+
+async def test_a_fault_of_one_member_stops_all_that_wait(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members that wait for all others do not wait for one that has failed within this service."""
+    admit = Gate.admit
+
+    async def fail_once(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(Gate, "admit", admit)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Gate, "admit", fail_once)
+    asked = {"requests": [chat("a"), chat("b")], "all_or_none": True}
+    reply = await asyncio.wait_for(call(path=PATH, body=asked), 60)
+    assert (reply.status, reply.error["code"]) == (500, "internal_error")
 
 
 async def test_all_or_none(call: Call, sagemaker: StandIn, items: Any) -> None:
