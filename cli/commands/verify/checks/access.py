@@ -66,7 +66,7 @@ def page(target: Target) -> Outcome:
     root = target.send("GET", "/", key="")
     if not root.headers.get("content-type", "").startswith("text/html"):
         return absent("the deployment has no playground: deploy with -c playground=true")
-    found = re.search(r"/assets/[\w.-]+\.js", root.text)
+    found = re.search(r"/assets/[\w.-]+\.js", root.body.decode(errors="replace"))
     file = target.send("GET", found[0] if found else "/assets/none.js", key="")
     beside = target.send("GET", "/index.htm", key="")
     wrong = [
