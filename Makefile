@@ -106,7 +106,7 @@ test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium;
 	@$(BIN)/pytest -m browser
 
 test-setup: $(STAMP) ## Interrupt `make setup` and `make up` everywhere, on full and read-only disks too (Linux)
-	@$(BIN)/pytest -v -m setup tests/setup
+	@$(BIN)/pytest -v -n 2 -m setup tests/setup
 
 test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
 	@$(BIN)/python -m tests.support.dynalite

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
-from lambda_fn import dialects
+from lambda_fn import dialects, limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
+from lambda_fn.dialects import Dialect
 from lambda_fn.errors import APIError, BodyTooLarge, InvalidRequest
 from lambda_fn.http.client import Client
 from lambda_fn.ids import new_request_id
@@ -21,6 +22,7 @@ from lambda_fn.stream.pipeline import Accepted, NoCapacity, Pipeline, Shared
 
 if TYPE_CHECKING:
     from lambda_fn.stream.images import Image
+    from lambda_fn.stream.queueing import Process
     from lambda_fn.stream.repeats import Repeats
     from lambda_fn.stream.traces import Tracer
 
@@ -75,9 +77,14 @@ class Completions:
 
         """
         await self._gate.authenticate(carrier.caller)
-        accepted = await self._accept(carrier)
+        accepted = await self.accept(carrier)
         if not self._is_logged(accepted.read, carrier.headers):
-            await self._generate(carrier, accepted)
+            if accepted.read.background:
+                from lambda_fn.stream.queueing import ask  # not at a cold start
+
+                await ask(self._shared, carrier, accepted, self)
+            else:
+                await self._generate(carrier, accepted)
             return
         from lambda_fn.stream.keeping import answer_logged  # not at a cold start
 
@@ -87,6 +94,13 @@ class Completions:
             accepted,
             lambda repeats: self._generate(carrier, accepted, repeats),
         )
+
+    async def run_queued(self, response_id: str, process: "Process") -> None:
+        """Run a queued response, if it is this call's turn. It raises nothing."""
+        from lambda_fn.stream.queueing import run  # not at a cold start
+
+        if self._shared.streams is not None:
+            await run(self._shared, self, response_id, process)
 
     async def _generate(
         self, carrier: Carrier, accepted: Accepted, repeats: "Repeats | None" = None
@@ -98,10 +112,31 @@ class Completions:
             Attached: another request has the response already.
 
         """
+        if accepted.read.background:
+            await self._generate_in_background(carrier, accepted, repeats)
+            return
         try:
             await Pipeline(self._shared, carrier, accepted, repeats).run()
         except NoCapacity as found:
             await self._fall_back(carrier, accepted, repeats, found.error)
+
+    async def _generate_in_background(
+        self, carrier: Carrier, accepted: Accepted, repeats: "Repeats | None"
+    ) -> None:
+        """Generate a background response that is logged. It has no fallback. Raises as
+        `_generate`.
+        """
+        from lambda_fn.stream.queueing import hold  # not at a cold start
+
+        place = await hold(self._shared, carrier, accepted)
+        try:
+            await Pipeline(self._shared, carrier, accepted, repeats, place=place).run()
+        except NoCapacity as found:
+            await place.give_back()
+            raise found.error from None
+        except APIError:
+            await place.give_back()
+            raise
 
     async def _fall_back(
         self, carrier: Carrier, accepted: Accepted, repeats: "Repeats | None", error: APIError
@@ -136,7 +171,7 @@ class Completions:
             return
         raise error
 
-    async def _accept(self, carrier: Carrier) -> Accepted:
+    async def accept(self, carrier: Carrier) -> Accepted:
         """Read and parse the request's body, and find its model.
 
         Raises:
@@ -145,6 +180,7 @@ class Completions:
 
         """
         try:
+            _check_key(carrier.headers)
             body = await carrier.body(self._settings.max_body)
             found = self._read(body, carrier.headers)
             if isinstance(found, ReadRequest):
@@ -195,9 +231,12 @@ class Completions:
         return (
             bool(read.durable)
             or (extensions is not None and extensions.cache is not None)
-            or read.continues
+            or read.on_cut == "continue"
             or "idempotency-key" in headers
-            or self._settings.persistence == "all"
+            or (
+                self._settings.persistence == "all"
+                and not (read.background and not read.request.stream)
+            )
         )
 
     def _check_kept(self, read: ReadRequest) -> None:
@@ -236,12 +275,49 @@ class Completions:
         dialect = self._dialects[model.dialect]
         read = asked.named(name).served_by(model, dialect)
         dialect.check(read.request)
-        if read.continues:
-            from lambda_fn.stream.failover import check  # rarely asked for
-
-            check(read.request, dialect)
+        continues = self._continues(read, dialect)
         images, size = _images(read, model, size)
-        return Accepted(asked, read, body, model, dialect, size, images)
+        return Accepted(asked, read, body, model, dialect, size, images, continues)
+
+    def _continues(self, read: ReadRequest, dialect: Dialect) -> bool:
+        """Return whether a response goes on if its container ends before it.
+
+        What the request asks for must be possible. The setting only does what is.
+
+        Raises:
+            InvalidRequest: the request asks for it, and its response could not go on.
+
+        """
+        if (read.on_cut or self._settings.on_cut) != "continue":
+            return False
+        from lambda_fn.stream import failover  # rarely asked for
+
+        if read.on_cut is None:
+            return failover.obstacle(read.request, dialect) is None
+        failover.check(read.request, dialect)
+        return True
+
+
+def _check_key(headers: Mapping[str, str]) -> None:
+    """Check the `Idempotency-Key` of a request that has one. Raises InvalidRequest.
+
+    A blank one is not ignored: its caller believes that a retry would not be billed again.
+    """
+    key = headers.get("idempotency-key")
+    if key is None:
+        return
+    why = ""
+    if not key.strip():
+        why = "it is blank"
+    elif len(key) > limits.MAX_IDEMPOTENCY_KEY:
+        why = f"it has more than {limits.MAX_IDEMPOTENCY_KEY} characters"
+    elif min(key) < " " or "\x7f" in key:
+        why = "it has control characters"
+    if why:
+        raise InvalidRequest(
+            f"Invalid header 'Idempotency-Key': {why}. Send another key, such as a UUID, or none.",
+            code="invalid_idempotency_key",
+        )
 
 
 def _images(read: ReadRequest, model: Model, size: int) -> "tuple[Sequence[Image], int]":

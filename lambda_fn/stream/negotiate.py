@@ -112,9 +112,9 @@ class ReadRequest(msgspec.Struct, frozen=True):
         return self.conversation is not None and self.kept_items is not None
 
     @property
-    def continues(self) -> bool:
-        """Whether the response is continued if its container ends before it."""
-        return self.request.sluice is not None and self.request.sluice.on_cut == "continue"
+    def on_cut(self) -> str | None:
+        """What the request asks for if its container ends first: `continue`, `fail`, or nothing."""
+        return None if self.request.sluice is None else self.request.sluice.on_cut
 
     @property
     def tells_time(self) -> bool:
