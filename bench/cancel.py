@@ -132,6 +132,7 @@ def measured(
             answers.append(Answer(client, number))
         for answer in answers:
             client.post(f"/v1/sluice/streams/{answer.id}/cancel")
+            answer.ended.wait(60)
     return {
         "instances": instances,
         "streams": streams,
