@@ -17,6 +17,7 @@ _TARGETS = {
     "endpoint": "of an endpoint's responses; --scope is a pattern of endpoint names",
     "table": "of DynamoDB calls; --scope is a pattern of table names",
     "function": "of a function's invocations; --scope is a pattern of function names",
+    "event": "of asynchronous invocations; --scope is a pattern of function names",
 }
 _FIELDS = (
     "kind",

@@ -7,6 +7,9 @@
     R#<response id>    S#<event number>               `SEGMENT`: events from that number on
     R#<response id>    P#<event number>#<writer>#<n>  `PART`: a part of a segment that is too large
     I#<key id>#<name>  I                              `IDENTITY`: the response to a request
+    Q#                 KEY#<key id>                   `PLACES`: a key's unended background responses
+    Q#                 RUNNING                        `PLACES`: all that run in the background
+    W#                 <response id>                  `NOTICE`: an end to tell a webhook
     V#<conversation>   HEAD                           `CONVERSATION`: the state of a conversation
     V#<conversation>   E#<place>                      `ENTRY`: the items of one append
     V#<conversation>   P#<place>#<writer>#<n>         `PART`: a part of an entry that is too large
@@ -78,7 +81,11 @@ HEAD = {
     "ended_by": "random name of whoever ended the response: the producer's, or another",
     "event": "the terminal event as JSON",
     "last": "number of the terminal event if the producer ended the response",
-    "invoked": "Unix seconds at which the function that runs a queued response was called",
+    "invoked": "Unix seconds at which the function that runs a queued response was called; absent "
+    "while a response waits for room",
+    "starter": "random name of whoever called that function last",
+    "until": "Unix seconds until which a queued response may wait for room",
+    "run": "id of the request that runs a queued response, which the ledger has",
 }
 READER = {
     **_SHARED,
@@ -103,6 +110,18 @@ IDENTITY = {
     "response_id": "the response that repeats of the request get",
     "digest": "SHA-256 of the request, in hex",
     "revision": "what made the response: model, encoders and filters; only in the cache",
+}
+PLACES = {
+    **_SHARED,
+    "answers": "response id -> fingerprint of its request, or id of its run",
+}
+NOTICE = {
+    **_SHARED,
+    "status": "the final status of the response",
+    "ended": "Unix seconds, whole, at which it ended",
+    "due": "Unix seconds at which the webhook is called next",
+    "attempts": "the number of calls until now",
+    "told": "true once the webhook has taken it; absent before",
 }
 PART = {**_SHARED, "d": "a part of the deflated events or items, at most `MAX_PART` bytes"}
 CONVERSATION = {
@@ -154,6 +173,13 @@ ENTRY_PREFIX = "E#"
 """The prefix of the sort keys of a conversation's entries."""
 PREFIXES = ("chatcmpl-", "cmpl-", "msg_", "resp_", "req_")
 """The prefixes with which clients get a response id."""
+NOTICES = "W#"
+"""The partition of the ends that the webhook is to be told."""
+QUEUE = "Q#"
+"""The partition of the background responses that have not ended."""
+RUNNING_KEY = {"pk": QUEUE, "sk": "RUNNING"}
+"""The primary key of the places of all that run in the background."""
+_KEY_PREFIX = "KEY#"
 _DIGITS = 10
 
 
@@ -200,6 +226,21 @@ def reader_key(response_id: str, slot: int) -> dict[str, str]:
 def identity_key(key_id: str, name: str) -> dict[str, str]:
     """Return the primary key of an identity of a key's request."""
     return {"pk": f"I#{key_id}#{name}", "sk": "I"}
+
+
+def places_key(key_id: str) -> dict[str, str]:
+    """Return the primary key of a key's unended background responses."""
+    return {"pk": QUEUE, "sk": f"{_KEY_PREFIX}{key_id}"}
+
+
+def notice_key(response_id: str) -> dict[str, str]:
+    """Return the primary key of the notice of a response's end."""
+    return {"pk": NOTICES, "sk": response_id}
+
+
+def places_owner(sort: str) -> str | None:
+    """Return the key id in the sort key of places, or None for those of all that run."""
+    return sort.removeprefix(_KEY_PREFIX) if sort.startswith(_KEY_PREFIX) else None
 
 
 def body_key(response_id: str, name: str, part: int) -> dict[str, str]:

@@ -76,7 +76,7 @@ class Functions:
         self._control = control
         self._pools: dict[str, Pool] = {}
         self._addresses = AddressBook()
-        self._invoker = Invoker(self._addresses.named)
+        self._invoker = Invoker(self._addresses.named, faults, self._limits)
         self._permitted = permitted
         self._schedules = Schedules(self._fire, self._limits)
         self._retired: list[Pool] = []
@@ -135,7 +135,7 @@ class Functions:
         if reason := self._permitted(schedule, target.function.policy):
             log.warning("AccessDenied: %s", reason)
             return
-        self._invoker.later(target, event)
+        self._invoker.later(schedule.target, event)
 
     async def apply(self, functions: tuple[Function, ...], aliases: tuple[Alias, ...] = ()) -> None:
         """Use the deployed functions.
