@@ -44,14 +44,26 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
     responses that it makes, reads those that repeats get, and deletes none.
     """
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
-    assert granted(synthesis, "Stream") == {
-        ("dynamodb:GetItem", "dynamodb:UpdateItem"): partitions("KEY#*", "LEDGER#*"),
-        ("dynamodb:GetItem",): partitions("SERVICE"),
-        ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE"),
-        ("dynamodb:Query",): ONLY_ROLLUPS,
-        (GET, *WRITES): partitions("R#*", table="streams"),
-        (GET, "dynamodb:PutItem"): partitions("I#*", table="streams"),
-        ("dynamodb:PutItem", "dynamodb:UpdateItem"): partitions("Q#", table="streams"),
+    kept = partitions("R#*", "V#*", table="streams")
+    assert tables(synthesis, "Stream") == {
+        ("dynamodb:GetItem", partitions("KEY#*", "LEDGER#*")),
+        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*")),
+        ("dynamodb:GetItem", partitions("SERVICE")),
+        ("dynamodb:PutItem", partitions("LEDGER#*", "USAGE")),
+        ("dynamodb:Query", ONLY_ROLLUPS),
+        *((action, kept) for action in (*WRITES, GET)),
+        (GET, partitions("I#*", table="streams")),
+        ("dynamodb:PutItem", partitions("I#*", table="streams")),
+        ("dynamodb:PutItem", partitions("Q#", table="streams")),
+        ("dynamodb:UpdateItem", partitions("Q#", table="streams")),
+        ("dynamodb:Query", "streams, index owners"),
+    }
+    others = {
+        it: resource
+        for it, resource in granted(synthesis, "Stream").items()
+        if "dynamodb" not in str(it)
+    }
+    assert others == {
         (
             "sagemaker:InvokeEndpoint",
             "sagemaker:InvokeEndpointWithResponseStream",
@@ -72,7 +84,7 @@ def test_the_recall_function_can_change_no_books(synthesis: Any) -> None:
         ("dynamodb:GetItem", partitions("KEY#*", "LEDGER#*")),
         ("dynamodb:UpdateItem", partitions("KEY#*", attributes=["balance"])),
         ("dynamodb:UpdateItem", partitions("LEDGER#*", attributes=["cancel", "key", "state"])),
-        *((action, partitions("R#*", table="streams")) for action in (*WRITES, GET, DELETE)),
+        *((action, partitions("R#*", "V#*", table="streams")) for action in (*WRITES, GET, DELETE)),
         ("dynamodb:UpdateItem", partitions("Q#", table="streams")),
         ("dynamodb:Query", "streams, index owners"),
     }
@@ -96,14 +108,19 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
 
     It puts no account, and deletes only rollups.
     """
-    assert granted(synthesis, "Sweeper") == {
-        ("dynamodb:GetItem", "dynamodb:Query"): partitions("KEY#*", "LEDGER#*", "USAGE", "USAGE#*"),
-        ("dynamodb:UpdateItem",): partitions("KEY#*", "LEDGER#*", "USAGE"),
-        ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE", "USAGE#*"),
-        ("dynamodb:DeleteItem",): ONLY_ROLLUPS,
-        ("dynamodb:Query",): "table, index overdue keys",
-        (GET, *WRITES): partitions("R#*", table="streams"),
-        LOG: "SweeperLog",
+    kept = partitions("R#*", "V#*", table="streams")
+    assert tables(synthesis, "Sweeper") == {
+        *(
+            (action, partitions("KEY#*", "LEDGER#*", "USAGE", "USAGE#*"))
+            for action in (GET, "dynamodb:Query")
+        ),
+        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE")),
+        ("dynamodb:PutItem", partitions("LEDGER#*", "USAGE", "USAGE#*")),
+        (DELETE, ONLY_ROLLUPS),
+        ("dynamodb:Query", "table, index overdue keys"),
+        *((action, kept) for action in (*WRITES, GET, DELETE)),
+        *((action, partitions("ERASE", table="streams")) for action in (DELETE, "dynamodb:Query")),
+        ("dynamodb:Query", "streams, index owners"),
     }
 
 
@@ -137,8 +154,10 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
         ("dynamodb:Query", "streams, index owners"),
         (
             "dynamodb:UpdateItem",
-            partitions("R#*", table="streams", attributes=["deleted", "status"]),
+            partitions("R#*", "V#*", table="streams", attributes=["deleted", "owner", "status"]),
         ),
+        # The sweeper deletes what a deleted key has stored.
+        ("dynamodb:PutItem", partitions("ERASE", table="streams")),
     }
     others = {
         it: resource
@@ -164,7 +183,7 @@ def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
         it
         for owner in OWNERS
         for it in statements(synthesis, owner)
-        if it.get("Condition") not in (leading(*ROLLUPS), leading("R#*"))
+        if it.get("Condition") not in (leading(*ROLLUPS), leading("R#*", "V#*"), leading("ERASE"))
     ]
     granted_actions = {action for it in granted_to_functions for action in actions(it)}
     assert not {action for action in granted_actions if re.search("Delete|Batch|Scan", action)}

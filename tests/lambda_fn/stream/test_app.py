@@ -312,6 +312,12 @@ async def test_the_document_has_the_paths_of_kept_responses_where_they_exist(
         "/v1/responses/{id}",
         "/v1/responses/{id}/cancel",
         "/v1/responses/{id}/input_items",
+        "/v1/chat/completions/{id}",
+        "/v1/chat/completions/{id}/messages",
+        "/v1/conversations",
+        "/v1/conversations/{id}",
+        "/v1/conversations/{id}/items",
+        "/v1/conversations/{id}/items/{item}",
     }
 
 
