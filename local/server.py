@@ -197,6 +197,7 @@ async def _serve(
         functions.schedule(state.schedules)
         await endpoints.apply(state.endpoints)
         await edge.apply(state.distributions, state.policies)
+        custom_resources.apply(state.custom_requests)
 
     def observe() -> Observed:
         return {"endpoints": endpoints.observe(), "distributions": edge.observe()}
@@ -217,6 +218,7 @@ async def _serve(
         permitted=partial(schedules.refusal, authorizer.roles),
         send=writer.send,
     )
+    custom_resources = functions.custom_resources(keys)
     endpoints = Endpoints(
         options.directory,
         RoleReader(control, authorizer.roles, REGION),

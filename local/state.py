@@ -155,6 +155,7 @@ class State:
 
     `quotas` are values of `local.limits` that the account has now. `policies` are CloudFront's by
     id, and `bucket_policies` are by the bucket's name. `unhandled` is as in the status.
+    `custom_requests` are requests to the functions of custom resources, as in `moto.exchange`.
     """
 
     version: int
@@ -168,6 +169,7 @@ class State:
     schedules: tuple[Schedule, ...] = ()
     aliases: tuple[Alias, ...] = ()
     quotas: dict[str, int] = field(default_factory=dict)
+    custom_requests: tuple[dict[str, Any], ...] = ()
 
 
 def parse(content: dict[str, Any]) -> State:
@@ -190,6 +192,7 @@ def parse(content: dict[str, Any]) -> State:
             Role(**{**item, "policies": tuple(item["policies"])}) for item in content["roles"]
         ),
         bucket_policies=content["bucket_policies"],
+        custom_requests=tuple(content["custom_requests"]),
         schedules=tuple(
             Schedule(**item)
             for item in content["schedules"]

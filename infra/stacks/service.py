@@ -15,6 +15,7 @@ from infra.constructs.domain import Domain
 from infra.constructs.edge import Edge
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
+from infra.constructs.playground import Playground
 from infra.constructs.recall_function import RecallFunction
 from infra.constructs.service_alarms import ServiceAlarms
 from infra.constructs.stream_function import StreamFunction, keeper_arn
@@ -129,12 +130,14 @@ class ServiceStack(Stack):
             stream_table=stream_table,
         )
         domain = Domain(self, "CustomDomain", settings=settings, certificate=certificate)
+        playground = Playground(self, "Playground", root=root) if settings.playground else None
         edge = Edge(
             self,
             "Edge",
             url=stream.url,
             recall_url=None if recall is None else recall.url,
             admin_url=None if control is None else control.url,
+            playground=playground,
             secret=secret,
             price_class=settings.price_class,
             domain=domain,
@@ -164,10 +167,11 @@ class ServiceStack(Stack):
 
         # The stream function changes accounts and the ledger, and marks hours whose rollups must be
         # made again. It reads rollups, and whether an operator has stopped the service. It reads a
-        # request's two items when another process settled the request first.
+        # request's two items when another process settled the request first. It puts alerts about
+        # budgets, which the sweeper sends.
         usage_table.grant_in(stream.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
         usage_table.grant_in(stream.function, ["GetItem"], "SERVICE")
-        usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE")
+        usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE", "ALERTS")
         usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
         # No role deletes anything but rollups, which can be made again. Neither the sweeper nor the
@@ -178,6 +182,9 @@ class ServiceStack(Stack):
         usage_table.grant_in(sweeper.function, ["UpdateItem"], "KEY#*", "LEDGER#*", "USAGE")
         usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["DeleteItem"], "USAGE", "USAGE#*")
+        # It sums what a month has cost, and stops the service at a ceiling.
+        watched = ["GetItem", "PutItem", "UpdateItem"]
+        usage_table.grant_in(sweeper.function, watched, "SERVICE", "ALERTS")
         usage_table.grant_indexes(sweeper.function, "overdue", "keys")
         if stream_table is not None and recall is not None and keeper is not None:
             # The recall function reads accounts to authenticate, and counts requests: a call may

@@ -32,6 +32,9 @@ ACTIONS_WITHOUT_RESOURCES = {
     "xray:PutTraceSegments",
 }
 
+KEPT = ("R#*", "V#*")
+"""The partitions of kept responses and conversations."""
+
 IMAGE_CHECK = "ModelImageCheckFunction"
 """What checks the image. The local cloud takes no image from a registry, so it has no such role."""
 
@@ -41,16 +44,18 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
 
     It changes accounts and ledger, puts ledger items and marks, queries only rollups, and invokes
     its endpoint. It can neither read the secret of page tokens nor write rollups. It writes the
-    responses that it makes, reads those that repeats get, and deletes none.
+    responses that it makes, reads those that repeats get, lists those of a key, and deletes none.
     """
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
     assert tables(synthesis, "Stream") == {
-        *((action, partitions("KEY#*", "LEDGER#*")) for action in (GET, "dynamodb:UpdateItem")),
-        ("dynamodb:GetItem", partitions("SERVICE")),
-        ("dynamodb:PutItem", partitions("LEDGER#*", "USAGE")),
+        (GET, partitions("KEY#*", "LEDGER#*")),
+        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*")),
+        (GET, partitions("SERVICE")),
+        ("dynamodb:PutItem", partitions("LEDGER#*", "USAGE", "ALERTS")),
         ("dynamodb:Query", ONLY_ROLLUPS),
-        *((action, partitions("R#*", "V#*", table="streams")) for action in (*WRITES, GET)),
-        *((action, partitions("I#*", table="streams")) for action in (GET, "dynamodb:PutItem")),
+        *((action, partitions(*KEPT, table="streams")) for action in (*WRITES, GET)),
+        (GET, partitions("I#*", table="streams")),
+        ("dynamodb:PutItem", partitions("I#*", table="streams")),
         ("dynamodb:PutItem", partitions("Q#", table="streams")),
         ("dynamodb:UpdateItem", partitions("Q#", table="streams")),
         ("dynamodb:Query", "streams, index owners"),
@@ -81,7 +86,7 @@ def test_the_recall_function_can_change_no_books(synthesis: Any) -> None:
         ("dynamodb:GetItem", partitions("KEY#*", "LEDGER#*")),
         ("dynamodb:UpdateItem", partitions("KEY#*", attributes=["balance"])),
         ("dynamodb:UpdateItem", partitions("LEDGER#*", attributes=["cancel", "key", "state"])),
-        *((action, partitions("R#*", "V#*", table="streams")) for action in (*WRITES, GET, DELETE)),
+        *((action, partitions(*KEPT, table="streams")) for action in (*WRITES, GET, DELETE)),
         ("dynamodb:UpdateItem", partitions("Q#", table="streams")),
         ("dynamodb:Query", "streams, index owners"),
     }
@@ -103,20 +108,29 @@ def test_the_recall_function_can_change_no_books(synthesis: Any) -> None:
 def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> None:
     """The sweeper reads items and both indexes, and changes accounts and ledger.
 
-    It puts no account, and deletes only rollups, and what is to be erased of kept answers.
+    It puts no account, and deletes only rollups.
     """
-    books = partitions("KEY#*", "LEDGER#*", "USAGE", "USAGE#*")
     assert tables(synthesis, "Sweeper") == {
-        *((action, books) for action in (GET, "dynamodb:Query")),
+        (GET, partitions(*BOOKS)),
+        ("dynamodb:Query", partitions(*BOOKS)),
         ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE")),
         ("dynamodb:PutItem", partitions("LEDGER#*", "USAGE", "USAGE#*")),
         ("dynamodb:DeleteItem", ONLY_ROLLUPS),
+        *(
+            (action, partitions("SERVICE", "ALERTS"))
+            for action in (GET, "dynamodb:PutItem", "dynamodb:UpdateItem")
+        ),
         ("dynamodb:Query", "table, index overdue keys"),
-        *((action, partitions("R#*", "V#*", table="streams")) for action in (*WRITES, GET, DELETE)),
+        *((action, partitions(*KEPT, table="streams")) for action in (*WRITES, GET, DELETE)),
         *((action, partitions("ERASE", table="streams")) for action in (DELETE, "dynamodb:Query")),
         ("dynamodb:Query", "streams, index owners"),
     }
-    assert granted(synthesis, "Sweeper")[LOG] == "SweeperLog"
+    others = {
+        it: resource
+        for it, resource in granted(synthesis, "Sweeper").items()
+        if "dynamodb" not in str(it)
+    }
+    assert others == {LOG: "SweeperLog"}
 
 
 def test_the_keeper_invokes_the_stream_function_and_no_model(synthesis: Any) -> None:
@@ -139,8 +153,8 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
     assert tables(synthesis, "AdminAll") == tables(synthesis, "Control")
     assert tables(synthesis, "Control") == {
         ("dynamodb:GetItem", partitions(*BOOKS, "SERVICE", "CONTROL")),
-        ("dynamodb:PutItem", partitions(*BOOKS, "SERVICE", "CONTROL", "AUDIT#*")),
-        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE")),
+        ("dynamodb:PutItem", partitions(*BOOKS, "CONTROL", "AUDIT#*")),
+        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE", "SERVICE")),
         ("dynamodb:DeleteItem", ONLY_ROLLUPS),
         ("dynamodb:Query", partitions(*BOOKS, "AUDIT#*")),
         ("dynamodb:Query", "table, index keys"),
@@ -149,8 +163,9 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
         ("dynamodb:Query", "streams, index owners"),
         (
             "dynamodb:UpdateItem",
-            partitions("R#*", "V#*", table="streams", attributes=["deleted", "owner", "status"]),
+            partitions(*KEPT, table="streams", attributes=["deleted", "owner", "status"]),
         ),
+        # It asks the sweeper to erase what a deleted key has stored.
         ("dynamodb:PutItem", partitions("ERASE", table="streams")),
     }
     others = {
@@ -177,7 +192,7 @@ def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
         it
         for owner in OWNERS
         for it in statements(synthesis, owner)
-        if it.get("Condition") not in (leading(*ROLLUPS), leading("R#*", "V#*"), leading("ERASE"))
+        if it.get("Condition") not in (leading(*ROLLUPS), leading(*KEPT), leading("ERASE"))
     ]
     granted_actions = {action for it in granted_to_functions for action in actions(it)}
     assert not {action for action in granted_actions if re.search("Delete|Batch|Scan", action)}
@@ -194,7 +209,10 @@ def test_only_actions_that_know_no_resource_are_granted_on_all(synthesis: Any, o
 
 
 def test_every_role_is_one_of_these(synthesis: Any) -> None:
-    """These tests cover every role. CodeDeploy's has a policy that AWS keeps."""
+    """These tests cover every role. CodeDeploy's has a policy that AWS keeps.
+
+    tests/infra/constructs/test_playground.py covers the role that copies the playground.
+    """
     local = not synthesis.resources("Custom::SluiceImageCheck")
     managed = [
         it
@@ -206,7 +224,8 @@ def test_every_role_is_one_of_these(synthesis: Any) -> None:
         "Moves the alias of the recall function",
     }
     others = len(synthesis.resources("AWS::IAM::Role")) - len(managed)
-    assert others == len(ROLES) + (0 if local else 1)
+    playground = bool(synthesis.resources("Custom::SluicePlayground"))
+    assert others == len(ROLES) + (not local) + playground
 
 
 @pytest.mark.parametrize("stage", ["dev", "prod"])

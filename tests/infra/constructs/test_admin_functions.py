@@ -25,6 +25,7 @@ from tests.support.grants import (
             ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*")),
             ("dynamodb:PutItem", partitions("ERASE", table="streams")),
             ("dynamodb:Query", "table, index keys"),
+            ("dynamodb:PutItem", partitions("ERASE", table="streams")),
         },
         "AdminBudgets": {
             ("dynamodb:GetItem", partitions("KEY#*", "CONTROL")),
