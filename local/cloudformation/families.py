@@ -24,6 +24,7 @@ _MODULES = (
     "components",
     "database",
     "functions",
+    "gateways",
     "identity",
     "inference",
     "monitoring",

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-Target = Literal["endpoint", "table", "function"]
+Target = Literal["endpoint", "table", "function", "route", "socket"]
 
 # Kind: the place where it strikes, and what happens. `after`, `seconds` and `status` are members of
 # the fault.
@@ -71,6 +71,17 @@ KINDS: dict[str, tuple[Target, str]] = {
     "function-error-hidden": (
         "function",
         "an error after its response has begun ends the response as if it were whole",
+    ),
+    "event-dropped": ("route", "the function of a WebSocket route is not invoked"),
+    "event-late": ("route", "the function of a WebSocket route is invoked after `seconds`"),
+    "event-repeated": ("route", "the function of a WebSocket route is invoked twice"),
+    "event-swapped": (
+        "route",
+        "the function of a WebSocket route is invoked after the connection's next event",
+    ),
+    "socket-gone": (
+        "socket",
+        "a WebSocket connection is lost at the post after `after` others, which gets 410",
     ),
 }
 

@@ -110,6 +110,8 @@ HELD = [
          "local/test_server.py", "the cloud as a process"),
     Held("local", "bodies", "local/test_limits.py", "the limits that it enforces"),
     Held("local", "state", "local/iam/test_roles.py", _SHAPES),
+    Held("local/apigateway", "config connections events integrations management",
+         "local/apigateway/test_server.py", "over the data plane"),
     Held("local/cloudformation", "install resource",
          "local/cloudformation/test_engine.py", "over CloudFormation's API", "stacks.create"),
     Held("local/cloudformation", "cloudfront identity", "e2e/test_deployment.py",

@@ -1,10 +1,10 @@
 """The choice of the requests that a fault strikes."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from local.faults.plan import KINDS, FaultError, Plan, parse
+from local.faults.plan import KINDS, FaultError, Plan, Target, parse
 
 
 def _struck(plan: Plan, requests: int = 200) -> list[tuple[int, int]]:
@@ -90,6 +90,4 @@ def test_every_kind_is_told_apart_by_its_place() -> None:
     """Each kind of fault strikes at one place only."""
     for kind, (target, _) in KINDS.items():
         plan = _plan({"kind": kind})
-        assert [place for place in ("endpoint", "table", "function") if plan.watches(place)] == [
-            target
-        ]
+        assert [place for place in get_args(Target) if plan.watches(place)] == [target]
