@@ -280,7 +280,7 @@ class Gateways:
         connection = Connection(peer, transport, now, now, ended, doomed=doomed)
         self.connections.add(connection)
         self._count(api, "ConnectCount")
-        reader = _Reader(
+        reader: Any = _Reader(
             connection, lambda text: self._message(served, api, stage, connection, text)
         )
         reader.clock = self._clock

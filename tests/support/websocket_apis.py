@@ -143,7 +143,10 @@ class Plane:
 
     async def connect(self, query: str = "", **options: Any) -> aiohttp.ClientWebSocketResponse:
         """Open a connection."""
-        return await self._session.ws_connect(f"{self.url}{query}", **options)
+        opened: aiohttp.ClientWebSocketResponse = await self._session.ws_connect(
+            f"{self.url}{query}", **options
+        )
+        return opened
 
     async def call(self, method: str, key: str, data: bytes = b"") -> tuple[int, str]:
         """Call `@connections`; return the status and the kind of error, which may be empty."""
