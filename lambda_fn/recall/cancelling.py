@@ -6,11 +6,9 @@ checkpoint. This project's container takes the call from any function. The respo
 once.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from starlette.types import Scope
 
@@ -25,6 +23,7 @@ from lambda_fn.metering.keys import ledger_key
 from lambda_fn.recall.stored import Stored, id_of, not_found, public_error
 from lambda_fn.settings import Settings
 from lambda_fn.stream.cancel import cancel
+from lambda_fn.stream.carrier import in_background
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.heads import StoredHead, cancel_head, end_segment, new_name
@@ -48,7 +47,6 @@ class Cancelling:
         self._credentials = credentials
         self._usage = usage
         self._stored = stored
-        self._tasks: set[asyncio.Future[Any]] = set()
 
     async def cancel(self, public_id: str, key_id: str, scope: Scope) -> StoredHead | Item:
         """Cancel a response of a key if it runs.
@@ -138,14 +136,4 @@ class Cancelling:
             body=body,
             refusal=dialect.rejection,
         )
-        self.in_background(scope, cancel(invoke, name))
-
-    def in_background(self, scope: Scope, work: Coroutine[None, None, object]) -> None:
-        """Run `work` in the background. On Lambda it finishes before the next invocation is
-        fetched.
-        """
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if (after := scope.get("aws.after")) is not None:
-            after.append(task)
+        in_background(scope, cancel(invoke, name))

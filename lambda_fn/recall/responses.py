@@ -32,7 +32,9 @@ from lambda_fn.recall.stored import MAX_WAIT, Stored, not_found, public_error
 from lambda_fn.recall.streams import parameters, starting_after, whole_number
 from lambda_fn.schema.responses.items import Item
 from lambda_fn.settings import Settings
+from lambda_fn.stream.carrier import in_background, seconds_left
 from lambda_fn.stream.resume import resume
+from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.keys import UnknownVersion
@@ -78,7 +80,11 @@ class Responses:
                     'not created with \'stream\' and with "sluice": {"durable": true}.',
                     param="stream",
                 )
-            await resume(self._stored.table, head, after, request.scope, send, self._settings)
+            await resume(
+                *(self._stored.table, head, after, AsgiSink(send)),
+                seconds=seconds_left(request.scope),
+                settings=self._settings,
+            )
             return None
         if "wait" in params:
             seconds = whole_number(params["wait"], "wait", maximum=MAX_WAIT)
@@ -138,7 +144,7 @@ class Responses:
         parameters(request)
         head = await self._find(request, caller)
         removal = await delete(self._stored.table, head)
-        self._cancelling.in_background(request.scope, removal)
+        in_background(request.scope, removal)
         content = {"id": f"resp_{head.response_id}", "object": "response.deleted", "deleted": True}
         return json_response(content)
 

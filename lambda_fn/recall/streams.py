@@ -27,7 +27,9 @@ from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
 from lambda_fn.recall.stored import MAX_WAIT, Stored, public_error
 from lambda_fn.settings import Settings
+from lambda_fn.stream.carrier import in_background, seconds_left
 from lambda_fn.stream.resume import resume
+from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream_log.heads import FINAL, StoredHead
 from lambda_fn.stream_log.keys import response_id
 from lambda_fn.stream_log.listing import Listing, ListPage, NoSuchPosition, read_page
@@ -72,7 +74,11 @@ class Streams:
             return json_response(state_of(await self._stored.wait(head, seconds)))
         after = starting_after(params, request.headers)
         head = await self._stored.find(public_id, caller.key_id)
-        await resume(self._stored.table, head, after, request.scope, send, self._settings)
+        await resume(
+            *(self._stored.table, head, after, AsgiSink(send)),
+            seconds=seconds_left(request.scope),
+            settings=self._settings,
+        )
         return None
 
     async def list(self, request: Request, caller: Caller, send: Send) -> Response:
@@ -124,7 +130,7 @@ class Streams:
         parameters(request)
         head = await self._stored.find(request.path_params["id"], caller.key_id)
         removal = await delete(self._stored.table, head)
-        self._cancelling.in_background(request.scope, removal)
+        in_background(request.scope, removal)
         content = {"id": head.response_id, "object": "sluice.stream.deleted", "deleted": True}
         return Response(encode_json(content), media_type="application/json")
 

@@ -23,6 +23,7 @@ from lambda_fn.http.responses import ANTHROPIC_PATH, EXCEPTION_HANDLERS, Bypass,
 from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.middleware import HEALTH, RESPONSES_PATH, Middleware, on_http_error
 from lambda_fn.stream.negotiate import (
     read_chat,
@@ -30,7 +31,6 @@ from lambda_fn.stream.negotiate import (
     read_message,
     read_response,
 )
-from lambda_fn.stream.pipeline import Completions
 
 if TYPE_CHECKING:
     from lambda_fn.stream.endpoints.count_tokens import CountTokens

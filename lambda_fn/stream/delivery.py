@@ -58,6 +58,11 @@ class Delivery:
         self._notice = b""
         self._slow = False
 
+    @property
+    def has_started(self) -> bool:
+        """Whether the status 200 was sent."""
+        return self._state is State.STARTED
+
     async def run(self, source: Source) -> None:
         """Send the whole response, or what there is of it and an error. A source that ends without
         a terminal event is broken off.

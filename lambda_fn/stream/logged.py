@@ -166,6 +166,30 @@ def _stored(
     )
 
 
+async def deliver(
+    delivery: Delivery, live: "Live", producer: Producer, pumping: asyncio.Task[None]
+) -> None:
+    """Deliver a logged response to its live client.
+
+    If the client leaves or is let go, the response goes on, and `pumping` with it. An error of the
+    delivery's own ends it, because nobody can read it then.
+
+    Raises:
+        Exception: as `Delivery.run`.
+
+    """
+    try:
+        await delivery.run(live)
+    except (APIError, asyncio.CancelledError):
+        if not producer.ended:
+            pumping.cancel()
+        await asyncio.wait([pumping])
+        raise
+    finally:
+        live.leave()
+    await asyncio.wait([pumping])
+
+
 class Live:
     """What a live client gets of a logged response: the source of its delivery.
 

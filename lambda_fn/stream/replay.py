@@ -2,12 +2,11 @@
 
 import time
 
-from starlette.types import Scope, Send
-
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.log import log
 from lambda_fn.metering.accounts import Account
 from lambda_fn.settings import Settings
+from lambda_fn.stream.carrier import Carrier
 from lambda_fn.stream.logged import HEADER
 from lambda_fn.stream.rate_limit_errors import no_model, rate_headers
 from lambda_fn.stream.repeats import REPLAYED
@@ -20,8 +19,7 @@ async def replay(
     tables: tuple[Table, Table],
     account: Account,
     head: StoredHead,
-    scope: Scope,
-    send: Send,
+    carrier: Carrier,
     settings: Settings,
 ) -> None:
     """Send a response from its first event, and on while it runs.
@@ -32,8 +30,7 @@ async def replay(
         tables: The usage table and StreamTable.
         account: The caller's account, which was read just before.
         head: The head of the response, which is one of this key.
-        scope: The repeat.
-        send: Where the response goes.
+        carrier: The repeat's.
         settings: The function's settings.
 
     Raises:
@@ -47,10 +44,12 @@ async def replay(
         raise no_model(head.head.model)
     now = time.time()
     counted = await count_request(usage, account, now)
-    scope["sluice.response_headers"] = {
+    carrier.response_headers = {
         **rate_headers(counted, when=now, now=now),
         HEADER: head.response_id,
         **REPLAYED,
     }
-    log("replay", request_id=scope["sluice.request_id"], response_id=head.response_id)
-    await resume(streams, head, -1, scope, send, settings)
+    log("replay", request_id=carrier.request_id, response_id=head.response_id)
+    await resume(
+        *(streams, head, -1, carrier.sink), seconds=carrier.seconds_left(), settings=settings
+    )

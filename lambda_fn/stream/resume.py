@@ -3,8 +3,6 @@
 import time
 from collections.abc import Awaitable
 
-from starlette.types import Scope, Send
-
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.encode import Encoder, encoder_of
@@ -13,7 +11,7 @@ from lambda_fn.errors import APIError, InvalidRequest, Unavailable
 from lambda_fn.event_log import Batch, Source, Unended
 from lambda_fn.settings import Settings
 from lambda_fn.stream.delivery import Delivery
-from lambda_fn.stream.sinks import AsgiSink, ResponseBroken
+from lambda_fn.stream.sinks import ResponseBroken, Sink
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.reading import read_log
 
@@ -21,12 +19,19 @@ _EVENTS = "text/event-stream"
 
 
 async def resume(
-    table: Table, head: StoredHead, after: int, scope: Scope, send: Send, settings: Settings
+    table: Table,
+    head: StoredHead,
+    after: int,
+    sink: Sink,
+    *,
+    seconds: float | None,
+    settings: Settings,
 ) -> None:
     """Send what follows the wire number `after`, which is -1 for all.
 
-    The stream ends without a terminal event shortly before the function's own deadline, and if a
-    newer reader takes its place. Then the client comes back for the rest.
+    `seconds` are left to this process, None if they are not limited. The stream ends without a
+    terminal event shortly before that, and if a newer reader takes its place. Then the client comes
+    back for the rest.
 
     Raises:
         InvalidRequest: the response has no log, or one that this code cannot encode any more.
@@ -36,12 +41,11 @@ async def resume(
 
     """
     encoder = _encoder(head, after)
-    sink = _Sink(send, encoder.heartbeat() if head.head.form == "plain_text" else b"")
+    sink = _Filled(sink, encoder.heartbeat() if head.head.form == "plain_text" else b"")
     source = read_log(table, head.response_id)
+    delivery = Delivery(encoder, sink, heartbeat=settings.heartbeat)
     try:
-        await Delivery(encoder, sink, heartbeat=settings.heartbeat).run(
-            _Until(source, _deadline(scope))
-        )
+        await delivery.run(_Until(source, _deadline(seconds)))
     except ResponseBroken as broken:
         if str(broken) != "unended" or not encoder.content_type.startswith(_EVENTS):
             raise
@@ -49,7 +53,7 @@ async def resume(
         # broken connection would count as a failure of this function.
         await sink.end(b"")
     except APIError as error:
-        if after < 0 or scope.get("sluice.started"):
+        if after < 0 or delivery.has_started:
             raise
         await _fail(encoder, sink, error)
     finally:
@@ -75,7 +79,7 @@ def _encoder(head: StoredHead, after: int) -> Encoder:
         ) from None
 
 
-async def _fail(encoder: Encoder, sink: AsgiSink, error: APIError) -> None:
+async def _fail(encoder: Encoder, sink: Sink, error: APIError) -> None:
     """Send the end of a response that failed to a client that has its beginning.
 
     It began with the status 200, so its end is not the status of another response.
@@ -89,34 +93,36 @@ async def _fail(encoder: Encoder, sink: AsgiSink, error: APIError) -> None:
     if ending is None:
         await sink.write(unfinished(error))
         sink.abort(error.code or error.type)
-    await sink.end(ending)
+    else:
+        await sink.end(ending)
 
 
-def _deadline(scope: Scope) -> float:
+def _deadline(seconds: float | None) -> float:
     """Return the time of `time.monotonic` at which a stream ends, whatever is left of it."""
-    context = scope.get("aws.context")
-    left = limits.STREAM_DEADLINE if context is None else context.remaining()
+    left = limits.STREAM_DEADLINE if seconds is None else seconds
     return time.monotonic() + max(1.0, left - limits.RESUME_RESERVE)
 
 
-class _Sink(AsgiSink):
-    """A response that is not empty.
+class _Filled:
+    """A sink whose response is not empty.
 
     Lambda delivers no empty body, so the runtime makes it a line feed. In bare text, a client would
     take that for text. So `filler` is sent, which does not count.
     """
 
-    def __init__(self, send: Send, filler: bytes) -> None:
-        super().__init__(send)
+    def __init__(self, sink: Sink, filler: bytes) -> None:
+        self._sink = sink
         self._filler = filler
         self._is_empty = True
+        self.start = sink.start
+        self.abort = sink.abort
 
     def write(self, data: bytes) -> Awaitable[None]:
         self._is_empty = self._is_empty and not data
-        return super().write(data)
+        return self._sink.write(data)
 
     def end(self, data: bytes) -> Awaitable[None]:
-        return super().end(data or (self._filler if self._is_empty else b""))
+        return self._sink.end(data or (self._filler if self._is_empty else b""))
 
 
 class _Until:

@@ -7,13 +7,15 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
+from lambda_fn.auth import Caller
 from lambda_fn.encode import Head
 from lambda_fn.event_log import Batch, LogEnded, Source
 from lambda_fn.events import Event
+from lambda_fn.ids import new_request_id
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.sinks import AsgiSink, Headers
 
@@ -254,6 +256,53 @@ class ListSink:
         """Keep the error's code."""
         self.aborted = code
         self.ends += 1
+
+
+class ListCarrier:
+    """A carrier without HTTP, whose client keeps what it is sent."""
+
+    method = "POST"
+
+    def __init__(
+        self,
+        caller: Caller,
+        body: bytes,
+        *,
+        path: str = "/v1/chat/completions",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take the request."""
+        self.caller = caller
+        self.path = path
+        self.headers = headers or {}
+        self.request_id = new_request_id()
+        self.response_headers: Mapping[str, str] = {}
+        self.sink = ListSink()
+        self.left: float | None = None
+        self.cancel: Callable[[], None] | None = None
+        self._body = body
+        self._work: list[asyncio.Future[object]] = []
+
+    async def body(self, max_bytes: int) -> bytes:
+        """Return the body."""
+        assert len(self._body) <= max_bytes
+        return self._body
+
+    def seconds_left(self) -> float | None:
+        """Return what a test has set."""
+        return self.left
+
+    def running(self, cancel: Callable[[], None]) -> None:
+        """Keep what cancels the response."""
+        self.cancel = cancel
+
+    def in_background(self, work: Coroutine[None, None, object]) -> None:
+        """Keep the work for `settled`."""
+        self._work.append(asyncio.ensure_future(work))
+
+    async def settled(self) -> None:
+        """Wait for the work in the background."""
+        await asyncio.gather(*self._work)
 
 
 class RecordingAsgiSink(AsgiSink):

@@ -141,7 +141,7 @@ async def test_a_stream_ends_before_its_functions_deadline(
     """
     monkeypatch.setattr(limits, "LOG_POLL", 0.01)
     now = time.monotonic()
-    monkeypatch.setattr(resume, "_deadline", lambda scope: now)
+    monkeypatch.setattr(resume, "_deadline", lambda seconds: now)
     stored = await kept.begin(head_of(form, numbered=True))
     await kept.flush(stored, 0, events("Hello"))
     monkeypatch.setattr(resume._Until, "read", _once_then_unended)
@@ -166,14 +166,9 @@ async def _once_then_unended(self: Any, until: float) -> Any:
     return await self._source.read(until)
 
 
-async def test_the_deadline_is_that_of_the_invocation() -> None:
+def test_the_deadline_is_that_of_the_invocation() -> None:
     """It leaves the time in which the last calls end."""
-
-    class Context:
-        def remaining(self) -> float:
-            return 100.0
-
-    left = resume._deadline({"aws.context": Context()}) - time.monotonic()
+    left = resume._deadline(100.0) - time.monotonic()
     assert left == pytest.approx(100.0 - limits.RESUME_RESERVE, abs=1)
 
 

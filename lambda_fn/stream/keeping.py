@@ -1,0 +1,171 @@
+"""What the pipeline does for responses that are kept: their logs, and their repeats.
+
+The first request whose response is kept loads this.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from lambda_fn.encode import Head
+from lambda_fn.stream import logged, repeats
+from lambda_fn.stream.admit import Admission
+from lambda_fn.stream.carrier import Carrier
+from lambda_fn.stream.negotiate import ReadRequest
+from lambda_fn.stream.pipeline import Accepted, Shared, is_repeat
+from lambda_fn.stream.repeats import Asked, Attached, Repeats
+from lambda_fn.stream.replay import replay
+from lambda_fn.stream.usage_counter import UsageCounter
+from lambda_fn.stream_log.results import ResultLog
+from lambda_fn.stream_log.table_log import TableLog
+
+
+async def answer_logged(
+    shared: Shared,
+    carrier: Carrier,
+    accepted: Accepted,
+    generate: Callable[[Repeats], Awaitable[None]],
+) -> None:
+    """Answer a request whose response is logged: with one that exists, or with a new one.
+
+    `generate` answers it with a new one, and raises Attached if there is one meanwhile.
+
+    Raises:
+        APIError: the key may not use the response, or the response failed before its first token.
+
+    """
+    names = await _repeats(shared, carrier, accepted)
+    head = await names.find()
+    if head is None:
+        try:
+            await generate(names)
+        except Attached as found:
+            head = found.head
+    if head is not None:
+        account = await shared.gate.check_key(carrier.caller)
+        assert shared.streams is not None  # noqa: S101 (responses are logged)
+        await replay((shared.table, shared.streams), account, head, carrier, shared.settings)
+
+
+async def _repeats(shared: Shared, carrier: Carrier, accepted: Accepted) -> Repeats:
+    """Return the identities of a request whose response is logged.
+
+    Only the cache asks what the key redacts. Another environment may have seen the key before, so
+    that is read. Raises as `Gate.redacted`.
+    """
+    settings, read = shared.settings, accepted.read
+    extensions = read.request.sluice
+    cache = None if extensions is None else extensions.cache
+    redacted = () if cache is None else await shared.gate.redacted(carrier.caller)
+    policy = msgspec.json.encode([settings.redaction, settings.moderation, redacted]).decode()
+    asked = Asked(
+        carrier.method,
+        carrier.path,
+        f"{read.form} {read.buffering}",
+        accepted.body,
+        settings.fingerprint(read.request.model) + policy,
+    )
+    assert shared.streams is not None  # noqa: S101 (responses are logged)
+    return Repeats(
+        shared.streams,
+        asked,
+        carrier.headers,
+        owner=carrier.caller.key_id,
+        is_repeat=is_repeat(carrier.headers),
+        cache=cache,
+    )
+
+
+async def open_log(
+    shared: Shared, carrier: Carrier, accepted: Accepted, head: Head, counter: UsageCounter
+) -> TableLog | None:
+    """Return the open log of a response, or None if it is answered without one.
+
+    Raises:
+        Unavailable: the log cannot be opened, and the response may not be without.
+
+    """
+    assert shared.streams is not None  # noqa: S101 (responses are logged)
+    event_log = await logged.open_log(
+        shared.streams,
+        head,
+        counter,
+        accepted.model,
+        owner=carrier.caller.key_id,
+        expires=_expires(shared, accepted.read, head.created),
+        kept=logged.kept_input(accepted.read),
+        metadata=accepted.read.metadata,
+        refuse=_refuses_unlogged(shared, accepted.read),
+    )
+    added = logged.OFF if event_log is None else {logged.HEADER: head.response_id}
+    carrier.response_headers = {**carrier.response_headers, **added}
+    return event_log
+
+
+async def open_result(
+    shared: Shared,
+    carrier: Carrier,
+    accepted: Accepted,
+    head: Head,
+    counter: UsageCounter,
+    *,
+    seconds: float,
+) -> ResultLog | None:
+    """Return the open log of a response that is kept whole, None if it cannot be kept.
+
+    `seconds` is the time limit of the response.
+
+    Raises:
+        Unavailable: it cannot be kept, and the deployment refuses it then.
+
+    """
+    assert shared.streams is not None  # noqa: S101 (it keeps responses)
+    result_log = await logged.open_result(
+        shared.streams,
+        head,
+        counter,
+        accepted.model,
+        accepted.read,
+        owner=carrier.caller.key_id,
+        expires=_expires(shared, accepted.read, head.created),
+        seconds=seconds,
+        refuse=_refuses_unlogged(shared, accepted.read),
+    )
+    if result_log is None:
+        carrier.response_headers = {**carrier.response_headers, **logged.OFF}
+    return result_log
+
+
+async def name(
+    shared: Shared,
+    accepted: Accepted,
+    names: Repeats,
+    event_log: TableLog | None,
+    admission: Admission,
+    fingerprint: str,
+) -> None:
+    """Store where repeats of a request find its response. Raises as `repeats.name`."""
+    await repeats.name(
+        names,
+        event_log,
+        admission,
+        fingerprint,
+        expires=_expires(shared, accepted.read, int(time.time())),
+        refuse=_refuses_unlogged(shared, accepted.read),
+    )
+
+
+def _refuses_unlogged(shared: Shared, read: ReadRequest) -> bool:
+    """Return whether a response is refused if its log cannot be opened."""
+    setting = shared.settings.on_log_failure
+    if read.background and not read.request.stream:  # nobody could read it
+        return True
+    return setting == "refuse" or (setting is None and bool(read.durable))
+
+
+def _expires(shared: Shared, read: ReadRequest, created: int) -> int:
+    """Return the Unix time until which a response of some time can be read."""
+    if read.kept_items is None:
+        return created + 3600 * shared.settings.log_hours
+    return created + 86_400 * shared.settings.response_days
