@@ -54,28 +54,11 @@ class StreamFunction(Construct):
             traced=True,
             environment={
                 **public_environment(self, settings, usage_table, stream_table, endpoint),
-                "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
-                "SLUICE_STRICT": str(settings.strict).lower(),
-                "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
-                "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
-                "SLUICE_REDACTION": json.dumps(settings.redaction),
-                "SLUICE_MODERATION": json.dumps(settings.moderation),
+                **answering_environment(settings),
                 **secret.variables,
             },
         )
-        if settings.guardrail is not None:
-            self.function.add_to_role_policy(
-                iam.PolicyStatement(
-                    actions=["bedrock:ApplyGuardrail"],
-                    resources=[
-                        Stack.of(self).format_arn(
-                            service="bedrock",
-                            resource="guardrail",
-                            resource_name=settings.guardrail.partition(":")[0],
-                        )
-                    ],
-                )
-            )
+        grant_guardrail(self.function, settings)
         self.release = Release(
             self, "Release", function=self.function, settings=settings, what="stream function"
         )
@@ -85,6 +68,35 @@ class StreamFunction(Construct):
         )
 
 
+def grant_guardrail(function: lambda_.Function, settings: Settings) -> None:
+    """Let a function apply the guardrail of the settings, if there is one."""
+    if settings.guardrail is not None:
+        function.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["bedrock:ApplyGuardrail"],
+                resources=[
+                    Stack.of(function).format_arn(
+                        service="bedrock",
+                        resource="guardrail",
+                        resource_name=settings.guardrail.partition(":")[0],
+                    )
+                ],
+            )
+        )
+
+
+def answering_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that functions have which answer requests."""
+    return {
+        "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
+        "SLUICE_STRICT": str(settings.strict).lower(),
+        "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
+        "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
+        "SLUICE_REDACTION": json.dumps(settings.redaction),
+        "SLUICE_MODERATION": json.dumps(settings.moderation),
+    }
+
+
 def public_environment(
     scope: Construct,
     settings: Settings,
@@ -92,7 +104,7 @@ def public_environment(
     stream_table: StreamTable | None,
     endpoint: ModelEndpoint,
 ) -> dict[str, str]:
-    """Return the variables that both functions of the public API have."""
+    """Return the variables that all functions of the public API have."""
     return {
         "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
         "SLUICE_MODELS": json.dumps({settings.model_name: endpoint.invocation, **settings.others}),

@@ -162,6 +162,11 @@ class Settings(ContainerSettings, EndpointSettings):
     """
     recall_concurrency: int = _setting(default=100, minimum=1, maximum=100_000)
     """The reserved concurrency of the recall function, in deployments that reserve any."""
+    # Sockets, by which a client has several answers at once and cancels any of them.
+    websocket: bool = False
+    """Make a WebSocket API of API Gateway, and the function that answers its messages."""
+    websocket_concurrency: int = _setting(default=100, minimum=1, maximum=100_000)
+    """The reserved concurrency of the socket function, in deployments that reserve any."""
     stream_kms_key: str | None = _setting(
         default=None,
         pattern=r"arn:aws[\w-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+",
@@ -352,6 +357,11 @@ class Settings(ContainerSettings, EndpointSettings):
             )
         if self.persistence == "off" and self.stream_kms_key is not None:
             raise SettingsError("stream_kms_key: has an effect unless persistence=off")
+        if self.persistence == "off" and self.websocket:
+            raise SettingsError(
+                "websocket: needs persistence=asked or all, because the messages of a socket reach "
+                "different functions, which find its responses in the table of kept answers"
+            )
 
     def _check_models(self) -> None:
         endpoint = self.endpoint_name or f"{self.name}-{self.stage}"
@@ -477,6 +487,7 @@ def local() -> Settings:
         wheels="host",
         reserved_concurrency=256,
         recall_concurrency=32,
+        websocket_concurrency=64,
         default_max_streams=200,
     )
 

@@ -107,6 +107,18 @@ class RuntimeApi:
             f"{_VERSION}/invocation/{request_id}/response",
         )
 
+    async def reply(self, request_id: str, result: bytes) -> None:
+        """Send the whole result of an invocation, which is JSON. Raises as `next`."""
+        path = f"{_VERSION}/invocation/{request_id}/response"
+        headers = {"host": self._address, "content-type": "application/json"}
+        response = await self._client.request(
+            "POST", self._origin, path, headers, result, seconds=5
+        )
+        try:
+            await response.read_all(_MAX_EVENT)
+        finally:
+            response.close()
+
     async def fail(self, request_id: str, kind: str, message: str) -> None:
         """Report an invocation that failed before its response began. Raises as `next`."""
         await self._post_error(f"{_VERSION}/invocation/{request_id}/error", kind, message)

@@ -34,6 +34,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "response_days": 60,
             "on_log_failure": "refuse",
             "recall_concurrency": 50,
+            "websocket": True,
+            "websocket_concurrency": 50,
             "stream_kms_key": KEY,
             "heartbeat_seconds": 5,
             "canary_seconds": 600,
