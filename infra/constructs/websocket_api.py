@@ -121,7 +121,6 @@ class WebSocketApi(Construct):
             resource_arns=[
                 self._arn(f"{method}/@connections/*") for method in ("POST", "GET", "DELETE")
             ],
-            scope=self,
         )
         accept(
             Stack.of(self),
