@@ -25,7 +25,7 @@ from infra.settings.deployment import Settings
 STAGE = "responses"
 """The name of the stage, which is the path of the address."""
 API_GATEWAY = "apigateway.amazonaws.com"
-_TEMPLATE = (
+TEMPLATE = (
     '{"requestContext": {"connectionId": "$context.connectionId", '
     '"eventType": "$context.eventType", "messageId": "$context.messageId", '
     '"requestTimeEpoch": $context.requestTimeEpoch}, '
@@ -94,7 +94,7 @@ class WebSocketApi(Construct):
                 "integration.request.header.X-Amz-Invocation-Type": "'Event'",
             },
             template_selection_expression="\\$default",
-            request_templates={"$default": _TEMPLATE},
+            request_templates={"$default": TEMPLATE},
         )
         routes = {"$connect": connect, "$default": event, "$disconnect": event}
         for key, integration in routes.items():

@@ -194,8 +194,12 @@ class Gateway:
             await self._tell(message.connection_id, error, stream_id)
 
     async def _count(self, message: Message) -> None:
-        """Count a message that changes nothing."""
-        await self._store.change(message.connection_id, partial(_counted, message.sent))
+        """Count a message that changes nothing. Raises RateLimited."""
+        refused = await self._store.change(
+            message.connection_id, lambda state: _counting(message.sent, state)
+        )
+        if refused is not None:
+            raise refused
 
     async def _request(self, message: Message, asked: Create | Resume, context: Context) -> None:
         frame = Frame(message.name, message.body, message.sent)
@@ -208,8 +212,9 @@ class Gateway:
             stays = stays or (settings.store_default if store is None else store)
 
         def decide(state: State) -> list[str] | APIError:
+            if (refused := _counting(message.sent, state)) is not None:
+                return refused
             try:
-                _counted(message.sent, state)
                 return state.create(
                     message.name, asked.stream_id, sent=message.sent, now=self._now(), stays=stays
                 )
@@ -342,10 +347,8 @@ class Gateway:
 
     async def _cancel(self, message: Message, asked: Cancel) -> None:
         def decide(state: State) -> Running | Waiting | APIError | None:
-            try:
-                _counted(message.sent, state)
-            except APIError as error:
-                return error
+            if (refused := _counting(message.sent, state)) is not None:
+                return refused
             return state.cancel(asked, message.name, sent=message.sent, now=self._now())
 
         found = await self._store.change(message.connection_id, decide)
@@ -418,24 +421,22 @@ class Gateway:
             return
 
 
-def _counted(sent: float, state: State) -> None:
-    """Count a message of a socket.
+def _counting(sent: float, state: State) -> RateLimited | None:
+    """Count a message of a socket. Return the error for one that is too many.
 
-    Raises:
-        RateLimited: there are too many.
-        Flood: there are so many that the socket is closed.
-
+    It is a Flood if there are so many that the socket is closed.
     """
     left = state.rate.take(sent)
     if left < -MESSAGES_BURST:
-        raise Flood("This connection sends too many messages.")
-    if left < 0:
-        raise RateLimited(
-            f"This connection sends more than {MESSAGES_PER_SECOND:.0f} messages a second. This "
-            "one was not read: send it again later.",
-            code="websocket_message_limit_reached",
-            retry_after=1,
-        )
+        return Flood("This connection sends too many messages.")
+    if left >= 0:
+        return None
+    return RateLimited(
+        f"This connection sends more than {MESSAGES_PER_SECOND:.0f} messages a second. This one "
+        "was not read: send it again later.",
+        code="websocket_message_limit_reached",
+        retry_after=1,
+    )
 
 
 def _response(error: APIError) -> dict[str, Any]:

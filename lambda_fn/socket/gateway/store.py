@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.errors import RateLimited
@@ -33,7 +32,9 @@ SECONDS = 7_200
 _KEPT = SECONDS + 600
 MAX_SOCKETS = 20
 """Open sockets of a key."""
-_ATTEMPTS = 30
+_ATTEMPTS = 40
+_PAUSE = 0.01
+"""Seconds, for each attempt before, within which a change is attempted again."""
 _T = TypeVar("_T")
 _state = msgspec.json.Decoder(State)
 _sockets = msgspec.json.Decoder(dict[str, int])
@@ -127,8 +128,8 @@ class Store:
         """Read an item, decide, and write it on condition that it is what was read."""
         for attempt in range(_ATTEMPTS):
             if attempt:
-                longest = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MAX)
-                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 (spreads load)
+                # One of those who meet has won, so a next one can soon.
+                await asyncio.sleep(random.uniform(0, _PAUSE * attempt))  # noqa: S311 (spreads load)
             item = await self._table.get(key)
             changed, decided = decide(item)
             name, number = new_name(), 0 if item is None else item["n"]
