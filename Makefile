@@ -91,8 +91,9 @@ $(CLIENTS): $(STAMP) locks/clients.txt tests/clients/node/package-lock.json
 	@cd tests/clients/node && npm ci --silent --no-audit --no-fund || { $(STOPPED); }
 	@$(call end,$(VENV)/clients)
 
-test: $(STAMP) ## Run the tests, in two processes
-	@$(BIN)/pytest -n 2
+# Two of the three processes mostly wait for the local clouds of tests/e2e.
+test: $(STAMP) ## Run the tests, in three processes on two cores
+	@$(BIN)/pytest -n 3
 
 test-clients: $(CLIENTS) ## Run examples/ and the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
 	@$(BIN)/pytest -m clients
@@ -147,7 +148,7 @@ bench-report: $(STAMP) ## Render bench/results/ into docs/explanation/performanc
 soak: $(STAMP) ## Send 2,000 streams under random faults; at most 10 minutes (Linux)
 	@$(BIN)/python -m tests.soak
 
-chaos: $(STAMP) ## Kill functions and the sweeper, make the table fail, delete rollups; then accounts, ledger and rollups must agree; at most 10 minutes
+chaos: $(STAMP) ## Kill functions and the sweeper, make the tables fail, delete rollups; then accounts, ledger, rollups and logs of streams must agree; at most 10 minutes
 	@$(BIN)/python -m tests.chaos
 
 meter-bench: $(STAMP) ## Settle 10,000 requests of one key at full speed; none may be lost (some minutes)

@@ -39,6 +39,7 @@ COMMANDS = (
     "usage",
     "responses",
     "top",
+    "trace",
     "audit",
     "check",
     "load",

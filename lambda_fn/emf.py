@@ -42,3 +42,14 @@ def embedded(directives: Iterable[Directive], *, now: float) -> dict[str, Any]:
             ],
         }
     }
+
+
+def one(name: str, deployment: str | None, *, model: str, now: float) -> dict[str, Any]:
+    """Return the members of a log line that count one event of a model.
+
+    Without a deployment, there are no metrics and no members.
+    """
+    if deployment is None:
+        return {}
+    directive = Directive({name: "Count"}, [[DEPLOYMENT, MODEL]])
+    return {**embedded([directive], now=now), DEPLOYMENT: deployment, MODEL: model, name: 1}

@@ -66,9 +66,13 @@ class Usage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="usag
 
 
 class End(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="end"):
-    """The response is complete. Only forms that tell when have `completed_at`, in Unix seconds."""
+    """The response is complete. Only forms that tell when have `completed_at`, in Unix seconds.
+
+    `moderation` is OpenAI's object of Responses as JSON if the request asked for it, or `NULL`.
+    """
 
     completed_at: Count | None = None
+    moderation: msgspec.Raw = NULL
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag="error"):

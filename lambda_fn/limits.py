@@ -108,6 +108,9 @@ END_PATIENCE = 5.0
 CLIENT_PATIENCE = 5.0
 """Time in which a client of a logged response takes nothing before it is let go. It can resume."""
 
+SOCKET_PATIENCE = 30.0
+"""Time in which the client of a socket takes nothing before it counts as gone."""
+
 LIVE_PATIENCE = 0.25
 """Time for which a client of a logged response may keep the model from being read by not reading.
 
@@ -215,6 +218,21 @@ OVERDUE = 600.0
 
 FAIL_OPEN_WINDOW = 900.0
 """While the meter fails open (`SLUICE_METER_OPEN`), keys admitted within this time are served."""
+
+TRACE_TIMEOUT = 2.0
+"""Time for a collector to take spans. On Lambda, the next invocation waits for it."""
+
+TRACE_QUEUE = 500
+"""Number of spans that wait for a collector from which on further ones are lost.
+
+They go together in one request. CloudWatch takes 5 MB in one; a span has some 2 kB.
+"""
+
+TRACE_FAILURES = 3
+"""Failed requests to a collector, one after another, after which it is left alone for a while."""
+
+TRACE_PAUSE = 30.0
+"""Time for which a collector that failed is left alone."""
 
 ACCEPT_TIMEOUT = 5.0
 """Time for the Runtime API to accept the end of a response."""

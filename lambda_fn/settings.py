@@ -28,11 +28,24 @@ _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", max_lengt
 _Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
 _Tags = Annotated[str, Meta(pattern=r"^[<\[][!-~]{1,30}[>\]]( [<\[][!-~]{1,30}[>\]])?\Z")]
 _Price = Annotated[int, Meta(ge=0, le=MAX_PRICE)]
+_MONEY_DIGITS = 18
 MAX_IMAGES = 64
 """The largest value of `max_images`."""
 HOST = r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
 """The name of a host in lower case, or `*.` and a name. It is not an IP address."""
 _Host = Annotated[str, Meta(pattern=rf"^{HOST}\Z", max_length=253)]
+
+
+class PriceChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The prices of a model from a moment on, nano-USD a token. They replace all before."""
+
+    since: Annotated[int, Meta(ge=0, le=10**11)]
+    """Unix seconds."""
+    prompt_price: _Price
+    completion_price: _Price
+    cached_price: _Price | None = None
+    image_price: _Price | None = None
+    reasoning_price: _Price | None = None
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +67,14 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_max_tokens: _Tokens | None = None
     prompt_price: _Price | None = None
     completion_price: _Price | None = None
+    cached_price: _Price | None = None
+    """Of a prompt's tokens that the server had cached. None: as all of the prompt's."""
+    image_price: _Price | None = None
+    """Of the tokens that images may have. None: as all of the prompt's."""
+    reasoning_price: _Price | None = None
+    """Of a completion's tokens that are reasoning. None: as all of the completion's."""
+    price_changes: tuple[PriceChange, ...] = ()
+    """Later prices, in the order of their times."""
     reasoning: Literal["shown", "hidden", "none"] = "shown"
     """Whether clients get the model's reasoning. `none` is a model that does not reason."""
     reasoning_tags: _Tags | None = None
@@ -81,6 +102,23 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether the model has prices, so that cost budgets can count its tokens."""
         return self.prompt_price is not None and self.completion_price is not None
 
+    def prices_at(self, when: float) -> tuple[int, int, int | None, int | None, int | None]:
+        """Return the prices of a Unix time: prompt, completion, cached, image, reasoning.
+
+        Without prices, those of prompt and completion are 0.
+        """
+        prices: Model | PriceChange = self
+        for change in self.price_changes:
+            if change.since <= when:
+                prices = change
+        return (
+            prices.prompt_price or 0,
+            prices.completion_price or 0,
+            prices.cached_price,
+            prices.image_price,
+            prices.reasoning_price,
+        )
+
 
 _SAGEMAKER_NAME = "letters, digits and hyphens, 63 at most, as SageMaker lists it (no ARN, no URL)"
 _NANO_USD = (
@@ -95,6 +133,11 @@ FORMS = {
     "default_max_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes; or null",
     "prompt_price": f"{_NANO_USD}; or null",
     "completion_price": f"{_NANO_USD}; or null",
+    "cached_price": f"{_NANO_USD}; or null",
+    "image_price": f"{_NANO_USD}; or null",
+    "reasoning_price": f"{_NANO_USD}; or null",
+    "price_changes": "a list of objects with since (Unix seconds), prompt_price, completion_price, "
+    "and cached_price, image_price and reasoning_price if they differ, in the order of since",
     "max_images": f"a whole number from 0, which means no images, to {MAX_IMAGES}",
     "image_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}; or null",
     "image_hosts": 'a list of host names in lower case, such as ["*.example.com"]',
@@ -130,14 +173,30 @@ def read_model(text: str | bytes | msgspec.Raw) -> Model:
         "default_max_tokens",
         "prompt_price",
         "completion_price",
+        "cached_price",
+        "image_price",
+        "reasoning_price",
         "image_tokens",
     ):
         # msgspec compares only numbers of 64 bits.
         if (getattr(model, name) or 0) > max(MAX_CONTEXT_TOKENS, MAX_PRICE):
             raise SettingsError(f"{name}: must be {FORMS[name]}")
+    _check_prices(model)
     if model.max_images and model.dialect == "lmi-inputs":
         raise SettingsError("max_images: must be 0 for the dialect lmi-inputs, which has only text")
     return model
+
+
+def _check_prices(model: Model) -> None:
+    named = (model.cached_price, model.image_price, model.reasoning_price)
+    if not model.priced and (model.price_changes or any(price is not None for price in named)):
+        raise SettingsError("prompt_price and completion_price: other prices need both")
+    times = [change.since for change in model.price_changes]
+    if times != sorted(set(times)):
+        raise SettingsError(f"price_changes: must be {FORMS['price_changes']}, each time once")
+    for change in model.price_changes:
+        if max(price or 0 for price in msgspec.structs.astuple(change)[1:]) > MAX_PRICE:
+            raise SettingsError(f"price_changes: each price must be {_NANO_USD}")
 
 
 def _why(error: str) -> str:
@@ -181,11 +240,20 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Moderation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What blocks a prompt and ends an answer: patterns and words by category, and a guardrail."""
+    """What blocks a prompt and ends an answer: patterns and words by category, and a guardrail.
+
+    With the mode `score`, they do so only if the key or the request says so.
+    """
 
     patterns: dict[str, str] = {}  # msgspec makes a new dict for each
     words: dict[str, tuple[str, ...]] = {}
     guardrail: Guardrail | None = None
+    mode: Literal["block", "score"] = "block"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is checked."""
+        return not self.has_rules and self.guardrail is None
 
     @property
     def has_rules(self) -> bool:
@@ -194,6 +262,22 @@ class Moderation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 NO_MODERATION = Moderation()
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Where spans go, and of which requests."""
+
+    url: str
+    """The address to post OTLP to, with its path."""
+    service: str
+    """The name of the deployment, which spans have as that of their service."""
+    ratio: float = 1.0
+    """The share of sampled requests, of those whose caller does not decide it."""
+    signed: bool = False
+    """Whether requests are signed, for CloudWatch's endpoint."""
+    authorization: str = field(default="", repr=False)
+    """The collector's header of this name, empty for none."""
 
 
 @dataclass(frozen=True)
@@ -228,6 +312,8 @@ class Settings:
     """The models that answer for others without capacity: model -> model."""
     deployment: str | None = None
     """The dimension of the metrics. None means that no metrics are written."""
+    traces: Traces | None = None
+    """Where spans of requests go. None means that there are no traces."""
     deployed: int | None = None
     """When the deployment was made, in Unix seconds. None means that it is not known."""
     max_whole: int = limits.MAX_WHOLE
@@ -324,6 +410,7 @@ class Settings:
             deployment=(environment.get("SLUICE_DEPLOYMENT") or None)
             if _flag(environment, "SLUICE_METRICS")
             else None,
+            traces=_traces(environment, region),
             deployed=made_at(environment.get("SLUICE_STACK", "")),
             redaction=_filter(environment, "SLUICE_REDACTION", Redaction),
             moderation=_filter(environment, "SLUICE_MODERATION", Moderation),
@@ -355,6 +442,11 @@ class SweepSettings:
     overdue: float
     stream_table: str | None = None
     """StreamTable, if responses are logged."""
+    ceiling: int | None = None
+    """Nano-USD that all requests of a month may cost."""
+    topic: str | None = None
+    """The ARN of the SNS topic that alerts about budgets go to."""
+    sns_url: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "SweepSettings":
@@ -367,7 +459,18 @@ class SweepSettings:
             dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
             overdue=_seconds(environment, "SLUICE_OVERDUE_SECONDS", limits.OVERDUE),
             stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
+            ceiling=_nano(environment, "SLUICE_MONTHLY_CEILING"),
+            topic=environment.get("SLUICE_ALERT_TOPIC") or None,
+            sns_url=_endpoint(environment, region, "SNS", "sns"),
         )
+
+
+def _nano(environment: Mapping[str, str], name: str) -> int | None:
+    """Return an amount in nano-USD; None if it is not set. Raises SettingsError."""
+    text = environment.get(name, "")
+    if text and not (text.isascii() and text.isdecimal() and len(text) <= _MONEY_DIGITS):
+        raise SettingsError(f"{name} must be a whole number of nano-USD")
+    return int(text) if text else None
 
 
 def _models(text: str) -> tuple[dict[str, Model], dict[str, str]]:
@@ -403,6 +506,29 @@ def _filter(environment: Mapping[str, str], name: str, kind: type[_T]) -> _T:
         return msgspec.json.decode(environment.get(name) or "{}", type=kind)
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"{name}: {error}") from None
+
+
+def _traces(environment: Mapping[str, str], region: str) -> Traces | None:
+    """Return where spans go: to CloudWatch's endpoint of the region, or to a collector."""
+    url = environment.get("SLUICE_TRACES", "")
+    if not url:
+        return None
+    try:
+        ratio = float(environment.get("SLUICE_TRACE_RATIO") or 1)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:  # NaN fails as well
+        raise SettingsError("SLUICE_TRACE_RATIO must be a number from 0 to 1")
+    signed = url == "cloudwatch"
+    if not signed and not url.startswith(("https://", "http://")):
+        raise SettingsError("SLUICE_TRACES must be 'cloudwatch' or the URL of a collector")
+    return Traces(
+        f"{_endpoint(environment, region, 'XRAY', 'xray')}/v1/traces" if signed else url,
+        service=environment.get("SLUICE_DEPLOYMENT") or "sluice",
+        ratio=ratio,
+        signed=signed,
+        authorization=environment.get("SLUICE_TRACE_AUTHORIZATION", ""),
+    )
 
 
 def made_at(stack_id: str) -> int | None:

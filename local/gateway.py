@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import aiohttp
@@ -14,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from yarl import URL
 
-from local import bedrock, bodies, trust
+from local import bedrock, bodies, trust, xray
 from local.faults import api, dynamodb
 from local.faults.plan import Plan
 
@@ -51,6 +52,10 @@ class Control(Protocol):
         """Return the JSON of a path below `/_control/`."""
         ...
 
+    async def post(self, path: str, value: object) -> None:
+        """Send JSON to a path below `/_control/`."""
+        ...
+
 
 class Gateway:
     """The aiohttp application that serves this address."""
@@ -81,6 +86,8 @@ class Gateway:
         self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
         self.app.router.add_post("/2015-03-31/functions/{name}/invocations", invoke_function)
         self.app.router.add_post("/guardrail/{id}/version/{version}/apply", bedrock.apply)
+        spans = xray.Spans(partial(control.post, "telemetry"))
+        self.app.router.add_post("/v1/traces", spans.take)
         self.app.router.add_route("*", "/{path:.*}", dynamodb.around(faults, self._forward, kill))
         self.app.cleanup_ctx.append(self._client)
 

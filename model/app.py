@@ -26,6 +26,7 @@ from model.metrics import MEDIA_TYPE
 from model.schema import MAX_BODY_BYTES, CancelRequest, TokensRequest, parse_chat, parse_invocation
 from model.schema_checks import SchemaChecks
 from model.sse import SseEncoder, WholeAnswer
+from model.traced_lines import HEADER, TracedLines, is_traced
 
 if TYPE_CHECKING:
     from model.generation import Generation
@@ -84,7 +85,10 @@ def create_app(
         if asked.sluice.count:
             start = Start(await generation.count(asked))
             return Response(lines.event(start) + lines.end(), media_type="application/jsonlines")
-        return StreamResponse(generation, asked, lines, timing)
+        encoder = lines
+        if is_traced(request.headers.get(HEADER, "")):
+            encoder = TracedLines()
+        return StreamResponse(generation, asked, encoder, timing)
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:

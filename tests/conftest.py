@@ -25,25 +25,58 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("test")
 
 # httpx waits 5 s by default. On a busy machine the cold start of a function takes longer.
-for _part in ("connect", "read", "write", "pool"):
-    setattr(DEFAULT_TIMEOUT_CONFIG, _part, 60.0)
+for _phase in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
 
 
-SHARED = ("tests/e2e/", "tests/infra/")
+CLOUDS = (
+    "tests/e2e/",
+    *(
+        f"tests/e2e/test_{name}.py"
+        for name in (
+            "cancel",
+            "chaos",
+            "faults",
+            "filters",
+            "permissions",
+            "recall",
+            "repeats",
+            "verify",
+        )
+    ),
+)
+"""The tests over a local cloud. The files that are named here have one of their own, so that two
+processes of `make test` share them, and take about the same time.
+"""
+SHARED = (CLOUDS[0], "tests/infra/")
 """Folders whose files share a fixture that is slow to make. One process runs all of each."""
+
+
+def _part(nodeid: str) -> str:
+    """Return the part of `make test` that a test belongs to. One process runs all of a part."""
+    file = nodeid.partition("::")[0]
+    if file in CLOUDS:
+        return "the second cloud"
+    return next((folder for folder in SHARED if file.startswith(folder)), file)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the processes of `make test` begin with the parts that take the longest."""
+    if hasattr(config, "workerinput"):
+        parts = {_part(item.nodeid): item.nodeid.startswith(SHARED) for item in items}
+        first = sorted(parts, key=lambda part: (not parts[part], not part.startswith("the")))
+        items.sort(key=lambda item: first.index(_part(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Divide the tests between the processes of `make test` by file, or by folder for `SHARED`."""
+    """Divide the tests between the processes of `make test` by their parts, in their order."""
     from xdist.scheduler import LoadScopeScheduling
 
-    def part(nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return next((folder for folder in SHARED if file.startswith(folder)), file)
-
+    config.option.loadscopereorder = False
     made = LoadScopeScheduling(config, log)
-    made._split_scope = part
+    made._split_scope = _part
     return made
 
 

@@ -108,6 +108,11 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
         "deployment replaces; may be repeated (no more)"
     )
     parser.add_argument("--redact", action="append", metavar="KIND", help=text)
+    text = (
+        "block: the deployment's rules of moderation block what the key sends and gets, if they "
+        "would not do so anyway; none: no more than the deployment does (none)"
+    )
+    parser.add_argument("--moderate", choices=("block", values.NONE), help=text)
     for name, (kind, text) in _LIMITS.items():
         flag, metavar = f"--{name.replace('_', '-')}", "MONEY" if kind is values.amount else "N"
         parser.add_argument(
@@ -128,6 +133,8 @@ def _fields(args: argparse.Namespace) -> dict[str, Any]:
         body["networks"] = None if args.network == [values.NONE] else args.network
     if args.redact:
         body["redact"] = None if args.redact == [values.NONE] else args.redact
+    if args.moderate:
+        body["moderate"] = None if args.moderate == values.NONE else args.moderate
     if limits := {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}:
         body["limits"] = limits
     return body
@@ -253,6 +260,7 @@ def show_key(key: dict[str, Any]) -> None:
         "models": literal(", ".join(key["models"])) if key["models"] else "all",
         "networks": literal(", ".join(key["networks"])) if key["networks"] else "everywhere",
         "redacted": literal(", ".join(key.get("redact") or ())),
+        "moderation": literal(key.get("moderate") or ""),
         "old secret": f"valid until {values.when(key['old_secret_expires_at'])}"
         if key["old_secret_expires_at"]
         else "",

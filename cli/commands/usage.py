@@ -30,8 +30,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the report, and a parser for each subcommand."""
     parser.set_defaults(run=run)
     parser.add_argument(
-        "--by", default="day", help="group by day, hour, key, model, or several with commas (day)"
+        "--by",
+        default="day",
+        help="group by day, hour, month, owner, key, model, or several with commas (day)",
     )
+    parser.add_argument("--month", type=_month, metavar="MONTH", help="one month, UTC: 2026-11")
     text = "the first day or hour, UTC: 2026-11-21, 2026-11-21T06 (30 days ago)"
     parser.add_argument("--since", metavar="DAY", help=text)
     parser.add_argument("--until", metavar="DAY", help="the day or hour after the last one (now)")
@@ -75,6 +78,10 @@ def run(args: argparse.Namespace) -> None:
     """Print the report as a table, CSV or JSON."""
     if args.csv and args.json:
         raise CommandError("--csv and --json exclude each other.")
+    if args.month is not None:
+        if args.since or args.until:
+            raise CommandError("--month excludes --since and --until.")
+        args.since, args.until = args.month
     api = admin(args)
     query = {name: getattr(args, name) for name in ("since", "until", "by", "key", "model")}
     rows = list(api.pages("/usage", limit=10_000, **query))
@@ -93,6 +100,15 @@ def run(args: argparse.Namespace) -> None:
             {key["id"]: key["name"] for key in api.pages("/keys", limit=100)} if "key" in by else {}
         )
         _table(rows, by, names_of_keys)
+
+
+def _month(text: str) -> tuple[str, str]:
+    """Return the first day of a month, and of the next one."""
+    match = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a month such as 2026-11")
+    year, month = int(match[1]), int(match[2])
+    return f"{text}-01", f"{year + month // 12:04}-{month % 12 + 1:02}-01"
 
 
 def _table(rows: list[dict[str, Any]], by: Sequence[str], names_of_keys: dict[str, str]) -> None:

@@ -11,12 +11,14 @@ from constructs import Construct
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.request_metrics import (
     CAUSES,
+    KEPT,
     NAMESPACE,
     OUTPUT_TOKENS,
     REJECTED,
     TTFT,
     deployment_of,
 )
+from infra.constructs.stream_table import StreamTable
 from infra.constructs.usage_table import UsageTable
 from infra.settings.deployment import Settings
 
@@ -37,8 +39,10 @@ class Dashboard(Construct):
         sweeper: lambda_.IFunction,
         endpoint: ModelEndpoint,
         usage_table: UsageTable,
+        recall: lambda_.IFunction | None = None,
+        stream_table: StreamTable | None = None,
     ) -> None:
-        """Create it."""
+        """Create it. Where answers are kept, there are `recall` and `stream_table`."""
         super().__init__(scope, construct_id)
         self._settings = settings
         self._deployment = deployment_of(settings)
@@ -49,6 +53,8 @@ class Dashboard(Construct):
             *([] if endpoint.metric_dimensions is None else [self._endpoint(endpoint)]),
             self._platform(stream, sweeper, usage_table),
         ]
+        if recall is not None and stream_table is not None:
+            rows.append(self._kept(recall, stream_table))
         cloudwatch.CfnDashboard(
             self,
             "Resource",
@@ -236,32 +242,36 @@ class Dashboard(Construct):
     def _platform(
         self, stream: lambda_.Function, sweeper: lambda_.IFunction, usage_table: UsageTable
     ) -> list[dict[str, Any]]:
-        def of(function: lambda_.IFunction, name: str, label: str, **options: Any) -> Line:
-            line = ["AWS/Lambda", name, "FunctionName", function.function_name]
-            return [*line, {"label": label, **options}]
-
         return [
-            self._widget(
-                "Stream function",
-                [of(stream, name, name) for name in ("Invocations", "Errors", "Throttles")],
-            ),
+            self._widget("Stream function", _of_function(stream, *_INVOCATIONS)),
             self._cold_starts(stream),
-            self._widget(
-                "Sweeper",
-                [of(sweeper, name, name) for name in ("Invocations", "Errors")],
-                period=300,
-            ),
-            self._widget(
-                "Usage table",
-                [
-                    ["AWS/DynamoDB", name, "TableName", usage_table.name, {"label": name}]
-                    for name in (
-                        "ConsumedWriteCapacityUnits",
-                        "ConsumedReadCapacityUnits",
-                        "WriteThrottleEvents",
-                    )
-                ],
-            ),
+            self._widget("Sweeper", _of_function(sweeper, *_INVOCATIONS[:2]), period=300),
+            self._widget("Usage table", _of_table(usage_table.name)),
+        ]
+
+    def _kept(self, recall: lambda_.IFunction, stream_table: StreamTable) -> list[dict[str, Any]]:
+        own: list[dict[str, Any]] = []
+        if self._settings.metrics:
+            each = [(name, metric) for name in self._models for metric in KEPT]
+            own = [
+                self._widget(
+                    "Kept answers: read again",
+                    [
+                        self._by_model(metric, name, label=f"{name} {metric}")
+                        for name, metric in each
+                    ],
+                ),
+                self._widget(
+                    "Kept answers: longest wait for the log",
+                    [self._by_model("FlushLag", name, label=name) for name in self._models],
+                    stat="p95",
+                    label="s",
+                ),
+            ]
+        return [
+            *own,
+            self._widget("Recall function", _of_function(recall, *_INVOCATIONS)),
+            self._widget("Stream table", _of_table(stream_table.name)),
         ]
 
     def _cold_starts(self, stream: lambda_.Function) -> dict[str, Any]:
@@ -278,6 +288,19 @@ class Dashboard(Construct):
             "view": "timeSeries",
         }
         return {"type": "log", "width": _WIDTH, "height": _HEIGHT, "properties": properties}
+
+
+_INVOCATIONS = ("Invocations", "Errors", "Throttles")
+_CAPACITY = ("ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits", "WriteThrottleEvents")
+
+
+def _of_function(function: lambda_.IFunction, *names: str) -> list[Line]:
+    of = ("FunctionName", function.function_name)
+    return [["AWS/Lambda", name, *of, {"label": name}] for name in names]
+
+
+def _of_table(table: str) -> list[Line]:
+    return [["AWS/DynamoDB", name, "TableName", table, {"label": name}] for name in _CAPACITY]
 
 
 def _placed(rows: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

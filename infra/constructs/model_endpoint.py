@@ -24,6 +24,7 @@ from infra.environment_size import check_sagemaker
 from infra.images import containers
 from infra.settings.container_environment import environment, gpus
 from infra.settings.deployment import Settings
+from infra.settings.price_changes import PARTS, changes
 
 STATE = "EndpointState"
 """The stack's parameter that says whether the endpoint exists.
@@ -134,16 +135,21 @@ class ModelEndpoint(Construct):
             found["embeddings"] = True
         return found
 
-    def _prices(self) -> dict[str, int]:
+    def _prices(self) -> dict[str, Any]:
         """Return the prices that are set, in nano-USD a token.
 
         The settings have them in USD per million tokens.
         """
-        prices = {
-            "prompt_price": self._settings.prompt_price,
-            "completion_price": self._settings.completion_price,
+        settings = self._settings
+        prices = {f"{part}_price": getattr(settings, f"{part}_price") for part in PARTS}
+        found: dict[str, Any] = {
+            name: round(price * 1000) for name, price in prices.items() if price is not None
         }
-        return {name: round(price * 1000) for name, price in prices.items() if price is not None}
+        if settings.price_changes:
+            found["price_changes"] = [
+                {"since": since, **nano} for since, nano in changes(settings.price_changes)
+            ]
+        return found
 
     def grant_stream(self, grantee: iam.IGrantable) -> None:
         """Grant invoking this endpoint and those of the other models.

@@ -27,6 +27,8 @@ CAUSES = (
     "Refused",
 )
 """How responses end: the metric is `Ended` and the cause."""
+KEPT = ("Resumed", "Replayed", "CacheHits")
+"""How answers that are kept were read again."""
 REJECTED = (
     "insufficient_quota",
     "internal_error",
@@ -34,6 +36,7 @@ REJECTED = (
     "invalid_request",
     "key_contended",
     "model_not_found",
+    "monthly_ceiling_reached",
     "network_not_allowed",
     "origin_denied",
     "other",

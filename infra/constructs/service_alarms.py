@@ -52,13 +52,29 @@ class ServiceAlarms(Construct):
     """Alarms over the metrics of requests and of the stream function."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, settings: Settings, stream: lambda_.IFunction
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        stream: lambda_.IFunction,
+        recall: lambda_.IFunction | None = None,
     ) -> None:
-        """Create them. Without the setting `metrics`, only those of Lambda's own metrics."""
+        """Create them. Without the setting `metrics`, only those of Lambda's own metrics.
+
+        `recall` is the function that reads kept answers, None where none are kept.
+        """
         super().__init__(scope, construct_id)
         self._settings = settings
         self._actions = alarm_topics(settings)
         self._of_lambda(stream)
+        if recall is not None:
+            self._throttles(
+                "RecallThrottles",
+                recall,
+                "clients that resume, read or cancel answers get 429 from Lambda itself. Raise "
+                "recall_concurrency, or look for a client that polls.",
+            )
         if settings.metrics:
             self._of_requests()
             for burn in BURNS:
@@ -68,28 +84,12 @@ class ServiceAlarms(Construct):
         return f"Sluice {self._settings.name}-{self._settings.stage}: {text}"
 
     def _of_lambda(self, stream: lambda_.IFunction) -> None:
-        def of(name: str, statistic: str) -> cloudwatch.Metric:
-            return cloudwatch.Metric(
-                namespace="AWS/Lambda",
-                metric_name=name,
-                dimensions_map={"FunctionName": stream.function_name},
-                statistic=statistic,
-                period=Duration.minutes(1),
-            )
-
-        throttled = add_alarm(
-            Construct(self, "Throttles"),
-            "Resource",
-            description=self._text(
-                "clients get 429 from Lambda itself, because the stream function has no "
-                "concurrency left. Raise reserved_concurrency, or the account's quota."
-            ),
-            metric=of("Throttles", "Sum"),
-            threshold=1,
-            periods=_MINUTES,
-            actions=self._actions,
+        self._throttles(
+            "Throttles",
+            stream,
+            "clients get 429 from Lambda itself, because the stream function has no concurrency "
+            "left. Raise reserved_concurrency, or the account's quota.",
         )
-        throttled.datapoints_to_alarm = 2
         ceiling = self._settings.reserved_concurrency or DEFAULT_CONCURRENCY
         near = add_alarm(
             Construct(self, "Concurrency"),
@@ -98,12 +98,24 @@ class ServiceAlarms(Construct):
                 f"over {CONCURRENCY:.0%} of {ceiling} streams run at once. At that number clients "
                 "are throttled: raise reserved_concurrency or the account's quota, or limit keys."
             ),
-            metric=of("ConcurrentExecutions", "Maximum"),
+            metric=_of_function(stream, "ConcurrentExecutions", "Maximum"),
             threshold=max(1, int(ceiling * CONCURRENCY)),
             periods=_MINUTES,
             actions=self._actions,
         )
         near.datapoints_to_alarm = _NEEDED
+
+    def _throttles(self, name: str, function: lambda_.IFunction, text: str) -> None:
+        throttled = add_alarm(
+            Construct(self, name),
+            "Resource",
+            description=self._text(text),
+            metric=_of_function(function, "Throttles", "Sum"),
+            threshold=1,
+            periods=_MINUTES,
+            actions=self._actions,
+        )
+        throttled.datapoints_to_alarm = 2
 
     def _of_requests(self) -> None:
         settings = self._settings
@@ -224,3 +236,13 @@ class ServiceAlarms(Construct):
             alarm_rule=" AND ".join(f'ALARM("{alarm.ref}")' for alarm in alarms),
             alarm_actions=self._actions or None,
         )
+
+
+def _of_function(function: lambda_.IFunction, name: str, statistic: str) -> cloudwatch.Metric:
+    return cloudwatch.Metric(
+        namespace="AWS/Lambda",
+        metric_name=name,
+        dimensions_map={"FunctionName": function.function_name},
+        statistic=statistic,
+        period=Duration.minutes(1),
+    )

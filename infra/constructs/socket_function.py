@@ -11,7 +11,7 @@ from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.release import Release
 from infra.constructs.stream_function import (
     answering_environment,
-    grant_guardrail,
+    grant_answering,
     public_environment,
 )
 from infra.constructs.stream_table import StreamTable
@@ -66,7 +66,7 @@ class SocketFunction(Construct):
                 "SLUICE_WEBSOCKET_URL": url,
             },
         )
-        grant_guardrail(self.function, settings)
+        grant_answering(self.function, settings)
         self.release = Release(
             self, "Release", function=self.function, settings=settings, what="socket function"
         )

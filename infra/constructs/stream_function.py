@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from aws_cdk import Stack
+from aws_cdk import SecretValue, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
@@ -58,7 +58,7 @@ class StreamFunction(Construct):
                 **secret.variables,
             },
         )
-        grant_guardrail(self.function, settings)
+        grant_answering(self.function, settings)
         self.release = Release(
             self, "Release", function=self.function, settings=settings, what="stream function"
         )
@@ -68,8 +68,15 @@ class StreamFunction(Construct):
         )
 
 
-def grant_guardrail(function: lambda_.Function, settings: Settings) -> None:
-    """Let a function apply the guardrail of the settings, if there is one."""
+def grant_answering(function: lambda_.Function, settings: Settings) -> None:
+    """Let a function send spans and apply the guardrail, as far as the settings have them."""
+    if settings.traces == "cloudwatch":
+        # These actions know no resources.
+        function.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["xray:PutSpans", "xray:PutSpansForIndexing"], resources=["*"]
+            )
+        )
     if settings.guardrail is not None:
         function.add_to_role_policy(
             iam.PolicyStatement(
@@ -94,7 +101,19 @@ def answering_environment(settings: Settings) -> dict[str, str]:
         "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
         "SLUICE_REDACTION": json.dumps(settings.redaction),
         "SLUICE_MODERATION": json.dumps(settings.moderation),
+        **_trace_environment(settings),
     }
+
+
+def _trace_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that say where spans go. Without traces there are none."""
+    if settings.traces is None:
+        return {}
+    found = {"SLUICE_TRACES": settings.traces, "SLUICE_TRACE_RATIO": str(settings.trace_ratio)}
+    if settings.trace_secret is not None:
+        value = SecretValue.secrets_manager(settings.trace_secret)
+        found["SLUICE_TRACE_AUTHORIZATION"] = value.unsafe_unwrap()  # a dynamic reference
+    return found
 
 
 def public_environment(

@@ -23,6 +23,16 @@ CONCURRENCY = 1
 """Two sweepers at once would do the same work."""
 
 
+def _budgets(settings: Settings) -> dict[str, str]:
+    """Return the variables of the ceiling, and of the topic that alerts go to."""
+    found = {}
+    if settings.monthly_ceiling is not None:
+        found["SLUICE_MONTHLY_CEILING"] = str(round(settings.monthly_ceiling * 1e9))
+    if settings.alarm_topic is not None:
+        found["SLUICE_ALERT_TOPIC"] = settings.alarm_topic
+    return found
+
+
 class Sweeper(Construct):
     """A function on a schedule, from the stream function's package.
 
@@ -59,8 +69,13 @@ class Sweeper(Construct):
                 "SLUICE_DEPLOYMENT": deployment_of(settings),
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
                 **({} if stream_table is None else {"SLUICE_STREAM_TABLE": stream_table.name}),
+                **_budgets(settings),
             },
         )
+        if settings.alarm_topic is not None:
+            self.function.add_to_role_policy(
+                iam.PolicyStatement(actions=["sns:Publish"], resources=[settings.alarm_topic])
+            )
         period = Duration.seconds(LIMITS.sweep_period)
         self.function.configure_async_invoke(retry_attempts=0, max_event_age=period)
         # CDK's own target would name its permission after the stack. Stages may differ only in

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
 from infra.limits import LIMITS
-from infra.settings import fields, filters, other_models
+from infra.settings import fields, filters, other_models, price_changes
 from infra.settings.container import ContainerSettings
 from infra.settings.endpoint import EndpointSettings
 from infra.settings.fields import SettingsError
@@ -30,6 +30,7 @@ OnLogFailure = Literal["refuse", "unlogged"]
 Persistence = Literal["off", "asked", "all"]
 PriceClass = Literal["100", "200", "all"]
 GuardrailMode = Literal["sync", "async"]
+ModerateMode = Literal["block", "score"]
 RedactAs = Literal["label", "pseudonym"]
 Stage = Literal["local", "dev", "prod"]
 Wheels = Literal["lambda", "host"]
@@ -87,6 +88,22 @@ class Settings(ContainerSettings, EndpointSettings):
     default_max_tokens: int | None = _setting(default=None, minimum=1, maximum=1_048_576)
     prompt_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
     completion_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    cached_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    """Of a prompt's tokens that the server had cached. None: as all of the prompt's."""
+    image_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    """Of the tokens that images may have. None: as all of the prompt's."""
+    reasoning_price: float | None = _setting(default=None, minimum=0, maximum=1_000_000)
+    """Of a completion's tokens that are reasoning. None: as all of the completion's."""
+    price_changes: Mapping[str, str] = _setting(
+        default={},
+        pattern=r"[a-z0-9 .,]{1,200}",
+        form='a JSON object of prices by day: {"2027-01-01": "prompt 0.5, completion 1.5"}',
+    )
+    """Later prices, by the day (UTC) on which they begin. They replace all before."""
+    monthly_ceiling: float | None = _setting(default=None, minimum=0.01, maximum=1_000_000_000)
+    """USD that the tokens of a month may cost, at the prices of the models. When they are spent,
+    requests are refused until the next month.
+    """
     meter_open: bool = False
     """Fail-open metering: serve recently used keys while DynamoDB does not answer."""
     strict: bool = False
@@ -135,6 +152,8 @@ class Settings(ContainerSettings, EndpointSettings):
         form='a JSON object of lists of words: {"weapons": "pipe bomb, nerve agent"}',
     )
     """Lists of words that are not let through, by category."""
+    moderate_mode: ModerateMode = "block"
+    """Whether what is flagged is blocked, or only told to requests that ask."""
     guardrail: str | None = _setting(
         default=None,
         pattern=r"[a-z0-9]{1,64}:([1-9][0-9]{0,7}|DRAFT)",
@@ -145,6 +164,21 @@ class Settings(ContainerSettings, EndpointSettings):
     """Whether text is held until it was judged, or sent at once and cut."""
     guardrail_open: bool = False
     """Pass on texts that the guardrail did not judge."""
+    # Spans of requests.
+    traces: str | None = _setting(
+        default=None,
+        pattern=r"cloudwatch|https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]{0,200})?",
+        form="cloudwatch, or the address of a collector: https://otel.example.org/v1/traces",
+    )
+    """Where spans of requests go, as OTLP over HTTP. None: nothing is traced."""
+    trace_ratio: float = _setting(default=1.0, minimum=0, maximum=1)
+    """The share of sampled requests, of those whose caller does not decide it."""
+    trace_secret: str | None = _setting(
+        default=None,
+        pattern=r"[A-Za-z0-9/_+=.@-]{1,512}",
+        form="the name of a secret in Secrets Manager",
+    )
+    """The secret whose text is the header `authorization` for the collector."""
     # Answers that are kept, and can be read again, resumed and cancelled.
     persistence: Persistence = _setting(default="asked")
     """Which answers are kept: none, those whose request asks for it, or all. With `off` there is
@@ -258,6 +292,8 @@ class Settings(ContainerSettings, EndpointSettings):
         filters.check(self.moderate_patterns, self.moderate_words, prefix="moderate", taken=())
         self._check_tags()
         self._check_kept()
+        self._check_prices()
+        self._check_traces()
         if self.stage == "local" and self.web_acl is not None:
             raise SettingsError(
                 f"web_acl={self.web_acl}: the local cloud has no AWS WAF; it is for dev and prod"
@@ -301,6 +337,7 @@ class Settings(ContainerSettings, EndpointSettings):
             guardrail=self.guardrail,
             mode=self.guardrail_mode,
             fail_open=self.guardrail_open,
+            scores=self.moderate_mode == "score",
         )
 
     @property
@@ -361,6 +398,26 @@ class Settings(ContainerSettings, EndpointSettings):
             raise SettingsError(
                 "websocket: needs persistence=asked or all, because the messages of a socket reach "
                 "different functions, which find its responses in the table of kept answers"
+            )
+
+    def _check_prices(self) -> None:
+        if self.prompt_price is not None and self.completion_price is not None:
+            price_changes.changes(self.price_changes)
+            return
+        named = ("cached_price", "image_price", "reasoning_price", "price_changes")
+        for name in named:
+            if getattr(self, name) not in (None, {}):
+                raise SettingsError(f"{name}: needs prompt_price and completion_price")
+
+    def _check_traces(self) -> None:
+        if self.trace_secret is not None and self.traces in (None, "cloudwatch"):
+            raise SettingsError(
+                f"trace_secret={self.trace_secret}: has an effect with the address of a collector "
+                "in traces only"
+            )
+        if self.traces is not None and self.traces.startswith("http:") and self.stage != "local":
+            raise SettingsError(
+                f"traces={self.traces}: spans go over https; http is for the stage local"
             )
 
     def _check_models(self) -> None:

@@ -90,10 +90,12 @@ def moderation(
     guardrail: str | None,
     mode: str,
     fail_open: bool,
+    scores: bool = False,
 ) -> dict[str, Any]:
     """Return the policy as `lambda_fn.settings.Moderation` reads it, without what is empty.
 
-    `guardrail` is the id of a guardrail and its version, with a colon between them.
+    `guardrail` is the id of a guardrail and its version, with a colon between them. `scores` tells
+    whether nothing is blocked unless a key or a request says so.
     """
     found: dict[str, Any] = {
         "patterns": dict(patterns),
@@ -107,4 +109,5 @@ def moderation(
             "mode": mode,
             "fail_open": fail_open,
         }
-    return {name: value for name, value in found.items() if value}
+    kept = {name: value for name, value in found.items() if value}
+    return {**kept, "mode": "score"} if kept and scores else kept

@@ -150,7 +150,13 @@ class ServiceStack(Stack):
             strict_transport=settings.stage != "local",
         )
 
-        ServiceAlarms(self, "Alarms", settings=settings, stream=stream.function)
+        ServiceAlarms(
+            self,
+            "Alarms",
+            settings=settings,
+            stream=stream.function,
+            recall=None if recall is None else recall.function,
+        )
         if settings.dashboard:
             Dashboard(
                 self,
@@ -160,6 +166,8 @@ class ServiceStack(Stack):
                 sweeper=sweeper.function,
                 endpoint=endpoint,
                 usage_table=usage_table,
+                recall=None if recall is None else recall.function,
+                stream_table=stream_table,
             )
 
         # The stream function changes accounts and the ledger, and marks hours whose rollups must be

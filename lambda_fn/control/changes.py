@@ -65,6 +65,7 @@ def change(account: Account, body: models_in.KeyUpdate, *, now: float) -> Update
         ("models", "models"),
         ("networks", "networks"),
         ("redact", "redact"),
+        ("moderate", "moderate"),
     ):
         if field not in body.model_fields_set:
             continue
@@ -138,7 +139,8 @@ def key_response(item: Mapping[str, Any]) -> dict[str, Any]:
         "enabled": account.enabled,
         "models": None if account.models is None else list(account.models),
         "networks": account.networks.split() or None,
-        "redact": list(account.redact) or None,
+        "redact": list(account.filters.redact) or None,
+        "moderate": "block" if account.filters.blocks else None,
         "limits": limits_of(account),
         "in_flight": len(account.in_flight),
         "totals": {
@@ -165,6 +167,7 @@ def audited_fields(item: Item) -> dict[str, Any]:
         "models",
         "networks",
         "redact",
+        "moderate",
         "old_secret_expires_at",
         "status",
     )

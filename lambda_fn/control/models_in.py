@@ -96,6 +96,10 @@ Redacted = Annotated[
     Field(min_length=1, max_length=len(KINDS)),
     AfterValidator(_distinct_kinds),
 ]
+_MODERATE = (
+    "`block`: the deployment's rules of moderation block what the key sends and gets, if they would "
+    "not do so anyway; null means no more than the deployment does."
+)
 _REDACT = "What is replaced in answers to the key, beside what the deployment replaces; null means no more."
 _FROM = "The networks (CIDR) that the key may be used from; null means anywhere."
 
@@ -139,6 +143,7 @@ class KeyCreate(Body):
     )
     networks: Networks | None = Field(default=None, description=_FROM)
     redact: Redacted | None = Field(default=None, description=_REDACT)
+    moderate: Literal["block"] | None = Field(default=None, description=_MODERATE)
     limits: Limits = Limits()
 
 
@@ -152,6 +157,7 @@ class KeyUpdate(Body):
     models: Models | None = None
     networks: Networks | None = Field(default=None, description=_FROM)
     redact: Redacted | None = Field(default=None, description=_REDACT)
+    moderate: Literal["block"] | None = Field(default=None, description=_MODERATE)
     limits: Limits | None = Field(
         default=None, description="Limits that are left out stay as they are."
     )
@@ -294,7 +300,7 @@ class ListUsage(QueryString):
     )
     by: str = Field(
         default="day",
-        description="What rows are grouped by: some of hour, day, key, model, separated by commas.",
+        description="What rows are grouped by: some of hour, day, month, owner, key, model, separated by commas.",
     )
     key: str | None = Field(
         default=None, pattern="^[a-z2-7]{12}$", description="Only usage of this key."

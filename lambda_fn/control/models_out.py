@@ -51,6 +51,10 @@ class Key(BaseModel):
     redact: list[str] | None = Field(
         description="What is replaced in answers to the key, beside what the deployment replaces."
     )
+    moderate: Literal["block"] | None = Field(
+        description="Whether the deployment's rules of moderation block what the key sends and "
+        "gets, if they would not do so anyway."
+    )
     limits: KeyLimits
     in_flight: int = Field(description="Requests that are running.")
     totals: Totals
@@ -207,6 +211,8 @@ class UsageRow(BaseModel):
 
     hour: str | None = Field(description="UTC: 2026-11-21T06.")
     day: str | None = Field(description="UTC: 2026-11-21.")
+    month: str | None = Field(description="UTC: 2026-11.")
+    owner: str | None = Field(description="The owner of the keys, as it is now.")
     key: str | None
     model: str | None
     requests: int = Field(description="Settled requests, refused ones included.")
@@ -221,7 +227,7 @@ class UsageRow(BaseModel):
 
 
 class UsageList(BaseModel):
-    """A page of usage, sorted by time, key, model."""
+    """A page of usage, sorted by time, owner, key, model."""
 
     object: Literal["list"] = "list"
     since: str
@@ -335,6 +341,9 @@ class ServiceState(BaseModel):
         description="Unix seconds since which new requests are refused; null while they are served."
     )
     reason: str | None
+    exhausted_month: str | None = Field(
+        description="The month whose ceiling is reached, so that its requests are refused."
+    )
     running: int = Field(description="Requests that have not ended.")
 
 

@@ -29,6 +29,8 @@ class LineDecoder:
         self._lines = LineBuffer()
         self._ended = False
         self._said = False
+        self.last_record = b""
+        """The record that ended the response, empty before."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes. A blank line is a heartbeat and has no event.
@@ -68,6 +70,7 @@ class LineDecoder:
             events.append(event)
             if type(event) is End or type(event) is Failure:
                 self._ended = True
+                self.last_record = bytes(line)
                 return events
         if self._lines.too_long:
             events.append(MALFORMED)

@@ -9,7 +9,7 @@ import msgspec
 
 from lambda_fn import limits
 from lambda_fn.errors import APIError, ResponseTooLarge, UpstreamFailed
-from lambda_fn.events import Delta, Ended, Event, Usage
+from lambda_fn.events import NULL, Delta, End, Ended, Event, Usage
 
 PADDING_BLOCK = 32
 """The delta of a server-sent chunk and its padding together have a multiple of this many bytes.
@@ -313,3 +313,23 @@ def chunk_tails(head: Head) -> list[bytes]:
 def delta_tails(tails: list[bytes]) -> list[bytes]:
     """Return the endings from the end of a delta on, for a choice that is not finished."""
     return [b',"logprobs":null,"finish_reason":null}' + tail for tail in tails]
+
+
+def moderation_of(end: End) -> msgspec.Raw | None:
+    """Return what a chat tells of its moderation, None if the request did not ask for it.
+
+    A chat has lists of results where a response has one result.
+    """
+    if end.moderation is NULL:
+        return None
+    found: dict[str, dict[str, Any]] = msgspec.json.decode(end.moderation)
+    return msgspec.Raw(
+        msgspec.json.encode(
+            {
+                side: result
+                if result["type"] == "error"
+                else {"type": "moderation_results", "model": result["model"], "results": [result]}
+                for side, result in found.items()
+            }
+        )
+    )

@@ -10,6 +10,7 @@ from lambda_fn.encode.base import (
     SizeLimit,
     ToolPiece,
     ended_fields,
+    moderation_of,
     raw_logprobs,
     read_delta,
     usage_of,
@@ -50,12 +51,12 @@ class ChatBody:
             elif type(event) is Usage:
                 self._usage = event
             elif type(event) is End:
-                return msgspec.json.encode(self._body())
+                return msgspec.json.encode(self._body(moderation_of(event)))
         return b""
 
-    def _body(self) -> dict[str, Any]:
+    def _body(self, moderation: msgspec.Raw | None) -> dict[str, Any]:
         head = self._head
-        body = {
+        body: dict[str, Any] = {
             "id": f"chatcmpl-{head.response_id}",
             "object": "chat.completion",
             "created": head.created,
@@ -67,6 +68,8 @@ class ChatBody:
             body["usage"] = usage_of(self._usage)
         if head.service_tier is not None:
             body["service_tier"] = head.service_tier
+        if moderation is not None:
+            body["moderation"] = moderation
         return body | ended_fields(self._ended)
 
     def heartbeat(self) -> bytes:

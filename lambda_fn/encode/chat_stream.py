@@ -19,6 +19,7 @@ from lambda_fn.encode.base import (
     chunk_tails,
     delta_tails,
     ended_fields,
+    moderation_of,
     named,
     raw_logprobs,
     read_delta,
@@ -109,6 +110,8 @@ class ChatStream:
             elif type(event) is Usage and self._include_usage:
                 out += (self._head, b'],"usage":', _json(usage_of(event)), b"}\n\n")
             elif type(event) is End:
+                if (moderation := moderation_of(event)) is not None:
+                    out += (self._head, b'],"moderation":', moderation, b"}\n\n")
                 out.append(b"data: [DONE]\n\n")
         return b"".join(out)
 

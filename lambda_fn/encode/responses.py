@@ -346,9 +346,10 @@ class _Response:
         if not self._says and reason is None:  # clients expect a message, and it may be empty
             steps += [Begin("text"), Finished("text")]
         self._output.end(steps, incomplete=reason is not None)
+        told = {} if end.moderation is NULL else {"moderation": end.moderation}
         if reason is None:
-            return "completed", self.body("completed", completed_at=end.completed_at)
-        return "incomplete", self.body("incomplete", details={"reason": reason})
+            return "completed", self.body("completed", completed_at=end.completed_at, **told)
+        return "incomplete", self.body("incomplete", details={"reason": reason}, **told)
 
     def failed(self, error: APIError) -> list[Part]:
         """Return the response as it is when it fails: with what there is of its output.
@@ -385,6 +386,7 @@ class _Response:
         error: dict[str, Any] | None = None,
         details: dict[str, Any] | None = None,
         ended: Ended | None = None,
+        moderation: msgspec.Raw | None = None,
     ) -> list[Part]:
         fields: dict[str, Any] = {
             "status": status,
@@ -395,6 +397,8 @@ class _Response:
             "usage": usage,
             **ended_fields(ended),
         }
+        if moderation is not None:
+            fields["moderation"] = moderation
         return [self._beginning, _json(fields)[1:-1], *self._echoes]
 
     def _usage(self) -> dict[str, Any]:

@@ -5,10 +5,13 @@ answer to several requests interleaves them. Heartbeats and `[DONE]` are no even
 has its own.
 """
 
+import re
 from typing import NamedTuple
 
 from msgspec.json import encode
 
+STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
+"""The name of a lane, by OpenAI's schema."""
 _DONE = b"[DONE]"
 
 

@@ -7,7 +7,7 @@ admin in `account_changes`. Money is in nano-USD.
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -50,6 +50,11 @@ class Limits(msgspec.Struct, frozen=True):
     def budgeted(self) -> bool:
         """Whether the key has a budget of tokens or cost, for a day or a month."""
         return self.budgets_cost or min(self.tokens_day, self.tokens_month) < UNLIMITED
+
+    @property
+    def budgeted_by_month(self) -> bool:
+        """Whether the key has a budget of tokens or cost for a month."""
+        return min(self.tokens_month, self.cost_month) < UNLIMITED
 
 
 NO_LIMITS = Limits()
@@ -173,6 +178,20 @@ class InFlight(Mapping[str, Hold]):
         return len(self._texts)
 
 
+class KeyFilters(NamedTuple):
+    """What a key adds to the filters of its deployment.
+
+    `redact` has kinds that are replaced in its answers. With `blocks`, the deployment's rules of
+    moderation block its requests and answers, if they would not do so anyway.
+    """
+
+    redact: tuple[str, ...] = ()
+    blocks: bool = False
+
+
+NO_FILTERS = KeyFilters()
+
+
 class Account(msgspec.Struct, frozen=True):
     """An account as it was read. It contains no hash, so that it can be shown and logged."""
 
@@ -189,8 +208,7 @@ class Account(msgspec.Struct, frozen=True):
     enabled: bool
     models: tuple[str, ...] | None
     networks: str
-    redact: tuple[str, ...]
-    """Kinds that are replaced in answers to the key, beside those of the deployment."""
+    filters: KeyFilters
     limits: Limits
     balance: Mapping[str, int]
     in_flight: Mapping[str, Hold]
@@ -220,7 +238,7 @@ class Account(msgspec.Struct, frozen=True):
             enabled=item["enabled"],
             models=tuple(item["models"]) if "models" in item else None,
             networks=item.get("networks", ANYWHERE),
-            redact=tuple(item.get("redact", ())),
+            filters=KeyFilters(tuple(item.get("redact", ())), item.get("moderate") == "block"),
             limits=Limits(*map(item.__getitem__, LIMIT_NAMES)),
             balance=item["balance"],
             in_flight=InFlight(item["in_flight"]),
@@ -247,6 +265,7 @@ def new_account(
     models: Sequence[str] | None = None,
     networks: str = ANYWHERE,
     redact: Sequence[str] = (),
+    moderate: str | None = None,
 ) -> Item:
     """Return the account item of a new key. Put it on the condition `attribute_not_exists(pk)`.
 
@@ -278,6 +297,8 @@ def new_account(
         item["networks"] = networks
     if redact:
         item["redact"] = list(redact)
+    if moderate is not None:
+        item["moderate"] = moderate
     return item
 
 

@@ -60,7 +60,7 @@ _COUNTS = "requests prompt_tokens completion_tokens cost"
 _AMOUNTS = dict.fromkeys(_COUNTS.split(), "of settled requests")
 _KEYS = {"pk": "partition key", "sk": "sort key", "v": "version of the layout"}
 _WATCHED = {
-    "open": "LEDGER#<shard> or ACCOUNT#<shard>: only while the sweeper has to watch the item",
+    "open": "LEDGER#<shard>, ACCOUNT#<shard> or ALERT: only while the sweeper has to watch the item",
     "due": "Unix seconds after which the sweeper looks",
 }
 ACCOUNT = {
@@ -81,6 +81,7 @@ ACCOUNT = {
     "models": "public names that the key may use; absent when it may use all",
     "networks": "CIDRs that the key may be used from, as one text; absent when from anywhere",
     "redact": "kinds that are replaced in answers to the key; absent when none are",
+    "moderate": "block, if the deployment's rules of moderation block what the key sends and gets",
     "directory": "KEYS: the partition of the index `keys`",
     "balance": "window name -> what remains of its limit; made by the first request of a window",
     "in_flight": "request id -> `Hold`, as text: small, since each write costs the whole item",
@@ -97,11 +98,17 @@ LEDGER = {
     "reserved_cost": "the same in nano-USD",
     "prompt_price": "nano-USD a token, as of the admission: its settlement uses these",
     "completion_price": "",
+    "cached_price": "of the prompt's tokens that the server had cached; absent if the same",
+    "image_price": "of the prompt's tokens that images may have; absent if the same",
+    "reasoning_price": "of the completion's tokens that are reasoning; absent if the same",
     "opened": "Unix seconds, with milliseconds",
     "prompt_tokens": "of the last checkpoint while OPEN, final once SETTLED",
     "completion_tokens": "",
     "continued_prompt_tokens": "those of `prompt_tokens` that were read to continue the response after "
     "its container had ended; absent without",
+    "cached_tokens": "those of `prompt_tokens` that the server had cached; absent without",
+    "image_tokens": "those of `prompt_tokens` that images may have at most; absent without",
+    "reasoning_tokens": "those of `completion_tokens` that are reasoning; absent without",
     "checkpointed": "Unix seconds of the last checkpoint; removed by the settlement",
     "cancel": "Unix seconds at which its end was requested; removed by the settlement",
     "settled": "Unix seconds",
@@ -126,8 +133,25 @@ WATERMARK = {
 }
 DIRTY_HOUR = {**_KEYS, "mark": "random: tells this mark from a later one"}
 PAGES = {**_KEYS, "secret": "hex"}
+ALERT = {
+    **_KEYS,
+    **_WATCHED,
+    "key": "the key's id, or `deployment`",
+    "spent": "nano-USD or tokens, as the alert was made",
+    "name": "what reports call the key",
+    "owner": "",
+    "sent": "Unix seconds at which the sweeper had sent it; it has no `open` from then on",
+    "ttl": "Unix seconds after which DynamoDB removes the item",
+}
+MONTH = {
+    **_KEYS,
+    "until": "the first hour whose rollups are not in `cost`",
+    "cost": "nano-USD of the month's hours before",
+    "ttl": "Unix seconds after which DynamoDB removes the item",
+}
 SERVICE = {
     **_KEYS,
+    "exhausted": "the month whose ceiling was reached: its requests are refused; absent before",
     "stopped": "Unix seconds since which requests are refused; absent while they are served",
     "reason": "what refused requests are told",
 }
@@ -159,6 +183,8 @@ WATERMARK_KEY = {"pk": "USAGE", "sk": "ROLLED"}
 DIRTY_PARTITION, DIRTY_PREFIX = "USAGE", "DIRTY#"
 PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
 SERVICE_KEY = {"pk": "SERVICE", "sk": "STATE"}
+ALERT_PARTITION, ALERT_OPEN = "ALERTS", "ALERT"
+"""The partition of all alerts, and the value of `open` while they are not sent."""
 
 
 class UnknownVersion(ValueError):
@@ -233,6 +259,11 @@ def rollup_names(item: Mapping[str, Any]) -> tuple[str, str, str]:
 def dirty_key(hour: str) -> dict[str, str]:
     """Return the primary key of the mark of a dirty hour."""
     return {"pk": DIRTY_PARTITION, "sk": f"{DIRTY_PREFIX}{hour}"}
+
+
+def month_key(month: str) -> dict[str, str]:
+    """Return the primary key of a month's sum."""
+    return {"pk": "SERVICE", "sk": f"MONTH#{month}"}
 
 
 def audit_partition(day: str) -> str:

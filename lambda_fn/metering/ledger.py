@@ -15,7 +15,7 @@ from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import Update
 from lambda_fn.ids import request_time, shard_of
 from lambda_fn.metering.keys import VERSIONED, ledger_key, watched_request
-from lambda_fn.metering.money import Prices
+from lambda_fn.metering.money import Prices, Tokens
 
 Outcome = Literal["complete", "cut", "failed", "cancelled", "refused"]
 """How a request ended.
@@ -53,7 +53,9 @@ class Settlement(msgspec.Struct, frozen=True, omit_defaults=True):
     """The result of a request. Times are milliseconds; `ttft_ms` is None when no token came.
 
     `continued_prompt_tokens` are those of `prompt_tokens` that were read again, to continue the
-    response after its container had ended.
+    response after its container had ended. `cached_tokens` and `image_tokens` are those of
+    `prompt_tokens` that the server had cached, and that images may have at most.
+    `reasoning_tokens` are those of `completion_tokens` that are reasoning.
     """
 
     outcome: Outcome
@@ -63,6 +65,20 @@ class Settlement(msgspec.Struct, frozen=True, omit_defaults=True):
     ttft_ms: int | None
     duration_ms: int | None
     continued_prompt_tokens: int = 0
+    cached_tokens: int = 0
+    image_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def tokens(self) -> Tokens:
+        """Its tokens, by what they cost."""
+        return Tokens(
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.cached_tokens,
+            self.image_tokens,
+            self.reasoning_tokens,
+        )
 
 
 REFUSED = Settlement("refused", 0, 0, None, None, 0)
@@ -217,7 +233,7 @@ def _settled(
     values = {
         ":state": "SETTLED",
         ":settled": round(now, 3),
-        ":cost": prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
+        ":cost": prices.cost(settlement.tokens),
         **{f":{name}": value for name, value in msgspec.to_builtins(settlement).items()},
     }
     changes = ["#state = :state"]

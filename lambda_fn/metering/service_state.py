@@ -1,4 +1,6 @@
-"""The operator's switch: the item that stops the service, and the end of what runs.
+"""The switch: the item that stops the service, and the end of what runs.
+
+An operator stops the service, or the sweeper does for a month whose ceiling is reached.
 
 The stream function reads the item within `limits.CHECKPOINT` and refuses requests then. Requests
 that run see their cancellation in the same time.
@@ -6,9 +8,10 @@ that run see their cancellation in the same time.
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import ConditionFailed, Query, Table
+from lambda_fn.aws.dynamodb import ConditionFailed, Query, Table, Update
 from lambda_fn.ids import LEDGER_SHARDS
 from lambda_fn.metering import ledger
 from lambda_fn.metering.keys import OVERDUE_INDEX, SERVICE_KEY, VERSIONED, watched_request
@@ -24,17 +27,40 @@ async def stop(table: Table, *, reason: str, now: float) -> None:
         MeterUnavailable: it is not known whether the service is stopped; call it again.
 
     """
-    await table.put({**SERVICE_KEY, **VERSIONED, "stopped": int(now), "reason": reason})
+    await table.update(
+        _change("SET v = :v, stopped = :now, reason = :reason", now=int(now), reason=reason)
+    )
 
 
 async def resume(table: Table) -> None:
     """Serve requests again. Raises as `stop` does."""
-    await table.put({**SERVICE_KEY, **VERSIONED})
+    await table.update(_change("SET v = :v REMOVE stopped, reason"))
+
+
+async def exhaust(table: Table, month: str | None) -> None:
+    """Refuse the requests of a month, such as `2026-11`; with None, refuse them no longer.
+
+    Raises as `stop` does.
+    """
+    if month is None:
+        await table.update(_change("SET v = :v REMOVE exhausted"))
+    else:
+        await table.update(_change("SET v = :v, exhausted = :month", month=month))
 
 
 async def state(table: Table) -> Item:
     """Return the item; an empty one if the service was never stopped."""
     return await table.get(SERVICE_KEY) or {}
+
+
+def _change(update: str, **values: Any) -> Update:
+    return Update(
+        SERVICE_KEY,
+        update,
+        "attribute_exists(pk) OR attribute_not_exists(pk)",
+        {},
+        {":v": VERSIONED["v"], **{f":{name}": value for name, value in values.items()}},
+    )
 
 
 async def running(table: Table) -> AsyncIterator[str]:

@@ -78,7 +78,8 @@ async def settle(
     now: float,
     expired: tuple[str, ...] = (),
     deadline: float | None = None,
-) -> None:
+    return_account: bool = False,
+) -> Item | None:
     """Settle an admitted request and capture its hold, in two writes.
 
     Args:
@@ -89,6 +90,10 @@ async def settle(
         now: Unix seconds.
         expired: Windows that can be removed.
         deadline: The time of `time.monotonic` until which the writes are attempted.
+        return_account: Whether the account item is wanted.
+
+    Returns:
+        The account item after it, if it is wanted and this has captured the hold.
 
     Raises:
         MeterUnavailable: it is not known what was written. `replay` completes it.
@@ -106,7 +111,7 @@ async def settle(
             or failed.item.get("entry") != hold.attempt
         ):
             await replay(table, opening, settlement, now=now)  # the sweeper has settled it
-            return
+            return None
     spend = spend_of(settlement, opening.prices)
     held: Hold | None = hold
     while held is not None:
@@ -119,20 +124,13 @@ async def settle(
             admitted=opening.reserved,
             expired=expired,
         )
-        held = await _capture(table, update, opening, held, deadline=deadline)
-
-
-async def _capture(
-    table: Table, update: Update, opening: Opening, hold: Hold, *, deadline: float | None
-) -> Hold | None:
-    """Capture a hold. Return None, or the hold as a late extension has changed it.
-
-    A hold that the sweeper has claimed is left to the sweeper.
-    """
-    try:
-        await table.update(update, deadline=deadline)
-    except ConditionFailed as failed:
-        return _changed(failed.item, opening, hold)
+        try:
+            account = await table.update(update, deadline=deadline, return_item=return_account)
+        except ConditionFailed as failed:
+            # A late extension may have changed the hold. What the sweeper claimed is left to it.
+            held = _changed(failed.item, opening, held)
+        else:
+            return account if return_account else None
     return None
 
 
@@ -273,7 +271,7 @@ async def extend(
 
     """
     for _ in range(_EXTENSIONS):
-        extended = hold.extend(tokens, opening.prices.cost(0, tokens))
+        extended = hold.extend(tokens, opening.prices.bound(0, tokens))
         update = holds.extend(opening.key_id, opening.request_id, hold, extended)
         try:
             await table.update(update, deadline=deadline)
@@ -302,7 +300,7 @@ async def extend_prompt(
         MeterUnavailable: it is not known whether the hold was extended. Its release finds out.
 
     """
-    extended = hold.extend(tokens, opening.prices.cost(tokens, 0))
+    extended = hold.extend(tokens, opening.prices.bound(tokens, 0))
     update = holds.extend(opening.key_id, opening.request_id, hold, extended)
     try:
         await table.update(update, deadline=deadline)
@@ -318,15 +316,19 @@ def _remaining(item: Item, opening: Opening) -> int:
     remaining: int = min(
         account.remaining(window) // amount
         for window in holds.budgets_of(opening.request_id)
-        if (amount := holds.amount_in(window, 0, 1, opening.prices.completion))
+        if (amount := holds.amount_in(window, 0, 1, opening.prices.completion_bound))
     )
     return remaining
 
 
 def spend_of(settlement: Settlement, prices: Prices) -> Spend:
     """Return the amounts that the account is charged for a settlement."""
-    tokens = (settlement.prompt_tokens, settlement.completion_tokens)
-    return Spend(int(settlement.outcome != "refused"), *tokens, prices.cost(*tokens))
+    return Spend(
+        int(settlement.outcome != "refused"),
+        settlement.prompt_tokens,
+        settlement.completion_tokens,
+        prices.cost(settlement.tokens),
+    )
 
 
 def booked_of(item: Mapping[str, Any]) -> Spend:

@@ -84,6 +84,7 @@ class Responses:
                 *(self._stored.table, head, after, AsgiSink(send)),
                 seconds=seconds_left(request.scope),
                 settings=self._settings,
+                request_id=request.scope["sluice.request_id"],
             )
             return None
         if "wait" in params:

@@ -78,6 +78,7 @@ class Streams:
             *(self._stored.table, head, after, AsgiSink(send)),
             seconds=seconds_left(request.scope),
             settings=self._settings,
+            request_id=request.scope["sluice.request_id"],
         )
         return None
 

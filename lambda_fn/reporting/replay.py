@@ -18,7 +18,7 @@ from lambda_fn.ids import request_time
 from lambda_fn.metering import settlements
 from lambda_fn.metering.keys import UnknownVersion, ledger_key
 from lambda_fn.metering.ledger import Opening, Settlement
-from lambda_fn.metering.money import Prices
+from lambda_fn.metering.money import PARTS, Prices
 from lambda_fn.reporting.rollups import Contended, roll_dirty
 
 EVENT = "settlement_unsaved"
@@ -47,6 +47,12 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     prompt_price: Count
     completion_price: Count
     continued_prompt_tokens: Count = 0
+    cached_tokens: Count = 0
+    image_tokens: Count = 0
+    reasoning_tokens: Count = 0
+    cached_price: Count | None = None
+    image_price: Count | None = None
+    reasoning_price: Count | None = None
 
 
 @dataclass
@@ -130,7 +136,7 @@ async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float)
         line.model,
         line.reserved,
         line.reserved_cost,
-        Prices(line.prompt_price, line.completion_price),
+        Prices(*(getattr(line, f"{name}_price") for name in PARTS)),
     )
     settlement = Settlement(
         line.outcome,
@@ -140,6 +146,9 @@ async def _settle(table: Table, line: LogLine, result: ReplayResult, now: float)
         line.ttft_ms,
         line.duration_ms,
         line.continued_prompt_tokens,
+        line.cached_tokens,
+        line.image_tokens,
+        line.reasoning_tokens,
     )
     try:
         stored = await table.get(ledger_key(line.request_id))

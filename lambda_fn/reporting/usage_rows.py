@@ -22,7 +22,7 @@ from lambda_fn.metering.keys import (
     rollup_prefix,
 )
 
-By = Literal["hour", "day", "key", "model"]
+By = Literal["hour", "day", "month", "owner", "key", "model"]
 Item = Mapping[str, Any]
 AMOUNTS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered")
 """The fields of a row that are summed."""
@@ -41,6 +41,8 @@ COUNTED = (
 _REQUIRED = {"key", "model", "state"}
 _SETTLED = {"outcome", "prompt_tokens", "completion_tokens", "cost"}
 _ROLLUP = {*AMOUNTS, "outcomes"}
+_TIMES = {"hour": 13, "day": 10, "month": 7}
+"""The characters of an hour that tell its time."""
 _SHARDS_AT_ONCE = 2  # a page of each is in memory
 
 
@@ -52,7 +54,7 @@ class UsageRow:
     """
 
     hour: str
-    """UTC: `2026-11-21T06`; in a sum by day `2026-11-21`."""
+    """UTC: `2026-11-21T06`; in a sum by day `2026-11-21`, and by month `2026-11`."""
     key: str
     """The key's public id, also of a deleted key."""
     model: str
@@ -67,6 +69,8 @@ class UsageRow:
     """`requests` by outcome, without outcomes that did not occur."""
     open: int = 0
     """Requests that are not settled yet and not in `requests`. Always 0 in closed hours."""
+    owner: str = ""
+    """The key's owner. Neither ledger nor rollups have it."""
 
 
 class Sums:
@@ -177,14 +181,14 @@ async def stored_rows(
 def grouped(rows: Iterable[UsageRow], by: Iterable[By]) -> list[UsageRow]:
     """Return the sums of rows that agree in the fields `by`, such as `("day", "key")`.
 
-    They are sorted by hour, key and model.
+    They are sorted by hour, owner, key and model.
     """
     fields = set(by)
-    groups: dict[tuple[str, str, str], list[UsageRow]] = defaultdict(list)
+    length = next((size for name, size in _TIMES.items() if name in fields), 0)
+    groups: dict[tuple[str, ...], list[UsageRow]] = defaultdict(list)
     for row in rows:
-        time = row.hour if "hour" in fields else row.hour[:10] if "day" in fields else ""
-        name = (time, row.key if "key" in fields else "", row.model if "model" in fields else "")
-        groups[name].append(row)
+        names = (getattr(row, name) if name in fields else "" for name in ("owner", "key", "model"))
+        groups[row.hour[:length], *names].append(row)
     return [_sum(group, *name) for name, group in sorted(groups.items())]
 
 
@@ -215,10 +219,11 @@ def from_item(item: Item) -> UsageRow:
     return UsageRow(*rollup_names(item), **amounts, outcomes=item["outcomes"])
 
 
-def _sum(rows: list[UsageRow], hour: str, key: str, model: str) -> UsageRow:
+def _sum(rows: list[UsageRow], hour: str, owner: str, key: str, model: str) -> UsageRow:
     outcomes: dict[str, int] = {}
     for row in rows:
         for outcome, count in row.outcomes.items():
             outcomes[outcome] = outcomes.get(outcome, 0) + count
     amounts = {name: sum(getattr(row, name) for row in rows) for name in (*AMOUNTS, "open")}
-    return UsageRow(hour, key, model, **amounts, outcomes=dict(sorted(outcomes.items())))
+    sums = dict(sorted(outcomes.items()))
+    return UsageRow(hour, key, model, **amounts, outcomes=sums, owner=owner)

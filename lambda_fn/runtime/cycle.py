@@ -66,9 +66,10 @@ class Cycle:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
             self._stream.close()
-            if self._after:
-                # The caller has the response, but the environment could be frozen before these end.
-                await asyncio.wait(self._after)
+            # The caller has the response, but the environment could be frozen before these end. One
+            # of them may add another.
+            while running := [task for task in self._after if not task.done()]:
+                await asyncio.wait(running)
 
     async def _receive(self) -> Message:
         if self._body is None:

@@ -14,6 +14,7 @@ from lambda_fn.schema.parts import (
     Extensions,
     LogitBias,
     Metadata,
+    ModerationOptions,
     Penalty,
     Rules,
     Seed,
@@ -96,7 +97,6 @@ class ChatRequest(Extras, Struct, frozen=True, omit_defaults=True):
     audio: Any = None
     prediction: Any = None
     web_search_options: Any = None
-    moderation: Any = None
     functions: Any = None
     function_call: Any = None
 
@@ -108,6 +108,7 @@ class ChatRequest(Extras, Struct, frozen=True, omit_defaults=True):
     prompt_cache_key: Annotated[str, Meta(max_length=512)] | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
 
+    moderation: ModerationOptions | None = None
     sluice: Extensions | None = None
 
 
@@ -115,7 +116,6 @@ UNSUPPORTED = {
     "audio": "this is a text model",
     "prediction": "predicted outputs are not available",
     "web_search_options": "the model cannot search the web",
-    "moderation": "moderation is not available",
     "functions": "use 'tools'",
     "function_call": "use 'tool_choice'",
 }

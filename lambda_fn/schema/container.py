@@ -14,7 +14,7 @@ from lambda_fn.schema.tools import chosen
 RESHAPED = ("messages", "max_tokens", "max_completion_tokens", "tools", "tool_choice", *SENT)
 _NOT_FORWARDED = {
     *(*UNSUPPORTED, *DEFAULT_ONLY, *INERT, *RESHAPED, *ALIASES, *FORMS, *NAMES),
-    "sluice",
+    *("moderation", "sluice"),
 }
 FORWARDED = tuple(name for name in ChatRequest.__struct_fields__ if name not in _NOT_FORWARDED)
 """Parameters that reach the model unchanged: all that the other lists do not name."""

@@ -86,6 +86,29 @@ class Source(Struct, frozen=True):
     title: Annotated[str, Meta(max_length=512)] = ""
 
 
+class ModerationMode(Struct, frozen=True):
+    """Whether what is flagged is blocked, or only told."""
+
+    mode: Literal["score", "block"]
+
+
+class ModerationModes(Struct, frozen=True, omit_defaults=True):
+    """The modes of a request's own moderation."""
+
+    input: ModerationMode | None = None
+    output: ModerationMode | None = None
+
+
+class ModerationOptions(Struct, frozen=True, omit_defaults=True):
+    """OpenAI's `moderation`: that the response tells what was flagged, and what is blocked.
+
+    The deployment has the rules, whatever `model` names.
+    """
+
+    model: Annotated[str, Meta(min_length=1, max_length=256)]
+    policy: ModerationModes | None = None
+
+
 class Extensions(Struct, frozen=True, omit_defaults=True):
     """The object `sluice` of a request: what can be asked for beyond OpenAI's API.
 
@@ -100,6 +123,8 @@ class Extensions(Struct, frozen=True, omit_defaults=True):
     on_cut: Literal["continue", "fail"] | None = None
     """What happens if the model's container ends before the response."""
     redact: Annotated[list[Kind], Meta(max_length=32)] | None = None
+    moderate: Literal["block"] | None = None
+    """Whether the deployment's rules block this request and its answer, if they would not."""
     sources: Annotated[list[Source], Meta(max_length=100)] | None = None
 
     def __post_init__(self) -> None:

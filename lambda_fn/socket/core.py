@@ -158,6 +158,10 @@ class Connection:
             commands += self._close(GOING_AWAY, "The connection is over its time.")
         return commands
 
+    def leave(self) -> None:
+        """Note that the client has left. What waits does not begin any more."""
+        self.closed = True
+
     def elapsed(self, now: float) -> list[Command]:
         """Take the time, once `deadline` has come."""
         if self.closed or now < self.deadline:

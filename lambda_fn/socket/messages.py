@@ -7,17 +7,16 @@
 The first is OpenAI's. The others are extensions.
 """
 
-import re
 from typing import Any
 
 import msgspec
 
+from lambda_fn.encode.tagged import STREAM_ID
 from lambda_fn.errors import APIError, InvalidRequest, encode_json
 from lambda_fn.schema.parse import parse
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
-_NAME = re.compile(r"[A-Za-z0-9_.-]{1,256}")
 _TYPES = ("response.create", "response.cancel", "response.resume")
 
 
@@ -147,7 +146,7 @@ def _response_id(envelope: _Envelope) -> str:
 def _stream_id(found: Any) -> str | None:
     if found is None:
         return None
-    if isinstance(found, str) and _NAME.fullmatch(found):
+    if isinstance(found, str) and STREAM_ID.fullmatch(found):
         return found
     raise InvalidRequest(
         "Invalid 'stream_id': 1 to 256 letters, digits, '_', '.' or '-' are expected.",

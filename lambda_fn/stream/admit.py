@@ -19,11 +19,11 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable, Table, Throttled
-from lambda_fn.errors import APIError, Unavailable
+from lambda_fn.errors import NO_RETRY, APIError, InsufficientQuota, Unavailable
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
-from lambda_fn.metering import holds, ledger
-from lambda_fn.metering.accounts import Account, Hold
+from lambda_fn.metering import holds, hours, ledger
+from lambda_fn.metering.accounts import NO_FILTERS, Account, Hold, KeyFilters
 from lambda_fn.metering.holds import HoldRequest
 from lambda_fn.metering.keys import SERVICE_KEY, account_key
 from lambda_fn.metering.ledger import Opening
@@ -52,8 +52,8 @@ class Admission(msgspec.Struct, frozen=True):
 
     `account` is the account with this request in flight, and `entry` is the request's hold there.
     Both are None if the request is served because the meter fails open. `opened` tells whether the
-    ledger item was written. `stale` names the windows that the settlement can remove. `redact` has
-    the kinds that are replaced in answers to the key.
+    ledger item was written. `stale` names the windows that the settlement can remove. `filters`
+    are what the key adds to those of the deployment.
     """
 
     opening: Opening
@@ -62,7 +62,7 @@ class Admission(msgspec.Struct, frozen=True):
     opened: bool = True
     headers: Mapping[str, str] = {}  # msgspec makes a new dict for each
     stale: tuple[str, ...] = ()
-    redact: tuple[str, ...] = ()
+    filters: KeyFilters = NO_FILTERS
 
 
 class Switch:
@@ -78,6 +78,8 @@ class Switch:
         self._read_at = -limits.CHECKPOINT
         self.reason: str | None = None
         """The reason for which the service is stopped, or None."""
+        self.exhausted: str | None = None
+        """The month whose ceiling was reached, or None."""
 
     @property
     def is_due(self) -> bool:
@@ -95,15 +97,37 @@ class Switch:
             self._read_at -= limits.CHECKPOINT
             raise
         self.reason = str(item["reason"]) if item is not None and "stopped" in item else None
+        self.exhausted = None if item is None else item.get("exhausted")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether requests are refused, as far as this environment knows."""
+        return self.reason is not None or (
+            self.exhausted is not None and self.exhausted == hours.hour_at(time.time())[:7]
+        )
 
     def check(self) -> None:
-        """Raise Unavailable if the service is stopped."""
+        """Raise the error of each request, if there is a reason to refuse requests.
+
+        Raises:
+            Unavailable: an operator has stopped the service.
+            InsufficientQuota: the deployment has spent what its month may cost.
+
+        """
         if self.reason is not None:
             raise Unavailable(
                 f"The operator has stopped this service: {self.reason} Nothing was generated or "
                 "billed. Try again later.",
                 code="service_stopped",
                 retry_after=60,
+            )
+        if self.is_closed:
+            raise InsufficientQuota(
+                f"This service has spent its budget for {self.exhausted}. Nothing was generated or "
+                "billed. It serves again next month (UTC), or once its operator raises "
+                "monthly_ceiling.",
+                code="monthly_ceiling_reached",
+                headers=NO_RETRY,
             )
 
 
@@ -132,16 +156,16 @@ class Gate:
         if not self._keys.is_verified(caller) or not self._keys.admits(caller):
             await self.check_key(caller)
 
-    async def redacted(self, caller: Caller) -> tuple[str, ...]:
-        """Return what the key redacts now, by one read.
+    async def filters(self, caller: Caller) -> KeyFilters:
+        """Return the key's filters as they are now, by one read.
 
-        While DynamoDB does not answer, it is what the key redacted when its last request was
-        admitted here. Raises AuthenticationFailed and PermissionDenied as `check_key`.
+        While DynamoDB does not answer, they are what they were when its last request was admitted
+        here. Raises AuthenticationFailed and PermissionDenied as `check_key`.
         """
         try:
-            return (await self.check_key(caller)).redact
+            return (await self.check_key(caller)).filters
         except Unavailable:
-            return self._keys.redact(caller)
+            return self._keys.filters(caller)
 
     async def check_key(self, caller: Caller) -> Account:
         """Authenticate a call that spends nothing, and return the account.
@@ -195,11 +219,12 @@ class Gate:
             NotFound: the key may not use the model.
             PermissionDenied: also if the key has a budget of cost, and the model has no price.
             Unavailable: also while an operator has stopped the service.
+            InsufficientQuota: also when the deployment has spent its month's ceiling.
             RateLimited, InsufficientQuota: a limit of the key does not allow the request.
 
         """
         await self.authenticate(caller)
-        if self._switch.reason is not None:
+        if self._switch.is_closed:
             await self._switch.read()
             self._switch.check()
         reading = asyncio.ensure_future(self._switch.read()) if self._switch.is_due else None
@@ -216,9 +241,9 @@ class Gate:
                 reading.cancel()
             raise
         if isinstance(account, Account):
-            self._keys.admitted(caller, account.redact)
+            self._keys.admitted(caller, account.filters)
             entry = account.in_flight[opening.request_id]
-            if self._switch.reason is not None:
+            if self._switch.is_closed:
                 await self._undo(opening, entry)
                 if opened:
                     await self._close_refused(opening)
@@ -240,14 +265,14 @@ class Gate:
                     opened,
                     headers=rate_headers(account, when=request_time(opening.request_id), now=now),
                     stale=tuple(expired(account.balance, now)),
-                    redact=account.redact,
+                    filters=account.filters,
                 )
             await self._undo(opening, entry)
             raise _unavailable()
         if account is None:
             if self._fail_open and self._keys.is_recent(caller):
                 log("admitted_open", request_id=opening.request_id, key=opening.key_id)
-                return Admission(opening, opened=opened, redact=self._keys.redact(caller))
+                return Admission(opening, opened=opened, filters=self._keys.filters(caller))
             raise _unavailable()
         if opened:
             await self._close_refused(opening)

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
@@ -24,7 +24,13 @@ from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.completions import Completions
-from lambda_fn.stream.middleware import HEALTH, RESPONSES_PATH, Middleware, on_http_error
+from lambda_fn.stream.middleware import (
+    HEALTH,
+    MULTIPLEX_PATH,
+    RESPONSES_PATH,
+    Middleware,
+    on_http_error,
+)
 from lambda_fn.stream.negotiate import (
     read_chat,
     read_completion,
@@ -54,6 +60,11 @@ def create_app(
     gate = Gate(table, meter_open=settings.meter_open)
     rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
     shared = (settings, client, credentials, table, gate)
+    tracer = None
+    if settings.traces is not None:
+        from lambda_fn.stream.traces import Tracer  # few deployments have any
+
+        tracer = Tracer(settings, client, credentials)
     read_kept_response = partial(
         read_response,
         rules=rules,
@@ -61,11 +72,16 @@ def create_app(
         store_default=settings.store_default,
     )
     completions = {
-        "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules)),
-        "/v1/completions": Completions(*shared, partial(read_completion, rules=rules)),
-        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules)),
-        RESPONSES_PATH: Completions(*shared, read_kept_response),
+        "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules), tracer),
+        "/v1/completions": Completions(*shared, partial(read_completion, rules=rules), tracer),
+        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules), tracer),
+        RESPONSES_PATH: Completions(*shared, read_kept_response, tracer),
     }
+
+    def multiplex() -> ASGIApp:
+        from lambda_fn.stream.endpoints.multiplex import Multiplex
+
+        return Multiplex(settings, gate, completions)
 
     # The other endpoints are imported by their first request. So the cold start of a completion
     # does not pay for them.
@@ -91,7 +107,7 @@ def create_app(
     def single_calls() -> "SingleCalls":
         from lambda_fn.stream.endpoints.single_calls import SingleCalls
 
-        return SingleCalls(*shared)
+        return SingleCalls(*shared, tracer)
 
     @cache
     def counter(path: str) -> "CountTokens":
@@ -130,9 +146,10 @@ def create_app(
     async def openapi(request: Request) -> Response:
         return await models().document(request)
 
+    streams: dict[str, ASGIApp] = {**completions, MULTIPLEX_PATH: _Later(multiplex)}
     api = Starlette(
         routes=[
-            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in completions.items()),
+            *(Route(path, endpoint, methods=["POST"]) for path, endpoint in streams.items()),
             Route(f"{ANTHROPIC_PATH}/count_tokens", count_tokens, methods=["POST"]),
             Route(f"{RESPONSES_PATH}/input_tokens", count_tokens, methods=["POST"]),
             Route("/v1/usage", usage, methods=["GET"]),
@@ -148,5 +165,15 @@ def create_app(
     )
     # A redirect would name the function URL, which clients must not use.
     api.router.redirect_slashes = False
-    bypass = {("POST", path): Bypass(endpoint) for path, endpoint in completions.items()}
+    bypass = {("POST", path): Bypass(endpoint) for path, endpoint in streams.items()}
     return Middleware(api, settings, bypass)
+
+
+class _Later:
+    """An application that its first request makes."""
+
+    def __init__(self, make: Callable[[], ASGIApp]) -> None:
+        self._make = cache(make)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._make()(scope, receive, send)

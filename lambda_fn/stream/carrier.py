@@ -66,8 +66,17 @@ class Carrier(Protocol):
         """Return the seconds until this process is stopped, None if it is not."""
         ...
 
+    async def admitted(self) -> None:
+        """Learn that the request was admitted, and return when it may go on.
+
+        Raises:
+            APIError: it is not to go on. The model is not asked.
+
+        """
+        ...
+
     def running(self, cancel: Callable[[], None]) -> None:
-        """Learn that the request was admitted, and how to end its response.
+        """Learn that the response begins, and how to end it.
 
         `cancel` ends it from now on, as one that was cancelled. It may be called at any time.
         """
@@ -118,6 +127,9 @@ class AsgiCarrier:
     def seconds_left(self) -> float | None:
         """Return the seconds that Lambda leaves the function, None elsewhere."""
         return seconds_left(self._scope)
+
+    async def admitted(self) -> None:
+        """Do nothing: an HTTP request waits for no other."""
 
     def running(self, cancel: Callable[[], None]) -> None:
         """Do nothing: HTTP has no message that cancels, and another request does."""

@@ -22,6 +22,7 @@ from lambda_fn.stream.pipeline import Accepted, NoCapacity, Pipeline, Shared
 if TYPE_CHECKING:
     from lambda_fn.stream.images import Image
     from lambda_fn.stream.repeats import Repeats
+    from lambda_fn.stream.traces import Tracer
 
 
 class Completions:
@@ -38,8 +39,9 @@ class Completions:
         table: Table,
         gate: Gate,
         read: Callable[[bytes, Mapping[str, str]], ReadRequest | Continued],
+        tracer: "Tracer | None" = None,
     ) -> None:
-        """Take the objects that all requests share."""
+        """Take the objects that all requests share. Without a `tracer`, nothing is traced."""
         streams: Table | None = None
         if settings.stream_table is not None:
             streams = Table(
@@ -49,7 +51,7 @@ class Completions:
                 name=settings.stream_table,
                 credentials=credentials,
             )
-        self._shared = Shared(settings, client, credentials, table, gate, streams)
+        self._shared = Shared(settings, client, credentials, table, gate, streams, tracer)
         self._settings = settings
         self._gate = gate
         self._read = read
@@ -156,6 +158,13 @@ class Completions:
                 )
                 read = found.read(history)
             self._check_kept(read)
+            extensions = read.request.sluice
+            if read.request.moderation is not None or (
+                extensions is not None and extensions.moderate is not None
+            ):
+                from lambda_fn.stream.moderate import check_moderated  # rarely asked for
+
+                check_moderated(self._settings.moderation, read.request)
             name = self._settings.name_of(read.request.model)
             try:
                 accepted = self._for_model(read, body, name)

@@ -40,7 +40,11 @@ Judge = Callable[[str], Awaitable[frozenset[str]]]
 
 
 class Guard:
-    """The guard of one response. `blocked` has the reasons for which the guardrail intervened."""
+    """The guard of one response. `flagged` gets the reasons for which the guardrail intervened.
+
+    Without `blocks`, it only asks, and all text goes on at once. `failed` tells whether it could
+    not judge some of it.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,8 @@ class Guard:
         whole: bool = False,
         fail_open: bool = False,
         request_id: str = "",
+        flagged: set[str] | None = None,
+        blocks: bool = True,
     ) -> None:
         """Begin with nothing held.
 
@@ -61,10 +67,15 @@ class Guard:
             whole: Whether the client gets the answer in one body.
             fail_open: Whether text goes on that could not be judged.
             request_id: Names the request in the log.
+            flagged: Gets the reasons.
+            blocks: Whether the guardrail's verdict ends the response.
 
         """
         self._judge = judge
-        self._sync = mode == "sync"
+        self._blocks = blocks
+        self.flagged = set() if flagged is None else flagged
+        self.failed = False
+        self._sync = blocks and mode == "sync"
         self._size = WHOLE_WINDOW if whole else WINDOW
         self._fail_open = fail_open
         self._request_id = request_id
@@ -199,10 +210,14 @@ class Guard:
             for index, text in window.items():
                 context = self._context.get(index, "")
                 self._context[index] = (context + text)[-_CONTEXT:]
-                self.blocked |= await self._judge(context + text)
+                reasons = await self._judge(context + text)
+                self.flagged |= reasons
+                if self._blocks:
+                    self.blocked |= reasons
         except GuardrailUnavailable as error:
             log("guardrail_unavailable", request_id=self._request_id, reason=str(error))
-            if not self._fail_open:
+            self.failed = True
+            if self._blocks and not self._fail_open:
                 self._error = unavailable()
         except Exception as error:  # noqa: BLE001 (the boundary: what was not judged does not go out)
             log("fault", request_id=self._request_id, error=type(error).__name__)

@@ -47,11 +47,13 @@ class Invocation:
         request_id: str,
         refusal: Callable[[int, str], APIError],
         component: str | None = None,
+        attributes: str = "",
     ) -> None:
         """Prepare the call. Entering the context sends it.
 
         `refusal` turns the status and body of the container's own error into a public error.
         `component` is the inference component to invoke, for an endpoint that has components.
+        `attributes` are SageMaker's custom attributes, which reach the container; empty for none.
         """
         self._client = client
         self._url = url
@@ -61,9 +63,15 @@ class Invocation:
         self._body = body
         self.request_id = request_id
         self._read_rejection = refusal
-        self._component = (
-            {} if component is None else {"x-amzn-sagemaker-inference-component": component}
-        )
+        self._headers = {
+            "content-type": "application/json",
+            "x-amzn-sagemaker-accept": "application/jsonlines",
+        }
+        self._component = component
+        if component is not None:
+            self._headers["x-amzn-sagemaker-inference-component"] = component
+        if attributes:
+            self._headers["x-amzn-sagemaker-custom-attributes"] = attributes
         self._sent: Exchange | None = None
         self._answered = False
         self.over = False
@@ -86,11 +94,7 @@ class Invocation:
             service="sagemaker",
             host=self._url.partition("://")[2],
             path=self._path,
-            headers={
-                "content-type": "application/json",
-                "x-amzn-sagemaker-accept": "application/jsonlines",
-                **self._component,
-            },
+            headers=self._headers,
             body=self._body,
         )
         self._sent = self._client.send("POST", self._url, self._path, headers, self._body)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from lambda_fn.encode import Head
+from lambda_fn.metering.accounts import NO_FILTERS
 from lambda_fn.stream import logged, repeats
 from lambda_fn.stream.admit import Admission
 from lambda_fn.stream.carrier import Carrier
@@ -45,20 +46,23 @@ async def answer_logged(
     if head is not None:
         account = await shared.gate.check_key(carrier.caller)
         assert shared.streams is not None  # noqa: S101 (responses are logged)
-        await replay((shared.table, shared.streams), account, head, carrier, shared.settings)
+        await replay(
+            *((shared.table, shared.streams), account, head, carrier, shared.settings),
+            from_cache=names.from_cache,
+        )
 
 
 async def _repeats(shared: Shared, carrier: Carrier, accepted: Accepted) -> Repeats:
     """Return the identities of a request whose response is logged.
 
-    Only the cache asks what the key redacts. Another environment may have seen the key before, so
-    that is read. Raises as `Gate.redacted`.
+    Only the cache asks what filters the key has. Another environment may have seen the key before,
+    so they are read. Raises as `Gate.filters`.
     """
     settings, read = shared.settings, accepted.read
     extensions = read.request.sluice
     cache = None if extensions is None else extensions.cache
-    redacted = () if cache is None else await shared.gate.redacted(carrier.caller)
-    policy = msgspec.json.encode([settings.redaction, settings.moderation, redacted]).decode()
+    filters = NO_FILTERS if cache is None else await shared.gate.filters(carrier.caller)
+    policy = msgspec.json.encode([settings.redaction, settings.moderation, *filters]).decode()
     asked = Asked(
         carrier.method,
         carrier.path,

@@ -4,6 +4,7 @@ import time
 
 from lambda_fn import limits
 from lambda_fn.auth import Caller
+from lambda_fn.metering.accounts import NO_FILTERS, KeyFilters
 from lambda_fn.networks import ANYWHERE, admits
 
 _MAX = 10_000
@@ -25,8 +26,8 @@ class KeyCache:
         """Hash of a secret -> when its last request was admitted; 0 if that request was refused."""
         self._networks: dict[str, str] = {}
         """Id of a key -> its networks, for keys that have any."""
-        self._redact: dict[str, tuple[str, ...]] = {}
-        """Id of a key -> the kinds that it redacts, for keys that have any."""
+        self._filters: dict[str, KeyFilters] = {}
+        """Id of a key -> its filters, for keys that have any."""
 
     def is_verified(self, caller: Caller) -> bool:
         """Return whether the secret was right when it was last used here."""
@@ -56,19 +57,19 @@ class KeyCache:
         if networks != ANYWHERE:
             self._networks[caller.key_id] = networks
 
-    def admitted(self, caller: Caller, redact: tuple[str, ...] = ()) -> None:
-        """Record that the secret was right and its request admitted, and what the key redacts."""
-        self._redact.pop(caller.key_id, None)
-        if len(self._redact) >= _MAX:
-            self._redact.clear()
+    def admitted(self, caller: Caller, filters: KeyFilters = NO_FILTERS) -> None:
+        """Record that the secret was right and its request admitted, and the key's filters."""
+        self._filters.pop(caller.key_id, None)
+        if len(self._filters) >= _MAX:
+            self._filters.clear()
             self._admitted.clear()  # a key is not served without its policy
-        if redact:
-            self._redact[caller.key_id] = redact
+        if filters != NO_FILTERS:
+            self._filters[caller.key_id] = filters
         self._set(caller, time.time())
 
-    def redact(self, caller: Caller) -> tuple[str, ...]:
-        """Return what the key redacted when its last request was admitted here."""
-        return self._redact.get(caller.key_id, ())
+    def filters(self, caller: Caller) -> KeyFilters:
+        """Return the key's filters when its last request was admitted here."""
+        return self._filters.get(caller.key_id, NO_FILTERS)
 
     def refused(self, caller: Caller) -> None:
         """Record that the secret was right and its request refused."""

@@ -35,6 +35,7 @@ UNITS = {
     "SettlementLag": "Seconds",
     "CostUSD": "None",
     "Unbilled": "Count",
+    "FlushLag": "Seconds",
     "Completed": "Count",
     "Failed": "Count",
 }
@@ -111,7 +112,7 @@ def members(
     """
     why = cause(counter)
     ended = f"Ended{why}"
-    cost = opening.prices.cost(settlement.prompt_tokens, settlement.completion_tokens)
+    cost = opening.prices.cost(settlement.tokens)
     found: dict[str, float] = {
         "gen_ai.server.request.duration": settlement.duration_ms / 1000
         if settlement.duration_ms is not None
@@ -129,6 +130,8 @@ def members(
         found[TTFT] = settlement.ttft_ms / 1000
     if counter.unbilled:
         found["Unbilled"] = counter.unbilled
+    if counter.flush_lag is not None:
+        found["FlushLag"] = round(counter.flush_lag, 4)
     if counter.pace is not None:
         found |= counter.pace.figures()
     units = {name: UNITS[name] for name in found} | {ended: "Count"}

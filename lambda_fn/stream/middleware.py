@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lambda_fn.stream.rejections import Rejections
 
 RESPONSES_PATH = "/v1/responses"
+MULTIPLEX_PATH = "/v1/sluice/multiplex"
 COMPACT_PATH = f"{RESPONSES_PATH}/compact"
 """A path of OpenAI's API that does not exist here."""
 _CONVERSATIONS = "/v1/conversations"
@@ -114,7 +115,7 @@ class Middleware:
         self._rejections.add(*error)
 
 
-_LISTS = (b"accept", b"content-encoding")
+_LISTS = (b"accept", b"content-encoding", b"tracestate")
 
 
 def _headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:

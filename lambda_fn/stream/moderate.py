@@ -1,7 +1,19 @@
-"""Moderation: checks prompts before the model is called, and makes the guard of an answer."""
+"""Moderation: checks prompts before the model is called, and makes the guard of an answer.
 
-from collections.abc import Callable
+A deployment has rules and perhaps a guardrail. What they flag is blocked, or only told. The
+strictest of deployment, key and request counts:
+
+    deployment   moderate_mode=block or score
+    key          moderate=block
+    request      "sluice": {"moderate": "block"}, or OpenAI's "moderation", whose policy has a mode
+                 for input and output each, and whose response tells what was flagged
+"""
+
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
 
 from lambda_fn.aws.guardrails import Guardrail, GuardrailUnavailable
 from lambda_fn.aws.signing import Credentials
@@ -12,16 +24,77 @@ from lambda_fn.schema import ChatRequest
 from lambda_fn.settings import Moderation, Settings
 from lambda_fn.stream.guard import Guard, texts_of_turn, unavailable
 
+MODEL = "sluice-moderation"
+"""The model that results name: a deployment's rules, and its guardrail."""
+
+
+class Modes(NamedTuple):
+    """Whether prompt and answer are checked, whether what is flagged is blocked, and whether the
+    response tells it.
+    """
+
+    checks_input: bool
+    checks_output: bool
+    blocks_input: bool
+    blocks_output: bool
+    tells: bool
+
+
+def modes_of(policy: Moderation, request: ChatRequest, *, key_blocks: bool) -> Modes:
+    """Return the modes of a request, which are the strictest that anybody wants."""
+    blocks = policy.mode == "block" or key_blocks
+    blocks = blocks or (request.sluice is not None and request.sluice.moderate == "block")
+    asked = request.moderation
+    wanted = None if asked is None else asked.policy
+    sides = (None, None) if wanted is None else (wanted.input, wanted.output)
+    blocks_input, blocks_output = (
+        blocks or (side is not None and side.mode == "block") for side in sides
+    )
+    tells = asked is not None
+    return Modes(blocks_input or tells, blocks_output or tells, blocks_input, blocks_output, tells)
+
+
+def check_moderated(policy: Moderation, request: ChatRequest) -> None:
+    """Check that a deployment has what a request asks for.
+
+    Raises:
+        InvalidRequest: it has no moderation. The request is not answered without one.
+
+    """
+    if not policy.is_empty:
+        return
+    for name, value in (
+        ("moderation", request.moderation),
+        ("sluice.moderate", None if request.sluice is None else request.sluice.moderate),
+    ):
+        if value is not None:
+            raise InvalidRequest(
+                f"This deployment has no moderation, which '{name}' asks for. Its settings "
+                "'moderate_words', 'moderate_patterns' and 'guardrail' say what is moderated.",
+                param=name,
+                code="unsupported_parameter",
+            )
+
 
 class Moderator:
-    """The moderation of one deployment, for a policy that has any."""
+    """The moderation of one request, by the policy of its deployment."""
 
     def __init__(
-        self, settings: Settings, client: Client, credentials: Callable[[], Credentials]
+        self,
+        settings: Settings,
+        client: Client,
+        credentials: Callable[[], Credentials],
+        modes: Modes,
     ) -> None:
-        """Take what the requests share."""
+        """Take what the requests share, and the request's modes."""
         policy: Moderation = settings.moderation
         self._policy = policy
+        self.modes = modes
+        self._flagged_input: set[str] = set()
+        self.flagged: set[str] = set()
+        """What was flagged in the answer until now."""
+        self._input_failed = False
+        self._guard: Guard | None = None
         self._guardrail: Guardrail | None = None
         if policy.guardrail is not None:
             self._guardrail = Guardrail(
@@ -38,15 +111,18 @@ class Moderator:
 
         Raises:
             InvalidRequest: a rule or the guardrail blocks them.
-            Unavailable: the guardrail did not answer, and the deployment wants its verdict.
+            Unavailable: the guardrail did not answer, and its verdict is wanted.
 
         """
+        if not self.modes.checks_input:
+            return
         texts = texts_of_turn(request.messages)
         if self._policy.has_rules:
             from lambda_fn.transform.moderation import flagged_in, rules_of
 
             rules = rules_of(self._policy.patterns, self._policy.words)
-            if found := flagged_in(rules, texts):
+            self._flagged_input |= (found := flagged_in(rules, texts))
+            if found and self.modes.blocks_input:
                 raise _blocked(request_id, "rules", found)
         if self._guardrail is None or self._policy.guardrail is None:
             return
@@ -54,28 +130,60 @@ class Moderator:
             reasons = await self._guardrail.judge("INPUT", "\n".join(texts))
         except GuardrailUnavailable as error:
             log("guardrail_unavailable", request_id=request_id, reason=str(error))
-            if self._policy.guardrail.fail_open:
+            self._input_failed = True
+            if self._policy.guardrail.fail_open or not self.modes.blocks_input:
                 return
             raise unavailable() from None
-        if reasons:
+        self._flagged_input |= reasons
+        if reasons and self.modes.blocks_input:
             raise _blocked(request_id, "guardrail", reasons)
 
     def guard(self, choices: int, request_id: str, *, whole: bool) -> Guard | None:
-        """Return a new guard of an answer, or None if there is no guardrail.
+        """Return a new guard of an answer, or None if there is no guardrail, or none is wanted.
 
         `whole` tells whether the client gets the answer in one body.
         """
         settings = self._policy.guardrail
-        if self._guardrail is None or settings is None:
+        if self._guardrail is None or settings is None or not self.modes.checks_output:
             return None
-        return Guard(
+        self._guard = Guard(
             partial(self._guardrail.judge, "OUTPUT"),
             choices,
             mode=settings.mode,
             whole=whole,
             fail_open=settings.fail_open,
             request_id=request_id,
+            flagged=self.flagged,
+            blocks=self.modes.blocks_output,
         )
+        return self._guard
+
+    def told(self) -> msgspec.Raw:
+        """Return what was flagged until now, as OpenAI's object of a response."""
+        failed = self._guard is not None and self._guard.failed
+        sides = {
+            "input": self._result(self._flagged_input, failed=self._input_failed),
+            "output": self._result(self.flagged, failed=failed),
+        }
+        return msgspec.Raw(msgspec.json.encode(sides))
+
+    def _result(self, flagged: Iterable[str], *, failed: bool) -> dict[str, Any]:
+        if failed:
+            return {
+                "type": "error",
+                "code": "guardrail_unavailable",
+                "message": "The guardrail did not judge all of this text.",
+            }
+        found = set(flagged)
+        names = sorted({*self._policy.patterns, *self._policy.words, *found})
+        return {
+            "type": "moderation_result",
+            "model": MODEL,
+            "flagged": bool(found),
+            "categories": {name: name in found for name in names},
+            "category_scores": {name: float(name in found) for name in names},
+            "category_applied_input_types": {name: ["text"] for name in names},
+        }
 
 
 def _blocked(request_id: str, by: str, reasons: set[str] | frozenset[str]) -> InvalidRequest:

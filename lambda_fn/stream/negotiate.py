@@ -46,7 +46,8 @@ class Policy(NamedTuple):
 
     A kind that is unknown here is one of a later version.
 
-    `secret` and `key_id` are what pseudonyms are made of.
+    `secret` and `key_id` are what pseudonyms are made of. `blocks` tells whether the rules of
+    moderation end the response, and `flagged` gets what they find.
     """
 
     redaction: Redaction = NO_REDACTION
@@ -54,6 +55,8 @@ class Policy(NamedTuple):
     kinds: tuple[str, ...] = ()
     secret: str = ""
     key_id: str = ""
+    blocks: bool = True
+    flagged: set[str] | None = None
 
 
 NO_POLICY = Policy()
@@ -212,7 +215,13 @@ class ReadRequest(msgspec.Struct, frozen=True):
             from lambda_fn.transform.moderation import Screen, rules_of  # not at a cold start
 
             rules = rules_of(policy.moderation.patterns, policy.moderation.words)
-            screening = Screen(choices, rules, json=_is_json(self.request))
+            screening = Screen(
+                choices,
+                rules,
+                json=_is_json(self.request),
+                flagged=policy.flagged,
+                blocks=policy.blocks,
+            )
         return chain(reasoning, redacting, screening)
 
     def finishing(self) -> Transform | None:
@@ -313,15 +322,17 @@ def read_response(
     *,
     keeps: bool = False,
     store_default: bool = False,
+    before: "History | None" = None,
 ) -> ReadRequest | Continued:
     """Read a request of OpenAI's Responses API.
 
     `keeps` tells whether the deployment keeps responses, and `store_default` whether it keeps those
-    whose requests have no `store`. Raises as `read_chat`.
+    whose requests have no `store`. `before` is the conversation from which the request goes on, if
+    the caller has it. Raises as `read_chat`.
     """
     from lambda_fn.schema.responses import History, parse_responses  # not at a cold start
 
-    request = parse_responses(body, kept=keeps)
+    request = parse_responses(body, kept=keeps, continues=keeps or before is not None)
     store = keeps and (store_default if request.store is None else request.store)
     store = store or request.background is True
 
@@ -335,6 +346,16 @@ def read_response(
             for number, item in enumerate(request.input)
             if item.kind == "item_reference"
         )
+    if before is not None and references:
+        return Continued(
+            None,
+            references,
+            lambda found: read(
+                msgspec.structs.replace(before, items=found.items, size=before.size + found.size)
+            ),
+        )
+    if before is not None:
+        return read(before)
     if request.previous_response_id is None and not references:
         return read(History())
     return Continued(request.previous_response_id, references, read)

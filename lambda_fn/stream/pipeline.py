@@ -43,12 +43,15 @@ if TYPE_CHECKING:
     from lambda_fn.stream.moderate import Moderator
     from lambda_fn.stream.repeats import Repeats
     from lambda_fn.stream.reservation import Reservation
+    from lambda_fn.stream.traces import Tracer
     from lambda_fn.stream_log.results import ResultLog
     from lambda_fn.stream_log.table_log import TableLog
 
 
 class Shared(NamedTuple):
-    """The objects that all requests share. `streams` is StreamTable, None without one."""
+    """The objects that all requests share. `streams` is StreamTable, None without one, and nothing
+    is traced without a `tracer`.
+    """
 
     settings: Settings
     client: Client
@@ -56,6 +59,7 @@ class Shared(NamedTuple):
     table: Table
     gate: Gate
     streams: Table | None
+    tracer: "Tracer | None" = None
 
 
 class Accepted(NamedTuple):
@@ -109,6 +113,12 @@ class Pipeline:
         self._result_log: ResultLog | None = None
         self._running: asyncio.Task[None] | None = None
         """What runs a response that does not need its client."""
+        if shared.tracer is not None:
+            trace = self._counter.trace = shared.tracer.begin(
+                carrier.headers, carrier.path, carrier.in_background
+            )
+            trace.named = accepted.asked.request.model
+            trace.streamed = accepted.read.request.stream
         self._stopping = False
         """Whether the process ends, and has no time to cancel anything."""
 
@@ -124,6 +134,7 @@ class Pipeline:
         """
         await self._admit()
         try:
+            await self._wait_for_owner()
             request = await self._checked()
             run = self._prepare(request)
             head = await self._open_log()
@@ -160,7 +171,8 @@ class Pipeline:
             repeat=is_repeat(carrier.headers) and not is_logged,
         )
         self._counter.admitted()
-        if settings.deployment is not None:
+        self._counter.image_tokens = bounds.images
+        if settings.deployment is not None or self._counter.trace is not None:
             self._counter.pace = Pace(self._counter)
         if bounds.grows:
             from lambda_fn.stream.reservation import growing
@@ -179,6 +191,14 @@ class Pipeline:
             soft_thinking=accepted.read.soft_thinking or msgspec.UNSET,
         )
 
+    async def _wait_for_owner(self) -> None:
+        """Let the request's owner decide whether it goes on. Raises as `Carrier.admitted`."""
+        try:
+            await self._carrier.admitted()
+        except BaseException:
+            self._counter.refused = True
+            raise
+
     async def _checked(self) -> ChatRequest:
         """Return the request with every image in it, if nothing forbids its prompt.
 
@@ -193,11 +213,14 @@ class Pipeline:
             from lambda_fn.stream.remote_images import with_images
 
             request = await with_images(request, accepted.images, accepted.model, accepted.size)
-        if self._settings.moderation != NO_MODERATION:
-            from lambda_fn.stream.moderate import Moderator  # not at a cold start
+        if not self._settings.moderation.is_empty:
+            from lambda_fn.stream.moderate import Moderator, modes_of  # not at a cold start
 
             shared = self._shared
-            self._moderator = Moderator(shared.settings, shared.client, shared.credentials)
+            modes = modes_of(
+                self._settings.moderation, request, key_blocks=self._admission.filters.blocks
+            )
+            self._moderator = Moderator(shared.settings, shared.client, shared.credentials, modes)
             await self._moderator.check(request, self._request_id)
         return request
 
@@ -213,6 +236,7 @@ class Pipeline:
             endpoint=accepted.model.endpoint,
             component=accepted.model.component,
             refusal=accepted.dialect.rejection,
+            attributes=self._counter.attributes,
         )
         body = accepted.dialect.body(self._bounds.applied(request), self._control)
         run = self._invocation = self._invoke(request_id=self._request_id, body=body)
@@ -315,15 +339,20 @@ class Pipeline:
         decoder: Decoder | Continuing = accepted.dialect.decoder(
             head.choices, self._bounds.kept_here
         )
+        if self._counter.trace is not None:
+            self._counter.trace.decoder = decoder
         invocation: Invocation | Continuing = run
         if accepted.read.continues:
             invocation = decoder = self._continuing(run, request)
+        checks = moderator is not None and moderator.modes.checks_output
         policy = Policy(
             settings.redaction,
-            settings.moderation,
-            self._admission.redact,
+            settings.moderation if checks else NO_MODERATION,
+            self._admission.filters.redact,
             secret=settings.origin_secrets[0],
             key_id=self._carrier.caller.key_id,
+            blocks=moderator is None or moderator.modes.blocks_output,
+            flagged=None if moderator is None else moderator.flagged,
         )
         # Our container ends the response itself at its deadline, others do not.
         is_ours = accepted.model.dialect == "sluice"
@@ -342,6 +371,7 @@ class Pipeline:
             finishing=accepted.read.finishing(),
             clock=time.time if accepted.read.tells_time else None,
             on_stop=delivery.hasten,
+            moderation=moderator.told if moderator is not None and moderator.modes.tells else None,
         )
 
     def _continuing(self, run: Invocation, request: ChatRequest) -> "Continuing":
@@ -398,6 +428,8 @@ class Pipeline:
                 carrier.in_background(log.close())
         if self._repeats is not None and self._counter.ended is not None:
             carrier.in_background(self._repeats.forget(self._request_id))
+        if self._event_log is not None:
+            self._counter.flush_lag = self._event_log.lag
         final = self._admission
         if self._reservation is not None:
             final = msgspec.structs.replace(final, entry=self._reservation.hold)

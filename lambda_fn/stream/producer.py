@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from lambda_fn import limits
 from lambda_fn.errors import (
     NO_RETRY,
@@ -23,7 +25,7 @@ from lambda_fn.errors import (
     internal_error,
 )
 from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, error_of, failed_by
-from lambda_fn.events import CANCELLED, GARBLED, End, Ended, Event, Failed, Failure, Usage
+from lambda_fn.events import CANCELLED, GARBLED, NULL, End, Ended, Event, Failed, Failure, Usage
 from lambda_fn.log import log
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
@@ -79,6 +81,7 @@ class Producer:
         finishing: Transform | None = None,
         on_stop: Callable[[APIError], None] | None = None,
         clock: Callable[[], float] | None = None,
+        moderation: Callable[[], msgspec.Raw] | None = None,
     ) -> None:
         """Join the stages.
 
@@ -98,6 +101,7 @@ class Producer:
             on_stop: Called when `cancel` stops the response, and after the time limit, so that a
                 client that does not read cannot delay its end.
             clock: Tells the Unix time, which the end of the response then has.
+            moderation: Tells what was flagged, which the end of the response then has.
 
         """
         self._invocation = invocation
@@ -112,6 +116,7 @@ class Producer:
         self._finishing = finishing
         self._on_stop = on_stop
         self._clock = clock
+        self._moderation = moderation
         self._next = 0
         self._flush: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
@@ -126,6 +131,7 @@ class Producer:
 
     async def __aenter__(self) -> Self:
         """Send the invocation."""
+        self._counter.invoked()
         await self._invocation.__aenter__()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
         if self._guard is not None:
@@ -281,8 +287,11 @@ class Producer:
             events[-1] = failed_by(from_container(last.code, last.message, last.param))
             return await self._close(events)
         if type(last) is End:
-            if self._clock is not None:
-                events[-1] = End(int(self._clock()))
+            if self._clock is not None or self._moderation is not None:
+                events[-1] = End(
+                    None if self._clock is None else int(self._clock()),
+                    NULL if self._moderation is None else self._moderation(),
+                )
             return await self._close(events)
         batch = self._number(events)
         if self._flush is not None:

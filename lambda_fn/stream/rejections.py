@@ -20,6 +20,7 @@ CODES = (
     "invalid_api_key",
     "key_contended",
     "model_not_found",
+    "monthly_ceiling_reached",
     "network_not_allowed",
     "origin_denied",
     "permission_denied",

@@ -119,6 +119,8 @@ class Repeats:
                 owner=owner, name=f"C#{digest}", digest=digest, revision=revision
             )
         self.is_repeat = is_repeat
+        self.from_cache = False
+        """Whether the response that was found is one of the cache."""
         self._seen: dict[Identity, Named | None] = {}
         """What the identities name, but for responses that a repeat can be attached to."""
 
@@ -147,6 +149,7 @@ class Repeats:
             if head is None:
                 self._seen[identity] = named
                 continue
+            self.from_cache = identity is self._cached
             if identity is not self._own and self.is_repeat:
                 with contextlib.suppress(*_UNREADABLE):  # a retry of this request may find no other
                     await self._claim(self._own, head.response_id, head.expires)
@@ -174,6 +177,7 @@ class Repeats:
                     break
                 head = await self._head_of(identity, standing)
                 if head is not None:
+                    self.from_cache = identity is self._cached
                     return head
                 self._seen[identity] = standing
             else:

@@ -3,7 +3,6 @@
 import time
 
 from lambda_fn.aws.dynamodb import Table
-from lambda_fn.log import log
 from lambda_fn.metering.accounts import Account
 from lambda_fn.settings import Settings
 from lambda_fn.stream.carrier import Carrier
@@ -21,6 +20,8 @@ async def replay(
     head: StoredHead,
     carrier: Carrier,
     settings: Settings,
+    *,
+    from_cache: bool = False,
 ) -> None:
     """Send a response from its first event, and on while it runs.
 
@@ -32,6 +33,7 @@ async def replay(
         head: The head of the response, which is one of this key.
         carrier: The repeat's.
         settings: The function's settings.
+        from_cache: Whether an equal request made it, and not this one's own first try.
 
     Raises:
         NotFound: the key may not use the model any more.
@@ -49,7 +51,10 @@ async def replay(
         HEADER: head.response_id,
         **REPLAYED,
     }
-    log("replay", request_id=carrier.request_id, response_id=head.response_id)
     await resume(
-        *(streams, head, -1, carrier.sink), seconds=carrier.seconds_left(), settings=settings
+        *(streams, head, -1, carrier.sink),
+        seconds=carrier.seconds_left(),
+        settings=settings,
+        request_id=carrier.request_id,
+        counts_as="CacheHits" if from_cache else "Replayed",
     )

@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Awaitable
+from typing import Literal, get_args
 
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
+from lambda_fn.emf import one
 from lambda_fn.encode import Encoder, encoder_of
 from lambda_fn.encode.base import unfinished
 from lambda_fn.errors import APIError, InvalidRequest, Unavailable
 from lambda_fn.event_log import Batch, Source, Unended
+from lambda_fn.log import log
 from lambda_fn.settings import Settings
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.sinks import ResponseBroken, Sink
@@ -16,6 +19,11 @@ from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.reading import read_log
 
 _EVENTS = "text/event-stream"
+Count = Literal["Resumed", "Replayed", "CacheHits"]
+COUNTS = get_args(Count)
+"""Metrics of kept responses that are sent again: by a call for them, to a repeat of their own
+request, and to an equal one.
+"""
 
 
 async def resume(
@@ -26,10 +34,13 @@ async def resume(
     *,
     seconds: float | None,
     settings: Settings,
+    request_id: str,
+    counts_as: Count = "Resumed",
 ) -> None:
     """Send what follows the wire number `after`, which is -1 for all.
 
-    `seconds` are left to this process, None if they are not limited. The stream ends without a
+    `seconds` are left to this process, None if they are not limited. `counts_as` is the metric that
+    the request `request_id` is counted in. The stream ends without a
     terminal event shortly before that, and if a newer reader takes its place. Then the client comes
     back for the rest.
 
@@ -41,6 +52,12 @@ async def resume(
 
     """
     encoder = _encoder(head, after)
+    log(
+        "resume" if counts_as == "Resumed" else "replay",
+        request_id=request_id,
+        response_id=head.response_id,
+        **one(counts_as, settings.deployment, model=head.head.model, now=time.time()),
+    )
     sink = _Filled(sink, encoder.heartbeat() if head.head.form == "plain_text" else b"")
     source = read_log(table, head.response_id)
     delivery = Delivery(encoder, sink, heartbeat=settings.heartbeat)

@@ -4,20 +4,28 @@ Checkpoints are written while a response is produced, and one settlement when it
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
+from lambda_fn.ids import request_time
 from lambda_fn.log import log
 from lambda_fn.metering import ledger, settlements
+from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.stream.admit import Admission
 from lambda_fn.stream.usage_counter import UsageCounter
+
+if TYPE_CHECKING:
+    from lambda_fn.metering.budget_alerts import Noted
 
 
 class Checkpoints:
@@ -107,6 +115,9 @@ async def settle(
         ttft_ms=counter.ttft_ms,
         duration_ms=counter.duration_ms,
         continued_prompt_tokens=counter.continued_prompt_tokens,
+        cached_tokens=counter.cached_tokens,
+        image_tokens=min(counter.image_tokens, counter.prompt_tokens),
+        reasoning_tokens=counter.reasoning_tokens,
     )
     opening = admission.opening
     now = time.time()
@@ -115,7 +126,7 @@ async def settle(
         "key": opening.key_id,
         "model": opening.model,
         **msgspec.to_builtins(settlement),
-        "cost": opening.prices.cost(settlement.prompt_tokens, settlement.completion_tokens),
+        "cost": opening.prices.cost(settlement.tokens),
     }
 
     def metrics(*, saved: bool) -> dict[str, object]:
@@ -128,11 +139,12 @@ async def settle(
             counter, opening, settlement, deployment=deployment, lag=lag, now=now, saved=saved
         )
 
+    account: Item | None = None
     try:
         async with asyncio.timeout(limits.settle_worst()):
             if admission.entry is not None and admission.opened:
                 deadline = time.monotonic() + limits.SETTLE_TIMEOUT
-                await settlements.settle(
+                account = await settlements.settle(
                     table,
                     opening,
                     settlement,
@@ -140,6 +152,7 @@ async def settle(
                     now=now,
                     expired=admission.stale,
                     deadline=deadline,
+                    return_account=_has_month(admission),
                 )
             else:
                 await settlements.replay(table, opening, settlement, now=now)
@@ -151,6 +164,30 @@ async def settle(
             raise
     else:
         log("request", **{**figures, **_ended(counter), **metrics(saved=True)})
+        if account is not None:
+            await _alert(table, account, opening.request_id, now=now)
+    if counter.trace is not None:
+        from lambda_fn.stream.metrics import cause  # behind the last byte, as above
+
+        counter.trace.settled(counter, opening, settlement, cause(counter))
+
+
+def _has_month(admission: Admission) -> bool:
+    return admission.account is not None and admission.account.limits.budgeted_by_month
+
+
+async def _alert(table: Table, account: Item, request_id: str, *, now: float) -> None:
+    """Put the alerts of an account that are new. If it fails, the next settlement does it."""
+    when = request_time(request_id)
+    with contextlib.suppress(MeterUnavailable):
+        await _noted().note(table, Account.of(account), when=when, now=now)
+
+
+@cache
+def _noted() -> "Noted":
+    from lambda_fn.metering.budget_alerts import Noted  # behind the last byte
+
+    return Noted()
 
 
 def _ended(counter: UsageCounter) -> dict[str, object]:

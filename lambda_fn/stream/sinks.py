@@ -5,11 +5,21 @@ from typing import NoReturn, Protocol
 
 from starlette.types import Send
 
+from lambda_fn.errors import Unavailable
+
 Headers = list[tuple[bytes, bytes]]
 
 
 class ResponseBroken(Exception):
     """A response has begun and cannot end in its own form. The server must close the connection."""
+
+
+def interrupted() -> Unavailable:
+    """Return the error of a broken response for a client whose connection goes on."""
+    return Unavailable(
+        "The response was interrupted here. If it is logged, it goes on, and can be resumed.",
+        code="response_interrupted",
+    )
 
 
 class Sink(Protocol):

@@ -13,6 +13,7 @@ import hashlib
 import msgspec
 
 from lambda_fn import limits
+from lambda_fn.ids import request_time
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.schema import ChatRequest
@@ -30,7 +31,8 @@ class Bounds(msgspec.Struct, frozen=True):
     """Upper bounds in tokens: of the prompt, which counts once, and of each choice.
 
     `first` is what the admission reserves for each choice. `sent` is the limit of each choice that
-    the server gets, or None if it gets none.
+    the server gets, or None if it gets none. `images` are those of the prompt's tokens that images
+    may have.
     """
 
     prompt: int
@@ -38,6 +40,7 @@ class Bounds(msgspec.Struct, frozen=True):
     first: int
     choices: int
     sent: int | None
+    images: int = 0
 
     @classmethod
     def of(cls, request: ChatRequest, model: Model, *, size: int, images: int = 0) -> "Bounds":
@@ -59,6 +62,7 @@ class Bounds(msgspec.Struct, frozen=True):
             first=completion if requested else min(completion, limits.FIRST_STEP),
             choices=request.n or 1,
             sent=_sent(limit, size // _BYTES_A_TOKEN + template + images, model),
+            images=images,
         )
 
     @property
@@ -77,14 +81,14 @@ class Bounds(msgspec.Struct, frozen=True):
         """Return the opening. It reserves the prompt and the first step at the model's prices, or
         at 0.
         """
-        prices = Prices(model.prompt_price or 0, model.completion_price or 0)
+        prices = Prices(*model.prices_at(request_time(request_id)))
         completion = self.first * self.choices
         return Opening(
             request_id=request_id,
             key_id=key_id,
             model=name,
             reserved=self.prompt + completion,
-            reserved_cost=prices.cost(self.prompt, completion),
+            reserved_cost=prices.bound(self.prompt, completion),
             prices=prices,
             overdue=overdue,
             priced=model.priced,

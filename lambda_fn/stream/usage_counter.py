@@ -9,29 +9,37 @@ from lambda_fn.events import Delta, End, Ended, Event, Failure, Finish, Start, U
 
 if TYPE_CHECKING:
     from lambda_fn.errors import APIError
+    from lambda_fn.stream.traces import Trace
 
 
 class UsageCounter:
     """The running count of one request. The model's own count, which comes at its end, replaces it.
 
-    The caller sets `cancelled` when it ends the response early. `count` sets `complete` when the
-    model has ended it, and `ended` if this service has. `unbilled` is the number of sampled tokens
-    that were over the reservation, and were not delivered. `reported` tells whether the count is
-    the model's own. `failure` is the code with which the model broke the response off, and `error`
-    is the class and the code of the error that ended it. `admission` is the time that admission
-    took, in seconds. `pace` measures the response at its client's end; None measures nothing. The
-    caller sets `refused` if the model was not asked. `continued_prompt_tokens` are of prompts that
-    were read to continue the response. They are billed, and are not in `prompt_tokens`.
+    `started` is when the request began, by `time.monotonic`. The caller sets `cancelled` when it
+    ends the response early. `count` sets `complete` when the model has ended it, and `ended` if
+    this service has. `unbilled` is the number of sampled tokens that were over the reservation, and
+    were not delivered. `reported` tells whether the count is the model's own. `failure` is the code
+    with which the model broke the response off, and `error` is the class and the code of the error
+    that ended it. `admission` is the time that admission took, and `flush_lag` the longest time
+    that an event of a logged response waited for its log, in seconds. `pace` measures the response
+    at its client's end; None measures nothing. `trace` is the request's trace, if there are any.
+    The caller sets `refused` if the model was not asked. `continued_prompt_tokens` are of prompts
+    that were read to continue the response. They are billed, and are not in `prompt_tokens`. The
+    model tells how many tokens were cached and how many are reasoning, with its own count. The
+    caller sets `image_tokens` to what images may have at most, because servers do not tell.
     """
 
     def __init__(self) -> None:
         """Start the clock."""
-        self._started = time.monotonic()
+        self.started = time.monotonic()
         self._first_token: float | None = None
         self._finish_reason: str | None = None
         self.prompt_tokens = 0
         self.continued_prompt_tokens = 0
         self.completion_tokens = 0
+        self.cached_tokens = 0
+        self.image_tokens = 0
+        self.reasoning_tokens = 0
         self.cancelled = False
         self.refused = False
         self.complete = False
@@ -41,11 +49,19 @@ class UsageCounter:
         self.failure: str | None = None
         self.error: tuple[type[APIError], str | None] | None = None
         self.admission: float | None = None
+        self.flush_lag: float | None = None
+        self._invoked: float | None = None
+        self._finished: float | None = None
         self.pace: Pace | None = None
+        self.trace: Trace | None = None
 
     def admitted(self) -> None:
         """Note that the request was admitted now."""
-        self.admission = time.monotonic() - self._started
+        self.admission = time.monotonic() - self.started
+
+    def invoked(self) -> None:
+        """Note that the model is called now. The first call counts."""
+        self._invoked = self._invoked or time.monotonic()
 
     def note(self, error: "APIError") -> None:
         """Note the error that ends the response; the first one counts.
@@ -63,6 +79,7 @@ class UsageCounter:
                     self._first_token = time.monotonic()
             elif type(event) is Finish:
                 self._finish_reason = self._finish_reason or event.finish_reason
+                self._finished = time.monotonic()
                 self.ended = self.ended or event.ended
             elif type(event) is Start:
                 self.prompt_tokens = event.prompt_tokens
@@ -72,6 +89,8 @@ class UsageCounter:
                     event.prompt_tokens,
                     event.completion_tokens,
                 )
+                self.cached_tokens = event.cached_tokens
+                self.reasoning_tokens = event.reasoning_tokens
             elif type(event) is End:
                 self.complete = True
             elif type(event) is Failure:
@@ -106,13 +125,35 @@ class UsageCounter:
     def ttft_ms(self) -> int | None:
         """Milliseconds from the request to the first token, None without a token."""
         return (
-            None if self._first_token is None else round((self._first_token - self._started) * 1000)
+            None if self._first_token is None else round((self._first_token - self.started) * 1000)
         )
+
+    @property
+    def attributes(self) -> str:
+        """SageMaker's custom attributes of the request's calls, empty without a trace."""
+        return "" if self.trace is None else self.trace.context.attributes
+
+    @property
+    def moments(self) -> dict[str, float]:
+        """The moments of the response by their names, as times of `time.monotonic`.
+
+        The last token of a response that did not finish is the last one that was written.
+        """
+        last = self._finished
+        if last is None and self.pace is not None:
+            last = self.pace.last
+        found = {
+            "admitted": None if self.admission is None else self.started + self.admission,
+            "invoked": self._invoked,
+            "first_token": self._first_token,
+            "last_token": None if self._first_token is None else last,
+        }
+        return {name: at for name, at in found.items() if at is not None}
 
     @property
     def duration_ms(self) -> int:
         """Milliseconds since the request began."""
-        return round((time.monotonic() - self._started) * 1000)
+        return round((time.monotonic() - self.started) * 1000)
 
 
 class Pace:
@@ -137,6 +178,11 @@ class Pace:
         self._seen = 0
         self.heartbeats = 0
         """Heartbeats that were sent before the first token."""
+
+    @property
+    def last(self) -> float | None:
+        """When tokens were last written, by `time.monotonic`. None: there were none."""
+        return self._last if self._seen else None
 
     def beat(self) -> None:
         """Note that a heartbeat is sent."""

@@ -98,6 +98,10 @@ class TableLog:
         self._flushing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flushed_at = 0.0
+        self._since = 0.0
+        """When the first of the pending events was appended."""
+        self.lag = 0.0
+        """The longest time in seconds that an event waited until it was written."""
         self._began = False
         self._interval = limits.LOG_FLUSH
         self._draining = False
@@ -140,6 +144,8 @@ class TableLog:
         if first != self._next:
             raise ValueError(f"event {first} does not follow event {self._next - 1}")
         self._next += len(events)
+        if not self._pending:
+            self._since = time.monotonic()
         self._pending += events
         self._seen = self._counts()
         now = False
@@ -208,7 +214,7 @@ class TableLog:
             while self._pending and not self._fenced and self._lost is None:
                 events, self._pending = self._pending, []
                 self._under_way, self._size = self._size, 0
-                self._flushed_at = time.monotonic()
+                self._flushed_at, since = time.monotonic(), self._since
                 segment = Segment(self._acknowledged, events, self._name, *self._seen)
                 standing = await self._put(segment)
                 self._under_way = 0
@@ -216,6 +222,7 @@ class TableLog:
                     await self._meet(standing)
                     return
                 self._acknowledged = segment.next
+                self.lag = max(self.lag, time.monotonic() - since)
                 self._release()
                 if not self._draining and self._size < limits.LOG_FLUSH_BYTES:
                     break

@@ -13,11 +13,12 @@ from typing import Any, Protocol
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
+from lambda_fn.aws.sns import Topic
 from lambda_fn.emf import DEPLOYMENT, Directive, embedded
 from lambda_fn.http.client import Client
 from lambda_fn.log import log
 from lambda_fn.settings import SweepSettings
-from lambda_fn.sweep.run import Sweep, sweep
+from lambda_fn.sweep.run import Budgets, Sweep, sweep
 
 
 class SweepFailed(Exception):
@@ -62,12 +63,21 @@ async def _sweep(settings: SweepSettings, ends: float) -> Sweep:
             credentials=lambda: Credentials.from_environment(os.environ),
         )
         streams = settings.stream_table
+        topic = None
+        if settings.topic is not None:
+            topic = Topic(
+                client,
+                arn=settings.topic,
+                url=settings.sns_url,
+                credentials=lambda: Credentials.from_environment(os.environ),
+            )
         return await sweep(
             reach(name=settings.usage_table),
             now=time.time(),
             longest=settings.overdue,
             stop=lambda: time.monotonic() >= ends,
             streams=None if streams is None else reach(name=streams),
+            budgets=Budgets(settings.deployment, settings.ceiling, topic),
         )
     finally:
         client.close()

@@ -1,4 +1,4 @@
-"""One sweep: overdue requests, then overdue accounts, then rollups, until its time is over."""
+"""One sweep: overdue requests and accounts, then rollups and budgets, until its time is over."""
 
 import asyncio
 from collections import Counter
@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
+from lambda_fn.aws.sns import NotPublished, Topic
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
-from lambda_fn.metering import holds, settlements
+from lambda_fn.metering import budget_alerts, holds, settlements
+from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.dirty_hours import mark_dirty
-from lambda_fn.metering.keys import account_id, request_hour
+from lambda_fn.metering.keys import account_id, account_key, request_hour
 from lambda_fn.reporting.rollup_progress import rolled_range
 from lambda_fn.reporting.rollups import Contended, advance, roll_dirty
-from lambda_fn.sweep import overdue
+from lambda_fn.sweep import alerts, ceiling, overdue
 from lambda_fn.sweep.logs import end_log
 
 _AT_ONCE = 16
@@ -33,6 +35,14 @@ class Tables(NamedTuple):
     streams: Table | None
 
 
+class Budgets(NamedTuple):
+    """The deployment's ceiling in nano-USD, and where alerts about budgets go."""
+
+    deployment: str = ""
+    ceiling: int | None = None
+    topic: Topic | None = None
+
+
 @dataclass
 class Sweep:
     """The result of a sweep."""
@@ -48,6 +58,8 @@ class Sweep:
     """Hours whose rollups were made for the first time."""
     remade: int = 0
     """Dirty hours whose rollups were made again."""
+    alerts: int = 0
+    """Alerts about budgets that were sent."""
     finished: bool = True
     """Whether all work was done; false if the time was over or DynamoDB was down."""
 
@@ -69,12 +81,14 @@ async def sweep(
     longest: float,
     stop: Callable[[], bool],
     streams: Table | None = None,
+    budgets: Budgets | None = None,
 ) -> Sweep:
     """Sweep once.
 
     Args:
         table: The usage table.
         streams: StreamTable; None if no responses are logged.
+        budgets: The ceiling, and where alerts go; None leaves alerts for another sweep.
         now: Unix time.
         longest: Seconds after which no request can be running.
         stop: Returns whether the time is over; called before each piece of work.
@@ -108,7 +122,33 @@ async def sweep(
         result.hours = await advance(table, now=now, longest=longest, stop=enough)
     except (Contended, MeterUnavailable, *_MALFORMED) as error:
         _failed(result, error)
+    if budgets is not None:
+        try:
+            await _budgets(table, budgets, result, now=now, enough=enough)
+        except (MeterUnavailable, NotPublished, *_MALFORMED) as error:
+            _failed(result, error)
     return result
+
+
+async def _budgets(
+    table: Table, budgets: Budgets, result: Sweep, *, now: float, enough: Callable[[], bool]
+) -> None:
+    """Compare the month with the ceiling, and send the alerts that wait."""
+    if enough():
+        return
+    if budgets.ceiling is None:
+        await ceiling.lift(table)
+    else:
+        await ceiling.watch(
+            table,
+            ceiling=budgets.ceiling,
+            now=now,
+            remade=result.remade > 0,
+            stop=enough,
+        )
+    result.alerts = await alerts.send(
+        table, budgets.topic, deployment=budgets.deployment, now=now, stop=enough
+    )
 
 
 async def _each(
@@ -183,6 +223,11 @@ async def _recover(
     if step is not None:
         result.done[step] += 1
         log("recovered", request_id=request_id, key=key_id, was=step)
+        account = await tables.usage.get(account_key(key_id))
+        if account is not None:
+            when = request_time(request_id)
+            for alert in budget_alerts.reached(Account.of(account), when=when):
+                await budget_alerts.note(tables.usage, alert, now=now)
 
 
 async def _mark_if_rolled(table: Table, request_id: str) -> None:

@@ -21,11 +21,22 @@ _json = msgspec.json.Encoder().encode
 
 
 class Screen:
-    """Moderates one response. `flagged` has the categories that were found."""
+    """Moderates one response. `flagged` gets the categories that are found."""
 
-    def __init__(self, choices: int, machine: Machine, *, json: bool = False) -> None:
-        """Begin with nothing found. `json` tells whether the content is JSON."""
-        self.flagged: set[str] = set()
+    def __init__(
+        self,
+        choices: int,
+        machine: Machine,
+        *,
+        json: bool = False,
+        flagged: set[str] | None = None,
+        blocks: bool = True,
+    ) -> None:
+        """Begin. `json` tells whether the content is JSON. Without `blocks`, every event passes as
+        it is, at once.
+        """
+        self.flagged: set[str] = set() if flagged is None else flagged
+        self._blocks = blocks
         self._found = False
         self._redact = Redact(choices, machine, self._flag, json=json)
         self._unfinished = set(range(choices))
@@ -42,6 +53,10 @@ class Screen:
         An `End` that was not taken ends the response: all choices have finished.
         """
         out: list[Event] = []
+        if not self._blocks:
+            out += events
+            self._redact.feed(out)
+            return out
         for event in events:
             if type(event) in (Delta, Finish) and event.index in self._blocked:  # type: ignore[union-attr]
                 continue

@@ -102,6 +102,9 @@ _PATHS: dict[str, list[tuple[str, str, str, Callable[[re.Match[str]], str]]]] = 
     "xray": [
         ("POST", "/TraceSegments", "PutTraceSegments", lambda _: "*"),
         ("POST", "/TelemetryRecords", "PutTelemetryRecords", lambda _: "*"),
+        # The names of these two stand in roles of deployments; that the endpoint needs both is
+        # unconfirmed.
+        ("POST", "/v1/traces", "PutSpans PutSpansForIndexing", lambda _: "*"),
         ("POST", "/GetSamplingRules", "GetSamplingRules", lambda _: "*"),
         ("POST", "/SamplingTargets", "GetSamplingTargets", lambda _: "*"),
     ],

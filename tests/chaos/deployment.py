@@ -1,5 +1,6 @@
 """A deployment in a local cloud for the chaos run, and its accounts, ledger and logs."""
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass, field
@@ -24,8 +25,9 @@ _STRIKES_S = 60.0
 class ChaosDeployment:
     """A deployment. Only requests with its `keys` count.
 
-    The sweeper treats a request as lost after `overdue` seconds. The run began at `since`. When the
-    last sweep began, `closing` was open, and the hours before it might be rolled.
+    The sweeper treats a request as lost after `overdue` seconds. The run began at `since`, and the
+    last request ended at `quiet`. When the last sweep began, `closing` was open, and the hours
+    before it might be rolled.
     """
 
     cloud: LocalCloud
@@ -34,7 +36,12 @@ class ChaosDeployment:
     overdue: float
     keys: list[str] = field(default_factory=list)
     since: float = field(default_factory=time.time)
+    quiet: float = 0.0
     closing: str = ""
+
+    async def all_overdue(self) -> None:
+        """Wait until every request is overdue."""
+        await asyncio.sleep(max(0.0, self.quiet + self.overdue + 2 - time.time()))
 
     def next_to_close(self) -> str:
         """Return the first hour in which a request may still run."""
@@ -112,11 +119,9 @@ class ChaosDeployment:
         found: dict[str, Any] = json.loads(answer["Payload"].read())
         return {"killed": found["errorType"]} if "FunctionError" in answer else found
 
-    def set_fault(self, **fault: Any) -> str:
-        """Set a fault of this deployment. Return its id."""
-        scope = self.outputs[
-            "FunctionName" if fault["kind"].startswith("function") else "UsageTableName"
-        ]
+    def set_fault(self, table: str = "UsageTableName", **fault: Any) -> str:
+        """Set a fault of the stream function, or of the table in an output. Return its id."""
+        scope = self.outputs["FunctionName" if fault["kind"].startswith("function") else table]
         return str(self.cloud.ask("faults", method="POST", body={"scope": scope, **fault})["id"])
 
     def clear_fault(self, fault_id: str, *, strikes: int = 0) -> dict[str, Any]:

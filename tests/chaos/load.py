@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ async def streams(
     try:
         return await asyncio.gather(*(one(number) for number in range(count)))
     finally:
+        deployment.quiet = time.time()
         await asyncio.gather(*(client.close() for client in clients))
 
 

@@ -75,7 +75,7 @@ async def kills(
 
 async def sweep_all(deployment: ChaosDeployment, say: Say) -> list[str]:
     """Wait until everything is overdue, then sweep until nothing is left. Return what is wrong."""
-    await asyncio.sleep(deployment.overdue + 2)
+    await deployment.all_overdue()
     for number in range(_SWEEPS):
         counts = await asyncio.to_thread(deployment.sweep)
         say(f"sweep {number + 1}: {counts}")
@@ -86,7 +86,7 @@ async def sweep_all(deployment: ChaosDeployment, say: Say) -> list[str]:
 
 async def broken_sweepers(deployment: ChaosDeployment, say: Say, *, times: int) -> list[str]:
     """Kill the sweeper in the middle of its work, repeatedly. Return what is wrong."""
-    await asyncio.sleep(deployment.overdue + 2)
+    await deployment.all_overdue()
     killed = 0
     for number in range(times):
         call = ("caller-killed-before", "caller-killed-after")[number % 2]

@@ -9,14 +9,20 @@ _HELD_S = 0.15
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage at which a function is killed.
+class Kill:
+    """One moment at which a function is killed."""
+
+    name: str
+    fault: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage(Kill):
+    """One stage of a request at which its function is killed.
 
     `script` is the script of all requests of the stage.
     """
 
-    name: str
-    fault: dict[str, Any]
     script: dict[str, Any]
 
     @property
@@ -72,3 +78,26 @@ STAGES = [
     _before("the release", _RELEASE),
     _after("the release", _RELEASE),
 ]
+
+_WRITES: dict[str, dict[str, object]] = {
+    "the head": {"operation": "PutItem", "containing": '"form":'},
+    "the first segment": {"operation": "PutItem", "containing": "S#0000000000"},
+    "a later segment": {"operation": "PutItem", "containing": "S#000000002"},
+    "a renewal of the lease": {
+        "operation": "UpdateItem",
+        "containing": "SET lease = :now",
+        "probability": 0.3,
+    },
+    "the end in the head": {"operation": "UpdateItem", "containing": ":new_last"},
+    "the terminal segment": {"operation": "PutItem", "containing": '"end":{"BOOL":true}'},
+    "a reader's slot": {"operation": "PutItem", "containing": "HEAD#READER#"},
+}
+LOGGED = [
+    Kill(
+        f"{when} {name}",
+        {"kind": f"caller-killed-{when}", "table": "StreamTableName", "seconds": _HELD_S, **call},
+    )
+    for name, call in _WRITES.items()
+    for when in ("before", "after")
+]
+"""The writes of a logged stream and of its readers."""

@@ -2,7 +2,7 @@
 
 from infra.constructs import request_metrics
 from lambda_fn import emf
-from lambda_fn.stream import metrics, rejections
+from lambda_fn.stream import metrics, rejections, resume
 
 
 def test_names_are_the_same_on_both_sides() -> None:
@@ -12,6 +12,8 @@ def test_names_are_the_same_on_both_sides() -> None:
     assert {f"Rejected.{code}" for code in request_metrics.REJECTED} == set(rejections.NAMES)
     assert request_metrics.TTFT == metrics.TTFT
     assert request_metrics.OUTPUT_TOKENS in metrics.UNITS
+    assert request_metrics.KEPT == resume.COUNTS
+    assert "FlushLag" in metrics.UNITS
 
 
 def test_metrics_of_alarms_have_the_deployment_alone() -> None:

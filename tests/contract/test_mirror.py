@@ -33,7 +33,7 @@ _DEPLOYED = "it acts in the local cloud's own process only"
 HELD = [
     Held("cli/commands/verify", "registry report", "cli/commands/verify/test_runner.py",
          "they are what it runs and what it prints"),
-    Held("cli/commands/verify/checks", "access build endpoint money operations path",
+    Held("cli/commands/verify/checks", "access build endpoint money observability operations path",
          "e2e/test_verify.py", "they take a deployed stack"),
     Held("cli/commands", "stop", "e2e/test_stop.py", "it takes a deployed stack"),
     Held("cli/commands", "restore", "e2e/test_restore.py", "it takes a deployed stack"),
@@ -87,6 +87,7 @@ HELD = [
     Held("lambda_fn/stream", "completions", "lambda_fn/stream/test_app.py", _WHOLE),
     Held("lambda_fn/stream", "pipeline", "lambda_fn/stream/test_carrier.py", "the seam of all stages"),
     Held("lambda_fn/stream", "keeping", "lambda_fn/stream/test_repeats.py", _WHOLE, "replayed"),
+    Held("lambda_fn/socket", "lane turn", "lambda_fn/socket/test_session.py", _WHOLE, "connect"),
     Held("lambda_fn/stream_log", "listing", "lambda_fn/recall/test_streams.py",
          "over the endpoint"),
     Held("lambda_fn/recall", "app deletion stored",

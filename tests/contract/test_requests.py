@@ -36,7 +36,8 @@ BY_THE_FUNCTION = {
     "a conversation's end is checked by the function": ["continue_final_message"],
     "the engine compares both": ["min_tokens"],
     "the container does not read it": [
-        *("modalities", "audio", "prediction", "web_search_options", "moderation", "functions"),
+        *("modalities", "audio", "prediction", "web_search_options", "functions"),
+        *("moderation.model", "moderation.policy.output.mode"),
         *("function_call", "verbosity", "metadata", "store", "service_tier"),
         *("user", "response_format.json_schema.name"),
         *("guided_choice", "guided_json", "guided_json.minItems", "guided_regex", "regex"),

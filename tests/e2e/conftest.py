@@ -1,7 +1,9 @@
-"""Fixtures: the whole local cloud, deployed once a session."""
+"""Fixtures: the whole local cloud, deployed once a session.
+
+A session is a process of `make test`. `CLOUDS` of tests/conftest.py divides the files.
+"""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -23,29 +25,25 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 
 
 @pytest.fixture(scope="session")
-def deployments(cloud: LocalCloud) -> Iterator[dict[str, Deployment]]:
-    """Deploy both pairs of stacks side by side, and return them."""
-    scripted = {
+def demo(cloud: LocalCloud) -> Iterator[Deployment]:
+    """Yield the deployment of the demo model, at `DEMO_RATE` tokens a second."""
+    slow = {"tokens_per_second": str(DEMO_RATE)}
+    # Only requests whose caller samples them are traced.
+    traced = {"traces": "cloudwatch", "trace_ratio": "0"}
+    found = deployed(cloud, "demo", {**slow, **traced})
+    yield found
+    found.client.close()
+
+
+@pytest.fixture(scope="session")
+def scripted(cloud: LocalCloud) -> Iterator[Deployment]:
+    """Yield the deployment of the scripted engine."""
+    settings = {
         "engine": "scripted",
         "model_name": SCRIPTED_MODEL,
         "tokens_per_second": "0",
         "parallel": "256",
     }
-    with ThreadPoolExecutor() as pool:
-        demo = pool.submit(deployed, cloud, "demo", {"tokens_per_second": str(DEMO_RATE)})
-        found = {"scripted": deployed(cloud, "scripted", scripted), "demo": demo.result()}
+    found = deployed(cloud, "scripted", settings)
     yield found
-    for deployment in found.values():
-        deployment.client.close()
-
-
-@pytest.fixture(scope="session")
-def demo(deployments: dict[str, Deployment]) -> Deployment:
-    """Return the deployment of the demo model, at `DEMO_RATE` tokens a second."""
-    return deployments["demo"]
-
-
-@pytest.fixture(scope="session")
-def scripted(deployments: dict[str, Deployment]) -> Deployment:
-    """Return the deployment of the scripted engine."""
-    return deployments["scripted"]
+    found.client.close()

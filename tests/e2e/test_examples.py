@@ -1,13 +1,16 @@
 """The programs of examples/, run as a user runs them, over the whole local cloud."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 
 from local.cloud import LocalCloud
 from tests.e2e.test_faults import wait_for_container
@@ -69,6 +72,50 @@ def test_curl(demo: Deployment) -> None:
     assert events.startswith('data: {"id"')
     assert text.strip()
     assert "data:" not in text
+
+
+def test_chat(scripted: Deployment, tmp_path: Path) -> None:
+    """A chat that was killed in an answer shows the rest, and Ctrl-C stops one on the server."""
+    state = tmp_path / "chat.json"
+    environment = {
+        **os.environ,
+        "OPENAI_BASE_URL": f"{scripted.origin}/v1",
+        "OPENAI_API_KEY": scripted.key,
+        "SLUICE_MODEL": scripted.model,
+    }
+
+    def begin() -> tuple[subprocess.Popen[str], str]:
+        """Ask for a long answer. Return the program, and what it has printed of the answer."""
+        program = subprocess.Popen(
+            [sys.executable, str(EXAMPLES / "chat.py"), str(state)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert program.stdin is not None
+        assert program.stdout is not None
+        program.stdin.write("Tell me a long story.\n")
+        program.stdin.flush()
+        return program, program.stdout.read(20)
+
+    program, printed = begin()
+    program.kill()
+    assert program.stdout is not None
+    printed += program.stdout.read()
+    program.wait()
+    client = OpenAI(base_url=f"{scripted.origin}/v1", api_key=scripted.key)
+    running = json.loads(state.read_text())["running"]
+    rest = run(scripted, "chat.py", str(state)).partition("(the rest of the last answer)\n")[2]
+    whole = client.responses.retrieve(running["id"]).output_text
+    assert whole.startswith(printed[:20])
+    assert whole.endswith(rest.strip()[-20:])
+    program, _ = begin()
+    program.send_signal(signal.SIGINT)
+    assert program.stdout is not None
+    assert "(stopped)" in program.stdout.readline() + program.stdout.readline()
+    program.kill()
+    program.wait()
 
 
 def test_tools(demo: Deployment) -> None:

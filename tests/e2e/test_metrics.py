@@ -89,6 +89,29 @@ def ask(deployment: Deployment, **changes: Any) -> str:
         return str(reply.headers.get("x-request-id", "")).removeprefix("req_")
 
 
+def read_again(deployment: Deployment) -> None:
+    """Have an answer logged, replayed to a repeat, taken from the cache, and resumed."""
+    client = httpx.Client(
+        base_url=deployment.origin,
+        headers={"authorization": f"Bearer {deployment.key}"},
+        timeout=60,
+    )
+    body = {
+        "model": deployment.model,
+        "messages": [{"role": "user", "content": f"{time.time()}"}],
+        "max_tokens": 2,
+        "stream": True,
+    }
+    cached = {**body, "sluice": {"cache": 60}}
+    named = {"idempotency-key": str(time.time())}
+    with client:
+        for request, headers in ((body, named), (body, named), (cached, {}), (cached, {})):
+            reply = client.post("/v1/chat/completions", json=request, headers=headers)
+            assert reply.status_code == 200, reply.text
+        stream = client.get(f"/v1/sluice/streams/{reply.headers['x-sluice-stream']}")
+        assert stream.status_code == 200, stream.text
+
+
 def test_every_metric_of_the_dashboard_is_written(
     cloud: LocalCloud, scripted: Deployment, demo: Deployment, cloudwatch: Any
 ) -> None:
@@ -104,6 +127,7 @@ def test_every_metric_of_the_dashboard_is_written(
     ask(demo, model="no such model")
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{demo.origin}/v1", api_key="sk-wrong", max_retries=0).models.list()
+    read_again(demo)
     boto3.client("lambda", **options(cloud)).invoke(FunctionName=demo.outputs["SweeperName"])
     wanted = {
         metric

@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from cli.lib import admin_api, stack, terminal
 from cli.main import main
 from local.cloud import LocalCloud
+from tests.e2e.test_traces import spans_of
 from tests.support.command_lines import LINES, NO_FACTS
 from tests.support.deployments import Deployment
 
@@ -91,7 +92,9 @@ def unlike(where: Where, path: str, printed: str) -> str:
     return f"over 80 columns: {long}" if long else ""
 
 
-def test_every_command(where: Where, run: Callable[[str], str], demo: Deployment) -> None:
+def test_every_command(
+    where: Where, run: Callable[[str], str], cloud: LocalCloud, demo: Deployment
+) -> None:
     """No line is over 80 columns wide; NO_COLOR and a pipe are plain; facts are JSON on request."""
     made = json.loads(run("keys create --name other --json --stack-name demo"))
     answer = demo.client.chat.completions.create(
@@ -103,7 +106,21 @@ def test_every_command(where: Where, run: Callable[[str], str], demo: Deployment
         max_tokens=1,
         extra_body={"sluice": {"durable": True}},
     )
-    names = {"key": made["id"], "request": answer.id, "answer": kept.id, "model": demo.model}
+    sampled = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    traced = demo.client.chat.completions.create(
+        model=demo.model,
+        messages=[{"role": "user", "content": "Hi"}],
+        max_tokens=1,
+        extra_headers=sampled,
+    )
+    spans_of(cloud, traced.id.removeprefix("chatcmpl-"))
+    names = {
+        "key": made["id"],
+        "request": answer.id,
+        "answer": kept.id,
+        "model": demo.model,
+        "traced": traced.id,
+    }
     wrong = []
     for path, line in LINES:
         full = line.format(**names)

@@ -50,6 +50,7 @@ FINE = requests(60, 0)
 BROKEN = requests(30, 30)
 CASES: dict[str, Case] = {
     "AlarmsThrottles": Case({}, {"Throttles": [1.0]}, 2),
+    "AlarmsRecallThrottles": Case({}, {"Throttles": [1.0]}, 2),
     "AlarmsConcurrency": Case(
         {"ConcurrentExecutions": [100.0]}, {"ConcurrentExecutions": [170.0]}, 3
     ),

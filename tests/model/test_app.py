@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from model.schema import MAX_BODY_BYTES
+from model.traced_lines import HEADER
 from tests.support.asking import ENDLESS, error_of, first_record
 from tests.support.model import Serve, scripted
 
@@ -29,6 +30,20 @@ async def test_lines(serve: Serve) -> None:
         '{"type":"usage","prompt_tokens":12,"completion_tokens":2}\n'
         '{"type":"end"}\n'
     )
+
+
+async def test_a_traced_invocation(serve: Serve) -> None:
+    """The last record of a request that is sampled has the container's times, in order."""
+    parent = f"traceparent=00-{'a' * 32}-{'b' * 16}-01"
+    async with serve() as container:
+        answer = await container.client.post(
+            "/invocations", json=scripted(say=["Hi"]), headers={HEADER: parent}
+        )
+    *_, last = answer.content.splitlines()
+    times = json.loads(last)["trace"]
+    assert len(times.pop("span_id")) == 16
+    assert list(times) == ["began", "started", "first_token", "ended"]
+    assert list(times.values()) == sorted(times.values())
 
 
 async def test_tokens(serve: Serve) -> None:

@@ -118,7 +118,9 @@ class Checkout:
         """
         with self.make(target, _ENDS.get(step) if where == "within" else None) as process:
             assert process.stdout is not None
+            before = []
             for line in process.stdout:
+                before.append(line)
                 if _step(line) == step:
                     if where == "within":
                         # a moment within, whichever it is
@@ -126,8 +128,7 @@ class Checkout:
                     os.killpg(process.pid, number)
                     break
             else:
-                process.wait()
-                assert process.returncode == 0
+                assert process.wait() == 0, "".join(before)
                 raise _NoSuchStepError
             process.stdout.read()
         if process.returncode == 0 and target != "setup":  # its steps have no gate

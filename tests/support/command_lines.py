@@ -23,6 +23,7 @@ LINES = (
     ("responses cancel", "responses cancel {answer}"),
     ("responses delete", "responses delete {answer} --yes"),
     ("top", "top --once"),
+    ("trace", "trace {traced}"),
     ("audit", "audit --most 20"),
     ("doctor", "doctor"),
     ("cost", "cost"),

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 from moto.core.eventstream import EventStreamEncoder
@@ -121,8 +121,10 @@ class Wire(asyncio.Transport):
 class StandIn:
     """A SageMaker endpoint that answers `status` and then takes the steps of `script`.
 
-    A step writes bytes, awaits an event, or resets the connection (None). A cancel is recorded
-    apart in `cancelled`, and `cancel` decides its answer. The endpoints in `busy` throttle.
+    A step writes bytes, awaits an event, or resets the connection (None). With `script_of`, each
+    body has a script of its own. A cancel is recorded apart in `cancelled`, and `cancel` decides
+    its answer. The endpoints in `busy` throttle. `attributes` are the custom attributes of each
+    request, which SageMaker passes on.
     """
 
     url: str = ""
@@ -130,7 +132,9 @@ class StandIn:
     headers: dict[str, str] = field(default_factory=dict)
     connections: set[Any] = field(default_factory=set)
     script: Iterable[bytes | asyncio.Event | None] = field(default_factory=tuple)
+    script_of: Callable[[dict[str, Any]], Iterable[bytes | asyncio.Event | None]] | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[str] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
@@ -150,13 +154,14 @@ class StandIn:
             found = await self.cancel(len(self.cancelled) - 1)
             return web.Response(body=part(json.dumps({"cancelled": found}).encode()))
         self.bodies.append(body)
+        self.attributes.append(request.headers.get("X-Amzn-SageMaker-Custom-Attributes", ""))
         if request.path.split("/")[2] in self.busy:
             return web.json_response({"__type": "ThrottlingException"}, status=429)
         self.connections.add(request.transport)
         response = web.StreamResponse(status=self.status, headers=self.headers)
         await response.prepare(request)
         try:
-            for step in self.script:
+            for step in self.script if self.script_of is None else self.script_of(body):
                 if step is None:
                     assert request.transport is not None
                     request.transport.abort()
@@ -205,6 +210,34 @@ class Reply:
         assert self.headers["x-request-id"].startswith("req_")
         assert self.headers["content-type"] == "application/json"
         return error
+
+
+class Got(asyncio.Event):
+    """A step of the model that ends when the client has got some pieces."""
+
+    def __init__(self, reply: Reply, count: int = 1) -> None:
+        """Take the client's end."""
+        super().__init__()
+        self._reply, self._count = reply, count
+
+    async def wait(self) -> Literal[True]:
+        """Wait for the pieces."""
+        await self._reply.until_chunks(self._count)
+        return True
+
+
+class Stuck(asyncio.Event):
+    """A client that stops reading. `reached` is set when it does."""
+
+    def __init__(self) -> None:
+        """Begin before that."""
+        super().__init__()
+        self.reached = asyncio.Event()
+
+    async def wait(self) -> Literal[True]:
+        """Read nothing more."""
+        self.reached.set()
+        return await super().wait()
 
 
 Call = Callable[..., Awaitable[Reply]]

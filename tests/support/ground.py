@@ -11,7 +11,7 @@ from lambda_fn.ids import hash_key, key_id_of, new_request_id
 from lambda_fn.metering import accounts, holds, hours, ledger, settlements
 from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, Settlement
-from lambda_fn.metering.money import Prices
+from lambda_fn.metering.money import Prices, Tokens
 from lambda_fn.metering.windows import windows_of
 from lambda_fn.reporting.reconcile import reconcile
 from lambda_fn.sweep.run import Sweep, sweep
@@ -193,7 +193,8 @@ async def prove(ground: Ground) -> list[dict[str, Any]]:
         assert account.get(name, 0) == sum(item[name] for item in items)
     assert account.get("requests", 0) == len(spent)
     assert all(
-        item["cost"] == PRICES.cost(int(item["prompt_tokens"]), int(item["completion_tokens"]))
+        item["cost"]
+        == PRICES.cost(Tokens(int(item["prompt_tokens"]), int(item["completion_tokens"])))
         for item in items
         if item["prompt_tokens"]
     )

@@ -292,6 +292,9 @@ class ListCarrier:
         """Return what a test has set."""
         return self.left
 
+    async def admitted(self) -> None:
+        """Go on."""
+
     def running(self, cancel: Callable[[], None]) -> None:
         """Keep what cancels the response."""
         self.cancel = cancel

@@ -92,7 +92,15 @@ class Check:
 
 def all_checks() -> tuple[Check, ...]:
     """Return every check, in the order of the table."""
-    from cli.commands.verify.checks import access, build, endpoint, money, operations, path
+    from cli.commands.verify.checks import (
+        access,
+        build,
+        endpoint,
+        money,
+        observability,
+        operations,
+        path,
+    )
 
     return (
         *path.CHECKS,
@@ -100,5 +108,6 @@ def all_checks() -> tuple[Check, ...]:
         *money.CHECKS,
         *endpoint.CHECKS,
         *operations.CHECKS,
+        *observability.CHECKS,
         *build.CHECKS,
     )

@@ -52,6 +52,7 @@ async def create_key(body: models_in.KeyCreate, services: Shared, caller: Caller
         models=body.models,
         networks=" ".join(body.networks or ()),
         redact=body.redact or (),
+        moderate=body.moderate,
     )
     item["enabled"] = body.enabled
     async with services.trail.change(

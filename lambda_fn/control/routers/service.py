@@ -47,5 +47,6 @@ async def _state(services: Shared) -> dict[str, Any]:
     return {
         "stopped_at": item.get("stopped"),
         "reason": item.get("reason"),
+        "exhausted_month": item.get("exhausted"),
         "running": len(running),
     }

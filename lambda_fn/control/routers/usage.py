@@ -1,10 +1,11 @@
 """The endpoints of usage by key, model, day and hour, as JSON or CSV, and of single requests."""
 
+import asyncio
 import csv
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any, cast, get_args
 
 from fastapi import APIRouter, Path, Query
@@ -12,11 +13,11 @@ from starlette.responses import Response
 
 from lambda_fn.cells import inert
 from lambda_fn.control import models_in, models_out
-from lambda_fn.control.services import Shared, in_time
+from lambda_fn.control.services import Services, Shared, in_time
 from lambda_fn.errors import InvalidRequest, NotFound
 from lambda_fn.ids import request_time
 from lambda_fn.metering import hours
-from lambda_fn.metering.keys import ledger_key
+from lambda_fn.metering.keys import account_id, account_key, ledger_key
 from lambda_fn.metering.money import Prices, to_text
 from lambda_fn.reporting.usage import By, UsageRow, grouped, usage
 
@@ -24,6 +25,7 @@ router = APIRouter(tags=["usage"])
 
 _DAYS = 30
 _MAX_DAYS = 400
+_ACCOUNTS_AT_ONCE = 32
 _COLUMNS = ("requests", "prompt_tokens", "completion_tokens", "cost", "recovered", "open")
 _CSV = {
     "content": {"text/csv": {"schema": {"type": "string"}}},
@@ -49,14 +51,17 @@ async def list_usage(query: Annotated[models_in.ListUsage, Query()], services: S
     bound = {"list": "usage", **times, "by": by, "key": query.key, "model": query.model}
     position = await services.position(bound, query.after)
     rows = await in_time(usage(services.table, since=since, until=until, key=query.key))
-    rows = grouped((row for row in rows if query.model in {None, row.model}), by)
+    rows = [row for row in rows if query.model in {None, row.model}]
+    if "owner" in by:
+        rows = await _owned(rows, services)
+    rows = grouped(rows, by)
     if position is not None:
-        rows = [row for row in rows if [row.hour, row.key, row.model] > position]
+        rows = [row for row in rows if _place(row) > position]
     page = rows[: query.limit]
     after = None
     if len(rows) > len(page):
         last = page[-1]
-        after = await services.token(bound, [last.hour, last.key, last.model])
+        after = await services.token(bound, _place(last))
     if query.format == "csv":
         headers = {} if after is None else {"x-next-page": after}
         return Response(_csv(page, by), media_type="text/csv", headers=headers)
@@ -107,8 +112,8 @@ def _by(text: str) -> tuple[By, ...]:
             raise InvalidRequest(
                 f"'by' must be some of {', '.join(allowed)}, separated by commas.", param="by"
             )
-    if {"hour", "day"} <= set(names):
-        raise InvalidRequest("'by' must not have both hour and day.", param="by")
+    if len({"hour", "day", "month"} & set(names)) > 1:
+        raise InvalidRequest("'by' must not have two of hour, day and month.", param="by")
     return tuple(name for name in allowed if name in names)
 
 
@@ -140,11 +145,32 @@ def hour_of(text: str, name: str) -> str:
     return hour
 
 
+async def _owned(rows: list[UsageRow], services: Services) -> list[UsageRow]:
+    """Return the rows with the owners of their keys, deleted keys included."""
+    key_ids = sorted({row.key for row in rows})
+    owners: dict[str, str] = {}
+    for start in range(0, len(key_ids), _ACCOUNTS_AT_ONCE):
+        reads = (
+            services.table.get(account_key(key_id))
+            for key_id in key_ids[start : start + _ACCOUNTS_AT_ONCE]
+        )
+        for item in await in_time(asyncio.gather(*reads)):
+            if item is not None:
+                owners[account_id(item["pk"])] = item["owner"]
+    return [replace(row, owner=owners.get(row.key, "")) for row in rows]
+
+
+def _place(row: UsageRow) -> list[str]:
+    return [row.hour, row.owner, row.key, row.model]
+
+
 def _row(row: UsageRow, by: tuple[By, ...]) -> dict[str, Any]:
     return {
         **asdict(row),
         "hour": row.hour if "hour" in by else None,
-        "day": row.hour[:10] if "day" in by else None,
+        "day": row.hour if "day" in by else None,
+        "month": row.hour if "month" in by else None,
+        "owner": row.owner if "owner" in by else None,
         "key": row.key if "key" in by else None,
         "model": row.model if "model" in by else None,
         "cost": to_text(row.cost),

@@ -15,6 +15,7 @@ from lambda_fn.schema.parts import (
     Identifier,
     LogitBias,
     Metadata,
+    ModerationOptions,
     Penalty,
     Seed,
     Stop,
@@ -159,7 +160,7 @@ class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
     store: bool | None = None
     background: bool | None = None
     prompt: Any = None
-    moderation: Any = None
+    moderation: ModerationOptions | None = None
     context_management: Any = None
 
     max_tool_calls: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
@@ -177,7 +178,6 @@ class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
 
 UNSUPPORTED = {
     "prompt": "this service keeps no prompts: send 'instructions' and 'input'",
-    "moderation": "moderation is not available",
     "context_management": "this service compacts no conversations: send the items that count",
 }
 """Parameters that are rejected with any value, and why."""
@@ -187,15 +187,20 @@ _count = msgspec.json.Decoder(InputTokensRequest)
 T = TypeVar("T", bound=InputTokensRequest)
 
 
-def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
-    """Return the checked body of a request for a response. `kept`: the deployment keeps responses.
+def parse_responses(
+    body: bytes, *, kept: bool = False, continues: bool | None = None
+) -> ResponsesRequest:
+    """Return the checked body of a request for a response.
+
+    `kept` tells whether the deployment keeps responses. `continues` tells whether the request may
+    go on from an earlier one; by default it is as `kept`.
 
     Raises:
         InvalidRequest: the body is not JSON, or a member has a wrong type or value or cannot be
             honoured.
 
     """
-    request = _parsed(_responses, body, kept=kept)
+    request = _parsed(_responses, body, continues=kept if continues is None else continues)
     check_refused(body, 1, chat=True)
     for name, why in UNSUPPORTED.items():
         if getattr(request, name) not in (None, []):
@@ -224,7 +229,7 @@ def parse_responses(body: bytes, *, kept: bool = False) -> ResponsesRequest:
 
 def parse_input_tokens(body: bytes) -> InputTokensRequest:
     """Return the checked body of a request for a count. Raises as `parse_responses`."""
-    request = _parsed(_count, body, kept=True)
+    request = _parsed(_count, body, continues=True)
     if request.previous_response_id is not None:
         raise unsupported(
             "previous_response_id", "a count reads no kept responses: send all items in 'input'"
@@ -232,7 +237,7 @@ def parse_input_tokens(body: bytes) -> InputTokensRequest:
     return request
 
 
-def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, kept: bool) -> T:
+def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, continues: bool) -> T:
     try:
         request = parse(decoder, body)
     except InvalidRequest as error:
@@ -244,7 +249,7 @@ def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, kept: bool) -> T
             param=error.param,
             code=Unsupported.code,
         ) from None
-    if request.previous_response_id is not None and not kept:
+    if request.previous_response_id is not None and not continues:
         raise _unkept("previous_response_id")
     if request.conversation is not None:
         raise unsupported(

@@ -27,7 +27,7 @@ _EXTRAS = tuple(name for name in Extras.__struct_fields__ if name != "n_cmpl")
 _AS_THEY_ARE = (
     *("model", "reasoning"),
     *("stream", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "stop"),
-    *("logit_bias", "chat_template_kwargs", "sluice"),
+    *("logit_bias", "chat_template_kwargs", "moderation", "sluice"),
 )
 
 

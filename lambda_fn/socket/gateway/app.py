@@ -309,7 +309,7 @@ class Gateway:
         finally:
             del self._running[name]
             await carrier.finish()
-        return True
+        return sink.is_answered
 
     async def _check_parent(self, socket: Socket, state: State, asked: Create) -> None:
         """Check that a request may go on from the response that it names.

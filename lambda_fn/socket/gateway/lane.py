@@ -8,7 +8,7 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.encode.tagged import Tagger
-from lambda_fn.errors import BodyTooLarge
+from lambda_fn.errors import NO_RETRY, BodyTooLarge, Cancelled
 from lambda_fn.schema import Rules
 from lambda_fn.schema.parts import Extensions
 from lambda_fn.schema.responses import History, own_items
@@ -16,6 +16,8 @@ from lambda_fn.socket.gateway.posts import ClientGone, Outbox
 from lambda_fn.stream.middleware import RESPONSES_PATH
 from lambda_fn.stream.negotiate import Continued, ReadRequest, read_response
 from lambda_fn.stream.sinks import Headers, ResponseBroken
+
+_ANSWERED = (b"event: response.completed\n", b"event: response.incomplete\n")
 
 
 class Wish(msgspec.Struct):
@@ -71,15 +73,17 @@ class LaneSink:
         self._outbox = outbox
         self._tagger = Tagger(stream_id)
         self._left: Callable[[], None] | None = left
-        self.begun = False
+        self.is_answered = False
+        """Whether the response has ended well."""
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin a response. A socket has no status."""
-        self.begun = True
 
     async def write(self, data: bytes) -> None:
         """Post what is complete with these bytes."""
-        await self._guard(self._outbox.put([event.data for event in self._tagger.feed(data)]))
+        events = self._tagger.feed(data)
+        self.is_answered = self.is_answered or any(event.line in _ANSWERED for event in events)
+        await self._guard(self._outbox.put([event.data for event in events]))
 
     async def end(self, data: bytes) -> None:
         """Post the rest, and wait until the client has everything."""
@@ -135,6 +139,11 @@ class LaneCarrier:
     def seconds_left(self) -> float | None:
         """Return the seconds until this process is stopped."""
         return self._seconds_left()
+
+    async def admitted(self) -> None:
+        """Raise Cancelled if the request was cancelled while it was admitted."""
+        if self._is_cancelled:
+            raise Cancelled("This response was cancelled.", headers=NO_RETRY)
 
     def running(self, cancel: Callable[[], None]) -> None:
         """Learn how to end the response. It ends at once if `cancel` was called before."""

@@ -14,6 +14,8 @@ from lambda_fn.schema.anthropic import CountRequest, MessagesRequest
 from lambda_fn.schema.embeddings import EmbeddingsRequest
 from lambda_fn.schema.responses import InputTokensRequest, ResponsesRequest
 from lambda_fn.schema.tokenize import DetokenizeRequest, TokenizeRequest
+from lambda_fn.stream.endpoints.multiplex import MultiplexRequest
+from lambda_fn.stream.middleware import MULTIPLEX_PATH
 
 _SCHEMAS: dict[str, Any] = {
     "Error": {
@@ -83,7 +85,8 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
         *(ChatRequest, CompletionRequest, MessagesRequest, CountRequest),
         *(ResponsesRequest, InputTokensRequest),
     )
-    every = (*kinds, EmbeddingsRequest, TokenizeRequest, DetokenizeRequest)
+    others = (EmbeddingsRequest, TokenizeRequest, DetokenizeRequest, MultiplexRequest)
+    every = (*kinds, *others)
     _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     for kind in kinds:
         schemas[kind.__name__]["properties"]["model"]["enum"] = sorted(models)
@@ -149,6 +152,14 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
                 "getInputTokenCounts",
                 "Count the tokens of a response's input, as the model's server counts them.",
                 request="InputTokensRequest",
+            )
+        },
+        MULTIPLEX_PATH: {
+            "post": _operation(
+                "createMultiplex",
+                "Answer several chats and responses side by side in one event stream.",
+                request="MultiplexRequest",
+                kinds=("text/event-stream",),
             )
         },
         "/v1/models": {"get": _operation("listModels", "List the models that the key may use.")},

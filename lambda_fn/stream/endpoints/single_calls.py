@@ -6,7 +6,7 @@ Each has a ledger item, as a completion has. Only the tokens in its counter are 
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,13 +19,18 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError, BodyTooLarge, InvalidRequest, UpstreamTimeout, encode_json
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import read_body
+from lambda_fn.ids import request_time
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.carrier import in_background
 from lambda_fn.stream.invoke import Invocation
 from lambda_fn.stream.settle import settle
 from lambda_fn.stream.usage_counter import UsageCounter
+
+if TYPE_CHECKING:
+    from lambda_fn.stream.traces import Tracer
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -94,13 +99,15 @@ class SingleCalls:
         credentials: Callable[[], Credentials],
         table: Table,
         gate: Gate,
+        tracer: "Tracer | None" = None,
     ) -> None:
-        """Take the objects that all requests share."""
+        """Take the objects that all requests share. Without a `tracer`, nothing is traced."""
         self.settings = settings
         self._client = client
         self._credentials = credentials
         self._table = table
         self._gate = gate
+        self._tracer = tracer
 
     async def accept(
         self,
@@ -179,20 +186,25 @@ class SingleCalls:
 
         """
         request_id: str = request.scope["sluice.request_id"]
-        prices = Prices(call.model.prompt_price or 0, call.model.completion_price or 0)
+        prices = Prices(*call.model.prices_at(request_time(request_id)))
         opening = Opening(
             request_id,
             call.caller.key_id,
             call.name,
             reserved,
-            prices.cost(reserved, 0),
+            prices.bound(reserved, 0),
             prices,
             self.settings.overdue,
             priced=call.model.priced or not reserved,
         )
+        counter = UsageCounter()
+        if self._tracer is not None:
+            scope = request.scope
+            counter.trace = self._tracer.begin(
+                scope["sluice.request_headers"], scope["path"], partial(in_background, scope)
+            )
         admission = await self._gate.admit(call.caller, opening)
         request.scope["sluice.response_headers"] = admission.headers
-        counter = UsageCounter()
         counter.admitted()
         settling = partial(
             settle, self._table, admission, counter, deployment=self.settings.deployment
@@ -200,7 +212,8 @@ class SingleCalls:
         try:
             async with asyncio.timeout(seconds):
                 sent = body if isinstance(body, bytes) else await body()
-                async with self._invocation(call.model, request_id, sent) as invocation:
+                counter.invoked()
+                async with self._invocation(call.model, request_id, sent, counter) as invocation:
                     content = encode_json(await read(invocation, counter))
         except TimeoutError:
             late = UpstreamTimeout("The model took too long to answer.")
@@ -215,7 +228,9 @@ class SingleCalls:
         counter.complete = True
         return _Settled(content, settling)
 
-    def _invocation(self, model: Model, request_id: str, body: bytes) -> Invocation:
+    def _invocation(
+        self, model: Model, request_id: str, body: bytes, counter: UsageCounter
+    ) -> Invocation:
         return Invocation(
             self._client,
             url=self.settings.sagemaker_url,
@@ -226,6 +241,7 @@ class SingleCalls:
             refusal=dialects.find(model.dialect).rejection,
             credentials=self._credentials(),
             body=body,
+            attributes=counter.attributes,
         )
 
 

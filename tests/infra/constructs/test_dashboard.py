@@ -36,7 +36,7 @@ def test_rows_are_in_the_order_of_questions(synthesis: Synthesis) -> None:
         "Cost of tokens an hour",
     ]
     places = [(it["x"], it["y"]) for it in widgets]
-    assert len(set(places)) == len(places) == 20
+    assert len(set(places)) == len(places) == 24
     assert all(it["x"] + it["width"] <= 24 for it in widgets)
 
 
@@ -87,3 +87,15 @@ def test_an_endpoint_that_exists_has_no_row(
     assert not [line for line in found if "SageMaker" in line[0] or "sagemaker" in line[0]]
     models = {line[line.index("Model") + 1] for line in found if "Model" in line}
     assert models == {"sluice-demo", "other"}
+
+
+def test_where_nothing_is_kept_there_is_no_row_of_it(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Without kept answers there is neither a recall function nor a stream table to show."""
+    out = tmp_path_factory.mktemp("unkept")
+    titles = [
+        it["properties"]["title"] for it in body(synthesise("dev", project, out, persistence="off"))
+    ]
+    assert len(titles) == 20
+    assert "Recall function" not in titles

@@ -28,7 +28,7 @@ def without(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesi
 
 def test_without_metrics_lambda_s_own_are_watched(without: Synthesis) -> None:
     """Without the functions' metrics there are no alarms of them, and no dashboard."""
-    assert alarms(without).keys() == {"Throttles", "Concurrency"}
+    assert alarms(without).keys() == {"Throttles", "Concurrency", "RecallThrottles"}
     assert without.resources("AWS::CloudWatch::Dashboard") == []
 
 

@@ -25,7 +25,7 @@ from lambda_fn.errors import APIError, InsufficientQuota, RateLimited, RequestRu
 from lambda_fn.metering import accounts, holds, ledger, settlements
 from lambda_fn.metering.accounts import Account, Hold, Limits
 from lambda_fn.metering.ledger import Opening, Settlement
-from lambda_fn.metering.money import Prices
+from lambda_fn.metering.money import Prices, Tokens
 from lambda_fn.metering.windows import windows_of
 from lambda_fn.stream import admit
 from lambda_fn.stream.admit import Admission, Gate
@@ -211,7 +211,7 @@ class Books(RuleBasedStateMachine):
             request.running = False
         elif isinstance(result, Hold):
             assert (result.attempt, result.model) == (hold.attempt, hold.model)
-            assert result.cost - hold.cost == request.opening.prices.cost(
+            assert result.cost - hold.cost == request.opening.prices.bound(
                 0, result.tokens - hold.tokens
             )
             request.hold = result
@@ -370,7 +370,7 @@ class Books(RuleBasedStateMachine):
                 metered = (item["outcome"], item["prompt_tokens"], item["completion_tokens"])
                 assert metered == (request.truth.outcome, 1, request.truth.completion_tokens)
                 assert item["cost"] == request.opening.prices.cost(
-                    1, request.truth.completion_tokens
+                    Tokens(1, request.truth.completion_tokens)
                 )
                 assert "recovered" not in item
             elif item is not None:

@@ -109,16 +109,25 @@ async def test_a_message_out_of_order_raises(
 
 
 async def test_work_after_the_response(lambda_: Lambda) -> None:
-    """Background work of the application ends after the response and before the next fetch."""
+    """Background work of the application ends after the response and before the next fetch.
+
+    It may add further work.
+    """
     answered, done = asyncio.Event(), asyncio.Event()
 
-    async def later() -> None:
-        await answered.wait()
+    async def last() -> None:
+        await asyncio.sleep(0)
         assert lambda_.waiting == 0
         done.set()
 
+    async def later(after: list[asyncio.Future[None]]) -> None:
+        await answered.wait()
+        assert lambda_.waiting == 0
+        after.append(asyncio.ensure_future(last()))
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        scope["aws.after"].append(asyncio.ensure_future(later()))
+        after = scope["aws.after"]
+        after.append(asyncio.ensure_future(later(after)))
         await hello(scope, receive, send)
 
     server = asyncio.ensure_future(serve(app, RuntimeApi(lambda_.address)))

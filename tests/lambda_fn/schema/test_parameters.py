@@ -63,7 +63,7 @@ CHAT: dict[str, dict[str, Any]] = {
     "audio": {"audio": {}},
     "prediction": {"prediction": {}},
     "web_search_options": {"web_search_options": {}},
-    "moderation": {"moderation": {}},
+    "moderation": {"moderation": {"model": "omni-moderation-latest"}},
     "functions": {"functions": [{"name": "f"}]},
     "function_call": {"function_call": {"name": "f"}},
     "user": {"user": "u"},
@@ -149,7 +149,7 @@ COMPLETION: dict[str, dict[str, Any]] = {
 }
 """The same for a completion."""
 
-BY_THE_FUNCTION = {"sluice", "echo", "include_reasoning"}
+BY_THE_FUNCTION = {"sluice", "echo", "include_reasoning", "moderation"}
 """Parameters that the function honours itself, in the response."""
 SAID_BY_THE_DIALECT = {"model", "stream", "stream_options"}
 """Parameters that other servers always get with one value: the function honours the caller's

@@ -315,7 +315,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"conversation": "conv_1"}, "conversation"),
     ({"conversation": {"id": "conv_1"}}, "conversation"),
     ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-    ({"moderation": {"model": "x"}}, "moderation"),
+    ({"moderation": {"policy": None}}, "moderation.model"),
     ({"context_management": [{"type": "compaction"}]}, "context_management"),
     ({"include": ["file_search_call.results"]}, "include[0]"),
     ({"include": ["reasoning.encrypted_content", "x"]}, "include[1]"),

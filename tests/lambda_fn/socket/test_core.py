@@ -209,6 +209,15 @@ def test_refused_messages_do_nothing() -> None:
     assert names(connection.receive(create("a"), 1.0))
 
 
+def test_a_client_that_left() -> None:
+    """What waits does not begin when the client has left."""
+    connection = Connection(0.0)
+    (name,) = names(connection.receive(create("a"), 0.0))
+    connection.receive(create("a"), 0.0)
+    connection.leave()
+    assert connection.ended(name, 0.0) == []
+
+
 def test_idle() -> None:
     """A socket without a message and a response is closed after a while, and not before."""
     connection = Connection(0.0)

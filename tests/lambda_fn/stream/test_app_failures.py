@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -21,8 +21,10 @@ from tests.support.function import (
     USAGE,
     WORLD,
     Call,
+    Got,
     Reply,
     StandIn,
+    Stuck,
     exception_frame,
     lines,
     part,
@@ -301,20 +303,6 @@ async def test_lambda_deadline_bounds_the_answer(call: Call, sagemaker: StandIn)
     assert given == pytest.approx((100 - limits.SETTLE_RESERVE - limits.STREAM_GRACE) * 1000)
 
 
-class Stuck(asyncio.Event):
-    """Keeps a client from reading. It sets `reached` when something is sent."""
-
-    def __init__(self) -> None:
-        """Begin before anything is sent."""
-        super().__init__()
-        self.reached = asyncio.Event()
-
-    async def wait(self) -> Literal[True]:
-        """Read nothing."""
-        self.reached.set()
-        return await super().wait()
-
-
 async def test_client_that_does_not_read_is_given_up(
     call: Call,
     sagemaker: StandIn,
@@ -327,9 +315,8 @@ async def test_client_that_does_not_read_is_given_up(
     Then the request is ended and settled.
     """
     monkeypatch.setattr(limits, "LAST_WRITE_TIMEOUT", 0.05)
-    sagemaker.script = [FIRST, part(lines(WORLD)), asyncio.Event()]
-    reply = Reply()
-    stuck = Stuck()
+    reply, stuck = Reply(), Stuck()
+    sagemaker.script = [FIRST, Got(reply), part(lines(WORLD)), asyncio.Event()]
     running = asyncio.ensure_future(call(body=STREAM, reply=reply, stuck=stuck))
     await stuck.reached.wait()
     come()

@@ -13,6 +13,7 @@ from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode import Head, encoder_of
 from lambda_fn.encode.base import Form
 from lambda_fn.metering import accounts
+from lambda_fn.metering.accounts import NO_FILTERS, KeyFilters
 from lambda_fn.patterns import KINDS
 from lambda_fn.patterns.known import machine_of
 from lambda_fn.settings import Redaction
@@ -161,10 +162,10 @@ async def test_a_key_can_only_add(
     assert json.loads(usage.body)["key"]["redact"] == ["card"]
     key = Caller(KEY_ID, "hash")
     keys = KeyCache()
-    keys.admitted(key, ("card",))
-    assert keys.redact(key) == ("card",)
+    keys.admitted(key, KeyFilters(("card",), blocks=True))
+    assert keys.filters(key) == (("card",), True)
     keys.admitted(key)
-    assert keys.redact(key) == ()
+    assert keys.filters(key) == NO_FILTERS
 
 
 @pytest.mark.usefixtures("account")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -30,8 +30,10 @@ from tests.support.function import (
     REST,
     WORLD,
     Call,
+    Got,
     Reply,
     StandIn,
+    Stuck,
     lines,
     part,
 )
@@ -228,34 +230,6 @@ async def test_a_log_that_cannot_be_opened(
 _MODEL = Model(endpoint="endpoint-1", context_tokens=100)
 
 
-class Got(asyncio.Event):
-    """A step of the model that ends when the client has got some pieces."""
-
-    def __init__(self, reply: Reply, count: int = 1) -> None:
-        """Take the client's end."""
-        super().__init__()
-        self._reply, self._count = reply, count
-
-    async def wait(self) -> Literal[True]:
-        """Wait for the pieces."""
-        await self._reply.until_chunks(self._count)
-        return True
-
-
-class Stuck(asyncio.Event):
-    """A client that stops reading. `reached` is set when it does."""
-
-    def __init__(self) -> None:
-        """Begin before that."""
-        super().__init__()
-        self.reached = asyncio.Event()
-
-    async def wait(self) -> Literal[True]:
-        """Read nothing more."""
-        self.reached.set()
-        return await super().wait()
-
-
 class Leaving(list[bytes]):
     """The pieces of a client that leaves after some of them."""
 
@@ -280,7 +254,14 @@ async def test_a_response_goes_on_without_its_client(
     pieces = Leaving(1)
     reply = Reply(chunks=pieces)
     last = part(lines({"type": "finish", "index": 0, "finish_reason": "stop"}, {"type": "end"}))
-    sagemaker.script = [FIRST, part(lines(WORLD)), pieces.left, part(lines(HELLO)), last]
+    sagemaker.script = [
+        FIRST,
+        Got(reply),
+        part(lines(WORLD)),
+        pieces.left,
+        part(lines(HELLO)),
+        last,
+    ]
     with pytest.raises(ConnectionError):
         await logging(body=DURABLE, reply=reply)
     head, found = await stored(log_table, reply)

@@ -66,7 +66,7 @@ async def test_a_complete_response(
     line = written(capsys, "request")
     assert names(line, ["Deployment", "Model"]) == {
         *metrics.UNITS.keys()
-        - {"Unbilled", "InterTokenP50", "InterTokenP95", "TokensPerSecond"}
+        - {"FlushLag", "Unbilled", "InterTokenP50", "InterTokenP95", "TokensPerSecond"}
         - {"gen_ai.server.time_per_output_token"},
         "EndedComplete",
     }
@@ -273,3 +273,39 @@ def test_the_first_settlement_loads_the_metrics() -> None:
         "sys.exit(bool(found & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_answers_that_are_sent_again(
+    make_call: Callable[..., Call],
+    make_recall: Callable[..., Call],
+    streams: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A replay to the request's own repeat, one from the cache, and a resumed one are told apart.
+
+    The line of a logged request has the longest wait for its log.
+    """
+    settings = {"deployment": "sluice-test", "models": {"m": MODEL}, "stream_table": streams.name}
+    measured = make_call(**settings)
+    for _ in range(2):
+        reply = await measured(body=STREAM, more={"idempotency-key": "k"})
+        await measured(body={**STREAM, "sluice": {"cache": 60}})
+    name = reply.headers["x-sluice-stream"]
+    await make_recall(**settings)("GET", f"/v1/sluice/streams/{name}")
+    out = capsys.readouterr().out
+    lines_ = [json.loads(line) for line in out.splitlines()]
+    settled = [line for line in lines_ if line["event"] == "request"]
+    assert len(settled) == 2
+    assert all(0 < line["FlushLag"] < 60 for line in settled)
+    again = [
+        (line["event"], metric["Name"], line["Model"], line[metric["Name"]])
+        for line in lines_
+        if line["event"] in ("resume", "replay")
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+    ]
+    assert again == [
+        ("replay", "Replayed", "m", 1),
+        ("replay", "CacheHits", "m", 1),
+        ("resume", "Resumed", "m", 1),
+    ]

@@ -3,15 +3,21 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from openai.types.chat import chat_completion, chat_completion_chunk
+from openai.types.responses import response
 
 from lambda_fn import limits
+from lambda_fn.metering import accounts
 from lambda_fn.settings import Guardrail, Moderation, Redaction
-from tests.support.function import END, FINISH, START, USAGE, Call, Reply, StandIn, lines, part
+from tests.support.function import END, FINISH, KEY, START, USAGE, Call, Reply, StandIn, lines, part
 from tests.support.guardrail import BAD, GuardrailStandIn, guardrail_stand_in
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 pytestmark = pytest.mark.usefixtures("account")
 RULES = Moderation(words={"violence": (BAD,)})
@@ -224,3 +230,199 @@ async def test_a_guardrail_never_sees_what_is_redacted(
     sagemaker.script = said("To ada@", "example.com.")
     assert text(await call(body=STREAM)) == "To [EMAIL]."
     assert stand_in.calls[-1] == ("OUTPUT", "To [EMAIL].")
+
+
+SCORES = Moderation(words={"violence": (BAD,), "other": ("absent",)}, mode="score")
+ASKED = {"moderation": {"model": "omni-moderation-latest"}}
+RESPONSE = {"model": "m", "input": "Hi", "store": False}
+
+
+def block(side: str) -> dict[str, Any]:
+    """Return OpenAI's field of a request that blocks one side."""
+    return {"moderation": {"model": "x", "policy": {side: {"mode": "block"}}}}
+
+
+def result(*flagged: str) -> dict[str, Any]:
+    """Return the result of one side."""
+    names = sorted({"violence", "other", *flagged})
+    return {
+        "type": "moderation_result",
+        "model": "sluice-moderation",
+        "flagged": bool(flagged),
+        "categories": {name: name in flagged for name in names},
+        "category_scores": {name: float(name in flagged) for name in names},
+        "category_applied_input_types": {name: ["text"] for name in names},
+    }
+
+
+def told(reply: Reply) -> Any:
+    """Return what a response tells of its moderation, by its own form; None if it does not."""
+    if reply.headers["content-type"] == "application/json":
+        return json.loads(reply.body).get("moderation")
+    if reply.body.startswith(b"event: "):
+        *_, last = [
+            json.loads(line[6:]) for line in reply.body.splitlines() if line.startswith(b"data: {")
+        ]
+        return last["response"].get("moderation")
+    found = [event for event in events(reply)[:-1] if "moderation" in event]
+    return found[0]["moderation"] if found else None
+
+
+def one_each(moderation: Any, *, chat: bool) -> Any:
+    """Return what is told with one result a side, which a chat has a list of."""
+    if not chat:
+        return moderation
+    for side in moderation.values():
+        assert side["type"] == "moderation_results"
+        assert len(side["results"]) == 1
+    return {name: side["results"][0] for name, side in moderation.items()}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", CHAT),
+        ("/v1/chat/completions", STREAM),
+        ("/v1/responses", RESPONSE),
+        ("/v1/responses", {**RESPONSE, "stream": True}),
+    ],
+)
+async def test_a_request_that_asks_is_told(
+    make_call: Callable[..., Call], sagemaker: StandIn, path: str, body: dict[str, Any]
+) -> None:
+    """OpenAI's field has the response tell what was flagged. Without a policy, nothing is blocked.
+
+    Who does not ask is told nothing.
+    """
+    sagemaker.script = said("So ", "forb", "idden.")
+    call = make_call(moderation=SCORES)
+    reply = await call(path=path, body={**body, **ASKED})
+    assert reply.status == 200
+    found = one_each(told(reply), chat=path == "/v1/chat/completions")
+    assert found == {"input": result(), "output": result("violence")}
+    assert "moderation" not in sagemaker.bodies[-1]
+    assert told(await call(path=path, body=body)) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({}, 200),
+        (ASKED, 200),
+        (block("input"), 400),
+        (block("output"), 200),
+        ({"sluice": {"moderate": "block"}}, 400),
+    ],
+)
+async def test_who_blocks_a_prompt(
+    make_call: Callable[..., Call], more: dict[str, Any], status: int
+) -> None:
+    """A deployment that only scores blocks what a request wants to be blocked."""
+    prompt = {"messages": [{"role": "user", "content": f"Say {BAD}!"}]}
+    reply = await make_call(moderation=SCORES)(body={**CHAT, **prompt, **more})
+    assert reply.status == status
+    if status == 200 and "moderation" in more:
+        assert json.loads(reply.body)["moderation"]["input"]["results"] == [result("violence")]
+
+
+@pytest.mark.parametrize(
+    ("more", "finish"),
+    [
+        ({}, "stop"),
+        (block("input"), "stop"),
+        (block("output"), "content_filter"),
+        ({"sluice": {"moderate": "block"}}, "content_filter"),
+    ],
+)
+async def test_who_blocks_an_answer(
+    make_call: Callable[..., Call], sagemaker: StandIn, more: dict[str, Any], finish: str
+) -> None:
+    """An answer is ended where the request says so. One that is only scored passes as it comes."""
+    sagemaker.script = said("So ", "forb", "idden.")
+    reply = await make_call(moderation=SCORES)(body={**STREAM, **more})
+    assert finish_of(reply) == finish
+    assert text(reply) == ("So " if finish == "content_filter" else f"So {BAD}.")
+
+
+async def test_a_request_cannot_be_laxer(
+    make_call: Callable[..., Call], sagemaker: StandIn, items: Any
+) -> None:
+    """What the deployment or the key blocks is blocked, whatever mode the request has."""
+    lax = {"moderation": {"model": "x", "policy": {"output": {"mode": "score"}}}}
+    sagemaker.script = said("So ", "forb", "idden.")
+    reply = await make_call(moderation=RULES)(body={**STREAM, **lax})
+    assert finish_of(reply) == "content_filter"
+    assert one_each(told(reply), chat=True)["output"]["flagged"] is True
+    items.put_item(Item=accounts.new_account(KEY, name="k", now=1, moderate="block"))
+    call = make_call(moderation=SCORES, meter_open=True)
+    sagemaker.script = said("So ", "forb", "idden.")
+    assert finish_of(await call(body={**STREAM, **lax})) == "content_filter"
+    usage = json.loads((await call("GET", "/v1/usage")).body)
+    assert usage["key"]["moderate"] == "block"
+
+
+@pytest.mark.parametrize("name", ["moderation", "sluice.moderate"])
+async def test_a_deployment_without_moderation_refuses(
+    make_call: Callable[..., Call], sagemaker: StandIn, name: str
+) -> None:
+    """A request that asks for it is not answered without it."""
+    more = ASKED if name == "moderation" else {"sluice": {"moderate": "block"}}
+    reply = await make_call()(body={**CHAT, **more})
+    assert (reply.status, reply.error["param"]) == (400, name)
+    assert sagemaker.bodies == []
+
+
+async def test_a_guardrail_that_scores(
+    make_call: Callable[..., Call], sagemaker: StandIn, stand_in: GuardrailStandIn
+) -> None:
+    """It ends nothing, and all of its text is judged before the response tells what was flagged.
+
+    If it does not judge, the response says that.
+    """
+    policy = Moderation(guardrail=Guardrail("abc", "1"), mode="score")
+    call = make_call(moderation=policy, bedrock_url=stand_in.url)
+    sagemaker.script = said("So ", "forb", "idden.")
+    reply = await call(body={**STREAM, **ASKED})
+    assert text(reply) == f"So {BAD}."
+    found = one_each(told(reply), chat=True)
+    assert found["input"]["flagged"] is False
+    assert found["output"]["categories"] == {"VIOLENCE": True, "wordPolicy": True}
+    stand_in.first = [(400, "ValidationException")] * 2
+    sagemaker.script = said("All ", "is well.")
+    reply = await call(body={**STREAM, **ASKED})
+    assert (text(reply), finish_of(reply)) == ("All is well.", "stop")
+    assert {side["code"] for side in told(reply).values()} == {"guardrail_unavailable"}
+    stand_in.calls.clear()
+    await call(body=STREAM)
+    assert stand_in.calls == []
+
+
+async def test_a_replay_tells_the_same(
+    make_call: Callable[..., Call], sagemaker: StandIn, streams: Any
+) -> None:
+    """What was flagged is in the log, so that a repeat gets the same bytes."""
+    sagemaker.script = said("So ", "forb", "idden.")
+    call = make_call(moderation=SCORES, stream_table=streams.name)
+    first = await call(body={**STREAM, **ASKED}, more={"idempotency-key": "k"})
+    again = await call(body={**STREAM, **ASKED}, more={"idempotency-key": "k"})
+    assert again.headers["x-sluice-replayed"] == "true"
+    assert again.body == first.body
+    assert one_each(told(again), chat=True)["output"]["flagged"] is True
+
+
+@pytest.mark.parametrize("form", ["chat", "chunk", "response"])
+async def test_openais_types_take_the_objects(
+    make_call: Callable[..., Call], sagemaker: StandIn, form: str
+) -> None:
+    """openai-python's types take what is told, in each form."""
+    sagemaker.script = said("So ", "forb", "idden.")
+    path = "/v1/responses" if form == "response" else "/v1/chat/completions"
+    body = {"chat": CHAT, "chunk": STREAM, "response": RESPONSE}[form]
+    reply = await make_call(moderation=SCORES)(path=path, body={**body, **ASKED})
+    kinds: dict[str, type[BaseModel]] = {
+        "chat": chat_completion.Moderation,
+        "chunk": chat_completion_chunk.Moderation,
+        "response": response.Moderation,
+    }
+    found = kinds[form].model_validate(told(reply), strict=True)
+    assert found.model_dump(exclude_unset=True) == told(reply)

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from lambda_fn import limits
+from lambda_fn import ids, limits
 from lambda_fn.encode import encoder_of
 from lambda_fn.encode.numbered import NUMBERED
 from lambda_fn.errors import UpstreamFailed
 from lambda_fn.event_log import Unended, failed_by
 from lambda_fn.events import End
+from lambda_fn.ids import new_key
+from lambda_fn.metering import accounts
 from lambda_fn.stream import resume
 from lambda_fn.stream.sinks import ResponseBroken
 from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.keys import SLOTS
 from tests.support.function import Call, Reply
 from tests.support.kept import Kept, delta, events, head_of, rest
 
@@ -102,6 +105,35 @@ async def test_a_running_response_is_followed_to_its_end(
     number = await kept.flush(stored, number, rest(len(WORDS)))
     await kept.end(stored, number)
     assert (await reading).body == live(stored)
+
+
+async def test_fifty_tails_keep_no_other_key_from_reading(
+    recall: Call, kept: Kept, items: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of fifty readers of a running response, four stay; another key reads its own meanwhile."""
+    monkeypatch.setattr(limits, "LOG_POLL", 0.05)
+    monkeypatch.setattr(limits, "LEASE_INTERVAL", 0.05)
+    other = new_key()
+    items.put_item(Item=accounts.new_account(other, name="other", now=1))
+    theirs = await kept.whole(head_of(numbered=True), words=WORDS, owner=ids.key_id_of(other) or "")
+    stored = await kept.begin(head_of(numbered=True))
+    number = await kept.flush(stored, 0, events(*WORDS))
+    replies = [Reply() for _ in range(50)]
+    tails = {
+        asyncio.ensure_future(recall("GET", path(stored), reply=reply)): reply for reply in replies
+    }
+    await asyncio.gather(*(reply.until(lambda it=reply: bool(it.chunks)) for reply in replies))
+    reply = await recall("GET", path(theirs), key=other)
+    assert (reply.status, reply.body) == (200, live(theirs))
+    staying = set(tails)
+    while len(staying) > SLOTS:
+        _, staying = await asyncio.wait(staying, return_when=asyncio.FIRST_COMPLETED)
+    number = await kept.flush(stored, number, rest(len(WORDS)))
+    await kept.end(stored, number)
+    await asyncio.gather(*tails)
+    whole = [it for it in replies if it.body == live(stored)]
+    assert 0 < len(whole) <= SLOTS
+    assert all(live(stored).startswith(it.body) for it in replies)
 
 
 async def test_a_client_ahead_of_a_running_response_waits(

@@ -1,0 +1,76 @@
+"""A chat in the terminal: Ctrl-C stops an answer, and one that was cut off goes on where it was.
+
+The server keeps the conversation. This program keeps the ids of its last answer and of one that
+runs, with the number of the last event that it has shown, in the file that it gets as argument.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from openai import OpenAI, OpenAIError
+
+STATE = Path(sys.argv[1] if len(sys.argv) > 1 else "chat.json")
+client = OpenAI()
+model = os.environ.get("SLUICE_MODEL", "sluice-demo")
+
+
+def load():
+    """Return what was saved: the last whole answer, and one that runs with its last event."""
+    return json.loads(STATE.read_text()) if STATE.exists() else {"last": None, "running": None}
+
+
+def save(state):
+    """Save it at once: the file is whole even if the program is killed while it writes."""
+    new = STATE.with_suffix(".new")
+    new.write_text(json.dumps(state))
+    new.replace(STATE)
+
+
+def show(events, state):
+    """Print an answer as it comes. Ctrl-C stops it on the server, and with it the GPU's work."""
+    try:
+        for event in events:
+            if event.type == "response.created":
+                state["running"] = {"id": event.response.id, "seen": 0}
+            elif event.type == "response.output_text.delta":
+                print(event.delta, end="", flush=True)
+            elif event.type in ("response.completed", "response.incomplete"):
+                state["last"] = event.response.id
+            elif event.type == "response.failed":
+                print(f"\n({event.response.error.message})", end="")
+            state["running"]["seen"] = event.sequence_number
+            save(state)
+    except KeyboardInterrupt:
+        client.responses.cancel(state["running"]["id"])
+        print("\n(stopped)", end="")
+    state["running"] = None
+    save(state)
+    print("\n")
+
+
+def main():
+    """Finish an answer that was cut off, then answer each line."""
+    state = load()
+    if state["running"]:
+        before = state["running"]
+        print("(the rest of the last answer)")
+        events = client.responses.retrieve(before["id"], stream=True, starting_after=before["seen"])
+        show(events, state)
+    for line in iter(lambda: sys.stdin.readline().strip(), ""):
+        events = client.responses.create(
+            model=model,
+            input=line,
+            previous_response_id=state["last"],
+            background=True,  # it goes on without this program
+            stream=True,
+        )
+        show(events, state)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OpenAIError as error:
+        sys.exit(f"\n{error}\nStart again with the same file to get the rest.")

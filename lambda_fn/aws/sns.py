@@ -1,0 +1,95 @@
+"""Amazon SNS's `Publish`, which sends a message to a topic.
+
+Source: the API reference of SNS: a query with a form as its body, and XML as its answer.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+from lambda_fn import limits
+from lambda_fn.aws.signing import Credentials, sign
+from lambda_fn.http.client import Client
+from lambda_fn.http.connection import TransportError
+
+_MAX_RESPONSE = 100_000
+_MAX_SUBJECT = 100
+_SECONDS = 10.0
+
+
+class NotPublished(Exception):
+    """A message was not sent, as far as is known. The text says why, without the message."""
+
+
+class Topic:
+    """A topic."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        arn: str,
+        url: str,
+        credentials: Callable[[], Credentials],
+    ) -> None:
+        """Set how to reach it; `credentials` is called for each call."""
+        self._client = client
+        self._arn = arn
+        self._url = url
+        self._region = arn.split(":")[3]
+        self._credentials = credentials
+
+    async def publish(self, subject: str, message: str) -> None:
+        """Send a message. A call that failed without an answer is repeated, so it may come twice.
+
+        Args:
+            subject: ASCII without line breaks; SNS takes 100 characters, and the rest is cut off.
+            message: The text.
+
+        Raises:
+            NotPublished: SNS rejected it, or does not answer.
+
+        """
+        form = {
+            "Action": "Publish",
+            "Version": "2010-03-31",
+            "TopicArn": self._arn,
+            "Subject": subject[:_MAX_SUBJECT],
+            "Message": message,
+        }
+        body = urlencode(form).encode()
+        reason = ""
+        for attempt in range(limits.META_MAX_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
+            try:
+                status = await self._try(body)
+            except TransportError as error:
+                reason = type(error).__name__
+                continue
+            if status == 200:
+                return
+            reason = f"status {status}"
+            if status < 500 and status != 429:
+                break
+        raise NotPublished(reason)
+
+    async def _try(self, body: bytes) -> int:
+        headers = sign(
+            credentials=self._credentials(),
+            region=self._region,
+            service="sns",
+            host=self._url.partition("://")[2],
+            path="/",
+            headers={"content-type": "application/x-www-form-urlencoded"},
+            body=body,
+        )
+        response = await self._client.request(
+            "POST", self._url, "/", headers, body, seconds=_SECONDS
+        )
+        try:
+            await response.read_all(_MAX_RESPONSE)
+        finally:
+            response.close()
+        return response.status
