@@ -32,6 +32,7 @@ from lambda_fn.errors import (
 )
 from lambda_fn.event_log import Unended
 from lambda_fn.http.client import Client
+from lambda_fn.ids import new_request_id
 from lambda_fn.log import log
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.stored import Stored, not_found
@@ -49,6 +50,7 @@ from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_eve
 from lambda_fn.socket.messages import read as read_message
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.completions import Completions
+from lambda_fn.stream.request_count import count_request
 from lambda_fn.stream.resume import resume
 from lambda_fn.stream.sinks import ResponseBroken
 from lambda_fn.stream_log.keys import UnknownVersion, response_id
@@ -92,6 +94,7 @@ class Gateway:
 
         usage = table(settings.usage_table)
         self._now = now
+        self._usage = usage
         self._settings = settings
         self._streams = table(settings.stream_table or "")
         self._gate = Gate(usage, meter_open=settings.meter_open)
@@ -288,6 +291,13 @@ class Gateway:
     async def _create(
         self, socket: Socket, name: str, asked: Create, outbox: Outbox, context: Context
     ) -> bool:
+        if not asked.generate:
+            raise InvalidRequest(
+                "Unsupported value: 'generate' is false: this socket keeps nothing between its "
+                "messages but what is logged. Send the items with the first request.",
+                param="generate",
+                code="unsupported_value",
+            )
         state = (await self._store.find(socket.connection_id)).state
         if state.cancelled(name):
             raise Cancelled("The request was cancelled before its response began.")
@@ -335,12 +345,22 @@ class Gateway:
     async def _resume(
         self, socket: Socket, asked: Resume, outbox: Outbox, context: Context
     ) -> None:
+        account = await self._gate.check_key(socket.caller)
+        await count_request(self._usage, account, self._now())
         head = await self._stored.find(asked.response_id, socket.caller.key_id)
+        if head.head.form != "responses_stream":
+            raise InvalidRequest(
+                "This response has no events of the Responses API. Read it by GET "
+                "/v1/sluice/streams/{id}.",
+                param="response_id",
+                code="not_streamable",
+            )
         sink = LaneSink(outbox, asked.stream_id, lambda: None)
         await resume(
             *(self._streams, head, asked.starting_after, sink),
             seconds=context.remaining(),
             settings=self._settings,
+            request_id=new_request_id(),
         )
 
     # Cancelling

@@ -235,6 +235,7 @@ async def test_a_cancel_of_nothing(sockets: Sockets, monkeypatch: pytest.MonkeyP
         ({"type": "response.create", "stream_id": ""}, "invalid_stream_id"),
         (create(model="other"), "model_not_found"),
         (create(background=True), "unsupported_parameter"),
+        (create(generate=False), "unsupported_value"),
         (create(temperature=9), None),
         ({"type": "response.resume", "response_id": "resp_x"}, "response_not_found"),
         (create(previous_response_id="resp_x"), "previous_response_not_found"),
