@@ -286,6 +286,9 @@ class Gateway:
         except (ResponseBroken, Unended) as error:
             log("socket_broken", request_id=name, error=str(error))
             await self._tell(connection_id, internal_error(), asked.stream_id)
+        except Exception as error:  # noqa: BLE001 (the boundary: the lane goes on)
+            log("fault", request_id=name, error=type(error).__name__)
+            await self._tell(connection_id, internal_error(), asked.stream_id)
         return False
 
     async def _create(
