@@ -15,6 +15,7 @@ Every error that a client gets is one of these, in OpenAI's format.
     ├── IdempotencyKeyReused  409  the Idempotency-Key was sent with another request
     ├── BodyTooLarge          413  the request's body is over the limit
     ├── UnsupportedEncoding   415  the request's body has a content-encoding that is not supported
+    ├── ResponseFailed        424  the kept response that is read has failed, and has no text
     ├── Cancelled             499  the request was cancelled, or no client is left
     ├── RateLimited           429  the model is busy, or a rate limit is reached; retry later
     ├── InsufficientQuota     429  a budget of the key is spent
@@ -119,6 +120,7 @@ _ANTHROPIC_TYPES = {
     403: "permission_error",
     404: "not_found_error",
     413: "request_too_large",
+    424: "api_error",
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
@@ -243,6 +245,17 @@ class UnsupportedEncoding(APIError):
     status = 415
     type = "invalid_request_error"
     default_code = "unsupported_encoding"
+
+
+class ResponseFailed(APIError):
+    """The kept response that is read has failed, and has nothing of its form that could be sent.
+
+    Its own error had the status of a failure when it was generated. That it is read does not fail.
+    """
+
+    status = 424
+    type = "server_error"
+    default_code = "response_failed"
 
 
 class Cancelled(APIError):

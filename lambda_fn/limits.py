@@ -308,6 +308,9 @@ WHOLE_TIMES = 4
 MAX_KEY = 256
 """Maximum length of a bearer key. Our keys have 59 characters."""
 
+MAX_IDEMPOTENCY_KEY = 255
+"""Maximum length of an `Idempotency-Key`, in characters. A UUID has 36."""
+
 MAX_LINE = 4_000_000
 """Maximum size of one record of the model's server."""
 

@@ -330,6 +330,8 @@ class Settings:
     """Whether a request whose log cannot be opened is refused, or answered without a log. None
     means that it is refused if it asks for `durable`.
     """
+    on_cut: Literal["fail", "continue"] = "fail"
+    """What happens to a response whose container ends before it, if its request does not say."""
     store_default: bool = True
     """Whether a request of the Responses API that does not say so is stored."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -427,6 +429,7 @@ class Settings:
             on_log_failure=_one_of(
                 environment, "SLUICE_ON_LOG_FAILURE", Literal["refuse", "unlogged"], None
             ),
+            on_cut=_one_of(environment, "SLUICE_ON_CUT", Literal["fail", "continue"], "fail"),
             store_default=_flag(environment, "SLUICE_STORE_DEFAULT", default=True),
         )
 

@@ -5,6 +5,7 @@ the local cloud's Runtime API of Lambda, without the function URL in front of it
 """
 
 import asyncio
+import hashlib
 import itertools
 import json
 import time
@@ -147,14 +148,39 @@ class _RecordedResponse(Response):
             self.done.set_result(None)
 
 
+class _SlowResponse(_RecordedResponse):
+    """A response whose reader takes `pace` bytes a second. It keeps only their digest."""
+
+    def __init__(self, recording: Recording, pace: float) -> None:
+        super().__init__(recording, None)
+        self._pace = pace
+        self._free_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.digest = hashlib.sha256()
+
+    def feed(self, data: bytes, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self.digest.update(data)
+        loop = asyncio.get_running_loop()
+        self._free_at = max(self._free_at, loop.time()) + len(data) / self._pace
+        if self._timer is not None:
+            self._timer.cancel()
+        pause()
+        self._timer = loop.call_at(self._free_at, resume)
+
+
 @cache  # the function URL makes this event, so its time is not the function's
 def _event(tokens: int, rate: int, model: str) -> bytes:
+    return _event_of("POST", "/v1/chat/completions", request_body(tokens, rate, model=model))
+
+
+def _event_of(method: str, path: str, body: bytes) -> bytes:
+    path, _, query = path.partition("?")
     request = UrlRequest(
-        method="POST",
-        path="/v1/chat/completions",
-        query="",
+        method=method,
+        path=path,
+        query=query,
         headers=tuple(HEADERS.items()),
-        body=request_body(tokens, rate, model=model),
+        body=body,
         source_ip="127.0.0.1",
         host="abc.lambda-url.eu-west-1.on.aws",
         received=0.0,
@@ -184,10 +210,7 @@ class LambdaClient:
         api = await self._idle.get()
         recording = Recording(tokens, time.perf_counter(), raw=False, merged=self._merged)
         response = _RecordedResponse(recording, self._pause if self._stuck else None)
-        number = f"bench-{next(_numbers)}"
-        event = _event(tokens, rate, self._model)
-        deadline = int((time.time() + 600) * 1000)
-        api.offer(Invocation(number, event, deadline, "arn:bench", "Root=1-0-0", response=response))
+        _offer(api, _event(tokens, rate, self._model), response)
         await response.done
         return recording
 
@@ -196,6 +219,42 @@ class LambdaClient:
 
     def close(self) -> None:
         """Do nothing."""
+
+
+class Call:
+    """A request of any kind to a server of the Runtime API, and its recorded answer."""
+
+    def __init__(self, method: str, path: str, body: bytes = b"") -> None:
+        """Make the request."""
+        self._event = _event_of(method, path, body)
+        self._recording = Recording(0, 0.0, raw=False)
+        self._response = _RecordedResponse(self._recording, None)
+
+    async def begin(self, idle: "asyncio.Queue[RuntimeApi]") -> Head:
+        """Invoke an environment, and return the head of its answer."""
+        api = await idle.get()
+        self._recording.sent_at = time.perf_counter()
+        _offer(api, self._event, self._response)
+        return await self._response.head
+
+    async def end(self) -> Recording:
+        """Return the answer when it has ended."""
+        await self._response.done
+        return self._recording
+
+
+async def read_slowly(idle: "asyncio.Queue[RuntimeApi]", path: str, pace: float) -> bytes:
+    """Get a path, as a client that takes `pace` bytes a second. Return the body's SHA-256."""
+    response = _SlowResponse(Recording(0, 0.0, raw=False), pace)
+    _offer(await idle.get(), _event_of("GET", path, b""), response)
+    await response.done
+    return response.digest.digest()
+
+
+def _offer(api: "RuntimeApi", event: bytes, response: Response) -> None:
+    number = f"bench-{next(_numbers)}"
+    deadline = int((time.time() + 600) * 1000)
+    api.offer(Invocation(number, event, deadline, "arn:bench", "Root=1-0-0", response=response))
 
 
 async def run(

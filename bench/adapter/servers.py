@@ -195,22 +195,28 @@ async def sluice(
     concurrency: int = 128,
     one_connection: bool = False,
     variables: Mapping[str, str] | None = None,
+    program: str = "stream",
 ) -> Server:
     """Start the deployed package on the local Runtime API, in one process or several.
 
     `setting` has the stand-ins' ports. `environments` is the number of processes. `concurrency`
     is the number of invocations that one process takes at once. `one_connection` is the setting.
-    `variables` are further variables of the environment.
+    `variables` are further variables of the environment. `program` is the function of the package:
+    `stream` or `recall`.
     """
     host = Target(
         python_version=host_python_version(), architecture=host_architecture(), wheels="host"
     )
     package = build(root=ROOT, target=host).path
     name = "sluice" if concurrency > 1 else "sluice-per-invocation"
+    if program != "stream":
+        name = f"sluice-{program}"
     server = Server("sluice-one-connection" if one_connection else name, idle=asyncio.Queue())
     variables = {"SLUICE_ONE_CONNECTION": str(one_connection).lower(), **(variables or {})}
     for _ in range(environments):
-        await environment(server, package, setting, concurrency, variables=variables)
+        await environment(
+            server, package, setting, concurrency, variables=variables, program=program
+        )
     async with asyncio.timeout(_READY_S):
         # A queue has no event for its size.
         while server.idle is not None and server.idle.qsize() < environments * concurrency:  # noqa: ASYNC110
@@ -225,6 +231,7 @@ async def environment(
     concurrency: int,
     notify: Callable[[], None] = lambda: None,
     variables: Mapping[str, str] | None = None,
+    program: str = "stream",
 ) -> None:
     """Add an environment to a server. `notify` is called each time it asks for an invocation."""
     idle = server.idle
@@ -241,7 +248,7 @@ async def environment(
         **(variables or {}),
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}",
         "LAMBDA_TASK_ROOT": str(package),
-        "_HANDLER": "lambda_fn.stream.main.handler",
+        "_HANDLER": f"lambda_fn.{program}.main.handler",
         **({"AWS_LAMBDA_MAX_CONCURRENCY": str(concurrency)} if concurrency > 1 else {}),
     }
     command = [str(package / "bootstrap"), INTERPRETER, "/var/runtime/bootstrap.py"]

@@ -80,6 +80,21 @@ class Deployed:
     heartbeat: float
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
     """The alarms of the service stack by their names in it."""
+    kept: "Kept | None" = None
+    """What answers are kept in; None where persistence is off."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The table of kept answers and the function that reads them."""
+
+    table: str
+    status: str
+    """DynamoDB's status of the table, or MISSING."""
+    expires: bool
+    """Whether DynamoDB removes what is over its time."""
+    concurrency: int | None
+    """The recall function's reserved concurrency."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -193,11 +208,30 @@ def read(stage: str, name: str) -> Deployed:
             container=Settings.from_environment(model["PrimaryContainer"].get("Environment", {})),
             heartbeat=float(variables.get("SLUICE_HEARTBEAT_SECONDS", function.HEARTBEAT)),
             alarms=_alarms(boto3.client("cloudwatch", **options), resources),
+            kept=_kept(boto3.client("dynamodb", **options), lambda_, variables, outputs),
         )
     except (BotoCoreError, ClientError) as error:
         raise unreadable(stack, stage, error) from None
     except (KeyError, ValueError, StartError) as error:
         raise CommandError(f"The stack {stack} cannot be read: {error!r}") from None
+
+
+def _kept(
+    dynamodb: Any, lambda_: Any, variables: Mapping[str, str], outputs: Mapping[str, str]
+) -> Kept | None:
+    """Return what answers are kept in. `variables` are the stream function's."""
+    table, function_name = variables.get("SLUICE_STREAM_TABLE"), outputs.get("RecallFunctionName")
+    if table is None or function_name is None:
+        return None
+    reserved = lambda_.get_function_concurrency(FunctionName=function_name)
+    concurrency = reserved.get("ReservedConcurrentExecutions")
+    try:
+        status = dynamodb.describe_table(TableName=table)["Table"]["TableStatus"]
+        expiry = dynamodb.describe_time_to_live(TableName=table)["TimeToLiveDescription"]
+    except dynamodb.exceptions.ResourceNotFoundException:
+        return Kept(table, "MISSING", expires=False, concurrency=concurrency)
+    expires = expiry["TimeToLiveStatus"] in ("ENABLED", "ENABLING")
+    return Kept(table, status, expires=expires, concurrency=concurrency)
 
 
 def _alarms(cloudwatch: Any, resources: Sequence[Mapping[str, Any]]) -> dict[str, Alarm]:
@@ -240,6 +274,7 @@ def rows(deployed: Deployed) -> list[Row]:
     source, containers = "lambda_fn/limits.py", "model/"
     timing = Timing()
     both: tuple[Bound, ...] = ("first byte", "gap")
+    kept = deployed.kept
     return [
         Row("CloudFront", "origin read timeout", deployed.read_timeout, "s", "deployed", both),
         Row("Lambda", "timeout", deployed.lambda_timeout, "s", "deployed", ("duration",)),
@@ -247,6 +282,8 @@ def rows(deployed: Deployed) -> list[Row]:
         Row("Lambda", "streamed response", 200 * 1024 * 1024, "bytes", _LAMBDA, ("answer size",)),
         Row("Lambda", "memory", deployed.memory, "MB", "deployed"),
         Row("Lambda", "reserved concurrency", deployed.concurrency, "", "deployed"),
+        *(() if kept is None else (
+            Row("Lambda", "reserved concurrency of recall", kept.concurrency, "", "deployed"),)),
         Row("function", "first byte at the latest (admission, first record)",
             function.meta_worst() + function.FIRST_EVENT_WAIT, "s", source),
         Row("function", "heartbeat", deployed.heartbeat, "s", "deployed"),
@@ -313,4 +350,12 @@ def contradictions(deployed: Deployed) -> list[str]:
                 f"the function assumes {model['context_tokens']} tokens of context for {name}, "
                 f"and the container has {deployed.container.context_tokens}"
             )
+    kept = deployed.kept
+    if kept is not None and kept.status not in ("ACTIVE", "UPDATING"):
+        wrong.append(f"the table of kept answers, {kept.table}, is {kept.status}")
+    elif kept is not None and not kept.expires:
+        wrong.append(
+            f"DynamoDB removes nothing from the table of kept answers, {kept.table}: its time to "
+            "live is off"
+        )
     return wrong

@@ -85,8 +85,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     command(
         "enable", lambda args: _enable(args, yes=True), "Accept a disabled key's requests again."
     )
-    delete = command(
-        "delete", _delete, "Delete a key for ever; its usage stays in the ledger and in reports."
+    text = (
+        "Delete a key for ever, and the answers that it has stored; its usage stays in the ledger "
+        "and in reports."
+    )
+    delete = command("delete", _delete, text)
+    delete.add_argument(
+        "--keep-answers",
+        action="store_true",
+        help="keep its stored answers and conversations until they expire",
     )
     delete.add_argument(
         "--yes", action="store_true", help="do not ask; required without a terminal"
@@ -317,10 +324,14 @@ def _delete(args: argparse.Namespace) -> None:
     if not args.yes:
         require_terminal("Deleting a key cannot be undone: confirm it with --yes.")
         key = api("GET", f"/keys/{args.id}")
-        if not confirm(f"Delete {literal(key['prefix'])} ({literal(key['name'])}) for ever?"):
+        what = "" if args.keep_answers else ", with the answers that it has stored,"
+        if not confirm(f"Delete {literal(key['prefix'])} ({literal(key['name'])}){what} for ever?"):
             raise CommandError("Nothing was deleted.")
-    api("DELETE", f"/keys/{args.id}")
+    query = {"keep_answers": "true"} if args.keep_answers else {}
+    deleted = api("DELETE", f"/keys/{args.id}", **query)
     if args.json:
-        print_json({"id": args.id, "deleted": True})
+        print_json({"id": args.id, "deleted": True, "answers": deleted["answers"]})
         return
     console.print(f"Deleted {args.id}. Its usage stays in reports.")
+    if deleted["answers"] == "deleting":
+        console.print("What it has stored is deleted within some minutes.")

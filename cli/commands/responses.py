@@ -25,6 +25,7 @@ from cli.lib.stack import aws_options, outputs_of
 from cli.lib.terminal import confirm, console, literal, print_json, require_terminal, show
 
 if TYPE_CHECKING:
+    from lambda_fn.aws.dynamodb import Table as StreamTable
     from lambda_fn.events import Event
 
 HELP = "List, show, cancel, delete and export the answers that are kept."
@@ -57,9 +58,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     cancel = command("cancel", _cancel, "Cancel an answer that runs, kept or not.")
     _add_id(cancel)
     text = (
-        "Delete kept answers for good: one, or all of a key, or those with a metadata field. They "
-        "are hidden at once. Their items are removed with your own AWS credentials, or when they "
-        "expire."
+        "Delete kept answers for good: one, or all of a key, or those with a metadata field, and "
+        "conversations likewise. They are hidden at once. Their items are removed with your own "
+        "AWS credentials, or by the sweeper."
     )
     delete = command("delete", _delete, text)
     text = "the value of x-sluice-stream"
@@ -71,8 +72,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--yes", action="store_true", help="do not ask; required without a terminal"
     )
     text = (
-        "Print kept answers with their content as JSON lines, for the records. The "
-        "content is read with your own AWS credentials."
+        "Print kept answers and conversations with their content as JSON lines, for the records. "
+        "The content is read with your own AWS credentials."
     )
     export = command("export", _export, text)
     _add_selection(export)
@@ -108,11 +109,18 @@ def _field(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _kept(api: Admin, *, key: str | None, **query: object) -> Iterator[dict[str, Any]]:
+def _kept(
+    api: Admin, *, key: str | None, path: str = "/responses", **query: object
+) -> Iterator[dict[str, Any]]:
     """Yield the kept answers of one key, or of all keys in turn."""
     keys = [key] if key is not None else [it["id"] for it in api.pages("/keys", limit=100)]
     for one in keys:
-        yield from api.pages("/responses", key=one, limit=100, **query)
+        yield from api.pages(path, key=one, limit=100, **query)
+
+
+def _conversations(api: Admin, *, key: str | None, **query: object) -> Iterator[dict[str, Any]]:
+    """Yield the conversations of one key, or of all keys in turn."""
+    return _kept(api, key=key, path="/conversations", **query)
 
 
 def _selected(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -147,8 +155,7 @@ def _table(found: Iterable[dict[str, Any]]) -> None:
 def _show(args: argparse.Namespace) -> None:
     found = admin(args)("GET", f"/responses/{args.id}")
     if args.content:
-        [content] = asyncio.run(_contents(args, [found["id"]]))
-        found |= content
+        found |= asyncio.run(_shown_content(args, found["id"]))
     if args.json:
         print_json(found)
         return
@@ -156,6 +163,14 @@ def _show(args: argparse.Namespace) -> None:
     for output in found.get("output", ()):
         console.print()
         console.print(literal(output["content"]), markup=False, soft_wrap=True)
+
+
+async def _shown_content(args: argparse.Namespace, name: str) -> dict[str, Any]:
+    async with own_table(_name_of_table(args), aws_options(args.stage)) as table:
+        content = await _content(table, name)
+    if content is None:
+        raise CommandError("The answer has just expired, or was deleted.")
+    return content
 
 
 def _cancel(args: argparse.Namespace) -> None:
@@ -172,11 +187,17 @@ def _delete(args: argparse.Namespace) -> None:
     if (args.id is None) == (args.key is None and args.metadata is None):
         raise CommandError("Name one answer, or --key, --metadata, or both of them.")
     api = admin(args)
-    ids = [args.id]
+    ids, conversations = [args.id], []
     if args.id is None:
+        # Ids only: of a large deployment, all that is listed might not fit into memory.
         ids = [it["id"] for it in _kept(api, key=args.key) if _has(it, args.metadata)]
-    if ids and not args.yes:
-        words = f"Delete {values.counted(len(ids), 'answer')} for good?"
+        conversations = [
+            {"id": it["id"], "key": it["key"]}
+            for it in _conversations(api, key=args.key)
+            if _has(it, args.metadata)
+        ]
+    if (ids or conversations) and not args.yes:
+        words = f"Delete {_counted(len(ids), len(conversations))} for good?"
         require_terminal(f"{words} Confirm it with --yes.")
         if not confirm(words):
             raise CommandError("Nothing was deleted.")
@@ -188,13 +209,21 @@ def _delete(args: argparse.Namespace) -> None:
             if args.id is not None or "running" not in str(error):
                 raise
             running.append(name)
-    asyncio.run(_remove(args, deleted))
+    for it in conversations:
+        api("DELETE", f"/conversations/{it['id']}", key=it["key"])
+    gone = [it["id"] for it in conversations]
+    asyncio.run(_remove(args, deleted, gone))
     if args.json:
-        print_json({"deleted": deleted, "running": running})
+        print_json({"deleted": deleted, "running": running, "conversations": gone})
         return
-    console.print(f"Deleted {values.counted(len(deleted), 'answer')}.")
+    console.print(f"Deleted {_counted(len(deleted), len(gone))}.")
     if running:
         console.print(f"Some answers still run. Cancel them first: {literal(' '.join(running))}")
+
+
+def _counted(answers: int, conversations: int) -> str:
+    also = f" and {values.counted(conversations, 'conversation')}" if conversations else ""
+    return values.counted(answers, "answer") + also
 
 
 def _has(found: dict[str, Any], field: tuple[str, str] | None) -> bool:
@@ -202,13 +231,32 @@ def _has(found: dict[str, Any], field: tuple[str, str] | None) -> bool:
 
 
 def _export(args: argparse.Namespace) -> None:
-    found = {it["id"]: it for it in _selected(args)}
-    lines = [{**found[it["id"]], **it} for it in asyncio.run(_contents(args, list(found)))]
+    asyncio.run(_export_all(args))
+
+
+async def _export_all(args: argparse.Namespace) -> None:
+    """Write one answer after another. One at a time is in memory, however many there are."""
+    api, since = admin(args), int(time.time()) - args.since
+    separator = "["
+
+    def write(line: dict[str, Any]) -> None:
+        nonlocal separator
+        text = json.dumps(line)  # a terminal obeys more than JSON escapes
+        sys.stdout.write(f"{separator}\n{text}" if args.json else f"{text}\n")
+        separator = ","
+
+    async with own_table(_name_of_table(args), aws_options(args.stage)) as table:
+        for it in _kept(api, key=args.key, status=args.status, since=since):
+            content = await _content(table, it["id"])
+            if content is not None:
+                write(it | content)
+        if args.status is None:
+            for it in _conversations(api, key=args.key, since=since):
+                items = await _items(table, it["id"], it["key"])
+                if items is not None:
+                    write({**it, "items": items})
     if args.json:
-        print_json(lines)
-        return
-    for line in lines:
-        sys.stdout.write(f"{json.dumps(line)}\n")  # a terminal obeys more than JSON escapes
+        sys.stdout.write("[]\n" if separator == "[" else "\n]\n")
 
 
 def _name_of_table(args: argparse.Namespace) -> str:
@@ -218,32 +266,37 @@ def _name_of_table(args: argparse.Namespace) -> str:
     return outputs["StreamTableName"]
 
 
-async def _contents(args: argparse.Namespace, ids: list[str]) -> list[dict[str, Any]]:
-    """Return the content of answers, read with the caller's own credentials.
+async def _content(table: "StreamTable", name: str) -> dict[str, Any] | None:
+    """Return the content of an answer, read with the caller's own credentials.
 
-    Those that have expired meanwhile are left out.
+    None means that it has expired, or was deleted.
     """
-    from lambda_fn.stream_log.heads import read_head
-    from lambda_fn.stream_log.reading import read_all
+    from lambda_fn.stream_log.results import read_kept
 
-    contents = []
-    async with own_table(_name_of_table(args), aws_options(args.stage)) as table:
-        for name in ids:
-            head = await read_head(table, name, now=time.time())
-            if head is None:
-                continue
-            events = [it for segment in await read_all(table, head) for it in segment.events]
-            contents.append(
-                {
-                    "id": name,
-                    "usage": {
-                        "prompt_tokens": head.prompt_tokens,
-                        "completion_tokens": head.completion_tokens,
-                    },
-                    "output": output_of(events),
-                }
-            )
-    return contents
+    kept = await read_kept(table, name, now=time.time())
+    if kept is None:
+        return None
+    head = kept.head
+    return {
+        "usage": {
+            "prompt_tokens": head.prompt_tokens,
+            "completion_tokens": head.completion_tokens,
+        },
+        "input": [json.loads(raw) for raw in kept.input.items],
+        "output": output_of(kept.events),
+    }
+
+
+async def _items(table: "StreamTable", name: str, key: str) -> list[Any] | None:
+    """Return the items of a conversation, None if it has expired or was deleted."""
+    from lambda_fn.stream_log.conversations import Conversations, Gone
+
+    kept = Conversations(table, days=1)  # nothing is written
+    try:
+        await kept.read(name, key)
+    except Gone:
+        return None
+    return [json.loads(raw) async for entry in kept.entries(name) for raw in entry.items]
 
 
 def output_of(events: Iterable["Event"]) -> list[dict[str, Any]]:
@@ -277,18 +330,20 @@ def output_of(events: Iterable["Event"]) -> list[dict[str, Any]]:
     ]
 
 
-async def _remove(args: argparse.Namespace, ids: list[str]) -> None:
-    """Remove the items of deleted answers, if the caller's own credentials allow it."""
+async def _remove(args: argparse.Namespace, ids: list[str], conversations: list[str]) -> None:
+    """Remove the items of what was deleted, if the caller's own credentials allow it."""
+    from lambda_fn.stream_log.keys import conversation_key, head_key
     from lambda_fn.stream_log.removal import remove
 
-    if not ids:
+    heads = [*map(head_key, ids), *map(conversation_key, conversations)]
+    if not heads:
         return
     try:
         async with own_table(_name_of_table(args), aws_options(args.stage)) as table:
-            for name in ids:
-                await remove(table, name, now=int(time.time()))
+            for head in heads:
+                await remove(table, head, now=int(time.time()))
     except CommandError as error:
         console.print(
-            "They are hidden, but their items could not be removed. DynamoDB removes them when they "
-            f"expire: {literal(error)}"
+            "They are hidden. The sweeper removes their items within minutes, because your own "
+            f"credentials could not: {literal(error)}"
         )

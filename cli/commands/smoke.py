@@ -1,7 +1,8 @@
 """`sluice smoke`: stream one short answer after a deployment, and check it from end to end.
 
 It makes a temporary key, streams an answer through the distribution, compares the stream's usage
-with the ledger and the key's totals, and deletes the key.
+with the ledger and the key's totals, and deletes the key. Where answers are kept, it also stores
+one, cancels one, and reads and deletes them.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace) -> None:
     target = Target.of(args.stage, args.stack_name)
     with temporary_keys(target):
         steps = list(steps_of(target, args.wait))
+        if all(step.good for step in steps) and "RecallFunctionName" in target.outputs:
+            steps.append(kept(target))
         key = target.key
     steps.append(removed(target, key))
     failed = [step for step in steps if not step.good]
@@ -191,6 +194,36 @@ def _metered(target: Target, stream: Stream, item: dict[str, Any], spent: list[i
     if not target.wait(agree):
         return Step("metered", False, f"the key has spent {spent} tokens, its totals say {found}")
     return Step("metered", True, f"{told[0]} + {told[1]} tokens in the stream, ledger and totals")
+
+
+def kept(target: Target) -> Step:
+    """Store an answer, cancel another one, and read and delete both."""
+    path, model = "/v1/responses", target.outputs["ModelName"]
+    asked = {"model": model, "input": "Say hello.", "max_output_tokens": 16, "store": True}
+    made = target.send("POST", path, asked)
+    if made.status != 200:
+        return Step("kept answers", False, f"one is not stored: {_refusal(made)}")
+    more = {"max_output_tokens": 256, "background": True}
+    begun = target.send("POST", path, {**asked, **more})
+    if begun.status != 200:
+        return Step("kept answers", False, f"none runs in the background: {_refusal(begun)}")
+    first, second = (str((one.json() or {}).get("id")) for one in (made, begun))
+    wrong = []
+    read = target.send("GET", f"{path}/{first}")
+    if read.status != 200 or read.json() != made.json():
+        wrong.append(f"a stored answer is read as another one: {read.status}")
+    stopped = target.send("POST", f"{path}/{second}/cancel")
+    if stopped.status != 200 and b"Cannot cancel a" not in stopped.body:  # it may have ended
+        wrong.append(f"an answer is not cancelled: {_refusal(stopped)}")
+    target.send("GET", f"{path}/{second}?wait=30")
+    for name in (first, second):
+        deleted = target.send("DELETE", f"{path}/{name}")
+        gone = target.send("GET", f"{path}/{name}")
+        if (deleted.status, gone.status) != (200, 404):
+            wrong.append(f"deleted: {deleted.status}, and read after that: {gone.status}")
+    how = "cancelled" if stopped.status == 200 else "ended"
+    seen = f"one stored and read, one {how}, both deleted"
+    return Step("kept answers", not wrong, "; ".join(wrong) or seen)
 
 
 def removed(target: Target, key: str) -> Step:

@@ -72,7 +72,9 @@ class AdminFunctions(Construct):
                 timeout=LIMITS.control_timeout,
                 environment={
                     **admin_environment(
-                        settings, usage_table, stream_table if right == "all" else None
+                        settings,
+                        usage_table,
+                        stream_table if right in ("all", "keys") else None,
                     ),
                     "SLUICE_ADMIN_RIGHT": right,
                 },
@@ -109,7 +111,11 @@ def grant_right(
     """
     if right == "all" and stream_table is not None:
         stream_table.grant_index(function)
-        stream_table.grant_in(function, ["UpdateItem"], "R#*", attributes=["deleted", "status"])
+        hiding = ["deleted", "owner", "status"]
+        stream_table.grant_in(function, ["UpdateItem"], "R#*", "V#*", attributes=hiding)
+    if right in ("all", "keys") and stream_table is not None:
+        # A deleted key's answers are deleted by the sweeper, which finds the key there.
+        stream_table.grant_in(function, ["PutItem"], "ERASE")
         stream_table.grant_key(function)
     partitions = {action: list(names) for action, names in _PARTITIONS[right].items()}
     partitions.setdefault("GetItem", []).append(_PAGES)

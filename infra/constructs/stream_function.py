@@ -98,6 +98,7 @@ def answering_environment(settings: Settings) -> dict[str, str]:
         "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
         "SLUICE_STRICT": str(settings.strict).lower(),
         "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
+        "SLUICE_ON_CUT": settings.on_cut,
         "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
         "SLUICE_REDACTION": json.dumps(settings.redaction),
         "SLUICE_MODERATION": json.dumps(settings.moderation),

@@ -12,7 +12,7 @@ from infra.nag import accept
 from infra.settings.deployment import Settings
 
 INDEX = "owners"
-PROJECTED = ("status", "model", "metadata", "form", "kept", "expires", "deleted")
+PROJECTED = ("status", "model", "metadata", "form", "kept", "chat", "expires", "deleted")
 """What the index has of a response beside its keys: all that lists show.
 
 `lambda_fn.stream_log.keys` has the same names.

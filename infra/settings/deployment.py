@@ -26,6 +26,7 @@ __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 Architecture = Literal["x86_64", "arm64"]
 CanaryMinutes = Literal[5, 10, 15, 30]
 LogRetention = Literal[1, 7, 14, 30, 90, 365]
+OnCut = Literal["fail", "continue"]
 OnLogFailure = Literal["refuse", "unlogged"]
 Persistence = Literal["off", "asked", "all"]
 PriceClass = Literal["100", "200", "all"]
@@ -110,6 +111,8 @@ class Settings(ContainerSettings, EndpointSettings):
     """Refuse what OpenAI refuses, although servers take it."""
     loose_tool_history: bool = False
     """Accept tool calls without results, and results without calls."""
+    on_cut: OnCut = "fail"
+    """What happens to an answer whose container ends before it, if its request does not say."""
     one_connection: bool = False
     """Send each response on the connection by which its invocation came."""
     cors_origins: tuple[str, ...] = _setting(

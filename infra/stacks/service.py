@@ -186,8 +186,8 @@ class ServiceStack(Stack):
             usage_table.grant_in(sockets.function, ["GetItem"], "SERVICE")
             usage_table.grant_in(sockets.function, ["PutItem"], "LEDGER#*", "USAGE")
             endpoint.grant_stream(sockets.function)
-            kept = ["GetItem", "PutItem", "Query", "UpdateItem"]
-            stream_table.grant_in(sockets.function, kept, "R#*")
+            all_but_delete = ["GetItem", "PutItem", "Query", "UpdateItem"]
+            stream_table.grant_in(sockets.function, all_but_delete, "R#*", "V#*")
             stream_table.grant_in(sockets.function, ["GetItem", "PutItem"], "C#*", "I#*")
             stream_table.grant_in(sockets.function, ["GetItem", "DeleteItem"], "T#*")
             stream_table.grant_key(sockets.function)
@@ -212,14 +212,21 @@ class ServiceStack(Stack):
             )
             endpoint.grant_stream(recall.function)
             # A response's head, events and bodies are in its partition, and so are the slots of its
-            # readers. Whoever finds a producer dead ends the response in its place.
-            writes = ["PutItem", "Query", "UpdateItem"]
+            # readers. Whoever finds a producer dead ends the response in its place. A conversation
+            # has a partition, to which responses append. The sweeper removes what was deleted, and
+            # what deleted keys have stored.
+            kept = ["R#*", "V#*"]
+            writes = ["GetItem", "PutItem", "Query", "UpdateItem"]
+            stream_table.grant_in(stream.function, writes, *kept)
             # The identities of requests, by which repeats find their response, have partitions.
-            stream_table.grant_in(stream.function, [*writes, "GetItem"], "R#*")
             stream_table.grant_in(stream.function, ["GetItem", "PutItem"], "I#*")
-            stream_table.grant_in(sweeper.function, [*writes, "GetItem"], "R#*")
-            stream_table.grant_in(recall.function, [*writes, "GetItem", "DeleteItem"], "R#*")
-            stream_table.grant_index(recall.function)
+            stream_table.grant_in(sweeper.function, [*writes, "DeleteItem"], *kept)
+            stream_table.grant_in(sweeper.function, ["DeleteItem", "Query"], "ERASE")
+            stream_table.grant_in(recall.function, [*writes, "DeleteItem"], *kept)
+            # The stream function lists stored chats, whose list shares its path with the request
+            # for one.
+            for function in (stream.function, recall.function, sweeper.function):
+                stream_table.grant_index(function)
             if sockets is not None:
                 stream_table.grant_in(recall.function, ["PutItem"], "T#*")
             for function in (stream.function, recall.function, sweeper.function):

@@ -21,6 +21,7 @@ from lambda_fn.control.openapi import describe
 from lambda_fn.control.routers import (
     audit,
     budgets,
+    conversations,
     keys,
     operations,
     reconcile,
@@ -92,7 +93,10 @@ def create_api(services: Services) -> FastAPI:
         dependencies=[Depends(_has_right)],
     )
     api.state.services = services
-    for part in (keys, budgets, usage, responses, audit, reconcile, operations, service):
+    for part in (
+        *(keys, budgets, usage, responses, conversations),
+        *(audit, reconcile, operations, service),
+    ):
         api.include_router(part.router, prefix=PREFIX, responses=COMMON)
     api.openapi = MethodType(describe, api)  # type: ignore[method-assign]  # FastAPI documents this way to extend it
     api.add_route(DOCUMENT, _document, include_in_schema=False)

@@ -265,6 +265,23 @@ class ListResponses(QueryString):
     since: int = Field(default=0, ge=0, le=2**40, description="Unix seconds; no earlier ones.")
 
 
+class ListConversations(QueryString):
+    """A page of a key's conversations, the newest first."""
+
+    key: str = Field(pattern="^[a-z2-7]{12}$", description="The key's id.")
+    limit: int = Field(default=20, ge=1, le=100)
+    after: str | None = Field(
+        default=None, max_length=1024, description="`next` of the page before."
+    )
+    since: int = Field(default=0, ge=0, le=2**40, description="Unix seconds; no earlier ones.")
+
+
+class ConversationOwner(QueryString):
+    """The key of a conversation."""
+
+    key: str = Field(pattern="^[a-z2-7]{12}$", description="The key's id.")
+
+
 class ListAudit(QueryString):
     """A page of the audit trail, the newest first."""
 

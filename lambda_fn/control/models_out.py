@@ -84,6 +84,9 @@ class Deleted(BaseModel):
     object: Literal["key"] = "key"
     id: str
     deleted: Literal[True] = True
+    answers: Literal["deleting", "kept"] = Field(
+        description="Whether what the key has stored is being deleted, or kept until it expires."
+    )
 
 
 class KeptResponse(BaseModel):
@@ -122,6 +125,34 @@ class DeletedResponse(BaseModel):
     """A deleted response."""
 
     object: Literal["response"] = "response"
+    id: str
+    deleted: Literal[True] = True
+
+
+class KeptConversation(BaseModel):
+    """A conversation, without its items."""
+
+    object: Literal["conversation"] = "conversation"
+    id: str
+    key: str = Field(description="The id of the key that made it.")
+    created_at: int = Field(description=_UTC)
+    expires_at: int = Field(description=_UTC)
+    metadata: dict[str, str]
+
+
+class ConversationList(BaseModel):
+    """A page of conversations."""
+
+    object: Literal["list"] = "list"
+    data: list[KeptConversation]
+    has_more: bool
+    next: str | None
+
+
+class DeletedConversation(BaseModel):
+    """A deleted conversation."""
+
+    object: Literal["conversation"] = "conversation"
     id: str
     deleted: Literal[True] = True
 

@@ -20,6 +20,8 @@ from lambda_fn.http.client import Client
 from lambda_fn.http.responses import EXCEPTION_HANDLERS, json_response
 from lambda_fn.recall.access import Access
 from lambda_fn.recall.cancelling import Cancelling
+from lambda_fn.recall.chats import Chats
+from lambda_fn.recall.conversations import ConversationCalls
 from lambda_fn.recall.responses import Responses
 from lambda_fn.recall.stored import Stored
 from lambda_fn.recall.streams import Streams
@@ -53,6 +55,8 @@ def create_app(
     streams = Streams(settings, stored, cancelling)
     responses = Responses(settings, stored, cancelling)
     tickets = Tickets(settings, stored.table)
+    chats = Chats(stored)
+    conversations = ConversationCalls(settings, stored.table)
 
     async def health(request: Request) -> Response:
         return json_response({"status": "ok"})
@@ -72,6 +76,18 @@ def create_app(
             route("/v1/responses/{id}", "DELETE", responses.delete),
             route("/v1/responses/{id}/cancel", "POST", responses.cancel),
             route("/v1/responses/{id}/input_items", "GET", responses.input_items),
+            route("/v1/chat/completions/{id}", "GET", chats.get),
+            route("/v1/chat/completions/{id}", "POST", chats.update),
+            route("/v1/chat/completions/{id}", "DELETE", chats.delete),
+            route("/v1/chat/completions/{id}/messages", "GET", chats.messages),
+            route("/v1/conversations", "POST", conversations.create),
+            route("/v1/conversations/{id}", "GET", conversations.get),
+            route("/v1/conversations/{id}", "POST", conversations.update),
+            route("/v1/conversations/{id}", "DELETE", conversations.delete),
+            route("/v1/conversations/{id}/items", "POST", conversations.add),
+            route("/v1/conversations/{id}/items", "GET", conversations.items),
+            route("/v1/conversations/{id}/items/{item}", "GET", conversations.item),
+            route("/v1/conversations/{id}/items/{item}", "DELETE", conversations.delete_item),
             *(Route(path, health, methods=["GET"]) for path in HEALTH),
         ],
         exception_handlers={**EXCEPTION_HANDLERS, HTTPException: on_http_error},

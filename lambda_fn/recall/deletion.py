@@ -2,14 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.recall.stored import not_found, public_error
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.keys import head_key
-from lambda_fn.stream_log.removal import remove
+from lambda_fn.stream_log.removal import hide, remove
 
 
 async def delete(table: Table, head: StoredHead) -> Coroutine[None, None, None]:
@@ -29,21 +29,16 @@ async def delete(table: Table, head: StoredHead) -> Coroutine[None, None, None]:
             code="response_in_progress",
         )
     now = int(time.time())
-    update = Update(
-        head_key(head.response_id),
-        update="SET deleted = :now",
-        condition="attribute_exists(pk) AND attribute_not_exists(deleted)",
-        values={":now": now},
-    )
     try:
-        await table.update(update)
+        await table.update(hide(head_key(head.response_id), now=now))
     except ConditionFailed:
         raise not_found(head.response_id) from None
     except MeterUnavailable as error:
         raise public_error(error, head.response_id) from None
-    return _removed(table, head.response_id, now)
+    return removed(table, head_key(head.response_id), now)
 
 
-async def _removed(table: Table, name: str, now: int) -> None:
-    with contextlib.suppress(MeterUnavailable):  # the rest expires
-        await remove(table, name, now=now)
+async def removed(table: Table, key: Mapping[str, str], now: int) -> None:
+    """Remove the items of a head that was hidden. The sweeper does what fails here."""
+    with contextlib.suppress(MeterUnavailable):
+        await remove(table, key, now=now)

@@ -12,7 +12,6 @@ Beyond OpenAI's API, `?wait=20` waits for the end of a response, and any respons
 import time
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Send
@@ -24,13 +23,14 @@ from lambda_fn.encode.responses import snapshot
 from lambda_fn.errors import APIError, Cancelled, InvalidRequest
 from lambda_fn.event_log import error_of
 from lambda_fn.events import Failed
+from lambda_fn.http.pages import asked_page, page_of, parameters, whole_number
 from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
 from lambda_fn.recall.stored import MAX_WAIT, Stored, not_found, public_error
-from lambda_fn.recall.streams import parameters, starting_after, whole_number
-from lambda_fn.schema.responses.items import Item
+from lambda_fn.recall.streams import starting_after
+from lambda_fn.schema.responses.listed import listed
 from lambda_fn.settings import Settings
 from lambda_fn.stream.carrier import in_background, seconds_left
 from lambda_fn.stream.resume import resume
@@ -41,11 +41,7 @@ from lambda_fn.stream_log.keys import UnknownVersion
 from lambda_fn.stream_log.results import Kept, read_kept
 
 _FORMS = ("responses_stream", "responses_body")
-_PREFIXES = {"reasoning": "rs", "message": "msg"}
 _STOPPED = Cancelled("This response was cancelled.")
-_PAGE, _MAX_PAGE = 20, 100
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_known = msgspec.json.Decoder(Item)
 
 
 class Responses:
@@ -94,32 +90,9 @@ class Responses:
 
     async def input_items(self, request: Request, caller: Caller, send: Send) -> Response:
         """Return a page of a response's own input."""
-        params = parameters(
-            request, "limit", "after", "order", ignored=("include", "include[]", "before")
-        )
-        limit = whole_number(params.get("limit", str(_PAGE)), "limit", 1, _MAX_PAGE)
-        order = params.get("order", "desc")
-        if order not in ("asc", "desc"):
-            raise InvalidRequest("'order' must be one of asc, desc.", param="order")
+        asked = asked_page(request, "include", "include[]", "before")
         kept = await self._read(await self._find(request, caller))
-        items = items_of(kept)
-        if order == "desc":
-            items.reverse()
-        if (after := params.get("after")) is not None:
-            places = [place for place, item in enumerate(items) if item["id"] == after]
-            if not places:
-                raise InvalidRequest(f"There is no item '{after[:80]}'.", param="after")
-            items = items[places[0] + 1 :]
-        page = items[:limit]
-        return json_response(
-            {
-                "object": "list",
-                "data": page,
-                "first_id": page[0]["id"] if page else None,
-                "last_id": page[-1]["id"] if page else None,
-                "has_more": len(items) > limit,
-            }
-        )
+        return json_response(page_of(items_of(kept), asked))
 
     async def cancel(self, request: Request, caller: Caller, send: Send) -> Response:
         """Cancel a response that runs, and return it.
@@ -178,27 +151,8 @@ def snapshot_of(kept: Kept) -> bytes:
 
 
 def items_of(kept: Kept) -> list[dict[str, Any]]:
-    """Return the items of a response's own input, each with an id for references to it.
-
-    A text becomes a content part, as in OpenAI's lists.
-    """
-    items: list[dict[str, Any]] = []
-    for number, raw in enumerate(kept.input.items):
-        # Members that are not read stay as they were sent: Python may have no such number.
-        item: dict[str, Any] = {**_members.decode(raw)}
-        known = _known.decode(raw)
-        kind = known.type or "message"
-        prefix = _PREFIXES.get(kind, "fc")
-        item["type"] = kind
-        item["id"] = known.id or f"{prefix}_{kept.head.response_id}_in{number}"
-        if kind == "message" and isinstance(known.content, str):
-            part: dict[str, Any] = {"type": "input_text", "text": known.content}
-            if known.role == "assistant":
-                part |= {"type": "output_text", "annotations": []}
-            item["content"] = [part]
-        item.setdefault("status", "completed")
-        items.append(item)
-    return items
+    """Return the items of a response's own input, each with an id for references to it."""
+    return listed(kept.input.items, kept.head.response_id)
 
 
 def _json(body: bytes) -> Response:

@@ -10,7 +10,6 @@ The id is the one in the header `x-sluice-stream` of the request that made the r
 in its body.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from starlette.types import Send
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.errors import InvalidRequest, encode_json
+from lambda_fn.http.pages import parameters, whole_number
 from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
@@ -45,8 +45,6 @@ _OUTCOMES = {
 _STATUSES = ("queued", "in_progress", *sorted(FINAL))
 _MAX_PAGE = 100
 _PAGE = 20
-_MAX_NUMBER = 2**53 - 1
-"""The largest whole number that clients in JavaScript can write."""
 
 
 class Streams:
@@ -134,33 +132,6 @@ class Streams:
         in_background(request.scope, removal)
         content = {"id": head.response_id, "object": "sluice.stream.deleted", "deleted": True}
         return Response(encode_json(content), media_type="application/json")
-
-
-def parameters(request: Request, *names: str, ignored: tuple[str, ...] = ()) -> Mapping[str, str]:
-    """Return the query of a request, which may have these parameters, each once.
-
-    Those of `ignored` may be there, too.
-
-    Raises:
-        InvalidRequest: it has another one, or one twice.
-
-    """
-    given = [name for name, _ in request.query_params.multi_items() if name not in ignored]
-    for name in given:
-        if name not in names:
-            known = f"Supported: {', '.join(names)}." if names else "There are none here."
-            raise InvalidRequest(f"Unknown parameter '{name[:40]}'. {known}", param=name[:40])
-        if given.count(name) > 1:
-            raise InvalidRequest(f"'{name}' is given twice. Send it once.", param=name)
-    return request.query_params
-
-
-def whole_number(text: str, name: str, minimum: int = 0, maximum: int = _MAX_NUMBER) -> int:
-    """Return the number in a parameter. Raises InvalidRequest."""
-    if not re.fullmatch("[0-9]{1,16}", text) or not minimum <= int(text) <= maximum:
-        limit = f"from {minimum} to {maximum}" if maximum < _MAX_NUMBER else f"from {minimum} on"
-        raise InvalidRequest(f"'{name}' must be a whole number {limit}.", param=name)
-    return int(text)
 
 
 def starting_after(params: Mapping[str, str], headers: Mapping[str, str]) -> int:

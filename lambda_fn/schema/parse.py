@@ -11,11 +11,12 @@ import msgspec
 
 from lambda_fn import limits
 from lambda_fn.errors import MAX_PARAM, InvalidRequest
-from lambda_fn.schema.parts import Unsupported, WrongField
+from lambda_fn.schema.parts import Extensions, Source, Unsupported, WrongField
 
 T = TypeVar("T")
 
 _PATH = re.compile(r"(?:`key` in )?`\$\.?(.*)`")
+_UNKNOWN = "Object contains unknown field `"
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _CODES = (  # the beginning of msgspec's message -> OpenAI's code
     (re.compile(r"Object missing required field"), "missing_required_parameter"),
@@ -147,6 +148,9 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
     path = _PATH.fullmatch(place)
     if path is None:
         message = str(error)
+    if message.startswith(_UNKNOWN):
+        name = message.removeprefix(_UNKNOWN)[:MAX_PARAM].removesuffix("`")
+        return _unknown_field(path.group(1) if path else "", name)
     message = message[:MAX_PARAM]
     missing = _MISSING.match(message)
     param = ".".join(
@@ -163,6 +167,22 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
     if not param:
         return InvalidRequest(f"{message}.", code=code)
     return InvalidRequest(f"Invalid '{param}': {message}.", param=param, code=code)
+
+
+def _unknown_field(place: str, name: str) -> InvalidRequest:
+    """Return the error for a member of an extension that does not exist.
+
+    `place` is the path of its object. Other objects may have members that are unknown here.
+    """
+    import difflib  # not at a cold start
+
+    known = (Source if place.startswith("sluice.") else Extensions).__struct_fields__
+    near = difflib.get_close_matches(name[:64].lower(), known, 1)
+    hint = f"Did you mean '{place}.{near[0]}'?" if near else f"Known: {', '.join(known)}."
+    param = f"{place}.{name}"[:MAX_PARAM]
+    return InvalidRequest(
+        f"Unknown parameter: '{param}'. {hint}", param=param, code="unknown_parameter"
+    )
 
 
 def _unreadable(body: bytes, why: str, place: int) -> InvalidRequest:

@@ -78,7 +78,7 @@ class Rules(Struct, frozen=True):
     loose_tool_history: bool = False
 
 
-class Source(Struct, frozen=True):
+class Source(Struct, frozen=True, forbid_unknown_fields=True):
     """A source that an answer may cite by a marker with its id, such as `[1]` or `【doc-2】`."""
 
     id: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\[\]【】,†\s]+$(?!\n)")]
@@ -109,10 +109,11 @@ class ModerationOptions(Struct, frozen=True, omit_defaults=True):
     policy: ModerationModes | None = None
 
 
-class Extensions(Struct, frozen=True, omit_defaults=True):
+class Extensions(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """The object `sluice` of a request: what can be asked for beyond OpenAI's API.
 
-    It takes precedence over headers.
+    It takes precedence over headers. An unknown member is refused, because a misspelt `redact`
+    would otherwise hide nothing.
     """
 
     buffer: Buffering | None = None

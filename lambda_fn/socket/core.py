@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from lambda_fn.errors import APIError, Cancelled, InvalidRequest, NotFound, RateLimited
-from lambda_fn.socket.lanes import Lanes, Running, Waiting
+from lambda_fn.socket.lanes import MAX_RUNNING, Lanes, Running, Waiting, too_many_waiting
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_event, read
 
 MAX_MESSAGE = 131_072
@@ -187,12 +187,24 @@ class Connection:
             return [_error(_too_old(), message.stream_id)]
         name = str(self._count)
         try:
+            self._check_room(message)
             names = self._lanes.add(message.stream_id, name, now)
         except (InvalidRequest, RateLimited) as error:
             return [_error(error, message.stream_id)]
         self._count += 1
         self._requests[name] = message
         return self._started(names)
+
+    def _check_room(self, message: Create | Resume) -> None:
+        """Check that the requests of this connection take no more memory than all lanes may run.
+
+        Raises:
+            RateLimited: they would.
+
+        """
+        held = sum(map(_size, self._requests.values()))
+        if held + _size(message) > MAX_RUNNING * self._max_message:
+            raise too_many_waiting()
 
     def _cancel(self, message: Cancel) -> list[Command]:
         found: Running | Waiting | None
@@ -215,6 +227,10 @@ class Connection:
         self.closed = True
         self._pieces = []
         return [Close(code, reason)]
+
+
+def _size(request: Create | Resume) -> int:
+    return len(request.body) if isinstance(request, Create) else 0
 
 
 def _error(error: APIError, stream_id: str | None = None) -> Send:

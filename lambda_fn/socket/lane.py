@@ -92,6 +92,7 @@ class LaneCarrier:
         self._cancel: Callable[[], None] | None = None
         self._is_left = False
         self.is_cancelled = False
+        self.is_admitted = False
         self.request_id = new_request_id()
         self.response_headers: Mapping[str, str] = {}
         self.caller = owner.caller
@@ -120,6 +121,7 @@ class LaneCarrier:
 
     async def admitted(self) -> None:
         """Raise Cancelled if the request was cancelled while it was admitted."""
+        self.is_admitted = True
         if self.is_cancelled or self._is_left:
             raise Cancelled("This response was cancelled.", headers=NO_RETRY)
 

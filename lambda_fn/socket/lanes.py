@@ -85,12 +85,7 @@ class Lanes(msgspec.Struct):
         elif self._has(lane, name):
             return []
         if self.waiting >= MAX_WAITING:
-            raise RateLimited(
-                f"{MAX_WAITING} requests of this connection wait for their lanes. Send the next "
-                "one when a response has ended.",
-                code="websocket_queue_limit_reached",
-                retry_after=1,
-            )
+            raise too_many_waiting()
         if lane is None:
             lane = self.lanes[key] = Lane()
         place = len(lane.waiting)
@@ -161,6 +156,16 @@ class Lanes(msgspec.Struct):
             lane.running = Running(first.name)
             names.append(first.name)
         return names
+
+
+def too_many_waiting() -> RateLimited:
+    """Return the error of a request for which a connection has no room."""
+    return RateLimited(
+        "Too many requests of this connection run or wait for their lanes, or they are too large "
+        "together. Send the next one when a response has ended.",
+        code="websocket_queue_limit_reached",
+        retry_after=1,
+    )
 
 
 def _cancelled(running: Running) -> Running:

@@ -98,7 +98,7 @@ class Service:
             del self._open[caller.key_id]
 
     def count(self, error: APIError) -> None:
-        """Count a request that was rejected, if metrics are on."""
+        """Count a request that was rejected before it was admitted, if metrics are on."""
         if self._rejections is not None:
             self._rejections.add(error.status, error.code)
 

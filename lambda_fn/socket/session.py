@@ -178,6 +178,8 @@ class Session:
             error = await self._error_of(work(carrier, turn))
         finally:
             self._carriers.discard(carrier)
+        if error is not None and not carrier.is_admitted:
+            self._service.count(error)
         if error is not None and not carrier.is_cancelled:
             turn.failed()
         await self._end(name, request.stream_id, error)
@@ -187,6 +189,8 @@ class Session:
         self._stops[name] = lambda: self.in_background(self._cancel_kept(request))
         sink = LaneSink(self, request.stream_id)
         error = await self._error_of(self._service.resume(request, sink, self.caller))
+        if error is not None:
+            self._service.count(error)
         await self._end(name, request.stream_id, error)
 
     async def _error_of(self, work: Coroutine[None, None, None]) -> APIError | None:
@@ -194,7 +198,6 @@ class Session:
         try:
             await work
         except APIError as error:
-            self._service.count(error)
             return error
         except ResponseBroken:
             return interrupted()

@@ -89,9 +89,11 @@ class Turn:
             self._take(body, history)
             return read
 
-        return Continued(found.previous, found.references, read)
+        return Continued(found.previous, found.references, found.conversation, read)
 
     def _take(self, body: bytes, history: History) -> None:
+        if history.conversation is not None:
+            return  # it remembers itself, and another request may add to it meanwhile
         self._history = history
         self._own = own_items(body, history)
 
@@ -102,7 +104,8 @@ class Turn:
 
     def remember(self, response_id: str, output: list[msgspec.Raw]) -> None:
         """Remember the conversation with a response that has this output."""
-        assert self._history is not None  # noqa: S101 (the request was read)
+        if self._history is None:  # it is one of a conversation
+            return
         added = [*self._own, *output]
         try:
             items = [_item.decode(item) for item in added]

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from lambda_fn.stream.endpoints.embeddings import Embeddings
     from lambda_fn.stream.endpoints.models import Models
     from lambda_fn.stream.endpoints.single_calls import SingleCalls
+    from lambda_fn.stream.endpoints.stored_chats import StoredChats
     from lambda_fn.stream.endpoints.tokenize import Tokenizer
+
+CHAT_PATH = "/v1/chat/completions"
 
 
 def create_app(
@@ -60,6 +63,7 @@ def create_app(
     gate = Gate(table, meter_open=settings.meter_open)
     rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
     shared = (settings, client, credentials, table, gate)
+    keeps = settings.stream_table is not None and settings.persistence != "off"
     tracer = None
     if settings.traces is not None:
         from lambda_fn.stream.traces import Tracer  # few deployments have any
@@ -68,11 +72,11 @@ def create_app(
     read_kept_response = partial(
         read_response,
         rules=rules,
-        keeps=settings.stream_table is not None and settings.persistence != "off",
+        keeps=keeps,
         store_default=settings.store_default,
     )
     completions = {
-        "/v1/chat/completions": Completions(*shared, partial(read_chat, rules=rules), tracer),
+        CHAT_PATH: Completions(*shared, partial(read_chat, rules=rules, keeps=keeps), tracer),
         "/v1/completions": Completions(*shared, partial(read_completion, rules=rules), tracer),
         ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules), tracer),
         RESPONSES_PATH: Completions(*shared, read_kept_response, tracer),
@@ -140,6 +144,22 @@ def create_app(
     async def embeddings(request: Request) -> Response:
         return await embedder()(request)
 
+    @cache
+    def stored_chats() -> "StoredChats":
+        from lambda_fn.stream.endpoints.stored_chats import StoredChats
+
+        streams = Table(
+            client,
+            url=settings.dynamodb_url,
+            region=settings.region,
+            name=settings.stream_table or "",
+            credentials=credentials,
+        )
+        return StoredChats(table, streams, gate)
+
+    async def list_chats(request: Request) -> Response:
+        return await stored_chats()(request)
+
     async def health(request: Request) -> Response:
         return json_response({"status": "ok"})
 
@@ -152,6 +172,7 @@ def create_app(
             *(Route(path, endpoint, methods=["POST"]) for path, endpoint in streams.items()),
             Route(f"{ANTHROPIC_PATH}/count_tokens", count_tokens, methods=["POST"]),
             Route(f"{RESPONSES_PATH}/input_tokens", count_tokens, methods=["POST"]),
+            *([Route(CHAT_PATH, list_chats, methods=["GET"])] if keeps else ()),
             Route("/v1/usage", usage, methods=["GET"]),
             Route("/v1/models", list_models, methods=["GET"]),
             Route("/v1/models/{name:path}", get_model, methods=["GET"]),

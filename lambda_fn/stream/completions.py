@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
-from lambda_fn import dialects
+from lambda_fn import dialects, limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
+from lambda_fn.dialects import Dialect
 from lambda_fn.errors import APIError, BodyTooLarge, InvalidRequest
 from lambda_fn.http.client import Client
 from lambda_fn.ids import new_request_id
@@ -145,6 +146,7 @@ class Completions:
 
         """
         try:
+            _check_key(carrier.headers)
             body = await carrier.body(self._settings.max_body)
             found = self._read(body, carrier.headers)
             if isinstance(found, ReadRequest):
@@ -154,7 +156,12 @@ class Completions:
 
                 assert self._shared.streams is not None  # noqa: S101 (it keeps responses)
                 history = await history_of(
-                    self._shared.streams, carrier.caller.key_id, found.previous, found.references
+                    self._shared.streams,
+                    carrier.caller.key_id,
+                    found.previous,
+                    found.references,
+                    found.conversation,
+                    days=self._settings.response_days,
                 )
                 read = found.read(history)
             self._check_kept(read)
@@ -190,7 +197,7 @@ class Completions:
         return (
             bool(read.durable)
             or (extensions is not None and extensions.cache is not None)
-            or read.continues
+            or read.on_cut == "continue"
             or "idempotency-key" in headers
             or self._settings.persistence == "all"
         )
@@ -231,12 +238,49 @@ class Completions:
         dialect = self._dialects[model.dialect]
         read = asked.named(name).served_by(model, dialect)
         dialect.check(read.request)
-        if read.continues:
-            from lambda_fn.stream.failover import check  # rarely asked for
-
-            check(read.request, dialect)
+        continues = self._continues(read, dialect)
         images, size = _images(read, model, size)
-        return Accepted(asked, read, body, model, dialect, size, images)
+        return Accepted(asked, read, body, model, dialect, size, images, continues)
+
+    def _continues(self, read: ReadRequest, dialect: Dialect) -> bool:
+        """Return whether a response goes on if its container ends before it.
+
+        What the request asks for must be possible. The setting only does what is.
+
+        Raises:
+            InvalidRequest: the request asks for it, and its response could not go on.
+
+        """
+        if (read.on_cut or self._settings.on_cut) != "continue":
+            return False
+        from lambda_fn.stream import failover  # rarely asked for
+
+        if read.on_cut is None:
+            return failover.obstacle(read.request, dialect) is None
+        failover.check(read.request, dialect)
+        return True
+
+
+def _check_key(headers: Mapping[str, str]) -> None:
+    """Check the `Idempotency-Key` of a request that has one. Raises InvalidRequest.
+
+    A blank one is not ignored: its caller believes that a retry would not be billed again.
+    """
+    key = headers.get("idempotency-key")
+    if key is None:
+        return
+    why = ""
+    if not key.strip():
+        why = "it is blank"
+    elif len(key) > limits.MAX_IDEMPOTENCY_KEY:
+        why = f"it has more than {limits.MAX_IDEMPOTENCY_KEY} characters"
+    elif min(key) < " " or "\x7f" in key:
+        why = "it has control characters"
+    if why:
+        raise InvalidRequest(
+            f"Invalid header 'Idempotency-Key': {why}. Send another key, such as a UUID, or none.",
+            code="invalid_idempotency_key",
+        )
 
 
 def _images(read: ReadRequest, model: Model, size: int) -> "tuple[Sequence[Image], int]":

@@ -31,7 +31,7 @@ def check(request: ChatRequest, dialect: Dialect) -> None:
         InvalidRequest: the message says what stands in the way.
 
     """
-    if (why := _obstacle(request, dialect)) is not None:
+    if (why := obstacle(request, dialect)) is not None:
         raise InvalidRequest(
             f"'sluice.on_cut' cannot be 'continue' here: {why}. Leave it out, or change the "
             "request.",
@@ -40,7 +40,8 @@ def check(request: ChatRequest, dialect: Dialect) -> None:
         )
 
 
-def _obstacle(request: ChatRequest, dialect: Dialect) -> str | None:
+def obstacle(request: ChatRequest, dialect: Dialect) -> str | None:
+    """Return why the response to a request could not be continued, None if it could."""
     last = request.messages[-1]
     if not dialect.prefills:
         return "the server of this model does not continue an answer that has begun"

@@ -17,8 +17,10 @@ from lambda_fn.errors import BodyTooLarge, InvalidRequest, Unavailable
 from lambda_fn.events import Delta
 from lambda_fn.schema.responses import History
 from lambda_fn.schema.responses.items import Item
+from lambda_fn.stream.conversing import ERRORS, conversation_error, no_conversation
 from lambda_fn.stream_log.bodies import Incomplete
-from lambda_fn.stream_log.keys import UnknownVersion, response_id
+from lambda_fn.stream_log.conversations import ANSWERED, Conversation, Conversations, Locked
+from lambda_fn.stream_log.keys import UnknownVersion, conversation_id, response_id
 from lambda_fn.stream_log.results import Kept, read_many
 
 MAX_RESPONSES = 100
@@ -30,23 +32,31 @@ the size of each response is bounded.
 _AT_ONCE = 4
 _ITEM = re.compile(r"(?:msg|rs|fc)_([0-9a-z]{26})_(in)?([0-9]{1,5})")
 _NAME = re.compile(r"[0-9a-z]{26}")
-_ANSWERED = ("completed", "incomplete")
 _item = msgspec.json.Decoder(Item)
 
 
 async def history_of(
-    table: Table, owner: str, previous: str | None, references: Sequence[tuple[str, str]]
+    table: Table,
+    owner: str,
+    previous: str | None,
+    references: Sequence[tuple[str, str]],
+    conversation: str | None = None,
+    *,
+    days: int = 30,
 ) -> History:
-    """Return what a request names of earlier responses.
+    """Return what a request names of earlier responses and of a conversation.
 
     Args:
         table: StreamTable.
         owner: The id of the caller's key, whose responses are read.
         previous: The id of the response before the request.
         references: Paths and ids of the items that its input refers to.
+        conversation: The id of the conversation that it goes on with, as it was sent.
+        days: The days for which a conversation is kept.
 
     Raises:
         InvalidRequest: a response or an item is not there, or there are too many.
+        NotFound: the key has no such conversation.
         Unavailable: the table does not answer.
 
     """
@@ -60,8 +70,10 @@ async def history_of(
         ancestors: list[str] = []
         if parent_id is not None:
             parent = reader.found.get(parent_id)
-            if parent is None or parent.head.status not in _ANSWERED:
+            if parent is None or parent.head.status not in ANSWERED:
                 raise _no_parent(previous)
+            if parent.input.conversation is not None:
+                raise _in_conversation(previous, parent.input.conversation)
             ancestors = [*parent.input.ancestors, parent_id]
             await reader.read(ancestors)
     except (Incomplete, UnknownVersion):
@@ -73,6 +85,10 @@ async def history_of(
             "The table of kept responses does not answer. Try again.", retry_after=5
         ) from None
     before: list[msgspec.Raw] = []
+    param, found = "previous_response_id", None
+    if conversation is not None:
+        param = "conversation"
+        found, before = await _conversation(Conversations(table, days=days), owner, conversation)
     for name in ancestors:
         kept = reader.found.get(name)
         if kept is None:
@@ -86,11 +102,41 @@ async def history_of(
     if size > MAX_SIZE:
         raise _too_large()
     return History(
-        before=[_read(raw, "previous_response_id") for raw in before],
+        before=[_read(raw, param) for raw in before],
         items={item_id: (raw, _read(raw, paths[item_id])) for item_id, raw in items.items()},
         ancestors=ancestors,
         size=size,
+        param=param,
+        conversation=found,
     )
+
+
+async def _conversation(
+    kept: Conversations, owner: str, public_id: str
+) -> tuple[Conversation, list[msgspec.Raw]]:
+    """Return a conversation and its items.
+
+    One that another response has locked is read as it is: if the request generates a response, that
+    cannot take the lock then. Raises as `history_of`.
+    """
+    name = conversation_id(public_id)
+    if not _NAME.fullmatch(name):
+        raise no_conversation(public_id, "conversation")
+    try:
+        try:
+            found = await kept.unlocked(name, owner)
+        except Locked:
+            found = await kept.read(name, owner)
+        items: list[msgspec.Raw] = []
+        size = 0
+        async for entry in kept.entries(name):
+            items += entry.items
+            size += sum(map(len, entry.items))
+            if size > MAX_SIZE:
+                raise _too_large()
+    except ERRORS as error:
+        raise conversation_error(error, name, "conversation") from None
+    return found, items
 
 
 class _Reader:
@@ -180,6 +226,15 @@ def _no_item(path: str, item_id: str) -> InvalidRequest:
         f"Item with id '{item_id[:80]}' not found: no response that this key has kept has it.",
         param=path,
         code="item_not_found",
+    )
+
+
+def _in_conversation(name: str | None, conversation: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"The response '{(name or '')[:80]}' belongs to a conversation, which has what came before "
+        f"it. Send 'conversation': 'conv_{conversation}' in place of 'previous_response_id'.",
+        param="previous_response_id",
+        code="response_in_conversation",
     )
 
 

@@ -5,6 +5,7 @@ The first request whose response is kept loads this.
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,6 +21,9 @@ from lambda_fn.stream.replay import replay
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.stream_log.results import ResultLog
 from lambda_fn.stream_log.table_log import TableLog
+
+if TYPE_CHECKING:
+    from lambda_fn.stream.conversing import Conversing
 
 
 async def answer_logged(
@@ -100,6 +104,7 @@ async def open_log(
         expires=_expires(shared, accepted.read, head.created),
         kept=logged.kept_input(accepted.read),
         metadata=accepted.read.metadata,
+        chat=accepted.read.is_stored_chat,
         refuse=_refuses_unlogged(shared, accepted.read),
     )
     added = logged.OFF if event_log is None else {logged.HEADER: head.response_id}
@@ -160,10 +165,33 @@ async def name(
     )
 
 
+async def converse(
+    shared: Shared,
+    read: ReadRequest,
+    log: TableLog | ResultLog,
+    response_id: str,
+    *,
+    seconds: float,
+) -> "Conversing":
+    """Take the lock of the conversation of a request whose response is kept.
+
+    `seconds` is the time limit of the response. Raises as `conversing.converse`.
+    """
+    from lambda_fn.stream import conversing  # few requests name a conversation
+    from lambda_fn.stream_log.conversations import Conversations
+
+    assert shared.streams is not None  # noqa: S101 (it keeps responses)
+    assert read.conversation is not None  # noqa: S101 (it appends)
+    kept = Conversations(shared.streams, days=shared.settings.response_days)
+    return await conversing.converse(log, kept, read.conversation, response_id, seconds=seconds)
+
+
 def _refuses_unlogged(shared: Shared, read: ReadRequest) -> bool:
     """Return whether a response is refused if its log cannot be opened."""
     setting = shared.settings.on_log_failure
     if read.background and not read.request.stream:  # nobody could read it
+        return True
+    if read.appends:  # its conversation would be without it
         return True
     return setting == "refuse" or (setting is None and bool(read.durable))
 

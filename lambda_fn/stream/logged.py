@@ -50,6 +50,7 @@ async def open_log(
     refuse: bool,
     kept: Input | None = None,
     metadata: dict[str, str] | None = None,
+    chat: bool = False,
 ) -> TableLog | None:
     """Return the open log of a response, or None if it is answered without one.
 
@@ -63,12 +64,13 @@ async def open_log(
         refuse: Whether a response without a log is refused.
         kept: The input, if the response itself is kept as well.
         metadata: What the request attached to the response.
+        chat: Whether it is a stored chat completion.
 
     Raises:
         Unavailable: the log cannot be opened, and `refuse` is set.
 
     """
-    stored = _stored(head, model, owner=owner, expires=expires, metadata=metadata)
+    stored = _stored(head, model, owner=owner, expires=expires, metadata=metadata, chat=chat)
     try:
         if kept is not None:
             async with asyncio.timeout(limits.LOG_OPEN_TIMEOUT):
@@ -106,7 +108,9 @@ async def open_result(
     `seconds` is the time limit of the response. The other arguments, and what is raised, are those
     of `open_log`.
     """
-    stored = _stored(head, model, owner=owner, expires=expires, metadata=read.metadata)
+    stored = _stored(
+        head, model, owner=owner, expires=expires, metadata=read.metadata, chat=read.is_stored_chat
+    )
     result_log = ResultLog(
         table, stored, kept_input(read) or Input(), _counts_of(counter), seconds=seconds
     )
@@ -143,7 +147,8 @@ def kept_input(read: ReadRequest) -> Input | None:
     """Return the input that is kept with the response to a request, None if it is not kept."""
     if read.kept_items is None:
         return None
-    return Input(list(read.kept_items), list(read.ancestors))
+    conversation = None if read.conversation is None else read.conversation.id
+    return Input(list(read.kept_items), list(read.ancestors), conversation)
 
 
 def _counts_of(counter: UsageCounter) -> Callable[[], tuple[int, int]]:
@@ -151,7 +156,13 @@ def _counts_of(counter: UsageCounter) -> Callable[[], tuple[int, int]]:
 
 
 def _stored(
-    head: Head, model: Model, *, owner: str, expires: int, metadata: dict[str, str] | None
+    head: Head,
+    model: Model,
+    *,
+    owner: str,
+    expires: int,
+    metadata: dict[str, str] | None,
+    chat: bool,
 ) -> StoredHead:
     return StoredHead(
         head=head,
@@ -160,6 +171,7 @@ def _stored(
         created=head.created,
         expires=expires,
         metadata=metadata or None,
+        chat=chat,
         endpoint=model.endpoint,
         component=model.component,
         dialect=model.dialect,

@@ -164,7 +164,7 @@ def _absent(path: str, paths: Iterable[str]) -> str:
     if path.startswith(COMPACT_PATH):
         return "Conversations are not compacted here: send the items that count."
     if path.startswith(_CONVERSATIONS):
-        return "There are no conversations here: use 'previous_response_id', or send all items."
+        return "This deployment keeps no conversations: its setting 'persistence' is off."
     if path.startswith(f"{RESPONSES_PATH}/") and f"{RESPONSES_PATH}/{{id}}" not in paths:
         return "This deployment keeps no responses: its setting 'persistence' is off."
     return ""

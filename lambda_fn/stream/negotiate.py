@@ -36,6 +36,7 @@ from lambda_fn.transform import Buffer, Transform, chain
 
 if TYPE_CHECKING:
     from lambda_fn.schema.responses import History, ResponsesRequest
+    from lambda_fn.stream_log.conversations import Conversation
 
 BUFFER_HEADER = "x-sluice-buffer"
 _LENIENT = Rules()
@@ -90,6 +91,8 @@ class ReadRequest(msgspec.Struct, frozen=True):
     history_size: int = 0
     """The size in bytes of what the request takes over from them."""
     metadata: dict[str, str] | None = None
+    conversation: "Conversation | None" = None
+    """The conversation whose items come before the request, as it was read."""
     background: bool = False
     """Whether the response goes on without its client, who reads it later."""
 
@@ -101,9 +104,19 @@ class ReadRequest(msgspec.Struct, frozen=True):
         return None if self.request.sluice is None else self.request.sluice.durable
 
     @property
-    def continues(self) -> bool:
-        """Whether the response is continued if its container ends before it."""
-        return self.request.sluice is not None and self.request.sluice.on_cut == "continue"
+    def is_stored_chat(self) -> bool:
+        """Whether the response is a chat completion that its request wants stored."""
+        return self.kept_items is not None and not self.tells_time
+
+    @property
+    def appends(self) -> bool:
+        """Whether the request and its response are appended to a conversation."""
+        return self.conversation is not None and self.kept_items is not None
+
+    @property
+    def on_cut(self) -> str | None:
+        """What the request asks for if its container ends first: `continue`, `fail`, or nothing."""
+        return None if self.request.sluice is None else self.request.sluice.on_cut
 
     @property
     def tells_time(self) -> bool:
@@ -155,9 +168,10 @@ class ReadRequest(msgspec.Struct, frozen=True):
     @property
     def unkept(self) -> "ReadRequest":
         """The same request, whose response cannot be kept."""
+        if isinstance(self.echoes, msgspec.UnsetType):  # only responses have them
+            return msgspec.structs.replace(self, kept_items=None)
         from lambda_fn.schema.responses import unkept
 
-        assert not isinstance(self.echoes, msgspec.UnsetType)  # noqa: S101 (responses have them)
         return msgspec.structs.replace(self, echoes=unkept(self.echoes), kept_items=None)
 
     def named(self, model: str) -> "ReadRequest":
@@ -248,16 +262,20 @@ class Continued(msgspec.Struct, frozen=True):
     """A request that needs responses that are kept before it can be read.
 
     `previous` is the id of the response before it, and `references` are the paths and ids of the
-    items that its input refers to. `read` returns the request.
+    items that its input refers to. `conversation` is the id of the conversation that it goes on
+    with. `read` returns the request.
     """
 
     previous: str | None
     references: tuple[tuple[str, str], ...]
+    conversation: str | None
     read: "Callable[[History], ReadRequest]"
 
 
-def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) -> ReadRequest:
-    """Read a chat request.
+def read_chat(
+    body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT, *, keeps: bool = False
+) -> ReadRequest:
+    """Read a chat request. `keeps` tells whether the deployment keeps responses.
 
     Raises:
         InvalidRequest: it is invalid, or cannot be answered in the form that it asks for.
@@ -266,13 +284,36 @@ def read_chat(body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT) 
     request = parse_chat(body, rules)
     buffering = _buffering(request, headers)
     _check_sources(request)
+    stored: dict[str, Any] = {}
+    if request.store:
+        if not keeps:
+            raise unsupported(
+                "store",
+                "this deployment keeps no responses (its setting 'persistence' is off). Leave it "
+                "out, or send false",
+            )
+        stored = {"kept_items": tuple(_messages(body)), "metadata": request.metadata}
     if _wants_text(headers.get("accept", "")):
         _check_text(request)
-        return ReadRequest(request, "plain_text", buffering)
+        return ReadRequest(request, "plain_text", buffering, **stored)
     if not request.stream:
-        return ReadRequest(request, "chat_body")
+        return ReadRequest(request, "chat_body", **stored)
     usage, padding = _stream_options(request.stream_options)
-    return ReadRequest(request, "chat_stream", buffering, include_usage=usage, obfuscate=padding)
+    return ReadRequest(
+        request, "chat_stream", buffering, include_usage=usage, obfuscate=padding, **stored
+    )
+
+
+class _Body(msgspec.Struct):
+    messages: list[msgspec.Raw]
+
+
+_body = msgspec.json.Decoder(_Body)
+
+
+def _messages(body: bytes) -> list[msgspec.Raw]:
+    """Return the messages of a checked body as they were sent."""
+    return _body.decode(body.removeprefix(b"\xef\xbb\xbf")).messages
 
 
 def read_completion(
@@ -333,7 +374,9 @@ def read_response(
     from lambda_fn.schema.responses import History, parse_responses  # not at a cold start
 
     request = parse_responses(body, kept=keeps, continues=keeps or before is not None)
-    store = keeps and (store_default if request.store is None else request.store)
+    conversation = request.conversation_id
+    wanted = store_default or conversation is not None
+    store = keeps and (wanted if request.store is None else request.store)
     store = store or request.background is True
 
     def read(history: History) -> ReadRequest:
@@ -350,15 +393,16 @@ def read_response(
         return Continued(
             None,
             references,
+            None,
             lambda found: read(
                 msgspec.structs.replace(before, items=found.items, size=before.size + found.size)
             ),
         )
     if before is not None:
         return read(before)
-    if request.previous_response_id is None and not references:
+    if request.previous_response_id is None and conversation is None and not references:
         return read(History())
-    return Continued(request.previous_response_id, references, read)
+    return Continued(request.previous_response_id, references, conversation, read)
 
 
 def _read_response(
@@ -380,8 +424,13 @@ def _read_response(
     _, padding = _stream_options(chat.stream_options)
     options: dict[str, Any] = {}
     if store:
+        own = tuple(own_items(body, history))
+        if history.conversation is not None:
+            from lambda_fn.stream.conversing import check_items  # few requests name one
+
+            check_items(history.conversation, own)
         options = {
-            "kept_items": tuple(own_items(body, history)),
+            "kept_items": own,
             "metadata": request.metadata,
             "background": request.background is True,
         }
@@ -395,6 +444,7 @@ def _read_response(
         images=found.images,
         ancestors=tuple(history.ancestors),
         history_size=history.size,
+        conversation=history.conversation,
         **options,
     )
 

@@ -38,6 +38,7 @@ from lambda_fn.stream.usage_counter import Pace, UsageCounter
 
 if TYPE_CHECKING:
     from lambda_fn.stream.continuing import Continuing
+    from lambda_fn.stream.conversing import Conversing
     from lambda_fn.stream.failover import PromptReserve
     from lambda_fn.stream.images import Image
     from lambda_fn.stream.moderate import Moderator
@@ -76,6 +77,8 @@ class Accepted(NamedTuple):
     dialect: Dialect
     size: int
     images: "Sequence[Image]"
+    continues: bool
+    """Whether the response goes on if its container ends before it."""
 
 
 class NoCapacity(Exception):
@@ -111,6 +114,8 @@ class Pipeline:
         self._invocation: Invocation | Continuing | None = None
         self._event_log: TableLog | None = None
         self._result_log: ResultLog | None = None
+        self._conversing: Conversing | None = None
+        """The log again, of a response that is appended to a conversation."""
         self._running: asyncio.Task[None] | None = None
         """What runs a response that does not need its client."""
         if shared.tracer is not None:
@@ -248,7 +253,7 @@ class Pipeline:
         Raises:
             Unavailable: the log cannot be opened, and the response may not be without.
             Attached: another request has the response already.
-            APIError: as `repeats.name`.
+            APIError: as `repeats.name` and `conversing.converse`.
 
         """
         read = self._accepted.read
@@ -268,6 +273,9 @@ class Pipeline:
             await self._name(self._repeats)
         if read.kept_items is not None and self._event_log is None and self._result_log is None:
             read = read.unkept
+        log = self._event_log or self._result_log
+        if read.appends and log is not None:
+            await self._converse(log)
         return self._head(read, is_logged=self._event_log is not None)
 
     async def _name(self, repeats: "Repeats") -> None:
@@ -278,6 +286,18 @@ class Pipeline:
             await keeping.name(
                 *(self._shared, self._accepted, repeats, self._event_log),
                 *(self._admission, self._fingerprint),
+            )
+        except BaseException:
+            self._counter.refused = True
+            raise
+
+    async def _converse(self, log: "TableLog | ResultLog") -> None:
+        """Take the lock of the conversation of the request. Raises as `conversing.converse`."""
+        from lambda_fn.stream import keeping
+
+        try:
+            self._conversing = await keeping.converse(
+                self._shared, self._accepted.read, log, self._request_id, seconds=self._seconds
             )
         except BaseException:
             self._counter.refused = True
@@ -342,7 +362,7 @@ class Pipeline:
         if self._counter.trace is not None:
             self._counter.trace.decoder = decoder
         invocation: Invocation | Continuing = run
-        if accepted.read.continues:
+        if accepted.continues:
             invocation = decoder = self._continuing(run, request)
         checks = moderator is not None and moderator.modes.checks_output
         policy = Policy(
@@ -360,7 +380,7 @@ class Pipeline:
             invocation,
             decoder,
             self._counter,
-            self._event_log or self._result_log or NoLog(),
+            self._conversing or self._event_log or self._result_log or NoLog(),
             seconds=self._seconds + (limits.STREAM_GRACE if is_ours else 0),
             grace=0 if is_ours else limits.STREAM_GRACE,
             reservation=self._reservation,
@@ -423,7 +443,8 @@ class Pipeline:
         invocation, carrier, dialect = self._invocation, self._carrier, self._accepted.dialect
         if invocation is not None and invocation.left and not self._stopping:
             carrier.in_background(_cancel(self._invoke, dialect, invocation.request_id))
-        for log in (self._event_log, self._result_log):
+        logs = (self._event_log, self._result_log)
+        for log in logs if self._conversing is None else (self._conversing,):
             if log is not None:
                 carrier.in_background(log.close())
         if self._repeats is not None and self._counter.ended is not None:

@@ -8,15 +8,21 @@ from lambda_fn import limits
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.emf import one
 from lambda_fn.encode import Encoder, encoder_of
-from lambda_fn.encode.base import unfinished
-from lambda_fn.errors import APIError, InvalidRequest, Unavailable
-from lambda_fn.event_log import Batch, Source, Unended
+from lambda_fn.errors import (
+    NO_RETRY,
+    APIError,
+    InvalidRequest,
+    RateLimited,
+    ResponseFailed,
+    Unavailable,
+)
+from lambda_fn.event_log import Batch, Unended
 from lambda_fn.log import log
 from lambda_fn.settings import Settings
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.sinks import ResponseBroken, Sink
 from lambda_fn.stream_log.heads import StoredHead
-from lambda_fn.stream_log.reading import read_log
+from lambda_fn.stream_log.reading import LogSource, read_log
 
 _EVENTS = "text/event-stream"
 Count = Literal["Resumed", "Replayed", "CacheHits"]
@@ -39,15 +45,19 @@ async def resume(
 ) -> None:
     """Send what follows the wire number `after`, which is -1 for all.
 
-    `seconds` are left to this process, None if they are not limited. `counts_as` is the metric that
-    the request `request_id` is counted in. The stream ends without a
+    `seconds` are left to this process, None if they are not limited. The stream ends without a
     terminal event shortly before that, and if a newer reader takes its place. Then the client comes
-    back for the rest.
+    back for the rest. `counts_as` is the metric that the request `request_id` is counted in.
+
+    A response that failed is read without a failure, so it ends in its own form with the status
+    200. Only a repeat of its request gets the status that the first one got.
 
     Raises:
         InvalidRequest: the response has no log, or one that this code cannot encode any more.
-        Unavailable: a newer deployment runs the response; the next call may meet it.
-        APIError: the response failed before its first token, and its client has nothing of it.
+        Unavailable: the log cannot be read now, or a newer deployment runs the response. The next
+            call may succeed.
+        ResponseFailed: the response failed, and its form is one JSON value.
+        APIError: it is a repeat that is answered, and the response failed before its first token.
         ResponseBroken: a broken connection is the only way to tell the end.
 
     """
@@ -59,20 +69,32 @@ async def resume(
         **one(counts_as, settings.deployment, model=head.head.model, now=time.time()),
     )
     sink = _Filled(sink, encoder.heartbeat() if head.head.form == "plain_text" else b"")
-    source = read_log(table, head.response_id)
+    source = _Until(read_log(table, head.response_id), _deadline(seconds))
     delivery = Delivery(encoder, sink, heartbeat=settings.heartbeat)
+    is_stream = encoder.content_type.startswith(_EVENTS)
+    is_repeat = counts_as != "Resumed"
     try:
-        await delivery.run(_Until(source, _deadline(seconds)))
+        await delivery.run(source)
     except ResponseBroken as broken:
-        if str(broken) != "unended" or not encoder.content_type.startswith(_EVENTS):
+        if str(broken) != "unended" or not is_stream:
             raise
         # An event stream tells its end by its terminal event, so it can end well without one. A
         # broken connection would count as a failure of this function.
         await sink.end(b"")
     except APIError as error:
-        if after < 0 or delivery.has_started:
+        if delivery.has_started:
             raise
-        await _fail(encoder, sink, error)
+        if source.unended:
+            if is_repeat or not is_stream:
+                raise Unavailable(
+                    "The response cannot be read now. Try again.", retry_after=1
+                ) from None
+            await _start(encoder, sink)
+            await sink.end(encoder.begin())
+        elif is_repeat:
+            raise
+        else:
+            await _fail(encoder, sink, error)
     finally:
         await source.close()
 
@@ -97,21 +119,27 @@ def _encoder(head: StoredHead, after: int) -> Encoder:
 
 
 async def _fail(encoder: Encoder, sink: Sink, error: APIError) -> None:
-    """Send the end of a response that failed to a client that has its beginning.
+    """Send a response that failed before its first token.
 
-    It began with the status 200, so its end is not the status of another response.
+    Raises:
+        APIError: its form cannot tell that, so its status does.
+
     """
     ending = encoder.fail(error)
-    headers = [
-        (b"content-type", encoder.content_type.encode()),
-        (b"cache-control", b"no-cache, no-transform"),
-    ]
-    await sink.start(200, headers)
-    if ending is None:
-        await sink.write(unfinished(error))
-        sink.abort(error.code or error.type)
+    if ending is not None:
+        await _start(encoder, sink)
+        await sink.end(encoder.begin() + ending)
+    elif error.status >= 500 or error.status == RateLimited.status:
+        raise ResponseFailed(error.message, param=error.param, code=error.code, headers=NO_RETRY)
     else:
-        await sink.end(ending)
+        raise error
+
+
+async def _start(encoder: Encoder, sink: Sink) -> None:
+    content_type = encoder.content_type.encode()
+    await sink.start(
+        200, [(b"content-type", content_type), (b"cache-control", b"no-cache, no-transform")]
+    )
 
 
 def _deadline(seconds: float | None) -> float:
@@ -143,13 +171,24 @@ class _Filled:
 
 
 class _Until:
-    """A source that ends without a terminal event at a time of `time.monotonic`."""
+    """A log that ends without a terminal event at a time of `time.monotonic`.
 
-    def __init__(self, source: Source, deadline: float) -> None:
+    `unended` tells whether it has ended so.
+    """
+
+    def __init__(self, source: LogSource, deadline: float) -> None:
         self._source = source
         self._deadline = deadline
+        self.unended = False
 
     async def read(self, until: float) -> Batch | None:
-        if time.monotonic() >= self._deadline:
-            raise Unended
-        return await self._source.read(min(until, self._deadline))
+        try:
+            if time.monotonic() >= self._deadline:
+                raise Unended
+            return await self._source.read(min(until, self._deadline))
+        except Unended:
+            self.unended = True
+            raise
+
+    async def close(self) -> None:
+        await self._source.close()

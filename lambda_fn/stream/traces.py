@@ -180,7 +180,7 @@ class Trace:
             "sluice.key": opening.key_id,
             "sluice.outcome": settlement.outcome,
             "sluice.cause": cause,
-            "sluice.cost_usd": opening.prices.cost(*counter.billed) / 1e9,
+            "sluice.cost_usd": opening.prices.cost(settlement.tokens) / 1e9,
         }
         if self.streamed is not None:
             attributes["gen_ai.request.stream"] = self.streamed

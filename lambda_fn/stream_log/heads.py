@@ -63,6 +63,7 @@ class StoredHead(msgspec.Struct, frozen=True, kw_only=True):
     expires: int
     kept: Literal["segments", "result"] = "segments"
     metadata: dict[str, str] | None = None
+    chat: bool = False
     endpoint: str
     component: str | None = None
     dialect: str
@@ -141,6 +142,7 @@ async def open_head(table: Table, stored: StoredHead, *, deadline: float | None 
     optional = {
         "component": stored.component,
         "metadata": stored.metadata,
+        "chat": stored.chat or None,
         "bodies": bodies or None,
         "head": None if "head" in bodies else text.decode(),
         "invoked": stored.invoked,
@@ -191,6 +193,7 @@ async def parse_head(
         expires=item["expires"],
         kept=item["kept"],
         metadata=item.get("metadata"),
+        chat=item.get("chat", False),
         endpoint=item["endpoint"],
         component=item.get("component"),
         dialect=item["dialect"],

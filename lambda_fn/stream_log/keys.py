@@ -11,6 +11,10 @@
     C#<connection id>  F#<response id>                `FRAME`: a message that makes a response
     C#KEY#<key id>     SOCKETS                        `SOCKETS`: the open sockets of a key
     T#<hash>           T                              `TICKET`: opens one socket, once
+    V#<conversation>   HEAD                           `CONVERSATION`: the state of a conversation
+    V#<conversation>   E#<place>                      `ENTRY`: the items of one append
+    V#<conversation>   P#<place>#<writer>#<n>         `PART`: a part of an entry that is too large
+    ERASE              <key id>                       `ERASURE`: a key whose answers are deleted
 
 A response id is the id of the request that made the response. Event numbers are zero-padded, so
 that sort keys have the order of the events. One query of the sort keys that begin with `HEAD` reads
@@ -21,7 +25,14 @@ The name of an identity is the digest of a request, or `K#` and the hash of an `
 `C#` and the digest of a request that may be answered from the cache (`identities`).
 
 All items of a response have the same `expires`, by which DynamoDB deletes them after some days at
-most. Readers look at that of HEAD only, which decides on time.
+most. Readers look at that of HEAD only, which decides on time. A conversation expires some days
+after its last item, so its entries live longer than its HEAD, and their `expires` is moved with it
+(`conversations`).
+
+A head that was deleted has the owner `DELETED` until all other items of its partition are removed.
+So one partition of the index `owners` lists all removals that are not finished. The heads of
+conversations have an owner with a prefix (`conversations_of`), so lists of responses do not read
+them.
 
 **Versions.** Each item is put with `v`, the version of its layout; `metering.keys` says how to
 migrate. `check_version` raises for an item that a later deployment wrote.
@@ -54,6 +65,7 @@ HEAD = {
     "status": "queued | in_progress | completed | incomplete | failed | cancelled",
     "model": "the public name",
     "metadata": "what the request attached to the response; absent without",
+    "chat": "true for a chat completion that its request wanted stored; absent otherwise",
     "form": "the encoder, `encode.base.Form`",
     "kept": "segments | result: whether events are logged, or only the result is",
     "deleted": "Unix seconds; absent until the response is deleted",
@@ -96,7 +108,34 @@ IDENTITY = {
     "digest": "SHA-256 of the request, in hex",
     "revision": "what made the response: model, encoders and filters; only in the cache",
 }
-PART = {**_SHARED, "d": "a part of the deflated events, at most `MAX_PART` bytes"}
+PART = {**_SHARED, "d": "a part of the deflated events or items, at most `MAX_PART` bytes"}
+CONVERSATION = {
+    **_SHARED,
+    "owner": "`conversations_of` the key that made it; partition key of the index `owners`",
+    "created": "Unix seconds, whole; sort key of the index `owners`",
+    "metadata": "what its owner attached to it; absent without",
+    "next": "the place of the next entry",
+    "count": "number of items",
+    "size": "bytes of their JSON",
+    "rev": "number of changes of the items",
+    "lasts": "Unix seconds until which no entry expires",
+    "lock": "who changes the items now: a response id, or a random name; absent without",
+    "until": "Unix seconds after which the lock does not hold any more",
+    "deleted": "Unix seconds; absent until the conversation is deleted",
+}
+ENTRY = {
+    **_SHARED,
+    "w": "the response id or random name of its writer",
+    "ids": "the ids of its items, in order",
+    "d": "the items as a deflated JSON array; absent if they are in parts",
+    "name": "random name of the parts; absent without",
+    "parts": "number of parts; absent without",
+    "size": "bytes of the JSON of the items",
+}
+ERASURE = {
+    **_SHARED,
+    "at": "Unix seconds at which the key was deleted",
+}
 
 CONNECTION = {
     **_SHARED,
@@ -128,8 +167,12 @@ TICKET = {
 OWNERS_INDEX = "owners"
 """The index of all heads, by `owner` and `created`. Only heads have both."""
 OWNERS_INDEX_KEY = ("owner", "created")
-OWNERS_PROJECTED = ("status", "model", "metadata", "form", "kept", "expires", "deleted")
+OWNERS_PROJECTED = ("status", "model", "metadata", "form", "kept", "chat", "expires", "deleted")
 """The attributes of a head that the index has beside the keys."""
+DELETED = "DELETED"
+"""The owner of heads that were deleted, and whose partitions are not removed yet."""
+ERASE = "ERASE"
+"""The partition of the keys whose answers are being deleted."""
 TTL = "expires"
 """The table's TTL attribute."""
 MAX_PART = 300_000
@@ -138,6 +181,8 @@ HEAD_PREFIX = "HEAD"
 """The prefix of the sort keys of the head and the readers."""
 SEGMENT_PREFIX = "S#"
 """The prefix of the sort keys of segments."""
+ENTRY_PREFIX = "E#"
+"""The prefix of the sort keys of a conversation's entries."""
 PREFIXES = ("chatcmpl-", "cmpl-", "msg_", "resp_", "req_")
 """The prefixes with which clients get a response id."""
 _DIGITS = 10
@@ -161,6 +206,11 @@ def response_id(public: str) -> str:
         if public.startswith(prefix):
             return public.removeprefix(prefix)
     return public
+
+
+def conversation_id(public: str) -> str:
+    """Return the conversation id within an id as clients get it."""
+    return public.removeprefix("conv_")
 
 
 def partition(response_id: str) -> str:
@@ -252,6 +302,54 @@ def segment_range(response_id: str, number: int) -> Query:
 def last_segment(response_id: str) -> Query:
     """Return the query of the last segment."""
     return _between(response_id, SEGMENT_PREFIX, backward=True, limit=1)
+
+
+def conversations_of(key_id: str) -> str:
+    """Return the owner in the heads of a key's conversations."""
+    return f"V#{key_id}"
+
+
+def conversation_key(conversation_id: str) -> dict[str, str]:
+    """Return the primary key of a conversation's head."""
+    return {"pk": f"V#{conversation_id}", "sk": "HEAD"}
+
+
+def entry_key(conversation_id: str, place: int) -> dict[str, str]:
+    """Return the primary key of an entry of a conversation."""
+    return {"pk": f"V#{conversation_id}", "sk": f"{ENTRY_PREFIX}{place:0{_DIGITS}d}"}
+
+
+def entry_place(item: Mapping[str, Any]) -> int:
+    """Return the place of an entry."""
+    return int(item["sk"].removeprefix(ENTRY_PREFIX))
+
+
+def entry_part_key(conversation_id: str, place: int, writer: str, part: int) -> dict[str, str]:
+    """Return the primary key of a part of an entry."""
+    sort = f"P#{place:0{_DIGITS}d}#{writer}#{part:04d}"
+    return {"pk": f"V#{conversation_id}", "sk": sort}
+
+
+def entry_part_range(conversation_id: str, place: int, writer: str) -> Query:
+    """Return the query of all parts of an entry, in their order."""
+    prefix = f"P#{place:0{_DIGITS}d}#{writer}#"
+    values = {":pk": f"V#{conversation_id}", ":prefix": prefix}
+    return Query("pk = :pk AND begins_with(sk, :prefix)", values)
+
+
+def entry_range(conversation_id: str, begin: int = 0, **options: Any) -> Query:
+    """Return the query of the entries from a place on."""
+    values = {
+        ":pk": f"V#{conversation_id}",
+        ":begin": entry_key("", begin)["sk"],
+        ":end": f"{ENTRY_PREFIX}~",
+    }
+    return Query("pk = :pk AND sk BETWEEN :begin AND :end", values, **options)
+
+
+def erasure_key(key_id: str) -> dict[str, str]:
+    """Return the primary key of the erasure of a key's answers."""
+    return {"pk": ERASE, "sk": key_id}
 
 
 def _begins(response_id: str, prefix: str) -> Query:

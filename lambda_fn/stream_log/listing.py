@@ -12,8 +12,7 @@ from lambda_fn.stream_log.keys import OWNERS_INDEX, OWNERS_INDEX_KEY, head_key
 
 MAX_LOOKED = 1000
 """Maximum number of responses that one call reads, however few of them pass its filters."""
-
-
+_ANSWERED = ("completed", "incomplete")
 _EARLIER, _LATER = 5, 60
 """Seconds by which a head may be created earlier or later than the time in its id."""
 
@@ -29,6 +28,10 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     since: int = 0
     """Unix seconds; earlier responses are not in the list."""
+    stored_chats: bool = False
+    """Whether only stored chat completions are in it that have ended well."""
+    metadata: dict[str, str] = {}  # msgspec makes a new dict for each
+    """The fields that the metadata of a response must have."""
 
 
 class ListPage(NamedTuple):
@@ -94,6 +97,8 @@ def _fits(item: Item, listing: Listing) -> bool:
         and item["expires"] > time.time()
         and listing.status in {None, item["status"]}
         and listing.model in {None, item["model"]}
+        and (not listing.stored_chats or (item.get("chat", False) and item["status"] in _ANSWERED))
+        and (not listing.metadata or listing.metadata.items() <= item.get("metadata", {}).items())
     )
 
 

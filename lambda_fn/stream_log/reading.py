@@ -10,11 +10,14 @@ over, and puts the terminal segment that a final head lacks.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
 from lambda_fn import limits
+from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.event_log import Batch, Unended
+from lambda_fn.events import Event
 from lambda_fn.stream_log import segments
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.heads import (
@@ -28,6 +31,7 @@ from lambda_fn.stream_log.keys import (
     SLOTS,
     VERSIONED,
     UnknownVersion,
+    check_version,
     head_range,
     reader_key,
     segment_number,
@@ -37,6 +41,8 @@ from lambda_fn.stream_log.keys import (
 Clock = Callable[[], float]
 _CONTESTS = 3
 """Attempts to take a slot. Each one after the first follows another reader that was faster."""
+_EVENTS = 500
+"""Events of a batch. A slow client makes its reader hold one of them, and the text of the rest."""
 _MAX_FAILURES = 3
 """Polls that may fail one after another. Each call was attempted several times."""
 
@@ -77,7 +83,12 @@ class LogSource:
         """Time of `time.monotonic` at which the head is looked at, if nothing new comes."""
         self._ended = False
         self._failures = 0
-        self._waiting: list[Batch] = []
+        self._items: deque[Item] = deque()
+        """Segments that were read, and are not decoded."""
+        self._events: Iterator[Event] = iter(())
+        self._number = 0
+        """The number of the next event of `_events`, of which `_left` are left."""
+        self._left = 0
 
     async def read(self, until: float) -> Batch | None:
         """Return the next batch, None if none came until then. See `Source.read`.
@@ -87,25 +98,67 @@ class LogSource:
                 cannot be read here, or DynamoDB does not answer.
 
         """
-        while not self._waiting:
-            if self._ended:
-                raise Unended
-            try:
+        try:
+            while not self._left:
+                if await self._proceed():
+                    continue
+                left = until - time.monotonic()
+                if left <= 0:
+                    return None
+                await asyncio.sleep(min(limits.LOG_POLL, left))
+            return self._take()
+        except (UnknownVersion, Incomplete):
+            raise Unended from None
+
+    async def _proceed(self) -> bool:
+        """Begin the next segment, or read a page of them. Return whether there is more to do now.
+
+        Raises:
+            Unended: as `read`.
+            UnknownVersion, Incomplete: a segment cannot be read here.
+
+        """
+        if self._ended and not self._items:
+            raise Unended
+        try:
+            if self._items:
+                await self._open(self._items[0])
+                self._items.popleft()
+            else:
                 await self._poll()
-                self._failures = 0
-            except MeterUnavailable:
-                self._failures += 1
-                if self._failures > _MAX_FAILURES:
-                    raise Unended from None
-            except (UnknownVersion, Incomplete):
+        except MeterUnavailable:
+            self._failures += 1
+            if self._failures > _MAX_FAILURES:
                 raise Unended from None
-            if self._waiting:
-                break
-            left = until - time.monotonic()
-            if left <= 0:
-                return None
-            await asyncio.sleep(min(limits.LOG_POLL, left))
-        return self._waiting.pop(0)
+            return False
+        self._failures = 0
+        return bool(self._items or self._left)
+
+    async def _open(self, item: Item) -> None:
+        """Begin to decode a segment, without the events that are not asked for."""
+        number, count = segment_number(item), item["n"]
+        skipped = min(max(0, self._after + 1 - number), count)
+        self._events = segments.events_of(
+            await segments.text_of(self._table, self._response_id, item)
+        )
+        self._number, self._left = number, count
+        for _ in range(skipped):
+            self._next_event()
+
+    def _next_event(self) -> Event:
+        event = next(self._events, None)
+        if event is None:
+            raise Incomplete(f"event {self._number} is missing")
+        self._number += 1
+        self._left -= 1
+        if not self._left and next(self._events, None) is not None:
+            raise Incomplete(f"a segment has more events than {self._number}")
+        return event
+
+    def _take(self) -> Batch:
+        """Return the next events of a segment. A long one is not decoded at once."""
+        first = self._number
+        return first, [self._next_event() for _ in range(min(self._left, _EVENTS))]
 
     async def close(self) -> None:
         """Give the slot back, if there is one. It raises nothing."""
@@ -117,11 +170,14 @@ class LogSource:
         page = await self._table.query(query, consistent=True)
         before = self._next
         for item in page.items:
+            check_version(item)
             if segment_number(item) != self._next:
                 break  # a segment was put in a place that the query had passed
-            segment = await segments.read(self._table, self._response_id, item)
-            self._take(segment)
-            if segment.is_end:
+            if item["n"] < 1:
+                raise Incomplete(f"a segment at event {self._next} is empty")
+            self._next += item["n"]
+            self._items.append(item)
+            if item.get("end"):
                 self._ended = True
                 return
         if self._next > before:
@@ -131,15 +187,8 @@ class LogSource:
         if not page.items and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + limits.LOG_HEAD_POLL
             await self._look()
-        if not self._ended and not self._waiting:
+        if not self._items:
             await self._slot.keep()
-
-    def _take(self, segment: segments.Segment) -> None:
-        skipped = max(0, self._after + 1 - segment.number)
-        self._next = segment.next
-        events = segment.events[skipped:]
-        if events:
-            self._waiting.append((segment.number + skipped, events))
 
     async def _look(self) -> None:
         """End a response whose producer has died, and put a terminal segment that is missing.

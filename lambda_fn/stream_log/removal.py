@@ -1,36 +1,77 @@
-"""Removes the items of a response that was deleted.
+"""Removes the items of a response or a conversation that was deleted.
 
-Only a head is left until the response would have expired. It says no more than that the response
-was deleted. So nobody finds the response by its id, even where the ledger has the request. If the
-removal breaks off, DynamoDB removes the rest at the time that all items have in `expires`.
+A deletion hides first: one update of the head, from which on nobody reads it. Then the other items
+are removed, and last the content of the head. What is left of it until it would have expired says
+no more than that it was deleted. So nobody finds a response by its id, even where the ledger has
+the request.
+
+Between the two, the head belongs to `keys.DELETED`. So the sweeper finds the removals that broke
+off (`unfinished`). If that fails, too, DynamoDB removes the items at the time in `expires`.
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
-from lambda_fn.aws.dynamodb import Query, Table
-from lambda_fn.stream_log.keys import VERSIONED, head_key
+from lambda_fn.aws.dynamodb import Query, Table, Update
+from lambda_fn.stream_log.keys import DELETED, OWNERS_INDEX, VERSIONED
 
 _AT_ONCE = 16
 """Items that are deleted at the same time."""
 
 
-async def remove(table: Table, response_id: str, *, now: int) -> None:
-    """Remove the items of a response, and last the content of its head. It may be repeated.
+def hide(
+    key: Mapping[str, str],
+    *,
+    now: int,
+    condition: str = "attribute_exists(pk)",
+    names: Mapping[str, str] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> Update:
+    """Return the update of a head that hides what it is the head of, if that is not hidden.
+
+    `condition` has to hold, too; `names` and `values` are those in it.
+    """
+    return Update(
+        key,
+        update="SET deleted = :now, #owner = :deleted",
+        condition=f"{condition} AND attribute_not_exists(deleted)",
+        names={"#owner": "owner", **(names or {})},
+        values={":now": now, ":deleted": DELETED, **(values or {})},
+    )
+
+
+async def remove(table: Table, head_key: Mapping[str, str], *, now: int) -> None:
+    """Remove the items of a head that was hidden. It may be repeated.
 
     Raises:
         MeterUnavailable: DynamoDB did not answer, and some items may be left.
 
     """
-    own = head_key(response_id)
-    query = Query("pk = :pk", {":pk": own["pk"]}, projection=("pk", "sk", "expires"), limit=1000)
+    query = Query(
+        "pk = :pk", {":pk": head_key["pk"]}, projection=("pk", "sk", "expires"), limit=1000
+    )
     after, expires = None, now
     while True:
         page = await table.query(query, after=after, consistent=True)
-        keys = [{"pk": it["pk"], "sk": it["sk"]} for it in page.items if it["sk"] != own["sk"]]
+        keys = [{"pk": it["pk"], "sk": it["sk"]} for it in page.items]
+        keys = [key for key in keys if key["sk"] != head_key["sk"]]
         expires = max([expires, *(it.get("expires", 0) for it in page.items)])
         for first in range(0, len(keys), _AT_ONCE):
             await asyncio.gather(*map(table.delete, keys[first : first + _AT_ONCE]))
         if page.after is None:
             break
         after = page.after
-    await table.put({**own, **VERSIONED, "deleted": now, "expires": expires})
+    await table.put({**head_key, **VERSIONED, "deleted": now, "expires": expires})
+
+
+async def unfinished(table: Table) -> AsyncIterator[dict[str, str]]:
+    """Yield the keys of the heads that were hidden, and whose items are not removed.
+
+    Raises MeterUnavailable.
+    """
+    query = Query(
+        "#owner = :deleted", {":deleted": DELETED}, {"#owner": "owner"}, index=OWNERS_INDEX
+    )
+    async for item in table.query_all(query):
+        yield {"pk": item["pk"], "sk": item["sk"]}

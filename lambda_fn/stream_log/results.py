@@ -42,11 +42,15 @@ INPUT = "input"
 """The name of the body with the input."""
 
 
-class Input(msgspec.Struct, frozen=True):
-    """The input of a kept response: its items, and the responses before it, the first one first."""
+class Input(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The input of a kept response: its items, and the responses before it, the first one first.
+
+    `conversation` is the id of the conversation that it goes on with, if there is one.
+    """
 
     items: list[msgspec.Raw] = []  # msgspec makes a new list for each
     ancestors: list[str] = []
+    conversation: str | None = None
 
 
 _input = msgspec.json.Decoder(Input)

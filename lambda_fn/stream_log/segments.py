@@ -9,7 +9,7 @@ bytes.
 """
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -102,21 +102,24 @@ def _is_string(text: bytes) -> bool:
 
 def load(data: bytes) -> list[Event]:
     """Return the events of a compact text. Raises Incomplete if it is malformed."""
-    events: list[Event] = []
+    return list(events_of(data))
+
+
+def events_of(data: bytes) -> Iterator[Event]:
+    """Yield the events of a compact text, one by one. Raises Incomplete where it is malformed."""
     index, opening, tokens = 0, _FORMS[1], 1
     try:
         for raw in _elements.decode(data):
             element = bytes(raw)
             if element[0] == 0x22:  # a string
-                events.append(Delta(msgspec.Raw(opening + element + b"}"), index, tokens))
+                yield Delta(msgspec.Raw(opening + element + b"}"), index, tokens)
             elif element[0] == 0x5B:  # an array
                 index, form, tokens = _state.decode(element)
                 opening = _FORMS[form]
             else:
-                events.append(_event.decode(element))
+                yield _event.decode(element)
     except (msgspec.DecodeError, IndexError):
         raise Incomplete("a segment is malformed") from None
-    return events
 
 
 def items(response_id: str, segment: Segment, *, expires: int) -> list[Item]:
@@ -162,16 +165,22 @@ async def read(table: Table, response_id: str, item: Mapping[str, Any]) -> Segme
         MeterUnavailable: DynamoDB did not answer.
 
     """
+    events = load(await text_of(table, response_id, item))
+    if len(events) != item["n"]:
+        raise Incomplete(f"a segment has {len(events)} of {item['n']} events")
+    return Segment(
+        segment_number(item), events, item["w"], item["p"], item["t"], bool(item.get("end"))
+    )
+
+
+async def text_of(table: Table, response_id: str, item: Mapping[str, Any]) -> bytes:
+    """Return the compact text of an item's segment. Raises as `read`."""
     check_version(item)
-    number, writer = segment_number(item), item["w"]
-    data = item.get("d")
+    data: bytes | None = item.get("d")
     if data is None:
-        query = part_range(response_id, number, writer)
+        query = part_range(response_id, segment_number(item), item["w"])
         parts = [part["d"] async for part in table.query_all(query, consistent=True)]
         if len(parts) != item["parts"]:
             raise Incomplete(f"a segment has {len(parts)} of {item['parts']} parts")
         data = b"".join(parts)
-    events = load(inflated(data) if item.get("z") else data)
-    if len(events) != item["n"]:
-        raise Incomplete(f"a segment has {len(events)} of {item['n']} events")
-    return Segment(number, events, writer, item["p"], item["t"], bool(item.get("end")))
+    return inflated(data) if item.get("z") else data

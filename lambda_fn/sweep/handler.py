@@ -91,6 +91,7 @@ def counted(result: Sweep) -> dict[str, Any]:
         "Failures": result.failures,
         "RollupHours": result.hours,
         "RollupsAgain": result.remade,
+        "Erased": result.erased,
         "Unfinished": int(not result.finished),
     }
 

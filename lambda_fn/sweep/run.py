@@ -1,4 +1,4 @@
-"""One sweep: overdue requests and accounts, then rollups and budgets, until its time is over."""
+"""One sweep: what is overdue, rollups, budgets, then erasures, until its time is over."""
 
 import asyncio
 from collections import Counter
@@ -16,7 +16,7 @@ from lambda_fn.metering.dirty_hours import mark_dirty
 from lambda_fn.metering.keys import account_id, account_key, request_hour
 from lambda_fn.reporting.rollup_progress import rolled_range
 from lambda_fn.reporting.rollups import Contended, advance, roll_dirty
-from lambda_fn.sweep import alerts, ceiling, overdue
+from lambda_fn.sweep import alerts, ceiling, erasing, overdue
 from lambda_fn.sweep.logs import end_log
 
 _AT_ONCE = 16
@@ -58,6 +58,8 @@ class Sweep:
     """Hours whose rollups were made for the first time."""
     remade: int = 0
     """Dirty hours whose rollups were made again."""
+    erased: int = 0
+    """Responses and conversations of deleted keys, or whose deletion had broken off."""
     alerts: int = 0
     """Alerts about budgets that were sent."""
     finished: bool = True
@@ -127,6 +129,8 @@ async def sweep(
             await _budgets(table, budgets, result, now=now, enough=enough)
         except (MeterUnavailable, NotPublished, *_MALFORMED) as error:
             _failed(result, error)
+    if streams is not None:
+        await _erase(tables, streams, result, now=now, longest=longest, enough=enough)
     return result
 
 
@@ -149,6 +153,25 @@ async def _budgets(
     result.alerts = await alerts.send(
         table, budgets.topic, deployment=budgets.deployment, now=now, stop=enough
     )
+
+
+async def _erase(
+    tables: Tables,
+    streams: Table,
+    result: Sweep,
+    *,
+    now: float,
+    longest: float,
+    enough: Callable[[], bool],
+) -> None:
+    """Erase what is to be erased, at most `erasing.MAX_ERASED` pieces."""
+
+    async def one(item: dict[str, str]) -> None:
+        done = await erasing.erase(streams, item, now=now)
+        result.erased += done  # not in one statement: others are counted meanwhile
+
+    found = erasing.to_erase(tables.usage, streams, now=now, longest=longest)
+    await _each(found, one, result, lambda: result.erased >= erasing.MAX_ERASED or enough())
 
 
 async def _each(

@@ -32,7 +32,7 @@ from lambda_fn.metering.keys import account_key, ledger_key
 from lambda_fn.metering.ledger import Opening, opening_item
 from lambda_fn.metering.money import Prices
 from lambda_fn.stream_log.heads import cancel_head, end_segment
-from lambda_fn.stream_log.keys import head_key
+from lambda_fn.stream_log.keys import DELETED, erasure_key, head_key
 from local.cloud import REGION, LocalCloud
 from tests.support.deployments import Deployment, options
 from tests.support.resources import CONTAINER_ACTIONS
@@ -401,8 +401,10 @@ def test_a_key_reads_its_usage_by_one_grant(deployed: Deployed) -> None:
     check_each(deployed, "Stream", use, only={"dynamodb:Query"}, table=table)
 
 
-def test_a_repeat_reads_by_two_grants(deployed: Deployed) -> None:
-    """The stream function needs its grants to read the stream table to send a response again."""
+def test_a_repeat_reads_by_its_grants(deployed: Deployed) -> None:
+    """The stream function needs its grants to read the stream table to send a response again, and
+    to list stored chats.
+    """
     url = f"{deployed.deployment.origin}/v1/chat/completions"
     message = json.dumps({"say": ["a", "b"]})
     body = {
@@ -416,7 +418,8 @@ def test_a_repeat_reads_by_two_grants(deployed: Deployed) -> None:
 
     def use() -> bool:
         answers = [httpx.post(url, json=body, headers=headers, timeout=60) for _ in range(2)]
-        return all(it.status_code == 200 for it in answers) and (
+        listed = httpx.get(url, headers=headers, timeout=60)
+        return all(it.status_code == 200 for it in (*answers, listed)) and (
             answers[1].headers.get("x-sluice-replayed") == "true"
         )
 
@@ -543,6 +546,10 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
         nothing = Opening(request_id, "abcdefghijkl", "m", 1, 0, Prices(0, 0))
         table.put_item(Item=json.loads(json.dumps(opening_item(nothing)), parse_float=Decimal))
         streams.put_item(Item=abandoned_head(request_id))
+        # A response whose deletion broke off, and a deleted key of which nothing is left.
+        for item in hidden(new_request_id(opened)):
+            streams.put_item(Item=item)
+        streams.put_item(Item={**erasure_key("abcdefghijkl"), "v": 1, "at": 1})
         table.put_item(Item=row)
         table.put_item(Item={"pk": "USAGE", "sk": f"DIRTY#{long_ago}", "mark": "test"})
         table.put_item(
@@ -556,6 +563,14 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
         table.delete_item(Key=rolled)
         for request_id in made:  # those that were not swept would count as running
             table.delete_item(Key=ledger_key(request_id))
+
+
+def hidden(request_id: str) -> list[Document]:
+    """Return the items of a response that was deleted, and whose content was not removed."""
+    head = head_key(request_id)
+    common = {"pk": head["pk"], "v": 1, "expires": int(time.time()) + 3600}
+    deleted = {"sk": head["sk"], "owner": DELETED, "created": 1, "deleted": 1}
+    return [{**common, **deleted}, {**common, "sk": "B#input#0000", "body": b"x"}]
 
 
 def abandoned_head(request_id: str) -> Document:

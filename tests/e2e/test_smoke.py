@@ -34,6 +34,12 @@ def test_a_good_deployment(target: Target) -> None:
     assert "too short" not in steps[2].seen
 
 
+def test_kept_answers(target: Target) -> None:
+    """One is stored, read and deleted, and one cancelled."""
+    step = smoke.kept(target)
+    assert step.good, step
+
+
 def test_the_key_is_tried_after_its_deletion(target: Target) -> None:
     """A deleted key is rejected; one that still works is a failed step."""
     own = replace(target, _made=[])

@@ -7,11 +7,14 @@ transcript. The exit status is 1 when something is not as it must be.
 import argparse
 import json
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from cli.lib.project import ROOT
 from lambda_fn.metering.keys import account_key
@@ -86,6 +89,28 @@ def totals(account: Account, stage: str, key_id: str) -> dict[str, Any]:
         ConsistentRead=True,
     )
     return dict(found["Item"])
+
+
+def store(account: Account, secret: str) -> str:
+    """Store an answer in a stage, and return its address."""
+    outputs = account.outputs("prod")
+    address = f"https://{outputs['DistributionDomain']}/v1/responses"
+    body = {"model": outputs["ModelName"], "input": "Hi", "store": True, "max_output_tokens": 8}
+    made = httpx.post(address, json=body, **caller(account, secret))
+    check(made.status_code == 200, f"an answer is stored: {made.status_code}")
+    return f"{address}/{made.json()['id']}"
+
+
+def still_stored(account: Account, secret: str, address: str) -> None:
+    """Check that a stored answer is there."""
+    read = httpx.get(address, **caller(account, secret))
+    check(read.status_code == 200, f"the stored answer is still there: {read.status_code}")
+
+
+def caller(account: Account, secret: str) -> dict[str, Any]:
+    """Return the arguments of httpx for a call of the public API."""
+    trust = ssl.create_default_context(cafile=str(account.cloud.authority))
+    return {"headers": {"authorization": f"Bearer {secret}"}, "verify": trust, "timeout": 60}
 
 
 def grant_invoke(account: Account, stage: str) -> None:
@@ -247,9 +272,12 @@ def rehearse(account: Account, old: Path | None, broken: Path) -> None:
     """
     first_deployment(account)
     secret = second_stage(account) if old is None else upgrade(account, old)
+    stored = store(account, secret)
     broken.mkdir()
     broken_deployment(account, secret, broken)
+    still_stored(account, secret, stored)
     restored(account)
+    still_stored(account, secret, stored)
     again(account)
     account.chapter("Everything is as it must be")
 

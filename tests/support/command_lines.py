@@ -12,7 +12,7 @@ LINES = (
     ("keys disable", "keys disable {key}"),
     ("keys enable", "keys enable {key}"),
     ("keys revoke", "keys revoke {key}"),
-    ("keys delete", "keys delete {key} --yes"),
+    ("keys delete", "keys delete {key} --keep-answers --yes"),
     ("usage", "usage --by key,model"),
     ("usage request", "usage request {request}"),
     ("usage reconcile", "usage reconcile"),

@@ -140,6 +140,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "schedule": ("cron(0 7 ? * MON-FRI *) 2-8", "cron(0 20 ? * * *) 1"),
             "schedule_timezone": "Europe/Berlin",
             "on_log_failure": "unlogged",
+            "on_cut": "continue",
             "store_default": False,
             "canary_minutes": 15,
             "log_retention_days": 365,

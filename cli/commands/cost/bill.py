@@ -26,6 +26,16 @@ requests in flight is over 1 kB), 1 for each of the ledger's two writes, and 1 f
 changes of the sparse index. A checkpoint, every `limits.CHECKPOINT` seconds of a stream, is one
 more.
 """
+STORED_UNITS = 5
+"""Write units of a stored answer beside its text: its input, its head, its events and its end, and
+two changes of the index. `tests/lambda_fn/stream_log/test_results.py` counts them.
+"""
+LOGGED_UNITS = 2.3
+"""Write units of a second of a logged stream. Source: docs/explanation/stream-log.md, a minute at
+50 tokens/s.
+"""
+_KEPT_BYTES = 2.5
+"""Bytes of a kept token of text, deflated."""
 REST_OF_RESPONSE = 1500
 """Bytes of a response beside its tokens: headers, the first and the last chunks."""
 FLEET = 3
@@ -117,6 +127,8 @@ class Plan:
     """Whether the deployment makes the web ACL, and so pays for it by the month."""
     guardrail: bool = False
     """Whether a guardrail judges the prompt, in one call, and the answer, in windows."""
+    persistence: str = "off"
+    """Which answers are kept: the setting."""
     logged: int = 0
     """Bytes that metrics add to a request's log line."""
     watched: cloudwatch_cost.Counts = _UNWATCHED
@@ -152,6 +164,7 @@ class Plan:
             web_acl=settings.web_acl is not None,
             own_web_acl=settings.web_acl == "rate",
             guardrail=settings.guardrail is not None,
+            persistence=settings.persistence,
             logged=cloudwatch_cost.bytes_a_request(settings),
             watched=cloudwatch_cost.counts(settings),
         )
@@ -196,6 +209,9 @@ def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, floa
         _function(managed): function,
         "CloudFront": sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"),
         "DynamoDB": writes * price("dynamodb_write"),
+        "DynamoDB, kept answers": (
+            kept_answer(use, logged=True) if plan.persistence == "all" else 0.0
+        ),
         "CloudWatch, log": (LOG_LINE + plan.logged) / 1e9 * price("logs_gb"),
         "AWS WAF": price("waf_request") if plan.web_acl else 0.0,
         "Bedrock Guardrails": (
@@ -215,6 +231,17 @@ def by_socket(use: Use) -> float:
     minutes = use.seconds / 60
     messages = SOCKET_EVENTS + posts
     return messages * price("websocket_message") + minutes * price("websocket_minute")
+
+
+def kept_answer(use: Use, *, logged: bool) -> float:
+    """Return what it costs to keep one answer, beside the answer itself.
+
+    It is stored with its input, or `logged` while it streams, so that it can be resumed. Storage
+    and reads cost far less than the writes.
+    """
+    text = math.ceil((use.prompt_tokens + use.completion_tokens) * _KEPT_BYTES / 1024)
+    units = STORED_UNITS + (LOGGED_UNITS * use.seconds if logged else text)
+    return units * price("dynamodb_write")
 
 
 def by_month(plan: Plan) -> dict[str, float]:

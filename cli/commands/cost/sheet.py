@@ -63,7 +63,14 @@ def show(
     _demand(plan, use, origin)
     _table(plan, use)
     idle = sum(bill.by_month(plan).values())
-    sentence(f"When nobody calls, a month costs {idle:,.2f} USD.\n")
+    sentence(f"When nobody calls, a month costs {idle:,.2f} USD.")
+    if plan.persistence != "off":
+        stored, logged = (bill.kept_answer(use, logged=one) * 1e6 for one in (False, True))
+        sentence(
+            f"To keep answers costs {stored:,.2f} USD a million that are stored, and "
+            f"{logged:,.2f} USD a million that are logged while they stream."
+        )
+    console.print()
     if use.requests:
         for line in enough(plan, use):
             sentence(line)

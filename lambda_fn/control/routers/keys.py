@@ -22,6 +22,8 @@ from lambda_fn.metering import settlements
 from lambda_fn.metering.account_changes import MAX_OLD_SECRETS, TooManySecrets
 from lambda_fn.metering.accounts import Account, Limits, new_account
 from lambda_fn.metering.keys import DIRECTORY, KEYS_INDEX, KEYS_INDEX_KEY, account_id
+from lambda_fn.stream_log.keys import VERSIONED as STREAM_VERSION
+from lambda_fn.stream_log.keys import erasure_key
 
 router = APIRouter(tags=["keys"])
 
@@ -183,21 +185,37 @@ async def revoke_key(key_id: KeyId, services: Shared, caller: Caller) -> Any:
     responses=models_out.MISSING,
     operation_id="deleteKey",
 )
-async def delete_key(key_id: KeyId, services: Shared, caller: Caller) -> Any:
+async def delete_key(
+    key_id: KeyId,
+    services: Shared,
+    caller: Caller,
+    *,
+    keep_answers: Annotated[
+        bool, Query(description="Whether what the key has stored is kept until it expires.")
+    ] = False,
+) -> Any:
     """Delete a key for ever. Its running requests continue and are settled; its usage stays in
     ledger and reports.
+
+    What it has stored is deleted, too: responses, chat completions and conversations. The sweeper
+    does that, in some minutes to an hour.
     """
     token = secrets.token_hex(8)
-    async with services.trail.change(caller, "deleteKey", key=key_id) as record:
+    erases = services.streams is not None and not keep_answers
+    async with services.trail.change(
+        caller, "deleteKey", key=key_id, fields={"keep_answers": keep_answers}
+    ) as record:
         record.before = changes.audited_fields(await services.account(key_id))
+        now = int(services.now())
+        if services.streams is not None and erases:
+            # Put first: the sweeper erases nothing of a key that exists.
+            await services.streams.put({**erasure_key(key_id), **STREAM_VERSION, "at": now})
         try:
-            await services.table.update(
-                changes.delete(key_id, now=int(services.now()), token=token)
-            )
+            await services.table.update(changes.delete(key_id, now=now, token=token))
         except ConditionFailed as failed:
             if failed.item is None or failed.item.get("deletion") != token:
                 raise no_key() from None  # otherwise it is our own write, whose response was lost
-    return {"id": key_id}
+    return {"id": key_id, "answers": "deleting" if erases else "kept"}
 
 
 async def apply(key_id: str, body: models_in.KeyUpdate, services: Services, record: Change) -> Item:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from lambda_fn.aws.dynamodb import ConditionFailed, Table, Update
+from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.control import models_in, models_out
 from lambda_fn.control.services import Caller, Services, Shared
 from lambda_fn.errors import InvalidRequest, NotFound
@@ -18,6 +18,7 @@ from lambda_fn.metering import ledger
 from lambda_fn.metering.keys import ledger_key
 from lambda_fn.stream_log.keys import head_key, response_id
 from lambda_fn.stream_log.listing import Listing, NoSuchPosition, find, read_page
+from lambda_fn.stream_log.removal import hide
 
 router = APIRouter(tags=["responses"])
 
@@ -44,7 +45,7 @@ async def list_responses(
         since=query.since,
     )
     try:
-        page = await read_page(_table(services), listing)
+        page = await read_page(stream_table(services), listing)
     except NoSuchPosition:
         raise InvalidRequest(
             "'after' must be the 'next' of the page before, and that response still there.",
@@ -103,27 +104,23 @@ async def cancel_response(response: ResponseId, services: Shared, caller: Caller
     operation_id="deleteResponse",
 )
 async def delete_response(response: ResponseId, services: Shared, caller: Caller) -> Any:
-    """Hide a kept response that has ended, for ever. DynamoDB removes its items when they expire;
-    `sluice responses delete` removes them at once.
+    """Delete a kept response that has ended. It is hidden at once, and the sweeper removes its
+    items within minutes; `sluice responses delete` removes them itself.
     """
     item = await _found(response, services)
     name = response_id(response)
     async with services.trail.change(
         caller, "deleteResponse", key=item["owner"], fields={"response": name}
     ):
-        update = Update(
+        update = hide(
             head_key(name),
-            update="SET deleted = :now",
+            now=int(services.now()),
             condition="attribute_exists(pk) AND NOT #status IN (:queued, :running)",
             names={"#status": "status"},
-            values={
-                ":now": int(services.now()),
-                ":queued": _RUNNING[0],
-                ":running": _RUNNING[1],
-            },
+            values={":queued": _RUNNING[0], ":running": _RUNNING[1]},
         )
         try:
-            await _table(services).update(update)
+            await stream_table(services).update(update)
         except ConditionFailed as failed:
             if failed.item is None:
                 raise _missing(response) from None
@@ -137,13 +134,14 @@ async def _found(response: str, services: Services) -> dict[str, Any]:
     """Return what the index has of a response. Its ledger item says whose it is."""
     name = response_id(response)
     item = await services.table.get(ledger_key(name)) if is_request_id(name) else None
-    found = None if item is None else await find(_table(services), item["key"], name)
+    found = None if item is None else await find(stream_table(services), item["key"], name)
     if found is None or "deleted" in found or found["expires"] <= services.now():
         raise _missing(response)
     return found
 
 
-def _table(services: Services) -> Table:
+def stream_table(services: Services) -> Table:
+    """Return StreamTable. Raises NotFound if nothing is kept."""
     if services.streams is None:
         raise NotFound(
             "This deployment keeps no responses: its setting 'persistence' is 'off'.",

@@ -33,17 +33,20 @@ _LEADING = ("system", "developer")
 
 
 class History(msgspec.Struct, frozen=True):
-    """What a request names of responses that are kept.
+    """What a request names of responses and conversations that are kept.
 
     `before` has the items of its conversation until now, and `ancestors` the ids of the responses
     that keep them. `items` has those that its input refers to, by their ids, both as they were sent
-    and as they were read. `size` is the size of all in bytes.
+    and as they were read. `size` is the size of all in bytes. `param` is the member that names what
+    came before. `conversation` is the conversation as it was read, for whoever appends to it.
     """
 
     before: list[Item] = []  # msgspec makes a new list for each
     items: dict[str, tuple[msgspec.Raw, Item]] = {}
     ancestors: list[str] = []
     size: int = 0
+    param: str = "previous_response_id"
+    conversation: Any = None
 
 
 class Conversation:
@@ -94,7 +97,7 @@ class Conversation:
     def _path(self, number: int) -> str:
         """Return the path of an item in the body."""
         if number < self._before:
-            return "previous_response_id"
+            return self._history.param
         return f"input[{number - self._before}]"
 
     def _read(self, item: Item, number: int) -> None:

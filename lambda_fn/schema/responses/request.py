@@ -115,6 +115,12 @@ class ResponseStreamOptions(Struct, frozen=True, omit_defaults=True):
 Items = Annotated[list[Item], Meta(min_length=1, max_length=8192)]
 
 
+class ConversationParam(Struct, frozen=True):
+    """A conversation of the caller."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
 class InputTokensRequest(Extras, frozen=True, omit_defaults=True):
     """The members that make the prompt: all that a count reads.
 
@@ -132,7 +138,15 @@ class InputTokensRequest(Extras, frozen=True, omit_defaults=True):
     truncation: Literal["auto", "disabled"] | None = None
 
     previous_response_id: str | None = None
-    conversation: Any = None
+    conversation: Annotated[str, Meta(min_length=1, max_length=256)] | ConversationParam | None = (
+        None
+    )
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of the conversation, as it was sent."""
+        found = self.conversation
+        return found.id if isinstance(found, ConversationParam) else found
 
 
 class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
@@ -209,7 +223,7 @@ def parse_responses(
         raise InvalidRequest(
             "'stream_options' is only allowed when 'stream' is true.", param="stream_options"
         )
-    for name in ("store", "background"):
+    for name in ("store", "background", "conversation"):
         if getattr(request, name) and not kept:
             raise _unkept(name)
     if request.background and request.store is False:
@@ -234,6 +248,10 @@ def parse_input_tokens(body: bytes) -> InputTokensRequest:
         raise unsupported(
             "previous_response_id", "a count reads no kept responses: send all items in 'input'"
         )
+    if request.conversation is not None:
+        raise unsupported(
+            "conversation", "a count reads no conversations: send all items in 'input'"
+        )
     return request
 
 
@@ -251,9 +269,12 @@ def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, continues: bool)
         ) from None
     if request.previous_response_id is not None and not continues:
         raise _unkept("previous_response_id")
-    if request.conversation is not None:
-        raise unsupported(
-            "conversation", "there are none here: send all items of the conversation in 'input'"
+    if request.conversation is not None and request.previous_response_id is not None:
+        raise InvalidRequest(
+            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Send one of "
+            "them.",
+            param="previous_response_id",
+            code="mutually_exclusive_parameters",
         )
     if request.text is not None and request.text.verbosity not in (None, "medium"):
         raise unsupported("text.verbosity", "no server takes it; 'medium', the default, is allowed")
@@ -262,7 +283,7 @@ def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, continues: bool)
 
 def _unkept(name: str) -> InvalidRequest:
     instead = "Leave it out."
-    if name == "previous_response_id":
+    if name in ("previous_response_id", "conversation"):
         instead = "Send all items of the conversation in 'input'."
     return InvalidRequest(
         f"Unsupported parameter: '{name}': this deployment keeps no responses (its setting "

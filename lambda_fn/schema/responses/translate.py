@@ -154,6 +154,7 @@ def _echoes(request: InputTokensRequest, *, store: bool) -> msgspec.Raw:
         return msgspec.Raw(b"{}")
     reasoning, text = request.reasoning, request.text
     form = text.format if text is not None else None
+    name = request.conversation_id
     return msgspec.Raw(
         msgspec.json.encode(
             {
@@ -185,6 +186,7 @@ def _echoes(request: InputTokensRequest, *, store: bool) -> msgspec.Raw:
                 "top_p": 1.0 if request.top_p is None else request.top_p,
                 "truncation": "disabled",
                 **({} if request.user is None else {"user": request.user}),
+                **({} if name is None else {"conversation": {"id": name}}),
             }
         )
     )

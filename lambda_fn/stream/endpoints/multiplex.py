@@ -38,6 +38,7 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.carrier import in_background, seconds_left
 from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.negotiate import BUFFER_HEADER
+from lambda_fn.stream.rejections import Rejections
 from lambda_fn.stream.sinks import AsgiSink, Headers, ResponseBroken, interrupted
 
 MAX_MEMBERS = 16
@@ -83,6 +84,9 @@ class Multiplex:
         self._settings = settings
         self._gate = gate
         self._completions = completions
+        self._rejections: Rejections | None = None
+        if settings.deployment is not None:
+            self._rejections = Rejections(settings.deployment)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request.
@@ -137,6 +141,8 @@ class Multiplex:
             log("fault", request_id=member.request_id, error=type(fault).__name__)
             error = internal_error()
         if error is not None:
+            if self._rejections is not None and not member.is_admitted:
+                self._rejections.add(error.status, error.code)
             if barrier is not None and barrier.refuse(error, number):
                 return
             await member.sink.fail(error)
@@ -311,6 +317,7 @@ class _MemberCarrier:
         self._scope = scope
         self._body = bytes(member.body).rstrip(_SPACE)
         self._barrier = barrier
+        self.is_admitted = False
         self.path: str = member.endpoint
         self.caller = caller
         self.request_id = new_request_id()
@@ -338,6 +345,7 @@ class _MemberCarrier:
 
     async def admitted(self) -> None:
         """Wait for the others if all or none are to begin. Raises Cancelled."""
+        self.is_admitted = True
         barrier, self._barrier = self._barrier, None  # a fallback is admitted once more
         if barrier is not None:
             await barrier.wait()

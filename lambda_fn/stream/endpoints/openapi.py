@@ -90,7 +90,7 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
     _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     for kind in kinds:
         schemas[kind.__name__]["properties"]["model"]["enum"] = sorted(models)
-    paths = {
+    paths: dict[str, dict[str, Any]] = {
         "/v1/chat/completions": {
             "post": _operation(
                 "createChatCompletion",
@@ -177,6 +177,16 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
     }
     if keeps:
         paths |= _kept()
+        paths["/v1/chat/completions"]["get"] = _operation(
+            "listChats",
+            "List the key's stored chat completions; `metadata[name]=value` filters them.",
+            query={
+                "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+                "after": {"type": "string"},
+                "order": {"enum": ["asc", "desc"], "default": "asc"},
+                "model": {"type": "string"},
+            },
+        )
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -247,6 +257,8 @@ def _kept() -> dict[str, Any]:
     cancel = _operation("cancelStream", "Cancel a response that runs, kept or not.")
     return {
         **responses,
+        **_chats(name, listing),
+        **_conversations(name, listing),
         "/v1/sluice/streams": {
             "get": _operation("listStreams", "List the key's kept responses.", query=listing)
         },
@@ -256,6 +268,54 @@ def _kept() -> dict[str, Any]:
             "parameters": [name],
         },
         "/v1/sluice/streams/{id}/cancel": {"post": cancel, "parameters": [name]},
+    }
+
+
+def _chats(name: Mapping[str, Any], listing: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the paths of a stored chat completion."""
+    return {
+        "/v1/chat/completions/{id}": {
+            "get": _operation("getChat", "Return a stored chat completion."),
+            "post": _operation("updateChat", "Replace its metadata."),
+            "delete": _operation("deleteChat", "Delete a stored chat completion."),
+            "parameters": [name],
+        },
+        "/v1/chat/completions/{id}/messages": {
+            "get": _operation(
+                "listChatMessages",
+                "List the messages that a stored chat completion answers.",
+                query={key: listing[key] for key in ("limit", "after", "order")},
+            ),
+            "parameters": [name],
+        },
+    }
+
+
+def _conversations(name: Mapping[str, Any], listing: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the paths of conversations and their items."""
+    item = {**name, "name": "item"}
+    return {
+        "/v1/conversations": {"post": _operation("createConversation", "Make a conversation.")},
+        "/v1/conversations/{id}": {
+            "get": _operation("getConversation", "Return a conversation."),
+            "post": _operation("updateConversation", "Replace its metadata."),
+            "delete": _operation("deleteConversation", "Delete a conversation and its items."),
+            "parameters": [name],
+        },
+        "/v1/conversations/{id}/items": {
+            "get": _operation(
+                "listItems",
+                "List the items of a conversation.",
+                query={key: listing[key] for key in ("limit", "after", "order")},
+            ),
+            "post": _operation("createItems", "Append up to 20 items."),
+            "parameters": [name],
+        },
+        "/v1/conversations/{id}/items/{item}": {
+            "get": _operation("getItem", "Return an item."),
+            "delete": _operation("deleteItem", "Delete an item."),
+            "parameters": [name, item],
+        },
     }
 
 

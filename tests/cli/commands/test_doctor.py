@@ -42,6 +42,45 @@ def test_the_heartbeat_is_the_one_that_was_set() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "expires", "wrong"),
+    [
+        ("ACTIVE", True, []),
+        ("MISSING", False, ["the table of kept answers, streams, is MISSING"]),
+        ("ACTIVE", False, ["its time to live is off"]),
+    ],
+)
+def test_the_table_of_kept_answers(status: str, *, expires: bool, wrong: list[str]) -> None:
+    """It has to be there, and to remove what is over its time. The recall function has a row."""
+    kept = doctor.Kept("streams", status, expires=expires, concurrency=7)
+    deployed = replace(DEPLOYED, kept=kept)
+    found = doctor.contradictions(deployed)
+    assert [part in text for part, text in zip(wrong, found, strict=True)] == [True] * len(wrong)
+    [row] = [row for row in doctor.rows(deployed) if "recall" in row.limit]
+    assert row.value == 7
+    assert not [row for row in doctor.rows(DEPLOYED) if "recall" in row.limit]
+
+
+def test_a_table_that_is_not_there() -> None:
+    """It is told as missing, and a deployment that keeps nothing has none."""
+
+    class Dynamodb:
+        class exceptions:  # noqa: N801 (boto3's name)
+            class ResourceNotFoundException(Exception): ...
+
+        def describe_table(self, **_: Any) -> dict[str, Any]:
+            raise self.exceptions.ResourceNotFoundException
+
+    class Lambda:
+        def get_function_concurrency(self, **_: Any) -> dict[str, Any]:
+            return {"ReservedConcurrentExecutions": 5}
+
+    outputs = {"RecallFunctionName": "recall"}
+    found = doctor._kept(Dynamodb(), Lambda(), {"SLUICE_STREAM_TABLE": "streams"}, outputs)
+    assert found == doctor.Kept("streams", "MISSING", expires=False, concurrency=5)
+    assert doctor._kept(Dynamodb(), Lambda(), {}, {}) is None
+
+
 def test_a_stopped_endpoint_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a stopped endpoint, the error names the command that starts it.
 

@@ -1,7 +1,7 @@
 """`sluice responses`: what it asks of the admin API, and what it reads itself."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from cli.main import main
 from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 
 KEY = "abcdefghijkl"
+CONVERSATION = "c" * 26
 IDS = ["0" * 25 + str(number) for number in range(3)]
 
 
@@ -52,6 +53,10 @@ class Api:
         self.queries.append({"path": path, **query})
         if path == "/keys":
             return [{"id": KEY}]
+        if path == "/conversations":
+            return [
+                {"id": CONVERSATION, "key": KEY, "created_at": 1, "metadata": {"user": "u"}},
+            ]
         return [shown(0, user="u"), shown(1, user="v"), shown(2, user="u")]
 
 
@@ -68,8 +73,8 @@ def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the answers whose items were removed with the caller's credentials."""
     names: list[str] = []
 
-    async def remove(_: object, ids: list[str]) -> None:
-        names.extend(ids)
+    async def remove(_: object, ids: list[str], conversations: list[str]) -> None:
+        names.extend([*ids, *conversations])
 
     monkeypatch.setattr(responses, "_remove", remove)
     return names
@@ -90,8 +95,8 @@ def test_a_list_asks_each_key_without_content(api: Api, capsys: pytest.CaptureFi
     ("arguments", "expected"),
     [
         ([IDS[0]], [IDS[0]]),
-        (["--metadata", "user=u"], [IDS[0], IDS[2]]),
-        (["--key", KEY], IDS),
+        (["--metadata", "user=u"], [IDS[0], IDS[2], CONVERSATION]),
+        (["--key", KEY], [*IDS, CONVERSATION]),
         (["--key", KEY, "--metadata", "user=v"], [IDS[1]]),
     ],
 )
@@ -102,14 +107,17 @@ def test_a_deletion_takes_what_is_named(
     arguments: list[str],
     expected: list[str],
 ) -> None:
-    """One answer, or those of a key or a field. What runs is named, and the others are deleted."""
+    """One answer, or all of a key or with a field, conversations too. What runs is named, and the
+    others are deleted.
+    """
     assert main(["responses", "delete", *arguments, "--yes", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     deleted = [it for it in expected if it != IDS[2]]
-    assert (printed["deleted"], removed) == (deleted, deleted)
+    assert ([*printed["deleted"], *printed["conversations"]], removed) == (deleted, deleted)
     assert printed["running"] == [it for it in expected if it == IDS[2]]
     assert [path for method, path in api.calls if method == "DELETE"] == [
-        f"/responses/{name}" for name in expected
+        f"/conversations/{name}" if name == CONVERSATION else f"/responses/{name}"
+        for name in expected
     ]
 
 
@@ -157,23 +165,89 @@ def test_an_answer_is_cancelled(api: Api, capsys: pytest.CaptureFixture[str]) ->
     assert api.calls == [("POST", f"/responses/{IDS[0]}/cancel")]
 
 
-def test_an_export_is_a_line_for_each_answer(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+class Contents:
+    """A table of which a test counts what was read and what was printed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+        """Take the place of the table and its readers."""
+        self.said = said
+        self.read = self.most = 0
+        monkeypatch.setattr(responses, "own_table", self.table)
+        monkeypatch.setattr(responses, "_name_of_table", lambda _: "streams")
+        monkeypatch.setattr(responses, "aws_options", lambda _: {})
+        monkeypatch.setattr(responses, "_content", self.content)
+        monkeypatch.setattr(responses, "_items", self.items)
+        monkeypatch.setattr("sys.stdout.write", self.write)
+        self.printed: list[str] = []
+
+    @asynccontextmanager
+    async def table(self, name: str, _: object) -> AsyncIterator[str]:
+        """Yield the table."""
+        yield name
+
+    async def content(self, _: object, name: str) -> dict[str, Any] | None:
+        """Return what an answer says. The last one has gone."""
+        if name == IDS[2]:
+            return None
+        self.read += 1
+        self.most = max(self.most, self.read - len(self.printed))
+        return {"output": [{"content": self.said}]}
+
+    async def items(self, _: object, name: str, key: str) -> list[Any]:
+        """Return the items of a conversation."""
+        assert (name, key) == (CONVERSATION, KEY)
+        self.read += 1
+        return [{"id": "msg_a"}]
+
+    def write(self, text: str) -> int:
+        """Take what is printed."""
+        self.printed.append(text)
+        return len(text)
+
+
+def test_an_export_is_a_line_for_each_answer(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the admin API has and what the table has stand together. What has gone is left out."""
-
-    async def contents(_: object, ids: list[str]) -> list[dict[str, Any]]:
-        return [{"id": name, "output": [{"content": said}]} for name in ids[:2]]
-
     said = "ö\x9b31m\u202e"  # what a model says may be meant for the terminal
-    monkeypatch.setattr(responses, "_contents", contents)
+    contents = Contents(monkeypatch, said)
     assert main(["responses", "export", "--key", KEY]) == 0
-    printed = capsys.readouterr().out
+    printed = "".join(contents.printed)
     assert printed.isascii()
-    lines = [json.loads(line) for line in printed.splitlines()]
+    *lines, conversation = [json.loads(line) for line in printed.splitlines()]
     assert [(it["id"], it["model"], it["output"]) for it in lines] == [
         (name, "m", [{"content": said}]) for name in IDS[:2]
     ]
+    assert (conversation["id"], conversation["items"]) == (CONVERSATION, [{"id": "msg_a"}])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--json", "--status", "failed"]])
+def test_an_export_holds_one_answer_at_a_time(
+    api: Api, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """However many there are, each is printed before the next one is read or even asked for."""
+    contents = Contents(monkeypatch, "x")
+    asked = 0
+
+    def pages(path: str, **_: Any) -> Iterator[dict[str, Any]]:
+        nonlocal asked
+        for _ in range(500 if path == "/responses" else 0):
+            asked += 1
+            assert asked <= len(contents.printed) + 1
+            yield shown(0)
+
+    api.pages = pages  # type: ignore[assignment,method-assign]
+    assert main(["responses", "export", "--key", KEY, *arguments]) == 0
+    assert (contents.read, contents.most) == (500, 1)
+    printed = "".join(contents.printed)
+    lines = json.loads(printed) if arguments else printed.splitlines()
+    assert len(lines) == 500
+
+
+def test_an_export_of_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JSON it is an empty list."""
+    contents = Contents(monkeypatch, "x")
+    api.pages = lambda path, **_: []  # type: ignore[assignment,method-assign]
+    assert main(["responses", "export", "--key", KEY, "--json"]) == 0
+    assert json.loads("".join(contents.printed)) == []
 
 
 @pytest.mark.parametrize("name", ["", "\x1b[31m", "../keys/x", "a?b", "x" * 61])

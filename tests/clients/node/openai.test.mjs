@@ -188,3 +188,31 @@ test("responses: a prompt is counted as it is then used", async () => {
   const { usage } = await client(demo).responses.create({ ...prompt, max_output_tokens: 16 });
   assert.equal(input_tokens, usage.input_tokens);
 });
+
+test("conversations: a response goes on with one, and its items are read", async () => {
+  const openai = client(scripted);
+  const items = [{ role: "user", content: JSON.stringify({ say: ["x"] }) }];
+  const made = await openai.conversations.create({ items, metadata: { topic: "t" } });
+  const response = await openai.responses.create({ ...asked({ say: ["one"] }), conversation: made.id });
+  assert.equal(response.conversation.id, made.id);
+  const texts = [];
+  for await (const item of openai.conversations.items.list(made.id, { order: "asc", limit: 2 }))
+    texts.push(item.content[0].text);
+  assert.deepEqual([texts.length, texts.at(-1)], [3, "one"]);
+  assert.equal((await openai.conversations.delete(made.id)).deleted, true);
+  await assert.rejects(openai.conversations.retrieve(made.id), OpenAI.NotFoundError);
+});
+
+test("stored chats: one is listed, read, changed and deleted", async () => {
+  const { completions } = client(scripted).chat;
+  const metadata = { run: crypto.randomUUID() };
+  const made = await completions.create({ model, messages: script({ say: ["one"] }), store: true, metadata });
+  const found = [];
+  for await (const chat of completions.list({ metadata })) found.push(chat.id);
+  assert.deepEqual(found, [made.id]);
+  assert.equal((await completions.retrieve(made.id)).choices[0].message.content, "one");
+  assert.deepEqual((await completions.update(made.id, { metadata: { a: "b" } })).metadata, { a: "b" });
+  const messages = await completions.messages.list(made.id);
+  assert.equal(messages.data[0].role, "user");
+  assert.equal((await completions.delete(made.id)).deleted, true);
+});

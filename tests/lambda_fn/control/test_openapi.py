@@ -12,7 +12,7 @@ def test_the_document_is_valid_and_complete(admin: Admin) -> None:
     """
     validate(admin.document)
     operations = [it for path in admin.document["paths"].values() for it in path.values()]
-    assert len({it["operationId"] for it in operations}) == len(operations) == 25
+    assert len({it["operationId"] for it in operations}) == len(operations) == 27
     for operation in operations:
         assert operation["summary"]
         assert {"400", "401", "403", "500", "503"} <= operation["responses"].keys()

@@ -182,6 +182,5 @@ async def test_a_chat_is_no_response(recall: Call, kept: Kept) -> None:
     for stored in (chat, theirs):
         for method, rest in (("GET", ""), ("DELETE", ""), ("POST", "/cancel")):
             assert (await recall(method, path_of(stored.head, rest))).status == 404
-    for path, why in ((f"{PATH}/compact", "compacted"), ("/v1/conversations", "no conversations")):
-        reply = await recall("POST", path)
-        assert (reply.status, why in reply.error["message"]) == (404, True)
+    reply = await recall("POST", f"{PATH}/compact")
+    assert (reply.status, "compacted" in reply.error["message"]) == (404, True)

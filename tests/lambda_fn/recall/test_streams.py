@@ -233,7 +233,7 @@ async def test_without_the_table_the_client_is_told(
 
 async def test_a_path_that_does_not_exist_is_a_404(recall: Call) -> None:
     """It has OpenAI's form, and a method that does not fit is told which ones do."""
-    assert (await recall("GET", "/v1/chat/completions/x")).error["code"] == "not_found"
+    assert (await recall("GET", "/v1/chat/other")).error["code"] == "not_found"
     reply = await recall("POST", LIST)
     assert (reply.status, reply.error["code"]) == (405, "method_not_allowed")
     assert (await recall("GET", "/health", key=None)).status == 200

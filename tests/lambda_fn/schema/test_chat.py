@@ -207,7 +207,7 @@ def test_any_bytes_are_refused_politely(data: bytes) -> None:
 def test_what_has_no_effect_is_not_passed_on() -> None:
     """Unknown parameters are ignored. The container gets only checked ones that have an effect."""
     found = passed_on(
-        {"sluice": {"cancel": "x"}, "store": True, "user": "u", "stop": ["a"], "seed": 0}
+        {"sluice": {"durable": True}, "store": True, "user": "u", "stop": ["a"], "seed": 0}
     )
     assert found == {
         "model": "m",

@@ -147,6 +147,22 @@ def test_many_at_once() -> None:
     assert len(names(connection.ended(started[0], 0.0))) == 1
 
 
+def test_large_requests() -> None:
+    """Requests that run and wait are bounded together, and room comes back with each end."""
+    connection, large = Connection(0.0), "x" * (MAX_MESSAGE - 200)
+    for number in range(MAX_RUNNING):
+        connection.receive(create("a", large), 0.1 * number)
+    refused = error(connection.receive(create("a", large), 2.0))
+    assert (refused["error"]["code"], refused["stream_id"]) == (
+        "websocket_queue_limit_reached",
+        "a",
+    )
+    assert names(connection.receive(create("b", "small"), 2.0))
+    (name,) = names(connection.ended("0", 2.0))
+    assert name == "1"
+    assert connection.receive(create("a", large), 2.0) == []
+
+
 def test_cancel() -> None:
     """A lane is cancelled once. What waits in it begins when the cancelled response has ended."""
     connection = Connection(0.0)

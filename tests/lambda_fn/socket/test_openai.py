@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -119,23 +119,28 @@ async def test_fragments(server: str, size: int) -> None:
 
 
 async def test_a_reader_that_stalls(server: str, sagemaker: StandIn) -> None:
-    """A client that stops reading keeps no other socket waiting."""
+    """A client that reads nothing keeps no other socket waiting."""
     url = f"ws://{server}/v1/responses"
-    create = json.dumps({"type": "response.create", "model": "m", "input": "Hi"})
     goes_on = asyncio.Event()
-    sagemaker.script_of = lambda body: (
-        FIRST,
-        *([goes_on] if len(sagemaker.bodies) == 1 else []),
-        REST,
-    )
-    async with websockets.connect(url, additional_headers=HEADERS, max_queue=1) as stalled:
-        await stalled.send(create)
-        async with websockets.connect(url, additional_headers=HEADERS) as other:
-            await other.send(create)
-            async with asyncio.timeout(60):
-                while json.loads(await other.recv())["type"] != "response.completed":
-                    pass
-        goes_on.set()
+
+    def script(body: dict[str, Any]) -> Iterator[bytes | asyncio.Event]:
+        yield FIRST
+        if body["messages"][-1]["content"] == "slow":
+            yield goes_on
+        yield REST
+
+    sagemaker.script_of = script
+
+    async def completed(socket: websockets.ClientConnection) -> None:
         async with asyncio.timeout(60):
-            while json.loads(await stalled.recv())["type"] != "response.completed":
+            while json.loads(await socket.recv())["type"] != "response.completed":
                 pass
+
+    create = {"type": "response.create", "model": "m"}
+    async with websockets.connect(url, additional_headers=HEADERS, max_queue=1) as stalled:
+        await stalled.send(json.dumps({**create, "input": "slow"}))
+        async with websockets.connect(url, additional_headers=HEADERS) as other:
+            await other.send(json.dumps({**create, "input": "fast"}))
+            await completed(other)
+        goes_on.set()
+        await completed(stalled)

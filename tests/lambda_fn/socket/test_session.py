@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -56,12 +56,14 @@ async def test_lanes(connect: Connect, sagemaker: StandIn) -> None:
         socket.put({**CREATE, "input": "one", "stream_id": "a"})
         socket.put({**CREATE, "input": "two", "stream_id": "a"})
         socket.put({**CREATE, "input": "three", "stream_id": "b"})
-        goes_on["three"].set()
         goes_on["two"].set()
-        seen: list[dict[str, Any]] = []
-        while not seen or (seen[-1]["type"], seen[-1]["stream_id"]) != ("response.completed", "b"):
-            seen.append(await socket.event())
-        assert "response.completed" not in {it["type"] for it in seen if it["stream_id"] == "a"}
+        begun: set[str] = set()
+        while begun != {"a", "b"}:
+            event = await socket.event()
+            if event["type"] == "response.output_text.delta":
+                begun.add(event["stream_id"])
+        goes_on["three"].set()
+        await socket.events("b")
         asked = [body["messages"][-1]["content"] for body in sagemaker.bodies]
         assert sorted(asked) == ["one", "three"]
         goes_on["one"].set()
@@ -343,3 +345,32 @@ async def test_nothing_secret_is_logged(
     assert "Hello" not in out
     (line,) = [it for it in map(json.loads, out.splitlines()) if it["event"] == "socket"]
     assert (line["key"], line["responses"], line["code"]) == (KEY_ID, 1, 1006)
+
+
+async def test_many_sockets(connect: Connect) -> None:
+    """Forty responses on twenty sockets are whole, in order and each on its own lane."""
+
+    async def use(number: int) -> None:
+        async with connect() as socket:
+            for lane in ("a", "b"):
+                socket.put({**CREATE, "input": f"{number}", "stream_id": lane})
+            for events in (await socket.lanes("a", "b")).values():
+                assert [it["sequence_number"] for it in events] == list(range(len(events)))
+                assert (events[-1]["type"], text(events)) == ("response.completed", "Hello world")
+
+    await asyncio.gather(*map(use, range(20)))
+
+
+async def test_rejected_requests_are_counted(
+    make_connect: Callable[..., Connect], sagemaker: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A request that is not admitted counts as a rejection, and one whose model fails does not."""
+    sagemaker.script = [None]
+    async with make_connect(deployment="d")() as socket:
+        socket.put({**CREATE, "model": "?"})
+        await socket.events()
+        socket.put(CREATE)
+        await socket.events()
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    counted = [line for line in lines if "Rejected4xx" in line or "Rejected5xx" in line]
+    assert [line.get("Rejected.model_not_found") for line in counted] == [1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.function import FIRST, REST, Call, Reply, StandIn
+from tests.support.function import FIRST, KEY, REST, Call, Reply, StandIn
 from tests.support.replies import CHAT, STREAM, ledger_item, text
 
 pytestmark = pytest.mark.usefixtures("account")
@@ -82,3 +82,27 @@ async def test_sdks_do_not_repeat_what_was_generated(call: Call, sagemaker: Stan
         sagemaker.script = script
         reply = await call(body=CHAT)
         assert (reply.status, reply.headers.get("x-should-retry")) == (502, header)
+
+
+@pytest.mark.parametrize("key", ["", " ", "\t", "k" * 256, "a\nb", "a\x00", "a\x7f", "a" * 100_000])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_key_that_is_none(call: Call, sagemaker: StandIn, path: str, key: str) -> None:
+    """A key that is blank, too long or has control characters is refused before any work.
+
+    A caller that sends an empty one believes that its retries are safe, and they would not be.
+    """
+    reply = await call(path=path, body={**CHAT, "max_tokens": 5}, more={"idempotency-key": key})
+    assert reply.status == 400
+    assert "'Idempotency-Key'" in reply.body.decode()
+    assert not sagemaker.bodies
+
+
+@pytest.mark.parametrize("key", ["k", "k" * 255, "order 4711", "€", 'a,b;c="d"'])
+async def test_a_key_that_is_one(call: Call, key: str) -> None:
+    """Printable text of up to 255 characters is a key."""
+    assert (await call(body=CHAT, more={"idempotency-key": key})).status == 200
+
+
+async def test_a_wrong_key_beside_a_wrong_secret(call: Call) -> None:
+    """Only a caller that is known learns of it."""
+    assert (await call(body=CHAT, key=f"{KEY}x", more={"idempotency-key": ""})).status == 401

@@ -139,6 +139,33 @@ async def test_what_cannot_be_continued_is_refused(
     assert sagemaker.bodies == []
 
 
+async def test_the_setting_continues_what_can_be(
+    make_call: Callable[..., Call], streams: Any, sagemaker: StandIn, items: Any
+) -> None:
+    """It needs no log, and nothing is kept for it. The bill has the second prompt."""
+    call = make_call(on_cut="continue", stream_table=streams.name, models={"m": PRICED})
+    sagemaker.script = Runs([FIRST, None], [REST_OF_TWO])
+    reply = await call(body=STREAM)
+    assert text(reply) == "Hello world"
+    assert ledger_item(items, reply)["continued_prompt_tokens"] == 5
+    assert "x-sluice-stream" not in reply.headers
+    assert streams.scan(ConsistentRead=True)["Items"] == []
+
+
+@pytest.mark.parametrize(
+    "more", [{"logprobs": True}, {"tools": [FUNCTION]}, {"sluice": {"on_cut": "fail"}}]
+)
+async def test_the_setting_refuses_nothing(
+    make_call: Callable[..., Call], sagemaker: StandIn, more: dict[str, Any]
+) -> None:
+    """A request whose response could not go on, or should not, is served as without it."""
+    call = make_call(on_cut="continue")
+    sagemaker.script = Runs([FIRST, None])
+    reply = await call(body={**STREAM, **more})
+    assert (reply.status, len(sagemaker.bodies)) == (200, 1)
+    assert '"upstream_cut"' in reply.body.decode()
+
+
 @pytest.mark.parametrize("dialect", ["tgi", "lmi-inputs"])
 async def test_a_server_that_cannot_continue(make_call: Callable[..., Call], dialect: Any) -> None:
     """A model on a server without prefill refuses it."""

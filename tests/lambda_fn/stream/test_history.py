@@ -220,7 +220,6 @@ async def test_a_response_that_is_cut_or_fails(
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "item_not_found"),
         ({"input": [{"id": f"msg_{'0' * 26}_0"}]}, "item_not_found"),
         ({"background": True, "store": False}, "unsupported_parameter"),
-        ({"conversation": "conv_1"}, "unsupported_parameter"),
     ],
 )
 async def test_what_is_not_there(keeping: Call, change: dict[str, Any], code: str) -> None:

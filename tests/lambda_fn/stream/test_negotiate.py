@@ -1,6 +1,7 @@
 """The other forms of a response: text completions, and bare text."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +13,13 @@ from lambda_fn.encode import Encoder, encoder_of
 from lambda_fn.errors import InvalidRequest, UpstreamFailed
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
 from lambda_fn.settings import Model
-from lambda_fn.stream.negotiate import ReadRequest, read_chat, read_completion
+from lambda_fn.stream.negotiate import (
+    ReadRequest,
+    read_chat,
+    read_completion,
+    read_message,
+    read_response,
+)
 
 TEXT = {"accept": "text/plain"}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -177,6 +184,52 @@ def test_wrong_completions(change: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         completion(change)
     assert refusal.value.param == param
+
+
+MESSAGES = {**CHAT, "max_tokens": 5}
+RESPONSE = {"model": "m", "input": "hi"}
+SOURCE = {"id": "1", "url": "https://example.com"}
+READERS: list[tuple[Callable[..., object], dict[str, Any], dict[str, str]]] = [
+    (read_chat, CHAT, {}),
+    (read_chat, {**CHAT, "stream": True}, {}),
+    (read_chat, CHAT, TEXT),
+    (read_completion, PROMPT, {}),
+    (read_message, MESSAGES, {}),
+    (read_response, RESPONSE, {}),
+]
+
+
+@pytest.mark.parametrize(("reader", "body", "headers"), READERS, ids=range(len(READERS)))
+@pytest.mark.parametrize(
+    ("extensions", "param", "hint"),
+    [
+        ({"redatc": ["email"]}, "sluice.redatc", "Did you mean 'sluice.redact'?"),
+        ({"Redact": ["email"]}, "sluice.Redact", "Did you mean 'sluice.redact'?"),
+        ({"x": 1, "durable": True}, "sluice.x", "Known: buffer, durable, cache, "),
+        ({"": 1}, "sluice.", "Known: "),
+        ({"a`b' - at `$.c`": 1}, "sluice.a`b' - at `$.c`", "Known: "),
+        (
+            {"sources": [SOURCE, {**SOURCE, "id": "2", "titel": "x"}]},
+            "sluice.sources[1].titel",
+            "Did you mean 'sluice.sources[1].title'?",
+        ),
+        ({"x" * 500_000: 1}, "sluice." + "x" * 193, "Known: "),
+    ],
+    ids=range(7),
+)
+def test_unknown_extensions(
+    reader: Callable[..., object],
+    body: dict[str, Any],
+    headers: dict[str, str],
+    extensions: dict[str, Any],
+    param: str,
+    hint: str,
+) -> None:
+    """A misspelt extension is refused by its name: what it asks for would silently not happen."""
+    with pytest.raises(InvalidRequest) as refusal:
+        reader(json.dumps({**body, "sluice": extensions}).encode(), headers)
+    assert (refusal.value.param, refusal.value.code) == (param, "unknown_parameter")
+    assert hint in refusal.value.message
 
 
 def test_text() -> None:

@@ -10,7 +10,7 @@ import pytest
 from lambda_fn import ids, limits
 from lambda_fn.encode import encoder_of
 from lambda_fn.encode.numbered import NUMBERED
-from lambda_fn.errors import UpstreamFailed
+from lambda_fn.errors import APIError, Cancelled, InvalidRequest, RateLimited, UpstreamFailed
 from lambda_fn.event_log import Unended, failed_by
 from lambda_fn.events import End
 from lambda_fn.ids import new_key
@@ -24,7 +24,8 @@ from tests.support.kept import Kept, delta, events, head_of, rest
 
 WORDS = ("Hello", " wide", " world", " für 🌍")
 BODIES = ["chat_body", "completion_body", "messages_body", "responses_body"]
-FAILED = failed_by(UpstreamFailed("The model's response was truncated.", code="upstream_cut"))
+FAILURE = UpstreamFailed("The model's response was truncated.", code="upstream_cut")
+FAILED = failed_by(FAILURE)
 
 
 def path(stored: StoredHead, after: int | None = None) -> str:
@@ -217,19 +218,68 @@ async def test_a_response_whose_producer_died_ends_for_its_readers(
     assert (await recall("GET", path(stored, 50_000))).body == reply.body
 
 
-async def test_a_failure_is_told_as_its_client_can_take_it(recall: Call, kept: Kept) -> None:
-    """A client that begins gets its status, as the live client did; one that goes on gets an event.
+@pytest.mark.parametrize("form", NUMBERED)
+async def test_a_response_that_failed_is_read_without_a_failure(
+    recall: Call, kept: Kept, form: str
+) -> None:
+    """It ends in its own form, as if its client had waited, and no alarm counts its reader.
 
     A client that has the event gets nothing more.
     """
-    stored = await kept.begin(head_of(numbered=True))
-    number = await kept.flush(stored, 0, events()[:1])
-    await kept.end(stored, number, FAILED, "failed")
+    head = head_of(form, numbered=True)
+    stored = await kept.begin(head)
+    await kept.end(stored, await kept.flush(stored, 0, events()[:1]), FAILED, "failed")
     reply = await recall("GET", path(stored))
-    assert (reply.status, reply.error["code"]) == (502, "upstream_cut")
-    reply = await recall("GET", path(stored, 0))
-    assert (reply.status, b"upstream_cut" in reply.body) == (200, True)
-    assert b"upstream_cut" not in (await recall("GET", path(stored, 100))).body
+    encoder = encoder_of(head)
+    assert reply.status == 200
+    assert reply.body == encoder.begin() + (encoder.fail(FAILURE) or b"")
+    for after in (0, 1, 500):
+        assert (await recall("GET", path(stored, after))).body == tail(form, reply.body, after)
+
+
+@pytest.mark.parametrize("form", BODIES)
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (FAILURE, 424),
+        (RateLimited("The model is busy.", retry_after=1), 424),
+        (InvalidRequest("Too long.", code="context_length_exceeded"), 400),
+        (Cancelled("It was cancelled."), 499),
+    ],
+)
+async def test_a_whole_response_that_failed_is_no_failure_of_its_reader(
+    recall: Call, kept: Kept, form: str, failure: APIError, status: int
+) -> None:
+    """One JSON value cannot tell it, so it is a status that no alarm counts and no SDK retries."""
+    stored = await kept.begin(head_of(form))
+    number = await kept.flush(stored, 0, events()[:1])
+    await kept.end(stored, number, failed_by(failure), "failed")
+    reply = await recall("GET", path(stored))
+    assert (reply.status, reply.error["code"]) == (status, failure.code)
+    assert reply.error["message"] == failure.message
+    if status == 424:
+        assert reply.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("after", [None, 0])
+@pytest.mark.parametrize("form", ["chat_stream", "responses_stream", "chat_body", "plain_text"])
+async def test_a_log_that_cannot_be_read_now(
+    recall: Call, kept: Kept, monkeypatch: pytest.MonkeyPatch, form: str, after: int | None
+) -> None:
+    """Its reader gets no end that the log does not tell: it comes back."""
+    monkeypatch.setattr(resume._Until, "read", _unended)
+    stored = await kept.begin(head_of(form, numbered=form in NUMBERED))
+    reply = await recall("GET", path(stored, after))
+    if form in ("chat_body", "plain_text"):
+        assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+    else:
+        ends = b"[DONE]" in reply.body or b"failed" in reply.body or b'{"error"' in reply.body
+        assert (reply.status, ends, reply.whole) == (200, False, True)
+
+
+async def _unended(self: Any, until: float) -> Any:
+    self.unended = True
+    raise Unended
 
 
 async def test_a_response_that_failed_late_is_sent_with_its_error(recall: Call, kept: Kept) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -65,6 +66,45 @@ async def test_a_log_is_read_from_any_event(ground: Ground) -> None:
         assert found == [*events, End()][after + 1 :]
         with pytest.raises(Unended):
             await poll(source)
+
+
+async def test_a_long_segment_is_decoded_in_parts(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader whose client is slow holds the events of one batch, not those of a whole page."""
+    await ground.opened()
+    events: list[Event] = [token(str(number)) for number in range(1_700)]
+    await put(ground, 0, events[:1_200])
+    await put(ground, 1_200, events[1_200:])
+    await put(ground, 1_700, [End()], is_end=True)
+    decoded: list[Event] = []
+
+    def watched(data: bytes) -> Iterator[Event]:
+        for event in events_of(data):
+            decoded.append(event)
+            yield event
+
+    events_of = segments.events_of
+    monkeypatch.setattr(segments, "events_of", watched)
+    source, found = reader(ground), list[Event]()
+    while not found or type(found[-1]) is not End:
+        batch = await poll(source)
+        assert batch is not None
+        assert (batch[0], len(batch[1]) <= 500) == (len(found), True)
+        found += batch[1]
+        assert len(decoded) == len(found)
+    assert found == [*events, End()]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_a_segment_that_has_other_events_than_it_says(ground: Ground, count: int) -> None:
+    """It ends the reader without a terminal event."""
+    await ground.opened()
+    events: list[Event] = [token("a"), token("b")]
+    [item] = segments.items(ground.response_id, Segment(0, events, "w"), expires=9)
+    await ground.table.put({**item, "n": count})
+    with pytest.raises(Unended):
+        await poll(reader(ground))
 
 
 async def test_a_reader_waits_for_more(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,7 @@ async def test_without_time_it_takes_nothing_up(ground: Ground) -> None:
         "Failures": 0,
         "RollupHours": 0,
         "RollupsAgain": 0,
+        "Erased": 0,
         "Unfinished": 1,
     }
     assert ground.items("LEDGER#") == before

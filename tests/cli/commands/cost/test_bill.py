@@ -41,6 +41,19 @@ def test_each_part_is_the_arithmetic_of_its_price() -> None:
     assert counts == [0, 1, 2, 4]  # as in docs/explanation/metering.md
 
 
+def test_what_keeping_an_answer_costs() -> None:
+    """A stored one is some writes and its text; a logged one is writes by the second."""
+    unit = price("dynamodb_write")
+    stored = replace(USE, prompt_tokens=0, completion_tokens=400)
+    assert bill.kept_answer(stored, logged=False) == pytest.approx((bill.STORED_UNITS + 1) * unit)
+    minute = replace(USE, completion_tokens=3000)
+    logged = bill.kept_answer(minute, logged=True)
+    assert logged == pytest.approx((bill.STORED_UNITS + 60 * bill.LOGGED_UNITS) * unit)
+    assert "DynamoDB, kept answers" not in bill.by_request(replace(PLAN, persistence="asked"), USE)
+    kept = bill.by_request(replace(PLAN, persistence="all"), minute)["DynamoDB, kept answers"]
+    assert kept == pytest.approx(logged)
+
+
 def test_a_month_is_what_is_always_paid_and_what_each_request_costs() -> None:
     """Twice the instances cost twice as much, and twice the requests add their own parts only."""
     month = bill.month(PLAN, USE)

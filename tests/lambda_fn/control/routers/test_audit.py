@@ -13,8 +13,8 @@ from lambda_fn.control.trail import Identity
 from tests.support.admin import NOW, Admin, Make, entries, stored, through
 
 READS = {"reconcile", "reconcileHours", "reconcileKeys"}
-OF_RESPONSES = {"cancelResponse", "deleteResponse"}
-"""The changes to kept responses; `test_responses` has their entries."""
+OF_RESPONSES = {"cancelResponse", "deleteResponse", "deleteConversation"}
+"""The changes to what is kept; `test_responses` and `test_conversations` have their entries."""
 HOURS = {"since": "2026-11-20", "until": "2026-11-21"}
 
 

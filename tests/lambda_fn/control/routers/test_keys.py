@@ -7,16 +7,18 @@ from typing import Any
 import pytest
 
 from lambda_fn import ids
-from lambda_fn.aws.dynamodb import ConditionFailed
+from lambda_fn.aws.dynamodb import ConditionFailed, Table
 from lambda_fn.control.routers import keys
 from lambda_fn.errors import AuthenticationFailed, PermissionDenied
+from lambda_fn.http.client import Client
 from lambda_fn.metering import account_changes, accounts, holds
 from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.stream.admit import Gate
-from tests.support.admin import NOW, Admin, Make, caller, reserve
+from tests.support.admin import NOW, Admin, Make, caller, entries, reserve
+from tests.support.function import CREDENTIALS
 
 FUTURE = 4_000_000_000
 
@@ -219,6 +221,24 @@ async def test_a_rotation_leaves_the_old_secret_its_grace(admin: Admin, make: Ma
         assert error["param"] == "grace_seconds"
 
 
+@pytest.mark.parametrize("keep", [False, True])
+async def test_a_deleted_keys_answers_are_deleted(
+    admin: Admin, make: Make, moto_url: str, http: Client, streams: Any, *, keep: bool
+) -> None:
+    """The sweeper finds the key, unless its answers are to be kept. The trail says which."""
+    admin.services.streams = Table(
+        http, url=moto_url, region="eu-west-1", name=streams.name, credentials=lambda: CREDENTIALS
+    )
+    key = await make()
+    deleted = await admin.ok("DELETE", f"/keys/{key['id']}", keep_answers=keep)
+    assert deleted["answers"] == ("kept" if keep else "deleting")
+    assert [it["sk"] for it in streams.scan()["Items"]] == ([] if keep else [key["id"]])
+    [entry] = (await entries(admin, key=key["id"]))[:1]
+    assert (entry["action"], entry["asked"]) == ("deleteKey", {"keep_answers": keep})
+    await admin.refused(404, "DELETE", f"/keys/{key['id']}")
+    assert len(streams.scan()["Items"]) == (not keep)
+
+
 async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) -> None:
     """A deleted key is unknown and in no list.
 
@@ -231,6 +251,7 @@ async def test_a_deleted_key_is_a_key_that_nobody_has(admin: Admin, make: Make) 
         "object": "key",
         "id": key["id"],
         "deleted": True,
+        "answers": "kept",  # this deployment keeps none
     }
     with pytest.raises(AuthenticationFailed):
         await Gate(admin.services.table).check_key(caller(key["secret"]))

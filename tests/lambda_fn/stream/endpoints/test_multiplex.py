@@ -232,3 +232,15 @@ async def test_a_retry_of_each_member(call: Call) -> None:
         (await call(path=PATH, body={"requests": [chat("a"), chat("b")]}, more=more)).body
     )
     assert len(of("a", found)) == len(of("b", found)) > 2
+
+
+async def test_rejected_members_are_counted(
+    make_call: Callable[..., Call], sagemaker: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A member that is not admitted counts as a rejection, and one whose model fails does not."""
+    call = make_call(deployment="d")
+    sagemaker.script = [None]
+    await call(path=PATH, body={"requests": [chat("a", model="?"), chat("b")]})
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    counted = [line for line in lines if "Rejected4xx" in line or "Rejected5xx" in line]
+    assert [line.get("Rejected.model_not_found") for line in counted] == [1]
