@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 
 from local.cloud import LocalCloud
@@ -194,3 +195,31 @@ async def test_events_that_come_twice_or_in_another_order(
     await socket.send_json(create(20, stream_id="a"))
     lanes = await until_ends(socket, 1)
     assert lanes["a"][-1]["type"] == "response.completed"
+
+
+async def test_openai_python(sockets: Deployment) -> None:
+    """OpenAI's SDK streams two lanes over the deployed socket, with the address as its base URL."""
+    client = openai.AsyncOpenAI(
+        base_url=f"{sockets.origin}/v1",
+        websocket_base_url=sockets.outputs["WebSocketBaseUrl"],
+        api_key=sockets.key,
+    )
+    texts: dict[str, str] = defaultdict(str)
+    done: dict[str, str] = {}
+    async with client, asyncio.timeout(60), client.responses.connect() as connection:
+        for lane in ("a", "b"):
+            request = {**create(30, stream_id=lane)}
+            del request["type"]
+            await connection.response.create(**request)
+        async for found in connection:
+            lane = found.stream_id or ""  # type: ignore[union-attr]
+            if found.type == "response.output_text.delta":
+                texts[lane] += found.delta
+            elif found.type == "response.completed":
+                done[lane] = found.response.output_text
+            else:
+                assert found.type != "error", found
+            if len(done) == 2:
+                break
+    assert dict(texts) == done
+    assert done["a"]
