@@ -158,9 +158,19 @@ async def test_many_sockets(sockets: Deployment, session: aiohttp.ClientSession)
     assert await refused(sockets, session) == 429
 
     async def answered(socket: aiohttp.ClientWebSocketResponse) -> None:
-        for lane in ("a", "b"):
+        lanes: dict[str, list[dict[str, Any]]] = {"a": [], "b": []}
+        for lane in lanes:
             await socket.send_json(create(60, 60, stream_id=lane, store=False))
-        for events in (await until_ends(socket, 2)).values():
+        while any(not events or events[-1]["type"] not in ENDS for events in lanes.values()):
+            found = await event(socket)
+            lane = found["stream_id"]
+            if found["type"] == "error" and found["status"] == 503:
+                # A busy machine's table did not answer in time: a client asks again.
+                lanes[lane].clear()
+                await socket.send_json(create(60, 60, stream_id=lane, store=False))
+            else:
+                lanes[lane].append(found)
+        for events in lanes.values():
             assert events[-1]["type"] == "response.completed", events[-1]
             assert text_of(events) == events[-1]["response"]["output"][0]["content"][0]["text"]
             numbers = [one["sequence_number"] for one in events]
