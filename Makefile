@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock clean rehearse
+.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock pictures clean rehearse
 
 PYTHON ?= python3
 VENV   := .venv
@@ -106,7 +106,7 @@ test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium;
 	@$(BIN)/pytest -m browser
 
 test-setup: $(STAMP) ## Interrupt `make setup` and `make up` everywhere, on full and read-only disks too (Linux)
-	@$(BIN)/pytest -v -m setup tests/setup
+	@$(BIN)/pytest -v -n 2 -m setup tests/setup
 
 test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
 	@$(BIN)/python -m tests.support.dynalite
@@ -231,6 +231,9 @@ demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two core
 
 # --no-header and --no-annotate keep index addresses out; hashes stay.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+pictures: $(STAMP) ## Draw the documentation's pictures from the local cloud that runs; needs Chromium
+	@cd docs/.pictures && PYTHONPATH=$(CURDIR) ../../$(BIN)/python make.py
+
 lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --upgrade --group dev -o locks/dev.txt
 	@for group in function control model infra local; do $(COMPILE) -c locks/dev.txt --group $$group -o locks/$$group.txt; done

@@ -13,6 +13,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from lambda_fn.patterns import KINDS
 from lambda_fn.patterns.known import machine_of
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
+from lambda_fn.transform.moderation import Screen, rules_of
 from lambda_fn.transform.redaction import Redact, label
 
 RESULTS = Path("bench/results/filters.json")
@@ -136,11 +138,20 @@ def redact() -> Transform:
     return Redact(1, machine_of(frozenset(KINDS), own, words), label)
 
 
+def screen(*, blocks: bool) -> Transform:
+    """Return a moderation with two patterns and a list of words, none of which is in the texts."""
+    patterns = {"weapons": r"(?i)\bpipe ?bombs?\b", "drugs": r"(?i)\bcook(ing)? meth\b"}
+    words = {"violence": ("nerve agent", "kill yourself", "car bomb")}
+    return Screen(1, rules_of(patterns, words), blocks=blocks)
+
+
 ROWS: dict[str, tuple[Callable[[], Transform | None], bool]] = {
     "off": (lambda: None, False),
     "redaction, no match": (redact, False),
     "off, 1 % matches": (lambda: None, True),
     "redaction, 1 % matches": (redact, True),
+    "moderation that blocks, no match": (partial(screen, blocks=True), False),
+    "moderation that scores, no match": (partial(screen, blocks=False), False),
 }
 
 

@@ -7,7 +7,9 @@ runs, with the number of the last event that it has shown, in the file that it g
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from openai import OpenAI, OpenAIError
 
@@ -16,19 +18,22 @@ client = OpenAI()
 model = os.environ.get("SLUICE_MODEL", "sluice-demo")
 
 
-def load():
+def load() -> dict[str, Any]:
     """Return what was saved: the last whole answer, and one that runs with its last event."""
-    return json.loads(STATE.read_text()) if STATE.exists() else {"last": None, "running": None}
+    if not STATE.exists():
+        return {"last": None, "running": None}
+    state: dict[str, Any] = json.loads(STATE.read_text())
+    return state
 
 
-def save(state):
+def save(state: dict[str, Any]) -> None:
     """Save it at once: the file is whole even if the program is killed while it writes."""
     new = STATE.with_suffix(".new")
     new.write_text(json.dumps(state))
     new.replace(STATE)
 
 
-def show(events, state):
+def show(events: Iterable[Any], state: dict[str, Any]) -> None:
     """Print an answer as it comes. Ctrl-C stops it on the server, and with it the GPU's work."""
     try:
         for event in events:
@@ -50,7 +55,7 @@ def show(events, state):
     print("\n")
 
 
-def main():
+def main() -> None:
     """Finish an answer that was cut off, then answer each line."""
     state = load()
     if state["running"]:

@@ -54,6 +54,12 @@ class Limits:
     """The time between two runs of the sweeper."""
     sweep_timeout: float = 240
     """The sweeper's timeout."""
+    queued_time: float = 60
+    """The time in which the invocation of a background answer must come."""
+    keeper_period: float = 60
+    """The time between two runs of the keeper of background answers."""
+    keeper_timeout: float = 55
+    """Its timeout."""
     control_timeout: float = 55
     """The control function's timeout."""
 
@@ -73,6 +79,9 @@ class Limits:
                 self.cloudfront_read_max,
             ),
             ("lambda_timeout", self.lambda_timeout, "lambda_timeout_max", self.lambda_timeout_max),
+            ("keeper_timeout", self.keeper_timeout, "keeper_period", self.keeper_period),
+            ("keeper_period", self.keeper_period, "sweep_period", self.sweep_period),
+            ("queued_time", self.queued_time, "lambda_timeout", self.lambda_timeout),
             (
                 "sagemaker_response + admission + settlement",
                 needed,

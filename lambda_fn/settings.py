@@ -264,6 +264,26 @@ class Moderation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 NO_MODERATION = Moderation()
 
 
+class Background(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How responses run in the background.
+
+    `per_key` bounds the unended ones of a key, and `at_once` those of all keys that run. One that
+    finds no room waits for it, `wait_hours` at most. With `invoke`, each is run by an invocation of
+    its own, of the function's alias `alias`.
+    """
+
+    per_key: Annotated[int, Meta(ge=1, le=100)] = 10
+    at_once: Annotated[int, Meta(ge=1, le=100_000)] = 5
+    wait_hours: Annotated[int, Meta(ge=1, le=168)] = 24
+    invoke: bool = False
+    alias: str = "live"
+    tells: str | None = None
+    """The function that tells a webhook how responses end; None without a webhook."""
+
+
+BACKGROUND = Background()
+
+
 @dataclass(frozen=True)
 class Traces:
     """Where spans go, and of which requests."""
@@ -343,6 +363,11 @@ class Settings:
     bedrock_url: str = ""
     websocket_url: str = ""
     """The address of the WebSocket API's stage, such as `wss://….com/responses`. Empty: none."""
+    background: Background = BACKGROUND
+    """How responses run in the background."""
+    lambda_url: str = ""
+    function: str = ""
+    """The name of this function."""
     _fingerprints: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -417,6 +442,9 @@ class Settings:
             redaction=_filter(environment, "SLUICE_REDACTION", Redaction),
             moderation=_filter(environment, "SLUICE_MODERATION", Moderation),
             bedrock_url=_endpoint(environment, region, "BEDROCK_RUNTIME", "bedrock-runtime"),
+            background=_filter(environment, "SLUICE_BACKGROUND", Background),
+            lambda_url=_endpoint(environment, region, "LAMBDA", "lambda"),
+            function=environment.get("AWS_LAMBDA_FUNCTION_NAME", ""),
             max_whole=limits.whole(
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
@@ -468,6 +496,43 @@ class SweepSettings:
         )
 
 
+@dataclass(frozen=True)
+class KeeperSettings:
+    """The settings of the function that keeps background responses going."""
+
+    region: str
+    stream_table: str
+    dynamodb_url: str
+    lambda_url: str
+    stream_function: str
+    """The stream function's name, a colon, and its alias."""
+    deployment: str
+    webhook: str | None = None
+    """The URL that is told how responses end."""
+    webhook_secret: str | None = None
+    """The ARN of the secret that signs what it is told."""
+    secrets_url: str = ""
+    private_webhook: bool = False
+    """Whether the URL may be one of this machine, as in the local cloud."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "KeeperSettings":
+        """Read the variables `SLUICE_*` and those of AWS. Raises SettingsError."""
+        region = _required(environment, "AWS_REGION")
+        return cls(
+            region=region,
+            stream_table=_required(environment, "SLUICE_STREAM_TABLE"),
+            dynamodb_url=_endpoint(environment, region, "DYNAMODB", "dynamodb"),
+            lambda_url=_endpoint(environment, region, "LAMBDA", "lambda"),
+            stream_function=_required(environment, "SLUICE_STREAM_FUNCTION"),
+            deployment=_required(environment, "SLUICE_DEPLOYMENT"),
+            webhook=environment.get("SLUICE_WEBHOOK") or None,
+            webhook_secret=environment.get("SLUICE_WEBHOOK_SECRET") or None,
+            secrets_url=_endpoint(environment, region, "SECRETS_MANAGER", "secretsmanager"),
+            private_webhook=_flag(environment, "SLUICE_PRIVATE_WEBHOOK"),
+        )
+
+
 def _nano(environment: Mapping[str, str], name: str) -> int | None:
     """Return an amount in nano-USD; None if it is not set. Raises SettingsError."""
     text = environment.get(name, "")
@@ -504,7 +569,9 @@ def _names(environment: Mapping[str, str], name: str) -> dict[str, str]:
 
 
 def _filter(environment: Mapping[str, str], name: str, kind: type[_T]) -> _T:
-    """Return a filter's policy. That it cannot be read is no reason to go on without it."""
+    """Return a policy, such as a filter's. That it cannot be read is no reason to go on without
+    it.
+    """
     try:
         return msgspec.json.decode(environment.get(name) or "{}", type=kind)
     except (ValueError, RecursionError) as error:

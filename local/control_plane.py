@@ -34,6 +34,7 @@ def main() -> None:
         attribute_values,
         clients,
         metric_lists,
+        percentiles,
         quotas,
         server,
         service_quotas,
@@ -49,6 +50,7 @@ def main() -> None:
     service_quotas.install()
     attribute_values.install()
     metric_lists.install()
+    percentiles.install()
     evaluate.install()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Thread(target=served.watch, daemon=True).start()

@@ -63,6 +63,7 @@ TABLE: dict[str, Limit] = {
         "our choice: accounts differ, and new ones may have 0; the error: botocore's model; its words are unconfirmed",
     ),
     "lambda_request": Limit(6_291_456, "bytes", "413", f"{_LAMBDA}, Lambda quotas"),
+    "lambda_event": Limit(1_048_576, "bytes", "413", f"{_LAMBDA}, Lambda quotas: asynchronous invocations"),
     "lambda_buffered_response": Limit(
         6_291_456, "bytes", "502, Function.ResponseSizeTooLarge", f"{_LAMBDA}, Lambda quotas"
     ),

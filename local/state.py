@@ -10,7 +10,9 @@ class Function:
 
     `arn` ends in the number of a published version. `url` is its address or None; `timeout` is in
     seconds, `memory` in MB. `reserved_concurrency` None means unreserved; all versions share it.
-    `log_group` None means /aws/lambda/NAME; `log_format` is Text or JSON.
+    `log_group` None means /aws/lambda/NAME; `log_format` is Text or JSON. An asynchronous
+    invocation is repeated after `event_retries` failures, and its event is kept for `event_age`
+    seconds.
     """
 
     account: str
@@ -38,6 +40,8 @@ class Function:
     # setting.
     concurrency: int | None = None
     version: str = "$LATEST"
+    event_retries: int = 2
+    event_age: int = 21_600
 
     @property
     def host(self) -> str | None:
@@ -49,7 +53,7 @@ class Function:
 class Alias:
     """A name for one or two versions of a function: `weights` has each version's share, 0 to 1.
 
-    `url`, `invoke_mode`, `auth_type` and `policy` are as in Function.
+    All others are as in Function.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Alias:
     invoke_mode: str | None
     auth_type: str | None
     policy: str
+    event_retries: int = 2
+    event_age: int = 21_600
 
     @property
     def host(self) -> str | None:

@@ -19,6 +19,7 @@ _TARGETS = {
     "function": "of a function's invocations; --scope is a pattern of function names",
     "route": "of WebSocket events; --scope is a pattern of route keys, such as $default",
     "socket": "of WebSocket connections; --scope is a pattern of stages",
+    "event": "of asynchronous invocations; --scope is a pattern of function names",
 }
 _FIELDS = (
     "kind",

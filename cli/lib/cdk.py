@@ -72,7 +72,7 @@ def _short(line: str) -> str:
 def deploy(
     *, context: Mapping[str, str], aws: Mapping[str, str], outputs: Path, log: Path, detail: Detail
 ) -> dict[str, str]:
-    """Deploy all stacks without asking.
+    """Deploy all stacks without asking. At most one deployment at once has the same `outputs`.
 
     Args:
         context: The settings, as `-c` takes them; `stage` is one.
@@ -92,6 +92,10 @@ def deploy(
         argument for name, value in context.items() for argument in ("-c", f"{name}={value}")
     ]
     assembly = outputs.with_name(f"{outputs.stem}.assembly")  # two deployments may run side by side
+    # A CDK CLI that was killed has left its lock. Another process may have its process id by now,
+    # for which the CLI would take the lock as held.
+    for lock in assembly.glob("*.lock"):
+        lock.unlink(missing_ok=True)
     arguments = [
         "deploy",
         "--all",

@@ -12,10 +12,10 @@ from typing import Any
 
 from local.moto.alarms.expression import Inputs, evaluate
 
-_COLUMN, _ROW = 15, 30
+_COLUMN, _ROW = 24, 18
 """Pixels of a column and of a row of CloudWatch's grid, which has 24 columns."""
 _COLOURS = ("#1d4ed8", "#c2410c", "#2f8f57", "#9d174d", "#ca8a04", "#0f766e", "#7e22ce", "#64748b")
-_LEFT, _TOP, _BOTTOM, _LEGEND = 30, 26, 14, 11
+_LEFT, _TOP, _BOTTOM, _LEGEND = 30, 24, 8, 8
 Series = list[float | None]
 
 
@@ -40,10 +40,12 @@ def _widget(widget: Mapping[str, Any], cloudwatch: Any, since: float, until: flo
         inner = _plot(_series(properties, cloudwatch, since, until), properties, width, height)
     else:
         inner = _note("Lambda's own log lines, on AWS", width, height)
+    title = properties["title"]
+    size = min(6.0, 6.0 * 36 / len(title))
     return (
         f'<g transform="translate({left},{top})"><rect width="{width}" height="{height}" rx="2" '
         f'fill="#fff" stroke="#d7dade" stroke-width=".5"/><text x="5" y="10" font-weight="600" '
-        f'fill="#1a1c1f">{escape(properties["title"])}</text>{inner}</g>'
+        f'font-size="{size:.1f}" fill="#1a1c1f">{escape(title)}</text>{inner}</g>'
     )
 
 
@@ -51,8 +53,9 @@ def _series(
     properties: Mapping[str, Any], cloudwatch: Any, since: float, until: float
 ) -> list[tuple[str, Series]]:
     """Return the visible lines of a widget: label and values."""
-    period = max(10, properties["period"])
-    step = max(period, math.ceil((until - since) / 60 / period) * period)
+    # A run of a minute would have one point in each of CloudWatch's periods.
+    hourly = properties["period"] >= 3600
+    step = math.ceil(until - since) if hourly else max(5, math.ceil((until - since) / 30))
     times = [since + number * step for number in range(math.ceil((until - since) / step))]
     found: dict[str, Series] = {}
     lines: list[tuple[str, Series]] = []
@@ -86,21 +89,32 @@ def _values(
     times: list[float],
     step: int,
 ) -> Series:
-    percentile = stat.startswith("p")
-    answer = cloudwatch.get_metric_statistics(
-        Namespace=namespace,
-        MetricName=name,
-        Dimensions=[{"Name": key, "Value": value} for key, value in dimensions.items()],
+    answer = cloudwatch.get_metric_data(
+        MetricDataQueries=[
+            {
+                "Id": "q",
+                "MetricStat": {
+                    "Metric": {
+                        "Namespace": namespace,
+                        "MetricName": name,
+                        "Dimensions": [
+                            {"Name": key, "Value": value} for key, value in dimensions.items()
+                        ],
+                    },
+                    "Period": step,
+                    "Stat": stat,
+                },
+            }
+        ],
         StartTime=datetime.datetime.fromtimestamp(times[0], datetime.UTC),
         EndTime=datetime.datetime.fromtimestamp(times[-1] + step, datetime.UTC),
-        Period=step,
-        **({"ExtendedStatistics": [stat]} if percentile else {"Statistics": [stat]}),
     )
+    [result] = answer["MetricDataResults"]
     values: Series = [None] * len(times)
-    for point in answer["Datapoints"]:
-        place = int((point["Timestamp"].timestamp() - times[0]) // step)
+    for at, value in zip(result["Timestamps"], result["Values"], strict=True):
+        place = int((at.timestamp() - times[0]) // step)
         if 0 <= place < len(values):
-            values[place] = point["ExtendedStatistics"][stat] if percentile else point[stat]
+            values[place] = value
     return values
 
 
@@ -111,7 +125,8 @@ def _plot(
     if not drawn:
         return _note("no data", width, height)
     most = max(it for _, values in drawn for it in values if it is not None) or 1.0
-    rows = math.ceil(len(drawn) / 2)
+    columns = 2 if all(len(label) <= 14 for label, _ in drawn) else 1
+    rows = math.ceil(len(drawn) / columns)
     bottom = height - _BOTTOM - _LEGEND * rows
     tall, wide = bottom - _TOP, width - _LEFT - 8
     out = [
@@ -134,10 +149,11 @@ def _plot(
             if len(places) > 1
             else f'<circle cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="1.5" fill="{colour}"/>'
         )
-        x, y = 8 + (number % 2) * (width / 2 - 4), height - _LEGEND * (rows - number // 2) + 2
+        x = 8 + (number % columns) * (width / 2 - 4)
+        y = height - _LEGEND * (rows - number // columns) + 3
         out.append(
             f'<rect x="{x:.1f}" y="{y - 5:.1f}" width="5" height="5" rx="1" fill="{colour}"/>'
-            f'<text x="{x + 7:.1f}" y="{y:.1f}" fill="#444">{escape(label)[:34]}</text>'
+            f'<text x="{x + 7:.1f}" y="{y:.1f}" fill="#444">{escape(label[:40])}</text>'
         )
     return "".join(out)
 

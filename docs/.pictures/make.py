@@ -14,7 +14,11 @@ import asyncio
 import base64
 import io
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -29,10 +33,8 @@ from rich.text import Text
 
 from cli.commands.top.live import Source, tables
 from cli.commands.trace import drawn, find
-from cli.lib import terminal
-from cli.lib.project import LOCAL
+from cli.lib.project import LOCAL, ROOT
 from cli.lib.stack import LocalStack, aws_options
-from cli.main import main
 from tests.support.chromium import page
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -45,8 +47,8 @@ LIGHT = TerminalTheme(
      (13, 148, 136), (26, 28, 31)],
 )  # fmt: skip
 FAULTS = (
-    'fault set stream-cut --after 300-3000 --probability 0.08 --seed 2 --containing \\"messages\\"',
-    'fault set container-error --probability 0.05 --seed 4 --containing \\"messages\\"',
+    "fault set stream-cut --after 300-3000 --probability 0.08 --seed 2 --containing messages",
+    "fault set container-error --probability 0.05 --seed 4 --containing messages",
 )
 _WIDTH, _HEIGHT = 780, 1180
 
@@ -60,21 +62,27 @@ def terminal_picture(title: str, *parts: Any, width: int = 80) -> str:
     return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # fonts of another host
 
 
+def sluice(line: str) -> str:
+    """Run a command in a terminal of 80 columns, whatever its status, and return what it prints."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *shlex.split(line)],
+        env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+
+
 def loaded(rate: str, duration: str, report: Path) -> str:
     """Run `sluice load` under faults, and return what it prints."""
-    shown = io.StringIO()
-    terminal.Output.__init__(terminal.console, file=shown, width=80, force_terminal=False)
     try:
         for fault in FAULTS:
-            main(fault.split())
-        main(
+            sluice(fault)
+        return sluice(
             f"load --rate {rate} --duration {duration} --seed 7 --good 80% --droppers 5% "
-            f"--ttft 500ms --itl 60ms --html {report}".split()
+            f"--ttft 2s --itl 100ms --html {report}"
         )
     finally:
-        main(["fault", "clear"])
-        terminal.Output.__init__(terminal.console)
-    return shown.getvalue()
+        sluice("fault clear")
 
 
 async def screenshot(report: Path) -> bytes:
@@ -88,6 +96,7 @@ async def screenshot(report: Path) -> bytes:
                 deviceScaleFactor=1,
                 mobile=False,
             )
+            await tab._call("Emulation.setScrollbarsHidden", hidden=True)  # noqa: SLF001
             await tab.open(report.as_uri())
             taken = await tab._call("Page.captureScreenshot", format="png")  # noqa: SLF001
     return base64.b64decode(taken["data"])
@@ -118,6 +127,33 @@ def traced(stack: LocalStack) -> str:
     return "\n".join(drawn(spans))
 
 
+def various(stack: LocalStack) -> None:
+    """Send what a load test does not: requests that are rejected, and answers that are kept."""
+    body = {
+        "model": stack.model,
+        "stream": True,
+        "max_tokens": 20,
+        "messages": [{"role": "user", "content": '{"repeat": " word", "count": 20}'}],
+    }
+    with httpx.Client(base_url=stack.base_url, timeout=60) as client:
+
+        def post(key: str, **more: Any) -> httpx.Response:
+            headers = {"authorization": f"Bearer {key}", **more.pop("headers", {})}
+            return client.post("/chat/completions", json={**body, **more}, headers=headers)
+
+        post(f"{stack.api_key[:-1]}A")
+        post(stack.api_key, model="no-such-model")
+        for number in range(4):
+            for _ in range(2):
+                reply = post(
+                    stack.api_key, headers={"idempotency-key": f"{time.time():.0f}{number}"}
+                )
+            client.get(
+                f"/sluice/streams/{reply.headers['x-sluice-stream']}",
+                headers={"authorization": f"Bearer {stack.api_key}"},
+            )
+
+
 def run(rate: str, duration: str) -> None:
     """Make all pictures."""
     ASSETS.mkdir(exist_ok=True)
@@ -128,8 +164,11 @@ def run(rate: str, duration: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "load.html"
         said = loaded(rate, duration, report)
-        (ASSETS / "load-test.txt").write_text(said)
+        lines = said.splitlines()
+        first = next(place for place, line in enumerate(lines) if " requests sent " in line)
+        (ASSETS / "load-test.txt").write_text("\n".join(lines[first:]) + "\n")
         (ASSETS / "load.png").write_bytes(asyncio.run(screenshot(report)))
+    various(stack)
     figures = Source.of("local", "sluice", 300).figures()
     shown = Group(*(part for table in tables(figures) for part in (table, "")))
     (ASSETS / "top.svg").write_text(terminal_picture("sluice top", shown, width=72))

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from aws_cdk import SecretValue, Stack
+from aws_cdk import ArnFormat, Duration, SecretValue, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
@@ -11,7 +11,7 @@ from constructs import Construct
 from infra.constructs.function import add_function
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
-from infra.constructs.release import Release
+from infra.constructs.release import ALIAS, Release
 from infra.constructs.request_metrics import deployment_of
 from infra.constructs.stream_table import StreamTable, stream_environment
 from infra.constructs.usage_table import UsageTable
@@ -66,6 +66,57 @@ class StreamFunction(Construct):
             auth_type=lambda_.FunctionUrlAuthType.NONE,
             invoke_mode=lambda_.InvokeMode.RESPONSE_STREAM,
         )
+        if stream_table is not None:
+            # An event that comes later, or again, finds that its answer has ended or runs.
+            self.release.alias.configure_async_invoke(
+                retry_attempts=0, max_event_age=Duration.seconds(LIMITS.queued_time)
+            )
+        if stream_table is not None:
+            self._grant_invocations(settings)
+
+    def _grant_invocations(self, settings: Settings) -> None:
+        """Grant the function to invoke itself and the keeper, if the settings need that."""
+        role = self.function.role
+        assert role is not None  # noqa: S101 - `add_function` gives it one
+        invoked = [self.release.alias.function_arn] if settings.background == "invoke" else []
+        if settings.webhook_url is not None:
+            invoked.append(keeper_arn(self, settings))
+        if invoked:
+            # The role's own policy comes before the function, and the alias after it.
+            iam.Policy(
+                self,
+                "Invocations",
+                statements=[
+                    iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=invoked)
+                ],
+                roles=[role],
+            )
+
+
+def keeper_arn(scope: Construct, settings: Settings) -> str:
+    """Return the ARN of the keeper of background answers, by its name.
+
+    A reference would be a circle: the keeper invokes the stream function.
+    """
+    return Stack.of(scope).format_arn(
+        service="lambda",
+        resource="function",
+        resource_name=settings.keeper_name,
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+
+
+def _background(settings: Settings) -> str:
+    return json.dumps(
+        {
+            **({"tells": settings.keeper_name} if settings.webhook_url else {}),
+            "per_key": settings.background_per_key,
+            "at_once": settings.background_runs,
+            "wait_hours": settings.background_wait_hours,
+            "invoke": settings.background == "invoke",
+            "alias": ALIAS,
+        }
+    )
 
 
 def grant_answering(function: lambda_.Function, settings: Settings) -> None:
@@ -138,4 +189,5 @@ def public_environment(
         "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
         "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
         **stream_environment(settings, stream_table),
+        **({} if stream_table is None else {"SLUICE_BACKGROUND": _background(settings)}),
     }

@@ -24,6 +24,7 @@ from lambda_fn.patterns import KINDS
 __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 
 Architecture = Literal["x86_64", "arm64"]
+BackgroundRun = Literal["same", "invoke"]
 CanaryMinutes = Literal[5, 10, 15, 30]
 LogRetention = Literal[1, 7, 14, 30, 90, 365]
 OnCut = Literal["fail", "continue"]
@@ -39,6 +40,8 @@ _MAX_STREAMS = 200
 """The maximum of concurrent streams of one key: `lambda_fn.metering.accounts.MAX_STREAMS`."""
 _UNRESERVED_STREAMS = 20
 """The concurrent streams of a new key if no concurrency is reserved."""
+_NEW_ACCOUNT = 10
+"""The concurrency of a new account."""
 _MAX_TAGS = 40
 """AWS's maximum is 50 for a resource; some are CloudFormation's own."""
 _CLOCK_SKEW = 60
@@ -197,6 +200,23 @@ class Settings(ContainerSettings, EndpointSettings):
     """What happens to a request whose answer cannot be kept. None: it is refused if it runs in the
     background or must be durable, else it is answered unlogged.
     """
+    background: BackgroundRun = "same"
+    """Whether an answer that nobody streams runs in the invocation that asked for it, or in one of
+    its own.
+    """
+    background_per_key: int = _setting(default=10, minimum=1, maximum=100)
+    """How many background answers of a key may be unended."""
+    background_at_once: int | None = _setting(default=None, minimum=1, maximum=100_000)
+    """How many background answers may run at once. None: half of the reserved concurrency."""
+    background_wait_hours: int = _setting(default=24, minimum=1, maximum=168)
+    """How long a background answer may wait for a model that sleeps or is full."""
+    webhook_url: str | None = _setting(
+        default=None,
+        pattern=r"(https://([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,63}|http://localhost:\d{1,5})"
+        r"(/[!-~]*)?",
+        form="https://example.org/path; in the local cloud http://localhost:8000/path, too",
+    )
+    """The URL that is told how background answers end."""
     recall_concurrency: int = _setting(default=100, minimum=1, maximum=100_000)
     """The reserved concurrency of the recall function, in deployments that reserve any."""
     # Sockets, by which a client has several answers at once and cancels any of them.
@@ -322,6 +342,21 @@ class Settings(ContainerSettings, EndpointSettings):
         return min(max(4, self.reserved_concurrency // 10), _MAX_STREAMS)
 
     @property
+    def keeper_name(self) -> str:
+        """The name of the keeper of background answers, which others invoke by it."""
+        return f"{self.name}-{self.stage}-background"
+
+    @property
+    def background_runs(self) -> int:
+        """The number of background answers that may run at once: at most half of the concurrency.
+
+        Where none is reserved, it is half of what a new account has.
+        """
+        if self.background_at_once is not None:
+            return self.background_at_once
+        return max(1, (self.reserved_concurrency or _NEW_ACCOUNT) // 2)
+
+    @property
     def redaction(self) -> dict[str, Any]:
         """What no answer shows, as the stream function reads it. Empty: nothing is replaced."""
         return filters.policy(
@@ -401,6 +436,20 @@ class Settings(ContainerSettings, EndpointSettings):
             raise SettingsError(
                 "websocket: needs persistence=asked or all, because the messages of a socket reach "
                 "different functions, which find its responses in the table of kept answers"
+            )
+        if self.webhook_url is not None:
+            if self.persistence == "off":
+                raise SettingsError("webhook_url: has an effect unless persistence=off")
+            if self.stage != "local" and not self.webhook_url.startswith("https:"):
+                raise SettingsError(
+                    f"webhook_url={self.webhook_url}: must be https, unless in the local cloud"
+                )
+        half = (self.reserved_concurrency or 0) // 2
+        if half and self.background_at_once is not None and self.background_at_once > half:
+            raise SettingsError(
+                f"background_at_once={self.background_at_once}: must be at most {half}, half of "
+                f"reserved_concurrency={self.reserved_concurrency}, so that other requests find "
+                "room"
             )
 
     def _check_prices(self) -> None:

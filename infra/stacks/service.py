@@ -4,9 +4,11 @@ from pathlib import Path
 
 from aws_cdk import CfnOutput, Environment, Stack
 from aws_cdk import aws_certificatemanager as acm
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.constructs.admin_functions import AdminFunctions
+from infra.constructs.background_keeper import BackgroundKeeper
 from infra.constructs.control_function import ControlFunction
 from infra.constructs.dashboard import Dashboard
 from infra.constructs.domain import Domain
@@ -16,7 +18,7 @@ from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.recall_function import RecallFunction
 from infra.constructs.service_alarms import ServiceAlarms
 from infra.constructs.socket_function import SocketFunction
-from infra.constructs.stream_function import StreamFunction
+from infra.constructs.stream_function import StreamFunction, keeper_arn
 from infra.constructs.stream_table import StreamTable
 from infra.constructs.sweeper import Sweeper
 from infra.constructs.usage_table import UsageTable
@@ -30,8 +32,9 @@ class ServiceStack(Stack):
     The outputs are DistributionDomain, FunctionUrl, FunctionName, EndpointName, ModelName,
     SweeperName, AdminFunctionName, and the functions of single rights, such as
     AdminUsageFunctionName. With `admin_url` there are also AdminFunctionUrl and AdminSecretArn,
-    with `domain` also Domain. Unless `persistence` is off, there are RecallFunctionName and
-    RecallFunctionUrl. With `websocket` there are WebSocketBaseUrl and SocketFunctionName.
+    with `domain` also Domain. Unless `persistence` is off, there are RecallFunctionName,
+    RecallFunctionUrl and BackgroundFunctionName, and with `webhook_url` WebhookSecretArn. With
+    `websocket` there are WebSocketBaseUrl and SocketFunctionName.
     """
 
     def __init__(
@@ -92,7 +95,16 @@ class ServiceStack(Stack):
             WebSocketApi(self, "WebSocket", settings=settings) if settings.websocket else None
         )
         recall = sockets = None
+        keeper = None
         if stream_table is not None:
+            keeper = BackgroundKeeper(
+                self,
+                "Background",
+                root=root,
+                settings=settings,
+                stream_table=stream_table,
+                stream=stream.release.alias,
+            )
             recall = RecallFunction(
                 self,
                 "Recall",
@@ -200,7 +212,7 @@ class ServiceStack(Stack):
         usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["DeleteItem"], "USAGE", "USAGE#*")
         usage_table.grant_indexes(sweeper.function, "overdue", "keys")
-        if stream_table is not None and recall is not None:
+        if stream_table is not None and recall is not None and keeper is not None:
             # The recall function reads accounts to authenticate, and counts requests: a call may
             # name no attribute of an account but its balances. It flags a running request as
             # cancelled, by a write whose condition names `key` and `state`. It can change no
@@ -223,13 +235,28 @@ class ServiceStack(Stack):
             stream_table.grant_in(sweeper.function, [*writes, "DeleteItem"], *kept)
             stream_table.grant_in(sweeper.function, ["DeleteItem", "Query"], "ERASE")
             stream_table.grant_in(recall.function, [*writes, "DeleteItem"], *kept)
+            # Places bound the background responses. A canceller gives the place back.
+            stream_table.grant_in(stream.function, ["PutItem", "UpdateItem"], "Q#")
+            stream_table.grant_in(recall.function, ["UpdateItem"], "Q#")
+            stream_table.grant_in(keeper.function, ["Query", "UpdateItem"], "Q#")
+            stream_table.grant_in(keeper.function, writes, "R#*")
+            if settings.webhook_url is not None:
+                stream_table.grant_in(keeper.function, [*writes, "DeleteItem"], "W#")
+                recall.function.add_to_role_policy(
+                    iam.PolicyStatement(
+                        actions=["lambda:InvokeFunction"], resources=[keeper_arn(self, settings)]
+                    )
+                )
             # The stream function lists stored chats, whose list shares its path with the request
             # for one.
             for function in (stream.function, recall.function, sweeper.function):
                 stream_table.grant_index(function)
             if sockets is not None:
                 stream_table.grant_in(recall.function, ["PutItem"], "T#*")
-            for function in (stream.function, recall.function, sweeper.function):
+            for function in (
+                *(stream.function, recall.function),
+                *(sweeper.function, keeper.function),
+            ):
                 stream_table.grant_key(function)
 
         CfnOutput(self, "DistributionDomain", value=edge.distribution.distribution_domain_name)
@@ -243,6 +270,10 @@ class ServiceStack(Stack):
         if websocket is not None and sockets is not None:
             CfnOutput(self, "WebSocketBaseUrl", value=websocket.endpoint)
             CfnOutput(self, "SocketFunctionName", value=sockets.function.function_name)
+        if keeper is not None:
+            CfnOutput(self, "BackgroundFunctionName", value=keeper.function.function_name)
+            if keeper.secret is not None:
+                CfnOutput(self, "WebhookSecretArn", value=keeper.secret.secret_arn)
         CfnOutput(self, "EndpointName", value=endpoint.endpoint_name)
         CfnOutput(self, "ModelName", value=settings.model_name)
         CfnOutput(self, "SweeperName", value=sweeper.function.function_name)

@@ -16,7 +16,7 @@ Deltas are padded as those of chats are.
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -372,9 +372,9 @@ class _Response:
             **fields,
         )
 
-    def begun(self) -> list[Part]:
+    def begun(self, status: str = "in_progress") -> list[Part]:
         """Return the response before it has any output."""
-        return self._written("in_progress", output=[])
+        return self._written(status, output=[])
 
     def _written(
         self,
@@ -418,13 +418,19 @@ def _code(error: APIError) -> str:
     return "invalid_prompt" if error.status == 400 else "server_error"
 
 
-def snapshot(head: Head, events: Iterable[Event], error: APIError | None = None) -> bytes:
-    """Return a response as it stands: ended by its events or by an error, else running.
+def snapshot(
+    head: Head,
+    events: Iterable[Event],
+    error: APIError | None = None,
+    *,
+    status: Literal["queued", "in_progress"] = "in_progress",
+) -> bytes:
+    """Return a response as it stands: ended by its events or by an error, else in `status`.
 
     It has the form of a whole response, whatever the form of the head.
     """
     response = _Response(msgspec.structs.replace(head, form="responses_body"), _unsent)
-    begun = response.begun()
+    begun = response.begun(status)
     for event in events:
         if type(event) is End:
             return b"".join(response.end(event)[1])

@@ -47,7 +47,7 @@ async def fetch(url: str, hosts: Sequence[str], max_bytes: int) -> bytes:
     connection = Connection()
     try:
         async with asyncio.timeout(limits.IMAGE_TIMEOUT):
-            await _connect(connection, host)
+            await connect(connection, host)
             connection.begin()
             connection.put(
                 f"GET {path} HTTP/1.1\r\nhost: {host}\r\naccept: image/*\r\n"
@@ -91,8 +91,14 @@ def _target(url: str, hosts: Sequence[str]) -> tuple[str, str]:
     return host, path
 
 
-async def _connect(connection: Connection, host: str) -> None:
-    """Connect to an address of the host, after a check that all of them are public."""
+async def connect(connection: Connection, host: str) -> None:
+    """Connect to an address of an https host, after a check that all of them are public.
+
+    Raises:
+        FetchError: one of them is not public.
+        OSError: the host cannot be reached.
+
+    """
     loop = asyncio.get_running_loop()
     # Only IPv4: there are ways to write an inner IPv4 address as an IPv6 address.
     found = await loop.getaddrinfo(host, _PORT, family=socket.AF_INET, type=socket.SOCK_STREAM)

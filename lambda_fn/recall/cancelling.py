@@ -6,6 +6,7 @@ checkpoint. This project's container takes the call from any function. The respo
 once.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +25,9 @@ from lambda_fn.recall.stored import Stored, id_of, not_found, public_error
 from lambda_fn.settings import Settings
 from lambda_fn.stream.cancel import cancel
 from lambda_fn.stream.carrier import in_background
+from lambda_fn.stream.endings import tell_end
 from lambda_fn.stream.invoke import Invocation
+from lambda_fn.stream_log import places
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.heads import StoredHead, cancel_head, end_segment, new_name
 from lambda_fn.stream_log.keys import UnknownVersion
@@ -78,7 +81,10 @@ class Cancelling:
             if ended.ended_by != by:
                 return ended
             # The producer sees the head within `LOG_WATCH`, or at once by its broken stream.
-            self._free(scope, head)
+            if head.status != "queued" or ended.run is not None:
+                self._free(scope, ended)
+            if ended.starter is not None:
+                in_background(scope, self._end(ended))
             if ended.kept == "segments":
                 await end_segment(table, ended)
         except (MeterUnavailable, UnknownVersion, Incomplete) as error:
@@ -113,8 +119,16 @@ class Cancelling:
             self._call(scope, name, model.dialect, model.endpoint, model.component)
         return {**item, "cancel": asked.values[":now"]}
 
+    async def _end(self, head: StoredHead) -> None:
+        """Give back the place of a queued response. If that fails, the keeper does it."""
+        about = (head.response_id, head.owner)
+        if await tell_end(self._settings, self._client, self._credentials, *about):
+            return
+        with contextlib.suppress(MeterUnavailable):
+            await places.give_back(self._stored.table, head.owner, head.response_id)
+
     def _free(self, scope: Scope, head: StoredHead) -> None:
-        self._call(scope, head.response_id, head.dialect, head.endpoint, head.component)
+        self._call(scope, head.run_id, head.dialect, head.endpoint, head.component)
 
     def _call(
         self, scope: Scope, name: str, dialect_name: str, endpoint: str, component: str | None

@@ -142,8 +142,8 @@ class Responses:
 def snapshot_of(kept: Kept) -> bytes:
     """Return a response as it stands. While it runs, it has no output."""
     head = kept.head
-    if not head.is_final:
-        return snapshot(head.head, ())
+    if head.status == "queued" or head.status == "in_progress":
+        return snapshot(head.head, (), status=head.status)
     error: APIError | None = None
     if type(head.event) is Failed:
         error = error_of(head.event)

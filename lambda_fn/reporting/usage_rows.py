@@ -105,7 +105,7 @@ class Sums:
     def rows(self) -> list[UsageRow]:
         """Return the sums by key and model, sorted."""
         return [
-            UsageRow(self._hour, key, model, **amounts, outcomes=dict(sorted(outcomes.items())))
+            _row(self._hour, key, model, amounts, outcomes)
             for (key, model), (amounts, outcomes) in sorted(self._groups.items())
         ]
 
@@ -219,11 +219,34 @@ def from_item(item: Item) -> UsageRow:
     return UsageRow(*rollup_names(item), **amounts, outcomes=item["outcomes"])
 
 
+def _row(
+    hour: str,
+    key: str,
+    model: str,
+    amounts: Mapping[str, int],
+    outcomes: Mapping[str, int],
+    *,
+    owner: str = "",
+) -> UsageRow:
+    return UsageRow(
+        hour,
+        key,
+        model,
+        requests=amounts["requests"],
+        prompt_tokens=amounts["prompt_tokens"],
+        completion_tokens=amounts["completion_tokens"],
+        cost=amounts["cost"],
+        recovered=amounts["recovered"],
+        outcomes=dict(sorted(outcomes.items())),
+        open=amounts["open"],
+        owner=owner,
+    )
+
+
 def _sum(rows: list[UsageRow], hour: str, owner: str, key: str, model: str) -> UsageRow:
     outcomes: dict[str, int] = {}
     for row in rows:
         for outcome, count in row.outcomes.items():
             outcomes[outcome] = outcomes.get(outcome, 0) + count
     amounts = {name: sum(getattr(row, name) for row in rows) for name in (*AMOUNTS, "open")}
-    sums = dict(sorted(outcomes.items()))
-    return UsageRow(hour, key, model, **amounts, outcomes=sums, owner=owner)
+    return _row(hour, key, model, amounts, outcomes, owner=owner)

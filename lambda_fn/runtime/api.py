@@ -110,14 +110,11 @@ class RuntimeApi:
     async def reply(self, request_id: str, result: bytes) -> None:
         """Send the whole result of an invocation, which is JSON. Raises as `next`."""
         path = f"{_VERSION}/invocation/{request_id}/response"
-        headers = {"host": self._address, "content-type": "application/json"}
-        response = await self._client.request(
-            "POST", self._origin, path, headers, result, seconds=5
-        )
-        try:
-            await response.read_all(_MAX_EVENT)
-        finally:
-            response.close()
+        await self._post(path, {"content-type": "application/json"}, result)
+
+    async def complete(self, request_id: str) -> None:
+        """Report the end of an invocation whose result nobody gets. Raises as `next`."""
+        await self.reply(request_id, b"null")
 
     async def fail(self, request_id: str, kind: str, message: str) -> None:
         """Report an invocation that failed before its response began. Raises as `next`."""
@@ -129,12 +126,14 @@ class RuntimeApi:
 
     async def _post_error(self, path: str, kind: str, message: str) -> None:
         headers = {
-            "host": self._address,
             "content-type": "application/vnd.aws.lambda.error+json",
             "lambda-runtime-function-error-type": kind,
         }
+        await self._post(path, headers, _error(kind, message))
+
+    async def _post(self, path: str, headers: dict[str, str], body: bytes) -> None:
         response = await self._client.request(
-            "POST", self._origin, path, headers, _error(kind, message), seconds=5
+            "POST", self._origin, path, {"host": self._address, **headers}, body, seconds=5
         )
         try:
             await response.read_all(_MAX_EVENT)

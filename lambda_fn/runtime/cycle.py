@@ -66,10 +66,35 @@ class Cycle:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
             self._stream.close()
-            # The caller has the response, but the environment could be frozen before these end. One
-            # of them may add another.
-            while running := [task for task in self._after if not task.done()]:
-                await asyncio.wait(running)
+            # The caller has the response, but the environment could be frozen before these end.
+            await self._finish()
+
+    async def run_event(self, app: App, scope: dict[str, Any]) -> None:
+        """Run the application for an event without a request, and report its end.
+
+        All that it has begun ends first, because Lambda may freeze the process after the report.
+        """
+        failure: str | None = None
+        try:
+            scope = {**scope, "aws.context": self._context, "aws.after": self._after}
+            await app(scope, self._receive, self._send)
+        except Exception as error:  # noqa: BLE001 (the boundary, as in `run`)
+            failure = type(error).__name__
+            log("fault", aws_request_id=self._context.request_id, error=failure)
+        await self._finish()
+        try:
+            if failure is None:
+                await self._api.complete(self._context.request_id)
+            else:
+                kind, message = f"Runtime.{failure}", "the application failed; see the log"
+                await self._api.fail(self._context.request_id, kind, message)
+        except TransportError as error:
+            log("fault", aws_request_id=self._context.request_id, error=str(error))
+
+    async def _finish(self) -> None:
+        """Wait for the background work, and for what it begins itself."""
+        while pending := [task for task in self._after if not task.done()]:
+            await asyncio.wait(pending)
 
     async def _receive(self) -> Message:
         if self._body is None:

@@ -1,4 +1,8 @@
-"""Converts the event of a function URL (payload format 2.0) to an ASGI scope. Pure.
+"""Converts an event to an ASGI scope. Pure.
+
+The event is a function URL's (payload format 2.0), or this project's own, by which a queued
+response is run. A function URL puts what its caller sends into members of its own event, so only
+who may invoke the function can send that one. Its scope has the type `RUN`.
 
 Source: "Invoking Lambda function URLs", AWS Lambda Developer Guide. Missing fields and unknown
 fields are accepted.
@@ -12,6 +16,7 @@ from urllib.parse import unquote
 import msgspec
 
 from lambda_fn import limits
+from lambda_fn.ids import is_request_id
 
 
 class InvalidEvent(Exception):
@@ -30,14 +35,35 @@ class _RequestContext(msgspec.Struct):
     domainName: str = "localhost"  # noqa: N815 (AWS's name)
 
 
+class _Run(msgspec.Struct):
+    v: int
+    run: str
+
+
 class _Event(msgspec.Struct):
-    requestContext: _RequestContext  # noqa: N815 (AWS's name)
+    requestContext: _RequestContext | None = None  # noqa: N815 (AWS's name)
     rawPath: str = ""  # noqa: N815 (AWS's name)
     rawQueryString: str = ""  # noqa: N815 (AWS's name)
     headers: dict[str, str] = {}  # msgspec makes a new dict for each
     cookies: list[str] = []
     body: str | None = None
     isBase64Encoded: bool = False  # noqa: N815 (AWS's name)
+    sluice: _Run | None = None
+
+
+RUN = "sluice.run"
+"""The type of the scope of an event that runs a queued response, whose id is `sluice.run`."""
+RUN_VERSION = 1
+
+
+def run_event(response_id: str) -> dict[str, object]:
+    """Return the event that runs a queued response."""
+    return {"sluice": {"v": RUN_VERSION, "run": response_id}}
+
+
+def ended_event(response_id: str, owner: str) -> dict[str, object]:
+    """Return the event that tells the keeper of background responses of one that has ended."""
+    return {"sluice": {"v": RUN_VERSION, "ended": response_id, "owner": owner}}
 
 
 _decoder = msgspec.json.Decoder(_Event)
@@ -51,11 +77,13 @@ def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
     so that the application rejects it.
 
     Raises:
-        InvalidEvent: the event does not describe an HTTP request.
+        InvalidEvent: the event describes neither an HTTP request nor a run.
 
     """
     try:
         fields = _decoder.decode(event)
+        if fields.requestContext is None:
+            return _run_scope(fields.sluice), b""
         text = fields.body or ""
         if fields.isBase64Encoded:
             body = base64.b64decode(text[:_MAX_BASE64], validate=True)
@@ -87,3 +115,11 @@ def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
         "state": {},
     }
     return scope, body
+
+
+def _run_scope(run: _Run | None) -> dict[str, Any]:
+    if run is None:
+        raise InvalidEvent("not an HTTP request: it has no requestContext")
+    if run.v != RUN_VERSION or not is_request_id(run.run):
+        raise InvalidEvent("not a run of a response that this version knows")
+    return {"type": RUN, "asgi": {"version": "3.0"}, RUN: run.run, "state": {}}

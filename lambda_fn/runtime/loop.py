@@ -10,7 +10,7 @@ from lambda_fn.http.connection import TransportError
 from lambda_fn.log import log
 from lambda_fn.runtime.api import RuntimeApi
 from lambda_fn.runtime.cycle import App, Cycle
-from lambda_fn.runtime.event import InvalidEvent, to_scope
+from lambda_fn.runtime.event import RUN, InvalidEvent, to_scope
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 """The X-Ray trace id of the invocation that the current task serves."""
@@ -49,4 +49,5 @@ async def _serve_sequentially(app: App, api: RuntimeApi, *, alone: bool) -> NoRe
             with contextlib.suppress(TransportError):
                 await api.fail(context.request_id, "Runtime.InvalidEvent", str(error))
             continue
-        await Cycle(api, context, body).run(app, scope)
+        cycle = Cycle(api, context, body)
+        await (cycle.run_event if scope["type"] == RUN else cycle.run)(app, scope)

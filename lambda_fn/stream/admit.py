@@ -17,7 +17,8 @@ from collections.abc import Mapping
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.auth import Caller
+from lambda_fn.auth import Caller, wrong_key
+from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterError, MeterUnavailable, Table, Throttled
 from lambda_fn.errors import NO_RETRY, APIError, InsufficientQuota, Unavailable
 from lambda_fn.ids import request_time
@@ -179,6 +180,10 @@ class Gate:
             Unavailable: DynamoDB does not answer.
 
         """
+        return Account.of(await self._read(caller))
+
+    async def _read(self, caller: Caller) -> Item:
+        """Return the item of a key that may be used. Raises as `check_key`."""
         now = int(time.time())
         try:
             item = await self._table.get(account_key(caller.key_id))
@@ -189,11 +194,54 @@ class Gate:
             self._keys.forget(caller)
             raise public(wrong or KeyUnknown(), model="", when=now, now=now)
         self._keys.authenticated(caller)
-        account = Account.of(item)
-        self._keys.set_networks(caller, account.networks)
-        if not admits(account.networks, caller.address):
+        networks = item.get("networks", ANYWHERE)
+        self._keys.set_networks(caller, networks)
+        if not admits(networks, caller.address):
             raise wrong_network()
-        return account
+        return item
+
+    async def foresee(self, caller: Caller, opening: Opening) -> Account:
+        """Check a request that is admitted later as if it were admitted now, by one read.
+
+        It reserves nothing. Return the account. Raises as `admit`, but for RequestRunning.
+        """
+        if self._switch.reason is not None or self._switch.is_due:
+            await self._switch.read()
+            self._switch.check()
+        item = await self._read(caller)
+        asked = HoldRequest(
+            opening.request_id,
+            opening.reserved,
+            opening.reserved_cost,
+            opening.model,
+            "",
+            opening.overdue,
+            opening.priced,
+            item.get("networks", ANYWHERE),
+        )
+        wrong = rejection(item, caller.key_hash, asked, now=int(time.time()))
+        if wrong is not None:
+            raise self._public(wrong, opening)
+        return Account.of(item)
+
+    async def caller_of(self, key_id: str, address: str) -> Caller:
+        """Return the caller of a request that the key made before, from an address.
+
+        The key may have been given another secret since. Whether it may still be used is checked
+        by the admission.
+
+        Raises:
+            AuthenticationFailed: the key does not exist any more.
+            Unavailable: DynamoDB does not answer.
+
+        """
+        try:
+            item = await self._table.get(account_key(key_id))
+        except MeterUnavailable:
+            raise _unavailable() from None
+        if item is None:
+            raise wrong_key()
+        return Caller(key_id, item["secret_hash"] or "", address)
 
     async def no_model(self, caller: Caller, name: str, unreadable: Mapping[str, str]) -> APIError:
         """Return the error for a model that is not served.

@@ -2,7 +2,8 @@
 
 It is plain ASGI: the function's own runtime runs it on Lambda, and any ASGI server elsewhere.
 Two entries of the scope are Lambda's and may be absent: `aws.context`, which has the deadline, and
-`aws.after`, a list of tasks that end before the next invocation is fetched.
+`aws.after`, a list of tasks that end before the next invocation is fetched. A scope of the type
+`RUN` is Lambda's, too: it has no request, and names a queued response that is to be run.
 """
 
 from collections.abc import Callable
@@ -20,9 +21,11 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
 from lambda_fn.http.responses import ANTHROPIC_PATH, EXCEPTION_HANDLERS, Bypass, json_response
+from lambda_fn.runtime.event import RUN
 from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
+from lambda_fn.stream.carrier import ScopeProcess
 from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.middleware import (
     HEALTH,
@@ -187,7 +190,15 @@ def create_app(
     # A redirect would name the function URL, which clients must not use.
     api.router.redirect_slashes = False
     bypass = {("POST", path): Bypass(endpoint) for path, endpoint in streams.items()}
-    return Middleware(api, settings, bypass)
+    requests = Middleware(api, settings, bypass)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == RUN:
+            await completions[RESPONSES_PATH].run_queued(scope[RUN], ScopeProcess(scope))
+        else:
+            await requests(scope, receive, send)
+
+    return app
 
 
 class _Later:

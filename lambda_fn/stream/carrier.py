@@ -139,6 +139,22 @@ class AsgiCarrier:
         in_background(self._scope, work)
 
 
+class ScopeProcess:
+    """The process that runs something without a request."""
+
+    def __init__(self, scope: Scope) -> None:
+        """Take the scope."""
+        self._scope = scope
+
+    def seconds_left(self) -> float | None:
+        """Return the seconds that Lambda leaves the function, None elsewhere."""
+        return seconds_left(self._scope)
+
+    def in_background(self, work: Coroutine[None, None, object]) -> None:
+        """Run `work` in the background, as `in_background`."""
+        in_background(self._scope, work)
+
+
 def seconds_left(scope: Scope) -> float | None:
     """Return the seconds that Lambda leaves the function for a request, None elsewhere."""
     context = scope.get("aws.context")

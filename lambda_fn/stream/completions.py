@@ -22,6 +22,7 @@ from lambda_fn.stream.pipeline import Accepted, NoCapacity, Pipeline, Shared
 
 if TYPE_CHECKING:
     from lambda_fn.stream.images import Image
+    from lambda_fn.stream.queueing import Process
     from lambda_fn.stream.repeats import Repeats
     from lambda_fn.stream.traces import Tracer
 
@@ -76,9 +77,14 @@ class Completions:
 
         """
         await self._gate.authenticate(carrier.caller)
-        accepted = await self._accept(carrier)
+        accepted = await self.accept(carrier)
         if not self._is_logged(accepted.read, carrier.headers):
-            await self._generate(carrier, accepted)
+            if accepted.read.background:
+                from lambda_fn.stream.queueing import ask  # not at a cold start
+
+                await ask(self._shared, carrier, accepted, self)
+            else:
+                await self._generate(carrier, accepted)
             return
         from lambda_fn.stream.keeping import answer_logged  # not at a cold start
 
@@ -88,6 +94,13 @@ class Completions:
             accepted,
             lambda repeats: self._generate(carrier, accepted, repeats),
         )
+
+    async def run_queued(self, response_id: str, process: "Process") -> None:
+        """Run a queued response, if it is this call's turn. It raises nothing."""
+        from lambda_fn.stream.queueing import run  # not at a cold start
+
+        if self._shared.streams is not None:
+            await run(self._shared, self, response_id, process)
 
     async def _generate(
         self, carrier: Carrier, accepted: Accepted, repeats: "Repeats | None" = None
@@ -99,10 +112,31 @@ class Completions:
             Attached: another request has the response already.
 
         """
+        if accepted.read.background:
+            await self._generate_in_background(carrier, accepted, repeats)
+            return
         try:
             await Pipeline(self._shared, carrier, accepted, repeats).run()
         except NoCapacity as found:
             await self._fall_back(carrier, accepted, repeats, found.error)
+
+    async def _generate_in_background(
+        self, carrier: Carrier, accepted: Accepted, repeats: "Repeats | None"
+    ) -> None:
+        """Generate a background response that is logged. It has no fallback. Raises as
+        `_generate`.
+        """
+        from lambda_fn.stream.queueing import hold  # not at a cold start
+
+        place = await hold(self._shared, carrier, accepted)
+        try:
+            await Pipeline(self._shared, carrier, accepted, repeats, place=place).run()
+        except NoCapacity as found:
+            await place.give_back()
+            raise found.error from None
+        except APIError:
+            await place.give_back()
+            raise
 
     async def _fall_back(
         self, carrier: Carrier, accepted: Accepted, repeats: "Repeats | None", error: APIError
@@ -137,7 +171,7 @@ class Completions:
             return
         raise error
 
-    async def _accept(self, carrier: Carrier) -> Accepted:
+    async def accept(self, carrier: Carrier) -> Accepted:
         """Read and parse the request's body, and find its model.
 
         Raises:
@@ -199,7 +233,10 @@ class Completions:
             or (extensions is not None and extensions.cache is not None)
             or read.on_cut == "continue"
             or "idempotency-key" in headers
-            or self._settings.persistence == "all"
+            or (
+                self._settings.persistence == "all"
+                and not (read.background and not read.request.stream)
+            )
         )
 
     def _check_kept(self, read: ReadRequest) -> None:

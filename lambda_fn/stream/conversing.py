@@ -80,6 +80,15 @@ class Conversing:
         await self._inner.close()
         await self._settle(limits.LOG_END_TIMEOUT)
 
+    async def leave(self) -> None:
+        """Remove the lock and append nothing, because the response waits for room.
+
+        If that fails, the lock ends with its time. Raises nothing.
+        """
+        with contextlib.suppress(*ERRORS):
+            await self._kept.append(self._held, [])
+        self._is_settled = True
+
     async def _end(self, ending: "asyncio.Future[Batch]", deadline: float) -> Batch:
         standing = await ending
         await self._settle(deadline - time.monotonic())

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from lambda_fn import limits
 from lambda_fn.encode import Head
+from lambda_fn.errors import APIError, RateLimited, Unavailable
+from lambda_fn.event_log import error_of
 from lambda_fn.metering.accounts import NO_FILTERS
 from lambda_fn.stream import logged, repeats
 from lambda_fn.stream.admit import Admission
@@ -19,7 +22,8 @@ from lambda_fn.stream.pipeline import Accepted, Shared, is_repeat
 from lambda_fn.stream.repeats import Asked, Attached, Repeats
 from lambda_fn.stream.replay import replay
 from lambda_fn.stream.usage_counter import UsageCounter
-from lambda_fn.stream_log.results import ResultLog
+from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.results import Input, ResultLog
 from lambda_fn.stream_log.table_log import TableLog
 
 if TYPE_CHECKING:
@@ -101,7 +105,7 @@ async def open_log(
         counter,
         accepted.model,
         owner=carrier.caller.key_id,
-        expires=_expires(shared, accepted.read, head.created),
+        expires=expires_at(shared, accepted.read, head.created),
         kept=logged.kept_input(accepted.read),
         metadata=accepted.read.metadata,
         chat=accepted.read.is_stored_chat,
@@ -137,13 +141,29 @@ async def open_result(
         accepted.model,
         accepted.read,
         owner=carrier.caller.key_id,
-        expires=_expires(shared, accepted.read, head.created),
+        expires=expires_at(shared, accepted.read, head.created),
         seconds=seconds,
         refuse=_refuses_unlogged(shared, accepted.read),
     )
     if result_log is None:
         carrier.response_headers = {**carrier.response_headers, **logged.OFF}
     return result_log
+
+
+def adopt(shared: Shared, claimed: StoredHead, counter: UsageCounter) -> ResultLog:
+    """Return the log of a queued response that this run has claimed."""
+    assert shared.streams is not None  # noqa: S101 (it keeps responses)
+    result_log = ResultLog(
+        shared.streams, claimed, Input(), lambda: counter.billed, seconds=limits.STREAM_DEADLINE
+    )
+    result_log.adopt(claimed)
+    result_log.may_wait = lambda failed: finds_no_room(error_of(failed))
+    return result_log
+
+
+def finds_no_room(error: APIError) -> bool:
+    """Return whether a queued response waits for room because of an error, and does not fail."""
+    return isinstance(error, RateLimited | Unavailable)
 
 
 async def name(
@@ -160,7 +180,7 @@ async def name(
         event_log,
         admission,
         fingerprint,
-        expires=_expires(shared, accepted.read, int(time.time())),
+        expires=expires_at(shared, accepted.read, int(time.time())),
         refuse=_refuses_unlogged(shared, accepted.read),
     )
 
@@ -196,7 +216,7 @@ def _refuses_unlogged(shared: Shared, read: ReadRequest) -> bool:
     return setting == "refuse" or (setting is None and bool(read.durable))
 
 
-def _expires(shared: Shared, read: ReadRequest, created: int) -> int:
+def expires_at(shared: Shared, read: ReadRequest, created: int) -> int:
     """Return the Unix time until which a response of some time can be read."""
     if read.kept_seconds is not None:
         return created + read.kept_seconds

@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from lambda_fn.stream.failover import PromptReserve
     from lambda_fn.stream.images import Image
     from lambda_fn.stream.moderate import Moderator
+    from lambda_fn.stream.queueing import Place
     from lambda_fn.stream.repeats import Repeats
     from lambda_fn.stream.reservation import Reservation
     from lambda_fn.stream.traces import Tracer
+    from lambda_fn.stream_log.heads import StoredHead
     from lambda_fn.stream_log.results import ResultLog
     from lambda_fn.stream_log.table_log import TableLog
 
@@ -99,14 +101,23 @@ class Pipeline:
         carrier: Carrier,
         accepted: Accepted,
         repeats: "Repeats | None" = None,
+        *,
+        place: "Place | None" = None,
+        claimed: "StoredHead | None" = None,
     ) -> None:
-        """Take an authenticated request. Its response is logged if it has `repeats`."""
+        """Take an authenticated request. Its response is logged if it has `repeats`.
+
+        `place` is given back behind its settlement. `claimed` is the head of a queued response,
+        which this pipeline has claimed and runs without a client.
+        """
         self._counter = UsageCounter()
         self._shared = shared
         self._settings = shared.settings
         self._carrier = carrier
         self._accepted = accepted
         self._repeats = repeats
+        self._place = place
+        self._claimed = claimed
         self._request_id = carrier.request_id
         self._reservation: Reservation | None = None
         self._prompts: PromptReserve | None = None
@@ -114,6 +125,8 @@ class Pipeline:
         self._invocation: Invocation | Continuing | None = None
         self._event_log: TableLog | None = None
         self._result_log: ResultLog | None = None
+        self.waits = False
+        """Whether a queued response found no room, so that it has not ended and waits."""
         self._conversing: Conversing | None = None
         """The log again, of a response that is appended to a conversation."""
         self._running: asyncio.Task[None] | None = None
@@ -261,6 +274,11 @@ class Pipeline:
             return self._head(read)
         from lambda_fn.stream import keeping  # not at a cold start
 
+        if self._claimed is not None:
+            self._result_log = keeping.adopt(self._shared, self._claimed, self._counter)
+            if read.appends:
+                await self._converse(self._result_log)
+            return self._claimed.head
         about = self._shared, self._carrier, self._accepted
         if self._repeats is None:
             self._result_log = await keeping.open_result(
@@ -297,7 +315,9 @@ class Pipeline:
 
         try:
             self._conversing = await keeping.converse(
-                self._shared, self._accepted.read, log, self._request_id, seconds=self._seconds
+                *(self._shared, self._accepted.read, log),
+                self._request_id if self._claimed is None else self._claimed.response_id,
+                seconds=self._seconds,
             )
         except BaseException:
             self._counter.refused = True
@@ -314,11 +334,14 @@ class Pipeline:
 
     async def _answer(self, head: Head, run: Invocation, request: ChatRequest) -> None:
         """Produce the response and deliver it. Raises as `Delivery.run`."""
+        if self._claimed is not None and self._result_log is not None:
+            await self._run_claimed(head, run, request, self._result_log)
+            return
         encoder, sink = encoder_of(head), self._carrier.sink
         delivery = Delivery(
             encoder, sink, heartbeat=self._settings.heartbeat, pace=self._counter.pace
         )
-        producer = self._producer(head, run, request, delivery)
+        producer = self._producer(head, run, request, delivery.hasten)
         event_log = self._event_log
         checkpoints = Checkpoints(
             self._shared.table,
@@ -351,10 +374,33 @@ class Pipeline:
                 async with producer:
                     await delivery.run(producer)
 
+    async def _run_claimed(
+        self, head: Head, run: Invocation, request: ChatRequest, result_log: "ResultLog"
+    ) -> None:
+        """Produce a queued response to its end, which its client reads later."""
+        from lambda_fn.stream.logged import run_out
+
+        producer = self._producer(head, run, request)
+        result_log.on_end = producer.fence
+        checkpoints = Checkpoints(
+            self._shared.table, self._request_id, self._counter, producer.cancel
+        )
+        await run_out(producer, checkpoints)
+        self.waits = self._counter.refused = result_log.waits
+        if self.waits and self._conversing is not None:
+            await self._conversing.leave()
+
     def _producer(
-        self, head: Head, run: Invocation, request: ChatRequest, delivery: Delivery
+        self,
+        head: Head,
+        run: Invocation,
+        request: ChatRequest,
+        on_stop: Callable[[APIError], None] | None = None,
     ) -> Producer:
-        """Return what makes the events of the response, by one run of the model or several."""
+        """Return what makes the events of the response, by one run of the model or several.
+
+        `on_stop` is as in `Producer`.
+        """
         accepted, settings, moderator = self._accepted, self._settings, self._moderator
         decoder: Decoder | Continuing = accepted.dialect.decoder(
             head.choices, self._bounds.kept_here
@@ -390,7 +436,7 @@ class Pipeline:
             else moderator.guard(head.choices, self._request_id, whole=head.form.endswith("_body")),
             finishing=accepted.read.finishing(),
             clock=time.time if accepted.read.tells_time else None,
-            on_stop=delivery.hasten,
+            on_stop=on_stop,
             moderation=moderator.told if moderator is not None and moderator.modes.tells else None,
         )
 
@@ -459,6 +505,8 @@ class Pipeline:
         await asyncio.shield(
             settle(self._shared.table, final, self._counter, deployment=self._settings.deployment)
         )
+        if self._place is not None:
+            carrier.in_background(self._place.end())
 
 
 async def _cancel(invoke: "partial[Invocation]", dialect: Dialect, run_id: str) -> None:

@@ -182,6 +182,10 @@ class Trace:
             "sluice.cause": cause,
             "sluice.cost_usd": opening.prices.cost(settlement.tokens) / 1e9,
         }
+        if settlement.cached_tokens:
+            attributes["gen_ai.usage.cache_read.input_tokens"] = settlement.cached_tokens
+        if settlement.reasoning_tokens:
+            attributes["gen_ai.usage.reasoning.output_tokens"] = settlement.reasoning_tokens
         if self.streamed is not None:
             attributes["gen_ai.request.stream"] = self.streamed
         if settlement.finish_reason is not None:

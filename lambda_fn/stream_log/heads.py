@@ -20,7 +20,7 @@ from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.encode import Head
-from lambda_fn.errors import NO_RETRY, Cancelled, ServerError
+from lambda_fn.errors import NO_RETRY, Cancelled, ServerError, Unavailable
 from lambda_fn.event_log import Batch, failed_by
 from lambda_fn.events import End, Event, Failed
 from lambda_fn.stream_log import segments
@@ -42,6 +42,13 @@ INTERRUPTED = failed_by(
     ServerError("The response broke off. Send the request again.", code="interrupted")
 )
 """The terminal event of a response whose producer has died, or does not reach the log."""
+EXPIRED = failed_by(
+    Unavailable(
+        "The model had no room for this response in the time that it may wait. Send it again.",
+        code="queue_timeout",
+    )
+)
+"""The terminal event of a queued response that has waited too long."""
 QUEUED_TIME = 60.0
 """Seconds after the call of its function until which a queued response has to begin."""
 _MAX_INLINE = 600
@@ -77,6 +84,9 @@ class StoredHead(msgspec.Struct, frozen=True, kw_only=True):
     event: End | Failed | None = None
     last: int | None = None
     invoked: float | None = None
+    starter: str | None = None
+    until: float | None = None
+    run: str | None = None
 
     @property
     def response_id(self) -> str:
@@ -88,15 +98,28 @@ class StoredHead(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the response has ended."""
         return self.status in FINAL
 
+    @property
+    def run_id(self) -> str:
+        """The id by which the container knows the response."""
+        return self.run or self.response_id
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the response waits for room, and no function was called to run it."""
+        return self.status == "queued" and self.invoked is None
+
     def is_overdue(self, now: float) -> bool:
-        """Return whether the producer counts as dead. `now` is in Unix seconds."""
+        """Return whether the producer counts as dead, or the response has waited too long.
+
+        `now` is in Unix seconds.
+        """
         if self.status == "in_progress":
             return now >= self.lease + limits.LEASE
-        return (
-            self.status == "queued"
-            and self.invoked is not None
-            and now >= self.invoked + QUEUED_TIME
-        )
+        if self.status != "queued":
+            return False
+        if self.invoked is not None:
+            return now >= self.invoked + QUEUED_TIME
+        return self.until is not None and now >= self.until
 
 
 def new_name() -> str:
@@ -146,6 +169,8 @@ async def open_head(table: Table, stored: StoredHead, *, deadline: float | None 
         "bodies": bodies or None,
         "head": None if "head" in bodies else text.decode(),
         "invoked": stored.invoked,
+        "starter": stored.starter,
+        "until": stored.until,
     }
     item |= {name: value for name, value in optional.items() if value is not None}
     try:
@@ -207,6 +232,9 @@ async def parse_head(
         event=None if event is None else _terminal.decode(event),
         last=item.get("last"),
         invoked=item.get("invoked"),
+        starter=item.get("starter"),
+        until=item.get("until"),
+        run=item.get("run"),
     )
 
 
@@ -298,21 +326,26 @@ async def cancel_head(
 async def end_overdue(
     table: Table, stored: StoredHead, *, now: float, by: str | None = None
 ) -> StoredHead | None:
-    """End a response as failed if its producer still has the lease that was read.
+    """End a response as failed if it is still as it was read.
 
     Call it if `stored.is_overdue(now)`. Arguments, results and errors are those of `cancel_head`.
     """
-    ending = Ending(status="failed", event=INTERRUPTED, by=by or new_name(), now=now)
-    seen, value = (
-        ("lease", round(stored.lease, 3))
-        if stored.status == "in_progress"
-        else ("invoked", stored.invoked)
+    ending = Ending(
+        status="failed",
+        event=EXPIRED if stored.is_waiting else INTERRUPTED,
+        by=by or new_name(),
+        now=now,
     )
+    condition, values = "lease = :seen", {":seen": round(stored.lease, 3)}
+    if stored.is_waiting:
+        condition, values = "attribute_not_exists(invoked)", {}
+    elif stored.status == "queued":
+        condition, values = "invoked = :seen", {":seen": stored.invoked or 0.0}
     update = end_update(
         stored.response_id,
         ending,
-        f"#status = :was AND {seen} = :seen",
-        {":was": stored.status, ":seen": value},
+        f"#status = :was AND {condition}",
+        {":was": stored.status, **values},
     )
     item, _ = await win(table, update, ending)
     return await parse_head(table, stored.response_id, item, now=now)

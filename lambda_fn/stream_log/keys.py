@@ -11,6 +11,9 @@
     C#<connection id>  F#<response id>                `FRAME`: a message that makes a response
     C#KEY#<key id>     SOCKETS                        `SOCKETS`: the open sockets of a key
     T#<hash>           T                              `TICKET`: opens one socket, once
+    Q#                 KEY#<key id>                   `PLACES`: a key's unended background responses
+    Q#                 RUNNING                        `PLACES`: all that run in the background
+    W#                 <response id>                  `NOTICE`: an end to tell a webhook
     V#<conversation>   HEAD                           `CONVERSATION`: the state of a conversation
     V#<conversation>   E#<place>                      `ENTRY`: the items of one append
     V#<conversation>   P#<place>#<writer>#<n>         `PART`: a part of an entry that is too large
@@ -82,7 +85,11 @@ HEAD = {
     "ended_by": "random name of whoever ended the response: the producer's, or another",
     "event": "the terminal event as JSON",
     "last": "number of the terminal event if the producer ended the response",
-    "invoked": "Unix seconds at which the function that runs a queued response was called",
+    "invoked": "Unix seconds at which the function that runs a queued response was called; absent "
+    "while a response waits for room",
+    "starter": "random name of whoever called that function last",
+    "until": "Unix seconds until which a queued response may wait for room",
+    "run": "id of the request that runs a queued response, which the ledger has",
 }
 READER = {
     **_SHARED,
@@ -107,6 +114,18 @@ IDENTITY = {
     "response_id": "the response that repeats of the request get",
     "digest": "SHA-256 of the request, in hex",
     "revision": "what made the response: model, encoders and filters; only in the cache",
+}
+PLACES = {
+    **_SHARED,
+    "answers": "response id -> fingerprint of its request, or id of its run",
+}
+NOTICE = {
+    **_SHARED,
+    "status": "the final status of the response",
+    "ended": "Unix seconds, whole, at which it ended",
+    "due": "Unix seconds at which the webhook is called next",
+    "attempts": "the number of calls until now",
+    "told": "true once the webhook has taken it; absent before",
 }
 PART = {**_SHARED, "d": "a part of the deflated events or items, at most `MAX_PART` bytes"}
 CONVERSATION = {
@@ -185,6 +204,13 @@ ENTRY_PREFIX = "E#"
 """The prefix of the sort keys of a conversation's entries."""
 PREFIXES = ("chatcmpl-", "cmpl-", "msg_", "resp_", "req_")
 """The prefixes with which clients get a response id."""
+NOTICES = "W#"
+"""The partition of the ends that the webhook is to be told."""
+QUEUE = "Q#"
+"""The partition of the background responses that have not ended."""
+RUNNING_KEY = {"pk": QUEUE, "sk": "RUNNING"}
+"""The primary key of the places of all that run in the background."""
+_KEY_PREFIX = "KEY#"
 _DIGITS = 10
 
 
@@ -251,6 +277,21 @@ def sockets_key(key_id: str) -> dict[str, str]:
 def ticket_key(name: str) -> dict[str, str]:
     """Return the primary key of the ticket whose secret has a hash."""
     return {"pk": f"T#{name}", "sk": "T"}
+
+
+def places_key(key_id: str) -> dict[str, str]:
+    """Return the primary key of a key's unended background responses."""
+    return {"pk": QUEUE, "sk": f"{_KEY_PREFIX}{key_id}"}
+
+
+def notice_key(response_id: str) -> dict[str, str]:
+    """Return the primary key of the notice of a response's end."""
+    return {"pk": NOTICES, "sk": response_id}
+
+
+def places_owner(sort: str) -> str | None:
+    """Return the key id in the sort key of places, or None for those of all that run."""
+    return sort.removeprefix(_KEY_PREFIX) if sort.startswith(_KEY_PREFIX) else None
 
 
 def body_key(response_id: str, name: str, part: int) -> dict[str, str]:

@@ -19,7 +19,7 @@ from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Query, Table
 from lambda_fn.encode import Head
 from lambda_fn.event_log import Batch, Source
-from lambda_fn.events import End, Event, Failed, Finish
+from lambda_fn.events import Delta, End, Event, Failed, Finish
 from lambda_fn.log import log
 from lambda_fn.stream_log import segments
 from lambda_fn.stream_log.bodies import Incomplete, inflated, write_body
@@ -36,6 +36,7 @@ from lambda_fn.stream_log.heads import (
     win,
 )
 from lambda_fn.stream_log.keys import SEGMENT_PREFIX, partition
+from lambda_fn.stream_log.queued import renew
 from lambda_fn.stream_log.segments import Segment
 
 INPUT = "input"
@@ -90,6 +91,45 @@ class ResultLog:
         self._name = new_name()
         self._events: list[Event] = []
         self._is_ended = False
+        self._watching: asyncio.Task[None] | None = None
+        self.on_end: Callable[[bool], None] | None = None
+        """Called when somebody else has ended a response that was adopted, with True if it was
+        cancelled.
+        """
+        self.may_wait: Callable[[Failed], bool] | None = None
+        """Returns whether an adopted response waits for room in place of this end, if the model
+        has sampled nothing.
+        """
+        self.waits = False
+        """Whether it does. Nothing was written then."""
+
+    def adopt(self, head: StoredHead) -> None:
+        """Take over a response that this run has claimed, in place of `open`.
+
+        Its lease is renewed from now on.
+        """
+        self._stored = head
+        self._name = head.writer
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Renew the lease in time, until the response ends."""
+        while True:
+            await asyncio.sleep(limits.LEASE_INTERVAL)
+            try:
+                item = await renew(self._table, self._stored, self._counts(), now=self._now())
+            except MeterUnavailable:
+                continue
+            if item is not None:
+                if self.on_end is not None and not self._is_ended:
+                    self.on_end(item.get("status", "cancelled") == "cancelled")
+                return
+
+    def release(self) -> None:
+        """Write nothing more but the end."""
+        self._is_ended = True
+        if self._watching is not None:
+            self._watching.cancel()
 
     async def open(self, head: Head) -> None:
         """Write the input, and then the head. Raises as `TableLog.open`."""
@@ -120,12 +160,24 @@ class ResultLog:
 
         If that fails, the client gets the response all the same, and the lease ends the head.
         """
-        self._is_ended = True
+        self.release()
+        [event] = batch[1]
+        if (
+            self.may_wait is not None
+            and type(event) is Failed
+            and not any(type(earlier) is Delta for earlier in self._events)
+            and self.may_wait(event)
+        ):
+            self.waits = True
+            done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+            done.set_result(batch)
+            return done
         return asyncio.ensure_future(self._end(batch))
 
     async def close(self) -> None:
         """End a response that its producer has not ended, because it never began."""
         if not self._is_ended:
+            self.release()
             await self._end((len(self._events), [INTERRUPTED]))
 
     def read(self, after: int) -> Source:

@@ -83,15 +83,15 @@ class Integrations:
     async def _struck(
         self, strike: Strike, key: str, run: Callable[[], Awaitable[bytes | None]]
     ) -> bytes | None:
-        if strike.kind == "event-dropped":
+        if strike.kind == "message-dropped":
             return None
-        if strike.kind == "event-swapped":
+        if strike.kind == "message-swapped":
             self._held.setdefault(key, []).append(run)
             return None
-        if strike.kind == "event-late":
+        if strike.kind == "message-late":
             await asyncio.sleep(strike.fault.seconds)
             return await run()
-        result = await run()  # event-repeated
+        result = await run()  # message-repeated
         await _quietly(run)
         return result
 

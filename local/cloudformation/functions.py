@@ -267,26 +267,53 @@ class Alias(Resource):
 
 
 class EventInvokeConfig(Resource):
-    """Retries and destinations of asynchronous invocations."""
+    """Retries and age of asynchronous invocations of a function, a version or an alias.
+
+    moto's calls know no qualifier, so the settings are entries of moto's function.
+    """
 
     type = "AWS::Lambda::EventInvokeConfig"
     replaced_by = frozenset({"FunctionName", "Qualifier"})
 
+    def _function(self) -> Any:
+        from moto.awslambda.models import lambda_backends
+
+        backend = lambda_backends[self.context.account][self.context.region]
+        return backend.get_function(self.properties["FunctionName"])
+
     def create(self) -> None:
-        """Set retries and destinations."""
-        call("lambda", self.context.region, "put_function_event_invoke_config", **self.properties)
+        """Set retries and age."""
+        self._put(self.properties)
 
     def update(self, properties: Properties) -> None:
-        """Replace retries and destinations."""
-        self.delete()
-        call("lambda", self.context.region, "put_function_event_invoke_config", **properties)
+        """Replace retries and age."""
+        self._put(properties)
 
     def delete(self) -> None:
-        """Remove retries and destinations."""
-        name = self.properties["FunctionName"]
-        call_quietly(
-            "lambda", self.context.region, "delete_function_event_invoke_config", FunctionName=name
-        )
+        """Remove retries and age."""
+        with contextlib.suppress(Exception):  # the function is gone already
+            function = self._function()
+            function.event_invoke_config = self._others(function)
+
+    def _put(self, properties: Properties) -> None:
+        from moto.awslambda.models import EventInvokeConfig as Settings
+
+        function = self._function()
+        own = {name: value for name, value in properties.items() if name != "FunctionName"}
+        for name in ("MaximumRetryAttempts", "MaximumEventAgeInSeconds"):
+            if name in own:
+                own[name] = int(own[name])
+        settings = Settings(function.function_arn, function.last_modified, own)
+        function.event_invoke_config = [*self._others(function), settings]
+
+    def _others(self, function: Any) -> list[Any]:
+        """Return the settings of other versions and aliases."""
+        own = self.properties["Qualifier"]
+        return [
+            settings
+            for settings in function.event_invoke_config
+            if settings.config.get("Qualifier", "$LATEST") != own
+        ]
 
 
 RESOURCES: list[type[Resource]] = [

@@ -1,9 +1,9 @@
 """Decides which fault strikes which request. Pure.
 
 A fault has a kind, which fixes where it strikes (an endpoint's responses, a table's calls, a
-function's invocations), a scope (a pattern of names), a seed, and a bound: a count, a probability
-or both. It counts the requests in its scope. Its decision about the n-th request depends only on
-its seed, its bound and n. Other faults and the clock do not change it.
+function's invocations, the events that wait for it), a scope (a pattern of names), a seed, and a
+bound: a count, a probability or both. It counts the requests in its scope. Its decision about the
+n-th request depends only on its seed, its bound and n. Other faults and the clock do not change it.
 """
 
 import math
@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-Target = Literal["endpoint", "table", "function", "route", "socket"]
+Target = Literal["endpoint", "table", "function", "event", "route", "socket"]
 
 # Kind: the place where it strikes, and what happens. `after`, `seconds` and `status` are members of
 # the fault.
@@ -72,10 +72,13 @@ KINDS: dict[str, tuple[Target, str]] = {
         "function",
         "an error after its response has begun ends the response as if it were whole",
     ),
-    "event-dropped": ("route", "the function of a WebSocket route is not invoked"),
-    "event-late": ("route", "the function of a WebSocket route is invoked after `seconds`"),
-    "event-repeated": ("route", "the function of a WebSocket route is invoked twice"),
-    "event-swapped": (
+    "event-lost": ("event", "an asynchronous invocation is accepted, and never made"),
+    "event-repeated": ("event", "an asynchronous invocation is made twice"),
+    "event-late": ("event", "an asynchronous invocation is made `seconds` later"),
+    "message-dropped": ("route", "the function of a WebSocket route is not invoked"),
+    "message-late": ("route", "the function of a WebSocket route is invoked after `seconds`"),
+    "message-repeated": ("route", "the function of a WebSocket route is invoked twice"),
+    "message-swapped": (
         "route",
         "the function of a WebSocket route is invoked after the connection's next event",
     ),

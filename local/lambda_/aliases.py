@@ -16,8 +16,8 @@ from local.state import Alias, Function
 class Target:
     """A version's environments, and the function as its caller addressed it.
 
-    With an alias, `function` has the alias's ARN, URL and policy. `resource` is what metrics call
-    it: the function's name, with the alias behind it if there is one.
+    With an alias, `function` has the alias's ARN, URL, policy and settings of events. `resource` is
+    what metrics call it: the function's name, with the alias behind it if there is one.
     """
 
     pool: Pool
@@ -65,5 +65,7 @@ class AddressBook:
             invoke_mode=alias.invoke_mode,
             auth_type=alias.auth_type,
             policy=alias.policy,
+            event_retries=alias.event_retries,
+            event_age=alias.event_age,
         )
         return Target(pool, function, f"{name}:{alias.name}")

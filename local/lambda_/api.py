@@ -1,25 +1,26 @@
 """lambda:Invoke, and invocations by schedules.
 
-Invoke returns the function's result unchanged. An asynchronous invocation runs once: it is not
-repeated after a failure, and there are neither destinations nor dead-letter queues. Source: API
-reference, Invoke.
+Invoke returns the function's result unchanged, or puts an event into the queue of asynchronous
+invocations (`event_queue`). Source: API reference, Invoke.
 """
 
-import asyncio
 import json
 import logging
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 from aiohttp import web
 
 from local import bodies
+from local.faults.plan import Plan
 from local.lambda_ import tracing
 from local.lambda_.aliases import Target
+from local.lambda_.event_queue import EventQueue
 from local.lambda_.launch import unsupported
 from local.lambda_.pool import Throttled
 from local.lambda_.response import FunctionError, Invocation
-from local.limits import value
+from local.limits import Limits, value
 
 log = logging.getLogger("local.lambda_")
 
@@ -27,46 +28,44 @@ log = logging.getLogger("local.lambda_")
 class Invoker:
     """Invokes functions by name or ARN, with or without a version or an alias."""
 
-    def __init__(self, find: Callable[[str, str], Target | None]) -> None:
+    def __init__(
+        self, find: Callable[[str, str], Target | None], faults: Plan, limits: Limits
+    ) -> None:
         """`find` returns the target of a function's name and its version or alias, or None."""
         self._find = find
-        self._background: set[asyncio.Task[None]] = set()
+        self._queue = EventQueue(result, faults, limits)
 
     async def stop(self) -> None:
         """Cancel the asynchronous invocations."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._queue.stop()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer Invoke."""
         name, qualifier = _name(request.match_info["name"])
-        target = self._find(name, request.query.get("Qualifier") or qualifier)
+        find = partial(self._find, name, request.query.get("Qualifier") or qualifier)
+        target = find()
         if target is None:
             return _refuse(404, "ResourceNotFoundException", f"Function not found: {name}")
         if reason := unsupported(target.function):
             return _refuse(502, "InvalidRuntimeException", reason)
-        body = await bodies.read(request, value("lambda_request"))
+        kind = request.headers.get("X-Amz-Invocation-Type", "RequestResponse")
+        most = value("lambda_event" if kind == "Event" else "lambda_request")
+        body = await bodies.read(request, most)
         if body is None:
-            message = (
-                f"Request must be smaller than {value('lambda_request')} bytes for the "
-                "InvokeFunction operation"
-            )
+            message = f"Request must be smaller than {most} bytes for the InvokeFunction operation"
             return _refuse(413, "RequestTooLargeException", message)
         event = body or b"{}"
-        kind = request.headers.get("X-Amz-Invocation-Type", "RequestResponse")
         if kind == "DryRun":
             return web.Response(status=204)
         if kind == "Event":
-            self.later(target, event)
-            return web.Response(status=202)
+            request_id = str(uuid.uuid4())
+            self._queue.put(find, event, request_id)
+            return web.Response(status=202, headers={"x-amzn-RequestId": request_id})
         return await _answer(target, event)
 
-    def later(self, target: Target, event: bytes) -> None:
-        """Invoke the function in the background."""
-        task = asyncio.create_task(_quietly(target, event))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+    def later(self, arn: str, event: bytes) -> None:
+        """Invoke the function with an ARN in the background."""
+        self._queue.put(partial(self._find, *_name(arn)), event)
 
     def target(self, arn: str) -> Target:
         """Return the target of the function with an ARN.
@@ -94,6 +93,8 @@ async def result(target: Target, event: bytes, request_id: str = "") -> bytes:
 
     Raises Throttled and FunctionError.
     """
+    if reason := unsupported(target.function):
+        raise FunctionError("InvalidRuntimeException", reason)
     trace_id = tracing.header(target.function)
     invocation = Invocation(
         request_id or str(uuid.uuid4()), event, 0, target.function.arn, trace_id, raw=True
@@ -101,16 +102,6 @@ async def result(target: Target, event: bytes, request_id: str = "") -> bytes:
     await target.pool.invoke(invocation)
     await invocation.response.head
     return b"".join([chunk async for chunk in invocation.response.chunks()])
-
-
-async def _quietly(target: Target, event: bytes) -> None:
-    if reason := unsupported(target.function):
-        log.warning("%s", reason)
-        return
-    try:
-        await result(target, event)
-    except (FunctionError, Throttled) as error:
-        log.warning("function %s: %r", target.function.name, error)
 
 
 async def _answer(target: Target, event: bytes) -> web.Response:

@@ -234,8 +234,18 @@ class Pool:
 
 def same_environment(function: Function, other: Function) -> bool:
     """Return whether environments of one function may serve the other one."""
+    return _of_environments(function) == _of_environments(other)
+
+
+def _of_environments(function: Function) -> Function:
+    """Return a function without what its environments do not see."""
     return replace(
-        function, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
-    ) == replace(
-        other, reserved_concurrency=None, url=None, invoke_mode=None, auth_type=None, policy=""
+        function,
+        reserved_concurrency=None,
+        url=None,
+        invoke_mode=None,
+        auth_type=None,
+        policy="",
+        event_retries=0,
+        event_age=0,
     )

@@ -76,7 +76,7 @@ class Functions:
         self._control = control
         self._pools: dict[str, Pool] = {}
         self._addresses = AddressBook()
-        self._invoker = Invoker(self._addresses.named)
+        self._invoker = Invoker(self._addresses.named, faults, self._limits)
         self._permitted = permitted
         self._schedules = Schedules(self._fire, self._limits)
         self._retired: list[Pool] = []
@@ -135,7 +135,7 @@ class Functions:
         if reason := self._permitted(schedule, target.function.policy):
             log.warning("AccessDenied: %s", reason)
             return
-        self._invoker.later(target, event)
+        self._invoker.later(schedule.target, event)
 
     def policy(self, arn: str) -> str | None:
         """Return the policy of the function with an ARN as JSON, None if there is none."""
@@ -154,7 +154,7 @@ class Functions:
 
     def later(self, arn: str, event: bytes) -> None:
         """Invoke a function for another service, asynchronously."""
-        self._invoker.later(self._invoker.target(arn), event)
+        self._invoker.later(arn, event)
 
     async def apply(self, functions: tuple[Function, ...], aliases: tuple[Alias, ...] = ()) -> None:
         """Use the deployed functions.

@@ -79,6 +79,7 @@ def _alias(alias: Any, latest: Any) -> dict[str, Any]:
         "auth_type": url.config.get("AuthType") if url else None,
         # moto keeps the statements of all versions and aliases with the function.
         "policy": access.function_policy(latest),
+        **_events(latest, alias.name),
     }
 
 
@@ -111,7 +112,23 @@ def _function(account: str, region: str, function: Any, latest: Any) -> dict[str
         "concurrency": access.concurrency(function),
         "tracing": (function.tracing_config or {}).get("Mode", "PassThrough"),
         "version": str(function.version) if published else "$LATEST",
+        **_events(latest, str(function.version) if published else "$LATEST"),
     }
+
+
+def _events(latest: Any, qualifier: str) -> dict[str, int]:
+    """Return the settings of asynchronous invocations of a version or an alias.
+
+    There are none for a version or an alias that has no settings of its own.
+    """
+    for settings in latest.event_invoke_config:
+        if settings.config.get("Qualifier", "$LATEST") == qualifier:
+            found = {
+                "event_retries": settings.config.get("MaximumRetryAttempts"),
+                "event_age": settings.config.get("MaximumEventAgeInSeconds"),
+            }
+            return {name: int(value) for name, value in found.items() if value is not None}
+    return {}
 
 
 def _schedules() -> Iterator[dict[str, Any]]:

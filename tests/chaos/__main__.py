@@ -22,7 +22,7 @@ from tests.chaos.deployment import ChaosDeployment
 from tests.chaos.stages import LOGGED, STAGES
 from tests.support import gates, leftovers
 
-OVERDUE = 20
+OVERDUE = 30
 OUTAGE_S = 30.0
 _KEYS = 3
 _BUDGET = Limits(tokens_day=10**9)

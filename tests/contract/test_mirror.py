@@ -137,7 +137,7 @@ HELD = [
     Held("local/faults", "container", "local/sagemaker/test_invoke.py", "over an invocation"),
     Held("local/iam", "refusals writer", "local/test_server.py", _DEPLOYED),
     Held("local/iam", "operations s3", "local/iam/test_actions.py", _PARTS),
-    Held("local/lambda_", "api code response", "local/lambda_/test_server.py", _PARTS),
+    Held("local/lambda_", "code response", "local/lambda_/test_server.py", _PARTS),
     Held("local/lambda_", "faults", "e2e/test_faults.py", _DEPLOYED,
          "test_a_function_that_is_killed"),
     Held("local/lambda_", "tracing", "e2e/test_permissions.py", _DEPLOYED, "PutTraceSegments"),

@@ -1,16 +1,21 @@
 """Filters over the deployed stacks: redaction, a guardrail with its grant, and citations."""
 
+import contextlib
 import json
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import boto3
+import httpx
 import openai
 import pytest
 
 from local.bedrock import BLOCKED_WORD
 from local.cloud import LocalCloud
 from tests.e2e.test_streaming import script, settled, text
-from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed, options
+from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
 
@@ -79,3 +84,79 @@ def test_an_answer_cites_its_sources(filtered: Deployment) -> None:
     citation = message.annotations[0].url_citation
     assert (message.content or "")[citation.start_index : citation.end_index] == "[doc]"
     assert json.loads(citation.model_dump_json())["url"] == source["url"]
+
+
+SECRET = "ada@example.com"
+PIECES = ["ada", "@", "exam", "ple", ".com", " and "]
+"""The pieces of what is hidden. Nothing that a client sends has them together."""
+
+
+def everything(cloud: LocalCloud, deployment: Deployment) -> Iterator[tuple[str, str]]:
+    """Yield where each text is that the deployment has written: its tables, and all logs."""
+    tables = boto3.resource("dynamodb", **options(cloud))
+    for name in ("UsageTableName", "StreamTableName"):
+        for item in tables.Table(deployment.outputs[name]).scan()["Items"]:
+            yield f"{name} {item['pk']} {item['sk']}", texts_of(item)
+    logs = boto3.client("logs", **options(cloud))
+    for group in logs.describe_log_groups()["logGroups"]:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
+        for page in pages:
+            for event in page["events"]:
+                yield group["logGroupName"], event["message"]
+    for file in (cloud.directory / "logs").rglob("*"):
+        if file.is_file():
+            yield str(file), file.read_text(errors="replace")
+
+
+def texts_of(value: Any) -> str:
+    """Return all texts of an item, with deflated ones inflated."""
+    if isinstance(value, dict):
+        return " ".join(map(texts_of, value.values()))
+    if isinstance(value, list | set | tuple):
+        return " ".join(map(texts_of, value))
+    data = getattr(value, "value", value)
+    if isinstance(data, bytes):
+        for wbits in (-15, 15, 31):
+            with contextlib.suppress(zlib.error):
+                return zlib.decompress(data, wbits).decode(errors="replace")
+        return data.decode(errors="replace")
+    return str(data)
+
+
+def read_into(got: bytearray, response: httpx.Response) -> None:
+    """Read a response until its connection breaks."""
+    for part in response.iter_raw():
+        got += part
+
+
+def test_a_killed_run_has_written_nothing_hidden(cloud: LocalCloud, filtered: Deployment) -> None:
+    """A function is killed in a logged stream full of addresses. Neither a table nor any log has
+    one, and the log of the response has what stands for them.
+    """
+    body = {
+        "model": SCRIPTED_MODEL,
+        "stream": True,
+        "max_tokens": 4000,
+        "messages": script(say=PIECES * 120, rate=60),
+        "sluice": {"durable": True},
+    }
+    headers = {"authorization": f"Bearer {filtered.key}"}
+    got = bytearray()
+    url = f"{filtered.origin}/v1/chat/completions"
+    killed = fault(
+        cloud, kind="function-killed-in-response", scope="filtered*Stream*", after=20_000
+    )
+    asked = httpx.stream("POST", url, json=body, headers=headers, timeout=60)
+    with killed, asked as response, pytest.raises(httpx.TransportError):
+        read_into(got, response)
+    assert response.status_code == 200, got
+    assert SECRET.encode() not in got
+    assert b"[EMAIL]" in got
+    logged, hidden = False, set()
+    for place, written in everything(cloud, filtered):
+        joined = written.replace('","', "")  # the log of a response has a text for each token
+        logged = logged or (place.startswith("StreamTableName") and "[EMAIL]" in joined)
+        if "ada@exam" in joined or "ada@exam" in written:
+            hidden.add(place)
+    assert logged
+    assert hidden == set()

@@ -103,3 +103,15 @@ def test_readers_and_droppers(load: Callable[[str], dict[str, Any]]) -> None:
     assert endings["dropped"] <= report["requests"]["droppers"]
     assert report["requests"]["slow_readers"] > 0
     assert report["ledger"]["agrees"] is True
+
+
+@pytest.mark.parametrize("form", ["chat", "messages", "responses", "text"])
+def test_resumers(load: Callable[[str], dict[str, Any]], form: str) -> None:
+    """Who leaves and resumes has a whole answer, and the ledger has it once."""
+    report = load(
+        f"--form {form} --rate 4 --duration 2s --arrivals constant --max-tokens 24 "
+        "--resumers 100% --seed 3"
+    )
+    assert {name: count for name, count in report["endings"].items() if count} == {"complete": 8}
+    assert report["requests"]["resumed"] > 4
+    assert report["ledger"]["agrees"]

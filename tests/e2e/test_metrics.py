@@ -76,9 +76,10 @@ def ask(deployment: Deployment, **changes: Any) -> str:
     """Stream an answer to its end, or to its error. Return the request's id, if there is one."""
     body = {
         "model": deployment.model,
-        "messages": [{"role": "user", "content": '{"repeat": " x", "count": 20}'}],
+        "messages": [{"role": "user", "content": "Why stream tokens?"}],
         "stream": True,
-        "max_tokens": 12,
+        "temperature": 0,  # a whole answer, which has a pace
+        "max_tokens": 40,
         **changes,
     }
     headers = {"authorization": f"Bearer {deployment.key}"}

@@ -196,11 +196,11 @@ async def test_events_that_come_twice_or_in_another_order(
 ) -> None:
     """A request that is invoked twice is answered once; a lost one leaves the lane free."""
     socket = await connect(sockets, session)
-    with fault(cloud, kind="event-repeated", scope="$default"):
+    with fault(cloud, kind="message-repeated", scope="$default"):
         await socket.send_json(create(20, stream_id="a"))
         lanes = await until_ends(socket, 1)
     assert [one["type"] for one in lanes["a"]].count("response.created") == 1
-    with fault(cloud, kind="event-dropped", scope="$default"):
+    with fault(cloud, kind="message-dropped", scope="$default"):
         await socket.send_json(create(20, stream_id="a"))
     await socket.send_json(create(20, stream_id="a"))
     lanes = await until_ends(socket, 1)

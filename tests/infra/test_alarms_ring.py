@@ -65,6 +65,7 @@ CASES: dict[str, Case] = {
     "SweeperRecovered": Case({"Recovered": [0.0]}, {"Recovered": [1.0]}, 1, seconds=300),
     "SweeperFailing": Case({"Errors": [0.0]}, {"Errors": [1.0]}, 2, seconds=300),
     "SweeperSilent": Case({"Invocations": [1.0]}, {}, 3, seconds=900, rings="INSUFFICIENT_DATA"),
+    "BackgroundErrors": Case({"Errors": [1.0]}, {"Errors": [2.0]}, 2, seconds=300),
     "StreamReleaseErrors": Case({"Errors": [0.0]}, {"Errors": [1.0]}, 2),
     "StreamReleaseUrl5xxCount": Case({}, {"Url5xxCount": [3.0]}, 2, last=20),
     "RecallReleaseErrors": Case({"Errors": [0.0]}, {"Errors": [1.0]}, 2),

@@ -51,6 +51,7 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
         ("dynamodb:Query",): ONLY_ROLLUPS,
         (GET, *WRITES): partitions("R#*", table="streams"),
         (GET, "dynamodb:PutItem"): partitions("I#*", table="streams"),
+        ("dynamodb:PutItem", "dynamodb:UpdateItem"): partitions("Q#", table="streams"),
         (
             "sagemaker:InvokeEndpoint",
             "sagemaker:InvokeEndpointWithResponseStream",
@@ -72,6 +73,7 @@ def test_the_recall_function_can_change_no_books(synthesis: Any) -> None:
         ("dynamodb:UpdateItem", partitions("KEY#*", attributes=["balance"])),
         ("dynamodb:UpdateItem", partitions("LEDGER#*", attributes=["cancel", "key", "state"])),
         *((action, partitions("R#*", table="streams")) for action in (*WRITES, GET, DELETE)),
+        ("dynamodb:UpdateItem", partitions("Q#", table="streams")),
         ("dynamodb:Query", "streams, index owners"),
     }
     others = {
@@ -102,6 +104,18 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
         ("dynamodb:Query",): "table, index overdue keys",
         (GET, *WRITES): partitions("R#*", table="streams"),
         LOG: "SweeperLog",
+    }
+
+
+def test_the_keeper_invokes_the_stream_function_and_no_model(synthesis: Any) -> None:
+    """It reads and ends responses, gives places back, and may invoke one alias."""
+    found = granted(synthesis, "Background")
+    [alias] = [found.pop(it) for it in list(found) if it == ("lambda:InvokeFunction",)]
+    assert "StreamReleaseAlias" in alias
+    assert found == {
+        ("dynamodb:Query", "dynamodb:UpdateItem"): partitions("Q#", table="streams"),
+        (GET, *WRITES): partitions("R#*", table="streams"),
+        LOG: "BackgroundLog",
     }
 
 

@@ -35,6 +35,7 @@ TRIPPED_BY = {
     "sagemaker_environment_value": "moto/test_quotas.py::test_environments_of_models",
     "sagemaker_environment_entries": "moto/test_quotas.py::test_environments_of_models",
     "lambda_request": "lambda_/test_url.py::test_other_refusals",
+    "lambda_event": "lambda_/test_api.py::test_too_large",
     "lambda_buffered_response": "lambda_/test_environment.py::test_buffered_response_over_6_mb",
     "lambda_streamed_response": "lambda_/test_environment.py::test_streamed_response_over_200_mb",
     "lambda_stream_burst": "lambda_/test_url.py::test_bandwidth_after_the_first_6_mb",

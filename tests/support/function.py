@@ -17,6 +17,7 @@ from moto.core.eventstream import EventStreamEncoder
 from lambda_fn import ids
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
+from lambda_fn.runtime.event import RUN
 from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.app import create_app
 
@@ -271,6 +272,7 @@ def caller(
         reply: Reply | None = None,
         context: object = None,
         stuck: asyncio.Event | None = None,
+        queued: str | None = None,
     ) -> Reply:
         reply = reply or Reply()
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -309,6 +311,8 @@ def caller(
         }
         if context is not None:
             scope["aws.context"] = context
+        if queued is not None:  # the run of a queued response, which has no request
+            scope = {"type": RUN, RUN: queued, "state": {}, "aws.after": after}
         try:
             await app(
                 {**scope, "raw_path": path.encode(), "root_path": "", "http_version": "1.1"},
@@ -316,7 +320,8 @@ def caller(
                 send,
             )
         finally:
-            await asyncio.gather(*after)
+            while pending := [task for task in after if not task.done()]:
+                await asyncio.gather(*pending)
         return reply
 
     return run

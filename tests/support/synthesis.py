@@ -17,6 +17,7 @@ FUNCTIONS = {
     "Stream": "lambda_fn.stream.main.run",
     "Recall": "lambda_fn.recall.main.run",
     "Sweeper": "lambda_fn.sweep.handler.handler",
+    "Background": "lambda_fn.background.handler.handler",
     "Control": "lambda_fn.control.handler.handler",
     "ControlSecretRotation": "lambda_fn.control.rotate.handler",
 }
@@ -60,11 +61,15 @@ class Synthesis:
         ]
         return dict(found)
 
-    def the(self, kind: str) -> dict[str, Any]:
-        """Return the properties of the only resource of a type."""
-        (resource,) = self.resources(kind)
-        properties: dict[str, Any] = resource["Properties"]
-        return properties
+    def the(self, kind: str, construct: str = "") -> dict[str, Any]:
+        """Return the properties of the only resource of a type, or of that in a construct."""
+        [properties] = [
+            it["Properties"]
+            for stack in (self.state, self.service)
+            for name, it in stack["Resources"].items()
+            if it["Type"] == kind and name.startswith(construct)
+        ]
+        return dict(properties)
 
 
 def synthesise(stage: str, project: Path, out: Path, **changes: object) -> Synthesis:

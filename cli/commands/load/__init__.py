@@ -52,6 +52,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--slow-pace", type=whole, default=256, metavar="N", help=text)
     text = "the share of clients that leave within an answer (0%%)"
     load.add_argument("--droppers", type=share, default=0.0, metavar="P", help=text)
+    text = "the share of clients that leave likewise, and resume their answer at once (0%%)"
+    load.add_argument("--resumers", type=share, default=0.0, metavar="P", help=text)
     text = "the most streams at once; what would be more is not sent (500)"
     load.add_argument("--max-open", type=whole, default=500, metavar="N", help=text)
     text = "give a request up after this time (600s)"

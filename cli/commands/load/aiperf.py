@@ -23,7 +23,7 @@ _SHARES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 
 def export(run: Run, report: dict[str, Any], seed: int) -> dict[str, Any]:
     """Return a run, and its report, in AIPerf's form."""
-    complete = [it for it in run.records if it.ending.name == "complete" and it.reader != "slow"]
+    complete = [it for it in run.records if it.ending.name == "complete" and it.is_timed]
     others = [it for it in run.records if it.ending.name != "complete"]
     latency = [(it.over or it.planned) - it.planned for it in complete]
     tokens = sum(it.tokens for it in complete)

@@ -132,8 +132,8 @@ def _exit(report: dict[str, Any], run: Run) -> None:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
-    if args.slow_readers + args.droppers > 1:
-        raise CommandError("--slow-readers and --droppers are more than 100% together.")
+    if args.slow_readers + args.droppers + args.resumers > 1:
+        raise CommandError("--slow-readers, --droppers and --resumers are more than 100% together.")
     plan = Plan(
         Rate(*args.rate),
         args.duration,
@@ -144,6 +144,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         max_tokens=args.max_tokens,
         slow=args.slow_readers,
         droppers=args.droppers,
+        resumers=args.resumers,
     )
     plan.check()
     return plan

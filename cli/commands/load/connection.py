@@ -205,23 +205,31 @@ class Exchange(asyncio.BufferedProtocol):
 
 
 def request_bytes(
-    address: Address, path: str, body: bytes, *, key: str, accept: str, agent: str = "sluice-load"
+    address: Address,
+    path: str,
+    body: bytes | None,
+    *,
+    key: str,
+    accept: str,
+    agent: str = "sluice-load",
 ) -> bytes:
-    """Return a POST of a JSON body. A key with characters that no header may have is refused."""
+    """Return a POST of a JSON body, or a GET without one. A key with characters that no header may
+    have is refused.
+    """
     if not key.isascii() or not key.isprintable():
         raise CommandError("The key has characters that no API key has.")
     lines = [
-        f"POST {address.path}{path} HTTP/1.1",
+        f"{'GET' if body is None else 'POST'} {address.path}{path} HTTP/1.1",
         f"host: {address.authority_part}",
-        "content-type: application/json",
         f"accept: {accept}",
         f"user-agent: {agent}",
         "connection: close",
-        f"content-length: {len(body)}",
     ]
+    if body is not None:
+        lines += ["content-type: application/json", f"content-length: {len(body)}"]
     if key:
         lines.append(f"authorization: Bearer {key}")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b"")
 
 
 async def connect(

@@ -36,6 +36,8 @@ class Signs:
     completion_tokens: int | None = None
     error: str | None = None
     """The code of an error within the stream, else its type."""
+    number: int = field(default=-1, compare=False)
+    """The wire number of the last piece, from which the answer can be resumed; -1 before one."""
 
 
 class Reader(Protocol):
@@ -56,6 +58,10 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Take the end of the body. Raises as `feed` does."""
+        ...
+
+    def resume(self) -> None:
+        """Drop what is not whole: the next bytes come from behind the last number."""
         ...
 
 
@@ -99,12 +105,17 @@ class _Usage(msgspec.Struct):
     completion_tokens: int | None = None
 
 
+class _Own(msgspec.Struct):
+    n: int = -1
+
+
 class _Chunk(msgspec.Struct):
     """A chunk of a chat, or of a completion of the old form."""
 
     choices: list[_Choice] = []
     usage: _Usage | None = None
     error: Any = None
+    sluice: _Own | None = None
 
 
 _chunk = msgspec.json.Decoder(_Chunk)
@@ -138,6 +149,14 @@ class _Events:
     def close(self) -> None:
         """Do nothing: an event without its end is no event."""
 
+    def resume(self) -> None:
+        """Drop an event without its end."""
+        self._stream = EventStream()
+
+    def _number(self, own: _Own | None) -> None:
+        if own is not None:
+            self.signs.number = max(self.signs.number, own.n)
+
     def _event(self, data: bytes) -> int:
         raise NotImplementedError
 
@@ -150,6 +169,7 @@ class _Chunks(_Events):
             self.signs.marker = True
             return 0
         chunk = _chunk.decode(data)
+        self._number(chunk.sluice)
         if chunk.error is not None:
             self.signs.error = _code(chunk.error)
         if chunk.usage is not None:
@@ -193,6 +213,7 @@ class _MessageEvent(msgspec.Struct):
     message: _Message | None = None
     usage: _Counts | None = None
     error: Any = None
+    sluice: _Own | None = None
 
 
 _message_event = msgspec.json.Decoder(_MessageEvent)
@@ -203,6 +224,7 @@ class _Messages(_Events):
 
     def _event(self, data: bytes) -> int:
         event = _message_event.decode(data)
+        self._number(event.sluice)
         if event.type == "error":
             self.signs.error = _code(event.error)
         elif event.type == "message_stop":
@@ -244,6 +266,7 @@ class _ResponseEvent(msgspec.Struct):
     delta: str | None = None
     code: str | None = None
     response: _Response | None = None
+    sequence_number: int = -1
 
 
 _response_event = msgspec.json.Decoder(_ResponseEvent)
@@ -257,6 +280,7 @@ class _Responses(_Events):
 
     def _event(self, data: bytes) -> int:
         event = _response_event.decode(data)
+        self.signs.number = max(self.signs.number, event.sequence_number)
         if event.type == "error":
             self.signs.error = event.code or "unnamed"
         elif event.type == "response.failed":
@@ -286,7 +310,12 @@ class _Text:
         if self._trailer is not None and len(self._trailer) > _MAX_TRAILER:
             raise Malformed("trailer_too_large")
         size = len(data) - data.count(_HEARTBEAT)
+        if size:
+            self.signs.number = max(self.signs.number, 0) + size
         return [size] if size else []
+
+    def resume(self) -> None:
+        """Do nothing: every byte counts."""
 
     def close(self) -> None:
         if self._trailer is None:

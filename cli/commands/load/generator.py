@@ -150,14 +150,12 @@ async def _one(
 ) -> None:
     """Send one request and wait until it is over."""
     record = stream.record
-    body = msgspec.json.encode(options.form.body(options.model, planned.ask))
-    request = request_bytes(
-        options.address,
-        options.form.path,
-        body,
-        key=options.keys[record.key],
-        accept=options.form.accept,
-    )
+    asked = options.form.body(options.model, planned.ask)
+    if planned.reader == "resumer":
+        asked = {**asked, "sluice": {"durable": True}}
+    key, accept = options.keys[record.key], options.form.accept
+    path, body = options.form.path, msgspec.json.encode(asked)
+    request = request_bytes(options.address, path, body, key=key, accept=accept)
     pace = options.slow_pace if planned.reader == "slow" else None
     record.sent = stream.heard = time.monotonic()
     run.lag.add(record.sent - record.planned)
@@ -169,6 +167,13 @@ async def _one(
         )
         record.connected = time.monotonic()
         await exchange.done
+        if (path_of_rest := stream.resumed_at) is not None:
+            stream.resume()
+            rest = request_bytes(options.address, path_of_rest, None, key=key, accept=accept)
+            exchange = await connect(
+                options.address, context, lambda: stream.attach(Exchange(rest, stream, pace=pace))
+            )
+            await exchange.done
     except Unreachable as error:
         stream.unreachable(str(error))
     finally:
@@ -185,7 +190,7 @@ def _count(run: Run, stream: Stream) -> None:
     run.ended[record.ending.name] += 1
     if record.connected is not None and record.sent is not None:
         run.connects.add(record.connected - record.sent)
-    if record.ending.name != "complete" or record.reader == "slow":
+    if record.ending.name != "complete" or not record.is_timed:
         return
     if record.ttft is not None:
         run.ttft.add(record.ttft)

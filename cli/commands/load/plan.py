@@ -11,7 +11,7 @@ from typing import Literal
 from cli.lib.project import CommandError
 
 Arrivals = Literal["poisson", "constant"]
-Reader = Literal["normal", "slow", "dropper"]
+Reader = Literal["normal", "slow", "dropper", "resumer"]
 MAX_REQUESTS = 200_000
 """The most requests of one run. The record of a request takes about half a kilobyte."""
 _MAX_FILE = 64 * 1024 * 1024
@@ -59,7 +59,8 @@ class Ask:
 class Planned:
     """One request: its number from 0, and the seconds after the start at which it is sent.
 
-    A dropper leaves after `leave_after` chunks with output.
+    A dropper leaves after `leave_after` chunks with output. A resumer does, too, and comes back for
+    the rest.
     """
 
     number: int
@@ -83,7 +84,8 @@ class Plan:
     max_tokens: int = 128
     slow: float = 0.0
     droppers: float = 0.0
-    """The shares of slow readers and droppers, 0 to 1."""
+    resumers: float = 0.0
+    """The shares of slow readers, droppers and resumers, 0 to 1."""
 
     def __iter__(self) -> Iterator[Planned]:
         """Yield the requests in the order of their moments.
@@ -103,6 +105,8 @@ class Plan:
                 reader = "slow"
             elif kind < self.slow + self.droppers:
                 reader = "dropper"
+            elif kind < self.slow + self.droppers + self.resumers:
+                reader = "resumer"
             yield Planned(number, at, ask, reader, draw.randint(1, max(1, ask.max_tokens)))
 
     def moments(self) -> Iterator[float]:

@@ -45,8 +45,15 @@ class Record:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     longest_gap: float = 0.0
+    resumed: bool = False
+    """Whether this client left within the answer, and resumed it."""
     booked: str = ""
     """What the ledger says: an outcome, `open`, `absent`, or empty if it was not asked."""
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether its latencies count: a slow reader makes its own, and so does who comes back."""
+        return self.reader not in ("slow", "resumer")
 
     @property
     def ttft(self) -> float | None:
@@ -82,6 +89,23 @@ class Stream:
         self._times = array("d")
         self._sizes = array("L")
         self._code = ""
+        self._log = ""
+        """The name of the answer's log."""
+        self._has_left = False
+        """Whether a resumer has left, and is to come back."""
+
+    @property
+    def resumed_at(self) -> str | None:
+        """The path at which the answer goes on, None if this client did not leave it."""
+        if not self._has_left or self.record.over is not None:
+            return None
+        return f"/sluice/streams/{self._log}?starting_after={self._reader.signs.number}"
+
+    def resume(self) -> None:
+        """Read the rest of the answer from another response."""
+        self._has_left = False
+        self.record.resumed = True
+        self._reader.resume()
 
     # of connection.Receiver
 
@@ -89,7 +113,9 @@ class Stream:
         """Note the head of the response."""
         self.heard = time.monotonic()
         self.record.status = status
-        self.record.request_id = headers.get("x-request-id", "")[:64]
+        if not self.record.resumed:
+            self.record.request_id = headers.get("x-request-id", "")[:64]
+            self._log = headers.get("x-sluice-stream", "")[:64]
 
     def data(self, data: bytes) -> None:
         """Read the answer. All chunks of `data` get the same time."""
@@ -112,6 +138,23 @@ class Stream:
             if self._planned.reader == "dropper" and record.chunks >= self._planned.leave_after:
                 self.leave("left")
                 return
+        # What came with the last chunk is read, so that the rest begins behind all of it.
+        if self._may_leave and self._exchange is not None:
+            self._has_left = True
+            self._exchange.leave()
+
+    @property
+    def _may_leave(self) -> bool:
+        """Whether a resumer leaves now: the answer has a log, and goes on behind a number."""
+        signs, record = self._reader.signs, self.record
+        return (
+            self._planned.reader == "resumer"
+            and record.chunks >= self._planned.leave_after
+            and not record.resumed
+            and bool(self._log)
+            and signs.number >= 0
+            and not signs.marker
+        )
 
     def ended(self, *, whole: bool, malformed: str = "") -> None:
         """Note how it ended."""

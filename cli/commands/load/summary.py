@@ -50,7 +50,7 @@ class Objectives:
         """
         if record.ending.name != "complete":
             return False
-        if record.reader == "slow":
+        if not record.is_timed:
             return True
         took = None if record.over is None else record.over - record.planned
         pairs = ((self.ttft, record.ttft), (self.itl, record.itl), (self.duration, took))
@@ -117,6 +117,7 @@ def summarize(
             "most_open": run.most_open,
             "slow_readers": sum(it.reader == "slow" for it in records),
             "droppers": sum(it.reader == "dropper" for it in records),
+            "resumed": sum(it.resumed for it in records),
         },
         "endings": {name: endings[name] for name in NAMES},
         "codes": [
@@ -227,7 +228,7 @@ def intervals(run: Run) -> list[dict[str, Any]]:
     for record in records:
         at = min(number - 1, max(0, int((record.planned - run.began) // width)))
         endings[at][record.ending.name] += 1
-        if record.ending.name == "complete" and record.ttft is not None and record.reader != "slow":
+        if record.ending.name == "complete" and record.ttft is not None and record.is_timed:
             ttft[at].add(record.ttft)
         if record.sent is not None and record.over is not None:
             change[max(0, int((record.sent - run.began) // width))] += 1

@@ -49,6 +49,20 @@ def test_a_deployment_returns_all_outputs(
     assert list(runs[0][0][-7:-3]) == ["-c", "stage=dev", "-c", "name=x"]
 
 
+def test_a_deployment_that_was_killed_locks_nothing(
+    runs: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path
+) -> None:
+    """The locks that a killed CDK CLI left do not count, whoever has its process id now."""
+    assembly, outputs = tmp_path / "outputs.assembly", tmp_path / "outputs.json"
+    assembly.mkdir()
+    outputs.write_text("{}")
+    for name in ("synth.lock", "read.1.1.lock", "manifest.json"):
+        (assembly / name).write_text("1")
+    cdk.deploy(context={}, aws={}, outputs=outputs, log=outputs, detail=print)
+    assert str(assembly) in runs[0][0]
+    assert [it.name for it in assembly.iterdir()] == ["manifest.json"]
+
+
 @pytest.mark.parametrize(
     ("line", "shown"),
     [

@@ -112,3 +112,22 @@ test("openai responses: a conversation goes on by the id of the response before"
   const { text } = await generateText({ model, ...said({ say: ["two"] }), providerOptions });
   assert.equal(text, "two");
 });
+
+// The compatible provider drops annotations.
+const citing = async (url, init) => {
+  const sources = [{ id: "doc", title: "One", url: "https://example.com/1" }];
+  return fetch(url, { ...init, body: JSON.stringify({ ...JSON.parse(init.body), sluice: { sources } }) });
+};
+for (const [name, form] of [
+  ["openai", (provider) => provider.chat(scripted.model)],
+  ["openai responses", (provider) => provider(scripted.model)],
+]) {
+  test(`${name}: citations are the sources of the answer`, async () => {
+    const { baseURL, apiKey } = scripted;
+    const model = form(createOpenAI({ baseURL, apiKey, fetch: citing }));
+    const result = streamText({ model, ...said({ say: ["So it ", "is [d", "oc]."] }) });
+    assert.equal(await result.text, "So it is [doc].");
+    const found = (await result.sources).map(({ sourceType, url, title }) => [sourceType, url, title]);
+    assert.deepEqual(found, [["url", "https://example.com/1", "One"]]);
+  });
+}

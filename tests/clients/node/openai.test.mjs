@@ -189,6 +189,34 @@ test("responses: a prompt is counted as it is then used", async () => {
   assert.equal(input_tokens, usage.input_tokens);
 });
 
+const cited = { sluice: { sources: [{ id: "doc", title: "One", url: "https://example.com/1" }] } };
+const citing = script({ say: ["So it ", "is [d", "oc]."] });
+
+test("a chat has its citations, whole and streamed", async () => {
+  const whole = await client(scripted).chat.completions.create({ model, messages: citing, ...cited });
+  const { content, annotations } = whole.choices[0].message;
+  const [{ url_citation: citation }] = annotations;
+  assert.equal(content.slice(citation.start_index, citation.end_index), "[doc]");
+  assert.equal(citation.url, "https://example.com/1");
+  const stream = await client(scripted).chat.completions.create({ model, messages: citing, stream: true, ...cited });
+  const found = [];
+  for await (const chunk of stream) found.push(...(chunk.choices[0]?.delta.annotations ?? []));
+  assert.deepEqual(found, annotations);
+});
+
+test("a response has its citations in its events and at its end", async () => {
+  const input = citing[0].content;
+  const stream = client(scripted).responses.stream({ model, input, store: false, ...cited });
+  const added = [];
+  for await (const event of stream) {
+    if (event.type === "response.output_text.annotation.added") added.push(event.annotation);
+  }
+  const { output } = await stream.finalResponse();
+  const [{ annotations, text }] = output[0].content;
+  assert.deepEqual(annotations, added);
+  assert.equal(text.slice(added[0].start_index, added[0].end_index), "[doc]");
+});
+
 test("conversations: a response goes on with one, and its items are read", async () => {
   const openai = client(scripted);
   const items = [{ role: "user", content: JSON.stringify({ say: ["x"] }) }];

@@ -10,11 +10,11 @@ def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any)
 
     A failed run is not retried.
     """
-    rule = synthesis.the("AWS::Events::Rule")
+    rule = synthesis.the("AWS::Events::Rule", "Sweeper")
     assert (rule["ScheduleExpression"], rule["State"]) == ("rate(5 minutes)", "ENABLED")
     (target,) = rule["Targets"]
     assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 300, "MaximumRetryAttempts": 0}
-    invoke = synthesis.the("AWS::Lambda::EventInvokeConfig")
+    invoke = synthesis.the("AWS::Lambda::EventInvokeConfig", "Sweeper")
     assert (invoke["MaximumRetryAttempts"], invoke["MaximumEventAgeInSeconds"]) == (0, 300)
     assert synthesis.function(FUNCTIONS["Sweeper"])["Timeout"] < 300
 

@@ -12,6 +12,7 @@ def test_outputs_have_their_agreed_names(synthesis: Any) -> None:
         "AdminFunctionUrl",
         "AdminKeysFunctionName",
         "AdminUsageFunctionName",
+        "BackgroundFunctionName",
         "SweeperName",
         "AdminSecretArn",
         "DistributionDomain",

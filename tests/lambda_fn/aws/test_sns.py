@@ -29,7 +29,7 @@ async def test_a_message_arrives(http: Client, moto_url: str) -> None:
     }
 
     def subscribe() -> tuple[str, str]:
-        sns, sqs = (boto3.client(name, **options) for name in ("sns", "sqs"))  # type: ignore[call-overload]
+        sns, sqs = (boto3.client(name, **options) for name in ("sns", "sqs"))
         arn = sns.create_topic(Name="budgets")["TopicArn"]
         queue = sqs.create_queue(QueueName="budgets")["QueueUrl"]
         attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
@@ -41,7 +41,7 @@ async def test_a_message_arrives(http: Client, moto_url: str) -> None:
     await topic(http, moto_url, arn).publish("A subject " + "x" * 200, text)
 
     def receive() -> dict[str, str]:
-        sqs = boto3.client("sqs", **options)  # type: ignore[call-overload]
+        sqs = boto3.client("sqs", **options)
         (found,) = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
         body: dict[str, str] = json.loads(found["Body"])
         return body

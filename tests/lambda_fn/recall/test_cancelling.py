@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,9 @@ from lambda_fn.metering.keys import ledger_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.settings import Model
-from lambda_fn.stream_log.heads import read_head
+from lambda_fn.stream_log import places
+from lambda_fn.stream_log.heads import StoredHead, read_head
+from lambda_fn.stream_log.queued import claim, start
 from lambda_fn.stream_log.reading import read_all
 from tests.support.function import KEY_ID, Call, StandIn
 from tests.support.kept import Kept, events
@@ -154,3 +157,38 @@ async def test_without_the_meter_nobody_knows(
     monkeypatch.setattr(Table, "update", down)
     reply = await recall("POST", path(name))
     assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+
+
+async def queued(kept: Kept) -> StoredHead:
+    """Put a response that waits, with the place of its key."""
+    stored = await kept.begin(status="queued", starter="s", until=time.time() + 60, kept="result")
+    await places.take(
+        kept.table, KEY_ID, stored.response_id, "f", maximum=9, expires=9, now=time.time()
+    )
+    return stored
+
+
+async def test_one_that_waits(recall: Call, kept: Kept, sagemaker: StandIn) -> None:
+    """It is final at once, no container is called, and its key has the place back."""
+    stored = await queued(kept)
+    shown = await recall("GET", f"/v1/sluice/streams/{stored.response_id}?wait=0")
+    assert json.loads(shown.body)["status"] == "queued"
+    kept_on = await recall("DELETE", f"/v1/sluice/streams/{stored.response_id}")
+    assert (kept_on.status, kept_on.error["code"]) == (400, "response_in_progress")
+    reply = await recall("POST", path(stored.response_id))
+    assert json.loads(reply.body)["status"] == "cancelled"
+    assert sagemaker.cancelled == []
+    assert [it async for it in places.every(kept.table)] == []
+    gone = await recall("DELETE", f"/v1/sluice/streams/{stored.response_id}")
+    assert gone.status == 200
+
+
+async def test_one_that_is_run(recall: Call, kept: Kept, sagemaker: StandIn) -> None:
+    """The container knows a queued response by the id of its run."""
+    stored = await queued(kept)
+    started = await start(kept.table, stored, now=time.time())
+    assert started is not None
+    run = new_request_id()
+    assert await claim(kept.table, started, run=run, by="run", now=time.time())
+    await recall("POST", path(stored.response_id))
+    assert sagemaker.cancelled == [run]

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from lambda_fn.ids import new_request_id
 from lambda_fn.runtime.api import RuntimeApi
+from lambda_fn.runtime.event import run_event
 from lambda_fn.runtime.loop import serve
 from tests.support.runtime_api import EVENT, Lambda, hello, run, unchunk
 
@@ -141,3 +143,36 @@ async def test_work_after_the_response(lambda_: Lambda) -> None:
     server.cancel()
     with pytest.raises(asyncio.CancelledError):
         await server
+
+
+async def test_an_event_without_a_request(lambda_: Lambda) -> None:
+    """Its end is reported when all work is done, also that in the background."""
+    done: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def later(name: str) -> None:
+            await asyncio.sleep(0)
+            done.append(name)
+            if name == "later":  # what runs in the background may begin something itself
+                scope["aws.after"].append(asyncio.ensure_future(later("last")))
+
+        assert scope["type"] == "sluice.run"
+        assert scope["aws.context"].remaining() > 0
+        scope["aws.after"].append(asyncio.ensure_future(later("later")))
+        done.append("app")
+
+    [(path, packets)] = await run(lambda_, app, run_event(new_request_id()))
+    assert path.endswith("/response")
+    assert b"".join(packets).partition(b"\r\n\r\n")[2] == b"null"
+    assert done == ["app", "later", "last"]
+
+
+async def test_an_event_that_fails(lambda_: Lambda) -> None:
+    """Its failure is reported without its message, and serving continues."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("secret detail")
+
+    received = await run(lambda_, app, *(run_event(new_request_id()) for _ in range(2)))
+    assert [path.rpartition("/")[2] for path, _ in received] == ["error"] * 2
+    assert all(b"secret" not in b"".join(packets) for _, packets in received)

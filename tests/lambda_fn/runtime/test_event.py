@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from lambda_fn.runtime.event import InvalidEvent, to_scope
+from lambda_fn.ids import new_request_id
+from lambda_fn.runtime.event import InvalidEvent, run_event, to_scope
 from tests.support.runtime_api import EVENT
 
 
@@ -40,3 +41,37 @@ def test_other_events_are_refused(event: bytes) -> None:
     """A test event of the console, and bytes that are no event, are rejected."""
     with pytest.raises(InvalidEvent):
         to_scope(event)
+
+
+def test_run_of_a_queued_response() -> None:
+    """The event of a run names a response, and is no HTTP request."""
+    name = new_request_id()
+    scope, body = to_scope(json.dumps(run_event(name)).encode())
+    assert (scope["type"], scope["sluice.run"], body) == ("sluice.run", name, b"")
+
+
+def test_a_caller_of_the_url_cannot_send_it() -> None:
+    """What a request of a function URL contains does not make a run of it."""
+    event = {**EVENT, **run_event(new_request_id()), "body": json.dumps(run_event("x"))}
+    scope, body = to_scope(json.dumps(event).encode())
+    assert scope["type"] == "http"
+    assert b"sluice" in body
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"v": 2, "run": new_request_id()},
+        {"v": 1, "run": "../../x"},
+        {"v": 1, "run": ""},
+        {"v": 1},
+        {"v": "1", "run": new_request_id()},
+        {"v": 1, "run": 7},
+        "x",
+        None,
+    ],
+)
+def test_other_runs_are_refused(run: object) -> None:
+    """An event that names no response, or has another version, is rejected."""
+    with pytest.raises(InvalidEvent):
+        to_scope(json.dumps({"sluice": run}).encode())

@@ -12,15 +12,20 @@ from lambda_fn.auth import Caller
 from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode import Head, encoder_of
 from lambda_fn.encode.base import Form
+from lambda_fn.encode.numbered import NUMBERED
 from lambda_fn.metering import accounts
 from lambda_fn.metering.accounts import NO_FILTERS, KeyFilters
 from lambda_fn.patterns import KINDS
 from lambda_fn.patterns.known import machine_of
+from lambda_fn.schema.parts import Source
 from lambda_fn.settings import Redaction
 from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.key_cache import KeyCache
 from lambda_fn.stream.producer import Producer
 from lambda_fn.stream.usage_counter import UsageCounter
+from lambda_fn.transform import Buffer, chain
+from lambda_fn.transform.citations import Cite
+from lambda_fn.transform.moderation import Screen, rules_of
 from lambda_fn.transform.redaction import Redact, label
 from tests.support.function import (
     END,
@@ -98,6 +103,53 @@ async def test_a_secret_is_in_no_form_and_no_log(form: Form, cut: int) -> None:
             assert hidden.encode() not in sink.body
         assert b"[EMAIL]" in sink.body.replace(b"\\", b"")
     assert SECRET.encode() not in msgspec.json.encode(log.events)
+
+
+FORBIDDEN = "forbidden"
+
+
+@pytest.mark.parametrize("form", NUMBERED)
+async def test_all_filters_at_every_wire_number(form: Form) -> None:
+    """Redaction, rules, citations and buffering stand before the log. So a stream that is resumed
+    at any number is the tail of the live one, and has nothing of what was hidden or cut.
+    """
+    pieces = [*f"To {SECRET}, see [doc]. It is ", "forb", f"idden. {SECRET}"]
+    records = [START, *(delta({"content": piece}) for piece in pieces), FINISH, USAGE, END]
+    invocation: Any = ScriptedInvocation([lines(record) for record in records], pause=False)
+    thinking = True if form.startswith("messages") else msgspec.UNSET
+    head = Head(
+        "01h00000000000000000000000", 1, "m", 1, form=form, thinking=thinking, numbered=True
+    )
+    log, sink = MemoryLog(), ListSink()
+    rules = rules_of({}, {"violence": (FORBIDDEN,)})
+    cites = form in ("chat_stream", "messages_stream", "responses_stream")
+    source = Source(id="doc", url="https://example.com/1")
+    async with Producer(
+        invocation,
+        LineDecoder(),
+        UsageCounter(),
+        log,
+        seconds=60,
+        transform=chain(Redact(1, machine_of(frozenset(KINDS)), label), Screen(1, rules)),
+        finishing=chain(Cite(1, [source]) if cites else None, Buffer("word", 1)),
+    ) as producer:
+        await pump(producer)
+    await Delivery(encoder_of(head), sink).run(log.read(-1))
+    live = sink.body
+    assert b"[EMAIL]" in live
+    assert (b"https://example.com/1" in live) == cites
+    last = len(live) if form == "plain_text" else live.count(b"\n\n")
+    tails = []
+    for number in range(last):
+        sink = ListSink()
+        await Delivery(encoder_of(head, number), sink).run(log.read(-1))
+        assert live.endswith(sink.body)
+        tails.append(len(sink.body))
+        for hidden in (SECRET, "ada", FORBIDDEN, "idden"):
+            assert hidden.encode() not in sink.body
+    assert tails == sorted(tails, reverse=True)
+    assert tails[-1] < tails[0] < len(live) or form == "plain_text"
+    assert FORBIDDEN.encode() not in msgspec.json.encode(log.events)
 
 
 def said(*pieces: str) -> list[bytes]:

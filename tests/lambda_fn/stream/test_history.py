@@ -1,6 +1,5 @@
 """Kept responses over the application: what is kept, and conversations that go on from it."""
 
-import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,6 @@ from tests.support.function import (
     FIRST,
     KEY_ID,
     START,
-    USAGE,
     Call,
     Reply,
     StandIn,
@@ -339,80 +337,3 @@ async def test_the_end_cannot_be_kept(
     check_response(response)
     assert response["status"] == "completed"
     assert (await kept(kept_table, reply)).head.status == "in_progress"
-
-
-async def test_a_background_response(
-    keeping: Call, kept_table: Table, sagemaker: StandIn, items: Any
-) -> None:
-    """Its client has its answer before the model's first token, and reads the response later."""
-    gate, answered = asyncio.Event(), Reply()
-    sagemaker.script = [gate, FIRST, part(lines(FINISH, USAGE, END))]
-    body = {**ASKED, "background": True}
-    asked = asyncio.ensure_future(keeping(path=PATH, body=body, reply=answered))
-    await answered.until(lambda: answered.whole)
-    response = json.loads(answered.body)
-    check_response(response)
-    assert (response["status"], response["output"]) == ("in_progress", [])
-    assert (response["background"], response["store"]) == (True, True)
-    assert (await kept(kept_table, answered)).head.status == "in_progress"
-    gate.set()
-    await asked  # what Lambda does before it fetches the next invocation
-    found = await kept(kept_table, answered)
-    assert (found.head.status, found.head.kept) == ("completed", "result")
-    assert len(output_of(found.head.head, found.whole)) == 1
-    item = ledger_item(items, answered)
-    assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "complete", 2)
-
-
-async def test_a_background_response_with_a_log(
-    make_call: Callable[..., Call], streams: Any, kept_table: Table, sagemaker: StandIn
-) -> None:
-    """It is answered at once, too, where all responses are logged."""
-    gate, answered = asyncio.Event(), Reply()
-    sagemaker.script = [gate, FIRST, part(lines(FINISH, USAGE, END))]
-    call = make_call(stream_table=streams.name, persistence="all")
-    body = {**ASKED, "background": True}
-    asked = asyncio.ensure_future(call(path=PATH, body=body, reply=answered))
-    await answered.until(lambda: answered.whole)
-    assert json.loads(answered.body)["status"] == "in_progress"
-    gate.set()
-    await asked
-    found = await kept(kept_table, answered)
-    assert (found.head.status, found.head.kept) == ("completed", "segments")
-
-
-async def test_a_background_stream_is_logged(keeping: Call, kept_table: Table) -> None:
-    """A background response that is streamed can be resumed."""
-    reply = await keeping(path=PATH, body={**ASKED, "background": True, "stream": True})
-    assert response_of(reply.body)["background"] is True
-    assert (await kept(kept_table, reply)).head.kept == "segments"
-
-
-async def test_a_background_response_that_fails(
-    make_call: Callable[..., Call], streams: Any, kept_table: Table, sagemaker: StandIn
-) -> None:
-    """Its failure is read later, whenever it came."""
-    body = {**ASKED, "background": True}
-    for changes, script in (
-        ({}, [FIRST, None]),
-        ({}, [part(lines({"type": "error", "code": "overloaded", "message": "Full."}))]),
-        ({"sagemaker_url": "http://127.0.0.1:9"}, []),
-    ):
-        sagemaker.script = script
-        reply = await make_call(stream_table=streams.name, **changes)(path=PATH, body=body)
-        assert reply.status == 200
-        assert (await kept(kept_table, reply)).head.status == "failed"
-
-
-async def test_a_background_response_needs_the_table(
-    make_call: Callable[..., Call], streams: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A response that nobody could read is not generated."""
-
-    async def down(*_: object, **__: object) -> None:
-        raise MeterUnavailable("down")
-
-    monkeypatch.setattr("lambda_fn.stream_log.results.open_head", down)
-    call = make_call(stream_table=streams.name, on_log_failure="unlogged")
-    reply = await call(path=PATH, body={**ASKED, "background": True})
-    assert (reply.status, reply.error["code"]) == (503, "log_unavailable")

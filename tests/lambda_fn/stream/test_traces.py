@@ -161,6 +161,16 @@ async def test_operations(
     assert span["name"] == f"{operation} m"
 
 
+async def test_tokens_of_a_kind(traced: Call, sagemaker: StandIn, stand_in: Collector) -> None:
+    """Reasoning and cached tokens have attributes of their own, if there are any."""
+    usage = {**USAGE, "cached_tokens": 3, "reasoning_tokens": 1}
+    sagemaker.script = [part(lines(START, HELLO, WORLD, FINISH, usage, {"type": "end"}))]
+    await traced(body=STREAM, more=SAMPLED)
+    [span] = stand_in.spans
+    assert span["attributes"]["gen_ai.usage.cache_read.input_tokens"] == 3
+    assert span["attributes"]["gen_ai.usage.reasoning.output_tokens"] == 1
+
+
 async def test_a_failed_request(traced: Call, sagemaker: StandIn, stand_in: Collector) -> None:
     """A span of a request that the service failed has an error, and the moments until then."""
     sagemaker.script = [part(lines(START, HELLO)), exception_frame("ModelStreamError")]

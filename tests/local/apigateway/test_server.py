@@ -293,9 +293,9 @@ async def test_the_access_log_has_what_its_format_says() -> None:
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("event-dropped", ["2", "3"]),
-        ("event-repeated", ["1", "1", "2", "3"]),
-        ("event-swapped", ["2", "1", "3"]),
+        ("message-dropped", ["2", "3"]),
+        ("message-repeated", ["1", "1", "2", "3"]),
+        ("message-swapped", ["2", "1", "3"]),
     ],
 )
 async def test_faults_of_invocations(plane: Plane, kind: str, expected: list[str]) -> None:
@@ -307,7 +307,9 @@ async def test_faults_of_invocations(plane: Plane, kind: str, expected: list[str
         await socket.send_str(text)
         # The integrations of messages run beside each other, so each is awaited.
         while (
-            text in expected and text not in seen and not (kind == "event-swapped" and text == "1")
+            text in expected
+            and text not in seen
+            and not (kind == "message-swapped" and text == "1")
         ):
             seen.append(base64.b64decode((await plane.event())["body"]).decode())
     while len(seen) < len(expected):
@@ -318,7 +320,7 @@ async def test_faults_of_invocations(plane: Plane, kind: str, expected: list[str
 
 async def test_an_invocation_that_is_late(plane: Plane) -> None:
     """A fault delays the invocation of a route."""
-    plane.faults.set(parse({"kind": "event-late", "scope": "$default", "seconds": 0.01}))
+    plane.faults.set(parse({"kind": "message-late", "scope": "$default", "seconds": 0.01}))
     socket = await plane.connect()
     await socket.send_str("1")
     assert (await plane.event())["type"] == "MESSAGE"

@@ -90,4 +90,5 @@ def test_every_kind_is_told_apart_by_its_place() -> None:
     """Each kind of fault strikes at one place only."""
     for kind, (target, _) in KINDS.items():
         plan = _plan({"kind": kind})
-        assert [place for place in get_args(Target) if plan.watches(place)] == [target]
+        places = get_args(Target)
+        assert [place for place in places if plan.watches(place)] == [target]

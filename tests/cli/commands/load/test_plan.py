@@ -67,10 +67,12 @@ def test_poisson_arrivals_have_the_variance_of_their_mean() -> None:
 
 
 def test_shares_of_readers() -> None:
-    """Slow readers and droppers have their shares, and all others read normally."""
-    kinds = [it.reader for it in Plan(Rate(1000, 1000), 4, None, slow=0.2, droppers=0.1)]
+    """Slow readers, droppers and resumers have their shares, and all others read normally."""
+    plan = Plan(Rate(1000, 1000), 4, None, slow=0.2, droppers=0.1, resumers=0.3)
+    kinds = [it.reader for it in plan]
     shares = {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
-    assert shares == pytest.approx({"slow": 0.2, "dropper": 0.1, "normal": 0.7}, abs=0.03)
+    expected = {"slow": 0.2, "dropper": 0.1, "resumer": 0.3, "normal": 0.4}
+    assert shares == pytest.approx(expected, abs=0.03)
 
 
 def test_made_prompts_have_their_length_and_differ() -> None:

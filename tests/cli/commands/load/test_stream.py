@@ -70,3 +70,71 @@ def test_only_the_first_end_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     found.ended(whole=False)
     found.unreachable("x")
     assert found.record.ending == Ending("slow", "late")
+
+
+class Left:
+    """An exchange that notes that it was left."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def leave(self) -> None:
+        self.left += 1
+
+
+def numbered(text: str, number: int) -> bytes:
+    """Return a chunk with its wire number."""
+    return chunk(text).replace(b"}\n\n", b',"sluice":{"n":%d}}\n\n' % number)
+
+
+def resumer() -> tuple[Stream, Left]:
+    """Return the stream of a client that leaves after two chunks, and its exchange."""
+    found = Stream(
+        Planned(0, 0.0, Ask("x", 9), "resumer", 2), Record(0, "resumer", 0.0), FORMS["chat"]
+    )
+    exchange = Left()
+    found.attach(exchange)  # type: ignore[arg-type]
+    found.status(200, {"x-request-id": "req_1", "x-sluice-stream": "01h"})
+    return found, exchange
+
+
+def test_a_resumer_comes_back_for_the_rest() -> None:
+    """It leaves once, behind all that it has read, and its answer is whole over both responses."""
+    found, exchange = resumer()
+    assert found.resumed_at is None
+    found.data(numbered("a", 1) + numbered("b", 2) + numbered("c", 3) + b'data: {"choi')
+    assert exchange.left == 1
+    assert found.resumed_at == "/sluice/streams/01h?starting_after=3"
+    found.resume()
+    assert found.resumed_at is None
+    found.status(200, {"x-request-id": "req_2", "x-sluice-stream": "01h"})
+    for piece in (numbered("d", 4), *WHOLE[-3:-2], usage(4), DONE):
+        found.data(piece)
+    found.ended(whole=True)
+    record = found.record
+    assert (record.ending, record.chunks, record.characters) == (Ending("complete"), 4, 4)
+    assert (record.request_id, record.resumed, record.is_timed) == ("req_1", True, False)
+    assert exchange.left == 1
+
+
+def test_an_answer_that_cannot_be_resumed_is_read_to_its_end() -> None:
+    """Without numbers, or once its end has come, a resumer does not leave."""
+    found, exchange = resumer()
+    found.data(chunk("a") + chunk("b"))
+    assert exchange.left == 0
+    found, exchange = resumer()
+    found.data(numbered("a", 1) + numbered("b", 2) + WHOLE[-3] + usage(2) + DONE)
+    found.ended(whole=True)
+    assert exchange.left == 0
+    assert found.record.ending == Ending("complete")
+
+
+def test_a_resume_that_is_refused() -> None:
+    """The answer ends with the status of the second response."""
+    found, _ = resumer()
+    found.data(numbered("a", 1) + numbered("b", 2))
+    found.resume()
+    found.status(404, {})
+    found.data(b'{"error":{"code":"response_not_found"}}')
+    found.ended(whole=True)
+    assert found.record.ending == Ending("refused", "404 response_not_found")

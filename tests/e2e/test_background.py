@@ -1,0 +1,224 @@
+"""Background answers over the whole local cloud: queued, woken, invoked, told."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Empty, Queue
+from typing import Any
+
+import boto3
+import openai
+import pytest
+
+from local.cloud import LocalCloud
+from tests.e2e.test_streaming import script
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed, options
+from tests.support.faults import fault, landed
+
+pytestmark = pytest.mark.e2e
+
+
+class Receiver:
+    """A webhook on this machine, which takes what it gets."""
+
+    def __init__(self) -> None:
+        """Listen."""
+        self.calls: Queue[tuple[dict[str, str], bytes]] = Queue()
+        calls = self.calls
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                size = int(self.headers["content-length"])
+                calls.put((dict(self.headers.items()), self.rfile.read(size)))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Print nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        """The address of the webhook."""
+        return f"http://localhost:{self.server.server_address[1]}/hook"
+
+    def told_of(self, response_id: str) -> tuple[dict[str, str], bytes]:
+        """Return the next call, which must be about this response."""
+        headers, body = self.calls.get(timeout=120)
+        assert json.loads(body)["data"] == {"id": response_id}
+        return headers, body
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    """Yield the webhook."""
+    receiver = Receiver()
+    yield receiver
+    receiver.server.shutdown()
+    receiver.thread.join()
+    receiver.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def sleeper(cloud: LocalCloud, receiver: Receiver) -> Iterator[Deployment]:
+    """Yield a deployment whose model can be scaled to zero, with invocations of their own."""
+    settings = {
+        "engine": "scripted",
+        "model_name": SCRIPTED_MODEL,
+        "tokens_per_second": "0",
+        "scale_to_zero": "true",
+        "background": "invoke",
+        "background_per_key": "3",
+        "webhook_url": receiver.url,
+        "reserved_concurrency": "16",
+        "recall_concurrency": "8",
+    }
+    found = deployed(cloud, "sleeper", settings)
+    yield found
+    found.client.close()
+
+
+def scale(cloud: LocalCloud, deployment: Deployment, copies: int) -> None:
+    """Set the number of copies of the model, and wait until they are there."""
+    sagemaker = boto3.client("sagemaker", **options(cloud))
+    name = f"{deployment.outputs['EndpointName']}-model"
+    sagemaker.update_inference_component_runtime_config(
+        InferenceComponentName=name, DesiredRuntimeConfig={"CopyCount": copies}
+    )
+
+    def status() -> str:
+        found = sagemaker.describe_inference_component(InferenceComponentName=name)
+        return str(found["InferenceComponentStatus"])
+
+    eventually(lambda: status() == "InService")
+
+
+def keep(cloud: LocalCloud, deployment: Deployment) -> dict[str, int]:
+    """Run the keeper now, as its schedule does each minute. Return its counts."""
+    name = deployment.outputs["BackgroundFunctionName"]
+    found = boto3.client("lambda", **options(cloud)).invoke(FunctionName=name, Payload=b"{}")
+    assert "FunctionError" not in found, found["Payload"].read()
+    counts: dict[str, int] = json.loads(found["Payload"].read())
+    return counts
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, which other processes bring about."""
+    ends = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+def ask(deployment: Deployment, **said: Any) -> Any:
+    """Ask for a response in the background."""
+    text = script(**said)[0]["content"]
+    return deployment.client.responses.create(model=SCRIPTED_MODEL, input=text, background=True)
+
+
+def until(deployment: Deployment, response_id: str, *statuses: str) -> Any:
+    """Wait until a response has one of the statuses, and return it."""
+    ends = time.monotonic() + 120
+    while True:
+        found = deployment.client.responses.retrieve(response_id, extra_query={"wait": "5"})
+        if found.status in statuses or time.monotonic() > ends:
+            assert found.status in statuses
+            return found
+
+
+def requests(deployment: Deployment, since: float) -> list[str]:
+    """Return the outcomes of the requests in the ledger from a time on."""
+    items = deployment.table.scan()["Items"]
+    return [
+        it.get("outcome", it["state"])
+        for it in items
+        if it["pk"].startswith("LEDGER#") and float(it["opened"]) >= since
+    ]
+
+
+def secret(cloud: LocalCloud, deployment: Deployment) -> str:
+    """Return the secret of the webhook, as the documentation says how."""
+    api = boto3.client("secretsmanager", **options(cloud))
+    arn = deployment.outputs["WebhookSecretArn"]
+    return "whsec_" + str(api.get_secret_value(SecretId=arn)["SecretString"])
+
+
+def test_asked_while_the_model_sleeps(
+    sleeper: Deployment, cloud: LocalCloud, receiver: Receiver
+) -> None:
+    """It stays queued, is generated when there is a copy, billed once, and its end is told."""
+    began = time.time()
+    scale(cloud, sleeper, 0)
+    response = ask(sleeper, say=["good", " morning"])
+    assert response.status == "queued"
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 1)  # its first run may not have come yet
+    assert sleeper.client.responses.retrieve(response.id).status in ("queued", "in_progress")
+    scale(cloud, sleeper, 1)
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 0)
+    assert until(sleeper, response.id, "completed").output_text == "good morning"
+    outcomes = requests(sleeper, began)
+    assert outcomes.count("complete") == 1
+    assert set(outcomes) == {"refused", "complete"}
+    headers, body = receiver.told_of(response.id)
+    event = sleeper.client.webhooks.unwrap(body, headers, secret=secret(cloud, sleeper))
+    assert event.type == "response.completed"
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        sleeper.client.webhooks.unwrap(body + b" ", headers, secret=secret(cloud, sleeper))
+
+
+def test_cancelled_while_it_waits(
+    sleeper: Deployment, cloud: LocalCloud, receiver: Receiver
+) -> None:
+    """One that waits is cancelled at once, and does not run when the model is awake."""
+    scale(cloud, sleeper, 0)
+    response = ask(sleeper, say=["never"])
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 1)
+    with pytest.raises(openai.BadRequestError, match="Cancel it first"):
+        sleeper.client.responses.delete(response.id)
+    cancelled = sleeper.client.responses.cancel(response.id)
+    assert (cancelled.status, cancelled.output) == ("cancelled", [])
+    scale(cloud, sleeper, 1)
+    keep(cloud, sleeper)
+    assert sleeper.client.responses.retrieve(response.id).status == "cancelled"
+    _, body = receiver.told_of(response.id)
+    assert json.loads(body)["type"] == "response.cancelled"
+
+
+def test_an_event_that_comes_twice(
+    sleeper: Deployment, cloud: LocalCloud, receiver: Receiver
+) -> None:
+    """A response whose event comes twice is generated and billed once."""
+    began = time.time()
+    with fault(cloud, scope="sleeper*", kind="event-repeated", containing='"run"') as fault_id:
+        response = ask(sleeper, say=["once"])
+        assert landed(cloud, fault_id) == 1
+    assert until(sleeper, response.id, "completed").output_text == "once"
+    receiver.told_of(response.id)
+    with pytest.raises(Empty):
+        receiver.calls.get(timeout=0.5)
+    assert requests(sleeper, began) == ["complete"]
+
+
+def test_an_event_that_is_lost(sleeper: Deployment, cloud: LocalCloud, receiver: Receiver) -> None:
+    """It stays queued for its minute, costs nothing, and its key has its place until then."""
+    began = time.time()
+    with fault(cloud, scope="sleeper*", kind="event-lost", containing='"run"', count=3) as fault_id:
+        lost = [ask(sleeper, say=["lost"]) for _ in range(3)]
+        assert landed(cloud, fault_id) == 3
+    assert {sleeper.client.responses.retrieve(it.id).status for it in lost} == {"queued"}
+    with pytest.raises(openai.RateLimitError) as refused:
+        ask(sleeper, say=["too many"])
+    assert refused.value.code == "background_limit"
+    assert refused.value.response.headers["retry-after"] == "10"
+    assert requests(sleeper, began) == []
+    for response in lost:
+        assert sleeper.client.responses.cancel(response.id).status == "cancelled"
+        receiver.told_of(response.id)
+    response = ask(sleeper, say=["room"])
+    assert until(sleeper, response.id, "completed").output_text == "room"
+    receiver.told_of(response.id)
