@@ -55,7 +55,7 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt || { $(STOPPED); }
 	@echo "setup: this project's commands"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || { $(STOPPED); }
-	@echo "setup: CDK CLI, dynalite"
+	@echo "setup: CDK CLI, dynalite, and what builds the playground"
 	@$(BIN)/npm ci --silent --no-audit --no-fund --ignore-scripts || { $(STOPPED); }
 	@$(call end,$(VENV))
 
@@ -101,7 +101,7 @@ test-clients: $(CLIENTS) ## Run examples/ and the suites of LangChain, openai-no
 test-container: $(STAMP) ## Build the container, and test it alone and within the stacks; needs docker or podman
 	@BIN=$(BIN) tests/container/run.sh
 
-test-browser: $(STAMP) ## Attack the local cloud from a page in a real Chromium; under a minute
+test-browser: $(STAMP) ## Use the playground in a real Chromium, and attack the local cloud from a page; under 4 minutes
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
 	@$(BIN)/pytest -m browser
 
@@ -111,11 +111,16 @@ test-setup: $(STAMP) ## Interrupt `make setup` and `make up` everywhere, on full
 test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
 	@$(BIN)/python -m tests.support.dynalite
 
+# The playground and its tests.
+PAGE := web/src web/index.html web/vite.config.ts tests/web tests/browser
 check: $(STAMP) ## Check lint, format, types, layers, and the templates of every option
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@node node_modules/oxlint/bin/oxlint web tests/web tests/browser --quiet
+	@node node_modules/prettier/bin/prettier.cjs --check --log-level warn $(PAGE)
+	@for project in web tests/web tests/browser; do node node_modules/typescript/bin/tsc -p $$project || exit 1; done
 	@$(BIN)/pytest -q -n 2 -m templates tests/infra/test_templates.py
 
 audit: $(STAMP) ## Look up known vulnerabilities of all pinned packages at PyPI and npm; UNREACHABLE=warn where they may be out of reach

@@ -27,6 +27,7 @@ COMMANDS = (
     "down",
     "env",
     "chat",
+    "playground",
     "doctor",
     "cost",
     "keys",

@@ -200,6 +200,7 @@ async def _serve(
         await endpoints.apply(state.endpoints)
         await edge.apply(state.distributions, state.policies)
         await gateways.apply(state.gateways)
+        custom_resources.apply(state.custom_requests)
 
     def observe() -> Observed:
         return {
@@ -224,6 +225,7 @@ async def _serve(
         permitted=partial(schedules.refusal, authorizer.roles),
         send=writer.send,
     )
+    custom_resources = functions.custom_resources(keys)
     endpoints = Endpoints(
         options.directory,
         RoleReader(control, authorizer.roles, REGION),

@@ -155,7 +155,8 @@ class State:
 
     `quotas` are values of `local.limits` that the account has now. `policies` are CloudFront's by
     id, and `bucket_policies` are by the bucket's name. `unhandled` is as in the status. `gateways`
-    are WebSocket APIs as `local.cloudformation.gateways` keeps them.
+    are WebSocket APIs as `local.cloudformation.gateways` keeps them. `custom_requests` are requests
+    to the functions of custom resources, as in `moto.exchange`.
     """
 
     version: int
@@ -170,6 +171,7 @@ class State:
     aliases: tuple[Alias, ...] = ()
     quotas: dict[str, int] = field(default_factory=dict)
     gateways: tuple[dict[str, Any], ...] = ()
+    custom_requests: tuple[dict[str, Any], ...] = ()
 
 
 def parse(content: dict[str, Any]) -> State:
@@ -193,6 +195,7 @@ def parse(content: dict[str, Any]) -> State:
             Role(**{**item, "policies": tuple(item["policies"])}) for item in content["roles"]
         ),
         bucket_policies=content["bucket_policies"],
+        custom_requests=tuple(content["custom_requests"]),
         schedules=tuple(
             Schedule(**item)
             for item in content["schedules"]

@@ -16,7 +16,7 @@ from cli.lib.project import LOCAL, LOGS, CommandError
 from cli.lib.settings import add_settings, settings_of
 from cli.lib.signals import ending
 from cli.lib.stack import LocalStack, stay_local
-from cli.lib.terminal import console, step
+from cli.lib.terminal import console, literal, step
 from cli.lib.values import port_number
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ NEXT = """\
   source .venv/bin/activate   for these commands
   eval "$(sluice env)"        for any OpenAI client
   sluice chat                 to talk to it
+  sluice playground           to talk to it in a browser
   sluice down                 to stop it; keys and usage are kept"""
 
 
@@ -175,6 +176,12 @@ def _bring_up(
         f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"
         f"{NEXT}"
     )
+    if settings_of("local", dict(context)).playground and console.is_terminal:
+        # A file that this output goes to should have no key.
+        from cli.commands.playground import link_of
+
+        console.print("\nThe playground, with a key in the link:")
+        console.print(literal(link_of(stack)), soft_wrap=True)
     return cloud
 
 

@@ -4,7 +4,7 @@
     top.svg          `sluice top`
     trace.svg        `sluice trace` of one request
     load.png         the HTML report of `sluice load`, in Chromium
-    load-test.txt    what that run printed
+    load-test.txt    what that run printed, in build/
 
 Start one with `sluice up -c engine=scripted -c traces=cloudwatch` before.
 """
@@ -38,6 +38,7 @@ from cli.lib.stack import LocalStack, aws_options
 from tests.support.chromium import page
 
 ASSETS = Path(__file__).parents[1] / "assets"
+BUILD = ROOT / "build"
 LIGHT = TerminalTheme(
     (255, 255, 255),
     (26, 28, 31),
@@ -50,7 +51,7 @@ FAULTS = (
     "fault set stream-cut --after 300-3000 --probability 0.08 --seed 2 --containing messages",
     "fault set container-error --probability 0.05 --seed 4 --containing messages",
 )
-_WIDTH, _HEIGHT = 780, 1180
+_WIDTH, _HEIGHT = 780, 1280
 
 
 def terminal_picture(title: str, *parts: Any, width: int = 80) -> str:
@@ -156,7 +157,7 @@ def various(stack: LocalStack) -> None:
 
 def run(rate: str, duration: str) -> None:
     """Make all pictures."""
-    ASSETS.mkdir(exist_ok=True)
+    BUILD.mkdir(exist_ok=True)
     stack = LocalStack.saved()
     if stack is None:
         raise SystemExit(f"There is no local cloud in {LOCAL}.")
@@ -166,7 +167,7 @@ def run(rate: str, duration: str) -> None:
         said = loaded(rate, duration, report)
         lines = said.splitlines()
         first = next(place for place, line in enumerate(lines) if " requests sent " in line)
-        (ASSETS / "load-test.txt").write_text("\n".join(lines[first:]) + "\n")
+        (BUILD / "load-test.txt").write_text("\n".join(lines[first:]) + "\n")
         (ASSETS / "load.png").write_bytes(asyncio.run(screenshot(report)))
     various(stack)
     figures = Source.of("local", "sluice", 300).figures()

@@ -8,6 +8,7 @@ from constructs import Construct
 
 from infra.constructs.domain import Domain
 from infra.constructs.origin_secret import OriginSecret
+from infra.constructs.playground import PAGE, Playground
 from infra.limits import LIMITS
 from infra.nag import accept
 from infra.settings.deployment import PriceClass
@@ -47,6 +48,7 @@ class Edge(Construct):
         url: lambda_.FunctionUrl,
         recall_url: lambda_.FunctionUrl | None,
         admin_url: lambda_.FunctionUrl | None,
+        playground: Playground | None,
         secret: OriginSecret,
         price_class: PriceClass,
         domain: Domain,
@@ -55,9 +57,10 @@ class Edge(Construct):
     ) -> None:
         """Create the distribution in front of the function URLs.
 
-        Requests below /admin/ go to `admin_url`, and those of `RECALLED` to `recall_url`. `web_acl`
-        is an ARN. With `strict_transport`, browsers use only HTTPS for this host from then on. On
-        localhost that would affect other ports of the host.
+        Requests below /admin/ go to `admin_url`, and those of `RECALLED` to `recall_url`. The root
+        is the page of `playground`; without one, the API answers there. `web_acl` is an ARN. With
+        `strict_transport`, browsers use only HTTPS for this host from then on. On localhost that
+        would affect other ports of the host.
         """
         super().__init__(scope, construct_id)
         headers = _headers(self, strict_transport=strict_transport)
@@ -69,12 +72,15 @@ class Edge(Construct):
         if recall_url is not None:
             recall = _untouched(recall_url, secret, headers)
             behaviours |= dict.fromkeys(NOT_RECALLED, default) | dict.fromkeys(RECALLED, recall)
+        if playground is not None:
+            behaviours |= playground.behaviours(strict_transport=strict_transport)
         self.distribution = cloudfront.Distribution(
             self,
             "Distribution",
             comment="Sluice",
             default_behavior=default,
             additional_behaviors=behaviours,
+            default_root_object=None if playground is None else PAGE,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
             price_class=PRICE_CLASSES[price_class],
             web_acl_id=web_acl,

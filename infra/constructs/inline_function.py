@@ -14,7 +14,13 @@ FOLDER = Path(__file__).parents[1] / "functions"
 
 
 def add_inline_function(
-    scope: Construct, construct_id: str, *, module: str, description: str, timeout: Duration
+    scope: Construct,
+    construct_id: str,
+    *,
+    module: str,
+    description: str,
+    timeout: Duration,
+    memory_mb: int | None = None,
 ) -> lambda_.Function:
     """Create a function from the text of `infra/functions/<module>.py`, with a role and a log."""
     role = iam.Role(scope, f"{construct_id}Role", assumed_by=iam.ServicePrincipal(LAMBDA))
@@ -33,6 +39,7 @@ def add_inline_function(
         handler="index.handler",
         code=lambda_.Code.from_inline((FOLDER / f"{module}.py").read_text()),
         timeout=timeout,
+        memory_size=memory_mb,
         role=role,
         log_group=log,
     )

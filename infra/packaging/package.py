@@ -125,8 +125,8 @@ def build(*, root: Path, target: Target, content: Content = "function") -> Packa
     path = root / "build" / f"{content}-{target.name}"
     stamp = path.with_suffix(".stamp")
     recipe = [Path(__file__), Path(compile_tree.__code__.co_filename)]
-    digest = _digest([lock, *sources, *recipe], [dataclasses.asdict(target), bytecode, _host()])
-    with _exclusive(path.with_suffix(".lock")):
+    digest = digest_of([lock, *sources, *recipe], [dataclasses.asdict(target), bytecode, _host()])
+    with exclusive(path.with_suffix(".lock")):
         if path.is_dir() and stamp.is_file() and stamp.read_text() == digest:
             return Package(path=path, bytecode=bytecode)
         stamp.unlink(missing_ok=True)
@@ -224,7 +224,8 @@ def _set_modes(folder: Path) -> None:
         path.chmod(0o755 if path.is_dir() or path == folder / "bootstrap" else 0o644)
 
 
-def _digest(files: list[Path], facts: list[object]) -> str:
+def digest_of(files: list[Path], facts: list[object]) -> str:
+    """Return the digest of files and of facts that a build depends on."""
     digest = hashlib.sha256(json.dumps([*facts, version("uv")], sort_keys=True).encode())
     for path in sorted(files):
         digest.update(f"\0{path}\0".encode() + path.read_bytes())
@@ -236,7 +237,7 @@ def _host() -> str:
 
 
 @contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """Make syntheses that run at the same time build one after the other."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

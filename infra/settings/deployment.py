@@ -235,6 +235,8 @@ class Settings(ContainerSettings, EndpointSettings):
     """Serve the admin API below /admin/ of the distribution. Without it, only IAM leads to the
     admin API.
     """
+    playground: bool
+    """Serve the playground, a page for people, at the root of the distribution."""
     audit_days: int = _setting(default=400, minimum=1, maximum=3650)
     """How many days the entries of the audit trail are kept."""
     recovered_alarm: int = _setting(minimum=1, maximum=1_000_000)
@@ -553,6 +555,7 @@ DEV = Settings(
     overdue_seconds=600,
     reserved_concurrency=None,  # a new account has 10 and may reserve none of them
     admin_url=True,
+    playground=True,
     recovered_alarm=1,
     alarm_topic=None,
     retain=False,
@@ -564,6 +567,7 @@ PROD = DEV.replace(
     stage="prod",
     instance_count=2,  # SageMaker places them in two zones
     canary_minutes=5,
+    playground=False,  # an API needs no page
     reserved_concurrency=200,  # limits what a flood of requests can cost
     retain=True,
     log_retention_days=90,

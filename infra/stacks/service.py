@@ -15,6 +15,7 @@ from infra.constructs.domain import Domain
 from infra.constructs.edge import Edge
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
+from infra.constructs.playground import Playground
 from infra.constructs.recall_function import RecallFunction
 from infra.constructs.service_alarms import ServiceAlarms
 from infra.constructs.socket_function import SocketFunction
@@ -149,12 +150,14 @@ class ServiceStack(Stack):
             stream_table=stream_table,
         )
         domain = Domain(self, "CustomDomain", settings=settings, certificate=certificate)
+        playground = Playground(self, "Playground", root=root) if settings.playground else None
         edge = Edge(
             self,
             "Edge",
             url=stream.url,
             recall_url=None if recall is None else recall.url,
             admin_url=None if control is None else control.url,
+            playground=playground,
             secret=secret,
             price_class=settings.price_class,
             domain=domain,

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 _PATH = re.compile(r"(?:`key` in )?`\$\.?(.*)`")
 _UNKNOWN = "Object contains unknown field `"
+_UNKNOWN_TYPE = re.compile(r"Invalid '(.+\.type)': Invalid value ('[^']*')\.")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _CODES = (  # the beginning of msgspec's message -> OpenAI's code
     (re.compile(r"Object missing required field"), "missing_required_parameter"),
@@ -90,6 +91,25 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool = Fals
                 code="invalid_value",
             )
     return request
+
+
+def parse_tagged(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
+    """Return the checked request of a body. A `type` that is not known here is unsupported.
+
+    Raises:
+        InvalidRequest: as `parse`.
+
+    """
+    try:
+        return parse(decoder, body)
+    except InvalidRequest as error:
+        if (unknown := _UNKNOWN_TYPE.fullmatch(error.message)) is None:
+            raise
+        raise InvalidRequest(
+            f"Unsupported '{unknown.group(1)}': the type {unknown.group(2)} is not supported.",
+            param=error.param,
+            code=Unsupported.code,
+        ) from None
 
 
 def _decoded(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool) -> T:

@@ -53,6 +53,8 @@ class Session:
         self._tasks: set[asyncio.Future[object]] = set()
         self._started = time.monotonic()
         self._responses = 0
+        self._code = 1006
+        """The close code that was sent: that of a broken connection if none was."""
 
     async def run(self) -> None:
         """Serve the socket until it ends, and until everything that it began has ended."""
@@ -99,9 +101,6 @@ class Session:
             receiving.cancel()
         return self._code
 
-    _code = 1006
-    """The close code that was sent: that of a broken connection if none was."""
-
     async def _do(self, commands: list[Command]) -> None:
         """Do what the protocol says. Raises ClientLeft."""
         for command in commands:
@@ -110,8 +109,7 @@ class Session:
             elif isinstance(command, Start):
                 self._begin(command.name, command.request)
             elif isinstance(command, Stop):
-                if (stop := self._stops.get(command.name)) is not None:
-                    stop()
+                self._stops[command.name]()
             else:
                 await self._close(command)
 
@@ -151,12 +149,11 @@ class Session:
 
     def _begin(self, name: str, request: Create | Resume) -> None:
         self._responses += 1
-        if isinstance(request, Create):
-            self.in_background(self._create(name, request))
-        else:
+        if isinstance(request, Resume):
+            self._connection.begun(name, request.response_id)
+            self._stops[name] = lambda: self.in_background(self._cancel_kept(request))
             self.in_background(self._resume(name, request))
-
-    async def _create(self, name: str, request: Create) -> None:
+            return
         turn = Turn(request, self._cache, self._service.options)
         carrier = LaneCarrier(self, request.body, request.stream_id)
 
@@ -171,8 +168,9 @@ class Session:
         carrier.sink.on_end = end
         self._stops[name] = carrier.cancel
         self._carriers.add(carrier)
-        if self._gone.done():
-            carrier.leave()
+        self.in_background(self._create(name, request, turn, carrier))
+
+    async def _create(self, name: str, request: Create, turn: Turn, carrier: LaneCarrier) -> None:
         work = self._service.answer if request.generate else self._service.warm_up
         try:
             error = await self._error_of(work(carrier, turn))
@@ -185,8 +183,6 @@ class Session:
         await self._end(name, request.stream_id, error)
 
     async def _resume(self, name: str, request: Resume) -> None:
-        self._connection.begun(name, request.response_id)
-        self._stops[name] = lambda: self.in_background(self._cancel_kept(request))
         sink = LaneSink(self, request.stream_id)
         error = await self._error_of(self._service.resume(request, sink, self.caller))
         if error is not None:
@@ -210,11 +206,12 @@ class Session:
 
     async def _end(self, name: str, stream_id: str | None, error: APIError | None) -> None:
         """Tell the client of an error, and the protocol that a lane is free."""
-        del self._stops[name]
         try:
             if error is not None:
                 await self.send(error_event(error, stream_id))
-            await self._do(self._connection.ended(name, time.monotonic()))
+            commands = self._connection.ended(name, time.monotonic())
+            del self._stops[name]  # no cancel can name it any more
+            await self._do(commands)
         except ClientLeft:
             return
 

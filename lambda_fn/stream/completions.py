@@ -249,6 +249,12 @@ class Completions:
                 "them.",
                 param="sluice.cache",
             )
+        if cached and read.conversation is not None:
+            raise InvalidRequest(
+                "'sluice.cache' compares requests, and the items of a 'conversation' change between "
+                "them. Send one of them.",
+                param="sluice.cache",
+            )
         if (read.durable or cached) and not self._keeps_logs:
             name = "sluice.durable" if read.durable else "sluice.cache"
             raise InvalidRequest(

@@ -19,9 +19,12 @@ from local.cloudformation.resource import (
 # CloudFormation creates nothing for these types, or they have no visible effect here.
 _KEPT = {"AWS::CDK::Metadata", "AWS::CloudFormation::WaitConditionHandle"}
 
+CUSTOM = "AWS::CloudFormation::CustomResource"
+
 _MODULES = (
     "cloudfront",
     "components",
+    "custom",
     "database",
     "functions",
     "gateways",
@@ -35,6 +38,7 @@ _MODULES = (
 # The effect that a missing type has, for the status. `effect` describes all other types that are
 # not handled.
 _EFFECTS = {
+    CUSTOM: "a topic's subscribers are not asked to make it",
     "AWS::CertificateManager::Certificate": "no certificate is issued; `sluice up --tls` makes one for the local cloud",
     "AWS::CloudFront::Function": "its code does not run at the edge",
     "AWS::CloudFront::KeyValueStore": "functions at the edge have no key value store",
@@ -56,8 +60,6 @@ _EFFECTS = {
 
 def effect(kind: str) -> str:
     """Return a sentence on what does not work because a type is not handled."""
-    if kind.startswith("Custom::") or kind == "AWS::CloudFormation::CustomResource":
-        return "its function is not called, and its attributes are placeholders"
     return _EFFECTS.get(kind, "resources that depend on it will not work")
 
 
@@ -78,8 +80,11 @@ class Families:
         """Return a resource that is not created yet."""
         if context.type in _KEPT:
             return Kept(context, properties)
-        if context.type in self.own:
-            return self.own[context.type](context, properties)
+        kind = CUSTOM if context.type.startswith("Custom::") else context.type
+        if kind == CUSTOM and ":function:" not in str(properties.get("ServiceToken")):
+            return Unhandled(context, properties)  # a topic of SNS
+        if kind in self.own:
+            return self.own[kind](context, properties)
         # moto would store the types in _EFFECTS without any effect.
         if context.type in self.moto and context.type not in _EFFECTS:
             return MotoResource(context, properties, self.moto[context.type])

@@ -1,8 +1,13 @@
 """The command and the environment variables of an execution environment's process."""
 
+import atexit
+import importlib.util
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from local.limits import Limits
@@ -15,6 +20,7 @@ INTERPRETER: str = getattr(sys, "_base_executable", sys.executable)
 # The arguments that AWS passes to a wrapper after the interpreter's path.
 _BOOTSTRAP = "/var/runtime/bootstrap.py"
 TASK_ROOT = "/var/task"
+_RUNTIME_PACKAGES = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3")
 _LOOP = Path(__file__).with_name("managed_runtime.py")
 
 
@@ -48,7 +54,23 @@ def unsupported(function: Function) -> str | None:
 def command(environment: Mapping[str, str]) -> list[str]:
     """Return the command of the process: the exec wrapper, or the managed runtime's loop."""
     wrapper = environment.get("AWS_LAMBDA_EXEC_WRAPPER")
-    return [wrapper, INTERPRETER, _BOOTSTRAP] if wrapper else [INTERPRETER, str(_LOOP)]
+    if wrapper:
+        return [wrapper, INTERPRETER, _BOOTSTRAP]
+    return [INTERPRETER, str(_LOOP), str(runtime_packages())]
+
+
+@cache
+def runtime_packages() -> Path:
+    """Return a folder with links to boto3 and what it needs, which AWS's Python runtimes have."""
+    folder = Path(tempfile.mkdtemp(prefix="sluice-runtime-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in _RUNTIME_PACKAGES:
+        found = importlib.util.find_spec(name)
+        if found is not None and found.origin is not None:
+            path = Path(found.origin)
+            path = path.parent if path.name == "__init__.py" else path
+            (folder / path.name).symlink_to(path)
+    return folder
 
 
 def variables(launch: Launch, runtime_api: str, group: str, stream: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The managed Python runtime's loop: runs the handler that `_HANDLER` names.
 
 Each invocation has one buffered response. The machine's interpreter runs this file as a script, so
-that the handler sees only the standard library and its package. It lacks boto3, which AWS's runtime
-has.
+that the handler sees only the standard library, its package, and boto3 with what it needs, as in
+AWS's runtime. The folder of boto3 is the script's argument.
 
 Source: "Building a custom runtime" and "Define Lambda function handler in Python" of the Lambda
 developer guide.
@@ -56,6 +56,7 @@ def _error(error: BaseException) -> bytes:
 
 def _load() -> Callable[[Any, Context], Any]:
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
+    sys.path += sys.argv[1:]
     module, _, name = os.environ["_HANDLER"].rpartition(".")
     handler: Callable[[Any, Context], Any] = getattr(
         importlib.import_module(module.replace("/", ".")), name

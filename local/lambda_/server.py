@@ -15,6 +15,7 @@ from local.faults.plan import Plan
 from local.lambda_.aliases import AddressBook, Target
 from local.lambda_.api import Invoker, result
 from local.lambda_.code import Codes, unpack
+from local.lambda_.custom_resources import CustomResources
 from local.lambda_.launch import Launch, unsupported
 from local.lambda_.pool import Pool, Throttled, same_environment
 from local.lambda_.response import FunctionError
@@ -116,6 +117,15 @@ class Functions:
     def port(self) -> int:
         """Return the port of the function URLs."""
         return self._port
+
+    def custom_resources(self, keys: trust.Keys) -> CustomResources:
+        """Return what invokes the functions of custom resources. `keys` are the developer's."""
+        return CustomResources(
+            self._invoker.target,
+            self._invoker.later,
+            endpoint_url=self._endpoint_url,
+            keys=keys,
+        )
 
     @property
     def invoke(self) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -38,6 +38,9 @@ class Exchange:
         self.gateways: dict[str, dict[str, Any]] = {}
         # Inference components by name, as `local.moto.components` describes them.
         self.components: dict[str, dict[str, Any]] = {}
+        # Custom resources whose functions have yet to answer, by the id of the request: the
+        # function's ARN, the object that its answer becomes, and the event without ResponseURL.
+        self.custom_requests: dict[str, dict[str, Any]] = {}
         # Resources that nothing here handles, by stack and logical id: their type, and its effect.
         self.unhandled: dict[tuple[str, str], tuple[str, str]] = {}
 

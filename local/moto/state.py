@@ -48,6 +48,9 @@ def snapshot() -> dict[str, Any]:
         "roles": access.roles(),
         "bucket_policies": access.bucket_policies(),
         "schedules": [*_schedules(), *_rules()],
+        "custom_requests": [
+            {"id": key, **value} for key, value in list(EXCHANGE.custom_requests.items())
+        ],
         "unhandled": [
             {"stack": stack, "logical_id": logical_id, "type": kind, "effect": effect}
             for (stack, logical_id), (kind, effect) in list(EXCHANGE.unhandled.items())

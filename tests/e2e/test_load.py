@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,11 +107,13 @@ def test_readers_and_droppers(load: Callable[[str], dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("form", ["chat", "messages", "responses", "text"])
-def test_resumers(load: Callable[[str], dict[str, Any]], form: str) -> None:
+def test_resumers(load: Callable[[str], dict[str, Any]], form: str, tmp_path: Path) -> None:
     """Who leaves and resumes has a whole answer, and the ledger has it once."""
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text(json.dumps({"repeat": " x", "count": 24, "rate": 20}))
     report = load(
         f"--form {form} --rate 4 --duration 2s --arrivals constant --max-tokens 24 "
-        "--resumers 100% --seed 3"
+        f"--resumers 100% --seed 3 --prompts {prompts}"
     )
     assert {name: count for name, count in report["endings"].items() if count} == {"complete": 8}
     assert report["requests"]["resumed"] > 4

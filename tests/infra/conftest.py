@@ -25,6 +25,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model/Dockerfile": "FROM scratch\n",
         "schema_guard/__init__.py": "",
         "demo_model/weights/sluice-demo.gguf": "GGUF",
+        "web/index.html": "<!doctype html>",
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)

@@ -36,6 +36,7 @@ LINES = (
     ("fault clear", "fault clear"),
     ("stop", "stop --status"),
     ("destroy", "destroy --plan"),
+    ("playground", "playground --no-open"),
     ("env", "env"),
     ("env", "env --aws"),
 )

@@ -183,6 +183,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "image_uri": _IMAGE,
             "architecture": "x86_64",
             "admin_url": False,
+            "playground": False,
             "meter_open": True,
             "persistence": "off",
             "one_connection": True,

@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema.anthropic.blocks import Blocks, TextBlock
 from lambda_fn.schema.chat import unsupported
-from lambda_fn.schema.parse import parse
+from lambda_fn.schema.parse import parse_tagged
 from lambda_fn.schema.parts import (
     Extensions,
     Stop,
@@ -22,7 +21,6 @@ from lambda_fn.schema.parts import (
 from lambda_fn.schema.tools import Description
 
 _NAME = re.compile("[a-zA-Z0-9_-]{1,128}")
-_UNKNOWN = re.compile(r"Invalid '(.+\.type)': Invalid value ('[^']*')\.")
 
 
 class Turn(Struct, frozen=True):
@@ -138,17 +136,7 @@ def parse_count(body: bytes) -> CountRequest:
 
 
 def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
-    try:
-        request = parse(decoder, body)
-    except InvalidRequest as error:
-        # A type of block that is not known here.
-        if (unknown := _UNKNOWN.fullmatch(error.message)) is None:
-            raise
-        raise InvalidRequest(
-            f"Unsupported '{unknown.group(1)}': the type {unknown.group(2)} is not supported.",
-            param=error.param,
-            code=Unsupported.code,
-        ) from None
+    request = parse_tagged(decoder, body)
     if request.mcp_servers:
         raise unsupported(
             "mcp_servers", "this service runs no tools: send tools that your client runs in 'tools'"

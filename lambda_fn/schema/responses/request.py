@@ -1,6 +1,5 @@
 """The bodies of `POST /v1/responses` and `POST /v1/responses/input_tokens`."""
 
-import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -9,7 +8,7 @@ from msgspec import Meta, Struct
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema.chat import unsupported
 from lambda_fn.schema.extras import Extras, check_refused
-from lambda_fn.schema.parse import parse
+from lambda_fn.schema.parse import parse_tagged
 from lambda_fn.schema.parts import (
     Extensions,
     Identifier,
@@ -33,7 +32,6 @@ from lambda_fn.schema.tools import Description, JsonObject, TextFormat
 LOGPROBS = "message.output_text.logprobs"
 _WITHOUT_EFFECT = ("reasoning.encrypted_content",)
 """Values of `include` that have no effect. Many clients always send them."""
-_UNKNOWN = re.compile(r"Invalid '(.+\.type)': Invalid value ('[^']*')\.")
 
 
 class FunctionParam(Struct, frozen=True, omit_defaults=True):
@@ -256,17 +254,7 @@ def parse_input_tokens(body: bytes) -> InputTokensRequest:
 
 
 def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, continues: bool) -> T:
-    try:
-        request = parse(decoder, body)
-    except InvalidRequest as error:
-        # A type of content part or of format that is not known here.
-        if (unknown := _UNKNOWN.fullmatch(error.message)) is None:
-            raise
-        raise InvalidRequest(
-            f"Unsupported '{unknown.group(1)}': the type {unknown.group(2)} is not supported.",
-            param=error.param,
-            code=Unsupported.code,
-        ) from None
+    request = parse_tagged(decoder, body)
     if request.previous_response_id is not None and not continues:
         raise _unkept("previous_response_id")
     if request.conversation is not None and request.previous_response_id is not None:

@@ -274,21 +274,20 @@ class Gateway:
             if context.remaining() < _LEAST:
                 raise _no_time()
             if isinstance(asked, Create):
-                return await self._create(socket, name, asked, outbox, context)
+                answered = await self._create(socket, name, asked, outbox, context)
+                await outbox.drain()
+                return answered
             if isinstance(asked, Resume):
                 await self._resume(socket, asked, outbox, context)
+                await outbox.drain()
             elif isinstance(asked, Invalid):
                 raise asked.error
-        except APIError as error:
-            await self._tell(connection_id, error, asked.stream_id)
         except ClientGone:
             log("socket_gone", request_id=name)
-        except (ResponseBroken, Unended) as error:
-            log("socket_broken", request_id=name, error=str(error))
-            await self._tell(connection_id, internal_error(), asked.stream_id)
-        except Exception as error:  # noqa: BLE001 (the boundary: the lane goes on)
-            log("fault", request_id=name, error=type(error).__name__)
-            await self._tell(connection_id, internal_error(), asked.stream_id)
+        except Exception as found:  # noqa: BLE001 (the boundary: the lane goes on)
+            # What the client has so far comes before the error.
+            await outbox.finish()
+            await self._tell(connection_id, _public(found, name), asked.stream_id)
         return False
 
     async def _create(
@@ -488,6 +487,21 @@ def _no_time() -> Unavailable:
         code="server_overloaded",
         retry_after=1,
     )
+
+
+def _public(error: Exception, name: str) -> APIError:
+    """Return the error for what ended a response."""
+    if isinstance(error, APIError):
+        return error
+    if isinstance(error, ResponseBroken | Unended):
+        log("socket_broken", request_id=name, error=str(error))
+        return UpstreamFailed(
+            "The response goes on without this connection, which was too slow. Read the rest by "
+            "'response.resume'.",
+            code="interrupted",
+        )
+    log("fault", request_id=name, error=type(error).__name__)
+    return internal_error()
 
 
 def _interrupted(name: str) -> APIError:

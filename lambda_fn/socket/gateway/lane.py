@@ -86,9 +86,11 @@ class LaneSink:
         await self._guard(self._outbox.put([event.data for event in events]))
 
     async def end(self, data: bytes) -> None:
-        """Post the rest, and wait until the client has everything."""
+        """Post the rest. Whoever owns the queue waits until the client has everything.
+
+        A response that waited here would count as one with a client that takes nothing.
+        """
         await self.write(data)
-        await self._guard(self._outbox.drain())
 
     def abort(self, code: str) -> None:
         """Break off the response. Its client gets no terminal event, and may resume it."""

@@ -148,6 +148,11 @@ class Outbox:
         if self.gone:
             raise ClientGone
 
+    async def finish(self) -> None:
+        """Wait until everything is posted, or the client is gone."""
+        if self._task is not None:
+            await self._task
+
     async def _run(self) -> None:
         try:
             while self._waiting:

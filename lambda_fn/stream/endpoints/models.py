@@ -8,12 +8,14 @@ from starlette.responses import Response
 from lambda_fn.auth import read_key
 from lambda_fn.http.responses import json_response
 from lambda_fn.metering.accounts import Account
+from lambda_fn.metering.money import to_text
 from lambda_fn.settings import Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import model_unreadable, no_model
 
 # Where the deployment's age is not known, a model is as old as the process that serves its list.
 _STARTED = int(time.time())
+_PRICES = ("prompt_price", "completion_price", "cached_price", "image_price", "reasoning_price")
 
 
 class Models:
@@ -27,25 +29,33 @@ class Models:
         self._unreadable = settings.unreadable
         self._gate = gate
         self._keeps = settings.stream_table is not None and settings.persistence != "off"
+        self._kept: dict[str, object] = {}
+        if self._keeps:
+            self._kept = {
+                "persistence": settings.persistence,
+                "response_days": settings.response_days,
+                "log_hours": settings.log_hours,
+            }
         self._document = b""
 
     async def list(self, request: Request) -> Response:
         """Return all models that the key may use.
 
-        If the settings of some cannot be read, `sluice.not_served` has their names and the reasons.
+        `sluice` says which responses the deployment keeps, and for how long. If the settings of
+        some models cannot be read, `sluice.not_served` has their names and the reasons.
         """
         account = await self._account(request)
         names = {**{name: name for name in self._models}, **self._aliases}
         data = [self._object(shown) for shown, name in names.items() if account.may_use(name)]
-        body: dict[str, object] = {"object": "list", "data": data}
+        about: dict[str, object] = {"persistence": "off", **self._kept}
         broken = [
             {"id": name, "reason": reason}
             for name, reason in self._unreadable.items()
             if account.may_use(name)
         ]
         if broken:
-            body["sluice"] = {"not_served": broken}
-        return json_response(body)
+            about["not_served"] = broken
+        return json_response({"object": "list", "data": data, "sluice": about})
 
     async def get(self, request: Request) -> Response:
         """Return one model.
@@ -84,4 +94,11 @@ class Models:
         }
         if name in self._aliases:
             model["root"] = self._aliases[name]  # as vLLM names the model behind another name
+        served = self._models[self._aliases.get(name, name)]
+        if served.priced:
+            # USD a million tokens, as people read prices.
+            prices = zip(_PRICES, served.prices_at(time.time()), strict=True)
+            model["sluice"] = {
+                name: to_text(price * 10**6) for name, price in prices if price is not None
+            }
         return model

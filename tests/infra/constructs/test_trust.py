@@ -12,7 +12,7 @@ from infra.compose import compose
 from infra.settings.deployment import of_stage
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
-SOURCES = {"aws:SourceAccount", "aws:SourceArn"}
+SOURCES = {"aws:sourceaccount", "aws:sourcearn"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "without-admin-url": {"admin_url": False},
@@ -93,7 +93,7 @@ def unconditional(template: dict[str, Any]) -> Iterator[str]:
         allowed = ALLOWED_SERVICES if resource["Type"] == "AWS::IAM::Role" else ()
         for statement in statements(properties):
             if statement["Principal"]["Service"] not in allowed and not SOURCES & {
-                key for test in statement.get("Condition", {}).values() for key in test
+                key.lower() for test in statement.get("Condition", {}).values() for key in test
             }:
                 yield name
         permitted = resource["Type"] == "AWS::Lambda::Permission" and properties["Principal"] != "*"

@@ -282,6 +282,31 @@ async def test_a_conversation_and_a_response_before(make: Make, ask: Call) -> No
     assert name in alone.error["message"]
 
 
+async def test_no_cache_of_a_conversation(make: Make, ask: Call) -> None:
+    """The same request means something else when the conversation has gone on."""
+    refused = await ask(await make(MESSAGE), sluice={"cache": 60})
+    assert (refused.status, refused.error["param"]) == (400, "sluice.cache")
+
+
+async def test_a_repeat_of_a_request(
+    recall: Call, make_call: Callable[..., Call], make: Make, streams: Any, sagemaker: StandIn
+) -> None:
+    """It gets the response that exists, and nothing is appended twice."""
+    call, name = make_call(stream_table=streams.name), await make(MESSAGE)
+    replies = [
+        await call(
+            path="/v1/responses",
+            body={**ASKED, "conversation": name},
+            more={"idempotency-key": "k"},
+        )
+        for _ in range(2)
+    ]
+    assert [reply.status for reply in replies] == [200, 200]
+    assert json.loads(replies[0].body)["id"] == json.loads(replies[1].body)["id"]
+    assert len(sagemaker.bodies) == 1
+    assert len((await items_of(recall, name))["data"]) == 3
+
+
 async def test_a_full_conversation(
     make: Make, ask: Call, recall: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Checks of access: secrets, networks, grants by partition, and errors through the edge."""
 
 import json
+import re
 import time
 import urllib.request
 import uuid
@@ -58,6 +59,24 @@ def errors(target: Target) -> Outcome:
         if not response.headers.get("x-request-id", "").startswith("req_"):
             wrong.append(f"{what}: there is no x-request-id")
     return decided(wrong, "401, 404 and two 400 with OpenAI's body and a request id")
+
+
+def page(target: Target) -> Outcome:
+    """The root and its files come from the bucket, and a path beside them from the function."""
+    root = target.send("GET", "/", key="")
+    if not root.headers.get("content-type", "").startswith("text/html"):
+        return absent("the deployment has no playground: deploy with -c playground=true")
+    found = re.search(r"/assets/[\w.-]+\.js", root.body.decode(errors="replace"))
+    file = target.send("GET", found[0] if found else "/assets/none.js", key="")
+    beside = target.send("GET", "/index.htm", key="")
+    wrong = [
+        f"{path}: {it.status}" for path, it in (("/", root), ("a file", file)) if it.status != 200
+    ]
+    if "default-src 'none'" not in root.headers.get("content-security-policy", ""):
+        wrong.append("the page has no Content-Security-Policy")
+    if code_of(beside) != "not_found":
+        wrong.append(f"/index.htm: {beside.status}, and not the API's 404")
+    return decided(wrong, "the page, its script and its headers; a mistyped path is the API's 404")
 
 
 def admin_secret(target: Target) -> Outcome:
@@ -331,6 +350,15 @@ CHECKS = (
         "a wrong key, an unknown model, no messages, a body that is not JSON",
         Wave.TRAFFIC,
         errors,
+        local=True,
+    ),
+    Check(
+        "page",
+        "the default root object leads `/` to the playground's bucket, which the distribution reads "
+        "by origin access control",
+        "`/` and its script answer 200 with the page's headers, and `/index.htm` the API's 404",
+        Wave.TRAFFIC,
+        page,
         local=True,
     ),
     Check(

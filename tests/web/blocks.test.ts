@@ -1,0 +1,111 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Blocks, closed, visible, type Block } from "../../web/src/render/blocks.ts";
+import { cutsOf, random } from "./cuts.ts";
+
+const PARTS = [
+  "A paragraph with **bold** and `code`.",
+  "Two lines\nof one paragraph",
+  "# A heading",
+  "Set by\n======",
+  "- one\n- two\n  - deeper\n\n- loose",
+  "1. first\n2. second\n\n   its paragraph",
+  "```python\ndef f():\n\n    return 1\n```",
+  "~~~\nplain ``` inside\n~~~",
+  "| a | b |\n|---|--:|\n| 1 | 2 |",
+  "> quoted\n> more\n\n> another",
+  "---",
+  "<div>\n<b>html</b>\n</div>",
+  "    indented code",
+  "Ends with a backslash\\\nand goes on  \nhere",
+  "emoji 👩‍👩‍👧‍👦 and 🎉, مرحبا",
+  "`unclosed and **unclosed",
+  "#not a heading\n-not a list\n1.not one",
+];
+
+function texts(): string[] {
+  const found = [...PARTS];
+  const next = random(7);
+  for (let at = 0; at < 40; at += 1) {
+    const parts = Array.from(
+      { length: 2 + Math.floor(next() * 5) },
+      () => PARTS[Math.floor(next() * PARTS.length)] as string,
+    );
+    found.push(parts.join(["\n\n", "\n", "\n\n\n"][Math.floor(next() * 3)]));
+  }
+  return found;
+}
+
+const shown = (blocks: Block[]): string[] =>
+  blocks.map((it) => `${it.kind}|${it.language}|${it.raw.trimEnd()}`);
+
+function whole(pieces: string[]): Blocks {
+  const blocks = new Blocks();
+  for (const piece of pieces) blocks.push(piece, false);
+  blocks.push("", true);
+  return blocks;
+}
+
+test("the blocks at the end are the same, however the text is cut", () => {
+  for (const text of texts()) {
+    const wanted = shown(whole([text]).settled);
+    for (const [seed, pieces] of cutsOf(text)) {
+      assert.deepEqual(
+        shown(whole(pieces).settled),
+        wanted,
+        `seed ${seed} of ${JSON.stringify(text)}`,
+      );
+    }
+  }
+});
+
+test("a block that is settled does not change, and its text is read once", () => {
+  const blocks = new Blocks();
+  let count = 0;
+  for (let at = 0; at < 400; at += 1) {
+    blocks.push(`Paragraph ${at} has some words.\n\n`, false);
+    assert.ok(blocks.settled.length >= count);
+    assert.ok(blocks.open.length <= 1);
+    count = blocks.settled.length;
+  }
+  assert.equal(count, 399);
+});
+
+test("half a character and half a fence are not shown", () => {
+  assert.equal(visible("ab\ud83c"), "ab");
+  assert.equal(visible("text\n``"), "text\n");
+  assert.equal(visible("text\n```"), "text\n");
+  assert.equal(visible("text ``"), "text ``");
+  assert.equal(visible("```py\nx\n``"), "```py\nx\n");
+});
+
+test("markup that is half there is closed, and what is no markup stays", () => {
+  for (const [text, wanted] of [
+    ["a **bo", "a **bo**"],
+    ["a **bold ", "a **bold** "],
+    ["a **", "a "],
+    ["a **b*", "a **b**"],
+    ["an *em", "an *em*"],
+    ["`co", "`co`"],
+    ["a `", "a "],
+    ["see [the notes](https://exa", "see the notes"],
+    ["a **b** and `c` and [d](e)", "a **b** and `c` and [d](e)"],
+    ["2 * 3 = 6", "2 * 3 = 6"],
+    ["- item\n- **two", "- item\n- **two**"],
+    ["\\*\\*not", "\\*\\*not"],
+    ["```\na **b", "```\na **b"],
+  ] as const) {
+    assert.equal(closed(text), wanted, text);
+  }
+});
+
+test("a text without breaks becomes plain blocks of bounded size", () => {
+  const blocks = whole(Array.from({ length: 100 }, () => "*[`".repeat(2000)));
+  assert.equal(
+    blocks.settled.map((it) => it.raw).join("").length +
+      blocks.open.map((it) => it.raw).join("").length,
+    600_000,
+  );
+  assert.ok([...blocks.settled, ...blocks.open].every((it) => it.raw.length <= 16_000));
+});

@@ -1,0 +1,189 @@
+// Draws an answer in Markdown as it comes. A block that is complete is drawn once; of the last
+// block, only the nodes that differ are replaced.
+
+import DOMPurify from "dompurify";
+import { Parser, Renderer, type Tokens } from "marked";
+
+import { Blocks, type Block } from "./blocks.ts";
+import { CodeView } from "./code.ts";
+
+const TAGS = [
+  "a", "blockquote", "br", "code", "del", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "input",
+  "li", "ol", "p", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul", "pre",
+]; // prettier-ignore
+const ATTRIBUTES = ["align", "checked", "class", "disabled", "href", "start", "type"];
+
+const escape = (text: string): string =>
+  text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`);
+
+class SafeRenderer extends Renderer {
+  /** HTML in an answer is shown as the text that it is. */
+  override html({ text }: Tokens.HTML | Tokens.Tag): string {
+    return escape(text);
+  }
+  /** An image would tell its server who reads the answer, so it is a link. */
+  override image({ href, text }: Tokens.Image): string {
+    return `<a href="${escape(href)}" class="image">image: ${escape(text || href)}</a>`;
+  }
+  /** Code within a list or a quotation. */
+  override code({ text }: Tokens.Code): string {
+    return `<pre><code>${escape(text)}\n</code></pre>`;
+  }
+}
+
+const renderer = new SafeRenderer();
+// The configuration differs from that of other users of DOMPurify, of which there are none here.
+const purifier = DOMPurify(window);
+purifier.addHook("afterSanitizeAttributes", (node) => {
+  if (node.nodeName === "A") {
+    const href = node.getAttribute("href") ?? "";
+    if (!/^(https?:\/\/|mailto:)/i.test(href)) node.removeAttribute("href");
+    else {
+      node.setAttribute("target", "_blank");
+      node.setAttribute("rel", "noopener noreferrer nofollow");
+      node.setAttribute("title", href);
+    }
+  }
+  if (node.nodeName === "INPUT") {
+    // GFM's task lists have nothing else.
+    node.setAttribute("type", "checkbox");
+    node.setAttribute("disabled", "");
+    node.setAttribute("aria-label", "Task");
+  }
+  if (node.nodeName === "PRE") node.setAttribute("tabindex", "0");
+  if (DIRECTED.has(node.nodeName)) node.setAttribute("dir", "auto");
+});
+const DIRECTED = new Set(["P", "LI", "H1", "H2", "H3", "H4", "H5", "H6", "BLOCKQUOTE", "TD", "TH"]);
+
+/** Nodes that were drawn, and frames in which they were; tests read it. */
+export const drawn = { nodes: 0, frames: 0, most: 0 };
+
+interface Drawn {
+  raw: string;
+  node: HTMLElement;
+  code: CodeView | null;
+}
+
+export class MarkdownView {
+  #root: HTMLElement;
+  #blocks = new Blocks();
+  #seen = 0;
+  #text = "";
+  #done = false;
+  #drawn: Drawn[] = [];
+  /** How many of the drawn blocks do not change any more. */
+  #settled = 0;
+
+  constructor(root: HTMLElement) {
+    this.#root = root;
+  }
+
+  /** Draw the text, which begins with the text of the call before. */
+  update(text: string, done: boolean): void {
+    if (text === this.#text && done === this.#done) return;
+    if (this.#done || text.length < this.#seen) this.#restart();
+    this.#blocks.push(text.slice(this.#seen), done);
+    this.#seen = text.length;
+    this.#text = text;
+    this.#done = done;
+    const { settled, open } = this.#blocks;
+    let nodes = 0;
+    for (; this.#settled < settled.length; this.#settled += 1) {
+      nodes += this.#block(this.#settled, settled[this.#settled] as Block, true);
+    }
+    open.forEach((block, index) => (nodes += this.#block(settled.length + index, block, false)));
+    const all = settled.length + open.length;
+    while (this.#drawn.length > all) this.#drawn.pop()?.node.remove();
+    drawn.nodes += nodes;
+    drawn.frames += 1;
+    drawn.most = Math.max(drawn.most, nodes);
+  }
+
+  #restart(): void {
+    this.#root.replaceChildren();
+    this.#blocks = new Blocks();
+    this.#seen = this.#settled = 0;
+    this.#text = "";
+    this.#done = false;
+    this.#drawn = [];
+  }
+
+  /** Draw one block, and return the number of nodes that were made. */
+  #block(index: number, block: Block, done: boolean): number {
+    const there = this.#drawn[index];
+    if (block.kind === "code") {
+      const code = there?.code ?? new CodeView();
+      code.update(block.text, block.language, done);
+      return this.#put(index, { raw: block.raw, node: code.element, code });
+    }
+    if (there && there.raw === block.raw && !there.code) return 0;
+    const made = document.createElement("div");
+    made.className = `block ${block.kind}`;
+    if (block.kind === "plain" || !block.token) {
+      made.dir = "auto";
+      made.textContent = block.text;
+    } else made.append(fragmentOf(block));
+    if (there && !there.code && there.node.className === made.className) {
+      there.raw = block.raw;
+      return morph(there.node, made);
+    }
+    return this.#put(index, { raw: block.raw, node: made, code: null }) && count(made);
+  }
+
+  #put(index: number, item: Drawn): number {
+    const there = this.#drawn[index];
+    if (there?.node === item.node) {
+      there.raw = item.raw;
+      return 1;
+    }
+    if (there) there.node.replaceWith(item.node);
+    else this.#root.append(item.node);
+    this.#drawn[index] = item;
+    return 1;
+  }
+}
+
+function fragmentOf(block: Block): DocumentFragment {
+  const html = block.token ? Parser.parse([block.token], { renderer, gfm: true }) : "";
+  return purifier.sanitize(html, {
+    ALLOWED_TAGS: TAGS,
+    ALLOWED_ATTR: ATTRIBUTES,
+    ALLOW_DATA_ATTR: false,
+    ALLOW_ARIA_ATTR: false,
+    RETURN_DOM_FRAGMENT: true,
+  });
+}
+
+/** Make `to` of `from`, and keep every node that is the same. Return the number of new nodes. */
+export function morph(from: Element, to: Element): number {
+  let made = 0;
+  const old = [...from.childNodes];
+  const wanted = [...to.childNodes];
+  wanted.forEach((node, index) => {
+    const there = old[index];
+    if (!there) {
+      from.append(node);
+      made += count(node);
+    } else if (there.isEqualNode(node)) {
+      // It stays.
+    } else if (there.nodeType === Node.TEXT_NODE && node.nodeType === Node.TEXT_NODE) {
+      there.nodeValue = node.nodeValue;
+      made += 1;
+    } else if (
+      there instanceof Element &&
+      node instanceof Element &&
+      there.cloneNode(false).isEqualNode(node.cloneNode(false))
+    ) {
+      made += morph(there, node);
+    } else {
+      there.replaceWith(node);
+      made += count(node);
+    }
+  });
+  for (const node of old.slice(wanted.length)) node.remove();
+  return made;
+}
+
+function count(node: Node): number {
+  return 1 + (node instanceof Element ? node.getElementsByTagName("*").length : 0);
+}

@@ -1,0 +1,48 @@
+// Who is signed in: a key, what it may use, and what the deployment keeps.
+
+import { models, usage, type Kept, type Model } from "../api/client.ts";
+
+export interface Session {
+  key: string;
+  /** The public part of the key; conversations belong to it. */
+  owner: string;
+  name: string;
+  models: Model[];
+  kept: Kept;
+}
+
+const NAME = "sluice-key";
+
+/**
+ * Return the key of the link that led here, else that of this tab. A key in the fragment is taken
+ * out of the address at once, so that it is neither in the history nor in a bookmark.
+ */
+export function takeKey(): string {
+  const found = /^#key=(.+)$/.exec(location.hash);
+  if (found?.[1]) {
+    history.replaceState(null, "", `${location.pathname}${location.search}`);
+    try {
+      return decodeURIComponent(found[1]);
+    } catch {
+      return "";
+    }
+  }
+  return sessionStorage.getItem(NAME) ?? "";
+}
+
+/** Ask the API who the key is. Throws ApiError or NetworkError. */
+export async function signIn(key: string): Promise<Session> {
+  const [about, served] = await Promise.all([usage(key), models(key)]);
+  sessionStorage.setItem(NAME, key);
+  return {
+    key,
+    owner: about.key.id,
+    name: about.key.name,
+    models: served.data,
+    kept: served.sluice ?? { persistence: "off" },
+  };
+}
+
+export function signOut(): void {
+  sessionStorage.removeItem(NAME);
+}
