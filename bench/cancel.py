@@ -55,13 +55,20 @@ class Answer:
             raise TimeoutError("an answer did not begin")
 
     def _read(self) -> None:
+        while not self._read_once():  # the environment of the answer before it may not be free yet
+            time.sleep(_POLL)
+
+    def _read_once(self) -> bool:
         with self._client.stream("POST", "/v1/chat/completions", json=self._body) as response:
+            if response.status_code == 429:
+                return False
             self.id = response.headers["x-request-id"].removeprefix("req_")
             for line in response.iter_lines():
                 if line.startswith("data:"):
                     self._begun.set()
         self.ended_at = time.monotonic()
         self.ended.set()
+        return True
 
 
 def main() -> int:
@@ -125,6 +132,7 @@ def measured(
             answers.append(Answer(client, number))
         for answer in answers:
             client.post(f"/v1/sluice/streams/{answer.id}/cancel")
+            answer.ended.wait(60)
     return {
         "instances": instances,
         "streams": streams,

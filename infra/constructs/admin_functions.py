@@ -25,8 +25,8 @@ _PARTITIONS: Mapping[Right, Mapping[str, Sequence[str]]] = {
     "all": {
         "GetItem": (_KEYS, _LEDGER, *_ROLLUPS, _SERVICE),
         "Query": (_KEYS, _LEDGER, *_ROLLUPS, _TRAIL),
-        "PutItem": (_KEYS, _LEDGER, *_ROLLUPS, _SERVICE),
-        "UpdateItem": (_KEYS, _LEDGER, "USAGE"),
+        "PutItem": (_KEYS, _LEDGER, *_ROLLUPS),
+        "UpdateItem": (_KEYS, _LEDGER, "USAGE", _SERVICE),
         "DeleteItem": _ROLLUPS,
     },
     "keys": {"GetItem": (_KEYS,), "PutItem": (_KEYS,), "UpdateItem": (_KEYS, _LEDGER)},

@@ -187,10 +187,11 @@ class ServiceStack(Stack):
 
         # The stream function changes accounts and the ledger, and marks hours whose rollups must be
         # made again. It reads rollups, and whether an operator has stopped the service. It reads a
-        # request's two items when another process settled the request first.
+        # request's two items when another process settled the request first. It puts alerts about
+        # budgets, which the sweeper sends.
         usage_table.grant_in(stream.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
         usage_table.grant_in(stream.function, ["GetItem"], "SERVICE")
-        usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE")
+        usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE", "ALERTS")
         usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
         if sockets is not None and stream_table is not None:
@@ -214,6 +215,9 @@ class ServiceStack(Stack):
         usage_table.grant_in(sweeper.function, ["UpdateItem"], "KEY#*", "LEDGER#*", "USAGE")
         usage_table.grant_in(sweeper.function, ["PutItem"], "LEDGER#*", "USAGE", "USAGE#*")
         usage_table.grant_in(sweeper.function, ["DeleteItem"], "USAGE", "USAGE#*")
+        # It sums what a month has cost, and stops the service at a ceiling.
+        watched = ["GetItem", "PutItem", "UpdateItem"]
+        usage_table.grant_in(sweeper.function, watched, "SERVICE", "ALERTS")
         usage_table.grant_indexes(sweeper.function, "overdue", "keys")
         if stream_table is not None and recall is not None and keeper is not None:
             # The recall function reads accounts to authenticate, and counts requests: a call may

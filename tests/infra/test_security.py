@@ -32,6 +32,9 @@ ACTIONS_WITHOUT_RESOURCES = {
     "xray:PutTraceSegments",
 }
 
+KEPT = ("R#*", "V#*")
+"""The partitions of kept responses and conversations."""
+
 IMAGE_CHECK = "ModelImageCheckFunction"
 """What checks the image. The local cloud takes no image from a registry, so it has no such role."""
 
@@ -41,17 +44,28 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
 
     It changes accounts and ledger, puts ledger items and marks, queries only rollups, and invokes
     its endpoint. It can neither read the secret of page tokens nor write rollups. It writes the
-    responses that it makes, reads those that repeats get, and deletes none.
+    responses that it makes, reads those that repeats get, lists those of a key, and deletes none.
     """
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
-    assert granted(synthesis, "Stream") == {
-        ("dynamodb:GetItem", "dynamodb:UpdateItem"): partitions("KEY#*", "LEDGER#*"),
-        ("dynamodb:GetItem",): partitions("SERVICE"),
-        ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE"),
-        ("dynamodb:Query",): ONLY_ROLLUPS,
-        (GET, *WRITES): partitions("R#*", table="streams"),
-        (GET, "dynamodb:PutItem"): partitions("I#*", table="streams"),
-        ("dynamodb:PutItem", "dynamodb:UpdateItem"): partitions("Q#", table="streams"),
+    assert tables(synthesis, "Stream") == {
+        (GET, partitions("KEY#*", "LEDGER#*")),
+        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*")),
+        (GET, partitions("SERVICE")),
+        ("dynamodb:PutItem", partitions("LEDGER#*", "USAGE", "ALERTS")),
+        ("dynamodb:Query", ONLY_ROLLUPS),
+        *((action, partitions(*KEPT, table="streams")) for action in (*WRITES, GET)),
+        (GET, partitions("I#*", table="streams")),
+        ("dynamodb:PutItem", partitions("I#*", table="streams")),
+        ("dynamodb:PutItem", partitions("Q#", table="streams")),
+        ("dynamodb:UpdateItem", partitions("Q#", table="streams")),
+        ("dynamodb:Query", "streams, index owners"),
+    }
+    others = {
+        it: resource
+        for it, resource in granted(synthesis, "Stream").items()
+        if "dynamodb" not in str(it)
+    }
+    assert others == {
         (
             "sagemaker:InvokeEndpoint",
             "sagemaker:InvokeEndpointWithResponseStream",
@@ -72,7 +86,7 @@ def test_the_recall_function_can_change_no_books(synthesis: Any) -> None:
         ("dynamodb:GetItem", partitions("KEY#*", "LEDGER#*")),
         ("dynamodb:UpdateItem", partitions("KEY#*", attributes=["balance"])),
         ("dynamodb:UpdateItem", partitions("LEDGER#*", attributes=["cancel", "key", "state"])),
-        *((action, partitions("R#*", table="streams")) for action in (*WRITES, GET, DELETE)),
+        *((action, partitions(*KEPT, table="streams")) for action in (*WRITES, GET, DELETE)),
         ("dynamodb:UpdateItem", partitions("Q#", table="streams")),
         ("dynamodb:Query", "streams, index owners"),
     }
@@ -96,15 +110,27 @@ def test_the_sweeper_finds_what_is_overdue_and_settles_it(synthesis: Any) -> Non
 
     It puts no account, and deletes only rollups.
     """
-    assert granted(synthesis, "Sweeper") == {
-        ("dynamodb:GetItem", "dynamodb:Query"): partitions("KEY#*", "LEDGER#*", "USAGE", "USAGE#*"),
-        ("dynamodb:UpdateItem",): partitions("KEY#*", "LEDGER#*", "USAGE"),
-        ("dynamodb:PutItem",): partitions("LEDGER#*", "USAGE", "USAGE#*"),
-        ("dynamodb:DeleteItem",): ONLY_ROLLUPS,
-        ("dynamodb:Query",): "table, index overdue keys",
-        (GET, *WRITES): partitions("R#*", table="streams"),
-        LOG: "SweeperLog",
+    assert tables(synthesis, "Sweeper") == {
+        (GET, partitions(*BOOKS)),
+        ("dynamodb:Query", partitions(*BOOKS)),
+        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE")),
+        ("dynamodb:PutItem", partitions("LEDGER#*", "USAGE", "USAGE#*")),
+        ("dynamodb:DeleteItem", ONLY_ROLLUPS),
+        *(
+            (action, partitions("SERVICE", "ALERTS"))
+            for action in (GET, "dynamodb:PutItem", "dynamodb:UpdateItem")
+        ),
+        ("dynamodb:Query", "table, index overdue keys"),
+        *((action, partitions(*KEPT, table="streams")) for action in (*WRITES, GET, DELETE)),
+        *((action, partitions("ERASE", table="streams")) for action in (DELETE, "dynamodb:Query")),
+        ("dynamodb:Query", "streams, index owners"),
     }
+    others = {
+        it: resource
+        for it, resource in granted(synthesis, "Sweeper").items()
+        if "dynamodb" not in str(it)
+    }
+    assert others == {LOG: "SweeperLog"}
 
 
 def test_the_keeper_invokes_the_stream_function_and_no_model(synthesis: Any) -> None:
@@ -127,8 +153,8 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
     assert tables(synthesis, "AdminAll") == tables(synthesis, "Control")
     assert tables(synthesis, "Control") == {
         ("dynamodb:GetItem", partitions(*BOOKS, "SERVICE", "CONTROL")),
-        ("dynamodb:PutItem", partitions(*BOOKS, "SERVICE", "CONTROL", "AUDIT#*")),
-        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE")),
+        ("dynamodb:PutItem", partitions(*BOOKS, "CONTROL", "AUDIT#*")),
+        ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*", "USAGE", "SERVICE")),
         ("dynamodb:DeleteItem", ONLY_ROLLUPS),
         ("dynamodb:Query", partitions(*BOOKS, "AUDIT#*")),
         ("dynamodb:Query", "table, index keys"),
@@ -137,8 +163,10 @@ def test_the_control_function_invokes_no_model(synthesis: Any) -> None:
         ("dynamodb:Query", "streams, index owners"),
         (
             "dynamodb:UpdateItem",
-            partitions("R#*", table="streams", attributes=["deleted", "status"]),
+            partitions(*KEPT, table="streams", attributes=["deleted", "owner", "status"]),
         ),
+        # It asks the sweeper to erase what a deleted key has stored.
+        ("dynamodb:PutItem", partitions("ERASE", table="streams")),
     }
     others = {
         it: resource
@@ -164,7 +192,7 @@ def test_no_role_removes_items_or_scans(synthesis: Any) -> None:
         it
         for owner in OWNERS
         for it in statements(synthesis, owner)
-        if it.get("Condition") not in (leading(*ROLLUPS), leading("R#*"))
+        if it.get("Condition") not in (leading(*ROLLUPS), leading(*KEPT), leading("ERASE"))
     ]
     granted_actions = {action for it in granted_to_functions for action in actions(it)}
     assert not {action for action in granted_actions if re.search("Delete|Batch|Scan", action)}

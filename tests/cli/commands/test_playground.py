@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from cli.commands import playground
 from cli.commands.playground import link_of, open_page
 from cli.lib.stack import LocalStack
 
@@ -52,6 +51,6 @@ def test_without_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def none() -> Any:
         raise webbrowser.Error("none")
 
-    monkeypatch.setattr(playground.webbrowser, "get", none)
+    monkeypatch.setattr(webbrowser, "get", none)
     assert not open_page("http://localhost/", tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -24,6 +24,7 @@ from tests.support.grants import (
             ("dynamodb:PutItem", partitions("KEY#*", "CONTROL", "AUDIT#*")),
             ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*")),
             ("dynamodb:Query", "table, index keys"),
+            ("dynamodb:PutItem", partitions("ERASE", table="streams")),
         },
         "AdminBudgets": {
             ("dynamodb:GetItem", partitions("KEY#*", "CONTROL")),

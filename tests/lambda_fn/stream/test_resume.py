@@ -120,10 +120,8 @@ async def test_fifty_tails_keep_no_other_key_from_reading(
     stored = await kept.begin(head_of(numbered=True))
     number = await kept.flush(stored, 0, events(*WORDS))
     replies = [Reply() for _ in range(50)]
-    tails = {
-        asyncio.ensure_future(recall("GET", path(stored), reply=reply)): reply for reply in replies
-    }
-    await asyncio.gather(*(reply.until(lambda it=reply: bool(it.chunks)) for reply in replies))
+    tails = [asyncio.ensure_future(recall("GET", path(stored), reply=it)) for it in replies]
+    await asyncio.gather(*(reply.until_chunks(1) for reply in replies))
     reply = await recall("GET", path(theirs), key=other)
     assert (reply.status, reply.body) == (200, live(theirs))
     staying = set(tails)

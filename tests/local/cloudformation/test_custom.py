@@ -136,8 +136,8 @@ def test_a_function_that_does_not_answer(respond: Any, monkeypatch: pytest.Monke
     respond(lambda _event: None)
     now = time.monotonic()
     moments = iter([now, now + 59, now + 61])
-    monkeypatch.setattr(custom.time, "monotonic", lambda: next(moments))
-    monkeypatch.setattr(custom.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr("local.cloudformation.custom.time.monotonic", lambda: next(moments))
+    monkeypatch.setattr("local.cloudformation.custom.time.sleep", lambda _seconds: None)
     with pytest.raises(DeployError, match="did not receive a response"):
         resource(ServiceTimeout="60")._ask(
             "Create", {"ServiceToken": FUNCTION, "ServiceTimeout": "60"}
