@@ -54,13 +54,14 @@ def shard_of(name: str) -> int:
     return crc32(name.encode()) % LEDGER_SHARDS
 
 
-def new_request_id(now: float | None = None) -> str:
+def new_request_id(now: float | None = None, unique: bytes | None = None) -> str:
     """Return a new request id of 26 characters: a ULID in lower case.
 
-    It has 48 bits of Unix time in milliseconds, then 80 random bits. `now` is in seconds.
+    It has 48 bits of Unix time in milliseconds, then 80 random bits. `now` is in seconds. The
+    random bits are the first ones of `unique`, if it is given: 10 bytes or more.
     """
     milliseconds = int((time.time() if now is None else now) * 1000)
-    number = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
+    number = (milliseconds << 80) | int.from_bytes((unique or os.urandom(10))[:10], "big")
     # The 26 characters encode 130 bits: two zero bits and the number. The shift makes it 160 bits,
     # which base 32 encodes without padding.
     return (

@@ -76,6 +76,18 @@ LOG_POLL = 0.25
 LOG_HEAD_POLL = 2.0
 """Interval at which a reader reads the head of a running response that has nothing new."""
 
+POST_INTERVAL = 0.05
+"""Shortest time between the beginnings of two posts of deltas of a response to a socket."""
+
+POST_WAITING = 262_144
+"""Size of the events that wait to be posted to a socket above which the response waits."""
+
+SOCKET_CACHE = 3_600
+"""Time for which a response of a socket that is not stored can be continued there."""
+
+MESSAGE_AGE = 60.0
+"""Age of a message of a socket above which it is not answered any more."""
+
 LEASE_INTERVAL = 5.0
 """Interval at which a producer renews the lease on its log, and a reader that on its slot."""
 

@@ -361,6 +361,8 @@ class Settings:
     moderation: Moderation = NO_MODERATION
     """What blocks prompts and answers."""
     bedrock_url: str = ""
+    websocket_url: str = ""
+    """The address of the WebSocket API's stage, such as `wss://….com/responses`. Empty: none."""
     background: Background = BACKGROUND
     """How responses run in the background."""
     lambda_url: str = ""
@@ -447,6 +449,7 @@ class Settings:
                 _count(environment, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512) * 2**20,
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
             ),
+            websocket_url=environment.get("SLUICE_WEBSOCKET_URL", ""),
             stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
             persistence=_one_of(environment, "SLUICE_PERSISTENCE", Persistence, "asked"),
             log_hours=_count(environment, "SLUICE_LOG_HOURS", 24),

@@ -12,6 +12,7 @@ CONTROL_LIMITS = "SLUICE_LOCAL_LIMITS"
 """The variable by which the control plane gets replaced values, as JSON."""
 _LAMBDA = "Lambda developer guide"
 _EDGE = "CloudFront developer guide"
+_SOCKETS = "API Gateway developer guide"
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,33 @@ TABLE: dict[str, Limit] = {
     "cloudfront_custom_headers": Limit(30, "headers an origin", "refused at deployment", f"{_EDGE}, Quotas on headers"),
     "cloudfront_header_name": Limit(256, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
     "cloudfront_header_value": Limit(1783, "characters", "refused at deployment", f"{_EDGE}, Quotas on headers"),
+    "apigateway_frame": Limit(
+        32_768, "bytes a frame", "the connection is closed with 1009", f"{_SOCKETS}, WebSocket quotas"
+    ),
+    "apigateway_message": Limit(
+        131_072, "bytes a message", "closed with 1009; a post is a 413", f"{_SOCKETS}, WebSocket quotas"
+    ),
+    "apigateway_connects": Limit(
+        500, "new connections/s", "429 to the handshake", f"{_SOCKETS}, WebSocket quotas; the 429 is unconfirmed"
+    ),
+    "apigateway_rate": Limit(
+        10_000,
+        "requests/s",
+        "429 to a post, `Too Many Requests` to a client",
+        f"{_SOCKETS}, account-level throttling: shared by handshakes, messages and posts",
+    ),
+    "apigateway_burst": Limit(
+        5_000, "requests at once", "then apigateway_rate", f"{_SOCKETS}, account-level throttling"
+    ),
+    "apigateway_idle": Limit(
+        600, "s without a frame or post", "the connection is closed with 1001", f"{_SOCKETS}, WebSocket quotas"
+    ),
+    "apigateway_connection": Limit(
+        7_200, "s of a connection", "the connection is closed with 1001", f"{_SOCKETS}, WebSocket quotas"
+    ),
+    "apigateway_integration": Limit(
+        29, "s", "504 to the handshake, `Endpoint request timed out` to a client", f"{_SOCKETS}, WebSocket quotas"
+    ),
     "idle_connection": Limit(
         20, "s", "an AWS API closes the connection", "unconfirmed: our choice, because each service has its own time"
     ),
@@ -162,7 +190,7 @@ class Limits:
         return self.real(value(name))
 
     def rate(self, name: str) -> float:
-        """Return the rate of a row, in bytes per second here."""
+        """Return the rate of a row, in units per second here."""
         return value(name) * self.time_scale
 
 

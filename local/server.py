@@ -18,6 +18,7 @@ from typing import Any
 from aiohttp.http_exceptions import HttpProcessingError
 
 from local import listeners, trust
+from local.apigateway.server import Gateways
 from local.cloud import ACCOUNT, EDGE_PORTS, FILE, REGION, STATE, LocalCloud
 from local.cloudfront.certificate import ensure
 from local.cloudfront.server import Edge
@@ -35,6 +36,7 @@ from local.sagemaker.engine import sweep
 from local.sagemaker.reader import RoleReader
 from local.sagemaker.runner import ProcessRunner, Runner
 from local.sagemaker.server import Endpoints
+from local.shipper import Shipper
 from local.state import State
 
 log = logging.getLogger("local")
@@ -197,10 +199,15 @@ async def _serve(
         functions.schedule(state.schedules)
         await endpoints.apply(state.endpoints)
         await edge.apply(state.distributions, state.policies)
+        await gateways.apply(state.gateways)
         custom_resources.apply(state.custom_requests)
 
     def observe() -> Observed:
-        return {"endpoints": endpoints.observe(), "distributions": edge.observe()}
+        return {
+            "endpoints": endpoints.observe(),
+            "distributions": edge.observe(),
+            "gateways": gateways.observe(),
+        }
 
     reconciler = Reconciler(control, apply, observe)
     keys = trust.Keys.new()
@@ -240,12 +247,23 @@ async def _serve(
         held=edge_sock,
     )
 
+    gateways = Gateways(
+        functions,
+        authorizer.permit,
+        faults,
+        limits=limits,
+        tls=tls,
+        names=options.hosts,
+        shipper=Shipper(writer.send),
+    )
+
     def status() -> object:
         state = reconciler.state
         return {
             "functions": functions.status(),
             "endpoints": endpoints.status(),
             "distributions": edge.status(),
+            "gateways": gateways.status(),
             "unhandled": list(state.unhandled) if state else [],
             "function_urls": f"http://localhost:{functions.port()}",
         }
@@ -259,7 +277,7 @@ async def _serve(
         faults,
         functions.kill,
     )
-    for server in (endpoints, functions, edge):
+    for server in (endpoints, functions, edge, gateways):
         await server.start()
         stack.push_async_callback(server.stop)
     runner = await listeners.serve(

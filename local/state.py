@@ -154,8 +154,9 @@ class State:
     """The whole desired state, at one version.
 
     `quotas` are values of `local.limits` that the account has now. `policies` are CloudFront's by
-    id, and `bucket_policies` are by the bucket's name. `unhandled` is as in the status.
-    `custom_requests` are requests to the functions of custom resources, as in `moto.exchange`.
+    id, and `bucket_policies` are by the bucket's name. `unhandled` is as in the status. `gateways`
+    are WebSocket APIs as `local.cloudformation.gateways` keeps them. `custom_requests` are requests
+    to the functions of custom resources, as in `moto.exchange`.
     """
 
     version: int
@@ -169,6 +170,7 @@ class State:
     schedules: tuple[Schedule, ...] = ()
     aliases: tuple[Alias, ...] = ()
     quotas: dict[str, int] = field(default_factory=dict)
+    gateways: tuple[dict[str, Any], ...] = ()
     custom_requests: tuple[dict[str, Any], ...] = ()
 
 
@@ -186,6 +188,7 @@ def parse(content: dict[str, Any]) -> State:
             for item in content["endpoints"]
         ),
         distributions=tuple(Distribution(**item) for item in content["distributions"]),
+        gateways=tuple(content["gateways"]),
         policies=content["policies"],
         unhandled=tuple(content["unhandled"]),
         roles=tuple(

@@ -39,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
         return
     stack = LocalStack.of(args.stage, args.stack_name)
     variables = {"OPENAI_BASE_URL": stack.base_url}
+    if stack.websocket_url is not None:
+        variables["OPENAI_WEBSOCKET_BASE_URL"] = stack.websocket_url
     if stack.api_key:
         variables["OPENAI_API_KEY"] = stack.api_key
     if stack.authority is not None:

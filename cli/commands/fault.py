@@ -17,6 +17,8 @@ _TARGETS = {
     "endpoint": "of an endpoint's responses; --scope is a pattern of endpoint names",
     "table": "of DynamoDB calls; --scope is a pattern of table names",
     "function": "of a function's invocations; --scope is a pattern of function names",
+    "route": "of WebSocket events; --scope is a pattern of route keys, such as $default",
+    "socket": "of WebSocket connections; --scope is a pattern of stages",
     "event": "of asynchronous invocations; --scope is a pattern of function names",
 }
 _FIELDS = (

@@ -399,7 +399,8 @@ def reserved_by(settings: "Settings") -> int | None:
         return None
     control = control_function.CONCURRENCY if settings.admin_url else 0
     recall = settings.recall_concurrency if settings.persistence != "off" else 0
-    return settings.reserved_concurrency + recall + sweeper.CONCURRENCY + control
+    sockets = settings.websocket_concurrency if settings.websocket else 0
+    return settings.reserved_concurrency + recall + sockets + sweeper.CONCURRENCY + control
 
 
 def _increase(service: str, code: str, value: int) -> str:

@@ -220,6 +220,7 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
         name=name,
         authority=cloud.authority,
         pid=cloud.pid,
+        websocket_url=outputs.get("WebSocketBaseUrl"),
     )
     stack.save()
     return stack

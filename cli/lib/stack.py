@@ -35,6 +35,8 @@ class LocalStack:
     """The file of the certificate authority to trust, if the API speaks HTTPS."""
     pid: int = 0
     """The process of the local cloud that it was deployed into."""
+    websocket_url: str | None = None
+    """The base URL of sockets, if the setting `websocket` is on."""
 
     @property
     def port(self) -> int | None:
@@ -93,7 +95,14 @@ class LocalStack:
             raise undeployed(stack, stage)
         domain = outputs.get("Domain") or outputs["DistributionDomain"]
         key = os.environ.get("OPENAI_API_KEY", "")
-        return cls(f"https://{domain}/v1", key, outputs["ModelName"], usage_table="", name=name)
+        return cls(
+            f"https://{domain}/v1",
+            key,
+            outputs["ModelName"],
+            usage_table="",
+            name=name,
+            websocket_url=outputs.get("WebSocketBaseUrl"),
+        )
 
     @staticmethod
     def forget() -> None:

@@ -64,8 +64,10 @@ class BackgroundKeeper(Construct):
             resource = self.function.node.default_child
             assert isinstance(resource, lambda_.CfnFunction)  # noqa: S101 - it has no other
             resource.function_name = settings.keeper_name
-        if self.secret is not None:
-            self.secret.grant_read(self.function)
+        # mypy takes the None of the line above for all that it can be.
+        secret: secretsmanager.Secret | None = self.secret
+        if secret is not None:
+            secret.grant_read(self.function)
         self.function.add_to_role_policy(
             iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[stream.function_arn])
         )

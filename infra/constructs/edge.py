@@ -26,8 +26,9 @@ RECALLED = (
     "/v1/chat/completions/*",
     "/v1/conversations*",
     "/v1/sluice/streams*",
+    "/v1/websocket/*",
 )
-"""The paths of kept answers, which the recall function serves."""
+"""The paths of kept answers and of tickets for sockets, which the recall function serves."""
 NOT_RECALLED = ("/v1/responses/input_tokens",)
 """A path below those that the stream function serves: it counts tokens, and meters that."""
 

@@ -35,8 +35,12 @@ class RecallFunction(Construct):
         stream_table: StreamTable,
         endpoint: ModelEndpoint,
         secret: OriginSecret,
+        websocket_url: str | None = None,
     ) -> None:
-        """Package and create the function. The service stack grants its rights."""
+        """Package and create the function. The service stack grants its rights.
+
+        `websocket_url` is the address of sockets, for which the function makes tickets.
+        """
         super().__init__(scope, construct_id)
         self.function = add_function(
             self,
@@ -52,6 +56,7 @@ class RecallFunction(Construct):
             environment={
                 **public_environment(self, settings, usage_table, stream_table, endpoint),
                 **secret.variables,
+                **({} if websocket_url is None else {"SLUICE_WEBSOCKET_URL": websocket_url}),
             },
         )
         self.release = Release(

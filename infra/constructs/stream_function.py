@@ -54,37 +54,11 @@ class StreamFunction(Construct):
             traced=True,
             environment={
                 **public_environment(self, settings, usage_table, stream_table, endpoint),
-                "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
-                "SLUICE_STRICT": str(settings.strict).lower(),
-                "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
-                "SLUICE_ON_CUT": settings.on_cut,
-                "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
-                "SLUICE_REDACTION": json.dumps(settings.redaction),
-                "SLUICE_MODERATION": json.dumps(settings.moderation),
-                **_trace_environment(settings),
+                **answering_environment(settings),
                 **secret.variables,
             },
         )
-        if settings.traces == "cloudwatch":
-            # These actions know no resources.
-            self.function.add_to_role_policy(
-                iam.PolicyStatement(
-                    actions=["xray:PutSpans", "xray:PutSpansForIndexing"], resources=["*"]
-                )
-            )
-        if settings.guardrail is not None:
-            self.function.add_to_role_policy(
-                iam.PolicyStatement(
-                    actions=["bedrock:ApplyGuardrail"],
-                    resources=[
-                        Stack.of(self).format_arn(
-                            service="bedrock",
-                            resource="guardrail",
-                            resource_name=settings.guardrail.partition(":")[0],
-                        )
-                    ],
-                )
-            )
+        grant_answering(self.function, settings)
         self.release = Release(
             self, "Release", function=self.function, settings=settings, what="stream function"
         )
@@ -145,6 +119,44 @@ def _background(settings: Settings) -> str:
     )
 
 
+def grant_answering(function: lambda_.Function, settings: Settings) -> None:
+    """Let a function send spans and apply the guardrail, as far as the settings have them."""
+    if settings.traces == "cloudwatch":
+        # These actions know no resources.
+        function.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["xray:PutSpans", "xray:PutSpansForIndexing"], resources=["*"]
+            )
+        )
+    if settings.guardrail is not None:
+        function.add_to_role_policy(
+            iam.PolicyStatement(
+                actions=["bedrock:ApplyGuardrail"],
+                resources=[
+                    Stack.of(function).format_arn(
+                        service="bedrock",
+                        resource="guardrail",
+                        resource_name=settings.guardrail.partition(":")[0],
+                    )
+                ],
+            )
+        )
+
+
+def answering_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that functions have which answer requests."""
+    return {
+        "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
+        "SLUICE_STRICT": str(settings.strict).lower(),
+        "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),
+        "SLUICE_ON_CUT": settings.on_cut,
+        "SLUICE_FALLBACKS": json.dumps(dict(settings.fallbacks)),
+        "SLUICE_REDACTION": json.dumps(settings.redaction),
+        "SLUICE_MODERATION": json.dumps(settings.moderation),
+        **_trace_environment(settings),
+    }
+
+
 def _trace_environment(settings: Settings) -> dict[str, str]:
     """Return the variables that say where spans go. Without traces there are none."""
     if settings.traces is None:
@@ -163,7 +175,7 @@ def public_environment(
     stream_table: StreamTable | None,
     endpoint: ModelEndpoint,
 ) -> dict[str, str]:
-    """Return the variables that both functions of the public API have."""
+    """Return the variables that all functions of the public API have."""
     return {
         "AWS_LAMBDA_EXEC_WRAPPER": "/var/task/bootstrap",
         "SLUICE_MODELS": json.dumps({settings.model_name: endpoint.invocation, **settings.others}),

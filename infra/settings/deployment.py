@@ -219,6 +219,11 @@ class Settings(ContainerSettings, EndpointSettings):
     """The URL that is told how background answers end."""
     recall_concurrency: int = _setting(default=100, minimum=1, maximum=100_000)
     """The reserved concurrency of the recall function, in deployments that reserve any."""
+    # Sockets, by which a client has several answers at once and cancels any of them.
+    websocket: bool = False
+    """Make a WebSocket API of API Gateway, and the function that answers its messages."""
+    websocket_concurrency: int = _setting(default=100, minimum=1, maximum=100_000)
+    """The reserved concurrency of the socket function, in deployments that reserve any."""
     stream_kms_key: str | None = _setting(
         default=None,
         pattern=r"arn:aws[\w-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+",
@@ -429,6 +434,11 @@ class Settings(ContainerSettings, EndpointSettings):
             )
         if self.persistence == "off" and self.stream_kms_key is not None:
             raise SettingsError("stream_kms_key: has an effect unless persistence=off")
+        if self.persistence == "off" and self.websocket:
+            raise SettingsError(
+                "websocket: needs persistence=asked or all, because the messages of a socket reach "
+                "different functions, which find its responses in the table of kept answers"
+            )
         if self.webhook_url is not None:
             if self.persistence == "off":
                 raise SettingsError("webhook_url: has an effect unless persistence=off")
@@ -590,6 +600,7 @@ def local() -> Settings:
         wheels="host",
         reserved_concurrency=256,
         recall_concurrency=32,
+        websocket_concurrency=64,
         default_max_streams=200,
     )
 

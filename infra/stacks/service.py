@@ -18,10 +18,12 @@ from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.playground import Playground
 from infra.constructs.recall_function import RecallFunction
 from infra.constructs.service_alarms import ServiceAlarms
+from infra.constructs.socket_function import SocketFunction
 from infra.constructs.stream_function import StreamFunction, keeper_arn
 from infra.constructs.stream_table import StreamTable
 from infra.constructs.sweeper import Sweeper
 from infra.constructs.usage_table import UsageTable
+from infra.constructs.websocket_api import WebSocketApi
 from infra.settings.deployment import Settings
 
 
@@ -32,7 +34,8 @@ class ServiceStack(Stack):
     SweeperName, AdminFunctionName, and the functions of single rights, such as
     AdminUsageFunctionName. With `admin_url` there are also AdminFunctionUrl and AdminSecretArn,
     with `domain` also Domain. Unless `persistence` is off, there are RecallFunctionName,
-    RecallFunctionUrl and BackgroundFunctionName, and with `webhook_url` WebhookSecretArn.
+    RecallFunctionUrl and BackgroundFunctionName, and with `webhook_url` WebhookSecretArn. With
+    `websocket` there are WebSocketBaseUrl and SocketFunctionName.
     """
 
     def __init__(
@@ -89,7 +92,10 @@ class ServiceStack(Stack):
             usage_table=usage_table,
             stream_table=stream_table,
         )
-        recall = None
+        websocket = (
+            WebSocketApi(self, "WebSocket", settings=settings) if settings.websocket else None
+        )
+        recall = sockets = None
         keeper = None
         if stream_table is not None:
             keeper = BackgroundKeeper(
@@ -109,7 +115,21 @@ class ServiceStack(Stack):
                 stream_table=stream_table,
                 endpoint=endpoint,
                 secret=secret,
+                websocket_url=None if websocket is None else websocket.url,
             )
+        if stream_table is not None and websocket is not None:
+            sockets = SocketFunction(
+                self,
+                "Socket",
+                root=root,
+                settings=settings,
+                usage_table=usage_table,
+                stream_table=stream_table,
+                endpoint=endpoint,
+                secret=secret,
+                url=websocket.url,
+            )
+            websocket.serve(sockets.release.alias, sockets.function)
         control = None
         if settings.admin_url:
             control = ControlFunction(
@@ -174,6 +194,19 @@ class ServiceStack(Stack):
         usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE", "ALERTS")
         usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
+        if sockets is not None and stream_table is not None:
+            # The socket function answers requests as the stream function does, and reads no usage.
+            # The states and messages of sockets have partitions, and so have tickets, which it can
+            # only spend.
+            usage_table.grant_in(sockets.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
+            usage_table.grant_in(sockets.function, ["GetItem"], "SERVICE")
+            usage_table.grant_in(sockets.function, ["PutItem"], "LEDGER#*", "USAGE")
+            endpoint.grant_stream(sockets.function)
+            all_but_delete = ["GetItem", "PutItem", "Query", "UpdateItem"]
+            stream_table.grant_in(sockets.function, all_but_delete, "R#*", "V#*")
+            stream_table.grant_in(sockets.function, ["GetItem", "PutItem"], "C#*", "I#*")
+            stream_table.grant_in(sockets.function, ["GetItem", "DeleteItem"], "T#*")
+            stream_table.grant_key(sockets.function)
         # No role deletes anything but rollups, which can be made again. Neither the sweeper nor the
         # admin functions may call a model or a function.
         usage_table.grant_in(
@@ -225,6 +258,8 @@ class ServiceStack(Stack):
             # for one.
             for function in (stream.function, recall.function, sweeper.function):
                 stream_table.grant_index(function)
+            if sockets is not None:
+                stream_table.grant_in(recall.function, ["PutItem"], "T#*")
             for function in (
                 *(stream.function, recall.function),
                 *(sweeper.function, keeper.function),
@@ -239,6 +274,9 @@ class ServiceStack(Stack):
         if recall is not None:
             CfnOutput(self, "RecallFunctionName", value=recall.function.function_name)
             CfnOutput(self, "RecallFunctionUrl", value=recall.url.url)
+        if websocket is not None and sockets is not None:
+            CfnOutput(self, "WebSocketBaseUrl", value=websocket.endpoint)
+            CfnOutput(self, "SocketFunctionName", value=sockets.function.function_name)
         if keeper is not None:
             CfnOutput(self, "BackgroundFunctionName", value=keeper.function.function_name)
             if keeper.secret is not None:

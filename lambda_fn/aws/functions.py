@@ -46,13 +46,14 @@ class Functions:
         name, _, alias = function.partition(":")
         # The colon is escaped in the path, and that again in what is signed.
         sent, signed = (f"%3A{alias}", f"%253A{alias}") if alias else ("", "")
-        paths = [f"/2015-03-31/functions/{name}{it}/invocations" for it in (sent, signed)]
+        path = f"/2015-03-31/functions/{name}{sent}/invocations"
+        signed_path = f"/2015-03-31/functions/{name}{signed}/invocations"
         reason = ""
         for attempt in range(limits.META_MAX_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
             try:
-                status, kind = await self._try(*paths, body)
+                status, kind = await self._try(path, signed_path, body)
             except TransportError as error:
                 reason = str(error)
                 continue

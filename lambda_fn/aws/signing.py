@@ -48,18 +48,21 @@ def sign(
     headers: Mapping[str, str],
     body: bytes,
     now: float | None = None,
+    method: str = "POST",
 ) -> dict[str, str]:
-    """Sign a POST request.
+    """Sign a request.
 
     Args:
         credentials: The credentials to sign with.
         region: Such as `eu-west-1`.
         service: The signing name of the service.
         host: With the port, unless it is the default of the scheme.
-        path: Unreserved characters and `/` only.
+        path: Unreserved characters and `/` only, or the path as it is sent with each part escaped
+            once more.
         headers: Their names are in lower case; all of them are signed.
         body: The whole body.
         now: Unix time in seconds; the current time when None.
+        method: The HTTP method.
 
     Returns:
         All headers to send: `headers`, and `host`, `x-amz-date`, `x-amz-security-token`,
@@ -67,7 +70,7 @@ def sign(
 
     """
     stamp = _stamp(int(time.time() if now is None else now))
-    before, after, listed = _canonical(path, host, credentials.token, *headers.items())
+    before, after, listed = _canonical(method, path, host, credentials.token, *headers.items())
     canonical = f"{before}{stamp}{after}{hashlib.sha256(body).hexdigest()}"
     scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
@@ -87,7 +90,9 @@ def sign(
 
 
 @lru_cache(maxsize=64)  # the same for all calls of an operation
-def _canonical(path: str, host: str, token: str, *headers: tuple[str, str]) -> tuple[str, str, str]:
+def _canonical(
+    method: str, path: str, host: str, token: str, *headers: tuple[str, str]
+) -> tuple[str, str, str]:
     """Return the canonical request before and after its time, and the names that are signed.
 
     The hash of the body, which comes last, is missing.
@@ -101,7 +106,7 @@ def _canonical(path: str, host: str, token: str, *headers: tuple[str, str]) -> t
     names = sorted(signed)
     listed = ";".join(names)
     lines = "".join(f"{name}:{' '.join(signed[name].split())}\n" for name in names)
-    before, _, after = f"POST\n{path}\n\n{lines}\n{listed}\n".partition("\0")
+    before, _, after = f"{method}\n{path}\n\n{lines}\n{listed}\n".partition("\0")
     return before, after, listed
 
 

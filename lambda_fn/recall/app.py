@@ -25,6 +25,8 @@ from lambda_fn.recall.conversations import ConversationCalls
 from lambda_fn.recall.responses import Responses
 from lambda_fn.recall.stored import Stored
 from lambda_fn.recall.streams import Streams
+from lambda_fn.recall.tickets import PATH as TICKETS_PATH
+from lambda_fn.recall.tickets import Tickets
 from lambda_fn.settings import Settings
 from lambda_fn.stream.middleware import COMPACT_PATH, HEALTH, Middleware, on_http_error
 
@@ -52,6 +54,7 @@ def create_app(
     cancelling = Cancelling(settings, client, credentials, usage, stored)
     streams = Streams(settings, stored, cancelling)
     responses = Responses(settings, stored, cancelling)
+    tickets = Tickets(settings, stored.table)
     chats = Chats(stored)
     conversations = ConversationCalls(settings, stored.table)
 
@@ -67,6 +70,7 @@ def create_app(
             route("/v1/sluice/streams/{id}", "GET", streams.get),
             route("/v1/sluice/streams/{id}", "DELETE", streams.delete),
             route("/v1/sluice/streams/{id}/cancel", "POST", streams.cancel),
+            route(TICKETS_PATH, "POST", tickets.create),
             Route(COMPACT_PATH, _absent, methods=["POST"]),
             route("/v1/responses/{id}", "GET", responses.get),
             route("/v1/responses/{id}", "DELETE", responses.delete),

@@ -107,10 +107,14 @@ class RuntimeApi:
             f"{_VERSION}/invocation/{request_id}/response",
         )
 
+    async def reply(self, request_id: str, result: bytes) -> None:
+        """Send the whole result of an invocation, which is JSON. Raises as `next`."""
+        path = f"{_VERSION}/invocation/{request_id}/response"
+        await self._post(path, {"content-type": "application/json"}, result)
+
     async def complete(self, request_id: str) -> None:
         """Report the end of an invocation whose result nobody gets. Raises as `next`."""
-        path = f"{_VERSION}/invocation/{request_id}/response"
-        await self._post(path, {"content-type": "application/json"}, b"null")
+        await self.reply(request_id, b"null")
 
     async def fail(self, request_id: str, kind: str, message: str) -> None:
         """Report an invocation that failed before its response began. Raises as `next`."""

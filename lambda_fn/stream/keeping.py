@@ -218,6 +218,8 @@ def _refuses_unlogged(shared: Shared, read: ReadRequest) -> bool:
 
 def expires_at(shared: Shared, read: ReadRequest, created: int) -> int:
     """Return the Unix time until which a response of some time can be read."""
+    if read.kept_seconds is not None:
+        return created + read.kept_seconds
     if read.kept_items is None:
         return created + 3600 * shared.settings.log_hours
     return created + 86_400 * shared.settings.response_days

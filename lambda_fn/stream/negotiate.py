@@ -84,6 +84,8 @@ class ReadRequest(msgspec.Struct, frozen=True):
 
     kept_items: tuple[msgspec.Raw, ...] | None = None
     """The request's own input if its response is kept, as JSON."""
+    kept_seconds: int | None = None
+    """How long the response is kept. None: as long as the deployment says."""
     ancestors: tuple[str, ...] = ()
     """The ids of the responses before it, which are kept."""
     history_size: int = 0

@@ -2,7 +2,8 @@
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from starlette.types import ASGIApp
 
@@ -15,11 +16,29 @@ from lambda_fn.runtime.api import RuntimeApi
 from lambda_fn.runtime.loop import serve
 from lambda_fn.settings import Settings, SettingsError
 
+_T = TypeVar("_T")
+
 
 async def serve_app(
     create_app: Callable[[Settings, Client, Callable[[], Credentials]], ASGIApp],
 ) -> int:
     """Serve an application until the Runtime API is gone, and return the exit status."""
+
+    async def serve_requests(app: ASGIApp, api: RuntimeApi, concurrency: int) -> None:
+        await serve(app, api, concurrency=concurrency)
+
+    return await serve_with(create_app, serve_requests)
+
+
+async def serve_with(
+    create: Callable[[Settings, Client, Callable[[], Credentials]], _T],
+    serve: Callable[[_T, RuntimeApi, int], Awaitable[None]],
+) -> int:
+    """Serve what `create` makes until the Runtime API is gone, and return the exit status.
+
+    `serve` takes it, the source of invocations, and how many it may take at once. It raises
+    TransportError when the Runtime API is gone.
+    """
     address = os.environ["AWS_LAMBDA_RUNTIME_API"]
     try:
         limits.check()
@@ -35,13 +54,13 @@ async def serve_app(
         log("fault", error=f"other_models={name}: {reason}; this model is not served")
     # The credentials do not change while the process runs.
     credentials = Credentials.from_environment(os.environ)
-    app = create_app(settings, Client(), lambda: credentials)
+    app = create(settings, Client(), lambda: credentials)
     # A request leaves few cycles. By default the collector would run some 15 times in a request.
     gc.set_threshold(10_000, 20, 20)
     gc.freeze()  # modules stay, so the collector need not examine them
     api = RuntimeApi(address, one_connection=settings.one_connection)
     try:
-        await serve(app, api, concurrency=concurrency)
+        await serve(app, api, concurrency)
     except TransportError as error:
         log("fault", error=str(error))
     return 1

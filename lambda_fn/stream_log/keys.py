@@ -7,6 +7,10 @@
     R#<response id>    S#<event number>               `SEGMENT`: events from that number on
     R#<response id>    P#<event number>#<writer>#<n>  `PART`: a part of a segment that is too large
     I#<key id>#<name>  I                              `IDENTITY`: the response to a request
+    C#<connection id>  HEAD                           `CONNECTION`: the state of a socket
+    C#<connection id>  F#<response id>                `FRAME`: a message that makes a response
+    C#KEY#<key id>     SOCKETS                        `SOCKETS`: the open sockets of a key
+    T#<hash>           T                              `TICKET`: opens one socket, once
     Q#                 KEY#<key id>                   `PLACES`: a key's unended background responses
     Q#                 RUNNING                        `PLACES`: all that run in the background
     W#                 <response id>                  `NOTICE`: an end to tell a webhook
@@ -152,6 +156,33 @@ ERASURE = {
     "at": "Unix seconds at which the key was deleted",
 }
 
+CONNECTION = {
+    **_SHARED,
+    "n": "number of changes; each one is conditional on it",
+    "w": "random name of the last change",
+    "owner": "id of the key that opened it",
+    "hash": "hash of that key's secret",
+    "address": "the address that it was opened from",
+    "state": "`socket.gateway.state.State` as JSON",
+}
+FRAME = {
+    **_SHARED,
+    "w": "random name of the writer",
+    "body": "the message, as it came",
+    "sent": "Unix seconds, with milliseconds, at which API Gateway took it",
+}
+SOCKETS = {
+    **_SHARED,
+    "n": "number of changes; each one is conditional on it",
+    "w": "random name of the last change",
+    "state": "connection id -> Unix seconds at which it ends at the latest, as JSON",
+}
+TICKET = {
+    **_SHARED,
+    "owner": "id of the key that asked for it",
+    "hash": "hash of that key's secret",
+}
+
 OWNERS_INDEX = "owners"
 """The index of all heads, by `owner` and `created`. Only heads have both."""
 OWNERS_INDEX_KEY = ("owner", "created")
@@ -226,6 +257,26 @@ def reader_key(response_id: str, slot: int) -> dict[str, str]:
 def identity_key(key_id: str, name: str) -> dict[str, str]:
     """Return the primary key of an identity of a key's request."""
     return {"pk": f"I#{key_id}#{name}", "sk": "I"}
+
+
+def connection_key(connection_id: str) -> dict[str, str]:
+    """Return the primary key of a socket's state."""
+    return {"pk": f"C#{connection_id}", "sk": "HEAD"}
+
+
+def frame_key(connection_id: str, name: str) -> dict[str, str]:
+    """Return the primary key of the message of a socket that makes a response."""
+    return {"pk": f"C#{connection_id}", "sk": f"F#{name}"}
+
+
+def sockets_key(key_id: str) -> dict[str, str]:
+    """Return the primary key of a key's open sockets. No connection id begins with `KEY#`."""
+    return {"pk": f"C#KEY#{key_id}", "sk": "SOCKETS"}
+
+
+def ticket_key(name: str) -> dict[str, str]:
+    """Return the primary key of the ticket whose secret has a hash."""
+    return {"pk": f"T#{name}", "sk": "T"}
 
 
 def places_key(key_id: str) -> dict[str, str]:

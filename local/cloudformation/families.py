@@ -27,6 +27,7 @@ _MODULES = (
     "custom",
     "database",
     "functions",
+    "gateways",
     "identity",
     "inference",
     "monitoring",

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
-Target = Literal["endpoint", "table", "function", "event"]
+Target = Literal["endpoint", "table", "function", "event", "route", "socket"]
 
 # Kind: the place where it strikes, and what happens. `after`, `seconds` and `status` are members of
 # the fault.
@@ -75,6 +75,17 @@ KINDS: dict[str, tuple[Target, str]] = {
     "event-lost": ("event", "an asynchronous invocation is accepted, and never made"),
     "event-repeated": ("event", "an asynchronous invocation is made twice"),
     "event-late": ("event", "an asynchronous invocation is made `seconds` later"),
+    "message-dropped": ("route", "the function of a WebSocket route is not invoked"),
+    "message-late": ("route", "the function of a WebSocket route is invoked after `seconds`"),
+    "message-repeated": ("route", "the function of a WebSocket route is invoked twice"),
+    "message-swapped": (
+        "route",
+        "the function of a WebSocket route is invoked after the connection's next event",
+    ),
+    "socket-gone": (
+        "socket",
+        "a WebSocket connection is lost at the post after `after` others, which gets 410",
+    ),
 }
 
 

@@ -92,6 +92,26 @@ class Authorizer:
             return refuse(request, scope.service, Kind.DENIED, refused)
         return await handler(request)
 
+    async def permit(self, request: web.Request, service: str, need: Need) -> web.Response | None:
+        """Return the refusal of a request to a data plane of its own address, or None.
+
+        The request must be signed for `service`, by a caller that has the permission `need`.
+        """
+        try:
+            signature, caller = await self._authentication.of(request)
+        except Refused as error:
+            log.warning("%s %s: %s", request.method, request.path, error.kind.name)
+            return refuse(request, service, error.kind, error.message)
+        scope = operations.scope(signature)
+        if scope.service != service:
+            return refuse(request, service, Kind.WRONG_SERVICE)
+        if caller is None:
+            return None
+        if refused := self.roles.refusal(caller, need, scope.region):
+            log.warning("AccessDenied: %s", refused)
+            return refuse(request, service, Kind.DENIED, refused)
+        return None
+
     async def _refusal(
         self, request: web.Request, scope: operations.Scope, caller: Caller
     ) -> str | None:

@@ -111,9 +111,13 @@ def refuse(request: web.Request, service: str, kind: Kind, message: str = "") ->
         return web.Response(
             status=400, text=body, content_type=request.content_type, headers=headers
         )
-    if service in {"bedrock", "sagemaker", "lambda", "xray"} or request.path.startswith(
-        "/endpoints/"
-    ):
+    if service in {
+        "bedrock",
+        "execute-api",
+        "sagemaker",
+        "lambda",
+        "xray",
+    } or request.path.startswith("/endpoints/"):
         headers["x-amzn-ErrorType"] = rest
         body = json.dumps({"Message": text, "message": text})
         return web.Response(status=403, text=body, content_type="application/json", headers=headers)

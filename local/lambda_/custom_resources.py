@@ -28,12 +28,12 @@ class CustomResources:
     def __init__(
         self,
         target: Callable[[str], Target],
-        invoke: Callable[[Target, bytes], None],
+        invoke: Callable[[str, bytes], None],
         *,
         endpoint_url: str,
         keys: Keys,
     ) -> None:
-        """`target` finds a function by its ARN, `invoke` invokes it in the background.
+        """`target` finds a function by its ARN, and `invoke` queues an event for it.
 
         `endpoint_url` is the address of S3 for functions. `keys` sign the addresses of answers.
         """
@@ -50,7 +50,8 @@ class CustomResources:
         for request in new:
             event = {**request["event"], "ResponseURL": self._address(request)}
             try:
-                self._invoke(self._target(request["arn"]), json.dumps(event).encode())
+                self._target(request["arn"])  # raises if there is none
+                self._invoke(request["arn"], json.dumps(event).encode())
             except FunctionError as error:
                 log.warning("custom resource %s: %s", event["LogicalResourceId"], error)
 

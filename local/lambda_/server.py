@@ -13,11 +13,11 @@ from aiohttp import web
 from local import listeners, trust
 from local.faults.plan import Plan
 from local.lambda_.aliases import AddressBook, Target
-from local.lambda_.api import Invoker
+from local.lambda_.api import Invoker, result
 from local.lambda_.code import Codes, unpack
 from local.lambda_.custom_resources import CustomResources
 from local.lambda_.launch import Launch, unsupported
-from local.lambda_.pool import Pool, same_environment
+from local.lambda_.pool import Pool, Throttled, same_environment
 from local.lambda_.response import FunctionError
 from local.lambda_.schedules import Schedules
 from local.lambda_.telemetry import resident_by_group
@@ -146,6 +146,25 @@ class Functions:
             log.warning("AccessDenied: %s", reason)
             return
         self._invoker.later(schedule.target, event)
+
+    def policy(self, arn: str) -> str | None:
+        """Return the policy of the function with an ARN as JSON, None if there is none."""
+        try:
+            return self._invoker.target(arn).function.policy
+        except FunctionError:
+            return None
+
+    async def result(self, arn: str, event: bytes) -> bytes | None:
+        """Invoke a function for another service; return its result, None if it failed."""
+        try:
+            return await result(self._invoker.target(arn), event)
+        except (FunctionError, Throttled) as error:
+            log.warning("function %s: %r", arn, error)
+            return None
+
+    def later(self, arn: str, event: bytes) -> None:
+        """Invoke a function for another service, asynchronously."""
+        self._invoker.later(arn, event)
 
     async def apply(self, functions: tuple[Function, ...], aliases: tuple[Alias, ...] = ()) -> None:
         """Use the deployed functions.

@@ -26,10 +26,16 @@ class Exchange:
         self._condition = threading.Condition()
         self.version = 1
         self.applied = 0
-        self.observed: dict[str, dict[str, Any]] = {"endpoints": {}, "distributions": {}}
+        self.observed: dict[str, dict[str, Any]] = {
+            "endpoints": {},
+            "distributions": {},
+            "gateways": {},
+        }
         # State for which moto has no place.
         self.distributions: dict[str, dict[str, Any]] = {}
         self.policies: dict[str, dict[str, Any]] = {}
+        # WebSocket APIs by id, as `local.cloudformation.gateways` describes them.
+        self.gateways: dict[str, dict[str, Any]] = {}
         # Inference components by name, as `local.moto.components` describes them.
         self.components: dict[str, dict[str, Any]] = {}
         # Custom resources whose functions have yet to answer, by the id of the request: the

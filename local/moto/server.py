@@ -2,7 +2,7 @@
 
     GET  /_control/state?after=VERSION     the desired state, once it is newer (204 after 25 s)
     POST /_control/report                  {"applied": version, "endpoints": {...},
-                                            "distributions": {...}}
+                                            "distributions": {...}, "gateways": {...}}
     POST /_control/telemetry               log lines, metrics and traces, as in `telemetry`
     GET  /_control/alarms?now=UNIX         the states of all alarms, evaluated as at that time
     GET  /_control/code?function=NAME&version=V&region=REGION  the zip of a function's version
@@ -159,7 +159,7 @@ def _control(
             _show_statuses(report["endpoints"])
             EXCHANGE.report(
                 report["applied"],
-                {"endpoints": report["endpoints"], "distributions": report["distributions"]},
+                {kind: report[kind] for kind in ("endpoints", "distributions", "gateways")},
             )
             return _json(start_response, {})
         case "kept" if environ["REQUEST_METHOD"] == "POST":

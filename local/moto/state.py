@@ -43,6 +43,7 @@ def snapshot() -> dict[str, Any]:
         "distributions": [
             {"id": key, "config": config} for key, config in list(EXCHANGE.distributions.items())
         ],
+        "gateways": list(EXCHANGE.gateways.values()),
         "policies": dict(EXCHANGE.policies),
         "roles": access.roles(),
         "bucket_policies": access.bucket_policies(),

@@ -61,6 +61,14 @@ TRIPPED_BY = {
     "cloudfront_response_headers": "cloudfront/test_admission.py::test_lengths",
     "cloudfront_header_name": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
     "cloudfront_header_value": "cloudfront/test_behaviours.py::test_origins_over_the_limits",
+    "apigateway_frame": "apigateway/test_server.py::test_too_long",
+    "apigateway_message": "apigateway/test_server.py::test_too_long",
+    "apigateway_connects": "apigateway/test_server.py::test_handshakes_a_second",
+    "apigateway_rate": "apigateway/test_server.py::test_requests_a_second",
+    "apigateway_burst": "apigateway/test_server.py::test_requests_a_second",
+    "apigateway_idle": "apigateway/test_server.py::test_idle_and_total_time",
+    "apigateway_connection": "apigateway/test_server.py::test_idle_and_total_time",
+    "apigateway_integration": "apigateway/test_server.py::test_a_slow_function",
     "idle_connection": "lambda_/test_environment.py::test_peers_drop_the_idle_connections_of_a_frozen_environment",
 }
 

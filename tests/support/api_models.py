@@ -15,6 +15,11 @@ import botocore.session
 import regex
 
 CALLS: dict[str, tuple[str, str, str]] = {
+    "AWS::ApiGateway::Account": ("apigateway", "Account", ""),
+    "AWS::ApiGatewayV2::Api": ("apigatewayv2", "CreateApi", ""),
+    "AWS::ApiGatewayV2::Integration": ("apigatewayv2", "CreateIntegration", ""),
+    "AWS::ApiGatewayV2::Route": ("apigatewayv2", "CreateRoute", ""),
+    "AWS::ApiGatewayV2::Stage": ("apigatewayv2", "CreateStage", ""),
     "AWS::ApplicationAutoScaling::ScalableTarget": (
         "application-autoscaling", "RegisterScalableTarget", ""),
     "AWS::ApplicationAutoScaling::ScalingPolicy": (

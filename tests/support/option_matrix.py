@@ -39,6 +39,8 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "response_days": 60,
             "on_log_failure": "refuse",
             "recall_concurrency": 50,
+            "websocket": True,
+            "websocket_concurrency": 50,
             "background": "invoke",
             "background_per_key": 20,
             "background_at_once": 50,

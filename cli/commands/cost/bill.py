@@ -44,6 +44,10 @@ https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-scaling.ht
 """
 FLEET_VCPUS = 2
 """vCPUs of the instance whose price is `managed_instance_hour`."""
+SOCKET_EVENTS = 9
+"""Messages of a response on a socket beside its deltas: its request, and the events before and
+after its text.
+"""
 LOG_LINE = 400
 """Bytes of a request's log lines beside its metrics."""
 SECRETS = 2
@@ -215,6 +219,18 @@ def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, floa
         ),
     }
     return {name: amount for name, amount in parts.items() if amount}
+
+
+def by_socket(use: Use) -> float:
+    """Return what API Gateway costs for one request on a socket, beside `by_request`.
+
+    The socket is open as long as the response. Deltas that come within `limits.POST_INTERVAL` are
+    one message.
+    """
+    posts = use.completion_tokens / max(1.0, use.tokens_per_second * limits.POST_INTERVAL)
+    minutes = use.seconds / 60
+    messages = SOCKET_EVENTS + posts
+    return messages * price("websocket_message") + minutes * price("websocket_minute")
 
 
 def kept_answer(use: Use, *, logged: bool) -> float:

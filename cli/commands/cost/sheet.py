@@ -147,6 +147,11 @@ def comparisons(plan: Plan, use: Use, compare: tuple[float, float] | None) -> li
             if use.throughput is not None:
                 share = bill.utilisation(plan, replace(use, requests=turn)) or 0.0
                 lines.append(f"That is {share:.0%} of what its instances can generate.")
+    million = bill.by_socket(use) / use.completion_tokens * 1e6
+    lines.append(
+        f"Over sockets of API Gateway (websocket=true), 1 million tokens cost {million:,.2f} USD "
+        "more."
+    )
     lines.append("")
     return lines
 
@@ -251,6 +256,7 @@ def _json(
         "month_managed": bill.month(plan, use, managed=True),
         "idle": bill.by_month(plan),
         "request": bill.by_request(plan, use),
+        "request_by_socket": bill.by_socket(use),
         "utilisation": bill.utilisation(plan, use) if use.requests is not None else None,
         "peak": {
             "streams": average,

@@ -229,7 +229,7 @@ def test_an_export_holds_one_answer_at_a_time(
 
     def pages(path: str, **_: Any) -> Iterator[dict[str, Any]]:
         nonlocal asked
-        for _ in range(500 if path == "/responses" else 0):
+        for _number in range(500 if path == "/responses" else 0):
             asked += 1
             assert asked <= len(contents.printed) + 1
             yield shown(0)
@@ -245,7 +245,7 @@ def test_an_export_holds_one_answer_at_a_time(
 def test_an_export_of_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """As JSON it is an empty list."""
     contents = Contents(monkeypatch, "x")
-    api.pages = lambda path, **_: []  # type: ignore[assignment,method-assign]
+    api.pages = lambda path, **_: []  # type: ignore[method-assign]
     assert main(["responses", "export", "--key", KEY, "--json"]) == 0
     assert json.loads("".join(contents.printed)) == []
 

@@ -60,6 +60,7 @@ def test_each_path_reaches_its_function(synthesis: Any) -> None:
         ("/v1/chat/completions/*", "Recall"),
         ("/v1/conversations*", "Recall"),
         ("/v1/sluice/streams*", "Recall"),
+        ("/v1/websocket/*", "Recall"),
     ]
 
 

@@ -20,5 +20,5 @@ def test_it_has_the_variables_that_it_needs_and_no_others(synthesis: Synthesis) 
     stream = synthesis.function(FUNCTIONS["Stream"])["Environment"]["Variables"]
     recall = synthesis.function(FUNCTIONS["Recall"])["Environment"]["Variables"]
     assert recall.items() <= stream.items()
-    only_for_requests = "METER_OPEN STRICT LOOSE_TOOL_HISTORY FALLBACKS REDACTION MODERATION"
+    only_for_requests = "METER_OPEN STRICT LOOSE_TOOL_HISTORY ON_CUT FALLBACKS REDACTION MODERATION"
     assert stream.keys() - recall.keys() == {f"SLUICE_{it}" for it in only_for_requests.split()}

@@ -93,7 +93,7 @@ async def test_it_is_deleted(ask: Call, recall: Call, streams: Any) -> None:
     deleted = json.loads((await recall("DELETE", f"{PATH}/{name}")).body)
     assert deleted == {"id": name, "object": "chat.completion.deleted", "deleted": True}
     for method, rest in (("GET", ""), ("POST", ""), ("DELETE", ""), ("GET", "/messages")):
-        body = {"metadata": {}} if method == "POST" else None
+        body: dict[str, Any] | None = {"metadata": {}} if method == "POST" else None
         reply = await recall(method, f"{PATH}/{name}{rest}", body)
         assert (reply.status, reply.error["code"]) == (404, "response_not_found")
     [head] = streams.scan()["Items"]

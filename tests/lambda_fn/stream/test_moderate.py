@@ -417,7 +417,8 @@ async def test_openais_types_take_the_objects(
     """openai-python's types take what is told, in each form."""
     sagemaker.script = said("So ", "forb", "idden.")
     path = "/v1/responses" if form == "response" else "/v1/chat/completions"
-    body = {"chat": CHAT, "chunk": STREAM, "response": RESPONSE}[form]
+    bodies: dict[str, dict[str, Any]] = {"chat": CHAT, "chunk": STREAM, "response": RESPONSE}
+    body = bodies[form]
     reply = await make_call(moderation=SCORES)(path=path, body={**body, **ASKED})
     kinds: dict[str, type[BaseModel]] = {
         "chat": chat_completion.Moderation,

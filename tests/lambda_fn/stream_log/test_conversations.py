@@ -153,10 +153,11 @@ async def test_a_second_writer_is_told(ground: Ground) -> None:
 async def test_no_lock_of_what_has_changed(ground: Ground) -> None:
     """Who has read the items gets the lock only if they are still all there is."""
     name = await made(ground, "msg_a")
-    for change in (
+    changes: tuple[Any, ...] = (
         lambda: kept(ground).add(name, "key", items("msg_b")),
         lambda: kept(ground).remove(name, "key", "msg_b"),
-    ):
+    )
+    for change in changes:
         seen = await kept(ground).read(name, "key")
         await change()
         with pytest.raises(Locked):

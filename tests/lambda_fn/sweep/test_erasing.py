@@ -66,11 +66,16 @@ async def conversation(table: Table, owner: str) -> str:
     return name
 
 
+def fated(left: list[Fate]) -> Callable[[object], Fate]:
+    """Return what gives each call its fate: those of the list, then none."""
+    return lambda _: left.pop(0) if left else Fate.WELL
+
+
 async def deleted_key(ground: Ground, table: Table, *, deleted: bool = True) -> str:
     """Put a key, delete it unless `deleted` is false, and begin to erase its answers."""
     key = new_key()
     key_id = key.split("-")[1]
-    await ground.table.put(new_account(key, name="k", now=time.time()))
+    await ground.table.put(new_account(key, name="k", now=int(time.time())))
     now = int(time.time())
     await table.put({**keys.erasure_key(key_id), **keys.VERSIONED, "at": now})
     if deleted:
@@ -136,7 +141,7 @@ async def test_killed_at_any_call(
         while killed:
             name = await response(table, "key")
             left = [Fate.WELL] * at + [fate]
-            network = Network(lambda _, left=left: left.pop(0) if left else Fate.WELL)
+            network = Network(fated(left))
             key, mortal = keys.head_key(name), network.table(streams.name)
             killed = False
             try:
@@ -162,7 +167,7 @@ async def test_a_sweeper_that_is_killed(
     while killed:
         await conversation(table, key_id)
         left = [Fate.WELL] * at + [Fate.KILLED_AFTER]
-        network = Network(lambda _, left=left: left.pop(0) if left else Fate.WELL)
+        network = Network(fated(left))
         killed = False
         try:
             await run(over=network.table(streams.name))

@@ -1,6 +1,7 @@
 """Percentiles of metrics, as boto3 reads them from moto."""
 
 import datetime
+from collections.abc import Iterator
 
 import boto3
 import pytest
@@ -10,7 +11,12 @@ from moto.cloudwatch.models import Statistics
 from local.moto import percentiles
 
 
-@mock_aws
+@pytest.fixture(autouse=True)
+def _aws() -> Iterator[None]:
+    with mock_aws():
+        yield
+
+
 def test_percentiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """GetMetricData has percentiles of a period's values, and all other statistics as before."""
     monkeypatch.setattr(Statistics, "get_statistics_for_type", Statistics.get_statistics_for_type)

@@ -41,7 +41,7 @@ def request_metrics(target: Target) -> Outcome:
             Period=60,
             Statistics=["Sum"],
         )
-        return sum(point["Sum"] for point in found["Datapoints"])
+        return sum(float(point["Sum"]) for point in found["Datapoints"])
 
     seen = target.wait(completed)
     failed = [

@@ -151,3 +151,13 @@ def test_a_plan_is_what_the_settings_deploy() -> None:
     assert Plan.of(DEV, None).concurrency is None
     theirs = Plan.of(DEV.replace(endpoint_name="somebody-elses"), None)
     assert "SageMaker, instances" not in bill.by_month(theirs)
+
+
+def test_a_request_on_a_socket() -> None:
+    """Its deltas are a message each, or one in 50 ms if they come faster."""
+    message, minute = price("websocket_message"), price("websocket_minute")
+    slow = bill.Use(completion_tokens=100, tokens_per_second=10, first_token=0)
+    assert bill.by_socket(slow) == pytest.approx(109 * message + 10 / 60 * minute)
+    fast = bill.Use(completion_tokens=1000, tokens_per_second=100, first_token=0)
+    assert bill.by_socket(fast) == pytest.approx(209 * message + 10 / 60 * minute)
+    assert 0.2 < bill.by_socket(fast) / 1000 * 1e6 < 0.27

@@ -1,0 +1,190 @@
+"""The WebSocket API of API Gateway: the address to which sockets connect, and its routes.
+
+`$connect` is invoked synchronously, because its result opens the socket or refuses it. `$default`
+and `$disconnect` are invoked asynchronously, because an answer takes longer than the 29 s that API
+Gateway waits. What the function sends goes by the API's `@connections`.
+
+The stage is called `responses`: OpenAI's SDKs append `/responses` to the base URL of sockets, and
+the only path of a WebSocket API is its stage.
+"""
+
+import json
+
+from aws_cdk import Aws, Fn, RemovalPolicy, Stack
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_apigatewayv2 as apigatewayv2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra.constructs.function import RETENTION
+from infra.nag import accept
+from infra.settings.deployment import Settings
+
+STAGE = "responses"
+"""The name of the stage, which is the path of the address."""
+API_GATEWAY = "apigateway.amazonaws.com"
+TEMPLATE = (
+    '{"requestContext": {"connectionId": "$context.connectionId", '
+    '"eventType": "$context.eventType", "messageId": "$context.messageId", '
+    '"requestTimeEpoch": $context.requestTimeEpoch}, '
+    # In base64 a message needs no escaping, whatever it is.
+    '"body": "$util.base64Encode($input.body)"}'
+)
+"""The event of an asynchronous route, which `lambda_fn.socket.gateway.messages` reads."""
+_LOGGED = {
+    "requestId": "$context.requestId",
+    "connectionId": "$context.connectionId",
+    "route": "$context.routeKey",
+    "event": "$context.eventType",
+    "status": "$context.status",
+    "time": "$context.requestTimeEpoch",
+}
+"""An access log line. It has no query, in which tickets come, and no address of a client."""
+_CONNECTS = 100
+"""Handshakes a second, with twice as many at once. Each calls the function before it is known who
+asks.
+"""
+
+
+class WebSocketApi(Construct):
+    """A WebSocket API with one stage.
+
+    `endpoint` is its address without the stage, which SDKs take as the base URL, and `url` the one
+    with it. AWS WAF does not protect WebSocket APIs, so the stage limits handshakes.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
+        """Create the API, which leads nowhere until `serve` is called."""
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self.api = apigatewayv2.CfnApi(
+            self,
+            "Api",
+            name=f"{settings.name}-{settings.stage}",
+            protocol_type="WEBSOCKET",
+            route_selection_expression="$request.body.type",
+        )
+        self.endpoint = self.api.attr_api_endpoint
+        self.url = Fn.join("/", [self.endpoint, STAGE])
+
+    def serve(self, function: lambda_.IFunction, grantee: iam.IGrantable) -> None:
+        """Lead all routes to a function, and let a grantee post to the sockets."""
+        uri = (
+            f"arn:{Aws.PARTITION}:apigateway:{Aws.REGION}:lambda:path/2015-03-31/functions/"
+            f"{function.function_arn}/invocations"
+        )
+        connect = apigatewayv2.CfnIntegration(
+            self,
+            "Connect",
+            api_id=self.api.ref,
+            integration_type="AWS_PROXY",
+            integration_method="POST",
+            integration_uri=uri,
+        )
+        event = apigatewayv2.CfnIntegration(
+            self,
+            "Event",
+            api_id=self.api.ref,
+            integration_type="AWS",
+            integration_method="POST",
+            integration_uri=uri,
+            request_parameters={
+                "integration.request.header.X-Amz-Invocation-Type": "'Event'",
+            },
+            template_selection_expression="\\$default",
+            request_templates={"$default": TEMPLATE},
+        )
+        routes = {"$connect": connect, "$default": event, "$disconnect": event}
+        for key, integration in routes.items():
+            route = apigatewayv2.CfnRoute(
+                self,
+                f"Route{key.removeprefix('$').capitalize()}",
+                api_id=self.api.ref,
+                route_key=key,
+                authorization_type="NONE",
+                target=Fn.join("/", ["integrations", integration.ref]),
+            )
+            accept(
+                route, {"APIG4": "The function authenticates at $connect, by a key or a ticket."}
+            )
+        self._add_stage()
+        function.add_permission(
+            "WebSocketApi",
+            principal=iam.ServicePrincipal(API_GATEWAY),
+            source_arn=self._arn("*"),
+        )
+        iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["execute-api:ManageConnections"],
+            resource_arns=[
+                self._arn(f"{method}/@connections/*") for method in ("POST", "GET", "DELETE")
+            ],
+        )
+        accept(
+            Stack.of(self),
+            {
+                f"IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:"
+                f"<{Stack.of(self).get_logical_id(self.api)}>/{STAGE}/{method}/@connections/*]": (
+                    "A connection has its id when it is opened."
+                )
+                for method in ("POST", "GET", "DELETE")
+            },
+        )
+
+    def _arn(self, end: str) -> str:
+        return Stack.of(self).format_arn(
+            service="execute-api", resource=self.api.ref, resource_name=f"{STAGE}/{end}"
+        )
+
+    def _add_stage(self) -> None:
+        settings = self._settings
+        log_group = logs.LogGroup(
+            self,
+            "Log",
+            retention=RETENTION[settings.log_retention_days],
+            removal_policy=RemovalPolicy.RETAIN if settings.retain else RemovalPolicy.DESTROY,
+        )
+        limits = apigatewayv2.CfnStage.RouteSettingsProperty
+        stage = apigatewayv2.CfnStage(
+            self,
+            "Stage",
+            api_id=self.api.ref,
+            stage_name=STAGE,
+            auto_deploy=True,
+            route_settings={
+                "$connect": limits(
+                    throttling_rate_limit=_CONNECTS, throttling_burst_limit=2 * _CONNECTS
+                )
+            },
+            access_log_settings=apigatewayv2.CfnStage.AccessLogSettingsProperty(
+                destination_arn=log_group.log_group_arn, format=json.dumps(_LOGGED)
+            ),
+        )
+        # API Gateway writes logs by one role of the whole account in a region. It outlives the
+        # stack, because others may use it then.
+        role = iam.Role(
+            self,
+            "LogRole",
+            description="Lets API Gateway write access logs",
+            assumed_by=iam.ServicePrincipal(API_GATEWAY),
+            managed_policies=[
+                iam.ManagedPolicy.from_aws_managed_policy_name(
+                    "service-role/AmazonAPIGatewayPushToCloudWatchLogs"
+                )
+            ],
+        )
+        role.apply_removal_policy(RemovalPolicy.RETAIN)
+        accept(
+            role,
+            {
+                "IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/"
+                "AmazonAPIGatewayPushToCloudWatchLogs]": (
+                    "AWS keeps the list of what API Gateway needs to write logs."
+                )
+            },
+        )
+        account = apigateway.CfnAccount(self, "Account", cloud_watch_role_arn=role.role_arn)
+        account.apply_removal_policy(RemovalPolicy.RETAIN)
+        stage.add_resource_dependency(account)

@@ -1,0 +1,153 @@
+"""What a socket on API Gateway knows, and how it changes. Pure: it is stored between messages.
+
+Messages are invocations of their own, so they may come in another order than they were sent. API
+Gateway notes when it took each one. Creates of a lane run in the order of these times, as far as
+they have come. A cancel that finds nothing is kept for `EARLY` seconds, for a create that was sent
+before it.
+
+A name of a request is the id of the response that it makes.
+"""
+
+import msgspec
+
+from lambda_fn.errors import Cancelled
+from lambda_fn.socket.core import Rate
+from lambda_fn.socket.lanes import Lanes, Running, Waiting
+from lambda_fn.socket.messages import Cancel
+
+EARLY = 2.0
+"""Seconds for which a cancel that finds nothing waits for a create that was sent before it."""
+
+
+class Early(msgspec.Struct):
+    """A cancel that found nothing. `name` is that of its message; times are in Unix seconds."""
+
+    name: str
+    stream_id: str | None
+    response_id: str | None
+    sent: float
+    came: float
+
+
+class Run(msgspec.Struct):
+    """A response that runs. `began` is in Unix seconds.
+
+    With `stays`, it goes on when its client has left.
+    """
+
+    began: float
+    stays: bool = False
+
+
+class State(msgspec.Struct):
+    """The state of one socket."""
+
+    rate: Rate
+    lanes: Lanes = msgspec.field(default_factory=Lanes)
+    runs: dict[str, Run] = {}  # msgspec makes new ones for each
+    early: list[Early] = []
+    latest: dict[str, str] = {}
+    """The last response of each lane. Requests may go on from it, even if it is not stored."""
+    gone: bool = False
+
+    def create(
+        self, name: str, stream_id: str | None, *, sent: float, now: float, stays: bool
+    ) -> list[str]:
+        """Take a request, and return the names of those that begin now.
+
+        Raises:
+            InvalidRequest, RateLimited: as `Lanes.add`.
+            Cancelled: a cancel that was sent after it has come before it.
+
+        """
+        self._forget_early(now)
+        for early in self.early:
+            is_later = early.response_id is None and early.sent >= sent
+            if is_later and early.stream_id == stream_id:
+                self.early.remove(early)
+                raise Cancelled("The request was cancelled before its response began.")
+        started = self.lanes.add(stream_id, name, sent)
+        if self._has(name) and stays:
+            self.runs[name] = Run(0.0, stays)
+        return self._begun(started, now)
+
+    def _has(self, name: str) -> bool:
+        return any(
+            (lane.running is not None and lane.running.name == name)
+            or any(waiting.name == name for waiting in lane.waiting)
+            for lane in self.lanes.lanes.values()
+        )
+
+    def _begun(self, names: list[str], now: float) -> list[str]:
+        for name in names:
+            stays = name in self.runs and self.runs[name].stays
+            self.runs[name] = Run(now, stays)
+            self.lanes.begun(name, f"resp_{name}")
+        return names
+
+    def ended(
+        self, name: str, now: float, *, completed: bool = False, parent: str | None = None
+    ) -> list[str]:
+        """Note that a response has ended, and return the names of those that begin now.
+
+        A response that was not `completed` takes the one that it went on from out of the cache, as
+        OpenAI does.
+        """
+        for key, lane in self.lanes.lanes.items():
+            if lane.running is not None and lane.running.name == name and completed:
+                self.latest[key] = name
+        if not completed and parent is not None:
+            self.latest = {key: one for key, one in self.latest.items() if one != parent}
+        self.runs.pop(name, None)
+        return self._begun(self.lanes.ended(name), now)
+
+    def cancel(
+        self, message: Cancel, name: str, *, sent: float, now: float
+    ) -> Running | Waiting | None:
+        """Cancel what a message names, and return it as `Lanes.cancel` does.
+
+        None means that nothing was found. Then it waits, by the name of the message.
+        """
+        self._forget_early(now)
+        if message.response_id is not None:
+            found: Running | Waiting | None = self.lanes.cancel_response(message.response_id)
+        else:
+            found = self.lanes.cancel(message.stream_id)
+        if isinstance(found, Waiting):
+            self.runs.pop(found.name, None)
+        if found is None:
+            self.early.append(Early(name, message.stream_id, message.response_id, sent, now))
+        return found
+
+    def found_nothing(self, name: str) -> bool:
+        """Take back a cancel that has waited. Return whether no create came for it."""
+        waiting = [early for early in self.early if early.name == name]
+        for early in waiting:
+            self.early.remove(early)
+        return bool(waiting)
+
+    def lane_of(self, name: str) -> str | None:
+        """Return the `stream_id` of the lane that runs a response; None is the default lane."""
+        for key, lane in self.lanes.lanes.items():
+            if lane.running is not None and lane.running.name == name:
+                return key or None
+        return None
+
+    def leave(self) -> list[str]:
+        """Note that the client has left. Return the names of running responses that end with it."""
+        self.gone = True
+        self.early.clear()
+        for name in self.lanes.drop_waiting():
+            self.runs.pop(name, None)
+        return [name for name, run in self.runs.items() if not run.stays]
+
+    def cancelled(self, name: str) -> bool:
+        """Return whether a response that runs was cancelled."""
+        return any(
+            lane.running is not None and lane.running.name == name and lane.running.cancelled
+            for lane in self.lanes.lanes.values()
+        )
+
+    def _forget_early(self, now: float) -> None:
+        # Whoever sent such a cancel has taken it back, unless its function was killed.
+        self.early = [early for early in self.early if now - early.came <= 2 * EARLY]

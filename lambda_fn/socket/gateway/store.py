@@ -1,0 +1,231 @@
+"""The items of sockets in StreamTable: states, messages, and the open sockets of each key.
+
+Each change of an item is conditional on the number of changes that its writer has read. Who loses
+reads it again, and decides again. A write has a random name, by which an own one whose answer was
+lost is known.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from lambda_fn.auth import Caller
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
+from lambda_fn.errors import RateLimited
+from lambda_fn.socket.core import Rate
+from lambda_fn.socket.gateway.state import State
+from lambda_fn.stream_log.heads import new_name
+from lambda_fn.stream_log.keys import (
+    VERSIONED,
+    check_version,
+    connection_key,
+    frame_key,
+    sockets_key,
+)
+
+SECONDS = 7_200
+"""How long a connection can last. API Gateway's limit."""
+_KEPT = SECONDS + 600
+MAX_SOCKETS = 20
+"""Open sockets of a key."""
+_ATTEMPTS = 40
+_PAUSE = 0.01
+"""Seconds, for each attempt before, within which a change is attempted again."""
+_T = TypeVar("_T")
+_state = msgspec.json.Decoder(State)
+_sockets = msgspec.json.Decoder(dict[str, int])
+
+
+class Gone(Exception):
+    """There is no such socket: it was never opened, or its time is over."""
+
+
+class Socket(msgspec.Struct, frozen=True):
+    """A socket as it was read: who opened it, and its state."""
+
+    connection_id: str
+    caller: Caller
+    state: State
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A message that makes a response. `sent` is in Unix seconds."""
+
+    name: str
+    body: bytes
+    sent: float
+
+
+class Store:
+    """The sockets of a deployment. Methods raise MeterUnavailable if DynamoDB does not answer."""
+
+    def __init__(self, table: Table, *, now: Callable[[], float] = time.time) -> None:
+        """Take StreamTable."""
+        self._table = table
+        self._now = now
+
+    async def open(self, connection_id: str, caller: Caller) -> None:
+        """Add a socket."""
+        now = self._now()
+        state = State(Rate(now))
+        await self._table.put(
+            {
+                **connection_key(connection_id),
+                **VERSIONED,
+                "n": 0,
+                "w": new_name(),
+                "owner": caller.key_id,
+                "hash": caller.key_hash,
+                "address": caller.address,
+                "state": msgspec.json.encode(state).decode(),
+                "expires": int(now) + _KEPT,
+            }
+        )
+
+    async def find(self, connection_id: str) -> Socket:
+        """Return a socket. Raises Gone, UnknownVersion."""
+        return self._socket(connection_id, await self._table.get(connection_key(connection_id)))
+
+    def _socket(self, connection_id: str, item: dict[str, Any] | None) -> Socket:
+        if item is None or self._now() >= item["expires"]:
+            raise Gone
+        check_version(item)
+        caller = Caller(key_id=item["owner"], key_hash=item["hash"], address=item["address"])
+        return Socket(connection_id, caller, _state.decode(item["state"]))
+
+    async def change(self, connection_id: str, decide: Callable[[State], _T]) -> _T:
+        """Change the state of a socket, and return what `decide` returns.
+
+        `decide` changes the state that it gets. It is called again if somebody else was faster. If
+        it raises, nothing is written.
+
+        Raises:
+            Gone: there is no such socket.
+            UnknownVersion: a later deployment wrote it.
+
+        """
+        return await self._change(
+            connection_key(connection_id), lambda item: self._changed(connection_id, item, decide)
+        )
+
+    def _changed(
+        self, connection_id: str, item: dict[str, Any] | None, decide: Callable[[State], _T]
+    ) -> tuple[dict[str, Any], _T]:
+        state = self._socket(connection_id, item).state
+        assert item is not None  # noqa: S101 (there is a socket)
+        decided = decide(state)
+        return {**item, "state": msgspec.json.encode(state).decode()}, decided
+
+    async def _change(
+        self,
+        key: dict[str, str],
+        decide: Callable[[dict[str, Any] | None], tuple[dict[str, Any], _T]],
+    ) -> _T:
+        """Read an item, decide, and write it on condition that it is what was read."""
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                # One of those who meet has won, so a next one can soon.
+                await asyncio.sleep(random.uniform(0, _PAUSE * attempt))  # noqa: S311 (spreads load)
+            item = await self._table.get(key)
+            changed, decided = decide(item)
+            name, number = new_name(), 0 if item is None else item["n"]
+            try:
+                await self._table.put(
+                    {**changed, "n": number + 1, "w": name},
+                    condition="attribute_not_exists(pk)" if item is None else "n = :n",
+                    values=None if item is None else {":n": number},
+                )
+            except ConditionFailed as failed:
+                if failed.item is None or failed.item.get("w") != name:
+                    continue
+            return decided
+        raise MeterUnavailable("the item of a socket is changed all the time")
+
+    async def claim(self, connection_id: str, frame: Frame) -> bool:
+        """Store a message. Return whether it is new: it may come more than once."""
+        writer = new_name()
+        try:
+            await self._table.put(
+                {
+                    **frame_key(connection_id, frame.name),
+                    **VERSIONED,
+                    "w": writer,
+                    "body": frame.body.decode(errors="replace"),
+                    "sent": frame.sent,
+                    "expires": int(self._now()) + _KEPT,
+                },
+                condition="attribute_not_exists(pk)",
+            )
+        except ConditionFailed as failed:
+            return failed.item is not None and failed.item.get("w") == writer
+        return True
+
+    async def admit(
+        self, key_id: str, connection_id: str, is_open: Callable[[str], Awaitable[bool]]
+    ) -> None:
+        """Count a socket of a key.
+
+        `is_open` tells whether a connection exists. It is asked if the key has its maximum, because
+        API Gateway does not promise to tell the end of each.
+
+        Raises:
+            RateLimited: the key has as many open sockets as it may have.
+
+        """
+        try:
+            await self._count(key_id, connection_id, frozenset())
+        except RateLimited:
+            item = await self._table.get(sockets_key(key_id))
+            names = [] if item is None else list(_sockets.decode(item["state"]))
+            there = await asyncio.gather(*(is_open(name) for name in names))
+            lost = frozenset(name for name, one in zip(names, there, strict=True) if not one)
+            await self._count(key_id, connection_id, lost)
+
+    async def _count(self, key_id: str, connection_id: str, lost: frozenset[str]) -> None:
+        now = int(self._now())
+
+        def decide(item: dict[str, Any] | None) -> tuple[dict[str, Any], None]:
+            sockets = {} if item is None else _sockets.decode(item["state"])
+            sockets = {
+                name: ends for name, ends in sockets.items() if ends > now and name not in lost
+            }
+            if len(sockets) >= MAX_SOCKETS and connection_id not in sockets:
+                raise RateLimited(
+                    f"This key has {MAX_SOCKETS} open sockets. Close one of them first.",
+                    code="websocket_limit_reached",
+                    retry_after=10,
+                )
+            return _item(key_id, {**sockets, connection_id: now + SECONDS}, now), None
+
+        await self._change(sockets_key(key_id), decide)
+
+    async def leave(self, key_id: str, connection_id: str) -> None:
+        """Count a socket of a key no longer."""
+        now = int(self._now())
+
+        def decide(item: dict[str, Any] | None) -> tuple[dict[str, Any], None]:
+            sockets = {} if item is None else _sockets.decode(item["state"])
+            sockets.pop(connection_id, None)
+            return _item(key_id, sockets, now), None
+
+        await self._change(sockets_key(key_id), decide)
+
+    async def frame(self, connection_id: str, name: str) -> Frame | None:
+        """Return the message that makes a response, None if there is none."""
+        item = await self._table.get(frame_key(connection_id, name))
+        if item is None:
+            return None
+        return Frame(name, item["body"].encode(), float(item["sent"]))
+
+
+def _item(key_id: str, sockets: dict[str, int], now: int) -> dict[str, Any]:
+    return {
+        **sockets_key(key_id),
+        **VERSIONED,
+        "state": msgspec.json.encode(sockets).decode(),
+        "expires": now + _KEPT,
+    }

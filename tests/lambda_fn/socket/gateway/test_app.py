@@ -1,0 +1,384 @@
+"""The socket function over the local cloud's WebSocket API, moto and a stand-in for the model."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from infra.constructs.websocket_api import TEMPLATE
+from lambda_fn import limits
+from lambda_fn.auth import Caller
+from lambda_fn.http.client import Client
+from lambda_fn.ids import hash_key
+from lambda_fn.runtime.api import Context
+from lambda_fn.settings import Model, Settings
+from lambda_fn.socket.core import MESSAGES_BURST
+from lambda_fn.socket.gateway import app
+from lambda_fn.socket.gateway.app import Gateway
+from lambda_fn.stream_log.tickets import make_ticket
+from tests.support.function import (
+    CREDENTIALS,
+    FIRST,
+    KEY,
+    KEY_ID,
+    ORIGIN,
+    REST,
+    TABLE,
+    StandIn,
+    part,
+)
+from tests.support.kept import Kept
+from tests.support.websocket_apis import EVENT, Plane, api, started
+
+ENDS = ("response.completed", "response.failed", "response.incomplete", "error")
+
+
+class Sockets:
+    """A deployment of sockets in this process."""
+
+    def __init__(self, plane: Plane, gateway: Gateway) -> None:
+        """Invoke the gateway for each event of the plane."""
+        self.plane = plane
+        self.gateway = gateway
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.count = 0
+        self._came = asyncio.Event()
+        plane.functions.answer = self._invoke
+        self._pump = asyncio.create_task(self._later())
+
+    async def _invoke(self, event: dict[str, Any]) -> Any:
+        context = Context(str(uuid.uuid4()), time.time() + 500, "arn", "", "")
+        return await self.gateway.answer(json.dumps(event).encode(), context)
+
+    async def _later(self) -> None:
+        while True:
+            event = await self.plane.functions.later_invoked.get()
+            task = asyncio.create_task(self._invoke(event))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+            self.count += 1
+            self._came.set()
+
+    async def invoked(self, count: int) -> None:
+        """Wait until so many messages have reached a function."""
+        while self.count < count:
+            self._came.clear()
+            await self._came.wait()
+
+    async def open(self, **headers: str) -> aiohttp.ClientWebSocketResponse:
+        """Open a socket with the key."""
+        return await self.plane.connect(headers={"Authorization": f"Bearer {KEY}", **headers})
+
+    async def at_rest(self) -> None:
+        """Wait until no function runs."""
+        while self.tasks:
+            await asyncio.wait(self.tasks)
+
+    async def stop(self) -> None:
+        """End everything."""
+        self._pump.cancel()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(self._pump, *self.tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def sockets(
+    moto_url: str, streams: Any, sagemaker: StandIn, account: Any, _patient: None
+) -> AsyncIterator[Sockets]:
+    """Yield sockets whose model is the stand-in."""
+    content = api()
+    content["properties"]["RouteSelectionExpression"] = "$request.body.type"
+    event = dict(EVENT)
+    event["RequestTemplates"] = {"$default": TEMPLATE}
+    content["integrations"]["two"] = event
+    del content["routes"]["sync"]
+    http = Client()
+    async with started(content) as plane:
+        settings = Settings(
+            region="eu-west-1",
+            usage_table=TABLE,
+            models={"m": Model(endpoint="endpoint-1", context_tokens=100)},
+            origin_secrets=(ORIGIN,),
+            dynamodb_url=moto_url,
+            sagemaker_url=sagemaker.url,
+            stream_table=streams.name,
+            websocket_url=plane.url.replace("http", "ws"),
+        )
+        found = Sockets(plane, Gateway(settings, http, lambda: CREDENTIALS))
+        yield found
+        await found.stop()
+    http.close()
+
+
+async def until_end(
+    socket: aiohttp.ClientWebSocketResponse, count: int = 1
+) -> list[dict[str, Any]]:
+    """Return the events until so many responses have ended."""
+    events: list[dict[str, Any]] = []
+    async with asyncio.timeout(60):
+        while count:
+            events.append(json.loads(await socket.receive_str()))
+            count -= events[-1]["type"] in ENDS
+    return events
+
+
+async def until(socket: aiohttp.ClientWebSocketResponse, kind: str) -> dict[str, Any]:
+    """Return the next event of a kind."""
+    async with asyncio.timeout(60):
+        while True:
+            event: dict[str, Any] = json.loads(await socket.receive_str())
+            if event["type"] == kind:
+                return event
+
+
+def create(**members: Any) -> dict[str, Any]:
+    """Return a request."""
+    return {"type": "response.create", "model": "m", "input": "Hi", **members}
+
+
+def text_of(events: list[dict[str, Any]]) -> str:
+    """Return the text of deltas."""
+    return "".join(event.get("delta", "") for event in events)
+
+
+async def test_a_response(sockets: Sockets, sagemaker: StandIn) -> None:
+    """A request is answered with the events of the Responses API, each a message, in order."""
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    await socket.send_json(create())
+    events = await until_end(socket)
+    assert [events[0]["type"], events[-1]["type"]] == ["response.created", "response.completed"]
+    assert text_of(events) == "Hello world"
+    numbers = [event["sequence_number"] for event in events]
+    assert numbers == sorted(numbers)
+    assert all("stream_id" not in event for event in events)
+    await socket.close()
+    await sockets.at_rest()
+
+
+async def test_lanes(sockets: Sockets, sagemaker: StandIn) -> None:
+    """Lanes are answered beside each other, and each event names its lane."""
+    held = asyncio.Event()
+    sagemaker.script = [FIRST, held, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(stream_id="a"))
+    await socket.send_json(create(stream_id="b"))
+    seen: set[str] = set()
+    while seen != {"a", "b"}:
+        seen.add((await until(socket, "response.output_text.delta"))["stream_id"])
+    held.set()
+    events = await until_end(socket, 2)
+    assert {event["stream_id"] for event in events} == {"a", "b"}
+    await sockets.at_rest()
+
+
+async def test_a_lane_answers_one_after_the_other(sockets: Sockets, sagemaker: StandIn) -> None:
+    """The second request of a lane begins when the first one has ended."""
+    held = asyncio.Event()
+    sagemaker.script = [FIRST, held, REST]
+    socket = await sockets.open()
+    await socket.send_json(create())
+    await until(socket, "response.output_text.delta")
+    await socket.send_json(create(input="Second"))
+    await sockets.invoked(2)
+    await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)  # it is queued
+    assert len(sagemaker.bodies) == 1
+    held.set()
+    events = await until_end(socket, 2)
+    kinds = [event["type"] for event in events if event["type"].endswith(("created", "completed"))]
+    assert kinds == ["response.completed", "response.created", "response.completed"]
+    await sockets.at_rest()
+
+
+async def test_cancel(sockets: Sockets, sagemaker: StandIn) -> None:
+    """A cancel ends one lane, with its own last event, and leaves the other alone."""
+    held = asyncio.Event()
+    sagemaker.script = [FIRST, held, REST]
+    socket = await sockets.open()
+    for lane in ("a", "b"):
+        await socket.send_json(create(stream_id=lane))
+        await until(socket, "response.output_text.delta")
+    await socket.send_json({"type": "response.cancel", "stream_id": "a"})
+    [*_, failed] = await until_end(socket)
+    assert (failed["type"], failed["stream_id"]) == ("response.failed", "a")
+    assert failed["response"]["status"] == "cancelled"
+    held.set()
+    [*_, completed] = await until_end(socket)
+    assert (completed["type"], completed["stream_id"]) == ("response.completed", "b")
+    await sockets.at_rest()
+
+
+async def test_a_cancel_of_nothing(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel that finds nothing is an error event, and the socket goes on."""
+    monkeypatch.setattr(app, "EARLY", 0.0)
+    socket = await sockets.open()
+    await socket.send_json({"type": "response.cancel", "stream_id": "a"})
+    [error] = await until_end(socket)
+    assert (error["status"], error["error"]["code"]) == (404, "response_not_found")
+    assert error["stream_id"] == "a"
+    await sockets.at_rest()
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("no JSON", None),
+        ("[]", None),
+        ('{"type": "response.create"', None),
+        ({"type": "response.unknown"}, "invalid_value"),
+        ({"type": "response.create", "stream_id": ""}, "invalid_stream_id"),
+        (create(model="other"), "model_not_found"),
+        (create(background=True), "unsupported_parameter"),
+        (create(generate=False), "unsupported_value"),
+        (create(temperature=9), None),
+        ({"type": "response.resume", "response_id": "resp_x"}, "response_not_found"),
+        (create(previous_response_id="resp_x"), "previous_response_not_found"),
+    ],
+)
+async def test_a_bad_message(
+    sockets: Sockets, sagemaker: StandIn, message: Any, code: str | None
+) -> None:
+    """A message that cannot be answered is an error event; the next one is answered."""
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    await (socket.send_str(message) if isinstance(message, str) else socket.send_json(message))
+    [error] = await until_end(socket)
+    assert error["type"] == "error"
+    assert 400 <= error["status"] < 500
+    assert code is None or error["error"]["code"] == code
+    await socket.send_json(create())
+    assert (await until_end(socket))[-1]["type"] == "response.completed"
+    await sockets.at_rest()
+
+
+async def test_going_on(sockets: Sockets, sagemaker: StandIn) -> None:
+    """A response that is not stored can be continued on its own connection, and on no other."""
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(store=False))
+    first = (await until_end(socket))[-1]["response"]
+    await sockets.at_rest()
+    follow = create(store=False, previous_response_id=first["id"], input="More")
+    await socket.send_json(follow)
+    assert (await until_end(socket))[-1]["type"] == "response.completed"
+    contents = [message["content"] for message in sagemaker.bodies[-1]["messages"]]
+    assert contents == ["Hi", "Hello world", "More"]
+    other = await sockets.open()
+    await other.send_json(follow)
+    [error] = await until_end(other)
+    assert error["error"]["code"] == "previous_response_not_found"
+    await sockets.at_rest()
+
+
+async def test_resuming(sockets: Sockets, sagemaker: StandIn) -> None:
+    """A response is sent again from behind an event, on a new connection."""
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    await socket.send_json(create())
+    events = await until_end(socket)
+    await socket.close()
+    again = await sockets.open()
+    at = events[1]["sequence_number"]
+    name = events[0]["response"]["id"]
+    resume = {"type": "response.resume", "response_id": name, "starting_after": at}
+    await again.send_json({**resume, "stream_id": "r"})
+    rest = await until_end(again)
+    assert [event["type"] for event in rest] == [event["type"] for event in events[2:]]
+    assert text_of(rest) == "Hello world"
+    assert {event["stream_id"] for event in rest} == {"r"}
+    await sockets.at_rest()
+
+
+@pytest.mark.parametrize("store", [True, False])
+async def test_a_client_that_leaves(
+    sockets: Sockets, sagemaker: StandIn, store: bool, streams: Any
+) -> None:
+    """A stored response goes on without its client. One that is not stored is cancelled."""
+    held = asyncio.Event()
+    sagemaker.script = [FIRST, held, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(store=store))
+    name = (await until(socket, "response.created"))["response"]["id"].removeprefix("resp_")
+    await until(socket, "response.output_text.delta")
+    await socket.close()
+    while len(sockets.tasks) > 1 or (not store and sockets.tasks):
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    held.set()
+    await sockets.at_rest()
+    head = streams.get_item(Key={"pk": f"R#{name}", "sk": "HEAD"})["Item"]
+    assert head["status"] == ("completed" if store else "cancelled")
+
+
+async def test_handshakes(sockets: Sockets, kept: Kept) -> None:
+    """A handshake needs a key that may be used, or a ticket, once."""
+
+    async def status(query: str = "", **options: Any) -> int:
+        try:
+            await (await sockets.plane.connect(query, **options)).close()
+        except aiohttp.WSServerHandshakeError as error:
+            return error.status
+        return 101
+
+    assert await status() == 401
+    assert await status(headers={"Authorization": "Bearer sk-wrong"}) == 401
+    assert await status(headers={"x-api-key": KEY}) == 101
+    caller = Caller(key_id=KEY_ID, key_hash=hash_key(KEY))
+    ticket, _ = await make_ticket(kept.table, caller, now=time.time())
+    assert await status(f"?ticket={ticket}") == 101
+    assert await status(f"?ticket={ticket}") == 401
+    ticket, _ = await make_ticket(kept.table, caller, now=time.time())
+    assert await status(protocols=("sluice", f"ticket.{ticket}")) == 101
+    revoked = Caller(key_id=KEY_ID, key_hash="another")
+    ticket, _ = await make_ticket(kept.table, revoked, now=time.time())
+    assert await status(f"?ticket={ticket}") == 401
+    await sockets.at_rest()
+
+
+async def test_a_flood(sockets: Sockets) -> None:
+    """Messages over the rate are refused one by one, and then the socket is closed."""
+    socket = await sockets.open()
+    closed: list[dict[str, Any]] = []
+    async with asyncio.timeout(60):
+        for _ in range(2 * MESSAGES_BURST + 30):
+            if socket.closed:
+                break
+            await socket.send_str("{}")
+            await asyncio.sleep(0)
+        while True:
+            message = await socket.receive()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                break
+            closed.append(json.loads(message.data)["error"])
+    assert "websocket_message_limit_reached" in {error["code"] for error in closed}
+    await sockets.at_rest()
+
+
+async def test_a_message_that_waited_too_long(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that Lambda kept for over a minute is not answered any more, and that is told."""
+    monkeypatch.setattr(limits, "MESSAGE_AGE", -1.0)
+    socket = await sockets.open()
+    await socket.send_json(create(stream_id="a"))
+    [error] = await until_end(socket)
+    assert (error["status"], error["error"]["code"]) == (503, "server_overloaded")
+    await sockets.at_rest()
+
+
+async def test_long_answers_are_gathered(sockets: Sockets, sagemaker: StandIn) -> None:
+    """Tokens that come while a post is under way go together, and nothing is lost."""
+    record = b'{"type":"delta","index":0,"delta":{"content":"ab "},"tokens":1}\n'
+    sagemaker.script = [FIRST, *[part(record)] * 60, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(max_output_tokens=90))
+    events = await until_end(socket)
+    assert text_of(events) == "Hello" + "ab " * 60 + " world"
+    deltas = [event for event in events if event["type"] == "response.output_text.delta"]
+    assert len(deltas) < 30
+    await sockets.at_rest()

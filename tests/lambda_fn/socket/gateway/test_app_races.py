@@ -1,0 +1,272 @@
+"""Messages of a socket in every order, more than once, on functions that are killed.
+
+moto's DynamoDB carries out the real calls. Hypothesis draws what a client sends in two lanes and
+the default one, in which order and how often the functions get it, and when each of them is killed.
+The model is left out: a request runs until the test ends it.
+"""
+
+import asyncio
+import os
+import uuid
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from lambda_fn import limits
+from lambda_fn.auth import Caller
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.runtime.api import Context
+from lambda_fn.settings import Model, Settings
+from lambda_fn.socket.gateway import app as module
+from lambda_fn.socket.gateway import store
+from lambda_fn.socket.gateway.app import Gateway
+from lambda_fn.socket.gateway.store import Socket
+from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume
+from tests.support.network import Fate, Killed, Network, delete_table, operate
+from tests.support.sockets import Clients, event
+from tests.support.stream_tables import stream_table
+
+EXAMPLES = int(os.environ.get("SLUICE_LOG_EXAMPLES", "40"))
+START = 1_800_000_000.0
+CONNECTION = "c="
+lanes = st.sampled_from(["a", "b", None])
+numbers = st.integers(0, 30)
+kills = st.none() | st.tuples(
+    st.integers(0, 8), st.sampled_from([Fate.KILLED_BEFORE, Fate.KILLED_AFTER])
+)
+CONTEXT = Context("r", 4e9, "arn", "", "")
+
+
+class Function(Gateway):
+    """A function that gets one event. `kill` is the call at which it ends, and how."""
+
+    def __init__(self, machine: "Sockets", kill: tuple[int, Fate] | None) -> None:
+        """Have a network of its own."""
+        self.machine = machine
+        self.calls = 0
+        self.kill = kill
+        network: Any = Network(self.fate)
+        super().__init__(
+            machine.settings, network, lambda: Credentials("a", "b", ""), now=lambda: machine.now
+        )
+        self._posts: Any = machine.clients
+        self.task: asyncio.Task[Any] | None = None
+        self.dead = False
+
+    def fate(self, _target: str) -> Fate:
+        """Return what happens to a call."""
+        self.calls += 1
+        if self.kill is not None and self.calls > self.kill[0]:
+            return self.kill[1] if self.calls == self.kill[0] + 1 else Fate.KILLED_BEFORE
+        return Fate.WELL
+
+    async def _answer(
+        self, socket: Socket, name: str, asked: Create | Cancel | Resume | Invalid, context: Context
+    ) -> bool:
+        """Run until the test ends the response."""
+        del socket, asked, context
+        ended = asyncio.Event()
+        assert name not in self.machine.running
+        self.machine.started.append(name)
+        self.machine.running[name] = (self, ended)
+        await ended.wait()
+        del self.machine.running[name]
+        return True
+
+    async def _stop(self, name: str, socket: Socket) -> None:
+        """End a response that runs, as its log would."""
+        del socket
+        self.machine.stopped.add(name)
+        if name in self.machine.running:
+            self.machine.running[name][1].set()
+
+
+class Sockets(RuleBasedStateMachine):
+    """The state machine."""
+
+    def __init__(self) -> None:
+        """Create StreamTable, and open a socket."""
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        for limit in ("META_BACKOFF", "META_BACKOFF_MAX"):
+            self.patch.setattr(limits, limit, 0.0)
+        self.patch.setattr(module, "EARLY", 0.0)
+        self.patch.setattr(store, "_PAUSE", 0.0)
+        self.now = START
+        name = f"streams-{uuid.uuid4().hex}"
+        operate("CreateTable", **stream_table(name))
+        self.settings = Settings(
+            region="eu-west-1",
+            usage_table="usage",
+            models={"m": Model(endpoint="e", context_tokens=100)},
+            origin_secrets=("s",),
+            dynamodb_url="https://dynamodb.eu-west-1.amazonaws.com",
+            sagemaker_url="http://localhost:1",
+            stream_table=name,
+            websocket_url="ws://localhost:1/responses",
+        )
+        self.loop = asyncio.new_event_loop()
+        self.clients = Clients()
+        self.sent: list[bytes] = []
+        self.lane_of: dict[str, str | None] = {}
+        self.sent_at: dict[str, float] = {}
+        self.started: list[str] = []
+        self.stopped: set[str] = set()
+        self.running: dict[str, tuple[Function, asyncio.Event]] = {}
+        self.functions: list[Function] = []
+        self.arrived: set[str] = set()
+
+    @initialize()
+    def begin(self) -> None:
+        """Open the socket."""
+        opener = Function(self, None)
+        caller = Caller(key_id="key", key_hash="hash")
+        self.loop.run_until_complete(opener._store.open(CONNECTION, caller))
+
+    def settle(self) -> None:
+        """Let everything run until it waits."""
+
+        async def turns() -> None:
+            for _ in range(400):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(turns())
+        for function in self.functions:
+            task = function.task
+            if task is not None and task.done() and not function.dead:
+                error = task.exception()
+                assert error is None or isinstance(error, Killed), error
+                if error is not None:
+                    self.die(function)
+
+    def die(self, function: Function) -> None:
+        """End a function with all that it runs."""
+        function.dead = True
+        for name, (owner, _) in list(self.running.items()):
+            if owner is function:
+                del self.running[name]
+        if function.task is not None:
+            function.task.cancel()
+
+    def deliver(self, data: bytes, kill: tuple[int, Fate] | None) -> None:
+        """Invoke a function with an event."""
+        function = Function(self, kill)
+        self.functions.append(function)
+
+        async def answer() -> None:
+            await function.answer(data, CONTEXT)
+
+        function.task = self.loop.create_task(answer())
+        self.settle()
+
+    @rule(lane=lanes, late=st.booleans(), kill=kills)
+    def create(self, lane: str | None, *, late: bool, kill: tuple[int, Fate] | None) -> None:
+        """Send a request, which comes at once or later."""
+        self.now += 0.5
+        data = event(CONNECTION, body={"type": "response.create", **_lane(lane)}, sent=self.now)
+        self.sent.append(data)
+        if not late:
+            self.deliver(data, kill)
+
+    @rule(lane=lanes, late=st.booleans(), kill=kills)
+    def cancel(self, lane: str | None, *, late: bool, kill: tuple[int, Fate] | None) -> None:
+        """Send a cancel, which comes at once or later."""
+        self.now += 0.5
+        data = event(CONNECTION, body={"type": "response.cancel", **_lane(lane)}, sent=self.now)
+        self.sent.append(data)
+        if not late:
+            self.deliver(data, kill)
+
+    @precondition(lambda self: self.sent)
+    @rule(number=numbers, kill=kills)
+    def come(self, number: int, kill: tuple[int, Fate] | None) -> None:
+        """Deliver something that was sent: for the first time, or again."""
+        self.deliver(self.sent[number % len(self.sent)], kill)
+
+    @precondition(lambda self: self.running)
+    @rule(number=numbers)
+    def end(self, number: int) -> None:
+        """End a response."""
+        _, ended = list(self.running.values())[number % len(self.running)]
+        ended.set()
+        self.settle()
+
+    @precondition(lambda self: self.functions)
+    @rule(number=numbers)
+    def killed(self, number: int) -> None:
+        """Kill a function that waits for its model."""
+        self.die(self.functions[number % len(self.functions)])
+        self.settle()
+
+    @invariant()
+    def each_request_begins_once(self) -> None:
+        """No request is answered twice, however often it comes."""
+        assert max(Counter(self.started).values(), default=0) <= 1
+
+    @invariant()
+    def a_lane_runs_one(self) -> None:
+        """A lane never runs two responses."""
+        if not self.functions:
+            return
+        socket = self.find()
+        lanes = [socket.state.lane_of(name) for name in self.running]
+        assert len(lanes) == len(set(lanes)), lanes
+        for name in self.running:
+            assert name in socket.state.runs
+
+    def find(self) -> Socket:
+        """Return the socket as it is."""
+        return self.loop.run_until_complete(Function(self, None)._store.find(CONNECTION))
+
+    def teardown(self) -> None:
+        """Whatever was killed, the next messages bring every lane on, and nothing is left."""
+        try:
+            while self.running:
+                for _, ended in list(self.running.values()):
+                    ended.set()
+                self.settle()
+            self.now += 100
+            for _ in range(3):
+                if not self.functions:
+                    break
+                for lane in ("a", "b", None):
+                    self.now += 1
+                    body = {"type": "response.create", **_lane(lane)}
+                    self.deliver(event(CONNECTION, body=body, sent=self.now), None)
+                while self.running:
+                    for _, ended in list(self.running.values()):
+                        ended.set()
+                    self.settle()
+                self.now += 100
+            if self.functions:
+                state = self.find().state
+                assert not state.runs, state
+                assert state.lanes.waiting == 0
+        finally:
+            pending = asyncio.all_tasks(self.loop)
+            for task in pending:
+                task.cancel()
+            if pending:
+                self.loop.run_until_complete(asyncio.wait(pending))
+            self.loop.close()
+            assert self.settings.stream_table is not None
+            delete_table(self.settings.stream_table)
+            self.patch.undo()
+
+
+def _lane(lane: str | None) -> dict[str, str]:
+    return {} if lane is None else {"stream_id": lane}
+
+
+TestSockets = Sockets.TestCase
+TestSockets.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=15,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+)
