@@ -23,7 +23,6 @@ from tests.support.grants import (
             ("dynamodb:GetItem", partitions("KEY#*", "CONTROL")),
             ("dynamodb:PutItem", partitions("KEY#*", "CONTROL", "AUDIT#*")),
             ("dynamodb:UpdateItem", partitions("KEY#*", "LEDGER#*")),
-            ("dynamodb:PutItem", partitions("ERASE", table="streams")),
             ("dynamodb:Query", "table, index keys"),
             ("dynamodb:PutItem", partitions("ERASE", table="streams")),
         },
