@@ -13,6 +13,7 @@ _LAMBDA_ALARMS = 3
 _RELEASE_ALARMS = 2
 _STREAM_ALARMS = 2
 _RECALL_ALARMS = 1
+_KEEPER_ALARMS = 1
 _REQUEST_ALARMS = 2 + 2 + 2 + 1 + 1
 """Metrics of the alarms over requests: Completion, FirstToken, EndpointDown, Rejected5xx,
 Unsaved.
@@ -75,8 +76,8 @@ def counts(settings: "Settings") -> Counts:
     by_model, overall = (len(it["Metrics"]) for it in _members()["_aws"]["CloudWatchMetrics"])
     models = 1 + len(settings.others)
     alarms = _LAMBDA_ALARMS + _RELEASE_ALARMS + _STREAM_ALARMS
-    if settings.persistence != "off":  # of the recall function
-        alarms += _RELEASE_ALARMS + _RECALL_ALARMS
+    if settings.persistence != "off":  # of the recall function, and the keeper
+        alarms += _RELEASE_ALARMS + _RECALL_ALARMS + _KEEPER_ALARMS
     alarms += _GUARD_ALARMS if settings.endpoint_name is None else 0
     alarms += settings.scale_to_zero
     alarms += settings.certificate_stack is not None

@@ -63,7 +63,7 @@ def test_the_ceiling_of_streams_is_shown_where_there_is_one(
         return [
             line[0]["expression"]
             for line in lines(body(syntheses[stage]))
-            if "ceiling" in str(line)
+            if isinstance(line[0], dict) and line[0]["label"] == "ceiling"
         ]
 
     assert ceilings("prod") == ["200 + 0 * streams"]
