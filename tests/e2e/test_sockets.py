@@ -129,7 +129,7 @@ async def test_cancel_frees_the_container(
 ) -> None:
     """A cancel ends one of two lanes in the container, and its request is settled as cancelled."""
     socket = await connect(sockets, session)
-    names = {}
+    names: dict[str, str] = {}
     for lane in ("a", "b"):
         await socket.send_json(create(3000, 50, stream_id=lane, store=False))
     while len(names) < 2:
@@ -222,7 +222,7 @@ async def test_openai_python(sockets: Deployment) -> None:
             del request["type"]
             await connection.response.create(**request)
         async for found in connection:
-            lane = found.stream_id or ""  # type: ignore[union-attr]
+            lane = found.stream_id or ""
             if found.type == "response.output_text.delta":
                 texts[lane] += found.delta
             elif found.type == "response.completed":

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from lambda_fn.control.settings import ControlSettings
-from lambda_fn.settings import Settings, SweepSettings
+from lambda_fn.settings import KeeperSettings, Settings, SweepSettings
 from tests.support.synthesis import FUNCTIONS, Synthesis
 
 ROOT = Path(__file__).parents[3]
 READERS = {
     "lambda_fn.stream.main.run": Settings,
     "lambda_fn.recall.main.run": Settings,
+    "lambda_fn.socket.gateway.main.run": Settings,
     "lambda_fn.sweep.handler.handler": SweepSettings,
+    "lambda_fn.background.handler.handler": KeeperSettings,
     "lambda_fn.control.handler.handler": ControlSettings,
     "lambda_fn.control.rotate.handler": None,
 }

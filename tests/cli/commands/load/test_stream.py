@@ -101,7 +101,8 @@ def resumer() -> tuple[Stream, Left]:
 def test_a_resumer_comes_back_for_the_rest() -> None:
     """It leaves once, behind all that it has read, and its answer is whole over both responses."""
     found, exchange = resumer()
-    assert not found.resumed_at
+    begun = found.resumed_at
+    assert begun is None
     found.data(numbered("a", 1) + numbered("b", 2) + numbered("c", 3) + b'data: {"choi')
     assert exchange.left == 1
     assert found.resumed_at == "/sluice/streams/01h?starting_after=3"
