@@ -80,7 +80,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_decisions_are_numbered_and_dated() -> None:
-    """Decisions are numbered without a gap, and each has a date, a status and its row in the index."""
+    """Each decision has the next number, a date and a status. The index has a row with the same."""
     folder = ROOT / "docs/decisions"
     records = sorted(folder.glob("0*.md"))
     assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
