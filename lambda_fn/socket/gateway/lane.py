@@ -1,7 +1,7 @@
 """One request of a socket as the pipeline sees it, and the client's end of its response."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 import msgspec
 
@@ -120,14 +120,19 @@ class LaneCarrier:
         body: bytes,
         sink: LaneSink,
         seconds_left: Callable[[], float],
+        renamed: Callable[[str], Awaitable[None]],
     ) -> None:
-        """`name` is the id of the response."""
-        self.request_id = name
+        """`name` is the id of the response.
+
+        `renamed` is called with another one if a fallback of the model answers.
+        """
+        self.request_id = self._name = name
         self.response_headers: Mapping[str, str] = {}
         self.caller = caller
         self.sink = sink
         self._body = body
         self._seconds_left = seconds_left
+        self._renamed = renamed
         self._cancel: Callable[[], None] | None = None
         self._is_cancelled = False
         self._tasks: set[asyncio.Task[object]] = set()
@@ -144,6 +149,9 @@ class LaneCarrier:
 
     async def admitted(self) -> None:
         """Raise Cancelled if the request was cancelled while it was admitted."""
+        if self.request_id != self._name:
+            self._name = self.request_id
+            await self._renamed(self._name)
         if self._is_cancelled:
             raise Cancelled("This response was cancelled.", headers=NO_RETRY)
 

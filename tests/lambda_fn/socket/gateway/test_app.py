@@ -18,7 +18,7 @@ from lambda_fn.ids import hash_key
 from lambda_fn.runtime.api import Context
 from lambda_fn.settings import Model, Settings
 from lambda_fn.socket.core import MESSAGES_BURST
-from lambda_fn.socket.gateway import app
+from lambda_fn.socket.gateway import control
 from lambda_fn.socket.gateway.app import Gateway
 from lambda_fn.stream_log.tickets import make_ticket
 from tests.support.function import (
@@ -216,7 +216,7 @@ async def test_cancel(sockets: Sockets, sagemaker: StandIn) -> None:
 
 async def test_a_cancel_of_nothing(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancel that finds nothing is an error event, and the socket goes on."""
-    monkeypatch.setattr(app, "EARLY", 0.0)
+    monkeypatch.setattr(control, "EARLY", 0.0)
     socket = await sockets.open()
     await socket.send_json({"type": "response.cancel", "stream_id": "a"})
     [error] = await until_end(socket)
@@ -235,7 +235,7 @@ async def test_a_cancel_of_nothing(sockets: Sockets, monkeypatch: pytest.MonkeyP
         ({"type": "response.create", "stream_id": ""}, "invalid_stream_id"),
         (create(model="other"), "model_not_found"),
         (create(background=True), "unsupported_parameter"),
-        (create(generate=False), "unsupported_value"),
+        (create(generate=False, model="other"), "model_not_found"),
         (create(temperature=9), None),
         ({"type": "response.resume", "response_id": "resp_x"}, "response_not_found"),
         (create(previous_response_id="resp_x"), "previous_response_not_found"),
@@ -273,6 +273,31 @@ async def test_going_on(sockets: Sockets, sagemaker: StandIn) -> None:
     await other.send_json(follow)
     [error] = await until_end(other)
     assert error["error"]["code"] == "previous_response_not_found"
+    await sockets.at_rest()
+
+
+async def test_nothing_is_generated(sockets: Sockets, sagemaker: StandIn) -> None:
+    """With `generate` false a request is only checked, and later ones go on from it."""
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(store=False, generate=False))
+    events = await until_end(socket)
+    assert [event["type"] for event in events] == [
+        "response.created",
+        "response.in_progress",
+        "response.completed",
+    ]
+    first = events[-1]["response"]
+    assert (first["status"], first["output"], first["usage"]["total_tokens"]) == (
+        *("completed", []),
+        0,
+    )
+    assert not sagemaker.bodies
+    await sockets.at_rest()
+    await socket.send_json(create(store=False, previous_response_id=first["id"], input="More"))
+    assert (await until_end(socket))[-1]["type"] == "response.completed"
+    contents = [message["content"] for message in sagemaker.bodies[-1]["messages"]]
+    assert contents == ["Hi", "More"]
     await sockets.at_rest()
 
 
