@@ -140,8 +140,7 @@ async def measured(
                 raise RuntimeError("not every lane runs")
             began = time.monotonic()
             ended = await socket.cancel(lane)
-            while await running(cloud, session) >= lanes:
-                await asyncio.sleep(_POLL)  # noqa: ASYNC110 (the container tells it by a number)
+            await fewer(cloud, session, lanes)
             free = time.monotonic() - began
             async with asyncio.timeout(60):
                 last = await ended - began
@@ -158,6 +157,14 @@ async def measured(
             for name, found in times.items()
         },
     }
+
+
+async def fewer(cloud: LocalCloud, session: aiohttp.ClientSession, count: int) -> None:
+    """Wait until the containers run less requests than `count`."""
+    while True:
+        if await running(cloud, session) < count:
+            return
+        await asyncio.sleep(_POLL)
 
 
 async def running(cloud: LocalCloud, session: aiohttp.ClientSession) -> int:

@@ -189,12 +189,27 @@ class Gateway(Control):
         self._running[name] = carrier
         if state.gone:
             left()
+        is_broken = False
         try:
             await self._completions.answer(carrier)
+        except (ResponseBroken, Unended) as error:
+            log("socket_broken", request_id=name, error=str(error))
+            is_broken = True
         finally:
             del self._running[name]
             await carrier.finish()
-        return sink.is_answered
+        if not is_broken:
+            return sink.is_answered
+        # A client of HTTP would ask for the rest. The connection of this one is still there.
+        head = await self._stored.find(carrier.request_id, socket.caller.key_id)
+        rest = LaneSink(outbox, asked.stream_id, left)
+        await resume(
+            *(self._streams, head, sink.last, rest),
+            seconds=context.remaining(),
+            settings=self._settings,
+            request_id=name,
+        )
+        return rest.is_answered
 
     async def _warm_up(self, carrier: LaneCarrier) -> None:
         """Check a request and keep its items, without a call of the model.

@@ -65,6 +65,13 @@ def _logged(read: ReadRequest, body: bytes, history: History) -> ReadRequest:
     )
 
 
+class _Numbered(msgspec.Struct):
+    sequence_number: int
+
+
+_numbered = msgspec.json.Decoder(_Numbered)
+
+
 class LaneSink:
     """Posts the events of a response to the socket, each as a message with its lane's name."""
 
@@ -75,6 +82,12 @@ class LaneSink:
         self._left: Callable[[], None] | None = left
         self.is_answered = False
         """Whether the response has ended well."""
+        self._last: bytes | None = None
+
+    @property
+    def last(self) -> int:
+        """The `sequence_number` of the last event, -1 before there is one."""
+        return -1 if self._last is None else _numbered.decode(self._last).sequence_number
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin a response. A socket has no status."""
@@ -83,6 +96,7 @@ class LaneSink:
         """Post what is complete with these bytes."""
         events = self._tagger.feed(data)
         self.is_answered = self.is_answered or any(event.line in _ANSWERED for event in events)
+        self._last = events[-1].data if events else self._last
         await self._guard(self._outbox.put([event.data for event in events]))
 
     async def end(self, data: bytes) -> None:
