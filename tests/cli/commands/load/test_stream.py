@@ -107,7 +107,8 @@ def test_a_resumer_comes_back_for_the_rest() -> None:
     assert exchange.left == 1
     assert found.resumed_at == "/sluice/streams/01h?starting_after=3"
     found.resume()
-    assert found.resumed_at is None
+    resumed = found.resumed_at
+    assert resumed is None
     found.status(200, {"x-request-id": "req_2", "x-sluice-stream": "01h"})
     for piece in (numbered("d", 4), *WHOLE[-3:-2], usage(4), DONE):
         found.data(piece)
