@@ -5,12 +5,15 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp
 import openai
 import pytest
 
+from cli.commands.verify.checks.sockets import CHECKS
+from cli.commands.verify.registry import Check
 from local.cloud import LocalCloud
 from tests.e2e.test_cancel import running
 from tests.e2e.test_streaming import script, settled
@@ -233,3 +236,11 @@ async def test_openai_python(sockets: Deployment) -> None:
                 break
     assert dict(texts) == done
     assert done["a"]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+def test_verify(sockets: Deployment, check: Check) -> None:
+    """The local cloud does what `sluice verify` asks AWS about."""
+    about = {"outputs": sockets.outputs, "key": sockets.key, "authority": None}
+    outcome = check.run(cast("Any", SimpleNamespace(**about)))
+    assert outcome.verdict == "proven", outcome.evidence

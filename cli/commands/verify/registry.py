@@ -100,6 +100,7 @@ def all_checks() -> tuple[Check, ...]:
         observability,
         operations,
         path,
+        sockets,
     )
 
     return (
@@ -110,4 +111,5 @@ def all_checks() -> tuple[Check, ...]:
         *operations.CHECKS,
         *observability.CHECKS,
         *build.CHECKS,
+        *sockets.CHECKS,
     )
