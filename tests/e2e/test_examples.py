@@ -97,7 +97,7 @@ def test_chat(scripted: Deployment, tmp_path: Path) -> None:
         assert program.stdout is not None
         program.stdin.write("Tell me a long story.\n")
         program.stdin.flush()
-        return program, program.stdout.read(20)
+        return program, program.stdout.read(22).removeprefix("> ")
 
     program, printed = begin()
     program.kill()
@@ -106,16 +106,26 @@ def test_chat(scripted: Deployment, tmp_path: Path) -> None:
     program.wait()
     client = OpenAI(base_url=f"{scripted.origin}/v1", api_key=scripted.key)
     running = json.loads(state.read_text())["running"]
-    rest = run(scripted, "chat.py", str(state)).partition("(the rest of the last answer)\n")[2]
+    again = run(scripted, "chat.py", str(state))
+    rest = again.partition("(the rest of the last answer)\n")[2].removesuffix("\n\n> \n")
     whole = client.responses.retrieve(running["id"]).output_text
     assert whole.startswith(printed[:20])
-    assert whole.endswith(rest.strip()[-20:])
+    assert whole.endswith(rest[-20:])
     program, _ = begin()
     program.send_signal(signal.SIGINT)
     assert program.stdout is not None
     assert "(stopped)" in program.stdout.readline() + program.stdout.readline()
-    program.kill()
-    program.wait()
+    assert program.stdout.read(3) == "\n> "
+    program.send_signal(signal.SIGINT)
+    assert (program.wait(timeout=60), program.stdout.read()) == (0, "\n")
+
+
+def test_chat_with_an_answer_that_has_gone(scripted: Deployment, tmp_path: Path) -> None:
+    """The chat says so, and goes on without it."""
+    state = tmp_path / "chat.json"
+    state.write_text(json.dumps({"last": None, "running": {"id": "resp_gone", "seen": 3}}))
+    assert "(it is not kept any more)" in run(scripted, "chat.py", str(state))
+    assert json.loads(state.read_text())["running"] is None
 
 
 def test_tools(demo: Deployment) -> None:
