@@ -50,7 +50,7 @@ def show(events: Iterable[Any], state: dict[str, Any]) -> None:
             save(state)
     except KeyboardInterrupt:
         if state["running"]:
-            with contextlib.suppress(BadRequestError):  # it has just ended
+            with contextlib.suppress(BadRequestError):  # it has ended meanwhile
                 client.responses.cancel(state["running"]["id"])
         print("\n(stopped)", end="")
     state["running"] = None

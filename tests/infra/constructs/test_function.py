@@ -88,8 +88,8 @@ def test_a_function_reads_the_variables_that_it_is_given(
         assert names <= read_by_code
         reads.setdefault(reader, set()).update(read_by_code)
         set_by.setdefault(reader, set()).update(names)
-    for reader, names in reads.items():
-        assert names == set_by[reader], reader
+    for kind, read in reads.items():
+        assert read == set_by[kind], kind
 
 
 @pytest.mark.parametrize(
