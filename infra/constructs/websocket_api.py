@@ -13,7 +13,7 @@ the only path of a WebSocket API is its stage.
 
 import json
 
-from aws_cdk import Aws, Fn, RemovalPolicy, Stack
+from aws_cdk import Aws, Fn, RemovalPolicy, Stack, Token
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_iam as iam
@@ -124,11 +124,16 @@ class WebSocketApi(Construct):
                     self._arn(f"{method}/@connections/*") for method in ("POST", "GET", "DELETE")
                 ],
             )
+        stack = Stack.of(self)
+        # The rule names the region and the account if the stack is for certain ones.
+        region = "<AWS::Region>" if Token.is_unresolved(stack.region) else stack.region
+        account = "<AWS::AccountId>" if Token.is_unresolved(stack.account) else stack.account
+        api = stack.get_logical_id(self.api)
         accept(
-            Stack.of(self),
+            stack,
             {
-                f"IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:"
-                f"<{Stack.of(self).get_logical_id(self.api)}>/{STAGE}/{method}/@connections/*]": (
+                f"IAM5[Resource::arn:<AWS::Partition>:execute-api:{region}:{account}:"
+                f"<{api}>/{STAGE}/{method}/@connections/*]": (
                     "A connection has its id when it is opened."
                 )
                 for method in ("POST", "GET", "DELETE")
