@@ -127,7 +127,8 @@ def _named(names: tuple[str, ...], number: Any) -> str:
     """Return the name of an enumeration's number. Raises for one that it has not."""
     if number < 0:
         raise ValueError(f"{number} has no name")
-    return names[number]
+    found: str = names[number]
+    return found
 
 
 def _attributes(of: Any) -> Item:
