@@ -69,6 +69,9 @@ class Carrier(Protocol):
     async def admitted(self) -> None:
         """Learn that the request was admitted, and return when it may go on.
 
+        A request that gets the response to an earlier one needs no admission, and this is called
+        before it gets that.
+
         Raises:
             APIError: it is not to go on. The model is not asked.
 

@@ -43,7 +43,7 @@ from lambda_fn.socket.core import MESSAGES_BURST, MESSAGES_PER_SECOND
 from lambda_fn.socket.gateway.lane import LaneCarrier, LaneSink, Wish, read_create
 from lambda_fn.socket.gateway.messages import Closing, Message, Opening, read
 from lambda_fn.socket.gateway.posts import ClientGone, Outbox, Posts
-from lambda_fn.socket.gateway.state import EARLY, State
+from lambda_fn.socket.gateway.state import EARLY, Early, State
 from lambda_fn.socket.gateway.store import Frame, Gone, Socket, Store
 from lambda_fn.socket.lanes import Running, Waiting
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_event
@@ -188,7 +188,7 @@ class Gateway:
                 await self._count(message)
                 raise asked.error
             if isinstance(asked, Cancel):
-                await self._cancel(message, asked)
+                await self._cancel(message, asked, context)
             else:
                 await self._request(message, asked, context)
         except Flood:
@@ -367,8 +367,8 @@ class Gateway:
 
     # Cancelling
 
-    async def _cancel(self, message: Message, asked: Cancel) -> None:
-        def decide(state: State) -> Running | Waiting | APIError | None:
+    async def _cancel(self, message: Message, asked: Cancel, context: Context) -> None:
+        def decide(state: State) -> Running | Waiting | Early | APIError | None:
             if (refused := _counting(message.sent, state)) is not None:
                 return refused
             return state.cancel(asked, message.name, sent=message.sent, now=self._now())
@@ -379,15 +379,24 @@ class Gateway:
         if isinstance(found, Running):
             if not found.cancelled:
                 await self._stop(found.name, await self._store.find(message.connection_id))
-            return
-        if isinstance(found, Waiting):
+        elif isinstance(found, Waiting):
             raise Cancelled("The request was cancelled before its response began.")
-        await asyncio.sleep(EARLY)
-        unused = await self._store.change(
-            message.connection_id, lambda state: state.found_nothing(message.name)
-        )
-        if unused:
-            raise _nothing_runs(asked)
+        elif found is None:
+            await self._see_to_early(message.connection_id, context)
+
+    async def _see_to_early(self, connection_id: str, context: Context) -> None:
+        """Tell the client of cancels for which no create comes, until none waits any more."""
+        came: float | None = self._now()
+        while came is not None:
+            await asyncio.sleep(max(0.0, came + EARLY - self._now()))
+            # Without time for another round, those that came since do not wait so long.
+            since = self._now() - (EARLY if context.remaining() > _LEAST else 0.0)
+            over, came = await self._store.change(
+                connection_id,
+                lambda state, since=since: state.found_nothing(since),  # type: ignore[misc]
+            )
+            for early in over:
+                await self._tell(connection_id, _nothing_runs(early), early.stream_id)
 
     async def _stop(self, name: str, socket: Socket) -> None:
         """Cancel a response that runs, here or elsewhere.
@@ -512,7 +521,7 @@ def _interrupted(name: str) -> APIError:
     )
 
 
-def _nothing_runs(asked: Cancel) -> NotFound:
-    if asked.response_id is not None:
-        return not_found(asked.response_id)
+def _nothing_runs(early: Early) -> NotFound:
+    if early.response_id is not None:
+        return not_found(early.response_id)
     return NotFound("This lane runs no response.", param="stream_id", code="response_not_found")
