@@ -67,7 +67,8 @@ def message(alert: Alert, deployment: str) -> tuple[str, str]:
         f"{who} has spent {alert.level} % of {budget} of {alert.what} for {alert.month}.",
         "",
         f"Deployment: {deployment}",
-        *([] if alert.key_id == DEPLOYMENT else [f"Key: {alert.key_id}", f"Owner: {alert.owner}"]),
+        *([] if alert.key_id == DEPLOYMENT else [f"Key: {alert.key_id}"]),
+        *([f"Owner: {alert.owner}"] if alert.owner else []),
         f"Spent: {_amount(alert, alert.spent)} of {_amount(alert, alert.limit)}",
     ]
     if alert.level >= 100:
