@@ -1,8 +1,8 @@
 """The deployment's ceiling: what all keys together may spend in a month.
 
 A counter that each request changes would be one item for all requests, which DynamoDB limits to
-1,000 writes a second. So the sweeper sums the ledger once a minute. What is spent meanwhile is over
-the ceiling: the answers of a minute, and those that run.
+1,000 writes a second. So each sweep sums the ledger. A month may exceed its ceiling by what is
+spent between two sweeps (5 minutes, `infra/limits.py`), and by the answers that are running.
 """
 
 from collections.abc import Callable
