@@ -115,7 +115,7 @@ async def free(
     *,
     now: float,
 ) -> None:
-    """Give back the place that a key has for a response, if that has ended.
+    """Free a key's place for a response, if the response has ended.
 
     `ended` is called before. A failure is counted in `walk`.
     """

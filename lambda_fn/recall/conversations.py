@@ -162,7 +162,7 @@ class ConversationCalls:
 
 
 async def _public(name: str, work: Awaitable[T]) -> T:
-    """Await work on a conversation.
+    """Await a call about a conversation, and raise its errors as public ones.
 
     Raises:
         APIError: the public error, if it does not succeed.

@@ -205,7 +205,7 @@ class Session:
         return None
 
     async def _end(self, name: str, stream_id: str | None, error: APIError | None) -> None:
-        """Tell the client of an error, and the protocol that a lane is free."""
+        """Send the client an error, and note that its lane is free."""
         try:
             if error is not None:
                 await self.send(error_event(error, stream_id))

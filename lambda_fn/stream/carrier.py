@@ -67,7 +67,7 @@ class Carrier(Protocol):
         ...
 
     async def admitted(self) -> None:
-        """Learn that the request was admitted, and return when it may go on.
+        """Note that the request was admitted, and return when it may go on.
 
         Raises:
             APIError: it is not to go on. The model is not asked.
@@ -76,7 +76,7 @@ class Carrier(Protocol):
         ...
 
     def running(self, cancel: Callable[[], None]) -> None:
-        """Learn that the response begins, and how to end it.
+        """Note that the response begins. From now on, `cancel` ends it.
 
         `cancel` ends it from now on, as one that was cancelled. It may be called at any time.
         """

@@ -59,11 +59,11 @@ class Conversing:
         self._is_settled = False
 
     async def open(self, head: "Head") -> None:
-        """Keep the head."""
+        """Open the log, as `EventLog.open` does."""
         await self._inner.open(head)
 
     def append(self, batch: Batch) -> "asyncio.Future[None] | None":
-        """Keep a batch. See `EventLog.append`."""
+        """Append a batch, as `EventLog.append` does."""
         return self._inner.append(batch)
 
     def end(self, batch: Batch) -> "asyncio.Future[Batch]":
@@ -76,7 +76,7 @@ class Conversing:
         return self._inner.read(after)
 
     async def close(self) -> None:
-        """Finish the writes that nobody waits for. It raises nothing that others do not repeat."""
+        """Finish the writes that nobody waits for. Another request repeats those that fail."""
         await self._inner.close()
         await self._settle(limits.LOG_END_TIMEOUT)
 
@@ -95,7 +95,7 @@ class Conversing:
         return standing
 
     async def _settle(self, seconds: float) -> None:
-        """Append what is to be appended, and remove the lock, if this response has it still."""
+        """Append the response's items, and remove the lock, if this response still has it."""
         if self._is_settled:
             return
         try:

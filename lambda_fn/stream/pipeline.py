@@ -210,7 +210,7 @@ class Pipeline:
         )
 
     async def _wait_for_owner(self) -> None:
-        """Let the request's owner decide whether it goes on. Raises as `Carrier.admitted`."""
+        """Wait until the carrier lets the request go on. Raises as `Carrier.admitted`."""
         try:
             await self._carrier.admitted()
         except BaseException:

@@ -123,18 +123,18 @@ class Place:
             raise _unavailable() from None
 
     async def give_back_run(self) -> None:
-        """Give back the place of the run. If that fails, the keeper does it. Raises nothing."""
+        """Free the place of the run. If that fails, the keeper does it. Raises nothing."""
         run, self._run = self._run, None
         if run is not None:
             await self._give_back(None, run)
 
     async def give_back(self) -> None:
-        """Give back all places, as `give_back_run`, of a response that does not exist."""
+        """Free all places of a response that does not exist, as `give_back_run`."""
         await self.give_back_run()
         await self._give_back(self._owner, self._mark)
 
     async def end(self) -> None:
-        """Give back all places of a response that has ended, as `give_back_run`.
+        """Free all places of a response that has ended, as `give_back_run`.
 
         If a webhook is told, the keeper gives back the place of the key: until then, the place says
         that the end is to be told.
@@ -277,7 +277,7 @@ async def _put(shared: Shared, carrier: Carrier, accepted: Accepted) -> StoredHe
 
 
 async def _call(shared: Shared, stored: StoredHead) -> None:
-    """Have Lambda call this function for a response. If it does not, the response waits."""
+    """Invoke this function for a response, asynchronously. If that fails, the response waits."""
     settings = shared.settings
     functions = Functions(
         shared.client,

@@ -457,7 +457,7 @@ class Conversations:
         return msgspec.structs.replace(held, **changes, lock=None, until=0.0)
 
     async def _hide_again(self, conversation_id: str) -> None:
-        """Let the sweeper remove a deleted conversation once more: an entry came too late."""
+        """Mark a deleted conversation for another removal, because an entry came too late."""
         update = Update(
             conversation_key(conversation_id),
             update="SET #owner = :deleted, created = :now",
@@ -469,7 +469,7 @@ class Conversations:
             await self._table.update(update)
 
     async def _move(self, conversation_id: str, expires: int) -> None:
-        """Let all entries and their parts live until `expires`."""
+        """Move the expiry of all entries and their parts to `expires` (Unix seconds)."""
         partition = conversation_key(conversation_id)["pk"]
         query = Query("pk = :pk", {":pk": partition}, projection=("pk", "sk"))
         found = self._table.query_all(query, consistent=True)

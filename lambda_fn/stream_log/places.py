@@ -113,7 +113,7 @@ async def take(
 async def give_back(
     table: Table, owner: str | None, response_id: str, mark: str | None = None
 ) -> None:
-    """Give back the place that a response has by `mark`, or by any if that is None.
+    """Free the place that a response has by `mark`, or by any mark if that is None.
 
     It may be repeated. Raises MeterUnavailable.
     """
@@ -131,7 +131,7 @@ async def give_back(
 
 
 async def give_back_ended(table: Table, places: Places, *, now: float, most: int) -> int:
-    """Give back places of responses that have ended, and return how many.
+    """Free the places of responses that have ended, and return how many.
 
     At most `most` places are looked at, the oldest first. Raises MeterUnavailable.
     """

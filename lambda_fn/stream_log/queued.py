@@ -87,7 +87,7 @@ async def start(table: Table, stored: StoredHead, *, now: float) -> StoredHead |
 
 
 async def unstart(table: Table, stored: StoredHead) -> None:
-    """Let a response wait again, because the call of its function was refused.
+    """Return a response to the waiting ones, because the call of its function was refused.
 
     `stored` is what `start` returned, or the head of a new response. Raises MeterUnavailable.
     """
@@ -144,7 +144,7 @@ async def claim(
 
 
 async def wait(table: Table, stored: StoredHead) -> bool:
-    """Let a response that this run has claimed wait for room.
+    """Return a response that this run has claimed to those that wait for capacity.
 
     `stored` is what `claim` returned. Return False if the response has ended meanwhile.
 

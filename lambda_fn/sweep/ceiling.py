@@ -21,7 +21,7 @@ _KEPT = 40 * 86_400
 async def watch(
     table: Table, *, ceiling: int, now: float, remade: bool, stop: Callable[[], bool]
 ) -> int | None:
-    """Sum the month, put its alerts, and have requests refused or served.
+    """Sum the month, write its alerts, and set or clear the mark that refuses requests.
 
     Args:
         table: The usage table.
@@ -52,7 +52,7 @@ async def watch(
 
 
 async def lift(table: Table) -> None:
-    """Have requests served again, for a deployment that has no ceiling any more."""
+    """Clear the mark of a reached ceiling, for a deployment that has no ceiling any more."""
     if "exhausted" in await service_state.state(table):
         await service_state.exhaust(table, None)
 

@@ -71,7 +71,7 @@ class Connections:
     """The connections by id. `clock` returns seconds, by which idle and total time count."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        """There are none yet."""
+        """Begin without connections."""
         self._limits = limits
         self._clock = clock
         self._open: dict[str, Connection] = {}

@@ -73,7 +73,7 @@ class Gateways:
         shipper: Shipper | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`functions` is Lambda's data plane.
+        """Take `functions`, Lambda's data plane.
 
         `permit` checks the signature and the permissions of `@connections` calls. `tls` is the
         context of the listeners, None means `ws:`. `names` are host names in addition to those of

@@ -148,7 +148,7 @@ class LaneCarrier:
             raise Cancelled("This response was cancelled.", headers=NO_RETRY)
 
     def running(self, cancel: Callable[[], None]) -> None:
-        """Learn how to end the response. It ends at once if `cancel` was called before."""
+        """Keep `cancel`, which ends the response. Call it now if the request was cancelled."""
         self._cancel = cancel
         if self._is_cancelled:
             cancel()
