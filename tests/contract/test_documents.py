@@ -80,10 +80,10 @@ def test_the_readme_is_short() -> None:
 
 
 def test_decisions_are_numbered_and_dated() -> None:
-    """Each decision has a number of its own, a date and a status, and its row in the index."""
+    """Each decision has the next number, a date and a status. The index has a row with the same."""
     folder = ROOT / "docs/decisions"
     records = sorted(folder.glob("0*.md"))
-    assert len({path.name[:4] for path in records}) == len(records)
+    assert [int(path.name[:4]) for path in records] == list(range(1, len(records) + 1))
     for path in records:
         text = path.read_text()
         head = re.match(r"# (\d{4}): (.+)\n\n- Date: (\d{4}-\d\d-\d\d)\n- Status: (.+)\n", text)

@@ -45,6 +45,24 @@ def synthesis(request: pytest.FixtureRequest, syntheses: dict[str, Synthesis]) -
 
 
 @pytest.fixture(scope="session")
+def everything(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """Return a synthesis of production with every function and each of their variables."""
+    return synthesise(
+        "prod",
+        project,
+        tmp_path_factory.mktemp("everything"),
+        websocket=True,
+        webhook_url="https://example.org/ended",
+        alarm_topic="arn:aws:sns:eu-west-1:123456789012:people",
+        prompt_price=1.0,
+        completion_price=2.0,
+        monthly_ceiling=100.0,
+        traces="https://collector.example.org/v1/traces",
+        trace_secret="collector",
+    )
+
+
+@pytest.fixture(scope="session")
 def to_zero(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
     """Return a synthesis with a vLLM container on four GPUs that is scaled to zero."""
     return synthesise(

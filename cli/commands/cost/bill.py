@@ -28,7 +28,7 @@ more.
 """
 STORED_UNITS = 5
 """Write units of a stored answer beside its text: its input, its head, its events and its end, and
-two changes of the index. `tests/lambda_fn/stream_log/test_results.py` counts them.
+two changes of the index. Source: docs/explanation/stream-log.md.
 """
 LOGGED_UNITS = 2.3
 """Write units of a second of a logged stream. Source: docs/explanation/stream-log.md, a minute at

@@ -9,9 +9,8 @@ import pytest
 
 from cli.commands.trace import drawn
 from cli.main import main
-from lambda_fn.ids import new_request_id
 
-REQUEST = new_request_id()
+REQUEST = "01m8mhf4g204psezf5ew6pr9rt"
 TRACE = "a" * 32
 NOW = time.time_ns()
 

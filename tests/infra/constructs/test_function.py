@@ -48,10 +48,11 @@ def own_functions(synthesis: Synthesis) -> list[dict[str, Any]]:
     return [it for it in functions if it["Handler"].startswith("lambda_fn.")]
 
 
-def test_every_handler_exists(synthesis: Synthesis) -> None:
+def test_every_handler_exists(syntheses: dict[str, Synthesis], everything: Synthesis) -> None:
     """The handler in a template is defined in its module."""
-    assert {it["Handler"] for it in own_functions(synthesis)} == set(READERS)
-    for function in own_functions(synthesis):
+    found = [it for one in (*syntheses.values(), everything) for it in own_functions(one)]
+    assert {it["Handler"] for it in found} == set(READERS)
+    for function in found:
         module, _, name = function["Handler"].rpartition(".")
         tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
         assert name in {
@@ -59,14 +60,16 @@ def test_every_handler_exists(synthesis: Synthesis) -> None:
         }
 
 
-def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -> None:
+def test_a_function_reads_the_variables_that_it_is_given(
+    syntheses: dict[str, Synthesis], everything: Synthesis
+) -> None:
     """The variables in a template are those that the function's settings read.
 
     Each `SLUICE_` variable that the settings read is set for some function with these settings.
     """
     reads: dict[type, set[str]] = {}
     set_by: dict[type, set[str]] = {}
-    for function in own_functions(synthesis):
+    for function in (it for one in (*syntheses.values(), everything) for it in own_functions(one)):
         handler, variables = (
             function["Handler"],
             function.get("Environment", {}).get("Variables", {}),
@@ -85,7 +88,8 @@ def test_a_function_reads_the_variables_that_it_is_given(synthesis: Synthesis) -
         assert names <= read_by_code
         reads.setdefault(reader, set()).update(read_by_code)
         set_by.setdefault(reader, set()).update(names)
-    assert reads == set_by
+    for kind, read in reads.items():
+        assert read == set_by[kind], kind
 
 
 @pytest.mark.parametrize(

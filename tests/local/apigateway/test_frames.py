@@ -1,5 +1,6 @@
 """WebSocket frames, however they are cut, and API Gateway's limits of them."""
 
+import itertools
 import os
 import struct
 from itertools import pairwise
@@ -95,6 +96,7 @@ def test_cuts_change_nothing(texts: list[str], cuts: list[int]) -> None:
         (client_frame(8, struct.pack("!H", 1000) + b"\xff"), 1007),
         (client_frame(2, b"\x00"), 1003),
     ],
+    ids=itertools.count(),  # frames have random masks, and each process of `make test` its own
 )
 def test_what_breaks_the_protocol(data: bytes, code: int) -> None:
     """Bytes that are no WebSocket, and binary frames, close the connection with their code."""
