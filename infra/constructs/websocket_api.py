@@ -127,7 +127,7 @@ class WebSocketApi(Construct):
             {
                 f"IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:"
                 f"<{Stack.of(self).get_logical_id(self.api)}>/{STAGE}/{method}/@connections/*]": (
-                    "A connection has its id when it is opened."
+                    "Connection ids are not known before a client connects."
                 )
                 for method in ("POST", "GET", "DELETE")
             },

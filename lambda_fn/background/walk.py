@@ -32,7 +32,7 @@ class Walk:
     """Places that were given back for processes that had died."""
     started: int = 0
     waiting: int = 0
-    """Responses that wait for room, with those that were started."""
+    """Responses that wait for capacity, with those that were started."""
     failures: int = 0
     heads: list[StoredHead] = field(default_factory=list)
 

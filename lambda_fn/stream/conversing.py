@@ -1,8 +1,8 @@
-"""Responses that go on with a conversation: its lock, and their items at its end.
+"""Responses in a conversation: they take its lock, and append their items.
 
 The items of a response are appended when it is completed, before its client gets the terminal
-event. So the next request of this client has them. If that fails, whoever uses the conversation
-next does it (`stream_log.conversations`).
+event. So the next request of this client has them. If that fails, the next request for the
+conversation does it (`stream_log.conversations`).
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class Conversing:
         await self._settle(limits.LOG_END_TIMEOUT)
 
     async def leave(self) -> None:
-        """Remove the lock and append nothing, because the response waits for room.
+        """Remove the lock and append nothing, because the response waits for capacity.
 
         If that fails, the lock ends with its time. Raises nothing.
         """
@@ -170,7 +170,7 @@ def check_items(seen: Conversation, items: Sequence[msgspec.Raw]) -> None:
 
 
 def conversation_error(error: Exception, name: str, param: str = "id") -> APIError:
-    """Return the public error for one of `ERRORS`. `param` names what named the conversation."""
+    """Return the public error for one of `ERRORS`. `param` names the conversation."""
     if isinstance(error, Gone):
         return no_conversation(f"conv_{name}", param)
     if isinstance(error, Locked):
@@ -188,7 +188,11 @@ def conversation_error(error: Exception, name: str, param: str = "id") -> APIErr
             code="conversation_full",
         )
     if isinstance(error, UnknownVersion):
-        return InvalidRequest("This conversation cannot be read here.", param=param)
+        return InvalidRequest(
+            "This conversation cannot be read by this version of the service. Try again later, or "
+            "send its items in 'input'.",
+            param=param,
+        )
     log("fault", request_id=name, error=type(error).__name__)
     return Unavailable(
         "The table of kept responses does not answer. It is not known whether a change was made.",

@@ -162,7 +162,7 @@ def adopt(shared: Shared, claimed: StoredHead, counter: UsageCounter) -> ResultL
 
 
 def finds_no_room(error: APIError) -> bool:
-    """Return whether a queued response waits for room because of an error, and does not fail."""
+    """Return whether a queued response waits for capacity after this error, and does not fail."""
     return isinstance(error, RateLimited | Unavailable)
 
 

@@ -69,8 +69,9 @@ def check_moderated(policy: Moderation, request: ChatRequest) -> None:
     ):
         if value is not None:
             raise InvalidRequest(
-                f"This deployment has no moderation, which '{name}' asks for. Its settings "
-                "'moderate_words', 'moderate_patterns' and 'guardrail' say what is moderated.",
+                f"Unsupported parameter: '{name}': this deployment has no moderation. Leave the "
+                "parameter out, or ask the operator to set 'moderate_words', 'moderate_patterns' "
+                "or 'guardrail'.",
                 param=name,
                 code="unsupported_parameter",
             )

@@ -107,8 +107,8 @@ class Pipeline:
     ) -> None:
         """Take an authenticated request. Its response is logged if it has `repeats`.
 
-        `place` is given back behind its settlement. `claimed` is the head of a queued response,
-        which this pipeline has claimed and runs without a client.
+        `place` is freed after its settlement. `claimed` is the head of a queued response, which
+        this pipeline has claimed and runs without a client.
         """
         self._counter = UsageCounter()
         self._shared = shared

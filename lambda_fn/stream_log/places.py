@@ -1,9 +1,10 @@
 """Places: how many background responses a key has, and how many of all keys run.
 
-One item has the unended responses of a key, and one those that run. Each change of them is one
-conditional write, so a bound is exact across all environments. A process that is killed leaves its
-places taken. Whoever meets a full item, and the sweeper, gives back those whose response has ended:
-its head tells. A head whose producer has died is ended first, by its lease.
+One item lists the responses of a key that have not ended, and one those that are running. Each
+change of them is one conditional write, so a bound is exact across all environments. A process that
+is killed leaves its places taken. The keeper, and a request that finds an item full, free the
+places whose response has ended, as its head says. A head whose producer has died is ended first, by
+its lease.
 """
 
 import asyncio
@@ -156,7 +157,7 @@ def is_free(head: StoredHead | None, response_id: str, *, running: bool, now: fl
     """Return whether the place of a response is free, by its head.
 
     A place is taken shortly before the head is put. With `running`, it is a place of those that
-    run, and a response that waits for room has none.
+    run, and a response that waits for capacity has none.
     """
     if head is None:
         return now >= request_time(response_id) + QUEUED_TIME

@@ -6,7 +6,7 @@
 
 Two calls of one response, a call that comes late, and a write that is carried out late change
 nothing: each call has a random name, and each run another one. A queued response whose call is lost
-is ended by whoever finds it after `QUEUED_TIME` (`heads.end_overdue`).
+is ended by the first call that reads it after `QUEUED_TIME` (`heads.end_overdue`).
 """
 
 from collections.abc import Mapping

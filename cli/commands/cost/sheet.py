@@ -67,8 +67,8 @@ def show(
     if plan.persistence != "off":
         stored, logged = (bill.kept_answer(use, logged=one) * 1e6 for one in (False, True))
         sentence(
-            f"To keep answers costs {stored:,.2f} USD a million that are stored, and "
-            f"{logged:,.2f} USD a million that are logged while they stream."
+            f"Keeping answers costs {stored:,.2f} USD per million that are stored, and "
+            f"{logged:,.2f} USD per million that are logged while they stream."
         )
     console.print()
     if use.requests:

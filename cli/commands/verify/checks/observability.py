@@ -23,7 +23,7 @@ _UNITS = 25
 
 
 def request_metrics(target: Target) -> Outcome:
-    """Check that the metrics in a request's log line appear in CloudWatch, and no line is refused."""
+    """Check that CloudWatch has the metrics of a request's log line, and refuses no line."""
     if target.function["Environment"]["Variables"].get("SLUICE_METRICS") != "true":
         return absent("the deployment writes no metrics: deploy with -c metrics=true")
     cloudwatch, since = target.client("cloudwatch"), time.time()
