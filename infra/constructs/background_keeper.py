@@ -22,8 +22,8 @@ class BackgroundKeeper(Construct):
     """A function on a schedule, from the stream function's package.
 
     It starts answers that wait for capacity, by an invocation of the stream function. It ends those
-    whose invocation was lost or killed, and gives their places back. With `webhook_url`, it tells
-    the webhook how they end. A failed run is not retried: the next one, a minute later, finds
+    whose invocation was lost or killed, and frees their places. With `webhook_url`, it calls the
+    webhook when answers end. A failed run is not retried: the next one, a minute later, finds
     everything that it left.
     """
 

@@ -1,4 +1,4 @@
-"""Background responses: ends the dead ones, gives back their places, and starts those that wait."""
+"""Background responses: ends those whose process died, frees places, and starts those that wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -135,7 +135,7 @@ async def free(
 async def start(table: Table, head: StoredHead, invoke: Invoke, *, now: float) -> bool:
     """Start a waiting response, and return whether its function was called.
 
-    If it was not called for certain, the response waits again.
+    If it was certainly not called, the response waits again.
     """
     try:
         started = await queued.start(table, head, now=now)

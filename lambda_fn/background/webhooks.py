@@ -1,7 +1,7 @@
 """Tells a webhook how background responses end, in OpenAI's form and without any content.
 
-    put       the end is noted, once, before the response gives its place back
-    deliver   the webhook is called until it answers with 2xx
+    put       the end is noted, once, before the place of the response is freed deliver   the
+    webhook is called until it answers with 2xx
 
 A note stays for some minutes after that, so that a run of the keeper that read the response earlier
 does not note its end again. A call that fails is repeated after a minute, and then at growing
@@ -159,7 +159,7 @@ async def due(table: Table, *, now: float) -> AsyncIterator[Notice]:
 
 
 async def deliver(table: Table, webhook: Webhook, notice: Notice, *, now: float) -> bool:
-    """Call the webhook for a notice, if nobody else does. Return whether it has taken the event.
+    """Call the webhook for a notice, if nobody else does. Return whether it accepted the event.
 
     Raises MeterUnavailable.
     """

@@ -9,8 +9,8 @@
     GET    /v1/conversations/{id}/items/{item}
     DELETE /v1/conversations/{id}/items/{item}
 
-A conversation that a response goes on with is locked until that has ended. OpenAI answers a second
-writer with a 400 and the code `conversation_locked`, and so does this.
+A conversation is locked while a response of it runs. OpenAI answers a second writer with a 400 and
+the code `conversation_locked`, and so does this.
 """
 
 import asyncio

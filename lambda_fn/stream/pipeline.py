@@ -264,9 +264,9 @@ class Pipeline:
         """Open the log of the response if it has one, and return its head.
 
         Raises:
-            Unavailable: the log cannot be opened, and the response may not be without.
-            Attached: another request has the response already.
-            APIError: as `repeats.name` and `conversing.converse`.
+            Unavailable: the log cannot be opened, and the response must not be sent without one.
+            Attached: another request has the response already. APIError: as `repeats.name` and
+            `conversing.converse`.
 
         """
         read = self._accepted.read

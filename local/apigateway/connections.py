@@ -1,4 +1,4 @@
-"""The open connections, of all APIs: what `@connections` and the data plane know of them."""
+"""The open connections of all APIs, which `@connections` and the data plane share."""
 
 import asyncio
 import logging

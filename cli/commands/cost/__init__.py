@@ -1,7 +1,7 @@
-"""`sluice cost`: what a month costs by part, whether capacity suffices, and what else would cost.
+"""`sluice cost`: what a month costs by part, whether capacity suffices, and what alternatives cost.
 
-Prices, with their date and sources, are in `prices.json`. What is not given is an assumption, and
-printed as one. The settings are a stage's.
+Prices, with their date and sources, are in `prices.json`. Each figure that is not given is an
+assumption, and the sheet names it. The settings are a stage's.
 """
 
 import argparse
