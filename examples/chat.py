@@ -4,6 +4,7 @@ The server keeps the conversation. This program keeps the ids of its last answer
 runs, with the number of the last event that it has shown, in the file that it gets as argument.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from openai import OpenAI, OpenAIError
+from openai import BadRequestError, OpenAI, OpenAIError
 
 STATE = Path(sys.argv[1] if len(sys.argv) > 1 else "chat.json")
 client = OpenAI()
@@ -48,7 +49,8 @@ def show(events: Iterable[Any], state: dict[str, Any]) -> None:
             state["running"]["seen"] = event.sequence_number
             save(state)
     except KeyboardInterrupt:
-        client.responses.cancel(state["running"]["id"])
+        with contextlib.suppress(BadRequestError):  # it has ended meanwhile
+            client.responses.cancel(state["running"]["id"])
         print("\n(stopped)", end="")
     state["running"] = None
     save(state)

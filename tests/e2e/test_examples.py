@@ -74,48 +74,42 @@ def test_curl(demo: Deployment) -> None:
     assert "data:" not in text
 
 
-def test_chat(scripted: Deployment, tmp_path: Path) -> None:
+def test_chat(demo: Deployment, tmp_path: Path) -> None:
     """A chat that was killed in an answer shows the rest, and Ctrl-C stops one on the server."""
     state = tmp_path / "chat.json"
     environment = {
         **os.environ,
-        "OPENAI_BASE_URL": f"{scripted.origin}/v1",
-        "OPENAI_API_KEY": scripted.key,
-        "SLUICE_MODEL": scripted.model,
+        "OPENAI_BASE_URL": f"{demo.origin}/v1",
+        "OPENAI_API_KEY": demo.key,
+        "SLUICE_MODEL": demo.model,
     }
 
-    def begin() -> tuple[subprocess.Popen[str], str]:
-        """Ask for a long answer. Return the program, and what it has printed of the answer."""
-        program = subprocess.Popen(
+    def interrupted(end: int) -> str:
+        """Ask for a story, and end the program in its first words. Return what it prints."""
+        with subprocess.Popen(
             [sys.executable, str(EXAMPLES / "chat.py"), str(state)],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-        )
-        assert program.stdin is not None
-        assert program.stdout is not None
-        program.stdin.write("Tell me a long story.\n")
-        program.stdin.flush()
-        return program, program.stdout.read(20)
+        ) as program:
+            assert program.stdin is not None
+            assert program.stdout is not None
+            program.stdin.write("Tell me a story about a lighthouse.\n")
+            program.stdin.flush()
+            printed = program.stdout.read(4)
+            program.send_signal(end)
+            return printed + program.communicate()[0]
 
-    program, printed = begin()
-    program.kill()
-    assert program.stdout is not None
-    printed += program.stdout.read()
-    program.wait()
-    client = OpenAI(base_url=f"{scripted.origin}/v1", api_key=scripted.key)
+    printed = interrupted(signal.SIGKILL)
     running = json.loads(state.read_text())["running"]
-    rest = run(scripted, "chat.py", str(state)).partition("(the rest of the last answer)\n")[2]
-    whole = client.responses.retrieve(running["id"]).output_text
-    assert whole.startswith(printed[:20])
-    assert whole.endswith(rest.strip()[-20:])
-    program, _ = begin()
-    program.send_signal(signal.SIGINT)
-    assert program.stdout is not None
-    assert "(stopped)" in program.stdout.readline() + program.stdout.readline()
-    program.kill()
-    program.wait()
+    rest = run(demo, "chat.py", str(state)).partition("(the rest of the last answer)\n")[2]
+    with OpenAI(base_url=f"{demo.origin}/v1", api_key=demo.key) as client:
+        whole = client.responses.retrieve(running["id"]).output_text
+    assert whole.startswith(printed[:4])
+    assert whole.endswith(rest.strip())
+    assert "(stopped)" in interrupted(signal.SIGINT)
+    assert json.loads(state.read_text())["running"] is None
 
 
 def test_tools(demo: Deployment) -> None:
