@@ -135,7 +135,7 @@ class _Keeper:
             await webhooks.put(self._table, head)
 
     async def _tell(self, walk: Walk, response_id: str | None) -> int:
-        """Call the webhook for all that is due, or for one response. Return how many it accepted."""
+        """Call the webhook for what is due, or for one response. Return how many it accepted."""
         told = 0
         webhook: Webhook | None = None
         try:
