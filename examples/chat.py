@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from openai import BadRequestError, OpenAI, OpenAIError
+from openai import BadRequestError, NotFoundError, OpenAI, OpenAIError
 
 STATE = Path(sys.argv[1] if len(sys.argv) > 1 else "chat.json")
 client = OpenAI()
@@ -49,8 +49,9 @@ def show(events: Iterable[Any], state: dict[str, Any]) -> None:
             state["running"]["seen"] = event.sequence_number
             save(state)
     except KeyboardInterrupt:
-        with contextlib.suppress(BadRequestError):  # it has ended meanwhile
-            client.responses.cancel(state["running"]["id"])
+        if state["running"]:
+            with contextlib.suppress(BadRequestError):  # it has ended meanwhile
+                client.responses.cancel(state["running"]["id"])
         print("\n(stopped)", end="")
     state["running"] = None
     save(state)
@@ -58,14 +59,20 @@ def show(events: Iterable[Any], state: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Finish an answer that was cut off, then answer each line."""
+    """Finish an answer that was cut off, then answer each line until one is empty."""
     state = load()
     if state["running"]:
         before = state["running"]
         print("(the rest of the last answer)")
-        events = client.responses.retrieve(before["id"], stream=True, starting_after=before["seen"])
-        show(events, state)
-    for line in iter(lambda: sys.stdin.readline().strip(), ""):
+        try:
+            events = client.responses.retrieve(
+                before["id"], stream=True, starting_after=before["seen"]
+            )
+            show(events, state)
+        except NotFoundError:
+            print("(it is not kept any more)\n")
+            save(state | {"running": None})
+    while line := input("> ").strip():
         events = client.responses.create(
             model=model,
             input=line,
@@ -79,5 +86,8 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
+    except (EOFError, KeyboardInterrupt):  # Ctrl-D or Ctrl-C at the prompt
+        print()
     except OpenAIError as error:
-        sys.exit(f"\n{error}\nStart again with the same file to get the rest.")
+        again = "Start again with the same file to get the rest, or with another to begin anew."
+        sys.exit(f"\n{error}\n{again}")

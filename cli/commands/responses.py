@@ -282,7 +282,7 @@ async def _content(table: "StreamTable", name: str) -> dict[str, Any] | None:
             "prompt_tokens": head.prompt_tokens,
             "completion_tokens": head.completion_tokens,
         },
-        "input": [json.loads(raw) for raw in kept.input.items],
+        "input": [json.loads(bytes(raw)) for raw in kept.input.items],
         "output": output_of(kept.events),
     }
 
@@ -296,7 +296,7 @@ async def _items(table: "StreamTable", name: str, key: str) -> list[Any] | None:
         await kept.read(name, key)
     except Gone:
         return None
-    return [json.loads(raw) async for entry in kept.entries(name) for raw in entry.items]
+    return [json.loads(bytes(raw)) async for entry in kept.entries(name) for raw in entry.items]
 
 
 def output_of(events: Iterable["Event"]) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ Source: the API reference of SNS: a query with a form as its body, and XML as it
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 from urllib.parse import urlencode
 
@@ -16,6 +17,7 @@ from lambda_fn.http.connection import TransportError
 _MAX_RESPONSE = 100_000
 _MAX_SUBJECT = 100
 _SECONDS = 10.0
+_CODE = re.compile(rb"<Code>([A-Za-z.]{1,60})</Code>")
 
 
 class NotPublished(Exception):
@@ -64,18 +66,19 @@ class Topic:
             if attempt:
                 await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
             try:
-                status = await self._try(body)
+                status, code = await self._try(body)
             except TransportError as error:
                 reason = type(error).__name__
                 continue
             if status == 200:
                 return
-            reason = f"status {status}"
+            reason = f"status {status} {code}".rstrip()
             if status < 500 and status != 429:
                 break
         raise NotPublished(reason)
 
-    async def _try(self, body: bytes) -> int:
+    async def _try(self, body: bytes) -> tuple[int, str]:
+        """Return the status of a call, and the code of SNS's error, empty if there is none."""
         headers = sign(
             credentials=self._credentials(),
             region=self._region,
@@ -89,7 +92,8 @@ class Topic:
             "POST", self._url, "/", headers, body, seconds=_SECONDS
         )
         try:
-            await response.read_all(_MAX_RESPONSE)
+            answer = await response.read_all(_MAX_RESPONSE)
         finally:
             response.close()
-        return response.status
+        code = _CODE.search(answer)
+        return response.status, code[1].decode() if code else ""

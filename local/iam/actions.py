@@ -235,6 +235,10 @@ def _secretsmanager(call: Call, name: str, members: Members) -> Iterator[Need] |
     return iter([Need(f"secretsmanager:{name}", members["SecretId"])]) if name in _SECRETS else None
 
 
+def _sns(call: Call, name: str, members: Members) -> Iterator[Need] | None:
+    return iter([Need("sns:Publish", members["TopicArn"])]) if name == "Publish" else None
+
+
 def _ssm(call: Call, name: str, members: Members) -> Iterator[Need] | None:
     match name:
         case "GetParameter" | "PutParameter":
@@ -369,6 +373,7 @@ _SERVICES: dict[str, Callable[[Call, str, Members], Iterator[Need] | None]] = {
     "ecr": _ecr,
     "logs": _logs,
     "secretsmanager": _secretsmanager,
+    "sns": _sns,
     "ssm": _ssm,
     "sts": _sts,
 }

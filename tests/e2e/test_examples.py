@@ -97,18 +97,28 @@ def test_chat(demo: Deployment, tmp_path: Path) -> None:
             assert program.stdout is not None
             program.stdin.write("Tell me a story about a lighthouse.\n")
             program.stdin.flush()
-            printed = program.stdout.read(4)
+            printed = program.stdout.read(6).removeprefix("> ")
             program.send_signal(end)
             return printed + program.communicate()[0]
 
     printed = interrupted(signal.SIGKILL)
     running = json.loads(state.read_text())["running"]
-    rest = run(demo, "chat.py", str(state)).partition("(the rest of the last answer)\n")[2]
+    again = run(demo, "chat.py", str(state))
+    rest = again.partition("(the rest of the last answer)\n")[2].removesuffix("> \n")
     with OpenAI(base_url=f"{demo.origin}/v1", api_key=demo.key) as client:
         whole = client.responses.retrieve(running["id"]).output_text
     assert whole.startswith(printed[:4])
     assert whole.endswith(rest.strip())
     assert "(stopped)" in interrupted(signal.SIGINT)
+    assert json.loads(state.read_text())["running"] is None
+
+
+def test_chat_with_an_answer_that_has_gone(demo: Deployment, tmp_path: Path) -> None:
+    """The chat says so and goes on without it, until its input ends."""
+    state = tmp_path / "chat.json"
+    state.write_text(json.dumps({"last": None, "running": {"id": "resp_gone", "seen": 3}}))
+    printed = "(the rest of the last answer)\n(it is not kept any more)\n\n> \n"
+    assert run(demo, "chat.py", str(state)) == printed
     assert json.loads(state.read_text())["running"] is None
 
 

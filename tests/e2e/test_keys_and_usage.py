@@ -11,8 +11,10 @@ import httpx
 import openai
 import pytest
 
+import cli.commands.responses
 import cli.commands.usage
 import cli.lib.admin_api
+import cli.lib.stack
 from cli.main import main
 from local.cloud import LocalCloud
 from tests.e2e.test_refusals import check
@@ -35,7 +37,7 @@ def run(
 
     Its exit status must be the expected one.
     """
-    for module in (cli.lib.admin_api, cli.commands.usage):
+    for module in (cli.lib.admin_api, cli.lib.stack, cli.commands.responses, cli.commands.usage):
         monkeypatch.setattr(module, "aws_options", lambda _stage: options(cloud))
 
     def command(*arguments: str, status: int = 0) -> str:
@@ -122,6 +124,26 @@ def test_a_budget_is_spent_raised_and_accounted_for(scripted: Deployment, run: R
     [mine] = [one for one in report["keys"] if one["key"] == key_id]
     assert mine["account"] == mine["ledger"] == mine["rollups"]
     assert mine["account"]["completion_tokens"] == 1102
+
+
+def test_an_export_has_what_was_asked_and_said(scripted: Deployment, run: Run) -> None:
+    """An operator exports answers and conversations, read from the table by own credentials."""
+    key = run("keys", "create", "--name", "export").strip()
+    question = json.dumps({"say": ["An ", "answer."]})
+    with client(scripted, key) as openai_client:
+        conversation = openai_client.conversations.create(
+            items=[{"role": "user", "content": "Before"}]
+        )
+        response = openai_client.responses.create(
+            model=SCRIPTED_MODEL, input=question, conversation=conversation.id
+        )
+    lines = run("responses", "export", "--key", key[3:15]).splitlines()
+    answer, kept = [json.loads(line) for line in lines]
+    assert (response.id.endswith(answer["id"]), answer["status"]) == (True, "completed")
+    assert [item["content"][0]["text"] for item in answer["input"]] == [question]
+    assert [choice["content"] for choice in answer["output"]] == ["An answer."]
+    texts = [item["content"][0]["text"] for item in kept["items"]]
+    assert texts == ["Before", question, "An answer."]
 
 
 def test_a_key_is_good_in_its_networks_only(scripted: Deployment, run: Run) -> None:

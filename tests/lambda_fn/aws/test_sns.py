@@ -57,7 +57,7 @@ async def test_a_topic_that_is_not_there_is_told(
     """A rejected message and a service that does not answer raise, without the text."""
     monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
     arn = f"arn:aws:sns:{REGION}:123456789012:none"
-    with pytest.raises(NotPublished, match="status 404"):
+    with pytest.raises(NotPublished, match="status 404 NotFound"):
         await topic(http, moto_url, arn).publish("subject", "text")
     with pytest.raises(NotPublished):
         await topic(http, "http://127.0.0.1:1", arn).publish("subject", "text")

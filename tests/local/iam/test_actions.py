@@ -142,6 +142,11 @@ def form(service: str, body: str) -> Call:
             [("cloudwatch:PutMetricData", "*")],
         ),
         (
+            form("sns", "Action=Publish&TopicArn=arn:aws:sns:r:1:t&Message=m"),
+            [("sns:Publish", "arn:aws:sns:r:1:t")],
+        ),
+        (form("sns", "Action=DeleteTopic&TopicArn=arn:aws:sns:r:1:t"), None),
+        (
             operation("ssm", "GetParameters", Names=["/a/b", "c"]),
             [
                 ("ssm:GetParameters", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{name}")
