@@ -107,5 +107,5 @@ def _named(value: object) -> dict[str, str]:
 
 def _unknown(name: str) -> str:
     close = difflib.get_close_matches(name, FIELDS, n=1)
-    hint = f"Did you mean {close[0]}?" if close else f"Settings: {', '.join(sorted(FIELDS))}"
+    hint = f"Did you mean {close[0]}?" if close else "docs/reference/settings.md lists all."
     return f"{name}: there is no such setting. {hint}"

@@ -118,17 +118,17 @@ class Deployed:
                 return str(self.physical[name])
         raise AssertionError(owner)
 
-    def roles(self) -> dict[str, Document]:
-        """Return the policy document of each role that the template makes, by the role's name.
+    def roles(self) -> dict[str, dict[str, Document]]:
+        """Return the policy documents of each role that the template makes, by the role's name.
 
-        References in its grants are resolved.
+        They are by the policy's name, and references in their grants are resolved.
         """
-        found = {}
+        found: dict[str, dict[str, Document]] = {}
         for resource in self.template["Resources"].values():
             if resource["Type"] == "AWS::IAM::Policy":
                 properties = resource["Properties"]
                 [role] = [self.physical[item["Ref"]] for item in properties["Roles"]]
-                [name] = self.iam.list_role_policies(RoleName=role)["PolicyNames"]
+                name = properties["PolicyName"]
                 document = self.iam.get_role_policy(RoleName=role, PolicyName=name)[
                     "PolicyDocument"
                 ]
@@ -137,13 +137,14 @@ class Deployed:
                 assert [item["Action"] for item in document["Statement"]] == [
                     item["Action"] for item in properties["PolicyDocument"]["Statement"]
                 ]
-                found[role] = document
+                found.setdefault(role, {})[name] = document
+        for role, documents in found.items():
+            assert set(self.iam.list_role_policies(RoleName=role)["PolicyNames"]) == set(documents)
         return found
 
     @contextmanager
-    def without(self, role: str, document: Document, grant: Grant) -> Iterator[None]:
-        """Remove one grant from the deployed role while the block runs."""
-        [name] = self.iam.list_role_policies(RoleName=role)["PolicyNames"]
+    def without(self, role: str, name: str, document: Document, grant: Grant) -> Iterator[None]:
+        """Remove one grant from a policy of a deployed role while the block runs."""
         reduced = {
             **document,
             "Statement": [part for item in document["Statement"] for part in split(item, grant)],
@@ -232,14 +233,15 @@ def check_each(
     Before and after, `use` works. Without the grant it fails, and only that action is denied.
     """
     role = deployed.made(owner, "Role", "AWS::IAM::Role")
-    document = deployed.roles()[role]
-    assert {action for action, _ in grants(document)} == GRANTS[owner]
+    documents = deployed.roles()[role]
+    found = [(name, *grant) for name, it in documents.items() for grant in grants(it)]
+    assert {action for _, action, _ in found} == GRANTS[owner]
     assert use(), deployed.denials()
-    for action, resource in grants(document):
+    for name, action, resource in found:
         if (only and action not in only) or not resource.endswith(table):
             continue
         before = len(deployed.denials())
-        with deployed.without(role, document, (action, resource)):
+        with deployed.without(role, name, documents[name], (action, resource)):
             worked = use()
         denials = deployed.denials()[before:]
         assert not worked, (

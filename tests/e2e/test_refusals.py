@@ -77,7 +77,7 @@ def test_malformed_json(demo: Deployment) -> None:
 def test_unknown_path_and_method(demo: Deployment) -> None:
     """An unknown path is a 404, and a wrong method a 405."""
     check(httpx.get(f"{demo.origin}/v2/nothing"), 404, "not_found")
-    check(httpx.get(f"{demo.origin}/v1/chat/completions"), 405, "method_not_allowed")
+    check(httpx.get(f"{demo.origin}/v1/completions"), 405, "method_not_allowed")
 
 
 def test_keys(demo: Deployment) -> None:

@@ -185,6 +185,13 @@ def other_secret(config: dict[str, Any]) -> None:
             header["HeaderValue"] = "a" * 48
 
 
+def page_without_headers(config: dict[str, Any]) -> None:
+    """Serve the playground without the policy that adds its headers."""
+    for behavior in config["CacheBehaviors"]:
+        if behavior["PathPattern"] in ("/", "/index.html"):
+            del behavior["ResponseHeadersPolicyId"]
+
+
 def forged_viewer(config: dict[str, Any]) -> None:
     """Configure a fixed address as that of the viewer."""
     for origin in config["Origins"]:
@@ -205,6 +212,7 @@ WRONG: dict[str, Wrong] = {
     "cancelled-status": fails("function-killed-at-response"),
     "origin-secret": distribution(other_secret),
     "errors": distribution(error_page),
+    "page": distribution(page_without_headers),
     "admin-secret": variables(_control, **_OTHER_SECRETS),
     "networks": distribution(forged_viewer),
     "leading-keys": without("dynamodb:Query", lambda it: it.role_of(it.outputs["FunctionName"])),

@@ -67,8 +67,8 @@ def show(
     if plan.persistence != "off":
         stored, logged = (bill.kept_answer(use, logged=one) * 1e6 for one in (False, True))
         sentence(
-            f"Keeping answers costs {stored:,.2f} USD per million that are stored, and "
-            f"{logged:,.2f} USD per million that are logged while they stream."
+            f"A million answers that are stored cost {stored:,.2f} USD more, and a million that "
+            f"are logged while they stream {logged:,.2f} USD."
         )
     console.print()
     if use.requests:

@@ -201,7 +201,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ({"name": "My_Stack"}, "must be lower-case letters"),
         ({"python_version": "2.7"}, "must be 3.11 or newer"),
         ({"instnce_type": "ml.c5.large"}, "Did you mean instance_type?"),
-        ({"colour": "blue"}, "Settings: "),
+        ({"colour": "blue"}, "docs/reference/settings.md lists all."),
     ],
 )
 def test_an_unknown_or_absurd_setting_is_refused_with_the_choices(

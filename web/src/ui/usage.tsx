@@ -109,8 +109,8 @@ export function Usage({ session }: { session: Session }) {
         <BarChart bars={bars} names={names} title="Tokens by day and model" />
         <p class="hint">
           {found.complete_until
-            ? `Closed hours until ${found.complete_until}:00 UTC; later ones follow some minutes after their end.`
-            : "No hour is closed yet: rows follow some minutes after the end of each hour."}
+            ? `Chart and table have the hours until ${found.complete_until.replace("T", " ")}:00 UTC. Each hour is added some minutes after its end.`
+            : "No hour is over yet. Each hour is added some minutes after its end."}
         </p>
       </section>
       <div class="table-scroll" tabIndex={0} role="region" aria-label="Usage by day and model">

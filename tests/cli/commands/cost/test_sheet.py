@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from cli.commands import cost
 from cli.lib.project import CommandError
+from cli.main import main
 
 G6 = ["-c", "instance_type=ml.g6.xlarge"]
 
@@ -45,6 +47,17 @@ def test_the_sheet_has_the_month_the_idle_sum_and_the_peak(
         "Not confirmed at their source:",
     ):
         assert text in printed
+
+
+def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command on the page prints the sheet below it, before it lists assumptions."""
+    page = (Path(__file__).parents[4] / "docs/explanation/cost.md").read_text()
+    command, _, rest = page.partition("```sh\nsluice ")[2].partition("\n```\n\n```\n")
+    sample = rest.partition("\n```")[0]
+    assert main(shlex.split(command.replace("\\\n", " "))) == 0
+    printed = capsys.readouterr().out.partition("Assumed, not measured")[0]
+    assert printed.split() == sample.split()
+    assert all(len(line) <= 80 for line in sample.splitlines())
 
 
 def test_what_is_not_given_is_not_stated(capsys: pytest.CaptureFixture[str]) -> None:
