@@ -32,6 +32,7 @@ CODEBUILD = ["-c", "image_build=codebuild"]
 def first_deployment(account: Account) -> None:
     """Everything that a new account lacks is told with what gets one past it; then it deploys."""
     account.chapter("A new account: no bootstrap, no docker, quota 0, 10 functions at once")
+    account.push()
     told = account.run(["sluice", "preflight", "--stage", "dev"], good=False).output
     for obstacle in (
         "CDK is not bootstrapped",
@@ -229,8 +230,12 @@ def main() -> int:
         limits = [f"--limit={limit}={value}" for limit, value in LIMITS.items()]
         try:
             cloud = LocalCloud.start(folder / "cloud", tls=True, options=limits)
+            account = Account(cloud)
             try:
-                rehearse(Account(cloud), old, folder / "broken")
+                rehearse(account, old, folder / "broken")
+            except RehearsalError:
+                print(*(f"   {line}" for line in account.unseen), sep="\n", flush=True)
+                raise
             finally:
                 cloud.stop()
         except (RehearsalError, LocalCloudError) as error:

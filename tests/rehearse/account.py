@@ -1,5 +1,6 @@
 """A new account in a local cloud, and the commands that a first deployer runs in it."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -13,12 +14,14 @@ from typing import Any
 import boto3
 
 from cli.lib.project import ROOT
+from infra.functions.image_check import DOCKER
 from infra.settings.deployment import host_architecture, host_python_version
 from local.cloud import LocalCloud
 
 LIMITS = {"lambda_account_concurrency": 10, "sagemaker_endpoint_instances": 0}
 """What users report of new accounts."""
-IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sluice-model:local"
+REPOSITORY, TAG = "sluice-model", "local"
+IMAGE = f"123456789012.dkr.ecr.us-east-1.amazonaws.com/{REPOSITORY}:{TAG}"
 HERE = {
     "python_version": host_python_version(),
     "architecture": host_architecture(),
@@ -63,10 +66,14 @@ class Done:
 
 @dataclass
 class Account:
-    """The account. `began` is when the rehearsal began, for the times in its transcript."""
+    """The account. `began` is when the rehearsal began, for the times in its transcript.
+
+    `unseen` is the end of the last command's output, if that was not printed.
+    """
 
     cloud: LocalCloud
     began: float = field(default_factory=time.monotonic)
+    unseen: list[str] = field(default_factory=list)
 
     def chapter(self, title: str) -> None:
         """Print a heading with the time that has passed."""
@@ -90,6 +97,19 @@ class Account:
             "COLUMNS": "150",
             **self.cloud.aws_environment(),
         }
+
+    def push(self) -> None:
+        """Push the image that every deployment names, by a manifest without layers."""
+        ecr = self.client("ecr")
+        ecr.create_repository(repositoryName=REPOSITORY)
+        manifest = {"schemaVersion": 2, "mediaType": DOCKER, "config": {}, "layers": []}
+        ecr.put_image(
+            repositoryName=REPOSITORY,
+            imageManifest=json.dumps(manifest),
+            imageManifestMediaType=DOCKER,
+            imageTag=TAG,
+        )
+        print(f"   an image is pushed: {IMAGE}", flush=True)
 
     def run(
         self,
@@ -126,6 +146,7 @@ class Account:
         wrong = good is not None and (ended.returncode == 0) != good
         for line in lines[-_LAST:] if wrong else lines if shown else []:
             print(f"   {line}", flush=True)
+        self.unseen = [] if wrong or shown else lines[-_LAST:]
         if wrong:
             raise RehearsalError(f"{command[0]} ended with {ended.returncode}")
         return Done(ended.returncode, ended.stdout)

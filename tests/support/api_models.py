@@ -26,6 +26,7 @@ CALLS: dict[str, tuple[str, str, str]] = {
         "application-autoscaling", "PutScalingPolicy", ""),
     "AWS::CertificateManager::Certificate": ("acm", "RequestCertificate", ""),
     "AWS::CloudFront::Distribution": ("cloudfront", "CreateDistribution", ""),
+    "AWS::CloudFront::OriginAccessControl": ("cloudfront", "CreateOriginAccessControl", ""),
     "AWS::CloudFront::ResponseHeadersPolicy": ("cloudfront", "CreateResponseHeadersPolicy", ""),
     "AWS::CloudWatch::Alarm": ("cloudwatch", "PutMetricAlarm", ""),
     "AWS::CloudWatch::CompositeAlarm": ("cloudwatch", "PutCompositeAlarm", ""),
@@ -46,6 +47,8 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "AWS::Lambda::Version": ("lambda", "PublishVersion", ""),
     "AWS::Logs::LogGroup": ("logs", "CreateLogGroup", ""),
     "AWS::Route53::RecordSet": ("route53", "", "ResourceRecordSet"),
+    "AWS::S3::Bucket": ("s3", "CreateBucket", ""),
+    "AWS::S3::BucketPolicy": ("s3", "PutBucketPolicy", ""),
     "AWS::SageMaker::Endpoint": ("sagemaker", "CreateEndpoint", ""),
     "AWS::SageMaker::EndpointConfig": ("sagemaker", "CreateEndpointConfig", ""),
     "AWS::SageMaker::InferenceComponent": ("sagemaker", "CreateInferenceComponent", ""),
@@ -71,6 +74,17 @@ OTHERS: dict[str, tuple[str, str, str]] = {
     "AWS::Logs::LogGroup.RetentionInDays": ("logs", "PutRetentionPolicy", "retentionInDays"),
     "AWS::Route53::RecordSet.HostedZoneId": (
         "route53", "ChangeResourceRecordSets", "HostedZoneId"),
+    "AWS::S3::Bucket.BucketEncryption": ("s3", "PutBucketEncryption", ""),
+    "AWS::S3::Bucket.BucketEncryption.ServerSideEncryptionConfiguration": (
+        "s3", "PutBucketEncryption", "ServerSideEncryptionConfiguration.Rules"),
+    "AWS::S3::Bucket.BucketEncryption.ServerSideEncryptionConfiguration"
+    ".ServerSideEncryptionByDefault": ("s3", "ServerSideEncryptionByDefault", ""),
+    "AWS::S3::Bucket.OwnershipControls": (
+        "s3", "PutBucketOwnershipControls", "OwnershipControls"),
+    "AWS::S3::Bucket.PublicAccessBlockConfiguration": (
+        "s3", "PutPublicAccessBlock", "PublicAccessBlockConfiguration"),
+    "AWS::S3::Bucket.Tags": ("s3", "PutBucketTagging", "Tagging.TagSet"),
+    "AWS::S3::BucketPolicy.PolicyDocument": ("s3", "PutBucketPolicy", "Policy"),
     "AWS::SageMaker::Endpoint.RetainAllVariantProperties": (
         "sagemaker", "UpdateEndpoint", "RetainAllVariantProperties"),
     "AWS::SageMaker::InferenceComponent.DeploymentConfig": (
