@@ -1,11 +1,11 @@
-"""What a socket on API Gateway knows, and how it changes. Pure: it is stored between messages.
+"""The state of a socket on API Gateway, and its changes. Pure; it is stored between messages.
 
 Messages are invocations of their own, so they may come in another order than they were sent. API
-Gateway notes when it took each one. Creates of a lane run in the order of these times, as far as
-they have come. A cancel that finds nothing is kept for `EARLY` seconds, for a create that was sent
+Gateway notes when it received each one. The creates of a lane that have come run in the order of
+these times. A cancel that finds nothing is kept for `EARLY` seconds, for a create that was sent
 before it.
 
-A name of a request is the id of the response that it makes.
+The name of a request is the id of the response that it makes.
 """
 
 import msgspec
