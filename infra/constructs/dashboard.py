@@ -42,7 +42,7 @@ class Dashboard(Construct):
         recall: lambda_.IFunction | None = None,
         stream_table: StreamTable | None = None,
     ) -> None:
-        """Create it. Where answers are kept, there are `recall` and `stream_table`."""
+        """Create the dashboard. If answers are kept, `recall` and `stream_table` are given."""
         super().__init__(scope, construct_id)
         self._settings = settings
         self._deployment = deployment_of(settings)

@@ -60,7 +60,7 @@ class ServiceAlarms(Construct):
         stream: lambda_.IFunction,
         recall: lambda_.IFunction | None = None,
     ) -> None:
-        """Create them. Without the setting `metrics`, only those of Lambda's own metrics.
+        """Create the alarms. Without the setting `metrics`, only those of Lambda's own metrics.
 
         `recall` is the function that reads kept answers, None where none are kept.
         """

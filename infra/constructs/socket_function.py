@@ -26,8 +26,8 @@ MAX_EVENT_AGE = 60
 class SocketFunction(Construct):
     """The stream function's package and runtime, invoked by the WebSocket API.
 
-    It has a reserved concurrency of its own: the number of messages that are answered at once. An
-    event that failed is not repeated, because its client may have had a part of the answer.
+    It has a reserved concurrency of its own: the number of messages that are answered at once. A
+    failed event is not repeated, because its client may already have a part of the answer.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ class WebSocketApi(Construct):
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
-        """Create the API, which leads nowhere until `serve` is called."""
+        """Create the API. It has no routes until `serve` is called."""
         super().__init__(scope, construct_id)
         self._settings = settings
         self.api = apigatewayv2.CfnApi(
@@ -70,7 +70,7 @@ class WebSocketApi(Construct):
         self.url = Fn.join("/", [self.endpoint, STAGE])
 
     def serve(self, function: lambda_.IFunction, grantee: iam.IGrantable) -> None:
-        """Lead all routes to a function, and let a grantee post to the sockets."""
+        """Route all messages to a function, and let a grantee post to the sockets."""
         uri = (
             f"arn:{Aws.PARTITION}:apigateway:{Aws.REGION}:lambda:path/2015-03-31/functions/"
             f"{function.function_arn}/invocations"
@@ -127,7 +127,7 @@ class WebSocketApi(Construct):
             {
                 f"IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:"
                 f"<{Stack.of(self).get_logical_id(self.api)}>/{STAGE}/{method}/@connections/*]": (
-                    "A connection has its id when it is opened."
+                    "Connection ids are not known before a client connects."
                 )
                 for method in ("POST", "GET", "DELETE")
             },

@@ -60,7 +60,8 @@ def message(alert: Alert, deployment: str) -> tuple[str, str]:
     else:
         who, budget = f"Key {_ascii(alert.name) or alert.key_id}", "its budget"
         remedy = (
-            "Its requests are refused until the next month (UTC), or until its budget is raised."
+            "The key's requests are refused until the next month (UTC), or until its budget is "
+            "raised."
         )
     subject = f"{deployment}: {who} has spent {alert.level} % of {budget}"
     lines = [

@@ -35,6 +35,8 @@ HELD = [
          "they are what it runs and what it prints"),
     Held("cli/commands/verify/checks", "access build endpoint money observability operations path",
          "e2e/test_verify.py", "they take a deployed stack"),
+    Held("cli/commands/verify/checks", "answers", "e2e/test_sockets.py",
+         "it takes a deployed stack with sockets"),
     Held("cli/commands", "stop", "e2e/test_stop.py", "it takes a deployed stack"),
     Held("cli/commands", "restore", "e2e/test_restore.py", "it takes a deployed stack"),
     Held("cli/lib", "container", "cli/commands/test_up.py", "one command uses it"),

@@ -11,11 +11,14 @@ import aiohttp
 import openai
 import pytest
 
+from cli.commands.verify.checks.answers import CHECKS
+from cli.commands.verify.registry import Check
 from local.cloud import LocalCloud
 from tests.e2e.test_cancel import running
 from tests.e2e.test_streaming import script, settled
 from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed
 from tests.support.faults import fault
+from tests.support.verified import target_of
 
 pytestmark = pytest.mark.e2e
 ENDS = ("response.completed", "response.failed", "response.incomplete", "error")
@@ -35,6 +38,7 @@ def sockets(cloud: LocalCloud) -> Deployment:
         "reserved_concurrency": "16",
         "recall_concurrency": "8",
         "websocket_concurrency": "64",
+        "background": "invoke",
     }
     return deployed(cloud, "sockets", settings)
 
@@ -233,3 +237,12 @@ async def test_openai_python(sockets: Deployment) -> None:
                 break
     assert dict(texts) == done
     assert done["a"]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=[check.id for check in CHECKS])
+def test_checks_of_sluice_verify(cloud: LocalCloud, sockets: Deployment, check: Check) -> None:
+    """`sluice verify` proves its rows about sockets, background answers and conversations."""
+    target = target_of(cloud, sockets)
+    target.key = sockets.key
+    outcome = check.run(target)
+    assert outcome.verdict == "proven", outcome.evidence

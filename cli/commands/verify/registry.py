@@ -94,6 +94,7 @@ def all_checks() -> tuple[Check, ...]:
     """Return every check, in the order of the table."""
     from cli.commands.verify.checks import (
         access,
+        answers,
         build,
         endpoint,
         money,
@@ -105,6 +106,7 @@ def all_checks() -> tuple[Check, ...]:
     return (
         *path.CHECKS,
         *access.CHECKS,
+        *answers.CHECKS,
         *money.CHECKS,
         *endpoint.CHECKS,
         *operations.CHECKS,

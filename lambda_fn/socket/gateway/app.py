@@ -4,9 +4,10 @@
     $default      one message: answers a request, cancels one, or resumes a response
     $disconnect   ends the responses that do not go on without their client
 
-A message that makes a response is stored first, under the name of the response. Whoever gets the
-same message later finds it, and does nothing. The function that ends a response begins the next one
-of its lane. One whose function was killed is found dead by the next message that waits for it.
+A message that makes a response is stored first, under the name of the response. If the message
+comes again, it is found there, and nothing happens. The function that ends a response begins the
+next one of its lane. If that function was killed, the next message that waits for its response
+finds this out.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ from lambda_fn.socket.core import MESSAGES_BURST, MESSAGES_PER_SECOND
 from lambda_fn.socket.gateway.lane import LaneCarrier, LaneSink, Wish, read_create
 from lambda_fn.socket.gateway.messages import Closing, Message, Opening, read
 from lambda_fn.socket.gateway.posts import ClientGone, Outbox, Posts
-from lambda_fn.socket.gateway.state import EARLY, State
+from lambda_fn.socket.gateway.state import EARLY, Early, State
 from lambda_fn.socket.gateway.store import Frame, Gone, Socket, Store
 from lambda_fn.socket.lanes import Running, Waiting
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_event
@@ -188,7 +189,7 @@ class Gateway:
                 await self._count(message)
                 raise asked.error
             if isinstance(asked, Cancel):
-                await self._cancel(message, asked)
+                await self._cancel(message, asked, context)
             else:
                 await self._request(message, asked, context)
         except Flood:
@@ -326,7 +327,8 @@ class Gateway:
     async def _check_parent(self, socket: Socket, state: State, asked: Create) -> None:
         """Check that a request may go on from the response that it names.
 
-        One that is not stored is known to the connection that made it only, as the last of a lane.
+        A response that is not stored can be continued on its own connection only, while it is the
+        last of a lane.
 
         Raises:
             InvalidRequest: it may not.
@@ -367,8 +369,8 @@ class Gateway:
 
     # Cancelling
 
-    async def _cancel(self, message: Message, asked: Cancel) -> None:
-        def decide(state: State) -> Running | Waiting | APIError | None:
+    async def _cancel(self, message: Message, asked: Cancel, context: Context) -> None:
+        def decide(state: State) -> Running | Waiting | Early | APIError | None:
             if (refused := _counting(message.sent, state)) is not None:
                 return refused
             return state.cancel(asked, message.name, sent=message.sent, now=self._now())
@@ -379,15 +381,24 @@ class Gateway:
         if isinstance(found, Running):
             if not found.cancelled:
                 await self._stop(found.name, await self._store.find(message.connection_id))
-            return
-        if isinstance(found, Waiting):
+        elif isinstance(found, Waiting):
             raise Cancelled("The request was cancelled before its response began.")
-        await asyncio.sleep(EARLY)
-        unused = await self._store.change(
-            message.connection_id, lambda state: state.found_nothing(message.name)
-        )
-        if unused:
-            raise _nothing_runs(asked)
+        elif found is None:
+            await self._see_to_early(message.connection_id, context)
+
+    async def _see_to_early(self, connection_id: str, context: Context) -> None:
+        """Tell the client of cancels for which no create comes, until none waits any more."""
+        came: float | None = self._now()
+        while came is not None:
+            await asyncio.sleep(max(0.0, came + EARLY - self._now()))
+            # Without time for another round, those that came since do not wait so long.
+            since = self._now() - (EARLY if context.remaining() > _LEAST else 0.0)
+            over, came = await self._store.change(
+                connection_id,
+                lambda state, since=since: state.found_nothing(since),  # type: ignore[misc]
+            )
+            for early in over:
+                await self._tell(connection_id, _nothing_runs(early), early.stream_id)
 
     async def _stop(self, name: str, socket: Socket) -> None:
         """Cancel a response that runs, here or elsewhere.
@@ -474,8 +485,8 @@ def _unavailable() -> Unavailable:
 
 def _too_old() -> Unavailable:
     return Unavailable(
-        f"The message waited for more than {limits.MESSAGE_AGE:.0f} seconds, because all functions "
-        "are busy. It was not read. Send it again later.",
+        f"The message waited for more than {limits.MESSAGE_AGE:.0f} seconds, because no function "
+        "was free. It was not read. Send it again later.",
         code="server_overloaded",
         retry_after=10,
     )
@@ -496,7 +507,7 @@ def _public(error: Exception, name: str) -> APIError:
     if isinstance(error, ResponseBroken | Unended):
         log("socket_broken", request_id=name, error=str(error))
         return UpstreamFailed(
-            "The response goes on without this connection, which was too slow. Read the rest by "
+            "This connection was too slow, so the response goes on without it. Read the rest by "
             "'response.resume'.",
             code="interrupted",
         )
@@ -506,13 +517,17 @@ def _public(error: Exception, name: str) -> APIError:
 
 def _interrupted(name: str) -> APIError:
     return UpstreamFailed(
-        "The function that answered this request was stopped. What it had sampled is in "
+        "The function that answered this request was stopped. Read what it had sampled by "
         f"GET /v1/responses/resp_{name}.",
         code="interrupted",
     )
 
 
-def _nothing_runs(asked: Cancel) -> NotFound:
-    if asked.response_id is not None:
-        return not_found(asked.response_id)
-    return NotFound("This lane runs no response.", param="stream_id", code="response_not_found")
+def _nothing_runs(early: Early) -> NotFound:
+    if early.response_id is not None:
+        return not_found(early.response_id)
+    return NotFound(
+        "No response is running in this lane, so nothing was cancelled.",
+        param="stream_id",
+        code="response_not_found",
+    )
