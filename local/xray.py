@@ -28,6 +28,8 @@ _STATUSES = ("UNSET", "OK", "ERROR")
 _FUTURE_S, _PAST_S = 2 * 3600, 14 * 86_400
 _REGION = re.compile(r"Credential=[^/]*/\d+/([a-z0-9-]+)/xray/")
 
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+
 Item = dict[str, Any]
 
 
@@ -47,7 +49,7 @@ class Spans:
             return _error(413, f"a request has at most {_MAX_BODY} bytes")
         try:
             found = list(_spans(json.loads(body)))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except _MALFORMED as error:
             return _error(400, f"the request is not OTLP's JSON, or over a limit: {error}")
         region = _REGION.search(request.headers.get("Authorization", ""))
         items = [
@@ -101,7 +103,7 @@ def _span(span: Any, made_by: Item, scope: str) -> Item:
         **({"parentSpanId": parent} if parent else {}),
         "flags": int(span.get("flags", 0)) & 0xFF,
         "name": str(span["name"]),
-        "kind": _KINDS[span.get("kind", 0)],
+        "kind": _named(_KINDS, span.get("kind", 0)),
         "startTimeUnixNano": start,
         "endTimeUnixNano": end,
         "durationNano": end - start,
@@ -115,10 +117,18 @@ def _span(span: Any, made_by: Item, scope: str) -> Item:
             for event in span.get("events", [])
         ],
         "status": {
-            "code": _STATUSES[status.get("code", 0)],
+            "code": _named(_STATUSES, status.get("code", 0)),
             **({"message": status["message"]} if status.get("message") else {}),
         },
     }
+
+
+def _named(names: tuple[str, ...], number: Any) -> str:
+    """Return the name of an enumeration's number. Raises for one that it has not."""
+    if number < 0:
+        raise ValueError(f"{number} has no name")
+    found: str = names[number]
+    return found
 
 
 def _attributes(of: Any) -> Item:

@@ -116,8 +116,8 @@ def _add_fields(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--redact", action="append", metavar="KIND", help=text)
     text = (
-        "block: the deployment's rules of moderation block what the key sends and gets, if they "
-        "would not do so anyway; none: no more than the deployment does (none)"
+        "block: the deployment's moderation blocks the key's prompts and answers, although "
+        "moderate_mode is score; none: as moderate_mode says (none)"
     )
     parser.add_argument("--moderate", choices=("block", values.NONE), help=text)
     for name, (kind, text) in _LIMITS.items():

@@ -114,7 +114,7 @@ def find(logs: Any, identifier: str, *, since: float) -> list[dict[str, Any]]:
 
 
 def _spans(logs: Any, term: str, begin: float, end: float) -> Iterator[dict[str, Any]]:
-    """Yield the spans that have a term somewhere in them."""
+    """Yield the spans that contain a term."""
     pages = logs.get_paginator("filter_log_events").paginate(
         logGroupName=_GROUP,
         filterPattern=f'"{term}"',
@@ -133,7 +133,7 @@ def _spans(logs: Any, term: str, begin: float, end: float) -> Iterator[dict[str,
 
 
 def drawn(spans: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the lines of a drawing: each span below the one that called for it, and its events.
+    """Yield the lines of a drawing: each span below its parent, with its events.
 
     Times are milliseconds from the beginning of the first span.
     """

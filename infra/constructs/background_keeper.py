@@ -21,9 +21,9 @@ from infra.settings.deployment import Settings
 class BackgroundKeeper(Construct):
     """A function on a schedule, from the stream function's package.
 
-    It starts answers that wait for room, by an invocation of the stream function. It ends those
-    whose invocation was lost or killed, and gives their places back. With `webhook_url`, it tells
-    the webhook how they end. A failed run is not retried: the next one, a minute later, finds
+    It starts answers that wait for capacity, by an invocation of the stream function. It ends those
+    whose invocation was lost or killed, and frees their places. With `webhook_url`, it calls the
+    webhook when answers end. A failed run is not retried: the next one, a minute later, finds
     everything that it left.
     """
 
@@ -100,7 +100,7 @@ class BackgroundKeeper(Construct):
             "Resource",
             description=(
                 f"Sluice {settings.name}-{settings.stage}: the keeper of background answers fails: "
-                "answers that wait for room are not started."
+                "waiting answers are not started."
             ),
             metric=self.function.metric_errors(period=Duration.minutes(5), statistic="Sum"),
             threshold=2,
@@ -124,7 +124,7 @@ class BackgroundKeeper(Construct):
         )
         accept(
             self.secret,
-            {"SMG4": "A receiver has to learn of a new secret: its owner puts one when it has."},
+            {"SMG4": "The receiver must know a new secret first, so the operator changes it."},
         )
         return {
             "SLUICE_WEBHOOK": settings.webhook_url,

@@ -1,4 +1,4 @@
-"""The playground: a page for people, in a private bucket that only the distribution reads."""
+"""The playground: a page in a private bucket that only the distribution reads."""
 
 import json
 from pathlib import Path

@@ -62,7 +62,7 @@ class ServiceAlarms(Construct):
         recall: lambda_.IFunction | None = None,
         sockets: Sequence[lambda_.IFunction] = (),
     ) -> None:
-        """Create them. Without the setting `metrics`, only those of Lambda's own metrics.
+        """Create the alarms. Without the setting `metrics`, only those of Lambda's own metrics.
 
         `recall` is the function that reads kept answers, None where none are kept. `sockets` are
         the function that answers sockets and the one that opens, cancels and closes.

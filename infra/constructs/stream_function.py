@@ -120,7 +120,7 @@ def _background(settings: Settings) -> str:
 
 
 def grant_answering(function: lambda_.Function, settings: Settings) -> None:
-    """Let a function send spans and apply the guardrail, as far as the settings have them."""
+    """Grant a function what traces and the guardrail need, if the settings have them."""
     if settings.traces == "cloudwatch":
         # These actions know no resources.
         function.add_to_role_policy(

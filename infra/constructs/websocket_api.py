@@ -61,7 +61,7 @@ class WebSocketApi(Construct):
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
-        """Create the API, which leads nowhere until `serve` is called."""
+        """Create the API. It has no routes until `serve` is called."""
         super().__init__(scope, construct_id)
         self._settings = settings
         self.api = apigatewayv2.CfnApi(
@@ -134,7 +134,7 @@ class WebSocketApi(Construct):
             {
                 f"IAM5[Resource::arn:<AWS::Partition>:execute-api:{region}:{account}:"
                 f"<{api}>/{STAGE}/{method}/@connections/*]": (
-                    "A connection has its id when it is opened."
+                    "Connection ids are not known before a client connects."
                 )
                 for method in ("POST", "GET", "DELETE")
             },

@@ -45,7 +45,7 @@ def handler(event: dict[str, Any], _context: object) -> None:
 
 
 def publish(bucket: str, source_bucket: str, source_key: str) -> None:
-    """Put the files of an archive into the bucket, then remove old ones that it has not."""
+    """Put the files of an archive into the bucket, then remove old ones that it does not have."""
     s3 = boto3.client("s3")
     archive = s3.get_object(Bucket=source_bucket, Key=source_key)["Body"].read()
     with zipfile.ZipFile(io.BytesIO(archive)) as files:
@@ -64,7 +64,7 @@ def publish(bucket: str, source_bucket: str, source_key: str) -> None:
 
 
 def remove(bucket: str, *, older_than: timedelta, but: set[str]) -> None:
-    """Delete the objects that are older, but those with the keys `but`."""
+    """Delete the objects that are older, except those with the keys `but`."""
     s3 = boto3.client("s3")
     before = datetime.now(UTC) - older_than
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):

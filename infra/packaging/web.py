@@ -1,4 +1,4 @@
-"""Build the playground: the page of `web/`, by Vite.
+"""Build the playground, which is the page of `web/`, with Vite.
 
 The result is in `build/web/`. Vite names each file after its content, so equal sources give equal
 files. If nothing has changed, a build only reads the sources.

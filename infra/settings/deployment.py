@@ -433,7 +433,7 @@ class Settings(ContainerSettings, EndpointSettings):
                 f"response_days={self.response_days}, in which the answer itself can be read"
             )
         if self.persistence == "off" and self.stream_kms_key is not None:
-            raise SettingsError("stream_kms_key: has an effect unless persistence=off")
+            raise SettingsError("stream_kms_key: has no effect with persistence=off")
         if self.persistence == "off" and self.websocket:
             raise SettingsError(
                 "websocket: needs persistence=asked or all, because the messages of a socket reach "
@@ -441,7 +441,7 @@ class Settings(ContainerSettings, EndpointSettings):
             )
         if self.webhook_url is not None:
             if self.persistence == "off":
-                raise SettingsError("webhook_url: has an effect unless persistence=off")
+                raise SettingsError("webhook_url: has no effect with persistence=off")
             if self.stage != "local" and not self.webhook_url.startswith("https:"):
                 raise SettingsError(
                     f"webhook_url={self.webhook_url}: must be https, unless in the local cloud"
@@ -450,8 +450,7 @@ class Settings(ContainerSettings, EndpointSettings):
         if half and self.background_at_once is not None and self.background_at_once > half:
             raise SettingsError(
                 f"background_at_once={self.background_at_once}: must be at most {half}, half of "
-                f"reserved_concurrency={self.reserved_concurrency}, so that other requests find "
-                "room"
+                f"reserved_concurrency={self.reserved_concurrency}, so that other requests can run"
             )
 
     def _check_prices(self) -> None:
@@ -466,8 +465,8 @@ class Settings(ContainerSettings, EndpointSettings):
     def _check_traces(self) -> None:
         if self.trace_secret is not None and self.traces in (None, "cloudwatch"):
             raise SettingsError(
-                f"trace_secret={self.trace_secret}: has an effect with the address of a collector "
-                "in traces only"
+                f"trace_secret={self.trace_secret}: has an effect only if traces is the address of "
+                "a collector"
             )
         if self.traces is not None and self.traces.startswith("http:") and self.stage != "local":
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""Reads the setting `price_changes`: prices by the day on which they begin."""
+"""Reads the setting `price_changes`: prices by the day from which they apply."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,8 @@ _PRICE = re.compile(r"([a-z]+) (\d{1,7}(?:\.\d{1,3})?)")
 
 
 def changes(setting: Mapping[str, str]) -> list[tuple[int, dict[str, int]]]:
-    """Return Unix seconds and nano-USD a token by `prompt_price` and so on, the first ones first.
+    """Return the changes, the earliest first: `since` in Unix seconds, and prices in nano-USD a
+    token.
 
     Raises:
         SettingsError: a day or a price is malformed, or `prompt` or `completion` is missing.

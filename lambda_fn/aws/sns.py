@@ -35,7 +35,7 @@ class Topic:
         url: str,
         credentials: Callable[[], Credentials],
     ) -> None:
-        """Set how to reach it; `credentials` is called for each call."""
+        """Set how to reach SNS; `credentials` is called for each call."""
         self._client = client
         self._arn = arn
         self._url = url

@@ -1,8 +1,9 @@
 """The keeper's Lambda handler, `lambda_fn.background.handler.handler`, for the managed Python
 runtime.
 
-A schedule calls it. With a webhook, whoever ends a background response calls it, too, with the
-event of `ended_event`. Such a call may be lost: then the next run of the schedule finds the end.
+A schedule calls it. With a webhook, the function that ends a background response calls it, too,
+with the event of `ended_event`. Such a call may be lost: then the next run of the schedule finds
+the end.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ _RESERVE = 15.0
 
 
 class KeepingFailed(Exception):
-    """Something could not be looked at or started. The log says what; the next run tries again."""
+    """Something could not be read or started. The log says what; the next run tries again."""
 
 
 class Context(Protocol):
@@ -54,7 +55,7 @@ class _Event(msgspec.Struct):
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:
-    """Walk once through the background responses, or tell of one that has ended.
+    """Walk once through the background responses, or call the webhook for one that has ended.
 
     Returns:
         What was done, in numbers.
@@ -102,7 +103,7 @@ class _Keeper:
         )
 
     async def run(self, ended: _Ended | None) -> tuple[Walk, int]:
-        """Return what was done, and how many ends the webhook was told."""
+        """Return what was done, and how many events the webhook accepted."""
         tells = self._settings.webhook is not None
         walk, told = Walk(), 0
         note = self._note if tells else None
@@ -134,7 +135,7 @@ class _Keeper:
             await webhooks.put(self._table, head)
 
     async def _tell(self, walk: Walk, response_id: str | None) -> int:
-        """Call the webhook for what is due, or for one response. Return how often it took it."""
+        """Call the webhook for what is due, or for one response. Return how many it accepted."""
         told = 0
         webhook: Webhook | None = None
         try:

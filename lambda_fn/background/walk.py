@@ -1,4 +1,4 @@
-"""Background responses: ends the dead ones, gives back their places, and starts those that wait."""
+"""Background responses: ends those whose process died, frees places, and starts those that wait."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ class Walk:
     """Places that were given back for processes that had died."""
     started: int = 0
     waiting: int = 0
-    """Responses that wait for room, with those that were started."""
+    """Responses that wait for capacity, with those that were started."""
     failures: int = 0
     heads: list[StoredHead] = field(default_factory=list)
 
@@ -115,7 +115,7 @@ async def free(
     *,
     now: float,
 ) -> None:
-    """Give back the place that a key has for a response, if that has ended.
+    """Free a key's place for a response, if the response has ended.
 
     `ended` is called before. A failure is counted in `walk`.
     """
@@ -135,7 +135,7 @@ async def free(
 async def start(table: Table, head: StoredHead, invoke: Invoke, *, now: float) -> bool:
     """Start a waiting response, and return whether its function was called.
 
-    If it was not called for certain, the response waits again.
+    If it was certainly not called, the response waits again.
     """
     try:
         started = await queued.start(table, head, now=now)

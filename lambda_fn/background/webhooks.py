@@ -1,16 +1,16 @@
 """Tells a webhook how background responses end, in OpenAI's form and without any content.
 
-    put       the end is noted, once, before the response gives its place back
-    deliver   the webhook is called until it answers with 2xx
+    put       the end is noted, once, before the place of the response is freed deliver   the
+    webhook is called until it answers with 2xx
 
-A note stays for some minutes after that, so that a run of the keeper that has met the response
-before notes nothing again. A call that fails is repeated after a minute, and then ever later, for
-three days. Two callers at once, or one that is killed, call it once or twice, with the same
-`webhook-id`. Calls are signed as Standard Webhooks has it, which is what OpenAI's SDKs verify
-(`client.webhooks.unwrap`).
+A note stays for some minutes after that, so that a run of the keeper that read the response earlier
+does not note its end again. A call that fails is repeated after a minute, and then at growing
+intervals, for three days. If two callers run at once, or one is killed, the webhook may be called
+twice, with the same `webhook-id`. Calls are signed by the Standard Webhooks specification, which
+OpenAI's SDKs verify (`client.webhooks.unwrap`).
 
-The URL is the operator's. It is still checked as one that a caller chose: https, public addresses
-only, and no redirects, because the name of its host may lead elsewhere tomorrow.
+The URL is the operator's. It is still checked like one that a caller chose: https, public addresses
+only, and no redirects. The name of its host may get another address at any time.
 """
 
 import asyncio
@@ -46,14 +46,14 @@ Connect = Callable[[Connection, str], Awaitable[None]]
 
 
 class Notice(NamedTuple):
-    """An end that the webhook is to be told."""
+    """The end of a response, which the webhook has to be told."""
 
     response_id: str
     status: str
     ended: int
     attempts: int
     told: bool = False
-    """Whether the webhook has taken it, so that only the note is left."""
+    """Whether the webhook has accepted the event, so that only the note is left."""
 
     @property
     def id(self) -> str:
@@ -89,12 +89,12 @@ class Webhook:
             self._key = secret.encode()
 
     def signature(self, notice_id: str, timestamp: int, body: bytes) -> str:
-        """Return the signature of a call, as Standard Webhooks has it."""
+        """Return the signature of a call, by the Standard Webhooks specification."""
         text = b"%b.%d.%b" % (notice_id.encode(), timestamp, body)
         return "v1," + base64.b64encode(hmac.digest(self._key, text, "sha256")).decode()
 
     async def call(self, notice: Notice, *, now: float) -> str | None:
-        """Call the webhook. Return None if it has taken the event, or why it has not."""
+        """Call the webhook. Return None if it accepted the event, or why it did not."""
         body = notice.body()
         host, port = self._parts.hostname or "", self._parts.port
         path = f"{self._parts.path or '/'}{'?' if self._parts.query else ''}{self._parts.query}"
@@ -159,7 +159,7 @@ async def due(table: Table, *, now: float) -> AsyncIterator[Notice]:
 
 
 async def deliver(table: Table, webhook: Webhook, notice: Notice, *, now: float) -> bool:
-    """Call the webhook for a notice, if nobody else does. Return whether it has taken the event.
+    """Call the webhook for a notice, if nobody else does. Return whether it accepted the event.
 
     Raises MeterUnavailable.
     """

@@ -1,9 +1,9 @@
-"""Alerts: half, four fifths and all of a month's budget are spent.
+"""Alerts when 50, 80 and 100 % of a month's budget are spent.
 
-Whoever settles a request of a key with a budget looks at what the account has spent. For each level
-that is reached it puts an item (`keys.ALERT`), on the condition that it is not there. The sweeper
-sends what the items say. An item names the level and the budget, so a budget that is raised is
-told of again.
+The settlement of a request returns what its key's account has spent. For each level that is
+reached, it puts an item (`keys.ALERT`), on condition that the item does not exist. The sweeper
+sends a message for each item. An item names the level and the budget, so there are new messages
+after a budget is raised.
 """
 
 from collections.abc import Iterator, Mapping
@@ -112,7 +112,7 @@ class Noted:
         self._month = ""
 
     async def note(self, table: Table, account: Account, *, when: float, now: float) -> None:
-        """Put the alerts of an account that are new. Raises MeterUnavailable."""
+        """Put the new alerts of an account. Raises MeterUnavailable."""
         for alert in reached(account, when=when):
             if alert.month > self._month:
                 self._month = alert.month

@@ -81,7 +81,7 @@ ACCOUNT = {
     "models": "public names that the key may use; absent when it may use all",
     "networks": "CIDRs that the key may be used from, as one text; absent when from anywhere",
     "redact": "kinds that are replaced in answers to the key; absent when none are",
-    "moderate": "block, if the deployment's rules of moderation block what the key sends and gets",
+    "moderate": "block, if moderation blocks the key's prompts and answers although moderate_mode is score",
     "directory": "KEYS: the partition of the index `keys`",
     "balance": "window name -> what remains of its limit; made by the first request of a window",
     "in_flight": "request id -> `Hold`, as text: small, since each write costs the whole item",

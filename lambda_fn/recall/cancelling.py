@@ -120,7 +120,7 @@ class Cancelling:
         return {**item, "cancel": asked.values[":now"]}
 
     async def _end(self, head: StoredHead) -> None:
-        """Give back the place of a queued response. If that fails, the keeper does it."""
+        """Free the place of a queued response. If that fails, the keeper does it."""
         about = (head.response_id, head.owner)
         if await tell_end(self._settings, self._client, self._credentials, *about):
             return

@@ -131,10 +131,12 @@ class _Part(msgspec.Struct):
     text: str | None = None
 
 
-_parts = msgspec.json.Decoder(list[_Part])
+_parts = msgspec.json.Decoder(list[_Part | str])
+"""Content parts. Some clients send texts in place of parts (`schema.lenient`)."""
 
 
 def _text(parts: msgspec.Raw) -> str | None:
     """Return the texts of content parts, None without one."""
-    texts = [part.text for part in _parts.decode(parts) if part.text is not None]
+    found = [part if isinstance(part, str) else part.text for part in _parts.decode(parts)]
+    texts = [text for text in found if text is not None]
     return "\n".join(texts) if texts else None

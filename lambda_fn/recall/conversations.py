@@ -9,8 +9,8 @@
     GET    /v1/conversations/{id}/items/{item}
     DELETE /v1/conversations/{id}/items/{item}
 
-A conversation that a response goes on with is locked until that has ended. OpenAI answers a second
-writer with a 400 and the code `conversation_locked`, and so does this.
+A conversation is locked while a response of it runs. OpenAI answers a second writer with a 400 and
+the code `conversation_locked`, and so does this.
 """
 
 import asyncio
@@ -162,7 +162,7 @@ class ConversationCalls:
 
 
 async def _public(name: str, work: Awaitable[T]) -> T:
-    """Await work on a conversation.
+    """Await a call about a conversation, and raise its errors as public ones.
 
     Raises:
         APIError: the public error, if it does not succeed.

@@ -34,7 +34,8 @@ class Tickets:
         """
         if not self._url:
             raise NotFound(
-                "This deployment has no sockets: its setting 'websocket' is off.",
+                "This deployment has no sockets, because its setting 'websocket' is off. Stream by "
+                "POST /v1/responses.",
                 code="websocket_off",
             )
         try:

@@ -9,8 +9,8 @@ come. Each call returns commands, which the carrier does in their order:
     Stop    cancel a response that was started; it still ends, and `ended` is called
     Close   close the socket; nothing else is returned from then on
 
-An error of one message leaves the socket and its lanes as they are. Only what a client cannot mean
-well closes the socket: a message over the size limit, and a flood.
+An error of one message leaves the socket and its lanes as they are. Only two things close the
+socket: a message over the size limit, and a flood of messages.
 """
 
 from typing import NamedTuple
@@ -155,7 +155,9 @@ class Connection:
         self._heard = max(self._heard, now)  # an idle time begins
         commands = self._started(self._lanes.ended(name))
         if self._over and not self.busy:
-            commands += self._close(GOING_AWAY, "The connection is over its time.")
+            commands += self._close(
+                GOING_AWAY, "The connection has reached its maximum age or silence."
+            )
         return commands
 
     def leave(self) -> None:
@@ -175,7 +177,9 @@ class Connection:
             for name in self._lanes.drop_waiting()
         ]
         if not self.busy:
-            commands += self._close(GOING_AWAY, "The connection is over its time.")
+            commands += self._close(
+                GOING_AWAY, "The connection has reached its maximum age or silence."
+            )
         return commands
 
     def _take(self, message: Create | Cancel | Resume | Invalid, now: float) -> list[Command]:
@@ -262,12 +266,16 @@ def _too_old() -> InvalidRequest:
 def _nothing_runs(message: Cancel) -> NotFound:
     if message.response_id is not None:
         return NotFound(
-            f"This connection runs no response '{message.response_id[:80]}'. One of another "
-            "connection is cancelled by POST /v1/responses/{id}/cancel.",
+            f"The response '{message.response_id[:80]}' is not running on this connection. Cancel "
+            "one of another connection by POST /v1/responses/{id}/cancel.",
             param="response_id",
             code="response_not_found",
         )
-    return NotFound("This lane runs no response.", param="stream_id", code="response_not_found")
+    return NotFound(
+        "No response is running in this lane, so nothing was cancelled.",
+        param="stream_id",
+        code="response_not_found",
+    )
 
 
 def _unbegun() -> Cancelled:

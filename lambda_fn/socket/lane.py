@@ -21,7 +21,7 @@ _ENDINGS: dict[bytes, Ending] = {
 
 
 class ClientLeft(Exception):
-    """The socket takes nothing more."""
+    """The client has left, so nothing can be sent any more."""
 
 
 class Owner(Protocol):

@@ -159,10 +159,10 @@ class Lanes(msgspec.Struct):
 
 
 def too_many_waiting() -> RateLimited:
-    """Return the error of a request for which a connection has no room."""
+    """Return the error of a request that is over the limits of its connection."""
     return RateLimited(
-        "Too many requests of this connection run or wait for their lanes, or they are too large "
-        "together. Send the next one when a response has ended.",
+        "Too many requests of this connection are running or waiting, or they are too large in "
+        "total. Send the next one when a response has ended.",
         code="websocket_queue_limit_reached",
         retry_after=1,
     )

@@ -24,7 +24,7 @@ class Create(msgspec.Struct, frozen=True):
     """Makes a response in a lane. `stream_id` names the lane; None is the default lane.
 
     `body` is a body of `POST /v1/responses` with `stream` set. It may have further members, which
-    mean nothing there. Without `generate`, the response has no output, and others can go on from
+    have no effect there. Without `generate`, the response has no output, and others can go on from
     it.
     """
 
@@ -41,7 +41,7 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """Sends a response that is kept from behind an event on, in a lane."""
+    """Sends in a lane the events of a kept response that come after an event."""
 
     stream_id: str | None
     response_id: str
@@ -49,7 +49,7 @@ class Resume(msgspec.Struct, frozen=True):
 
 
 class Invalid(msgspec.Struct, frozen=True):
-    """A message that means nothing. `stream_id` is the lane that it names, if that can be read."""
+    """A message that is invalid. `stream_id` is the lane that it names, if that can be read."""
 
     error: APIError
     stream_id: str | None = None

@@ -1,4 +1,4 @@
-"""What a socket asks of this service: the stages of HTTP, with other carriers."""
+"""The calls of a socket. They use the stages of HTTP, with other carriers."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -136,7 +136,7 @@ class Service:
         await carrier.sink.end(whole(head, int(now)))
 
     async def resume(self, request: Resume, sink: LaneSink, caller: Caller) -> None:
-        """Send a response that is kept, from behind an event on.
+        """Send the events of a kept response that come after an event.
 
         Raises:
             NotFound: the key has no such response.

@@ -1,7 +1,7 @@
-"""One open socket over ASGI: does what the protocol core says.
+"""One open socket over ASGI. It carries out the commands of the protocol core.
 
 A task reads messages, and each response has a task of its own. They send one event at a time, in
-turns, so a lane with many events delays no other lane by more than one. A client that takes nothing
+turns, so a lane with many events delays no other lane by more than one. A client that does not read
 stops its own lanes only: their models are read as fast as it reads. After `limits.SOCKET_PATIENCE`
 it counts as gone.
 """
@@ -102,7 +102,7 @@ class Session:
         return self._code
 
     async def _do(self, commands: list[Command]) -> None:
-        """Do what the protocol says. Raises ClientLeft."""
+        """Carry out the protocol's commands. Raises ClientLeft."""
         for command in commands:
             if isinstance(command, SendEvent):
                 await self.send(command.data)
@@ -190,7 +190,7 @@ class Session:
         await self._end(name, request.stream_id, error)
 
     async def _error_of(self, work: Coroutine[None, None, None]) -> APIError | None:
-        """Do the work of a lane, and return the error that its client has not got yet."""
+        """Do the work of a lane, and return the error that the client must still get, if any."""
         try:
             await work
         except APIError as error:
@@ -205,7 +205,7 @@ class Session:
         return None
 
     async def _end(self, name: str, stream_id: str | None, error: APIError | None) -> None:
-        """Tell the client of an error, and the protocol that a lane is free."""
+        """Send the client an error, and note that its lane is free."""
         try:
             if error is not None:
                 await self.send(error_event(error, stream_id))

@@ -1,7 +1,7 @@
 """Carriers: they bring one request here, and take its response to the client.
 
-HTTP is the first of them. Whatever else carries requests and responses, such as a socket with
-several at once, has a carrier for each of them, and calls `Completions.answer` with it.
+`AsgiCarrier` is HTTP's. What carries several requests at once, such as a socket, makes a carrier
+for each of them. `Completions.answer` answers the request of a carrier.
 """
 
 import asyncio
@@ -67,7 +67,10 @@ class Carrier(Protocol):
         ...
 
     async def admitted(self) -> None:
-        """Learn that the request was admitted, and return when it may go on.
+        """Note that the request was admitted, and return when it may go on.
+
+        A request that gets the response to an earlier one needs no admission, and this is called
+        before it gets that.
 
         Raises:
             APIError: it is not to go on. The model is not asked.
@@ -76,9 +79,9 @@ class Carrier(Protocol):
         ...
 
     def running(self, cancel: Callable[[], None]) -> None:
-        """Learn that the response begins, and how to end it.
+        """Note that the response begins.
 
-        `cancel` ends it from now on, as one that was cancelled. It may be called at any time.
+        From now on, `cancel` ends it as cancelled. It may be called at any time.
         """
         ...
 

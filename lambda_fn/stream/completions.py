@@ -1,4 +1,4 @@
-"""The endpoints of completions: they find out what answers a request, and have it answered."""
+"""The endpoints of completions: they read a request, choose its model, and run the pipeline."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -288,7 +288,7 @@ class Completions:
     def _continues(self, read: ReadRequest, dialect: Dialect) -> bool:
         """Return whether a response goes on if its container ends before it.
 
-        What the request asks for must be possible. The setting only does what is.
+        If the request asks for it, it must be possible. The setting applies where it is possible.
 
         Raises:
             InvalidRequest: the request asks for it, and its response could not go on.

@@ -1,8 +1,8 @@
-"""Responses that go on with a conversation: its lock, and their items at its end.
+"""Responses in a conversation: they take its lock, and append their items.
 
 The items of a response are appended when it is completed, before its client gets the terminal
-event. So the next request of this client has them. If that fails, whoever uses the conversation
-next does it (`stream_log.conversations`).
+event. So the next request of this client has them. If that fails, the next request for the
+conversation does it (`stream_log.conversations`).
 """
 
 import asyncio
@@ -59,11 +59,11 @@ class Conversing:
         self._is_settled = False
 
     async def open(self, head: "Head") -> None:
-        """Keep the head."""
+        """Open the log, as `EventLog.open` does."""
         await self._inner.open(head)
 
     def append(self, batch: Batch) -> "asyncio.Future[None] | None":
-        """Keep a batch. See `EventLog.append`."""
+        """Append a batch, as `EventLog.append` does."""
         return self._inner.append(batch)
 
     def end(self, batch: Batch) -> "asyncio.Future[Batch]":
@@ -76,12 +76,12 @@ class Conversing:
         return self._inner.read(after)
 
     async def close(self) -> None:
-        """Finish the writes that nobody waits for. It raises nothing that others do not repeat."""
+        """Finish the writes that nobody waits for. Another request repeats those that fail."""
         await self._inner.close()
         await self._settle(limits.LOG_END_TIMEOUT)
 
     async def leave(self) -> None:
-        """Remove the lock and append nothing, because the response waits for room.
+        """Remove the lock and append nothing, because the response waits for capacity.
 
         If that fails, the lock ends with its time. Raises nothing.
         """
@@ -95,7 +95,7 @@ class Conversing:
         return standing
 
     async def _settle(self, seconds: float) -> None:
-        """Append what is to be appended, and remove the lock, if this response has it still."""
+        """Append the response's items, and remove the lock, if this response still has it."""
         if self._is_settled:
             return
         try:
@@ -170,7 +170,7 @@ def check_items(seen: Conversation, items: Sequence[msgspec.Raw]) -> None:
 
 
 def conversation_error(error: Exception, name: str, param: str = "id") -> APIError:
-    """Return the public error for one of `ERRORS`. `param` names what named the conversation."""
+    """Return the public error for one of `ERRORS`. `param` names the conversation."""
     if isinstance(error, Gone):
         return no_conversation(f"conv_{name}", param)
     if isinstance(error, Locked):
@@ -188,7 +188,11 @@ def conversation_error(error: Exception, name: str, param: str = "id") -> APIErr
             code="conversation_full",
         )
     if isinstance(error, UnknownVersion):
-        return InvalidRequest("This conversation cannot be read here.", param=param)
+        return InvalidRequest(
+            "This conversation cannot be read by this version of the service. Try again later, or "
+            "send its items in 'input'.",
+            param=param,
+        )
     log("fault", request_id=name, error=type(error).__name__)
     return Unavailable(
         "The table of kept responses does not answer. It is not known whether a change was made.",

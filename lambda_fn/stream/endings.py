@@ -20,7 +20,7 @@ async def tell_end(
     response_id: str,
     owner: str,
 ) -> bool:
-    """Tell of the end of a key's background response. It raises nothing.
+    """Invoke the keeper for the end of a key's background response. It raises nothing.
 
     Returns:
         Whether the keeper gives back the place that the key has for it: there is a webhook.

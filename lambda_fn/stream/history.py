@@ -78,7 +78,9 @@ async def history_of(
             await reader.read(ancestors)
     except (Incomplete, UnknownVersion):
         raise InvalidRequest(
-            "A response of this conversation cannot be read here.", param="previous_response_id"
+            "A stored response that this request continues cannot be read by this version of the "
+            "service. Send its items in 'input'.",
+            param="previous_response_id",
         ) from None
     except MeterUnavailable:
         raise Unavailable(
@@ -231,8 +233,8 @@ def _no_item(path: str, item_id: str) -> InvalidRequest:
 
 def _in_conversation(name: str | None, conversation: str) -> InvalidRequest:
     return InvalidRequest(
-        f"The response '{(name or '')[:80]}' belongs to a conversation, which has what came before "
-        f"it. Send 'conversation': 'conv_{conversation}' in place of 'previous_response_id'.",
+        f"The response '{(name or '')[:80]}' belongs to a conversation, so it cannot be continued "
+        f"alone. Send 'conversation': 'conv_{conversation}' in place of 'previous_response_id'.",
         param="previous_response_id",
         code="response_in_conversation",
     )

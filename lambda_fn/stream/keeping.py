@@ -1,4 +1,4 @@
-"""What the pipeline does for responses that are kept: their logs, and their repeats.
+"""The steps of the pipeline for responses that are kept: their logs, and their repeats.
 
 The first request whose response is kept loads this.
 """
@@ -36,9 +36,9 @@ async def answer_logged(
     accepted: Accepted,
     generate: Callable[[Repeats], Awaitable[None]],
 ) -> None:
-    """Answer a request whose response is logged: with one that exists, or with a new one.
+    """Answer a request whose response is logged, with an existing response or with a new one.
 
-    `generate` answers it with a new one, and raises Attached if there is one meanwhile.
+    `generate` generates a new one, and raises Attached if another request has begun one meanwhile.
 
     Raises:
         APIError: the key may not use the response, or the response failed before its first token.
@@ -92,10 +92,10 @@ async def _repeats(shared: Shared, carrier: Carrier, accepted: Accepted) -> Repe
 async def open_log(
     shared: Shared, carrier: Carrier, accepted: Accepted, head: Head, counter: UsageCounter
 ) -> TableLog | None:
-    """Return the open log of a response, or None if it is answered without one.
+    """Return the open log of a response, or None if it is sent without one.
 
     Raises:
-        Unavailable: the log cannot be opened, and the response may not be without.
+        Unavailable: the log cannot be opened, and the response must not be sent without one.
 
     """
     assert shared.streams is not None  # noqa: S101 (responses are logged)
@@ -162,7 +162,7 @@ def adopt(shared: Shared, claimed: StoredHead, counter: UsageCounter) -> ResultL
 
 
 def finds_no_room(error: APIError) -> bool:
-    """Return whether a queued response waits for room because of an error, and does not fail."""
+    """Return whether a queued response waits for capacity after this error, and does not fail."""
     return isinstance(error, RateLimited | Unavailable)
 
 
@@ -217,7 +217,7 @@ def _refuses_unlogged(shared: Shared, read: ReadRequest) -> bool:
 
 
 def expires_at(shared: Shared, read: ReadRequest, created: int) -> int:
-    """Return the Unix time until which a response of some time can be read."""
+    """Return the Unix time until which a response can be read that is made at some time."""
     if read.kept_seconds is not None:
         return created + read.kept_seconds
     if read.kept_items is None:

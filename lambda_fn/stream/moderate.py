@@ -1,6 +1,6 @@
 """Moderation: checks prompts before the model is called, and makes the guard of an answer.
 
-A deployment has rules and perhaps a guardrail. What they flag is blocked, or only told. The
+A deployment has rules and perhaps a guardrail. What they flag is blocked, or only reported. The
 strictest of deployment, key and request counts:
 
     deployment   moderate_mode=block or score
@@ -41,7 +41,7 @@ class Modes(NamedTuple):
 
 
 def modes_of(policy: Moderation, request: ChatRequest, *, key_blocks: bool) -> Modes:
-    """Return the modes of a request, which are the strictest that anybody wants."""
+    """Return the modes of a request: the strictest of deployment, key and request."""
     blocks = policy.mode == "block" or key_blocks
     blocks = blocks or (request.sluice is not None and request.sluice.moderate == "block")
     asked = request.moderation
@@ -69,8 +69,9 @@ def check_moderated(policy: Moderation, request: ChatRequest) -> None:
     ):
         if value is not None:
             raise InvalidRequest(
-                f"This deployment has no moderation, which '{name}' asks for. Its settings "
-                "'moderate_words', 'moderate_patterns' and 'guardrail' say what is moderated.",
+                f"Unsupported parameter: '{name}': this deployment has no moderation. Leave the "
+                "parameter out, or ask the operator to set 'moderate_words', 'moderate_patterns' "
+                "or 'guardrail'.",
                 param=name,
                 code="unsupported_parameter",
             )
@@ -159,7 +160,7 @@ class Moderator:
         return self._guard
 
     def told(self) -> msgspec.Raw:
-        """Return what was flagged until now, as OpenAI's object of a response."""
+        """Return what was flagged so far, in OpenAI's form."""
         failed = self._guard is not None and self._guard.failed
         sides = {
             "input": self._result(self._flagged_input, failed=self._input_failed),

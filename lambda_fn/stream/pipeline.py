@@ -107,8 +107,8 @@ class Pipeline:
     ) -> None:
         """Take an authenticated request. Its response is logged if it has `repeats`.
 
-        `place` is given back behind its settlement. `claimed` is the head of a queued response,
-        which this pipeline has claimed and runs without a client.
+        `place` is freed after its settlement. `claimed` is the head of a queued response, which
+        this pipeline has claimed and runs without a client.
         """
         self._counter = UsageCounter()
         self._shared = shared
@@ -210,7 +210,7 @@ class Pipeline:
         )
 
     async def _wait_for_owner(self) -> None:
-        """Let the request's owner decide whether it goes on. Raises as `Carrier.admitted`."""
+        """Wait until the carrier lets the request go on. Raises as `Carrier.admitted`."""
         try:
             await self._carrier.admitted()
         except BaseException:
@@ -264,9 +264,9 @@ class Pipeline:
         """Open the log of the response if it has one, and return its head.
 
         Raises:
-            Unavailable: the log cannot be opened, and the response may not be without.
-            Attached: another request has the response already.
-            APIError: as `repeats.name` and `conversing.converse`.
+            Unavailable: the log cannot be opened, and the response must not be sent without one.
+            Attached: another request has the response already. APIError: as `repeats.name` and
+            `conversing.converse`.
 
         """
         read = self._accepted.read

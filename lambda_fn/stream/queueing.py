@@ -3,13 +3,13 @@
     ask      check the request, take a place of the key, put the head as queued, answer
     run      claim the head, take a place of those that run, admit, invoke ... settle
 
-A queued response is run by the invocation that asked for it, or with the setting `background` by
-one of its own, which Lambda calls later. Its reservation is made when it runs: each run is a
-request of its own in the ledger. A run that finds no room, at the model or for its key, lets the
-response wait. The keeper of background responses runs it again (`lambda_fn.background`).
+A queued response runs in the invocation that accepted it, or with `background=invoke` in a separate
+one, which Lambda starts later. Its reservation is made when it runs: each run is a request of its
+own in the ledger. If a run finds no capacity of the model, or its key has reached a rate limit, the
+response waits. The keeper of background responses runs it again (`lambda_fn.background`).
 
-A background response that is streamed, or whose repeats find it, is logged and runs at once in the
-invocation that asked for it. It takes both places before.
+A background response that is streamed, or that repeats can find, is logged, and runs at once in the
+invocation that accepted it. It takes both places first.
 """
 
 import time
@@ -70,7 +70,7 @@ class Place:
     """The places of one background response."""
 
     def __init__(self, shared: Shared, owner: str, response_id: str, mark: str) -> None:
-        """Name them. `mark` is the fingerprint of the request."""
+        """Take what names the places. `mark` is the fingerprint of the request."""
         assert shared.streams is not None  # noqa: S101 (background responses are kept)
         self._shared = shared
         self._table = shared.streams
@@ -105,8 +105,8 @@ class Place:
             await self._take(None, run, self._shared.settings.background.at_once)
         except places.Full:
             raise RateLimited(
-                "As many background responses run as this deployment runs at once. Try again "
-                "later, or without 'stream': such a response waits for its turn.",
+                "This deployment already runs its maximum of background responses. Try again later, "
+                "or without 'stream', so that the response waits for its turn.",
                 code="background_full",
                 retry_after=_RETRY_AFTER,
             ) from None
@@ -123,21 +123,21 @@ class Place:
             raise _unavailable() from None
 
     async def give_back_run(self) -> None:
-        """Give back the place of the run. If that fails, the keeper does it. Raises nothing."""
+        """Free the place of the run. If that fails, the keeper does it. Raises nothing."""
         run, self._run = self._run, None
         if run is not None:
             await self._give_back(None, run)
 
     async def give_back(self) -> None:
-        """Give back all places, as `give_back_run`, of a response that does not exist."""
+        """Free all places of a response that does not exist, as `give_back_run`."""
         await self.give_back_run()
         await self._give_back(self._owner, self._mark)
 
     async def end(self) -> None:
-        """Give back all places of a response that has ended, as `give_back_run`.
+        """Free all places of a response that has ended, as `give_back_run`.
 
-        If a webhook is told, the keeper gives back the place of the key: until then, the place says
-        that the end is to be told.
+        With a webhook, the keeper frees the place of the key: until then, the place shows that the
+        webhook has to be called.
         """
         await self.give_back_run()
         shared = self._shared
@@ -170,7 +170,7 @@ def _place(shared: Shared, carrier: Carrier, body: bytes) -> Place:
 
 
 async def ask(shared: Shared, carrier: Carrier, accepted: Accepted, answerer: Answerer) -> None:
-    """Queue a response, tell its client, and see to it that it is run.
+    """Queue a response, send its state to the client, and start its run.
 
     A repeat of a request whose response has not ended gets that response.
 
@@ -214,7 +214,7 @@ async def ask(shared: Shared, carrier: Carrier, accepted: Accepted, answerer: An
 async def _repeated(
     table: Table, carrier: Carrier, body: bytes, taken: Mapping[str, str]
 ) -> StoredHead | None:
-    """Return the head of the response that a repeat gets, None if the request is none."""
+    """Return the head of the response that a repeat gets; None if the request is no repeat."""
     if not is_repeat(carrier.headers):
         return None
     own = taken.get(carrier.request_id)
@@ -277,7 +277,7 @@ async def _put(shared: Shared, carrier: Carrier, accepted: Accepted) -> StoredHe
 
 
 async def _call(shared: Shared, stored: StoredHead) -> None:
-    """Have Lambda call this function for a response. If it does not, the response waits."""
+    """Invoke this function for a response, asynchronously. If that fails, the response waits."""
     settings = shared.settings
     functions = Functions(
         shared.client,

@@ -38,7 +38,7 @@ async def replay(
     Raises:
         NotFound: the key may not use the model any more.
         RateLimited: the key has made all its requests of this minute.
-        APIError: as `resume`.
+        APIError: as `resume` and `Carrier.admitted`.
 
     """
     usage, streams = tables
@@ -51,6 +51,7 @@ async def replay(
         HEADER: head.response_id,
         **REPLAYED,
     }
+    await carrier.admitted()
     await resume(
         *(streams, head, -1, carrier.sink),
         seconds=carrier.seconds_left(),

@@ -1,10 +1,11 @@
 """The trace of a request: its context, and its spans when it is settled.
 
 One span is the request, with events at the moments that a stream has: `admitted`, `invoked`,
-`first_token`, `last_token` and `settled`. If our container answered to the end, its own span is
-below it, made of the times in its last record: a container without a network sends nothing itself.
-Attributes are those of OpenTelemetry's conventions for generative AI, where these have one, and
-never have any content. Source: https://github.com/open-telemetry/semantic-conventions-genai.
+`first_token`, `last_token` and `settled`. If Sluice's container answered to the end, its own span
+is a child of it. The span is made from the times in the container's last record, because a
+container without a network can send nothing. Attributes are those of OpenTelemetry's conventions
+for generative AI, where these have one, and never have any content. Source:
+https://github.com/open-telemetry/semantic-conventions-genai.
 """
 
 import os
@@ -239,7 +240,7 @@ _last_record = msgspec.json.Decoder(_LastRecord)
 def container_span(record: bytes, above: "Span", model: str) -> "Span | None":
     """Return the container's span from its last record. None if the record has no times.
 
-    The span lies within the one above it, whatever the container's clock says.
+    The span lies within its parent, whatever the container's clock says.
     """
     from lambda_fn.tracing.otlp import Span, SpanEvent
 

@@ -1,21 +1,22 @@
 """Conversations: items that responses read and add to.
 
 A conversation is one partition. Its HEAD has its state, and an *entry* has the items of one append:
-those of one call, or the input and the output of one response. An entry is one item that is put
-where no other is, so an append is whole or not there, and none overwrites another.
+those of one call, or the input and the output of one response. An entry is one item, put on
+condition that its place is free. So an append is written whole or not at all, and none overwrites
+another.
 
 **One writer at a time.** Whoever changes the items holds the lock in HEAD. A response takes it
-before its model is called, and holds it until its own items stand. So what a response reads is all
-that stands before its items. The name of the lock is the response's id, and the response has a head
-before it takes the lock. So others can tell what became of a holder that is gone (`settle`): if the
-response was completed, they put its entry in its place, and if it failed, nothing. Other writers
-hold the lock for one append, and lose it `HOLD` seconds later.
+before its model is called, and holds it until its own items are written. So a response has read
+everything that comes before its items. The lock has the response's id, and the response has a head
+before it takes the lock. So others can find out what became of a holder that is gone (`settle`): if
+the response was completed, they write its entry; if it failed, they write nothing. Other writers
+hold the lock for one append, and lose it after `HOLD` seconds.
 
     acquire (lock = name) -> put the entry at `next` -> release (next + 1, lock removed)
 
-All three are conditional writes that may be repeated, and may be carried out late. A late entry of
-a holder that lost its lock stands in the place of the next one, whose writer then tries the next
-place, and counts it.
+All three are conditional writes that may be repeated, and may be carried out late. A holder that
+has lost its lock may write its entry late, in the place of the next one. The next writer then uses
+the place after it, and counts both.
 
 **Time.** A conversation expires some days after its last item, at the end of a day, so that HEAD's
 `expires` changes once a day. Entries live twice as long. When an append moves the end beyond that
@@ -77,7 +78,7 @@ class Full(Exception):
 
 
 class Gone(LookupError):
-    """There is no such conversation or item: it never was, was deleted, or is over its time."""
+    """There is no such conversation or item: it never existed, was deleted, or has expired."""
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -457,7 +458,7 @@ class Conversations:
         return msgspec.structs.replace(held, **changes, lock=None, until=0.0)
 
     async def _hide_again(self, conversation_id: str) -> None:
-        """Let the sweeper remove a deleted conversation once more: an entry came too late."""
+        """Mark a deleted conversation for another removal, because an entry came too late."""
         update = Update(
             conversation_key(conversation_id),
             update="SET #owner = :deleted, created = :now",
@@ -469,7 +470,7 @@ class Conversations:
             await self._table.update(update)
 
     async def _move(self, conversation_id: str, expires: int) -> None:
-        """Let all entries and their parts live until `expires`."""
+        """Move the expiry of all entries and their parts to `expires` (Unix seconds)."""
         partition = conversation_key(conversation_id)["pk"]
         query = Query("pk = :pk", {":pk": partition}, projection=("pk", "sk"))
         found = self._table.query_all(query, consistent=True)

@@ -44,7 +44,7 @@ INTERRUPTED = failed_by(
 """The terminal event of a response whose producer has died, or does not reach the log."""
 EXPIRED = failed_by(
     Unavailable(
-        "The model had no room for this response in the time that it may wait. Send it again.",
+        "The model had no capacity in the time that this response may wait. Send it again.",
         code="queue_timeout",
     )
 )
@@ -105,7 +105,7 @@ class StoredHead(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the response waits for room, and no function was called to run it."""
+        """Whether the response waits for capacity, and no function was called to run it."""
         return self.status == "queued" and self.invoked is None
 
     def is_overdue(self, now: float) -> bool:

@@ -86,9 +86,9 @@ HEAD = {
     "event": "the terminal event as JSON",
     "last": "number of the terminal event if the producer ended the response",
     "invoked": "Unix seconds at which the function that runs a queued response was called; absent "
-    "while a response waits for room",
+    "while a response waits for capacity",
     "starter": "random name of whoever called that function last",
-    "until": "Unix seconds until which a queued response may wait for room",
+    "until": "Unix seconds until which a queued response may wait for capacity",
     "run": "id of the request that runs a queued response, which the ledger has",
 }
 READER = {

@@ -1,9 +1,10 @@
 """Places: how many background responses a key has, and how many of all keys run.
 
-One item has the unended responses of a key, and one those that run. Each change of them is one
-conditional write, so a bound is exact across all environments. A process that is killed leaves its
-places taken. Whoever meets a full item, and the sweeper, gives back those whose response has ended:
-its head tells. A head whose producer has died is ended first, by its lease.
+One item lists the responses of a key that have not ended, and one those that are running. Each
+change of them is one conditional write, so a bound is exact across all environments. A process that
+is killed leaves its places taken. The keeper, and a request that finds an item full, free the
+places whose response has ended, as its head says. A head whose producer has died is ended first, by
+its lease.
 """
 
 import asyncio
@@ -113,7 +114,7 @@ async def take(
 async def give_back(
     table: Table, owner: str | None, response_id: str, mark: str | None = None
 ) -> None:
-    """Give back the place that a response has by `mark`, or by any if that is None.
+    """Free the place that a response has by `mark`, or by any mark if that is None.
 
     It may be repeated. Raises MeterUnavailable.
     """
@@ -131,7 +132,7 @@ async def give_back(
 
 
 async def give_back_ended(table: Table, places: Places, *, now: float, most: int) -> int:
-    """Give back places of responses that have ended, and return how many.
+    """Free the places of responses that have ended, and return how many.
 
     At most `most` places are looked at, the oldest first. Raises MeterUnavailable.
     """
@@ -156,7 +157,7 @@ def is_free(head: StoredHead | None, response_id: str, *, running: bool, now: fl
     """Return whether the place of a response is free, by its head.
 
     A place is taken shortly before the head is put. With `running`, it is a place of those that
-    run, and a response that waits for room has none.
+    run, and a response that waits for capacity has none.
     """
     if head is None:
         return now >= request_time(response_id) + QUEUED_TIME

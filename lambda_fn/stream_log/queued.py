@@ -6,7 +6,7 @@
 
 Two calls of one response, a call that comes late, and a write that is carried out late change
 nothing: each call has a random name, and each run another one. A queued response whose call is lost
-is ended by whoever finds it after `QUEUED_TIME` (`heads.end_overdue`).
+is ended by the first call that reads it after `QUEUED_TIME` (`heads.end_overdue`).
 """
 
 from collections.abc import Mapping
@@ -87,7 +87,7 @@ async def start(table: Table, stored: StoredHead, *, now: float) -> StoredHead |
 
 
 async def unstart(table: Table, stored: StoredHead) -> None:
-    """Let a response wait again, because the call of its function was refused.
+    """Return a response to the waiting ones, because the call of its function was refused.
 
     `stored` is what `start` returned, or the head of a new response. Raises MeterUnavailable.
     """
@@ -144,7 +144,7 @@ async def claim(
 
 
 async def wait(table: Table, stored: StoredHead) -> bool:
-    """Let a response that this run has claimed wait for room.
+    """Return a response that this run has claimed to those that wait for capacity.
 
     `stored` is what `claim` returned. Return False if the response has ended meanwhile.
 

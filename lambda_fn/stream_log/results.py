@@ -97,7 +97,7 @@ class ResultLog:
         cancelled.
         """
         self.may_wait: Callable[[Failed], bool] | None = None
-        """Returns whether an adopted response waits for room in place of this end, if the model
+        """Returns whether an adopted response waits for capacity in place of this end, if the model
         has sampled nothing.
         """
         self.waits = False

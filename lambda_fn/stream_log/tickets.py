@@ -35,7 +35,7 @@ async def make_ticket(table: Table, caller: Caller, *, now: float) -> tuple[str,
 
 
 async def spend_ticket(table: Table, ticket: str, *, address: str, now: float) -> Caller | None:
-    """Spend a ticket, and return the caller that it stands for.
+    """Spend a ticket, and return its caller.
 
     Return None if there is no such ticket: it was spent, its time is over, or it never existed.
 

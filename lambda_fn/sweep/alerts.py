@@ -60,14 +60,16 @@ def message(alert: Alert, deployment: str) -> tuple[str, str]:
     else:
         who, budget = f"Key {_ascii(alert.name) or alert.key_id}", "its budget"
         remedy = (
-            "Its requests are refused until the next month (UTC), or until its budget is raised."
+            "The key's requests are refused until the next month (UTC), or until its budget is "
+            "raised."
         )
     subject = f"{deployment}: {who} has spent {alert.level} % of {budget}"
     lines = [
         f"{who} has spent {alert.level} % of {budget} of {alert.what} for {alert.month}.",
         "",
         f"Deployment: {deployment}",
-        *([] if alert.key_id == DEPLOYMENT else [f"Key: {alert.key_id}", f"Owner: {alert.owner}"]),
+        *([] if alert.key_id == DEPLOYMENT else [f"Key: {alert.key_id}"]),
+        *([f"Owner: {alert.owner}"] if alert.owner else []),
         f"Spent: {_amount(alert, alert.spent)} of {_amount(alert, alert.limit)}",
     ]
     if alert.level >= 100:

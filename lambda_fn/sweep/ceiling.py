@@ -1,8 +1,8 @@
 """The deployment's ceiling: what all keys together may spend in a month.
 
 A counter that each request changes would be one item for all requests, which DynamoDB limits to
-1,000 writes a second. So each sweep sums the ledger, every five minutes (`infra.limits`). What is
-spent meanwhile is over the ceiling: the answers of five minutes, and those that run.
+1,000 writes a second. So each sweep sums the ledger. A month may exceed its ceiling by what is
+spent between two sweeps (5 minutes, `infra/limits.py`), and by the answers that are running.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _KEPT = 40 * 86_400
 async def watch(
     table: Table, *, ceiling: int, now: float, remade: bool, stop: Callable[[], bool]
 ) -> int | None:
-    """Sum the month, put its alerts, and have requests refused or served.
+    """Sum the month, write its alerts, and set or clear the mark that refuses requests.
 
     Args:
         table: The usage table.
@@ -52,7 +52,7 @@ async def watch(
 
 
 async def lift(table: Table) -> None:
-    """Have requests served again, for a deployment that has no ceiling any more."""
+    """Clear the mark of a reached ceiling, for a deployment that has no ceiling any more."""
     if "exhausted" in await service_state.state(table):
         await service_state.exhaust(table, None)
 

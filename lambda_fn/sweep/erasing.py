@@ -2,8 +2,8 @@
 
 A deletion hides a head, and then removes the items of its partition. The index lists the heads for
 which that is not done (`removal.unfinished`). The partition `keys.ERASE` lists the deleted keys
-whose answers go, too. Such a key stays there until nothing of it can come any more: its running
-requests go on, and store their responses when they end.
+whose answers go, too. A deleted key's running requests go on, and store their responses when they
+end. So the key stays there until none of them can be running.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ async def to_erase(
 
 
 async def erase(streams: Table, item: Mapping[str, Any], *, now: float) -> bool:
-    """Delete a response or a conversation, which is told by its item in the index.
+    """Delete a response or a conversation, given its item in the index.
 
     Returns:
         False if it is a response that runs.

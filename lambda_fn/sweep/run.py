@@ -164,7 +164,7 @@ async def _erase(
     longest: float,
     enough: Callable[[], bool],
 ) -> None:
-    """Erase what is to be erased, at most `erasing.MAX_ERASED` pieces."""
+    """Erase what deleted keys and broken deletions left, at most `erasing.MAX_ERASED` pieces."""
 
     async def one(item: dict[str, str]) -> None:
         done = await erasing.erase(streams, item, now=now)

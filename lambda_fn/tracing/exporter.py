@@ -1,7 +1,7 @@
 """Sends spans to a collector, or to CloudWatch's OTLP endpoint with a signature.
 
 No answer waits for it, and none fails by it. What a collector does not take in time is lost, and
-counted in a log line. A collector that fails again and again is left alone for a while.
+counted in a log line. After repeated failures, nothing is sent to the collector for a while.
 """
 
 import asyncio

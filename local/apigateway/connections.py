@@ -1,4 +1,4 @@
-"""The open connections, of all APIs: what `@connections` and the data plane know of them."""
+"""The open connections of all APIs, which `@connections` and the data plane share."""
 
 import asyncio
 import logging
@@ -71,7 +71,7 @@ class Connections:
     """The connections by id. `clock` returns seconds, by which idle and total time count."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        """There are none yet."""
+        """Begin without connections."""
         self._limits = limits
         self._clock = clock
         self._open: dict[str, Connection] = {}

@@ -54,7 +54,7 @@ class Broken(Exception):
     """The peer broke the protocol or a limit. `code` is that of the close frame to send."""
 
     def __init__(self, code: int, reason: str) -> None:
-        """`reason` is the text of the close frame."""
+        """Set `reason`, the text of the close frame."""
         super().__init__(f"{code} {reason}")
         self.code, self.reason = code, reason
 
@@ -100,7 +100,7 @@ class Decoder:
     """Reads what a client sends. A frame's length is checked before its bytes are kept."""
 
     def __init__(self) -> None:
-        """Nothing has come yet."""
+        """Begin with no bytes."""
         self._data = bytearray()
         self._parts: bytearray | None = None
 

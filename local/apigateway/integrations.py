@@ -26,7 +26,7 @@ class Failed(Exception):
     """The integration failed. `status` and `message` are what API Gateway says of it."""
 
     def __init__(self, status: int, message: str) -> None:
-        """The function's own error is in the log only, as on AWS."""
+        """Set what the client is told. The function's own error is in the log only, as on AWS."""
         super().__init__(message)
         self.status, self.message = status, message
 
@@ -51,7 +51,7 @@ class Integrations:
     """Invokes the functions of routes, and does what faults on demand want."""
 
     def __init__(self, functions: Invoker, faults: Plan, limits: Limits) -> None:
-        """`faults` may drop, delay, repeat and swap the invocations of routes."""
+        """Take `faults`, which may drop, delay, repeat and swap the invocations of routes."""
         self._functions = functions
         self._faults = faults
         self._limits = limits
@@ -125,7 +125,7 @@ class Integrations:
         return result
 
     def forget(self, key: str) -> None:
-        """Drop what is held back for a connection."""
+        """Drop the events that are held back for a connection."""
         self._held.pop(key, None)
 
 

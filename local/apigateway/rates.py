@@ -9,7 +9,7 @@ class Bucket:
     """`rate` tokens a second, of which at most `burst` are kept."""
 
     def __init__(self, rate: float, burst: float) -> None:
-        """The bucket is full."""
+        """Begin with a full bucket."""
         self._rate, self._burst = rate, burst
         self._left, self._at = burst, 0.0
 

@@ -73,7 +73,7 @@ class Gateways:
         shipper: Shipper | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`functions` is Lambda's data plane.
+        """Take `functions`, Lambda's data plane.
 
         `permit` checks the signature and the permissions of `@connections` calls. `tls` is the
         context of the listeners, None means `ws:`. `names` are host names in addition to those of
@@ -443,7 +443,7 @@ def _not_a_handshake(request: web.Request) -> web.Response | None:
 
 
 def _tell(connection: Connection, values: dict[str, Any], text: str) -> None:
-    """Send API Gateway's own message about one that could not be passed on."""
+    """Send API Gateway's own message about a message that could not be passed on."""
     if not connection.ended.done():
         ids = {name: values[name] for name in ("connectionId", "requestId")}
         connection.send(json.dumps({"message": text, **ids}).encode())

@@ -33,7 +33,7 @@ class CustomResources:
         endpoint_url: str,
         keys: Keys,
     ) -> None:
-        """`target` finds a function by its ARN, and `invoke` queues an event for it.
+        """Take `target`, which finds a function by its ARN, and `invoke`, which queues events.
 
         `endpoint_url` is the address of S3 for functions. `keys` sign the addresses of answers.
         """

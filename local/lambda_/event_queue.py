@@ -44,7 +44,7 @@ class EventQueue:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`invoke` invokes a target with an event and the id of its request.
+        """Take `invoke`, which invokes a target with an event and the id of its request.
 
         `clock` and `sleep` are those of the time in seconds.
         """

@@ -31,11 +31,13 @@ from tests.attack.kinds import (
     budgets,
     floods,
     images,
+    kept,
     messages,
     origins,
     readers,
     samplers,
     schemas,
+    sockets,
     texts,
     wire,
 )
@@ -46,7 +48,7 @@ from tests.support import gates
 
 _MODULES = (
     *(schemas, bodies, guesses, texts, wire, readers, admin, origins, floods),
-    *(images, messages, samplers, budgets),
+    *(images, messages, samplers, budgets, kept, sockets),
 )
 KINDS = {module.KIND: module.attack for module in _MODULES}
 
@@ -100,7 +102,9 @@ def _limited_memory() -> Iterator[None]:
 
 
 def _deploy(cloud: LocalCloud, folder: Path) -> Target:
-    outputs = gates.deploy(cloud, folder, "the demo model", tokens_per_second="40")
+    outputs = gates.deploy(
+        cloud, folder, "the demo model", tokens_per_second="40", websocket="true"
+    )
     options = cloud.client_options()
     gates.allow_gpus(cloud)
     seeing = gates.deploy(

@@ -35,7 +35,7 @@ export interface Script {
   reasoning?: string[];
   /** A tool that it calls in the end. */
   call?: { name: string; arguments: string[] };
-  /** The connection breaks after so many pieces of the first request. */
+  /** After so many events of the first request, the connection waits for `cut`, which breaks it. */
   cut?: number;
   /** An answer with a status in place of the stream. */
   error?: { status: number; body: unknown; headers?: Record<string, string> };
@@ -57,6 +57,10 @@ export class ScriptedApi {
   #server: Server;
   #log = new Map<string, string[]>();
   #ended = new Set<string>();
+  #break = (): void => {};
+  #broken = new Promise<void>((resolve) => {
+    this.#break = resolve;
+  });
   #dist: string;
 
   constructor(dist: string) {
@@ -196,6 +200,11 @@ export class ScriptedApi {
     return events;
   }
 
+  /** Break the connection that the script's `cut` holds. */
+  cut(): void {
+    this.#break();
+  }
+
   async #stream(response: ServerResponse, id: string, after: number, cut: number): Promise<void> {
     const events = this.#log.get(id);
     if (!events)
@@ -212,7 +221,11 @@ export class ScriptedApi {
         response.end(`event: response.failed\ndata: ${JSON.stringify(failed)}\n\ndata: [DONE]\n\n`);
         return;
       }
-      if (at >= cut) return void response.destroy();
+      if (at >= cut) {
+        // A browser may drop what it has not handed to the page when a connection breaks.
+        await this.#broken;
+        return void response.destroy();
+      }
       response.write(events.slice(at, at + batch).join(""));
       if (this.script.pause) await new Promise((resolve) => setTimeout(resolve, this.script.pause));
       else if (response.writableNeedDrain)

@@ -5,20 +5,20 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import openai
 import pytest
 
-from cli.commands.verify.checks.sockets import CHECKS
+from cli.commands.verify.checks.answers import CHECKS
 from cli.commands.verify.registry import Check
 from local.cloud import LocalCloud
 from tests.e2e.test_cancel import running
 from tests.e2e.test_streaming import script, settled
 from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed
 from tests.support.faults import fault
+from tests.support.verified import target_of
 
 pytestmark = pytest.mark.e2e
 ENDS = ("response.completed", "response.failed", "response.incomplete", "error")
@@ -38,6 +38,7 @@ def sockets(cloud: LocalCloud) -> Deployment:
         "reserved_concurrency": "16",
         "recall_concurrency": "8",
         "websocket_concurrency": "64",
+        "background": "invoke",
     }
     return deployed(cloud, "sockets", settings)
 
@@ -238,9 +239,10 @@ async def test_openai_python(sockets: Deployment) -> None:
     assert done["a"]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
-def test_verify(sockets: Deployment, check: Check) -> None:
-    """The local cloud does what `sluice verify` asks AWS about."""
-    about = {"outputs": sockets.outputs, "key": sockets.key, "authority": None}
-    outcome = check.run(cast("Any", SimpleNamespace(**about)))
+@pytest.mark.parametrize("check", CHECKS, ids=[check.id for check in CHECKS])
+def test_checks_of_sluice_verify(cloud: LocalCloud, sockets: Deployment, check: Check) -> None:
+    """`sluice verify` proves its rows about sockets, background answers and conversations."""
+    target = target_of(cloud, sockets)
+    target.key = sockets.key
+    outcome = check.run(target)
     assert outcome.verdict == "proven", outcome.evidence

@@ -22,7 +22,7 @@ Where = Literal["terminal", "no colour", "pipe", "json"]
 _FAILED = "exit status "
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_COPIED = re.compile(r"(export |unset |sk-)")
+_COPIED = re.compile(r"(export |unset |sk-|https?://\S+\s*\Z)")
 """Lines for a shell or for copying, which stay whole."""
 
 

@@ -117,6 +117,27 @@ async def test_what_is_no_request(endpoint: Endpoint, body: bytes, kind: str, st
     assert (await endpoint(body, kind))[0] == status
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": 9},
+        {"kind": -1},
+        {"kind": "SERVER"},
+        {"status": {"code": 3}},
+        {"flags": 1e999},
+        {"endTimeUnixNano": 1e999},
+        {"attributes": [{"key": [], "value": {"stringValue": "x"}}]},
+        {"attributes": [{"key": "n", "value": {"intValue": 1e999}}]},
+    ],
+)
+async def test_numbers_that_mean_nothing(endpoint: Endpoint, change: dict[str, Any]) -> None:
+    """A number without a meaning makes a request malformed, as any other wrong value."""
+    asked = json.loads(encode([(RESOURCE, SPAN)], "sluice"))
+    asked["resourceSpans"][0]["scopeSpans"][0]["spans"][0] |= change
+    status, _ = await endpoint(json.dumps(asked).encode())
+    assert (status, endpoint.items) == (400, [])
+
+
 async def test_a_large_resource(endpoint: Endpoint) -> None:
     """A resource has a limited size."""
     large = Resource({"service.name": "x" * 16_001})

@@ -24,8 +24,18 @@ from tests.rehearse.traffic import Traffic
 
 RELEASED = "8f4a1b65be776fa3fcb518a083896d85c6f558c0"
 """The commit of 0.1.0."""
-SOURCES = ("app.py", "cdk.json", "pyproject.toml", "infra", "lambda_fn", "model", "schema_guard")
-LINKED = ("demo_model", "locks")
+SOURCES = (
+    "app.py",
+    "cdk.json",
+    "pyproject.toml",
+    "package-lock.json",
+    "infra",
+    "lambda_fn",
+    "model",
+    "schema_guard",
+    "web",
+)
+LINKED = ("demo_model", "locks", "node_modules")
 CODEBUILD = ["-c", "image_build=codebuild"]
 
 

@@ -1,7 +1,7 @@
-"""`sluice cost`: what a month costs by part, whether capacity suffices, and what else would cost.
+"""`sluice cost`: what a month costs by part, whether capacity suffices, and what alternatives cost.
 
-Prices, with their date and sources, are in `prices.json`. What is not given is an assumption, and
-printed as one. The settings are a stage's.
+Prices, with their date and sources, are in `prices.json`. Each figure that is not given is an
+assumption, and the sheet names it. The settings are a stage's.
 """
 
 import argparse
@@ -35,11 +35,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     demand = parser.add_argument_group("demand")
     demand.add_argument("--users", type=float, metavar="N", help="people who use it")
-    text = "answers that each of them asks for in a day (5)"
+    text = "answers for each user and day (5)"
     demand.add_argument("--answers-a-day", type=float, metavar="N", help=text)
-    text = "requests of a month, in place of --users"
+    text = "requests a month, instead of --users"
     demand.add_argument("--requests-per-month", type=float, metavar="N", help=text)
-    text = "demand as a share of --throughput over all hours, in place of both"
+    text = "demand as an average share of --throughput, instead of both"
     demand.add_argument("--utilisation", type=float, metavar="P", help=text)
     text = "tokens of one answer (300)"
     demand.add_argument(
@@ -68,13 +68,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--first-token", type=float, metavar="S", help=text)
 
     other = parser.add_argument_group("prices and comparisons")
-    text = "the price of an instance's hour, in place of the price file's"
+    text = "the price of an instance's hour, instead of the price file's"
     other.add_argument("--instance-hour", type=float, metavar="USD", help=text)
     text = "streams at once for each vCPU of Managed Instances (16)"
     other.add_argument("--streams-per-vcpu", type=int, metavar="N", help=text)
-    text = "a service's prices of a million tokens, prompt and completion: 0.22,0.22"
+    text = "another service's prices for a million prompt and completion tokens: 0.22,0.22"
     other.add_argument("--compare", type=_pair, metavar="P,C", help=text)
-    text = "read the instances' prices from AWS's price list into the price file, and end"
+    text = "read the instances' prices from AWS's price list into the price file, and exit"
     other.add_argument("--refresh-prices", action="store_true", help=text)
     text = "the region whose prices are read (us-east-1)"
     other.add_argument("--region", default="us-east-1", help=text)

@@ -106,7 +106,7 @@ class Use:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a deployment has, as far as it is paid for."""
+    """The parts of a deployment that are paid for."""
 
     instance_type: str
     instance_hour: float
@@ -188,7 +188,7 @@ def bytes_a_token() -> int:
 
 
 def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, float]:
-    """Return what one request costs, by service, beside what is paid by the hour or month.
+    """Return what one request adds, by service, to what is paid by the hour or month.
 
     Args:
         plan: The deployment.
@@ -222,7 +222,7 @@ def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, floa
 
 
 def by_socket(use: Use) -> float:
-    """Return what API Gateway costs for one request on a socket, beside `by_request`.
+    """Return what API Gateway adds to `by_request` for one request on a socket.
 
     The socket is open as long as the response. Deltas that come within `limits.POST_INTERVAL` are
     one message.
@@ -234,7 +234,7 @@ def by_socket(use: Use) -> float:
 
 
 def kept_answer(use: Use, *, logged: bool) -> float:
-    """Return what it costs to keep one answer, beside the answer itself.
+    """Return what keeping one answer adds to the cost of the answer.
 
     It is stored with its input, or `logged` while it streams, so that it can be resumed. Storage
     and reads cost far less than the writes.
@@ -245,7 +245,7 @@ def kept_answer(use: Use, *, logged: bool) -> float:
 
 
 def by_month(plan: Plan) -> dict[str, float]:
-    """Return what a month costs although nobody calls, by service.
+    """Return what a month costs when nobody calls, by service.
 
     Custom metrics are included. They are charged for the hours in which a request comes.
     """
@@ -292,7 +292,7 @@ def month(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, float]:
 
 
 def tokens_a_second(use: Use) -> float:
-    """Return the completion tokens that all users together ask for in an average second."""
+    """Return the completion tokens that all users together request in an average second."""
     return (use.requests or 0.0) * use.completion_tokens / SECONDS
 
 
@@ -331,7 +331,7 @@ def break_even(cheaper: Callable[[float], bool]) -> float | None:
 
 
 def token_price(use: Use, prompt: float, completion: float) -> float:
-    """Return what a request costs where tokens are paid for: USD a million tokens of each kind."""
+    """Return what a request costs in USD, at prices in USD per million tokens of each kind."""
     return (use.prompt_tokens * prompt + use.completion_tokens * completion) / 1e6
 
 

@@ -13,7 +13,7 @@ _LARGEST = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of a run; None: the run does not tell."""
+    """Figures of a run; None if the run did not measure one."""
 
     throughput: float
     """Tokens a second of all the instances that were loaded."""

@@ -77,7 +77,7 @@ def refresh(
         today: The date that the file gets; None: today's in UTC.
 
     Raises:
-        CommandError: the list cannot be had or read, or has no instance.
+        CommandError: the list cannot be fetched or read, or has no instance.
 
     """
     url = f"{address}/{region}/index.json"

@@ -61,7 +61,7 @@ class Reader(Protocol):
         ...
 
     def resume(self) -> None:
-        """Drop what is not whole: the next bytes come from behind the last number."""
+        """Drop an unfinished event: the next bytes begin after the last number."""
         ...
 
 

@@ -94,22 +94,22 @@ def all_checks() -> tuple[Check, ...]:
     """Return every check, in the order of the table."""
     from cli.commands.verify.checks import (
         access,
+        answers,
         build,
         endpoint,
         money,
         observability,
         operations,
         path,
-        sockets,
     )
 
     return (
         *path.CHECKS,
         *access.CHECKS,
+        *answers.CHECKS,
         *money.CHECKS,
         *endpoint.CHECKS,
         *operations.CHECKS,
         *observability.CHECKS,
         *build.CHECKS,
-        *sockets.CHECKS,
     )

@@ -1,5 +1,5 @@
 """The carrier of sockets on API Gateway: each message of a socket is an invocation of its own.
 
-What a socket knows is an item, which conditional writes change. So it does not matter which
-environment gets which message, in what order they come, and how often.
+The state of a socket is an item, which is changed by conditional writes. So any environment may get
+any message, in any order, and more than once.
 """

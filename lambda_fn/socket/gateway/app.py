@@ -1,8 +1,9 @@
 """What the socket function does with the messages of sockets: it answers requests.
 
-A message that makes a response is stored first, under the name of the response. Whoever gets the
-same message later finds it, and does nothing. The function that ends a response begins the next one
-of its lane. One whose function was killed is found dead by the next message that waits for it.
+A message that makes a response is stored first, under the name of the response. If the message
+comes again, it is found there, and nothing happens. The function that ends a response begins the
+next one of its lane. If that function was killed, the next message that waits for its response
+finds this out.
 """
 
 import asyncio
@@ -244,7 +245,8 @@ class Gateway(Control):
     async def _check_parent(self, socket: Socket, state: State, asked: Create) -> None:
         """Check that a request may go on from the response that it names.
 
-        One that is not stored is known to the connection that made it only, as the last of a lane.
+        A response that is not stored can be continued on its own connection only, while it is the
+        last of a lane.
 
         Raises:
             InvalidRequest: it may not.
@@ -330,7 +332,7 @@ def _public(error: Exception, name: str) -> APIError:
     if isinstance(error, ResponseBroken | Unended):
         log("socket_broken", request_id=name, error=str(error))
         return UpstreamFailed(
-            "The response goes on without this connection, which was too slow. Read the rest by "
+            "This connection was too slow, so the response goes on without it. Read the rest by "
             "'response.resume'.",
             code="interrupted",
         )
@@ -340,7 +342,7 @@ def _public(error: Exception, name: str) -> APIError:
 
 def _interrupted(name: str) -> APIError:
     return UpstreamFailed(
-        "The function that answered this request was stopped. What it had sampled is in "
+        "The function that answered this request was stopped. Read what it had sampled by "
         f"GET /v1/responses/resp_{name}.",
         code="interrupted",
     )

@@ -36,7 +36,7 @@ from lambda_fn.settings import Settings
 from lambda_fn.socket.core import MESSAGES_BURST, MESSAGES_PER_SECOND
 from lambda_fn.socket.gateway.messages import Closing, Message, Opening, read
 from lambda_fn.socket.gateway.posts import ClientGone, Posts
-from lambda_fn.socket.gateway.state import EARLY, State
+from lambda_fn.socket.gateway.state import EARLY, Early, State
 from lambda_fn.socket.gateway.store import Gone, Socket, Store
 from lambda_fn.socket.lanes import Running, Waiting
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_event
@@ -45,6 +45,8 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream_log.keys import UnknownVersion
 from lambda_fn.stream_log.tickets import spend_ticket
 
+_LEAST = 10.0
+"""Seconds that the function must have left to wait for another round of early cancels."""
 _NO_LOG_YET = 20.0
 """Seconds for which a cancel waits for the log of a response that has begun."""
 _LOG_POLL = 0.1
@@ -165,7 +167,7 @@ class Control:
                 await self._count(message)
                 raise asked.error
             if isinstance(asked, Cancel):
-                await self._cancel(message, asked)
+                await self._cancel(message, asked, context)
             else:
                 await self._begin(message, asked, context)
         except Flood:
@@ -192,8 +194,8 @@ class Control:
 
     # Cancelling
 
-    async def _cancel(self, message: Message, asked: Cancel) -> None:
-        def decide(state: State) -> Running | Waiting | APIError | None:
+    async def _cancel(self, message: Message, asked: Cancel, context: Context) -> None:
+        def decide(state: State) -> Running | Waiting | Early | APIError | None:
             if (refused := counting(message.sent, state)) is not None:
                 return refused
             return state.cancel(asked, message.name, sent=message.sent, now=self._now())
@@ -204,15 +206,24 @@ class Control:
         if isinstance(found, Running):
             if not found.cancelled:
                 await self._stop(found.name, await self._store.find(message.connection_id))
-            return
-        if isinstance(found, Waiting):
+        elif isinstance(found, Waiting):
             raise Cancelled("The request was cancelled before its response began.")
-        await asyncio.sleep(EARLY)
-        unused = await self._store.change(
-            message.connection_id, lambda state: state.found_nothing(message.name)
-        )
-        if unused:
-            raise _nothing_runs(asked)
+        elif found is None:
+            await self._see_to_early(message.connection_id, context)
+
+    async def _see_to_early(self, connection_id: str, context: Context) -> None:
+        """Tell the client of cancels for which no create comes, until none waits any more."""
+        came: float | None = self._now()
+        while came is not None:
+            await asyncio.sleep(max(0.0, came + EARLY - self._now()))
+            # Without time for another round, those that came since do not wait so long.
+            since = self._now() - (EARLY if context.remaining() > _LEAST else 0.0)
+            over, came = await self._store.change(
+                connection_id,
+                lambda state, since=since: state.found_nothing(since),  # type: ignore[misc]
+            )
+            for early in over:
+                await self._tell(connection_id, _nothing_runs(early), early.stream_id)
 
     async def _stop(self, name: str, socket: Socket) -> None:
         """Cancel a response that runs.
@@ -277,14 +288,18 @@ def unavailable() -> Unavailable:
 
 def _too_old() -> Unavailable:
     return Unavailable(
-        f"The message waited for more than {limits.MESSAGE_AGE:.0f} seconds, because all functions "
-        "are busy. It was not read. Send it again later.",
+        f"The message waited for more than {limits.MESSAGE_AGE:.0f} seconds, because no function "
+        "was free. It was not read. Send it again later.",
         code="server_overloaded",
         retry_after=10,
     )
 
 
-def _nothing_runs(asked: Cancel) -> NotFound:
-    if asked.response_id is not None:
-        return not_found(asked.response_id)
-    return NotFound("This lane runs no response.", param="stream_id", code="response_not_found")
+def _nothing_runs(early: Early) -> NotFound:
+    if early.response_id is not None:
+        return not_found(early.response_id)
+    return NotFound(
+        "No response is running in this lane, so nothing was cancelled.",
+        param="stream_id",
+        code="response_not_found",
+    )

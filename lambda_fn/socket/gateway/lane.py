@@ -21,7 +21,7 @@ _ANSWERED = (b"event: response.completed\n", b"event: response.incomplete\n")
 
 
 class Wish(msgspec.Struct):
-    """What a request says about its keeping, and the response that it goes on from."""
+    """What a request says about storing its response, and which response it continues."""
 
     store: bool | None = None
     previous_response_id: str | None = None
@@ -100,9 +100,9 @@ class LaneSink:
         await self._guard(self._outbox.put([event.data for event in events]))
 
     async def end(self, data: bytes) -> None:
-        """Post the rest. Whoever owns the queue waits until the client has everything.
+        """Queue the rest. The owner of the queue waits until the client has everything.
 
-        A response that waited here would count as one with a client that takes nothing.
+        If this method waited, the client would count as one that does not read.
         """
         await self.write(data)
 
@@ -170,7 +170,7 @@ class LaneCarrier:
             raise Cancelled("This response was cancelled.", headers=NO_RETRY)
 
     def running(self, cancel: Callable[[], None]) -> None:
-        """Learn how to end the response. It ends at once if `cancel` was called before."""
+        """Keep `cancel`, which ends the response. Call it now if the request was cancelled."""
         self._cancel = cancel
         if self._is_cancelled:
             cancel()

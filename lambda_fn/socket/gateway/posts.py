@@ -35,7 +35,7 @@ class Posts:
         region: str,
         credentials: Callable[[], Credentials],
     ) -> None:
-        """`url` is the address of the stage, such as `https://a.execute-api.….com/responses`."""
+        """Take `url`, the address of the stage, such as `https://a.execute-api.….com/responses`."""
         scheme, _, rest = url.partition("://")
         host, _, stage = rest.partition("/")
         self._client = client
@@ -112,7 +112,7 @@ class Outbox:
     """The events of one response on their way to its client."""
 
     def __init__(self, posts: Posts, connection_id: str) -> None:
-        """Nothing waits."""
+        """Begin with an empty queue."""
         self._posts = posts
         self._connection_id = connection_id
         self._waiting: list[bytes] = []

@@ -1,11 +1,12 @@
-"""What a socket on API Gateway knows, and how it changes. Pure: it is stored between messages.
+"""The state of a socket on API Gateway, and its changes. Pure; it is stored between messages.
 
 Messages are invocations of their own, so they may come in another order than they were sent. API
-Gateway notes when it took each one. Creates of a lane run in the order of these times, as far as
-they have come. A cancel that finds nothing is kept for `EARLY` seconds, for a create that was sent
+Gateway notes when it received each one. The creates of a lane that have come run in the order of
+these times. A cancel that finds nothing is kept for `EARLY` seconds, for a create that was sent
 before it.
 
-A name of a request is the id of the response that it makes, unless a fallback of the model answers.
+The name of a request is the id of the response that it makes, unless a fallback of the model
+answers.
 """
 
 import msgspec
@@ -117,12 +118,16 @@ class State(msgspec.Struct):
 
     def cancel(
         self, message: Cancel, name: str, *, sent: float, now: float
-    ) -> Running | Waiting | None:
+    ) -> Running | Waiting | Early | None:
         """Cancel what a message names, and return it as `Lanes.cancel` does.
 
-        None means that nothing was found. Then it waits, by the name of the message.
+        A cancel that finds nothing waits, by the name of its message. None means that the function
+        of this message sees to all that wait. `Early` means that another function does already: a
+        socket that sends many keeps one function busy, and not all.
         """
         self._forget_early(now)
+        oldest = min((early.came for early in self.early), default=0.0)
+        is_seen_to = now - oldest < 1.5 * EARLY  # else the function that did was killed
         if message.response_id is not None:
             found: Running | Waiting | None = self.lanes.cancel_response(message.response_id)
         else:
@@ -130,15 +135,19 @@ class State(msgspec.Struct):
         if isinstance(found, Waiting):
             self.runs.pop(found.name, None)
         if found is None:
-            self.early.append(Early(name, message.stream_id, message.response_id, sent, now))
+            early = Early(name, message.stream_id, message.response_id, sent, now)
+            self.early.append(early)
+            return early if is_seen_to else None
         return found
 
-    def found_nothing(self, name: str) -> bool:
-        """Take back a cancel that has waited. Return whether no create came for it."""
-        waiting = [early for early in self.early if early.name == name]
-        for early in waiting:
-            self.early.remove(early)
-        return bool(waiting)
+    def found_nothing(self, since: float) -> tuple[list[Early], float | None]:
+        """Take back the cancels that came at this time or before: no create came for them.
+
+        Return them, and when the next one came of those that still wait.
+        """
+        over = [early for early in self.early if early.came <= since]
+        self.early = [early for early in self.early if early.came > since]
+        return over, min((early.came for early in self.early), default=None)
 
     def lane_of(self, name: str) -> str | None:
         """Return the `stream_id` of the lane that runs a response; None is the default lane."""
@@ -163,5 +172,5 @@ class State(msgspec.Struct):
         )
 
     def _forget_early(self, now: float) -> None:
-        # Whoever sent such a cancel has taken it back, unless its function was killed.
+        # The function that sees to such cancels has taken them back, unless it was killed.
         self.early = [early for early in self.early if now - early.came <= 2 * EARLY]

@@ -1,8 +1,8 @@
 """The items of sockets in StreamTable: states, messages, and the open sockets of each key.
 
-Each change of an item is conditional on the number of changes that its writer has read. Who loses
-reads it again, and decides again. A write has a random name, by which an own one whose answer was
-lost is known.
+An item counts its changes, and each change is conditional on that count. A writer that loses reads
+the item again, and decides again. Each write has a random name, by which a writer finds out that a
+write with a lost answer was carried out.
 """
 
 import asyncio
@@ -170,7 +170,7 @@ class Store:
         """Count a socket of a key.
 
         `is_open` tells whether a connection exists. It is asked if the key has its maximum, because
-        API Gateway does not promise to tell the end of each.
+        API Gateway does not promise a `$disconnect` for each.
 
         Raises:
             RateLimited: the key has as many open sockets as it may have.
@@ -204,7 +204,7 @@ class Store:
         await self._change(sockets_key(key_id), decide)
 
     async def leave(self, key_id: str, connection_id: str) -> None:
-        """Count a socket of a key no longer."""
+        """Remove a socket from the count of its key."""
         now = int(self._now())
 
         def decide(item: dict[str, Any] | None) -> tuple[dict[str, Any], None]:

@@ -2,9 +2,9 @@
 
     {"requests": [{"stream_id", "endpoint", "body"}, ...], "all_or_none": false}
 
-Each event is that of its member, with the member `stream_id`. A member ends with
-`{"stream_id", "done": true}`, and the stream with `[DONE]`. Each member is admitted, limited and
-settled like a request of its own. An error of one leaves the others alone.
+Each event is the one of its member, with the field `stream_id`. A member ends with `{"stream_id",
+"done": true}`, and the stream with `[DONE]`. Each member is admitted, limited and settled like a
+single request. An error of one does not affect the others.
 
 All members write to one client, one event at a time and in turns, so a fast one delays a slow one
 by one event.
@@ -188,7 +188,7 @@ def _read(body: bytes) -> MultiplexRequest:
 
 
 class _ClientLeft(Exception):
-    """The client takes nothing more. `error` is the server's own."""
+    """The client has left. `error` is the server's own."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -233,7 +233,7 @@ class _MemberSink:
         self._tagger = Tagger(name)
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Do nothing: the whole has one status, which is sent with its first event."""
+        """Do nothing: all members share one status, which is sent with the first event."""
 
     async def write(self, data: bytes) -> None:
         """Send the events one by one, or a heartbeat if there are none."""

@@ -78,6 +78,14 @@ async def test_its_messages(ask: Call, recall: Call) -> None:
     assert json.loads((await recall("GET", rest)).body)["data"] == [first]
 
 
+async def test_messages_that_were_taken_in_another_form(ask: Call, recall: Call) -> None:
+    """Texts in place of content parts are accepted, so they can be read again."""
+    content = ["Hi", {"type": "text", "text": "x"}]
+    name = id_of(await ask(messages=[{"role": "user", "content": content}]))
+    [message] = json.loads((await recall("GET", f"{PATH}/{name}/messages")).body)["data"]
+    assert (message["content"], message["content_parts"]) == ("Hi\nx", content)
+
+
 async def test_its_metadata_change(ask: Call, recall: Call) -> None:
     """An update replaces them, and returns the completion. Nothing else can be changed."""
     path = f"{PATH}/{id_of(await ask())}"

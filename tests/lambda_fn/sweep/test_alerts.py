@@ -90,3 +90,5 @@ def test_all_that_is_spent_says_what_follows() -> None:
     subject, text = message(tokens, "sluice-prod")
     assert len(subject) <= 100
     assert "5,100 tokens of 5,000 tokens" in text
+    assert "Key: abcdefghijkl" in text
+    assert "Owner" not in text  # it has none

@@ -22,7 +22,7 @@ export class ApiError extends Error {
 
 /** The network failed: nothing was answered, or the answer broke off. */
 export class NetworkError extends Error {
-  constructor(message = "The network does not answer.") {
+  constructor(message = "The server cannot be reached. Check the network, then try again.") {
     super(message);
     this.name = "NetworkError";
   }

@@ -49,7 +49,7 @@ function open(): Promise<IDBDatabase> {
     };
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
-    request.onblocked = () => reject(new Error("Another tab holds an old version."));
+    request.onblocked = () => reject(new Error("Another tab has an older version of this page open. Close it, then reload this one."));
   });
 }
 

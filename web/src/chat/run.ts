@@ -175,7 +175,7 @@ export class Run {
     try {
       event = JSON.parse(data) as typeof event;
     } catch {
-      throw new NetworkError("An event of the stream is no JSON.");
+      throw new NetworkError("An event of the stream is not JSON.");
     }
     this.#answer.changed(this.#answer.apply(event, performance.now()));
     if (!had && this.#answer.responseId) {

@@ -10,6 +10,7 @@ import { failureOf, Run, running } from "./run.ts";
 import { Wire } from "./wire.ts";
 
 const DEFAULTS = "sluice-parameters";
+const OPEN = "sluice-open";
 const SAVE_MS = 1500;
 
 /** What a turn has beside what is kept: the answer that is drawn, and what went over the network. */
@@ -20,13 +21,13 @@ export interface Live {
 
 export class Threads {
   list: Conversation[] = [];
-  open: Conversation | null = null;
   /** Whether this browser keeps conversations; private windows may not. */
   keeps = true;
   /** Said to screen readers. */
   announcement = "";
   /** Why the last request was not sent. */
   problem = "";
+  #open: Conversation | null = null;
   #session: Session;
   #live = new Map<string, Live>();
   #changed: () => void;
@@ -42,6 +43,17 @@ export class Threads {
     this.#off();
   }
 
+  get open(): Conversation | null {
+    return this.#open;
+  }
+
+  /** This tab remembers which one it is, so that a reload shows it again. */
+  set open(conversation: Conversation | null) {
+    this.#open = conversation;
+    if (conversation) sessionStorage.setItem(OPEN, conversation.id);
+    else sessionStorage.removeItem(OPEN);
+  }
+
   get #stores(): boolean {
     return this.#session.kept.persistence !== "off";
   }
@@ -49,6 +61,8 @@ export class Threads {
   /** Read what this browser has, then what the deployment has. */
   async load(): Promise<void> {
     this.list = await kept.list(this.#session.owner);
+    const last = sessionStorage.getItem(OPEN);
+    if (last && !this.open) void this.show(last);
     this.#changed();
     if (!this.#stores) return;
     try {

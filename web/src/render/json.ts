@@ -10,7 +10,7 @@ export function looksLikeJson(text: string, done: boolean): boolean | null {
   return /^(\{\s*["}]|\[\s*(\{|"|\[\s*[[{"\d]))/.test(start);
 }
 
-/** Writes JSON out as it comes, however it is cut. What is no JSON stays as it is. */
+/** Writes JSON out as it comes, however it is cut. What is not JSON stays as it is. */
 export class JsonWriter {
   #out: string[] = [];
   #depth = 0;

@@ -7,10 +7,10 @@ import { useAnswer } from "./hooks.ts";
 import { Streamed } from "./streamed.tsx";
 
 const ENDED: Record<string, string> = {
-  max_output_tokens: "The limit of tokens was reached.",
+  max_output_tokens: "The token limit was reached.",
   content_filter: "The answer was filtered.",
   budget: "The key's budget is used up.",
-  deadline: "The longest time of an answer was over.",
+  deadline: "The time limit of an answer was reached.",
 };
 
 /** An answer as it comes, with its figures. */
@@ -45,7 +45,7 @@ export function AnswerView({
         <ItemView key={index} answer={answer} item={item} json={json} />
       ))}
       {answer.status === "reconnecting" && answer.items.length > 0 && (
-        <p class="note warn">The connection was lost. The rest is fetched as soon as it is back.</p>
+        <p class="note warn">The connection was lost. The page fetches the rest when it is back.</p>
       )}
       {answer.status === "cancelled" && <p class="note">Stopped.</p>}
       {answer.status === "incomplete" && (
@@ -122,7 +122,7 @@ export function FailureView({
   return (
     <div class="note error" role="alert">
       <p>{failure?.message ?? "The answer failed."}</p>
-      {partial && <p>What had come until then is kept above.</p>}
+      {partial && <p>What had come before the failure is kept above.</p>}
       {left > 0 && <p>Try again in {duration(left)}.</p>}
       {retryAt !== undefined && left <= 0 && <p>You can try again now.</p>}
       {failure?.code && (

@@ -27,7 +27,7 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
       {figures.p50 !== null && figures.p95 !== null && answer.gaps.length > 4 && (
         <div
           class="figure"
-          title="Milliseconds between the pieces that came: half of them were shorter than the first figure, 95 of 100 than the second"
+          title="Milliseconds between the pieces that came: median and 95th percentile"
         >
           <dt>between tokens</dt>
           <dd>
@@ -41,7 +41,7 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
           name="tokens"
           value={`${whole(answer.usage.input_tokens)} in, ${whole(answer.usage.output_tokens)} out`}
           title={
-            reasoning ? `${whole(reasoning)} of them for reasoning` : "As the meter has booked them"
+            reasoning ? `${whole(reasoning)} of them for reasoning` : "As the meter has counted them"
           }
         />
       )}

@@ -88,7 +88,7 @@ export function Usage({ session }: { session: Session }) {
         ))}
       </div>
       {limits.length === 0 && (
-        <p class="hint">The key has no budget and no limit but that of its streams.</p>
+        <p class="hint">The key has no budget. Its only limit is the number of simultaneous streams.</p>
       )}
       <section class="by-day" aria-label="Tokens by day">
         <div class="bar">

@@ -62,7 +62,7 @@ def errors(target: Target) -> Outcome:
 
 
 def page(target: Target) -> Outcome:
-    """The root and its files come from the bucket, and a path beside them from the function."""
+    """Check that the root and its files come from the bucket, and other paths from the function."""
     root = target.send("GET", "/", key="")
     if not root.headers.get("content-type", "").startswith("text/html"):
         return absent("the deployment has no playground: deploy with -c playground=true")

@@ -23,7 +23,7 @@ _UNITS = 25
 
 
 def request_metrics(target: Target) -> Outcome:
-    """The metrics in the line of a request appear in CloudWatch, and no line fails to be read."""
+    """Check that CloudWatch has the metrics of a request's log line, and refuses no line."""
     if target.function["Environment"]["Variables"].get("SLUICE_METRICS") != "true":
         return absent("the deployment writes no metrics: deploy with -c metrics=true")
     cloudwatch, since = target.client("cloudwatch"), time.time()
@@ -56,7 +56,7 @@ def request_metrics(target: Target) -> Outcome:
 
 
 def release_metrics(target: Target) -> Outcome:
-    """Lambda has the metrics, with the dimensions, that the alarms of a release watch."""
+    """Check that Lambda has the metrics and dimensions that the alarms of a release watch."""
     cloudwatch = target.client("cloudwatch")
     names = [name.rpartition(":")[2] for name in target.physical("AWS::CloudWatch::Alarm")]
     watched = [
@@ -92,7 +92,7 @@ def release_metrics(target: Target) -> Outcome:
 
 
 def rolled_back(target: Target) -> Outcome:
-    """After a stack update that was rolled back, the alias is at the version of the template."""
+    """Check that a stack update which is rolled back leaves the alias at the template's version."""
     events = [
         event
         for page in target.client("cloudformation")
@@ -123,7 +123,7 @@ def rolled_back(target: Target) -> Outcome:
 
 
 def spans(target: Target) -> Outcome:
-    """CloudWatch takes the function's spans, and the container gets the trace."""
+    """Check that CloudWatch takes the function's spans, and that the container gets the trace."""
     if target.function["Environment"]["Variables"].get("SLUICE_TRACES") != "cloudwatch":
         return absent("nothing is traced: deploy with -c traces=cloudwatch")
     from cli.commands.trace import find
@@ -157,7 +157,7 @@ def spans(target: Target) -> Outcome:
 
 
 def guardrail(target: Target) -> Outcome:
-    """The function may call its guardrail, which judges a prompt and an answer."""
+    """Check that the function may call its guardrail, which judges a prompt and an answer."""
     policy = json.loads(target.function["Environment"]["Variables"].get("SLUICE_MODERATION", "{}"))
     if "guardrail" not in policy:
         return absent("there is no guardrail: deploy with -c guardrail=ID:VERSION")
@@ -170,7 +170,7 @@ def guardrail(target: Target) -> Outcome:
 
 
 def guardrail_units(target: Target) -> Outcome:
-    """A call of the guardrail takes 25 text units, and no more."""
+    """Check that a call of the guardrail takes 25 text units, and no more."""
     policy = json.loads(target.function["Environment"]["Variables"].get("SLUICE_MODERATION", "{}"))
     if "guardrail" not in policy:
         return absent("there is no guardrail: deploy with -c guardrail=ID:VERSION")

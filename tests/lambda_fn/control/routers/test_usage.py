@@ -2,6 +2,7 @@
 
 import csv
 import io
+from decimal import Decimal
 from typing import Any
 
 from lambda_fn import ids
@@ -34,6 +35,27 @@ async def test_usage_is_told_apart_as_asked(admin: Admin, used: dict[str, Any]) 
         ("2026-11-21T06", None, 40),
     ]
     assert rows[0]["outcomes"] == {"complete": 1}
+
+
+async def test_months_and_owners_add_up_to_the_ledger(admin: Admin, used: dict[str, Any]) -> None:
+    """Each owner's month is summed to the nano-dollar, also that of a key that was deleted."""
+    await admin.ok("PATCH", f"/keys/{used['first']}", {"owner": "one"})
+    await admin.ok("PATCH", f"/keys/{used['second']}", {"owner": "two"})
+    before = (await admin.ok("GET", "/usage", by="month,owner"))["data"]
+    assert [(row["month"], row["owner"], row["requests"]) for row in before] == [
+        ("2026-11", "one", 4),
+        ("2026-11", "two", 1),
+    ]
+    assert all(row["day"] is None and row["key"] is None for row in before)
+    days = (await admin.ok("GET", "/usage"))["data"]
+    assert sum(Decimal(row["cost"]) for row in before) == sum(Decimal(row["cost"]) for row in days)
+    await admin("DELETE", f"/keys/{used['second']}")
+    text = await admin("GET", "/usage", format="csv", by="month,owner,key")
+    lines = list(csv.DictReader(io.StringIO(text.text)))
+    assert [(line["owner"], line["key"]) for line in lines] == [
+        ("one", used["first"]),
+        ("two", used["second"]),
+    ]
 
 
 async def test_usage_comes_page_by_page_and_as_csv(admin: Admin, used: dict[str, Any]) -> None:
@@ -87,7 +109,8 @@ async def test_what_makes_no_sense_of_usage_is_refused(admin: Admin) -> None:
         ({"until": "2026-11-21T6"}, "until"),
         ({"since": "2026-11-21", "until": "2026-11-21"}, "since"),
         ({"since": "1999-01-01"}, "since"),
-        ({"by": "owner"}, "by"),
+        ({"by": "colour"}, "by"),
+        ({"by": "day,month"}, "by"),
         ({"by": "day,day"}, "by"),
         ({"by": "day,hour"}, "by"),
         ({"by": ""}, "by"),

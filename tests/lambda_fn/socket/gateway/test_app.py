@@ -232,6 +232,44 @@ async def test_a_cancel_of_nothing(sockets: Sockets, monkeypatch: pytest.MonkeyP
     await sockets.at_rest()
 
 
+async def test_cancels_of_nothing_keep_one_function_busy(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many cancels that find nothing are all told, and only one function waits with them."""
+    woken, sleeping = asyncio.Event(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        sleeping.append(seconds)
+        await woken.wait()
+
+    monkeypatch.setattr(control, "asyncio", _Asyncio(sleep))
+    monkeypatch.setattr(control, "EARLY", 0.0)
+    socket = await sockets.open()
+    names = [f"lane{number}" for number in range(20)]
+    for name in names:
+        await socket.send_json({"type": "response.cancel", "stream_id": name})
+    await sockets.invoked(len(names))
+    while len(sockets.tasks) > 1:
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert len(sleeping) == 1
+    woken.set()
+    found = await until_end(socket, len(names))
+    assert sorted(error["stream_id"] for error in found) == sorted(names)
+    await sockets.at_rest()
+
+
+class _Asyncio:
+    """The module `asyncio` with another `sleep`."""
+
+    def __init__(self, sleep: Any) -> None:
+        """Take it."""
+        self.sleep = sleep
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the module has."""
+        return getattr(asyncio, name)
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [

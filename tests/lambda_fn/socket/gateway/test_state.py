@@ -41,7 +41,7 @@ def test_a_cancel_that_comes_before_its_create() -> None:
     assert state.cancel(Cancel("a"), "c", sent=5.0, now=5.0) is None
     with pytest.raises(Cancelled):
         state.create("1", "a", sent=4.0, now=5.5, stays=False)
-    assert not state.found_nothing("c")
+    assert state.found_nothing(9.0) == ([], None)
     assert state.create("2", "a", sent=4.5, now=5.6, stays=False) == ["2"]
 
 
@@ -51,10 +51,26 @@ def test_a_cancel_that_finds_nothing_is_taken_back() -> None:
     state.cancel(Cancel("a"), "c", sent=5.0, now=5.0)
     assert state.create("1", "b", sent=4.0, now=5.0, stays=False) == ["1"]
     assert state.create("2", "a", sent=6.0, now=6.0, stays=False) == ["2"]
-    assert state.found_nothing("c")
-    assert not state.found_nothing("c")
+    assert state.found_nothing(4.9) == ([], 5.0)
+    [[early], none] = state.found_nothing(5.0)
+    assert (early.name, none) == ("c", None)
+    assert state.found_nothing(9.0) == ([], None)
     state.cancel(Cancel("x"), "d", sent=5.0, now=5.0)
     assert state.create("3", "x", sent=4.0, now=5.0 + 3 * EARLY, stays=False) == ["3"]
+
+
+def test_one_function_sees_to_the_cancels_that_find_nothing() -> None:
+    """The first one does, for all that come meanwhile. If it was killed, another one does."""
+    state = State(Rate(0.0))
+    found = [state.cancel(Cancel(str(at)), f"c{at}", sent=at, now=at) for at in (5.0, 5.5, 6.5)]
+    assert [early is None for early in found] == [True, False, False]
+    over, came = state.found_nothing(5.5)
+    assert ([early.name for early in over], came) == (["c5.0", "c5.5"], 6.5)
+    late = 6.5 + 1.5 * EARLY
+    assert state.cancel(Cancel("x"), "d", sent=late, now=late) is None
+    assert state.cancel(Cancel("y"), "e", sent=late, now=late) is None, "the oldest is as old"
+    later = late + EARLY
+    assert state.cancel(Cancel("z"), "f", sent=later, now=later) is not None
 
 
 def test_cancels_of_what_runs_and_waits() -> None:

@@ -124,6 +124,22 @@ async def test_all_or_none(call: Call, sagemaker: StandIn, items: Any) -> None:
     assert of("b", found)
 
 
+async def test_a_repeat_is_no_member_to_wait_for(
+    make_call: Callable[..., Call], streams: Any, sagemaker: StandIn
+) -> None:
+    """A member that gets the response to an earlier request begins with the others, or not."""
+    logging, more = make_call(stream_table=streams.name), {"idempotency-key": "k"}
+    events((await logging(path=PATH, body={"requests": [chat("a")]}, more=more)).body)
+    refused = {"requests": [chat("a"), chat("b", model="?")], "all_or_none": True}
+    reply = await asyncio.wait_for(logging(path=PATH, body=refused, more=more), 60)
+    assert (reply.status, reply.error["code"]) == (404, "model_not_found")
+    asked = {"requests": [chat("a"), chat("b")], "all_or_none": True}
+    reply = await asyncio.wait_for(logging(path=PATH, body=asked, more=more), 60)
+    assert of("a", events(reply.body))
+    assert of("b", events(reply.body))
+    assert len(sagemaker.bodies) == 2
+
+
 @pytest.mark.parametrize(
     ("body", "status", "param"),
     [

@@ -1,0 +1,191 @@
+"""Checks of answers that do not end with one HTTP request: sockets, background, conversations."""
+
+import json
+import ssl
+import time
+from typing import Any
+
+from cli.commands.verify.registry import Check, Outcome, Wave, absent, decided, refuted
+from cli.commands.verify.target import Target
+
+_PATH = "/v1/responses"
+_ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
+_SOCKET_S = 60.0
+_NO_SOCKETS = "the deployment has no sockets: deploy with -c websocket=true"
+_STRANGE = 'no JSON: " \\ \\u0041 {} $context.connectionId ü \u2028 \U0001f600'
+"""A message that a template could escape, replace or break."""
+_OVER_A_FRAME = 33_000
+
+
+def sockets(target: Target) -> Outcome:
+    """Check that two lanes of one socket are answered, and a wrong key opens none."""
+    base = target.outputs.get("WebSocketBaseUrl")
+    if base is None:
+        return absent(_NO_SOCKETS)
+    from websockets.exceptions import InvalidStatus, WebSocketException
+
+    ends: dict[str, str] = {}
+    try:
+        with _opened(target, base, target.key) as socket:
+            for lane in ("a", "b"):
+                create = {"type": "response.create", "stream_id": lane, **_asked(target)}
+                socket.send(json.dumps(create))
+            until = time.monotonic() + _SOCKET_S
+            while len(ends) < 2:
+                event = json.loads(socket.recv(timeout=max(until - time.monotonic(), 0)))
+                if event["type"] in _ENDS:
+                    ends[event.get("stream_id", "")] = event["type"]
+    except (OSError, WebSocketException) as error:
+        return refuted(f"{ends} had ended when the socket broke: {error or type(error).__name__}")
+    wrong = [f"lane {lane}: {end}" for lane, end in ends.items() if end not in _ENDS[:2]]
+    try:
+        _opened(target, base, f"sk-{'a' * 12}-{'b' * 43}").close()
+        wrong.append("a wrong key has opened a socket")
+    except InvalidStatus as error:
+        if error.response.status_code != 401:
+            wrong.append(f"a wrong key: {error.response.status_code}")
+    return decided(wrong, "two lanes were answered on one socket; a wrong key got a 401")
+
+
+def socket_message(target: Target) -> Outcome:
+    """Check that a message which is no JSON reaches the function and is answered by it."""
+    base = target.outputs.get("WebSocketBaseUrl")
+    if base is None:
+        return absent(_NO_SOCKETS)
+    from websockets.exceptions import WebSocketException
+
+    try:
+        with _opened(target, base, target.key) as socket:
+            socket.send(_STRANGE)
+            event = json.loads(socket.recv(timeout=_SOCKET_S))
+    except (OSError, WebSocketException, ValueError) as error:
+        return refuted(f"no answer: {error or type(error).__name__}")
+    wrong = [] if event.get("type") == "error" else [f"the answer is {event}"]
+    return decided(wrong, f"an error event: {event.get('error', {}).get('message')}")
+
+
+def socket_close(target: Target) -> Outcome:
+    """Check that a frame over 32 kB closes the socket with 1009."""
+    base = target.outputs.get("WebSocketBaseUrl")
+    if base is None:
+        return absent(_NO_SOCKETS)
+    from websockets.exceptions import ConnectionClosed, WebSocketException
+
+    try:
+        with _opened(target, base, target.key) as socket:
+            socket.send(json.dumps({"type": "response.create", "input": "x" * _OVER_A_FRAME}))
+            return refuted(f"answered: {socket.recv(timeout=_SOCKET_S)[:200]!r}")
+    except ConnectionClosed as closed:
+        code = None if closed.rcvd is None else closed.rcvd.code
+        return decided([] if code == 1009 else [f"closed with {code}"], "closed with 1009")
+    except (OSError, WebSocketException) as error:
+        return refuted(f"no close: {error or type(error).__name__}")
+
+
+def _opened(target: Target, base: str, key: str) -> Any:
+    from websockets.sync.client import connect
+
+    trust = ssl.create_default_context(cafile=target.authority) if base[:4] == "wss:" else None
+    headers = {"authorization": f"Bearer {key}"}
+    return connect(f"{base}/responses", additional_headers=headers, ssl=trust)
+
+
+def background(target: Target) -> Outcome:
+    """Check that a background answer is completed by an invocation that Lambda makes later."""
+    variables = target.function["Environment"]["Variables"]
+    if not json.loads(variables.get("SLUICE_BACKGROUND", "{}")).get("invoke"):
+        return absent("answers have no invocation of their own: deploy with -c background=invoke")
+    asked = target.send("POST", _PATH, {**_asked(target), "background": True})
+    made = _body(asked)
+    if (asked.status, made.get("status")) != (200, "queued"):
+        return refuted(f"the request: {asked.status} {made.get('status')}")
+    path = f"{_PATH}/{made['id']}"
+    status = ""
+    until = time.monotonic() + 2 * target.patience
+    while status in ("", "queued", "in_progress") and time.monotonic() < until:
+        status = str(_body(target.send("GET", f"{path}?wait=20")).get("status"))
+    target.send("DELETE", path)
+    wrong = [] if status in ("completed", "incomplete") else [f"the answer is {status}"]
+    return decided(wrong, f"the answer was queued, and then {status}")
+
+
+def conversations(target: Target) -> Outcome:
+    """Check that a response appends its items to a conversation, which is read and deleted."""
+    if "RecallFunctionName" not in target.outputs:
+        return absent("persistence=off: there are no conversations")
+    made = target.send("POST", "/v1/conversations", {})
+    if made.status != 200:
+        return refuted(f"a conversation could not be made: {made.status}")
+    name = str(_body(made)["id"])
+    path = f"/v1/conversations/{name}"
+    answered = target.send("POST", _PATH, {**_asked(target), "conversation": name})
+    items = _body(target.send("GET", f"{path}/items")).get("data", [])
+    deleted = target.send("DELETE", path)
+    gone = target.send("GET", path)
+    target.send("DELETE", f"{_PATH}/{_body(answered).get('id')}")
+    wrong = [] if answered.status == 200 else [f"the response: {answered.status}"]
+    if len(items) != 2:
+        wrong.append(f"the conversation has {len(items)} items, and not 2")
+    if (deleted.status, gone.status) != (200, 404):
+        wrong.append(f"deleted: {deleted.status}, and read after that: {gone.status}")
+    return decided(wrong, "a response appended 2 items; then the conversation was deleted")
+
+
+def _asked(target: Target) -> dict[str, Any]:
+    return {"model": target.outputs["ModelName"], "input": "Say hello.", "max_output_tokens": 16}
+
+
+def _body(response: Any) -> dict[str, Any]:
+    """Return a body that is a JSON object; an empty one for any other."""
+    try:
+        found = json.loads(response.body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+CHECKS = (
+    Check(
+        "sockets",
+        "API Gateway passes the status of `$connect` on to the client, invokes the socket function "
+        "asynchronously by the header of the integration's template, and takes its posts to "
+        "`@connections`",
+        "`-c websocket=true`: two lanes of one socket are answered; a wrong key gets a 401",
+        Wave.TRAFFIC,
+        sockets,
+        30,
+    ),
+    Check(
+        "socket-message",
+        "`$util.base64Encode($input.body)` is a message of a WebSocket as it was sent",
+        "`-c websocket=true`: a message that is no JSON, with quotes, backslashes and characters "
+        "beyond the BMP, is answered by the function's own error event",
+        Wave.TRAFFIC,
+        socket_message,
+    ),
+    Check(
+        "socket-close",
+        "API Gateway closes a WebSocket with 1009 for a frame over 32 kB",
+        "`-c websocket=true`: a frame of 33 kB; the close code",
+        Wave.TRAFFIC,
+        socket_close,
+    ),
+    Check(
+        "background-invoke",
+        "the stream function may invoke its own alias asynchronously, and the event runs the "
+        "queued answer",
+        "`-c background=invoke`: a background answer is queued, and then completed",
+        Wave.TRAFFIC,
+        background,
+        60,
+    ),
+    Check(
+        "conversations",
+        "the grants by partition and attribute in the stream table suffice for conversations, of "
+        "the stream function and of the recall function",
+        "a response in a conversation; the conversation has two items, and is deleted",
+        Wave.TRAFFIC,
+        conversations,
+        20,
+    ),
+)
