@@ -393,13 +393,15 @@ def _sources(settings: "Settings", client: Client) -> Iterator[Finding]:
 
 def reserved_by(settings: "Settings") -> int | None:
     """Return the concurrent executions that the stacks reserve together, or None."""
-    from infra.constructs import control_function, sweeper
+    from infra.constructs import control_function, socket_function, sweeper
 
     if settings.reserved_concurrency is None:
         return None
     control = control_function.CONCURRENCY if settings.admin_url else 0
     recall = settings.recall_concurrency if settings.persistence != "off" else 0
-    sockets = settings.websocket_concurrency if settings.websocket else 0
+    sockets = 0
+    if settings.websocket:
+        sockets = settings.websocket_concurrency + socket_function.CONTROL_CONCURRENCY
     return settings.reserved_concurrency + recall + sockets + sweeper.CONCURRENCY + control
 
 

@@ -14,6 +14,8 @@ _RELEASE_ALARMS = 2
 _STREAM_ALARMS = 2
 _RECALL_ALARMS = 1
 _KEEPER_ALARMS = 1
+_SOCKET_ALARMS = 4 + 2 * 1
+"""Of both functions of sockets, and of the releases of both."""
 _REQUEST_ALARMS = 2 + 2 + 2 + 1 + 1
 """Metrics of the alarms over requests: Completion, FirstToken, EndpointDown, Rejected5xx,
 Unsaved.
@@ -78,6 +80,7 @@ def counts(settings: "Settings") -> Counts:
     alarms = _LAMBDA_ALARMS + _RELEASE_ALARMS + _STREAM_ALARMS
     if settings.persistence != "off":  # of the recall function, and the keeper
         alarms += _RELEASE_ALARMS + _RECALL_ALARMS + _KEEPER_ALARMS
+    alarms += _SOCKET_ALARMS * settings.websocket
     alarms += _GUARD_ALARMS if settings.endpoint_name is None else 0
     alarms += settings.scale_to_zero
     alarms += settings.certificate_stack is not None

@@ -41,8 +41,12 @@ class Dashboard(Construct):
         usage_table: UsageTable,
         recall: lambda_.IFunction | None = None,
         stream_table: StreamTable | None = None,
+        sockets: Sequence[lambda_.IFunction] = (),
     ) -> None:
-        """Create the dashboard. If answers are kept, `recall` and `stream_table` are given."""
+        """Create it. Where answers are kept, there are `recall` and `stream_table`.
+
+        `sockets` are the function that answers sockets and the one that opens, cancels and closes.
+        """
         super().__init__(scope, construct_id)
         self._settings = settings
         self._deployment = deployment_of(settings)
@@ -55,6 +59,8 @@ class Dashboard(Construct):
         ]
         if recall is not None and stream_table is not None:
             rows.append(self._kept(recall, stream_table))
+        if sockets:
+            rows.append(self._of_sockets(*sockets))
         cloudwatch.CfnDashboard(
             self,
             "Resource",
@@ -272,6 +278,21 @@ class Dashboard(Construct):
             *own,
             self._widget("Recall function", _of_function(recall, *_INVOCATIONS)),
             self._widget("Stream table", _of_table(stream_table.name)),
+        ]
+
+    def _of_sockets(
+        self, answering: lambda_.IFunction, control: lambda_.IFunction
+    ) -> list[dict[str, Any]]:
+        return [
+            self._widget("Sockets: requests", _of_function(answering, *_INVOCATIONS)),
+            self._widget(
+                "Sockets: wait of messages for a function",
+                _of_function(answering, "AsyncEventAge"),
+                stat="Maximum",
+                label="ms",
+            ),
+            self._widget("Sockets: lost messages", _of_function(answering, "AsyncEventsDropped")),
+            self._widget("Sockets: open, cancel, close", _of_function(control, *_INVOCATIONS)),
         ]
 
     def _cold_starts(self, stream: lambda_.Function) -> dict[str, Any]:

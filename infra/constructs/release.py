@@ -9,6 +9,8 @@ requests reach the new version, and after these minutes the rest. When an alarm 
 CodeDeploy moves the alias back, and the stack's update fails and is rolled back.
 """
 
+from collections.abc import Mapping
+
 from aws_cdk import CfnCodeDeployLambdaAliasUpdate, CfnUpdatePolicy, Duration, RemovalPolicy
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_codedeploy as codedeploy
@@ -42,13 +44,15 @@ class Release(Construct):
         function: lambda_.Function,
         settings: Settings,
         what: str,
+        failures: Mapping[str, int] = FAILURES,
     ) -> None:
         """Publish the function as it is, and point the alias to this version.
 
-        `what` is what descriptions call the function.
+        `what` is what descriptions call the function. `failures` are the metrics that end a canary,
+        with their thresholds: one without a URL has no `Url5xxCount`.
         """
         super().__init__(scope, construct_id)
-        self._what = what
+        self._what, self._failures = what, failures
         version = function.current_version
         # A version that is deleted takes its running streams with it. Lambda deletes all versions
         # with their function.
@@ -80,7 +84,7 @@ class Release(Construct):
                 threshold=threshold,
                 actions=alarm_topics(settings),
             )
-            for metric, threshold in FAILURES.items()
+            for metric, threshold in self._failures.items()
         ]
         role = iam.Role(
             self,

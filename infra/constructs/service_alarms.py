@@ -4,6 +4,7 @@
 sweeper, the release and the endpoint are with these constructs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aws_cdk import Duration
@@ -59,10 +60,12 @@ class ServiceAlarms(Construct):
         settings: Settings,
         stream: lambda_.IFunction,
         recall: lambda_.IFunction | None = None,
+        sockets: Sequence[lambda_.IFunction] = (),
     ) -> None:
         """Create the alarms. Without the setting `metrics`, only those of Lambda's own metrics.
 
-        `recall` is the function that reads kept answers, None where none are kept.
+        `recall` is the function that reads kept answers, None where none are kept. `sockets` are
+        the function that answers sockets and the one that opens, cancels and closes.
         """
         super().__init__(scope, construct_id)
         self._settings = settings
@@ -75,6 +78,8 @@ class ServiceAlarms(Construct):
                 "clients that resume, read or cancel answers get 429 from Lambda itself. Raise "
                 "recall_concurrency, or look for a client that polls.",
             )
+        if sockets:
+            self._of_sockets(*sockets)
         if settings.metrics:
             self._of_requests()
             for burn in BURNS:
@@ -104,6 +109,42 @@ class ServiceAlarms(Construct):
             actions=self._actions,
         )
         near.datapoints_to_alarm = _NEEDED
+
+    def _of_sockets(self, answering: lambda_.IFunction, control: lambda_.IFunction) -> None:
+        self._throttles(
+            "SocketThrottles",
+            answering,
+            "messages of sockets wait for a function, for up to 60 s. Raise "
+            "websocket_concurrency, or limit keys.",
+        )
+        self._throttles(
+            "SocketControlThrottles",
+            control,
+            "sockets are refused with 429, and cancels wait. Look for a client that opens sockets "
+            "again and again.",
+        )
+        for name, metric_name, text in (
+            (
+                "SocketErrors",
+                "Errors",
+                "invocations for messages of sockets crash or time out. The function's log says why.",
+            ),
+            (
+                "SocketDropped",
+                "AsyncEventsDropped",
+                "messages of sockets are lost: no function was free for 60 s, or one failed.",
+            ),
+        ):
+            failing = add_alarm(
+                Construct(self, name),
+                "Resource",
+                description=self._text(text),
+                metric=_of_function(answering, metric_name, "Sum"),
+                threshold=1,
+                periods=_MINUTES,
+                actions=self._actions,
+            )
+            failing.datapoints_to_alarm = 2
 
     def _throttles(self, name: str, function: lambda_.IFunction, text: str) -> None:
         throttled = add_alarm(

@@ -1,8 +1,11 @@
 """The WebSocket API of API Gateway: the address to which sockets connect, and its routes.
 
-`$connect` is invoked synchronously, because its result opens the socket or refuses it. `$default`
-and `$disconnect` are invoked asynchronously, because an answer takes longer than the 29 s that API
-Gateway waits. What the function sends goes by the API's `@connections`.
+`$connect` is invoked synchronously, because its result opens the socket or refuses it. All others
+are invoked asynchronously, because an answer takes longer than the 29 s that API Gateway waits.
+What the functions send goes by the API's `@connections`.
+
+An environment that answers gets no other event until it has ended. So `$connect`, `$disconnect` and
+the messages that cancel lead to a function of their own, whose environments are free.
 
 The stage is called `responses`: OpenAI's SDKs append `/responses` to the base URL of sockets, and
 the only path of a WebSocket API is its stage.
@@ -10,7 +13,7 @@ the only path of a WebSocket API is its stage.
 
 import json
 
-from aws_cdk import Aws, Fn, RemovalPolicy, Stack
+from aws_cdk import Aws, Fn, RemovalPolicy, Stack, Token
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_iam as iam
@@ -24,6 +27,8 @@ from infra.settings.deployment import Settings
 
 STAGE = "responses"
 """The name of the stage, which is the path of the address."""
+CANCEL = "response.cancel"
+"""The type of the messages that have a route of their own."""
 API_GATEWAY = "apigateway.amazonaws.com"
 TEMPLATE = (
     '{"requestContext": {"connectionId": "$context.connectionId", '
@@ -69,38 +74,33 @@ class WebSocketApi(Construct):
         self.endpoint = self.api.attr_api_endpoint
         self.url = Fn.join("/", [self.endpoint, STAGE])
 
-    def serve(self, function: lambda_.IFunction, grantee: iam.IGrantable) -> None:
-        """Route all messages to a function, and let a grantee post to the sockets."""
-        uri = (
-            f"arn:{Aws.PARTITION}:apigateway:{Aws.REGION}:lambda:path/2015-03-31/functions/"
-            f"{function.function_arn}/invocations"
-        )
+    def serve(
+        self, answering: lambda_.IFunction, control: lambda_.IFunction, *grantees: iam.IGrantable
+    ) -> None:
+        """Lead the routes to two functions, and let the grantees post to the sockets.
+
+        `control` opens, cancels and closes. `answering` gets all other messages.
+        """
         connect = apigatewayv2.CfnIntegration(
             self,
             "Connect",
             api_id=self.api.ref,
             integration_type="AWS_PROXY",
             integration_method="POST",
-            integration_uri=uri,
+            integration_uri=_uri(control),
         )
-        event = apigatewayv2.CfnIntegration(
-            self,
-            "Event",
-            api_id=self.api.ref,
-            integration_type="AWS",
-            integration_method="POST",
-            integration_uri=uri,
-            request_parameters={
-                "integration.request.header.X-Amz-Invocation-Type": "'Event'",
-            },
-            template_selection_expression="\\$default",
-            request_templates={"$default": TEMPLATE},
-        )
-        routes = {"$connect": connect, "$default": event, "$disconnect": event}
+        event = self._event("Event", answering)
+        signal = self._event("Signal", control)
+        routes = {
+            "$connect": connect,
+            "$default": event,
+            CANCEL: signal,
+            "$disconnect": signal,
+        }
         for key, integration in routes.items():
             route = apigatewayv2.CfnRoute(
                 self,
-                f"Route{key.removeprefix('$').capitalize()}",
+                f"Route{key.removeprefix('$').removeprefix('response.').capitalize()}",
                 api_id=self.api.ref,
                 route_key=key,
                 authorization_type="NONE",
@@ -110,27 +110,50 @@ class WebSocketApi(Construct):
                 route, {"APIG4": "The function authenticates at $connect, by a key or a ticket."}
             )
         self._add_stage()
-        function.add_permission(
-            "WebSocketApi",
-            principal=iam.ServicePrincipal(API_GATEWAY),
-            source_arn=self._arn("*"),
-        )
-        iam.Grant.add_to_principal(
-            grantee=grantee,
-            actions=["execute-api:ManageConnections"],
-            resource_arns=[
-                self._arn(f"{method}/@connections/*") for method in ("POST", "GET", "DELETE")
-            ],
-        )
+        for function in (answering, control):
+            function.add_permission(
+                "WebSocketApi",
+                principal=iam.ServicePrincipal(API_GATEWAY),
+                source_arn=self._arn("*"),
+            )
+        for grantee in grantees:
+            iam.Grant.add_to_principal(
+                grantee=grantee,
+                actions=["execute-api:ManageConnections"],
+                resource_arns=[
+                    self._arn(f"{method}/@connections/*") for method in ("POST", "GET", "DELETE")
+                ],
+            )
+        stack = Stack.of(self)
+        # The rule names the region and the account if the stack is for certain ones.
+        region = "<AWS::Region>" if Token.is_unresolved(stack.region) else stack.region
+        account = "<AWS::AccountId>" if Token.is_unresolved(stack.account) else stack.account
+        api = stack.get_logical_id(self.api)
         accept(
-            Stack.of(self),
+            stack,
             {
-                f"IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:"
-                f"<{Stack.of(self).get_logical_id(self.api)}>/{STAGE}/{method}/@connections/*]": (
-                    "Connection ids are not known before a client connects."
+                f"IAM5[Resource::arn:<AWS::Partition>:execute-api:{region}:{account}:"
+                f"<{api}>/{STAGE}/{method}/@connections/*]": (
+                    "A connection has its id when it is opened."
                 )
                 for method in ("POST", "GET", "DELETE")
             },
+        )
+
+    def _event(self, name: str, function: lambda_.IFunction) -> apigatewayv2.CfnIntegration:
+        """Return an integration that does not wait for its function."""
+        return apigatewayv2.CfnIntegration(
+            self,
+            name,
+            api_id=self.api.ref,
+            integration_type="AWS",
+            integration_method="POST",
+            integration_uri=_uri(function),
+            request_parameters={
+                "integration.request.header.X-Amz-Invocation-Type": "'Event'",
+            },
+            template_selection_expression="\\$default",
+            request_templates={"$default": TEMPLATE},
         )
 
     def _arn(self, end: str) -> str:
@@ -188,3 +211,11 @@ class WebSocketApi(Construct):
         account = apigateway.CfnAccount(self, "Account", cloud_watch_role_arn=role.role_arn)
         account.apply_removal_policy(RemovalPolicy.RETAIN)
         stage.add_resource_dependency(account)
+
+
+def _uri(function: lambda_.IFunction) -> str:
+    """Return the address at which API Gateway invokes a function."""
+    return (
+        f"arn:{Aws.PARTITION}:apigateway:{Aws.REGION}:lambda:path/2015-03-31/functions/"
+        f"{function.function_arn}/invocations"
+    )

@@ -95,7 +95,7 @@ class ServiceStack(Stack):
         websocket = (
             WebSocketApi(self, "WebSocket", settings=settings) if settings.websocket else None
         )
-        recall = sockets = None
+        recall = sockets = signals = None
         keeper = None
         if stream_table is not None:
             keeper = BackgroundKeeper(
@@ -118,18 +118,25 @@ class ServiceStack(Stack):
                 websocket_url=None if websocket is None else websocket.url,
             )
         if stream_table is not None and websocket is not None:
-            sockets = SocketFunction(
-                self,
-                "Socket",
-                root=root,
-                settings=settings,
-                usage_table=usage_table,
-                stream_table=stream_table,
-                endpoint=endpoint,
-                secret=secret,
-                url=websocket.url,
+            sockets, signals = (
+                SocketFunction(
+                    self,
+                    name,
+                    root=root,
+                    settings=settings,
+                    usage_table=usage_table,
+                    stream_table=stream_table,
+                    endpoint=endpoint,
+                    secret=secret,
+                    url=websocket.url,
+                    control=name == "SocketControl",
+                )
+                for name in ("Socket", "SocketControl")
             )
-            websocket.serve(sockets.release.alias, sockets.function)
+            websocket.serve(
+                *(sockets.release.alias, signals.release.alias),
+                *(sockets.function, signals.function),
+            )
         control = None
         if settings.admin_url:
             control = ControlFunction(
@@ -165,12 +172,14 @@ class ServiceStack(Stack):
             strict_transport=settings.stage != "local",
         )
 
+        watched_sockets = [it.function for it in (sockets, signals) if it is not None]
         ServiceAlarms(
             self,
             "Alarms",
             settings=settings,
             stream=stream.function,
             recall=None if recall is None else recall.function,
+            sockets=watched_sockets,
         )
         if settings.dashboard:
             Dashboard(
@@ -183,6 +192,7 @@ class ServiceStack(Stack):
                 usage_table=usage_table,
                 recall=None if recall is None else recall.function,
                 stream_table=stream_table,
+                sockets=watched_sockets,
             )
 
         # The stream function changes accounts and the ledger, and marks hours whose rollups must be
@@ -194,10 +204,9 @@ class ServiceStack(Stack):
         usage_table.grant_in(stream.function, ["PutItem"], "LEDGER#*", "USAGE", "ALERTS")
         usage_table.grant_in(stream.function, ["Query"], "USAGE", "USAGE#*")
         endpoint.grant_stream(stream.function)
-        if sockets is not None and stream_table is not None:
+        if sockets is not None and signals is not None and stream_table is not None:
             # The socket function answers requests as the stream function does, and reads no usage.
-            # The states and messages of sockets have partitions, and so have tickets, which it can
-            # only spend.
+            # The states and messages of sockets have partitions.
             usage_table.grant_in(sockets.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
             usage_table.grant_in(sockets.function, ["GetItem"], "SERVICE")
             usage_table.grant_in(sockets.function, ["PutItem"], "LEDGER#*", "USAGE")
@@ -205,8 +214,18 @@ class ServiceStack(Stack):
             all_but_delete = ["GetItem", "PutItem", "Query", "UpdateItem"]
             stream_table.grant_in(sockets.function, all_but_delete, "R#*", "V#*")
             stream_table.grant_in(sockets.function, ["GetItem", "PutItem"], "C#*", "I#*")
-            stream_table.grant_in(sockets.function, ["GetItem", "DeleteItem"], "T#*")
             stream_table.grant_key(sockets.function)
+            # Its control function reads accounts to authenticate, spends tickets, and cancels as
+            # the recall function does.
+            usage_table.grant_in(signals.function, ["GetItem"], "KEY#*", "LEDGER#*", "SERVICE")
+            usage_table.grant_in(
+                signals.function, ["UpdateItem"], "LEDGER#*", attributes=["cancel", "key", "state"]
+            )
+            endpoint.grant_stream(signals.function)
+            stream_table.grant_in(signals.function, all_but_delete, "R#*")
+            stream_table.grant_in(signals.function, ["GetItem", "PutItem"], "C#*")
+            stream_table.grant_in(signals.function, ["GetItem", "DeleteItem"], "T#*")
+            stream_table.grant_key(signals.function)
         # No role deletes anything but rollups, which can be made again. Neither the sweeper nor the
         # admin functions may call a model or a function.
         usage_table.grant_in(

@@ -306,7 +306,7 @@ class _Response:
         self._output = _Output(head, write)
         self._prompt = self._cached = self._completion = self._reasoning = 0
         self._finish = Finish("stop")
-        self._says = False
+        self._says = self._generated = False
         self.tells_partial = True
         """Whether a failed response has its output as far as it came."""
         fields = {
@@ -326,9 +326,9 @@ class _Response:
             self._completion += event.tokens
             self._output.take(self._noting(self._blocks.add(event)))
         elif type(event) is Start:
-            self._prompt = event.prompt_tokens
+            self._prompt, self._generated = event.prompt_tokens, True
         elif type(event) is Finish:
-            self._finish = event
+            self._finish, self._generated = event, True
         elif type(event) is Usage:
             self._prompt, self._cached = event.prompt_tokens, event.cached_tokens
             self._completion, self._reasoning = event.completion_tokens, event.reasoning_tokens
@@ -343,7 +343,8 @@ class _Response:
         """End the items, and return the status of the response and the response, in parts."""
         reason = _INCOMPLETE.get(self._finish.finish_reason)
         steps = list(self._noting(self._blocks.end()))
-        if not self._says and reason is None:  # clients expect a message, and it may be empty
+        # Clients expect a message, and it may be empty, unless nothing was generated at all.
+        if not self._says and reason is None and self._generated:
             steps += [Begin("text"), Finished("text")]
         self._output.end(steps, incomplete=reason is not None)
         told = {} if end.moderation is NULL else {"moderation": end.moderation}

@@ -3,14 +3,10 @@
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
-
-import msgspec
 
 from lambda_fn.auth import Caller, check_origin, read_key
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.encode.responses import ResponseStream
 from lambda_fn.errors import APIError, InvalidRequest, NotFound, RateLimited
 from lambda_fn.http.client import Client
 from lambda_fn.ids import new_request_id
@@ -21,6 +17,7 @@ from lambda_fn.settings import Settings
 from lambda_fn.socket.lane import LaneCarrier, LaneSink
 from lambda_fn.socket.messages import Resume
 from lambda_fn.socket.turn import ReadOptions, Turn
+from lambda_fn.socket.warm_up import whole
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.history import history_of
@@ -136,7 +133,7 @@ class Service:
             max_bytes=self.settings.max_whole,
         )
         await carrier.sink.start(200, [])
-        await carrier.sink.end(_empty(ResponseStream(head).begin(), int(now)))
+        await carrier.sink.end(whole(head, int(now)))
 
     async def resume(self, request: Resume, sink: LaneSink, caller: Caller) -> None:
         """Send the events of a kept response that come after an event.
@@ -184,25 +181,3 @@ class Service:
                 code="response_not_found",
             )
         return Stored(self._streams)
-
-
-class _Begun(msgspec.Struct):
-    response: dict[str, Any]
-
-
-_begun = msgspec.json.Decoder(_Begun)
-_NO_USAGE = {
-    "input_tokens": 0,
-    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-    "output_tokens": 0,
-    "output_tokens_details": {"reasoning_tokens": 0},
-    "total_tokens": 0,
-}
-
-
-def _empty(begun: bytes, now: int) -> bytes:
-    """Return the events of a response without output, which begins with these two events."""
-    response = _begun.decode(begun.rpartition(b"\ndata: ")[2]).response
-    response |= {"status": "completed", "completed_at": now, "usage": _NO_USAGE}
-    event = {"type": "response.completed", "sequence_number": 2, "response": response}
-    return b"%bevent: response.completed\ndata: %b\n\n" % (begun, msgspec.json.encode(event))

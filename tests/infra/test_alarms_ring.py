@@ -51,6 +51,10 @@ BROKEN = requests(30, 30)
 CASES: dict[str, Case] = {
     "AlarmsThrottles": Case({}, {"Throttles": [1.0]}, 2),
     "AlarmsRecallThrottles": Case({}, {"Throttles": [1.0]}, 2),
+    "AlarmsSocketThrottles": Case({}, {"Throttles": [1.0]}, 2),
+    "AlarmsSocketControlThrottles": Case({}, {"Throttles": [1.0]}, 2),
+    "AlarmsSocketErrors": Case({"Errors": [0.0]}, {"Errors": [1.0]}, 2),
+    "AlarmsSocketDropped": Case({}, {"AsyncEventsDropped": [1.0]}, 2),
     "AlarmsConcurrency": Case(
         {"ConcurrentExecutions": [100.0]}, {"ConcurrentExecutions": [170.0]}, 3
     ),
@@ -70,6 +74,8 @@ CASES: dict[str, Case] = {
     "StreamReleaseUrl5xxCount": Case({}, {"Url5xxCount": [3.0]}, 2, last=20),
     "RecallReleaseErrors": Case({"Errors": [0.0]}, {"Errors": [1.0]}, 2),
     "RecallReleaseUrl5xxCount": Case({}, {"Url5xxCount": [3.0]}, 2, last=20),
+    "SocketReleaseErrors": Case({"Errors": [0.0]}, {"Errors": [1.0]}, 2),
+    "SocketControlReleaseErrors": Case({"Errors": [0.0]}, {"Errors": [1.0]}, 2),
     "ModelGuardInvocation5XXErrors": Case({}, {"Invocation5XXErrors": [5.0]}, 2),
     "ModelGuardInvocationModelErrors": Case({}, {"InvocationModelErrors": [10.0]}, 2),
     "Expires": Case({"DaysToExpiry": [200.0]}, {"DaysToExpiry": [20.0]}, 1, seconds=86_400),
@@ -83,6 +89,7 @@ def resources(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """Return the resources of a deployment in us-east-1 that has every alarm."""
     settings = of_stage("prod").replace(
         alarm_topic=TOPIC,
+        websocket=True,
         hourly_cost_alarm=3.0,
         domain="api.example.org",
         hosted_zone="Z0123456789:example.org",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from local.cloud import LocalCloud, LocalCloudError
-from tests.support.local_deployment import NAMED, Deployed, deployed, listening
+from tests.support.local_deployment import NAMED, STAGE, Deployed, deployed, listening
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc says who listens")
 
@@ -109,6 +109,36 @@ def test_pages_and_foreign_names(running: Deployed) -> None:
                         path,
                         page,
                     )
+
+
+def test_sockets(running: Deployed) -> None:
+    """As on AWS, a page of any origin may open a socket. A foreign name opens none.
+
+    The name of `--host` opens one, because clients in containers need it as they need the edge. No
+    page may call `@connections`, whose calls are signed anyway.
+    """
+    port = running.ports["sockets"]
+    upgrade = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    for host in ("evil.example", f"localhost:{port + 1}", f"evil.{NAMED}"):
+        assert ask(port, "GET", f"/{STAGE}", {**upgrade, "Host": host})[0] == 403
+    for method in ("GET", "POST", "DELETE"):
+        path = f"/{STAGE}/@connections/AAAAAAAAAAAAAAA="
+        assert ask(port, method, path, {})[0] == 403
+        for page in PAGES:
+            assert ask(port, method, path, page)[0] == 403
+    for page in ({}, *PAGES):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        headers = {"Host": f"localhost:{port}", **upgrade, **page}
+        try:
+            connection.request("GET", f"/{STAGE}", headers=headers)
+            assert connection.getresponse().status == 101
+        finally:
+            connection.close()
 
 
 def test_a_name_that_was_given_is_the_edge_s_alone(running: Deployed) -> None:

@@ -1,6 +1,6 @@
 """A deployment with every kind of listener that a local cloud has.
 
-These are the function, the distribution, the endpoint and the control plane.
+These are the function, the distribution, the endpoint, the WebSocket API and the control plane.
 """
 
 import contextlib
@@ -17,6 +17,8 @@ from tests.support import function_code, resources
 from tests.support.local_cloud import CONTAINER, Stacks
 
 BUCKET = "sluice-listeners"
+STAGE = "prod"
+"""The stage of the WebSocket API, which takes every handshake: it has no routes."""
 SECRET = "the secret of the admin"
 
 
@@ -60,6 +62,18 @@ def template() -> dict[str, Any]:
             Timeout=30,
             Environment={"Variables": variables},
         ),
+        "Api": {
+            "Type": "AWS::ApiGatewayV2::Api",
+            "Properties": {
+                "Name": "sockets",
+                "ProtocolType": "WEBSOCKET",
+                "RouteSelectionExpression": "$request.body.type",
+            },
+        },
+        "Stage": {
+            "Type": "AWS::ApiGatewayV2::Stage",
+            "Properties": {"ApiId": {"Ref": "Api"}, "StageName": STAGE, "AutoDeploy": True},
+        },
         "ModelRole": _role("sagemaker"),
         "Model": {
             "Type": "AWS::SageMaker::Model",
@@ -141,6 +155,7 @@ def deployed(directory: Path) -> Iterator[Deployed]:
             "gateway": int(cloud.endpoint_url.rpartition(":")[2]),
             "edge": int(edge),
             "function URLs": int(status["function_urls"].rpartition(":")[2]),
+            "sockets": int(status["gateways"][0]["url"].rpartition(":")[2]),
             "container": status["endpoints"][0]["containers"][0]["port"],
         }
         owners = listening(cloud.pid)

@@ -101,6 +101,7 @@ def all_checks() -> tuple[Check, ...]:
         observability,
         operations,
         path,
+        sockets,
     )
 
     return (
@@ -112,4 +113,5 @@ def all_checks() -> tuple[Check, ...]:
         *operations.CHECKS,
         *observability.CHECKS,
         *build.CHECKS,
+        *sockets.CHECKS,
     )

@@ -1,7 +1,7 @@
 """One request of a socket as the pipeline sees it, and the client's end of its response."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
 import msgspec
 
@@ -65,6 +65,13 @@ def _logged(read: ReadRequest, body: bytes, history: History) -> ReadRequest:
     )
 
 
+class _Numbered(msgspec.Struct):
+    sequence_number: int
+
+
+_numbered = msgspec.json.Decoder(_Numbered)
+
+
 class LaneSink:
     """Posts the events of a response to the socket, each as a message with its lane's name."""
 
@@ -75,6 +82,12 @@ class LaneSink:
         self._left: Callable[[], None] | None = left
         self.is_answered = False
         """Whether the response has ended well."""
+        self._last: bytes | None = None
+
+    @property
+    def last(self) -> int:
+        """The `sequence_number` of the last event, -1 before there is one."""
+        return -1 if self._last is None else _numbered.decode(self._last).sequence_number
 
     async def start(self, status: int, headers: Headers) -> None:
         """Begin a response. A socket has no status."""
@@ -83,6 +96,7 @@ class LaneSink:
         """Post what is complete with these bytes."""
         events = self._tagger.feed(data)
         self.is_answered = self.is_answered or any(event.line in _ANSWERED for event in events)
+        self._last = events[-1].data if events else self._last
         await self._guard(self._outbox.put([event.data for event in events]))
 
     async def end(self, data: bytes) -> None:
@@ -120,14 +134,19 @@ class LaneCarrier:
         body: bytes,
         sink: LaneSink,
         seconds_left: Callable[[], float],
+        renamed: Callable[[str], Awaitable[None]],
     ) -> None:
-        """`name` is the id of the response."""
-        self.request_id = name
+        """`name` is the id of the response.
+
+        `renamed` is called with another one if a fallback of the model answers.
+        """
+        self.request_id = self._name = name
         self.response_headers: Mapping[str, str] = {}
         self.caller = caller
         self.sink = sink
         self._body = body
         self._seconds_left = seconds_left
+        self._renamed = renamed
         self._cancel: Callable[[], None] | None = None
         self._is_cancelled = False
         self._tasks: set[asyncio.Task[object]] = set()
@@ -144,6 +163,9 @@ class LaneCarrier:
 
     async def admitted(self) -> None:
         """Raise Cancelled if the request was cancelled while it was admitted."""
+        if self.request_id != self._name:
+            self._name = self.request_id
+            await self._renamed(self._name)
         if self._is_cancelled:
             raise Cancelled("This response was cancelled.", headers=NO_RETRY)
 

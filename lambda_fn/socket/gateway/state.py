@@ -5,7 +5,7 @@ Gateway notes when it received each one. The creates of a lane that have come ru
 these times. A cancel that finds nothing is kept for `EARLY` seconds, for a create that was sent
 before it.
 
-The name of a request is the id of the response that it makes.
+A name of a request is the id of the response that it makes, unless a fallback of the model answers.
 """
 
 import msgspec
@@ -32,11 +32,13 @@ class Early(msgspec.Struct):
 class Run(msgspec.Struct):
     """A response that runs. `began` is in Unix seconds.
 
-    With `stays`, it goes on when its client has left.
+    With `stays`, it goes on when its client has left. `response` is its id, if a fallback of the
+    model answers: the name is that of the response which the first model would have made.
     """
 
     began: float
     stays: bool = False
+    response: str | None = None
 
 
 class State(msgspec.Struct):
@@ -85,6 +87,18 @@ class State(msgspec.Struct):
             self.lanes.begun(name, f"resp_{name}")
         return names
 
+    def renamed(self, name: str, response: str) -> bool:
+        """Note that a fallback answers a request. Return whether the request was cancelled."""
+        if name in self.runs:
+            self.runs[name].response = response
+            self.lanes.begun(name, f"resp_{response}")
+        return self.cancelled(name)
+
+    def response_of(self, name: str) -> str:
+        """Return the id of the response to a request."""
+        run = self.runs.get(name)
+        return name if run is None or run.response is None else run.response
+
     def ended(
         self, name: str, now: float, *, completed: bool = False, parent: str | None = None
     ) -> list[str]:
@@ -95,7 +109,7 @@ class State(msgspec.Struct):
         """
         for key, lane in self.lanes.lanes.items():
             if lane.running is not None and lane.running.name == name and completed:
-                self.latest[key] = name
+                self.latest[key] = self.response_of(name)
         if not completed and parent is not None:
             self.latest = {key: one for key, one in self.latest.items() if one != parent}
         self.runs.pop(name, None)

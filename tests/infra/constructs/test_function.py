@@ -16,6 +16,7 @@ READERS = {
     "lambda_fn.stream.main.run": Settings,
     "lambda_fn.recall.main.run": Settings,
     "lambda_fn.socket.gateway.main.run": Settings,
+    "lambda_fn.socket.gateway.control_main.run": Settings,
     "lambda_fn.sweep.handler.handler": SweepSettings,
     "lambda_fn.background.handler.handler": KeeperSettings,
     "lambda_fn.control.handler.handler": ControlSettings,

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from infra.constructs.websocket_api import STAGE, TEMPLATE
+from infra.constructs.socket_function import CONTROL_CONCURRENCY
+from infra.constructs.websocket_api import CANCEL, STAGE, TEMPLATE
 from infra.settings.deployment import DEV, SettingsError
 from local.apigateway.templates import check
 from tests.support.synthesis import Synthesis, synthesise
 
 HANDLER = "lambda_fn.socket.gateway.main.run"
+CONTROL = "lambda_fn.socket.gateway.control_main.run"
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +37,30 @@ def test_there_is_none_unless_it_is_wanted(synthesis: Synthesis) -> None:
     assert synthesis.resources("AWS::ApiGatewayV2::Api") == []
     assert "WebSocketBaseUrl" not in synthesis.service["Outputs"]
     handlers = [it["Properties"]["Handler"] for it in synthesis.resources("AWS::Lambda::Function")]
-    assert HANDLER not in handlers
+    assert not {HANDLER, CONTROL} & set(handlers)
 
 
 def test_routes(sockets: Synthesis) -> None:
-    """`$connect` waits for its function. The others do not, and pass the message in base64."""
+    """`$connect` waits for its function. The others do not, and pass the message in base64.
+
+    What must not wait for answers has a function of its own.
+    """
     routes = {
         it["Properties"]["RouteKey"]: it["Properties"]["Target"]
         for it in sockets.resources("AWS::ApiGatewayV2::Route")
     }
-    assert routes.keys() == {"$connect", "$default", "$disconnect"}
-    assert routes["$default"] == routes["$disconnect"] != routes["$connect"]
+    assert routes.keys() == {"$connect", "$default", CANCEL, "$disconnect"}
+    assert len({json.dumps(target) for target in routes.values()}) == 3
+    assert routes[CANCEL] == routes["$disconnect"]
     waits = one(sockets, "ApiGatewayV2::Integration", IntegrationType="AWS_PROXY")
     assert "RequestParameters" not in waits
-    event = one(sockets, "ApiGatewayV2::Integration", IntegrationType="AWS")
-    assert list(event["RequestParameters"].values()) == ["'Event'"]
-    assert event["RequestTemplates"] == {"$default": TEMPLATE}
+    events = [
+        it["Properties"]
+        for it in sockets.resources("AWS::ApiGatewayV2::Integration")
+        if it["Properties"]["IntegrationType"] == "AWS"
+    ]
+    assert [list(event["RequestParameters"].values()) for event in events] == [["'Event'"]] * 2
+    assert [event["RequestTemplates"] for event in events] == [{"$default": TEMPLATE}] * 2
     check(TEMPLATE)
 
 
@@ -74,25 +84,38 @@ def test_the_function(sockets: Synthesis) -> None:
     variables = function["Environment"]["Variables"]
     assert stream["Environment"]["Variables"].items() <= variables.items()
     assert variables.keys() - stream["Environment"]["Variables"].keys() == {"SLUICE_WEBSOCKET_URL"}
-    [retries] = [
+    retries = [
         it["Properties"]
         for it in sockets.resources("AWS::Lambda::EventInvokeConfig")
-        if "SocketFunction" in json.dumps(it["Properties"]["FunctionName"])
+        if '"Socket' in json.dumps(it["Properties"]["FunctionName"])
     ]
-    assert (retries["MaximumRetryAttempts"], retries["MaximumEventAgeInSeconds"]) == (0, 60)
+    assert [(it["MaximumRetryAttempts"], it["MaximumEventAgeInSeconds"]) for it in retries] == [
+        (0, 60)
+    ] * 2
+
+
+def test_the_control_function(sockets: Synthesis) -> None:
+    """It is the same package with a concurrency of its own, and knows nothing of how to answer."""
+    function, control = sockets.function(HANDLER), sockets.function(CONTROL)
+    assert control["Code"] == function["Code"]
+    assert control["ReservedConcurrentExecutions"] == CONTROL_CONCURRENCY
+    assert control["Timeout"] < function["Timeout"]
+    variables = control["Environment"]["Variables"]
+    assert variables.items() < function["Environment"]["Variables"].items()
+    assert "SLUICE_FALLBACKS" not in variables
 
 
 def test_grants(sockets: Synthesis) -> None:
-    """It spends tickets and makes none; the recall function makes them and spends none."""
+    """The control function spends tickets, and the recall function makes them."""
     found = {}
     for it in sockets.resources("AWS::IAM::Policy"):
         for statement in it["Properties"]["PolicyDocument"]["Statement"]:
             keys = json.dumps(statement.get("Condition", {}))
             if '"T#*"' in keys:
                 actions = statement["Action"]
-                found[it["Properties"]["PolicyName"][:6]] = actions
+                found[it["Properties"]["PolicyName"].partition("Role")[0]] = actions
     assert found == {
-        "Socket": ["dynamodb:GetItem", "dynamodb:DeleteItem"],
+        "SocketControl": ["dynamodb:GetItem", "dynamodb:DeleteItem"],
         "Recall": "dynamodb:PutItem",
     }
 

@@ -18,8 +18,9 @@ from lambda_fn.ids import hash_key
 from lambda_fn.runtime.api import Context
 from lambda_fn.settings import Model, Settings
 from lambda_fn.socket.core import MESSAGES_BURST
-from lambda_fn.socket.gateway import app
+from lambda_fn.socket.gateway import control
 from lambda_fn.socket.gateway.app import Gateway
+from lambda_fn.socket.gateway.control import Control
 from lambda_fn.stream_log.tickets import make_ticket
 from tests.support.function import (
     CREDENTIALS,
@@ -41,10 +42,12 @@ ENDS = ("response.completed", "response.failed", "response.incomplete", "error")
 class Sockets:
     """A deployment of sockets in this process."""
 
-    def __init__(self, plane: Plane, gateway: Gateway) -> None:
+    def __init__(self, plane: Plane, settings: Settings, http: Client) -> None:
         """Invoke the gateway for each event of the plane."""
         self.plane = plane
-        self.gateway = gateway
+        self.settings, self.http = settings, http
+        self.answering = Gateway(settings, http, lambda: CREDENTIALS)
+        self.gateway: Control = self.answering
         self.tasks: set[asyncio.Task[Any]] = set()
         self.count = 0
         self._came = asyncio.Event()
@@ -103,14 +106,18 @@ async def sockets(
         settings = Settings(
             region="eu-west-1",
             usage_table=TABLE,
-            models={"m": Model(endpoint="endpoint-1", context_tokens=100)},
+            models={
+                "m": Model(endpoint="endpoint-1", context_tokens=100),
+                "big": Model(endpoint="endpoint-2", context_tokens=100),
+            },
+            fallbacks={"m": "big"},
             origin_secrets=(ORIGIN,),
             dynamodb_url=moto_url,
             sagemaker_url=sagemaker.url,
             stream_table=streams.name,
             websocket_url=plane.url.replace("http", "ws"),
         )
-        found = Sockets(plane, Gateway(settings, http, lambda: CREDENTIALS))
+        found = Sockets(plane, settings, http)
         yield found
         await found.stop()
     http.close()
@@ -216,7 +223,7 @@ async def test_cancel(sockets: Sockets, sagemaker: StandIn) -> None:
 
 async def test_a_cancel_of_nothing(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancel that finds nothing is an error event, and the socket goes on."""
-    monkeypatch.setattr(app, "EARLY", 0.0)
+    monkeypatch.setattr(control, "EARLY", 0.0)
     socket = await sockets.open()
     await socket.send_json({"type": "response.cancel", "stream_id": "a"})
     [error] = await until_end(socket)
@@ -235,8 +242,8 @@ async def test_cancels_of_nothing_keep_one_function_busy(
         sleeping.append(seconds)
         await woken.wait()
 
-    monkeypatch.setattr(app, "asyncio", _Asyncio(sleep))
-    monkeypatch.setattr(app, "EARLY", 0.0)
+    monkeypatch.setattr(control, "asyncio", _Asyncio(sleep))
+    monkeypatch.setattr(control, "EARLY", 0.0)
     socket = await sockets.open()
     names = [f"lane{number}" for number in range(20)]
     for name in names:
@@ -273,7 +280,7 @@ class _Asyncio:
         ({"type": "response.create", "stream_id": ""}, "invalid_stream_id"),
         (create(model="other"), "model_not_found"),
         (create(background=True), "unsupported_parameter"),
-        (create(generate=False), "unsupported_value"),
+        (create(generate=False, model="other"), "model_not_found"),
         (create(temperature=9), None),
         ({"type": "response.resume", "response_id": "resp_x"}, "response_not_found"),
         (create(previous_response_id="resp_x"), "previous_response_not_found"),
@@ -311,6 +318,70 @@ async def test_going_on(sockets: Sockets, sagemaker: StandIn) -> None:
     await other.send_json(follow)
     [error] = await until_end(other)
     assert error["error"]["code"] == "previous_response_not_found"
+    await sockets.at_rest()
+
+
+async def test_nothing_is_generated(sockets: Sockets, sagemaker: StandIn) -> None:
+    """With `generate` false a request is only checked, and later ones go on from it."""
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(store=False, generate=False))
+    events = await until_end(socket)
+    assert [event["type"] for event in events] == [
+        "response.created",
+        "response.in_progress",
+        "response.completed",
+    ]
+    first = events[-1]["response"]
+    assert (first["status"], first["output"], first["usage"]["total_tokens"]) == (
+        *("completed", []),
+        0,
+    )
+    assert not sagemaker.bodies
+    await sockets.at_rest()
+    await socket.send_json(create(store=False, previous_response_id=first["id"], input="More"))
+    assert (await until_end(socket))[-1]["type"] == "response.completed"
+    contents = [message["content"] for message in sagemaker.bodies[-1]["messages"]]
+    assert contents == ["Hi", "More"]
+    await sockets.at_rest()
+
+
+async def test_a_log_that_answers_late(
+    sockets: Sockets, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A response whose log did not tell its end in time is read to its end from the log."""
+    monkeypatch.setattr(limits, "LOG_END_TIMEOUT", 0.0)
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    await socket.send_json(create())
+    events = await until_end(socket)
+    assert events[-1]["type"] == "response.completed"
+    assert text_of(events) == "Hello world"
+    numbers = [event["sequence_number"] for event in events]
+    assert numbers == sorted(set(numbers))
+    await sockets.at_rest()
+
+
+async def test_a_fallback(sockets: Sockets, sagemaker: StandIn) -> None:
+    """What a fallback answers can be cancelled by its own id, and gone on from."""
+    held = asyncio.Event()
+    sagemaker.busy, sagemaker.script = {"endpoint-1"}, [FIRST, held, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(store=False))
+    name = (await until(socket, "response.created"))["response"]["id"]
+    await until(socket, "response.output_text.delta")
+    sockets.gateway = Control(sockets.settings, sockets.http, lambda: CREDENTIALS)  # elsewhere
+    await socket.send_json({"type": "response.cancel", "response_id": name})
+    [*_, failed] = await until_end(socket)
+    assert (failed["response"]["id"], failed["response"]["status"]) == (name, "cancelled")
+    await sockets.at_rest()
+    held.set()
+    sockets.gateway = sockets.answering
+    await socket.send_json(create(store=False))
+    first = (await until_end(socket))[-1]["response"]
+    await sockets.at_rest()
+    await socket.send_json(create(store=False, previous_response_id=first["id"], input="More"))
+    assert (await until_end(socket))[-1]["type"] == "response.completed"
     await sockets.at_rest()
 
 

@@ -21,8 +21,7 @@ from lambda_fn.auth import Caller
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.runtime.api import Context
 from lambda_fn.settings import Model, Settings
-from lambda_fn.socket.gateway import app as module
-from lambda_fn.socket.gateway import store
+from lambda_fn.socket.gateway import control, store
 from lambda_fn.socket.gateway.app import Gateway
 from lambda_fn.socket.gateway.store import Socket
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume
@@ -94,7 +93,7 @@ class Sockets(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         for limit in ("META_BACKOFF", "META_BACKOFF_MAX"):
             self.patch.setattr(limits, limit, 0.0)
-        self.patch.setattr(module, "EARLY", 0.0)
+        self.patch.setattr(control, "EARLY", 0.0)
         self.patch.setattr(store, "_PAUSE", 0.0)
         self.now = START
         name = f"streams-{uuid.uuid4().hex}"

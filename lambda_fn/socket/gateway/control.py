@@ -1,0 +1,301 @@
+"""What opens and closes sockets, and cancels responses: short events that must not wait.
+
+An environment of a function gets one event at a time. All environments of the function that answers
+may be busy with answers, and a new one takes its time to start. So these events have a function of
+their own: whoever has opened a socket has just warmed it.
+
+    $connect          authenticates by the key or a ticket, counts the sockets of the key
+    response.cancel   cancels a response
+    $disconnect       ends the responses that do not go on without their client
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lambda_fn import limits
+from lambda_fn.auth import Caller, read_key
+from lambda_fn.aws.dynamodb import MeterUnavailable, Table
+from lambda_fn.aws.signing import Credentials
+from lambda_fn.errors import (
+    APIError,
+    AuthenticationFailed,
+    Cancelled,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    Unavailable,
+)
+from lambda_fn.http.client import Client
+from lambda_fn.log import log
+from lambda_fn.recall.cancelling import Cancelling
+from lambda_fn.recall.stored import Stored, not_found
+from lambda_fn.runtime.api import Context
+from lambda_fn.settings import Settings
+from lambda_fn.socket.core import MESSAGES_BURST, MESSAGES_PER_SECOND
+from lambda_fn.socket.gateway.messages import Closing, Message, Opening, read
+from lambda_fn.socket.gateway.posts import ClientGone, Posts
+from lambda_fn.socket.gateway.state import EARLY, Early, State
+from lambda_fn.socket.gateway.store import Gone, Socket, Store
+from lambda_fn.socket.lanes import Running, Waiting
+from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_event
+from lambda_fn.socket.messages import read as read_message
+from lambda_fn.stream.admit import Gate
+from lambda_fn.stream_log.keys import UnknownVersion
+from lambda_fn.stream_log.tickets import spend_ticket
+
+_NO_LOG_YET = 20.0
+"""Seconds for which a cancel waits for the log of a response that has begun."""
+_LOG_POLL = 0.1
+"""Seconds between two looks for it."""
+_LEAST = 3 * EARLY
+"""Seconds that this function must have left to wait for another cancel that finds nothing."""
+
+
+class Flood(RateLimited):
+    """A socket sends so many messages that it is closed."""
+
+
+class Control:
+    """Answers these events. `answer` is the only entry."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        credentials: Callable[[], Credentials],
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Take the objects that all events share."""
+
+        def table(name: str) -> Table:
+            return Table(
+                client,
+                url=settings.dynamodb_url,
+                region=settings.region,
+                name=name,
+                credentials=credentials,
+            )
+
+        self._now = now
+        self._usage = table(settings.usage_table)
+        self._settings = settings
+        self._streams = table(settings.stream_table or "")
+        self._gate = Gate(self._usage, meter_open=settings.meter_open)
+        self._stored = Stored(self._streams)
+        self._cancelling = Cancelling(settings, client, credentials, self._usage, self._stored)
+        self._store = Store(self._streams, now=now)
+        self._posts = Posts(
+            client,
+            url=settings.websocket_url.replace("ws", "http", 1),
+            region=settings.region,
+            credentials=credentials,
+        )
+
+    async def answer(self, event: bytes, context: Context) -> Any:
+        """Answer an event, and return the result of the invocation, which is JSON.
+
+        Raises:
+            InvalidEvent: it is none of a WebSocket API.
+
+        """
+        found = read(event)
+        if isinstance(found, Opening):
+            return await self._connect(found)
+        try:
+            if isinstance(found, Closing):
+                await self._disconnect(found, context)
+            else:
+                await self._message(found, context)
+        except Gone:
+            log("socket_gone", aws_request_id=context.request_id)
+        except (MeterUnavailable, UnknownVersion) as error:
+            log("fault", aws_request_id=context.request_id, error=type(error).__name__)
+            if isinstance(found, Message):
+                await self._tell(found.connection_id, unavailable(), None)
+        return None
+
+    # Opening and closing
+
+    async def _connect(self, opening: Opening) -> dict[str, Any]:
+        try:
+            caller = await self._authenticate(opening)
+            await self._gate.check_key(caller)
+            await self._store.admit(caller.key_id, opening.connection_id, self._posts.is_open)
+            await self._store.open(opening.connection_id, caller)
+        except APIError as error:
+            return _response(error)
+        except (MeterUnavailable, UnknownVersion):
+            return _response(unavailable())
+        chosen = opening.protocol
+        headers = {} if chosen is None else {"Sec-WebSocket-Protocol": chosen}
+        return {"statusCode": 200, "headers": headers}
+
+    async def _authenticate(self, opening: Opening) -> Caller:
+        if opening.ticket is None:
+            # The address is that of the connection: no distribution stands before the API.
+            headers = {**opening.headers, "x-forwarded-for": ""}
+            return read_key(headers, (opening.address, 0))
+        caller = await spend_ticket(
+            self._streams, opening.ticket, address=opening.address, now=self._now()
+        )
+        if caller is None:
+            raise AuthenticationFailed(
+                "The ticket is not valid: each opens one socket, within 30 seconds. Ask for "
+                "another by POST /v1/websocket/tickets."
+            )
+        return caller
+
+    async def _disconnect(self, closing: Closing, context: Context) -> None:
+        socket = await self._store.find(closing.connection_id)
+        names = await self._store.change(closing.connection_id, State.leave)
+        await self._store.leave(socket.caller.key_id, closing.connection_id)
+        for name in names:
+            await self._stop(name, socket)
+
+    # Messages
+
+    async def _message(self, message: Message, context: Context) -> None:
+        asked = read_message(message.body)
+        stream_id = asked.stream_id
+        try:
+            if self._now() - message.sent > limits.MESSAGE_AGE:
+                raise _too_old()
+            if isinstance(asked, Invalid):
+                await self._count(message)
+                raise asked.error
+            if isinstance(asked, Cancel):
+                await self._cancel(message, asked, context)
+            else:
+                await self._begin(message, asked, context)
+        except Flood:
+            await self._posts.close(message.connection_id)
+        except APIError as error:
+            await self._tell(message.connection_id, error, stream_id)
+
+    async def _count(self, message: Message) -> None:
+        """Count a message that changes nothing. Raises RateLimited."""
+        refused = await self._store.change(
+            message.connection_id, lambda state: counting(message.sent, state)
+        )
+        if refused is not None:
+            raise refused
+
+    async def _begin(self, message: Message, asked: Create | Resume, context: Context) -> None:
+        """Answer a request. Raises as `_message`."""
+        # API Gateway has read another type than is read here: it stands in the message twice.
+        raise InvalidRequest(
+            "The message has more than one 'type'. Send it with one.",
+            param="type",
+            code="invalid_message",
+        )
+
+    # Cancelling
+
+    async def _cancel(self, message: Message, asked: Cancel, context: Context) -> None:
+        def decide(state: State) -> Running | Waiting | Early | APIError | None:
+            if (refused := counting(message.sent, state)) is not None:
+                return refused
+            return state.cancel(asked, message.name, sent=message.sent, now=self._now())
+
+        found = await self._store.change(message.connection_id, decide)
+        if isinstance(found, APIError):
+            raise found
+        if isinstance(found, Running):
+            if not found.cancelled:
+                await self._stop(found.name, await self._store.find(message.connection_id))
+        elif isinstance(found, Waiting):
+            raise Cancelled("The request was cancelled before its response began.")
+        elif found is None:
+            await self._see_to_early(message.connection_id, context)
+
+    async def _see_to_early(self, connection_id: str, context: Context) -> None:
+        """Tell the client of cancels for which no create comes, until none waits any more."""
+        came: float | None = self._now()
+        while came is not None:
+            await asyncio.sleep(max(0.0, came + EARLY - self._now()))
+            # Without time for another round, those that came since do not wait so long.
+            since = self._now() - (EARLY if context.remaining() > _LEAST else 0.0)
+            over, came = await self._store.change(
+                connection_id,
+                lambda state, since=since: state.found_nothing(since),  # type: ignore[misc]
+            )
+            for early in over:
+                await self._tell(connection_id, _nothing_runs(early), early.stream_id)
+
+    async def _stop(self, name: str, socket: Socket) -> None:
+        """Cancel a response that runs.
+
+        One that was begun a moment ago has no log yet, by which it could be cancelled. One whose
+        model had no capacity goes on with a fallback, as another response.
+        """
+        key_id, state, deadline = socket.caller.key_id, socket.state, self._now() + _NO_LOG_YET
+        while True:
+            head = await self._stored.look(state.response_of(name), key_id)
+            if head is not None and (not head.is_final or head.status == "cancelled"):
+                break
+            if name not in state.runs or self._now() > deadline:
+                return
+            await asyncio.sleep(_LOG_POLL)
+            state = (await self._store.find(socket.connection_id)).state
+        after: list[asyncio.Future[Any]] = []
+        try:
+            await self._cancelling.cancel(head.response_id, key_id, {"aws.after": after})
+        except NotFound:  # it was deleted meanwhile
+            return
+        finally:
+            if after:
+                await asyncio.wait(after)
+
+    async def _tell(self, connection_id: str, error: APIError, stream_id: str | None) -> None:
+        """Send an error event. A client that has left does not need it."""
+        try:
+            await self._posts.post(connection_id, error_event(error, stream_id))
+        except ClientGone:
+            return
+
+
+def counting(sent: float, state: State) -> RateLimited | None:
+    """Count a message of a socket. Return the error for one that is too many.
+
+    It is a Flood if there are so many that the socket is closed.
+    """
+    left = state.rate.take(sent)
+    if left < -MESSAGES_BURST:
+        return Flood("This connection sends too many messages.")
+    if left >= 0:
+        return None
+    return RateLimited(
+        f"This connection sends more than {MESSAGES_PER_SECOND:.0f} messages a second. This one "
+        "was not read: send it again later.",
+        code="websocket_message_limit_reached",
+        retry_after=1,
+    )
+
+
+def _response(error: APIError) -> dict[str, Any]:
+    headers = {"content-type": "application/json"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    return {"statusCode": error.status, "headers": headers, "body": error.body().decode()}
+
+
+def unavailable() -> Unavailable:
+    return Unavailable("The table of sockets does not answer. Try again.", retry_after=5)
+
+
+def _too_old() -> Unavailable:
+    return Unavailable(
+        f"The message waited for more than {limits.MESSAGE_AGE:.0f} seconds, because all functions "
+        "are busy. It was not read. Send it again later.",
+        code="server_overloaded",
+        retry_after=10,
+    )
+
+
+def _nothing_runs(early: Early) -> NotFound:
+    if early.response_id is not None:
+        return not_found(early.response_id)
+    return NotFound("This lane runs no response.", param="stream_id", code="response_not_found")
