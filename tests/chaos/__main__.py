@@ -33,7 +33,7 @@ def main() -> int:
     """Deploy, run the failures and prove the records. Return the exit status."""
     parser = argparse.ArgumentParser(description="Chaos, and the books exact afterwards.")
     parser.add_argument("--requests", type=int, default=500)
-    parser.add_argument("--streams", type=int, default=300)
+    parser.add_argument("--streams", type=int, default=300, help="logged streams; 0: none")
     parser.add_argument("--at-once", type=int, default=36)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -82,20 +82,23 @@ async def _run(deployment: ChaosDeployment, args: argparse.Namespace) -> list[st
     wrong += await parts.kills(
         deployment, STAGES, waves, say, requests=args.requests, at_once=args.at_once, seed=args.seed
     )
-    console.print(f"Killing functions at {len(LOGGED)} writes of {args.streams} logged streams")
-    waves.begin(logged.RATE)
-    wave, found = await logged.kills(
-        deployment, LOGGED, say, count=args.streams, at_once=args.at_once, seed=args.seed
-    )
-    wrong += found
-    wrong += await logged.read_rests(deployment, wave, say, at_once=args.at_once)
-    console.print("Throttling StreamTable")
-    wrong += await logged.outage(deployment, say, count=6)
+    wave = None
+    if args.streams:
+        console.print(f"Killing functions at {len(LOGGED)} writes of {args.streams} logged streams")
+        waves.begin(logged.RATE)
+        wave, found = await logged.kills(
+            deployment, LOGGED, say, count=args.streams, at_once=args.at_once, seed=args.seed
+        )
+        wrong += found
+        wrong += await logged.read_rests(deployment, wave, say, at_once=args.at_once)
+        console.print("Throttling StreamTable")
+        wrong += await logged.outage(deployment, say, count=6)
     console.print("Killing the sweeper, and sweeping")
     wrong += await parts.broken_sweepers(deployment, say, times=8)
     wrong += await parts.sweep_all(deployment, say)
     wrong += await parts.prove(deployment, waves, say)
-    wrong += logged.prove(deployment, wave, say)
+    if wave is not None:
+        wrong += logged.prove(deployment, wave, say)
     wrong += await parts.sweep_twice(deployment, say)
     console.print(f"Taking the table away for {OUTAGE_S:g} s, and replaying the log")
     wrong += await parts.outage(deployment, waves, say, seconds=OUTAGE_S, requests=60)

@@ -783,7 +783,8 @@ def test_an_error_comes_back_from_its_event() -> None:
             yield from kinds(one)
 
     stored = {}
-    for kind in kinds(APIError):
+    public = (it for it in kinds(APIError) if it.__module__ == APIError.__module__)
+    for kind in public:  # other modules may have errors of their own, which no client is told
         error = kind("m", param="p", code="c", retry_after=3, headers={"a": "b"})
         again = error_of(msgspec.json.decode(msgspec.json.encode(failed_by(error)), type=Failed))
         assert (type(again), vars(again)) == (kind, vars(error))
