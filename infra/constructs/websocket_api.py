@@ -134,7 +134,7 @@ class WebSocketApi(Construct):
             {
                 f"IAM5[Resource::arn:<AWS::Partition>:execute-api:{region}:{account}:"
                 f"<{api}>/{STAGE}/{method}/@connections/*]": (
-                    "A connection has its id when it is opened."
+                    "Connection ids are not known before a client connects."
                 )
                 for method in ("POST", "GET", "DELETE")
             },

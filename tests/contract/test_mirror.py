@@ -129,8 +129,6 @@ HELD = [
          "over the sockets of the local cloud"),
     Held("lambda_fn/socket/gateway", "main control_main serving", "e2e/test_sockets.py",
          "the processes of the functions", "websocket"),
-    Held("cli/commands/verify", "web_socket", "e2e/test_sockets.py", _DEPLOYED, "verify"),
-    Held("cli/commands/verify/checks", "sockets", "e2e/test_sockets.py", _DEPLOYED, "verify"),
     Held("lambda_fn/socket", "warm_up", "lambda_fn/socket/test_session.py", "over a socket",
          "test_warm_up"),
     Held("local/cloudformation", "install resource",

@@ -11,8 +11,7 @@ import aiohttp
 import openai
 import pytest
 
-from cli.commands.verify.checks.answers import CHECKS as ANSWERS
-from cli.commands.verify.checks.sockets import CHECKS as SOCKET_CHECKS
+from cli.commands.verify.checks.answers import CHECKS
 from cli.commands.verify.registry import Check
 from local.cloud import LocalCloud
 from tests.e2e.test_cancel import running
@@ -240,9 +239,9 @@ async def test_openai_python(sockets: Deployment) -> None:
     assert done["a"]
 
 
-@pytest.mark.parametrize("check", [*SOCKET_CHECKS, *ANSWERS], ids=lambda check: check.id)
-def test_verify(cloud: LocalCloud, sockets: Deployment, check: Check) -> None:
-    """The local cloud does what `sluice verify` asks AWS about."""
+@pytest.mark.parametrize("check", CHECKS, ids=[check.id for check in CHECKS])
+def test_checks_of_sluice_verify(cloud: LocalCloud, sockets: Deployment, check: Check) -> None:
+    """`sluice verify` proves its rows about sockets, background answers and conversations."""
     target = target_of(cloud, sockets)
     target.key = sockets.key
     outcome = check.run(target)

@@ -101,7 +101,6 @@ def all_checks() -> tuple[Check, ...]:
         observability,
         operations,
         path,
-        sockets,
     )
 
     return (
@@ -113,5 +112,4 @@ def all_checks() -> tuple[Check, ...]:
         *operations.CHECKS,
         *observability.CHECKS,
         *build.CHECKS,
-        *sockets.CHECKS,
     )

@@ -45,12 +45,12 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream_log.keys import UnknownVersion
 from lambda_fn.stream_log.tickets import spend_ticket
 
+_LEAST = 10.0
+"""Seconds that the function must have left to wait for another round of early cancels."""
 _NO_LOG_YET = 20.0
 """Seconds for which a cancel waits for the log of a response that has begun."""
 _LOG_POLL = 0.1
 """Seconds between two looks for it."""
-_LEAST = 3 * EARLY
-"""Seconds that this function must have left to wait for another cancel that finds nothing."""
 
 
 class Flood(RateLimited):
@@ -288,8 +288,8 @@ def unavailable() -> Unavailable:
 
 def _too_old() -> Unavailable:
     return Unavailable(
-        f"The message waited for more than {limits.MESSAGE_AGE:.0f} seconds, because all functions "
-        "are busy. It was not read. Send it again later.",
+        f"The message waited for more than {limits.MESSAGE_AGE:.0f} seconds, because no function "
+        "was free. It was not read. Send it again later.",
         code="server_overloaded",
         retry_after=10,
     )
@@ -298,4 +298,8 @@ def _too_old() -> Unavailable:
 def _nothing_runs(early: Early) -> NotFound:
     if early.response_id is not None:
         return not_found(early.response_id)
-    return NotFound("This lane runs no response.", param="stream_id", code="response_not_found")
+    return NotFound(
+        "No response is running in this lane, so nothing was cancelled.",
+        param="stream_id",
+        code="response_not_found",
+    )

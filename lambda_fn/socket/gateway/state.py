@@ -5,7 +5,8 @@ Gateway notes when it received each one. The creates of a lane that have come ru
 these times. A cancel that finds nothing is kept for `EARLY` seconds, for a create that was sent
 before it.
 
-A name of a request is the id of the response that it makes, unless a fallback of the model answers.
+The name of a request is the id of the response that it makes, unless a fallback of the model
+answers.
 """
 
 import msgspec

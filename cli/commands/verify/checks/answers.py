@@ -11,25 +11,22 @@ from cli.commands.verify.target import Target
 _PATH = "/v1/responses"
 _ENDS = ("response.completed", "response.incomplete", "response.failed", "error")
 _SOCKET_S = 60.0
+_NO_SOCKETS = "the deployment has no sockets: deploy with -c websocket=true"
+_STRANGE = 'no JSON: " \\ \\u0041 {} $context.connectionId ü \u2028 \U0001f600'
+"""A message that a template could escape, replace or break."""
+_OVER_A_FRAME = 33_000
 
 
 def sockets(target: Target) -> Outcome:
     """Check that two lanes of one socket are answered, and a wrong key opens none."""
     base = target.outputs.get("WebSocketBaseUrl")
     if base is None:
-        return absent("the deployment has no sockets: deploy with -c websocket=true")
+        return absent(_NO_SOCKETS)
     from websockets.exceptions import InvalidStatus, WebSocketException
-    from websockets.sync.client import connect
-
-    trust = ssl.create_default_context(cafile=target.authority) if base[:4] == "wss:" else None
-
-    def opened(key: str) -> Any:
-        headers = {"authorization": f"Bearer {key}"}
-        return connect(f"{base}/responses", additional_headers=headers, ssl=trust)
 
     ends: dict[str, str] = {}
     try:
-        with opened(target.key) as socket:
+        with _opened(target, base, target.key) as socket:
             for lane in ("a", "b"):
                 create = {"type": "response.create", "stream_id": lane, **_asked(target)}
                 socket.send(json.dumps(create))
@@ -42,12 +39,55 @@ def sockets(target: Target) -> Outcome:
         return refuted(f"{ends} had ended when the socket broke: {error or type(error).__name__}")
     wrong = [f"lane {lane}: {end}" for lane, end in ends.items() if end not in _ENDS[:2]]
     try:
-        opened(f"sk-{'a' * 12}-{'b' * 43}").close()
+        _opened(target, base, f"sk-{'a' * 12}-{'b' * 43}").close()
         wrong.append("a wrong key has opened a socket")
     except InvalidStatus as error:
         if error.response.status_code != 401:
             wrong.append(f"a wrong key: {error.response.status_code}")
     return decided(wrong, "two lanes were answered on one socket; a wrong key got a 401")
+
+
+def socket_message(target: Target) -> Outcome:
+    """Check that a message which is no JSON reaches the function and is answered by it."""
+    base = target.outputs.get("WebSocketBaseUrl")
+    if base is None:
+        return absent(_NO_SOCKETS)
+    from websockets.exceptions import WebSocketException
+
+    try:
+        with _opened(target, base, target.key) as socket:
+            socket.send(_STRANGE)
+            event = json.loads(socket.recv(timeout=_SOCKET_S))
+    except (OSError, WebSocketException, ValueError) as error:
+        return refuted(f"no answer: {error or type(error).__name__}")
+    wrong = [] if event.get("type") == "error" else [f"the answer is {event}"]
+    return decided(wrong, f"an error event: {event.get('error', {}).get('message')}")
+
+
+def socket_close(target: Target) -> Outcome:
+    """Check that a frame over 32 kB closes the socket with 1009."""
+    base = target.outputs.get("WebSocketBaseUrl")
+    if base is None:
+        return absent(_NO_SOCKETS)
+    from websockets.exceptions import ConnectionClosed, WebSocketException
+
+    try:
+        with _opened(target, base, target.key) as socket:
+            socket.send(json.dumps({"type": "response.create", "input": "x" * _OVER_A_FRAME}))
+            return refuted(f"answered: {socket.recv(timeout=_SOCKET_S)[:200]!r}")
+    except ConnectionClosed as closed:
+        code = None if closed.rcvd is None else closed.rcvd.code
+        return decided([] if code == 1009 else [f"closed with {code}"], "closed with 1009")
+    except (OSError, WebSocketException) as error:
+        return refuted(f"no close: {error or type(error).__name__}")
+
+
+def _opened(target: Target, base: str, key: str) -> Any:
+    from websockets.sync.client import connect
+
+    trust = ssl.create_default_context(cafile=target.authority) if base[:4] == "wss:" else None
+    headers = {"authorization": f"Bearer {key}"}
+    return connect(f"{base}/responses", additional_headers=headers, ssl=trust)
 
 
 def background(target: Target) -> Outcome:
@@ -114,6 +154,21 @@ CHECKS = (
         Wave.TRAFFIC,
         sockets,
         30,
+    ),
+    Check(
+        "socket-message",
+        "`$util.base64Encode($input.body)` is a message of a WebSocket as it was sent",
+        "`-c websocket=true`: a message that is no JSON, with quotes, backslashes and characters "
+        "beyond the BMP, is answered by the function's own error event",
+        Wave.TRAFFIC,
+        socket_message,
+    ),
+    Check(
+        "socket-close",
+        "API Gateway closes a WebSocket with 1009 for a frame over 32 kB",
+        "`-c websocket=true`: a frame of 33 kB; the close code",
+        Wave.TRAFFIC,
+        socket_close,
     ),
     Check(
         "background-invoke",
