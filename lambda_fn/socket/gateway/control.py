@@ -51,8 +51,6 @@ _NO_LOG_YET = 20.0
 """Seconds for which a cancel waits for the log of a response that has begun."""
 _LOG_POLL = 0.1
 """Seconds between two looks for it."""
-_LEAST = 3 * EARLY
-"""Seconds that this function must have left to wait for another cancel that finds nothing."""
 
 
 class Flood(RateLimited):
