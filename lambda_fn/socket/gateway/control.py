@@ -45,7 +45,7 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream_log.keys import UnknownVersion
 from lambda_fn.stream_log.tickets import spend_ticket
 
-_LEAST = 10.0
+_LEAST = 3 * EARLY
 """Seconds that the function must have left to wait for another round of early cancels."""
 _NO_LOG_YET = 20.0
 """Seconds for which a cancel waits for the log of a response that has begun."""
