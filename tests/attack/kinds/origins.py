@@ -25,6 +25,8 @@ _PATHS = (
     "/2018-06-01/runtime/invocation/next",
     "/ping",
 )
+_PUBLIC = ("/", "/ping")
+"""The playground's page and a health check, which distributions serve without a key."""
 _LISTENING = "0A"
 
 
@@ -60,10 +62,14 @@ async def attack(target: Target, findings: Findings) -> None:
                 request = (
                     f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{line or ''}\r\n"
                 )
-                status = _status(await raw(("127.0.0.1", port), request.encode(), seconds=5))
-                if port in edges and path == "/ping" and line is not None:
-                    # A health check, which anybody may make. A page cannot read the response.
-                    findings.check(f"{name}, {path}", status == 200, f"port {port}: {status}")
+                answer = await raw(("127.0.0.1", port), request.encode(), seconds=5)
+                status = _status(answer)
+                if port in edges and line is not None and path.partition("?")[0] in _PUBLIC:
+                    # Anybody may have them. A page of another origin cannot read the response.
+                    readable = b"\r\naccess-control-allow-origin:" in answer.lower()
+                    findings.check(
+                        f"{name}, {path}", status == 200 and not readable, f"port {port}: {status}"
+                    )
                     continue
                 # The distribution answers 401 or 404, and reveals nothing without a key.
                 least = 400 if port in edges else 401
