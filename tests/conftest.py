@@ -62,7 +62,7 @@ def _part(nodeid: str) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let the processes of `make test` begin with the parts that take the longest."""
+    """Sort the tests so that `make test` begins with the parts that take the longest."""
     if hasattr(config, "workerinput"):
         parts = {_part(item.nodeid): item.nodeid.startswith(SHARED) for item in items}
         first = sorted(parts, key=lambda part: (not parts[part], not part.startswith("the")))

@@ -156,7 +156,7 @@ async def _stream(deployment: ChaosDeployment, made: Stream, number: int) -> Str
 async def read_rests(
     deployment: ChaosDeployment, wave: Wave, say: Say, *, at_once: int
 ) -> list[str]:
-    """Let all readers have the rest when the leases are over. Return what is wrong."""
+    """Read the rest for all readers when the leases are over. Return what is wrong."""
     await asyncio.sleep(max(0.0, deployment.quiet + limits.LEASE + 1 - time.time()))
     room = asyncio.Semaphore(at_once)
 

@@ -91,7 +91,7 @@ def ask(deployment: Deployment, **changes: Any) -> str:
 
 
 def read_again(deployment: Deployment) -> None:
-    """Have an answer logged, replayed to a repeat, taken from the cache, and resumed."""
+    """Request an answer that is logged, replayed to a repeat, taken from the cache, and resumed."""
     client = httpx.Client(
         base_url=deployment.origin,
         headers={"authorization": f"Bearer {deployment.key}"},

@@ -212,7 +212,7 @@ class Control:
             await self._see_to_early(message.connection_id, context)
 
     async def _see_to_early(self, connection_id: str, context: Context) -> None:
-        """Tell the client of cancels for which no create comes, until none waits any more."""
+        """Send an error for each cancel that no create follows. Return when no cancel waits."""
         came: float | None = self._now()
         while came is not None:
             await asyncio.sleep(max(0.0, came + EARLY - self._now()))

@@ -39,7 +39,7 @@ _HIGH_RESOLUTION = 10
 
 
 def install() -> None:
-    """Let new alarms begin with insufficient data and changed ones keep their state, as AWS does.
+    """Set the state of alarms as AWS does: insufficient data if new, unchanged if changed.
 
     In moto all begin as OK. PutCompositeAlarm is added, which moto stores but does not offer.
     """

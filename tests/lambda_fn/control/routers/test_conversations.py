@@ -16,7 +16,7 @@ from tests.support.function import CREDENTIALS
 
 @pytest.fixture
 def table(admin: Admin, moto_url: str, http: Client, streams: Any) -> Table:
-    """Give the admin API a StreamTable, and return it."""
+    """Add a StreamTable to the admin API, and return it."""
     table = Table(
         http, url=moto_url, region="eu-west-1", name=streams.name, credentials=lambda: CREDENTIALS
     )

@@ -19,7 +19,7 @@ from tests.support.kept import Kept, head_of
 
 @pytest.fixture
 def kept(admin: Admin, moto_url: str, http: Client, streams: Any) -> Kept:
-    """Give the admin API a StreamTable, and return what writes responses into it."""
+    """Add a StreamTable to the admin API, and return what writes responses into it."""
     table = Table(
         http, url=moto_url, region="eu-west-1", name=streams.name, credentials=lambda: CREDENTIALS
     )

@@ -44,7 +44,7 @@ class Function(Gateway):
     """A function that gets one event. `kill` is the call at which it ends, and how."""
 
     def __init__(self, machine: "Sockets", kill: tuple[int, Fate] | None) -> None:
-        """Have a network of its own."""
+        """Create a network for this machine alone."""
         self.machine = machine
         self.calls = 0
         self.kill = kill
@@ -127,7 +127,7 @@ class Sockets(RuleBasedStateMachine):
         self.loop.run_until_complete(opener._store.open(CONNECTION, caller))
 
     def settle(self) -> None:
-        """Let everything run until it waits."""
+        """Run everything until it waits."""
 
         async def turns() -> None:
             for _ in range(400):
