@@ -49,7 +49,12 @@ function open(): Promise<IDBDatabase> {
     };
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
-    request.onblocked = () => reject(new Error("Another tab has an older version of this page open. Close it, then reload this one."));
+    request.onblocked = () =>
+      reject(
+        new Error(
+          "Another tab has an older version of this page open. Close it, then reload this one.",
+        ),
+      );
   });
 }
 

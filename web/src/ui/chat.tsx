@@ -328,7 +328,9 @@ function Sidebar(props: {
           </li>
         ))}
         {shown.length === 0 && (
-          <li class="none">{search ? "No conversation has this text." : "No conversations yet."}</li>
+          <li class="none">
+            {search ? "No conversation has this text." : "No conversations yet."}
+          </li>
         )}
       </ul>
       {problem && (

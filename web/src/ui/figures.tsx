@@ -41,7 +41,9 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
           name="tokens"
           value={`${whole(answer.usage.input_tokens)} in, ${whole(answer.usage.output_tokens)} out`}
           title={
-            reasoning ? `${whole(reasoning)} of them for reasoning` : "As the meter has counted them"
+            reasoning
+              ? `${whole(reasoning)} of them for reasoning`
+              : "As the meter has counted them"
           }
         />
       )}

@@ -88,7 +88,9 @@ export function Usage({ session }: { session: Session }) {
         ))}
       </div>
       {limits.length === 0 && (
-        <p class="hint">The key has no budget. Its only limit is the number of simultaneous streams.</p>
+        <p class="hint">
+          The key has no budget. Its only limit is the number of simultaneous streams.
+        </p>
       )}
       <section class="by-day" aria-label="Tokens by day">
         <div class="bar">
