@@ -97,7 +97,7 @@ def test_each_error_code_is_in_the_reference() -> None:
                 and node.func.id in kinds
             ):
                 codes |= {
-                    word.value.value
+                    str(word.value.value)
                     for word in node.keywords
                     if word.arg == "code" and isinstance(word.value, ast.Constant)
                 }
