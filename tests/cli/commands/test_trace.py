@@ -10,10 +10,11 @@ from rich.text import Text
 
 from cli.commands.trace import drawn
 from cli.main import main
+from lambda_fn.ids import new_request_id
 
-REQUEST = "01m8mhf4g204psezf5ew6pr9rt"
 TRACE = "a" * 32
 NOW = time.time_ns()
+REQUEST = new_request_id(NOW / 10**9)  # spans are looked for around the time in the id
 
 
 def span(name: str, number: int, parent: int | None = None, **fields: Any) -> dict[str, Any]:
@@ -71,7 +72,11 @@ def logs(account: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.usefixtures("logs")
-@pytest.mark.parametrize("identifier", [REQUEST, f"req_{REQUEST}", f"chatcmpl-{REQUEST}", TRACE])
+@pytest.mark.parametrize(
+    "identifier",
+    [REQUEST, f"req_{REQUEST}", f"chatcmpl-{REQUEST}", TRACE],
+    ids=["request", "header", "completion", "trace"],
+)
 def test_the_spans_of_a_request(identifier: str, capsys: pytest.CaptureFixture[str]) -> None:
     """They are all spans of the request's trace, those of its caller too, and no others."""
     assert main(["trace", identifier, "--stage", "dev", "--json"]) == 0
@@ -91,7 +96,7 @@ def test_the_drawing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("account")
-@pytest.mark.parametrize("identifier", [REQUEST, TRACE])
+@pytest.mark.parametrize("identifier", [REQUEST, TRACE], ids=["request", "trace"])
 def test_nothing_is_found(
     identifier: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +106,9 @@ def test_nothing_is_found(
     assert "traces=cloudwatch" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("identifier", ["", "x", "A" * 32, "a" * 33, f"{REQUEST}\n", "i" * 26])
+@pytest.mark.parametrize(
+    "identifier", ["", "x", "A" * 32, "a" * 33, f"{REQUEST}\n", "i" * 26], ids=range(6)
+)
 def test_what_is_no_id(identifier: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It is refused before anything is asked."""
     with pytest.raises(SystemExit) as ended:
