@@ -68,10 +68,21 @@ def test_the_stage(sockets: Synthesis) -> None:
     """Its name is the path that SDKs append. Its log has no query, and handshakes are limited."""
     stage = one(sockets, "ApiGatewayV2::Stage")
     assert stage["StageName"] == STAGE == "responses"
-    assert list(stage["RouteSettings"]) == ["$connect"]
+    assert stage["RouteSettings"] == {
+        "$connect": {"ThrottlingRateLimit": 100, "ThrottlingBurstLimit": 200}
+    }
     line = json.loads(stage["AccessLogSettings"]["Format"])
     assert not [value for value in line.values() if "query" in value.lower()]
     assert not [value for value in line.values() if "identity" in value]
+
+
+def test_the_stage_comes_after_its_routes(sockets: Synthesis) -> None:
+    """API Gateway refuses a stage with settings of a route that does not exist yet."""
+    [stage] = sockets.resources("AWS::ApiGatewayV2::Stage")
+    resources = sockets.service["Resources"]
+    routes = {name for name, it in resources.items() if it["Type"] == "AWS::ApiGatewayV2::Route"}
+    assert len(routes) == 4
+    assert routes <= set(stage["DependsOn"])
 
 
 def test_the_function(sockets: Synthesis) -> None:
