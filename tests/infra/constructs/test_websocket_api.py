@@ -131,6 +131,28 @@ def test_grants(sockets: Synthesis) -> None:
     }
 
 
+def in_usage_table(sockets: Synthesis, policy: str) -> set[tuple[str, str]]:
+    """Return the actions of a role in the usage table, with the partitions."""
+    found = set()
+    for it in sockets.resources("AWS::IAM::Policy"):
+        if it["Properties"]["PolicyName"].partition("Role")[0] != policy:
+            continue
+        for statement in it["Properties"]["PolicyDocument"]["Statement"]:
+            if "UsageTable" in json.dumps(statement["Resource"]) and "Condition" in statement:
+                keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+                actions = statement["Action"]
+                for action in [actions] if isinstance(actions, str) else actions:
+                    found |= {(action, key) for key in ([keys] if isinstance(keys, str) else keys)}
+    return found
+
+
+def test_it_meters_as_the_stream_function_does(sockets: Synthesis) -> None:
+    """It may write all that a settlement writes. Usage is read by the stream function only."""
+    reports = {("dynamodb:Query", "USAGE"), ("dynamodb:Query", "USAGE#*")}
+    assert in_usage_table(sockets, "Socket") == in_usage_table(sockets, "Stream") - reports
+    assert ("dynamodb:PutItem", "ALERTS") in in_usage_table(sockets, "Socket")
+
+
 def test_it_needs_the_table_of_kept_answers() -> None:
     """Without kept answers a message could not find the response of another."""
     with pytest.raises(SettingsError, match="websocket: needs persistence"):
