@@ -7,13 +7,17 @@ the request.
 
 Between the two, the head belongs to `keys.DELETED`. So the sweeper finds the removals that broke
 off (`unfinished`). If that fails, too, DynamoDB removes the items at the time in `expires`.
+
+A writer may not know yet of the deletion, and put an item after the others were removed. It learns
+of it by its next write of the head, and marks the head for another removal (`hide_again`).
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from lambda_fn.aws.dynamodb import Query, Table, Update
+from lambda_fn.aws.dynamodb import ConditionFailed, Query, Table, Update
 from lambda_fn.stream_log.keys import DELETED, OWNERS_INDEX, VERSIONED
 
 _AT_ONCE = 16
@@ -39,6 +43,22 @@ def hide(
         names={"#owner": "owner", **(names or {})},
         values={":now": now, ":deleted": DELETED, **(values or {})},
     )
+
+
+async def hide_again(table: Table, key: Mapping[str, str], *, now: int) -> None:
+    """Mark a head that was deleted for another removal, because an item came too late.
+
+    Raises MeterUnavailable.
+    """
+    update = Update(
+        key,
+        update="SET #owner = :deleted, created = :now",
+        condition="attribute_exists(deleted)",
+        names={"#owner": "owner"},
+        values={":deleted": DELETED, ":now": now},
+    )
+    with contextlib.suppress(ConditionFailed):  # it has expired
+        await table.update(update)
 
 
 async def remove(table: Table, head_key: Mapping[str, str], *, now: int) -> None:
