@@ -41,6 +41,7 @@ from lambda_fn.schema.responses.listed import listed
 from lambda_fn.stream_log.bodies import Incomplete, deflated, inflated
 from lambda_fn.stream_log.heads import end_overdue, new_name, read_head
 from lambda_fn.stream_log.keys import (
+    MAX_PART,
     VERSIONED,
     check_version,
     conversation_key,
@@ -386,7 +387,8 @@ class Conversations:
             "expires": held.lasts,
         }
         parts = deflated(b"[" + b",".join(items) + b"]")
-        if len(parts) == 1:
+        named = sum(len(name) + 1 for name in item["ids"])
+        if len(parts) == 1 and len(parts[0]) + named <= MAX_PART:  # both are in one item
             item["d"] = parts[0]
         else:
             item |= {"name": new_name(), "parts": len(parts)}
