@@ -58,7 +58,7 @@ async def test_in_turns(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None
     """What finds no room again and again does not keep others from their turn."""
     monkeypatch.setattr(walk, "START_AT_ONCE", 2)
     waiting = {"status": "queued", "until": NOW + 9}
-    names = [await placed(ground, number, **waiting) for number in range(4)]
+    names = [await placed(ground, number, "key", **waiting) for number in range(4)]
     turns: list[str] = []
 
     async def invoke(name: str) -> None:
