@@ -147,3 +147,24 @@ async def test_a_late_end_of_a_deleted_response_is_removed(ground: Ground) -> No
     assert [it async for it in unfinished(ground.table)] == [key]
     await remove(ground.table, key, now=int(NOW))
     assert [it["sk"] for it in ground.items()] == ["HEAD"]
+
+
+async def test_an_item_that_comes_during_the_removal_is_removed(ground: Ground) -> None:
+    """A removal begins again if a late writer has marked the head meanwhile."""
+    log, key, table = await result_log(ground), keys.head_key(ground.response_id), ground.table
+    log.append((0, ground.tokens(1)))
+    await cancel_head(table, ground.response_id, now=NOW)
+    await table.update(hide(key, now=int(NOW)))
+    query, late = table.query, [True]
+
+    async def queried(*args: Any, **options: Any) -> Any:
+        page = await query(*args, **options)
+        if late:
+            late.clear()
+            await log.end((1, [End()]))
+        return page
+
+    table.query = queried  # type: ignore[method-assign]
+    await remove(table, key, now=int(NOW))
+    assert [it["sk"] for it in ground.items()] == ["HEAD"]
+    assert [it async for it in unfinished(ground.table)] == []
