@@ -12,9 +12,9 @@ from cli.commands.trace import drawn
 from cli.main import main
 from lambda_fn.ids import new_request_id
 
+REQUEST = new_request_id()
 TRACE = "a" * 32
 NOW = time.time_ns()
-REQUEST = new_request_id(NOW / 10**9)  # spans are looked for around the time in the id
 
 
 def span(name: str, number: int, parent: int | None = None, **fields: Any) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def logs(account: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     "identifier",
     [REQUEST, f"req_{REQUEST}", f"chatcmpl-{REQUEST}", TRACE],
-    ids=["request", "header", "completion", "trace"],
+    ids=["id", "header", "completion", "trace"],
 )
 def test_the_spans_of_a_request(identifier: str, capsys: pytest.CaptureFixture[str]) -> None:
     """They are all spans of the request's trace, those of its caller too, and no others."""
@@ -96,7 +96,7 @@ def test_the_drawing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("account")
-@pytest.mark.parametrize("identifier", [REQUEST, TRACE], ids=["request", "trace"])
+@pytest.mark.parametrize("identifier", [REQUEST, TRACE], ids=["id", "trace"])
 def test_nothing_is_found(
     identifier: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,7 +107,9 @@ def test_nothing_is_found(
 
 
 @pytest.mark.parametrize(
-    "identifier", ["", "x", "A" * 32, "a" * 33, f"{REQUEST}\n", "i" * 26], ids=range(6)
+    "identifier",
+    ["", "x", "A" * 32, "a" * 33, f"{REQUEST}\n", "i" * 26],
+    ids=["empty", "short", "upper case", "long", "line end", "no base32"],
 )
 def test_what_is_no_id(identifier: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It is refused before anything is asked."""
