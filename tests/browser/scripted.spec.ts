@@ -2,6 +2,7 @@
 
 import { AxeBuilder } from "@axe-core/playwright";
 
+import { USAGE } from "./server.ts";
 import { ask, complete, enter, expect, pieces, test } from "./support.ts";
 
 const CODE = Array.from(
@@ -560,6 +561,100 @@ test("two answers side by side", async ({ page, api }) => {
     ["Which?", 0, false],
     ["Which?", 1.5, false],
   ]);
+});
+
+test("a comparison whose connection breaks is taken up, each answer by itself", async ({
+  page,
+  api,
+  allowed,
+}) => {
+  allowed.push(/ERR_INCOMPLETE_CHUNKED|Failed to load resource/);
+  const text = "Both answers are whole, without a gap or a repetition.";
+  api.script = { pieces: pieces(text, 4), pause: 20, cut: 8 };
+  await enter(page, api.url);
+  await page.goto(`${api.url}/#compare`);
+  await page.getByLabel("Question for both").fill("Which?");
+  await page.keyboard.press("Enter");
+  const articles = page.getByRole("article");
+  await expect(articles.nth(1)).toContainText("Both answers are who");
+  api.cut();
+  for (const at of [0, 1]) {
+    await expect(articles.nth(at)).toHaveAttribute("aria-busy", "false");
+    await expect(articles.nth(at)).toContainText(text);
+    await expect(articles.nth(at)).toContainText("resumed");
+  }
+  expect(api.posts).toHaveLength(2);
+  expect(api.resumed).toEqual(["?stream=true&starting_after=7", "?stream=true&starting_after=7"]);
+});
+
+test("a comparison is loaded again in its middle, and shown as it was after its end", async ({
+  page,
+  api,
+  allowed,
+}) => {
+  allowed.push(/ERR_INCOMPLETE_CHUNKED|Failed to load resource/);
+  api.script = { pieces: pieces("All of it, in both.", 3), pause: 20, cut: 6 };
+  await enter(page, api.url);
+  await page.goto(`${api.url}/#compare`);
+  await page.getByRole("spinbutton").nth(1).fill("1.5");
+  await page.getByLabel("Question for both").fill("Which?");
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("article").nth(1)).toContainText("All of it");
+  await page.reload();
+  // The first request ends before any event, so it is repeated by its Idempotency-Key, once more.
+  for (let round = 0; round < 2; round += 1) {
+    for (const at of [0, 1]) {
+      await expect(page.getByRole("article").nth(at)).toHaveAttribute("aria-busy", "false");
+      await expect(page.getByRole("article").nth(at)).toContainText("All of it, in both.");
+    }
+    await expect(page.locator(".asked").first()).toContainText("Which?");
+    await expect(page.getByRole("spinbutton").nth(1)).toHaveValue("1.5");
+    await page.reload();
+  }
+  // The key is forgotten, and with it the comparison.
+  await page.getByRole("button", { name: "Forget the key" }).click();
+  await expect(page.getByLabel("API key")).toBeVisible();
+  expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
+});
+
+test("a comparison that breaks before its first event is asked for again, once", async ({
+  page,
+  api,
+  allowed,
+}) => {
+  allowed.push(/ERR_INCOMPLETE_CHUNKED|Failed to load resource/);
+  api.script = { pieces: ["Both."], cut: 0 };
+  await enter(page, api.url);
+  await page.goto(`${api.url}/#compare`);
+  const sent: (string | undefined)[] = [];
+  page.on("request", (it) => it.method() === "POST" && sent.push(it.headers()["idempotency-key"]));
+  await page.getByLabel("Question for both").fill("Which?");
+  const asked = page.waitForResponse((it) => it.url().endsWith("/multiplex"));
+  await page.keyboard.press("Enter");
+  await asked;
+  api.cut();
+  for (const at of [0, 1]) await expect(page.getByRole("article").nth(at)).toContainText("Both.");
+  expect(sent).toHaveLength(2);
+  expect(sent[0]).toMatch(/^[\w-]{36}$/);
+  expect(sent[1]).toBe(sent[0]);
+});
+
+test("what today's hours have used is shown before they are known by model", async ({
+  page,
+  api,
+}) => {
+  api.usage = { ...USAGE, data: [], complete_until: null };
+  await enter(page, api.url);
+  await page.goto(`${api.url}/#usage`);
+  await expect(
+    page.getByRole("img", { name: "Tokens by day and model: 31,600 in all" }),
+  ).toBeVisible();
+  const row = page.getByRole("row", { name: /not by model yet/ });
+  await expect(row).toContainText("31,600 together");
+  await expect(page.getByRole("list", { name: "Tokens by day and model" })).toContainText(
+    "not by model yet",
+  );
+  await expect(page.getByText("none is over yet")).toBeVisible();
 });
 
 test("first load is small, and asks for what it needs only", async ({ page, api }) => {

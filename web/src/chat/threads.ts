@@ -1,7 +1,7 @@
 // The conversations of a session: which are there, which is open, and what may be done with them.
 
 import { ApiError, call, json, keptAnswers, usage, type StreamState } from "../api/client.ts";
-import type { Session } from "../ui/session.ts";
+import { COMPARISON, type Session } from "../ui/session.ts";
 import { Answer, type SavedAnswer } from "./answer.ts";
 import * as kept from "./conversations.ts";
 import type { Conversation, Parameters, Turn } from "./conversations.ts";
@@ -457,6 +457,8 @@ export class Threads {
     }
     if (!problem) {
       for (const conversation of this.list) await this.#forget(conversation);
+      this.#session.comparison?.clear();
+      sessionStorage.removeItem(COMPARISON);
       localStorage.removeItem(DEFAULTS);
     }
     this.#changed();

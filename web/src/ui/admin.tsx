@@ -5,8 +5,9 @@ import type { Failure } from "../chat/answer.ts";
 import { failureOf } from "../chat/run.ts";
 import { copyText } from "../render/code.ts";
 import { FailureView } from "./answer.tsx";
-import { BarChart, barsOf, days } from "./charts.tsx";
-import { Sheet } from "./usage.tsx";
+import { barsOf, days } from "./bars.ts";
+import { BarChart } from "./charts.tsx";
+import { money, Sheet } from "./usage.tsx";
 
 interface Key {
   id: string;
@@ -190,7 +191,7 @@ export function Admin() {
                 <td class="number">
                   {(key.totals.prompt_tokens + key.totals.completion_tokens).toLocaleString("en")}
                 </td>
-                <td class="number">${key.totals.cost}</td>
+                <td class="number">{money(key.totals.cost)}</td>
                 <td>
                   {key.last_used_at
                     ? new Date(1000 * key.last_used_at).toLocaleDateString()
@@ -252,7 +253,7 @@ export function Admin() {
                 <td class="number">{row.requests.toLocaleString("en")}</td>
                 <td class="number">{row.prompt_tokens.toLocaleString("en")}</td>
                 <td class="number">{row.completion_tokens.toLocaleString("en")}</td>
-                <td class="number">${row.cost}</td>
+                <td class="number">{money(row.cost)}</td>
               </tr>
             ))}
             {rows.length === 0 && (

@@ -18,7 +18,8 @@ interface Props {
   onChange: (value: Parameters) => void;
 }
 
-function number(text: string): number | null {
+/** Return the number that a field has; null for none. */
+export function number(text: string): number | null {
   const value = Number.parseFloat(text);
   return Number.isFinite(value) ? value : null;
 }
