@@ -7,6 +7,7 @@ import { REST, rounded, type Bar } from "./bars.ts";
 /** In pixels. */
 const HEIGHT = 190;
 const LEFT = 44;
+const RIGHT = 14;
 const BOTTOM = 24;
 const TOP = 8;
 /** The width that the label of a day needs. */
@@ -32,7 +33,7 @@ export function BarChart({ bars, names, title }: { bars: Bar[]; names: string[];
   const sums = bars.map((bar) => bar.parts.reduce((sum, part) => sum + part.value, 0));
   const total = sums.reduce((sum, value) => sum + value, 0);
   const top = rounded(Math.max(...sums, 2));
-  const step = (wide - LEFT) / Math.max(bars.length, 1);
+  const step = (wide - LEFT - RIGHT) / Math.max(bars.length, 1);
   const width = Math.min(46, step * 0.62);
   const y = (value: number): number => HEIGHT - BOTTOM - ((HEIGHT - BOTTOM - TOP) * value) / top;
   const each = Math.max(1, Math.ceil(LABEL / step));
@@ -48,9 +49,11 @@ export function BarChart({ bars, names, title }: { bars: Bar[]; names: string[];
         {[0, 0.5, 1].map((share) => (
           <g key={share}>
             <line class="grid" x1={LEFT} x2={wide} y1={y(top * share)} y2={y(top * share)} />
-            <text x={LEFT - 10} y={y(top * share) + 4} text-anchor="end">
-              {short.format(top * share)}
-            </text>
+            {total > 0 && (
+              <text x={LEFT - 10} y={y(top * share) + 4} text-anchor="end">
+                {short.format(top * share)}
+              </text>
+            )}
           </g>
         ))}
         {bars.map((bar, index) => {

@@ -105,7 +105,7 @@ export function Chat({
           {live && (
             <button
               type="button"
-              class="icon-button"
+              class="icon-button wide-only"
               aria-label="Wire of the last answer"
               title="Wire of the last answer"
               onClick={() => setWire(live.wire)}
@@ -187,6 +187,15 @@ export function Chat({
           />
         </div>
       </section>
+      {(panel || menu) && (
+        <div
+          class="scrim"
+          onClick={() => {
+            setPanel(false);
+            onMenu(false);
+          }}
+        />
+      )}
       {panel && (
         <aside class="panel" aria-label="Parameters">
           <header>
@@ -338,7 +347,7 @@ function Sidebar(props: {
           {problem}
         </p>
       )}
-      {threads.list.length > 0 && (
+      {(threads.list.length > 0 || props.session.kept.persistence !== "off") && (
         <div class="all">
           {asked === "all" ? (
             <span class="sure">
@@ -434,18 +443,20 @@ function TurnView({
           <AnswerView answer={answer} models={session.models} json={json} />
           {!answer.running && (
             <div class="actions">
-              <button
-                type="button"
-                class="quiet"
-                onClick={() =>
-                  void copyText(answer.text).then((done) => {
-                    setCopied(done);
-                    setTimeout(() => setCopied(false), 1500);
-                  })
-                }
-              >
-                <Icon name="copy" /> {copied ? "Copied" : "Copy"}
-              </button>
+              {answer.text && (
+                <button
+                  type="button"
+                  class="quiet"
+                  onClick={() =>
+                    void copyText(answer.text).then((done) => {
+                      setCopied(done);
+                      setTimeout(() => setCopied(false), 1500);
+                    })
+                  }
+                >
+                  <Icon name="copy" /> {copied ? "Copied" : "Copy"}
+                </button>
+              )}
               {last && (
                 <button type="button" class="quiet" onClick={() => onAgain()}>
                   <Icon name="retry" />{" "}

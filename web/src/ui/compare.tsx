@@ -52,6 +52,7 @@ export function Compare({ session }: { session: Session }) {
       <div class="foot">
         {!question && (
           <p class="hint">
+            Choose a model and a temperature for each side.{" "}
             {comparison.keeps
               ? `This tab keeps the last comparison, and the deployment what is needed to resume it for ${session.kept.log_hours} hours.`
               : "This deployment keeps no answers: one that breaks off cannot be resumed."}
@@ -164,7 +165,7 @@ function LaneView({ lane, index, question, session, onChange }: LaneProps) {
               <AnswerView answer={answer} models={session.models} json={false} />
             </>
           ) : (
-            <p class="hint">Choose a model and a temperature for each side, and ask.</p>
+            <p class="hint empty">The {index === 0 ? "first" : "second"} answer comes here.</p>
           )}
         </div>
       </div>

@@ -95,7 +95,7 @@ export function ParameterFields({ value, models, onChange }: Props) {
       </div>
       <div class="pair">
         <label>
-          <span>Most tokens</span>
+          <span>Max tokens</span>
           <input
             type="number"
             min="1"

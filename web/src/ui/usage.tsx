@@ -158,7 +158,7 @@ export function Usage({ session }: { session: Session }) {
       </div>
       <section aria-label="Since the key was made">
         <h2>Since the key was made</h2>
-        <div class="cards">
+        <div class="cards four">
           <Card name="requests" value={totals.requests.toLocaleString("en")} />
           <Card name="prompt tokens" value={totals.prompt_tokens.toLocaleString("en")} />
           <Card name="completion tokens" value={totals.completion_tokens.toLocaleString("en")} />
