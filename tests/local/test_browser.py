@@ -226,13 +226,13 @@ async def test_a_page_of_another_port(running: Deployed, page: chromium.Page, ow
     before = await asyncio.to_thread(harm, running)
     for name in (EVIL, "localhost"):
         await page.open(f"http://{name}:{own.port}/page")
-        for host in ("127.0.0.1", "localhost", EVIL):
-            results = [
-                target
-                for target in targets(running, host)
-                if not target["url"].endswith(open_ones)
-            ]
-            assert await page.run(f"{ATTACK}({json.dumps(results)})") == []
+        attacked = [
+            target
+            for host in ("127.0.0.1", "localhost", EVIL)
+            for target in targets(running, host)
+            if not target["url"].endswith(open_ones)
+        ]
+        assert await page.run(f"{ATTACK}({json.dumps(attacked)})") == []
     assert await asyncio.to_thread(unharmed, running, before)
 
 

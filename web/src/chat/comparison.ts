@@ -1,7 +1,7 @@
 // One question to two models, or with two settings, at the same time. This tab keeps the last one,
 // so that a reload shows it again and fetches the rest.
 
-import { APP } from "../api/client.ts";
+import { call } from "../api/client.ts";
 import { COMPARISON, keyOf, type Session } from "../ui/session.ts";
 import { Answer, type SavedAnswer } from "./answer.ts";
 import type { Parameters } from "./conversations.ts";
@@ -66,15 +66,18 @@ export class Comparison {
   }
 
   send(question: string): void {
+    if (this.keeps) this.#erase();
     this.question = question;
     this.wire = new Wire();
     this.#once = crypto.randomUUID();
     for (const lane of this.lanes) {
       lane.answer = new Answer(lane.parameters.model);
       lane.body = {
-        ...parametersOf(lane.parameters), input: question, stream: true, store: false,
-        ...(this.keeps ? { metadata: { app: APP } } : {}),
-      }; // prettier-ignore
+        ...parametersOf(lane.parameters),
+        input: question,
+        stream: true,
+        store: false,
+      };
     }
     void this.#run((it) => it.start());
   }
@@ -87,6 +90,18 @@ export class Comparison {
     for (const lane of this.lanes) lane.answer = null;
     sessionStorage.removeItem(COMPARISON);
     this.#changed();
+  }
+
+  /** Delete what the deployment keeps to resume the answers. */
+  #erase(): void {
+    for (const { answer } of this.lanes) {
+      const id = answer?.responseId;
+      if (!id) continue;
+      // What is not deleted now expires by itself.
+      call(this.#session.key, `/v1/responses/${encodeURIComponent(id)}`, {
+        method: "DELETE",
+      }).catch(() => undefined);
+    }
   }
 
   stop(): void {

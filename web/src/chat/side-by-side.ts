@@ -162,6 +162,8 @@ export class SideBySide {
     const had = answer.responseId;
     const change = answer.apply(event, performance.now());
     if (answer.failure && event.status) answer.failure.status = event.status;
+    // Each member is a request of its own, whose id its response has.
+    answer.requestId ??= answer.responseId?.replace(/^resp_/, "req_") ?? null;
     answer.changed(change);
     if (!answer.running || (!had && answer.responseId)) this.#sent.save();
     if (this.#stopping && answer.running) void this.#tell(answer);
