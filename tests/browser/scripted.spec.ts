@@ -1,9 +1,13 @@
 // The page over an API whose answers the test writes: hostile, long, cut and refused ones.
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+
 import { AxeBuilder } from "@axe-core/playwright";
 
 import { USAGE } from "./server.ts";
-import { ask, complete, enter, expect, pieces, test } from "./support.ts";
+import { ask, complete, DIST, enter, expect, pieces, test } from "./support.ts";
 
 const CODE = Array.from(
   { length: 40 },
@@ -689,7 +693,11 @@ test("first load is small, and asks for what it needs only", async ({ page, api 
   await expect(page.getByText("keeps questions and answers for 30 days")).toBeVisible();
   await expect(page.getByText("resume one for 24 hours")).toBeVisible();
   const scripts = loaded.filter((it) => it.startsWith("/assets/") && it.endsWith(".js"));
-  expect(scripts).toHaveLength(1);
+  // The page for a key, and the chat: nothing of the other pages, and no highlighting.
+  const names = scripts.map((it) => it.replace(/^\/assets\/(\w+)-.*$/, "$1")).toSorted();
+  expect(names).toEqual(["answer", "chat", "index", "wire"]);
+  const sent = scripts.map((it) => gzipSync(readFileSync(join(DIST, it))).length);
+  expect(sent.reduce((sum, it) => sum + it, 0)).toBeLessThan(100_000);
   expect(
     loaded.every((it) => it === "/" || it.startsWith("/assets/") || it.startsWith("/v1/")),
   ).toBe(true);

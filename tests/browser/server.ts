@@ -293,6 +293,7 @@ export class Line {
 
 const DAY_S = 86_400;
 const TODAY_S = DAY_S * Math.floor(Date.now() / 1000 / DAY_S);
+const NEXT_MINUTE_S = 60 * Math.floor(Date.now() / 60_000) + 60;
 const dayOf = (ago: number): string =>
   new Date(1000 * (TODAY_S - ago * DAY_S)).toISOString().slice(0, 10);
 const TOMORROW_S = TODAY_S + DAY_S;
@@ -301,8 +302,8 @@ export const USAGE = {
   object: "usage",
   key: { id: "scriptedkey1", name: "reading room", expires_at: null, models: null },
   limits: {
-    requests_per_minute: { limit: 60, spent: 12, left: 48, resets_at: TODAY_S + 60 },
-    tokens_per_minute: { limit: null, spent: 840, left: null, resets_at: TODAY_S + 60 },
+    requests_per_minute: { limit: 60, spent: 12, left: 48, resets_at: NEXT_MINUTE_S },
+    tokens_per_minute: { limit: null, spent: 840, left: null, resets_at: NEXT_MINUTE_S },
     tokens_per_day: { limit: 50_000, spent: 31_600, left: 18_400, resets_at: TOMORROW_S },
     cost_per_day: { limit: null, spent: "0.0431", left: null, resets_at: TOMORROW_S },
     tokens_per_month: {

@@ -25,16 +25,9 @@ const IDEAS = [
   "Count to ten.",
 ];
 
-export function Chat({
-  session,
-  menu,
-  onMenu,
-}: {
-  session: Session;
-  menu: boolean;
-  onMenu: (open: boolean) => void;
-}) {
+export function Chat({ session }: { session: Session }) {
   const redraw = useRedraw();
+  const [menu, setMenu] = useState(false);
   const [threads] = useState(() => new Threads(session, redraw));
   const [parameters, setParameters] = useState<Parameters>(() => threads.defaults());
   const [panel, setPanel] = useState(false);
@@ -70,7 +63,7 @@ export function Chat({
   }, [threads]);
 
   const pick = (id: string): void => {
-    onMenu(false);
+    setMenu(false);
     void threads.show(id);
   };
   const send = (text: string, outputs: Turn["outputs"] = []): Promise<boolean> => {
@@ -85,7 +78,7 @@ export function Chat({
         session={session}
         open={menu}
         onPick={pick}
-        onClose={() => onMenu(false)}
+        onClose={() => setMenu(false)}
       />
       <section class="main" aria-label="Conversation">
         <div class="bar">
@@ -94,7 +87,7 @@ export function Chat({
             class="icon-button narrow-only"
             aria-label="Conversations"
             aria-expanded={menu}
-            onClick={() => onMenu(!menu)}
+            onClick={() => setMenu(!menu)}
           >
             <Icon name="menu" />
           </button>
@@ -192,7 +185,7 @@ export function Chat({
           class="scrim"
           onClick={() => {
             setPanel(false);
-            onMenu(false);
+            setMenu(false);
           }}
         />
       )}
