@@ -201,7 +201,7 @@ test("two answers side by side, over one connection", async ({ page }) => {
   expect(posts).toEqual(["/v1/sluice/multiplex"]);
 });
 
-test("a comparison is resumed after a reload and a lost network, each answer by its id", async ({
+test("a comparison is resumed after a lost network and a reload, each answer by its id", async ({
   page,
   context,
   allowed,
@@ -211,39 +211,46 @@ test("a comparison is resumed after a reload and a lost network, each answer by 
   await line.start();
   await enter(page, line.url, KEY);
   await page.getByRole("link", { name: "Compare" }).click();
-  await page.getByLabel("Question for both").fill("Count to one hundred.");
-  await page.keyboard.press("Enter");
   const proses = page.getByRole("article").locator(".prose");
-  for (const at of [0, 1]) await expect(proses.nth(at)).not.toBeEmpty();
-  await page.reload();
-  for (const at of [0, 1]) await expect(proses.nth(at)).not.toBeEmpty();
+  const compare = async (): Promise<void> => {
+    await page.getByLabel("Question for both").fill("Count to one hundred.");
+    await page.keyboard.press("Enter");
+    for (const at of [0, 1]) await expect(proses.nth(at)).not.toBeEmpty();
+  };
+  /** Wait for the end, and compare what is shown with the deployment's own record. */
+  const whole = async (): Promise<void> => {
+    for (const at of [0, 1])
+      await expect(page.getByRole("article").nth(at)).toHaveAttribute("aria-busy", "false");
+    const kept = await page.evaluate(async (key) => {
+      const headers = { authorization: `Bearer ${key}` };
+      const saved = JSON.parse(sessionStorage.getItem("sluice-comparison") ?? "{}") as {
+        lanes: { answer: { responseId: string } }[];
+      };
+      return Promise.all(
+        saved.lanes.map(async ({ answer: { responseId } }) => {
+          const stream = await fetch(`/v1/responses/${responseId}?stream=true`, { headers });
+          const deltas = (await stream.text())
+            .split("\n")
+            .filter((it) => it.startsWith('data: {"type":"response.output_text.delta"'));
+          return deltas.map((it) => (JSON.parse(it.slice(6)) as { delta: string }).delta).join("");
+        }),
+      );
+    }, KEY);
+    for (const at of [0, 1]) {
+      const shown = await proses.nth(at).innerText();
+      expect(shown.replace(/\s+/g, "")).toBe(kept[at]?.replace(/\s+/g, ""));
+    }
+  };
+  await compare();
   await context.setOffline(true);
   line.cut();
   await expect(page.getByText("The connection was lost.").first()).toBeVisible();
   line.mend();
   await context.setOffline(false);
-  for (const at of [0, 1])
-    await expect(page.getByRole("article").nth(at)).toHaveAttribute("aria-busy", "false");
-  // The deployment's own record of both.
-  const kept = await page.evaluate(async (key) => {
-    const headers = { authorization: `Bearer ${key}` };
-    const saved = JSON.parse(sessionStorage.getItem("sluice-comparison") ?? "{}") as {
-      lanes: { answer: { responseId: string } }[];
-    };
-    return Promise.all(
-      saved.lanes.map(async ({ answer: { responseId } }) => {
-        const stream = await fetch(`/v1/responses/${responseId}?stream=true`, { headers });
-        const deltas = (await stream.text())
-          .split("\n")
-          .filter((it) => it.startsWith('data: {"type":"response.output_text.delta"'));
-        return deltas.map((it) => (JSON.parse(it.slice(6)) as { delta: string }).delta).join("");
-      }),
-    );
-  }, KEY);
-  for (const at of [0, 1]) {
-    const shown = await proses.nth(at).innerText();
-    expect(shown.replace(/\s+/g, "")).toBe(kept[at]?.replace(/\s+/g, ""));
-  }
+  await whole();
+  await compare();
+  await page.reload();
+  await whole();
   await line.stop();
 });
 
