@@ -5,7 +5,8 @@
 Needs a local cloud that runs (`make up`), Debian's Chromium, and npm's registry, from which npx
 takes Lighthouse: its 180 MB are for nothing else. Each round loads the page with an empty cache, as
 a phone with a slow connection would: once as people meet it, and once with a key. Prints the
-medians, and writes them to bench/results/page.json.
+medians, and writes them to bench/results/page.json. Where other programs keep the processors busy,
+`chrt --rr 1` before the command gives one to the browser.
 """
 
 import argparse
