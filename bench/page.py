@@ -76,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     if shutil.which(chromium.NAME) is None:
         raise SystemExit(chromium.INSTALL)
-    stack = LocalStack.of("local", None)
+    stack = LocalStack.load()
     results = {}
     for name, url in {"signing in": page_of(stack), "chat": link_of(stack)}.items():
         rounds = [measure(url) for _ in range(args.rounds)]

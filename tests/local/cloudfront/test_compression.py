@@ -1,6 +1,7 @@
 """Which responses a distribution compresses, and how."""
 
 import gzip
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,7 +29,10 @@ GZIP = {"Accept-Encoding": "deflate, gzip;q=0.5"}
 def test_behaviours_that_compress(behaviour: dict[str, object], expected: bool) -> None:
     """The behaviour and its cache policy must both allow it."""
     keys = "ParametersInCacheKeyAndForwardedToOrigin"
-    policies = {"own": {keys: {"EnableAcceptEncodingGzip": True}}, "plain": {keys: {}}}
+    policies: dict[str, dict[str, Any]] = {
+        "own": {keys: {"EnableAcceptEncodingGzip": True}},
+        "plain": {keys: {}},
+    }
     assert compresses(behaviour, policies) is expected
 
 
