@@ -363,6 +363,8 @@ class Settings:
     bedrock_url: str = ""
     websocket_url: str = ""
     """The address of the WebSocket API's stage, such as `wss://….com/responses`. Empty: none."""
+    socket_function: str = ""
+    """The function that answers on sockets, as its control function invokes it: `name:alias`."""
     background: Background = BACKGROUND
     """How responses run in the background."""
     lambda_url: str = ""
@@ -450,6 +452,7 @@ class Settings:
                 _count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
             ),
             websocket_url=environment.get("SLUICE_WEBSOCKET_URL", ""),
+            socket_function=environment.get("SLUICE_SOCKET_FUNCTION", ""),
             stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
             persistence=_one_of(environment, "SLUICE_PERSISTENCE", Persistence, "asked"),
             log_hours=_count(environment, "SLUICE_LOG_HOURS", 24),

@@ -92,6 +92,8 @@ def test_the_function(sockets: Synthesis) -> None:
     assert [(it["MaximumRetryAttempts"], it["MaximumEventAgeInSeconds"]) for it in retries] == [
         (0, 60)
     ] * 2
+    [told] = [it["DestinationConfig"] for it in retries if "DestinationConfig" in it]
+    assert "SocketControlReleaseAlias" in json.dumps(told["OnFailure"])
 
 
 def test_the_control_function(sockets: Synthesis) -> None:
@@ -101,6 +103,8 @@ def test_the_control_function(sockets: Synthesis) -> None:
     assert control["ReservedConcurrentExecutions"] == CONTROL_CONCURRENCY
     assert control["Timeout"] < function["Timeout"]
     variables = control["Environment"]["Variables"]
+    name = variables.pop("SLUICE_SOCKET_FUNCTION")
+    assert name == f"{function['FunctionName']}:live"
     assert variables.items() < function["Environment"]["Variables"].items()
     assert "SLUICE_FALLBACKS" not in variables
 
