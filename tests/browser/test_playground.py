@@ -1,9 +1,10 @@
 """The playground in a real Chromium, by Playwright: `*.spec.ts`.
 
 `scripted.spec.ts` has a server whose answers the tests write, `deployed.spec.ts` a deployment in
-the whole local cloud.
+the whole local cloud. `sockets.spec.ts` has a page of examples/ over the same deployment.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -44,7 +45,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 @pytest.fixture(scope="module")
 def page(cloud: LocalCloud) -> Deployment:
     """Return a deployment of the demo model at a slow pace."""
-    return deployed(cloud, "page", {"tokens_per_second": RATE})
+    return deployed(cloud, "page", {"tokens_per_second": RATE, "websocket": "true"})
 
 
 def run(*arguments: str, **variables: str) -> None:
@@ -90,6 +91,22 @@ def test_over_a_deployment(cloud: LocalCloud, page: Deployment) -> None:
         SLUICE_ADMIN=secrets.get_secret_value(SecretId=arn)["SecretString"],
     )
     assert page.key not in _logs(cloud.directory / "logs")
+
+
+def test_sockets(cloud: LocalCloud, page: Deployment) -> None:
+    """A page streams two answers over one socket and stops one of them."""
+    containers = [
+        (f"http://127.0.0.1:{container['port']}/metrics", container["headers"])
+        for endpoint in cloud.ask("status")["endpoints"]
+        for container in endpoint["containers"]
+    ]
+    run(
+        "sockets",
+        SLUICE_ORIGIN=page.origin,
+        SLUICE_KEY=page.key,
+        SLUICE_MODEL=page.model,
+        SLUICE_METRICS=json.dumps(containers),
+    )
 
 
 def _logs(folder: Path) -> str:
