@@ -69,6 +69,10 @@ class Flood(RateLimited):
     """A socket sends so many messages that it is closed."""
 
 
+class _Flooded(Exception):
+    """A socket was flooded before, and is being closed. Its messages change nothing."""
+
+
 class Control:
     """Answers these events. `answer` is the only entry."""
 
@@ -187,8 +191,12 @@ class Control:
                 await self._cancel(message, asked, context)
             else:
                 await self._begin(message, asked, context)
+        except _Flooded:
+            return
         except Flood:
+            socket = await self._store.find(message.connection_id)
             await self._posts.close(message.connection_id)
+            await self._store.leave(socket.caller.key_id, message.connection_id, held=True)
         except APIError as error:
             await self._tell(message.connection_id, error, stream_id)
 
@@ -367,9 +375,16 @@ def counting(sent: float, state: State) -> RateLimited | None:
     """Count a message of a socket. Return the error for one that is too many.
 
     It is a Flood if there are so many that the socket is closed.
+
+    Raises:
+        _Flooded: it is being closed. So what comes still is read, and not written.
+
     """
+    if state.flooded:
+        raise _Flooded
     left = state.rate.take(sent)
     if left < -MESSAGES_BURST:
+        state.flooded = True
         return Flood("This connection sends too many messages.")
     if left >= 0:
         return None

@@ -58,6 +58,8 @@ class State(msgspec.Struct):
     latest: dict[str, str] = {}
     """The last response of each lane. Requests may go on from it, even if it is not stored."""
     gone: bool = False
+    flooded: bool = False
+    """Whether its client sent so many messages that the socket is closed."""
     recent: list[str] = []
     """The names of the responses that have ended last."""
 
