@@ -77,7 +77,7 @@ def test_over_a_scripted_api() -> None:
     """Hostile, long, cut and refused answers, accessibility, and the figures of a long answer."""
     if shutil.which(chromium.NAME) is None:
         pytest.fail(chromium.INSTALL)
-    run("scripted", SLUICE_WEB=str(build(root=ROOT)))
+    run("scripted.spec", SLUICE_WEB=str(build(root=ROOT)))
 
 
 def test_over_a_deployment(cloud: LocalCloud, page: Deployment) -> None:
@@ -85,7 +85,7 @@ def test_over_a_deployment(cloud: LocalCloud, page: Deployment) -> None:
     secrets = boto3.client("secretsmanager", **options(cloud))
     arn = page.outputs["AdminSecretArn"]
     run(
-        "deployed",
+        "deployed.spec",
         SLUICE_ORIGIN=page.origin,
         SLUICE_KEY=page.key,
         SLUICE_ADMIN=secrets.get_secret_value(SecretId=arn)["SecretString"],
@@ -101,7 +101,7 @@ def test_sockets(cloud: LocalCloud, page: Deployment) -> None:
         for container in endpoint["containers"]
     ]
     run(
-        "sockets",
+        "sockets.spec",
         SLUICE_ORIGIN=page.origin,
         SLUICE_KEY=page.key,
         SLUICE_MODEL=page.model,
