@@ -32,7 +32,7 @@ from local.cloud import LocalCloud
 _RATE, _TOKENS = 20, 9_000
 _EACH, _OF_A_KEY, _HANDSHAKES = 16, 20, 20
 """Invocations of an environment, sockets of a key, and handshakes at once."""
-_MANY_RATE, _MANY_TOKENS, _MANY_S = 1, 30, 480
+_MANY_RATE, _MANY_TOKENS, _MANY_S = 0.5, 24, 480
 _WARM = 3
 """Cancels before those that count."""
 _POLL = 0.005
@@ -123,7 +123,8 @@ def deployed(cloud: LocalCloud, folder: Path, lanes: int, keys: int) -> tuple[st
         "context_tokens": "16384",
         "websocket": "true",
         "websocket_concurrency": str(lanes),
-        "parallel": str(max(64, lanes)),
+        "parallel": str(min(256, max(64, lanes))),
+        "instance_count": str(-(-lanes // 256)),
     }
     outputs = cdk.deploy(
         context=settings, aws=aws, outputs=folder / "out.json", log=log, detail=lambda _: None

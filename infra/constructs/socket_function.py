@@ -25,6 +25,8 @@ from infra.settings.deployment import Settings
 _CONTROL_TIMEOUT = 60.0
 MAX_EVENT_AGE = 60
 """Seconds for which Lambda keeps an event that it cannot run."""
+CONTROL_EVENT_AGE = 180
+"""The same for the control function, whose events are repeated once, a minute after a failure."""
 
 
 CONTROL_CONCURRENCY = 20
@@ -38,8 +40,9 @@ class SocketFunction(Construct):
 
     It answers requests, as many at once as its reserved concurrency says. With `control` it opens
     sockets, cancels responses and closes sockets, so that these do not wait while all environments
-    of the other one are busy. An event that failed is not repeated, because its client may have had
-    a part of the answer. Lambda tells the control function of it, which ends what the event left.
+    of the other one are busy. A request that failed is not repeated, because its client may have
+    had a part of the answer. Lambda tells the control function of it, which ends what was left. Its
+    own events are repeated, because none does harm a second time.
     """
 
     def __init__(
@@ -102,8 +105,8 @@ class SocketFunction(Construct):
             failures={"Errors": 2},  # they have no function URL
         )
         self.release.alias.configure_async_invoke(
-            max_event_age=Duration.seconds(MAX_EVENT_AGE),
-            retry_attempts=0,
+            max_event_age=Duration.seconds(MAX_EVENT_AGE if answers else CONTROL_EVENT_AGE),
+            retry_attempts=0 if answers else 1,
             on_failure=None if control is None else destinations.LambdaDestination(control),
         )
 
