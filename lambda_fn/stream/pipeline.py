@@ -125,6 +125,8 @@ class Pipeline:
         self._invocation: Invocation | Continuing | None = None
         self._event_log: TableLog | None = None
         self._result_log: ResultLog | None = None
+        self._has_head = False
+        """Whether the response may have a head in StreamTable whose end its ledger item watches."""
         self.waits = False
         """Whether a queued response found no room, so that it has not ended and waits."""
         self._conversing: Conversing | None = None
@@ -279,6 +281,7 @@ class Pipeline:
             if read.appends:
                 await self._converse(self._result_log)
             return self._claimed.head
+        self._has_head = True
         about = self._shared, self._carrier, self._accepted
         if self._repeats is None:
             self._result_log = await keeping.open_result(
@@ -502,8 +505,15 @@ class Pipeline:
             final = msgspec.structs.replace(final, entry=self._reservation.hold)
         elif self._prompts is not None:
             final = msgspec.structs.replace(final, entry=self._prompts.hold)
+        has_end = any(log is not None and log.has_end for log in logs)
         await asyncio.shield(
-            settle(self._shared.table, final, self._counter, deployment=self._settings.deployment)
+            settle(
+                self._shared.table,
+                final,
+                self._counter,
+                deployment=self._settings.deployment,
+                watched=self._has_head and not has_end,
+            )
         )
         if self._place is not None:
             carrier.in_background(self._place.end())

@@ -24,13 +24,13 @@ from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.encode import Head
-from lambda_fn.errors import Unavailable
-from lambda_fn.event_log import Batch, LogEnded, Source, failed_by
+from lambda_fn.event_log import Batch, LogEnded, Source
 from lambda_fn.events import Delta, End, Event, Failed, Finish
 from lambda_fn.log import log
 from lambda_fn.stream_log import segments
 from lambda_fn.stream_log.heads import (
     FINAL,
+    LOST,
     Ending,
     Status,
     StoredHead,
@@ -46,13 +46,6 @@ from lambda_fn.stream_log.keys import head_key, head_range
 from lambda_fn.stream_log.reading import read_log
 from lambda_fn.stream_log.segments import Segment
 
-LOST = failed_by(
-    Unavailable(
-        "The response could not be stored to its end. Send the request again.",
-        code="log_unavailable",
-    )
-)
-"""The terminal event of a log that is lost."""
 _EVENT_SIZE = 64
 """The estimated size in bytes of an event without its delta."""
 
@@ -108,6 +101,9 @@ class TableLog:
         self._room: asyncio.Future[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._ending: asyncio.Future[Batch] | None = None
+        self.has_end = False
+        """Whether the head has its final status, as far as this process knows."""
         self._standing: Batch | None = None
         self._fenced = False
         self._lost: Exception | None = None
@@ -174,7 +170,7 @@ class TableLog:
     def end(self, batch: Batch) -> asyncio.Future[Batch]:
         """Close the log. See `EventLog.end`."""
         self.on_end = None
-        ending = asyncio.ensure_future(self._end(batch))
+        ending = self._ending = asyncio.ensure_future(self._end(batch))
         ending.add_done_callback(_retrieve)
         return ending
 
@@ -183,14 +179,21 @@ class TableLog:
         return read_log(self._table, self._stored.response_id, after, now=self._now)
 
     async def close(self) -> None:
-        """Finish the writes that nobody waits for, within `limits.LOG_GIVE_UP`. Raises nothing."""
+        """Finish the writes that nobody waits for, within `limits.LOG_GIVE_UP`. Raises nothing.
+
+        The end of the response is one of them if its producer did not wait for it any longer.
+        """
         if self._timer is not None:
             self._timer.cancel()
         if self._watching is not None:
             self._watching.cancel()
-        tasks = [task for task in (self._flushing, self._closing) if task is not None]
-        if tasks:
-            _, left = await asyncio.wait(tasks, timeout=limits.LOG_GIVE_UP)
+        ends = time.monotonic() + limits.LOG_GIVE_UP
+        while tasks := {
+            task
+            for task in (self._flushing, self._ending, self._closing)
+            if task is not None and not task.done()
+        }:
+            _, left = await asyncio.wait(tasks, timeout=ends - time.monotonic())
             for task in left:
                 task.cancel()
 
@@ -295,6 +298,7 @@ class TableLog:
         values = {":was": "in_progress", ":writer": self._name}
         update = end_update(response_id, ending, condition, values)
         item, won = await win(self._table, update, ending)
+        self.has_end = True
         if won:
             head = await parse_head(self._table, response_id, item, now=self._now())
             if head is not None:
@@ -312,6 +316,7 @@ class TableLog:
         if self._lost is not None:
             return batch  # `_close_lost` ends it
         if self._standing is not None:
+            self.has_end = True
             return self._standing
         response_id = self._stored.response_id
         number, [event] = batch
@@ -331,6 +336,7 @@ class TableLog:
         if self._watching is not None:
             self._watching.cancel()
         head = await parse_head(self._table, response_id, item, now=self._now())
+        self.has_end = True
         if head is None:
             raise LookupError("the response was deleted")
         if not won:
