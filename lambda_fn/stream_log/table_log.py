@@ -79,6 +79,10 @@ class TableLog:
         """Called when somebody else has ended the response, with True if it was cancelled. It is
         not called after `end`.
         """
+        self.may_wait: Callable[[Failed], bool] | None = None
+        """Returns whether a response without an event waits for capacity in place of this end."""
+        self.waits = False
+        """Whether it does. Nothing was written then."""
         self._pending: list[Event] = []
         self._size = 0
         """The size of `_pending` in bytes, roughly."""
@@ -125,6 +129,17 @@ class TableLog:
             await open_head(self._table, self._stored, deadline=deadline)
         self._watching = asyncio.create_task(self._watch())
 
+    def adopt(self, head: StoredHead) -> None:
+        """Take over a response that this run has claimed, in place of `open`."""
+        self._stored = head
+        self._name = head.writer
+        self._watching = asyncio.create_task(self._watch())
+
+    @property
+    def stored(self) -> StoredHead:
+        """The head as it was written when the log was opened."""
+        return self._stored
+
     def append(self, batch: Batch) -> asyncio.Future[None] | None:
         """Keep a batch. See `EventLog.append`.
 
@@ -168,8 +183,22 @@ class TableLog:
         return self._room
 
     def end(self, batch: Batch) -> asyncio.Future[Batch]:
-        """Close the log. See `EventLog.end`."""
+        """Close the log, or leave it as it is if the response waits. See `EventLog.end`."""
         self.on_end = None
+        [event] = batch[1]
+        if (
+            self.may_wait is not None
+            and not self._next
+            and not self._fenced
+            and type(event) is Failed
+            and self.may_wait(event)
+        ):
+            self.waits = True
+            if self._watching is not None:
+                self._watching.cancel()
+            done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+            done.set_result(batch)
+            return done
         ending = self._ending = asyncio.ensure_future(self._end(batch))
         ending.add_done_callback(_retrieve)
         return ending

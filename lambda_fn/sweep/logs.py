@@ -36,7 +36,7 @@ async def end_log(
         settled: The outcome that its function has settled, None if it has not.
 
     Returns:
-        None if its events are not logged. Then the last checkpoint has its counts.
+        None if this request did not log its events. Then the last checkpoint has its counts.
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
@@ -44,6 +44,8 @@ async def end_log(
 
     """
     head = await read_head(table, request_id, now=now)
+    if head is not None and head.starter is not None:
+        return None  # it was queued, and other requests run it
     if head is not None and not head.is_final:
         event = None if settled is None else CANCELLED if settled == "cancelled" else LOST
         head = await end_overdue(table, head, now=now, event=event)
