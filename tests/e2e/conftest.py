@@ -10,6 +10,7 @@ import pytest
 from cli.lib import cdk
 from local.cloud import LocalCloud
 from tests.support.deployments import DEMO_RATE, SCRIPTED_MODEL, Deployment, deployed, quiet
+from tests.support.webhook import receiving
 
 
 @pytest.fixture(scope="session")
@@ -37,13 +38,14 @@ def demo(cloud: LocalCloud) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="session")
 def scripted(cloud: LocalCloud) -> Iterator[Deployment]:
-    """Yield the deployment of the scripted engine."""
+    """Yield the deployment of the scripted engine, which has a webhook."""
     settings = {
         "engine": "scripted",
         "model_name": SCRIPTED_MODEL,
         "tokens_per_second": "0",
         "parallel": "256",
     }
-    found = deployed(cloud, "scripted", settings)
-    yield found
-    found.client.close()
+    with receiving() as receiver:
+        found = deployed(cloud, "scripted", {**settings, "webhook_url": receiver.url})
+        yield found
+        found.client.close()
