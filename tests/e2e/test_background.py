@@ -133,6 +133,36 @@ def test_asked_while_the_model_sleeps(
         sleeper.client.webhooks.unwrap(body + b" ", headers, secret=secret(cloud, sleeper))
 
 
+def test_streamed_while_the_model_sleeps(
+    sleeper: Deployment, cloud: LocalCloud, receiver: Receiver
+) -> None:
+    """Its client is told that it is queued, and holds on; another one resumes the same stream."""
+    began = time.time()
+    scale(cloud, sleeper, 0)
+    text = script(say=["good", " night"])[0]["content"]
+    live = sleeper.client.responses.create(
+        model=SCRIPTED_MODEL, input=text, background=True, stream=True
+    )
+    created, queued = next(live), next(live)
+    assert (created.type, queued.type) == ("response.created", "response.queued")
+    assert (queued.response.status, queued.sequence_number) == ("queued", 1)
+    name = created.response.id
+    assert sleeper.client.responses.retrieve(name).status == "queued"
+    resumed = sleeper.client.responses.retrieve(name, stream=True, starting_after=1)
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 1)
+    scale(cloud, sleeper, 1)
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 0)
+    rest = [*live]
+    assert rest[0].type == "response.in_progress"
+    assert [it.sequence_number for it in rest] == [*range(2, 2 + len(rest))]
+    assert (rest[-1].type, rest[-1].response.output_text) == ("response.completed", "good night")
+    assert [*resumed] == rest
+    outcomes = requests(sleeper, began)
+    assert outcomes.count("complete") == 1
+    assert set(outcomes) == {"refused", "complete"}
+    receiver.told_of(name)
+
+
 def test_cancelled_while_it_waits(
     sleeper: Deployment, cloud: LocalCloud, receiver: Receiver
 ) -> None:

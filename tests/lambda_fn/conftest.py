@@ -148,7 +148,13 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     The machine may be busy. Then a write that was carried out, or a cancel that was confirmed,
     would be repeated, and a connection would be too old.
     """
-    for name in ("META_TIMEOUT", "CANCEL_INTERVAL", "CANCEL_TIMEOUT", "IDLE_CONNECTION"):
+    for name in (
+        "META_TIMEOUT",
+        "CANCEL_FIRST_INTERVAL",
+        "CANCEL_INTERVAL",
+        "CANCEL_TIMEOUT",
+        "IDLE_CONNECTION",
+    ):
         monkeypatch.setattr(limits, name, 60.0)
 
 
