@@ -53,6 +53,7 @@ HELD = [
     Held("cli/lib", "project", "cli/lib/test_process.py", _SHAPES),
     Held("cli/lib", "reconcile", "lambda_fn/control/routers/test_reconcile.py", "over the API"),
     Held("cli/lib", "weights", "cli/commands/test_preflight.py", "one command uses it"),
+    Held("infra/constructs", "schedule", "infra/constructs/test_sweeper.py", _STACK, "AWS::Events::Rule"),
     Held("infra/constructs", "inline_function", "infra/constructs/test_image_check.py", _STACK),
     Held("infra/images", "refresh", "infra/images/test_containers.py",
          "it asks AWS; the file that it writes is tested", "images.json"),

@@ -452,6 +452,6 @@ def test_every_container_code_has_a_status() -> None:
         "cancelled": 499,
         "aborted": 502,
         "cut": 502,
-        "garbled": 502,
+        "malformed": 502,
         "new": 502,
     }
