@@ -140,7 +140,7 @@ class Queue(StreamTableMachine):
             await queued.enqueue(process.table, head, parts=1, until=until, now=self.now)
             await places.give_back(process.table, None, name, name)
 
-        self.do(asking(), process, fates)
+        self.run(asking(), process, fates)
 
     @precondition(lambda self: self.events)
     @rule(data=st.data(), fates=fates, again=st.booleans())
