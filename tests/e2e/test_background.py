@@ -140,7 +140,7 @@ def test_streamed_while_the_model_sleeps(
     began = time.time()
     scale(cloud, sleeper, 0)
     text = script(say=["good", " night"])[0]["content"]
-    live = sleeper.client.responses.create(
+    live: Iterator[Any] = sleeper.client.responses.create(
         model=SCRIPTED_MODEL, input=text, background=True, stream=True
     )
     created, queued = next(live), next(live)
@@ -148,7 +148,7 @@ def test_streamed_while_the_model_sleeps(
     assert (queued.response.status, queued.sequence_number) == ("queued", 1)
     name = created.response.id
     assert sleeper.client.responses.retrieve(name).status == "queued"
-    resumed = sleeper.client.responses.retrieve(name, stream=True, starting_after=1)
+    resumed: Iterator[Any] = sleeper.client.responses.retrieve(name, stream=True, starting_after=1)
     eventually(lambda: keep(cloud, sleeper)["waiting"] == 1)
     scale(cloud, sleeper, 1)
     eventually(lambda: keep(cloud, sleeper)["waiting"] == 0)

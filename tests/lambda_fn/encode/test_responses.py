@@ -370,7 +370,7 @@ def resumed(events: list[Event], after: int | None, **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("options", [{}, {"queued": True}])
-def test_a_stream_is_resumed_behind_any_number(options: dict[str, bool]) -> None:
+def test_a_stream_is_resumed_behind_any_number(options: dict[str, Any]) -> None:
     """A client that has the events up to a number gets those behind it, however many there are."""
     whole = encoded(EVERY, **options)
     assert resumed(EVERY, None, **options) == whole

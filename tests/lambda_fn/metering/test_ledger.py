@@ -25,6 +25,7 @@ async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
 async def test_a_settled_request_is_watched_until_that_is_ended(case: Case) -> None:
     """A settlement may leave its item in the index of the sweeper, who takes it out."""
     admission = await case.begin()
+    assert admission.entry is not None
     watched = {name: (await case.item())[name] for name in ("open", "due")}
     with pytest.raises(ConditionFailed):  # it is OPEN
         await case.table.update(ledger.unwatch(case.request_id))

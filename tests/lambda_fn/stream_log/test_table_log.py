@@ -18,6 +18,7 @@ from lambda_fn.stream_log.heads import (
     end_segment,
     put_segment,
     read_head,
+    win,
 )
 from lambda_fn.stream_log.reading import read_log
 from lambda_fn.stream_log.table_log import TableLog
@@ -349,11 +350,11 @@ async def test_an_end_that_nobody_waits_for(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`close` waits until the end is written, though the producer has given it up."""
-    going, update = asyncio.Event(), table_log.win
+    going = asyncio.Event()
 
     async def hold(*given: Any, **named: Any) -> Any:
         await going.wait()
-        return await update(*given, **named)
+        return await win(*given, **named)
 
     monkeypatch.setattr(table_log, "win", hold)
     log = await ground.log()
