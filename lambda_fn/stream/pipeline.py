@@ -531,7 +531,9 @@ class Pipeline:
         )
         if self._place is not None:
             place = self._place
-            carrier.in_background(place.give_back_run() if self.waits else place.end())
+            # Nobody knows the id of a response that was refused, so no webhook is told its end.
+            freed = place.give_back if self._counter.refused else place.end
+            carrier.in_background(place.give_back_run() if self.waits else freed())
 
     async def _enqueue(self, event_log: "TableLog") -> None:
         """Let the response wait for capacity. If that cannot be written, its lease ends it."""

@@ -64,6 +64,7 @@ HELD = [
     Held("lambda_fn", "errors", "contract/test_model_and_adapter.py", _SHAPES),
     Held("lambda_fn", "events", "lambda_fn/encode/test_chat_stream.py", _SHAPES),
     Held("lambda_fn", "limits", "infra/test_limits.py", "with the limits of the stacks"),
+    Held("lambda_fn/aws", "service", "lambda_fn/aws/test_functions.py", "over Lambda"),
     Held("lambda_fn/settings", "policies", "infra/settings/test_filters.py",
          "as a deployment writes them"),
     Held("lambda_fn/sweep", "settings", "infra/constructs/test_function.py",

@@ -5,11 +5,19 @@ A session is a process of `make test`. `CLOUDS` of tests/conftest.py divides the
 
 from collections.abc import Iterator
 
+import boto3
 import pytest
 
 from cli.lib import cdk
 from local.cloud import LocalCloud
-from tests.support.deployments import DEMO_RATE, SCRIPTED_MODEL, Deployment, deployed, quiet
+from tests.support.deployments import (
+    DEMO_RATE,
+    SCRIPTED_MODEL,
+    Deployment,
+    deployed,
+    options,
+    quiet,
+)
 from tests.support.webhook import receiving
 
 
@@ -44,6 +52,9 @@ def scripted(cloud: LocalCloud) -> Iterator[Deployment]:
         "model_name": SCRIPTED_MODEL,
         "tokens_per_second": "0",
         "parallel": "256",
+        "alarm_topic": boto3.client("sns", **options(cloud)).create_topic(Name="people")[
+            "TopicArn"
+        ],
     }
     with receiving() as receiver:
         found = deployed(cloud, "scripted", {**settings, "webhook_url": receiver.url})

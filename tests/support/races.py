@@ -69,11 +69,12 @@ class StreamTableMachine(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Any], process: Process, fates: list[Fate]) -> Any:
         """Run a step of a process with fates for its calls. Return its result or exception."""
         process.fates = list(fates)
+        expected: tuple[type[BaseException], ...] = (MeterError, Killed, *self.errors)
 
         async def step() -> Any:
             try:
                 return await work
-            except (MeterError, Killed, *self.errors) as error:
+            except expected as error:
                 return error
 
         try:
