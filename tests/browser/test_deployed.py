@@ -1,5 +1,6 @@
 """The playground in a real Chromium, as a deployment in the whole local cloud serves it."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
 @pytest.fixture(scope="module")
 def page(cloud: LocalCloud) -> Deployment:
     """Return a deployment of the demo model at a slow pace."""
-    return deployed(cloud, "page", {"tokens_per_second": RATE})
+    return deployed(cloud, "page", {"tokens_per_second": RATE, "websocket": "true"})
 
 
 def test_it(cloud: LocalCloud, page: Deployment) -> None:
@@ -47,12 +48,28 @@ def test_it(cloud: LocalCloud, page: Deployment) -> None:
     secrets = boto3.client("secretsmanager", **options(cloud))
     arn = page.outputs["AdminSecretArn"]
     run(
-        "deployed",
+        "deployed.spec",
         SLUICE_ORIGIN=page.origin,
         SLUICE_KEY=page.key,
         SLUICE_ADMIN=secrets.get_secret_value(SecretId=arn)["SecretString"],
     )
     assert page.key not in _logs(cloud.directory / "logs")
+
+
+def test_sockets(cloud: LocalCloud, page: Deployment) -> None:
+    """`sockets.spec.ts`: a page streams two answers over one socket and stops one of them."""
+    containers = [
+        (f"http://127.0.0.1:{container['port']}/metrics", container["headers"])
+        for endpoint in cloud.ask("status")["endpoints"]
+        for container in endpoint["containers"]
+    ]
+    run(
+        "sockets.spec",
+        SLUICE_ORIGIN=page.origin,
+        SLUICE_KEY=page.key,
+        SLUICE_MODEL=page.model,
+        SLUICE_METRICS=json.dumps(containers),
+    )
 
 
 def _logs(folder: Path) -> str:
