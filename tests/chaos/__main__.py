@@ -1,6 +1,6 @@
 """Kill functions, break the table and delete rollups, then prove that all records are exact.
 
-    python -m tests.chaos [--requests 500] [--streams 300] [--sockets 40] [--seed 1]
+    python -m tests.chaos [--requests 280] [--streams 300] [--sockets 40] [--seed 1]
 
 It uses a new local cloud, the scripted engine and stock clients. Exits with 1 if anything is wrong.
 """
@@ -32,7 +32,7 @@ _BUDGET = Limits(tokens_day=10**9)
 def main() -> int:
     """Deploy, run the failures and prove the records. Return the exit status."""
     parser = argparse.ArgumentParser(description="Chaos, and the books exact afterwards.")
-    parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--requests", type=int, default=280)
     parser.add_argument("--streams", type=int, default=300, help="logged streams; 0: none")
     parser.add_argument("--sockets", type=int, default=40, help="sockets; 0: none")
     parser.add_argument("--at-once", type=int, default=36)
@@ -98,9 +98,9 @@ async def _run(deployment: ChaosDeployment, args: argparse.Namespace) -> list[st
             deployment, LOGGED, say, count=args.streams, at_once=args.at_once, seed=args.seed
         )
         wrong += found
-        wrong += await logged.read_rests(deployment, wave, say, at_once=args.at_once)
-        console.print("Throttling StreamTable")
+        console.print("Throttling StreamTable, while the leases of killed functions end")
         wrong += await logged.outage(deployment, say, count=6)
+        wrong += await logged.read_rests(deployment, wave, say, at_once=args.at_once)
     console.print("Killing the sweeper, and sweeping")
     wrong += await parts.broken_sweepers(deployment, say, times=8)
     wrong += await parts.sweep_all(deployment, say)

@@ -1,7 +1,6 @@
 """The WebSocket API, its function and their grants."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +9,16 @@ from infra.constructs.socket_function import CONTROL_CONCURRENCY
 from infra.constructs.websocket_api import CANCEL, STAGE, TEMPLATE
 from infra.settings.deployment import DEV, SettingsError
 from local.apigateway.templates import check
-from tests.support.synthesis import Synthesis, synthesise
+from tests.support.synthesis import Synthesis
 
 HANDLER = "lambda_fn.socket.gateway.main.run"
 CONTROL = "lambda_fn.socket.gateway.control_main.run"
 
 
 @pytest.fixture(scope="module")
-def sockets(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+def sockets(everything: Synthesis) -> Synthesis:
     """Return a synthesis with sockets."""
-    return synthesise("prod", project, tmp_path_factory.mktemp("sockets"), websocket=True)
+    return everything
 
 
 def one(sockets: Synthesis, kind: str, **properties: Any) -> dict[str, Any]:

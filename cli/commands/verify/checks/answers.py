@@ -135,6 +135,32 @@ def background(target: Target) -> Outcome:
     return decided(wrong, f"the answer was queued, and then {status}")
 
 
+def webhook(target: Target) -> Outcome:
+    """Check that the webhook is told of a background answer's end, and takes it."""
+    if "WebhookSecretArn" not in target.outputs:
+        return absent("no webhook is set: deploy with -c webhook_url=https://…")
+    made = _body(target.send("POST", _PATH, {**_asked(target), "background": True}))
+    if made.get("status") != "queued":
+        return refuted(f"a background answer was not queued: {made.get('status')}")
+    key = {"pk": {"S": "W#"}, "sk": {"S": str(made["id"]).removeprefix("resp_")}}
+    table, dynamodb = target.outputs["StreamTableName"], target.client("dynamodb")
+    notice: dict[str, Any] = {}
+
+    def told() -> bool:
+        nonlocal notice
+        found = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)
+        notice = found.get("Item", {})
+        return "told" in notice
+
+    was_told = target.wait(told, patience=2 * target.patience)
+    target.send("DELETE", f"{_PATH}/{made['id']}")
+    if not notice:
+        return refuted("the keeper has not noted the end of a background answer")
+    attempts = notice["attempts"]["N"]
+    wrong = [] if was_told else [f"the webhook has not taken the end after {attempts} calls"]
+    return decided(wrong, f"{notice['status']['S']} was told, and answered with 2xx")
+
+
 def conversations(target: Target) -> Outcome:
     """Check that a response appends its items to a conversation, which is read and deleted."""
     if "RecallFunctionName" not in target.outputs:
@@ -212,6 +238,16 @@ CHECKS = (
         Wave.TRAFFIC,
         background,
         60,
+    ),
+    Check(
+        "webhook",
+        "the functions that end background answers may invoke the keeper by its name, and the "
+        "keeper may read the webhook's secret and reaches the webhook",
+        "`-c webhook_url=…`: a background answer ends, and the webhook takes the call",
+        Wave.TRAFFIC,
+        webhook,
+        120,
+        local=True,
     ),
     Check(
         "conversations",
