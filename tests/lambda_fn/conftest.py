@@ -154,6 +154,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     for name in (
         "META_TIMEOUT",
+        "CANCEL_FIRST_INTERVAL",
         "CANCEL_INTERVAL",
         "CANCEL_TIMEOUT",
         "IDLE_CONNECTION",

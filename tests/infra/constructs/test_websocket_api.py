@@ -85,7 +85,7 @@ def test_the_stage_comes_after_its_routes(sockets: Synthesis) -> None:
 
 
 def test_the_function(sockets: Synthesis) -> None:
-    """It is the stream function's package with a concurrency of its own. No event is repeated."""
+    """It is the stream function's package with a concurrency of its own. No request is repeated."""
     stream = sockets.function("lambda_fn.stream.main.run")
     function = sockets.function(HANDLER)
     same = ("Code", "MemorySize", "Runtime", "Timeout", "TracingConfig", "Architectures")
@@ -99,9 +99,13 @@ def test_the_function(sockets: Synthesis) -> None:
         for it in sockets.resources("AWS::Lambda::EventInvokeConfig")
         if '"Socket' in json.dumps(it["Properties"]["FunctionName"])
     ]
-    assert [(it["MaximumRetryAttempts"], it["MaximumEventAgeInSeconds"]) for it in retries] == [
-        (0, 60)
-    ] * 2
+    found = {
+        "DestinationConfig" in it: (it["MaximumRetryAttempts"], it["MaximumEventAgeInSeconds"])
+        for it in retries
+    }
+    assert found == {True: (0, 60), False: (1, 180)}
+    [told] = [it["DestinationConfig"] for it in retries if "DestinationConfig" in it]
+    assert "SocketControlReleaseAlias" in json.dumps(told["OnFailure"])
 
 
 def test_the_control_function(sockets: Synthesis) -> None:
@@ -111,6 +115,8 @@ def test_the_control_function(sockets: Synthesis) -> None:
     assert control["ReservedConcurrentExecutions"] == CONTROL_CONCURRENCY
     assert control["Timeout"] < function["Timeout"]
     variables = control["Environment"]["Variables"]
+    name = variables.pop("SLUICE_SOCKET_FUNCTION")
+    assert name == f"{function['FunctionName']}:live"
     assert variables.items() < function["Environment"]["Variables"].items()
     assert "SLUICE_FALLBACKS" not in variables
 
