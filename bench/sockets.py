@@ -186,6 +186,9 @@ async def many(cloud: LocalCloud, url: str, keys: list[str], count: int) -> dict
                     wrong.append(f"socket {number}: closed with {socket.close_code}, {left} open")
                     return
                 event = json.loads(message.data)
+                if "stream_id" not in event:  # of API Gateway itself
+                    wrong.append(f"socket {number}: {message.data[:200]}")
+                    return
                 lane = event["stream_id"]
                 if event["type"] == "error" and event["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
                     again.append(lane)  # a busy machine's table did not answer in time
