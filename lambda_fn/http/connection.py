@@ -9,9 +9,13 @@ An exchange is `begin`, any number of `write`, `head`, and `read` until it retur
 `reusable` tells whether another exchange may follow. An exchange may begin before the connection is
 open: the bytes that were put are sent when it opens, in separate writes. Reading pauses while
 `READ_BUFFER` bytes wait to be read. Writing waits while the write buffer is full.
+
+A reader that gives `read` a function gets the bytes in the callback in which they come, without a
+turn of the event loop and a switch of tasks for each packet.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import httptools
 
@@ -42,6 +46,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._error: TransportError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] | None = None
         self._drained: asyncio.Future[None] | None = None
         self.begin()
         self._complete = True  # no response is expected yet
@@ -124,10 +129,15 @@ class Connection(asyncio.BufferedProtocol):
         self._woken = False  # the call of `wake` was meant for the head
         return True
 
-    async def read(self) -> bytes | None:
+    async def read(self, take: Callable[[bytes], bool] | None = None) -> bytes | None:
         """Wait for bytes of the body, and return all that have come.
 
-        `b""` is the end of the body. None means that `wake` was called.
+        `b""` is the end of the body. None means that `wake` was called, or that `take` returned
+        False.
+
+        Args:
+            take: Gets bytes that come while this call waits, instead of its caller. It returns
+                whether it takes more, and raises nothing. The last bytes of a body are returned.
 
         Raises:
             TransportError: the body was truncated.
@@ -142,10 +152,17 @@ class Connection(asyncio.BufferedProtocol):
             if self._error is not None:
                 raise self._error
             self._waiter = self.loop.create_future()  # as `_wait`, without the cost of a coroutine
+            self._take = take
             try:
                 await self._waiter
+                if self._take is not take:
+                    return None
             finally:
-                self._waiter = None
+                self._waiter = self._take = None
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        """Return the bytes that have come, and let more come."""
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._buffered = 0
@@ -220,7 +237,14 @@ class Connection(asyncio.BufferedProtocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, ValueError) as error:
             self.fail(f"a malformed response: {type(error).__name__}")
-        self._resolve(self._waiter)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._take is not None and self._error is None and not self._complete:
+            if not self._chunks or self._take(self._taken()):
+                return  # the reader goes on waiting
+            self._take = None
+        waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the pending calls."""
