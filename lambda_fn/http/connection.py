@@ -79,10 +79,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the write buffer is above its high-water mark, so that `drain` would wait."""
         return self._drained is not None
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes) -> bool:
         """Send bytes of the request as one write, without waiting.
 
-        Callers that put more must drain when it is `full`.
+        Return False if the connection is `full`, so that callers that put more must drain.
 
         Raises:
             TransportError: the connection is closed.
@@ -95,6 +95,7 @@ class Connection(asyncio.BufferedProtocol):
             self._drained = self._drained or self.loop.create_future()
         else:
             self._transport.write(data)
+        return self._drained is None
 
     async def drain(self) -> None:
         """Wait until the write buffer is below its high-water mark. Raises as `put`."""
@@ -240,8 +241,15 @@ class Connection(asyncio.BufferedProtocol):
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._take is not None and self._error is None and not self._complete:
-            if not self._chunks or self._take(self._taken()):
+        take, chunks = self._take, self._chunks
+        if take is not None and self._error is None and not self._complete:
+            if not chunks:
+                return
+            if len(chunks) > 1 or self._paused:
+                data = self._taken()
+            else:
+                data, self._buffered = chunks.pop(), 0
+            if take(data):
                 return  # the reader goes on waiting
             self._take = None
         waiter.set_result(None)

@@ -162,7 +162,7 @@ class ResponseStream:
         self._held = 0
         self._refused: TransportError | None = None
         """Why all must be sent again."""
-        self._begun = self._accepted = self._written = False
+        self._begun = self._open = self._accepted = self._written = False
         self._head = (
             f"POST {path} HTTP/1.1\r\nhost: {origin.partition('://')[2]}\r\n"
             "lambda-runtime-function-response-mode: streaming\r\n"
@@ -179,7 +179,7 @@ class ResponseStream:
         They are sent in a separate write. Reports say that Lambda holds back the whole response if
         the prelude shares a packet with bytes of the body.
         """
-        self._begun = True
+        self._begun = self._open = True
         if self._client is None:
             self._connection = connect(self._origin)
         else:
@@ -196,9 +196,8 @@ class ResponseStream:
             TransportError: the Runtime API does not respond, or closed the connection.
 
         """
-        if data:
-            self.put(data)
-        await self._drain()
+        if not data or not self.put(data):
+            await self._drain()
 
     def put(self, data: bytes) -> bool:
         """Send a piece of the body without waiting. It must not be empty.
@@ -206,9 +205,11 @@ class ResponseStream:
         Return False if `write` must be next, perhaps of an empty piece: the write buffer is full,
         or the connection turned out to be closed and all must be sent again. Raises as `write`.
         """
+        if not self._open:
+            raise RuntimeError("no body is expected: the response has not begun, or has ended")
         self._written = True
-        self._put(_chunk(data))
-        return self._refused is None and not self._connection.full
+        data = b"%x\r\n%b\r\n" % (len(data), data)  # as `_chunk`, without a call for each token
+        return self._connection.put(data) if self._sent is None else self._put(data)
 
     async def end(self, data: bytes = b"") -> None:
         """End the body, with its last piece in the same write. Raises as `write`."""
@@ -233,18 +234,19 @@ class ResponseStream:
         else:
             self._connection.abort()
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes) -> bool:
         if self._sent is not None:
             self._sent.append(data)
             self._held += len(data)
             if self._held > _MAX_RESEND:
                 self._sent = None
         try:
-            self._connection.put(data)
+            return self._connection.put(data)
         except TransportError as error:
             if self._sent is None:
                 raise
             self._refused = error
+            return False
 
     async def _drain(self) -> None:
         try:
@@ -269,6 +271,7 @@ class ResponseStream:
         await self._connection.drain()
 
     async def _finish(self, data: bytes) -> None:
+        self._open = False
         self._put(data)
         await self._drain()
         try:

@@ -50,7 +50,7 @@ class Cycle:
                 **scope,
                 "aws.context": self._context,
                 "aws.after": self._after,
-                "aws.put": self._put,
+                "aws.put": self._stream.put,
             }
             await app(scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001 (the boundary: nothing may stop the loop)
@@ -106,12 +106,6 @@ class Cycle:
             await asyncio.get_running_loop().create_future()  # there is no disconnect to wait for
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
-
-    def _put(self, data: bytes) -> bool:
-        """Send a piece of the body. See `Sink.put`."""
-        if self._state is not ResponseState.BEGUN:
-            raise RuntimeError(f"no body is expected: the response is {self._state.name}")
-        return self._stream.put(data)
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]

@@ -214,8 +214,13 @@ class Invocation:
             return  # the connection is not used again
 
     def _payload(self, data: bytes) -> bytes:
+        frames = self._frames.feed(data)
+        if len(frames) == 1 and not self._frames.damage:  # as nearly always
+            [frame] = frames
+            if frame.headers.get(":event-type") == "PayloadPart":
+                return frame.payload
         parts = []
-        for frame in self._frames.feed(data):
+        for frame in frames:
             if frame.headers.get(":event-type") == "PayloadPart":
                 parts.append(frame.payload)
             elif frame.headers.get(":message-type") != "event":
@@ -225,7 +230,7 @@ class Invocation:
                     "The model failed while it answered.", code="upstream_cut"
                 )
                 break  # the next read raises it, so that no bytes before it are lost
-        if self._frames.damaged:
+        if self._frames.damage:
             self._failed = self._failed or UpstreamFailed(
                 "The model's response was truncated.", code="upstream_cut"
             )

@@ -25,7 +25,16 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
-from lambda_fn.event_log import Batch, EventLog, LogEnded, Take, Unended, error_of, failed_by
+from lambda_fn.event_log import (
+    Batch,
+    EventLog,
+    LogEnded,
+    NoLog,
+    Take,
+    Unended,
+    error_of,
+    failed_by,
+)
 from lambda_fn.events import CANCELLED, GARBLED, NULL, End, Ended, Event, Failed, Failure, Usage
 from lambda_fn.log import log
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -109,6 +118,7 @@ class Producer:
         self._decoder = decoder
         self._counter = counter
         self._log = event_log
+        self._is_kept = type(event_log) is not NoLog
         self._seconds = seconds
         self._grace = grace
         self._reservation = reservation
@@ -280,22 +290,23 @@ class Producer:
             reservation = self._reservation
             if reservation is not None:
                 events = reservation.take(events)
-            if events:
+            if events and self._transform is not None:
                 events = self._advance(events)
+            else:
+                self._counter.count(events)
             if events and type(events[-1]) in (End, Failure):  # a filter has ended it
                 self._rest = partial(self._deliver, events)
                 return False
             if events and self._finishing is not None:
                 events = _changed(self._finishing, events)
-            if events:
+            if events and self._is_kept:
                 was_logged = self.logged
                 batch = self._number(events)
-                if self._flush is not None or self.logged is not was_logged or self._take is None:
+                if self._flush is not None or self.logged is not was_logged:
                     self._rest = partial(self._logged, batch)
                     return False
-                if not self._take(events):
-                    return False
-            return reservation is None or not reservation.held
+            takes_more = not events or (self._take is not None and self._take(events))
+            return takes_more and (reservation is None or not reservation.held)
         except Exception as error:  # noqa: BLE001 (`read` raises it)
             self._error = error
             return False

