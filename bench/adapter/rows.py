@@ -39,7 +39,9 @@ class Scenario:
     def name(self) -> str:
         """The scenario's name in reports."""
         pace = f"{self.rate} tokens/s" if self.rate else "flat out"
-        return f"{self.streams} streams, {pace}" + (", merged records" if self.merged else "")
+        size = f"{self.tokens} tokens" + (f" x {self.requests}" if self.requests > 1 else "")
+        merged = ", merged records" if self.merged else ""
+        return f"{self.streams} streams, {pace}, {size}{merged}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Row:
         capacity = scenario.rate * scenario.streams
         rate = self.median("tokens_per_s")
         return {
+            "row": f"{self.server}: {scenario.name}",
             "server": self.server,
             "mode": scenario.mode,
             "streams": scenario.streams,
