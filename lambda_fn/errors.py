@@ -326,7 +326,7 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
     "cancelled": Cancelled,
     "aborted": UpstreamFailed,
     "cut": UpstreamFailed,
-    "garbled": UpstreamFailed,
+    "malformed": UpstreamFailed,
 }
 """The container's error codes, and the decoders' three, to the error that the client gets."""
 

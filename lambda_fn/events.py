@@ -23,7 +23,7 @@ Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 NULL = msgspec.Raw(b"null")
 CANCELLED = "cancelled"
 """The code of a `Failure` for a response that was cancelled in the container."""
-GARBLED = "garbled"
+MALFORMED = "malformed"
 """The code of a `Failure` for a malformed record. The model may still be generating after it."""
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from aws_cdk import Duration, RemovalPolicy
-from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -12,6 +11,7 @@ from constructs import Construct
 from infra.constructs.alarms import add_alarm, alarm_topics
 from infra.constructs.function import add_function
 from infra.constructs.request_metrics import deployment_of
+from infra.constructs.schedule import add_schedule
 from infra.constructs.stream_table import StreamTable
 from infra.limits import LIMITS
 from infra.nag import accept
@@ -71,29 +71,12 @@ class BackgroundKeeper(Construct):
         self.function.add_to_role_policy(
             iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[stream.function_arn])
         )
-        period = Duration.seconds(LIMITS.keeper_period)
-        self.function.configure_async_invoke(retry_attempts=0, max_event_age=period)
-        rule = events.CfnRule(
+        add_schedule(
             self,
-            "Schedule",
+            self.function,
+            period=Duration.seconds(LIMITS.keeper_period),
+            target="Keeper",
             description="Starts background answers that wait",
-            schedule_expression=events.Schedule.rate(period).expression_string,
-            state="ENABLED",
-            targets=[
-                events.CfnRule.TargetProperty(
-                    arn=self.function.function_arn,
-                    id="Keeper",
-                    retry_policy=events.CfnRule.RetryPolicyProperty(
-                        maximum_retry_attempts=0,
-                        maximum_event_age_in_seconds=period.to_seconds(),
-                    ),
-                )
-            ],
-        )
-        self.function.add_permission(
-            "Schedule",
-            principal=iam.ServicePrincipal("events.amazonaws.com"),
-            source_arn=rule.attr_arn,
         )
         add_alarm(
             Construct(self, "Errors"),

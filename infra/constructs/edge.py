@@ -11,7 +11,7 @@ from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.playground import PAGE, Playground
 from infra.limits import LIMITS
 from infra.nag import accept
-from infra.settings.deployment import PriceClass
+from infra.settings.edge import PriceClass
 
 SECRET_HEADER = "x-sluice-origin-secret"  # noqa: S105  # a header's name
 PRICE_CLASSES: dict[PriceClass, cloudfront.PriceClass] = {

@@ -13,7 +13,8 @@ from infra.constructs.trust import LAMBDA
 from infra.environment_size import check_lambda
 from infra.nag import accept
 from infra.packaging.package import Content, Target, build
-from infra.settings.deployment import DEV, LogRetention, Settings
+from infra.settings.deployment import DEV, Settings
+from infra.settings.monitoring import LogRetention
 
 RETENTION: dict[LogRetention, logs.RetentionDays] = {
     1: logs.RetentionDays.ONE_DAY,

@@ -24,7 +24,7 @@ from infra.environment_size import check_sagemaker
 from infra.images import containers
 from infra.settings.container_environment import environment, gpus
 from infra.settings.deployment import Settings
-from infra.settings.price_changes import PARTS, changes
+from infra.settings.prices import PARTS, changes
 
 STATE = "EndpointState"
 """The stack's parameter that says whether the endpoint exists.

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.constructs.alarms import add_alarm, alarm_topics
 from infra.constructs.function import add_function
 from infra.constructs.request_metrics import deployment_of, metric
+from infra.constructs.schedule import add_schedule
 from infra.constructs.stream_table import StreamTable
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
@@ -77,28 +77,12 @@ class Sweeper(Construct):
                 iam.PolicyStatement(actions=["sns:Publish"], resources=[settings.alarm_topic])
             )
         period = Duration.seconds(LIMITS.sweep_period)
-        self.function.configure_async_invoke(retry_attempts=0, max_event_age=period)
-        # CDK's own target would name its permission after the stack. Stages may differ only in
-        # settings.
-        retry = events.CfnRule.RetryPolicyProperty(
-            maximum_retry_attempts=0, maximum_event_age_in_seconds=period.to_seconds()
-        )
-        rule = events.CfnRule(
+        add_schedule(
             self,
-            "Schedule",
+            self.function,
+            period=period,
+            target="Sweeper",
             description="Sweeps the usage table",
-            schedule_expression=events.Schedule.rate(period).expression_string,
-            state="ENABLED",
-            targets=[
-                events.CfnRule.TargetProperty(
-                    arn=self.function.function_arn, id="Sweeper", retry_policy=retry
-                )
-            ],
-        )
-        self.function.add_permission(
-            "Schedule",
-            principal=iam.ServicePrincipal("events.amazonaws.com"),
-            source_arn=rule.attr_arn,
         )
         recovered = metric(settings, "Recovered", seconds=int(LIMITS.sweep_period))
         self._add_alarm(

@@ -12,6 +12,7 @@ the only path of a WebSocket API is its stage.
 """
 
 import json
+from collections.abc import Sequence
 
 from aws_cdk import Aws, Fn, RemovalPolicy, Stack, Token
 from aws_cdk import aws_apigateway as apigateway
@@ -91,13 +92,14 @@ class WebSocketApi(Construct):
         )
         event = self._event("Event", answering)
         signal = self._event("Signal", control)
-        routes = {
+        integrations = {
             "$connect": connect,
             "$default": event,
             CANCEL: signal,
             "$disconnect": signal,
         }
-        for key, integration in routes.items():
+        routes = []
+        for key, integration in integrations.items():
             route = apigatewayv2.CfnRoute(
                 self,
                 f"Route{key.removeprefix('$').removeprefix('response.').capitalize()}",
@@ -109,7 +111,8 @@ class WebSocketApi(Construct):
             accept(
                 route, {"APIG4": "The function authenticates at $connect, by a key or a ticket."}
             )
-        self._add_stage()
+            routes.append(route)
+        self._add_stage(routes)
         for function in (answering, control):
             function.add_permission(
                 "WebSocketApi",
@@ -161,7 +164,7 @@ class WebSocketApi(Construct):
             service="execute-api", resource=self.api.ref, resource_name=f"{STAGE}/{end}"
         )
 
-    def _add_stage(self) -> None:
+    def _add_stage(self, routes: Sequence[apigatewayv2.CfnRoute]) -> None:
         settings = self._settings
         log_group = logs.LogGroup(
             self,
@@ -169,22 +172,25 @@ class WebSocketApi(Construct):
             retention=RETENTION[settings.log_retention_days],
             removal_policy=RemovalPolicy.RETAIN if settings.retain else RemovalPolicy.DESTROY,
         )
-        limits = apigatewayv2.CfnStage.RouteSettingsProperty
         stage = apigatewayv2.CfnStage(
             self,
             "Stage",
             api_id=self.api.ref,
             stage_name=STAGE,
             auto_deploy=True,
+            # CloudFormation's own names: CDK passes the values of this map on as they are.
             route_settings={
-                "$connect": limits(
-                    throttling_rate_limit=_CONNECTS, throttling_burst_limit=2 * _CONNECTS
-                )
+                "$connect": {
+                    "ThrottlingRateLimit": _CONNECTS,
+                    "ThrottlingBurstLimit": 2 * _CONNECTS,
+                }
             },
             access_log_settings=apigatewayv2.CfnStage.AccessLogSettingsProperty(
                 destination_arn=log_group.log_group_arn, format=json.dumps(_LOGGED)
             ),
         )
+        for route in routes:  # API Gateway refuses settings of a route that does not exist
+            stage.add_resource_dependency(route)
         # API Gateway writes logs by one role of the whole account in a region. It outlives the
         # stack, because others may use it then.
         role = iam.Role(

@@ -29,7 +29,8 @@ from typing import Literal
 from uv import find_uv_bin
 
 from infra.packaging.bytecode import compile_tree, find_interpreter
-from infra.settings.deployment import Architecture, Wheels, host_architecture, host_python_version
+from infra.settings.deployment import host_architecture, host_python_version
+from infra.settings.function import Architecture, Wheels
 
 Content = Literal["function", "control"]
 MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}

@@ -1,21 +1,104 @@
-"""Checks what a deployment does not show or let through, before anything is deployed.
+"""Settings of what a deployment does not show or let through, checked before it is deployed.
 
 Patterns are read by the code with which the stream function reads them: `lambda_fn.patterns`.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from infra.settings.fields import SettingsError
+from infra.settings.fields import SettingsError, setting
 from lambda_fn.patterns import KINDS
 from lambda_fn.patterns.known import own_words
 from lambda_fn.patterns.machine import check_size
 from lambda_fn.patterns.syntax import PatternError, read
 
+GuardrailMode = Literal["sync", "async"]
+ModerateMode = Literal["block", "score"]
+RedactAs = Literal["label", "pseudonym"]
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _MAX_OWN = 32
 """The maximum number of own patterns, and of lists of words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterSettings:
+    """What answers do not show, and what blocks prompts and ends answers."""
+
+    # What no answer shows; keys and requests can add to it.
+    redact: tuple[str, ...] = setting(
+        default=(),
+        pattern="|".join(KINDS),
+        form=f"some of {', '.join(KINDS)}, with commas between them",
+    )
+    """The kinds of text that are replaced in answers."""
+    redact_patterns: Mapping[str, str] = setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,1000}",
+        form='a JSON object of patterns: {"order": "ORD-[0-9]{8}"}',
+    )
+    """Patterns of the deployment's own, by name."""
+    redact_words: Mapping[str, str] = setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,4000}",
+        form='a JSON object of lists of words: {"project": "Falcon, Blue Heron"}',
+    )
+    """Lists of words of the deployment's own, by name."""
+    redact_as: RedactAs = "label"
+    """What stands for a match: a label, or a pseudonym that is the same each time."""
+    # What blocks prompts and ends answers.
+    moderate_patterns: Mapping[str, str] = setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,1000}",
+        form='a JSON object of patterns: {"weapons": "(?i)pipe ?bombs?"}',
+    )
+    """Patterns of what is not let through, by category."""
+    moderate_words: Mapping[str, str] = setting(
+        default={},
+        pattern=r"[^\x00-\x1f]{1,4000}",
+        form='a JSON object of lists of words: {"weapons": "pipe bomb, nerve agent"}',
+    )
+    """Lists of words that are not let through, by category."""
+    moderate_mode: ModerateMode = "block"
+    """Whether what is flagged is blocked, or only told to requests that ask."""
+    guardrail: str | None = setting(
+        default=None,
+        pattern=r"[a-z0-9]{1,64}:([1-9][0-9]{0,7}|DRAFT)",
+        form="the id and the version of a guardrail of Amazon Bedrock, like a1b2c3d4e5f6:1",
+    )
+    """The guardrail that judges prompts and answers."""
+    guardrail_mode: GuardrailMode = "sync"
+    """Whether text is held until it was judged, or sent at once and cut."""
+    guardrail_open: bool = False
+    """Pass on texts that the guardrail did not judge."""
+
+    @property
+    def redaction(self) -> dict[str, Any]:
+        """What no answer shows, as the stream function reads it. Empty: nothing is replaced."""
+        return policy(
+            self.redact,
+            self.redact_patterns,
+            self.redact_words,
+            pseudonyms=self.redact_as == "pseudonym",
+        )
+
+    @property
+    def moderation(self) -> dict[str, Any]:
+        """What is not let through, as the stream function reads it. Empty: everything is."""
+        return moderation(
+            self.moderate_patterns,
+            self.moderate_words,
+            guardrail=self.guardrail,
+            mode=self.guardrail_mode,
+            fail_open=self.guardrail_open,
+            scores=self.moderate_mode == "score",
+        )
+
+    def check_filters(self) -> None:
+        """Raise SettingsError for the first pattern or list of words that is refused."""
+        check(self.redact_patterns, self.redact_words)
+        check(self.moderate_patterns, self.moderate_words, prefix="moderate", taken=())
 
 
 def check(
@@ -37,14 +120,14 @@ def check(
         SettingsError: the message names the pattern or the list, and says why it is refused.
 
     """
-    for setting, several in ((f"{prefix}_patterns", patterns), (f"{prefix}_words", lists)):
+    for option, several in ((f"{prefix}_patterns", patterns), (f"{prefix}_words", lists)):
         if len(several) > _MAX_OWN:
-            raise SettingsError(f"{setting}: at most {_MAX_OWN}, and these are {len(several)}")
+            raise SettingsError(f"{option}: at most {_MAX_OWN}, and these are {len(several)}")
         for name in several:
             if _NAME.fullmatch(name) is None or name in taken:
                 others = f", and is none of {', '.join(taken)}" if taken else ""
                 raise SettingsError(
-                    f"{setting}={name[:40]!r}: a name has lower-case letters, digits and _, 32 at "
+                    f"{option}={name[:40]!r}: a name has lower-case letters, digits and _, 32 at "
                     f"most{others}"
                 )
     if both := sorted(set(patterns) & set(lists)):

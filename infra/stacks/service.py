@@ -209,7 +209,7 @@ class ServiceStack(Stack):
             # The states and messages of sockets have partitions.
             usage_table.grant_in(sockets.function, ["GetItem", "UpdateItem"], "KEY#*", "LEDGER#*")
             usage_table.grant_in(sockets.function, ["GetItem"], "SERVICE")
-            usage_table.grant_in(sockets.function, ["PutItem"], "LEDGER#*", "USAGE")
+            usage_table.grant_in(sockets.function, ["PutItem"], "LEDGER#*", "USAGE", "ALERTS")
             endpoint.grant_stream(sockets.function)
             all_but_delete = ["GetItem", "PutItem", "Query", "UpdateItem"]
             stream_table.grant_in(sockets.function, all_but_delete, "R#*", "V#*")

@@ -10,11 +10,12 @@ from collections.abc import Callable
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.aws.signing import Credentials, sign
+from lambda_fn.aws.service import Service
+from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
 from lambda_fn.http.connection import TransportError
 
-_MAX_RESPONSE = 100_000
+_HEADERS = {"content-type": "application/json", "x-amz-invocation-type": "Event"}
 
 
 class NotInvoked(Exception):
@@ -28,10 +29,9 @@ class Functions:
         self, client: Client, *, url: str, region: str, credentials: Callable[[], Credentials]
     ) -> None:
         """Set how to reach Lambda; `credentials` is called for each call."""
-        self._client = client
-        self._url = url
-        self._region = region
-        self._credentials = credentials
+        self._lambda = Service(
+            client, name="lambda", url=url, region=region, credentials=credentials
+        )
 
     async def invoke_later(self, function: str, event: object) -> None:
         """Queue an event for a function: its name, or its name, a colon and an alias.
@@ -53,32 +53,13 @@ class Functions:
             if attempt:
                 await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
             try:
-                status, kind = await self._try(path, signed_path, body)
+                reply = await self._lambda.post(_HEADERS, body, path=path, signed_path=signed_path)
             except TransportError as error:
                 reason = str(error)
                 continue
-            if status == 202:
+            if reply.status == 202:
                 return
-            reason = kind or f"status {status}"
-            if status < 500 and status != 429:
+            reason = reply.error_type or f"status {reply.status}"
+            if reply.status < 500 and reply.status != 429:
                 break
         raise NotInvoked(reason)
-
-    async def _try(self, path: str, signed_path: str, body: bytes) -> tuple[int, str]:
-        headers = sign(
-            credentials=self._credentials(),
-            region=self._region,
-            service="lambda",
-            host=self._url.partition("://")[2],
-            path=signed_path,
-            headers={"content-type": "application/json", "x-amz-invocation-type": "Event"},
-            body=body,
-        )
-        response = await self._client.request(
-            "POST", self._url, path, headers, body, seconds=limits.META_TIMEOUT
-        )
-        try:
-            await response.read_all(_MAX_RESPONSE)
-        finally:
-            response.close()
-        return response.status, response.headers.get("x-amzn-errortype", "").partition(":")[0]

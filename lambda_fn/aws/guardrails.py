@@ -13,12 +13,14 @@ from typing import Any, Literal
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.aws.signing import Credentials, sign
+from lambda_fn.aws.service import Service
+from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
 from lambda_fn.http.connection import TransportError
 
 MAX_TEXT = 25_000
 _MAX_RESPONSE = 500_000
+_HEADERS = {"content-type": "application/json"}
 _TRANSIENT = {"ThrottlingException", "ServiceUnavailableException", "InternalServerException"}
 
 
@@ -49,11 +51,15 @@ class Guardrail:
         credentials: Callable[[], Credentials],
     ) -> None:
         """Set how to reach it; `credentials` is called for each call."""
-        self._client = client
-        self._url = url
-        self._region = region
+        self._bedrock = Service(
+            client,
+            name="bedrock",
+            url=url,
+            region=region,
+            credentials=credentials,
+            max_response=_MAX_RESPONSE,
+        )
         self._path = f"/guardrail/{identifier}/version/{version}/apply"
-        self._credentials = credentials
 
     async def judge(self, source: Literal["INPUT", "OUTPUT"], text: str) -> frozenset[str]:
         """Return why the guardrail intervenes: names of its policies. None means that it does not.
@@ -80,36 +86,16 @@ class Guardrail:
                 await asyncio.sleep(min(pause, seconds))
             attempt += 1
             try:
-                status, kind, content = await self._try(body, seconds)
+                reply = await self._bedrock.post(_HEADERS, body, path=self._path, seconds=seconds)
             except TransportError as error:
                 reason = type(error).__name__
                 continue
-            if status == 200:
-                return _reasons(content)
-            reason = kind or f"status {status}"
-            if status < 500 and reason not in _TRANSIENT:
+            if reply.status == 200:
+                return _reasons(reply.content)
+            reason = reply.error_type or f"status {reply.status}"
+            if reply.status < 500 and reason not in _TRANSIENT:
                 break
         raise GuardrailUnavailable(reason)
-
-    async def _try(self, body: bytes, seconds: float) -> tuple[int, str, bytes]:
-        headers = sign(
-            credentials=self._credentials(),
-            region=self._region,
-            service="bedrock",
-            host=self._url.partition("://")[2],
-            path=self._path,
-            headers={"content-type": "application/json"},
-            body=body,
-        )
-        response = await self._client.request(
-            "POST", self._url, self._path, headers, body, seconds=seconds
-        )
-        try:
-            content = await response.read_all(_MAX_RESPONSE)
-        finally:
-            response.close()
-        kind = response.headers.get("x-amzn-errortype", "").partition(":")[0]
-        return response.status, kind, content
 
 
 def _reasons(content: bytes) -> set[str]:

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.aws.signing import Credentials, sign
+from lambda_fn.aws.service import Service
+from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
 from lambda_fn.http.connection import TransportError
 
@@ -38,10 +39,14 @@ class SecretsManager:
         self, client: Client, *, url: str, region: str, credentials: Callable[[], Credentials]
     ) -> None:
         """Set how to reach it; `credentials` is called for each call."""
-        self._client = client
-        self._url = url
-        self._region = region
-        self._credentials = credentials
+        self._service = Service(
+            client,
+            name="secretsmanager",
+            url=url,
+            region=region,
+            credentials=credentials,
+            max_response=_MAX_RESPONSE,
+        )
 
     async def version(self, secret: str, stage: str) -> tuple[str, str] | None:
         """Return id and value of the version with a stage label, or None. Raises SecretError."""
@@ -73,26 +78,12 @@ class SecretsManager:
         raise SecretsUnavailable(reason)
 
     async def _try(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        headers = sign(
-            credentials=self._credentials(),
-            region=self._region,
-            service="secretsmanager",
-            host=self._url.partition("://")[2],
-            path="/",
-            headers={
-                "content-type": "application/x-amz-json-1.1",
-                "x-amz-target": f"secretsmanager.{operation}",
-            },
-            body=body,
-        )
-        response = await self._client.request(
-            "POST", self._url, "/", headers, body, seconds=limits.META_TIMEOUT
-        )
+        headers = {
+            "content-type": "application/x-amz-json-1.1",
+            "x-amz-target": f"secretsmanager.{operation}",
+        }
+        reply = await self._service.post(headers, body)
         try:
-            content = await response.read_all(_MAX_RESPONSE)
-        finally:
-            response.close()
-        try:
-            return response.status, msgspec.json.decode(content, type=dict[str, Any])
+            return reply.status, msgspec.json.decode(reply.content, type=dict[str, Any])
         except msgspec.DecodeError:
-            return response.status, {}
+            return reply.status, {}

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from urllib.parse import urlencode
 
 from lambda_fn import limits
-from lambda_fn.aws.signing import Credentials, sign
+from lambda_fn.aws.service import Service
+from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
 from lambda_fn.http.connection import TransportError
 
-_MAX_RESPONSE = 100_000
+_HEADERS = {"content-type": "application/x-www-form-urlencoded"}
 _MAX_SUBJECT = 100
 _SECONDS = 10.0
 _CODE = re.compile(rb"<Code>([A-Za-z.]{1,60})</Code>")
@@ -36,11 +37,9 @@ class Topic:
         credentials: Callable[[], Credentials],
     ) -> None:
         """Set how to reach SNS; `credentials` is called for each call."""
-        self._client = client
         self._arn = arn
-        self._url = url
-        self._region = arn.split(":")[3]
-        self._credentials = credentials
+        region = arn.split(":")[3]
+        self._sns = Service(client, name="sns", url=url, region=region, credentials=credentials)
 
     async def publish(self, subject: str, message: str) -> None:
         """Send a message. A call that failed without an answer is repeated, so it may come twice.
@@ -66,34 +65,14 @@ class Topic:
             if attempt:
                 await asyncio.sleep(random.uniform(0, limits.META_BACKOFF * 2**attempt))  # noqa: S311 (spreads load, hides nothing)
             try:
-                status, code = await self._try(body)
+                reply = await self._sns.post(_HEADERS, body, seconds=_SECONDS)
             except TransportError as error:
                 reason = type(error).__name__
                 continue
-            if status == 200:
+            if reply.status == 200:
                 return
-            reason = f"status {status} {code}".rstrip()
-            if status < 500 and status != 429:
+            code = _CODE.search(reply.content)
+            reason = f"status {reply.status} {code[1].decode() if code else ''}".rstrip()
+            if reply.status < 500 and reply.status != 429:
                 break
         raise NotPublished(reason)
-
-    async def _try(self, body: bytes) -> tuple[int, str]:
-        """Return the status of a call, and the code of SNS's error, empty if there is none."""
-        headers = sign(
-            credentials=self._credentials(),
-            region=self._region,
-            service="sns",
-            host=self._url.partition("://")[2],
-            path="/",
-            headers={"content-type": "application/x-www-form-urlencoded"},
-            body=body,
-        )
-        response = await self._client.request(
-            "POST", self._url, "/", headers, body, seconds=_SECONDS
-        )
-        try:
-            answer = await response.read_all(_MAX_RESPONSE)
-        finally:
-            response.close()
-        code = _CODE.search(answer)
-        return response.status, code[1].decode() if code else ""

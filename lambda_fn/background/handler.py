@@ -19,6 +19,7 @@ from lambda_fn.aws.functions import Functions
 from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.background import webhooks
+from lambda_fn.background.settings import KeeperSettings
 from lambda_fn.background.walk import Walk, free, sweep_background
 from lambda_fn.background.webhooks import Webhook, connect_locally
 from lambda_fn.http.client import Client
@@ -26,7 +27,6 @@ from lambda_fn.http.fetch_image import connect
 from lambda_fn.ids import is_request_id
 from lambda_fn.log import log
 from lambda_fn.runtime.event import run_event
-from lambda_fn.settings import KeeperSettings
 from lambda_fn.stream_log.heads import StoredHead
 
 _RESERVE = 15.0

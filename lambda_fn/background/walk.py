@@ -12,9 +12,11 @@ from lambda_fn.stream_log.places import Places, every, give_back, is_free, look
 
 _AT_ONCE = 16
 START_AT_ONCE = 20
-"""The maximum number of waiting responses that one sweep starts, the oldest first.
+"""The maximum number of waiting responses that one sweep starts.
 
-Those that find no room wait again, so this bounds what a model that sleeps costs.
+Those that find no room wait again, so this bounds what a model that sleeps costs. They come in
+turns: those whose last run was longest ago are first, and of those that never ran the oldest. So
+responses that find no room for hours do not keep others from their turn.
 """
 _MALFORMED = (KeyError, ValueError, TypeError)
 
@@ -75,7 +77,7 @@ async def sweep_background(
     except MeterUnavailable as error:
         walk.failures += 1
         log("sweep_failed", error=repr(error))
-    walk.heads.sort(key=lambda head: head.response_id)
+    walk.heads.sort(key=lambda head: (head.lease, head.response_id))  # a run claims by the lease
     walk.waiting = len(walk.heads)
     if invoke is not None:
         for head in walk.heads[:START_AT_ONCE]:

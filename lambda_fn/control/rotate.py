@@ -16,9 +16,9 @@ from typing import Any
 
 from lambda_fn.aws.secretsmanager import SecretError, SecretsManager
 from lambda_fn.aws.signing import Credentials
-from lambda_fn.control.settings import service_url
 from lambda_fn.http.client import Client
 from lambda_fn.log import log
+from lambda_fn.settings.variables import service_url
 
 LENGTH = 48
 _ALPHABET = string.ascii_letters + string.digits
@@ -97,7 +97,7 @@ def handler(event: Mapping[str, Any], context: object) -> None:
         try:
             manager = SecretsManager(
                 client,
-                url=service_url(os.environ, "secretsmanager"),
+                url=service_url(os.environ, "SECRETS_MANAGER", "secretsmanager"),
                 region=os.environ["AWS_REGION"],
                 credentials=lambda: Credentials.from_environment(os.environ),
             )

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from lambda_fn.control.rights import RIGHTS, Right
 from lambda_fn.metering.accounts import MAX_STREAMS
-from lambda_fn.settings import SettingsError
+from lambda_fn.settings import SettingsError, variables
 
 Streams = Annotated[int, msgspec.Meta(ge=1, le=MAX_STREAMS)]
 
@@ -45,50 +45,29 @@ class ControlSettings:
             SettingsError: one is missing or malformed.
 
         """
-        missing = [
-            name
-            for name in ("AWS_REGION", "SLUICE_USAGE_TABLE", "SLUICE_MODEL_NAMES")
-            if not environment.get(name)
-        ]
-        if missing:
-            raise SettingsError(f"{missing[0]} is not set")
         right = environment.get("SLUICE_ADMIN_RIGHT") or None
         if right not in {None, *RIGHTS}:
             raise SettingsError(f"SLUICE_ADMIN_RIGHT: must be one of {', '.join(RIGHTS)}")
-        days = environment.get("SLUICE_AUDIT_DAYS", "400")
-        if not days.isdecimal():
-            raise SettingsError("SLUICE_AUDIT_DAYS: must be a whole number")
         origin = ("SLUICE_ORIGIN_SECRET", "SLUICE_ORIGIN_SECRET_PREVIOUS")
         return cls(
-            region=environment["AWS_REGION"],
-            usage_table=environment["SLUICE_USAGE_TABLE"],
-            model_names=_read(environment, "SLUICE_MODEL_NAMES", tuple[str, ...], ""),
-            unpriced=_read(environment, "SLUICE_UNPRICED_MODELS", tuple[str, ...], "[]"),
-            default_max_streams=_read(
-                environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, str(MAX_STREAMS)
+            region=variables.required(environment, "AWS_REGION"),
+            usage_table=variables.required(environment, "SLUICE_USAGE_TABLE"),
+            model_names=variables.json_value(
+                environment, "SLUICE_MODEL_NAMES", tuple[str, ...], default=None
+            ),
+            unpriced=variables.json_value(
+                environment, "SLUICE_UNPRICED_MODELS", tuple[str, ...], default="[]"
+            ),
+            default_max_streams=variables.json_value(
+                environment, "SLUICE_DEFAULT_MAX_STREAMS", Streams, default=str(MAX_STREAMS)
             ),
             admin_secret=environment.get("SLUICE_ADMIN_SECRET") or None,
             origin_secrets=tuple(environment[name] for name in origin if environment.get(name)),
             right=right,
-            audit_days=int(days),
-            dynamodb_url=service_url(environment, "dynamodb"),
-            secretsmanager_url=service_url(environment, "secretsmanager"),
+            audit_days=variables.count(environment, "SLUICE_AUDIT_DAYS", 400),
+            dynamodb_url=variables.service_url(environment, "DYNAMODB", "dynamodb"),
+            secretsmanager_url=variables.service_url(
+                environment, "SECRETS_MANAGER", "secretsmanager"
+            ),
             stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
         )
-
-
-def _read(environment: Mapping[str, str], name: str, kind: Any, default: str) -> Any:
-    try:
-        return msgspec.json.decode(environment.get(name) or default, type=kind)
-    except msgspec.DecodeError as error:
-        raise SettingsError(f"{name}: {error}") from None
-
-
-def service_url(environment: Mapping[str, str], service: str) -> str:
-    """Return the URL of a service in the region, or the one that AWS's own variables set."""
-    region = environment["AWS_REGION"]
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    named = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get(
-        "AWS_ENDPOINT_URL"
-    )
-    return (named or f"https://{service}.{region}.{domain}").rstrip("/")

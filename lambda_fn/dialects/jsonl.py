@@ -7,7 +7,7 @@ records, half a record or half a character.
 import msgspec
 
 from lambda_fn.dialects.lines import (
-    MALFORMED,
+    MALFORMED_RECORD,
     NO_END,
     NO_FINISH,
     Choices,
@@ -67,14 +67,14 @@ class LineDecoder:
                     events += self.cut("deadline")
                     event = End()
             except (ValueError, RecursionError):
-                event = MALFORMED
+                event = MALFORMED_RECORD
             events.append(event)
             if type(event) is End or type(event) is Failure:
                 self._ended = True
                 self.last_record = bytes(line)
                 return events
         if self._lines.too_long:
-            events.append(MALFORMED)
+            events.append(MALFORMED_RECORD)
             self._ended = True
         return events
 

@@ -2,13 +2,13 @@
 
 A record of our container is a JSON object on one line. It has at most `MAX_LINE` bytes, is UTF-8,
 contains no carriage return, and belongs to a choice that was requested. A record that breaks a rule
-ends the response with `MALFORMED`.
+ends the response with `MALFORMED_RECORD`.
 """
 
 from lambda_fn import limits
-from lambda_fn.events import GARBLED, Failure
+from lambda_fn.events import MALFORMED, Failure
 
-MALFORMED = Failure(code=GARBLED, message="a record is malformed or too long")
+MALFORMED_RECORD = Failure(code=MALFORMED, message="a record is malformed or too long")
 NO_FINISH = Failure(code="cut", message="a choice has no end")
 NO_END = Failure(code="cut", message="the response has no end")
 

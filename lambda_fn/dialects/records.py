@@ -25,14 +25,25 @@ from lambda_fn.dialects.deltas import (
     read_delta,
     unread_in,
 )
-from lambda_fn.dialects.lines import MALFORMED, NO_FINISH
+from lambda_fn.dialects.lines import MALFORMED_RECORD, NO_FINISH
 from lambda_fn.dialects.reasons import LENGTH, STOP, TOOL_CALLS, Reason, failure_for, reason_of
 from lambda_fn.dialects.tool_calls import ToolCalls
-from lambda_fn.events import GARBLED, NULL, Delta, End, Ended, Event, Failure, Finish, Start, Usage
+from lambda_fn.events import (
+    MALFORMED,
+    NULL,
+    Delta,
+    End,
+    Ended,
+    Event,
+    Failure,
+    Finish,
+    Start,
+    Usage,
+)
 from lambda_fn.log import log
 
 _NOTHING = msgspec.Raw(b"{}")
-_UNREAD = Failure(code=GARBLED, message="the response is in a form that is not known")
+_UNREAD = Failure(code=MALFORMED, message="the response is in a form that is not known")
 ANSWERS = ("text", "output", "outputs", "output_text", "content", "answer", "result", "completion")
 """Members of a record that hold the answer of servers which are not known here."""
 UNLIKELY = -9999.0
@@ -254,7 +265,7 @@ class Records:
             try:
                 pieces = state.calls.close(cut=state.reason == LENGTH)
             except ValueError:
-                events.append(MALFORMED)
+                events.append(MALFORMED_RECORD)
                 return
             if pieces:
                 events.append(Delta(_raw({"tool_calls": pieces}), index=index))

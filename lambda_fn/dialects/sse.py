@@ -17,7 +17,7 @@ import re
 import msgspec
 
 from lambda_fn import limits
-from lambda_fn.dialects.lines import MALFORMED, NO_END, LineBuffer
+from lambda_fn.dialects.lines import MALFORMED_RECORD, NO_END, LineBuffer
 from lambda_fn.dialects.records import ANSWERS, UNLIKELY, NoRecord, Records, read_failure
 from lambda_fn.events import Ended, Event, Failure
 
@@ -69,7 +69,7 @@ class StreamDecoder:
             if self._line(line, events):
                 return events
         if self._lines.too_long:
-            self._fail(events, MALFORMED)
+            self._fail(events, MALFORMED_RECORD)
         return events
 
     def close(self) -> list[Event]:
@@ -83,7 +83,7 @@ class StreamDecoder:
         if not self._ended and self._data:
             self._document = False
             self._dispatch(events)
-        if events and events[-1] is MALFORMED:
+        if events and events[-1] is MALFORMED_RECORD:
             events[-1] = _CUT
         if not self._ended:
             if self._done and self._framed and self._records.finished and not self._records.whole:
@@ -142,7 +142,7 @@ class StreamDecoder:
             if self._record(text, events):
                 return
             if self._framed or self._records.started or _is_json(text):
-                self._fail(events, MALFORMED)
+                self._fail(events, MALFORMED_RECORD)
             else:
                 self._document = True
                 self._hold(line, events)
@@ -160,7 +160,7 @@ class StreamDecoder:
         self._data.append(line)
         self._size += len(line) + 1
         if self._size > limits.MAX_LINE:
-            self._fail(events, MALFORMED)
+            self._fail(events, MALFORMED_RECORD)
 
     def _dispatch(self, events: list[Event]) -> None:
         """Read an event that a line did not complete."""
@@ -170,7 +170,7 @@ class StreamDecoder:
         if self._type == b"error":
             self._fail(events, read_failure(data))
         elif not self._named:
-            self._fail(events, MALFORMED)
+            self._fail(events, MALFORMED_RECORD)
 
     def _record(self, payload: bytes, events: list[Event]) -> bool:
         """Read a record. Return False, and change nothing, if the text is not a whole record."""
@@ -191,7 +191,7 @@ class StreamDecoder:
                 return True
             if self._named and b'"choices"' not in payload:
                 return False
-            events.append(MALFORMED)
+            events.append(MALFORMED_RECORD)
         if events and type(events[-1]) is Failure:
             self._ended = True
         elif self._records.full:

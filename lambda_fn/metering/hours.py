@@ -20,7 +20,7 @@ def begins(hour: str) -> int:
         ValueError: `hour` is not an hour.
 
     """
-    if len(hour) != _LENGTH:
+    if len(hour) != _LENGTH or not hour.isascii():  # `strptime` takes the digits of any script
         raise ValueError("an hour is written as 2026-11-21T06")
     return calendar.timegm(time.strptime(hour, _FORMAT))
 

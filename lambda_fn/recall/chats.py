@@ -128,7 +128,8 @@ def messages_of(kept: Kept) -> list[dict[str, Any]]:
 
 
 class _Part(msgspec.Struct):
-    text: str | None = None
+    text: msgspec.Raw = msgspec.Raw(b"null")
+    """What is no text has not been read: only parts of some types have one."""
 
 
 _parts = msgspec.json.Decoder(list[_Part | str])
@@ -137,6 +138,10 @@ _parts = msgspec.json.Decoder(list[_Part | str])
 
 def _text(parts: msgspec.Raw) -> str | None:
     """Return the texts of content parts, None without one."""
-    found = [part if isinstance(part, str) else part.text for part in _parts.decode(parts)]
-    texts = [text for text in found if text is not None]
+    texts: list[str] = []
+    for part in _parts.decode(parts):
+        if isinstance(part, str):
+            texts.append(part)
+        elif bytes(part.text).startswith(b'"'):
+            texts.append(msgspec.json.decode(part.text, type=str))
     return "\n".join(texts) if texts else None

@@ -102,8 +102,7 @@ def id_of(public_id: str) -> str | None:
 def not_found(public_id: str) -> NotFound:
     """Return the error for a response that the key does not have."""
     return NotFound(
-        f"This key has no response '{public_id[:80]}'. It was not kept, was deleted, or its time "
-        "is over.",
+        f"This key has no response '{public_id[:80]}'. It was not kept, was deleted, or has expired.",
         param="id",
         code="response_not_found",
     )

@@ -67,6 +67,8 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool = Fals
     if not body:
         raise InvalidRequest("The body is empty; a JSON object is expected.", code="invalid_json")
     try:
+        if not body.isascii():
+            body.decode()  # members that are not read are kept, too, and shown again
         _check_size(body)
         request = _decoded(decoder, body, relax=relax)
     except msgspec.ValidationError as error:

@@ -27,7 +27,8 @@ LogitBias = Annotated[
     Meta(max_length=1024),
 ]
 Metadata = Annotated[
-    dict[Annotated[str, Meta(max_length=64)], Annotated[str, Meta(max_length=512)]],
+    # DynamoDB takes no empty name.
+    dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=512)]],
     Meta(max_length=16),
 ]
 Buffering = Literal["none", "word", "sentence", "line", "json"]

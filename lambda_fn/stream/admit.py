@@ -205,7 +205,7 @@ class Gate:
 
         It reserves nothing. Return the account. Raises as `admit`, but for RequestRunning.
         """
-        if self._switch.reason is not None or self._switch.is_due:
+        if self._switch.is_closed or self._switch.is_due:
             await self._switch.read()
             self._switch.check()
         item = await self._read(caller)

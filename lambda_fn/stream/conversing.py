@@ -203,8 +203,8 @@ def conversation_error(error: Exception, name: str, param: str = "id") -> APIErr
 def no_conversation(public_id: str, param: str = "id") -> NotFound:
     """Return the error for a conversation that the key does not have."""
     return NotFound(
-        f"Conversation with id '{public_id[:80]}' not found: this key has none, it was deleted, or "
-        "its time is over.",
+        f"Conversation with id '{public_id[:80]}' not found. It never was one of this key's, was "
+        "deleted, or has expired.",
         param=param,
         code="conversation_not_found",
     )

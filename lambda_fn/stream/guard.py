@@ -23,7 +23,7 @@ from lambda_fn.encode.base import read_delta
 from lambda_fn.errors import Unavailable
 from lambda_fn.events import Delta, End, Event, Failure, Finish, Usage
 from lambda_fn.log import log
-from lambda_fn.schema.messages import Assistant, Message
+from lambda_fn.schema.messages import Assistant, Message, ToolCall, plain
 
 WINDOW = 250
 """The length of a window without an end of a sentence, in characters."""
@@ -252,12 +252,30 @@ def unavailable() -> Unavailable:
 
 
 def texts_of_turn(messages: Sequence[Message]) -> list[str]:
-    """Return the texts of a conversation that came after the assistant's last message."""
+    """Return the texts of a conversation that came after the assistant's last turn.
+
+    Messages of the assistant at the end are no turn: their caller has written them, as the
+    beginning of the answer. So their texts are returned, too.
+    """
     texts: list[str] = []
+    has_asked = False
     for message in reversed(messages):
         if type(message) is Assistant:
-            break
+            if has_asked:
+                break
+            texts += _texts_of_prefill(message)
+            continue
+        has_asked = True
         content = getattr(message, "content", None)
         parts = [content] if isinstance(content, str) else content
         texts += [it if isinstance(it, str) else getattr(it, "text", "") for it in parts or ()]
     return texts[::-1]
+
+
+def _texts_of_prefill(message: Assistant) -> list[str]:
+    """Return all texts of a message that the model gets, the last one first."""
+    said = plain(message)
+    assert isinstance(said, Assistant)  # noqa: S101 (it stays the assistant's)
+    calls = [call.function.arguments for call in said.tool_calls or () if type(call) is ToolCall]
+    found = [said.reasoning_content, said.content, *calls]
+    return [text for text in reversed(found) if text and isinstance(text, str)]

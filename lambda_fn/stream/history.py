@@ -243,7 +243,7 @@ def _in_conversation(name: str | None, conversation: str) -> InvalidRequest:
 def _no_parent(name: str | None) -> InvalidRequest:
     return InvalidRequest(
         f"Previous response with id '{(name or '')[:80]}' not found: it, or one before it, was not "
-        "kept, was deleted, is over its time, or has not been completed.",
+        "kept, was deleted, has expired, or has not been completed.",
         param="previous_response_id",
         code="previous_response_not_found",
     )

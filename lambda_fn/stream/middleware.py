@@ -137,11 +137,11 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
     if error.status_code != 404:
         return await EXCEPTION_HANDLERS[HTTPException](request, error)
-    paths = [
+    paths = dict.fromkeys(  # a path may have a route for each of its methods
         route.path.replace(":path", "")
         for route in request.app.routes
         if route.path not in (*HEALTH, COMPACT_PATH)
-    ]
+    )
     path = request.url.path
     meant = None if path.startswith(_ABSENT) else _meant(path.rstrip("/ ").lower(), paths)
     if meant is None:

@@ -506,7 +506,9 @@ class Pipeline:
             settle(self._shared.table, final, self._counter, deployment=self._settings.deployment)
         )
         if self._place is not None:
-            carrier.in_background(self._place.end())
+            # Nobody knows the id of a response that was refused, so no webhook is told its end.
+            freed = self._place.give_back if self._counter.refused else self._place.end
+            carrier.in_background(freed())
 
 
 async def _cancel(invoke: "partial[Invocation]", dialect: Dialect, run_id: str) -> None:

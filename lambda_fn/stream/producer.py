@@ -35,7 +35,7 @@ from lambda_fn.event_log import (
     error_of,
     failed_by,
 )
-from lambda_fn.events import CANCELLED, GARBLED, NULL, End, Ended, Event, Failed, Failure, Usage
+from lambda_fn.events import CANCELLED, MALFORMED, NULL, End, Ended, Event, Failed, Failure, Usage
 from lambda_fn.log import log
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.transform import Transform
@@ -321,7 +321,7 @@ class Producer:
         if self._transform is not None:
             events = self._settled(_changed(self._transform, events), last)
         if type(last) is Failure:
-            self._invocation.over = last.code != GARBLED
+            self._invocation.over = last.code != MALFORMED
             if last.code == CANCELLED:  # somebody has called the container directly
                 self._counter.cancelled = True
         elif type(last) is End and not self._blocked:

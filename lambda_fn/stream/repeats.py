@@ -182,8 +182,8 @@ class Repeats:
                 self._seen[identity] = standing
             else:
                 raise RequestRunning(
-                    "Other requests repeat this one at the same time, and their responses end "
-                    "before they begin. Send it again.",
+                    "Several repeats of this request were sent at the same time, and none of their "
+                    "responses could be used for this one. Send it again.",
                     code="repeat_contended",
                 )
         return None

@@ -19,7 +19,7 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.client import Client
 from lambda_fn.log import log
 from lambda_fn.runtime.loop import trace_id
-from lambda_fn.settings import Settings, Traces
+from lambda_fn.settings import Settings
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.tracing.context import TraceContext, begin
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from lambda_fn.metering.ledger import Opening, Settlement
+    from lambda_fn.settings.traces import Traces
     from lambda_fn.tracing.exporter import Exporter
     from lambda_fn.tracing.otlp import Resource, Span, Value
 

@@ -41,7 +41,7 @@ from lambda_fn.schema.responses.listed import listed
 from lambda_fn.stream_log.bodies import Incomplete, deflated, inflated
 from lambda_fn.stream_log.heads import end_overdue, new_name, read_head
 from lambda_fn.stream_log.keys import (
-    DELETED,
+    MAX_PART,
     VERSIONED,
     check_version,
     conversation_key,
@@ -52,6 +52,7 @@ from lambda_fn.stream_log.keys import (
     entry_place,
     entry_range,
 )
+from lambda_fn.stream_log.removal import hide_again
 from lambda_fn.stream_log.results import Kept, read_kept
 
 HOLD = 15.0
@@ -248,7 +249,7 @@ class Conversations:
             return await self._release(held, changes)
         except Gone:
             if items:
-                await self._hide_again(held.id)
+                await hide_again(self._table, conversation_key(held.id), now=int(self._now()))
             raise
 
     async def settle(self, seen: Conversation) -> None:
@@ -386,7 +387,8 @@ class Conversations:
             "expires": held.lasts,
         }
         parts = deflated(b"[" + b",".join(items) + b"]")
-        if len(parts) == 1:
+        named = sum(len(name) + 1 for name in item["ids"])
+        if len(parts) == 1 and len(parts[0]) + named <= MAX_PART:  # both are in one item
             item["d"] = parts[0]
         else:
             item |= {"name": new_name(), "parts": len(parts)}
@@ -456,18 +458,6 @@ class Conversations:
             if failed.item is None or "deleted" in failed.item:
                 raise Gone from None
         return msgspec.structs.replace(held, **changes, lock=None, until=0.0)
-
-    async def _hide_again(self, conversation_id: str) -> None:
-        """Mark a deleted conversation for another removal, because an entry came too late."""
-        update = Update(
-            conversation_key(conversation_id),
-            update="SET #owner = :deleted, created = :now",
-            condition="attribute_exists(deleted)",
-            names={"#owner": "owner"},
-            values={":deleted": DELETED, ":now": int(self._now())},
-        )
-        with contextlib.suppress(ConditionFailed):
-            await self._table.update(update)
 
     async def _move(self, conversation_id: str, expires: int) -> None:
         """Move the expiry of all entries and their parts to `expires` (Unix seconds)."""

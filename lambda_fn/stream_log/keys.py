@@ -72,6 +72,7 @@ HEAD = {
     "form": "the encoder, `encode.base.Form`",
     "kept": "segments | result: whether events are logged, or only the result is",
     "deleted": "Unix seconds; absent until the response is deleted",
+    "again": "random name of a writer that was late for the removal of its items; absent without",
     "head": "`encode.Head` as JSON; absent when it is in the body `head`",
     "bodies": "name of a body -> number of its parts; absent without bodies",
     "endpoint": "the endpoint, which a cancel has to call",
@@ -141,6 +142,7 @@ CONVERSATION = {
     "lock": "who changes the items now: a response id, or a random name; absent without",
     "until": "Unix seconds after which the lock does not hold any more",
     "deleted": "Unix seconds; absent until the conversation is deleted",
+    "again": "as in `HEAD`",
 }
 ENTRY = {
     **_SHARED,

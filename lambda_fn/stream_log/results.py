@@ -35,8 +35,9 @@ from lambda_fn.stream_log.heads import (
     put_segment,
     win,
 )
-from lambda_fn.stream_log.keys import SEGMENT_PREFIX, partition
+from lambda_fn.stream_log.keys import SEGMENT_PREFIX, head_key, partition
 from lambda_fn.stream_log.queued import renew
+from lambda_fn.stream_log.removal import hide_again
 from lambda_fn.stream_log.segments import Segment
 
 INPUT = "input"
@@ -214,6 +215,8 @@ class ResultLog:
         item, won = await win(self._table, update, ending)
         if won:
             return batch
+        if item is not None and "deleted" in item:
+            await hide_again(self._table, head_key(response_id), now=int(self._now()))
         head = await parse_head(self._table, response_id, item, now=self._now())
         if head is None or head.event is None:  # it was deleted
             return batch

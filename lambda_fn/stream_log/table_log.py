@@ -44,6 +44,7 @@ from lambda_fn.stream_log.heads import (
 )
 from lambda_fn.stream_log.keys import head_key, head_range
 from lambda_fn.stream_log.reading import read_log
+from lambda_fn.stream_log.removal import hide_again
 from lambda_fn.stream_log.segments import Segment
 
 LOST = failed_by(
@@ -332,6 +333,8 @@ class TableLog:
             self._watching.cancel()
         head = await parse_head(self._table, response_id, item, now=self._now())
         if head is None:
+            if item is not None and "deleted" in item:
+                await hide_again(self._table, head_key(response_id), now=int(self._now()))
             raise LookupError("the response was deleted")
         if not won:
             return await end_segment(self._table, head)

@@ -17,8 +17,8 @@ from lambda_fn.aws.sns import Topic
 from lambda_fn.emf import DEPLOYMENT, Directive, embedded
 from lambda_fn.http.client import Client
 from lambda_fn.log import log
-from lambda_fn.settings import SweepSettings
 from lambda_fn.sweep.run import Budgets, Sweep, sweep
+from lambda_fn.sweep.settings import SweepSettings
 
 
 class SweepFailed(Exception):

@@ -13,6 +13,16 @@ from local.apigateway import templates
 _LAMBDA = re.compile(r"arn:aws:apigateway:[^:]+:lambda:path/2015-03-31/functions/(.+)/invocations")
 _TYPE = "integration.request.header.X-Amz-Invocation-Type"
 _EVENT = {"'Event'": True, "'RequestResponse'": False}
+ROUTE_SETTINGS = frozenset(
+    {
+        "DataTraceEnabled",
+        "DetailedMetricsEnabled",
+        "LoggingLevel",
+        "ThrottlingBurstLimit",
+        "ThrottlingRateLimit",
+    }
+)
+"""The members of a route's settings. CloudFormation has no schema of these."""
 _SELECTION = re.compile(r"\$request\.body\.([A-Za-z0-9_.]+)")
 
 

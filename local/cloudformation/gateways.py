@@ -160,6 +160,20 @@ class Stage(_Part):
     kind, id_attribute = "stages", "StageName"
     replaced_by = frozenset({"ApiId", "StageName"})
 
+    def check(self, properties: Properties) -> None:
+        """Raise DeployError for settings of a route that are malformed, or whose route is not
+        there.
+        """
+        api = EXCHANGE.gateways.get(properties["ApiId"], {"routes": {}})
+        keys = {route["RouteKey"] for route in api["routes"].values()}
+        for key, settings in properties.get("RouteSettings", {}).items():
+            if unknown := settings.keys() - config.ROUTE_SETTINGS:
+                raise DeployError(f"Encountered unsupported property {min(unknown)}")
+            if key not in keys:
+                raise DeployError(
+                    f"Unable to find Route by key {key} within the provided RouteSettings"
+                )
+
     def new_id(self) -> str:
         """Return the stage's name."""
         return str(self.properties["StageName"])

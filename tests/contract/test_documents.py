@@ -1,9 +1,12 @@
 """Documents name existing files, targets and commands, and their links work."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
+
+from lambda_fn import errors
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -28,6 +31,8 @@ FOLDERS = (
     "|runtime|stream|metering|reporting|control|dialects|transform|encode|schema|sweep|engines"
 )
 BASES = ("", "lambda_fn", "lambda_fn/control", "model")
+NO_CLIENT_GETS = {"abandoned", "conflict", "not_begun", "permission_denied", "repeated"}
+"""Codes that only logs have, and default codes of classes that are never raised with them."""
 
 
 def prose(text: str) -> str:
@@ -72,6 +77,33 @@ def test_lines_have_a_width_to_read(name: str) -> None:
         for line in lines
         if len(line) > 100 and not line.startswith("|") and " " in line.strip("- ")
     ] == []
+
+
+def test_each_error_code_is_in_the_reference() -> None:
+    """Each code that an error of the public API is made with is explained in the reference."""
+    kinds = {
+        name: kind
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.APIError)
+    }
+    codes = {kind.default_code for kind in kinds.values()} - {None}
+    for path in (ROOT / "lambda_fn").rglob("*.py"):
+        if path.is_relative_to(ROOT / "lambda_fn/control"):
+            continue  # the admin API documents itself
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in kinds
+            ):
+                codes |= {
+                    str(word.value.value)
+                    for word in node.keywords
+                    if word.arg == "code" and isinstance(word.value, ast.Constant)
+                }
+    assert len(codes) > 40
+    reference = "".join(path.read_text() for path in (ROOT / "docs/reference").glob("*.md"))
+    assert {code for code in codes - NO_CLIENT_GETS if f"`{code}`" not in reference} == set()
 
 
 def test_the_readme_is_short() -> None:

@@ -235,6 +235,7 @@ BAD = [
     Bad("17 pairs of `metadata`", {"metadata": {str(number): "x" for number in range(17)}}, "metadata", "object_above_max_properties"),
     Bad("a `metadata` value of 513 characters", {"metadata": {"a": "x" * 513}}, "metadata", "string_above_max_length"),
     Bad("a `metadata` key of 65 characters", {"metadata": {"k" * 65: "x"}}, "metadata", "string_above_max_length"),
+    Bad("an empty `metadata` key", {"metadata": {"": "x"}}, "metadata", "string_below_min_length"),
     Bad("`store: \"no\"`", {"store": "no"}, "store", "invalid_type"),
     Bad("`service_tier: \"gold\"`", {"service_tier": "gold"}, "service_tier", "invalid_value"),
     Bad("`user: 5`", {"user": 5}, "user", "invalid_type"),

@@ -1,5 +1,8 @@
 """A StreamTable for one test, with the calls that reach it and a clock, and a log in it."""
 
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +13,8 @@ from lambda_fn.events import Delta, Event
 from lambda_fn.ids import new_request_id
 from lambda_fn.stream_log.heads import StoredHead, open_head
 from lambda_fn.stream_log.table_log import TableLog
-from tests.support.network import Fate, Network, all_items
+from tests.support.network import Fate, Network, all_items, delete_table, operate
+from tests.support.stream_tables import stream_table
 
 NOW = 1_800_000_000.0
 
@@ -78,3 +82,14 @@ class Ground:
         """Sample some tokens."""
         self.sampled += count
         return [token() for _ in range(count)]
+
+
+@contextmanager
+def stream_ground() -> Iterator[Ground]:
+    """Yield an empty StreamTable with a clock, behind a network on which a test decides."""
+    name = f"streams-{uuid.uuid4().hex}"
+    operate("CreateTable", **stream_table(name))
+    fates: list[Fate] = []
+    network = Network(lambda _: fates.pop(0) if fates else Fate.WELL)
+    yield Ground(network, name, fates)
+    delete_table(name)

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "url", nargs="?", metavar="URL", help="the base URL that clients use (the stage's own)"
     )
     values.add_stack(parser)
-    text = "that you may load this host; needed except for loopback and the stage's own"
+    text = "a host that you may load; needed except for loopback and the stage's own"
     parser.add_argument("--allow-host", metavar="HOST", help=text)
     text = "an API key of URL (OPENAI_API_KEY); a stage gets keys of its own for the run"
     parser.add_argument("--key", help=text)
@@ -35,16 +35,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--rate", type=rate, default=(1.0, 1.0), metavar="N", help=text)
     text = "how long requests are sent (30s)"
     load.add_argument("--duration", type=duration, default=30.0, metavar="TIME", help=text)
-    load.add_argument(
-        "--arrivals", choices=("poisson", "constant"), default="poisson", help="(poisson)"
-    )
+    text = "when requests are sent: as independent users do, or evenly (poisson)"
+    load.add_argument("--arrivals", choices=("poisson", "constant"), default="poisson", help=text)
     text = "the same seed plans the same requests (0)"
     load.add_argument("--seed", type=int, default=0, metavar="N", help=text)
     text = "prompts, one a line; *.jsonl: objects with prompt and max_tokens"
     load.add_argument("--prompts", type=Path, metavar="FILE", help=text)
-    text = "without --prompts: words of each made prompt, some one token each (64)"
+    text = "without --prompts: random words of each prompt, about a token each (64)"
     load.add_argument("--prompt-tokens", type=whole, default=64, metavar="N", help=text)
-    text = "the most tokens of an answer (128)"
+    text = "tokens of an answer, at most (128)"
     load.add_argument("--max-tokens", type=whole, default=128, metavar="N", help=text)
     text = "the share of clients that read slowly (0%%)"
     load.add_argument("--slow-readers", type=share, default=0.0, metavar="P", help=text)
@@ -54,11 +53,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--droppers", type=share, default=0.0, metavar="P", help=text)
     text = "the share of clients that leave likewise, and resume their answer at once (0%%)"
     load.add_argument("--resumers", type=share, default=0.0, metavar="P", help=text)
-    text = "the most streams at once; what would be more is not sent (500)"
+    text = "streams at once, at most; requests over it are not sent (500)"
     load.add_argument("--max-open", type=whole, default=500, metavar="N", help=text)
     text = "give a request up after this time (600s)"
     load.add_argument("--timeout", type=duration, default=600.0, metavar="TIME", help=text)
-    text = "give a request up after so long without a byte (60s)"
+    text = "give a request up after this time without a byte (60s)"
     load.add_argument("--silence", type=duration, default=60.0, metavar="TIME", help=text)
 
     goals = parser.add_argument_group("what a good request is: complete, and")
@@ -81,7 +80,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     text = "how long to wait for the ledger to settle the last requests (30s)"
     output.add_argument("--settle", type=duration, default=30.0, metavar="TIME", help=text)
-    text = "do not ask before a run on AWS; without a terminal there is no other way"
+    text = "do not ask before a run on AWS; required without a terminal"
     output.add_argument("--yes", action="store_true", help=text)
     parser.set_defaults(run=run)
 

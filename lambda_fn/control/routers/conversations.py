@@ -101,8 +101,7 @@ async def delete_conversation(
             await table.update(update)
         except ConditionFailed:
             raise NotFound(
-                f"The key has no conversation '{conversation}'. It was deleted, or its time is "
-                "over.",
+                f"The key has no conversation '{conversation}'. It was deleted, or has expired.",
                 param="conversation",
                 code="conversation_not_found",
             ) from None

@@ -48,7 +48,7 @@ async def list_responses(
         page = await read_page(stream_table(services), listing)
     except NoSuchPosition:
         raise InvalidRequest(
-            "'after' must be the 'next' of the page before, and that response still there.",
+            "'after' must be the 'next' of the preceding page, whose responses still exist.",
             param="after",
             code="invalid_page_token",
         ) from None
@@ -152,7 +152,7 @@ def stream_table(services: Services) -> Table:
 
 def _missing(response: str) -> NotFound:
     return NotFound(
-        f"There is no response '{response}'. It was not kept, was deleted, or its time is over.",
+        f"There is no response '{response}'. It was not kept, was deleted, or has expired.",
         param="response",
         code="response_not_found",
     )

@@ -9,8 +9,9 @@ import pytest
 
 from cli.commands.trace import drawn
 from cli.main import main
+from lambda_fn.ids import new_request_id
 
-REQUEST = "01m8mhf4g204psezf5ew6pr9rt"
+REQUEST = new_request_id()
 TRACE = "a" * 32
 NOW = time.time_ns()
 
@@ -70,7 +71,11 @@ def logs(account: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.usefixtures("logs")
-@pytest.mark.parametrize("identifier", [REQUEST, f"req_{REQUEST}", f"chatcmpl-{REQUEST}", TRACE])
+@pytest.mark.parametrize(
+    "identifier",
+    [REQUEST, f"req_{REQUEST}", f"chatcmpl-{REQUEST}", TRACE],
+    ids=["id", "header", "completion", "trace"],
+)
 def test_the_spans_of_a_request(identifier: str, capsys: pytest.CaptureFixture[str]) -> None:
     """They are all spans of the request's trace, those of its caller too, and no others."""
     assert main(["trace", identifier, "--stage", "dev", "--json"]) == 0
@@ -90,7 +95,7 @@ def test_the_drawing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("account")
-@pytest.mark.parametrize("identifier", [REQUEST, TRACE])
+@pytest.mark.parametrize("identifier", [REQUEST, TRACE], ids=["id", "trace"])
 def test_nothing_is_found(
     identifier: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +105,11 @@ def test_nothing_is_found(
     assert "traces=cloudwatch" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("identifier", ["", "x", "A" * 32, "a" * 33, f"{REQUEST}\n", "i" * 26])
+@pytest.mark.parametrize(
+    "identifier",
+    ["", "x", "A" * 32, "a" * 33, f"{REQUEST}\n", "i" * 26],
+    ids=["empty", "short", "upper case", "long", "line end", "no base32"],
+)
 def test_what_is_no_id(identifier: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It is refused before anything is asked."""
     with pytest.raises(SystemExit) as ended:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from lambda_fn.background.settings import KeeperSettings
 from lambda_fn.control.settings import ControlSettings
-from lambda_fn.settings import KeeperSettings, Settings, SweepSettings
+from lambda_fn.settings import Settings
+from lambda_fn.sweep.settings import SweepSettings
 from tests.support.synthesis import FUNCTIONS, Synthesis
 
 ROOT = Path(__file__).parents[3]

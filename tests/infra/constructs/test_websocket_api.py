@@ -68,10 +68,21 @@ def test_the_stage(sockets: Synthesis) -> None:
     """Its name is the path that SDKs append. Its log has no query, and handshakes are limited."""
     stage = one(sockets, "ApiGatewayV2::Stage")
     assert stage["StageName"] == STAGE == "responses"
-    assert list(stage["RouteSettings"]) == ["$connect"]
+    assert stage["RouteSettings"] == {
+        "$connect": {"ThrottlingRateLimit": 100, "ThrottlingBurstLimit": 200}
+    }
     line = json.loads(stage["AccessLogSettings"]["Format"])
     assert not [value for value in line.values() if "query" in value.lower()]
     assert not [value for value in line.values() if "identity" in value]
+
+
+def test_the_stage_comes_after_its_routes(sockets: Synthesis) -> None:
+    """API Gateway refuses a stage with settings of a route that does not exist yet."""
+    [stage] = sockets.resources("AWS::ApiGatewayV2::Stage")
+    resources = sockets.service["Resources"]
+    routes = {name for name, it in resources.items() if it["Type"] == "AWS::ApiGatewayV2::Route"}
+    assert len(routes) == 4
+    assert routes <= set(stage["DependsOn"])
 
 
 def test_the_function(sockets: Synthesis) -> None:
@@ -118,6 +129,28 @@ def test_grants(sockets: Synthesis) -> None:
         "SocketControl": ["dynamodb:GetItem", "dynamodb:DeleteItem"],
         "Recall": "dynamodb:PutItem",
     }
+
+
+def in_usage_table(sockets: Synthesis, policy: str) -> set[tuple[str, str]]:
+    """Return the actions of a role in the usage table, with the partitions."""
+    found = set()
+    for it in sockets.resources("AWS::IAM::Policy"):
+        if it["Properties"]["PolicyName"].partition("Role")[0] != policy:
+            continue
+        for statement in it["Properties"]["PolicyDocument"]["Statement"]:
+            if "UsageTable" in json.dumps(statement["Resource"]) and "Condition" in statement:
+                keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+                actions = statement["Action"]
+                for action in [actions] if isinstance(actions, str) else actions:
+                    found |= {(action, key) for key in ([keys] if isinstance(keys, str) else keys)}
+    return found
+
+
+def test_it_meters_as_the_stream_function_does(sockets: Synthesis) -> None:
+    """It may write all that a settlement writes. Usage is read by the stream function only."""
+    reports = {("dynamodb:Query", "USAGE"), ("dynamodb:Query", "USAGE#*")}
+    assert in_usage_table(sockets, "Socket") == in_usage_table(sockets, "Stream") - reports
+    assert ("dynamodb:PutItem", "ALERTS") in in_usage_table(sockets, "Socket")
 
 
 def test_it_needs_the_table_of_kept_answers() -> None:

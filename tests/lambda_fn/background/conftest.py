@@ -1,5 +1,14 @@
 """StreamTable behind a network on which a test decides what fails."""
 
-from tests.lambda_fn.stream_log.conftest import ground
+from collections.abc import Iterator
 
-__all__ = ["ground"]
+import pytest
+
+from tests.support.stream_logs import Ground, stream_ground
+
+
+@pytest.fixture
+def ground() -> Iterator[Ground]:
+    """Yield an empty StreamTable with a clock."""
+    with stream_ground() as made:
+        yield made

@@ -6,7 +6,7 @@ from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.background import walk
 from lambda_fn.background.walk import Walk, free, sweep_background
 from lambda_fn.ids import new_request_id
-from lambda_fn.stream_log import places
+from lambda_fn.stream_log import places, queued
 from lambda_fn.stream_log.heads import StoredHead, read_head
 from tests.support.network import Fate
 from tests.support.stream_logs import NOW, Ground
@@ -52,6 +52,27 @@ async def test_oldest_first(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> 
     assert (result.waiting, result.started, result.failures) == (3, 2, 0)
     _, called = await swept(ground)
     assert called == [third]  # the others were called, and their minute is not over
+
+
+async def test_in_turns(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds no room again and again does not keep others from their turn."""
+    monkeypatch.setattr(walk, "START_AT_ONCE", 2)
+    waiting = {"status": "queued", "until": NOW + 9}
+    names = [await placed(ground, number, "key", **waiting) for number in range(4)]
+    turns: list[str] = []
+
+    async def invoke(name: str) -> None:
+        turns.append(name)
+        head = await read_head(ground.table, name, now=NOW)
+        assert head is not None
+        now = NOW + len(turns)
+        run = await queued.claim(ground.table, head, run=new_request_id(), by="w", now=now)
+        assert run is not None
+        assert await queued.wait(ground.table, run)
+
+    for _ in range(3):
+        await swept(ground, invoke=invoke)
+    assert turns == [*names, *names[:2]]
 
 
 async def test_dead_ones(ground: Ground) -> None:

@@ -20,13 +20,6 @@ def test_defaults() -> None:
     assert settings.dynamodb_url == "https://dynamodb.eu-west-1.amazonaws.com"
 
 
-def test_aws_own_variables_name_other_addresses() -> None:
-    """A service's own variable for its address has precedence over the general one."""
-    own = {"AWS_ENDPOINT_URL": "http://a/", "AWS_ENDPOINT_URL_DYNAMODB": "http://b"}
-    settings = ControlSettings.from_environment({**ENVIRONMENT, **own})
-    assert (settings.dynamodb_url, settings.secretsmanager_url) == ("http://b", "http://a")
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -107,7 +107,7 @@ def test_garbage_is_a_failure(line: bytes) -> None:
     """
     events = decode(BYTES.partition(b"\n")[0] + b"\n" + line + b"\n" + BYTES, [])
     assert [type(event) for event in events] == [Start, Failure]
-    assert plain(events)[1]["code"] == "garbled"
+    assert plain(events)[1]["code"] == "malformed"
 
 
 def test_endless_line_is_bounded() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambda_fn import dialects, limits
-from lambda_fn.dialects.lines import MALFORMED, Choices, LineBuffer, is_one_line_of_text
+from lambda_fn.dialects.lines import MALFORMED_RECORD, Choices, LineBuffer, is_one_line_of_text
 from lambda_fn.events import Delta, Failure
 
 LIMIT = 10
@@ -62,7 +62,7 @@ def test_a_record_of_the_limit_is_read_however_it_is_cut(dialect: str, more: int
     for pieces in ([line + b"\n"], [line, b"\n"], [line[:-1], line[-1:] + b"\n"]):
         decoder = dialects.find(dialect).decoder(1)
         events = [event for piece in pieces for event in decoder.feed(piece)]
-        assert (events == [MALFORMED]) == bool(more)
+        assert (events == [MALFORMED_RECORD]) == bool(more)
         assert isinstance(events[-1], Failure if more else Delta)
 
 

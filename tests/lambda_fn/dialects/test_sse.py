@@ -226,7 +226,7 @@ def test_garbage_is_a_failure(dialect: str, line: bytes) -> None:
     """A malformed record ends the response, and nothing after it is read."""
     events = decode(dialect, line + b"\n\n" + RECORDINGS[0].data)
     assert {type(event) for event in events[:-1]} <= {Start}
-    assert events[-1] == Failure("garbled", "a record is malformed or too long")
+    assert events[-1] == Failure("malformed", "a record is malformed or too long")
 
 
 @pytest.mark.parametrize("dialect", ["openai", "lmi", "lmi-inputs", "tgi"])

@@ -13,6 +13,6 @@ def test_hours() -> None:
         "2027-01-01T00",
     ]
     assert hours.days_between("2026-12-31T22", "2027-01-01T01") == ["2026-12-31", "2027-01-01"]
-    for wrong in ("2026-12-31", "2026-12-31T24", "2026-12-31T1 ", "x" * 13):
+    for wrong in ("2026-12-31", "2026-12-31T24", "2026-12-31T1 ", "x" * 13, "２026-12-31T00"):  # noqa: RUF001 - a digit of another script
         with pytest.raises(ValueError, match=r"hour|time data|unconverted"):
             hours.begins(wrong)

@@ -86,6 +86,16 @@ async def test_messages_that_were_taken_in_another_form(ask: Call, recall: Call)
     assert (message["content"], message["content_parts"]) == ("Hi\nx", content)
 
 
+async def test_messages_with_members_that_are_not_read(ask: Call, recall: Call) -> None:
+    """A part of a type that has no text may have such a member, of any type."""
+    parts = [{"type": "refusal", "refusal": "No.", "text": 5}, {"type": "text", "text": "x"}]
+    before = {"role": "assistant", "content": parts}
+    name = id_of(await ask(messages=[before, {"role": "user", "content": "Hi"}]))
+    found = json.loads((await recall("GET", f"{PATH}/{name}/messages")).body)["data"]
+    assert [message["content"] for message in found] == ["x", "Hi"]
+    assert found[0]["content_parts"] == parts
+
+
 async def test_its_metadata_change(ask: Call, recall: Call) -> None:
     """An update replaces them, and returns the completion. Nothing else can be changed."""
     path = f"{PATH}/{id_of(await ask())}"

@@ -12,9 +12,24 @@ import pytest
 
 from lambda_fn import dialects
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema import ChatRequest, CompletionRequest, Control, parse_chat, parse_completion
+from lambda_fn.schema import (
+    ChatRequest,
+    CompletionRequest,
+    Control,
+    anthropic,
+    parse_chat,
+    parse_completion,
+    responses,
+)
 from lambda_fn.schema.chat import INERT
+from lambda_fn.schema.embeddings import EmbeddingsRequest, parse_embeddings
 from lambda_fn.schema.extras import Extras
+from lambda_fn.schema.tokenize import (
+    DetokenizeRequest,
+    TokenizeRequest,
+    parse_detokenize,
+    parse_tokenize,
+)
 from tests.support.bad_requests import GOOD, TOOLS, USER
 
 CONTROL = Control(request_id="r", deadline_ms=5, max_prompt_tokens=9, caller="k")
@@ -149,8 +164,89 @@ COMPLETION: dict[str, dict[str, Any]] = {
 }
 """The same for a completion."""
 
+FUNCTION = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+RESPONSE: dict[str, dict[str, Any]] = {
+    "input": {"input": "other"},
+    "instructions": {"instructions": "Be brief."},
+    "tools": {"tools": [FUNCTION]},
+    "tool_choice": {"tools": [FUNCTION], "tool_choice": "required"},
+    "parallel_tool_calls": {"tools": [FUNCTION], "parallel_tool_calls": False},
+    "text": {"text": {"format": {"type": "json_object"}}},
+    "reasoning": {"reasoning": {"effort": "high"}},
+    "truncation": {"truncation": "auto"},
+    "previous_response_id": {"previous_response_id": "resp_1"},
+    "conversation": {"conversation": "conv_1"},
+    "stream_options": {"stream": True, "stream_options": {"include_obfuscation": True}},
+    "max_output_tokens": {"max_output_tokens": 20},
+    "top_logprobs": {"top_logprobs": 5},
+    "include": {"include": ["message.output_text.logprobs"]},
+    "background": {"background": True},
+    "prompt": {"prompt": {"id": "pmpt_1"}},
+    "context_management": {"context_management": [{"type": "compaction"}]},
+    "max_tool_calls": {"max_tool_calls": 5},
+    **{
+        name: CHAT[name]
+        for name in (
+            *("model", "stream", "temperature", "top_p", "frequency_penalty", "presence_penalty"),
+            *("seed", "stop", "logit_bias", "chat_template_kwargs", "store", "moderation"),
+            *("metadata", "user", "safety_identifier", "service_tier", "prompt_cache_key"),
+            *("prompt_cache_retention", "sluice"),
+        )
+    },
+    **{name: CHAT[name] for name in Extras.__struct_fields__},
+    "continue_final_message": {
+        "input": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "I"}],
+        "continue_final_message": True,
+    },
+}
+"""The same for a request of the Responses API."""
+TOOL = {"name": "f", "input_schema": {"type": "object"}}
+FORMAT = {"type": "json_schema", "schema": {"type": "object"}}
+MESSAGE: dict[str, dict[str, Any]] = {
+    "model": {"model": "other"},
+    "messages": {"messages": [USER, {"role": "assistant", "content": "I"}, USER]},
+    "system": {"system": "Be brief."},
+    "tools": {"tools": [TOOL]},
+    "tool_choice": {"tools": [TOOL], "tool_choice": {"type": "any"}},
+    "thinking": {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 2048},
+    "output_config": {"output_config": {"format": FORMAT}},
+    "output_format": {"output_format": FORMAT},
+    "mcp_servers": {"mcp_servers": [{"type": "url", "url": "https://x", "name": "x"}]},
+    "max_tokens": {"max_tokens": 5},
+    "stream": {"stream": True},
+    "stop_sequences": {"stop_sequences": ["x"]},
+    "temperature": {"temperature": 0.5},
+    "top_p": {"top_p": 0.5},
+    "top_k": {"top_k": 5},
+    "sluice": {"sluice": {"buffer": "word"}},
+}
+"""The same for a request of the Messages API."""
+EMBEDDINGS: dict[str, dict[str, Any]] = {
+    "model": {"model": "other"},
+    "input": {"input": "other"},
+    "encoding_format": {"encoding_format": "base64"},
+    "dimensions": {"dimensions": 5},
+    "user": {"user": "u"},
+}
+TOKENIZE: dict[str, dict[str, Any]] = {
+    "model": {"model": "other"},
+    "prompt": {"prompt": "other"},
+    "content": {"content": "other", "prompt": None},
+    "add_special_tokens": {"add_special_tokens": False},
+    "add_special": {"add_special": False},
+    "messages": {"messages": [USER]},
+    "return_token_strs": {"return_token_strs": True},
+    "with_pieces": {"with_pieces": True},
+}
+DETOKENIZE: dict[str, dict[str, Any]] = {"model": {"model": "other"}, "tokens": {"tokens": [5]}}
+
 BY_THE_FUNCTION = {"sluice", "echo", "include_reasoning", "moderation"}
 """Parameters that the function honours itself, in the response."""
+OF_RESPONSES = {
+    *("store", "background", "previous_response_id", "conversation"),
+    *("truncation", "max_tool_calls"),
+}
+"""Of the Responses API: what is kept, which the function honours, and what changes no response."""
 SAID_BY_THE_DIALECT = {"model", "stream", "stream_options"}
 """Parameters that other servers always get with one value: the function honours the caller's
 itself.
@@ -220,3 +316,71 @@ def test_no_parameter_of_a_completion_is_lost(name: str) -> None:
     assert found in (
         {"dropped"} if name in {*INERT, *BY_THE_FUNCTION} else {"forwarded", "rejected"}
     )
+
+
+def response_as_chat(body: bytes) -> ChatRequest:
+    """Return the chat request that a request of the Responses API becomes."""
+    return responses.asked(responses.parse_responses(body, kept=True)).chat
+
+
+def message_as_chat(body: bytes) -> ChatRequest:
+    """Return the chat request that a request of the Messages API becomes."""
+    return anthropic.asked(anthropic.parse_messages(body)).chat
+
+
+def test_every_parameter_of_the_other_requests_has_an_example() -> None:
+    """A new parameter must be added to the examples."""
+    assert set(RESPONSE) == set(responses.ResponsesRequest.__struct_fields__)
+    assert set(MESSAGE) == set(anthropic.MessagesRequest.__struct_fields__)
+    assert set(EMBEDDINGS) == set(EmbeddingsRequest.__struct_fields__)
+    assert set(TOKENIZE) == set(TokenizeRequest.__struct_fields__)
+    assert set(DETOKENIZE) == set(DetokenizeRequest.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", RESPONSE)
+def test_no_parameter_of_a_response_is_lost(name: str) -> None:
+    """The same holds for the parameters of the Responses API."""
+    minimal = {"model": "m", "input": "hi"}
+    found = fate("sluice", response_as_chat, minimal, name, RESPONSE[name])
+    dropped = {*INERT, *BY_THE_FUNCTION, *OF_RESPONSES}
+    assert found in ({"dropped"} if name in dropped else {"forwarded", "rejected"})
+
+
+@pytest.mark.parametrize("name", MESSAGE)
+def test_no_parameter_of_a_message_is_lost(name: str) -> None:
+    """The same holds for the parameters of the Messages API."""
+    minimal = {"model": "m", "max_tokens": 20, "messages": [USER]}
+    found = fate("sluice", message_as_chat, minimal, name, MESSAGE[name])
+    assert found in ({"dropped"} if name in BY_THE_FUNCTION else {"forwarded", "rejected"})
+
+
+@pytest.mark.parametrize(
+    ("parse", "minimal", "examples", "dropped"),
+    [
+        (lambda body: parse_embeddings(body).body(), {"model": "m", "input": "hi"}, EMBEDDINGS,
+         {"model", "user"}),  # the endpoint decides the model
+        (parse_tokenize, {"model": "m", "prompt": "hi"}, TOKENIZE, set()),
+        (parse_detokenize, {"model": "m", "tokens": [1]}, DETOKENIZE, set()),
+    ],
+    ids=["embeddings", "tokenize", "detokenize"],
+)  # fmt: skip
+def test_no_parameter_of_a_single_call_is_lost(
+    parse: Callable[[bytes], object],
+    minimal: dict[str, Any],
+    examples: dict[str, dict[str, Any]],
+    dropped: set[str],
+) -> None:
+    """The same holds for the requests that one object answers."""
+    for name, example in examples.items():
+        with_it = {**minimal, **example}
+        without_it = {**with_it, name: minimal.get(name)}
+        same = outcome(parse, with_it) == outcome(parse, without_it)
+        assert same == (name in dropped), name
+
+
+def outcome(parse: Callable[[bytes], object], body: dict[str, Any]) -> object:
+    """Return what a body becomes, or the parameter for which it is rejected."""
+    try:
+        return parse(json.dumps(body).encode())
+    except InvalidRequest as error:
+        return error.param

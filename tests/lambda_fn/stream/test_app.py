@@ -218,6 +218,14 @@ async def test_wrong_base_urls(call: Call, method: str, path: str, address: str)
     assert re.search(f"(address is|paths are) {re.escape(address)}[:,]", reply.error["message"])
 
 
+async def test_an_unknown_path_lists_each_path_once(make_call: Callable[..., Call]) -> None:
+    """The list of paths has one entry for a path, though it has a route for each method."""
+    reply = await make_call(stream_table="streams")("GET", "/v1/nothing")
+    paths = reply.error["message"].partition("The paths are ")[2].rstrip(".").split(", ")
+    assert "/v1/chat/completions" in paths
+    assert len(paths) == len(set(paths))
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [

@@ -102,14 +102,14 @@ async def test_cut_whole_answer_is_a_502(call: Call, sagemaker: StandIn, items: 
 
 
 async def test_slow_whole_answer_is_kept_alive(
-    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+    make_call: Callable[..., Call], sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """White space precedes a slow answer in one body.
 
     If the answer then fails, the connection breaks.
     """
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
-    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
+    call = make_call(heartbeat=0.02)
     for ending in ([REST], [None]):
         go_on = asyncio.Event()
         sagemaker.script = [FIRST, go_on, *ending]
@@ -180,11 +180,11 @@ async def test_the_container_names_what_the_caller_sent(
 
 
 async def test_heartbeats_in_silence(
-    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+    make_call: Callable[..., Call], sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a model is silent, the client gets 200 and then heartbeats."""
     monkeypatch.setattr(limits, "FIRST_EVENT_WAIT", 0.02)
-    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
+    call = make_call(heartbeat=0.02)
     go_on = asyncio.Event()
     sagemaker.script = [part(lines(START)), go_on, part(lines(HELLO, WORLD, FINISH, USAGE, END))]
     reply = Reply()
@@ -326,10 +326,10 @@ async def test_client_that_does_not_read_is_given_up(
 
 
 async def test_silent_endpoint_is_dead(
-    call: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+    make_call: Callable[..., Call], sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An endpoint without even a heartbeat for long is given up before the deadline."""
-    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
+    call = make_call(heartbeat=0.02)
     sagemaker.script = [FIRST, asyncio.Event()]
     reply = Reply()
     running = asyncio.ensure_future(call(body=STREAM, reply=reply))
@@ -452,6 +452,6 @@ def test_every_container_code_has_a_status() -> None:
         "cancelled": 499,
         "aborted": 502,
         "cut": 502,
-        "garbled": 502,
+        "malformed": 502,
         "new": 502,
     }

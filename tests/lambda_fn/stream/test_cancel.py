@@ -34,7 +34,7 @@ from tests.support.replies import CHAT, STREAM, ledger_item, text
 
 pytestmark = pytest.mark.usefixtures("account")
 FAILED = {"type": "error", "code": "engine_error", "message": "x"}
-GARBLED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
+MALFORMED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ GARBLED = {"type": "delta", "index": 7, "delta": {}, "tokens": 1}
         ([FIRST, None], True),
         ([FIRST, exception_frame("ModelStreamError")], True),
         ([FIRST + b"no frame at all", asyncio.Event()], True),
-        ([part(lines(START, HELLO, GARBLED)), asyncio.Event()], True),
+        ([part(lines(START, HELLO, MALFORMED)), asyncio.Event()], True),
         ([FIRST, asyncio.Event()], True),  # silent
     ],
-    ids=["whole", "failed", "ended", "reset", "cut", "exception", "damaged", "garbled", "silent"],
+    ids=["whole", "failed", "ended", "reset", "cut", "exception", "damaged", "malformed", "silent"],
 )
 async def test_what_may_still_run_is_cancelled(
     call: Call,

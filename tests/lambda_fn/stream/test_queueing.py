@@ -12,10 +12,15 @@ from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.background.walk import start
 from lambda_fn.encode.responses import output_of
+from lambda_fn.errors import InsufficientQuota
 from lambda_fn.http.client import Client
+from lambda_fn.ids import new_request_id
 from lambda_fn.metering.keys import account_key
 from lambda_fn.settings import Background
+from lambda_fn.stream import queueing
+from lambda_fn.stream.admit import Switch
 from lambda_fn.stream_log import places
+from lambda_fn.stream_log.conversations import Conversations
 from lambda_fn.stream_log.heads import StoredHead, cancel_head, read_head
 from lambda_fn.stream_log.results import Kept, read_kept
 from tests.support.function import (
@@ -383,3 +388,41 @@ async def test_cancelled_before_its_first_token(
     [item] = requests()
     assert (item["outcome"], item["completion_tokens"]) == ("cancelled", 0)
     assert await taken(kept_table) == {}
+
+
+async def test_a_refused_response_tells_no_webhook(
+    make_call: Callable[..., Call], streams: Any, kept_table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client never learned of it. It gives its places back without a call of the keeper."""
+    told: list[str] = []
+
+    async def tell(*args: Any) -> bool:
+        told.append(args[3])
+        return True
+
+    monkeypatch.setattr(queueing, "tell_end", tell)
+    call = make_call(stream_table=streams.name, background=Background(tells="the-keeper"))
+    conversations, name = Conversations(kept_table, days=1), new_request_id()
+    seen = await conversations.create(name, KEY_ID, [])
+    await conversations.acquire(seen, "another", until=time.time() + 60)
+    body = {**ASKED, "stream": True, "conversation": f"conv_{name}"}
+    reply = await call(path=PATH, body=body)
+    assert (reply.status, reply.error["code"]) == (400, "conversation_locked")
+    assert (told, await taken(kept_table)) == ([], {})
+    await call(path=PATH, body={**ASKED, "stream": True})
+    assert len(told) == 1
+
+
+async def test_nothing_is_queued_over_the_ceiling(
+    make_call: Callable[..., Call], streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that could not run is refused at once, as any other."""
+    monkeypatch.setattr(Switch, "is_due", False)
+    monkeypatch.setattr(Switch, "is_closed", True)
+
+    def check(_: Switch) -> None:
+        raise InsufficientQuota("m", code="monthly_ceiling_reached")
+
+    monkeypatch.setattr(Switch, "check", check)
+    reply = await make_call(stream_table=streams.name)(path=PATH, body=ASKED)
+    assert (reply.status, reply.error["code"]) == (429, "monthly_ceiling_reached")

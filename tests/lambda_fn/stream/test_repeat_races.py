@@ -5,19 +5,13 @@ that serve equal requests, and what happens to each of their calls. A function m
 or after any write. A write may be lost, unanswered or late.
 """
 
-import asyncio
-import os
 import time
-import uuid
 from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -25,7 +19,6 @@ from hypothesis.stateful import (
 )
 
 from lambda_fn import limits
-from lambda_fn.aws.dynamodb import MeterError
 from lambda_fn.encode import Head
 from lambda_fn.errors import UpstreamFailed
 from lambda_fn.event_log import failed_by
@@ -34,11 +27,9 @@ from lambda_fn.ids import new_request_id
 from lambda_fn.stream import repeats as module
 from lambda_fn.stream.repeats import Asked, Repeats
 from lambda_fn.stream_log.heads import Ending, StoredHead, end_update, open_head, read_head, win
-from tests.support.network import Fate, Killed, Network, delete_table, operate
-from tests.support.stream_tables import stream_table
+from tests.support.network import Fate, Killed, Network, operate
+from tests.support.races import START, Process, StreamTableMachine, settings_of
 
-EXAMPLES = int(os.environ.get("SLUICE_LOG_EXAMPLES", "40"))
-START = 1_800_000_000.0
 ACTORS = 4
 FAILED = failed_by(UpstreamFailed("The model's response was truncated.", code="upstream_cut"))
 fates: st.SearchStrategy[list[Fate]] = st.just([]) | st.lists(
@@ -48,38 +39,27 @@ actors = st.integers(0, ACTORS - 1)
 statuses = st.sampled_from(["completed", "incomplete", "failed"])
 
 
-class Actor:
+class Actor(Process):
     """A function that serves one of the equal requests."""
 
     def __init__(self, name: str, make: Any) -> None:
         """Have a network, on which it may be killed."""
-        self.fates: list[Fate] = []
-        self.network = Network(lambda _: self.fates.pop(0) if self.fates else Fate.WELL)
-        self.table = self.network.table(name)
+        super().__init__(name)
         self.repeats: Repeats = make(self.table)
         self.step = "find"
         self.id = ""
 
 
-class Races(RuleBasedStateMachine):
+class Races(StreamTableMachine):
     """The state machine."""
 
+    errors = (OSError,)
+
     def __init__(self) -> None:
-        """Create StreamTable, and stop the clock."""
+        """Begin without requests."""
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        for limit, value in (
-            ("META_BACKOFF", 0.0),
-            ("META_BACKOFF_MAX", 0.0),
-            ("META_MAX_ATTEMPTS", 3),
-        ):
-            self.patch.setattr(limits, limit, value)
-        self.now = START
         clock = SimpleNamespace(time=lambda: self.now, monotonic=time.monotonic)
         self.patch.setattr(module, "time", clock)
-        self.name = f"streams-{uuid.uuid4().hex}"
-        operate("CreateTable", **stream_table(self.name))
-        self.loop = asyncio.new_event_loop()
         self.keys = True
         self.cache: int | None = None
         self.actors: list[Actor | None] = [None] * ACTORS
@@ -107,18 +87,9 @@ class Races(RuleBasedStateMachine):
             cache=self.cache,
         )
 
-    def run(self, work: Coroutine[Any, Any, Any], actor: Actor, fates: list[Fate]) -> Any:
-        """Run a step of an actor with fates for its calls. Return its result or exception."""
-        actor.fates = list(fates)
-
-        async def step() -> Any:
-            try:
-                return await work
-            except (MeterError, OSError, Killed) as error:
-                return error
-
-        result = self.loop.run_until_complete(step())
-        actor.fates = []
+    def take(self, work: Coroutine[Any, Any, Any], actor: Actor, fates: list[Fate]) -> Any:
+        """Run a step of an actor, which leaves if it was killed."""
+        result = self.run(work, actor, fates)
         if isinstance(result, Killed):
             self.leave(actor)
         return result
@@ -148,7 +119,7 @@ class Races(RuleBasedStateMachine):
 
     def find(self, actor: Actor, fates: list[Fate]) -> None:
         """Look for the response."""
-        found = self.run(actor.repeats.find(), actor, fates)
+        found = self.take(actor.repeats.find(), actor, fates)
         if isinstance(found, StoredHead):
             self.attach(found)
             self.leave(actor)
@@ -174,7 +145,7 @@ class Races(RuleBasedStateMachine):
             writer=actor.id,
             lease=self.now,
         )
-        result = self.run(open_head(actor.table, stored), actor, fates)
+        result = self.take(open_head(actor.table, stored), actor, fates)
         if result is None:
             actor.step = "claim"
         elif not isinstance(result, Killed):
@@ -182,7 +153,7 @@ class Races(RuleBasedStateMachine):
 
     def claim(self, actor: Actor, fates: list[Fate]) -> None:
         """Name the response. The function that wins generates it."""
-        result = self.run(actor.repeats.claim(actor.id, int(START) + 86_400), actor, fates)
+        result = self.take(actor.repeats.claim(actor.id, int(START) + 86_400), actor, fates)
         if isinstance(result, Killed):
             return
         if result is None:
@@ -204,7 +175,7 @@ class Races(RuleBasedStateMachine):
             "#status = :was AND writer = :writer",
             {":was": "in_progress", ":writer": actor.id},
         )
-        result = self.run(win(actor.table, update, ending), actor, fates)
+        result = self.take(win(actor.table, update, ending), actor, fates)
         if not isinstance(result, Killed):
             self.leave(actor)
 
@@ -261,9 +232,7 @@ class Races(RuleBasedStateMachine):
                 assert found is not None
                 assert found.response_id == complete[0]
         finally:
-            self.patch.undo()
-            self.loop.close()
-            delete_table(self.name)
+            self.close()
 
 
 def test_digests_are_of_parts() -> None:
@@ -275,10 +244,4 @@ def test_digests_are_of_parts() -> None:
 
 
 TestRaces = Races.TestCase
-TestRaces.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=30,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestRaces.settings = settings_of(steps=30)

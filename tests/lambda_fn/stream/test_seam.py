@@ -357,7 +357,7 @@ FAILURES: dict[str, tuple[list[Any], dict[str, Any], str | None]] = {
     "said that it failed": ([START, HELLO + ERROR], {}, "upstream_error"),
     "cut": ([START, HELLO], {}, "upstream_cut"),
     "cut within a record": ([START, HELLO[:9]], {}, "upstream_cut"),
-    "garbled": ([START + HELLO + b"no record\n", HELLO], {}, "upstream_error"),
+    "malformed": ([START + HELLO + b"no record\n", HELLO], {}, "upstream_error"),
     "silent until its time is over": ([START, HANG], {"seconds": 0.02}, "upstream_timeout"),
     "a transform's fault": ([START, HELLO, HELLO], {"transform": Raises()}, "internal_error"),
     "a transform without an end": (

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lambda_fn.runtime.loop import trace_id
-from lambda_fn.settings import Model, Traces
+from lambda_fn.settings import Model
+from lambda_fn.settings.traces import Traces
 from lambda_fn.stream.traces import container_span
 from lambda_fn.tracing.otlp import Span
 from tests.support.function import (

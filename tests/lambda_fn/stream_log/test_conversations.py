@@ -24,6 +24,7 @@ from lambda_fn.stream_log.removal import hide, remove
 from lambda_fn.stream_log.results import Input, ResultLog
 from tests.support.network import Fate
 from tests.support.stream_logs import NOW, Ground
+from tests.support.units import item_size
 
 DAY = 86_400
 
@@ -105,6 +106,18 @@ async def test_an_entry_in_parts(ground: Ground) -> None:
     await ground.table.delete({key: ground.items("P#")[0][key] for key in ("pk", "sk")})
     with pytest.raises(Incomplete):
         await ids(ground, name)
+
+
+async def test_an_entry_with_many_items(ground: Ground) -> None:
+    """No item is over what DynamoDB takes, 400 kB, however the ids and the texts are divided."""
+    name, source = await made(ground), random.Random(1)
+    many = [
+        {"id": f"msg_{name}_in{number}", "text": source.randbytes(57).hex()}
+        for number in range(4000)
+    ]
+    await kept(ground).add(name, "key", many)
+    assert await ids(ground, name) == [item["id"] for item in many]
+    assert max(item_size(item) for item in ground.items()) <= 400 * 1024
 
 
 async def test_another_keys_conversation(ground: Ground) -> None:

@@ -7,19 +7,14 @@ the conversation.
 """
 
 import asyncio
-import os
-import uuid
 from collections import deque
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
-import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import precondition, rule
 
-from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterError
 from lambda_fn.encode import Head
 from lambda_fn.errors import APIError, UpstreamFailed
@@ -36,11 +31,9 @@ from lambda_fn.stream_log.conversations import (
 )
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.results import Input, ResultLog, read_kept
-from tests.support.network import Answer, Fate, Killed, Network, delete_table, operate
-from tests.support.stream_tables import stream_table
+from tests.support.network import Answer, Fate, Killed, Network
+from tests.support.races import START, StreamTableMachine, settings_of
 
-EXAMPLES = int(os.environ.get("SLUICE_LOG_EXAMPLES", "40"))
-START = 1_800_000_000.0
 ACTORS = 3
 actors = st.integers(0, ACTORS - 1)
 fates = st.sampled_from([Fate.WELL] * 12 + [*Fate])
@@ -81,25 +74,14 @@ class Actor:
         self.task = task
 
 
-class Writers(RuleBasedStateMachine):
+class Writers(StreamTableMachine):
     """The state machine."""
+
+    changed: ClassVar = {"LOG_OPEN_TIMEOUT": 60.0, "LOG_END_TIMEOUT": 60.0}
 
     def __init__(self) -> None:
         """Make a conversation with one item."""
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        for limit, value in (
-            ("META_BACKOFF", 0.0),
-            ("META_BACKOFF_MAX", 0.0),
-            ("META_MAX_ATTEMPTS", 3),
-            ("LOG_OPEN_TIMEOUT", 60.0),
-            ("LOG_END_TIMEOUT", 60.0),
-        ):
-            self.patch.setattr(limits, limit, value)
-        self.name = f"streams-{uuid.uuid4().hex}"
-        operate("CreateTable", **stream_table(self.name))
-        self.loop = asyncio.new_event_loop()
-        self.now = START
         self.others = self.kept(Network().table(self.name))
         self.id = new_request_id(START)
         self.loop.run_until_complete(
@@ -258,9 +240,7 @@ class Writers(RuleBasedStateMachine):
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
             self.loop.run_until_complete(asyncio.sleep(0))
-            self.loop.close()
-            delete_table(self.name)
-            self.patch.undo()
+            self.close()
 
     def finish(self) -> None:
         """Let the processes end, and the next user of the conversation find them gone."""
@@ -328,10 +308,4 @@ class Writers(RuleBasedStateMachine):
 
 
 TestWriters = Writers.TestCase
-TestWriters.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=40,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestWriters.settings = settings_of(steps=40)

@@ -6,19 +6,12 @@ may be killed before or after any write. A write may be lost, unanswered or late
 function may be lost, late, or come twice.
 """
 
-import asyncio
-import os
-import uuid
-from collections.abc import Coroutine
-from typing import Any
+from typing import ClassVar
 
-import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from lambda_fn import limits
-from lambda_fn.aws.dynamodb import MeterError, Table
 from lambda_fn.background.walk import sweep_background
 from lambda_fn.encode import Head
 from lambda_fn.events import End
@@ -35,11 +28,9 @@ from lambda_fn.stream_log.heads import (
     read_head,
     win,
 )
-from tests.support.network import Fate, Killed, Network, delete_table, operate
-from tests.support.stream_tables import stream_table
+from tests.support.network import Fate, Network
+from tests.support.races import START, Process, StreamTableMachine, settings_of
 
-EXAMPLES = int(os.environ.get("SLUICE_LOG_EXAMPLES", "40"))
-START = 1_800_000_000.0
 KEY_PLACES, RUN_PLACES = 3, 2
 WAIT = 600.0
 fates: st.SearchStrategy[list[Fate]] = st.just([]) | st.lists(
@@ -47,57 +38,33 @@ fates: st.SearchStrategy[list[Fate]] = st.just([]) | st.lists(
 )
 
 
-class Process:
+class Function(Process):
     """A function that asks for a response, or runs one."""
 
     def __init__(self, name: str) -> None:
         """Have a network, on which it may be killed."""
-        self.fates: list[Fate] = []
-        self.network = Network(lambda _: self.fates.pop(0) if self.fates else Fate.WELL)
-        self.table: Table = self.network.table(name)
+        super().__init__(name)
         self.head: StoredHead | None = None
         self.run = ""
 
 
-class Queue(RuleBasedStateMachine):
+class Queue(StreamTableMachine):
     """The state machine."""
 
+    changed: ClassVar = {"META_MAX_ATTEMPTS": 2}
+    errors = (places.Full,)
+
     def __init__(self) -> None:
-        """Create StreamTable, and stop the clock."""
+        """Begin without responses."""
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        for limit, value in (
-            ("META_BACKOFF", 0.0),
-            ("META_BACKOFF_MAX", 0.0),
-            ("META_MAX_ATTEMPTS", 2),
-        ):
-            self.patch.setattr(limits, limit, value)
-        self.now = START
-        self.name = f"streams-{uuid.uuid4().hex}"
-        operate("CreateTable", **stream_table(self.name))
-        self.loop = asyncio.new_event_loop()
         self.others = Network().table(self.name)
         self.events: list[str] = []
-        self.runs: list[Process] = []
+        self.runs: list[Function] = []
         """Functions that have claimed a response and have a place, and generate."""
         self.late: list[Network] = []
         self.asked: list[str] = []
         self.generated: list[str] = []
         """The responses that were generated to their end."""
-
-    def do(self, work: Coroutine[Any, Any, Any], process: Process, fates: list[Fate]) -> Any:
-        """Run a step of a process with fates for its calls. Return its result or exception."""
-        process.fates = list(fates)
-
-        async def step() -> Any:
-            try:
-                return await work
-            except (MeterError, places.Full, Killed) as error:
-                return error
-
-        result = self.loop.run_until_complete(step())
-        process.fates = []
-        return result
 
     def head(self, name: str) -> StoredHead | None:
         """Return a head as it is."""
@@ -106,7 +73,7 @@ class Queue(RuleBasedStateMachine):
     @rule(fates=fates)
     def ask(self, fates: list[Fate]) -> None:
         """Ask for a response: take a place of the key, put the head, call the function."""
-        process = Process(self.name)
+        process = Function(self.name)
         self.late.append(process.network)
         name = new_request_id(self.now)
 
@@ -134,7 +101,7 @@ class Queue(RuleBasedStateMachine):
             self.asked.append(name)
             self.events.append(name)
 
-        self.do(asking(), process, fates)
+        self.run(asking(), process, fates)
 
     @precondition(lambda self: self.events)
     @rule(data=st.data(), fates=fates, again=st.booleans())
@@ -142,7 +109,7 @@ class Queue(RuleBasedStateMachine):
         """Let a call of a function come, once or as the first of two."""
         number = data.draw(st.integers(0, len(self.events) - 1))
         name = self.events[number] if again else self.events.pop(number)
-        process = Process(self.name)
+        process = Function(self.name)
         self.late.append(process.network)
         process.run = new_request_id(self.now)
 
@@ -170,7 +137,7 @@ class Queue(RuleBasedStateMachine):
                 return False
             return True
 
-        if self.do(beginning(), process, fates) is True:
+        if self.run(beginning(), process, fates) is True:
             self.runs.append(process)
 
     @precondition(lambda self: self.events)
@@ -206,25 +173,25 @@ class Queue(RuleBasedStateMachine):
             if room:
                 await places.give_back(process.table, "key", name, "f")
 
-        self.do(ending(), process, fates)
+        self.run(ending(), process, fates)
 
     @rule(fates=fates)
     def sweep(self, fates: list[Fate]) -> None:
         """Sweep, and call the functions of what waits."""
-        process = Process(self.name)
+        process = Function(self.name)
         self.late.append(process.network)
 
         async def invoke(name: str) -> None:
             self.events.append(name)
 
         sweeping = sweep_background(process.table, now=self.now, stop=lambda: False, invoke=invoke)
-        self.do(sweeping, process, fates)
+        self.run(sweeping, process, fates)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data(), fates=fates)
     def cancel(self, data: st.DataObject, fates: list[Fate]) -> None:
         """Cancel a response, and give its place back."""
-        process = Process(self.name)
+        process = Function(self.name)
         self.late.append(process.network)
         name = data.draw(st.sampled_from(self.asked))
 
@@ -233,7 +200,7 @@ class Queue(RuleBasedStateMachine):
             if head is not None and head.is_final:
                 await places.give_back(process.table, "key", name, "f")
 
-        self.do(cancelling(), process, fates)
+        self.run(cancelling(), process, fates)
 
     @rule(seconds=st.sampled_from([1.0, limits.LEASE, QUEUED_TIME, WAIT]))
     def wait(self, seconds: float) -> None:
@@ -294,16 +261,8 @@ class Queue(RuleBasedStateMachine):
 
             assert self.loop.run_until_complete(taken()) == []
         finally:
-            self.patch.undo()
-            self.loop.close()
-            delete_table(self.name)
+            self.close()
 
 
 TestQueue = Queue.TestCase
-TestQueue.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=30,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestQueue.settings = settings_of(steps=30)

@@ -11,6 +11,7 @@ from lambda_fn.events import End, Finish
 from lambda_fn.stream_log import keys
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.heads import CANCELLED, StoredHead, cancel_head, end_overdue, read_head
+from lambda_fn.stream_log.removal import hide, remove, unfinished
 from lambda_fn.stream_log.results import Input, ResultLog, read_kept, read_many
 from tests.support.network import Fate
 from tests.support.stream_logs import NOW, Ground
@@ -131,3 +132,39 @@ async def test_many_are_read_in_their_order(ground: Ground) -> None:
     await ground.table.delete(keys.body_key(ground.response_id, "input", 0))
     with pytest.raises(Incomplete):
         await read_kept(ground.table, ground.response_id, now=NOW)
+
+
+async def test_a_late_end_of_a_deleted_response_is_removed(ground: Ground) -> None:
+    """A producer that ends after the removal leaves its text for another one to find."""
+    log, key = await result_log(ground), keys.head_key(ground.response_id)
+    log.append((0, ground.tokens(1)))
+    await cancel_head(ground.table, ground.response_id, now=NOW)
+    await ground.table.update(hide(key, now=int(NOW)))
+    await remove(ground.table, key, now=int(NOW))
+    assert [it async for it in unfinished(ground.table)] == []
+    await log.end((1, [End()]))
+    assert ground.items("S#")
+    assert [it async for it in unfinished(ground.table)] == [key]
+    await remove(ground.table, key, now=int(NOW))
+    assert [it["sk"] for it in ground.items()] == ["HEAD"]
+
+
+async def test_an_item_that_comes_during_the_removal_is_removed(ground: Ground) -> None:
+    """A removal begins again if a late writer has marked the head meanwhile."""
+    log, key, table = await result_log(ground), keys.head_key(ground.response_id), ground.table
+    log.append((0, ground.tokens(1)))
+    await cancel_head(table, ground.response_id, now=NOW)
+    await table.update(hide(key, now=int(NOW)))
+    query, late = table.query, [True]
+
+    async def queried(*args: Any, **options: Any) -> Any:
+        page = await query(*args, **options)
+        if late:
+            late.clear()
+            await log.end((1, [End()]))
+        return page
+
+    table.query = queried  # type: ignore[method-assign]
+    await remove(table, key, now=int(NOW))
+    assert [it["sk"] for it in ground.items()] == ["HEAD"]
+    assert [it async for it in unfinished(ground.table)] == []

@@ -13,6 +13,7 @@ from lambda_fn.events import End, Event, Failed, Finish, Start
 from lambda_fn.stream_log import keys, table_log
 from lambda_fn.stream_log.heads import StoredHead, cancel_head, end_segment, put_segment, read_head
 from lambda_fn.stream_log.reading import read_log
+from lambda_fn.stream_log.removal import hide, remove, unfinished
 from lambda_fn.stream_log.table_log import TableLog
 from tests.support.network import Fate
 from tests.support.stream_logs import NOW, Ground, token
@@ -217,6 +218,23 @@ async def test_a_deleted_response_is_left(ground: Ground, *, renew: bool) -> Non
         await log.end((0, [End()]))
     assert ground.items("S#") == []
     await log.close()
+
+
+async def test_what_a_deleted_response_still_writes_is_removed(ground: Ground) -> None:
+    """A segment that comes after the removal leaves the head for another one to find."""
+    log, key = await ground.log(), keys.head_key(ground.response_id)
+    await cancel_head(ground.table, ground.response_id, now=NOW)
+    await ground.table.update(hide(key, now=int(NOW)))
+    await remove(ground.table, key, now=int(NOW))
+    log.append((0, ground.tokens(1)))
+    await written(log)
+    assert ground.items("S#")
+    with pytest.raises(LookupError):
+        await log.end((1, [End()]))
+    await log.close()
+    assert [it async for it in unfinished(ground.table)] == [key]
+    await remove(ground.table, key, now=int(NOW))
+    assert [it["sk"] for it in ground.items()] == ["HEAD"]
 
 
 async def test_anothers_segment_fences(ground: Ground) -> None:

@@ -8,20 +8,14 @@ not acknowledged.
 """
 
 import asyncio
-import os
 import time
-import uuid
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
-import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
-from lambda_fn import limits
-from lambda_fn.aws.dynamodb import MeterError
 from lambda_fn.encode import Head, encoder_of
 from lambda_fn.encode.numbered import GAP
 from lambda_fn.errors import UpstreamFailed
@@ -38,57 +32,37 @@ from lambda_fn.stream_log.heads import (
 from lambda_fn.stream_log.reading import LogSource, read_all, read_log
 from lambda_fn.stream_log.table_log import TableLog
 from lambda_fn.sweep.logs import end_log
-from tests.support.network import Fate, Killed, Network, delete_table, operate
-from tests.support.stream_tables import stream_table
+from tests.support.network import Fate
+from tests.support.races import START, Process, StreamTableMachine, settings_of
 
-EXAMPLES = int(os.environ.get("SLUICE_LOG_EXAMPLES", "40"))
-PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
-START = 1_800_000_000.0
 fates = st.lists(
     st.sampled_from([Fate.WELL, Fate.LATE, Fate.WELL, Fate.UNANSWERED, *Fate]), max_size=4
 )  # of the first calls of a step; the others go well
 
 
-class Actor:
-    """One process with its own network, on which it may be killed."""
-
-    def __init__(self, name: str) -> None:
-        """Reach the table."""
-        self.fates: list[Fate] = []
-        self.network = Network(lambda _: self.fates.pop(0) if self.fates else Fate.WELL)
-        self.table = self.network.table(name)
-        self.alive = True
-
-
-class Logs(RuleBasedStateMachine):
+class Logs(StreamTableMachine):
     """The state machine."""
+
+    changed: ClassVar = {
+        "LOG_FLUSH": 1e6,
+        "LOG_WATCH": 1e6,
+        "LOG_HEAD_POLL": 0.0,
+        "LOG_GIVE_UP": 60.0,
+        "LOG_OPEN_TIMEOUT": 60.0,
+    }
+    errors = (OSError, LookupError, LogEnded, Unended)
 
     def __init__(self) -> None:
         """Open a log."""
         super().__init__()
-        self.patch = pytest.MonkeyPatch()
-        for limit, value in (
-            ("META_BACKOFF", 0.0),
-            ("META_BACKOFF_MAX", 0.0),
-            ("META_MAX_ATTEMPTS", 3),
-            ("LOG_FLUSH", 1e6),
-            ("LOG_WATCH", 1e6),
-            ("LOG_HEAD_POLL", 0.0),
-            ("LOG_GIVE_UP", 60.0),
-            ("LOG_OPEN_TIMEOUT", 60.0),
-        ):
-            self.patch.setattr(limits, limit, value)
-        self.name = f"streams-{uuid.uuid4().hex}"
-        operate("CreateTable", **stream_table(self.name))
-        self.loop = asyncio.new_event_loop()
-        self.now = START
         self.sampled = self.booked = 0
         self.live: list[Event] = []
         """The events that the live client got, in their order, but for the terminal one."""
         self.terminal: Batch | None = None
         self.told: list[bool] = []
-        self.others = Actor(self.name)
-        self.producer = Actor(self.name)
+        self.others = Process(self.name)
+        self.producer = Process(self.name)
+        self.producer_alive = True
         self.id = new_request_id(START)
         self.head = Head(self.id, int(START), "m", numbered=True)
         stored = StoredHead(
@@ -110,24 +84,14 @@ class Logs(RuleBasedStateMachine):
         self.seen: list[list[Event]] = [[], []]
         self.over: list[str] = ["", ""]
 
-    def run(self, work: Coroutine[Any, Any, Any], actor: Actor, fates: list[Fate]) -> Any:
-        """Run a step of an actor with fates for its calls. Return its result or exception."""
-        actor.fates = list(fates)
-
-        async def step() -> Any:
-            try:
-                return await work
-            except (MeterError, OSError, LookupError, LogEnded, Unended, Killed) as error:
-                return error
-
+    def run(self, work: Coroutine[Any, Any, Any], process: Process, fates: list[Fate]) -> Any:
+        """Run a step of a process. A new process takes the place of one that was killed."""
         try:
-            return self.loop.run_until_complete(step())
+            return super().run(work, process, fates)
         finally:
-            actor.fates = []
-            if actor.network._killed:
-                actor.alive = actor is not self.producer
-                actor.network.revive()
-                if actor is self.producer:
+            if process.network._killed:
+                process.network.revive()
+                if process is self.producer:
                     self.die()
 
     def die(self) -> None:
@@ -135,12 +99,12 @@ class Logs(RuleBasedStateMachine):
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
         self.loop.run_until_complete(asyncio.sleep(0))
-        self.producer.alive = False
+        self.producer_alive = False
 
     @property
     def produces(self) -> bool:
         """Whether the producer goes on."""
-        return self.producer.alive and self.terminal is None
+        return self.producer_alive and self.terminal is None
 
     @precondition(lambda self: self.produces)
     @rule(count=st.integers(1, 4), tokens=st.integers(0, 2), logprobs=st.booleans())
@@ -207,7 +171,7 @@ class Logs(RuleBasedStateMachine):
             return await asyncio.shield(self.log.end((len(self.live), [event])))
 
         found = self.run(go(), self.producer, fates)
-        if not self.producer.alive:
+        if not self.producer_alive:
             return
         if isinstance(found, Exception):
             self.die()  # the client gets no terminal event, and the process is done with it
@@ -231,7 +195,7 @@ class Logs(RuleBasedStateMachine):
     @rule(fates=fates)
     def sweep(self, fates: list[Fate]) -> None:
         """Settle by the log. Only a dead producer is swept; the sweeper may die too."""
-        if self.producer.alive:
+        if self.producer_alive:
             return
         self.run(end_log(self.others.table, self.id, now=self.now), self.others, fates)
 
@@ -280,13 +244,11 @@ class Logs(RuleBasedStateMachine):
             self.finish()
         finally:
             self.die()
-            self.loop.close()
-            delete_table(self.name)
-            self.patch.undo()
+            self.close()
 
     def finish(self) -> None:
         """Read to the end as readers do when the producer is gone."""
-        if self.terminal is None and self.producer.alive:
+        if self.terminal is None and self.producer_alive:
             self.die()
         for _ in range(40):
             if all(self.over):
@@ -361,10 +323,4 @@ def _pieces(head: Head, events: list[Event], after: int | None) -> list[tuple[in
 
 
 TestLogs = Logs.TestCase
-TestLogs.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=30,
-    phases=PHASES,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+TestLogs.settings = settings_of(steps=30)

@@ -148,6 +148,9 @@ async def test_a_websocket_api(cloud: LocalCloud, client: Client, stacks: Stacks
         ({"Integration": {"IntegrationType": "HTTP_PROXY"}}, "integrations of Lambda only"),
         ({"Integration": {"IntegrationType": "AWS"}}, "template selection"),
         ({"Integration": {"RequestParameters": {"a": "b"}}}, "request parameters"),
+        # These two fail on AWS, too.
+        ({"Stage": {"RouteSettings": {"$connect": {"throttlingRateLimit": 1}}}}, "unsupported"),
+        ({"Stage": {"RouteSettings": {"another": {}}}}, "Unable to find Route by key another"),
     ],
 )
 def test_what_is_not_emulated_fails(

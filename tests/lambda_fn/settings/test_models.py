@@ -1,7 +1,6 @@
-"""The settings of the stream function: its models, each read for itself."""
+"""The models of a deployment, each read for itself."""
 
 import json
-import uuid
 from typing import Any
 
 import pytest
@@ -13,8 +12,6 @@ from lambda_fn.settings import (
     Model,
     Settings,
     SettingsError,
-    Traces,
-    made_at,
     read_model,
 )
 
@@ -91,81 +88,8 @@ def test_a_model_that_cannot_be_read(member: dict[str, Any], named: str) -> None
     assert settings.unreadable["big"].startswith(named)
 
 
-def test_how_strictly_requests_are_read() -> None:
-    """Requests are read leniently, and histories of tools strictly, unless variables say so."""
-    models = {"SLUICE_MODELS": json.dumps({"m": MODEL})}
-    default = Settings.from_environment({**ENVIRONMENT, **models})
-    assert (default.strict, default.loose_tool_history) == (False, False)
-    variables = {"SLUICE_STRICT": "true", "SLUICE_LOOSE_TOOL_HISTORY": "true"}
-    changed = Settings.from_environment({**ENVIRONMENT, **models, **variables})
-    assert (changed.strict, changed.loose_tool_history) == (True, True)
-
-
 @pytest.mark.parametrize("text", ["{}", "[]", "5", "{", '{"m": 5}', '{"m": {}}'])
 def test_no_model_at_all(text: str) -> None:
     """Without any model that can be read, the function does not start."""
     with pytest.raises(SettingsError, match="SLUICE_MODELS"):
         Settings.from_environment({**ENVIRONMENT, "SLUICE_MODELS": text})
-
-
-def test_the_age_of_a_deployment() -> None:
-    """A stack's id ends in a UUID that has the time of its making; other ids tell nothing."""
-    made = uuid.uuid1()
-    seconds = (made.time - 0x01B21DD213814000) // 10_000_000
-    arn = "arn:aws:cloudformation:eu-west-1:123456789012:stack/sluice-dev-service/"
-    assert made_at(f"{arn}51af3dc0-da77-11e4-872e-1234567db123") == 1_428_116_673
-    assert made_at(f"{arn}{made}") == seconds
-    for other in ("", f"{arn}{uuid.uuid4()}", arn):
-        assert made_at(other) is None
-
-
-def test_aliases() -> None:
-    """An alias means a model that is served, and never hides one."""
-    aliases = {"gpt-4o": "m", "m": "other", "x": "nothing"}
-    served = {**ENVIRONMENT, "SLUICE_MODELS": json.dumps({"m": MODEL})}
-    environment = {**served, "SLUICE_ALIASES": json.dumps(aliases)}
-    settings = Settings.from_environment(environment)
-    assert settings.name_of("gpt-4o") in settings.models
-    assert (settings.name_of("m"), settings.name_of("x")) == ("m", "x")
-    with pytest.raises(SettingsError, match="SLUICE_ALIASES"):
-        Settings.from_environment({**served, "SLUICE_ALIASES": "["})
-
-
-TRACED = {**ENVIRONMENT, "SLUICE_MODELS": json.dumps({"m": MODEL}), "SLUICE_DEPLOYMENT": "x-dev"}
-
-
-def test_traces() -> None:
-    """Spans go nowhere, to CloudWatch's endpoint of the region, or to a collector."""
-    assert Settings.from_environment(TRACED).traces is None
-    cloudwatch = Settings.from_environment({**TRACED, "SLUICE_TRACES": "cloudwatch"}).traces
-    assert cloudwatch == Traces(
-        "https://xray.eu-west-1.amazonaws.com/v1/traces", "x-dev", signed=True
-    )
-    found = Settings.from_environment(
-        {
-            **TRACED,
-            "SLUICE_TRACES": "https://collector.example.org/v1/traces",
-            "SLUICE_TRACE_RATIO": "0.25",
-            "SLUICE_TRACE_AUTHORIZATION": "Basic secret",
-        }
-    ).traces
-    assert found == Traces(
-        "https://collector.example.org/v1/traces", "x-dev", 0.25, authorization="Basic secret"
-    )
-    assert "secret" not in repr(found)
-
-
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"SLUICE_TRACES": "collector.example.org"},
-        *(
-            {"SLUICE_TRACES": "cloudwatch", "SLUICE_TRACE_RATIO": value}
-            for value in ("-0.1", "1.1", "nan", "x")
-        ),
-    ],
-)
-def test_invalid_traces(variables: dict[str, str]) -> None:
-    """The error names the variable."""
-    with pytest.raises(SettingsError, match="SLUICE_TRACE"):
-        Settings.from_environment({**TRACED, **variables})

@@ -1,10 +1,10 @@
-"""The setting `price_changes`, and the prices of a moment."""
+"""Prices, their changes by day, and the prices of a moment."""
 
 import pytest
 
 from infra.settings.deployment import DEV
 from infra.settings.fields import SettingsError
-from infra.settings.price_changes import changes
+from infra.settings.prices import changes
 from lambda_fn.metering.money import PARTS as PRICED
 from lambda_fn.settings import Model, PriceChange
 
