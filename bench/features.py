@@ -23,8 +23,7 @@ from rich.console import Console
 from bench.adapter import processes, servers
 from bench.adapter.frames import prompt
 from bench.adapter.load import event_of
-from bench.adapter.rows import Sample, Scenario, sample
-from bench.streams import ON, summary
+from bench.adapter.rows import Sample, Scenario, sample, summary
 
 RESULTS = Path("bench/results/features.json")
 _SECONDS = 120.0
@@ -48,7 +47,7 @@ class Feature:
 
 FEATURES = {
     "chat": Feature(),
-    "log": Feature(variables=ON),
+    "log": Feature(variables=servers.LOGGED),
     "redaction": Feature(variables={"SLUICE_REDACTION": json.dumps(_REDACTION)}),
     "metrics": Feature(variables={"SLUICE_METRICS": "true", "SLUICE_DEPLOYMENT": "bench"}),
     "responses": Feature(path="/v1/responses"),

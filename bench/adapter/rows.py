@@ -102,6 +102,18 @@ class Row:
         }
 
 
+def summary(samples: list[Sample]) -> dict[str, Any]:
+    """Return the medians: microseconds of CPU a token, and milliseconds to the first token."""
+    return {
+        "cpu_us_per_token": round(statistics.median(it.cpu for it in samples), 1),
+        "cpu_us_per_token_rounds": [round(it.cpu, 1) for it in samples],
+        "ttft_ms_p50": round(statistics.median(it.ttft_p50 for it in samples), 1),
+        "ttft_ms_p99": round(statistics.median(it.ttft_p99 for it in samples), 1),
+        "rss_mb": round(statistics.median(it.rss for it in samples), 1),
+        "complete": all(it.complete for it in samples),
+    }
+
+
 async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sample:
     """Run a scenario once and return its figures.
 

@@ -32,6 +32,10 @@ _AWS = {
 }
 
 
+LOGGED = {"SLUICE_STREAM_TABLE": "streams", "SLUICE_PERSISTENCE": "all"}
+"""The variables of a function that logs every response."""
+
+
 @dataclass
 class Setting:
     """The ports of the stand-ins, and the folder for files."""
