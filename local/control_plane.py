@@ -43,6 +43,7 @@ def main() -> None:
         quotas,
         server,
         service_quotas,
+        shared,
     )
     from local.moto.alarms import evaluate
 
@@ -56,6 +57,7 @@ def main() -> None:
     attribute_values.install()
     metric_lists.install()
     percentiles.install()
+    shared.install()
     evaluate.install()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Thread(target=served.watch, daemon=True).start()
