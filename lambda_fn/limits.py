@@ -320,6 +320,9 @@ READ_SIZE = 16_384
 While a larger read is processed, other streams would have to wait.
 """
 
+MAX_HEAD = 131_072
+"""Maximum size in bytes of the head of a response. A peer may be any host that serves images."""
+
 READ_BUFFER = 16_384
 """Number of received bytes that are not used yet, above which reading from the peer pauses."""
 

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import math
 import re
 import sys
 import time
@@ -25,6 +26,8 @@ from cli.lib.stack import aws_options, outputs_of
 from cli.lib.terminal import confirm, console, literal, print_json, require_terminal, show
 
 if TYPE_CHECKING:
+    from msgspec import Raw
+
     from lambda_fn.aws.dynamodb import Table as StreamTable
     from lambda_fn.events import Event
 
@@ -32,6 +35,7 @@ HELP = "List, show, cancel, delete and export the answers that are kept."
 _COLUMNS = ("created", "id", "key", "model", "status", "expires")
 _STATUSES = ("queued", "in_progress", "completed", "incomplete", "failed", "cancelled")
 _ANSWER = re.compile(r"[A-Za-z0-9_-]{26,60}")  # as the admin API
+_MAX_DIGITS = 4000  # Python reads 4,300
 _COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow"}
 
 
@@ -282,7 +286,7 @@ async def _content(table: "StreamTable", name: str) -> dict[str, Any] | None:
             "prompt_tokens": head.prompt_tokens,
             "completion_tokens": head.completion_tokens,
         },
-        "input": [json.loads(bytes(raw)) for raw in kept.input.items],
+        "input": [item_of(raw) for raw in kept.input.items],
         "output": output_of(kept.events),
     }
 
@@ -296,7 +300,21 @@ async def _items(table: "StreamTable", name: str, key: str) -> list[Any] | None:
         await kept.read(name, key)
     except Gone:
         return None
-    return [json.loads(bytes(raw)) async for entry in kept.entries(name) for raw in entry.items]
+    return [item_of(raw) async for entry in kept.entries(name) for raw in entry.items]
+
+
+def item_of(raw: "Raw") -> Any:
+    """Return an item as its client sent it. A number that Python cannot hold stays a text."""
+    return json.loads(bytes(raw), parse_int=_whole, parse_float=_decimal)
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _MAX_DIGITS else digits
+
+
+def _decimal(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits
 
 
 def output_of(events: Iterable["Event"]) -> list[dict[str, Any]]:

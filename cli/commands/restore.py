@@ -209,4 +209,4 @@ def _show(
         )
     if not args.json:
         console.print("[green]✓[/green] Accounts, ledger and rollups agree. Use the table:")
-        console.print(f"    {command}", style="dim", markup=False)
+        console.print(f"    {command}", style="dim", markup=False, soft_wrap=True)

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if state["stopped_at"] is None and state["exhausted_month"] is not None:
         month = literal(f"{state['exhausted_month']}: monthly_ceiling is reached")
         console.print(f"[red]■[/red] Requests are refused in {month}. {running}.")
-        console.print("  Deploy with a higher ceiling; the sweeper sees it within a minute.")
+        console.print("  Deploy with a higher ceiling; the sweeper sees it within 5 minutes.")
         return
     if state["stopped_at"] is None:
         console.print(f"[green]✓[/green] Requests are served. {running}.")

@@ -29,7 +29,8 @@ _BEFORE_S, _AFTER_S = 120, 3600
 _MOST = 1000
 _DEEPEST = 20
 _TIMES = ("startTimeUnixNano", "endTimeUnixNano")
-_BAR = 30
+_BAR = 24
+"""Columns of a bar. The names of a deployment that changes no name then fit into 80."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ A step is one line with its duration. While it runs, it shows its newest detail.
 import csv
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +29,8 @@ class Output(Console):
     """A console whose lines wrap at spaces on a terminal, and nowhere else.
 
     A line with `soft_wrap=True`, or with a word that is longer than the terminal is wide, is left
-    to the terminal: what users copy stays whole. With NO_COLOR there are no styles at all.
+    to the terminal: what users copy stays whole. So does code between backticks, if it fits a line.
+    With NO_COLOR there are no styles at all.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -41,8 +43,30 @@ class Output(Console):
         words = (word for it in objects if isinstance(it, str) for word in it.split())
         if self.is_terminal and max(map(cell_len, words), default=0) <= self.width:
             options.setdefault("soft_wrap", False)
+        if options == {"soft_wrap": False} and all(isinstance(it, str) for it in objects):
+            text = self.render_str(" ".join(map(str, objects)))
+            objects, options = (self._wrapped(text),), {"soft_wrap": True}
         super().print(*objects, **options)
 
+    def _wrapped(self, text: Text) -> Text:
+        """Return a text with line ends where it wraps at spaces outside of code."""
+        kept = text.copy()
+        kept.plain = _CODE.sub(
+            lambda code: (
+                code[0].replace(" ", _HELD) if cell_len(code[0]) <= self.width else code[0]
+            ),
+            text.plain,
+        )
+        lines = kept.wrap(self, self.width)
+        for line in lines:
+            line.plain = line.plain.replace(_HELD, " ")
+            line.rstrip()
+        return Text("\n").join(lines)
+
+
+_CODE = re.compile(r"`[^`\n]*`")
+_HELD = "\ue000"
+"""A character of private use, in place of a space at which no line may end."""
 
 console = Output()
 errors = Output(stderr=True)

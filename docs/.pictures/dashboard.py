@@ -22,6 +22,7 @@ Series = list[float | None]
 def picture(body: Mapping[str, Any], cloudwatch: Any, *, since: float, until: float) -> str:
     """Return a dashboard's SVG. `cloudwatch` is boto3's client; times are Unix seconds."""
     widgets = body["widgets"]
+    since, until = math.floor(since), math.ceil(until)  # timestamps come back in whole seconds
     height = max(it["y"] + it["height"] for it in widgets) * _ROW
     drawn = "".join(_widget(it, cloudwatch, since, until) for it in widgets)
     return (

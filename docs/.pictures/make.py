@@ -6,7 +6,8 @@
     load.png         the HTML report of `sluice load`, in Chromium
     load-test.txt    what that run printed, in build/
 
-Start one with `sluice up -c engine=scripted -c traces=cloudwatch` before.
+Start one before, with `sluice up -c engine=scripted -c traces=cloudwatch -c prompt_price=0.5
+-c completion_price=1.5`.
 """
 
 import argparse

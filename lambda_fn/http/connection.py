@@ -58,6 +58,8 @@ class Connection(asyncio.BufferedProtocol):
         self._buffered = 0
         self._paused = False
         self._head = False
+        self._early_bytes = 0
+        """Bytes that came before the end of the head."""
         self._complete = False
         self._woken = False
         self._keep_alive = False
@@ -236,6 +238,10 @@ class Connection(asyncio.BufferedProtocol):
             if self._complete:
                 self.on_message_begin()
             self._parser.feed_data(data)
+            if not self._head:
+                self._early_bytes += len(data)
+                if self._early_bytes > limits.MAX_HEAD:
+                    raise ValueError("a head without an end")
         except (httptools.HttpParserError, ValueError) as error:
             self.fail(f"a malformed response: {type(error).__name__}")
         waiter = self._waiter

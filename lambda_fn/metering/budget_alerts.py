@@ -4,6 +4,10 @@ The settlement of a request returns what its key's account has spent. For each l
 reached, it puts an item (`keys.ALERT`), on condition that the item does not exist. The sweeper
 sends a message for each item. An item names the level and the budget, so there are new messages
 after a budget is raised.
+
+A budget is seldom spent to its end, because a request that might exceed it is refused. So the first
+refusal puts the item of 100 %, if the level before it is reached. Below that, it is the request
+that is too large.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,11 +17,11 @@ import msgspec
 
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Table
-from lambda_fn.ids import request_time
 from lambda_fn.metering.accounts import Account
-from lambda_fn.metering.holds import amount_in
+from lambda_fn.metering.holds import held_in
 from lambda_fn.metering.keys import ALERT_OPEN, ALERT_PARTITION, VERSIONED
-from lambda_fn.metering.windows import UNLIMITED, Window, windows_of
+from lambda_fn.metering.rejections import LimitReached
+from lambda_fn.metering.windows import UNLIMITED, windows_of
 
 LEVELS = (50, 80, 100)
 """Percent of a budget."""
@@ -81,12 +85,29 @@ def reached(account: Account, *, when: float) -> Iterator[Alert]:
         taken = limit - account.remaining(window)
         if taken * 100 < LEVELS[0] * limit:
             continue
-        spent = taken - _held(account, window)
+        spent = taken - held_in(account, window)
         what, _, month = window.name.partition("#")
         for level in levels(spent, limit):
             yield Alert(
                 month, account.key_id, what, level, limit, spent, account.name, account.owner
             )
+
+
+def refused(reached: LimitReached) -> Alert | None:
+    """Return the alert of a budget whose rest is too small for a request; None if there is none.
+
+    Requests in flight that hold the rest may release it, so such a budget is not used up.
+    """
+    window, account = reached.window, reached.account
+    if window is None or not window.limit.endswith("_month"):
+        return None
+    left = reached.remaining + held_in(account, window)
+    spent = reached.maximum - left
+    if reached.needed <= left or spent * 100 < LEVELS[-2] * reached.maximum:
+        return None
+    what, _, month = window.name.partition("#")
+    names = (account.name, account.owner)
+    return Alert(month, account.key_id, what, LEVELS[-1], reached.maximum, spent, *names)
 
 
 def levels(spent: int, limit: int) -> list[int]:
@@ -114,17 +135,24 @@ class Noted:
     async def note(self, table: Table, account: Account, *, when: float, now: float) -> None:
         """Put the new alerts of an account. Raises MeterUnavailable."""
         for alert in reached(account, when=when):
-            if alert.month > self._month:
-                self._month = alert.month
-                self._seen.clear()
-            if alert.key["sk"] not in self._seen:
-                await note(table, alert, now=now)
-                self._seen.add(alert.key["sk"])
+            await self._once(table, alert, now=now)
 
+    async def refused(self, table: Table, reached: LimitReached, *, now: float) -> None:
+        """Put the alert of a refused request if it is new. Raises MeterUnavailable."""
+        alert = refused(reached)
+        if alert is not None:
+            await self._once(table, alert, now=now)
 
-def _held(account: Account, window: Window) -> int:
-    held = 0
-    for request_id, hold in account.in_flight.items():
-        if window in windows_of(request_time(request_id)):
-            held += amount_in(window, 1, hold.tokens, hold.cost)
-    return held
+    async def _once(self, table: Table, alert: Alert, *, now: float) -> None:
+        if alert.month > self._month:
+            self._month = alert.month
+            self._seen.clear()
+        name = alert.key["sk"]
+        if name in self._seen:
+            return
+        self._seen.add(name)  # before the write, so that a flood of requests writes once
+        try:
+            await note(table, alert, now=now)
+        except BaseException:
+            self._seen.discard(name)
+            raise

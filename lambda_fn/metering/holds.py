@@ -30,7 +30,7 @@ from lambda_fn import limits
 from lambda_fn.aws.attributes import Item, PerAttempt
 from lambda_fn.aws.dynamodb import Update
 from lambda_fn.ids import request_time, shard_of
-from lambda_fn.metering.accounts import NOTHING, USABLE, Correction, Hold, Spend
+from lambda_fn.metering.accounts import NOTHING, USABLE, Account, Correction, Hold, Spend
 from lambda_fn.metering.keys import account_key, watched_account
 from lambda_fn.metering.windows import UNLIMITED, Window, windows_of
 from lambda_fn.networks import ANYWHERE
@@ -295,6 +295,15 @@ def _taking(number: int, window: Window, amount: str) -> tuple[str, str]:
 def amount_in(window: Window, requests: Any, tokens: Any, cost: Any) -> Any:
     """Return the amount that a window counts: one of the three."""
     return {"requests": requests, "tokens": tokens, "cost": cost}[window.name.partition("#")[0]]
+
+
+def held_in(account: Account, window: Window) -> int:
+    """Return the amount of a window that requests in flight hold, and may release."""
+    held = 0
+    for request_id, hold in account.in_flight.items():
+        if window in windows_of(request_time(request_id)):
+            held += amount_in(window, 1, hold.tokens, hold.cost)
+    return held
 
 
 _WATCH = "#open = if_not_exists(#open, :open), due = if_not_exists(due, :due)"

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,6 +32,7 @@ from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.rejections import (
     Contended,
     KeyUnknown,
+    LimitReached,
     Rejection,
     key_rejection,
     rejection,
@@ -46,6 +48,9 @@ from lambda_fn.stream.rate_limit_errors import (
     rate_headers,
     wrong_network,
 )
+
+if TYPE_CHECKING:
+    from lambda_fn.metering.budget_alerts import Noted
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -141,6 +146,7 @@ class Gate:
         self._fail_open = meter_open
         self._keys = KeyCache()
         self._switch = Switch(table)
+        self._alerts: Noted | None = None
 
     async def authenticate(self, caller: Caller) -> None:
         """Check a key before the body of its request is read.
@@ -221,6 +227,7 @@ class Gate:
         )
         wrong = rejection(item, caller.key_hash, asked, now=int(time.time()))
         if wrong is not None:
+            await self._alert(wrong)
             raise self._public(wrong, opening)
         return Account.of(item)
 
@@ -324,6 +331,7 @@ class Gate:
             raise _unavailable()
         if opened:
             await self._close_refused(opening)
+        await self._alert(account)
         raise self._public(account, opening)
 
     async def _reserve(
@@ -425,6 +433,17 @@ class Gate:
         )
         with contextlib.suppress(MeterError):
             await self._table.update(update)
+
+    async def _alert(self, wrong: Rejection) -> None:
+        """Note that a month's budget is used up, once. If that fails, the next refusal does it."""
+        if not isinstance(wrong, LimitReached):
+            return
+        if self._alerts is None:
+            from lambda_fn.metering.budget_alerts import Noted  # not at a cold start
+
+            self._alerts = Noted()
+        with contextlib.suppress(MeterError):
+            await self._alerts.refused(self._table, wrong, now=time.time())
 
     def _public(self, wrong: Rejection, opening: Opening) -> APIError:
         return public(

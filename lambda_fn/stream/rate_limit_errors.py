@@ -16,9 +16,8 @@ from lambda_fn.errors import (
     RequestRunning,
     Unavailable,
 )
-from lambda_fn.ids import request_time
 from lambda_fn.metering.accounts import Account
-from lambda_fn.metering.holds import amount_in
+from lambda_fn.metering.holds import held_in
 from lambda_fn.metering.rejections import (
     Contended,
     KeyRejected,
@@ -30,7 +29,7 @@ from lambda_fn.metering.rejections import (
     RepeatRunning,
     Unpriced,
 )
-from lambda_fn.metering.windows import UNLIMITED, Window, windows_of
+from lambda_fn.metering.windows import UNLIMITED, windows_of
 
 _NANO = 10**9
 
@@ -155,7 +154,7 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
     )
     amounts = f"{left:.10g} left of {most:.10g}, this request may need {needed:.10g}"
     budget = f"this key's budget of {what} for the {span}"
-    if reached.needed <= reached.remaining + _held(reached.account, reached.window):
+    if reached.needed <= reached.remaining + held_in(reached.account, reached.window):
         message = (
             f"Requests that are running hold the rest of {budget}: {amounts}. Try again when one "
             "has ended."
@@ -169,13 +168,3 @@ def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
             "the request."
         )
     return InsufficientQuota(message, headers={**headers, **NO_RETRY})
-
-
-def _held(account: Account, window: Window) -> int:
-    """Return the amount that running requests hold of a window, and may release."""
-    held = 0
-    for request_id, entry in account.in_flight.items():
-        if window in windows_of(request_time(request_id)):
-            amount: int = amount_in(window, 1, entry.tokens, entry.cost)
-            held += amount
-    return held

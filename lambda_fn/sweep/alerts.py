@@ -52,29 +52,30 @@ async def send(
 
 def message(alert: Alert, deployment: str) -> tuple[str, str]:
     """Return the subject and the text of an alert."""
-    if alert.key_id == DEPLOYMENT:
-        who, budget = f"Deployment {deployment}", "its ceiling"
-        remedy = (
-            "Requests are refused until the next month (UTC), or until monthly_ceiling is raised."
-        )
-    else:
+    is_key = alert.key_id != DEPLOYMENT
+    if is_key:
         who, budget = f"Key {_ascii(alert.name) or alert.key_id}", "its budget"
-        remedy = (
-            "The key's requests are refused until the next month (UTC), or until its budget is "
-            "raised."
-        )
-    subject = f"{deployment}: {who} has spent {alert.level} % of {budget}"
+        remedy = "are refused until the next month (UTC), or until its budget is raised."
+    else:
+        who, budget = f"Deployment {deployment}", "its ceiling"
+        remedy = "are refused until the next month (UTC), or until monthly_ceiling is raised."
+    share, closing = f"has spent {alert.level} % of", []
+    if alert.level >= 100:
+        closing = ["", f"{'Requests of the key' if is_key else 'Requests'} {remedy}"]
+        if alert.spent < alert.limit:
+            share = "has used up"
+            refused = "A request was refused, because it might have needed more than the rest."
+            closing = ["", refused, f"Such requests {remedy}"]
     lines = [
-        f"{who} has spent {alert.level} % of {budget} of {alert.what} for {alert.month}.",
+        f"{who} {share} {budget} of {alert.what} for {alert.month}.",
         "",
         f"Deployment: {deployment}",
-        *([] if alert.key_id == DEPLOYMENT else [f"Key: {alert.key_id}"]),
+        *([f"Key: {alert.key_id}"] if is_key else []),
         *([f"Owner: {alert.owner}"] if alert.owner else []),
         f"Spent: {_amount(alert, alert.spent)} of {_amount(alert, alert.limit)}",
+        *closing,
     ]
-    if alert.level >= 100:
-        lines += ["", remedy]
-    return subject, "\n".join(lines)
+    return f"{deployment}: {who} {share} {budget}", "\n".join(lines)
 
 
 def _amount(alert: Alert, amount: int) -> str:

@@ -33,11 +33,7 @@ from urllib.parse import parse_qs, urlsplit
 from moto.awslambda.models import lambda_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.logs.models import logs_backends
-from moto.moto_server.werkzeug_app import (
-    DomainDispatcherApplication,
-    MotoRequestHandler,
-    create_backend_app,
-)
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import BaseWSGIServer, make_server
@@ -47,6 +43,7 @@ from local.moto import access, cloudfront, components, kept
 from local.moto.alarms import evaluate
 from local.moto.clients import INTERNAL_HEADER, client
 from local.moto.exchange import EXCHANGE
+from local.moto.handler import Handler
 from local.moto.state import snapshot
 from local.moto.telemetry import take
 
@@ -233,23 +230,11 @@ def _answer(
     return [body] if body else []
 
 
-class _Handler(MotoRequestHandler):  # type: ignore[misc] # moto is untyped here
-    """Keeps connections open, for the gateway's bounded pool of them, and logs failures only."""
-
-    protocol_version = "HTTP/1.1"
-    # Requests and responses are small. Without this, each would wait for the delayed ACK of the
-    # other side.
-    disable_nagle_algorithm = True
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log nothing about a request that succeeded."""
-
-
 def bind(token: str) -> tuple[BaseWSGIServer, Application]:
     """Return a server on a free loopback port, and the application that it serves.
 
     The port is the server's `port`, and `serve_forever` runs it. Requests must have `token`.
     """
     served = Application(token)
-    httpd = make_server("127.0.0.1", 0, served, threaded=True, request_handler=_Handler)
+    httpd = make_server("127.0.0.1", 0, served, threaded=True, request_handler=Handler)
     return httpd, served

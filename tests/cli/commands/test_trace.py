@@ -6,6 +6,7 @@ from typing import Any
 
 import boto3
 import pytest
+from rich.text import Text
 
 from cli.commands.trace import drawn
 from cli.main import main
@@ -116,6 +117,18 @@ def test_what_is_no_id(identifier: str, capsys: pytest.CaptureFixture[str]) -> N
         main(["trace", identifier])
     assert ended.value.code == 2
     assert "neither a request's id nor a trace's" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_demo_model_fits_the_terminal() -> None:
+    """The drawing of a request to a deployment with the usual names has at most 80 columns."""
+    named = {"resource": {"attributes": {"service.name": "sluice-local-model"}}}
+    lines = drawn(
+        [
+            span("chat sluice-demo", 0),
+            {**span("generate sluice-demo", 1, 0, endTimeUnixNano=NOW + 10**10), **named},
+        ]
+    )
+    assert max(Text.from_markup(line).cell_len for line in lines) <= 80
 
 
 def test_hostile_spans() -> None:

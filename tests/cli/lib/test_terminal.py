@@ -120,6 +120,8 @@ def test_lines_wrap_at_spaces_on_a_terminal_only() -> None:
     assert printed("aa bbbbb cc", is_terminal=False) == ["aa bbbbb cc"]
     assert printed("aa bbbbb cc", soft_wrap=True) == ["aa bbbbb cc"]
     assert printed("aa bbbbbbbbbbbb cc") == ["aa bbbbbbbbbbbb cc"]
+    assert printed("aa `b c d` e") == ["aa", "`b c d`", "e"]
+    assert printed("aa `b c d e` f") == ["aa `b c", "d e` f"]
 
 
 def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,22 @@ async def test_a_second_answer_is_refused_in_any_packet() -> None:
         assert not connection.reusable
 
 
+@pytest.mark.parametrize("piece", [b"x" * 1000, b"x-a: b\r\n" * 125])
+async def test_a_head_is_bounded(piece: bytes) -> None:
+    """A peer that never ends its head, by one long header or by many, is left."""
+    connection = Connection()
+    connection.connection_made(wire := Wire())
+    connection.begin()
+    connection.data_received(b"HTTP/1.1 200 OK\r\nx-a: ")
+    sent = 0
+    while not wire.aborted:
+        connection.data_received(piece)
+        sent += len(piece)
+        assert sent <= limits.MAX_HEAD + len(piece)
+    with pytest.raises(TransportError, match="malformed"):
+        await connection.head()
+
+
 async def test_unread_bytes_pause_the_peer() -> None:
     """Reading pauses when the buffer is full, and resumes once it was read."""
     connection = Connection()

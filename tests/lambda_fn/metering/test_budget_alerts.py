@@ -1,13 +1,17 @@
 """Alerts about budgets: which levels are reached, and that each is put once."""
 
+import asyncio
+
 import msgspec
 import pytest
 
 from lambda_fn.metering import accounts, budget_alerts
 from lambda_fn.metering.accounts import Account, Hold
-from lambda_fn.metering.budget_alerts import Alert, Noted, levels, reached
+from lambda_fn.metering.budget_alerts import Alert, Noted, levels, reached, refused
 from lambda_fn.metering.keys import ALERT_OPEN, ALERT_PARTITION
-from tests.support.ground import Ground, T, request_ids
+from lambda_fn.metering.rejections import LimitReached
+from lambda_fn.metering.windows import Window, windows_of
+from tests.support.ground import Ground, Killed, T, request_ids
 
 KEY = "sk-abcdefghijkl-" + "0" * 43
 MONTH = "2026-11"
@@ -50,6 +54,40 @@ def test_levels_are_of_what_is_spent(spent: int, held: int, expected: list[int])
         assert (alert.name, alert.owner) == ("a name", "an owner")
 
 
+@pytest.mark.parametrize(
+    ("spent", "held", "needed", "rings"),
+    [
+        (800, 0, 201, True),
+        (800, 0, 200, False),  # it was refused for another reason
+        (799, 0, 500, False),  # the request is too large, and the budget is not used up
+        (800, 150, 200, False),  # what is held may be released
+        (900, 50, 101, True),
+        (1000, 0, 1, True),
+        (1200, 0, 1, True),  # a budget that was lowered
+        (0, 0, 2000, False),
+    ],
+)
+def test_the_first_refusal_rings(spent: int, held: int, needed: int, rings: bool) -> None:
+    """A budget whose rest is too small for a request is told as one that is spent."""
+    alert = refused(refusal(account(spent=spent, held=held), needed))
+    expected = Alert(MONTH, "abcdefghijkl", "cost", 100, 1000, spent, "a name", "an owner")
+    assert alert == (expected if rings else None)
+
+
+def test_only_budgets_of_a_month_ring() -> None:
+    """The limits of a minute, a day, and of streams at once have no alerts."""
+    spent = account(spent=1000)
+    found = [refused(refusal(spent, 5, window)) for window in windows_of(T)]
+    assert [alert.what for alert in found if alert is not None] == ["cost"]
+    assert refused(LimitReached(spent, "max_streams", 0, 1, None)) is None
+
+
+def refusal(account: Account, needed: int, window: Window | None = None) -> LimitReached:
+    """Return the rejection of a request that needs an amount of a window, or the month's cost."""
+    window = window or windows_of(T)[-1]
+    return LimitReached(account, window.limit, account.remaining(window), needed, window)
+
+
 def test_each_budget_of_the_month_counts() -> None:
     """Tokens have levels of their own; another month and a budget of a day have none."""
     assert [alert.what for alert in reached(account(tokens=500), when=T)] == ["tokens"]
@@ -81,6 +119,28 @@ async def test_what_was_seen_is_not_written_again(ground: Ground) -> None:
     for _ in range(3):
         await noted.note(table, account(spent=1000), when=T, now=T)
     assert table.calls == 3  # one for each level
+
+
+async def test_a_flood_of_refusals_writes_once(ground: Ground) -> None:
+    """Requests that are refused at the same time write one item, and later ones nothing."""
+    noted, table = Noted(), ground.mortal(-1)
+    reached = refusal(account(spent=900), 101)
+    for _ in range(2):
+        await asyncio.gather(*(noted.refused(table, reached, now=T) for _ in range(20)))
+    assert table.calls == 1
+    await noted.note(table, account(spent=1000), when=T, now=T)
+    assert table.calls == 3  # 50 and 80 %
+    assert [item["spent"] for item in ground.items(ALERT_PARTITION)] == [900, 1000, 1000]
+
+
+async def test_a_write_that_fails_is_made_by_the_next_refusal(ground: Ground) -> None:
+    """An alert is remembered only if it was written."""
+    noted = Noted()
+    reached = refusal(account(spent=900), 101)
+    with pytest.raises(Killed):
+        await noted.refused(ground.mortal(0), reached, now=T)
+    await noted.refused(ground.table, reached, now=T)
+    assert len(ground.items(ALERT_PARTITION)) == 1
 
 
 def test_an_item_is_read_as_it_was_written() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from boto3.dynamodb.conditions import Key
 
 from lambda_fn import ids, limits
 from lambda_fn.auth import Caller
@@ -20,7 +21,7 @@ from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import Unavailable
 from lambda_fn.http.client import Client
 from lambda_fn.metering import accounts, ledger, settlements
-from lambda_fn.metering.keys import SERVICE_KEY
+from lambda_fn.metering.keys import ALERT_PARTITION, SERVICE_KEY, account_key
 from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.schema import parse_chat
@@ -392,6 +393,25 @@ async def test_a_request_that_can_never_fit_is_not_retried(call: Call, items: An
         "rate_limit_exceeded",
         "false",
     )
+
+
+async def test_a_used_up_budget_is_told_once(call: Call, items: Any, sagemaker: StandIn) -> None:
+    """The first refusal writes the alert of 100 %, and those after it write nothing more."""
+    limited(items, tokens_month=1000)
+    await call(body=STREAM)
+    items.update_item(
+        Key=account_key(KEY_ID),
+        UpdateExpression="SET balance.#month = :left",
+        ExpressionAttributeNames={"#month": f"tokens#{time.strftime('%Y-%m', time.gmtime())}"},
+        ExpressionAttributeValues={":left": 1},
+    )
+    served = len(sagemaker.bodies)
+    replies = await asyncio.gather(*(call(body=STREAM) for _ in range(10)))
+    assert {reply.error["code"] for reply in replies} == {"insufficient_quota"}
+    assert len(sagemaker.bodies) == served
+    alerts = items.query(KeyConditionExpression=Key("pk").eq(ALERT_PARTITION))["Items"]
+    assert [item["sk"].split("#")[2:] for item in alerts] == [["tokens", "100", "1000"]]
+    assert alerts[0]["spent"] == 999
 
 
 async def test_a_budget_of_cost_needs_prices(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ from lambda_fn.dialects.jsonl import LineDecoder
 from lambda_fn.encode import Head, encoder_of
 from lambda_fn.encode.base import Form
 from lambda_fn.encode.numbered import NUMBERED
+from lambda_fn.http.client import Client
 from lambda_fn.metering import accounts
 from lambda_fn.metering.accounts import NO_FILTERS, KeyFilters
 from lambda_fn.patterns import KINDS
@@ -27,6 +29,7 @@ from lambda_fn.transform import Buffer, chain
 from lambda_fn.transform.citations import Cite
 from lambda_fn.transform.moderation import Screen, rules_of
 from lambda_fn.transform.redaction import Redact, label
+from tests.support.asgi_sockets import CREATE, connector
 from tests.support.function import (
     END,
     FINISH,
@@ -103,6 +106,51 @@ async def test_a_secret_is_in_no_form_and_no_log(form: Form, cut: int) -> None:
             assert hidden.encode() not in sink.body
         assert b"[EMAIL]" in sink.body.replace(b"\\", b"")
     assert SECRET.encode() not in msgspec.json.encode(log.events)
+
+
+def frames(cut: int) -> list[bytes]:
+    """Return the frames of an answer that has the secret in every part, cut there."""
+    return [part(line + b"\n") for line in answer(cut, 1).splitlines()]
+
+
+def is_shown(said: bytes) -> bool:
+    """Return whether a part of the secret is in a response. Ids may have its letters by chance."""
+    return re.search(rb"example|\bada\b|\bada@", said) is not None
+
+
+@pytest.mark.usefixtures("account", "_patient")
+async def test_a_secret_is_in_no_event_of_a_socket(
+    moto_url: str, sagemaker: StandIn, http: Client
+) -> None:
+    """Cut at every place, in all parts, it is not sent over a socket."""
+    connect = connector(moto_url, sagemaker, http, {"redaction": HIDDEN})
+    for cut in range(1, len(SECRET)):
+        sagemaker.script = frames(cut)
+        async with connect() as socket:
+            socket.put(CREATE)
+            sent = await socket.events()
+        assert sent[-1]["type"] == "response.completed"
+        said = msgspec.json.encode(sent)
+        assert b"[EMAIL]" in said
+        assert not is_shown(said)
+
+
+@pytest.mark.usefixtures("account")
+async def test_a_secret_is_in_no_multiplexed_answer(
+    make_call: Callable[..., Call], sagemaker: StandIn
+) -> None:
+    """Cut at every place, in all parts, it is in the answer of no member."""
+    call = make_call(redaction=HIDDEN)
+    chat = {"endpoint": "/v1/chat/completions", "body": {**CHAT, "logprobs": True}}
+    response = {"endpoint": "/v1/responses", "body": {"model": "m", "input": "Hi"}}
+    members = [{**it, "stream_id": name} for it, name in ((chat, "a"), (response, "b"))]
+    for cut in range(1, len(SECRET)):
+        sagemaker.script = frames(cut)
+        reply = await call(path="/v1/sluice/multiplex", body={"requests": members})
+        assert reply.status == 200
+        assert reply.body.count(b'"done":true') == 2
+        assert b"[EMAIL]" in reply.body
+        assert not is_shown(reply.body)
 
 
 FORBIDDEN = "forbidden"

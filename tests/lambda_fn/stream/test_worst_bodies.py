@@ -17,11 +17,9 @@ from lambda_fn import ids, limits
 from lambda_fn.schema import ChatRequest, CompletionRequest
 from lambda_fn.schema.responses import ResponsesRequest
 from tests.support.corpus import BODIES, COMPLETIONS, MESSAGES, PLAIN, RESPONSES
-from tests.support.worst_bodies import call, stubbed_app
+from tests.support.worst_bodies import TIME, call, stubbed_app
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
-TIME = 20
-"""Times the decoding of the body."""
 MEMORY = 8
 """Times the body, and 16 MB."""
 

@@ -86,6 +86,11 @@ def test_all_that_is_spent_says_what_follows() -> None:
     assert subject == "sluice-prod: Deployment sluice-prod has spent 100 % of its ceiling"
     assert "until monthly_ceiling is raised" in text
     assert "Owner" not in text
+    rest = Alert("2026-11", "abcdefghijkl", "tokens", 100, 5000, 4900, "small")
+    subject, text = message(rest, "sluice-prod")
+    assert subject == "sluice-prod: Key small has used up its budget"
+    assert "4,900 tokens of 5,000 tokens" in text
+    assert "A request was refused" in text
     tokens = Alert("2026-11", "abcdefghijkl", "tokens", 100, 5000, 5100, "n" * 200)
     subject, text = message(tokens, "sluice-prod")
     assert len(subject) <= 100

@@ -1,6 +1,7 @@
 """The socket function over the local cloud's WebSocket API, moto and a stand-in for the model."""
 
 import asyncio
+import dataclasses
 import json
 import time
 import uuid
@@ -16,7 +17,7 @@ from lambda_fn.auth import Caller
 from lambda_fn.http.client import Client
 from lambda_fn.ids import hash_key
 from lambda_fn.runtime.api import Context
-from lambda_fn.settings import Model, Settings
+from lambda_fn.settings import Model, Redaction, Settings
 from lambda_fn.socket.core import MESSAGES_BURST
 from lambda_fn.socket.gateway import control
 from lambda_fn.socket.gateway.app import Gateway
@@ -30,7 +31,9 @@ from tests.support.function import (
     ORIGIN,
     REST,
     TABLE,
+    WORLD,
     StandIn,
+    lines,
     part,
 )
 from tests.support.kept import Kept
@@ -165,6 +168,26 @@ async def test_a_response(sockets: Sockets, sagemaker: StandIn) -> None:
     numbers = [event["sequence_number"] for event in events]
     assert numbers == sorted(numbers)
     assert all("stream_id" not in event for event in events)
+    await socket.close()
+    await sockets.at_rest()
+
+
+@pytest.mark.parametrize("cut", range(1, len("ada@example.com")))
+async def test_what_is_redacted_is_in_no_message(
+    sockets: Sockets, sagemaker: StandIn, cut: int
+) -> None:
+    """An address, cut at every place, is in no event, and neither are its parts."""
+    settings = dataclasses.replace(sockets.settings, redaction=Redaction(kinds=("email",)))
+    sockets.gateway = Gateway(settings, sockets.http, lambda: CREDENTIALS)
+    secret = "ada@example.com"
+    pieces = ("To ", secret[:cut], secret[cut:], ".")
+    deltas = [{**WORLD, "delta": {"content": piece}} for piece in pieces]
+    sagemaker.script = [FIRST, *(part(lines(it)) for it in deltas), REST]
+    socket = await sockets.open()
+    await socket.send_json(create())
+    events = await until_end(socket)
+    assert text_of(events) == "HelloTo [EMAIL]. world"
+    assert "example" not in json.dumps(events)
     await socket.close()
     await sockets.at_rest()
 
