@@ -19,12 +19,16 @@ iam_backends["123456789012"]["aws"]
 from moto.iam.models import get_account_id_from
 get_account_id_from("AKIAXXXXXXXXXXXXXXXX")
 print(sorted(dict.keys(iam_backends["123456789012"])))
+from botocore.loaders import Loader
+print(type(Loader().load_service_model("sts", "service-2")["shapes"]).__name__)
 """
 
 
-def test_equal_packages_and_one_partition_are_kept() -> None:
-    """Equal code is one object with the figures of moto, and only one partition has policies."""
+def test_what_is_the_same_is_kept_once() -> None:
+    """Equal code is one object with the figures of moto, one partition has policies, and models are
+    plain dictionaries.
+    """
     run = subprocess.run(
         [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
     )
-    assert run.stdout.splitlines() == ["True True True 4", "['aws']"]
+    assert run.stdout.splitlines() == ["True True True 4", "['aws']", "dict"]
