@@ -301,7 +301,7 @@ def caller(
             else:
                 if stuck is not None and reply.chunks:
                     await stuck.wait()  # a client that stops reading
-                if message.get("body") or not message["more_body"]:
+                if message.get("body") or not message.get("more_body"):
                     reply.chunks.append(message.get("body", b""))
                 reply.whole = not message.get("more_body", False)
             reply.grown.set()
