@@ -103,7 +103,7 @@ test-container: $(STAMP) ## Build the container, and test it alone and within th
 
 test-browser: $(STAMP) ## Use the playground in a real Chromium, and attack the local cloud from a page; under 4 minutes
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
-	@$(BIN)/pytest -m browser
+	@$(BIN)/pytest -n 2 -m browser tests/browser tests/local/test_browser.py
 
 test-setup: $(STAMP) ## Interrupt `make setup` and `make up` everywhere, on full and read-only disks too (Linux)
 	@$(BIN)/pytest -v -n 2 -m setup tests/setup

@@ -91,6 +91,8 @@ class Settings:
     bedrock_url: str = ""
     websocket_url: str = ""
     """The address of the WebSocket API's stage, such as `wss://….com/responses`. Empty: none."""
+    socket_function: str = ""
+    """The function that answers on sockets, as its control function invokes it: `name:alias`."""
     background: Background = BACKGROUND
     """How responses run in the background."""
     lambda_url: str = ""
@@ -183,6 +185,7 @@ class Settings:
                 variables.count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
             ),
             websocket_url=environment.get("SLUICE_WEBSOCKET_URL", ""),
+            socket_function=environment.get("SLUICE_SOCKET_FUNCTION", ""),
             stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
             persistence=variables.one_of(environment, "SLUICE_PERSISTENCE", Persistence, "asked"),
             log_hours=variables.count(environment, "SLUICE_LOG_HOURS", 24),

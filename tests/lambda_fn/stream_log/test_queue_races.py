@@ -42,7 +42,7 @@ class Function(Process):
     """A function that asks for a response, or runs one."""
 
     def __init__(self, name: str) -> None:
-        """Have a network, on which it may be killed."""
+        """Reach the table by a network on which it may be killed."""
         super().__init__(name)
         self.head: StoredHead | None = None
         self.run = ""

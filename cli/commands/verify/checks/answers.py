@@ -15,6 +15,8 @@ _NO_SOCKETS = "the deployment has no sockets: deploy with -c websocket=true"
 _STRANGE = 'no JSON: " \\ \\u0041 {} $context.connectionId ü \u2028 \U0001f600'
 """A message that a template could escape, replace or break."""
 _OVER_A_FRAME = 33_000
+_LONG = 512
+"""Tokens of an answer that is cancelled: more than it has before the cancel comes."""
 
 
 def sockets(target: Target) -> Outcome:
@@ -80,6 +82,30 @@ def socket_close(target: Target) -> Outcome:
         return decided([] if code == 1009 else [f"closed with {code}"], "closed with 1009")
     except (OSError, WebSocketException) as error:
         return refuted(f"no close: {error or type(error).__name__}")
+
+
+def socket_cancel(target: Target) -> Outcome:
+    """Check that a cancel on a socket ends the answer of its lane, by the control function."""
+    base = target.outputs.get("WebSocketBaseUrl")
+    if base is None:
+        return absent(_NO_SOCKETS)
+    from websockets.exceptions import WebSocketException
+
+    end: dict[str, Any] = {}
+    try:
+        with _opened(target, base, target.key) as socket:
+            create = {"type": "response.create", "stream_id": "a", **_asked(target)}
+            socket.send(json.dumps({**create, "max_output_tokens": _LONG, "store": False}))
+            until, is_sent = time.monotonic() + _SOCKET_S, False
+            while end.get("type") not in _ENDS:
+                end = json.loads(socket.recv(timeout=max(until - time.monotonic(), 0)))
+                if not is_sent and end["type"].endswith(".created"):
+                    socket.send(json.dumps({"type": "response.cancel", "stream_id": "a"}))
+                    is_sent = True
+    except (OSError, WebSocketException) as error:
+        return refuted(f"no end: {error or type(error).__name__}")
+    status = end.get("response", {}).get("status", end["type"])
+    return decided([] if status == "cancelled" else [f"the answer is {status}"], "cancelled")
 
 
 def _opened(target: Target, base: str, key: str) -> Any:
@@ -195,6 +221,14 @@ CHECKS = (
         "`-c websocket=true`: a frame of 33 kB; the close code",
         Wave.TRAFFIC,
         socket_close,
+    ),
+    Check(
+        "socket-cancel",
+        "API Gateway chooses the route of a message by its `type`, so that a cancel reaches the "
+        "control function, which may end what another function answers",
+        "`-c websocket=true`: an answer is cancelled in mid-stream by its lane",
+        Wave.TRAFFIC,
+        socket_cancel,
     ),
     Check(
         "background-invoke",
