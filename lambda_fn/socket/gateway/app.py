@@ -132,16 +132,18 @@ class Gateway(Control):
     ) -> list[str]:
         """Answer a request, and return the names of those that begin now."""
         connection_id, parent, completed = socket.connection_id, None, False
+        lane = socket.state.lane_of(name)
         try:
             frame = frame or await self._store.frame(connection_id, name)
             asked = Invalid(internal_error()) if frame is None else read_message(frame.body)
+            lane = lane if frame is None else asked.stream_id
             if isinstance(asked, Create):
                 previous = Wish.of(asked.body).previous_response_id
                 parent = None if previous is None else response_id(previous)
             completed = await self._answer(socket, name, asked, context)
         except (MeterUnavailable, UnknownVersion) as error:
             log("fault", request_id=name, error=type(error).__name__)
-            await self._tell(connection_id, unavailable(), None)
+            await self._tell(connection_id, unavailable(), lane)
         return await self._store.change(
             connection_id,
             lambda state: state.ended(
