@@ -275,7 +275,7 @@ async def test_a_log_that_cannot_be_read_now(
         assert (reply.status, ends, reply.whole) == (200, False, True)
 
 
-async def _unended(self: Any, until: float) -> Any:
+async def _unended(self: Any, until: float, take: object = None) -> Any:
     self.unended = True
     raise Unended
 
