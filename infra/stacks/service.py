@@ -260,6 +260,8 @@ class ServiceStack(Stack):
             stream_table.grant_in(stream.function, ["GetItem", "PutItem"], "I#*")
             stream_table.grant_in(sweeper.function, [*writes, "DeleteItem"], *kept)
             stream_table.grant_in(sweeper.function, ["DeleteItem", "Query"], "ERASE")
+            if sockets is not None:
+                stream_table.grant_in(sweeper.function, ["DeleteItem"], "C#*")
             stream_table.grant_in(recall.function, [*writes, "DeleteItem"], *kept)
             # Places bound the background responses. A canceller gives the place back.
             stream_table.grant_in(stream.function, ["PutItem", "UpdateItem"], "Q#")

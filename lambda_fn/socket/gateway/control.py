@@ -11,7 +11,7 @@ their own: whoever has opened a socket has just warmed it.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lambda_fn import limits
@@ -150,8 +150,9 @@ class Control:
 
     async def _disconnect(self, closing: Closing, context: Context) -> None:
         socket = await self._store.find(closing.connection_id)
-        names = await self._store.change(closing.connection_id, State.leave)
+        names, waiting = await self._store.change(closing.connection_id, State.leave)
         await self._store.leave(socket.caller.key_id, closing.connection_id)
+        await self._forget(closing.connection_id, waiting)
         for name in names:
             await self._stop(name, socket)
 
@@ -207,6 +208,7 @@ class Control:
             if not found.cancelled:
                 await self._stop(found.name, await self._store.find(message.connection_id))
         elif isinstance(found, Waiting):
+            await self._forget(message.connection_id, [found.name])
             raise Cancelled("The request was cancelled before its response began.")
         elif found is None:
             await self._see_to_early(message.connection_id, context)
@@ -248,6 +250,17 @@ class Control:
         finally:
             if after:
                 await asyncio.wait(after)
+
+    async def _forget(self, connection_id: str, names: Iterable[str]) -> None:
+        """Remove the content of messages that nobody reads any more.
+
+        A message for which this fails stays until it expires, or until its key is erased.
+        """
+        for name in names:
+            try:
+                await self._store.forget(connection_id, name)
+            except MeterUnavailable as error:
+                log("fault", request_id=name, error=type(error).__name__)
 
     async def _tell(self, connection_id: str, error: APIError, stream_id: str | None) -> None:
         """Send an error event. A client that has left does not need it."""
