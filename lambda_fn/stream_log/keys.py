@@ -10,6 +10,7 @@
     C#<connection id>  HEAD                           `CONNECTION`: the state of a socket
     C#<connection id>  F#<response id>                `FRAME`: a message that makes a response
     C#KEY#<key id>     SOCKETS                        `SOCKETS`: the open sockets of a key
+    L#<key id>         <slot>                         `FOLLOWING`: a call that follows a response
     T#<hash>           T                              `TICKET`: opens one socket, once
     Q#                 KEY#<key id>                   `PLACES`: a key's unended background responses
     Q#                 RUNNING                        `PLACES`: all that run in the background
@@ -181,6 +182,11 @@ SOCKETS = {
     "w": "random name of the last change",
     "state": "connection id -> Unix seconds at which it ends at the latest, as JSON",
 }
+FOLLOWING = {
+    **_SHARED,
+    "reader": "random name of the call",
+    "tail_until": "Unix seconds until which the slot is taken",
+}
 TICKET = {
     **_SHARED,
     "owner": "id of the key that asked for it",
@@ -278,6 +284,11 @@ def frame_key(connection_id: str, name: str) -> dict[str, str]:
 def sockets_key(key_id: str) -> dict[str, str]:
     """Return the primary key of a key's open sockets. No connection id begins with `KEY#`."""
     return {"pk": f"C#KEY#{key_id}", "sk": "SOCKETS"}
+
+
+def following_key(key_id: str, slot: int) -> dict[str, str]:
+    """Return the primary key of a slot of a key, for a call that follows a response."""
+    return {"pk": f"L#{key_id}", "sk": str(slot)}
 
 
 def ticket_key(name: str) -> dict[str, str]:
