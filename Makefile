@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos chaos-streams meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock pictures clean rehearse
+.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock pictures clean rehearse
 
 PYTHON ?= python3
 VENV   := .venv
@@ -103,7 +103,7 @@ test-container: $(STAMP) ## Build the container, and test it alone and within th
 
 test-browser: $(STAMP) ## Use the playground in a real Chromium, and attack the local cloud from a page; under 4 minutes
 	@command -v chromium >/dev/null || { echo "Chromium is missing; on Debian: apt-get install -y chromium"; exit 1; }
-	@$(BIN)/pytest -m browser
+	@$(BIN)/pytest -n 2 -m browser tests/browser tests/local/test_browser.py
 
 test-setup: $(STAMP) ## Interrupt `make setup` and `make up` everywhere, on full and read-only disks too (Linux)
 	@$(BIN)/pytest -v -n 2 -m setup tests/setup
@@ -153,11 +153,8 @@ bench-report: $(STAMP) ## Render bench/results/ into docs/explanation/performanc
 soak: $(STAMP) ## Send 2,000 streams under random faults; at most 10 minutes (Linux)
 	@$(BIN)/python -m tests.soak
 
-chaos: $(STAMP) ## Kill functions and the sweeper, make the table fail, delete rollups; then accounts, ledger and rollups must agree; at most 10 minutes
-	@$(BIN)/python -m tests.chaos --streams 0
-
-chaos-streams: $(STAMP) ## Kill functions at every write of 300 logged streams; then each reader must have what is stored
-	@$(BIN)/python -m tests.chaos --requests 14
+chaos: $(STAMP) ## Kill functions and the sweeper, make the table fail, delete rollups; then accounts, ledger, rollups and logs must agree; at most 10 minutes
+	@$(BIN)/python -m tests.chaos
 
 meter-bench: $(STAMP) ## Settle 10,000 requests of one key at full speed; none may be lost (some minutes)
 	@$(BIN)/python -m bench.settlements
@@ -168,7 +165,7 @@ books: $(STAMP) ## Run the model-based test of settlements with 500 new examples
 fuzz: $(STAMP) ## Search with new random inputs in the property-based tests; some minutes
 	@$(BIN)/pytest -n 2 -m "hypothesis and not e2e" --hypothesis-profile=fuzz
 
-all-long: fuzz books soak meter-bench chaos-streams ## Run the long suites that .ci/run leaves out; before a release
+all-long: fuzz books soak meter-bench ## Run the long suites that .ci/run leaves out; before a release
 
 attack: $(STAMP) ## Send each kind of hostile input to the local cloud; watch memory and another caller; some 2 minutes (Linux)
 	@$(BIN)/python -m tests.attack

@@ -1,11 +1,16 @@
 """How long a cancel on a socket takes while every environment that answers is busy.
 
     python -m bench.sockets [--lanes 8] [--rounds 40]
+    python -m bench.sockets --sockets 200
 
 Deploys the scripted engine into a local cloud of its own, and keeps `--lanes` responses running on
 one socket, which is all that the socket function may run. Each round cancels one of them and begins
 another. Two times are measured from the sending of the cancel: until the response's last event, and
 until the container runs one request less. Writes bench/results/sockets.json.
+
+With `--sockets`, so many sockets have two responses each at the same time, in environments that run
+16 invocations each, as on Lambda Managed Instances. Every response must be whole and in order. This
+writes bench/results/many_sockets.json.
 """
 
 import argparse
@@ -25,6 +30,9 @@ from cli.lib import cdk, local_keys
 from local.cloud import LocalCloud
 
 _RATE, _TOKENS = 20, 9_000
+_EACH, _OF_A_KEY, _HANDSHAKES = 16, 20, 20
+"""Invocations of an environment, sockets of a key, and handshakes at once."""
+_MANY_RATE, _MANY_TOKENS, _MANY_S = 0.5, 24, 480
 _WARM = 3
 """Cancels before those that count."""
 _POLL = 0.005
@@ -79,21 +87,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The time that a cancel on a socket takes.")
     parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--sockets", type=int, default=0)
     args = parser.parse_args()
+    options = ["--lambda-concurrency", str(_EACH)] if args.sockets else []
+    lanes, keys = (
+        (2 * args.sockets, -(-args.sockets // _OF_A_KEY)) if args.sockets else (args.lanes, 1)
+    )
     with tempfile.TemporaryDirectory() as folder:
-        cloud = LocalCloud.start(Path(folder))
+        cloud = LocalCloud.start(Path(folder), options=options)
         try:
-            url, key = deployed(cloud, Path(folder), args.lanes)
-            found = asyncio.run(measured(cloud, url, key, args.lanes, args.rounds))
+            url, keys_made = deployed(cloud, Path(folder), lanes, keys)
+            if args.sockets:
+                found = asyncio.run(many(cloud, url, keys_made, args.sockets))
+            else:
+                found = asyncio.run(measured(cloud, url, keys_made[0], args.lanes, args.rounds))
         finally:
             cloud.stop()
-    Path("bench/results/sockets.json").write_text(json.dumps(found, indent=1) + "\n")
+    name = "many_sockets" if args.sockets else "sockets"
+    Path(f"bench/results/{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
-    return 0
+    return 1 if found.get("wrong") else 0
 
 
-def deployed(cloud: LocalCloud, folder: Path, lanes: int) -> tuple[str, str]:
-    """Deploy, and return the address of the sockets and a key."""
+def deployed(cloud: LocalCloud, folder: Path, lanes: int, keys: int) -> tuple[str, list[str]]:
+    """Deploy, and return the address of the sockets and keys."""
     aws = cloud.aws_environment()
     target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
     log = folder / "deploy.log"
@@ -106,6 +123,8 @@ def deployed(cloud: LocalCloud, folder: Path, lanes: int) -> tuple[str, str]:
         "context_tokens": "16384",
         "websocket": "true",
         "websocket_concurrency": str(lanes),
+        "parallel": str(min(256, max(64, lanes))),
+        "instance_count": str(-(-lanes // 256)),
     }
     outputs = cdk.deploy(
         context=settings, aws=aws, outputs=folder / "out.json", log=log, detail=lambda _: None
@@ -117,8 +136,89 @@ def deployed(cloud: LocalCloud, folder: Path, lanes: int) -> tuple[str, str]:
         aws_access_key_id=aws["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
     ).Table(outputs["UsageTableName"])
-    key = local_keys.create(table, name="bench")
-    return f"{outputs['WebSocketBaseUrl']}/responses", key
+    made = [local_keys.create(table, name=f"bench-{number}") for number in range(keys)]
+    return f"{outputs['WebSocketBaseUrl']}/responses", made
+
+
+async def many(cloud: LocalCloud, url: str, keys: list[str], count: int) -> dict[str, Any]:
+    """Have two responses on each of many sockets at once. Return figures, and what was wrong."""
+    lanes, began = ("a", "b"), time.monotonic()
+    async with aiohttp.ClientSession() as session:
+        opened: list[aiohttp.ClientWebSocketResponse] = []
+        for start in range(0, count, _HANDSHAKES):
+            group = range(start, min(start + _HANDSHAKES, count))
+            opened += await asyncio.gather(
+                *(
+                    session.ws_connect(
+                        url, headers={"Authorization": f"Bearer {keys[number // _OF_A_KEY]}"}
+                    )
+                    for number in group
+                )
+            )
+        ready = time.monotonic()
+        firsts: list[float] = []
+        wrong: list[str] = []
+
+        async def one(number: int) -> None:
+            socket, sent = opened[number], time.monotonic()
+            for lane in lanes:
+                await socket.send_json(
+                    {
+                        "type": "response.create",
+                        "model": "scripted",
+                        "input": json.dumps({"count": _MANY_TOKENS, "rate": _MANY_RATE}),
+                        "max_output_tokens": _MANY_TOKENS,
+                        "stream_id": lane,
+                        "store": False,
+                    }
+                )
+            texts, numbers = dict.fromkeys(lanes, ""), dict.fromkeys(lanes, -1)
+            left = set(lanes)
+            while left:
+                message = await socket.receive()
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    wrong.append(f"socket {number}: closed with {socket.close_code}, {left} open")
+                    return
+                event = json.loads(message.data)
+                lane = event["stream_id"]
+                if event["type"] == "error":
+                    wrong.append(f"socket {number}, lane {lane}: {event['error']['code']}")
+                    left.discard(lane)
+                    continue
+                if event["sequence_number"] <= numbers[lane]:
+                    wrong.append(f"socket {number}, lane {lane}: out of order")
+                numbers[lane] = event["sequence_number"]
+                if event["type"].endswith("output_text.delta"):
+                    if not texts[lane]:
+                        firsts.append(time.monotonic() - sent)
+                    texts[lane] += event["delta"]
+                elif event["type"] in ("response.completed", "response.failed"):
+                    left.discard(lane)
+                    output = event["response"]["output"]
+                    if not output or output[0]["content"][0]["text"] != texts[lane]:
+                        wrong.append(f"socket {number}, lane {lane}: not whole ({event['type']})")
+            await socket.close()
+
+        most, work = 0, asyncio.gather(*(one(number) for number in range(count)))
+        async with asyncio.timeout(_MANY_S):
+            while not work.done():
+                most = max(most, await running(cloud, session))
+                await asyncio.wait([work], timeout=0.5)
+            await work
+    return {
+        "sockets": count,
+        "streams": 2 * count,
+        "invocations of an environment": _EACH,
+        "tokens a second of a stream": _MANY_RATE,
+        "most streams at once": most,
+        "handshakes s": round(ready - began, 1),
+        "first token s": {
+            "p50": round(statistics.median(firsts), 2),
+            "p95": round(_p95(firsts), 2),
+        },
+        "all s": round(time.monotonic() - ready, 1),
+        "wrong": wrong,
+    }
 
 
 async def measured(

@@ -223,6 +223,7 @@ async def _serve(
         limits=limits,
         concurrency=options.lambda_concurrency,
         permitted=partial(schedules.refusal, authorizer.roles),
+        refused=authorizer.roles.may_not_invoke,
         send=writer.send,
     )
     custom_resources = functions.custom_resources(keys)

@@ -12,7 +12,7 @@ class Function:
     seconds, `memory` in MB. `reserved_concurrency` None means unreserved; all versions share it.
     `log_group` None means /aws/lambda/NAME; `log_format` is Text or JSON. An asynchronous
     invocation is repeated after `event_retries` failures, and its event is kept for `event_age`
-    seconds.
+    seconds. `event_failure` is the ARN of the function that is told when it failed.
     """
 
     account: str
@@ -42,6 +42,7 @@ class Function:
     version: str = "$LATEST"
     event_retries: int = 2
     event_age: int = 21_600
+    event_failure: str | None = None
 
     @property
     def host(self) -> str | None:
@@ -66,6 +67,7 @@ class Alias:
     policy: str
     event_retries: int = 2
     event_age: int = 21_600
+    event_failure: str | None = None
 
     @property
     def host(self) -> str | None:

@@ -32,6 +32,9 @@ _ALARM_TYPES = {"AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"}
 _ALARMS_A_CALL = 100
 _LAMBDA = "Lambda quotas"
 _SAGEMAKER = "SageMaker runtime API reference"
+_GATEWAY = "API Gateway quotas of WebSocket APIs"
+_SOCKET_CONTROL = "SocketControlFunction"
+"""How the logical id of the control function of sockets begins."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class Deployed:
     """The alarms of the service stack by their names in it."""
     kept: "Kept | None" = None
     """What answers are kept in; None where persistence is off."""
+    sockets: "Sockets | None" = None
+    """The functions of sockets; None without sockets."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,16 @@ class Kept:
     """Whether DynamoDB removes what is over its time."""
     concurrency: int | None
     """The recall function's reserved concurrency."""
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """The reserved concurrency of the functions of sockets: the one that answers, and the control
+    function.
+    """
+
+    answering: int | None
+    control: int | None
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -209,6 +224,7 @@ def read(stage: str, name: str) -> Deployed:
             heartbeat=float(variables.get("SLUICE_HEARTBEAT_SECONDS", function.HEARTBEAT)),
             alarms=_alarms(boto3.client("cloudwatch", **options), resources),
             kept=_kept(boto3.client("dynamodb", **options), lambda_, variables, outputs),
+            sockets=_sockets(lambda_, outputs, resources),
         )
     except (BotoCoreError, ClientError) as error:
         raise unreadable(stack, stage, error) from None
@@ -232,6 +248,27 @@ def _kept(
         return Kept(table, "MISSING", expires=False, concurrency=concurrency)
     expires = expiry["TimeToLiveStatus"] in ("ENABLED", "ENABLING")
     return Kept(table, status, expires=expires, concurrency=concurrency)
+
+
+def _sockets(
+    lambda_: Any, outputs: Mapping[str, str], resources: Sequence[Mapping[str, Any]]
+) -> Sockets | None:
+    """Return what the functions of sockets have."""
+    if "SocketFunctionName" not in outputs:
+        return None
+    control = next(
+        resource["PhysicalResourceId"]
+        for resource in resources
+        if resource["ResourceType"] == "AWS::Lambda::Function"
+        and resource["LogicalResourceId"].startswith(_SOCKET_CONTROL)
+    )
+
+    def reserved(name: str) -> int | None:
+        found = lambda_.get_function_concurrency(FunctionName=name)
+        count: int | None = found.get("ReservedConcurrentExecutions")
+        return count
+
+    return Sockets(reserved(outputs["SocketFunctionName"]), reserved(control))
 
 
 def _alarms(cloudwatch: Any, resources: Sequence[Mapping[str, Any]]) -> dict[str, Alarm]:
@@ -284,6 +321,7 @@ def rows(deployed: Deployed) -> list[Row]:
         Row("Lambda", "reserved concurrency", deployed.concurrency, "", "deployed"),
         *(() if kept is None else (
             Row("Lambda", "reserved concurrency of recall", kept.concurrency, "", "deployed"),)),
+        *_socket_rows(deployed.sockets),
         Row("function", "first byte at the latest (admission, first record)",
             function.meta_worst() + function.FIRST_EVENT_WAIT, "s", source),
         Row("function", "heartbeat", deployed.heartbeat, "s", "deployed"),
@@ -302,6 +340,25 @@ def rows(deployed: Deployed) -> list[Row]:
         Row("container", "context", deployed.container.context_tokens, "tokens", "deployed"),
         Row("container", "requests at once, and waiting", deployed.container.parallel + deployed.container.queue, "",
             "deployed"),
+    ]  # fmt: skip
+
+
+def _socket_rows(sockets: Sockets | None) -> list[Row]:
+    """Return the limits of sockets. They bound no request over HTTP."""
+    if sockets is None:
+        return []
+    from lambda_fn.socket.gateway.store import MAX_SOCKETS, SECONDS
+
+    answering, control = sockets.answering, sockets.control
+    return [
+        Row("API Gateway", "frame of a socket", 32 * 1024, "bytes", _GATEWAY),
+        Row("API Gateway", "message of a socket", 128 * 1024, "bytes", _GATEWAY),
+        Row("API Gateway", "socket without a message", 600, "s", _GATEWAY),
+        Row("API Gateway", "socket", SECONDS, "s", _GATEWAY),
+        Row("Lambda", "reserved concurrency of sockets", answering, "", "deployed"),
+        Row("Lambda", "reserved concurrency of their control", control, "", "deployed"),
+        Row("function", "age of a socket's message", function.MESSAGE_AGE, "s", "lambda_fn/limits.py"),
+        Row("function", "sockets of a key", MAX_SOCKETS, "", "lambda_fn/socket/gateway/store.py"),
     ]  # fmt: skip
 
 
@@ -358,4 +415,10 @@ def contradictions(deployed: Deployed) -> list[str]:
             f"DynamoDB removes nothing from the table of kept answers, {kept.table}: its time to "
             "live is off"
         )
+    if deployed.sockets is not None:
+        for what, count in asdict(deployed.sockets).items():
+            if count == 0:
+                wrong.append(
+                    f"the {what} function of sockets gets no events: its reserved concurrency is 0"
+                )
     return wrong

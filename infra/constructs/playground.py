@@ -103,7 +103,7 @@ class Playground(Construct):
                 viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
             )
 
-        # A deployment is seen at the next load: the page is asked for anew each time. All other
+        # A deployment is seen at the next load: the page is asked for each time. All other
         # files have their content in their names.
         page = serve(cloudfront.CachePolicy.CACHING_DISABLED)
         files = serve(cloudfront.CachePolicy.CACHING_OPTIMIZED)

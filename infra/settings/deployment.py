@@ -110,6 +110,11 @@ class Settings(
         return f"{self.name}-{self.stage}-background"
 
     @property
+    def socket_name(self) -> str:
+        """The name of the function that answers on sockets, which its control function invokes."""
+        return f"{self.name}-{self.stage}-socket"
+
+    @property
     def background_runs(self) -> int:
         """The number of background answers that may run at once: at most half of the concurrency.
 

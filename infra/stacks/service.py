@@ -1,5 +1,6 @@
 """The service stack: endpoint, functions, distribution."""
 
+from functools import partial
 from pathlib import Path
 
 from aws_cdk import CfnOutput, Environment, Stack
@@ -118,21 +119,19 @@ class ServiceStack(Stack):
                 websocket_url=None if websocket is None else websocket.url,
             )
         if stream_table is not None and websocket is not None:
-            sockets, signals = (
-                SocketFunction(
-                    self,
-                    name,
-                    root=root,
-                    settings=settings,
-                    usage_table=usage_table,
-                    stream_table=stream_table,
-                    endpoint=endpoint,
-                    secret=secret,
-                    url=websocket.url,
-                    control=name == "SocketControl",
-                )
-                for name in ("Socket", "SocketControl")
+            add_sockets = partial(
+                SocketFunction,
+                self,
+                root=root,
+                settings=settings,
+                usage_table=usage_table,
+                stream_table=stream_table,
+                endpoint=endpoint,
+                secret=secret,
+                url=websocket.url,
             )
+            signals = add_sockets("SocketControl")
+            sockets = add_sockets("Socket", control=signals.release.alias)
             websocket.serve(
                 *(sockets.release.alias, signals.release.alias),
                 *(sockets.function, signals.function),

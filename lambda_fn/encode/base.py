@@ -49,9 +49,10 @@ class Head(msgspec.Struct, frozen=True):
     request named one. `max_bytes` is the maximum size of a response that is not streamed. `form`
     names the encoder, and the rest are its options: whether a stream ends with a usage chunk,
     whether its chunks are padded, and the prompt that a completion repeats. Two options are of
-    messages only: their stop sequences, and whether thoughts are shown. Two are of responses only:
-    `echoes`, the members of the request that a response repeats, as the text of one JSON object,
-    which may be large; and `summary`, whether reasoning stands in the place of its summary.
+    messages only: their stop sequences, and whether thoughts are shown. Three are of responses
+    only: `echoes`, the members of the request that a response repeats, as the text of one JSON
+    object, which may be large; `summary`, whether reasoning stands in the place of its summary; and
+    `queued`, whether the stream says that the response is queued, and then that it runs.
     `version` is the version of the encoders when the response began. `numbered` is set if the
     response is logged and its form can be resumed (`encode.numbered`).
     """
@@ -73,6 +74,7 @@ class Head(msgspec.Struct, frozen=True):
     echoes: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     summary: bool | msgspec.UnsetType = msgspec.UNSET
     numbered: bool | msgspec.UnsetType = msgspec.UNSET
+    queued: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Encoder(Protocol):

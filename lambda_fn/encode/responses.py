@@ -4,7 +4,7 @@ A response is a list of items: messages with parts, reasoning, function calls. B
 written from the steps of `Blocks`, so a stream has one item open at a time. What a stream repeats
 at an end (`*.done`, `response.completed`) is assembled here. The log does not have it.
 
-    response.created, response.in_progress
+    response.created, response.queued if it is logged and in the background, response.in_progress
       each item: output_item.added, its parts and deltas, output_item.done
     response.completed | response.incomplete | response.failed
     [DONE]
@@ -23,7 +23,7 @@ import msgspec
 from lambda_fn.encode.base import PADDING_BLOCK, Head, SizeLimit, ended_fields
 from lambda_fn.encode.blocks import Begin, Blocks, Cite, Finished, Grow, Kind, Step
 from lambda_fn.errors import APIError, Cancelled, responses_text
-from lambda_fn.events import NULL, Delta, End, Ended, Event, Finish, Start, Usage
+from lambda_fn.events import NULL, Delta, End, Ended, Event, Failed, Finish, Start, Usage
 
 _json = msgspec.json.encode
 _KEEPALIVE = b": keepalive\n\n"
@@ -463,6 +463,8 @@ class ResponseStream:
     def __init__(self, head: Head) -> None:
         """Begin with the first event after the two that begin every response.
 
+        A response in the background is in progress from its first event on.
+
         `number` is that of the next event. Events up to the number `after` are left out. If
         `log_lost` is set, the next event says so.
         """
@@ -470,13 +472,19 @@ class ResponseStream:
         self.number = 2
         self.after = -1
         self.log_lost = False
+        self._beginning = ("response.created", "response.in_progress")
+        self._waits = head.queued is True
+        """Whether the event that the response is in progress is still to come."""
+        if self._waits:
+            self._beginning = ("response.created", "response.queued")
+        self._is_queued = self._waits
         self._response = _Response(head, self._event)
 
     def begin(self) -> bytes:
         """Return the two events that begin every response, even if others were encoded."""
-        begun = self._response.begun()
+        begun = self._response.begun("queued" if self._is_queued else "in_progress")
         out: list[Part] = []
-        for number, name in enumerate(("response.created", "response.in_progress")):
+        for number, name in enumerate(self._beginning):
             if number > self.after:
                 out += _event(name, number, b'"response":', *begun)
         return b"".join(out)
@@ -484,6 +492,9 @@ class ResponseStream:
     def encode(self, events: Iterable[Event]) -> bytes:
         """Return the events of items, and the end of the response."""
         for event in events:
+            if self._waits and type(event) is not Failed:
+                self._waits = False
+                self._event("response.in_progress", b'"response":', *self._response.begun())
             if type(event) is End:
                 status, response = self._response.end(event)
                 self._event(f"response.{status}", b'"response":', *response)

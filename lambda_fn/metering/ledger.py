@@ -2,7 +2,8 @@
 
 `keys.LEDGER` lists the attributes. While an item is OPEN, it is in the sparse index `overdue`, and
 checkpoints write its counts. The request can be cancelled then (`cancel`): its function sees that
-with the next checkpoint.
+with the next checkpoint. An item stays in the index after it was settled if the log of its response
+may be without its end, which the sweeper then writes.
 """
 
 from collections.abc import Mapping
@@ -115,6 +116,7 @@ def settle(
     attempt: int | None,
     now: float,
     recovered: bool = False,
+    watched: bool = False,
 ) -> Update:
     """Return the update that moves an item from OPEN to SETTLED. Only the first one succeeds.
 
@@ -125,6 +127,8 @@ def settle(
         attempt: The fencing number of its hold; None when it has none.
         now: Unix seconds.
         recovered: Whether a process other than its function settles it.
+        watched: Whether the sweeper still has to look, because the log of the response may not
+            have its end. `unwatch` ends that.
 
     """
     names, values, changes = _settled(settlement, prices, attempt, now)
@@ -132,13 +136,25 @@ def settle(
     if recovered:
         changes.append("recovered = :yes")
         values[":yes"] = True
-    names |= {"#open": "open", "#cancel": "cancel"}
+    removed = "checkpointed, #cancel" if watched else "#open, due, checkpointed, #cancel"
+    names |= {"#cancel": "cancel"} if watched else {"#open": "open", "#cancel": "cancel"}
     return Update(
         ledger_key(request_id),
-        update="SET " + ", ".join(changes) + " REMOVE #open, due, checkpointed, #cancel",
+        update="SET " + ", ".join(changes) + " REMOVE " + removed,
         condition="#state = :was",
         names=names,
         values=values,
+    )
+
+
+def unwatch(request_id: str) -> Update:
+    """Return the update that ends the watch over a SETTLED item. Repeating it changes nothing."""
+    return Update(
+        ledger_key(request_id),
+        update="REMOVE #open, due",
+        condition="#state = :settled",
+        names={"#state": "state", "#open": "open"},
+        values={":settled": "SETTLED"},
     )
 
 

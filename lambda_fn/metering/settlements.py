@@ -79,6 +79,7 @@ async def settle(
     expired: tuple[str, ...] = (),
     deadline: float | None = None,
     return_account: bool = False,
+    watched: bool = False,
 ) -> Item | None:
     """Settle an admitted request and capture its hold, in two writes.
 
@@ -91,6 +92,7 @@ async def settle(
         expired: Windows that can be removed.
         deadline: The time of `time.monotonic` until which the writes are attempted.
         return_account: Whether the account item is wanted.
+        watched: Whether the log of the response may be without its end, as in `ledger.settle`.
 
     Returns:
         The account item after it, if it is wanted and this has captured the hold.
@@ -100,7 +102,12 @@ async def settle(
 
     """
     update = ledger.settle(
-        opening.request_id, settlement, prices=opening.prices, attempt=hold.attempt, now=now
+        opening.request_id,
+        settlement,
+        prices=opening.prices,
+        attempt=hold.attempt,
+        now=now,
+        watched=watched,
     )
     try:
         await table.update(update, deadline=deadline)
@@ -204,7 +211,8 @@ async def cancel_all(table: Table, key_id: str, *, now: float) -> list[str]:
 async def replay(table: Table, opening: Opening, settlement: Settlement, *, now: float) -> bool:
     """Write the true result of a request, from any state. Return whether that changed anything.
 
-    A settlement by the function stays. A recovered one is corrected.
+    A settlement by the function stays. A recovered one is corrected. The sweeper goes on to watch
+    an item that is settled here: it is not known here whether the log of the response has its end.
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
@@ -226,7 +234,12 @@ async def replay(table: Table, opening: Opening, settlement: Settlement, *, now:
                 continue
             attempt = None if hold is None else hold.attempt
             update = ledger.settle(
-                request_id, settlement, prices=Prices.of(item), attempt=attempt, now=now
+                request_id,
+                settlement,
+                prices=Prices.of(item),
+                attempt=attempt,
+                now=now,
+                watched=True,
             )
             if hold is None:  # nothing else shows the change
                 await _mark_dirty(table, request_id, now)

@@ -25,6 +25,9 @@ from lambda_fn.stream_log.keys import UnknownVersion, head_key, response_id
 MAX_WAIT = 30
 """Maximum number of seconds for which a request waits for the end of a response."""
 
+_END_ATTEMPTS = 3
+"""How often the end of a response is attempted. Its producer's last renewal may come between."""
+
 
 class Stored:
     """The responses in StreamTable."""
@@ -80,6 +83,29 @@ class Stored:
         if ended is not None and ended.ended_by == by and ended.kept == "segments":
             await end_segment(self.table, ended)
         return ended
+
+    async def end(self, public_id: str, key_id: str) -> StoredHead | None:
+        """Return the head of a response whose producer has certainly died: it has ended then.
+
+        Its log has its terminal event. None means that there is no such response of the key. It is
+        not final only if its producer does live. Raises as `find`.
+        """
+        name = id_of(public_id)
+        if name is None:
+            return None
+        try:
+            head = await read_head(self.table, name, now=time.time())
+            for _ in range(_END_ATTEMPTS):
+                if head is None or head.owner != key_id or head.is_final:
+                    break
+                head = await end_overdue(self.table, head, now=time.time())
+            if head is None or head.owner != key_id:
+                return None
+            if head.is_final and head.kept == "segments":
+                await end_segment(self.table, head)
+        except (MeterUnavailable, UnknownVersion, Incomplete) as error:
+            raise public_error(error, name) from None
+        return head
 
     async def wait(self, head: StoredHead, seconds: float) -> StoredHead:
         """Return the head of a response once it has ended, or as it is after some seconds.

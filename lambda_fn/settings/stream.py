@@ -93,6 +93,8 @@ class Settings:
     bedrock_url: str = ""
     websocket_url: str = ""
     """The address of the WebSocket API's stage, such as `wss://….com/responses`. Empty: none."""
+    socket_function: str = ""
+    """The function that answers on sockets, as its control function invokes it: `name:alias`."""
     background: Background = BACKGROUND
     """How responses run in the background."""
     lambda_url: str = ""
@@ -185,6 +187,7 @@ class Settings:
                 variables.count(environment, "AWS_LAMBDA_MAX_CONCURRENCY", 1),
             ),
             websocket_url=environment.get("SLUICE_WEBSOCKET_URL", ""),
+            socket_function=environment.get("SLUICE_SOCKET_FUNCTION", ""),
             stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
             persistence=variables.one_of(environment, "SLUICE_PERSISTENCE", Persistence, "asked"),
             recall_per_key=variables.count(environment, "SLUICE_RECALL_PER_KEY", 50),

@@ -43,9 +43,7 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
             now = time.monotonic()
             remaining = began + limits.CANCEL_TIMEOUT - now
             pause = (
-                began + attempts * limits.CANCEL_INTERVAL - now
-                if attempts < limits.CANCEL_MAX_ATTEMPTS
-                else remaining
+                began + _due(attempts) - now if attempts < limits.CANCEL_MAX_ATTEMPTS else remaining
             )
             if remaining <= 0:
                 break
@@ -64,6 +62,13 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
             task.cancel()
     log("cancel", request_id=request_id, cancelled=cancelled, tries=attempts)
     return cancelled
+
+
+def _due(attempts: int) -> float:
+    """Return the seconds after the first call at which the call after so many is due."""
+    if not attempts:
+        return 0.0
+    return limits.CANCEL_FIRST_INTERVAL + (attempts - 1) * limits.CANCEL_INTERVAL
 
 
 async def _call(invocation: Invocation) -> bool:

@@ -123,20 +123,25 @@ class Completions:
     async def _generate_in_background(
         self, carrier: Carrier, accepted: Accepted, repeats: "Repeats | None"
     ) -> None:
-        """Generate a background response that is logged. It has no fallback. Raises as
-        `_generate`.
+        """Generate a background response that is logged. It has no fallback: without capacity it
+        waits. Raises as `_generate`, and as `hold_on`.
         """
-        from lambda_fn.stream.queueing import hold  # not at a cold start
+        from lambda_fn.stream.queueing import hold, hold_on  # not at a cold start
 
         place = await hold(self._shared, carrier, accepted)
+        pipeline = Pipeline(self._shared, carrier, accepted, repeats, place=place)
         try:
-            await Pipeline(self._shared, carrier, accepted, repeats, place=place).run()
+            await pipeline.run()
+            if pipeline.found_no_room is not None and not pipeline.waits:
+                raise pipeline.found_no_room
         except NoCapacity as found:
             await place.give_back()
             raise found.error from None
         except APIError:
             await place.give_back()
             raise
+        if pipeline.found_no_room is not None:
+            await hold_on(self._shared, carrier, carrier.request_id)
 
     async def _fall_back(
         self, carrier: Carrier, accepted: Accepted, repeats: "Repeats | None", error: APIError

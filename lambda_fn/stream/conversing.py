@@ -20,6 +20,7 @@ from lambda_fn.event_log import Batch, Source, failed_by
 from lambda_fn.log import log
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.conversations import (
+    MAX_ENTRIES,
     MAX_ITEMS,
     MAX_SIZE,
     Conversation,
@@ -27,6 +28,7 @@ from lambda_fn.stream_log.conversations import (
     Full,
     Gone,
     Locked,
+    UsedUp,
     check_room,
 )
 from lambda_fn.stream_log.keys import UnknownVersion
@@ -179,6 +181,13 @@ def conversation_error(error: Exception, name: str, param: str = "id") -> APIErr
             "seconds.",
             param="conversation",
             code="conversation_locked",
+        )
+    if isinstance(error, UsedUp):
+        return InvalidRequest(
+            f"The conversation was added to {MAX_ENTRIES} times. Begin a new one with the items "
+            "that count.",
+            param=param,
+            code="conversation_full",
         )
     if isinstance(error, Full):
         return InvalidRequest(

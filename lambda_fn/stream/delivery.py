@@ -27,7 +27,7 @@ class State(enum.Enum):
 
     WAITING = enum.auto()
     """Nothing was sent, so a failure still has its own HTTP status. This state ends with the first
-    bytes to send, and after `FIRST_EVENT_WAIT` at the latest.
+    bytes to send, and after `first_wait` at the latest.
     """
     STARTED = enum.auto()
     """The status 200 was sent, so a failure ends the response in its own form."""
@@ -43,15 +43,18 @@ class Delivery:
         *,
         heartbeat: float | None = None,
         pace: "Pace | None" = None,
+        first_wait: float | None = None,
     ) -> None:
-        """Join an encoder to a sink. `heartbeat` is the longest silence towards it, in seconds.
+        """Join an encoder to a sink. `heartbeat` is the longest silence towards it, in seconds,
+        and `first_wait` the longest time until the response begins (`limits.FIRST_EVENT_WAIT`).
         `pace` is told of what is written.
         """
         self._pace = pace
         self._encoder = encoder
         self._sink = sink
         self._heartbeat = limits.HEARTBEAT if heartbeat is None else heartbeat
-        self._quiet_at = time.monotonic() + min(limits.FIRST_EVENT_WAIT, self._heartbeat)
+        wait = limits.FIRST_EVENT_WAIT if first_wait is None else first_wait
+        self._quiet_at = time.monotonic() + min(wait, self._heartbeat)
         self._state = State.WAITING
         self._patience: asyncio.Timeout | None = None
         self._failure: APIError | None = None

@@ -13,10 +13,12 @@ from lambda_fn import limits
 from lambda_fn.encode import Head
 from lambda_fn.errors import APIError, RateLimited, Unavailable
 from lambda_fn.event_log import error_of
+from lambda_fn.events import Failed
 from lambda_fn.metering.accounts import NO_FILTERS
 from lambda_fn.stream import logged, repeats
 from lambda_fn.stream.admit import Admission
 from lambda_fn.stream.carrier import Carrier
+from lambda_fn.stream.delivery import Delivery
 from lambda_fn.stream.negotiate import ReadRequest
 from lambda_fn.stream.pipeline import Accepted, Shared, is_repeat
 from lambda_fn.stream.repeats import Asked, Attached, Repeats
@@ -150,15 +152,27 @@ async def open_result(
     return result_log
 
 
-def adopt(shared: Shared, claimed: StoredHead, counter: UsageCounter) -> ResultLog:
+def adopt(shared: Shared, claimed: StoredHead, counter: UsageCounter) -> TableLog | ResultLog:
     """Return the log of a queued response that this run has claimed."""
     assert shared.streams is not None  # noqa: S101 (it keeps responses)
-    result_log = ResultLog(
-        shared.streams, claimed, Input(), lambda: counter.billed, seconds=limits.STREAM_DEADLINE
-    )
-    result_log.adopt(claimed)
-    result_log.may_wait = lambda failed: finds_no_room(error_of(failed))
-    return result_log
+    log: TableLog | ResultLog
+    if claimed.kept == "segments":
+        log = TableLog(shared.streams, claimed, lambda: counter.billed)
+    else:
+        log = ResultLog(
+            shared.streams, claimed, Input(), lambda: counter.billed, seconds=limits.STREAM_DEADLINE
+        )
+    log.adopt(claimed)
+    log.may_wait = lambda failed: finds_no_room(error_of(failed))
+    return log
+
+
+def may_wait(delivery: Delivery) -> Callable[[Failed], bool]:
+    """Return what says whether a background response waits in place of a failure.
+
+    It does if it found no room, and its client has not got anything yet.
+    """
+    return lambda failed: not delivery.has_started and finds_no_room(error_of(failed))
 
 
 def finds_no_room(error: APIError) -> bool:

@@ -155,6 +155,7 @@ class ReadRequest(msgspec.Struct, frozen=True):
             echoes=self.echoes,
             summary=self.summary,
             numbered=True if numbered else msgspec.UNSET,
+            queued=True if self.background and numbered else msgspec.UNSET,
         )
 
     def restate(self, error: APIError) -> None:

@@ -125,8 +125,13 @@ class Pipeline:
         self._invocation: Invocation | Continuing | None = None
         self._event_log: TableLog | None = None
         self._result_log: ResultLog | None = None
+        self._claimed_log: TableLog | ResultLog | None = None
+        self._has_head = False
+        """Whether the response may have a head in StreamTable whose end its ledger item watches."""
         self.waits = False
-        """Whether a queued response found no room, so that it has not ended and waits."""
+        """Whether a background response found no room, so that it has not ended and waits."""
+        self.found_no_room: APIError | None = None
+        """The error of its model, which the client of such a response has not seen."""
         self._conversing: Conversing | None = None
         """The log again, of a response that is appended to a conversation."""
         self._running: asyncio.Task[None] | None = None
@@ -275,10 +280,11 @@ class Pipeline:
         from lambda_fn.stream import keeping  # not at a cold start
 
         if self._claimed is not None:
-            self._result_log = keeping.adopt(self._shared, self._claimed, self._counter)
+            self._claimed_log = keeping.adopt(self._shared, self._claimed, self._counter)
             if read.appends:
-                await self._converse(self._result_log)
+                await self._converse(self._claimed_log)
             return self._claimed.head
+        self._has_head = self._claimed is None
         about = self._shared, self._carrier, self._accepted
         if self._repeats is None:
             self._result_log = await keeping.open_result(
@@ -334,8 +340,8 @@ class Pipeline:
 
     async def _answer(self, head: Head, run: Invocation, request: ChatRequest) -> None:
         """Produce the response and deliver it. Raises as `Delivery.run`."""
-        if self._claimed is not None and self._result_log is not None:
-            await self._run_claimed(head, run, request, self._result_log)
+        if self._claimed_log is not None:
+            await self._run_claimed(head, run, request, self._claimed_log)
             return
         encoder, sink = encoder_of(head), self._carrier.sink
         delivery = Delivery(
@@ -352,6 +358,10 @@ class Pipeline:
         )
         if event_log is not None:
             event_log.on_end = producer.fence
+        if event_log is not None and self._place is not None:
+            from lambda_fn.stream.keeping import may_wait
+
+            event_log.may_wait = may_wait(delivery)
         self._carrier.running(producer.cancel)
         if self._accepted.read.background and not request.stream:
             from lambda_fn.encode.responses import snapshot
@@ -365,7 +375,12 @@ class Pipeline:
 
             live = Live(producer, delivery, getattr(encoder, "lost", bytes))
             self._running = asyncio.create_task(live.pump(checkpoints))
-            await deliver(delivery, live, producer, self._running)
+            try:
+                await deliver(delivery, live, producer, self._running)
+            except APIError as error:
+                if not event_log.waits:
+                    raise
+                self.found_no_room = error
         else:
             # A delivery that ends early does not cancel its producer. Here it does, because
             # without a log a response cannot be read after its client has left: the producer
@@ -375,18 +390,18 @@ class Pipeline:
                     await delivery.run(producer)
 
     async def _run_claimed(
-        self, head: Head, run: Invocation, request: ChatRequest, result_log: "ResultLog"
+        self, head: Head, run: Invocation, request: ChatRequest, log: "TableLog | ResultLog"
     ) -> None:
         """Produce a queued response to its end, which its client reads later."""
         from lambda_fn.stream.logged import run_out
 
         producer = self._producer(head, run, request)
-        result_log.on_end = producer.fence
+        log.on_end = producer.fence
         checkpoints = Checkpoints(
             self._shared.table, self._request_id, self._counter, producer.cancel
         )
         await run_out(producer, checkpoints)
-        self.waits = self._counter.refused = result_log.waits
+        self.waits = self._counter.refused = log.waits
         if self.waits and self._conversing is not None:
             await self._conversing.leave()
 
@@ -426,7 +441,7 @@ class Pipeline:
             invocation,
             decoder,
             self._counter,
-            self._conversing or self._event_log or self._result_log or NoLog(),
+            self._conversing or self._event_log or self._result_log or self._claimed_log or NoLog(),
             seconds=self._seconds + (limits.STREAM_GRACE if is_ours else 0),
             grace=0 if is_ours else limits.STREAM_GRACE,
             reservation=self._reservation,
@@ -489,7 +504,9 @@ class Pipeline:
         invocation, carrier, dialect = self._invocation, self._carrier, self._accepted.dialect
         if invocation is not None and invocation.left and not self._stopping:
             carrier.in_background(_cancel(self._invoke, dialect, invocation.request_id))
-        logs = (self._event_log, self._result_log)
+        if self._event_log is not None and self._event_log.waits:
+            await self._enqueue(self._event_log)
+        logs = (self._event_log, self._result_log, self._claimed_log)
         for log in logs if self._conversing is None else (self._conversing,):
             if log is not None:
                 carrier.in_background(log.close())
@@ -502,13 +519,30 @@ class Pipeline:
             final = msgspec.structs.replace(final, entry=self._reservation.hold)
         elif self._prompts is not None:
             final = msgspec.structs.replace(final, entry=self._prompts.hold)
+        has_end = self.waits or any(log is not None and log.has_end for log in logs)
         await asyncio.shield(
-            settle(self._shared.table, final, self._counter, deployment=self._settings.deployment)
+            settle(
+                self._shared.table,
+                final,
+                self._counter,
+                deployment=self._settings.deployment,
+                watched=self._has_head and not has_end,
+            )
         )
         if self._place is not None:
+            place = self._place
             # Nobody knows the id of a response that was refused, so no webhook is told its end.
-            freed = self._place.give_back if self._counter.refused else self._place.end
-            carrier.in_background(freed())
+            freed = place.give_back if self._counter.refused else place.end
+            carrier.in_background(place.give_back_run() if self.waits else freed())
+
+    async def _enqueue(self, event_log: "TableLog") -> None:
+        """Let the response wait for capacity. If that cannot be written, its lease ends it."""
+        from lambda_fn.stream.queueing import enqueue
+
+        self._counter.refused = True
+        self.waits = await enqueue(self._shared, self._carrier, self._accepted, event_log.stored)
+        if self._conversing is not None:
+            await self._conversing.leave()
 
 
 async def _cancel(invoke: "partial[Invocation]", dialect: Dialect, run_id: str) -> None:

@@ -9,7 +9,8 @@ own in the ledger. If a run finds no capacity of the model, or its key has reach
 response waits. The keeper of background responses runs it again (`lambda_fn.background`).
 
 A background response that is streamed, or that repeats can find, is logged, and runs at once in the
-invocation that accepted it. It takes both places first.
+invocation that accepted it. It takes both places first. If the model has no capacity, it is queued
+then, and waits as the others do. Its client holds on meanwhile, as a reader of the log.
 """
 
 import time
@@ -35,6 +36,7 @@ from lambda_fn.stream.logged import kept_input
 from lambda_fn.stream.negotiate import BUFFER_HEADER
 from lambda_fn.stream.pipeline import Accepted, NoCapacity, Pipeline, Shared, is_repeat
 from lambda_fn.stream.rate_limit_errors import rate_headers
+from lambda_fn.stream.resume import resume
 from lambda_fn.stream.sinks import Sink
 from lambda_fn.stream.token_bounds import Bounds, fingerprint
 from lambda_fn.stream_log import places, queued
@@ -69,8 +71,10 @@ class Answerer(Protocol):
 class Place:
     """The places of one background response."""
 
-    def __init__(self, shared: Shared, owner: str, response_id: str, mark: str) -> None:
-        """Take what names the places. `mark` is the fingerprint of the request."""
+    def __init__(
+        self, shared: Shared, owner: str, response_id: str, mark: str | None = None
+    ) -> None:
+        """Take what names the places. Only `take` needs `mark`, the fingerprint of the request."""
         assert shared.streams is not None  # noqa: S101 (background responses are kept)
         self._shared = shared
         self._table = shared.streams
@@ -88,6 +92,7 @@ class Place:
 
         """
         maximum = self._shared.settings.background.per_key
+        assert self._mark is not None  # noqa: S101 (as its description says)
         try:
             return await self._take(self._owner, self._mark, maximum)
         except places.Full:
@@ -145,7 +150,7 @@ class Place:
         if not await tell_end(shared.settings, shared.client, shared.credentials, *about):
             await self._give_back(self._owner, self._mark)
 
-    async def _give_back(self, owner: str | None, mark: str) -> None:
+    async def _give_back(self, owner: str | None, mark: str | None) -> None:
         try:
             await places.give_back(self._table, owner, self._id, mark)
         except MeterUnavailable as error:
@@ -229,6 +234,61 @@ async def _repeated(
     return None
 
 
+async def enqueue(shared: Shared, carrier: Carrier, accepted: Accepted, stored: StoredHead) -> bool:
+    """Queue a logged response that found no capacity, and return whether it waits.
+
+    If StreamTable does not answer, its lease ends it. `stored` is its head. Raises nothing.
+    """
+    assert shared.streams is not None  # noqa: S101 (background responses are kept)
+    table, name, now = shared.streams, stored.response_id, time.time()
+    until = now + 3600 * shared.settings.background.wait_hours
+    asked = _asked(carrier, accepted)
+    try:
+        parts = await queued.write_request(table, name, asked, expires=stored.expires)
+        head = await queued.enqueue(table, stored, parts=parts, until=until, now=now)
+    except _UNREADABLE as error:
+        log("background_lost", request_id=name, error=type(error).__name__)
+        return False
+    return head is not None
+
+
+async def hold_on(shared: Shared, carrier: Carrier, response_id: str) -> None:
+    """Send a response that waits to the client that asked for it, as it comes.
+
+    The stream ends without a terminal event shortly before this process does. The client then
+    resumes it.
+
+    Raises:
+        Unavailable: StreamTable does not answer.
+        Exception: as `resume`.
+
+    """
+    assert shared.streams is not None  # noqa: S101 (background responses are kept)
+    try:
+        head = await read_head(shared.streams, response_id, now=time.time())
+    except _UNREADABLE:
+        head = None
+    if head is None:
+        raise _unavailable()
+    await resume(
+        *(shared.streams, head, -1, carrier.sink),
+        seconds=carrier.seconds_left(),
+        settings=shared.settings,
+        request_id=carrier.request_id,
+    )
+
+
+def _asked(carrier: Carrier, accepted: Accepted) -> Asked:
+    """Return the request as it is stored."""
+    headers = carrier.headers
+    return Asked(
+        carrier.path,
+        accepted.body.decode(),
+        {name: headers[name] for name in _HEADERS if name in headers},
+        carrier.caller.address,
+    )
+
+
 async def _put(shared: Shared, carrier: Carrier, accepted: Accepted) -> StoredHead:
     """Store a queued response with its request. Raises Unavailable."""
     assert shared.streams is not None  # noqa: S101 (background responses are kept)
@@ -241,13 +301,7 @@ async def _put(shared: Shared, carrier: Carrier, accepted: Accepted) -> StoredHe
         max_bytes=settings.max_whole,
     )
     expires = expires_at(shared, read, head.created)
-    headers = carrier.headers
-    asked = Asked(
-        carrier.path,
-        accepted.body.decode(),
-        {name: headers[name] for name in _HEADERS if name in headers},
-        carrier.caller.address,
-    )
+    asked = _asked(carrier, accepted)
     stored = StoredHead(
         head=head,
         owner=carrier.caller.key_id,
@@ -413,8 +467,7 @@ async def _run(
     asked = await queued.read_request(table, claimed)
     if asked is None:
         raise Incomplete("a request is missing")
-    mark = fingerprint(asked.body.encode(), "")
-    place = Place(shared, claimed.owner, claimed.response_id, mark)
+    place = Place(shared, claimed.owner, claimed.response_id)
     log("background_run", request_id=run_id, response_id=claimed.response_id)
     waits = False
     try:

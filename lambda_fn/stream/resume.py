@@ -70,7 +70,9 @@ async def resume(
     )
     sink = _Filled(sink, encoder.heartbeat() if head.head.form == "plain_text" else b"")
     source = _Until(read_log(table, head.response_id), _deadline(seconds))
-    delivery = Delivery(encoder, sink, heartbeat=settings.heartbeat)
+    # What waits in the queue begins to be told at once: its first event may take minutes.
+    first_wait = 0.0 if head.status == "queued" else None
+    delivery = Delivery(encoder, sink, heartbeat=settings.heartbeat, first_wait=first_wait)
     is_stream = encoder.content_type.startswith(_EVENTS)
     is_repeat = counts_as != "Resumed"
     try:

@@ -99,12 +99,18 @@ class Checkpoints:
 
 
 async def settle(
-    table: Table, admission: Admission, counter: UsageCounter, *, deployment: str | None = None
+    table: Table,
+    admission: Admission,
+    counter: UsageCounter,
+    *,
+    deployment: str | None = None,
+    watched: bool = False,
 ) -> None:
     """Settle a request that was admitted: the ledger first, then the account.
 
     It raises nothing when the meter fails. Then it logs one line with every figure, from which the
-    settlement can be replayed. With a `deployment`, the line has the request's metrics.
+    settlement can be replayed. With a `deployment`, the line has the request's metrics. `watched`
+    says that the log of the response may be without its end, so that the sweeper has to look.
     """
     began = time.monotonic()
     settlement = ledger.Settlement(
@@ -153,6 +159,7 @@ async def settle(
                     expired=admission.stale,
                     deadline=deadline,
                     return_account=_has_month(admission),
+                    watched=watched,
                 )
             else:
                 await settlements.replay(table, opening, settlement, now=now)

@@ -63,6 +63,12 @@ A chat has at most 4,096 messages.
 """
 MAX_SIZE = 2 * limits.MAX_BODY_WITH_IMAGES
 """Bytes of its items up to which more are added by a request. No model takes so much."""
+MAX_ENTRIES = 2 * MAX_ITEMS
+"""Appends of a conversation up to which requests make more. A response's is always made.
+
+An entry whose items were all deleted stays, so that its writer can still tell it. Every reader
+reads all entries, so they are bounded, too.
+"""
 _DAY = 86_400
 _AT_ONCE = 16
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
@@ -76,6 +82,10 @@ class Locked(Exception):
 
 class Full(Exception):
     """The conversation would have more than `MAX_ITEMS` items, or more than `MAX_SIZE` bytes."""
+
+
+class UsedUp(Full):
+    """The conversation has `MAX_ENTRIES` entries. Deleting items makes no room."""
 
 
 class Gone(LookupError):
@@ -499,7 +509,9 @@ def items_of(kept: Kept) -> list[msgspec.Raw]:
 
 
 def check_room(seen: Conversation, count: int, size: int) -> None:
-    """Check that a conversation may have more items, `size` bytes together. Raises Full."""
+    """Check that a conversation may have more items, `size` bytes together. Raises Full, UsedUp."""
+    if seen.next >= MAX_ENTRIES:
+        raise UsedUp
     if seen.count + count > MAX_ITEMS or seen.size + size > MAX_SIZE:
         raise Full
 

@@ -42,6 +42,13 @@ INTERRUPTED = failed_by(
     ServerError("The response broke off. Send the request again.", code="interrupted")
 )
 """The terminal event of a response whose producer has died, or does not reach the log."""
+LOST = failed_by(
+    Unavailable(
+        "The response could not be stored to its end. Send the request again.",
+        code="log_unavailable",
+    )
+)
+"""The terminal event of a response whose producer lived, and could not store its end."""
 EXPIRED = failed_by(
     Unavailable(
         "The model had no capacity in the time that this response may wait. Send it again.",
@@ -324,15 +331,24 @@ async def cancel_head(
 
 
 async def end_overdue(
-    table: Table, stored: StoredHead, *, now: float, by: str | None = None
+    table: Table,
+    stored: StoredHead,
+    *,
+    now: float,
+    by: str | None = None,
+    event: Failed | None = None,
 ) -> StoredHead | None:
-    """End a response as failed if it is still as it was read.
+    """End a response by a failure if it is still as it was read.
 
     Call it if `stored.is_overdue(now)`. Arguments, results and errors are those of `cancel_head`.
+    `event` is the terminal event, `CANCELLED` or another; without it, the response was interrupted,
+    or has waited too long.
     """
+    if event is None:
+        event = EXPIRED if stored.is_waiting else INTERRUPTED
     ending = Ending(
-        status="failed",
-        event=EXPIRED if stored.is_waiting else INTERRUPTED,
+        status="cancelled" if event.kind == "cancelled" else "failed",
+        event=event,
         by=by or new_name(),
         now=now,
     )

@@ -3,6 +3,7 @@
     start    no function was called for it, or none any more: note the call, and then make it
     claim    queued -> in_progress, by the function that was called, within `QUEUED_TIME`
     wait     in_progress -> queued, by the run that found no room for it
+    enqueue  in_progress -> queued, by the request itself, whose response was not queued before
 
 Two calls of one response, a call that comes late, and a write that is carried out late change
 nothing: each call has a random name, and each run another one. A queued response whose call is lost
@@ -161,6 +162,44 @@ async def wait(table: Table, stored: StoredHead) -> bool:
     )
     own = {"writer": stored.writer, "status": "queued"}
     return await _changed(table, update, own) is not None
+
+
+async def enqueue(
+    table: Table, stored: StoredHead, *, parts: int, until: float, now: float
+) -> StoredHead | None:
+    """Let a response wait for capacity that runs, has no events and was never queued.
+
+    Args:
+        table: StreamTable.
+        stored: Its head, as the caller has written it.
+        parts: The result of `write_request`, which was called before.
+        until: Unix seconds until which it may wait.
+        now: Unix seconds.
+
+    Returns:
+        Its head, which waits, or None if the response has ended meanwhile.
+
+    Raises:
+        MeterUnavailable: it is not known. If it does not wait, its lease ends it.
+
+    """
+    name = new_name()
+    update = Update(
+        head_key(stored.response_id),
+        update="SET #status = :queued, starter = :name, #until = :until, bodies.#request = :parts",
+        condition="#status = :running AND writer = :by AND attribute_not_exists(deleted)",
+        names={"#status": "status", "#until": "until", "#request": REQUEST},
+        values={
+            ":queued": "queued",
+            ":name": name,
+            ":until": round(until, 3),
+            ":parts": parts,
+            ":running": "in_progress",
+            ":by": stored.writer,
+        },
+    )
+    item = await _changed(table, update, {"starter": name, "status": "queued"})
+    return await parse_head(table, stored.response_id, item, now=now)
 
 
 async def renew(

@@ -92,6 +92,8 @@ class ResultLog:
         self._name = new_name()
         self._events: list[Event] = []
         self._is_ended = False
+        self.has_end = False
+        """Whether the head has its final status. Only a later reader ends it otherwise."""
         self._watching: asyncio.Task[None] | None = None
         self.on_end: Callable[[bool], None] | None = None
         """Called when somebody else has ended a response that was adopted, with True if it was
@@ -213,6 +215,7 @@ class ResultLog:
             {":was": "in_progress", ":writer": self._name},
         )
         item, won = await win(self._table, update, ending)
+        self.has_end = True  # or it was deleted
         if won:
             return batch
         if item is not None and "deleted" in item:

@@ -24,13 +24,13 @@ from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.encode import Head
-from lambda_fn.errors import Unavailable
-from lambda_fn.event_log import Batch, LogEnded, Source, failed_by
+from lambda_fn.event_log import Batch, LogEnded, Source
 from lambda_fn.events import Delta, End, Event, Failed, Finish
 from lambda_fn.log import log
 from lambda_fn.stream_log import segments
 from lambda_fn.stream_log.heads import (
     FINAL,
+    LOST,
     Ending,
     Status,
     StoredHead,
@@ -47,13 +47,6 @@ from lambda_fn.stream_log.reading import read_log
 from lambda_fn.stream_log.removal import hide_again
 from lambda_fn.stream_log.segments import Segment
 
-LOST = failed_by(
-    Unavailable(
-        "The response could not be stored to its end. Send the request again.",
-        code="log_unavailable",
-    )
-)
-"""The terminal event of a log that is lost."""
 _EVENT_SIZE = 64
 """The estimated size in bytes of an event without its delta."""
 
@@ -87,6 +80,10 @@ class TableLog:
         """Called when somebody else has ended the response, with True if it was cancelled. It is
         not called after `end`.
         """
+        self.may_wait: Callable[[Failed], bool] | None = None
+        """Returns whether a response without an event waits for capacity in place of this end."""
+        self.waits = False
+        """Whether it does. Nothing was written then."""
         self._pending: list[Event] = []
         self._size = 0
         """The size of `_pending` in bytes, roughly."""
@@ -109,6 +106,9 @@ class TableLog:
         self._room: asyncio.Future[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._ending: asyncio.Future[Batch] | None = None
+        self.has_end = False
+        """Whether the head has its final status, as far as this process knows."""
         self._standing: Batch | None = None
         self._fenced = False
         self._lost: Exception | None = None
@@ -129,6 +129,17 @@ class TableLog:
             deadline = time.monotonic() + limits.LOG_OPEN_TIMEOUT
             await open_head(self._table, self._stored, deadline=deadline)
         self._watching = asyncio.create_task(self._watch())
+
+    def adopt(self, head: StoredHead) -> None:
+        """Take over a response that this run has claimed, in place of `open`."""
+        self._stored = head
+        self._name = head.writer
+        self._watching = asyncio.create_task(self._watch())
+
+    @property
+    def stored(self) -> StoredHead:
+        """The head as it was written when the log was opened."""
+        return self._stored
 
     def append(self, batch: Batch) -> asyncio.Future[None] | None:
         """Keep a batch. See `EventLog.append`.
@@ -173,9 +184,23 @@ class TableLog:
         return self._room
 
     def end(self, batch: Batch) -> asyncio.Future[Batch]:
-        """Close the log. See `EventLog.end`."""
+        """Close the log, or leave it as it is if the response waits. See `EventLog.end`."""
         self.on_end = None
-        ending = asyncio.ensure_future(self._end(batch))
+        [event] = batch[1]
+        if (
+            self.may_wait is not None
+            and not self._next
+            and not self._fenced
+            and type(event) is Failed
+            and self.may_wait(event)
+        ):
+            self.waits = True
+            if self._watching is not None:
+                self._watching.cancel()
+            done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
+            done.set_result(batch)
+            return done
+        ending = self._ending = asyncio.ensure_future(self._end(batch))
         ending.add_done_callback(_retrieve)
         return ending
 
@@ -184,14 +209,21 @@ class TableLog:
         return read_log(self._table, self._stored.response_id, after, now=self._now)
 
     async def close(self) -> None:
-        """Finish the writes that nobody waits for, within `limits.LOG_GIVE_UP`. Raises nothing."""
+        """Finish the writes that nobody waits for, within `limits.LOG_GIVE_UP`. Raises nothing.
+
+        The end of the response is one of them if its producer did not wait for it any longer.
+        """
         if self._timer is not None:
             self._timer.cancel()
         if self._watching is not None:
             self._watching.cancel()
-        tasks = [task for task in (self._flushing, self._closing) if task is not None]
-        if tasks:
-            _, left = await asyncio.wait(tasks, timeout=limits.LOG_GIVE_UP)
+        ends = time.monotonic() + limits.LOG_GIVE_UP
+        while tasks := {
+            task
+            for task in (self._flushing, self._ending, self._closing)
+            if task is not None and not task.done()
+        }:
+            _, left = await asyncio.wait(tasks, timeout=ends - time.monotonic())
             for task in left:
                 task.cancel()
 
@@ -296,6 +328,7 @@ class TableLog:
         values = {":was": "in_progress", ":writer": self._name}
         update = end_update(response_id, ending, condition, values)
         item, won = await win(self._table, update, ending)
+        self.has_end = True
         if won:
             head = await parse_head(self._table, response_id, item, now=self._now())
             if head is not None:
@@ -313,6 +346,7 @@ class TableLog:
         if self._lost is not None:
             return batch  # `_close_lost` ends it
         if self._standing is not None:
+            self.has_end = True
             return self._standing
         response_id = self._stored.response_id
         number, [event] = batch
@@ -332,6 +366,7 @@ class TableLog:
         if self._watching is not None:
             self._watching.cancel()
         head = await parse_head(self._table, response_id, item, now=self._now())
+        self.has_end = True
         if head is None:
             if item is not None and "deleted" in item:
                 await hide_again(self._table, head_key(response_id), now=int(self._now()))

@@ -1,15 +1,30 @@
-"""Ends the logs of responses whose functions have ended, and settles these by them."""
+"""Ends the logs of responses whose functions have ended, and settles these by them.
+
+A function that lived may have settled its request without an end in its log, because StreamTable
+did not answer in time. Its ledger item is watched until the log has one. The outcome in the ledger
+decides which: a cancelled response ends as cancelled, and any other one as failed, because its log
+does not have all of it.
+"""
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.events import Finish
 from lambda_fn.ids import request_time
 from lambda_fn.metering.ledger import Outcome, Settlement
-from lambda_fn.stream_log.heads import StoredHead, end_overdue, end_segment, read_head
+from lambda_fn.stream_log.heads import (
+    CANCELLED,
+    LOST,
+    StoredHead,
+    end_overdue,
+    end_segment,
+    read_head,
+)
 from lambda_fn.stream_log.reading import read_all
 from lambda_fn.stream_log.segments import Segment
 
 
-async def end_log(table: Table, request_id: str, *, now: float) -> Settlement | None:
+async def end_log(
+    table: Table, request_id: str, *, now: float, settled: Outcome | None = None
+) -> Settlement | None:
     """End the response of a request if it has a head, and return its settlement by the log.
 
     Call it only when the request's function cannot be running any more. It may be repeated.
@@ -18,9 +33,10 @@ async def end_log(table: Table, request_id: str, *, now: float) -> Settlement | 
         table: StreamTable.
         request_id: The request.
         now: Unix seconds.
+        settled: The outcome that its function has settled, None if it has not.
 
     Returns:
-        None if its events are not logged. Then the last checkpoint has its counts.
+        None if this request did not log its events. Then the last checkpoint has its counts.
 
     Raises:
         MeterUnavailable: it stopped somewhere; call it again.
@@ -28,8 +44,11 @@ async def end_log(table: Table, request_id: str, *, now: float) -> Settlement | 
 
     """
     head = await read_head(table, request_id, now=now)
+    if head is not None and head.starter is not None:
+        return None  # it was queued, and other requests run it
     if head is not None and not head.is_final:
-        head = await end_overdue(table, head, now=now)
+        event = None if settled is None else CANCELLED if settled == "cancelled" else LOST
+        head = await end_overdue(table, head, now=now, event=event)
     if head is None or head.kept != "segments":
         return None
     if not head.is_final:

@@ -1,6 +1,7 @@
 """One sweep: what is overdue, rollups, budgets, then erasures, until its time is over."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.aws.sns import NotPublished, Topic
 from lambda_fn.ids import request_time
 from lambda_fn.log import log
-from lambda_fn.metering import budget_alerts, holds, settlements
+from lambda_fn.metering import budget_alerts, holds, ledger, settlements
 from lambda_fn.metering.accounts import Account
 from lambda_fn.metering.dirty_hours import mark_dirty
 from lambda_fn.metering.keys import account_id, account_key, request_hour
@@ -48,7 +49,10 @@ class Sweep:
     """The result of a sweep."""
 
     done: Counter[str] = field(default_factory=Counter)
-    """The requests that were brought to their end, counted by result of `settlements.recover`."""
+    """The requests that were brought to their end, counted by result of `settlements.recover`.
+
+    `ended` counts those that were settled, and whose logs may have lacked their end.
+    """
     accounts: int = 0
     failures: int = 0
     """Pieces of work that failed and are left for the next sweep; the log says why."""
@@ -106,7 +110,15 @@ async def sweep(
 
     async def request(key: dict[str, str]) -> None:
         item = await table.get(key)
-        if item is not None and item["state"] == "OPEN":
+        if item is None or "open" not in item:
+            return  # the index is behind
+        if item["state"] == "SETTLED":
+            if streams is not None:
+                await end_log(streams, key["sk"], now=now, settled=item["outcome"])
+            with contextlib.suppress(ConditionFailed):  # the item is gone
+                await table.update(ledger.unwatch(key["sk"]))
+            result.done["ended"] += 1
+        else:
             # The item may have been written after the rollups of its hour were made. If it is
             # settled without being booked, nothing else shows the change. So the hour is marked
             # before and after: a sweep that is killed in between has left a mark.

@@ -7,7 +7,7 @@ from typing import Any
 
 from local.cloudformation import codedeploy
 from local.cloudformation.calls import call, call_quietly
-from local.cloudformation.resource import Properties, Resource
+from local.cloudformation.resource import DeployError, Properties, Resource
 
 
 def _code(code: Properties) -> Properties:
@@ -267,9 +267,10 @@ class Alias(Resource):
 
 
 class EventInvokeConfig(Resource):
-    """Retries and age of asynchronous invocations of a function, a version or an alias.
+    """Asynchronous invocations of a function, a version or an alias: retries, age, destination.
 
-    moto's calls know no qualifier, so the settings are entries of moto's function.
+    The only destination is another function that is told of failures. moto's calls know no
+    qualifier, so the settings are entries of moto's function.
     """
 
     type = "AWS::Lambda::EventInvokeConfig"
@@ -282,15 +283,15 @@ class EventInvokeConfig(Resource):
         return backend.get_function(self.properties["FunctionName"])
 
     def create(self) -> None:
-        """Set retries and age."""
+        """Set retries, age and destination."""
         self._put(self.properties)
 
     def update(self, properties: Properties) -> None:
-        """Replace retries and age."""
+        """Replace them."""
         self._put(properties)
 
     def delete(self) -> None:
-        """Remove retries and age."""
+        """Remove them."""
         with contextlib.suppress(Exception):  # the function is gone already
             function = self._function()
             function.event_invoke_config = self._others(function)
@@ -303,6 +304,7 @@ class EventInvokeConfig(Resource):
         for name in ("MaximumRetryAttempts", "MaximumEventAgeInSeconds"):
             if name in own:
                 own[name] = int(own[name])
+        _check_destinations(own.get("DestinationConfig") or {})
         settings = Settings(function.function_arn, function.last_modified, own)
         function.event_invoke_config = [*self._others(function), settings]
 
@@ -314,6 +316,15 @@ class EventInvokeConfig(Resource):
             for settings in function.event_invoke_config
             if settings.config.get("Qualifier", "$LATEST") != own
         ]
+
+
+def _check_destinations(destinations: Properties) -> None:
+    """Raise DeployError for a destination to which the local cloud sends nothing."""
+    to = destinations.get("OnFailure", {}).get("Destination", "")
+    if destinations.get("OnSuccess") or (to and ":lambda:" not in to):
+        raise DeployError(
+            "the local cloud sends only failures of asynchronous invocations, and only to functions"
+        )
 
 
 RESOURCES: list[type[Resource]] = [

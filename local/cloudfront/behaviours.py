@@ -12,6 +12,7 @@ from typing import Any
 
 from local.cloudfront.admission import bad_origin
 from local.cloudfront.answers import MANAGED
+from local.cloudfront.compression import compresses
 
 Headers = list[tuple[str, str]]
 
@@ -70,6 +71,7 @@ class Behaviour:
     origin: Origin
     policy: dict[str, Any]
     answers: dict[str, Any] = field(default_factory=dict)
+    compresses: bool = False
 
 
 class ConfigError(Exception):
@@ -105,7 +107,12 @@ def behaviours(config: dict[str, Any], policies: dict[str, dict[str, Any]]) -> l
         answers = _answers(item.get("ResponseHeadersPolicyId"), policies)
         ordered.append(
             Behaviour(
-                item["PathPattern"], methods, origins[item["TargetOriginId"]], policy, answers
+                item["PathPattern"],
+                methods,
+                origins[item["TargetOriginId"]],
+                policy,
+                answers,
+                compresses(item, policies),
             )
         )
     return ordered

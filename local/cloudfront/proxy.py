@@ -19,6 +19,7 @@ from local import trust
 from local.cloudfront import admission, s3
 from local.cloudfront.answers import POP, ErrorPage, apply_policy
 from local.cloudfront.behaviours import Behaviour, Origin, choose, target, to_origin, via
+from local.cloudfront.compression import compressor, is_compressible
 from local.limits import Limits
 from local.listeners import late, target_of
 
@@ -178,10 +179,18 @@ class Proxy:
                 if (page := await self._page(upstream.status, request_id)) is not None:
                     return page
                 response = self._begin(upstream, behaviour, request_id, request.headers)
+                deflate = None
+                if behaviour.compresses and is_compressible(
+                    upstream.status, upstream.headers, request.headers
+                ):
+                    deflate = compressor(response.headers)
                 await response.prepare(request)
                 if request.method != "HEAD":
                     async for chunk in upstream.content.iter_any():
-                        await response.write(chunk)
+                        if part := chunk if deflate is None else deflate.compress(chunk):
+                            await response.write(part)
+                    if deflate is not None:
+                        await response.write(deflate.flush())
                 await response.write_eof()
                 return response
         except (TimeoutError, aiohttp.ClientError) as error:

@@ -15,7 +15,6 @@ _DISTRIBUTION = (
     "WebACLId",
 )
 _BEHAVIOUR = (
-    "Compress",
     "FieldLevelEncryptionId",
     "ForwardedValues",
     "FunctionAssociations",
@@ -30,7 +29,7 @@ _ORIGIN = ("OriginShield", "VpcOriginConfig")
 
 
 def ignored(config: dict[str, Any]) -> list[str]:
-    """Return the paths that are not emulated, such as `DefaultCacheBehavior.Compress`.
+    """Return the paths that are not emulated, such as `DefaultCacheBehavior.GrpcConfig`.
 
     `config` is a DistributionConfig.
     """

@@ -77,6 +77,11 @@ class Roles:
             self._decided[question] = self._decide(caller, need, region)
         return self._decided[question]
 
+    def may_not_invoke(self, role: str, function: str) -> str | None:
+        """Return the reason why a role may not invoke a function, both by their ARNs, or None."""
+        need = Need("lambda:InvokeFunction", function)
+        return self.refusal(Caller(role, "lambda"), need, function.split(":")[3])
+
     def trusts(
         self, role: str, service: str, context: tuple[tuple[str, tuple[str, ...]], ...] = ()
     ) -> bool:

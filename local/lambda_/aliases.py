@@ -67,5 +67,6 @@ class AddressBook:
             policy=alias.policy,
             event_retries=alias.event_retries,
             event_age=alias.event_age,
+            event_failure=alias.event_failure,
         )
         return Target(pool, function, f"{name}:{alias.name}")

@@ -29,11 +29,20 @@ class Invoker:
     """Invokes functions by name or ARN, with or without a version or an alias."""
 
     def __init__(
-        self, find: Callable[[str, str], Target | None], faults: Plan, limits: Limits
+        self,
+        find: Callable[[str, str], Target | None],
+        faults: Plan,
+        limits: Limits,
+        refused: Callable[[str, str], str | None],
     ) -> None:
-        """`find` returns the target of a function's name and its version or alias, or None."""
+        """`find` returns the target of a function's name and its version or alias, or None.
+
+        `refused` returns the reason why a role may not invoke a function, both by their ARNs, or
+        None.
+        """
         self._find = find
-        self._queue = EventQueue(result, faults, limits)
+        self._refused = refused
+        self._queue = EventQueue(result, faults, limits, tell=self._tell)
 
     async def stop(self) -> None:
         """Cancel the asynchronous invocations."""
@@ -66,6 +75,14 @@ class Invoker:
     def later(self, arn: str, event: bytes) -> None:
         """Invoke the function with an ARN in the background."""
         self._queue.put(partial(self._find, *_name(arn)), event)
+
+    def _tell(self, failed: Target, record: bytes) -> None:
+        """Invoke the destination of a function's failures, by the function's own role."""
+        to = failed.function.event_failure or ""
+        if reason := self._refused(failed.function.role, to):
+            log.warning("AccessDenied: %s", reason)
+            return
+        self.later(to, record)
 
     def target(self, arn: str) -> Target:
         """Return the target of the function with an ARN.
@@ -112,12 +129,11 @@ async def _answer(target: Target, event: bytes) -> web.Response:
     except Throttled:
         return _refuse(429, "TooManyRequestsException", "Rate Exceeded.")
     except FunctionError as error:
-        own = json.dumps(
-            {"errorType": error.kind, "errorMessage": str(error).partition(": ")[2]}
-        ).encode()
         headers["X-Amz-Function-Error"] = "Unhandled"
         return web.Response(
-            body=error.payload or own, content_type="application/json", headers=headers
+            body=error.payload or json.dumps(error.as_json()).encode(),
+            content_type="application/json",
+            headers=headers,
         )
     return web.Response(body=body, content_type="application/json", headers=headers)
 

@@ -28,6 +28,10 @@ class FunctionError(Exception):
         self.kind = kind
         self.payload = payload
 
+    def as_json(self) -> dict[str, str]:
+        """Return what Lambda itself says of a failure that has no error object."""
+        return {"errorType": self.kind, "errorMessage": str(self).partition(": ")[2]}
+
 
 class Response:
     """One response: the Runtime API's connection writes it, the URL's handler reads it."""

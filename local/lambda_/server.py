@@ -57,13 +57,15 @@ class Functions:
         limits: Limits | None = None,
         concurrency: int = 1,
         permitted: Callable[[Schedule, str], str | None] = lambda _schedule, _policy: None,
+        refused: Callable[[str, str], str | None] = lambda _role, _function: None,
         send: Callable[[list[dict[str, Any]]], Awaitable[None]] | None = None,
     ) -> None:
         """`endpoint_url` is the address of AWS for the functions.
 
         `concurrency` is how many invocations one environment takes at once; more than one is as on
         Managed Instances. `permitted` returns the reason why a schedule may not invoke a function
-        with a policy (JSON), or None. `send` takes log lines and traces.
+        with a policy (JSON), or None; `refused` the one why a role may not invoke a function.
+        `send` takes log lines and traces.
         """
         # By this secret, URLs know requests that came through the edge.
         self.hop = trust.token()
@@ -77,7 +79,7 @@ class Functions:
         self._control = control
         self._pools: dict[str, Pool] = {}
         self._addresses = AddressBook()
-        self._invoker = Invoker(self._addresses.named, faults, self._limits)
+        self._invoker = Invoker(self._addresses.named, faults, self._limits, refused)
         self._permitted = permitted
         self._schedules = Schedules(self._fire, self._limits)
         self._retired: list[Pool] = []

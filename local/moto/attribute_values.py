@@ -58,7 +58,7 @@ def _walked(self: Any, root: Any) -> Any:
     classes = self.nodes_to_be_processed()
 
     def walk(node: Any, place: int) -> Any:
-        kind = type(node)
+        kind: Any = type(node)  # mypy does not see that a type can be hashed
         if not _is_one_of(kind, (Node,)):
             return node
         parent = node.parent

@@ -119,18 +119,20 @@ def _function(account: str, region: str, function: Any, latest: Any) -> dict[str
     }
 
 
-def _events(latest: Any, qualifier: str) -> dict[str, int]:
+def _events(latest: Any, qualifier: str) -> dict[str, Any]:
     """Return the settings of asynchronous invocations of a version or an alias.
 
     There are none for a version or an alias that has no settings of its own.
     """
     for settings in latest.event_invoke_config:
         if settings.config.get("Qualifier", "$LATEST") == qualifier:
+            destinations = settings.config.get("DestinationConfig") or {}
             found = {
                 "event_retries": settings.config.get("MaximumRetryAttempts"),
                 "event_age": settings.config.get("MaximumEventAgeInSeconds"),
+                "event_failure": destinations.get("OnFailure", {}).get("Destination"),
             }
-            return {name: int(value) for name, value in found.items() if value is not None}
+            return {name: value for name, value in found.items() if value is not None}
     return {}
 
 

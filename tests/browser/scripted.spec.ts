@@ -1,8 +1,13 @@
 // The page over an API whose answers the test writes: hostile, long, cut and refused ones.
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+
 import { AxeBuilder } from "@axe-core/playwright";
 
-import { ask, complete, enter, expect, pieces, test } from "./support.ts";
+import { USAGE } from "./server.ts";
+import { ask, complete, DIST, enter, expect, pieces, test } from "./support.ts";
 
 const CODE = Array.from(
   { length: 40 },
@@ -280,6 +285,31 @@ test("a connection that breaks is taken up behind the last event", async ({
   expect(api.resumed).toEqual(["?stream=true&starting_after=8"]);
 });
 
+test("an answer is stopped while its connection is lost", async ({ page, api, allowed }) => {
+  allowed.push(/ERR_|Failed to load resource/);
+  api.script = { pieces: pieces("This answer goes on and on. ".repeat(40), 4), pause: 20, cut: 9 };
+  await enter(page, api.url);
+  await ask(page, "Break");
+  await expect(page.getByRole("article")).toContainText("This answer goes on");
+  let lost = 0;
+  await page.route("**/v1/responses/**", (route) => {
+    lost += 1;
+    return route.abort("connectionreset");
+  });
+  api.cut();
+  await expect(page.getByText("The connection was lost.")).toBeVisible();
+  await page.getByRole("button", { name: "Stop", exact: true }).click();
+  await expect.poll(() => lost).toBeGreaterThan(1);
+  expect(api.cancelled).toBe(0);
+  // The deployment is told as soon as it can be reached.
+  await page.unroute("**/v1/responses/**");
+  await complete(page);
+  await expect(page.getByRole("article").getByText("Stopped.")).toBeVisible();
+  expect(api.cancelled).toBe(1);
+  await page.getByRole("button", { name: "Copy", exact: true }).click();
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toContain("This answer goes");
+});
+
 test("without kept answers, what has come stays and can be asked for again", async ({
   page,
   api,
@@ -506,7 +536,7 @@ for (const [scheme, width] of [
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
     await page.setViewportSize({ width, height: 800 });
     const clean = async (what: string): Promise<void> => {
-      const { violations } = await new AxeBuilder({ page }).analyze();
+      const { violations } = await new AxeBuilder({ page }).setLegacyMode().analyze();
       expect(
         violations.map((it) => `${what}: ${it.id}: ${it.nodes.map((node) => node.html).join(" ")}`),
       ).toEqual([]);
@@ -517,7 +547,7 @@ for (const [scheme, width] of [
     await clean("signing in");
     api.script = {
       pieces: pieces(
-        `${LONG.slice(0, 2500)}\n\`\`\`\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n> quoted\n\n- [x] done`,
+        `${LONG.slice(0, 900)}\n\`\`\`\n\n| a | b |\n|--|--|\n| 1 | 2 |\n\n> quoted\n\n- [x] done`,
         9,
       ),
       reasoning: ["Hm."],
@@ -562,12 +592,112 @@ test("two answers side by side", async ({ page, api }) => {
   ]);
 });
 
+test("a comparison whose connection breaks is taken up, each answer by itself", async ({
+  page,
+  api,
+  allowed,
+}) => {
+  allowed.push(/ERR_INCOMPLETE_CHUNKED|Failed to load resource/);
+  const text = "Both answers are whole, without a gap or a repetition.";
+  api.script = { pieces: pieces(text, 4), pause: 20, cut: 8 };
+  await enter(page, api.url);
+  await page.goto(`${api.url}/#compare`);
+  await page.getByLabel("Question for both").fill("Which?");
+  await page.keyboard.press("Enter");
+  const articles = page.getByRole("article");
+  await expect(articles.nth(1)).toContainText("Both answers are who");
+  api.cut();
+  for (const at of [0, 1]) {
+    await expect(articles.nth(at)).toHaveAttribute("aria-busy", "false");
+    await expect(articles.nth(at)).toContainText(text);
+    await expect(articles.nth(at)).toContainText("resumed");
+  }
+  expect(api.posts).toHaveLength(2);
+  expect(api.resumed).toEqual(["?stream=true&starting_after=7", "?stream=true&starting_after=7"]);
+});
+
+test("a comparison is loaded again in its middle, and shown as it was after its end", async ({
+  page,
+  api,
+  allowed,
+}) => {
+  allowed.push(/ERR_INCOMPLETE_CHUNKED|Failed to load resource/);
+  api.script = { pieces: pieces("All of it, in both.", 3), pause: 20, cut: 6 };
+  await enter(page, api.url);
+  await page.goto(`${api.url}/#compare`);
+  await page.getByRole("spinbutton").nth(1).fill("1.5");
+  await page.getByLabel("Question for both").fill("Which?");
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("article").nth(1)).toContainText("All of it");
+  await page.reload();
+  // The first request ends before any event, so it is repeated by its Idempotency-Key, once more.
+  for (let round = 0; round < 2; round += 1) {
+    for (const at of [0, 1]) {
+      await expect(page.getByRole("article").nth(at)).toHaveAttribute("aria-busy", "false");
+      await expect(page.getByRole("article").nth(at)).toContainText("All of it, in both.");
+    }
+    await expect(page.locator(".asked").first()).toContainText("Which?");
+    await expect(page.getByRole("spinbutton").nth(1)).toHaveValue("1.5");
+    await page.reload();
+  }
+  // The key is forgotten, and with it the comparison.
+  await page.getByRole("button", { name: "Forget the key" }).click();
+  await expect(page.getByLabel("API key")).toBeVisible();
+  expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
+});
+
+test("a comparison that breaks before its first event is asked for again, once", async ({
+  page,
+  api,
+  allowed,
+}) => {
+  allowed.push(/ERR_INCOMPLETE_CHUNKED|Failed to load resource/);
+  api.script = { pieces: ["Both."], cut: 0 };
+  await enter(page, api.url);
+  await page.goto(`${api.url}/#compare`);
+  const sent: (string | undefined)[] = [];
+  page.on("request", (it) => it.method() === "POST" && sent.push(it.headers()["idempotency-key"]));
+  await page.getByLabel("Question for both").fill("Which?");
+  const asked = page.waitForResponse((it) => it.url().endsWith("/multiplex"));
+  await page.keyboard.press("Enter");
+  await asked;
+  api.cut();
+  for (const at of [0, 1]) await expect(page.getByRole("article").nth(at)).toContainText("Both.");
+  expect(sent).toHaveLength(2);
+  expect(sent[0]).toMatch(/^[\w-]{36}$/);
+  expect(sent[1]).toBe(sent[0]);
+});
+
+test("what today's hours have used is shown before they are known by model", async ({
+  page,
+  api,
+}) => {
+  api.usage = { ...USAGE, data: [], complete_until: null };
+  await enter(page, api.url);
+  await page.goto(`${api.url}/#usage`);
+  await expect(
+    page.getByRole("img", { name: "Tokens by day and model: 31,600 in all" }),
+  ).toBeVisible();
+  const row = page.getByRole("row", { name: /not by model yet/ });
+  await expect(row).toContainText("31,600 together");
+  await expect(page.getByRole("list", { name: "Tokens by day and model" })).toContainText(
+    "not by model yet",
+  );
+  await expect(page.getByText("none is over yet")).toBeVisible();
+});
+
 test("first load is small, and asks for what it needs only", async ({ page, api }) => {
   const loaded: string[] = [];
   page.on("requestfinished", (request) => loaded.push(new URL(request.url()).pathname));
   await enter(page, api.url);
+  await expect(page.getByText("keeps questions and answers for 30 days")).toBeVisible();
+  await expect(page.getByText("resume one for 24 hours")).toBeVisible();
   const scripts = loaded.filter((it) => it.startsWith("/assets/") && it.endsWith(".js"));
-  expect(scripts).toHaveLength(1);
+  // The page for a key, and the chat: nothing of the other pages, and no highlighting.
+  const names = scripts.map((it) => it.replace(/^\/assets\/(\w+)-.*$/, "$1")).toSorted();
+  expect(names).toEqual(["answer", "chat", "index", "wire"]);
+  const sent = scripts.map((it) => gzipSync(readFileSync(join(DIST, it))).length);
+  expect(sent.reduce((sum, it) => sum + it, 0)).toBeLessThan(100_000);
   expect(
     loaded.every((it) => it === "/" || it.startsWith("/assets/") || it.startsWith("/v1/")),
   ).toBe(true);

@@ -50,6 +50,8 @@ interface Member {
 /** An API that gives the answer of `script`, and counts what it was asked. */
 export class ScriptedApi {
   script: Script = { pieces: ["Hello."] };
+  /** What it says of the key's usage. */
+  usage: object = USAGE;
   posts: Record<string, unknown>[] = [];
   resumed: string[] = [];
   cancelled = 0;
@@ -57,6 +59,8 @@ export class ScriptedApi {
   #server: Server;
   #log = new Map<string, string[]>();
   #ended = new Set<string>();
+  /** The `Idempotency-Key` of each multiplexed request. */
+  #begun = new Set<string>();
   #break = (): void => {};
   #broken = new Promise<void>((resolve) => {
     this.#break = resolve;
@@ -101,7 +105,7 @@ export class ScriptedApi {
         },
       });
     }
-    if (pathname === "/v1/usage") return send(response, 200, USAGE);
+    if (pathname === "/v1/usage") return send(response, 200, this.usage);
     if (pathname === "/v1/sluice/streams") {
       return send(response, 200, { object: "list", data: [], has_more: false, last_id: null });
     }
@@ -113,7 +117,7 @@ export class ScriptedApi {
     if (pathname === "/v1/sluice/multiplex") {
       const { requests } = JSON.parse(await read(request)) as { requests: Member[] };
       this.posts.push(...requests.map((it) => it.body));
-      return this.#multiplex(response, requests);
+      return this.#multiplex(response, requests, String(request.headers["idempotency-key"] ?? ""));
     }
     if (request.method === "DELETE") return send(response, 200, { deleted: true });
     if (request.method === "GET" && pathname.startsWith("/v1/responses/")) {
@@ -136,18 +140,27 @@ export class ScriptedApi {
     send(response, 404, { error: { message: "Not here.", code: "not_found" } });
   }
 
-  /** Send the events of all members by turns. */
-  async #multiplex(response: ServerResponse, requests: Member[]): Promise<void> {
+  /** Send the events of all members by turns. A repeat of a request gets the same answers. */
+  async #multiplex(response: ServerResponse, requests: Member[], once: string): Promise<void> {
     response.writeHead(200, {
       "content-type": "text/event-stream",
       "x-request-id": "req_multiplex",
     });
-    const streams = requests.map(({ stream_id }, at) =>
-      this.#events(`resp_${at}`).map((event) =>
-        event.replace(/\}\n\n$/, `,"stream_id":"${stream_id}"}\n\n`),
-      ),
-    );
+    response.flushHeaders();
+    const first = !this.#begun.has(once);
+    this.#begun.add(once);
+    const streams = requests.map(({ stream_id }) => {
+      const id = `resp_${this.#begun.size}_${stream_id}`;
+      const events = this.#log.get(id) ?? this.#events(id);
+      this.#log.set(id, events);
+      return events.map((event) => event.replace(/\}\n\n$/, `,"stream_id":"${stream_id}"}\n\n`));
+    });
+    const cut = first ? (this.script.cut ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
     for (let at = 0; at < Math.max(...streams.map((it) => it.length)); at += 1) {
+      if (at >= cut) {
+        await this.#broken;
+        return void response.destroy();
+      }
       response.write(streams.map((it) => it[at] ?? "").join(""));
       if (this.script.pause) await new Promise((resolve) => setTimeout(resolve, this.script.pause));
     }
@@ -278,27 +291,37 @@ export class Line {
   }
 }
 
-const limit = (maximum: number, left: number): object => ({
-  limit: maximum,
-  left,
-  spent: maximum - left,
-  resets_at: 1796083200,
-});
-const USAGE = {
+const DAY_S = 86_400;
+const TODAY_S = DAY_S * Math.floor(Date.now() / 1000 / DAY_S);
+const NEXT_MINUTE_S = 60 * Math.floor(Date.now() / 60_000) + 60;
+const dayOf = (ago: number): string =>
+  new Date(1000 * (TODAY_S - ago * DAY_S)).toISOString().slice(0, 10);
+const TOMORROW_S = TODAY_S + DAY_S;
+/** The usage of a key, whose counters of today are 7,000 tokens ahead of its rows. */
+export const USAGE = {
   object: "usage",
   key: { id: "scriptedkey1", name: "reading room", expires_at: null, models: null },
   limits: {
-    tokens_per_day: limit(50_000, 18_400),
-    cost_per_month: { limit: "20", left: "12.5", spent: "7.5", resets_at: 1796083200 },
+    requests_per_minute: { limit: 60, spent: 12, left: 48, resets_at: NEXT_MINUTE_S },
+    tokens_per_minute: { limit: null, spent: 840, left: null, resets_at: NEXT_MINUTE_S },
+    tokens_per_day: { limit: 50_000, spent: 31_600, left: 18_400, resets_at: TOMORROW_S },
+    cost_per_day: { limit: null, spent: "0.0431", left: null, resets_at: TOMORROW_S },
+    tokens_per_month: {
+      limit: null,
+      spent: 136_430,
+      left: null,
+      resets_at: TOMORROW_S + 30 * DAY_S,
+    },
+    cost_per_month: { limit: "20", spent: "7.5", left: "12.5", resets_at: TOMORROW_S + 30 * DAY_S },
   },
   streams: { limit: 8, running: 1 },
   totals: { requests: 212, prompt_tokens: 40_120, completion_tokens: 96_310, cost: "0.164525" },
-  since: new Date(Date.now() - 6 * 86_400_000).toISOString().slice(0, 10),
+  since: dayOf(6),
   until: "",
-  complete_until: new Date().toISOString().slice(0, 13),
+  complete_until: new Date().toISOString().slice(0, 13) as string | null,
   data: [5, 4, 3, 2, 1, 0].flatMap((ago) =>
     ["scripted", "sluice-demo"].map((model, at) => ({
-      day: new Date(Date.now() - ago * 86_400_000).toISOString().slice(0, 10),
+      day: dayOf(ago),
       model,
       requests: 10 + ((ago * 7) % 11) * (at + 1),
       prompt_tokens: 1200 + ((ago * 977) % 2600),

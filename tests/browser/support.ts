@@ -7,7 +7,8 @@ import { test as base, expect, type Page } from "@playwright/test";
 
 import { ScriptedApi } from "./server.ts";
 
-const DIST = process.env["SLUICE_WEB"] ?? join(import.meta.dirname, "../../build/web");
+/** The folder of the built page. */
+export const DIST = process.env["SLUICE_WEB"] ?? join(import.meta.dirname, "../../build/web");
 
 interface Fixtures {
   api: ScriptedApi;

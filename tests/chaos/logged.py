@@ -38,9 +38,9 @@ _FORMS: tuple[tuple[str, dict[str, str]], ...] = (
     ("/completions", {}),
     ("/messages", {"anthropic-version": "2023-06-01"}),
 )
-_HANGS_S = 120.0
-_TRIES = 8
-"""Connections until a reader has the end. Functions that serve readers are killed too."""
+_HANGS_S = 300.0
+_PATIENCE_S = 90.0
+"""Time in which a reader connects again. Functions that serve readers are killed too."""
 
 
 @dataclass
@@ -60,6 +60,8 @@ class Wave:
     """The streams of a run."""
 
     streams: list[Stream]
+    quiet: float = field(default_factory=time.time)
+    """When the last of them ended, in Unix seconds."""
 
     def ends(self) -> str:
         """Return how many streams ended in each way, as text."""
@@ -101,8 +103,8 @@ async def kills(
             return await _stream(deployment, Stream(key, words[key]), number)
 
     streams = await asyncio.gather(*(one(number) for number in range(count)))
-    deployment.quiet = time.time()
     wave = Wave(streams)
+    deployment.quiet = wave.quiet
     landed = {name: deployment.clear_fault(fault)["landed"] for name, fault in faults.items()}
     for name, times in landed.items():
         say(f"{name}: {times} kills")
@@ -141,7 +143,7 @@ async def _stream(deployment: ChaosDeployment, made: Stream, number: int) -> Str
                 made.id = response.headers.get("x-sluice-stream", "")
                 if made.id and response.status_code == 200:
                     reading = asyncio.create_task(
-                        readers.read(made.before, client, made.id, tries=_TRIES)
+                        readers.read(made.before, client, made.id, seconds=_PATIENCE_S)
                     )
                     await made.live.take(response)
         except httpx.TransportError:
@@ -157,13 +159,13 @@ async def read_rests(
     deployment: ChaosDeployment, wave: Wave, say: Say, *, at_once: int
 ) -> list[str]:
     """Read the rest for all readers when the leases are over. Return what is wrong."""
-    await asyncio.sleep(max(0.0, deployment.quiet + limits.LEASE + 1 - time.time()))
+    await asyncio.sleep(max(0.0, wave.quiet + limits.LEASE + 1 - time.time()))
     room = asyncio.Semaphore(at_once)
 
     async def one(stream: Stream) -> None:
         async with room, _client(deployment, stream.key) as client, asyncio.timeout(_HANGS_S):
             for reader in (stream.live, stream.before, stream.stored):
-                await readers.read(reader, client, stream.id, tries=_TRIES)
+                await readers.read(reader, client, stream.id, seconds=_PATIENCE_S)
 
     known = [stream for stream in wave.streams if stream.id]
     await asyncio.gather(*(one(stream) for stream in known))
@@ -221,7 +223,7 @@ async def outage(deployment: ChaosDeployment, say: Say, *, count: int) -> list[s
                 got += part
             return response.headers["x-sluice-stream"], got
 
-    async with _client(deployment, key) as client, asyncio.timeout(2 * _HANGS_S):
+    async with _client(deployment, key) as client, asyncio.timeout(_HANGS_S):
         running = [asyncio.create_task(one(client)) for _ in range(count)]
         for _ in range(count):
             await begun.acquire()
@@ -245,7 +247,7 @@ async def outage(deployment: ChaosDeployment, say: Say, *, count: int) -> list[s
                 found.append(f"{stream}: its client has not the whole text")
             if got.count(b'"log":"lost"') != 1:
                 found.append(f"{stream}: its client was not told once that the log is lost")
-            stored = await readers.read(Reader("the reader"), client, stream, tries=_TRIES)
+            stored = await readers.read(Reader("the reader"), client, stream, seconds=_PATIENCE_S)
             if not stored.chunks or b"log_unavailable" not in stored.chunks[-1][1]:
                 found.append(f"{stream}: what is stored does not say that it is not the whole")
     say(

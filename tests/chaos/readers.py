@@ -6,6 +6,7 @@
 import asyncio
 import itertools
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,10 @@ _UNACKNOWLEDGED = 500
 """The events that a live client may have, and no log, after its function was killed."""
 _NUMBER = re.compile(rb'"n":(\d+)')
 _PADDING = re.compile(rb',"obfuscation":"[^"]*"')
+_LATER = (429, 503)
+"""The statuses after which a client tries again, whether they are the function's or Lambda's."""
+_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 4.0
+"""The pauses of a client before it connects again: the first one, and the longest."""
 _LAST = (b"data: [DONE]", b'data: {"error":', b"event: message_stop", b"event: error")
 """How the chunk begins that ends a stream, whether it is whole or not."""
 
@@ -67,8 +72,8 @@ class Reader:
             async with client.stream("GET", f"{STREAMS}/{stream}", params=after) as response:
                 if response.status_code == 200:
                     await self.take(response)
-                elif response.headers.get("x-request-id"):  # it is the function's own answer
-                    self.refused = response.status_code
+                elif "x-request-id" in response.headers and response.status_code not in _LATER:
+                    self.refused = response.status_code  # it is the function's own answer
                 else:
                     self.broken += 1
         except httpx.TransportError:
@@ -137,11 +142,16 @@ def _wrong(reader: Reader, stored: dict[int, bytes], *, more: int) -> list[str]:
     return [f"{reader.name} {what}" for what in found]
 
 
-async def read(reader: Reader, client: httpx.AsyncClient, stream: str, *, tries: int) -> Reader:
-    """Read a stream to its end, by at most this number of connections. Return the reader."""
-    for _ in range(tries):
-        if reader.over:
-            break
+async def read(reader: Reader, client: httpx.AsyncClient, stream: str, *, seconds: float) -> Reader:
+    """Read a stream to its end, by connections that begin within some time. Return the reader.
+
+    As an SDK does, it waits longer before each connection that brings nothing.
+    """
+    ends, pause = time.monotonic() + seconds, _PAUSE_S
+    while True:
+        before = reader.last
         await reader.resume(client, stream)
-        await asyncio.sleep(0)
-    return reader
+        if reader.over or time.monotonic() >= ends:
+            return reader
+        pause = _PAUSE_S if reader.last != before else min(2 * pause, _LONGEST_PAUSE_S)
+        await asyncio.sleep(pause)

@@ -18,6 +18,7 @@ from tests.support.deployments import (
     options,
     quiet,
 )
+from tests.support.webhook import receiving
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +46,7 @@ def demo(cloud: LocalCloud) -> Iterator[Deployment]:
 
 @pytest.fixture(scope="session")
 def scripted(cloud: LocalCloud) -> Iterator[Deployment]:
-    """Yield the deployment of the scripted engine."""
+    """Yield the deployment of the scripted engine, which has a webhook."""
     settings = {
         "engine": "scripted",
         "model_name": SCRIPTED_MODEL,
@@ -55,6 +56,7 @@ def scripted(cloud: LocalCloud) -> Iterator[Deployment]:
             "TopicArn"
         ],
     }
-    found = deployed(cloud, "scripted", settings)
-    yield found
-    found.client.close()
+    with receiving() as receiver:
+        found = deployed(cloud, "scripted", {**settings, "webhook_url": receiver.url})
+        yield found
+        found.client.close()

@@ -1,11 +1,9 @@
 """Background answers over the whole local cloud: queued, woken, invoked, told."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from queue import Empty, Queue
+from queue import Empty
 from typing import Any
 
 import boto3
@@ -16,52 +14,16 @@ from local.cloud import LocalCloud
 from tests.e2e.test_streaming import script
 from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed, options
 from tests.support.faults import fault, landed
+from tests.support.webhook import Receiver, receiving
 
 pytestmark = pytest.mark.e2e
-
-
-class Receiver:
-    """A webhook on this machine, which takes what it gets."""
-
-    def __init__(self) -> None:
-        """Listen."""
-        self.calls: Queue[tuple[dict[str, str], bytes]] = Queue()
-        calls = self.calls
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                size = int(self.headers["content-length"])
-                calls.put((dict(self.headers.items()), self.rfile.read(size)))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Print nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-
-    @property
-    def url(self) -> str:
-        """The address of the webhook."""
-        return f"http://localhost:{self.server.server_address[1]}/hook"
-
-    def told_of(self, response_id: str) -> tuple[dict[str, str], bytes]:
-        """Return the next call, which must be about this response."""
-        headers, body = self.calls.get(timeout=120)
-        assert json.loads(body)["data"] == {"id": response_id}
-        return headers, body
 
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
     """Yield the webhook."""
-    receiver = Receiver()
-    yield receiver
-    receiver.server.shutdown()
-    receiver.thread.join()
-    receiver.server.server_close()
+    with receiving() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +131,36 @@ def test_asked_while_the_model_sleeps(
     assert event.type == "response.completed"
     with pytest.raises(openai.InvalidWebhookSignatureError):
         sleeper.client.webhooks.unwrap(body + b" ", headers, secret=secret(cloud, sleeper))
+
+
+def test_streamed_while_the_model_sleeps(
+    sleeper: Deployment, cloud: LocalCloud, receiver: Receiver
+) -> None:
+    """Its client is told that it is queued, and holds on; another one resumes the same stream."""
+    began = time.time()
+    scale(cloud, sleeper, 0)
+    text = script(say=["good", " night"])[0]["content"]
+    live: Iterator[Any] = sleeper.client.responses.create(
+        model=SCRIPTED_MODEL, input=text, background=True, stream=True
+    )
+    created, queued = next(live), next(live)
+    assert (created.type, queued.type) == ("response.created", "response.queued")
+    assert (queued.response.status, queued.sequence_number) == ("queued", 1)
+    name = created.response.id
+    assert sleeper.client.responses.retrieve(name).status == "queued"
+    resumed: Iterator[Any] = sleeper.client.responses.retrieve(name, stream=True, starting_after=1)
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 1)
+    scale(cloud, sleeper, 1)
+    eventually(lambda: keep(cloud, sleeper)["waiting"] == 0)
+    rest = [*live]
+    assert rest[0].type == "response.in_progress"
+    assert [it.sequence_number for it in rest] == [*range(2, 2 + len(rest))]
+    assert (rest[-1].type, rest[-1].response.output_text) == ("response.completed", "good night")
+    assert [*resumed] == rest
+    outcomes = requests(sleeper, began)
+    assert outcomes.count("complete") == 1
+    assert set(outcomes) == {"refused", "complete"}
+    receiver.told_of(name)
 
 
 def test_cancelled_while_it_waits(

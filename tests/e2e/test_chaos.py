@@ -1,6 +1,6 @@
 """Functions killed at any stage of a request, over the whole local cloud.
 
-After a sweep all records are exact. `make chaos` does the same with 500 requests and more kinds of
+After a sweep all records are exact. `make chaos` does the same with 280 requests and more kinds of
 failure: `tests.chaos`.
 """
 

@@ -13,11 +13,14 @@ import pytest
 
 from cli.commands.verify.checks.answers import CHECKS
 from cli.commands.verify.registry import Check
+from cli.lib import admin_api, stack
+from cli.main import main
 from local.cloud import LocalCloud
 from tests.e2e.test_cancel import running
 from tests.e2e.test_streaming import script, settled
 from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed
 from tests.support.faults import fault
+from tests.support.openai_node import websocket_suite
 from tests.support.verified import target_of
 
 pytestmark = pytest.mark.e2e
@@ -237,6 +240,53 @@ async def test_openai_python(sockets: Deployment) -> None:
                 break
     assert dict(texts) == done
     assert done["a"]
+
+
+@pytest.mark.clients
+async def test_openai_node(sockets: Deployment) -> None:
+    """OpenAI's SDK for Node passes its suite over the deployed socket."""
+    asked = create(30)["input"]
+    url = sockets.outputs["WebSocketBaseUrl"].replace("ws", "http", 1)
+    await websocket_suite(url=url, key=sockets.key, model=SCRIPTED_MODEL, asked=asked)
+
+
+def test_sluice_load(
+    cloud: LocalCloud,
+    sockets: Deployment,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`sluice load` streams over sockets; droppers and resumers end as the ledger has them."""
+    for module in (stack, admin_api):
+        monkeypatch.setattr(module, "LOCAL", cloud.directory)
+    for name in ("LOOP_MS", "LAG_MS", "CPU"):
+        monkeypatch.setattr(f"cli.commands.load.summary.{name}", 1e9)
+    line = (
+        f"load --stack-name {sockets.name} --json --good 0 --settle 20s --form websocket "
+        "--rate 5 --duration 2s --arrivals constant --max-tokens 12 --droppers 20% --resumers 20%"
+    )
+    status = main(line.split())
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    report = json.loads(out)
+    assert {name for name, count in report["endings"].items() if count} <= {"complete", "dropped"}
+    assert report["endings"]["complete"] > 0
+    assert (report["ledger"]["by"], report["ledger"]["agrees"]) == ("request", True)
+
+
+async def test_a_function_that_is_killed(
+    cloud: LocalCloud, sockets: Deployment, session: aiohttp.ClientSession
+) -> None:
+    """Its response has one last event, though nobody asks; the next one of its lane is whole."""
+    socket = await connect(sockets, session)
+    call = {"operation": "PutItem", "containing": "S#0000000000"}
+    table = sockets.outputs["StreamTableName"]
+    with fault(cloud, kind="caller-killed-after", scope=table, count=1, **call):
+        await socket.send_json(create(600, 20, stream_id="a"))
+        await socket.send_json(create(20, stream_id="a"))
+        lanes = await until_ends(socket, 2)
+    kinds = [one["type"] for one in lanes["a"] if one["type"] in ENDS]
+    assert kinds == ["response.failed", "response.completed"]
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=[check.id for check in CHECKS])

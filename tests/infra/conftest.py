@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.synthesis import CERTIFICATE, KEY, STAGES, Synthesis, synthesise
+from tests.support.synthesis import CERTIFICATE, KEY, STAGES, WEB_ACL, Synthesis, synthesise
 
 
 @pytest.fixture(scope="session")
@@ -125,4 +125,29 @@ def without_docker(project: Path, tmp_path_factory: pytest.TempPathFactory) -> S
         image_build="codebuild",
         weights="s3://models/one/model.tar.gz",
         kms_key=KEY,
+    )
+
+
+@pytest.fixture(scope="session")
+def unkept(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """Return a synthesis that keeps no answers and has no detailed metrics of the endpoint."""
+    return synthesise(
+        "dev",
+        project,
+        tmp_path_factory.mktemp("unkept"),
+        persistence="off",
+        detailed_metrics=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def guarded(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """Return a synthesis with a guardrail, a customer's key for kept answers, and a web ACL."""
+    return synthesise(
+        "dev",
+        project,
+        tmp_path_factory.mktemp("guarded"),
+        guardrail="a1b2:3",
+        stream_kms_key=KEY,
+        web_acl=WEB_ACL,
     )

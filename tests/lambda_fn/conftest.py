@@ -84,15 +84,21 @@ def moto_url(moto_server: str) -> Iterator[str]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def boto(moto_server: str) -> Any:
+    """Return stock boto3's DynamoDB. One for all tests, because each costs milliseconds."""
+    return boto3.resource("dynamodb", endpoint_url=moto_server, **BOTO)
+
+
 @pytest.fixture
-def items(moto_url: str) -> Any:
+def items(moto_url: str, boto: Any) -> Any:
     """Return the table as stock boto3 sees it."""
-    resource = boto3.resource("dynamodb", endpoint_url=moto_url, **BOTO)
-    return resource.Table(TABLE)
+    del moto_url  # which has made the table
+    return boto.Table(TABLE)
 
 
 @pytest.fixture
-def usage_table(moto_url: str, _patient: None) -> Iterator[Any]:
+def usage_table(boto: Any, _patient: None) -> Iterator[Any]:
     """Yield an empty usage table with both of its indexes, as stock boto3 sees it."""
 
     def schema(partition: str, sort: str) -> Any:
@@ -101,10 +107,9 @@ def usage_table(moto_url: str, _patient: None) -> Iterator[Any]:
             {"AttributeName": sort, "KeyType": "RANGE"},
         ]
 
-    resource = boto3.resource("dynamodb", endpoint_url=moto_url, **BOTO)
     indexes = {"overdue": ("open", "due"), "keys": ("directory", "created")}
     types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}
-    boto = resource.create_table(
+    table = boto.create_table(
         TableName=f"usage-{uuid.uuid4().hex}",
         BillingMode="PAY_PER_REQUEST",
         KeySchema=schema("pk", "sk"),
@@ -120,17 +125,16 @@ def usage_table(moto_url: str, _patient: None) -> Iterator[Any]:
             for name, keys in indexes.items()
         ],
     )
-    yield boto
-    boto.delete()
+    yield table
+    table.delete()
 
 
 @pytest.fixture
-def streams(moto_url: str) -> Iterator[Any]:
+def streams(boto: Any) -> Iterator[Any]:
     """Yield an empty StreamTable, as stock boto3 sees it."""
-    resource = boto3.resource("dynamodb", endpoint_url=moto_url, **BOTO)
-    boto = resource.create_table(**stream_table(f"streams-{uuid.uuid4().hex}"))
-    yield boto
-    boto.delete()
+    table = boto.create_table(**stream_table(f"streams-{uuid.uuid4().hex}"))
+    yield table
+    table.delete()
 
 
 @pytest.fixture
@@ -150,6 +154,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     for name in (
         "META_TIMEOUT",
+        "CANCEL_FIRST_INTERVAL",
         "CANCEL_INTERVAL",
         "CANCEL_TIMEOUT",
         "IDLE_CONNECTION",

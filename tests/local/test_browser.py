@@ -19,7 +19,7 @@ from aiohttp import web
 
 from local import listeners
 from tests.support import chromium
-from tests.support.local_deployment import SECRET, Deployed, deployed
+from tests.support.local_deployment import SECRET, STAGE, Deployed, deployed
 
 pytestmark = pytest.mark.browser
 
@@ -155,6 +155,7 @@ def targets(running: Deployed, host: str, only: str | None = None) -> list[dict[
         "container": [("/invocations", '{"chunks": ["x"]}'), ("/metrics", ""), ("/ping", "")],
         "function URLs": [("/event", "{}")],
         "edge": [("/event", "{}")],
+        "sockets": [(f"/{STAGE}/@connections/AAAAAAAAAAAAAAA=", "{}"), (f"/{STAGE}", "")],
     }
     assert paths.keys() == running.ports.keys()
     return [
@@ -217,17 +218,21 @@ async def test_the_attack_is_one(page: chromium.Page, own: Own) -> None:
 
 
 async def test_a_page_of_another_port(running: Deployed, page: chromium.Page, own: Own) -> None:
-    """A page of loopback, or of a name that leads there, reaches only the edge."""
+    """A page of loopback, or of a name that leads there, reaches only the edge and sockets.
+
+    As on AWS, both are open to every page: the caller's key, or `$connect`, guards them.
+    """
+    open_ones = (f":{running.ports['edge']}/event", f":{running.ports['sockets']}/{STAGE}")
     before = await asyncio.to_thread(harm, running)
     for name in (EVIL, "localhost"):
         await page.open(f"http://{name}:{own.port}/page")
-        for host in ("127.0.0.1", "localhost", EVIL):
-            results = [
-                target
-                for target in targets(running, host)
-                if f":{running.ports['edge']}/" not in target["url"]
-            ]
-            assert await page.run(f"{ATTACK}({json.dumps(results)})") == []
+        attacked = [
+            target
+            for host in ("127.0.0.1", "localhost", EVIL)
+            for target in targets(running, host)
+            if not target["url"].endswith(open_ones)
+        ]
+        assert await page.run(f"{ATTACK}({json.dumps(attacked)})") == []
     assert await asyncio.to_thread(unharmed, running, before)
 
 

@@ -22,7 +22,6 @@ def test_an_interrupted_up_is_mended(checkout: Checkout) -> None:
     """
     checkout.complete("up")
     checkout.complete("down")
-    port = json.loads((checkout.folder / ".local/stack.json").read_text())["base_url"]
     for step, first, second in (
         *((step, signal.SIGINT, signal.SIGKILL) for step in UP_STEPS),
         (UP_STEPS[2], signal.SIGKILL, signal.SIGINT),
@@ -35,6 +34,7 @@ def test_an_interrupted_up_is_mended(checkout: Checkout) -> None:
         with contextlib.suppress(NoSuchStepError):  # likewise
             checkout.interrupt(step, "within", second, "up")
     checkout.complete("down")
+    port = json.loads((checkout.folder / ".local/stack.json").read_text())["base_url"]
     with socket.socket() as taken:
         with contextlib.suppress(OSError):  # another program of this machine has it already
             taken.bind(("127.0.0.1", int(port.rpartition(":")[2].removesuffix("/v1"))))

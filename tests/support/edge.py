@@ -31,6 +31,8 @@ class Origin:
         if request.path == "/upload":
             self.received.set_result(await request.content.readany())
             return web.Response(body=await request.content.read())
+        if request.path == "/file":
+            return web.Response(text="a line\n" * 1000, headers={"ETag": '"1"'})
         if request.path == "/long-head":
             return web.Response(headers={"x-long": "l" * 20_480})
         if request.path == "/silent":

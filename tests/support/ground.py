@@ -143,11 +143,12 @@ async def live(
     settlement: Settlement | None = DONE,
     *,
     checkpoint: int = 0,
+    watched: bool = False,
 ) -> None:
     """Do what the stream function does for one request: admit, checkpoint, settle.
 
     Without a `settlement` the request stays open. `checkpoint` is the number of tokens in a
-    checkpoint; with 0 there is none.
+    checkpoint; with 0 there is none. `watched` is as in `ledger.settle`.
     """
     opened = opening(ground, request_id)
     entry = await reserve(table, ground, request_id)
@@ -157,7 +158,7 @@ async def live(
             ledger.checkpoint(request_id, prompt_tokens=7, completion_tokens=checkpoint, now=T + 5)
         )
     if settlement is not None:
-        await settlements.settle(table, opened, settlement, hold=entry, now=T + 8)
+        await settlements.settle(table, opened, settlement, hold=entry, now=T + 8, watched=watched)
 
 
 def request_ids(count: int, *, at: float = T) -> Iterator[str]:

@@ -5,12 +5,9 @@ from dataclasses import MISSING, Field
 from typing import Any, get_args
 
 from infra.settings.deployment import FIELDS, TYPES, Settings, of_stage
-from tests.support.synthesis import CERTIFICATE, KEY
+from tests.support.synthesis import CERTIFICATE, KEY, WEB_ACL
 
 _GPU = {"weights": "s3://models/one/", "instance_type": "ml.g6.12xlarge"}
-_WEB_ACL = (
-    "arn:aws:wafv2:us-east-1:123456789012:global/webacl/own/12345678-1234-1234-1234-123456789012"
-)
 _OTHER = json.dumps(
     {"endpoint": "Other-One", "context_tokens": 100, "dialect": "tgi", "component": "Part"}
 )
@@ -98,7 +95,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "domain": "api.example.org",
             "certificate_arn": CERTIFICATE,
-            "web_acl": _WEB_ACL,
+            "web_acl": WEB_ACL,
             "log_retention_days": 1,
             "python_version": "3.13",
             "canary_minutes": 30,

@@ -12,6 +12,9 @@ from infra.settings.deployment import Stage, of_stage
 STAGES = get_args(Stage)
 KEY = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
 CERTIFICATE = "arn:aws:acm:us-east-1:123456789012:certificate/12345678-1234-1234-1234-123456789012"
+WEB_ACL = (
+    "arn:aws:wafv2:us-east-1:123456789012:global/webacl/own/12345678-1234-1234-1234-123456789012"
+)
 
 FUNCTIONS = {
     "Stream": "lambda_fn.stream.main.run",

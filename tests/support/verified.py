@@ -225,6 +225,10 @@ WRONG: dict[str, Wrong] = {
     "attribute-grants": without(
         "dynamodb:UpdateItem", lambda it: it.role_of(it.outputs["RecallFunctionName"])
     ),
+    "webhook": without(
+        "secretsmanager:GetSecretValue",
+        lambda it: it.role_of(it.outputs["BackgroundFunctionName"]),
+    ),
     "meter": fails("function-killed-at-settlement"),
     "throttle": fails("table-down", "UsageTableName", operation="UpdateItem"),
     "log-group": another_log_group,

@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { test } from "node:test";
+import { promisify } from "node:util";
 
 import type { Conversation, Turn } from "../../web/src/chat/conversations.ts";
 import { bodyOf, costOf, parametersOf, python, SNIPPETS } from "../../web/src/chat/request.ts";
@@ -77,15 +81,51 @@ test("snippets are programs, whatever the text is", () => {
     text: { format: { type: "text" } },
     top_p: null,
   };
-  const shell =
-    SNIPPETS["curl"]?.("http://localhost:1", body).replace("curl -N", "printf '%s\\0'") ?? "";
+  const url = "http://localhost:1/v1/responses";
+  const shell = SNIPPETS["curl"]?.(url, body).replace("curl -N", "printf '%s\\0'") ?? "";
   const words = spawnSync("sh", ["-c", shell], { encoding: "utf8" }).stdout.split("\0");
   assert.deepEqual(JSON.parse(words[words.indexOf("-d") + 1] ?? ""), body);
   const literal = `import json; print(json.dumps(${python(body, 0)}))`;
   const printed = spawnSync("python3", ["-c", literal], { encoding: "utf8" });
   assert.deepEqual(JSON.parse(printed.stdout), body, printed.stderr);
-  for (const make of Object.values(SNIPPETS))
-    assert.ok(make("http://localhost:1", body).includes("OPENAI_API_KEY"));
+  for (const make of Object.values(SNIPPETS)) assert.ok(make(url, body).includes("OPENAI_API_KEY"));
+});
+
+test("snippets for several answers run, and print the pieces of each", async () => {
+  const body = {
+    requests: [{ stream_id: "left", endpoint: "/v1/responses", body: { input: "é" } }],
+  };
+  const seen: string[] = [];
+  const server = createServer((request, response) => {
+    request.setEncoding("utf8").on("data", (part: string) => seen.push(part));
+    request.on("end", () => {
+      seen.push(request.headers.authorization ?? "");
+      const event = { type: "response.output_text.delta", delta: "Hi", stream_id: "left" };
+      response.end(`event: x\ndata: ${JSON.stringify(event)}\n\ndata: [DONE]\n\n`);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/sluice/multiplex`;
+  const venv = (name: string): string => join(import.meta.dirname, "../../.venv/bin", name);
+  const run = promisify(execFile);
+  const env = { ...process.env, OPENAI_API_KEY: "sk-1", NO_PROXY: "*" };
+  try {
+    for (const [name, program, ...options] of [
+      ["Python", venv("python"), "-c"],
+      ["Node", process.execPath, "--input-type=module", "-e"],
+    ] as [string, string, ...string[]][]) {
+      const snippet = SNIPPETS[name]?.(url, body) ?? "";
+      const { stdout } = await run(program, [...options, snippet], { env });
+      assert.match(stdout, /^left '?Hi'?\n$/);
+    }
+    assert.deepEqual(
+      [seen[0], seen[2]].map((it) => JSON.parse(it ?? "")),
+      [body, body],
+    );
+    assert.deepEqual([seen[1], seen[3]], ["Bearer sk-1", "Bearer sk-1"]);
+  } finally {
+    server.close();
+  }
 });
 
 test("the cost of tokens", () => {

@@ -4,4 +4,5 @@ import "./style.css";
 import { App } from "./ui/app.tsx";
 
 const root = document.getElementById("app");
+root?.replaceChildren();
 if (root) render(<App />, root);

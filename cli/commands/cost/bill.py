@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cli.commands.cost.prices import instance_price, price
 from cli.lib import cloudwatch_cost
+from infra.limits import LIMITS
 from lambda_fn import limits
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ after its text.
 LOG_LINE = 400
 """Bytes of a request's log lines beside its metrics."""
 SECRETS = 2
+"""Secrets of every deployment: of the origin, and of the admin API. A webhook has one more."""
+RUN_SECONDS = 0.5
+"""Billed seconds of a scheduled run that finds nothing to do, with 512 MB: assumed."""
+RUN_LOG = 350
+"""Bytes of the lines that Lambda itself logs for an invocation."""
 UNRESERVED = 1000
 """AWS's default for all functions of an account at once."""
 _TOKEN_CHARACTERS = 4
@@ -128,7 +134,9 @@ class Plan:
     guardrail: bool = False
     """Whether a guardrail judges the prompt, in one call, and the answer, in windows."""
     persistence: str = "off"
-    """Which answers are kept: the setting."""
+    """Which answers are kept: the setting. If any are, the keeper runs each minute."""
+    webhook: bool = False
+    """Whether the keeper calls a webhook, with a secret."""
     logged: int = 0
     """Bytes that metrics add to a request's log line."""
     watched: cloudwatch_cost.Counts = _UNWATCHED
@@ -165,6 +173,7 @@ class Plan:
             own_web_acl=settings.web_acl == "rate",
             guardrail=settings.guardrail is not None,
             persistence=settings.persistence,
+            webhook=settings.webhook_url is not None,
             logged=cloudwatch_cost.bytes_a_request(settings),
             watched=cloudwatch_cost.counts(settings),
         )
@@ -258,7 +267,8 @@ def by_month(plan: Plan) -> dict[str, float]:
             + watched.composite_alarms * price("composite_alarm_month")
             + watched.dashboards * price("dashboard_month")
         ),
-        "Secrets Manager": SECRETS * price("secret_month"),
+        "Secrets Manager": (SECRETS + plan.webhook) * price("secret_month"),
+        "Lambda, schedules": _schedules(plan),
         "AWS WAF": (
             price("waf_acl_month") + _WEB_ACL_RULES * price("waf_rule_month")
             if plan.own_web_acl
@@ -266,6 +276,16 @@ def by_month(plan: Plan) -> dict[str, float]:
         ),
     }
     return {name: amount for name, amount in parts.items() if amount}
+
+
+def _schedules(plan: Plan) -> float:
+    """Return what a month of the sweeper costs, and of the keeper if answers are kept."""
+    runs = SECONDS / LIMITS.sweep_period
+    if plan.persistence != "off":
+        runs += SECONDS / LIMITS.keeper_period
+    gb_seconds = RUN_SECONDS * plan.memory_mb / 1024
+    run = price("lambda_request") + gb_seconds * price(f"lambda_gb_second_{plan.architecture}")
+    return runs * (run + RUN_LOG / 1e9 * price("logs_gb"))
 
 
 def fleet_size(use: Use) -> int:

@@ -10,7 +10,7 @@ HELP = (
     "Load an API with streams at planned moments, and tell how each ended; exit with 1 where "
     "too few were good, with 2 where this client was the bottleneck."
 )
-FORMS = ("chat", "completions", "messages", "responses", "text")
+FORMS = ("chat", "completions", "messages", "responses", "websocket", "text")
 """The forms of `cli.commands.load.forms`, which is slow to import."""
 _RATE = re.compile(r"(\d{1,5}(?:\.\d{1,6})?)(?:-(\d{1,5}(?:\.\d{1,6})?))?")
 _TIME = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(ms|s|m|h)")
@@ -23,8 +23,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "url", nargs="?", metavar="URL", help="the base URL that clients use (the stage's own)"
     )
     values.add_stack(parser)
-    text = "a host that you may load; needed except for loopback and the stage's own"
-    parser.add_argument("--allow-host", metavar="HOST", help=text)
+    text = "a host that you may load; needed except for loopback and the stage's own; repeatable"
+    parser.add_argument("--allow-host", metavar="HOST", action="append", default=[], help=text)
     text = "an API key of URL (OPENAI_API_KEY); a stage gets keys of its own for the run"
     parser.add_argument("--key", help=text)
     parser.add_argument("--model", help="the model (the stage's, or the first of the API's list)")

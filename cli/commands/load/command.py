@@ -43,6 +43,8 @@ class Target:
     authority: str | None = None
     admin: Admin | None = None
     key: str = ""
+    sockets: str = ""
+    """The address of its WebSockets, if the form needs it."""
 
 
 def load(args: argparse.Namespace) -> None:
@@ -71,6 +73,7 @@ def load(args: argparse.Namespace) -> None:
             timeout=args.timeout,
             silence=args.silence,
             slow_pace=args.slow_pace,
+            sockets=target.sockets,
         )
         before = None if target.admin else ledger.own_usage(target.url, keys[0][1])
         with _progress(plan, quiet=args.json) as progress:
@@ -163,19 +166,36 @@ def _target(args: argparse.Namespace) -> Target:
         plain = args.stage == "local" and admin.authority is None
         url = f"{'http' if plain else 'https'}://{domain}/v1"
         model = args.model or admin.outputs["ModelName"]
-        return Target(url, model, admin.authority, admin, args.key or "")
+        sockets = ""
+        if FORMS[args.form].is_socket:
+            if "WebSocketBaseUrl" not in admin.outputs:
+                raise CommandError(
+                    f"The stage {args.stage} has no sockets. Deploy it with -c websocket=true."
+                )
+            sockets = f"{admin.outputs['WebSocketBaseUrl']}/responses"
+        return Target(url, model, admin.authority, admin, args.key or "", sockets)
     url = args.url.rstrip("/")
     address = Address.of(url)
-    if not loopback(address.host) and args.allow_host != address.host:
-        raise CommandError(
-            f"{address.host} is not this machine. A load test costs its owner money and may keep "
-            "others out: run it only where you may. If you may, say so with: --allow-host "
-            f"{address.host}"
-        )
+    _may_load(address.host, args.allow_host)
     if loopback(address.host):
         stay_local()
     key = args.key or os.environ.get("OPENAI_API_KEY", "")
-    return Target(url, args.model or _first_model(url, key), key=key)
+    sockets = ""
+    if FORMS[args.form].is_socket:
+        sockets = _sockets(url, key)
+        # The answer of one host must not lead the load to another one.
+        _may_load(Address.of(sockets.replace("ws", "http", 1)).host, args.allow_host)
+    return Target(url, args.model or _first_model(url, key), key=key, sockets=sockets)
+
+
+def _may_load(host: str, allowed: list[str]) -> None:
+    """Raise CommandError for another host that the user has not named."""
+    if not loopback(host) and host not in allowed:
+        raise CommandError(
+            f"{host} is not this machine. A load test costs its owner money and may keep "
+            "others out: run it only where you may. If you may, say so with: --allow-host "
+            f"{host}"
+        )
 
 
 def loopback(host: str) -> bool:
@@ -198,6 +218,26 @@ def _first_model(url: str, key: str) -> str:
         raise CommandError(f"{url}: {error}") from None
     except (TypeError, KeyError, IndexError):
         raise CommandError(f"{url}/models lists no model: name one with --model") from None
+
+
+def _sockets(url: str, key: str) -> str:
+    """Return the address of an API's sockets: what its tickets name, else the path of OpenAI's.
+
+    Raises CommandError.
+    """
+    from cli.commands.check.wire import NoResponse, Server
+
+    try:
+        response = Server(url, key, timeout=30.0).send("POST", "/websocket/tickets", {})
+        found = response.json()["url"] if response.status == 200 else None
+    except NoResponse as error:
+        raise CommandError(f"{url}: {error}") from None
+    except (TypeError, KeyError):
+        found = None
+    address = found if isinstance(found, str) else f"{url}/responses".replace("http", "ws", 1)
+    if not address.startswith(("ws://", "wss://")):
+        raise CommandError(f"{url}/websocket/tickets names no address of sockets.")
+    return address
 
 
 def _ask(args: argparse.Namespace, plan: Plan) -> None:
@@ -225,7 +265,8 @@ def _keys(target: Target, args: argparse.Namespace, plan: Plan) -> Iterator[list
         yield [("", target.key)]
         return
     streams = min(args.max_open, math.ceil(plan.rate.expected(plan.seconds)))
-    count = max(1, math.ceil(streams / ledger.STREAMS))
+    each = ledger.SOCKETS if FORMS[args.form].is_socket else ledger.STREAMS
+    count = max(1, math.ceil(streams / each))
     seconds = plan.seconds + args.timeout + args.settle
     with ledger.temporary_keys(target.admin, count, seconds=seconds) as keys:
         yield keys

@@ -76,6 +76,8 @@ class Form:
     accept: str = "text/event-stream"
     proves_end: bool = True
     """Whether an answer itself shows a finish reason, an end marker and usage."""
+    is_socket: bool = False
+    """Whether each request has a WebSocket of its own. Then a reader gets whole events."""
 
 
 class _Call(msgspec.Struct):
@@ -265,6 +267,7 @@ class _ResponseEvent(msgspec.Struct):
     type: str = ""
     delta: str | None = None
     code: str | None = None
+    error: Any = None
     response: _Response | None = None
     sequence_number: int = -1
 
@@ -282,7 +285,7 @@ class _Responses(_Events):
         event = _response_event.decode(data)
         self.signs.number = max(self.signs.number, event.sequence_number)
         if event.type == "error":
-            self.signs.error = event.code or "unnamed"
+            self.signs.error = event.code or _code(event.error)
         elif event.type == "response.failed":
             self.signs.error = _code(event.response and event.response.error)
         elif event.type in _RESPONSE_ENDS and event.response is not None:
@@ -291,6 +294,19 @@ class _Responses(_Events):
                 self.signs.prompt_tokens = usage.input_tokens
                 self.signs.completion_tokens = usage.output_tokens
         return len(event.delta or "") if event.type.endswith(".delta") else 0
+
+
+class _SocketEvents(_Responses):
+    """The same events, each of which is a message of a WebSocket."""
+
+    def feed(self, data: bytes) -> list[int]:
+        if self.signs.marker:
+            raise Malformed("events_after_the_end")
+        try:
+            size = self._event(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Malformed("event_not_readable") from None
+        return [size] if size else []
 
 
 @dataclass
@@ -387,6 +403,10 @@ def _response(model: str, ask: Ask) -> Mapping[str, Any]:
     }
 
 
+def _create(model: str, ask: Ask) -> Mapping[str, Any]:
+    return {"type": "response.create", **_response(model, ask)}
+
+
 def _text(model: str, ask: Ask) -> Mapping[str, Any]:
     return {
         "model": model,
@@ -401,6 +421,7 @@ FORMS: Mapping[str, Form] = {
     "completions": Form("/completions", _completion, _Chunks),
     "messages": Form("/messages", _message, _Messages),
     "responses": Form("/responses", _response, _Responses),
+    "websocket": Form("/responses", _create, _SocketEvents, is_socket=True),
     "text": Form("/chat/completions", _text, _Text, accept="text/plain", proves_end=False),
 }
 """The forms by the names of `--form`. `cli.commands.load.FORMS` lists them for the command line."""

@@ -22,6 +22,8 @@ from cli.commands.load.stream import Record, Stream
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from aiohttp import ClientSession
+
     from cli.commands.load.forms import Form
     from cli.commands.load.plan import Planned
 
@@ -35,7 +37,8 @@ class Options:
     """How requests are sent.
 
     `timeout` is the most seconds of one, `silence` the most seconds without a byte. `slow_pace` is
-    the bytes a second that slow readers read.
+    the bytes a second that slow readers read. `sockets` is the address of the API's WebSockets, for
+    a form that needs them.
     """
 
     address: Address
@@ -46,6 +49,7 @@ class Options:
     timeout: float = 600.0
     silence: float = 60.0
     slow_pace: int = 256
+    sockets: str = ""
 
 
 @dataclass
@@ -86,6 +90,11 @@ async def generate(
     """
     run = Run(began=time.monotonic(), at=time.time())
     context = options.address.context()
+    opener = None
+    if options.form.is_socket:
+        from cli.commands.load import sockets  # slow to import
+
+        opener = sockets.session()
     tasks: set[asyncio.Task[None]] = set()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -120,7 +129,7 @@ async def generate(
             stream = Stream(planned, record, options.form)
             run.open[planned.number] = stream
             run.most_open = max(run.most_open, len(run.open))
-            task = loop.create_task(_one(run, planned, stream, options, context))
+            task = loop.create_task(_one(run, planned, stream, options, context, opener))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
         stopping = loop.create_task(stop.wait())
@@ -139,6 +148,8 @@ async def generate(
         for task in [*watchers, *tasks]:
             task.cancel()
         await asyncio.gather(*watchers, *tasks, return_exceptions=True)
+        if opener is not None:
+            await opener.close()
         with suppress(ValueError, RuntimeError):
             loop.remove_signal_handler(signal.SIGINT)
     progress(run)
@@ -146,39 +157,74 @@ async def generate(
 
 
 async def _one(
-    run: Run, planned: Planned, stream: Stream, options: Options, context: SSLContext | None
+    run: Run,
+    planned: Planned,
+    stream: Stream,
+    options: Options,
+    context: SSLContext | None,
+    opener: ClientSession | None,
 ) -> None:
     """Send one request and wait until it is over."""
     record = stream.record
     asked = options.form.body(options.model, planned.ask)
     if planned.reader == "resumer":
         asked = {**asked, "sluice": {"durable": True}}
-    key, accept = options.keys[record.key], options.form.accept
-    path, body = options.form.path, msgspec.json.encode(asked)
-    request = request_bytes(options.address, path, body, key=key, accept=accept)
-    pace = options.slow_pace if planned.reader == "slow" else None
+    body, pace = msgspec.json.encode(asked), options.slow_pace if planned.reader == "slow" else None
     record.sent = stream.heard = time.monotonic()
     run.lag.add(record.sent - record.planned)
     try:
-        exchange = await connect(
-            options.address,
-            context,
-            lambda: stream.attach(Exchange(request, stream, pace=pace)),
-        )
-        record.connected = time.monotonic()
-        await exchange.done
-        if (path_of_rest := stream.resumed_at) is not None:
-            stream.resume()
-            rest = request_bytes(options.address, path_of_rest, None, key=key, accept=accept)
-            exchange = await connect(
-                options.address, context, lambda: stream.attach(Exchange(rest, stream, pace=pace))
-            )
-            await exchange.done
+        if opener is None:
+            await _over_http(stream, body, pace, options, context)
+        else:
+            await _over_socket(stream, body, pace, options, context, opener)
     except Unreachable as error:
         stream.unreachable(str(error))
     finally:
         run.open.pop(planned.number, None)
     _count(run, stream)
+
+
+async def _over_http(
+    stream: Stream, body: bytes, pace: int | None, options: Options, context: SSLContext | None
+) -> None:
+    """Send a request over HTTP, and the one for the rest of its answer. Raises Unreachable."""
+    key, accept = options.keys[stream.record.key], options.form.accept
+    request = request_bytes(options.address, options.form.path, body, key=key, accept=accept)
+    exchange = await connect(
+        options.address,
+        context,
+        lambda: stream.attach(Exchange(request, stream, pace=pace)),
+    )
+    stream.connected()
+    await exchange.done
+    if (path_of_rest := stream.resumed_at) is not None:
+        stream.resume()
+        rest = request_bytes(options.address, path_of_rest, None, key=key, accept=accept)
+        exchange = await connect(
+            options.address, context, lambda: stream.attach(Exchange(rest, stream, pace=pace))
+        )
+        await exchange.done
+
+
+async def _over_socket(
+    stream: Stream,
+    body: bytes,
+    pace: int | None,
+    options: Options,
+    context: SSLContext | None,
+    opener: ClientSession,
+) -> None:
+    """Do as `_over_http`, on sockets."""
+    from cli.commands.load.sockets import Conversation
+
+    how = (opener, options.sockets, options.keys[stream.record.key], context)
+    conversation = stream.attach(Conversation(body, stream, pace=pace))
+    await conversation.run(*how, stream.connected)
+    if stream.resumed_at is not None:
+        rest = msgspec.json.encode(stream.rest)
+        stream.resume()
+        conversation = stream.attach(Conversation(rest, stream, pace=pace))
+        await conversation.run(*how, lambda: None)
 
 
 def _count(run: Run, stream: Stream) -> None:

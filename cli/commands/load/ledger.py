@@ -31,6 +31,10 @@ OWNER = "sluice load"
 """The owner of the temporary keys."""
 STREAMS = 200
 """The most streams that one key may have at once."""
+SOCKETS = 10
+"""The most sockets that one key should have at once: half of the limit, because a socket that was
+closed is counted for a moment.
+"""
 LOOKED_UP = 20_000
 """Requests that are looked up one by one. Of a larger run only the sums are compared."""
 _ABANDONED_S = 6 * 3600

@@ -5,20 +5,27 @@ from __future__ import annotations
 import time
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cli.commands.load.endings import Close, Ending, ending
 from cli.commands.load.event_stream import Malformed
 from cli.commands.load.forms import Form, error_code
 
 if TYPE_CHECKING:
-    from cli.commands.load import connection
     from cli.commands.load.distribution import Distribution
     from cli.commands.load.plan import Planned
 
+E = TypeVar("E", bound="Exchange")
 _MAX_ERROR = 64 * 1024
 _MAX_CHUNKS = 100_000
 """Chunks of an answer whose times are kept until its usage comes."""
+
+
+class Exchange(Protocol):
+    """A request and its answer on their way."""
+
+    def leave(self) -> None:
+        """Break it off. Its receiver gets no further call."""
 
 
 @dataclass(slots=True)
@@ -83,7 +90,7 @@ class Stream:
         self.record = record
         self._reader = form.reader()
         self._error = b""
-        self._exchange: connection.Exchange | None = None
+        self._exchange: Exchange | None = None
         self.heard = time.monotonic()
         """When something came last."""
         self._times = array("d")
@@ -100,6 +107,12 @@ class Stream:
         if not self._has_left or self.record.over is not None:
             return None
         return f"/sluice/streams/{self._log}?starting_after={self._reader.signs.number}"
+
+    @property
+    def rest(self) -> dict[str, Any]:
+        """The message that asks for the rest of such an answer on another socket."""
+        after = self._reader.signs.number
+        return {"type": "response.resume", "response_id": self._log, "starting_after": after}
 
     def resume(self) -> None:
         """Read the rest of the answer from another response."""
@@ -171,7 +184,11 @@ class Stream:
 
     # of the generator
 
-    def attach(self, exchange: connection.Exchange) -> connection.Exchange:
+    def connected(self) -> None:
+        """Note that there is a connection."""
+        self.record.connected = time.monotonic()
+
+    def attach(self, exchange: E) -> E:
         """Take the exchange of this stream, and return it."""
         self._exchange = exchange
         if self.record.over is not None:  # this client left while it connected

@@ -2,8 +2,8 @@
 
 A message that makes a response is stored first, under the name of the response. If the message
 comes again, it is found there, and nothing happens. The function that ends a response begins the
-next one of its lane. If that function was killed, the next message that waits for its response
-finds this out.
+next one of its lane. If that function was killed, Lambda tells the control function (`control`). If
+that did not happen, the next message that waits for its response finds this out.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
 from lambda_fn.socket.gateway.control import Control, counting, unavailable
 from lambda_fn.socket.gateway.lane import LaneCarrier, LaneSink, Wish, read_create
-from lambda_fn.socket.gateway.messages import Message
+from lambda_fn.socket.gateway.messages import Begin, Message
 from lambda_fn.socket.gateway.posts import ClientGone, Outbox
 from lambda_fn.socket.gateway.state import State
 from lambda_fn.socket.gateway.store import Frame, Socket
@@ -77,20 +77,28 @@ class Gateway(Control):
         """Take a request, and answer it when its lane is free. Raises as `Control._message`."""
         frame = Frame(message.name, message.body, message.sent)
         socket = await self._store.find(message.connection_id)
+        if socket.state.flooded:
+            return
         if not await self._store.claim(socket, frame):
             return  # it came before
         settings = self._settings
         stays = settings.persistence == "all"
         if isinstance(asked, Create):
-            store = Wish.of(asked.body).store
-            stays = stays or (settings.store_default if store is None else store)
+            wish = Wish.of(asked.body)
+            store = settings.store_default if wish.store is None else wish.store
+            stays = stays or store or wish.is_durable
 
         def decide(state: State) -> list[str] | APIError:
             if (refused := counting(message.sent, state)) is not None:
                 return refused
             try:
                 return state.create(
-                    message.name, asked.stream_id, sent=message.sent, now=self._now(), stays=stays
+                    message.name,
+                    asked.stream_id,
+                    sent=message.sent,
+                    now=self._now(),
+                    stays=stays,
+                    by=context.request_id,
                 )
             except APIError as error:
                 return error
@@ -100,8 +108,14 @@ class Gateway(Control):
             await self._forget(message.connection_id, [message.name])
             raise decided
         if message.name not in decided:
-            decided += await self._reap(message.connection_id)
+            decided += await self._reap(message.connection_id, context)
         await self._run(message.connection_id, decided, context, frame)
+
+    async def _go_on(self, begin: Begin, context: Context) -> None:
+        taken = await self._store.change(
+            begin.connection_id, lambda state: state.take(begin.names, context.request_id)
+        )
+        await self._run(begin.connection_id, taken, context)
 
     async def _run(
         self, connection_id: str, names: list[str], context: Context, own: Frame | None = None
@@ -140,7 +154,9 @@ class Gateway(Control):
                 await forgetting
         return await self._store.change(
             connection_id,
-            lambda state: state.ended(name, self._now(), completed=completed, parent=parent),
+            lambda state: state.ended(
+                name, self._now(), completed=completed, parent=parent, by=context.request_id
+            ),
         )
 
     async def _answer(
@@ -300,7 +316,7 @@ class Gateway(Control):
             return
         await super()._stop(name, socket)
 
-    async def _reap(self, connection_id: str) -> list[str]:
+    async def _reap(self, connection_id: str, context: Context) -> list[str]:
         """End the runs whose functions were killed. Return the names of those that begin now."""
         socket = await self._store.find(connection_id)
         now, begin = self._now(), list[str]()
@@ -315,13 +331,12 @@ class Gateway(Control):
                 is_dead = head.is_final and now - (head.ended or now) > _DEAD_AFTER
             if is_dead:
                 log("socket_reaped", request_id=name)
-                if head is None or head.status == "failed":
-                    lane = socket.state.lane_of(name)
-                    await self._tell(connection_id, _interrupted(response), lane)
-                await self._forget(connection_id, [name])
+                await self._finish(socket, name, context)
                 begin += await self._store.change(
                     connection_id,
-                    lambda state, name=name: state.ended(name, now),  # type: ignore[misc]
+                    lambda state, name=name: state.ended(  # type: ignore[misc]
+                        name, now, by=context.request_id
+                    ),
                 )
         return begin
 
@@ -347,11 +362,3 @@ def _public(error: Exception, name: str) -> APIError:
         )
     log("fault", request_id=name, error=type(error).__name__)
     return internal_error()
-
-
-def _interrupted(name: str) -> APIError:
-    return UpstreamFailed(
-        "The function that answered this request was stopped. Read what it had sampled by "
-        f"GET /v1/responses/resp_{name}.",
-        code="interrupted",
-    )

@@ -7,9 +7,11 @@ their own: whoever has opened a socket has just warmed it.
     $connect          authenticates by the key or a ticket, counts the sockets of the key
     response.cancel   cancels a response
     $disconnect       ends the responses that do not go on without their client
+    a failure         ends the responses of an invocation that was killed, or never begun
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -26,6 +28,7 @@ from lambda_fn.errors import (
     NotFound,
     RateLimited,
     Unavailable,
+    UpstreamFailed,
 )
 from lambda_fn.http.client import Client
 from lambda_fn.log import log
@@ -34,7 +37,16 @@ from lambda_fn.recall.stored import Stored, not_found
 from lambda_fn.runtime.api import Context
 from lambda_fn.settings import Settings
 from lambda_fn.socket.core import MESSAGES_BURST, MESSAGES_PER_SECOND
-from lambda_fn.socket.gateway.messages import Closing, Message, Opening, read
+from lambda_fn.socket.gateway.gather import shortened
+from lambda_fn.socket.gateway.messages import (
+    Begin,
+    Closing,
+    Failure,
+    Message,
+    Opening,
+    begin_event,
+    read,
+)
 from lambda_fn.socket.gateway.posts import ClientGone, Posts
 from lambda_fn.socket.gateway.state import EARLY, Early, State
 from lambda_fn.socket.gateway.store import Gone, Socket, Store
@@ -55,6 +67,10 @@ _LOG_POLL = 0.1
 
 class Flood(RateLimited):
     """A socket sends so many messages that it is closed."""
+
+
+class _Flooded(Exception):
+    """A socket was flooded before, and is being closed. Its messages change nothing."""
 
 
 class Control:
@@ -80,6 +96,7 @@ class Control:
             )
 
         self._now = now
+        self._client, self._credentials = client, credentials
         self._usage = table(settings.usage_table)
         self._settings = settings
         self._streams = table(settings.stream_table or "")
@@ -107,11 +124,15 @@ class Control:
         try:
             if isinstance(found, Closing):
                 await self._disconnect(found, context)
+            elif isinstance(found, Failure):
+                await self._failed(found, context)
+            elif isinstance(found, Begin):
+                await self._go_on(found, context)
             else:
                 await self._message(found, context)
         except Gone:
             log("socket_gone", aws_request_id=context.request_id)
-        except (MeterUnavailable, UnknownVersion) as error:
+        except (MeterUnavailable, Unavailable, UnknownVersion) as error:
             log("fault", aws_request_id=context.request_id, error=type(error).__name__)
             if isinstance(found, Message):
                 await self._tell(found.connection_id, unavailable(), None)
@@ -171,8 +192,12 @@ class Control:
                 await self._cancel(message, asked, context)
             else:
                 await self._begin(message, asked, context)
+        except _Flooded:
+            return
         except Flood:
+            socket = await self._store.find(message.connection_id)
             await self._posts.close(message.connection_id)
+            await self._store.leave(socket.caller.key_id, message.connection_id, held=True)
         except APIError as error:
             await self._tell(message.connection_id, error, stream_id)
 
@@ -192,6 +217,98 @@ class Control:
             param="type",
             code="invalid_message",
         )
+
+    async def _go_on(self, begin: Begin, context: Context) -> None:
+        """Answer requests whose turn has come. Only the function that answers gets them."""
+        raise NotImplementedError
+
+    # Failures of the function that answers
+
+    async def _failed(self, failure: Failure, context: Context) -> None:
+        """End what an invocation has left, with the last event for the client of each response.
+
+        Then the next requests of these lanes begin, in another invocation.
+        """
+        event, by = failure.event, failure.invocation
+        if isinstance(event, Closing):
+            return
+        connection_id = event.connection_id
+        socket = await self._store.find(connection_id)
+        state = socket.state
+        dead = state.answered_by(by)
+        error = _too_old() if failure.is_too_old else None
+        if isinstance(event, Begin):
+            # What it did not even take has no log, and nobody else answers it.
+            dead += [name for name in event.names if name in state.answered_by("")]
+        elif not state.has(event.name) and event.name not in state.recent:
+            asked = read_message(event.body)
+            await self._forget(connection_id, [event.name])
+            await self._tell(connection_id, error or interrupted(event.name), asked.stream_id)
+        log("socket_reaped", aws_request_id=by, responses=len(dead))
+        await asyncio.gather(*(self._finish(socket, name, context, error) for name in dead))
+        begun: list[str] = []
+        for name in dead:
+            begun += await self._store.change(
+                connection_id,
+                lambda state, name=name: state.ended(name, self._now()),  # type: ignore[misc]
+            )
+        await self._hand_over(connection_id, begun)
+
+    async def _finish(
+        self, socket: Socket, name: str, context: Context, error: APIError | None = None
+    ) -> None:
+        """End a response whose function has died, and send its last event to the client.
+
+        Whoever read the response before may get that event twice, with the same `sequence_number`.
+        `error` is the reason if the response has not begun.
+        """
+        from lambda_fn.socket.gateway.last import last_event  # few functions die
+
+        connection_id, lane = socket.connection_id, socket.state.lane_of(name)
+        await self._forget(connection_id, [name])
+        response = socket.state.response_of(name)
+        last: bytes | None = None
+        try:
+            head = await self._stored.end(response, socket.caller.key_id)
+            if head is not None:
+                seconds = context.remaining()
+                last = await last_event(self._streams, head, lane, seconds, self._settings)
+        except APIError as failed:
+            log("fault", request_id=name, error=type(failed).__name__)
+        if last is None:
+            await self._tell(connection_id, error or interrupted(response), lane)
+            return
+        with contextlib.suppress(ClientGone):
+            await self._posts.post(connection_id, shortened(last))
+
+    async def _hand_over(self, connection_id: str, names: list[str]) -> None:
+        """Have requests answered whose turn has come."""
+        from lambda_fn.aws.functions import Functions, NotInvoked  # few functions die
+
+        functions = Functions(
+            self._client,
+            url=self._settings.lambda_url,
+            region=self._settings.region,
+            credentials=self._credentials,
+        )
+        while names:
+            try:
+                event = begin_event(connection_id, names)
+                await functions.invoke_later(self._settings.socket_function, event)
+            except NotInvoked as error:
+                log("fault", error=f"Invoke: {error}")
+                refused, names = names, []
+                for name in refused:
+                    names += await self._refuse(connection_id, name)
+            else:
+                return
+
+    async def _refuse(self, connection_id: str, name: str) -> list[str]:
+        """Tell that a request cannot be answered. Return the names of those that begin now."""
+        state = (await self._store.find(connection_id)).state
+        await self._forget(connection_id, [name])
+        await self._tell(connection_id, unavailable(), state.lane_of(name))
+        return await self._store.change(connection_id, lambda state: state.ended(name, self._now()))
 
     # Cancelling
 
@@ -274,9 +391,16 @@ def counting(sent: float, state: State) -> RateLimited | None:
     """Count a message of a socket. Return the error for one that is too many.
 
     It is a Flood if there are so many that the socket is closed.
+
+    Raises:
+        _Flooded: it is being closed. So what comes still is read, and not written.
+
     """
+    if state.flooded:
+        raise _Flooded
     left = state.rate.take(sent)
     if left < -MESSAGES_BURST:
+        state.flooded = True
         return Flood("This connection sends too many messages.")
     if left >= 0:
         return None
@@ -297,6 +421,15 @@ def _response(error: APIError) -> dict[str, Any]:
 
 def unavailable() -> Unavailable:
     return Unavailable("The table of sockets does not answer. Try again.", retry_after=5)
+
+
+def interrupted(name: str) -> APIError:
+    """Return the error for a request whose function was killed."""
+    return UpstreamFailed(
+        "The function that answered this request was stopped. Read what it had sampled by "
+        f"GET /v1/responses/resp_{name}.",
+        code="interrupted",
+    )
 
 
 def _too_old() -> Unavailable:

@@ -20,11 +20,21 @@ from lambda_fn.stream.sinks import Headers, ResponseBroken
 _ANSWERED = (b"event: response.completed\n", b"event: response.incomplete\n")
 
 
+class _Extensions(msgspec.Struct):
+    durable: bool | None = None
+
+
 class Wish(msgspec.Struct):
     """What a request says about storing its response, and which response it continues."""
 
     store: bool | None = None
     previous_response_id: str | None = None
+    sluice: _Extensions | None = None
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the response goes on without its client."""
+        return self.sluice is not None and self.sluice.durable is True
 
     @classmethod
     def of(cls, body: bytes) -> "Wish":

@@ -2,11 +2,16 @@
 
 `$connect` is a proxy integration with the whole event. `$default` and `$disconnect` are invoked
 asynchronously, with what the request template of `infra.constructs.websocket_api` makes.
+
+Lambda tells of an asynchronous invocation that failed, with its event. The control function then
+invokes the one that answers, by `begin_event`.
 """
 
 import base64
 import binascii
 import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -18,6 +23,10 @@ TICKET_PROTOCOL = "ticket."
 _MAX_PROTOCOLS = 20
 
 
+_TOO_OLD = "EventAgeExceeded"
+_BEGIN = "BEGIN"
+
+
 class InvalidEvent(Exception):
     """The event is none of a WebSocket API."""
 
@@ -27,11 +36,13 @@ class _Identity(msgspec.Struct):
 
 
 class _Context(msgspec.Struct):
-    connectionId: str  # noqa: N815 (AWS's name)
-    eventType: str  # noqa: N815 (AWS's name)
+    connectionId: str = ""  # noqa: N815 (AWS's name)
+    eventType: str = ""  # noqa: N815 (AWS's name)
     messageId: str = ""  # noqa: N815 (AWS's name)
     requestTimeEpoch: int = 0  # noqa: N815 (AWS's name)
     identity: _Identity = msgspec.field(default_factory=_Identity)
+    requestId: str = ""  # noqa: N815 (AWS's name)
+    condition: str = ""
 
 
 class _Event(msgspec.Struct):
@@ -39,6 +50,8 @@ class _Event(msgspec.Struct):
     headers: dict[str, str] = {}  # msgspec makes a new dict for each
     queryStringParameters: dict[str, str] | None = None  # noqa: N815 (AWS's name)
     body: str = ""
+    names: list[str] = []
+    requestPayload: msgspec.Raw = msgspec.Raw()  # noqa: N815 (AWS's name)
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -78,10 +91,34 @@ class Closing(msgspec.Struct, frozen=True):
     connection_id: str
 
 
+class Begin(msgspec.Struct, frozen=True):
+    """Requests of a socket whose turn has come."""
+
+    connection_id: str
+    names: tuple[str, ...]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An asynchronous invocation failed, or no function was free for its event in time.
+
+    `invocation` is its request id, and `event` its event.
+    """
+
+    invocation: str
+    is_too_old: bool
+    event: Message | Closing | Begin
+
+
 _decoder = msgspec.json.Decoder(_Event)
 
 
-def read(event: bytes) -> Opening | Message | Closing:
+def begin_event(connection_id: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return the event that is read as `Begin`."""
+    context = {"connectionId": connection_id, "eventType": _BEGIN}
+    return {"requestContext": context, "names": names}
+
+
+def read(event: bytes) -> Opening | Message | Closing | Begin | Failure:
     """Return what an event means.
 
     Raises:
@@ -91,12 +128,18 @@ def read(event: bytes) -> Opening | Message | Closing:
     try:
         found = _decoder.decode(event)
         context = found.requestContext
+        if found.requestPayload:
+            failed = read(bytes(found.requestPayload))
+            if not isinstance(failed, Opening | Failure):
+                return Failure(context.requestId, context.condition == _TOO_OLD, failed)
         if context.eventType == "CONNECT":
             return _opening(found)
         if context.eventType == "DISCONNECT":
             return Closing(context.connectionId)
         if context.eventType == "MESSAGE":
             return _message(found)
+        if context.eventType == _BEGIN:
+            return Begin(context.connectionId, tuple(found.names))
     except (msgspec.DecodeError, UnicodeError, binascii.Error, ValueError, RecursionError) as error:
         raise InvalidEvent(f"not an event of a WebSocket API: {type(error).__name__}") from None
     raise InvalidEvent("an event of an unknown type")

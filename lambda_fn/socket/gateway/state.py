@@ -9,6 +9,8 @@ The name of a request is the id of the response that it makes, unless a fallback
 answers.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from lambda_fn.errors import Cancelled
@@ -18,6 +20,8 @@ from lambda_fn.socket.messages import Cancel
 
 EARLY = 2.0
 """Seconds for which a cancel that finds nothing waits for a create that was sent before it."""
+_RECENT = 8
+"""How many names of ended responses are remembered."""
 
 
 class Early(msgspec.Struct):
@@ -34,12 +38,14 @@ class Run(msgspec.Struct):
     """A response that runs. `began` is in Unix seconds.
 
     With `stays`, it goes on when its client has left. `response` is its id, if a fallback of the
-    model answers: the name is that of the response which the first model would have made.
+    model answers: the name is that of the response which the first model would have made. `by` is
+    the invocation that answers it, empty until there is one.
     """
 
     began: float
     stays: bool = False
     response: str | None = None
+    by: str = ""
 
 
 class State(msgspec.Struct):
@@ -52,11 +58,22 @@ class State(msgspec.Struct):
     latest: dict[str, str] = {}
     """The last response of each lane. Requests may go on from it, even if it is not stored."""
     gone: bool = False
+    flooded: bool = False
+    """Whether its client sent so many messages that the socket is closed."""
+    recent: list[str] = []
+    """The names of the responses that have ended last."""
 
     def create(
-        self, name: str, stream_id: str | None, *, sent: float, now: float, stays: bool
+        self,
+        name: str,
+        stream_id: str | None,
+        *,
+        sent: float,
+        now: float,
+        stays: bool,
+        by: str = "",
     ) -> list[str]:
-        """Take a request, and return the names of those that begin now.
+        """Take a request, and return the names of those that begin now, in the invocation `by`.
 
         Raises:
             InvalidRequest, RateLimited: as `Lanes.add`.
@@ -70,23 +87,35 @@ class State(msgspec.Struct):
                 self.early.remove(early)
                 raise Cancelled("The request was cancelled before its response began.")
         started = self.lanes.add(stream_id, name, sent)
-        if self._has(name) and stays:
+        if self.has(name) and stays:
             self.runs[name] = Run(0.0, stays)
-        return self._begun(started, now)
+        return self._begun(started, now, by)
 
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
+        """Return whether a request runs or waits."""
         return any(
             (lane.running is not None and lane.running.name == name)
             or any(waiting.name == name for waiting in lane.waiting)
             for lane in self.lanes.lanes.values()
         )
 
-    def _begun(self, names: list[str], now: float) -> list[str]:
+    def _begun(self, names: list[str], now: float, by: str) -> list[str]:
         for name in names:
             stays = name in self.runs and self.runs[name].stays
-            self.runs[name] = Run(now, stays)
+            self.runs[name] = Run(now, stays, by=by)
             self.lanes.begun(name, f"resp_{name}")
         return names
+
+    def take(self, names: Sequence[str], by: str) -> list[str]:
+        """Note that an invocation answers requests. Return those that no other one answers."""
+        taken = [name for name in names if name in self.runs and not self.runs[name].by]
+        for name in taken:
+            self.runs[name].by = by
+        return taken
+
+    def answered_by(self, by: str) -> list[str]:
+        """Return the names of the requests that an invocation answers."""
+        return [name for name, run in self.runs.items() if run.began and run.by == by]
 
     def renamed(self, name: str, response: str) -> bool:
         """Note that a fallback answers a request. Return whether the request was cancelled."""
@@ -101,9 +130,17 @@ class State(msgspec.Struct):
         return name if run is None or run.response is None else run.response
 
     def ended(
-        self, name: str, now: float, *, completed: bool = False, parent: str | None = None
+        self,
+        name: str,
+        now: float,
+        *,
+        completed: bool = False,
+        parent: str | None = None,
+        by: str = "",
     ) -> list[str]:
         """Note that a response has ended, and return the names of those that begin now.
+
+        The invocation `by` answers them.
 
         A response that was not `completed` takes the one that it went on from out of the cache, as
         OpenAI does.
@@ -113,8 +150,9 @@ class State(msgspec.Struct):
                 self.latest[key] = self.response_of(name)
         if not completed and parent is not None:
             self.latest = {key: one for key, one in self.latest.items() if one != parent}
-        self.runs.pop(name, None)
-        return self._begun(self.lanes.ended(name), now)
+        if self.runs.pop(name, None) is not None:
+            self.recent = [*self.recent, name][-_RECENT:]
+        return self._begun(self.lanes.ended(name), now, by)
 
     def cancel(
         self, message: Cancel, name: str, *, sent: float, now: float

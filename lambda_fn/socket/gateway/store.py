@@ -33,6 +33,13 @@ SECONDS = 7_200
 _KEPT = SECONDS + 600
 MAX_SOCKETS = 20
 """Open sockets of a key."""
+FLOODED = 60
+"""Seconds for which a socket that was closed because of a flood counts as an open one of its key.
+
+So a key can send at most `MAX_SOCKETS` floods in this time, and the functions are there for others.
+"""
+_HELD = "!"
+"""What stands before the name of such a socket in the item of its key."""
 _ATTEMPTS = 40
 _PAUSE = 0.01
 """Seconds, for each attempt before, within which a change is attempted again."""
@@ -202,6 +209,7 @@ class Store:
         except RateLimited:
             item = await self._table.get(sockets_key(key_id))
             names = [] if item is None else list(_sockets.decode(item["state"]))
+            names = [name for name in names if not name.startswith(_HELD)]
             there = await asyncio.gather(*(is_open(name) for name in names))
             lost = frozenset(name for name, one in zip(names, there, strict=True) if not one)
             await self._count(key_id, connection_id, lost)
@@ -216,7 +224,8 @@ class Store:
             }
             if len(sockets) >= MAX_SOCKETS and connection_id not in sockets:
                 raise RateLimited(
-                    f"This key has {MAX_SOCKETS} open sockets. Close one of them first.",
+                    f"This key has {MAX_SOCKETS} open sockets. Close one of them first. One that was "
+                    f"closed because it sent too many messages counts for {FLOODED} seconds.",
                     code="websocket_limit_reached",
                     retry_after=10,
                 )
@@ -224,13 +233,15 @@ class Store:
 
         await self._change(sockets_key(key_id), decide)
 
-    async def leave(self, key_id: str, connection_id: str) -> None:
-        """Remove a socket from the count of its key."""
+    async def leave(self, key_id: str, connection_id: str, *, held: bool = False) -> None:
+        """Remove a socket from the count of its key, or hold its place for `FLOODED` seconds."""
         now = int(self._now())
 
         def decide(item: dict[str, Any] | None) -> tuple[dict[str, Any], None]:
             sockets = {} if item is None else _sockets.decode(item["state"])
             sockets.pop(connection_id, None)
+            if held:
+                sockets[f"{_HELD}{connection_id}"] = now + FLOODED
             return _item(key_id, sockets, now), None
 
         await self._change(sockets_key(key_id), decide)

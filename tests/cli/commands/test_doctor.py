@@ -11,6 +11,7 @@ from cli.commands import doctor
 from cli.lib.project import CommandError
 from cli.main import main
 from infra.limits import LIMITS
+from local.limits import value
 from model.settings import Settings
 
 DEPLOYED = doctor.Deployed(
@@ -79,6 +80,45 @@ def test_a_table_that_is_not_there() -> None:
     found = doctor._kept(Dynamodb(), Lambda(), {"SLUICE_STREAM_TABLE": "streams"}, outputs)
     assert found == doctor.Kept("streams", "MISSING", expires=False, concurrency=5)
     assert doctor._kept(Dynamodb(), Lambda(), {}, {}) is None
+
+
+def test_sockets() -> None:
+    """A deployment with sockets has their rows, and a function that is switched off is told."""
+    rows = doctor.rows(replace(DEPLOYED, sockets=doctor.Sockets(100, 20)))
+    added = rows[:]
+    for row in doctor.rows(DEPLOYED):
+        added.remove(row)
+    assert {row.hop for row in added} == {"API Gateway", "Lambda", "function"}
+    values = {row.limit: row.value for row in added}
+    assert values["reserved concurrency of sockets"] == 100
+    assert values["reserved concurrency of their control"] == 20
+    assert values["frame of a socket"] == value("apigateway_frame")
+    assert values["message of a socket"] == value("apigateway_message")
+    assert doctor.tightest(rows) == doctor.tightest(doctor.rows(DEPLOYED))
+    off = replace(DEPLOYED, sockets=doctor.Sockets(100, 0))
+    [wrong] = doctor.contradictions(off)
+    assert "the control function of sockets gets no events" in wrong
+
+
+def test_the_functions_of_sockets() -> None:
+    """The control function is found by its logical id. Without sockets there is neither."""
+
+    class Lambda:
+        def get_function_concurrency(self, **named: Any) -> dict[str, Any]:
+            counts = {"answers": {"ReservedConcurrentExecutions": 100}, "controls": {}}
+            return counts[named["FunctionName"]]
+
+    resources = [
+        {
+            "ResourceType": kind,
+            "LogicalResourceId": f"SocketControlFunction{kind[-4:]}",
+            "PhysicalResourceId": name,
+        }
+        for kind, name in (("AWS::Logs::LogGroup", "log"), ("AWS::Lambda::Function", "controls"))
+    ]
+    outputs = {"SocketFunctionName": "answers"}
+    assert doctor._sockets(Lambda(), outputs, resources) == doctor.Sockets(100, None)
+    assert doctor._sockets(Lambda(), {}, resources) is None
 
 
 def test_a_stopped_endpoint_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,9 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.support.synthesis import Synthesis, synthesise
+from tests.support.synthesis import Synthesis
 
 
 def body(synthesis: Synthesis) -> list[dict[str, Any]]:
@@ -70,32 +67,16 @@ def test_the_ceiling_of_streams_is_shown_where_there_is_one(
     assert ceilings("dev") == []
 
 
-def test_an_endpoint_that_exists_has_no_row(
-    project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_an_endpoint_that_exists_has_no_row(existing: Synthesis) -> None:
     """Of an endpoint that others made, the dimensions are not known. Every model has its lines."""
-    other = json.dumps({"endpoint": "Other", "context_tokens": 100, "dialect": "openai"})
-    synthesis = synthesise(
-        "dev",
-        project,
-        tmp_path_factory.mktemp("theirs"),
-        endpoint_name="Theirs",
-        dialect="openai",
-        other_models={"other": other},
-    )
-    found = lines(body(synthesis))
+    found = lines(body(existing))
     assert not [line for line in found if "SageMaker" in line[0] or "sagemaker" in line[0]]
     models = {line[line.index("Model") + 1] for line in found if "Model" in line}
     assert models == {"sluice-demo", "other"}
 
 
-def test_where_nothing_is_kept_there_is_no_row_of_it(
-    project: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_where_nothing_is_kept_there_is_no_row_of_it(unkept: Synthesis) -> None:
     """Without kept answers there is neither a recall function nor a stream table to show."""
-    out = tmp_path_factory.mktemp("unkept")
-    titles = [
-        it["properties"]["title"] for it in body(synthesise("dev", project, out, persistence="off"))
-    ]
+    titles = [it["properties"]["title"] for it in body(unkept)]
     assert len(titles) == 20
     assert "Recall function" not in titles

@@ -13,7 +13,7 @@ from infra.images import containers
 from infra.settings.container import Container
 from infra.settings.deployment import DEV
 from infra.settings.endpoint import MachineImage
-from tests.support.synthesis import Synthesis, resource, synthesise, variant
+from tests.support.synthesis import Synthesis, resource, variant
 
 DRIVERS = {
     "al2-ami-sagemaker-inference-gpu-2": (12, 2),
@@ -161,13 +161,12 @@ def test_the_setting_accepts_what_the_api_does() -> None:
 
 
 def test_detailed_metrics_are_set_on_purpose(
-    syntheses: dict[str, Synthesis], project: Path, tmp_path: Path
+    syntheses: dict[str, Synthesis], unkept: Synthesis
 ) -> None:
     """SageMaker switches them on where nothing is said. The stacks say it either way."""
     on = syntheses["dev"].the("AWS::SageMaker::EndpointConfig")["MetricsConfig"]
     assert on == {"EnableDetailedObservability": True, "MetricPublishFrequencyInSeconds": 60}
-    off = synthesise("dev", project, tmp_path, detailed_metrics=False)
-    assert off.the("AWS::SageMaker::EndpointConfig")["MetricsConfig"] == {
+    assert unkept.the("AWS::SageMaker::EndpointConfig")["MetricsConfig"] == {
         **on,
         "EnableDetailedObservability": False,
     }

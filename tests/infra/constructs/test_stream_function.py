@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.synthesis import FUNCTIONS, Synthesis, synthesise
+from tests.support.synthesis import FUNCTIONS, Synthesis
 
 
 def test_the_function_runs_under_our_runtime_with_bounds(synthesis: Any) -> None:
@@ -40,12 +40,9 @@ def test_the_function_names_the_component(to_zero: Synthesis) -> None:
     assert ":inference-component/sluice-dev-model" in text
 
 
-def test_a_guardrail_is_granted_only_if_it_is_set(
-    synthesis: Synthesis, project: Path, tmp_path: Path
-) -> None:
+def test_a_guardrail_is_granted_only_if_it_is_set(synthesis: Synthesis, guarded: Synthesis) -> None:
     """With a guardrail, the function may apply this one and no other."""
     assert "bedrock:" not in json.dumps(synthesis.resources("AWS::IAM::Policy"))
-    guarded = synthesise("dev", project, tmp_path, guardrail="a1b2:3")
     statements = [
         statement
         for policy in guarded.resources("AWS::IAM::Policy")

@@ -1,6 +1,5 @@
 """The table of kept answers."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from infra.constructs.stream_table import INDEX, PROJECTED
 from infra.settings.deployment import SettingsError, of_stage
 from lambda_fn.stream_log import keys
 from tests.support.grants import statements
-from tests.support.synthesis import KEY, Synthesis, synthesise
+from tests.support.synthesis import KEY, Synthesis
 
 
 def test_what_is_deleted_cannot_be_restored(synthesis: Synthesis) -> None:
@@ -42,9 +41,9 @@ def test_production_data_survives_its_stack(
     assert table["Properties"]["Replicas"][0]["DeletionProtectionEnabled"] is kept
 
 
-def test_nothing_is_made_for_answers_that_are_never_kept(project: Path, tmp_path: Path) -> None:
+def test_nothing_is_made_for_answers_that_are_never_kept(unkept: Synthesis) -> None:
     """With `persistence=off` there is no table, no recall function and no way to it."""
-    off = synthesise("dev", project, tmp_path, persistence="off")
+    off = unkept
     tables = [it for it in off.state["Resources"] if it.startswith("Streams")]
     recall = [it for it in off.service["Resources"] if it.startswith("Recall")]
     assert tables == recall == []
@@ -58,16 +57,13 @@ def test_nothing_is_made_for_answers_that_are_never_kept(project: Path, tmp_path
 
 
 @pytest.mark.parametrize("owner", ["Stream", "Recall", "Sweeper", "Background"])
-def test_a_key_of_the_owner_is_used_through_dynamodb_only(
-    project: Path, tmp_path: Path, owner: str
-) -> None:
+def test_a_key_of_the_owner_is_used_through_dynamodb_only(guarded: Synthesis, owner: str) -> None:
     """With `stream_kms_key` the table has that key, and each of its functions may use it there."""
-    found = synthesise("dev", project, tmp_path, stream_kms_key=KEY)
-    table = found.table("Streams")["Properties"]
+    table = guarded.table("Streams")["Properties"]
     assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
     (replica,) = table["Replicas"]
     assert replica["SSESpecification"] == {"KMSMasterKeyId": KEY}
-    [grant] = [it for it in statements(found, owner) if it["Resource"] == KEY]
+    [grant] = [it for it in statements(guarded, owner) if it["Resource"] == KEY]
     assert grant["Condition"] == {"StringLike": {"kms:ViaService": "dynamodb.*.amazonaws.com"}}
 
 

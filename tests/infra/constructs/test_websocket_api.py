@@ -1,7 +1,6 @@
 """The WebSocket API, its function and their grants."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +9,16 @@ from infra.constructs.socket_function import CONTROL_CONCURRENCY
 from infra.constructs.websocket_api import CANCEL, STAGE, TEMPLATE
 from infra.settings.deployment import DEV, SettingsError
 from local.apigateway.templates import check
-from tests.support.synthesis import Synthesis, synthesise
+from tests.support.synthesis import Synthesis
 
 HANDLER = "lambda_fn.socket.gateway.main.run"
 CONTROL = "lambda_fn.socket.gateway.control_main.run"
 
 
 @pytest.fixture(scope="module")
-def sockets(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+def sockets(everything: Synthesis) -> Synthesis:
     """Return a synthesis with sockets."""
-    return synthesise("prod", project, tmp_path_factory.mktemp("sockets"), websocket=True)
+    return everything
 
 
 def one(sockets: Synthesis, kind: str, **properties: Any) -> dict[str, Any]:
@@ -86,7 +85,7 @@ def test_the_stage_comes_after_its_routes(sockets: Synthesis) -> None:
 
 
 def test_the_function(sockets: Synthesis) -> None:
-    """It is the stream function's package with a concurrency of its own. No event is repeated."""
+    """It is the stream function's package with a concurrency of its own. No request is repeated."""
     stream = sockets.function("lambda_fn.stream.main.run")
     function = sockets.function(HANDLER)
     same = ("Code", "MemorySize", "Runtime", "Timeout", "TracingConfig", "Architectures")
@@ -100,9 +99,13 @@ def test_the_function(sockets: Synthesis) -> None:
         for it in sockets.resources("AWS::Lambda::EventInvokeConfig")
         if '"Socket' in json.dumps(it["Properties"]["FunctionName"])
     ]
-    assert [(it["MaximumRetryAttempts"], it["MaximumEventAgeInSeconds"]) for it in retries] == [
-        (0, 60)
-    ] * 2
+    found = {
+        "DestinationConfig" in it: (it["MaximumRetryAttempts"], it["MaximumEventAgeInSeconds"])
+        for it in retries
+    }
+    assert found == {True: (0, 60), False: (1, 180)}
+    [told] = [it["DestinationConfig"] for it in retries if "DestinationConfig" in it]
+    assert "SocketControlReleaseAlias" in json.dumps(told["OnFailure"])
 
 
 def test_the_control_function(sockets: Synthesis) -> None:
@@ -112,6 +115,8 @@ def test_the_control_function(sockets: Synthesis) -> None:
     assert control["ReservedConcurrentExecutions"] == CONTROL_CONCURRENCY
     assert control["Timeout"] < function["Timeout"]
     variables = control["Environment"]["Variables"]
+    name = variables.pop("SLUICE_SOCKET_FUNCTION")
+    assert name == f"{function['FunctionName']}:live"
     assert variables.items() < function["Environment"]["Variables"].items()
     assert "SLUICE_FALLBACKS" not in variables
 

@@ -9,12 +9,9 @@ from aws_cdk import App, Environment
 
 from infra.compose import compose
 from infra.settings.deployment import DEV, SettingsError
-from tests.support.synthesis import Synthesis, synthesise
+from tests.support.synthesis import WEB_ACL, Synthesis
 
 _ACL = "AWS::WAFv2::WebACL"
-THEIRS = (
-    "arn:aws:wafv2:us-east-1:123456789012:global/webacl/theirs/12345678-1234-1234-1234-123456789012"
-)
 
 
 def stacks(project: Path, out: Path, region: str, **changes: Any) -> dict[str, Any]:
@@ -109,12 +106,10 @@ def test_the_rate_below_admin_is_a_setting(project: Path, tmp_path: Path) -> Non
     assert limits(project, tmp_path, web_acl_admin_rate=10) == [10, 3000]
 
 
-def test_one_that_is_named_is_used(project: Path, tmp_path: Path) -> None:
+def test_one_that_is_named_is_used(guarded: Synthesis) -> None:
     """An existing web ACL needs no stack, no account and no region."""
-    synthesis = synthesise("dev", project, tmp_path, web_acl=THEIRS)
-    assert (
-        synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]["WebACLId"] == THEIRS
-    )
+    distribution = guarded.the("AWS::CloudFront::Distribution")
+    assert distribution["DistributionConfig"]["WebACLId"] == WEB_ACL
 
 
 def test_there_is_none_by_default(synthesis: Synthesis) -> None:

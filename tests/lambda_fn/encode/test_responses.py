@@ -363,20 +363,44 @@ def test_nothing_is_lost_in_any_order(
         assert found == "".join(what for step, what in steps if step == kind)
 
 
-def resumed(events: list[Event], after: int | None) -> bytes:
+def resumed(events: list[Event], after: int | None, **options: Any) -> bytes:
     """Return what a client that has the events up to a number gets."""
-    encoder = encoder_of(head("responses_stream", numbered=True), after)
+    encoder = encoder_of(head("responses_stream", numbered=True, **options), after)
     return encoder.begin() + b"".join(encoder.encode([event]) for event in events)
 
 
-def test_a_stream_is_resumed_behind_any_number() -> None:
+@pytest.mark.parametrize("options", [{}, {"queued": True}])
+def test_a_stream_is_resumed_behind_any_number(options: dict[str, Any]) -> None:
     """A client that has the events up to a number gets those behind it, however many there are."""
-    whole = encoded(EVERY)
-    assert resumed(EVERY, None) == whole
+    whole = encoded(EVERY, **options)
+    assert resumed(EVERY, None, **options) == whole
     blocks = whole.split(b"\n\n")[:-2]
     for number in range(len(blocks) + 2):
         rest = b"".join(block + b"\n\n" for block in blocks[number + 1 :])
-        assert resumed(EVERY, number) == rest + b"data: [DONE]\n\n"
+        assert resumed(EVERY, number, **options) == rest + b"data: [DONE]\n\n"
+
+
+def test_a_response_is_queued_until_its_first_event() -> None:
+    """A client is told that it is queued, and that it is in progress once anything comes."""
+    encoder = encoder_of(head("responses_stream", numbered=True, queued=True))
+    begun = events_of(encoder.begin() + encoder.heartbeat())
+    assert [it["type"] for it in begun] == ["response.created", "response.queued"]
+    assert [it["response"]["status"] for it in begun] == ["queued", "queued"]
+    later = encoder.encode(EVERY[:1]) + b"".join(encoder.encode([it]) for it in EVERY[1:])
+    assert later.count(b"event: response.in_progress\n") == 1
+    assert later.startswith(b"event: response.in_progress\n")
+    plain = response_of(encoded(EVERY))
+    assert response_of(encoded(EVERY, queued=True)) == plain
+
+
+def test_a_queued_response_may_end_without_running() -> None:
+    """One that is cancelled in the queue never says that it is in progress."""
+    encoder = encoder_of(head("responses_stream", numbered=True, queued=True))
+    data = encoder.begin() + encoder.encode([Failed("cancelled", "m")])
+    data += encoder.fail(Cancelled("m")) or b""
+    assert [it["type"].removeprefix("response.") for it in events_of(data)] == [
+        *("created", "queued", "failed"),
+    ]
 
 
 def test_an_end_that_somebody_else_wrote_has_a_number_above_all() -> None:

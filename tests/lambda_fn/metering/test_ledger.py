@@ -5,7 +5,7 @@ import pytest
 from lambda_fn.aws.dynamodb import ConditionFailed
 from lambda_fn.metering import accounts, ledger, settlements
 from tests.support.function import KEY, KEY_ID
-from tests.support.one_request import START, Case
+from tests.support.one_request import START, TRUTH, Case
 
 
 async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
@@ -20,6 +20,24 @@ async def test_a_checkpoint_without_prompt_tokens_is_one(case: Case) -> None:
     )
     assert await case.recover() == "settled"
     assert await case.booked() == (1, 0, 4, 400, 0)
+
+
+async def test_a_settled_request_is_watched_until_that_is_ended(case: Case) -> None:
+    """A settlement may leave its item in the index of the sweeper, who takes it out."""
+    admission = await case.begin()
+    assert admission.entry is not None
+    watched = {name: (await case.item())[name] for name in ("open", "due")}
+    with pytest.raises(ConditionFailed):  # it is OPEN
+        await case.table.update(ledger.unwatch(case.request_id))
+    await settlements.settle(
+        case.table, case.opening, TRUTH, hold=admission.entry, now=START, watched=True
+    )
+    item = await case.item()
+    assert item["state"] == "SETTLED"
+    assert watched.items() <= item.items()
+    for _ in range(2):
+        await case.table.update(ledger.unwatch(case.request_id))
+        assert not watched.keys() & (await case.item()).keys()
 
 
 async def test_the_end_of_what_runs_is_asked_for(case: Case) -> None:

@@ -307,12 +307,13 @@ async def test_a_repeat_of_a_request(
     assert len((await items_of(recall, name))["data"]) == 3
 
 
+@pytest.mark.parametrize("limit", ["MAX_ITEMS", "MAX_ENTRIES"])
 async def test_a_full_conversation(
-    make: Make, ask: Call, recall: Call, monkeypatch: pytest.MonkeyPatch
+    make: Make, ask: Call, recall: Call, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    """Neither a call nor a response can add to it."""
+    """Neither a call nor a response can add to it, however it is full."""
     name = await make(MESSAGE)
-    monkeypatch.setattr(stored, "MAX_ITEMS", 1)
+    monkeypatch.setattr(stored, limit, 1)
     for reply in (
         await ask(name),
         await recall("POST", f"{PATH}/{name}/items", {"items": [MESSAGE]}),

@@ -168,6 +168,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Replace the clock of `lambda_fn.stream.cancel`, and return it. Real waits are short."""
     clock = Clock()
     monkeypatch.setattr("lambda_fn.stream.cancel.time", clock)
+    monkeypatch.setattr(limits, "CANCEL_FIRST_INTERVAL", 1 / 256)
     monkeypatch.setattr(limits, "CANCEL_INTERVAL", 1 / 128)
     return clock
 
@@ -196,6 +197,25 @@ async def test_it_is_repeated_until_it_is_confirmed(
     assert len(set(sagemaker.cancelled)) == 1
 
 
+async def test_when_calls_are_due(
+    call: Call, sagemaker: StandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call comes soon after the first, and the later ones at longer intervals."""
+    monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 60)
+    began, due = clock.now, [0.0, 1 / 256, 3 / 256, 5 / 256]
+    times: list[float] = []
+
+    async def cancel(number: int) -> bool:
+        times.append(clock.now - began)
+        clock.now = began + (due[number + 1] if number < 3 else 1)
+        return number == 3
+
+    monkeypatch.setattr(sagemaker, "cancel", cancel)
+    sagemaker.script = [FIRST, None]
+    await call(body=STREAM)
+    assert times == due
+
+
 async def test_it_is_not_repeated_without_end(
     call: Call,
     sagemaker: StandIn,
@@ -207,7 +227,7 @@ async def test_it_is_not_repeated_without_end(
 
     No instance may confirm or answer it, or SageMaker rejects it.
     """
-    monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 0.3)
+    monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 60)
     sagemaker.script = [None]
     for what in ("not here", "silent", "refused"):
         times: list[float] = []

@@ -1,16 +1,18 @@
 """Kept responses over the application: what is kept, and conversations that go on from it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.encode.responses import output_of, snapshot
 from lambda_fn.http.client import Client
+from lambda_fn.ids import new_request_id
 from lambda_fn.stream import history
-from lambda_fn.stream_log.results import Kept, read_kept
+from lambda_fn.stream_log.results import Input, Kept, read_kept, read_many, write_input
 from tests.support.function import (
     CREDENTIALS,
     END,
@@ -252,6 +254,45 @@ async def test_a_conversation_is_bounded(keeping: Call, monkeypatch: pytest.Monk
         previous = id_of(reply)
     reply = await keeping(path=PATH, body={**ASKED, "previous_response_id": previous})
     assert (reply.status, reply.error["param"]) == (400, "previous_response_id")
+
+
+async def test_a_chain_of_a_thousand_responses(
+    keeping: Call, kept_table: Table, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A response says how many came before it, so none of them is read, and no model is called."""
+    first = await keeping(path=PATH, body=ASKED)
+    name = id_of(first).removeprefix("resp_")
+    chain = Input(ancestors=[new_request_id(number) for number in range(1_000)])
+    await write_input(kept_table, name, chain, expires=2**32)
+    read: list[str] = []
+
+    async def note(table: Table, names: Sequence[str], *, now: float) -> list[Kept | None]:
+        read.extend(names)
+        return await read_many(table, names, now=now)
+
+    monkeypatch.setattr(history, "read_many", note)
+    calls = len(sagemaker.bodies)
+    reply = await keeping(path=PATH, body={**ASKED, "previous_response_id": f"resp_{name}"})
+    assert (reply.status, reply.error["param"]) == (400, "previous_response_id")
+    assert f"more than {history.MAX_RESPONSES} responses" in reply.error["message"]
+    assert (read, len(sagemaker.bodies)) == ([name], calls)
+
+
+async def test_a_megabyte_of_input(keeping: Call, kept_table: Table) -> None:
+    """An input of the largest size is kept, once for each response, and counts in what follows."""
+    text = "word " * ((limits.MAX_BODY - 1_000) // 5)
+    first = await keeping(path=PATH, body={**ASKED, "input": text})
+    assert first.status == 200
+    found = await kept(kept_table, first)
+    assert found.head.bodies["input"] == 1  # deflated
+    (item,) = found.input.items
+    assert json.loads(bytes(item))["content"][0]["text"] == text
+    more = {**ASKED, "input": "word " * 400}
+    assert (await keeping(path=PATH, body=more)).status == 200
+    again = await keeping(path=PATH, body={**more, "previous_response_id": id_of(first)})
+    over = await keeping(path=PATH, body={**ASKED, "input": text + more["input"]})
+    for reply in (again, over):
+        assert (reply.status, reply.error["type"]) == (413, "invalid_request_error")
 
 
 async def test_a_large_conversation_is_refused(

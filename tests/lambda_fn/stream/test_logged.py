@@ -1,6 +1,7 @@
 """Logged responses over the application: what is logged, and what its client sees of it."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from lambda_fn.http.client import Client
 from lambda_fn.metering import settlements
 from lambda_fn.settings import Model
 from lambda_fn.stream.sinks import ResponseBroken
-from lambda_fn.stream_log import heads, table_log
+from lambda_fn.stream_log import heads, results, table_log
 from lambda_fn.stream_log.heads import StoredHead, cancel_head, end_segment, read_head
 from lambda_fn.stream_log.reading import read_all
 from tests.support.function import (
@@ -389,6 +390,34 @@ async def test_a_lost_log_is_told(
     assert (last.code, last.fenced) == ("log_unavailable", len(found) - 1)
     assert ledger_item(items, reply)["completion_tokens"] == 2  # as the model says
     assert ledger_item(items, reply)["outcome"] == "complete"
+
+
+@pytest.mark.parametrize(("body", "is_told"), [(DURABLE, False), ({**CHAT, "store": True}, True)])
+async def test_an_end_that_is_not_stored(
+    logging: Call,
+    log_table: Table,
+    items: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    body: Any,
+    *,
+    is_told: bool,
+) -> None:
+    """A request whose log has no end in time is settled, and the sweeper ends its log."""
+    reply = await logging(body=body)
+    assert not {"open", "due"} & ledger_item(items, reply).keys()
+
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise MeterUnavailable("down")
+
+    for module in (table_log, results):
+        monkeypatch.setattr(module, "win", fail)
+    reply = Reply()
+    with contextlib.nullcontext() if is_told else pytest.raises(ResponseBroken, match="unended"):
+        await logging(body=body, reply=reply)
+    item = ledger_item(items, reply)
+    assert (item["state"], item["outcome"], item["completion_tokens"]) == ("SETTLED", "complete", 2)
+    assert {"open", "due"} <= item.keys()
+    assert (await read_head(log_table, item["sk"], now=0)).status == "in_progress"  # type: ignore[union-attr] # it is there
 
 
 async def test_a_logged_response_has_no_checkpoints(

@@ -21,7 +21,7 @@ from lambda_fn.stream import queueing
 from lambda_fn.stream.admit import Switch
 from lambda_fn.stream_log import places
 from lambda_fn.stream_log.conversations import Conversations
-from lambda_fn.stream_log.heads import StoredHead, cancel_head, read_head
+from lambda_fn.stream_log.heads import StoredHead, cancel_head, end_segment, read_head
 from lambda_fn.stream_log.results import Kept, read_kept
 from tests.support.function import (
     CREDENTIALS,
@@ -37,7 +37,7 @@ from tests.support.function import (
     lines,
     part,
 )
-from tests.support.response_events import check_response, response_of
+from tests.support.response_events import check_response, events_of, response_of
 
 pytestmark = pytest.mark.usefixtures("account")
 PATH = "/v1/responses"
@@ -163,6 +163,121 @@ async def test_a_logged_one_runs_at_once(
     gate.set()
     await asked
     assert (await kept(kept_table, answered)).head.kept == "segments"
+    assert await taken(kept_table) == {}
+
+
+STREAMED = {**ASKED, "stream": True}
+
+
+async def waiting_id(table: Table) -> str:
+    """Return the id of the only response that waits, once it does."""
+    while True:
+        for names in (await taken(table)).values():
+            for name in names:
+                if (await head_of(table, name)).is_waiting:
+                    return name
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("busy", ["throttled", "overloaded"])
+async def test_a_streamed_one_waits_for_room(
+    asking: Call,
+    kept_table: Table,
+    sagemaker: StandIn,
+    requests: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+    busy: str,
+) -> None:
+    """Its client is told that it is queued, and gets the same stream when there is room."""
+    monkeypatch.setattr(limits, "LOG_POLL", 0.0)
+    if busy == "throttled":
+        sagemaker.busy = {"endpoint-1"}
+    sagemaker.script = [FULL]
+    reply = Reply()
+    asked = asyncio.ensure_future(asking(path=PATH, body=STREAMED, reply=reply))
+    await reply.until(lambda: b"response.queued" in reply.body)
+    name = await waiting_id(kept_table)
+    assert reply.headers["x-sluice-stream"] == name
+    assert await taken(kept_table) == {KEY_ID: {name}}
+    [first] = requests()
+    assert (first["outcome"], first["cost"], "open" in first) == ("refused", 0, False)
+    assert [it["type"] for it in events_of(reply.body)] == ["response.created", "response.queued"]
+    assert {it["response"]["status"] for it in events_of(reply.body)} == {"queued"}
+    await asking(queued=name)  # nobody has called
+    sagemaker.busy, sagemaker.script = set(), [FULL]
+    await started(kept_table, name)
+    await asking(queued=name)  # still no room
+    assert (await head_of(kept_table, name)).is_waiting
+    sagemaker.script = [part(WHOLE)]
+    await started(kept_table, name)
+    await asyncio.gather(asking(queued=name), asking(queued=name))
+    await asked
+    events = events_of(reply.body)
+    assert [it["type"] for it in events[:3]] == [
+        f"response.{kind}" for kind in ("created", "queued", "in_progress")
+    ]
+    assert response_of(reply.body)["status"] == "completed"
+    found = await kept(kept_table, reply)
+    assert (found.head.status, found.head.kept) == ("completed", "segments")
+    assert [it["outcome"] for it in requests()] == ["refused", "refused", "complete"]
+    assert await taken(kept_table) == {}
+
+
+async def test_a_logged_one_waits_for_room(
+    asking: Call, kept_table: Table, sagemaker: StandIn
+) -> None:
+    """One without a stream that repeats can find waits too, and a repeat gets it."""
+    sagemaker.script = [FULL]
+    key = {"idempotency-key": "k"}
+    first = await asking(path=PATH, body=ASKED, more=key)
+    name = id_of(first)
+    assert (await head_of(kept_table, name)).is_waiting
+    assert await taken(kept_table) == {KEY_ID: {name}}
+    sagemaker.script = [part(WHOLE)]
+    await started(kept_table, name)
+    await asking(queued=name)
+    assert (await head_of(kept_table, name)).status == "completed"
+    assert await taken(kept_table) == {}
+    assert id_of(await asking(path=PATH, body=ASKED, more=key)) == name
+
+
+async def test_a_streamed_one_is_cancelled_while_it_waits(
+    asking: Call, kept_table: Table, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream ends as that of any cancelled response."""
+    monkeypatch.setattr(limits, "LOG_POLL", 0.0)
+    sagemaker.script, reply = [FULL], Reply()
+    asked = asyncio.ensure_future(asking(path=PATH, body=STREAMED, reply=reply))
+    await reply.until(lambda: b"response.queued" in reply.body)
+    head = await cancel_head(kept_table, await waiting_id(kept_table), now=time.time())
+    assert head is not None
+    await end_segment(kept_table, head)
+    await asked
+    *_, last = reply.body.decode().removesuffix("data: [DONE]\n\n").split("data: ")
+    last = json.loads(last)
+    assert (last["type"], last["response"]["status"]) == ("response.failed", "cancelled")
+    assert b"in_progress" not in reply.body.replace(b'"status":"in_progress"', b"")
+
+
+async def test_a_streamed_one_that_cannot_be_queued(
+    asking: Call,
+    kept_table: Table,
+    sagemaker: StandIn,
+    requests: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its client gets the error of the model, and the sweeper ends its head."""
+
+    async def down(*_: object, **__: object) -> None:
+        raise MeterUnavailable("down")
+
+    monkeypatch.setattr("lambda_fn.stream.queueing.queued.enqueue", down)
+    sagemaker.script = [FULL]
+    reply = await asking(path=PATH, body=STREAMED)
+    assert (reply.status, reply.error["code"]) == (429, "rate_limit_exceeded")
+    [item] = requests()
+    assert (item["outcome"], "open" in item) == ("refused", True)
+    assert (await head_of(kept_table, item["sk"])).status == "in_progress"
     assert await taken(kept_table) == {}
 
 

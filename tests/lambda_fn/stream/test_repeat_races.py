@@ -43,7 +43,7 @@ class Actor(Process):
     """A function that serves one of the equal requests."""
 
     def __init__(self, name: str, make: Any) -> None:
-        """Have a network, on which it may be killed."""
+        """Reach the table by a network on which it may be killed."""
         super().__init__(name)
         self.repeats: Repeats = make(self.table)
         self.step = "find"

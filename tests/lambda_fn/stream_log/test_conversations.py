@@ -19,6 +19,7 @@ from lambda_fn.stream_log.conversations import (
     Full,
     Gone,
     Locked,
+    UsedUp,
 )
 from lambda_fn.stream_log.removal import hide, remove
 from lambda_fn.stream_log.results import Input, ResultLog
@@ -240,6 +241,20 @@ async def test_a_conversation_that_is_full(ground: Ground, monkeypatch: pytest.M
     with pytest.raises(Full):
         await kept(ground).add(name, "key", items("msg_e"))
     assert await ids(ground, name) == ["msg_b", "msg_c", "msg_d"]
+
+
+async def test_a_conversation_that_is_used_up(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Items that come and go leave empty entries, which every reader reads: they are bounded."""
+    monkeypatch.setattr(module, "MAX_ENTRIES", 3)
+    name = await made(ground)
+    for item in ("msg_a", "msg_b", "msg_c"):
+        await kept(ground).add(name, "key", items(item))
+        await kept(ground).remove(name, "key", item)
+    assert (await kept(ground).read(name, "key")).count == 0
+    with pytest.raises(UsedUp):
+        await kept(ground).add(name, "key", items("msg_d"))
 
 
 async def test_a_deletion_leaves_a_head_without_content(ground: Ground) -> None:

@@ -42,7 +42,7 @@ class Function(Process):
     """A function that asks for a response, or runs one."""
 
     def __init__(self, name: str) -> None:
-        """Have a network, on which it may be killed."""
+        """Reach the table by a network on which it may be killed."""
         super().__init__(name)
         self.head: StoredHead | None = None
         self.run = ""
@@ -100,6 +100,45 @@ class Queue(StreamTableMachine):
             await open_head(process.table, head)
             self.asked.append(name)
             self.events.append(name)
+
+        self.run(asking(), process, fates)
+
+    @rule(fates=fates)
+    def run_at_once(self, fates: list[Fate]) -> None:
+        """Ask for a response that runs at once, and finds no room: queue it then."""
+        process = Process(self.name)
+        self.late.append(process.network)
+        name, expires = new_request_id(self.now), int(START) + 86_400
+
+        async def take(owner: str | None, mark: str, maximum: int) -> None:
+            await places.take(
+                *(process.table, owner, name, mark), maximum=maximum, expires=expires, now=self.now
+            )
+
+        async def asking() -> None:
+            await take("key", "f", KEY_PLACES)
+            try:
+                await take(None, name, RUN_PLACES)
+            except places.Full:
+                await places.give_back(process.table, "key", name, "f")
+                return
+            head = StoredHead(
+                head=Head(name, int(self.now), "m"),
+                owner="key",
+                status="in_progress",
+                created=int(self.now),
+                expires=expires,
+                bodies={"input": 1},
+                endpoint="e",
+                dialect="sluice",
+                writer=name,
+                lease=self.now,
+            )
+            await open_head(process.table, head)
+            self.asked.append(name)
+            until = self.now + WAIT
+            await queued.enqueue(process.table, head, parts=1, until=until, now=self.now)
+            await places.give_back(process.table, None, name, name)
 
         self.run(asking(), process, fates)
 

@@ -59,6 +59,28 @@ async def test_the_way_of_a_response_that_waits(ground: Ground) -> None:
     assert again.writer == "other"
 
 
+async def test_one_that_was_not_queued(ground: Ground) -> None:
+    """A response that runs at once waits as others do, once, with its request."""
+    head = await ground.opened(bodies={"input": 1}, writer="own")
+    waiting = await queued.enqueue(ground.table, head, parts=2, until=NOW + 3600, now=NOW)
+    assert waiting is not None
+    assert waiting == await found(ground)
+    assert (waiting.is_waiting, waiting.until) == (True, NOW + 3600)
+    assert waiting.bodies == {"input": 1, "request": 2}
+    assert await queued.enqueue(ground.table, head, parts=2, until=NOW, now=NOW) is None
+    started = await queued.start(ground.table, waiting, now=NOW)
+    assert started is not None
+    assert await claim(ground, started) is not None
+
+
+async def test_one_that_was_ended_before_it_was_queued(ground: Ground) -> None:
+    """A response that was cancelled meanwhile does not wait."""
+    head = await ground.opened(bodies={"input": 1}, writer="own")
+    assert await cancel_head(ground.table, ground.response_id, now=NOW)
+    assert await queued.enqueue(ground.table, head, parts=1, until=NOW, now=NOW) is None
+    assert (await found(ground)).status == "cancelled"
+
+
 async def test_two_starters(ground: Ground) -> None:
     """Of two that start a response at once, one calls its function."""
     waiting = await ground.opened(**WAITING)

@@ -11,7 +11,15 @@ from lambda_fn.errors import Cancelled, UpstreamFailed
 from lambda_fn.event_log import LogEnded, failed_by
 from lambda_fn.events import End, Event, Failed, Finish, Start
 from lambda_fn.stream_log import keys, table_log
-from lambda_fn.stream_log.heads import StoredHead, cancel_head, end_segment, put_segment, read_head
+from lambda_fn.stream_log.heads import (
+    LOST,
+    StoredHead,
+    cancel_head,
+    end_segment,
+    put_segment,
+    read_head,
+    win,
+)
 from lambda_fn.stream_log.reading import read_log
 from lambda_fn.stream_log.removal import hide, remove, unfinished
 from lambda_fn.stream_log.table_log import TableLog
@@ -301,7 +309,7 @@ async def test_a_producer_that_was_ended_by_its_lease(ground: Ground) -> None:
 
 async def test_a_log_that_is_given_up(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """After 15 s without an answer the log is lost, and is closed by the fence when that works."""
-    assert table_log.LOST.code == "log_unavailable"
+    assert LOST.code == "log_unavailable"
     log = await ground.log()
     log.append((0, ground.tokens(1)))
     await written(log)
@@ -354,6 +362,47 @@ async def test_an_end_that_is_not_known(ground: Ground) -> None:
     assert number == 1
     await log.close()
     assert (await head_of(ground)).status == "completed"
+
+
+async def test_an_end_that_nobody_waits_for(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`close` waits until the end is written, though the producer has given it up."""
+    going = asyncio.Event()
+
+    async def hold(*given: Any, **named: Any) -> Any:
+        await going.wait()
+        return await win(*given, **named)
+
+    monkeypatch.setattr(table_log, "win", hold)
+    log = await ground.log()
+    log.append((0, ground.tokens(1)))
+    ending = log.end((1, [End()]))
+    await written(log)
+    assert not log.has_end
+    closing = asyncio.ensure_future(log.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    going.set()
+    await closing
+    assert (log.has_end, ending.done()) == (True, True)
+    assert (await head_of(ground)).status == "completed"
+    assert ground.items("S#")[-1]["end"]
+
+
+async def test_an_end_that_cannot_be_written(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`close` gives it up when its time is over. The log knows that it has no end."""
+    log = await ground.log()
+    monkeypatch.setattr(limits, "LOG_GIVE_UP", 0.01)
+    ground.fates[:] = [Fate.LOST] * 100_000
+    ending = log.end((0, [End()]))
+    await log.close()
+    assert ending.done()
+    assert not log.has_end
+    ground.fates.clear()
+    assert (await head_of(ground)).status == "in_progress"
 
 
 async def test_a_head_that_cannot_be_written(

@@ -22,6 +22,7 @@ from lambda_fn.errors import UpstreamFailed
 from lambda_fn.event_log import Batch, LogEnded, Unended, error_of, failed_by
 from lambda_fn.events import NULL, Delta, End, Event, Failed, Finish, Usage
 from lambda_fn.ids import new_request_id
+from lambda_fn.metering.ledger import Outcome, Settlement
 from lambda_fn.stream_log.heads import (
     StoredHead,
     cancel_head,
@@ -55,7 +56,9 @@ class Logs(StreamTableMachine):
     def __init__(self) -> None:
         """Open a log."""
         super().__init__()
-        self.sampled = self.booked = 0
+        self.sampled = 0
+        self.settled: Outcome | None = None
+        """What the producer has settled after it could not end its log."""
         self.live: list[Event] = []
         """The events that the live client got, in their order, but for the terminal one."""
         self.terminal: Batch | None = None
@@ -174,7 +177,9 @@ class Logs(StreamTableMachine):
         if not self.producer_alive:
             return
         if isinstance(found, Exception):
-            self.die()  # the client gets no terminal event, and the process is done with it
+            # The client gets no terminal event, and the process is done with it.
+            self.settled = "failed" if failed else "complete"
+            self.die()
             return
         self.terminal = found
         self.run(self.log.close(), self.producer, [])
@@ -197,7 +202,11 @@ class Logs(StreamTableMachine):
         """Settle by the log. Only a dead producer is swept; the sweeper may die too."""
         if self.producer_alive:
             return
-        self.run(end_log(self.others.table, self.id, now=self.now), self.others, fates)
+        self.run(self.end_log(), self.others, fates)
+
+    async def end_log(self) -> Settlement | None:
+        """End the log as the sweeper does."""
+        return await end_log(self.others.table, self.id, now=self.now, settled=self.settled)
 
     @rule(seconds=st.sampled_from([0.3, 3.0, 6.0, 31.0]))
     def wait(self, seconds: float) -> None:
@@ -232,6 +241,18 @@ class Logs(StreamTableMachine):
                 self.over[which] = "ended"
 
     @invariant()
+    def a_known_end_stands(self) -> None:
+        """A producer that takes its head for final, so that nobody watches it, is right."""
+        if self.log.has_end:
+            assert self.stored_head().is_final
+
+    def stored_head(self) -> StoredHead:
+        """Return the head as it stands."""
+        head = self.loop.run_until_complete(read_head(self.others.table, self.id, now=self.now))
+        assert head is not None
+        return head
+
+    @invariant()
     def readers_agree(self) -> None:
         """One reader's events are a prefix of the other's."""
         one, other = self.seen
@@ -250,6 +271,10 @@ class Logs(StreamTableMachine):
         """Read to the end as readers do when the producer is gone."""
         if self.terminal is None and self.producer_alive:
             self.die()
+        if not self.log.has_end:
+            # Nobody has to read a response for its end: its request is OPEN, or watched.
+            self.run(self.end_log(), self.others, [])
+            assert self.stored_head().is_final
         for _ in range(40):
             if all(self.over):
                 break
@@ -260,8 +285,7 @@ class Logs(StreamTableMachine):
         for net in (self.producer.network, self.others.network):
             while net.late:
                 net.deliver(0)
-        head = self.loop.run_until_complete(read_head(self.others.table, self.id, now=self.now))
-        assert head is not None
+        head = self.stored_head()
         segments = self.loop.run_until_complete(read_all(self.others.table, head))
         stored = [event for segment in segments for event in segment.events]
         assert [type(it) in (End, Failed) for it in stored] == [False] * (len(stored) - 1) + [True]
@@ -285,7 +309,7 @@ class Logs(StreamTableMachine):
 
     def check_counts(self, head: StoredHead, logged: int) -> None:
         """The ledger has all that is logged, and nothing that was not sampled."""
-        settled = self.loop.run_until_complete(end_log(self.others.table, self.id, now=self.now))
+        settled = self.loop.run_until_complete(self.end_log())
         assert settled is not None
         assert logged <= settled.completion_tokens <= self.sampled
         if head.ended_by == head.writer:

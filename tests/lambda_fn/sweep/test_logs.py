@@ -175,6 +175,69 @@ async def test_served_while_the_meter_was_open(ground: Ground, log_table: Table)
     assert (item["outcome"], item["completion_tokens"]) == ("cut", 6)
 
 
+@pytest.mark.parametrize("kept", ["segments", "result"])
+@pytest.mark.parametrize(
+    ("outcome", "status", "code"),
+    [
+        ("complete", "failed", "log_unavailable"),
+        ("cut", "failed", "log_unavailable"),
+        ("failed", "failed", "log_unavailable"),
+        ("refused", "failed", "log_unavailable"),
+        ("cancelled", "cancelled", "cancelled"),
+    ],
+)
+async def test_a_settled_response_without_its_end(
+    ground: Ground, log_table: Table, outcome: Any, status: str, code: str, kept: Any
+) -> None:
+    """Its ledger item is watched until the log has an end, by the outcome that was settled."""
+    request_id = new_request_id(T)
+    counts = (0, 0) if outcome == "refused" else (7, 11)
+    settlement = ledger.Settlement(outcome, *counts, None, 12, 400)
+    await live(ground.table, ground, request_id, settlement, watched=True)
+    before = ground.item(request_id)
+    assert (before["state"], before["due"]) == ("SETTLED", int(T + LONGEST))
+    await open_head(log_table, stored(request_id, kept=kept))
+    if kept == "segments":
+        await put(log_table, request_id, 0, [token()], 1)
+    result = await swept(ground, log_table)
+    assert (result.failures, result.done) == (0, {"ended": 1})
+    head = await read_head(log_table, request_id, now=T)
+    assert head is not None
+    assert head.event is not None
+    assert (head.status, type(head.event)) == (status, Failed)
+    assert type(head.event) is Failed
+    assert head.event.code == code
+    if kept == "segments":
+        last = (await read_all(log_table, head))[-1]
+        assert (last.is_end, last.number) == (True, 1)
+    [item] = await prove(ground)
+    assert item == {name: value for name, value in before.items() if name not in ("open", "due")}
+    assert (await swept(ground, log_table)).overdue == 0
+
+
+async def test_a_settled_response_with_its_end(ground: Ground, log_table: Table) -> None:
+    """An end that came late stands, and is watched no longer."""
+    request_id = new_request_id(T)
+    await live(ground.table, ground, request_id, watched=True)
+    log = TableLog(log_table, stored(request_id), lambda: (7, 11), now=lambda: T + 8)
+    await log.open(stored(request_id).head)
+    await log.end((0, [End()]))
+    await log.close()
+    assert (await swept(ground, log_table)).done == {"ended": 1}
+    head = await read_head(log_table, request_id, now=T)
+    assert head is not None
+    assert (head.status, head.ended) == ("completed", T + 8)
+
+
+async def test_a_watched_request_without_a_table_of_logs(ground: Ground) -> None:
+    """Once nothing is kept any more, the watch ends."""
+    request_id = new_request_id(T)
+    await live(ground.table, ground, request_id, watched=True)
+    result = await sweep(ground.table, now=LATER, longest=LONGEST, stop=never)
+    assert (result.failures, result.done) == (0, {"ended": 1})
+    assert "open" not in ground.item(request_id)
+
+
 async def test_ending_a_log_twice(ground: Ground, log_table: Table) -> None:
     """A second sweep finds the same, and writes nothing."""
     request_id = new_request_id(T)

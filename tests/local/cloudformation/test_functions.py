@@ -9,12 +9,19 @@ from botocore.exceptions import ClientError
 from tests.support.local_cloud import Client, Stacks
 from tests.support.resources import ROLE, function, permission, url
 
+TO = "arn:aws:lambda:us-east-1:123456789012:function:other"
+
 
 def _everything(word: str, reserved: int | None) -> dict[str, Any]:
     limits = {} if reserved is None else {"ReservedConcurrentExecutions": reserved}
     name = {"Ref": "Function"}
     version = {"Fn::GetAtt": ["Version", "Version"]}
-    retries = {"FunctionName": name, "Qualifier": "$LATEST", "MaximumRetryAttempts": 0}
+    retries = {
+        "FunctionName": name,
+        "Qualifier": "$LATEST",
+        "MaximumRetryAttempts": 0,
+        "DestinationConfig": {"OnFailure": {"Destination": TO}},
+    }
     return {
         "Role": ROLE,
         "Function": function(Environment={"Variables": {"WORD": word}}, Timeout=7, **limits),
@@ -66,3 +73,18 @@ def test_function_with_all_that_belongs_to_it(client: Client, stacks: Stacks) ->
     stacks.delete(stack)
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         api.get_function(FunctionName=name)
+
+
+@pytest.mark.parametrize(
+    "destinations",
+    [
+        {"OnSuccess": {"Destination": TO}},
+        {"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:123456789012:queue"}},
+    ],
+)
+def test_a_destination_that_is_not_emulated(stacks: Stacks, destinations: dict[str, Any]) -> None:
+    """A template that sends records of invocations elsewhere than to a function is refused."""
+    template = _everything("first", None)
+    template["Async"]["Properties"]["DestinationConfig"] = destinations
+    stack = stacks.create(template)
+    assert "only to functions" in str(stacks.reasons(stack))

@@ -61,6 +61,28 @@ async def test_an_encoded_body_is_passed_on_as_it_is(site: Site) -> None:
         assert await site.origin.received == body
 
 
+async def test_files_are_compressed(site: Site) -> None:
+    """A behaviour that compresses sends gzip to a viewer that takes it, and the text to others."""
+    changed = config(
+        site.origin_port, Compress=True, CachePolicyId="658327ea-f89d-4fab-a63d-7e88639e58f6"
+    )
+    await site.edge.apply((Distribution("E1", changed),), {})
+    for method in ("GET", "HEAD"):
+        async with site.session.request(
+            method, f"{site.url}/file", headers={"Accept-Encoding": "gzip, br"}
+        ) as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            assert response.headers["Vary"] == "Accept-Encoding"
+            assert response.headers["ETag"] == 'W/"1"'
+            assert await response.text() == ("a line\n" * 1000 if method == "GET" else "")
+    async with site.session.get(
+        f"{site.url}/file", headers={"Accept-Encoding": "identity"}
+    ) as response:
+        assert "Content-Encoding" not in response.headers
+        assert response.headers["ETag"] == '"1"'
+        assert response.content_length == 7000
+
+
 async def test_connections_are_kept(site: Site) -> None:
     """A viewer's connection carries several requests in turn, also after an error."""
     opened: list[object] = []

@@ -90,3 +90,13 @@ def test_refusal_is_worded_as_on_aws() -> None:
         "policy allows the "
         "dynamodb:PutItem action"
     )
+
+
+def test_invoking_a_function() -> None:
+    """A role invokes the functions that its policies name, and is told what it lacks else."""
+    function = "arn:aws:lambda:eu-west-1:123456789012:function:f"
+    grant = {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": f"{function}:live"}
+    roles = Roles()
+    roles.apply((Role(ROLE, ({"Statement": [grant]},), None, {"Statement": []}),), {})
+    assert roles.may_not_invoke(ROLE, f"{function}:live") is None
+    assert "lambda:InvokeFunction" in str(roles.may_not_invoke(ROLE, function))

@@ -5,12 +5,16 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from local.limits import value
+from local.faults.plan import Plan
+from local.lambda_.aliases import Target
+from local.lambda_.api import Invoker
+from local.limits import Limits, value
 from local.state import Alias
 from tests.support.function_plane import FUNCTION, Plane, started
 
@@ -82,6 +86,26 @@ async def test_event_of_an_alias(url: tuple[Plane, str], mark: Path) -> None:
     path = f"{address}/small/invocations?Qualifier=other"
     async with plane.session.post(path, data=body, headers=EVENT) as it:
         assert it.status == 404
+
+
+@pytest.mark.parametrize("refusal", [None, "may not"])
+async def test_a_destination(refusal: str | None, caplog: pytest.LogCaptureFixture) -> None:
+    """What a function leaves is told to its destination if its role may invoke that."""
+    asked: list[tuple[str, str]] = []
+    events: list[tuple[str, bytes]] = []
+
+    def refused(role: str, function: str) -> str | None:
+        asked.append((role, function))
+        return refusal
+
+    invoker = Invoker(lambda _name, _qualifier: None, Plan(), Limits(), refused)
+    invoker.later = lambda arn, event: events.append((arn, event))  # type: ignore[method-assign]
+    failed = replace(FUNCTION, event_failure="arn:to")
+    pool: Any = None
+    invoker._tell(Target(pool, failed, "small"), b"{}")
+    assert asked == [(FUNCTION.role, "arn:to")]
+    assert events == ([("arn:to", b"{}")] if refusal is None else [])
+    assert ("AccessDenied: may not" in caplog.text) == (refusal is not None)
 
 
 async def test_too_large(url: tuple[Plane, str]) -> None:

@@ -1,6 +1,7 @@
 """The queue of asynchronous invocations: retries, age, and faults. Its clock is moved by hand."""
 
 import asyncio
+import json
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
@@ -21,7 +22,7 @@ FAILED = FunctionError("Runtime.ExitError", "it crashed")
 class Queue:
     """A queue whose function does what the test lists, and whose time passes in sleeps only."""
 
-    def __init__(self, *results: Exception | None, **settings: int) -> None:
+    def __init__(self, *results: Exception | None, **settings: int | str) -> None:
         """`results` are those of the attempts; the last one repeats. None is a success."""
         self.faults = Plan()
         self.now = 1000.0
@@ -31,8 +32,12 @@ class Queue:
         self._last: Exception | None = None
         function = replace(FUNCTION, **cast("dict[str, Any]", settings))
         self._target: Target | None = Target(cast("Pool", None), function, function.name)
+        self.told: list[dict[str, Any]] = []
         self.queue = EventQueue(
-            self._invoke, self.faults, Limits(), clock=lambda: self.now, sleep=self._sleep
+            *(self._invoke, self.faults, Limits()),
+            tell=lambda _target, record: self.told.append(json.loads(record)),
+            clock=lambda: self.now,
+            sleep=self._sleep,
         )
 
     async def _invoke(self, target: Target, event: bytes, request_id: str) -> bytes:
@@ -77,6 +82,39 @@ async def test_attempts(
     queue = Queue(*results, **settings)
     assert await queue.put() == times
     assert queue.ids == {"r1"}
+
+
+@pytest.mark.parametrize(
+    ("result", "condition", "count"),
+    [(FAILED, "RetriesExhausted", 2), (Throttled(), "EventAgeExceeded", 0)],
+)
+async def test_a_destination(result: Exception, condition: str, count: int) -> None:
+    """The destination of failures gets one record of an event that is dropped, in AWS's form."""
+    queue = Queue(result, event_retries=1, event_age=100, event_failure="arn:aws:lambda:::to")
+    await queue.put()
+    [record] = queue.told
+    assert record["version"] == "1.0"
+    assert record["requestContext"] == {
+        "requestId": "r1",
+        "functionArn": f"{FUNCTION.arn}:$LATEST",
+        "condition": condition,
+        "approximateInvokeCount": count,
+    }
+    assert record["requestPayload"] == {"a": 1}
+    assert ("responseContext" in record) == (result is FAILED)
+    if result is FAILED:
+        assert record["responsePayload"] == {
+            "errorType": "Runtime.ExitError",
+            "errorMessage": "it crashed",
+        }
+
+
+@pytest.mark.parametrize("results", [[None], [FAILED, None]])
+async def test_no_destination(results: list[Exception | None]) -> None:
+    """Neither a success nor a failure that a retry makes up for is told."""
+    queue = Queue(*results, event_failure="arn:aws:lambda:::to")
+    await queue.put()
+    assert queue.told == []
 
 
 async def test_pauses_have_a_maximum() -> None:

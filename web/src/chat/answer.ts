@@ -287,7 +287,8 @@ export function figuresOf(answer: SavedAnswer | Answer): Figures {
   return {
     ttft: answer.ttft,
     duration: answer.duration,
-    rate: generated && tokens > 1 ? ((tokens - 1) / generated) * 1000 : null,
+    // A time without a connection is not the model's.
+    rate: generated && tokens > 1 && !answer.resumed ? ((tokens - 1) / generated) * 1000 : null,
     p50: percentile(answer.gaps, 0.5),
     p95: percentile(answer.gaps, 0.95),
   };

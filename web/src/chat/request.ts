@@ -117,37 +117,80 @@ export function costOf(prices: Prices | undefined, usage: Usage | null): string 
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
 
 /** The same request for programs. None has the key: it is read from OPENAI_API_KEY. */
-export const SNIPPETS: Record<string, (origin: string, body: Body) => string> = {
-  curl: (origin, body) =>
+export const SNIPPETS: Record<string, (url: string, body: Body) => string> = {
+  curl: (url, body) =>
     [
-      `curl -N ${quoted(`${origin}/v1/responses`)} \\`,
+      `curl -N ${quoted(url)} \\`,
       '  -H "Authorization: Bearer $OPENAI_API_KEY" \\',
       "  -H 'Content-Type: application/json' \\",
       `  -d ${quoted(JSON.stringify(body, null, 2))}`,
     ].join("\n"),
-  Python: (origin, body) =>
-    [
-      "from openai import OpenAI",
-      "",
-      `client = OpenAI(base_url=${JSON.stringify(`${origin}/v1`)})  # the key: OPENAI_API_KEY`,
-      "stream = client.responses.create(",
-      ...Object.entries(body).map(([name, value]) => `    ${name}=${python(value, 1)},`),
-      ")",
-      "for event in stream:",
-      '    if event.type == "response.output_text.delta":',
-      '        print(event.delta, end="", flush=True)',
-    ].join("\n"),
-  Node: (origin, body) =>
-    [
-      'import OpenAI from "openai";',
-      "",
-      `const client = new OpenAI({ baseURL: ${JSON.stringify(`${origin}/v1`)} }); // the key: OPENAI_API_KEY`,
-      `const stream = await client.responses.create(${JSON.stringify(body, null, 2)});`,
-      "for await (const event of stream) {",
-      '  if (event.type === "response.output_text.delta") process.stdout.write(event.delta);',
-      "}",
-    ].join("\n"),
+  Python: (url, body) =>
+    (url.endsWith(RESPONSES)
+      ? [
+          "from openai import OpenAI",
+          "",
+          `client = OpenAI(base_url=${JSON.stringify(baseOf(url))})  # the key: OPENAI_API_KEY`,
+          "stream = client.responses.create(",
+          ...Object.entries(body).map(([name, value]) => `    ${name}=${python(value, 1)},`),
+          ")",
+          "for event in stream:",
+          '    if event.type == "response.output_text.delta":',
+          '        print(event.delta, end="", flush=True)',
+        ]
+      : [
+          "import json",
+          "import os",
+          "",
+          "import httpx",
+          "",
+          `body = ${python(body, 0)}`,
+          `headers = {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"}`,
+          `url = ${JSON.stringify(url)}`,
+          'with httpx.stream("POST", url, headers=headers, json=body, timeout=None) as response:',
+          "    for line in response.iter_lines():",
+          '        if line.startswith("data: {"):',
+          '            event = json.loads(line.removeprefix("data: "))',
+          '            if event.get("type") == "response.output_text.delta":',
+          '                print(event["stream_id"], repr(event["delta"]))',
+        ]
+    ).join("\n"),
+  Node: (url, body) =>
+    (url.endsWith(RESPONSES)
+      ? [
+          'import OpenAI from "openai";',
+          "",
+          `const client = new OpenAI({ baseURL: ${JSON.stringify(baseOf(url))} }); // the key: OPENAI_API_KEY`,
+          `const stream = await client.responses.create(${JSON.stringify(body, null, 2)});`,
+          "for await (const event of stream) {",
+          '  if (event.type === "response.output_text.delta") process.stdout.write(event.delta);',
+          "}",
+        ]
+      : [
+          'import { createInterface } from "node:readline";',
+          'import { Readable } from "node:stream";',
+          "",
+          `const body = ${JSON.stringify(body, null, 2)};`,
+          `const response = await fetch(${JSON.stringify(url)}, {`,
+          '  method: "POST",',
+          "  headers: {",
+          "    authorization: `Bearer ${process.env.OPENAI_API_KEY}`,",
+          '    "content-type": "application/json",',
+          "  },",
+          "  body: JSON.stringify(body),",
+          "});",
+          "for await (const line of createInterface({ input: Readable.fromWeb(response.body) })) {",
+          '  if (!line.startsWith("data: {")) continue;',
+          '  const event = JSON.parse(line.slice("data: ".length));',
+          '  if (event.type === "response.output_text.delta") console.log(event.stream_id, event.delta);',
+          "}",
+        ]
+    ).join("\n"),
 };
+
+/** The path of the call that OpenAI's SDKs have; of others, the snippets send plain requests. */
+const RESPONSES = "/v1/responses";
+const baseOf = (url: string): string => url.slice(0, -"/responses".length);
 
 /** Return a value of JSON as an expression of Python. */
 export function python(value: unknown, depth: number): string {

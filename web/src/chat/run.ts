@@ -3,13 +3,9 @@
 import { ApiError, call, NetworkError } from "../api/client.ts";
 import { eventsOf } from "../api/sse.ts";
 import type { Answer, Failure } from "./answer.ts";
+import { Backoff } from "./backoff.ts";
 import type { Body } from "./request.ts";
 import type { Wire } from "./wire.ts";
-
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 8_000;
-/** How long an answer is waited for whose connection was lost. No answer takes longer. */
-const GIVE_UP_MS = 12 * 60_000;
 
 export interface Sent {
   key: string;
@@ -29,6 +25,8 @@ export class Run {
   #sent: Sent;
   #abort = new AbortController();
   #stopping = false;
+  /** The deployment has been told to stop. */
+  #told = false;
   #once = crypto.randomUUID();
 
   constructor(answer: Answer, sent: Sent) {
@@ -51,30 +49,47 @@ export class Run {
     await this.#follow(true);
   }
 
+  /** Fetch the rest of an answer that came over another connection, which was lost. */
+  async takeOver(): Promise<void> {
+    this.#lost();
+    await this.#follow(true);
+  }
+
   /** Stop the model. What has come stays. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    const { key, keeps } = this.#sent;
+    if (this.#sent.keeps) await this.#tell();
+    // Without kept answers, there is no call that cancels.
+    else this.#abort.abort();
+  }
+
+  /** Tell the deployment to stop. What fails now is done when the next event comes. */
+  async #tell(): Promise<void> {
     const id = this.#answer.responseId;
-    if (!keeps) {
-      // Without kept answers, there is no call that cancels.
-      this.#abort.abort();
-      return;
-    }
-    if (!id) return; // #applied cancels as soon as the id is known
+    if (!id || this.#told) return;
+    this.#told = true;
     try {
-      await call(key, `/v1/responses/${encodeURIComponent(id)}/cancel`, { method: "POST" });
+      const path = `/v1/responses/${encodeURIComponent(id)}/cancel`;
+      await call(this.#sent.key, path, { method: "POST" });
     } catch (error) {
+      if (!(error instanceof ApiError)) this.#told = false;
       // 400: it has just ended by itself, and its end is on the way.
-      if (error instanceof ApiError && error.status !== 400) this.#abort.abort();
+      else if (error.status !== 400) this.#abort.abort();
     }
+  }
+
+  #lost(): void {
+    const answer = this.#answer;
+    if (answer.status !== "reconnecting") answer.resumed += 1;
+    answer.status = "reconnecting";
+    answer.pause();
+    answer.changed("shape");
   }
 
   async #follow(resumed: boolean): Promise<void> {
     const answer = this.#answer;
     running.set(answer, this);
-    const ends = performance.now() + GIVE_UP_MS;
-    let pause = FIRST_PAUSE_MS;
+    const backoff = new Backoff();
     let again = resumed;
     try {
       while (answer.running) {
@@ -90,7 +105,7 @@ export class Run {
             break;
           }
           const wait = this.#retryable(error);
-          if (wait === null || performance.now() > ends) {
+          if (wait === null || backoff.over) {
             answer.fail(
               failureOf(error),
               performance.now(),
@@ -98,13 +113,9 @@ export class Run {
             );
             break;
           }
-          if (answer.sequence > before) pause = FIRST_PAUSE_MS;
-          answer.status = "reconnecting";
-          answer.pause();
-          answer.changed("shape");
-          await this.#pause(wait || pause);
-          pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
-          answer.resumed += 1;
+          if (answer.sequence > before) backoff.reset();
+          this.#lost();
+          await backoff.wait(this.#abort.signal, wait);
           again = true;
         }
       }
@@ -178,25 +189,8 @@ export class Run {
       throw new NetworkError("An event of the stream is not JSON.");
     }
     this.#answer.changed(this.#answer.apply(event, performance.now()));
-    if (!had && this.#answer.responseId) {
-      this.#sent.save();
-      if (this.#stopping) void this.stop();
-    }
-  }
-
-  #pause(milliseconds: number): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        removeEventListener("online", done);
-        this.#abort.signal.removeEventListener("abort", done);
-        resolve();
-      };
-      // While the browser is offline, its return is waited for, and looked for now and then.
-      const timer = setTimeout(done, navigator.onLine ? milliseconds : LONGEST_PAUSE_MS);
-      addEventListener("online", done);
-      this.#abort.signal.addEventListener("abort", done);
-    });
+    if (!had && this.#answer.responseId) this.#sent.save();
+    if (this.#stopping && this.#answer.running) void this.#tell();
   }
 }
 

@@ -1,7 +1,7 @@
 // The conversations of a session: which are there, which is open, and what may be done with them.
 
 import { ApiError, call, json, keptAnswers, usage, type StreamState } from "../api/client.ts";
-import type { Session } from "../ui/session.ts";
+import { COMPARISON, type Session } from "../ui/session.ts";
 import { Answer, type SavedAnswer } from "./answer.ts";
 import * as kept from "./conversations.ts";
 import type { Conversation, Parameters, Turn } from "./conversations.ts";
@@ -395,12 +395,6 @@ export class Threads {
     }
   }
 
-  async rename(conversation: Conversation, title: string): Promise<void> {
-    conversation.title = title.trim() || conversation.title;
-    await kept.put(conversation);
-    this.#changed();
-  }
-
   /** Delete a conversation here and at the deployment. Return what could not be deleted. */
   async remove(conversation: Conversation): Promise<string> {
     const ids = [
@@ -443,13 +437,14 @@ export class Threads {
   /** Delete everything of this key that this page has kept, here and at the deployment. */
   async removeAll(): Promise<string> {
     let problem = "";
+    this.#session.comparison?.stop();
     if (this.#stores) {
       try {
-        for (;;) {
+        problem = await this.#erase(comparedIds());
+        while (!problem) {
           const states = await keptAnswers(this.#session.key);
           if (states.length === 0) break;
           problem = await this.#erase(states.map((it) => `resp_${it.id}`));
-          if (problem) break;
         }
       } catch (error) {
         problem = failureOf(error).message;
@@ -457,11 +452,22 @@ export class Threads {
     }
     if (!problem) {
       for (const conversation of this.list) await this.#forget(conversation);
+      this.#session.comparison?.clear();
+      sessionStorage.removeItem(COMPARISON);
       localStorage.removeItem(DEFAULTS);
     }
     this.#changed();
     return problem;
   }
+}
+
+/** Return the ids of the answers that this tab has compared. */
+function comparedIds(): string[] {
+  interface Saved {
+    lanes?: { answer: SavedAnswer | null }[];
+  }
+  const saved = JSON.parse(sessionStorage.getItem(COMPARISON) ?? "{}") as Saved;
+  return (saved.lanes ?? []).flatMap((it) => it.answer?.responseId ?? []);
 }
 
 function textOf(content: unknown): string {

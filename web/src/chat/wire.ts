@@ -1,5 +1,7 @@
 // What went over the network for an answer, as it came. Bounded, and never kept.
 
+import type { Body } from "./request.ts";
+
 const MOST = 400_000;
 
 export interface Exchange {
@@ -12,11 +14,12 @@ export class Wire {
   text = "";
   /** Characters that were left out. */
   dropped = 0;
-  body: Record<string, unknown> | null = null;
+  /** The request that programs can send, too. */
+  request: { path: string; body: Body } | null = null;
   #listeners = new Set<() => void>();
 
   begin(method: string, path: string, body: unknown): Exchange {
-    if (body) this.body = body as Record<string, unknown>;
+    if (body) this.request = { path, body: body as Body };
     this.#add(`${this.text ? "\n\n" : ""}> ${method} ${path}\n`);
     return {
       answered: (status, headers) => {

@@ -60,7 +60,7 @@ export class CodeView {
       void loading.then(() => loaded && this.#draw());
     }
     const lines = (wanted && loaded?.highlight(text, this.#language)) || this.#plain(text);
-    lines.forEach((line, index) => this.#line(index, line));
+    lines.forEach((line, index) => this.#line(index, line, index === lines.length - 1));
     while (this.#keys.length > lines.length) {
       this.#keys.pop();
       this.#code.lastElementChild?.remove();
@@ -71,13 +71,14 @@ export class CodeView {
     return text.split("\n").map((line): Segment[] => (line ? [[line, ""]] : []));
   }
 
-  #line(index: number, line: Segment[]): void {
-    const key = line.map(([text, classes]) => `${classes}\u0000${text}`).join("\u0001");
+  #line(index: number, line: Segment[], last: boolean): void {
+    const end = last ? "" : "\n"; // the caret stands behind the last line
+    const key = line.map(([text, classes]) => `${classes}\u0000${text}`).join("\u0001") + end;
     if (this.#keys[index] === key) return;
     // Code that is too long to be highlighted while it comes keeps the colours that it has.
     const plain = line.length === 1 && line[0]?.[1] === "";
     const there = this.#code.children[index];
-    if (plain && there && there.textContent === `${line[0]?.[0]}\n`) return;
+    if (plain && there && there.textContent === `${line[0]?.[0]}${end}`) return;
     this.#keys[index] = key;
     const made = document.createElement("span");
     made.className = "line";
@@ -90,7 +91,7 @@ export class CodeView {
         made.append(part);
       }
     }
-    made.append("\n");
+    made.append(end);
     if (there) there.replaceWith(made);
     else this.#code.append(made);
   }

@@ -5,8 +5,9 @@ import type { Failure } from "../chat/answer.ts";
 import { failureOf } from "../chat/run.ts";
 import { copyText } from "../render/code.ts";
 import { FailureView } from "./answer.tsx";
-import { BarChart, barsOf, days } from "./charts.tsx";
-import { Sheet } from "./usage.tsx";
+import { barsOf, days } from "./bars.ts";
+import { BarChart, dateOf } from "./charts.tsx";
+import { money, Sheet } from "./usage.tsx";
 
 interface Key {
   id: string;
@@ -24,11 +25,11 @@ type Row = UsageRow & { key: string | null };
 /** In days. */
 const SPAN = 14;
 const LIMITS: [string, string][] = [
-  ["concurrent_streams", "streams at once"],
-  ["requests_per_minute", "requests a minute"],
-  ["tokens_per_day", "tokens a day"],
-  ["tokens_per_month", "tokens a month"],
-  ["cost_per_month", "cost a month, $"],
+  ["concurrent_streams", "Streams at once"],
+  ["requests_per_minute", "Requests a minute"],
+  ["tokens_per_day", "Tokens a day"],
+  ["tokens_per_month", "Tokens a month"],
+  ["cost_per_month", "Cost a month, $"],
 ];
 
 /** Keys and usage of all, for who has the admin secret. It is kept in no storage. */
@@ -80,7 +81,7 @@ export function Admin() {
       <Sheet>
         <h1>Keys and usage of all</h1>
         <form
-          class="row-form"
+          class="row-form door"
           onSubmit={(event) => {
             event.preventDefault();
             void attempt(async () => {
@@ -158,8 +159,7 @@ export function Admin() {
         <table>
           <thead>
             <tr>
-              <th scope="col">name</th>
-              <th scope="col">id</th>
+              <th scope="col">key</th>
               <th scope="col">status</th>
               <th scope="col" class="number">
                 running
@@ -182,21 +182,22 @@ export function Admin() {
           <tbody>
             {keys.map((key) => (
               <tr key={key.id}>
-                <th scope="row">{key.name}</th>
-                <td class="mono">{key.id}</td>
+                <th scope="row">
+                  {key.name} <small class="mono">{key.id}</small>
+                </th>
                 <td class={`status-${key.status}`}>{key.status}</td>
                 <td class="number">{key.in_flight}</td>
                 <td class="number">{key.totals.requests.toLocaleString("en")}</td>
                 <td class="number">
                   {(key.totals.prompt_tokens + key.totals.completion_tokens).toLocaleString("en")}
                 </td>
-                <td class="number">${key.totals.cost}</td>
+                <td class="number">{money(key.totals.cost)}</td>
                 <td>
                   {key.last_used_at
-                    ? new Date(1000 * key.last_used_at).toLocaleDateString()
+                    ? dateOf(new Date(1000 * key.last_used_at).toISOString().slice(0, 10))
                     : "never"}
                 </td>
-                <td>
+                <td class="acts">
                   <button type="button" class="quiet" onClick={() => setChanging(key)}>
                     Limit
                   </button>
@@ -252,7 +253,7 @@ export function Admin() {
                 <td class="number">{row.requests.toLocaleString("en")}</td>
                 <td class="number">{row.prompt_tokens.toLocaleString("en")}</td>
                 <td class="number">{row.completion_tokens.toLocaleString("en")}</td>
-                <td class="number">${row.cost}</td>
+                <td class="number">{money(row.cost)}</td>
               </tr>
             ))}
             {rows.length === 0 && (

@@ -54,9 +54,12 @@ export function AnswerView({
       {(answer.status === "failed" || answer.status === "interrupted") && (
         <FailureView failure={answer.failure} partial={answer.items.length > 0} />
       )}
-      <div class="under">
-        {(answer.usage || !answer.running) && <Figures answer={answer} models={models} />}
-      </div>
+      {/* It has its height from the beginning, so that nothing moves when the figures come. */}
+      {(answer.running || answer.usage || answer.items.length > 0) && (
+        <div class="under">
+          {(answer.usage || !answer.running) && <Figures answer={answer} models={models} />}
+        </div>
+      )}
     </article>
   );
 }

@@ -1,7 +1,6 @@
 import type { ComponentType } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { Chat } from "./chat.tsx";
 import { Icon, Logo, type IconName } from "./icons.tsx";
 import { signOut, takeKey, type Session } from "./session.ts";
 import { SignIn } from "./signin.tsx";
@@ -13,8 +12,13 @@ const VIEWS: { view: View; name: string; icon: IconName }[] = [
   { view: "usage", name: "Usage", icon: "chart" },
   { view: "admin", name: "Admin", icon: "key" },
 ];
+type Page = ComponentType<{ session: Session }>;
+/** The chat is loaded while the key is tried, so that the first page comes at once. */
+const chat = import("./chat.tsx");
+chat.catch(() => undefined); // its page says so
 /** Pages that are loaded when they are opened. */
-const LATER: Record<Exclude<View, "chat">, () => Promise<ComponentType<{ session: Session }>>> = {
+const LATER: Record<View, () => Promise<Page>> = {
+  chat: () => chat.then((it) => it.Chat),
   compare: () => import("./compare.tsx").then((it) => it.Compare),
   usage: () => import("./usage.tsx").then((it) => it.Usage),
   admin: () => import("./admin.tsx").then((it) => it.Admin),
@@ -30,7 +34,6 @@ export function App() {
   const attempt = useRef(0);
   const [left, setLeft] = useState("");
   const [view, setView] = useState<View>(viewOf(location.hash));
-  const [menu, setMenu] = useState(false);
   useEffect(() => {
     const moved = (): void => {
       if (location.hash.startsWith("#key=")) {
@@ -91,7 +94,7 @@ export function App() {
       <main class="page">
         {/* The chat stays, so that an answer goes on while another page is looked at. */}
         <div class="view" hidden={view !== "chat"}>
-          <Chat session={session} menu={menu} onMenu={setMenu} />
+          <Later load={LATER.chat} session={session} />
         </div>
         {view !== "chat" && <Later key={view} load={LATER[view]} session={session} />}
       </main>
@@ -99,14 +102,8 @@ export function App() {
   );
 }
 
-function Later({
-  load,
-  session,
-}: {
-  load: () => Promise<ComponentType<{ session: Session }>>;
-  session: Session;
-}) {
-  const [Page, setPage] = useState<ComponentType<{ session: Session }> | null>(null);
+function Later({ load, session }: { load: () => Promise<Page>; session: Session }) {
+  const [Page, setPage] = useState<Page | null>(null);
   const [failed, setFailed] = useState(false);
   useEffect(() => {
     load().then(

@@ -25,16 +25,9 @@ const IDEAS = [
   "Count to ten.",
 ];
 
-export function Chat({
-  session,
-  menu,
-  onMenu,
-}: {
-  session: Session;
-  menu: boolean;
-  onMenu: (open: boolean) => void;
-}) {
+export function Chat({ session }: { session: Session }) {
   const redraw = useRedraw();
+  const [menu, setMenu] = useState(false);
   const [threads] = useState(() => new Threads(session, redraw));
   const [parameters, setParameters] = useState<Parameters>(() => threads.defaults());
   const [panel, setPanel] = useState(false);
@@ -70,7 +63,7 @@ export function Chat({
   }, [threads]);
 
   const pick = (id: string): void => {
-    onMenu(false);
+    setMenu(false);
     void threads.show(id);
   };
   const send = (text: string, outputs: Turn["outputs"] = []): Promise<boolean> => {
@@ -85,7 +78,7 @@ export function Chat({
         session={session}
         open={menu}
         onPick={pick}
-        onClose={() => onMenu(false)}
+        onClose={() => setMenu(false)}
       />
       <section class="main" aria-label="Conversation">
         <div class="bar">
@@ -94,7 +87,7 @@ export function Chat({
             class="icon-button narrow-only"
             aria-label="Conversations"
             aria-expanded={menu}
-            onClick={() => onMenu(!menu)}
+            onClick={() => setMenu(!menu)}
           >
             <Icon name="menu" />
           </button>
@@ -105,7 +98,7 @@ export function Chat({
           {live && (
             <button
               type="button"
-              class="icon-button"
+              class="icon-button wide-only"
               aria-label="Wire of the last answer"
               title="Wire of the last answer"
               onClick={() => setWire(live.wire)}
@@ -187,6 +180,15 @@ export function Chat({
           />
         </div>
       </section>
+      {(panel || menu) && (
+        <div
+          class="scrim"
+          onClick={() => {
+            setPanel(false);
+            setMenu(false);
+          }}
+        />
+      )}
       {panel && (
         <aside class="panel" aria-label="Parameters">
           <header>
@@ -338,7 +340,7 @@ function Sidebar(props: {
           {problem}
         </p>
       )}
-      {threads.list.length > 0 && (
+      {(threads.list.length > 0 || props.session.kept.persistence !== "off") && (
         <div class="all">
           {asked === "all" ? (
             <span class="sure">
@@ -434,18 +436,20 @@ function TurnView({
           <AnswerView answer={answer} models={session.models} json={json} />
           {!answer.running && (
             <div class="actions">
-              <button
-                type="button"
-                class="quiet"
-                onClick={() =>
-                  void copyText(answer.text).then((done) => {
-                    setCopied(done);
-                    setTimeout(() => setCopied(false), 1500);
-                  })
-                }
-              >
-                <Icon name="copy" /> {copied ? "Copied" : "Copy"}
-              </button>
+              {answer.text && (
+                <button
+                  type="button"
+                  class="quiet"
+                  onClick={() =>
+                    void copyText(answer.text).then((done) => {
+                      setCopied(done);
+                      setTimeout(() => setCopied(false), 1500);
+                    })
+                  }
+                >
+                  <Icon name="copy" /> {copied ? "Copied" : "Copy"}
+                </button>
+              )}
               {last && (
                 <button type="button" class="quiet" onClick={() => onAgain()}>
                   <Icon name="retry" />{" "}

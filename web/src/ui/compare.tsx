@@ -1,124 +1,63 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
-import { Answer } from "../chat/answer.ts";
+import { comparisonOf, type Lane } from "../chat/comparison.ts";
 import type { Parameters } from "../chat/conversations.ts";
-import { parametersOf } from "../chat/request.ts";
-import { SideBySide } from "../chat/side-by-side.ts";
-import { Wire } from "../chat/wire.ts";
 import { AnswerView } from "./answer.tsx";
-import { useAnswer } from "./hooks.ts";
+import { useAnswer, useRedraw } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
-import { ModelChoice } from "./parameters.tsx";
+import { ModelChoice, number } from "./parameters.tsx";
+import { useFollow } from "./scroll.ts";
 import type { Session } from "./session.ts";
 import { WireDrawer } from "./wire.tsx";
 
-interface Lane {
-  parameters: Parameters;
-  answer: Answer | null;
-  wire: Wire;
-}
-
-function laneOf(session: Session, index: number): Lane {
-  const model = session.models[Math.min(index, session.models.length - 1)]?.id ?? "";
-  const parameters: Parameters = {
-    model, instructions: "", temperature: index === 0 ? 0 : 1, topP: null, maxTokens: null,
-    effort: "", format: "text", schema: "", tools: "",
-  }; // prettier-ignore
-  return { parameters, answer: null, wire: new Wire() };
-}
-
-/**
- * One question to two models, or with two settings, at the same time and over one connection.
- * Nothing of it is kept.
- */
+/** One question to two models, or with two settings, at the same time and over one connection. */
 export function Compare({ session }: { session: Session }) {
-  const [lanes, setLanes] = useState<Lane[]>(() => [0, 1].map((it) => laneOf(session, it)));
+  const comparison = comparisonOf(session);
+  const { lanes, question, busy } = comparison;
   const [text, setText] = useState("");
-  const [asked, setAsked] = useState("");
-  const [wire, setWire] = useState<Wire | null>(null);
+  const [wire, setWire] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
+  const redraw = useRedraw();
   useEffect(() => field.current?.focus(), []);
+  useEffect(() => comparison.listen(redraw), [comparison]);
   useAnswer(lanes[0]?.answer ?? null);
   useAnswer(lanes[1]?.answer ?? null);
-  const current = useRef<SideBySide | null>(null);
-  useEffect(() => () => void current.current?.stop(), []);
-  const busy = lanes.some((it) => it.answer?.running);
 
   const send = (): void => {
     if (busy || !text.trim()) return;
-    const shared = new Wire();
-    const fresh = lanes.map((lane) => ({
-      ...lane,
-      answer: new Answer(lane.parameters.model),
-      wire: shared,
-    }));
-    const members = fresh.map(({ answer, parameters }) => ({
-      answer,
-      body: { ...parametersOf(parameters), input: text, stream: true, store: false },
-    }));
-    setLanes(fresh);
-    setAsked(text);
-    current.current = new SideBySide(session.key, members, shared);
-    void current.current.start();
+    comparison.send(text);
     setText("");
   };
-  const stop = (): void => void current.current?.stop();
   return (
-    <section class="compare" aria-label="Compare">
+    <section
+      class="compare"
+      aria-label="Compare"
+      onKeyDown={(event) => {
+        if (event.key === "Escape" && busy && !wire) comparison.stop();
+      }}
+    >
       <h1 class="hidden">Compare two answers</h1>
       <div class="lanes">
         {lanes.map((lane, index) => (
-          <div class="lane" key={index} role="group" aria-label={index === 0 ? "Left" : "Right"}>
-            <div class="bar">
-              <ModelChoice
-                value={lane.parameters}
-                models={session.models}
-                label={`Model ${index + 1}`}
-                onChange={(parameters) =>
-                  setLanes(lanes.map((it) => (it === lane ? { ...it, parameters } : it)))
-                }
-              />
-              <label>
-                <span>temperature</span>
-                <input
-                  type="number"
-                  min="0"
-                  max="2"
-                  step="0.1"
-                  value={lane.parameters.temperature ?? ""}
-                  onInput={(event) => {
-                    const value = Number.parseFloat(event.currentTarget.value);
-                    const temperature = Number.isFinite(value) ? value : null;
-                    setLanes(
-                      lanes.map((it) =>
-                        it === lane ? { ...it, parameters: { ...it.parameters, temperature } } : it,
-                      ),
-                    );
-                  }}
-                />
-              </label>
-              {lane.answer && (
-                <button type="button" class="quiet" onClick={() => setWire(lane.wire)}>
-                  <Icon name="wire" /> Wire
-                </button>
-              )}
-            </div>
-            <div class="scroll" tabIndex={0} role="region" aria-label={`Answer ${index + 1}`}>
-              {asked && (
-                <div class="asked">
-                  <p dir="auto">{asked}</p>
-                </div>
-              )}
-              {lane.answer ? (
-                <AnswerView key={asked} answer={lane.answer} models={session.models} json={false} />
-              ) : (
-                <p class="hint">Choose a model and a temperature for each side, and ask.</p>
-              )}
-            </div>
-          </div>
+          <LaneView
+            key={index}
+            lane={lane}
+            index={index}
+            question={question}
+            session={session}
+            onChange={(change) => comparison.set(index, change)}
+          />
         ))}
       </div>
       <div class="foot">
+        {!question && (
+          <p class="hint">
+            Choose a model and a temperature for each side.{" "}
+            {comparison.keeps
+              ? `This tab keeps the last comparison, and the deployment what is needed to resume it for ${session.kept.log_hours} hours.`
+              : "This deployment keeps no answers: one that breaks off cannot be resumed."}
+          </p>
+        )}
         <form
           class="composer"
           onSubmit={(event) => {
@@ -129,6 +68,7 @@ export function Compare({ session }: { session: Session }) {
           <textarea
             ref={field}
             rows={1}
+            dir="auto"
             aria-label="Question for both"
             placeholder="Ask both"
             value={text}
@@ -140,8 +80,25 @@ export function Compare({ session }: { session: Session }) {
               }
             }}
           />
+          {question && (
+            <button
+              type="button"
+              class="icon-button"
+              aria-label="Wire of both answers"
+              title="Wire of both answers"
+              onClick={() => setWire(true)}
+            >
+              <Icon name="wire" />
+            </button>
+          )}
           {busy ? (
-            <button type="button" class="round stop" aria-label="Stop both" onClick={stop}>
+            <button
+              type="button"
+              class="round stop"
+              aria-label="Stop both"
+              title="Stop both (Esc)"
+              onClick={() => comparison.stop()}
+            >
               <Icon name="stop" />
             </button>
           ) : (
@@ -151,7 +108,67 @@ export function Compare({ session }: { session: Session }) {
           )}
         </form>
       </div>
-      {wire && <WireDrawer wire={wire} onClose={() => setWire(null)} />}
+      {wire && <WireDrawer wire={comparison.wire} onClose={() => setWire(false)} />}
+      <p class="hidden" role="status" aria-live="polite">
+        {comparison.announcement}
+      </p>
     </section>
+  );
+}
+
+interface LaneProps {
+  lane: Lane;
+  index: number;
+  question: string;
+  session: Session;
+  onChange: (change: Partial<Parameters>) => void;
+}
+
+function LaneView({ lane, index, question, session, onChange }: LaneProps) {
+  const { parameters, answer } = lane;
+  const follow = useFollow();
+  useLayoutEffect(() => follow.toEnd(), [answer]);
+  return (
+    <div class="lane" role="group" aria-label={index === 0 ? "Left" : "Right"}>
+      <div class="bar">
+        <ModelChoice
+          value={parameters}
+          models={session.models}
+          label={`Model ${index + 1}`}
+          onChange={onChange}
+        />
+        <label>
+          <span>temperature</span>
+          <input
+            type="number"
+            min="0"
+            max="2"
+            step="0.1"
+            value={parameters.temperature ?? ""}
+            onInput={(event) => onChange({ temperature: number(event.currentTarget.value) })}
+          />
+        </label>
+      </div>
+      <div
+        class="scroll"
+        ref={follow.root}
+        tabIndex={0}
+        role="region"
+        aria-label={`Answer ${index + 1}`}
+      >
+        <div class="inner">
+          {answer ? (
+            <>
+              <div class="asked">
+                <p dir="auto">{question}</p>
+              </div>
+              <AnswerView answer={answer} models={session.models} json={false} />
+            </>
+          ) : (
+            <p class="hint empty">The {index === 0 ? "first" : "second"} answer comes here.</p>
+          )}
+        </div>
+      </div>
+    </div>
   );
 }

@@ -12,6 +12,7 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
   const prices = models.find((it) => it.id === answer.model)?.sluice;
   const cost = costOf(prices, answer.usage);
   const reasoning = answer.usage?.output_tokens_details?.reasoning_tokens ?? 0;
+  if (figures.ttft === null && !answer.usage && !answer.requestId) return null;
   return (
     <dl class="figures" aria-label="Figures of this answer">
       {figures.ttft !== null && (
@@ -27,9 +28,9 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
       {figures.p50 !== null && figures.p95 !== null && answer.gaps.length > 4 && (
         <div
           class="figure"
-          title="Milliseconds between the pieces that came: median and 95th percentile"
+          title="Between the pieces that came: median, 95th percentile, and the longest ones"
         >
-          <dt>between tokens</dt>
+          <dt>gaps</dt>
           <dd>
             {Math.round(figures.p50)} / {Math.round(figures.p95)} ms
             <Sparkline values={answer.gaps} />
@@ -57,7 +58,7 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
       )}
       {answer.requestId && (
         <div class="figure">
-          <dt>request</dt>
+          <dt class="hidden">request</dt>
           <dd>
             <button
               type="button"

@@ -18,7 +18,8 @@ interface Props {
   onChange: (value: Parameters) => void;
 }
 
-function number(text: string): number | null {
+/** Return the number that a field has; null for none. */
+export function number(text: string): number | null {
   const value = Number.parseFloat(text);
   return Number.isFinite(value) ? value : null;
 }
@@ -94,7 +95,7 @@ export function ParameterFields({ value, models, onChange }: Props) {
       </div>
       <div class="pair">
         <label>
-          <span>Most tokens</span>
+          <span>Max tokens</span>
           <input
             type="number"
             min="1"

@@ -1,6 +1,7 @@
 // Who is signed in: a key, what it may use, and what the deployment keeps.
 
 import { models, usage, type Kept, type Model } from "../api/client.ts";
+import type { Comparison } from "../chat/comparison.ts";
 
 export interface Session {
   key: string;
@@ -9,9 +10,13 @@ export interface Session {
   name: string;
   models: Model[];
   kept: Kept;
+  /** What the page Compare has, once it was opened. */
+  comparison?: Comparison;
 }
 
 const NAME = "sluice-key";
+/** The name of the comparison that this tab has kept. */
+export const COMPARISON = "sluice-comparison";
 
 /**
  * Return the key of the link that led here, else that of this tab. A key in the fragment is taken
@@ -27,6 +32,11 @@ export function takeKey(): string {
       return "";
     }
   }
+  return keyOf();
+}
+
+/** Return the key of this tab; empty if it has none. */
+export function keyOf(): string {
   return sessionStorage.getItem(NAME) ?? "";
 }
 
@@ -43,6 +53,7 @@ export async function signIn(key: string): Promise<Session> {
   };
 }
 
+/** Forget the key, and everything else that this tab has kept. */
 export function signOut(): void {
-  sessionStorage.removeItem(NAME);
+  sessionStorage.clear();
 }

@@ -36,6 +36,14 @@ export function SignIn({
     else field.current?.focus();
   }, []);
 
+  // As in index.html: nothing flickers when a link has a key that is right.
+  if (trying && given && !key)
+    return (
+      <main class="splash">
+        <Logo />
+        <h1>Sluice</h1>
+      </main>
+    );
   return (
     <main class="signin">
       <form

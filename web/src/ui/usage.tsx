@@ -4,17 +4,19 @@ import { usage, type KeyUsage, type Limit } from "../api/client.ts";
 import type { Failure } from "../chat/answer.ts";
 import { failureOf } from "../chat/run.ts";
 import { FailureView } from "./answer.tsx";
-import { BarChart, barsOf, days } from "./charts.tsx";
+import { barsOf, days, REST, restOf } from "./bars.ts";
+import { BarChart, dateOf } from "./charts.tsx";
 import type { Session } from "./session.ts";
 
-const NAMES: Record<string, string> = {
-  requests_per_minute: "requests a minute",
-  tokens_per_minute: "tokens a minute",
-  tokens_per_day: "tokens today",
-  tokens_per_month: "tokens this month",
-  cost_per_day: "cost today",
-  cost_per_month: "cost this month",
-};
+/** The windows of limits: their names, and whether the page shows them without a limit. */
+const WINDOWS: [name: string, title: string, always: boolean][] = [
+  ["tokens_per_day", "tokens today", true],
+  ["cost_per_day", "cost today", true],
+  ["tokens_per_month", "tokens this month", true],
+  ["cost_per_month", "cost this month", true],
+  ["requests_per_minute", "requests this minute", false],
+  ["tokens_per_minute", "tokens this minute", false],
+];
 
 /** What the holder of a key may use, and has used. */
 export function Usage({ session }: { session: Session }) {
@@ -44,54 +46,43 @@ export function Usage({ session }: { session: Session }) {
         <p class="hint">Reading usage…</p>
       </Sheet>
     );
-  const shown = days(found.since, new Date().toISOString().slice(0, 10));
-  const { bars, names } = barsOf(found.data, shown, (row) => row.model);
-  const limits = Object.entries(found.limits).filter(
-    ([, it]) => it?.limit !== null && it !== null,
-  ) as [string, Limit][];
+  const rest = restOf(found);
+  const today = rest?.day ?? new Date().toISOString().slice(0, 10);
+  const { bars, names } = barsOf(found.data, days(found.since, today), (row) => row.model);
+  if (rest) {
+    names.push(REST);
+    bars.at(-1)?.parts.push({ name: REST, value: rest.tokens });
+  }
+  const { limits, streams, totals, key } = found;
+  const shown = WINDOWS.flatMap(([name, title, always]) => {
+    const limit = limits[name];
+    return limit && (always || limit.limit !== null) ? [{ name, title, limit }] : [];
+  });
   return (
     <Sheet>
-      <h1>Usage of {found.key.name || found.key.id}</h1>
-      <p class="hint">
-        {found.key.expires_at
-          ? `The key expires at ${new Date(1000 * found.key.expires_at).toLocaleString()}. `
-          : ""}
-        Totals and limits are exact now.
-      </p>
-      <div class="cards">
-        <Card name="requests" value={found.totals.requests.toLocaleString("en")} />
-        <Card name="prompt tokens" value={found.totals.prompt_tokens.toLocaleString("en")} />
-        <Card
-          name="completion tokens"
-          value={found.totals.completion_tokens.toLocaleString("en")}
-        />
-        <Card name="cost" value={`$${found.totals.cost}`} />
-        <Card
-          name="streams that run"
-          value={String(found.streams.running)}
-          of={String(found.streams.limit)}
-          share={found.streams.running / Math.max(1, found.streams.limit)}
-        />
-        {limits.map(([name, it]) => (
-          <Card
-            key={name}
-            name={`${NAMES[name] ?? name}: left`}
-            value={amount(name, it.left)}
-            of={amount(name, it.limit)}
-            share={1 - Number(it.left) / Math.max(Number(it.limit), 1e-9)}
-            hint={
-              it.resets_at
-                ? `renewed ${new Date(1000 * it.resets_at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}`
-                : ""
-            }
-          />
-        ))}
-      </div>
-      {limits.length === 0 && (
+      <header>
+        <h1>Usage of {key.name || key.id}</h1>
         <p class="hint">
-          The key has no budget. Its only limit is the number of simultaneous streams.
+          All figures are exact now. Answers that run count with what they have reserved.
+          {key.expires_at
+            ? ` The key expires at ${new Date(1000 * key.expires_at).toLocaleString()}.`
+            : ""}
         </p>
-      )}
+      </header>
+      <section aria-label="Now">
+        <div class="cards">
+          {shown.map(({ name, title, limit }) => (
+            <WindowCard key={name} name={name} title={title} limit={limit} />
+          ))}
+          <Card
+            name="running answers"
+            value={String(streams.running)}
+            of={String(streams.limit)}
+            share={streams.running / Math.max(1, streams.limit)}
+            hint={`${Math.max(0, streams.limit - streams.running)} more can run`}
+          />
+        </div>
+      </section>
       <section class="by-day" aria-label="Tokens by day">
         <div class="bar">
           <h2>Tokens by day and model</h2>
@@ -111,8 +102,8 @@ export function Usage({ session }: { session: Session }) {
         <BarChart bars={bars} names={names} title="Tokens by day and model" />
         <p class="hint">
           {found.complete_until
-            ? `Chart and table have the hours until ${found.complete_until.replace("T", " ")}:00 UTC. Each hour is added some minutes after its end.`
-            : "No hour is over yet. Each hour is added some minutes after its end."}
+            ? `Usage is known by model until ${hourOf(found.complete_until)} UTC: each hour is added some minutes after its end.`
+            : "Usage is known by model some minutes after the end of each hour, and none is over yet."}
         </p>
       </section>
       <div class="table-scroll" tabIndex={0} role="region" aria-label="Usage by day and model">
@@ -136,31 +127,87 @@ export function Usage({ session }: { session: Session }) {
             </tr>
           </thead>
           <tbody>
-            {found.data.map((row) => (
+            {rest && (
+              <tr class="rest-of">
+                <td>{rest.day}</td>
+                <td>{REST}</td>
+                <td class="number">–</td>
+                <td class="number" colSpan={2}>
+                  {rest.tokens.toLocaleString("en")} together
+                </td>
+                <td class="number">{money(rest.cost)}</td>
+              </tr>
+            )}
+            {found.data.toReversed().map((row) => (
               <tr key={`${row.day}${row.model}`}>
                 <td>{row.day}</td>
                 <td>{row.model}</td>
                 <td class="number">{row.requests.toLocaleString("en")}</td>
                 <td class="number">{row.prompt_tokens.toLocaleString("en")}</td>
                 <td class="number">{row.completion_tokens.toLocaleString("en")}</td>
-                <td class="number">${row.cost}</td>
+                <td class="number">{money(row.cost)}</td>
               </tr>
             ))}
-            {found.data.length === 0 && (
+            {found.data.length === 0 && !rest && (
               <tr>
-                <td colSpan={6}>No rows yet.</td>
+                <td colSpan={6}>Nothing was used on these days.</td>
               </tr>
             )}
           </tbody>
         </table>
       </div>
+      <section aria-label="Since the key was made">
+        <h2>Since the key was made</h2>
+        <div class="cards four">
+          <Card name="requests" value={totals.requests.toLocaleString("en")} />
+          <Card name="prompt tokens" value={totals.prompt_tokens.toLocaleString("en")} />
+          <Card name="completion tokens" value={totals.completion_tokens.toLocaleString("en")} />
+          <Card name="cost" value={money(totals.cost)} />
+        </div>
+      </section>
     </Sheet>
   );
 }
 
+function WindowCard({ name, title, limit }: { name: string; title: string; limit: Limit }) {
+  const limited = limit.limit !== null;
+  const spent = Number(limit.spent ?? 0);
+  return (
+    <Card
+      name={title}
+      value={amount(name, limit.spent ?? 0)}
+      {...(limited
+        ? {
+            of: amount(name, limit.limit),
+            share: spent / Math.max(Number(limit.limit), 1e-9),
+            hint: `${amount(name, limit.left)} left${limit.resets_at ? `, renewed ${whenOf(limit.resets_at)}` : ""}`,
+          }
+        : { hint: "no limit" })}
+    />
+  );
+}
+
+/** Return when something is due, as "in 3 h" or "on Dec 1". */
+function whenOf(seconds: number): string {
+  const left = seconds - Date.now() / 1000;
+  if (left < 90) return `in ${Math.max(1, Math.ceil(left))} s`;
+  if (left < 5400) return `in ${Math.round(left / 60)} min`;
+  if (left < 36 * 3600) return `in ${Math.round(left / 3600)} h`;
+  return `on ${dateOf(new Date(1000 * seconds).toISOString().slice(0, 10))}`;
+}
+
+const hourOf = (hour: string): string => `${dateOf(hour.slice(0, 10))}, ${hour.slice(11)}:00`;
+
 function amount(name: string, value: number | string | null): string {
   if (value === null) return "no limit";
-  return name.startsWith("cost") ? `$${value}` : Number(value).toLocaleString("en");
+  return name.startsWith("cost") ? money(value) : Number(value).toLocaleString("en");
+}
+
+/** Return an amount in USD with the digits that matter. */
+export function money(value: number | string): string {
+  const sum = Number(value);
+  if (sum === 0) return "$0";
+  return `$${sum < 0.01 ? sum.toPrecision(2) : sum.toFixed(sum < 1 ? 4 : 2)}`;
 }
 
 export function Sheet({ children }: { children: preact.ComponentChildren }) {

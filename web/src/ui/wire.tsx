@@ -14,8 +14,11 @@ export function WireDrawer({ wire, onClose }: { wire: Wire; onClose: () => void 
   const [name, setName] = useState<string>("Events");
   const [copied, setCopied] = useState(false);
   useEffect(() => dialog.current?.showModal(), []);
-  const body = wire.body;
-  const snippet = body && name !== "Events" ? SNIPPETS[name]?.(location.origin, body) : null;
+  const { request } = wire;
+  const snippet =
+    request && name !== "Events"
+      ? SNIPPETS[name]?.(location.origin + request.path, request.body)
+      : null;
   return (
     <dialog
       ref={dialog}
@@ -37,14 +40,15 @@ export function WireDrawer({ wire, onClose }: { wire: Wire; onClose: () => void 
           </button>
         </header>
         <div class="tabs">
-          <div role="tablist" aria-label="Form">
+          <div role="tablist" aria-label="Form" onKeyDown={moveTab}>
             {NAMES.map((it) => (
               <button
                 key={it}
                 type="button"
                 role="tab"
                 aria-selected={it === name}
-                disabled={it !== "Events" && !body}
+                tabIndex={it === name ? 0 : -1}
+                disabled={it !== "Events" && !request}
                 onClick={() => setName(it)}
               >
                 {it}
@@ -79,6 +83,18 @@ export function WireDrawer({ wire, onClose }: { wire: Wire; onClose: () => void 
       </div>
     </dialog>
   );
+}
+
+/** The arrow keys move between tabs. */
+function moveTab(event: KeyboardEvent): void {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const list = event.currentTarget as HTMLElement;
+  const tabs = [...list.querySelectorAll<HTMLButtonElement>("[role=tab]:enabled")];
+  const at = tabs.indexOf(document.activeElement as HTMLButtonElement);
+  if (!step || at < 0) return;
+  const next = tabs[(at + step + tabs.length) % tabs.length];
+  next?.focus();
+  next?.click();
 }
 
 function Raw({ wire }: { wire: Wire }) {

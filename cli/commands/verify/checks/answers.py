@@ -15,6 +15,8 @@ _NO_SOCKETS = "the deployment has no sockets: deploy with -c websocket=true"
 _STRANGE = 'no JSON: " \\ \\u0041 {} $context.connectionId ü \u2028 \U0001f600'
 """A message that a template could escape, replace or break."""
 _OVER_A_FRAME = 33_000
+_LONG = 512
+"""Tokens of an answer that is cancelled: more than it has before the cancel comes."""
 
 
 def sockets(target: Target) -> Outcome:
@@ -82,6 +84,30 @@ def socket_close(target: Target) -> Outcome:
         return refuted(f"no close: {error or type(error).__name__}")
 
 
+def socket_cancel(target: Target) -> Outcome:
+    """Check that a cancel on a socket ends the answer of its lane, by the control function."""
+    base = target.outputs.get("WebSocketBaseUrl")
+    if base is None:
+        return absent(_NO_SOCKETS)
+    from websockets.exceptions import WebSocketException
+
+    end: dict[str, Any] = {}
+    try:
+        with _opened(target, base, target.key) as socket:
+            create = {"type": "response.create", "stream_id": "a", **_asked(target)}
+            socket.send(json.dumps({**create, "max_output_tokens": _LONG, "store": False}))
+            until, is_sent = time.monotonic() + _SOCKET_S, False
+            while end.get("type") not in _ENDS:
+                end = json.loads(socket.recv(timeout=max(until - time.monotonic(), 0)))
+                if not is_sent and end["type"].endswith(".created"):
+                    socket.send(json.dumps({"type": "response.cancel", "stream_id": "a"}))
+                    is_sent = True
+    except (OSError, WebSocketException) as error:
+        return refuted(f"no end: {error or type(error).__name__}")
+    status = end.get("response", {}).get("status", end["type"])
+    return decided([] if status == "cancelled" else [f"the answer is {status}"], "cancelled")
+
+
 def _opened(target: Target, base: str, key: str) -> Any:
     from websockets.sync.client import connect
 
@@ -107,6 +133,32 @@ def background(target: Target) -> Outcome:
     target.send("DELETE", path)
     wrong = [] if status in ("completed", "incomplete") else [f"the answer is {status}"]
     return decided(wrong, f"the answer was queued, and then {status}")
+
+
+def webhook(target: Target) -> Outcome:
+    """Check that the webhook is told of a background answer's end, and takes it."""
+    if "WebhookSecretArn" not in target.outputs:
+        return absent("no webhook is set: deploy with -c webhook_url=https://…")
+    made = _body(target.send("POST", _PATH, {**_asked(target), "background": True}))
+    if made.get("status") != "queued":
+        return refuted(f"a background answer was not queued: {made.get('status')}")
+    key = {"pk": {"S": "W#"}, "sk": {"S": str(made["id"]).removeprefix("resp_")}}
+    table, dynamodb = target.outputs["StreamTableName"], target.client("dynamodb")
+    notice: dict[str, Any] = {}
+
+    def told() -> bool:
+        nonlocal notice
+        found = dynamodb.get_item(TableName=table, Key=key, ConsistentRead=True)
+        notice = found.get("Item", {})
+        return "told" in notice
+
+    was_told = target.wait(told, patience=2 * target.patience)
+    target.send("DELETE", f"{_PATH}/{made['id']}")
+    if not notice:
+        return refuted("the keeper has not noted the end of a background answer")
+    attempts = notice["attempts"]["N"]
+    wrong = [] if was_told else [f"the webhook has not taken the end after {attempts} calls"]
+    return decided(wrong, f"{notice['status']['S']} was told, and answered with 2xx")
 
 
 def conversations(target: Target) -> Outcome:
@@ -171,6 +223,14 @@ CHECKS = (
         socket_close,
     ),
     Check(
+        "socket-cancel",
+        "API Gateway chooses the route of a message by its `type`, so that a cancel reaches the "
+        "control function, which may end what another function answers",
+        "`-c websocket=true`: an answer is cancelled in mid-stream by its lane",
+        Wave.TRAFFIC,
+        socket_cancel,
+    ),
+    Check(
         "background-invoke",
         "the stream function may invoke its own alias asynchronously, and the event runs the "
         "queued answer",
@@ -178,6 +238,16 @@ CHECKS = (
         Wave.TRAFFIC,
         background,
         60,
+    ),
+    Check(
+        "webhook",
+        "the functions that end background answers may invoke the keeper by its name, and the "
+        "keeper may read the webhook's secret and reaches the webhook",
+        "`-c webhook_url=…`: a background answer ends, and the webhook takes the call",
+        Wave.TRAFFIC,
+        webhook,
+        120,
+        local=True,
     ),
     Check(
         "conversations",

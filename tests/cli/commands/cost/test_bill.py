@@ -144,6 +144,21 @@ def test_a_guardrail_costs_by_its_calls() -> None:
     assert "Bedrock Guardrails" not in bill.by_request(PLAN, USE)
 
 
+def test_the_functions_on_a_schedule() -> None:
+    """The sweeper runs each five minutes. If answers are kept, the keeper runs each minute."""
+    run = price("lambda_request") + 0.25 * price("lambda_gb_second_arm64")
+    run += bill.RUN_LOG / 1e9 * price("logs_gb")
+    sweeper = bill.by_month(PLAN)
+    assert sweeper["Lambda, schedules"] == pytest.approx(730 * 12 * run)
+    assert sweeper["Secrets Manager"] == 0.8
+    kept = bill.by_month(replace(PLAN, persistence="asked", webhook=True))
+    assert kept["Lambda, schedules"] == pytest.approx(730 * (12 + 60) * run)
+    assert kept["Secrets Manager"] == pytest.approx(1.2)
+    told = PROD.replace(webhook_url="https://hooks.example.org/sluice")
+    assert Plan.of(told, None).webhook
+    assert not Plan.of(PROD, None).webhook
+
+
 def test_a_plan_is_what_the_settings_deploy() -> None:
     """Scaling, reserved concurrency and an endpoint that exists already are seen."""
     plan = Plan.of(PROD.replace(max_instances=5), 2.0)

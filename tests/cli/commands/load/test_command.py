@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.commands import load
+from cli.commands.check.wire import Response, Server
 from cli.commands.load import command
 from cli.commands.load.command import counts, loopback
 from cli.commands.load.plan import Ask
@@ -131,6 +132,44 @@ def test_another_host_needs_its_name(
     assert main(f"load https://example.com/v1 --model m {allowed}".split()) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "--allow-host example.com" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "address"),
+    [
+        (200, {"url": "wss://sockets.example/responses"}, "wss://sockets.example/responses"),
+        (404, {"error": {}}, "ws://localhost:1/v1/responses"),
+        (200, {"url": 5}, "ws://localhost:1/v1/responses"),
+    ],
+)
+def test_the_address_of_the_sockets(
+    monkeypatch: pytest.MonkeyPatch, status: int, answer: Any, address: str
+) -> None:
+    """An API names the address with a ticket; else it is the path that OpenAI has."""
+    found = Response(status, {}, [(0.0, json.dumps(answer).encode())])
+    monkeypatch.setattr(Server, "send", lambda *_: found)
+    assert command._sockets("http://localhost:1/v1", "k") == address
+
+
+@pytest.mark.parametrize("url", ["https://x.example/", "file:///etc"])
+def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """An address of another kind is refused."""
+    found = Response(200, {}, [(0.0, json.dumps({"url": url}).encode())])
+    monkeypatch.setattr(Server, "send", lambda *_: found)
+    with pytest.raises(CommandError, match="names no address of sockets"):
+        command._sockets("http://localhost:1/v1", "k")
+
+
+def test_sockets_of_another_host_need_its_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API cannot lead the load to a host that the user has not named."""
+    monkeypatch.setattr(command, "generate", None)
+    monkeypatch.setattr(command, "_sockets", lambda *_: "wss://victim.example/responses")
+    line = "load https://a.example/v1 --model m --form websocket --allow-host a.example"
+    assert main(line.split()) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--allow-host victim.example" in said
 
 
 @pytest.mark.parametrize(

@@ -170,11 +170,24 @@ def test_a_trailer_is_bounded() -> None:
         reader.feed(b"x" * 100_000)
 
 
+def test_the_events_of_a_socket() -> None:
+    """Each message is an event. The code of an error is within it, as OpenAI has it there."""
+    reader = FORMS["websocket"].reader()
+    sizes = [reader.feed(it.removeprefix(b"data: ").rstrip()) for it in RESPONSE]
+    assert [size for found in sizes for size in found] == [2, 3, 2]
+    assert reader.signs == Signs("completed", True, 7, 3)
+    with pytest.raises(Malformed):
+        reader.feed(b"{}")
+    failed = FORMS["websocket"].reader()
+    assert failed.feed(b'{"type": "error", "status": 429, "error": {"code": "c"}}') == []
+    assert failed.signs.error == "c"
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_request_streams_and_has_its_limit(form: str) -> None:
     """The request of each form asks for a stream of at most so many tokens."""
     body = FORMS[form].body("m", Ask("hello", 9))
-    limit = body["max_output_tokens" if form == "responses" else "max_tokens"]
+    limit = body["max_output_tokens" if form in {"responses", "websocket"} else "max_tokens"]
     assert (body["model"], limit, body["stream"]) == ("m", 9, True)
     assert "hello" in json.dumps(body)
     assert ("stream_options" in body) == (form in {"chat", "completions"})

@@ -220,7 +220,7 @@ async def test_nothing_is_left() -> None:
     assert gc.get_freeze_count() <= before
 
 
-@pytest.mark.parametrize("form", list(FORMS))
+@pytest.mark.parametrize("form", [name for name, form in FORMS.items() if not form.is_socket])
 async def test_each_form_sends_its_own_path(form: str) -> None:
     """A form has its path and its accept header."""
     async with lying_api() as api:

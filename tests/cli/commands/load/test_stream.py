@@ -93,7 +93,7 @@ def resumer() -> tuple[Stream, Left]:
         Planned(0, 0.0, Ask("x", 9), "resumer", 2), Record(0, "resumer", 0.0), FORMS["chat"]
     )
     exchange = Left()
-    found.attach(exchange)  # type: ignore[arg-type]
+    found.attach(exchange)
     found.status(200, {"x-request-id": "req_1", "x-sluice-stream": "01h"})
     return found, exchange
 

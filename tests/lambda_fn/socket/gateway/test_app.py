@@ -14,6 +14,7 @@ import pytest
 from infra.constructs.websocket_api import TEMPLATE
 from lambda_fn import limits
 from lambda_fn.auth import Caller
+from lambda_fn.aws.functions import Functions, NotInvoked
 from lambda_fn.http.client import Client
 from lambda_fn.ids import hash_key
 from lambda_fn.runtime.api import Context
@@ -36,7 +37,7 @@ from tests.support.function import (
     lines,
     part,
 )
-from tests.support.kept import Kept
+from tests.support.kept import Kept, events, head_of
 from tests.support.websocket_apis import EVENT, Plane, api, started
 
 ENDS = ("response.completed", "response.failed", "response.incomplete", "error")
@@ -51,14 +52,18 @@ class Sockets:
         self.settings, self.http = settings, http
         self.answering = Gateway(settings, http, lambda: CREDENTIALS)
         self.gateway: Control = self.answering
+        self.control = Control(settings, http, lambda: CREDENTIALS)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.count = 0
+        self.invocations: list[tuple[str, dict[str, Any]]] = []
+        """The request ids of invocations, with their events."""
         self._came = asyncio.Event()
         plane.functions.answer = self._invoke
         self._pump = asyncio.create_task(self._later())
 
     async def _invoke(self, event: dict[str, Any]) -> Any:
         context = Context(str(uuid.uuid4()), time.time() + 500, "arn", "", "")
+        self.invocations.append((context.request_id, event))
         return await self.gateway.answer(json.dumps(event).encode(), context)
 
     async def _later(self) -> None:
@@ -75,6 +80,18 @@ class Sockets:
         while self.count < count:
             self._came.clear()
             await self._came.wait()
+
+    async def told(self, failed: tuple[str, dict[str, Any]], *, begun: bool = True) -> None:
+        """Tell the control function that an invocation has failed."""
+        by, event = failed
+        condition = "RetriesExhausted" if begun else "EventAgeExceeded"
+        context = {"requestId": by, "condition": condition}
+        record = {"requestContext": context, "requestPayload": event}
+        answers, self.gateway = self.gateway, self.control
+        try:
+            await self._invoke(record)
+        finally:
+            self.gateway = answers
 
     async def open(self, **headers: str) -> aiohttp.ClientWebSocketResponse:
         """Open a socket with the key."""
@@ -119,6 +136,7 @@ async def sockets(
             sagemaker_url=sagemaker.url,
             stream_table=streams.name,
             websocket_url=plane.url.replace("http", "ws"),
+            socket_function="sockets:live",
         )
         found = Sockets(plane, settings, http)
         yield found
@@ -467,24 +485,31 @@ async def test_resuming(sockets: Sockets, sagemaker: StandIn) -> None:
     await sockets.at_rest()
 
 
-@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize(
+    ("members", "stays"),
+    [
+        ({"store": True}, True),
+        ({"store": False}, False),
+        ({"store": False, "sluice": {"durable": True}}, True),
+    ],
+)
 async def test_a_client_that_leaves(
-    sockets: Sockets, sagemaker: StandIn, store: bool, streams: Any
+    sockets: Sockets, sagemaker: StandIn, members: dict[str, Any], stays: bool, streams: Any
 ) -> None:
-    """A stored response goes on without its client. One that is not stored is cancelled."""
+    """A stored or durable response goes on without its client. Another one is cancelled."""
     held = asyncio.Event()
     sagemaker.script = [FIRST, held, REST]
     socket = await sockets.open()
-    await socket.send_json(create(store=store))
+    await socket.send_json(create(**members))
     name = (await until(socket, "response.created"))["response"]["id"].removeprefix("resp_")
     await until(socket, "response.output_text.delta")
     await socket.close()
-    while len(sockets.tasks) > 1 or (not store and sockets.tasks):
+    while len(sockets.tasks) > 1 or (not stays and sockets.tasks):
         await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
     held.set()
     await sockets.at_rest()
     head = streams.get_item(Key={"pk": f"R#{name}", "sk": "HEAD"})["Item"]
-    assert head["status"] == ("completed" if store else "cancelled")
+    assert head["status"] == ("completed" if stays else "cancelled")
 
 
 async def test_handshakes(sockets: Sockets, kept: Kept) -> None:
@@ -554,3 +579,122 @@ async def test_long_answers_are_gathered(sockets: Sockets, sagemaker: StandIn) -
     deltas = [event for event in events if event["type"] == "response.output_text.delta"]
     assert len(deltas) < 30
     await sockets.at_rest()
+
+
+class Dying(Gateway):
+    """A function that is killed after a part of each response: it never ends one."""
+
+    log = "runs"
+    """What it leaves: a log that runs or has ended, or none."""
+
+    def __init__(self, sockets: Sockets, kept: Kept, log: str) -> None:
+        """Write as `kept` does."""
+        super().__init__(sockets.settings, sockets.http, lambda: CREDENTIALS)
+        self._kept, self.log = kept, log
+        self.answers = asyncio.Event()
+
+    async def _answer(self, socket: Any, name: str, asked: Any, context: Context) -> bool:
+        head = head_of("responses_stream", response_id=name)
+        if self.log == "runs":
+            await self._kept.flush(await self._kept.begin(head), 0, events("Hello"))
+        elif self.log == "ended":
+            await self._kept.whole(head)
+        self.answers.set()
+        never: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        return await never
+
+
+@pytest.mark.parametrize(
+    ("log", "last"), [("runs", "response.failed"), ("ended", "response.completed"), ("", "error")]
+)
+async def test_a_function_that_is_killed(
+    sockets: Sockets,
+    sagemaker: StandIn,
+    kept: Kept,
+    monkeypatch: pytest.MonkeyPatch,
+    log: str,
+    last: str,
+) -> None:
+    """Its response ends with its own last event, and the next request of its lane begins."""
+    begun: list[Any] = []
+
+    async def invoke_later(_functions: Any, function: str, event: Any) -> None:
+        assert function == "sockets:live"
+        begun.append(event)
+
+    monkeypatch.setattr(Functions, "invoke_later", invoke_later)
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    sockets.gateway = dying = Dying(sockets, kept, log)
+    await socket.send_json(create(stream_id="a"))
+    await dying.answers.wait()
+    killed = sockets.invocations[-1]
+    sockets.gateway = sockets.answering
+    await socket.send_json(create(stream_id="a"))
+    await sockets.invoked(2)
+    while len(sockets.tasks) > 1:
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    await sockets.told(killed)
+    [found] = await until_end(socket)
+    assert (found["type"], found["stream_id"]) == (last, "a")
+    if log == "runs":
+        assert found["response"]["error"]["code"] == "server_error"
+        assert text_of([found]) == ""
+    # Whoever tells it again, or begins it again, changes nothing.
+    await sockets.told(killed)
+    [event] = begun
+    await sockets._invoke(event)
+    await sockets._invoke(event)
+    kinds = [event["type"] for event in await until_end(socket)]
+    assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+    state = (await sockets.answering._store.find(event["requestContext"]["connectionId"])).state
+    assert not state.runs
+
+
+async def test_a_message_for_which_no_function_was_free(
+    sockets: Sockets, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lane is told, whether it came as a message or as a request whose turn had come."""
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    event: dict[str, Any] = {}
+
+    async def lost(event: dict[str, Any]) -> None:
+        sockets.invocations.append((str(uuid.uuid4()), event))
+
+    monkeypatch.setattr(sockets, "_invoke", lost)
+    await socket.send_json(create(stream_id="a"))
+    await sockets.invoked(1)
+    await sockets.at_rest()
+    event = sockets.invocations[-1][1]
+    monkeypatch.undo()
+    await sockets.told(("r1", event), begun=False)
+    [error] = await until_end(socket)
+    assert (error["error"]["code"], error["stream_id"]) == ("server_overloaded", "a")
+    await sockets.at_rest()
+
+
+async def test_lambda_does_not_take_the_next_request(
+    sockets: Sockets, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requests that wait in a lane are refused if no function can be asked to answer them."""
+
+    async def invoke_later(_functions: Any, _function: str, _event: Any) -> None:
+        raise NotInvoked("TooManyRequestsException")
+
+    monkeypatch.setattr(Functions, "invoke_later", invoke_later)
+    socket = await sockets.open()
+    sockets.gateway = dying = Dying(sockets, kept, "")
+    for count in range(3):
+        await socket.send_json(create(stream_id="a"))
+        await sockets.invoked(count + 1)
+    await dying.answers.wait()
+    while len(sockets.tasks) > 1:
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    for invocation in sockets.invocations[-3:]:
+        await sockets.told(invocation)
+    errors = await until_end(socket, 3)
+    assert [error["error"]["code"] for error in errors] == [
+        "interrupted",
+        *["service_unavailable"] * 2,
+    ]

@@ -2,10 +2,12 @@
 
 moto's DynamoDB carries out the real calls. Hypothesis draws what a client sends in two lanes and
 the default one, in which order and how often the functions get it, and when each of them is killed.
-The model is left out: a request runs until the test ends it.
+Lambda tells of those that were killed, or it does not. The model is left out: a request runs until
+the test ends it.
 """
 
 import asyncio
+import json
 import os
 import uuid
 from collections import Counter
@@ -19,12 +21,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.signing import Credentials
+from lambda_fn.errors import APIError
 from lambda_fn.runtime.api import Context
 from lambda_fn.settings import Model, Settings
 from lambda_fn.socket.gateway import control, store
 from lambda_fn.socket.gateway.app import Gateway
+from lambda_fn.socket.gateway.messages import Message, begin_event, read
 from lambda_fn.socket.gateway.store import Socket
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume
+from lambda_fn.socket.messages import read as read_message
 from tests.support.network import Fate, Killed, Network, delete_table, operate
 from tests.support.sockets import Clients, event
 from tests.support.stream_tables import stream_table
@@ -37,7 +42,6 @@ numbers = st.integers(0, 30)
 kills = st.none() | st.tuples(
     st.integers(0, 8), st.sampled_from([Fate.KILLED_BEFORE, Fate.KILLED_AFTER])
 )
-CONTEXT = Context("r", 4e9, "arn", "", "")
 
 
 class Function(Gateway):
@@ -54,6 +58,8 @@ class Function(Gateway):
         )
         self._posts: Any = machine.clients
         self.task: asyncio.Task[Any] | None = None
+        self.event = b""
+        self.id = str(uuid.uuid4())
         self.dead = False
 
     def fate(self, _target: str) -> Fate:
@@ -74,7 +80,26 @@ class Function(Gateway):
         self.machine.running[name] = (self, ended)
         await ended.wait()
         del self.machine.running[name]
+        self.machine.ended[name] = 1
         return True
+
+    async def _finish(
+        self, socket: Socket, name: str, context: Context, error: APIError | None = None
+    ) -> None:
+        """Send the last event of a response. The client knows it again by its number."""
+        del socket, context, error
+        self.machine.ended[name] = 1
+
+    async def _hand_over(self, connection_id: str, names: list[str]) -> None:
+        """Have requests answered in another invocation."""
+        if names:
+            self.machine.begun.append(json.dumps(begin_event(connection_id, names)).encode())
+
+    async def _tell(self, connection_id: str, error: APIError, stream_id: str | None) -> None:
+        """Count the errors that end a request: a cancel of nothing ends none."""
+        if error.code != "response_not_found":
+            self.machine.refused[stream_id] += 1
+        await super()._tell(connection_id, error, stream_id)
 
     async def _stop(self, name: str, socket: Socket) -> None:
         """End a response that runs, as its log would."""
@@ -117,7 +142,12 @@ class Sockets(RuleBasedStateMachine):
         self.stopped: set[str] = set()
         self.running: dict[str, tuple[Function, asyncio.Event]] = {}
         self.functions: list[Function] = []
-        self.arrived: set[str] = set()
+        self.untold: list[Function] = []
+        self.begun: list[bytes] = []
+        self.ended: dict[str, int] = {}
+        self.refused: Counter[str | None] = Counter()
+        self.is_sure = True
+        """Every function that was killed is told of, or will be."""
 
     @initialize()
     def begin(self) -> None:
@@ -145,6 +175,7 @@ class Sockets(RuleBasedStateMachine):
     def die(self, function: Function) -> None:
         """End a function with all that it runs."""
         function.dead = True
+        self.untold.append(function)
         for name, (owner, _) in list(self.running.items()):
             if owner is function:
                 del self.running[name]
@@ -154,10 +185,13 @@ class Sockets(RuleBasedStateMachine):
     def deliver(self, data: bytes, kill: tuple[int, Fate] | None) -> None:
         """Invoke a function with an event."""
         function = Function(self, kill)
+        function.event = data
         self.functions.append(function)
+        # A function of its own gets the cancels, and nobody is told when that one is killed.
+        self.is_sure = self.is_sure and (kill is None or not isinstance(_asked(data), Cancel))
 
         async def answer() -> None:
-            await function.answer(data, CONTEXT)
+            await function.answer(data, Context(function.id, 4e9, "arn", "", ""))
 
         function.task = self.loop.create_task(answer())
         self.settle()
@@ -198,8 +232,24 @@ class Sockets(RuleBasedStateMachine):
     @rule(number=numbers)
     def killed(self, number: int) -> None:
         """Kill a function that waits for its model."""
-        self.die(self.functions[number % len(self.functions)])
-        self.settle()
+        function = self.functions[number % len(self.functions)]
+        if function.task is not None and not function.task.done():
+            self.is_sure = self.is_sure and not isinstance(_asked(function.event), Cancel)
+            self.die(function)
+            self.settle()
+
+    @precondition(lambda self: self.untold)
+    @rule(number=numbers)
+    def tell(self, number: int) -> None:
+        """Tell the control function that a function was killed."""
+        function = self.untold.pop(number % len(self.untold))
+        record = {
+            "requestContext": {"requestId": function.id, "condition": "RetriesExhausted"},
+            "requestPayload": json.loads(function.event),
+        }
+        self.deliver(json.dumps(record).encode(), None)
+        while self.begun:
+            self.deliver(self.begun.pop(), None)
 
     @invariant()
     def each_request_begins_once(self) -> None:
@@ -217,17 +267,44 @@ class Sockets(RuleBasedStateMachine):
         for name in self.running:
             assert name in socket.state.runs
 
+    def end_all(self) -> None:
+        """End every response that runs."""
+        while self.running:
+            for _, ended in list(self.running.values()):
+                ended.set()
+            self.settle()
+
+    def each_request_has_ended(self) -> None:
+        """Each request that has come has ended once, and no lane holds anything."""
+        if not self.functions:
+            return
+        state = self.find().state
+        assert not state.runs
+        assert state.lanes.waiting == 0
+        came = {
+            message.name
+            for function in self.functions
+            if isinstance(message := read(function.event), Message)
+            and isinstance(_asked(function.event), Create)
+        }
+        assert len(came) == len(self.ended) + self.refused.total()
+
     def find(self) -> Socket:
         """Return the socket as it is."""
         return self.loop.run_until_complete(Function(self, None)._store.find(CONNECTION))
 
     def teardown(self) -> None:
-        """Whatever was killed, the next messages bring every lane on, and nothing is left."""
+        """Whatever was killed, each request ends once, and nothing is left.
+
+        Lambda tells of what was killed, or else the next messages bring every lane on.
+        """
         try:
-            while self.running:
-                for _, ended in list(self.running.values()):
-                    ended.set()
-                self.settle()
+            self.end_all()
+            if self.is_sure:
+                while self.untold:
+                    self.tell(0)
+                    self.end_all()
+                self.each_request_has_ended()
             self.now += 100
             for _ in range(3):
                 if not self.functions:
@@ -236,10 +313,7 @@ class Sockets(RuleBasedStateMachine):
                     self.now += 1
                     body = {"type": "response.create", **_lane(lane)}
                     self.deliver(event(CONNECTION, body=body, sent=self.now), None)
-                while self.running:
-                    for _, ended in list(self.running.values()):
-                        ended.set()
-                    self.settle()
+                self.end_all()
                 self.now += 100
             if self.functions:
                 state = self.find().state
@@ -255,6 +329,12 @@ class Sockets(RuleBasedStateMachine):
             assert self.settings.stream_table is not None
             delete_table(self.settings.stream_table)
             self.patch.undo()
+
+
+def _asked(data: bytes) -> object:
+    """Return what an event of the API asks for, None if it is another event."""
+    message = read(data)
+    return read_message(message.body) if isinstance(message, Message) else None
 
 
 def _lane(lane: str | None) -> dict[str, str]:

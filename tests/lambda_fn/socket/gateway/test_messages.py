@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from infra.constructs.websocket_api import TEMPLATE
 from lambda_fn.ids import is_request_id, request_time
-from lambda_fn.socket.gateway.messages import Closing, InvalidEvent, Message, Opening, read
+from lambda_fn.socket.gateway.messages import (
+    Begin,
+    Closing,
+    Failure,
+    InvalidEvent,
+    Message,
+    Opening,
+    begin_event,
+    read,
+)
 from local.apigateway import events
 from local.apigateway.templates import check, render
 from tests.support.sockets import event, opening
@@ -48,6 +57,34 @@ def test_the_end_by_the_request_template() -> None:
     """What the deployed template makes of `$disconnect` is read back."""
     context = events.context(PEER, "$disconnect", "DISCONNECT", NOW)
     assert read(render(TEMPLATE, context, "").encode()) == Closing("abc=")
+
+
+def failure(payload: bytes, condition: str = "RetriesExhausted") -> bytes:
+    """Return what Lambda tells of an invocation that failed."""
+    context = {"requestId": "r1", "functionArn": "arn", "condition": condition}
+    record = {"version": "1.0", "requestContext": context, "requestPayload": json.loads(payload)}
+    return json.dumps(record).encode()
+
+
+def test_a_failure() -> None:
+    """A failed invocation is read with its event, and with whether it was ever begun."""
+    message = event("c", body={}, sent=5.0)
+    found = read(message)
+    assert isinstance(found, Message)
+    assert read(failure(message)) == Failure("r1", is_too_old=False, event=found)
+    begin = json.dumps(begin_event("c", ["a", "b"])).encode()
+    assert read(begin) == Begin("c", ("a", "b"))
+    assert read(failure(begin, "EventAgeExceeded")) == Failure(
+        "r1", is_too_old=True, event=Begin("c", ("a", "b"))
+    )
+
+
+def test_a_failure_of_something_else() -> None:
+    """Neither a failure of a failure nor one of another event is read."""
+    message = event("c", body={}, sent=5.0)
+    for record in (failure(failure(message)), failure(opening("c", {})), failure(b"[]")):
+        with pytest.raises(InvalidEvent):
+            read(record)
 
 
 @pytest.mark.parametrize(

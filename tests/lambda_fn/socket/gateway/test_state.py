@@ -35,6 +35,23 @@ def test_a_lane_runs_what_has_come_in_the_order_of_sending(order: list[int], end
     assert begun == [str(order[0]), *rest]
 
 
+def test_what_an_invocation_answers() -> None:
+    """Each response is answered by one invocation, also when its turn comes later."""
+    state = State(Rate(0.0))
+    for name, by in (("1", "r"), ("2", "s"), ("3", "t")):
+        state.create(name, "a", sent=float(name), now=1.0, stays=name == "2", by=by)
+    assert state.answered_by("r") == ["1"]
+    assert state.answered_by("s") == state.answered_by("") == []
+    assert state.ended("1", 2.0) == ["2"]
+    assert (state.recent, state.answered_by("")) == (["1"], ["2"])
+    assert state.take(["1", "2", "3"], "u") == ["2"]
+    assert state.take(["2"], "v") == []
+    assert state.ended("2", 2.0, by="u") == ["3"]
+    assert state.answered_by("u") == ["3"]
+    assert state.has("3")
+    assert not state.has("2")
+
+
 def test_a_cancel_that_comes_before_its_create() -> None:
     """A create that was sent before the cancel that has come ends at once, and a later one runs."""
     state = State(Rate(0.0))

@@ -10,7 +10,14 @@ from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.errors import RateLimited
 from lambda_fn.socket.gateway import store as store_module
 from lambda_fn.socket.gateway.state import State
-from lambda_fn.socket.gateway.store import MAX_SOCKETS, SECONDS, Frame, Gone, Store
+from lambda_fn.socket.gateway.store import (
+    FLOODED,
+    MAX_SOCKETS,
+    SECONDS,
+    Frame,
+    Gone,
+    Store,
+)
 from lambda_fn.stream_log.keys import UnknownVersion
 from tests.support.network import Fate
 from tests.support.stream_logs import NOW, Ground
@@ -160,6 +167,26 @@ async def test_sockets_of_a_key(ground: Ground, store: Store) -> None:
         await store.admit("key", "last", is_open)
     ground.now += SECONDS + 1
     await store.admit("key", "last", is_open)
+
+
+async def test_a_flooded_socket_holds_its_place(ground: Ground, store: Store) -> None:
+    """A socket that was closed because of a flood counts on for a time, whatever closes it."""
+    asked: list[str] = []
+
+    async def is_open(name: str) -> bool:
+        asked.append(name)
+        return True
+
+    for number in range(MAX_SOCKETS):
+        await store.admit("key", f"c{number}", is_open)
+    await store.leave("key", "c0", held=True)
+    await store.leave("key", "c0")
+    with pytest.raises(RateLimited, match=f"{FLOODED} seconds"):
+        await store.admit("key", "more", is_open)
+    assert sorted(asked) == sorted(f"c{number}" for number in range(1, MAX_SOCKETS))
+    await store.admit("other", "c", is_open)
+    ground.now += FLOODED + 1
+    await store.admit("key", "more", is_open)
 
 
 async def test_sockets_of_a_key_at_once(store: Store) -> None:
