@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock pictures clean rehearse
+.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-paced bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock pictures clean rehearse
 
 PYTHON ?= python3
 VENV   := .venv
@@ -146,6 +146,11 @@ bench: $(PEERS) ## Measure everything, with other adapters beside this one; some
 bench-quick: $(PEERS) ## Measure what the targets of docs/explanation/performance.md need; under 5 minutes (Linux)
 	@$(BIN)/python -m bench.coldstart --rounds 3 --ours
 	@$(BIN)/python -m bench.adapter --quick
+
+bench-paced: $(PEERS) ## Measure streams at the pace of models, bursts, and the price of each feature; some 10 minutes (Linux)
+	@$(BIN)/python -m bench.coldstart --rounds 3 --ours
+	@$(BIN)/python -m bench.adapter --paced --rounds 3 --out bench/results/paced.json
+	@$(BIN)/python -m bench.features --rounds 3
 
 bench-report: $(STAMP) ## Render bench/results/ into docs/explanation/performance.md
 	@$(BIN)/python -m bench.adapter.report

@@ -75,7 +75,7 @@ class _Lines:
     async def __aexit__(self, *_: object) -> None:
         """Do nothing."""
 
-    async def read(self, _until: float) -> bytes:
+    async def read(self, _until: float, _take: object = None) -> bytes:
         return next(self._left, b"")
 
     def wake(self) -> None:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.adapter import processes, servers
 from bench.adapter.load import Call, read_slowly, request_body, run
-from bench.adapter.rows import Sample, Scenario, sample
+from bench.adapter.rows import Sample, Scenario, sample, summary
 from bench.adapter.streams import Recording, percentile, read
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ _PACE = 100_000
 """Bytes a second that a slow reader takes."""
 _LONGEST = 400.0
 """Seconds that the slow readers may take."""
-ON = {"SLUICE_STREAM_TABLE": "streams", "SLUICE_PERSISTENCE": "all"}
-SETTINGS: dict[str, dict[str, str]] = {"off": {}, "on": ON}
+SETTINGS: dict[str, dict[str, str]] = {"off": {}, "on": servers.LOGGED}
 
 
 def main() -> int:
@@ -109,18 +108,6 @@ def ended(milliseconds: list[float]) -> dict[str, float]:
     }
 
 
-def summary(samples: list[Sample]) -> dict[str, Any]:
-    """Return the medians: microseconds of CPU a token, and milliseconds to the first token."""
-    return {
-        "cpu_us_per_token": round(statistics.median(it.cpu for it in samples), 1),
-        "cpu_us_per_token_rounds": [round(it.cpu, 1) for it in samples],
-        "ttft_ms_p50": round(statistics.median(it.ttft_p50 for it in samples), 1),
-        "ttft_ms_p99": round(statistics.median(it.ttft_p99 for it in samples), 1),
-        "rss_mb": round(statistics.median(it.rss for it in samples), 1),
-        "complete": all(it.complete for it in samples),
-    }
-
-
 async def measure_reading(
     folder: Path, scenario: Scenario, rounds: int, replays: int, tokens: int = _REPLAYED
 ) -> dict[str, Any]:
@@ -137,9 +124,9 @@ async def measure_reading(
     try:
         endpoint, table = (processes.port(process) for process in started)
         setting = servers.Setting(endpoint, table, folder)
-        stream = await servers.sluice(setting, variables=ON)
+        stream = await servers.sluice(setting, variables=servers.LOGGED)
         running.append(stream)
-        recall = await servers.sluice(setting, variables=ON, program="recall")
+        recall = await servers.sluice(setting, variables=servers.LOGGED, program="recall")
         running.append(recall)
         lags: list[float] = []
         whole = True

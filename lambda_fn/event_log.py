@@ -6,6 +6,7 @@ event, an `End` or a `Failed`.
 """
 
 from asyncio import Future, get_running_loop
+from collections.abc import Callable
 from typing import Protocol
 
 from lambda_fn.encode import Head
@@ -35,6 +36,8 @@ from lambda_fn.errors import (
 from lambda_fn.events import Event, Failed
 
 Batch = tuple[int, list[Event]]
+Take = Callable[[list[Event]], bool]
+"""Takes the events of a batch, and returns whether it takes another batch. It raises nothing."""
 
 
 class Unended(Exception):
@@ -50,10 +53,16 @@ class LogEnded(Exception):
 class Source(Protocol):
     """Where a delivery gets its batches: a producer, or a log that is read."""
 
-    async def read(self, until: float) -> Batch | None:
+    async def read(self, until: float, take: Take | None = None) -> Batch | None:
         """Return the next batch, which has at least one event, or None if none came in time.
 
-        `until` is a time of `time.monotonic`. After the terminal event it is not called again.
+        After the terminal event it is not called again.
+
+        Args:
+            until: A time of `time.monotonic`.
+            take: The source may hand batches to it while this call waits, at once and in order,
+                instead of returning them. It may return None at any time then. The batch with the
+                terminal event is returned.
 
         Raises:
             Unended: the source ends here without a terminal event.

@@ -26,8 +26,13 @@ def main() -> None:
             "MOTO_ENABLE_ISO_REGIONS": "false",
             # CDK's bootstrap template attaches AdministratorAccess and similar policies.
             "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+            # Larger objects of S3, such as the code of functions, are files and not memory.
+            "MOTO_S3_DEFAULT_KEY_BUFFER_SIZE": "65536",
         }
     )
+    from local.moto import unused_data
+
+    unused_data.install()  # before moto's parts are imported
     from local import limits, trust
     from local.cloudformation import install
     from local.moto import (
@@ -38,6 +43,7 @@ def main() -> None:
         quotas,
         server,
         service_quotas,
+        shared,
     )
     from local.moto.alarms import evaluate
 
@@ -51,6 +57,7 @@ def main() -> None:
     attribute_values.install()
     metric_lists.install()
     percentiles.install()
+    shared.install()
     evaluate.install()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threading.Thread(target=served.watch, daemon=True).start()

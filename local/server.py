@@ -178,7 +178,8 @@ def _control_environment(limits: Mapping[str, float]) -> dict[str, str]:
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))
     }
-    return {**kept, CONTROL_LIMITS: json.dumps(dict(limits))}
+    # Each of its threads would keep memory that it has freed.
+    return {**kept, CONTROL_LIMITS: json.dumps(dict(limits)), "MALLOC_ARENA_MAX": "2"}
 
 
 async def _serve(

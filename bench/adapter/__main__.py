@@ -1,6 +1,6 @@
 """Run the servers side by side.
 
-    python -m bench.adapter [--quick] [--rounds 5] [--servers sluice,relay] [--streams 8]
+    python -m bench.adapter [--quick | --paced] [--rounds 5] [--servers sluice,relay] [--streams 8]
         [--out bench/results/adapter.json]
 
 Each round runs every scenario, and each scenario runs every server in turn.
@@ -37,6 +37,11 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="only the scenarios that the targets need"
     )
+    parser.add_argument(
+        "--paced",
+        action="store_true",
+        help="only streams at the pace of models, and bursts of them",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--servers", default="", help="only these servers, separated by commas")
     parser.add_argument(
@@ -45,7 +50,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=0, help="length of all answers in tokens")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    scenarios = plans.QUICK if args.quick else plans.full()
+    scenarios = plans.QUICK if args.quick else plans.PACED if args.paced else plans.full()
     if args.servers:
         names = set(args.servers.split(","))
         scenarios = tuple(

@@ -10,8 +10,10 @@ from functools import cache
 
 from local.sagemaker.eventstream import payload_part
 
-TOKEN = re.compile(rb'" w(\d{5})"')
-"""A token as it looks in every adapter's JSON; the group is its number."""
+TOKEN = re.compile(rb'" ?w(\d{5}) ?"')
+"""A token as it looks in every adapter's JSON; the group is its number. A filter that holds words
+back sends a space with the word before it.
+"""
 _MERGED = re.compile(rb" w(\d{5})")
 _ASKED = re.compile(rb"bench (\d+) tokens at (\d+) per second")
 
@@ -47,12 +49,14 @@ def answer(dialect: str, tokens: int) -> tuple[tuple[bytes, ...], bytes]:
     """Return an answer as chunks of the HTTP body: one for each token or record, and the end.
 
     Args:
-        dialect: `lines` (our container's), `merged` (the same, four tokens a record) or `openai`
-            (chunk JSON, as SageMaker containers with the messages API send).
+        dialect: `lines` (our container's), `merged` (the same, four tokens a record), `thinking`
+            (the same, and half of the tokens are reasoning) or `openai` (chunk JSON, as SageMaker
+            containers with the messages API send).
         tokens: The number of tokens.
 
     """
-    pieces = {"lines": _lines, "merged": _merged, "openai": _openai}[dialect](tokens)
+    makers = {"lines": _lines, "merged": _merged, "thinking": _thinking, "openai": _openai}
+    pieces = makers[dialect](tokens)
     *parts, ending = [_chunk(payload_part(piece)) for piece in pieces]
     return tuple(parts), ending + b"0\r\n\r\n"
 
@@ -82,10 +86,19 @@ def _merged(tokens: int) -> list[bytes]:
     return _records([("".join(_word(number) for number in group), len(group)) for group in groups])
 
 
-def _records(texts: list[tuple[str, int]]) -> list[bytes]:
+def _thinking(tokens: int) -> list[bytes]:
+    return _records([(_word(number), 1) for number in range(tokens)], reasoning=tokens // 2)
+
+
+def _records(texts: list[tuple[str, int]], reasoning: int = 0) -> list[bytes]:
     deltas = [
-        {"type": "delta", "index": 0, "delta": {"content": text}, "tokens": count}
-        for text, count in texts
+        {
+            "type": "delta",
+            "index": 0,
+            "delta": {"reasoning_content" if place < reasoning else "content": text},
+            "tokens": count,
+        }
+        for place, (text, count) in enumerate(texts)
     ]
     start = _line({"type": "start", "prompt_tokens": 12})
     count = sum(count for _, count in texts)

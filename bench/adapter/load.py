@@ -10,7 +10,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
 from bench.adapter.frames import prompt
@@ -170,10 +170,11 @@ class _SlowResponse(_RecordedResponse):
 
 @cache  # the function URL makes this event, so its time is not the function's
 def _event(tokens: int, rate: int, model: str) -> bytes:
-    return _event_of("POST", "/v1/chat/completions", request_body(tokens, rate, model=model))
+    return event_of("POST", "/v1/chat/completions", request_body(tokens, rate, model=model))
 
 
-def _event_of(method: str, path: str, body: bytes) -> bytes:
+def event_of(method: str, path: str, body: bytes) -> bytes:
+    """Return the event that the function URL makes of a request."""
     path, _, query = path.partition("?")
     request = UrlRequest(
         method=method,
@@ -192,17 +193,23 @@ class LambdaClient:
     """A client that invokes environments. For each request it takes an idle one."""
 
     def __init__(
-        self, idle: "asyncio.Queue[RuntimeApi]", *, merged: bool, stuck: bool = False
+        self,
+        idle: "asyncio.Queue[RuntimeApi]",
+        *,
+        merged: bool,
+        stuck: bool = False,
+        event: "Callable[[int, int], bytes] | None" = None,
     ) -> None:
         """Take environments from `idle`.
 
         The queue has an environment once for each further invocation that it can take. A `stuck`
-        client reads once and then no more.
+        client reads once and then no more. `event` returns the event of a request for so many
+        tokens at a rate; without it, that is a chat.
         """
+        self._event = event or partial(_event, model="merged" if merged else "lines")
         self._stuck = stuck
         self.paused = False
         self._idle = idle
-        self._model = "merged" if merged else "lines"
         self._merged = merged
 
     async def ask(self, tokens: int, rate: int) -> Recording:
@@ -210,7 +217,7 @@ class LambdaClient:
         api = await self._idle.get()
         recording = Recording(tokens, time.perf_counter(), raw=False, merged=self._merged)
         response = _RecordedResponse(recording, self._pause if self._stuck else None)
-        _offer(api, _event(tokens, rate, self._model), response)
+        _offer(api, self._event(tokens, rate), response)
         await response.done
         return recording
 
@@ -226,7 +233,7 @@ class Call:
 
     def __init__(self, method: str, path: str, body: bytes = b"") -> None:
         """Make the request."""
-        self._event = _event_of(method, path, body)
+        self._event = event_of(method, path, body)
         self._recording = Recording(0, 0.0, raw=False)
         self._response = _RecordedResponse(self._recording, None)
 
@@ -246,7 +253,7 @@ class Call:
 async def read_slowly(idle: "asyncio.Queue[RuntimeApi]", path: str, pace: float) -> bytes:
     """Get a path, as a client that takes `pace` bytes a second. Return the body's SHA-256."""
     response = _SlowResponse(Recording(0, 0.0, raw=False), pace)
-    _offer(await idle.get(), _event_of("GET", path, b""), response)
+    _offer(await idle.get(), event_of("GET", path, b""), response)
     await response.done
     return response.digest.digest()
 

@@ -1,4 +1,4 @@
-"""The scenarios to run: all of them, or only those that the targets need."""
+"""The scenarios to run: all of them, or only those that some of the targets need."""
 
 from bench.adapter.rows import Scenario
 
@@ -15,6 +15,14 @@ QUICK = (
     Scenario(rate=20, streams=128, tokens=40, servers=("sluice",)),
 )
 """The scenarios that the targets need, in under five minutes. LiteLLM takes most of that."""
+
+_BESIDE = ("sluice", "fastapi-boto3", "relay")
+PACED = tuple(
+    Scenario(rate=rate, streams=streams, tokens=rate * 4, servers=_BESIDE)
+    for streams in (32, 128)
+    for rate in (20, 50, 100)
+)
+"""Streams at the pace of real models, which all begin at once. A round takes some two minutes."""
 
 
 def full() -> tuple[Scenario, ...]:
@@ -35,7 +43,7 @@ def full() -> tuple[Scenario, ...]:
         scenarios.append(flat)
         scenarios += [
             Scenario(rate=rate, streams=streams, tokens=rate * 4, servers=(*ALL, *per_invocation))
-            for rate in (20, 50, 200)
+            for rate in (20, 50, 100, 200)
         ]
         scenarios.append(
             Scenario(rate=0, streams=streams, tokens=500, merged=True, servers=("sluice",))

@@ -144,6 +144,13 @@ def _filters(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _features(rows: list[dict[str, Any]]) -> str:
+    lines = ["| row | CPU of a token, us | beside | times | bound |", "|---|---|---|---|---|"]
+    names = ("row", "cpu_us_per_token", "beside", "times", "bound")
+    lines += [f"| {' | '.join(str(row[name]) for name in names)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
 def _replace(text: str, name: str, content: str) -> str:
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     head, _, rest = text.partition(begin)
@@ -159,7 +166,12 @@ def main() -> int:
     where = json.loads((RESULTS / "adapter.machine.json").read_text())
     described = ", ".join(f"{name} {value}" for name, value in where.items())
     text = PAGE.read_text()
-    text = _replace(text, "targets", f"Run: {described}.\n\n" + _targets(verdicts(rows, cold)))
+    paced_file = RESULTS / "paced.json"
+    paced: Rows = json.loads(paced_file.read_text()) if paced_file.exists() else []
+    if paced:
+        text = _replace(text, "paced", _markdown(paced))
+    judged = _targets(verdicts(rows + paced, cold))  # of two rows alike, the last one counts
+    text = _replace(text, "targets", f"Run: {described}.\n\n" + judged)
     text = _replace(text, "rows", _markdown(rows))
     if cold is not None:
         text = _replace(text, "coldstart", _cold(cold))
@@ -169,6 +181,9 @@ def main() -> int:
     filters_file = RESULTS / "filters.json"
     if filters_file.exists():
         text = _replace(text, "filters", _filters(json.loads(filters_file.read_text())))
+    features_file = RESULTS / "features.json"
+    if features_file.exists():
+        text = _replace(text, "features", _features(json.loads(features_file.read_text())))
     PAGE.write_text(text)
     PLOT.write_text(bars(rows))
     return 0

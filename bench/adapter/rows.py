@@ -39,7 +39,9 @@ class Scenario:
     def name(self) -> str:
         """The scenario's name in reports."""
         pace = f"{self.rate} tokens/s" if self.rate else "flat out"
-        return f"{self.streams} streams, {pace}" + (", merged records" if self.merged else "")
+        size = f"{self.tokens} tokens" + (f" x {self.requests}" if self.requests > 1 else "")
+        merged = ", merged records" if self.merged else ""
+        return f"{self.streams} streams, {pace}, {size}{merged}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Row:
         capacity = scenario.rate * scenario.streams
         rate = self.median("tokens_per_s")
         return {
+            "row": f"{self.server}: {scenario.name}",
             "server": self.server,
             "mode": scenario.mode,
             "streams": scenario.streams,
@@ -97,6 +100,18 @@ class Row:
             "rounds": len(self.samples),
             "tokens_a_stream": scenario.tokens,
         }
+
+
+def summary(samples: list[Sample]) -> dict[str, Any]:
+    """Return the medians: microseconds of CPU a token, and milliseconds to the first token."""
+    return {
+        "cpu_us_per_token": round(statistics.median(it.cpu for it in samples), 1),
+        "cpu_us_per_token_rounds": [round(it.cpu, 1) for it in samples],
+        "ttft_ms_p50": round(statistics.median(it.ttft_p50 for it in samples), 1),
+        "ttft_ms_p99": round(statistics.median(it.ttft_p99 for it in samples), 1),
+        "rss_mb": round(statistics.median(it.rss for it in samples), 1),
+        "complete": all(it.complete for it in samples),
+    }
 
 
 async def sample(server: Server, scenario: Scenario, *, seconds: float) -> Sample:

@@ -32,6 +32,10 @@ _AWS = {
 }
 
 
+LOGGED = {"SLUICE_STREAM_TABLE": "streams", "SLUICE_PERSISTENCE": "all"}
+"""The variables of a function that logs every response."""
+
+
 @dataclass
 class Setting:
     """The ports of the stand-ins, and the folder for files."""
@@ -47,7 +51,7 @@ def settings(setting: Setting) -> dict[str, str]:
         "PATH": os.environ["PATH"],
         **_AWS,
         "SLUICE_MODELS": json.dumps(
-            {name: {**_MODEL, "endpoint": name} for name in ("lines", "merged")}
+            {name: {**_MODEL, "endpoint": name} for name in ("lines", "merged", "thinking")}
         ),
         "SLUICE_USAGE_TABLE": "usage",
         "SLUICE_ORIGIN_SECRET": "bench",
@@ -66,6 +70,8 @@ class Server:
     path: str = "/v1/chat/completions"
     model: str = "lines"
     idle: "asyncio.Queue[RuntimeApi] | None" = None
+    event: Callable[[int, int], bytes] | None = None
+    """Returns the event of a request for so many tokens at a rate; None is that of a chat."""
     apis: list[RuntimeApi] = field(default_factory=list)
 
     @property
@@ -76,7 +82,7 @@ class Server:
     async def clients(self, count: int, *, merged: bool = False) -> list[Client]:
         """Return this many connected clients."""
         if self.idle is not None:
-            return [LambdaClient(self.idle, merged=merged) for _ in range(count)]
+            return [LambdaClient(self.idle, merged=merged, event=self.event) for _ in range(count)]
         model = "merged" if merged else self.model
         return [
             await HttpClient.connect(self.port, path=self.path, model=model, merged=merged)

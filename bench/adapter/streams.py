@@ -9,7 +9,7 @@ import httptools
 
 from bench.adapter.frames import numbers
 
-_ENDS = (b"data: [DONE]", b'{"type":"end"}')
+_ENDS = (b"data: [DONE]", b'{"type":"end"}', b"event: message_stop")
 
 
 @dataclass

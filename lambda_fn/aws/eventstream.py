@@ -25,7 +25,7 @@ MAX_FRAME = 24 * 1024 * 1024
 _SMALL = 512
 """The maximum number of bytes of a header block that is cached.
 
-A cache helps because all parts of a response have the same headers.
+A cache helps because all parts of a response have the same headers, and many the same length.
 """
 
 
@@ -48,12 +48,8 @@ class Decoder:
         self._parts: list[bytes] = []
         self._size = 0
         self._needed = 0
-        self._damage = ""
-
-    @property
-    def damaged(self) -> bool:
-        """Whether the bytes after the returned frames are malformed; feeding more raises."""
-        return bool(self._damage)
+        self.damage = ""
+        """Why the bytes after the returned frames are malformed, so that feeding more raises."""
 
     @property
     def pending(self) -> int:
@@ -69,16 +65,21 @@ class Decoder:
 
         """
         frames: list[Frame] = []
-        if not self._damage:
-            self._parts.append(data)
-            self._size += len(data)
-            if self._size >= self._needed:
-                whole = data if len(self._parts) == 1 else b"".join(self._parts)
-                rest = whole[self._read(whole, frames) :]
-                self._parts = [rest] if rest else []
-                self._size = len(rest)
-        if self._damage and not frames:
-            raise EventStreamError(self._damage)
+        if not self.damage:
+            if self._size:
+                self._parts.append(data)
+                self._size += len(data)
+                if self._size < self._needed:
+                    return frames
+                data = b"".join(self._parts)
+            read = self._read(data, frames)
+            if read < len(data):
+                self._parts = [data[read:]]
+                self._size = len(data) - read
+            elif self._size:
+                self._parts, self._size = [], 0
+        if self.damage and not frames:
+            raise EventStreamError(self.damage)
         return frames
 
     def _read(self, data: bytes, frames: list[Frame]) -> int:
@@ -86,32 +87,36 @@ class Decoder:
         view = memoryview(data)
         size = len(data)
         offset = 0
-        while size - offset >= 12:
-            total, headers_length, prelude_crc = _PRELUDE.unpack_from(data, offset)
-            if crc32(view[offset : offset + 8]) != prelude_crc:
-                self._damage = "a prelude's checksum is wrong"
-                return offset
-            if not _OVERHEAD + headers_length <= total <= MAX_FRAME:
-                self._damage = "a frame's length is wrong"
-                return offset
-            end = offset + total
-            if size < end:
-                self._needed = total
-                return offset
-            if crc32(view[offset : end - 4]) != _U32.unpack_from(data, end - 4)[0]:
-                self._damage = "a frame's checksum is wrong"
-                return offset
-            split = offset + 12 + headers_length
-            try:
+        try:
+            while size - offset >= 12:
+                total, headers_length = _lengths(data[offset : offset + 12])
+                end = offset + total
+                if size < end:
+                    self._needed = total
+                    return offset
+                if crc32(view[offset : end - 4]) != _U32.unpack_from(data, end - 4)[0]:
+                    raise EventStreamError("a frame's checksum is wrong")
+                split = offset + 12 + headers_length
                 block = data[offset + 12 : split]
                 headers = _known_headers(block) if headers_length <= _SMALL else _headers(block)
-            except EventStreamError as error:
-                self._damage = str(error)
-                return offset
-            frames.append(Frame(headers, data[split : end - 4]))
-            offset = end
+                frames.append(Frame(headers, data[split : end - 4]))
+                offset = end
+        except EventStreamError as error:
+            self.damage = str(error)
+            return offset
         self._needed = 12
         return offset
+
+
+@lru_cache(maxsize=256)
+def _lengths(prelude: bytes) -> tuple[int, int]:
+    """Return the lengths of a frame and of its headers. Frames of one length have one prelude."""
+    total, headers_length, checksum = _PRELUDE.unpack(prelude)
+    if crc32(prelude[:8]) != checksum:
+        raise EventStreamError("a prelude's checksum is wrong")
+    if not _OVERHEAD + headers_length <= total <= MAX_FRAME:
+        raise EventStreamError("a frame's length is wrong")
+    return total, headers_length
 
 
 def _headers(block: bytes) -> dict[str, str]:

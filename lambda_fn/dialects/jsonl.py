@@ -42,7 +42,7 @@ class LineDecoder:
             return []
         lines = self._lines.feed(data)
         # All lines are checked at once. Only if this fails, each line is checked.
-        checked = is_one_line_of_text(b"\n".join(lines))
+        checked = is_one_line_of_text(lines[0] if len(lines) == 1 else b"\n".join(lines))
         events: list[Event] = []
         for line in lines:
             if not line or line.isspace():
@@ -54,7 +54,8 @@ class LineDecoder:
                 kind = type(event)
                 if kind is Delta:
                     self._said = True
-                    self._choices.check(event.index)
+                    if event.index >= self._choices.count:
+                        raise ValueError("a choice that was not requested")
                     if bytes(event.delta)[0] != _BRACE:
                         raise ValueError("a delta that is not an object")
                 elif kind is Finish:

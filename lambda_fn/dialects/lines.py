@@ -30,12 +30,11 @@ class LineBuffer:
     def feed(self, data: bytes) -> list[bytes]:
         """Return the lines that `data` completes, without their line feeds."""
         longest = len(self.rest) + len(data)
-        lines: list[bytes] = []
-        if b"\n" in data:
-            *lines, data = data.split(b"\n")
-            if self.rest:
-                lines[0] = b"".join((self.rest, lines[0]))
-                self.rest.clear()
+        lines = data.split(b"\n")
+        data = lines.pop()
+        if lines and self.rest:
+            lines[0] = b"".join((self.rest, lines[0]))
+            self.rest.clear()
         if data:
             self.rest += data
         if longest > limits.MAX_LINE:
@@ -56,12 +55,12 @@ class Choices:
 
     def __init__(self, count: int) -> None:
         """Expect `count` choices, with indexes from 0."""
-        self._count = count
+        self.count = count
         self.unfinished = set(range(count))
 
     def check(self, index: int) -> None:
         """Raise ValueError if the choice was not requested."""
-        if index >= self._count:
+        if index >= self.count:
             raise ValueError("a choice that was not requested")
 
 
@@ -73,6 +72,8 @@ def is_one_line_of_text(data: bytes) -> bool:
     """
     if b"\r" in data:
         return False
+    if data.isascii():
+        return True
     try:
         data.decode()
     except UnicodeDecodeError:

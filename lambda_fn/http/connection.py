@@ -9,9 +9,13 @@ An exchange is `begin`, any number of `write`, `head`, and `read` until it retur
 `reusable` tells whether another exchange may follow. An exchange may begin before the connection is
 open: the bytes that were put are sent when it opens, in separate writes. Reading pauses while
 `READ_BUFFER` bytes wait to be read. Writing waits while the write buffer is full.
+
+A reader that gives `read` a function gets the bytes in the callback in which they come, without a
+turn of the event loop and a switch of tasks for each packet.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import httptools
 
@@ -42,6 +46,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._error: TransportError | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[bytes], bool] | None = None
         self._drained: asyncio.Future[None] | None = None
         self.begin()
         self._complete = True  # no response is expected yet
@@ -76,10 +81,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the write buffer is above its high-water mark, so that `drain` would wait."""
         return self._drained is not None
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes) -> bool:
         """Send bytes of the request as one write, without waiting.
 
-        Callers that put more must drain when it is `full`.
+        Return False if the connection is `full`, so that callers that put more must drain.
 
         Raises:
             TransportError: the connection is closed.
@@ -92,6 +97,7 @@ class Connection(asyncio.BufferedProtocol):
             self._drained = self._drained or self.loop.create_future()
         else:
             self._transport.write(data)
+        return self._drained is None
 
     async def drain(self) -> None:
         """Wait until the write buffer is below its high-water mark. Raises as `put`."""
@@ -126,10 +132,15 @@ class Connection(asyncio.BufferedProtocol):
         self._woken = False  # the call of `wake` was meant for the head
         return True
 
-    async def read(self) -> bytes | None:
+    async def read(self, take: Callable[[bytes], bool] | None = None) -> bytes | None:
         """Wait for bytes of the body, and return all that have come.
 
-        `b""` is the end of the body. None means that `wake` was called.
+        `b""` is the end of the body. None means that `wake` was called, or that `take` returned
+        False.
+
+        Args:
+            take: Gets bytes that come while this call waits, instead of its caller. It returns
+                whether it takes more, and raises nothing. The last bytes of a body are returned.
 
         Raises:
             TransportError: the body was truncated.
@@ -144,10 +155,17 @@ class Connection(asyncio.BufferedProtocol):
             if self._error is not None:
                 raise self._error
             self._waiter = self.loop.create_future()  # as `_wait`, without the cost of a coroutine
+            self._take = take
             try:
                 await self._waiter
+                if self._take is not take:
+                    return None
             finally:
-                self._waiter = None
+                self._waiter = self._take = None
+        return self._taken()
+
+    def _taken(self) -> bytes:
+        """Return the bytes that have come, and let more come."""
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._buffered = 0
@@ -226,7 +244,21 @@ class Connection(asyncio.BufferedProtocol):
                     raise ValueError("a head without an end")
         except (httptools.HttpParserError, ValueError) as error:
             self.fail(f"a malformed response: {type(error).__name__}")
-        self._resolve(self._waiter)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        take, chunks = self._take, self._chunks
+        if take is not None and self._error is None and not self._complete:
+            if not chunks:
+                return
+            if len(chunks) > 1 or self._paused:
+                data = self._taken()
+            else:
+                data, self._buffered = chunks.pop(), 0
+            if take(data):
+                return  # the reader goes on waiting
+            self._take = None
+        waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the pending calls."""

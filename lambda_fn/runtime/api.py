@@ -160,7 +160,9 @@ class ResponseStream:
         self._connection: Connection  # from `begin` on
         self._sent: list[bytes] | None = None
         self._held = 0
-        self._begun = self._accepted = self._written = False
+        self._refused: TransportError | None = None
+        """Why all must be sent again."""
+        self._begun = self._open = self._accepted = self._written = False
         self._head = (
             f"POST {path} HTTP/1.1\r\nhost: {origin.partition('://')[2]}\r\n"
             "lambda-runtime-function-response-mode: streaming\r\n"
@@ -177,14 +179,15 @@ class ResponseStream:
         They are sent in a separate write. Reports say that Lambda holds back the whole response if
         the prelude shares a packet with bytes of the body.
         """
-        self._begun = True
+        self._begun = self._open = True
         if self._client is None:
             self._connection = connect(self._origin)
         else:
             self._connection = self._client.acquire(self._origin)
             self._sent = [] if self._connection.connected else None
         self._connection.begin()
-        await self._put(self._head + _chunk(msgspec.json.encode(prelude)) + _chunk(_PRELUDE_END))
+        self._put(self._head + _chunk(msgspec.json.encode(prelude)) + _chunk(_PRELUDE_END))
+        await self._drain()
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body, and wait while the write buffer is full.
@@ -193,9 +196,20 @@ class ResponseStream:
             TransportError: the Runtime API does not respond, or closed the connection.
 
         """
-        if data:
-            self._written = True
-            await self._put(_chunk(data))
+        if not data or not self.put(data):
+            await self._drain()
+
+    def put(self, data: bytes) -> bool:
+        """Send a piece of the body without waiting. It must not be empty.
+
+        Return False if `write` must be next, perhaps of an empty piece: the write buffer is full,
+        or the connection turned out to be closed and all must be sent again. Raises as `write`.
+        """
+        if not self._open:
+            raise RuntimeError("no body is expected: the response has not begun, or has ended")
+        self._written = True
+        data = b"%x\r\n%b\r\n" % (len(data), data)  # as `_chunk`, without a call for each token
+        return self._connection.put(data) if self._sent is None else self._put(data)
 
     async def end(self, data: bytes = b"") -> None:
         """End the body, with its last piece in the same write. Raises as `write`."""
@@ -220,14 +234,24 @@ class ResponseStream:
         else:
             self._connection.abort()
 
-    async def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes) -> bool:
         if self._sent is not None:
             self._sent.append(data)
             self._held += len(data)
             if self._held > _MAX_RESEND:
                 self._sent = None
         try:
-            self._connection.put(data)
+            return self._connection.put(data)
+        except TransportError as error:
+            if self._sent is None:
+                raise
+            self._refused = error
+            return False
+
+    async def _drain(self) -> None:
+        try:
+            if self._refused is not None:
+                raise self._refused
             if self._connection.full:
                 await self._connection.drain()
         except TransportError as error:
@@ -236,6 +260,7 @@ class ResponseStream:
     async def _resend(self, error: TransportError) -> None:
         """Send everything again on a new connection. Raises `error` if that is not possible."""
         sent, self._sent = self._sent, None
+        self._refused = None
         if sent is None or self._connection.status:
             raise error
         self._connection.abort()
@@ -246,7 +271,9 @@ class ResponseStream:
         await self._connection.drain()
 
     async def _finish(self, data: bytes) -> None:
-        await self._put(data)
+        self._open = False
+        self._put(data)
+        await self._drain()
         try:
             async with asyncio.timeout(limits.ACCEPT_TIMEOUT):
                 try:

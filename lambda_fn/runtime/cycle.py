@@ -46,7 +46,12 @@ class Cycle:
         """
         kind, message = "Runtime.NoResponse", "the application ended without a complete response"
         try:
-            scope = {**scope, "aws.context": self._context, "aws.after": self._after}
+            scope = {
+                **scope,
+                "aws.context": self._context,
+                "aws.after": self._after,
+                "aws.put": self._stream.put,
+            }
             await app(scope, self._receive, self._send)
         except Exception as error:  # noqa: BLE001 (the boundary: nothing may stop the loop)
             kind, message = f"Runtime.{type(error).__name__}", "the application failed; see the log"

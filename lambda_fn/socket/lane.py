@@ -42,6 +42,9 @@ class Owner(Protocol):
 class LaneSink:
     """Takes a response as server-sent events, and sends each one as a message."""
 
+    put: Callable[[bytes], bool] | None = None
+    """None: each event waits for its turn."""
+
     def __init__(self, owner: Owner, stream_id: str | None) -> None:
         """Take the socket and the lane."""
         self._owner = owner

@@ -101,7 +101,7 @@ class AsgiCarrier:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.caller = read_key(self.headers, scope.get("client"))
-        self.sink: Sink = AsgiSink(send)
+        self.sink: Sink = AsgiSink(send, scope.get("aws.put"))
 
     @property
     def request_id(self) -> str:

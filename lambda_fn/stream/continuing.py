@@ -152,8 +152,10 @@ class Continuing:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def read(self, until: float) -> bytes | None:
+    async def read(self, until: float, take: Callable[[bytes], bool] | None = None) -> bytes | None:
         """Return the next bytes of a run, as `Invocation.read`. None while the next run is begun.
+
+        Nothing is handed to `take`, because any bytes may be the last ones of a run.
 
         Raises:
             APIError: the run failed, and cannot be continued.

@@ -8,6 +8,7 @@ import asyncio
 import enum
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lambda_fn import limits
@@ -60,6 +61,9 @@ class Delivery:
         self._failure: APIError | None = None
         self._notice = b""
         self._slow = False
+        self._full = False
+        """Whether the client cannot take more."""
+        self._broken: Exception | None = None
 
     @property
     def has_started(self) -> bool:
@@ -99,7 +103,7 @@ class Delivery:
             self._abort(self._failure)
         finally:
             # An error refers to its frames, and they refer to this delivery: break the cycle.
-            self._patience = self._failure = None
+            self._patience = self._failure = self._broken = None
 
     def hasten(self, failure: APIError) -> None:
         """Allow the client `LAST_WRITE_TIMEOUT` seconds to take the rest of a failed response."""
@@ -120,9 +124,15 @@ class Delivery:
     async def _carry(self, source: Source) -> None:
         read, encode, sink, waiting = source.read, self._encoder.encode, self._sink, State.WAITING
         wrote = None if self._pace is None else self._pace.wrote
+        take = None if sink.put is None else partial(self._take, sink.put)
         events: list[Event]
         while True:
-            batch = await read(self._quiet_at)
+            batch = await read(self._quiet_at, None if self._state is waiting else take)
+            if self._broken is not None:
+                raise self._broken
+            if self._full:
+                self._full = False
+                await sink.write(b"")
             events = [] if batch is None else batch[1]
             data = encode(events)
             last = type(events[-1]) if events else None
@@ -147,6 +157,27 @@ class Delivery:
                     wrote(now)
             if last is Failed:
                 raise error_of(events[-1])  # type: ignore[arg-type]
+
+    def _take(self, put: Callable[[bytes], bool], events: list[Event]) -> bool:
+        """Send a batch that the source hands over while it is read, without waiting.
+
+        Return whether it may hand over more. What goes wrong, the reader raises.
+        """
+        try:
+            data = self._encoder.encode(events)
+            if self._notice:
+                data, self._notice = self._notice + data, b""
+            if not data:
+                return True
+            self._full = not put(data)
+        except Exception as error:  # noqa: BLE001 (`_carry` raises it)
+            self._broken = error
+            return False
+        now = time.monotonic()
+        self._quiet_at = now + self._heartbeat
+        if self._pace is not None:
+            self._pace.wrote(now)
+        return not self._full
 
     async def _start(self, write: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
         self._state = State.STARTED

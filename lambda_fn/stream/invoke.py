@@ -77,6 +77,8 @@ class Invocation:
         self.over = False
         self._frames = eventstream.Decoder()
         self._failed: APIError | None = None
+        self._take: Callable[[bytes], bool] | None = None
+        self._damage = ""
         self._heard = 0.0
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -115,15 +117,16 @@ class Invocation:
                 await self._read_out(self._sent)
             self._sent.close()
 
-    async def read(self, until: float) -> bytes | None:
+    async def read(self, until: float, take: Callable[[bytes], bool] | None = None) -> bytes | None:
         """Wait for at least one byte, and return all bytes that came since the last call.
 
         Args:
             until: How long to wait, as a time of `time.monotonic`.
+            take: Gets bytes that come while this call waits, as in `Connection.read`.
 
         Returns:
-            The bytes, or `b""` at the end. None if nothing came in time, or if `wake` was called;
-            then it may be called again.
+            The bytes, or `b""` at the end. None if nothing came in time, if `wake` was called, or
+            if `take` has declined; then it may be called again.
 
         Raises:
             APIError: the endpoint rejected the request, the container returned an error, or the
@@ -133,12 +136,19 @@ class Invocation:
         exchange = self._sent
         assert exchange is not None  # noqa: S101 (sent on entering)
         self._wait_until(exchange, min(until, self._heard + limits.UPSTREAM_SILENCE))
+        self._take = take
+        passes = None if take is None else self._pass
         try:
             while True:
                 if self._failed is not None:
                     raise self._failed
-                data = (await exchange.read()) if self._answered else (await self._first(exchange))
+                if self._answered:
+                    data = await exchange.read(passes)
+                else:
+                    data = await self._first(exchange)
                 if data is None:
+                    if self._damage:
+                        raise eventstream.EventStreamError(self._damage)
                     if time.monotonic() - self._heard >= limits.UPSTREAM_SILENCE:
                         raise TransportError("the endpoint is silent")
                     return None
@@ -157,6 +167,19 @@ class Invocation:
             raise UpstreamFailed(
                 "The model's response was truncated.", code="upstream_cut"
             ) from None
+        finally:
+            self._take = None  # it refers to the reader, which refers to this
+
+    def _pass(self, data: bytes) -> bool:
+        """Hand bytes to the reader while it waits. What goes wrong, `read` raises."""
+        self._heard = time.monotonic()
+        try:
+            payload = self._payload(data)
+        except eventstream.EventStreamError as error:
+            self._damage = str(error)
+            return False
+        took = not payload or (self._take is not None and self._take(payload))
+        return took and self._failed is None
 
     def wake(self) -> None:
         """Wake a pending `read`, which then returns without data."""
@@ -191,8 +214,13 @@ class Invocation:
             return  # the connection is not used again
 
     def _payload(self, data: bytes) -> bytes:
+        frames = self._frames.feed(data)
+        if len(frames) == 1 and not self._frames.damage:  # as nearly always
+            [frame] = frames
+            if frame.headers.get(":event-type") == "PayloadPart":
+                return frame.payload
         parts = []
-        for frame in self._frames.feed(data):
+        for frame in frames:
             if frame.headers.get(":event-type") == "PayloadPart":
                 parts.append(frame.payload)
             elif frame.headers.get(":message-type") != "event":
@@ -202,7 +230,7 @@ class Invocation:
                     "The model failed while it answered.", code="upstream_cut"
                 )
                 break  # the next read raises it, so that no bytes before it are lost
-        if self._frames.damaged:
+        if self._frames.damage:
             self._failed = self._failed or UpstreamFailed(
                 "The model's response was truncated.", code="upstream_cut"
             )

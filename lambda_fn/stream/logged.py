@@ -18,7 +18,7 @@ from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterError, Table
 from lambda_fn.encode import Head
 from lambda_fn.errors import APIError, Unavailable
-from lambda_fn.event_log import Batch, Unended
+from lambda_fn.event_log import Batch, Take, Unended
 from lambda_fn.log import log
 from lambda_fn.settings import Model
 from lambda_fn.stream.delivery import Delivery
@@ -286,7 +286,7 @@ class Live:
         if self._events > limits.LIVE_EVENTS:
             self._delivery.let_go()
 
-    async def read(self, until: float) -> Batch | None:
+    async def read(self, until: float, take: Take | None = None) -> Batch | None:
         """Return all that waits for the client. See `Source.read`.
 
         Raises:
@@ -296,7 +296,7 @@ class Live:
         if not self._entered.is_set():
             await self._entered.wait()
         if not self._taken.is_set():
-            return await self._read_directly(until)
+            return await self._read_directly(until, take)
         if not self._batches and not self._over:
             await self._wait(until)
         self._busy_since = time.monotonic()
@@ -314,11 +314,11 @@ class Live:
         self._events = 0
         return first, events
 
-    async def _read_directly(self, until: float) -> Batch | None:
+    async def _read_directly(self, until: float, take: Take | None) -> Batch | None:
         producer = self._producer
         self._reading = True
         try:
-            batch = await producer.read(until)
+            batch = await producer.read(until, take if producer.logged else None)
         finally:
             self._reading = False
             self._busy_since = time.monotonic()

@@ -8,7 +8,8 @@ live client gets the whole response, and the log ends as failed.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -24,7 +25,16 @@ from lambda_fn.errors import (
     from_container,
     internal_error,
 )
-from lambda_fn.event_log import Batch, EventLog, LogEnded, Unended, error_of, failed_by
+from lambda_fn.event_log import (
+    Batch,
+    EventLog,
+    LogEnded,
+    NoLog,
+    Take,
+    Unended,
+    error_of,
+    failed_by,
+)
 from lambda_fn.events import CANCELLED, MALFORMED, NULL, End, Ended, Event, Failed, Failure, Usage
 from lambda_fn.log import log
 from lambda_fn.stream.usage_counter import UsageCounter
@@ -108,6 +118,7 @@ class Producer:
         self._decoder = decoder
         self._counter = counter
         self._log = event_log
+        self._is_kept = type(event_log) is not NoLog
         self._seconds = seconds
         self._grace = grace
         self._reservation = reservation
@@ -121,6 +132,12 @@ class Producer:
         self._flush: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
         self._stopped: APIError | None = None
+        self._take: Take | None = None
+        self._decoded: list[Event] = []
+        """Events that `_pass` has left to `read`, because the response ends with them."""
+        self._rest: Callable[[], Awaitable[Batch | None]] | None = None
+        """What `_pass` has left to `read`, because it has to wait."""
+        self._error: Exception | None = None
         self._expired = False
         self._early = False
         """Whether this producer ended the response before the model did."""
@@ -199,7 +216,7 @@ class Producer:
         if self._guard is not None:
             self._guard.wake()
 
-    async def read(self, until: float) -> Batch | None:
+    async def read(self, until: float, take: Take | None = None) -> Batch | None:
         """Return the next batch, None if nothing came until then. See `Source.read`.
 
         Raises:
@@ -209,7 +226,7 @@ class Producer:
         if self.ended:
             raise Unended
         try:
-            reservation, counter, guard = self._reservation, self._counter, self._guard
+            reservation, guard = self._reservation, self._guard
             if guard is not None and guard.is_waiting:
                 if self._stopped is None:
                     await guard.wait(until)
@@ -223,12 +240,19 @@ class Producer:
                 if holding is not None:
                     await holding.wait(until)
                 else:
-                    received = await self._invocation.read(until)
+                    self._take = take
+                    passes = None if take is None or guard is not None else self._pass
+                    received = await self._invocation.read(until, passes)
+            if self._error is not None:
+                raise self._error
+            if self._rest is not None:
+                rest, self._rest = self._rest, None
+                return await rest()
             if self._stopped is not None:
                 return await self._fail(self._stopped)
             if holding is not None:
                 events = self._released(holding)
-            elif received is None and not self._expired:
+            elif received is None and not self._decoded and not self._expired:
                 return None
             else:
                 events = self._decode(received)
@@ -236,18 +260,7 @@ class Producer:
                     events = reservation.take(events)
             if not events:
                 return None
-            counter.count(events)
-            last = events[-1]
-            if type(last) is End and (self._early or counter.ended) and not counter.reported:
-                events.insert(-1, Usage(counter.prompt_tokens, counter.completion_tokens))
-            if self._transform is not None:
-                events = self._settled(_changed(self._transform, events), last)
-            if type(last) is Failure:
-                self._invocation.over = last.code != MALFORMED
-                if last.code == CANCELLED:  # somebody has called the container directly
-                    self._counter.cancelled = True
-            elif type(last) is End and not self._blocked:
-                self._invocation.over = self._invocation.over or not self._early
+            events = self._advance(events)
             if guard is not None:
                 events = guard.take(events)
             return await self._deliver(events)
@@ -260,6 +273,60 @@ class Producer:
         except Exception as error:  # noqa: BLE001 (the boundary: the response ends in an event, whatever is wrong)
             log("fault", request_id=self._invocation.request_id, error=type(error).__name__)
             return await self._fail(internal_error())
+        finally:
+            self._error = None  # it refers to frames that refer to this
+
+    def _pass(self, received: bytes) -> bool:
+        """Take bytes that come while `read` waits through all stages at once, without a task.
+
+        Return whether that may go on. What has to wait is left to `read`: the end of a response, a
+        log that is full, an extension of the reservation, and an error.
+        """
+        try:
+            events = self._decoder.feed(received)
+            if events and type(events[-1]) in (End, Failure):
+                self._decoded = events
+                return False
+            reservation = self._reservation
+            if reservation is not None:
+                events = reservation.take(events)
+            if events and self._transform is not None:
+                events = self._advance(events)
+            else:
+                self._counter.count(events)
+            if events and type(events[-1]) in (End, Failure):  # a filter has ended it
+                self._rest = partial(self._deliver, events)
+                return False
+            if events and self._finishing is not None:
+                events = _changed(self._finishing, events)
+            if events and self._is_kept:
+                was_logged = self.logged
+                batch = self._number(events)
+                if self._flush is not None or self.logged is not was_logged:
+                    self._rest = partial(self._logged, batch)
+                    return False
+            takes_more = not events or (self._take is not None and self._take(events))
+            return takes_more and (reservation is None or not reservation.held)
+        except Exception as error:  # noqa: BLE001 (`read` raises it)
+            self._error = error
+            return False
+
+    def _advance(self, events: list[Event]) -> list[Event]:
+        """Count and transform events of the model, of which there is at least one."""
+        counter = self._counter
+        counter.count(events)
+        last = events[-1]
+        if type(last) is End and (self._early or counter.ended) and not counter.reported:
+            events.insert(-1, Usage(counter.prompt_tokens, counter.completion_tokens))
+        if self._transform is not None:
+            events = self._settled(_changed(self._transform, events), last)
+        if type(last) is Failure:
+            self._invocation.over = last.code != MALFORMED
+            if last.code == CANCELLED:  # somebody has called the container directly
+                self._counter.cancelled = True
+        elif type(last) is End and not self._blocked:
+            self._invocation.over = self._invocation.over or not self._early
+        return events
 
     def _settled(self, events: list[Event], last: Event | None) -> list[Event]:
         """Return events that may be the end of a response that a filter has blocked.
@@ -293,14 +360,17 @@ class Producer:
                     NULL if self._moderation is None else self._moderation(),
                 )
             return await self._close(events)
-        batch = self._number(events)
+        return await self._logged(self._number(events))
+
+    async def _logged(self, batch: Batch) -> Batch:
+        """Return a batch when it may be delivered."""
         if self._flush is not None:
             await self._kept(self._flush)
         return batch
 
     def _decode(self, received: bytes | None) -> list[Event]:
         """Return the events of what was received. A response whose time is over ends with them."""
-        events: list[Event] = []
+        events, self._decoded = self._decoded, []
         if received is not None:
             events = self._decoder.feed(received) if received else self._decoder.close()
         if self._expired and not (events and type(events[-1]) in (End, Failure)):

@@ -1,7 +1,7 @@
 """Sends a logged response once more, from where its client has it, and on while it runs."""
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Literal, get_args
 
 from lambda_fn import limits
@@ -16,7 +16,7 @@ from lambda_fn.errors import (
     ResponseFailed,
     Unavailable,
 )
-from lambda_fn.event_log import Batch, Unended
+from lambda_fn.event_log import Batch, Take, Unended
 from lambda_fn.log import log
 from lambda_fn.settings import Settings
 from lambda_fn.stream.delivery import Delivery
@@ -157,6 +157,9 @@ class _Filled:
     take that for text. So `filler` is sent, which does not count.
     """
 
+    put: Callable[[bytes], bool] | None = None
+    """None: a log is read in large pieces."""
+
     def __init__(self, sink: Sink, filler: bytes) -> None:
         self._sink = sink
         self._filler = filler
@@ -183,7 +186,7 @@ class _Until:
         self._deadline = deadline
         self.unended = False
 
-    async def read(self, until: float) -> Batch | None:
+    async def read(self, until: float, take: Take | None = None) -> Batch | None:
         try:
             if time.monotonic() >= self._deadline:
                 raise Unended

@@ -1,6 +1,6 @@
 """Sinks: they take the bytes of a response to the client."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol
 
 from starlette.types import Send
@@ -29,6 +29,13 @@ class Sink(Protocol):
     client has left.
     """
 
+    put: Callable[[bytes], bool] | None
+    """Sends a piece of the body at once, without waiting, or None if the server cannot do that.
+
+    It returns False if the client cannot take more now. Then `write` is next, perhaps of an empty
+    piece. It raises as `write`.
+    """
+
     def start(self, status: int, headers: Headers) -> Awaitable[None]:
         """Send the status and the headers."""
         ...
@@ -55,9 +62,10 @@ class AsgiSink:
     Its methods return the awaitable of `send` itself, which saves one coroutine for each token.
     """
 
-    def __init__(self, send: Send) -> None:
-        """Take the application's `send`."""
+    def __init__(self, send: Send, put: Callable[[bytes], bool] | None = None) -> None:
+        """Take the application's `send`, and the runtime's `put`, which other servers lack."""
         self._send = send
+        self.put = put
 
     def start(self, status: int, headers: Headers) -> Awaitable[None]:
         """Send the status and the headers."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
-from lambda_fn.event_log import Batch, Unended
+from lambda_fn.event_log import Batch, Take, Unended
 from lambda_fn.events import Event
 from lambda_fn.stream_log import segments
 from lambda_fn.stream_log.bodies import Incomplete
@@ -90,7 +90,7 @@ class LogSource:
         """The number of the next event of `_events`, of which `_left` are left."""
         self._left = 0
 
-    async def read(self, until: float) -> Batch | None:
+    async def read(self, until: float, take: Take | None = None) -> Batch | None:
         """Return the next batch, None if none came until then. See `Source.read`.
 
         Raises:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import memory
-from bench.adapter import processes, servers
+from bench.adapter import plans, processes, servers
 from bench.adapter.frames import answer, numbers
 from bench.adapter.rows import Row, Sample, Scenario, sample
 from bench.adapter.streams import Recording, percentile, read
@@ -102,6 +102,15 @@ def test_targets_are_judged_by_the_rows() -> None:
     assert judged == [True, None, False]
 
 
+@pytest.mark.parametrize("plan", [plans.QUICK, plans.PACED, plans.full()])
+def test_each_row_has_a_name_of_its_own(plan: tuple[Scenario, ...]) -> None:
+    """No two rows of a run have one name, and merged records are named."""
+    rows = [Row(server, scenario) for scenario in plan for server in scenario.servers]
+    names = [f"{row.server}: {row.scenario.name}" for row in rows]
+    assert len(set(names)) == len(names)
+    assert all(row.scenario.merged == ("merged" in row.scenario.name) for row in rows)
+
+
 def test_percentiles_and_rows() -> None:
     """A percentile is one of the values. A paced row below its rate is over capacity."""
     assert [percentile([3.0, 1.0, 2.0], percent) for percent in (1, 50, 99)] == [1.0, 2.0, 3.0]
@@ -118,6 +127,7 @@ def test_percentiles_and_rows() -> None:
     fast, slow = asyncio.run(rows())
     assert (fast["over_capacity"], slow["over_capacity"]) == (False, True)
     assert fast["ttft_added_ms_p50"] == 0
+    assert fast["row"] == "x: 2 streams, 50 tokens/s, 10 tokens"
 
 
 def _sample(rate: float) -> Any:

@@ -108,7 +108,7 @@ async def _run(deployment: ChaosDeployment, args: argparse.Namespace) -> list[st
     if wave is not None:
         wrong += logged.prove(deployment, wave, say)
     if args.sockets:
-        wrong += sockets.prove(deployment, say)
+        wrong += await sockets.prove(deployment, say)
     wrong += await parts.sweep_twice(deployment, say)
     console.print(f"Taking the table away for {OUTAGE_S:g} s, and replaying the log")
     wrong += await parts.outage(deployment, waves, say, seconds=OUTAGE_S, requests=60)

@@ -36,6 +36,8 @@ def test_an_interrupted_up_is_mended(checkout: Checkout) -> None:
     checkout.complete("down")
     port = json.loads((checkout.folder / ".local/stack.json").read_text())["base_url"]
     with socket.socket() as taken:
+        # Connections of the last local cloud wait for their end on the port.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):  # another program of this machine has it already
             taken.bind(("127.0.0.1", int(port.rpartition(":")[2].removesuffix("/v1"))))
             taken.listen()

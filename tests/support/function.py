@@ -301,9 +301,15 @@ def caller(
             else:
                 if stuck is not None and reply.chunks:
                     await stuck.wait()  # a client that stops reading
-                reply.chunks.append(message.get("body", b""))
+                if message.get("body") or not message.get("more_body"):
+                    reply.chunks.append(message.get("body", b""))
                 reply.whole = not message.get("more_body", False)
             reply.grown.set()
+
+        def put(data: bytes) -> bool:
+            reply.chunks.append(data)
+            reply.grown.set()
+            return stuck is None
 
         scope: dict[str, Any] = {
             "type": "http",
@@ -313,6 +319,7 @@ def caller(
             "query_string": query.encode(),
             "state": {},
             "aws.after": (after := list[asyncio.Future[object]]()),
+            "aws.put": put,
         }
         if context is not None:
             scope["aws.context"] = context

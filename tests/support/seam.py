@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from lambda_fn.auth import Caller
 from lambda_fn.encode import Head
-from lambda_fn.event_log import Batch, LogEnded, Source
+from lambda_fn.event_log import Batch, LogEnded, Source, Take
 from lambda_fn.events import Event
 from lambda_fn.ids import new_request_id
 from lambda_fn.stream.producer import Producer
@@ -26,7 +26,8 @@ HANG = object()
 class ScriptedInvocation:
     """An invocation that takes scripted steps.
 
-    A step returns bytes, raises an error, or hangs.
+    A step returns bytes, raises an error, or hangs. Bytes are handed to the reader's `take`, if it
+    has one.
     """
 
     request_id = "01h00000000000000000000000"
@@ -50,8 +51,11 @@ class ScriptedInvocation:
         """Record the exit."""
         self.closed = True
 
-    async def read(self, until: float) -> bytes | None:
-        """Take the next step."""
+    async def read(self, until: float, take: Callable[[bytes], bool] | None = None) -> bytes | None:
+        """Take the next step. Those that are handed to `take` come before it."""
+        while take is not None and self._is_next_data():
+            if not take(self._steps.popleft()):
+                return None
         step = self._steps.popleft() if self._steps else b""
         if callable(step):
             raise step()
@@ -67,6 +71,9 @@ class ScriptedInvocation:
             await asyncio.sleep(0)
         data: bytes = step
         return data
+
+    def _is_next_data(self) -> bool:
+        return bool(self._steps) and isinstance(self._steps[0], bytes)
 
     def wake(self) -> None:
         """Wake a step that hangs."""
@@ -203,7 +210,7 @@ class _MemoryReader:
         self._log = log
         self._next = first
 
-    async def read(self, until: float) -> Batch | None:
+    async def read(self, until: float, take: Take | None = None) -> Batch | None:
         if len(self._log.events) <= self._next:
             with self._log.growth() as grown, contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(until - time.monotonic()):
@@ -218,6 +225,8 @@ class ListSink:
 
     With `room`, it raises ConnectionError once it has taken that many pieces.
     """
+
+    put: Callable[[bytes], bool] | None = None
 
     def __init__(self, room: int = 1_000_000) -> None:
         """Begin without pieces."""
@@ -241,6 +250,9 @@ class ListSink:
 
     async def write(self, data: bytes) -> None:
         """Keep a piece."""
+        self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
         assert self.status
         assert not self.ends
         if len(self.pieces) == self._room:
@@ -256,6 +268,31 @@ class ListSink:
         """Keep the error's code."""
         self.aborted = code
         self.ends += 1
+
+
+class PutSink(ListSink):
+    """A sink that takes pieces at once. After every second one, it wants to be waited for."""
+
+    def __init__(self, room: int = 1_000_000) -> None:
+        """Begin without pieces."""
+        super().__init__(room)
+        self.puts = 0
+        self._is_full = False
+        self.put = self._put
+
+    def _put(self, data: bytes) -> bool:
+        assert data
+        assert not self._is_full
+        self._keep(data)
+        self.puts += 1
+        self._is_full = self.puts % 2 == 0
+        return not self._is_full
+
+    async def write(self, data: bytes) -> None:
+        """Keep a piece, or only wait if there is none."""
+        self._is_full = False
+        if data:
+            await super().write(data)
 
 
 class ListCarrier:
@@ -360,7 +397,7 @@ class Rebatched:
         bounds = sorted({0, *places, len(events)})
         self._batches = [(first, list(events[first:after])) for first, after in pairwise(bounds)]
 
-    async def read(self, until: float) -> Batch:
+    async def read(self, until: float, take: Take | None = None) -> Batch:
         """Return the next batch."""
         return self._batches.pop(0)
 

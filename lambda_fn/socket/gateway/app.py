@@ -137,18 +137,20 @@ class Gateway(Control):
         """Answer a request, and return the names of those that begin now."""
         connection_id, parent, completed = socket.connection_id, None, False
         forgetting: asyncio.Task[None] | None = None
+        lane = socket.state.lane_of(name)
         try:
             frame = frame or await self._store.frame(connection_id, name)
             # Nobody needs it in the table any more. The first token does not wait for this.
             forgetting = asyncio.create_task(self._forget(connection_id, [name]))
             asked = Invalid(internal_error()) if frame is None else read_message(frame.body)
+            lane = lane if frame is None else asked.stream_id
             if isinstance(asked, Create):
                 previous = Wish.of(asked.body).previous_response_id
                 parent = None if previous is None else response_id(previous)
             completed = await self._answer(socket, name, asked, context)
         except (MeterUnavailable, UnknownVersion) as error:
             log("fault", request_id=name, error=type(error).__name__)
-            await self._tell(connection_id, unavailable(), None)
+            await self._tell(connection_id, unavailable(), lane)
         finally:
             if forgetting is not None:
                 await forgetting

@@ -135,7 +135,8 @@ class Control:
         except (MeterUnavailable, Unavailable, UnknownVersion) as error:
             log("fault", aws_request_id=context.request_id, error=type(error).__name__)
             if isinstance(found, Message):
-                await self._tell(found.connection_id, unavailable(), None)
+                lane = read_message(found.body).stream_id
+                await self._tell(found.connection_id, unavailable(), lane)
         return None
 
     # Opening and closing

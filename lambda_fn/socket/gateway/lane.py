@@ -85,6 +85,9 @@ _numbered = msgspec.json.Decoder(_Numbered)
 class LaneSink:
     """Posts the events of a response to the socket, each as a message with its lane's name."""
 
+    put: Callable[[bytes], bool] | None = None
+    """None: each event waits for its turn."""
+
     def __init__(self, outbox: Outbox, stream_id: str | None, left: Callable[[], None]) -> None:
         """`left` is called once when the client has left."""
         self._outbox = outbox

@@ -226,6 +226,9 @@ class _Stream:
 class _MemberSink:
     """The client's end of one member."""
 
+    put: Callable[[bytes], bool] | None = None
+    """None: each event waits for its turn."""
+
     def __init__(self, stream: _Stream, name: str, endpoint: str) -> None:
         self._stream = stream
         self._name = name

@@ -52,7 +52,8 @@ class Receiver:
 
 
 @pytest.fixture(name="receiver")
-async def _receiver() -> AsyncIterator[Receiver]:
+async def _receiver(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Receiver]:
+    monkeypatch.setattr(webhooks, "TIMEOUT", 60.0)  # the machine may be busy
     receiver = Receiver()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", receiver.handle)

@@ -45,6 +45,71 @@ def test_cuts_change_nothing(answer: bytes, cuts: list[int]) -> None:
     asyncio.run(run())
 
 
+@given(
+    answer=st.sampled_from([CHUNKED, SIZED]),
+    cuts=st.lists(st.integers(1, 90), max_size=8),
+    takes=st.lists(st.booleans(), max_size=8),
+)
+@settings(deadline=None)
+def test_a_reader_gets_each_byte_once(answer: bytes, cuts: list[int], takes: list[bool]) -> None:
+    """A reader that takes bytes while it waits gets the body in order, wherever it declines."""
+
+    async def run() -> None:
+        connection = Connection()
+        connection.connection_made(Wire())
+        connection.begin()
+        parts: list[bytes] = []
+        answers = iter(takes)
+
+        def take(data: bytes) -> bool:
+            parts.append(data)
+            return next(answers, True)
+
+        async def drain() -> None:
+            await connection.head()
+            while (part := await connection.read(take)) != b"":
+                parts.append(part or b"")
+
+        draining = asyncio.ensure_future(drain())
+        edges = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]
+        for place, (start, end) in enumerate(pairwise(edges)):
+            if place % 3:  # sometimes several packets come in one turn
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            if answer[start:end]:
+                connection.data_received(answer[start:end])
+        await draining
+        assert b"".join(parts) == b"hello, world"
+        assert connection.reusable
+
+    asyncio.run(run())
+
+
+async def test_bytes_that_are_taken_need_no_turn_of_the_loop() -> None:
+    """A waiting reader takes bytes in the callback in which they come, until it declines."""
+    connection = Connection()
+    connection.connection_made(Wire())
+    connection.begin()
+    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+    taken: list[bytes] = []
+    room = [True, False]
+
+    def take(data: bytes) -> bool:
+        taken.append(data)
+        return room.pop(0)
+
+    reading = asyncio.ensure_future(connection.read(take))
+    await asyncio.sleep(0)
+    for part in (b"ab", b"cd", b"ef"):
+        connection.data_received(part)
+    assert taken == [b"ab", b"cd"]
+    assert await reading is None
+    assert await connection.read(take) == b"ef"
+    connection.data_received(b"ghi")  # the last bytes are returned
+    assert await connection.read(take) == b"ghi"
+    assert await connection.read(take) == b""
+
+
 @pytest.mark.parametrize("length", range(1, len(CHUNKED) - 1, 7))
 async def test_truncation_is_noticed(length: int) -> None:
     """If the connection closes anywhere before the end of the response, reading raises."""

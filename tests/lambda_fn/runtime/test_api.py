@@ -70,7 +70,8 @@ async def test_a_response_opens_its_connection_when_it_begins(lambda_: Lambda) -
 
 
 @pytest.mark.parametrize("pieces", [1, 4])
-async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
+@pytest.mark.parametrize("puts", [False, True], ids=["sent", "put"])
+async def test_a_kept_connection_that_turns_out_closed(pieces: int, puts: bool) -> None:
     """With one connection, all responses arrive, even if it is closed each time without notice."""
     received: list[bytes] = []
     events = asyncio.Queue[bytes]()
@@ -95,7 +96,10 @@ async def test_a_kept_connection_that_turns_out_closed(pieces: int) -> None:
                 "body": b"<%d>" % number,
                 "more_body": number + 1 < pieces,
             }
-            await send(body)
+            if not puts or not body["more_body"]:
+                await send(body)
+            elif not scope["aws.put"](body["body"]):
+                await send({**body, "body": b""})
             await asyncio.sleep(0.001)
 
     async with peer(handler) as origin:
@@ -128,6 +132,26 @@ async def test_prelude_is_written_apart() -> None:
     await stream.write(b"hello")
     assert wire.writes[0].endswith(b'12\r\n{"statusCode":200}\r\n8\r\n' + bytes(8) + b"\r\n")
     assert wire.writes[1:] == [b"5\r\nhello\r\n"]
+
+
+async def test_pieces_that_are_put_come_at_once_and_in_order() -> None:
+    """`put` sends a piece without waiting, until the write buffer is full. Then `write` waits."""
+    client = Client()
+    client.acquire = lambda origin: connection  # type: ignore[method-assign]
+    connection = Connection()
+    connection.connection_made(wire := Wire())
+    stream = ResponseStream(client, "http://x", "/response")
+    await stream.begin({"statusCode": 200})
+    assert stream.put(b"a")
+    connection.pause_writing()
+    assert not stream.put(b"b")
+    waiting = asyncio.ensure_future(stream.write(b""))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    connection.resume_writing()
+    await waiting
+    await stream.write(b"c")
+    assert wire.writes[1:] == [b"1\r\na\r\n", b"1\r\nb\r\n", b"1\r\nc\r\n"]
 
 
 async def test_empty_body_has_a_byte(lambda_: Lambda) -> None:

@@ -110,6 +110,24 @@ async def test_a_message_out_of_order_raises(
         assert (b"Runtime.RuntimeError" in trailers) == (state == "BEGUN")
 
 
+@pytest.mark.parametrize("sent", [[], [START, LAST]])
+async def test_a_put_out_of_order_raises(lambda_: Lambda, sent: list[Any]) -> None:
+    """A piece can be put only between the start of a response and its end."""
+    raised: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in sent:
+            await send(message)
+        try:
+            scope["aws.put"](b"x")
+        except RuntimeError as error:
+            raised.append(str(error))
+            raise
+
+    await run(lambda_, app, EVENT, EVENT)
+    assert raised[0].startswith("no body is expected")
+
+
 async def test_work_after_the_response(lambda_: Lambda) -> None:
     """Background work of the application ends after the response and before the next fetch.
 

@@ -29,6 +29,7 @@ from lambda_fn.event_log import (
     EventLog,
     LogEnded,
     NoLog,
+    Take,
     Unended,
     error_of,
     failed_by,
@@ -44,6 +45,7 @@ from tests.support.seam import (
     FullLog,
     ListSink,
     MemoryLog,
+    PutSink,
     Rebatched,
     RecordingAsgiSink,
     ScriptedInvocation,
@@ -161,7 +163,7 @@ def test_every_form_is_here() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("log", [NoLog, MemoryLog, SlowLog])
-@pytest.mark.parametrize("sink", [ListSink, RecordingAsgiSink])
+@pytest.mark.parametrize("sink", [ListSink, RecordingAsgiSink, PutSink])
 @pytest.mark.parametrize("word", [False, True], ids=["as it comes", "by word"])
 async def test_a_response_is_the_same_over_every_log_and_sink(
     form: Form, log: type[Any], sink: type[Any], word: bool
@@ -240,6 +242,10 @@ def test_cuts_change_nothing(form: Form, cuts: list[int], again: list[int]) -> N
         ]
         await Delivery(encoder_of(HEADS[form]), sink).run(Rebatched(log.events, again))
         assert sink.body == whole(form)
+        log, sink = MemoryLog(), PutSink()
+        async with producer_of(steps, log, choices=HEADS[form].choices) as producer:
+            await Delivery(encoder_of(HEADS[form]), sink).run(producer)
+        assert (sink.body, sink.ends, log.events) == (whole(form), 1, events_of(form))
 
     asyncio.run(deliver())
 
@@ -406,15 +412,20 @@ async def test_a_producer_ends_in_one_event(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAILURES)
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("log", [NoLog, MemoryLog, SlowLog])
-async def test_a_failure_is_told_once(name: str, form: Form, log: type[Any]) -> None:
+@pytest.mark.parametrize(
+    ("log", "sink_type"),
+    [(NoLog, ListSink), (NoLog, PutSink), (MemoryLog, ListSink), (SlowLog, ListSink)],
+)
+async def test_a_failure_is_told_once(
+    name: str, form: Form, log: type[Any], sink_type: type[ListSink]
+) -> None:
     """A client learns of a failure once.
 
     If its response has begun, that is an event of its form, or an unfinished JSON value and a
     broken connection. Else it is a status.
     """
     steps, options, code = FAILURES[name]
-    kept, sink = log(), ListSink()
+    kept, sink = log(), sink_type()
     delivery = Delivery(encoder_of(HEADS[form]), sink)
     if "transform" in options:
         options = {"transform": type(options["transform"])()}
@@ -447,7 +458,7 @@ async def test_a_source_without_an_end_breaks_off(form: Form) -> None:
     """
 
     class Breaks(Rebatched):
-        async def read(self, until: float) -> Batch:
+        async def read(self, until: float, take: Take | None = None) -> Batch:
             batch = await super().read(until)
             if isinstance(batch[1][-1], End):
                 raise Unended
@@ -469,10 +480,13 @@ async def test_a_source_without_an_end_breaks_off(form: Form) -> None:
 
 
 @pytest.mark.parametrize("name", ["whole", *FAILURES])
-async def test_a_response_leaves_no_cycle(name: str) -> None:
+@pytest.mark.parametrize("sink", [ListSink, PutSink])
+async def test_a_response_leaves_no_cycle(name: str, sink: type[ListSink]) -> None:
     """A response is freed when it ends, however it ended, without the garbage collector."""
     steps, options, _ = FAILURES.get(name, (script("plain_text"), {}, None))
-    delivery = Delivery(encoder_of(HEADS["plain_text"]), ListSink())
+    if "transform" in options:
+        options = {"transform": type(options["transform"])()}
+    delivery = Delivery(encoder_of(HEADS["plain_text"]), sink())
     producer = producer_of(steps, NoLog(), on_stop=delivery.hasten, **options)
     freed = weakref.ref(delivery), weakref.ref(producer)
     gc.disable()
@@ -526,7 +540,7 @@ async def test_a_client_that_leaves_cancels_nothing() -> None:
     assert (sink.body, log.events[-1]) == (whole("plain_text"), End())
 
 
-@pytest.mark.parametrize("broken", ["sink", "task"])
+@pytest.mark.parametrize("broken", ["sink", "put", "task"])
 async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
     """A producer that is left before its end ends its log and its call.
 
@@ -534,7 +548,7 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
     """
     log = MemoryLog()
     invocation: Any = ScriptedInvocation([START, HELLO, HELLO, HANG])
-    sink = ListSink(room=1 if broken == "sink" else 9)
+    sink = (PutSink if broken == "put" else ListSink)(room=9 if broken == "task" else 1)
 
     async def run() -> None:
         producer = Producer(invocation, LineDecoder(1), UsageCounter(), log, seconds=60)
@@ -545,7 +559,7 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
     if broken == "task":
         await sink.started.wait()
         running.cancel()
-    with pytest.raises(ConnectionError if broken == "sink" else asyncio.CancelledError):
+    with pytest.raises(asyncio.CancelledError if broken == "task" else ConnectionError):
         await running
     assert [type(event) for event in log.events].count(Failed) == 1
     assert isinstance(log.events[-1], Failed)
@@ -556,15 +570,20 @@ async def test_a_producer_that_is_left_ends_too(broken: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("log", [FullLog, SlowFullLog])
 @pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("sink_type", [ListSink, PutSink])
 async def test_a_live_client_is_served_to_its_end_without_its_log(
-    form: Form, log: type[MemoryLog], at_once: bool, capsys: pytest.CaptureFixture[str]
+    form: Form,
+    log: type[MemoryLog],
+    at_once: bool,
+    sink_type: type[ListSink],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A log that is lost ends as failed. The live client gets the whole response all the same, and
     a reader is told what happened.
     """
     data = script(form)
     steps = [data[0], data[1], b"".join(data[2:])] if at_once else data
-    kept, sink = log(), ListSink()
+    kept, sink = log(), sink_type()
     async with producer_of(steps, kept, choices=HEADS[form].choices) as producer:
         await Delivery(encoder_of(HEADS[form]), sink).run(producer)
         assert not producer.logged
@@ -645,7 +664,10 @@ async def test_a_producer_whose_task_is_cancelled_while_its_log_waits_ends_too(a
 
 
 @pytest.mark.parametrize("at", ["a token", "the end"])
-async def test_a_client_gets_the_end_that_stands_in_the_log(at: str) -> None:
+@pytest.mark.parametrize("sink_type", [ListSink, PutSink])
+async def test_a_client_gets_the_end_that_stands_in_the_log(
+    at: str, sink_type: type[ListSink]
+) -> None:
     """A producer whose response somebody else has ended delivers that end, and not its own."""
     theirs = failed_by(Cancelled("Somebody else was first.", code="theirs"))
 
@@ -659,7 +681,7 @@ async def test_a_client_gets_the_end_that_stands_in_the_log(at: str) -> None:
             super().end((len(self.events), [theirs]))
             return super().end(batch)
 
-    log, sink = Taken(), ListSink()
+    log, sink = Taken(), sink_type()
     async with producer_of(script("plain_text"), log) as producer:
         await Delivery(encoder_of(HEADS["plain_text"]), sink).run(producer)
         assert producer.ended
@@ -669,8 +691,9 @@ async def test_a_client_gets_the_end_that_stands_in_the_log(at: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("sink_type", [ListSink, PutSink])
 async def test_an_end_that_is_not_logged_is_not_told(
-    form: Form, at_once: bool, capsys: pytest.CaptureFixture[str]
+    form: Form, at_once: bool, sink_type: type[ListSink], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If the log does not tell how a response ends, its client gets all events and no end."""
 
@@ -678,7 +701,7 @@ async def test_an_end_that_is_not_logged_is_not_told(
         def end(self, batch: Batch) -> Any:
             raise OSError("no answer")
 
-    log, sink, refused = Mute(), ListSink(), None
+    log, sink, refused = Mute(), sink_type(), None
     steps = [b"".join(script(form))] if at_once else script(form)
     try:
         async with producer_of(steps, log, choices=HEADS[form].choices) as producer:

@@ -14,6 +14,7 @@ import pytest
 from infra.constructs.websocket_api import TEMPLATE
 from lambda_fn import limits
 from lambda_fn.auth import Caller
+from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.aws.functions import Functions, NotInvoked
 from lambda_fn.http.client import Client
 from lambda_fn.ids import hash_key
@@ -649,6 +650,23 @@ async def test_a_function_that_is_killed(
     assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
     state = (await sockets.answering._store.find(event["requestContext"]["connectionId"])).state
     assert not state.runs
+
+
+@pytest.mark.parametrize("call", ["claim", "change"])
+async def test_a_table_that_does_not_answer(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The lane of the request is told, so that its client knows which one to send again."""
+    socket = await sockets.open()
+
+    async def fail(*_: Any) -> None:
+        raise MeterUnavailable("it is down")
+
+    monkeypatch.setattr(sockets.answering._store, call, fail)
+    await socket.send_json(create(stream_id="a"))
+    [error] = await until_end(socket)
+    assert (error["status"], error["stream_id"]) == (503, "a")
+    await sockets.at_rest()
 
 
 async def test_a_message_for_which_no_function_was_free(

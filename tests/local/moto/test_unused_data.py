@@ -1,0 +1,22 @@
+"""What moto would load without need, in a process that has not imported it."""
+
+import subprocess
+import sys
+
+_PROGRAM = """
+from local.moto import unused_data
+unused_data.install()
+from moto.ec2.models import amis, instance_types
+print(len(instance_types.INSTANCE_TYPES), len(instance_types.INSTANCE_TYPE_OFFERINGS["region"]))
+print(any(instance_types.INSTANCE_TYPE_OFFERINGS["region"].values()), len(amis.AMIS) > 0)
+"""
+
+
+def test_instance_types_are_not_loaded() -> None:
+    """EC2's instance types and their offerings are empty, and other data of moto is there."""
+    run = subprocess.run(
+        [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
+    )
+    types, regions, offered, has_amis = run.stdout.split()
+    assert (types, offered, has_amis) == ("0", "False", "True")
+    assert int(regions) > 0
