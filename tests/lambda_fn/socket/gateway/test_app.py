@@ -659,7 +659,7 @@ async def test_a_table_that_does_not_answer(
     """The lane of the request is told, so that its client knows which one to send again."""
     socket = await sockets.open()
 
-    async def fail(*_: Any) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
         raise MeterUnavailable("it is down")
 
     monkeypatch.setattr(sockets.answering._store, call, fail)
