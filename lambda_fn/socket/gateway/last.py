@@ -1,5 +1,7 @@
 """The last event of a response whose function was killed before it had sent it."""
 
+from collections.abc import Callable
+
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.encode.tagged import Tagger
 from lambda_fn.ids import new_request_id
@@ -17,6 +19,8 @@ _ENDS = (
 
 class _Last:
     """A sink that keeps the last event, if it is a terminal one."""
+
+    put: Callable[[bytes], bool] | None = None
 
     def __init__(self, stream_id: str | None) -> None:
         self._tagger = Tagger(stream_id)

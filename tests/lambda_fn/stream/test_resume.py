@@ -189,7 +189,7 @@ async def test_a_stream_ends_before_its_functions_deadline(
         assert reply.whole
 
 
-async def _once_then_unended(self: Any, until: float) -> Any:
+async def _once_then_unended(self: Any, until: float, take: object = None) -> Any:
     """Read what is there, and end at the deadline."""
     if getattr(self, "was", False):
         raise Unended
@@ -275,7 +275,7 @@ async def test_a_log_that_cannot_be_read_now(
         assert (reply.status, ends, reply.whole) == (200, False, True)
 
 
-async def _unended(self: Any, until: float) -> Any:
+async def _unended(self: Any, until: float, take: object = None) -> Any:
     self.unended = True
     raise Unended
 
