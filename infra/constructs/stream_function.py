@@ -162,6 +162,8 @@ def _trace_environment(settings: Settings) -> dict[str, str]:
     if settings.traces is None:
         return {}
     found = {"SLUICE_TRACES": settings.traces, "SLUICE_TRACE_RATIO": str(settings.trace_ratio)}
+    if settings.trace_callers:
+        found["SLUICE_TRACE_CALLERS"] = "true"
     if settings.trace_secret is not None:
         value = SecretValue.secrets_manager(settings.trace_secret)
         found["SLUICE_TRACE_AUTHORIZATION"] = value.unsafe_unwrap()  # a dynamic reference

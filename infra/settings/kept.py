@@ -47,6 +47,8 @@ class KeptSettings:
     """The URL that is told how background answers end."""
     recall_concurrency: int = setting(default=100, minimum=1, maximum=100_000)
     """The reserved concurrency of the recall function, in deployments that reserve any."""
+    recall_per_key: int = setting(default=50, minimum=1, maximum=1000)
+    """How many running answers a key may follow at once."""
     # Sockets, by which a client has several answers at once and cancels any of them.
     websocket: bool = False
     """Make a WebSocket API of API Gateway, and the function that answers its messages."""

@@ -42,7 +42,9 @@ class MonitoringSettings:
     )
     """Where spans of requests go, as OTLP over HTTP. None: nothing is traced."""
     trace_ratio: float = setting(default=1.0, minimum=0, maximum=1)
-    """The share of sampled requests, of those whose caller does not decide it."""
+    """The share of sampled requests."""
+    trace_callers: bool = setting(default=False)
+    """Whether the flag of a caller's `traceparent` decides, and not the share."""
     trace_secret: str | None = setting(
         default=None,
         pattern=r"[A-Za-z0-9/_+=.@-]{1,512}",

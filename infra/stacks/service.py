@@ -259,10 +259,14 @@ class ServiceStack(Stack):
             stream_table.grant_in(stream.function, ["GetItem", "PutItem"], "I#*")
             stream_table.grant_in(sweeper.function, [*writes, "DeleteItem"], *kept)
             stream_table.grant_in(sweeper.function, ["DeleteItem", "Query"], "ERASE")
+            if sockets is not None:
+                stream_table.grant_in(sweeper.function, ["DeleteItem"], "C#*")
             stream_table.grant_in(recall.function, [*writes, "DeleteItem"], *kept)
             # Places bound the background responses. A canceller gives the place back.
             stream_table.grant_in(stream.function, ["PutItem", "UpdateItem"], "Q#")
             stream_table.grant_in(recall.function, ["UpdateItem"], "Q#")
+            # The calls of a key that follow running responses take slots.
+            stream_table.grant_in(recall.function, ["PutItem", "Query", "UpdateItem"], "L#*")
             stream_table.grant_in(keeper.function, ["Query", "UpdateItem"], "Q#")
             stream_table.grant_in(keeper.function, writes, "R#*")
             if settings.webhook_url is not None:

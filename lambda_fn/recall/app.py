@@ -22,6 +22,7 @@ from lambda_fn.recall.access import Access
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.chats import Chats
 from lambda_fn.recall.conversations import ConversationCalls
+from lambda_fn.recall.readers import Readers
 from lambda_fn.recall.responses import Responses
 from lambda_fn.recall.stored import Stored
 from lambda_fn.recall.streams import Streams
@@ -52,8 +53,9 @@ def create_app(
     access = Access(usage)
     stored = Stored(table(settings.stream_table or ""))
     cancelling = Cancelling(settings, client, credentials, usage, stored)
-    streams = Streams(settings, stored, cancelling)
-    responses = Responses(settings, stored, cancelling)
+    readers = Readers(stored.table, settings.recall_per_key)
+    streams = Streams(settings, stored, cancelling, readers)
+    responses = Responses(settings, stored, cancelling, readers)
     tickets = Tickets(settings, stored.table)
     chats = Chats(stored)
     conversations = ConversationCalls(settings, stored.table)

@@ -28,6 +28,7 @@ from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
+from lambda_fn.recall.readers import Readers
 from lambda_fn.recall.stored import MAX_WAIT, Stored, not_found, public_error
 from lambda_fn.recall.streams import starting_after
 from lambda_fn.schema.responses.listed import listed
@@ -47,11 +48,14 @@ _STOPPED = Cancelled("This response was cancelled.")
 class Responses:
     """The endpoints."""
 
-    def __init__(self, settings: Settings, stored: Stored, cancelling: Cancelling) -> None:
-        """Take the settings, the responses and what cancels them."""
+    def __init__(
+        self, settings: Settings, stored: Stored, cancelling: Cancelling, readers: Readers
+    ) -> None:
+        """Take the settings, the responses, what cancels them, and what bounds their readers."""
         self._settings = settings
         self._stored = stored
         self._cancelling = cancelling
+        self._readers = readers
 
     async def get(self, request: Request, caller: Caller, send: Send) -> Response | None:
         """Return a response as it stands, or send its events."""
@@ -76,16 +80,19 @@ class Responses:
                     'not created with \'stream\' and with "sluice": {"durable": true}.',
                     param="stream",
                 )
-            await resume(
-                *(self._stored.table, head, after, AsgiSink(send)),
-                seconds=seconds_left(request.scope),
-                settings=self._settings,
-                request_id=request.scope["sluice.request_id"],
-            )
+            left = seconds_left(request.scope)
+            async with self._readers.following(head, left):
+                await resume(
+                    *(self._stored.table, head, after, AsgiSink(send)),
+                    seconds=left,
+                    settings=self._settings,
+                    request_id=request.scope["sluice.request_id"],
+                )
             return None
         if "wait" in params:
             seconds = whole_number(params["wait"], "wait", maximum=MAX_WAIT)
-            head = await self._stored.wait(head, seconds)
+            async with self._readers.following(head, seconds):
+                head = await self._stored.wait(head, seconds)
         return _json(snapshot_of(await self._read(head)))
 
     async def input_items(self, request: Request, caller: Caller, send: Send) -> Response:

@@ -25,6 +25,7 @@ from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
+from lambda_fn.recall.readers import Readers
 from lambda_fn.recall.stored import MAX_WAIT, Stored, public_error
 from lambda_fn.settings import Settings
 from lambda_fn.stream.carrier import in_background, seconds_left
@@ -50,11 +51,14 @@ _PAGE = 20
 class Streams:
     """The endpoints."""
 
-    def __init__(self, settings: Settings, stored: Stored, cancelling: Cancelling) -> None:
-        """Take the settings, the responses and what cancels them."""
+    def __init__(
+        self, settings: Settings, stored: Stored, cancelling: Cancelling, readers: Readers
+    ) -> None:
+        """Take the settings, the responses, what cancels them, and what bounds their readers."""
         self._settings = settings
         self._stored = stored
         self._cancelling = cancelling
+        self._readers = readers
 
     async def get(self, request: Request, caller: Caller, send: Send) -> Response | None:
         """Send a response as it was or is streamed, or return its state."""
@@ -69,15 +73,19 @@ class Streams:
                 )
             seconds = whole_number(params["wait"], "wait", maximum=MAX_WAIT)
             head = await self._stored.find(public_id, caller.key_id)
-            return json_response(state_of(await self._stored.wait(head, seconds)))
+            async with self._readers.following(head, seconds):
+                head = await self._stored.wait(head, seconds)
+            return json_response(state_of(head))
         after = starting_after(params, request.headers)
         head = await self._stored.find(public_id, caller.key_id)
-        await resume(
-            *(self._stored.table, head, after, AsgiSink(send)),
-            seconds=seconds_left(request.scope),
-            settings=self._settings,
-            request_id=request.scope["sluice.request_id"],
-        )
+        left = seconds_left(request.scope)
+        async with self._readers.following(head, left):
+            await resume(
+                *(self._stored.table, head, after, AsgiSink(send)),
+                seconds=left,
+                settings=self._settings,
+                request_id=request.scope["sluice.request_id"],
+            )
         return None
 
     async def list(self, request: Request, caller: Caller, send: Send) -> Response:

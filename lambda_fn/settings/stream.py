@@ -70,6 +70,8 @@ class Settings:
     """StreamTable, which has the logs. None means that nothing is logged."""
     persistence: Persistence = "asked"
     """What is logged: nothing, what asks for it, or every completion."""
+    recall_per_key: int = 50
+    """How many running responses a key may follow at once, in the recall function."""
     log_hours: int = 24
     """Hours after which a log does not exist any more."""
     response_days: int = 30
@@ -188,6 +190,7 @@ class Settings:
             socket_function=environment.get("SLUICE_SOCKET_FUNCTION", ""),
             stream_table=environment.get("SLUICE_STREAM_TABLE") or None,
             persistence=variables.one_of(environment, "SLUICE_PERSISTENCE", Persistence, "asked"),
+            recall_per_key=variables.count(environment, "SLUICE_RECALL_PER_KEY", 50),
             log_hours=variables.count(environment, "SLUICE_LOG_HOURS", 24),
             response_days=variables.count(environment, "SLUICE_RESPONSE_DAYS", 30),
             on_log_failure=variables.one_of(

@@ -16,7 +16,9 @@ class Traces:
     service: str
     """The name of the deployment, which spans have as that of their service."""
     ratio: float = 1.0
-    """The share of sampled requests, of those whose caller does not decide it."""
+    """The share of sampled requests."""
+    callers: bool = False
+    """Whether the flag of a caller's trace decides, and not the share."""
     signed: bool = False
     """Whether requests are signed, for CloudWatch's endpoint."""
     authorization: str = field(default="", repr=False)
@@ -44,6 +46,7 @@ def read_traces(environment: Mapping[str, str]) -> Traces:
         f"{variables.service_url(environment, 'XRAY', 'xray')}/v1/traces" if signed else url,
         service=environment.get("SLUICE_DEPLOYMENT") or "sluice",
         ratio=ratio,
+        callers=environment.get("SLUICE_TRACE_CALLERS") == "true",
         signed=signed,
         authorization=environment.get("SLUICE_TRACE_AUTHORIZATION", ""),
     )

@@ -149,30 +149,42 @@ class Completions:
         """Serve a request by the fallbacks of its model, one after another.
 
         Each has a request id and a ledger item of its own, so it is metered as the model that it
-        is. If none can answer, the client gets the error of the first model.
+        is. If none can answer, the client gets the error of the first model. If one does, what is
+        kept of the attempts before it is deleted, because clients know the last one only.
 
         Raises:
             APIError: see above, or the fallback failed while it answered.
 
         """
         name = accepted.read.request.model
-        tried = {name}
+        tried, attempts = {name}, list[str]()
+        is_kept = repeats is not None or accepted.read.kept_items is not None
         while (following := self._settings.fallbacks.get(name)) not in {None, *tried}:
             tried.add(name)
             log("fallback", request_id=carrier.request_id, model=name, fallback=following)
             name = str(following)
+            attempts.append(carrier.request_id)
             carrier.request_id = new_request_id()
+            is_last = False
             try:
                 other = self._for_model(accepted.asked, accepted.body, name)
                 if other is None:
                     break
+                is_last = is_kept
                 await Pipeline(self._shared, carrier, other, repeats).run()
             except NoCapacity:
+                is_last = False
                 continue
             except APIError as failure:
                 if failure.status < 500:  # the key may not use it, or it cannot do this request
+                    is_last = False
                     break
                 raise
+            finally:
+                if is_last:
+                    from lambda_fn.stream import keeping
+
+                    carrier.in_background(keeping.hide_all(self._shared, attempts))
             return
         raise error
 

@@ -251,31 +251,32 @@ def unavailable() -> Unavailable:
     )
 
 
-def texts_of_turn(messages: Sequence[Message]) -> list[str]:
-    """Return the texts of a conversation that came after the assistant's last turn.
+def texts_of(messages: Sequence[Message]) -> tuple[list[str], list[str]]:
+    """Return all texts of a conversation: the earlier ones, and those of its last turn.
 
-    Messages of the assistant at the end are no turn: their caller has written them, as the
-    beginning of the answer. So their texts are returned, too.
+    The last turn came after the assistant's. Messages of the assistant at the end are no turn:
+    their caller has written them, as the beginning of the answer. So they belong to the last turn.
     """
-    texts: list[str] = []
-    has_asked = False
-    for message in reversed(messages):
+    earlier, texts = list[str](), list[str]()
+    was_said = False
+    for message in messages:
         if type(message) is Assistant:
-            if has_asked:
-                break
-            texts += _texts_of_prefill(message)
+            texts += _texts_of_assistant(message)
+            was_said = True
             continue
-        has_asked = True
+        if was_said:
+            earlier += texts
+            texts, was_said = [], False
         content = getattr(message, "content", None)
         parts = [content] if isinstance(content, str) else content
         texts += [it if isinstance(it, str) else getattr(it, "text", "") for it in parts or ()]
-    return texts[::-1]
+    return earlier, texts
 
 
-def _texts_of_prefill(message: Assistant) -> list[str]:
-    """Return all texts of a message that the model gets, the last one first."""
+def _texts_of_assistant(message: Assistant) -> list[str]:
+    """Return all texts of a message that the model gets."""
     said = plain(message)
     assert isinstance(said, Assistant)  # noqa: S101 (it stays the assistant's)
     calls = [call.function.arguments for call in said.tool_calls or () if type(call) is ToolCall]
     found = [said.reasoning_content, said.content, *calls]
-    return [text for text in reversed(found) if text and isinstance(text, str)]
+    return [text for text in found if text and isinstance(text, str)]

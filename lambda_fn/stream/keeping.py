@@ -3,13 +3,15 @@
 The first request whose response is kept loads this.
 """
 
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from lambda_fn import limits
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable
 from lambda_fn.encode import Head
 from lambda_fn.errors import APIError, RateLimited, Unavailable
 from lambda_fn.event_log import error_of
@@ -25,6 +27,7 @@ from lambda_fn.stream.repeats import Asked, Attached, Repeats
 from lambda_fn.stream.replay import replay
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.keys import head_key
 from lambda_fn.stream_log.results import Input, ResultLog
 from lambda_fn.stream_log.table_log import TableLog
 
@@ -150,6 +153,19 @@ async def open_result(
     if result_log is None:
         carrier.response_headers = {**carrier.response_headers, **logged.OFF}
     return result_log
+
+
+async def hide_all(shared: Shared, response_ids: Sequence[str]) -> None:
+    """Delete the kept responses that a fallback has replaced. The sweeper removes their items.
+
+    One that was not kept, or for which this fails, stays as it is.
+    """
+    from lambda_fn.stream_log.removal import hide
+
+    assert shared.streams is not None  # noqa: S101 (it keeps responses)
+    for name in response_ids:
+        with contextlib.suppress(ConditionFailed, MeterUnavailable):
+            await shared.streams.update(hide(head_key(name), now=int(time.time())))
 
 
 def adopt(shared: Shared, claimed: StoredHead, counter: UsageCounter) -> TableLog | ResultLog:

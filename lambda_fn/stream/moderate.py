@@ -22,10 +22,14 @@ from lambda_fn.http.client import Client
 from lambda_fn.log import log
 from lambda_fn.schema import ChatRequest
 from lambda_fn.settings import Moderation, Settings
-from lambda_fn.stream.guard import Guard, texts_of_turn, unavailable
+from lambda_fn.stream.guard import Guard, texts_of, unavailable
 
 MODEL = "sluice-moderation"
 """The model that results name: a deployment's rules, and its guardrail."""
+
+
+MAX_EARLIER = 50_000
+"""Characters of the texts before the last turn that a guardrail judges: the last ones."""
 
 
 class Modes(NamedTuple):
@@ -108,7 +112,11 @@ class Moderator:
             )
 
     async def check(self, request: ChatRequest, request_id: str) -> None:
-        """Check the texts of a request that came after the assistant's last message.
+        """Check the texts of a request: all its messages, and what it says of its tools.
+
+        The caller sends all of them, and may have written the assistant's, too. Rules check every
+        text. The guardrail is paid by the character, so it judges the last turn, and `MAX_EARLIER`
+        characters before it.
 
         Raises:
             InvalidRequest: a rule or the guardrail blocks them.
@@ -117,18 +125,20 @@ class Moderator:
         """
         if not self.modes.checks_input:
             return
-        texts = texts_of_turn(request.messages)
+        earlier, turn = texts_of(request.messages)
+        earlier = [*_texts_of_tools(request), *earlier]
         if self._policy.has_rules:
             from lambda_fn.transform.moderation import flagged_in, rules_of
 
             rules = rules_of(self._policy.patterns, self._policy.words)
-            self._flagged_input |= (found := flagged_in(rules, texts))
+            self._flagged_input |= (found := flagged_in(rules, [*earlier, *turn]))
             if found and self.modes.blocks_input:
                 raise _blocked(request_id, "rules", found)
         if self._guardrail is None or self._policy.guardrail is None:
             return
         try:
-            reasons = await self._guardrail.judge("INPUT", "\n".join(texts))
+            text = "\n".join([*_last(earlier, MAX_EARLIER), *turn])
+            reasons = await self._guardrail.judge("INPUT", text)
         except GuardrailUnavailable as error:
             log("guardrail_unavailable", request_id=request_id, reason=str(error))
             self._input_failed = True
@@ -191,7 +201,33 @@ def _blocked(request_id: str, by: str, reasons: set[str] | frozenset[str]) -> In
     log("blocked", request_id=request_id, by=by, source="input")
     return InvalidRequest(
         f"The request was blocked by this service's content filter ({', '.join(sorted(reasons))}). "
-        "Change its last messages.",
+        "Change its messages. Earlier ones count, too.",
         param="messages",
         code="content_filter",
     )
+
+
+def _texts_of_tools(request: ChatRequest) -> list[str]:
+    """Return what the tools of a request say about themselves, which the model reads."""
+    waiting: list[Any] = [msgspec.to_builtins(tool) for tool in request.tools or ()]
+    texts: list[str] = []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+    return texts
+
+
+def _last(texts: list[str], size: int) -> list[str]:
+    """Return the last texts, with `size` characters in all."""
+    kept: list[str] = []
+    for text in reversed(texts):
+        if size <= 0:
+            break
+        kept.append(text[-size:])
+        size -= len(text)
+    return kept[::-1]

@@ -73,6 +73,7 @@ class Tracer:
             headers.get("traceparent", ""),
             headers.get("tracestate", ""),
             ratio=self._settings.ratio,
+            callers=self._settings.callers,
             lambda_header=trace_id.get(),
         )
         return Trace(self, context, path, in_background)

@@ -10,6 +10,7 @@
     C#<connection id>  HEAD                           `CONNECTION`: the state of a socket
     C#<connection id>  F#<response id>                `FRAME`: a message that makes a response
     C#KEY#<key id>     SOCKETS                        `SOCKETS`: the open sockets of a key
+    L#<key id>         <slot>                         `FOLLOWING`: a call that follows a response
     T#<hash>           T                              `TICKET`: opens one socket, once
     Q#                 KEY#<key id>                   `PLACES`: a key's unended background responses
     Q#                 RUNNING                        `PLACES`: all that run in the background
@@ -35,7 +36,7 @@ after its last item, so its entries live longer than its HEAD, and their `expire
 A head that was deleted has the owner `DELETED` until all other items of its partition are removed.
 So one partition of the index `owners` lists all removals that are not finished. The heads of
 conversations have an owner with a prefix (`conversations_of`), so lists of responses do not read
-them.
+them. So have messages that no function has taken yet (`messages_of`).
 
 **Versions.** Each item is put with `v`, the version of its layout; `metering.keys` says how to
 migrate. `check_version` raises for an item that a later deployment wrote.
@@ -170,14 +171,21 @@ CONNECTION = {
 FRAME = {
     **_SHARED,
     "w": "random name of the writer",
-    "body": "the message, as it came",
-    "sent": "Unix seconds, with milliseconds, at which API Gateway took it",
+    "owner": "`messages_of` the key that sent it; partition key of the index `owners`; absent without `body`",
+    "created": "Unix seconds, whole; sort key of the index `owners`; absent without `body`",
+    "body": "the message, as it came; absent once a function has taken it",
+    "sent": "Unix seconds, with milliseconds, at which API Gateway took it; absent without `body`",
 }
 SOCKETS = {
     **_SHARED,
     "n": "number of changes; each one is conditional on it",
     "w": "random name of the last change",
     "state": "connection id -> Unix seconds at which it ends at the latest, as JSON",
+}
+FOLLOWING = {
+    **_SHARED,
+    "reader": "random name of the call",
+    "tail_until": "Unix seconds until which the slot is taken",
 }
 TICKET = {
     **_SHARED,
@@ -186,7 +194,7 @@ TICKET = {
 }
 
 OWNERS_INDEX = "owners"
-"""The index of all heads, by `owner` and `created`. Only heads have both."""
+"""The index by `owner` and `created`. Only heads, and messages that were not taken, have both."""
 OWNERS_INDEX_KEY = ("owner", "created")
 OWNERS_PROJECTED = ("status", "model", "metadata", "form", "kept", "chat", "expires", "deleted")
 """The attributes of a head that the index has beside the keys."""
@@ -206,6 +214,8 @@ ENTRY_PREFIX = "E#"
 """The prefix of the sort keys of a conversation's entries."""
 PREFIXES = ("chatcmpl-", "cmpl-", "msg_", "resp_", "req_")
 """The prefixes with which clients get a response id."""
+MESSAGES = "C#"
+"""The prefix of the partitions of sockets, and of the owners of their messages."""
 NOTICES = "W#"
 """The partition of the ends that the webhook is to be told."""
 QUEUE = "Q#"
@@ -274,6 +284,11 @@ def frame_key(connection_id: str, name: str) -> dict[str, str]:
 def sockets_key(key_id: str) -> dict[str, str]:
     """Return the primary key of a key's open sockets. No connection id begins with `KEY#`."""
     return {"pk": f"C#KEY#{key_id}", "sk": "SOCKETS"}
+
+
+def following_key(key_id: str, slot: int) -> dict[str, str]:
+    """Return the primary key of a slot of a key, for a call that follows a response."""
+    return {"pk": f"L#{key_id}", "sk": str(slot)}
 
 
 def ticket_key(name: str) -> dict[str, str]:
@@ -350,6 +365,11 @@ def last_segment(response_id: str) -> Query:
 def conversations_of(key_id: str) -> str:
     """Return the owner in the heads of a key's conversations."""
     return f"V#{key_id}"
+
+
+def messages_of(key_id: str) -> str:
+    """Return the owner in the messages of a key's sockets."""
+    return f"{MESSAGES}{key_id}"
 
 
 def conversation_key(conversation_id: str) -> dict[str, str]:

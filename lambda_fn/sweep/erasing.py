@@ -14,11 +14,18 @@ from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import ConditionFailed, Query, Table
 from lambda_fn.metering.keys import account_key
 from lambda_fn.stream_log.heads import FINAL, end_overdue, read_head
-from lambda_fn.stream_log.keys import ERASE, OWNERS_INDEX, conversations_of, erasure_key
+from lambda_fn.stream_log.keys import (
+    ERASE,
+    MESSAGES,
+    OWNERS_INDEX,
+    conversations_of,
+    erasure_key,
+    messages_of,
+)
 from lambda_fn.stream_log.removal import hide, remove, unfinished
 
 MAX_ERASED = 2000
-"""Responses and conversations that one sweep erases. The next one goes on."""
+"""Responses, conversations and messages of sockets that one sweep erases. The next one goes on."""
 
 
 async def to_erase(
@@ -63,6 +70,9 @@ async def erase(streams: Table, item: Mapping[str, Any], *, now: float) -> bool:
 
     """
     key = {"pk": item["pk"], "sk": item["sk"]}
+    if key["pk"].startswith(MESSAGES):  # a message of a socket, which no function has taken
+        await streams.delete(key)
+        return True
     if item.get("status", "completed") not in FINAL:
         head = await read_head(streams, key["pk"].removeprefix("R#"), now=now)
         if head is not None and head.is_overdue(now):
@@ -76,7 +86,7 @@ async def erase(streams: Table, item: Mapping[str, Any], *, now: float) -> bool:
 
 
 async def _stored_by(streams: Table, key_id: str) -> AsyncIterator[Item]:
-    for owner in (key_id, conversations_of(key_id)):
+    for owner in (key_id, conversations_of(key_id), messages_of(key_id)):
         names = {"#owner": "owner"}
         query = Query("#owner = :owner", {":owner": owner}, names, index=OWNERS_INDEX)
         async for item in streams.query_all(query):

@@ -54,15 +54,22 @@ class TraceContext(NamedTuple):
 
 
 def begin(
-    traceparent: str, tracestate: str, *, ratio: float, lambda_header: str = ""
+    traceparent: str,
+    tracestate: str,
+    *,
+    ratio: float,
+    callers: bool = False,
+    lambda_header: str = "",
 ) -> TraceContext:
     """Return the place of a new span.
 
     Args:
-        traceparent: The caller's header, empty if there is none. Its flag decides whether the
-            request is sampled.
+        traceparent: The caller's header, empty if there is none. A request whose flag is not set
+            is not sampled.
         tracestate: The caller's header, empty if there is none.
-        ratio: The share of the other requests that are sampled, from 0 to 1.
+        ratio: The share of the other requests that are sampled, from 0 to 1. A caller chooses the
+            id of its trace, so its id does not decide whether it is in the share.
+        callers: Whether each request is sampled whose caller's flag is set.
         lambda_header: Lambda's own trace header, as of X-Ray. Without a caller's trace, the request
             belongs to Lambda's.
 
@@ -70,6 +77,7 @@ def begin(
     span_id = _random(8)
     if (parent := _read_parent(traceparent)) is not None:
         trace_id, parent_id, sampled = parent
+        sampled = sampled and (callers or _is_sampled(_random(16), ratio))
         return TraceContext(trace_id, span_id, parent_id, sampled, _read_state(tracestate))
     trace_id, parent_id = _read_lambda(lambda_header) or (_random(16), "")
     return TraceContext(trace_id, span_id, parent_id, _is_sampled(trace_id, ratio))

@@ -26,9 +26,7 @@ def check(request: ChatRequest, context_tokens: int, message_tokens: int) -> Non
     `message_tokens` is the minimum of tokens that the model's template makes of a message without
     content.
     """
-    said = _said(request)
-    described = _size(tool.function.description or "" for tool in request.visible_tools)
-    size = said + described
+    size = _said(request) + _described(request)
     tokens = max(len(request.messages) * message_tokens, size // BYTES_PER_TOKEN)
     _refuse(tokens, context_tokens, larger_part(request))
 
@@ -52,8 +50,12 @@ def _refuse(tokens: int, context_tokens: int, param: str) -> None:
 
 def larger_part(request: ChatRequest) -> str:
     """Return the field that most of the prompt comes from: `messages`, or `tools`."""
-    tools = _size(tool.model_dump_json() for tool in request.visible_tools)
-    return "tools" if tools > _said(request) else "messages"
+    return "tools" if _described(request) > _said(request) else "messages"
+
+
+def _described(request: ChatRequest) -> int:
+    """Return the bytes of the tools. Descriptions within their schemas count, too."""
+    return _size(tool.model_dump_json() for tool in request.visible_tools)
 
 
 def _said(request: ChatRequest) -> int:
@@ -61,7 +63,9 @@ def _said(request: ChatRequest) -> int:
     texts = [message.text for message in request.messages]
     texts += [message.reasoning_content or "" for message in request.messages]
     return _size(texts) + _size(
-        call.function.arguments for message in request.messages for call in message.tool_calls or ()
+        call.function.name + call.function.arguments
+        for message in request.messages
+        for call in message.tool_calls or ()
     )
 
 

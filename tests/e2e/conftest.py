@@ -38,7 +38,7 @@ def demo(cloud: LocalCloud) -> Iterator[Deployment]:
     """Yield the deployment of the demo model, at `DEMO_RATE` tokens a second."""
     slow = {"tokens_per_second": str(DEMO_RATE)}
     # Only requests whose caller samples them are traced.
-    traced = {"traces": "cloudwatch", "trace_ratio": "0"}
+    traced = {"traces": "cloudwatch", "trace_ratio": "0", "trace_callers": "true"}
     found = deployed(cloud, "demo", {**slow, **traced})
     yield found
     found.client.close()

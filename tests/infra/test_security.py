@@ -88,6 +88,7 @@ def test_the_recall_function_can_change_no_books(synthesis: Any) -> None:
         ("dynamodb:UpdateItem", partitions("LEDGER#*", attributes=["cancel", "key", "state"])),
         *((action, partitions(*KEPT, table="streams")) for action in (*WRITES, GET, DELETE)),
         ("dynamodb:UpdateItem", partitions("Q#", table="streams")),
+        *((action, partitions("L#*", table="streams")) for action in WRITES),
         ("dynamodb:Query", "streams, index owners"),
     }
     others = {

@@ -76,7 +76,10 @@ class Gateway(Control):
     async def _begin(self, message: Message, asked: Create | Resume, context: Context) -> None:
         """Take a request, and answer it when its lane is free. Raises as `Control._message`."""
         frame = Frame(message.name, message.body, message.sent)
-        if not await self._store.claim(message.connection_id, frame):
+        socket = await self._store.find(message.connection_id)
+        if socket.state.flooded:
+            return
+        if not await self._store.claim(socket, frame):
             return  # it came before
         settings = self._settings
         stays = settings.persistence == "all"
@@ -100,8 +103,9 @@ class Gateway(Control):
             except APIError as error:
                 return error
 
-        decided = await self._store.change(message.connection_id, decide)
+        decided = await self._store.change(message.connection_id, decide, read=socket)
         if isinstance(decided, APIError):
+            await self._forget(message.connection_id, [message.name])
             raise decided
         if message.name not in decided:
             decided += await self._reap(message.connection_id, context)
@@ -132,9 +136,12 @@ class Gateway(Control):
     ) -> list[str]:
         """Answer a request, and return the names of those that begin now."""
         connection_id, parent, completed = socket.connection_id, None, False
+        forgetting: asyncio.Task[None] | None = None
         lane = socket.state.lane_of(name)
         try:
             frame = frame or await self._store.frame(connection_id, name)
+            # Nobody needs it in the table any more. The first token does not wait for this.
+            forgetting = asyncio.create_task(self._forget(connection_id, [name]))
             asked = Invalid(internal_error()) if frame is None else read_message(frame.body)
             lane = lane if frame is None else asked.stream_id
             if isinstance(asked, Create):
@@ -144,6 +151,9 @@ class Gateway(Control):
         except (MeterUnavailable, UnknownVersion) as error:
             log("fault", request_id=name, error=type(error).__name__)
             await self._tell(connection_id, unavailable(), lane)
+        finally:
+            if forgetting is not None:
+                await forgetting
         return await self._store.change(
             connection_id,
             lambda state: state.ended(

@@ -13,7 +13,7 @@ their own: whoever has opened a socket has just warmed it.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lambda_fn import limits
@@ -172,8 +172,9 @@ class Control:
 
     async def _disconnect(self, closing: Closing, context: Context) -> None:
         socket = await self._store.find(closing.connection_id)
-        names = await self._store.change(closing.connection_id, State.leave)
+        names, waiting = await self._store.change(closing.connection_id, State.leave)
         await self._store.leave(socket.caller.key_id, closing.connection_id)
+        await self._forget(closing.connection_id, waiting)
         for name in names:
             await self._stop(name, socket)
 
@@ -242,6 +243,7 @@ class Control:
             dead += [name for name in event.names if name in state.answered_by("")]
         elif not state.has(event.name) and event.name not in state.recent:
             asked = read_message(event.body)
+            await self._forget(connection_id, [event.name])
             await self._tell(connection_id, error or interrupted(event.name), asked.stream_id)
         log("socket_reaped", aws_request_id=by, responses=len(dead))
         await asyncio.gather(*(self._finish(socket, name, context, error) for name in dead))
@@ -264,6 +266,7 @@ class Control:
         from lambda_fn.socket.gateway.last import last_event  # few functions die
 
         connection_id, lane = socket.connection_id, socket.state.lane_of(name)
+        await self._forget(connection_id, [name])
         response = socket.state.response_of(name)
         last: bytes | None = None
         try:
@@ -304,6 +307,7 @@ class Control:
     async def _refuse(self, connection_id: str, name: str) -> list[str]:
         """Tell that a request cannot be answered. Return the names of those that begin now."""
         state = (await self._store.find(connection_id)).state
+        await self._forget(connection_id, [name])
         await self._tell(connection_id, unavailable(), state.lane_of(name))
         return await self._store.change(connection_id, lambda state: state.ended(name, self._now()))
 
@@ -322,6 +326,7 @@ class Control:
             if not found.cancelled:
                 await self._stop(found.name, await self._store.find(message.connection_id))
         elif isinstance(found, Waiting):
+            await self._forget(message.connection_id, [found.name])
             raise Cancelled("The request was cancelled before its response began.")
         elif found is None:
             await self._see_to_early(message.connection_id, context)
@@ -363,6 +368,17 @@ class Control:
         finally:
             if after:
                 await asyncio.wait(after)
+
+    async def _forget(self, connection_id: str, names: Iterable[str]) -> None:
+        """Remove the content of messages that nobody reads any more.
+
+        A message for which this fails stays until it expires, or until its key is erased.
+        """
+        for name in names:
+            try:
+                await self._store.forget(connection_id, name)
+            except MeterUnavailable as error:
+                log("fault", request_id=name, error=type(error).__name__)
 
     async def _tell(self, connection_id: str, error: APIError, stream_id: str | None) -> None:
         """Send an error event. A client that has left does not need it."""

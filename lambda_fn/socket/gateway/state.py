@@ -194,13 +194,17 @@ class State(msgspec.Struct):
                 return key or None
         return None
 
-    def leave(self) -> list[str]:
-        """Note that the client has left. Return the names of running responses that end with it."""
+    def leave(self) -> tuple[list[str], list[str]]:
+        """Note that the client has left.
+
+        Return the names of running responses that end with it, and of the requests that waited.
+        """
         self.gone = True
         self.early.clear()
-        for name in self.lanes.drop_waiting():
+        waited = self.lanes.drop_waiting()
+        for name in waited:
             self.runs.pop(name, None)
-        return [name for name, run in self.runs.items() if not run.stays]
+        return [name for name, run in self.runs.items() if not run.stays], waited
 
     def cancelled(self, name: str) -> bool:
         """Return whether a response that runs was cancelled."""

@@ -24,6 +24,7 @@ from lambda_fn.stream_log.keys import (
     check_version,
     connection_key,
     frame_key,
+    messages_of,
     sockets_key,
 )
 
@@ -52,11 +53,12 @@ class Gone(Exception):
 
 
 class Socket(msgspec.Struct, frozen=True):
-    """A socket as it was read: who opened it, and its state."""
+    """A socket as it was read: who opened it, its state, and its item."""
 
     connection_id: str
     caller: Caller
     state: State
+    item: dict[str, Any]
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -102,13 +104,16 @@ class Store:
             raise Gone
         check_version(item)
         caller = Caller(key_id=item["owner"], key_hash=item["hash"], address=item["address"])
-        return Socket(connection_id, caller, _state.decode(item["state"]))
+        return Socket(connection_id, caller, _state.decode(item["state"]), item)
 
-    async def change(self, connection_id: str, decide: Callable[[State], _T]) -> _T:
+    async def change(
+        self, connection_id: str, decide: Callable[[State], _T], *, read: Socket | None = None
+    ) -> _T:
         """Change the state of a socket, and return what `decide` returns.
 
         `decide` changes the state that it gets. It is called again if somebody else was faster. If
-        it raises, nothing is written.
+        it raises, nothing is written. `read` is the socket as it was read before, which saves the
+        first read.
 
         Raises:
             Gone: there is no such socket.
@@ -116,7 +121,9 @@ class Store:
 
         """
         return await self._change(
-            connection_key(connection_id), lambda item: self._changed(connection_id, item, decide)
+            connection_key(connection_id),
+            lambda item: self._changed(connection_id, item, decide),
+            None if read is None else read.item,
         )
 
     def _changed(
@@ -131,13 +138,14 @@ class Store:
         self,
         key: dict[str, str],
         decide: Callable[[dict[str, Any] | None], tuple[dict[str, Any], _T]],
+        read: dict[str, Any] | None = None,
     ) -> _T:
         """Read an item, decide, and write it on condition that it is what was read."""
         for attempt in range(_ATTEMPTS):
             if attempt:
                 # One of those who meet has won, so a next one can soon.
                 await asyncio.sleep(random.uniform(0, _PAUSE * attempt))  # noqa: S311 (spreads load)
-            item = await self._table.get(key)
+            item = read if read is not None and not attempt else await self._table.get(key)
             changed, decided = decide(item)
             name, number = new_name(), 0 if item is None else item["n"]
             try:
@@ -152,24 +160,37 @@ class Store:
             return decided
         raise MeterUnavailable("the item of a socket is changed all the time")
 
-    async def claim(self, connection_id: str, frame: Frame) -> bool:
+    async def claim(self, socket: Socket, frame: Frame) -> bool:
         """Store a message. Return whether it is new: it may come more than once."""
-        writer = new_name()
+        writer, now = new_name(), int(self._now())
         try:
             await self._table.put(
                 {
-                    **frame_key(connection_id, frame.name),
+                    **frame_key(socket.connection_id, frame.name),
                     **VERSIONED,
                     "w": writer,
+                    "owner": messages_of(socket.caller.key_id),
+                    "created": now,
                     "body": frame.body.decode(errors="replace"),
                     "sent": frame.sent,
-                    "expires": int(self._now()) + _KEPT,
+                    "expires": now + _KEPT,
                 },
                 condition="attribute_not_exists(pk)",
             )
         except ConditionFailed as failed:
             return failed.item is not None and failed.item.get("w") == writer
         return True
+
+    async def forget(self, connection_id: str, name: str) -> None:
+        """Remove the content of a message. What is left says that it came, should it come again."""
+        await self._table.put(
+            {
+                **frame_key(connection_id, name),
+                **VERSIONED,
+                "w": new_name(),
+                "expires": int(self._now()) + _KEPT,
+            }
+        )
 
     async def admit(
         self, key_id: str, connection_id: str, is_open: Callable[[str], Awaitable[bool]]
@@ -228,7 +249,7 @@ class Store:
     async def frame(self, connection_id: str, name: str) -> Frame | None:
         """Return the message that makes a response, None if there is none."""
         item = await self._table.get(frame_key(connection_id, name))
-        if item is None:
+        if item is None or "body" not in item:
             return None
         return Frame(name, item["body"].encode(), float(item["sent"]))
 

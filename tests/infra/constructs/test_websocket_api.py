@@ -136,6 +136,19 @@ def test_grants(sockets: Synthesis) -> None:
     }
 
 
+def test_the_items_of_sockets(sockets: Synthesis) -> None:
+    """The functions of sockets read and put them. The sweeper deletes those of deleted keys."""
+    found = {}
+    for it in sockets.resources("AWS::IAM::Policy"):
+        for statement in it["Properties"]["PolicyDocument"]["Statement"]:
+            if '"C#*"' in json.dumps(statement.get("Condition", {})):
+                policy = it["Properties"]["PolicyName"].partition("Role")[0]
+                found[policy] = statement["Action"]
+    own = ["dynamodb:GetItem", "dynamodb:PutItem"]
+    deletes = "dynamodb:DeleteItem"
+    assert found == {"Socket": own, "SocketControl": own, "Sweeper": deletes}
+
+
 def in_usage_table(sockets: Synthesis, policy: str) -> set[tuple[str, str]]:
     """Return the actions of a role in the usage table, with the partitions."""
     found = set()

@@ -28,11 +28,16 @@ def test_traces() -> None:
             **TRACED,
             "SLUICE_TRACES": "https://collector.example.org/v1/traces",
             "SLUICE_TRACE_RATIO": "0.25",
+            "SLUICE_TRACE_CALLERS": "true",
             "SLUICE_TRACE_AUTHORIZATION": "Basic secret",
         }
     ).traces
     assert found == Traces(
-        "https://collector.example.org/v1/traces", "x-dev", 0.25, authorization="Basic secret"
+        "https://collector.example.org/v1/traces",
+        "x-dev",
+        0.25,
+        callers=True,
+        authorization="Basic secret",
     )
     assert "secret" not in repr(found)
 

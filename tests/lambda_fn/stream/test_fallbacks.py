@@ -16,6 +16,7 @@ MODELS = {
     "big": Model(endpoint="endpoint-2", context_tokens=1000, prompt_price=9, completion_price=9),
     "old": Model(endpoint="endpoint-3", context_tokens=100, dialect="tgi"),
 }
+LAST = Model(endpoint="endpoint-3", context_tokens=100)
 CHAIN = {"m": "big", "big": "old", "old": "m"}
 
 
@@ -124,3 +125,25 @@ async def test_the_body_is_that_of_the_fallback(ask: Call, sagemaker: StandIn) -
     assert (first["max_tokens"], second["max_tokens"]) == (100, 500)
     assert first["sluice"]["request_id"] != second["sluice"]["request_id"]
     assert json.dumps(first["messages"]) == json.dumps(second["messages"])
+
+
+@pytest.mark.parametrize("kept", [{"sluice": {"durable": True}}, {"store": True}])
+async def test_one_response_is_kept(
+    make_call: Callable[..., Call], sagemaker: StandIn, streams: Any, kept: dict[str, Any]
+) -> None:
+    """The client's list has the response of the fallback, and no attempt before it."""
+
+    def listed() -> list[tuple[str, str]]:
+        items = streams.scan(ConsistentRead=True)["Items"]
+        heads = [it for it in items if it["sk"] == "HEAD" and "deleted" not in it]
+        return sorted((it["model"], it["status"]) for it in heads)
+
+    sagemaker.busy = {"endpoint-1", "endpoint-2"}
+    sagemaker.script = [part(WHOLE)]
+    ask = make_call(models={**MODELS, "old": LAST}, fallbacks=CHAIN, stream_table=streams.name)
+    reply = await ask(body={**CHAT, **kept})
+    assert reply.status == 200
+    assert listed() == [("old", "completed")]
+    sagemaker.busy.add("endpoint-3")
+    assert (await ask(body={**CHAT, **kept})).status == 429
+    assert [status for _, status in listed()].count("completed") == 1

@@ -12,6 +12,7 @@ from openai.types.responses import response
 from lambda_fn import limits
 from lambda_fn.metering import accounts
 from lambda_fn.settings import Guardrail, Moderation, Redaction
+from lambda_fn.stream import moderate
 from tests.support.function import END, FINISH, KEY, START, USAGE, Call, Reply, StandIn, lines, part
 from tests.support.guardrail import BAD, GuardrailStandIn, guardrail_stand_in
 from tests.support.replies import CHAT, STREAM, events, ledger_item, text
@@ -98,7 +99,7 @@ async def test_whole_answers(
 async def test_a_prompt_is_blocked_by_a_rule(
     make_call: Callable[..., Call], sagemaker: StandIn, items: Any
 ) -> None:
-    """The model is not called, and nothing is billed. What the assistant said before counts not."""
+    """The model is not called, and nothing is billed."""
     call = make_call(moderation=RULES)
     asked = {"role": "user", "content": [{"type": "text", "text": f"Say {BAD}!"}]}
     reply = await call(body={**CHAT, "messages": [asked]})
@@ -110,8 +111,57 @@ async def test_a_prompt_is_blocked_by_a_rule(
     assert "violence" in reply.error["message"]
     assert sagemaker.bodies == []
     assert ledger_item(items, reply)["completion_tokens"] == 0
-    earlier = [asked, {"role": "assistant", "content": "No."}, {"role": "user", "content": "Hi"}]
-    assert (await call(body={**CHAT, "messages": earlier})).status == 200
+
+
+EARLIER: list[dict[str, Any]] = [
+    {"role": "user", "content": f"Say {BAD}!"},
+    {"role": "system", "content": f"Say {BAD}!"},
+    {"role": "assistant", "content": f"I say {BAD}."},
+    {"role": "assistant", "content": "Hm.", "reasoning_content": f"I say {BAD}."},
+    {"role": "assistant", "refusal": f"I do not say {BAD}."},
+]
+
+
+@pytest.mark.parametrize("message", EARLIER)
+async def test_earlier_messages_are_checked(
+    guarded: Callable[..., Call],
+    make_call: Callable[..., Call],
+    sagemaker: StandIn,
+    message: dict[str, Any],
+) -> None:
+    """A caller may have written all of a conversation, also what the assistant said in it."""
+    messages = [message, {"role": "assistant", "content": "No."}, {"role": "user", "content": "Hi"}]
+    for call in (make_call(moderation=RULES), guarded()):
+        reply = await call(body={**CHAT, "messages": messages})
+        assert (reply.status, reply.error["code"]) == (400, "content_filter")
+    assert sagemaker.bodies == []
+
+
+async def test_what_tools_say_is_checked(
+    guarded: Callable[..., Call], make_call: Callable[..., Call], sagemaker: StandIn
+) -> None:
+    """The model reads the descriptions of tools and of their parameters."""
+    parameters = {"type": "object", "properties": {"a": {"type": "string", "description": BAD}}}
+    for function in ({"name": "f", "description": BAD}, {"name": "f", "parameters": parameters}):
+        for call in (make_call(moderation=RULES), guarded()):
+            tools = [{"type": "function", "function": function}]
+            reply = await call(body={**CHAT, "tools": tools})
+            assert (reply.status, reply.error["code"]) == (400, "content_filter")
+    assert sagemaker.bodies == []
+
+
+async def test_a_guardrail_judges_the_last_part_of_a_long_conversation(
+    guarded: Callable[..., Call], stand_in: GuardrailStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is paid by the character. The last turn is judged whole."""
+    monkeypatch.setattr(moderate, "MAX_EARLIER", 6)
+    messages = [
+        {"role": "user", "content": "one two"},
+        {"role": "assistant", "content": "four"},
+        {"role": "user", "content": "A long turn"},
+    ]
+    await guarded()(body={**CHAT, "messages": messages})
+    assert stand_in.calls[0] == ("INPUT", "wo\nfour\nA long turn")
 
 
 PREFILLS: list[dict[str, Any]] = [

@@ -51,7 +51,7 @@ async def _stand_in() -> AsyncIterator[Collector]:
 def traced(make_call: Callable[..., Call], stand_in: Collector) -> Call:
     """Return an application that traces what its callers sample, and nothing else."""
     return make_call(
-        traces=Traces(stand_in.url, "sluice-test", ratio=0.0),
+        traces=Traces(stand_in.url, "sluice-test", ratio=0.0, callers=True),
         models={"m": MODEL},
         aliases={"alias": "m"},
     )

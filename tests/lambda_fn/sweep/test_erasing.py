@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.control import changes
 from lambda_fn.encode import Head
 from lambda_fn.http.client import Client
 from lambda_fn.ids import new_key, new_request_id
 from lambda_fn.metering.accounts import new_account
+from lambda_fn.socket.gateway.store import Frame, Store
 from lambda_fn.stream_log import keys
 from lambda_fn.stream_log.conversations import Conversations
 from lambda_fn.stream_log.removal import hide, remove, unfinished
@@ -101,6 +103,20 @@ async def test_a_deleted_keys_answers(
     assert (result.erased, result.failures, result.finished) == (6, 0, True)
     assert {it["pk"][2:] for it in parts(streams)} == set(other)
     assert (await run()).erased == 0
+
+
+async def test_a_deleted_keys_messages(
+    ground: Ground, table: Table, streams: Any, run: Callable[..., Any]
+) -> None:
+    """Messages of its sockets that no function has taken are erased, and those of no other key."""
+    key_id = await deleted_key(ground, table)
+    store = Store(table)
+    for name, owner in (("c", key_id), ("d", "other")):
+        await store.open(name, Caller(key_id=owner, key_hash="hash", address="192.0.2.1"))
+        await store.claim(await store.find(name), Frame("n", b"a message", time.time()))
+    result = await run()
+    assert (result.erased, result.failures) == (1, 0)
+    assert [it["pk"] for it in streams.scan()["Items"] if "body" in it] == ["C#d"]
 
 
 async def test_a_key_that_still_runs(

@@ -22,12 +22,12 @@ def judged(headers: dict[str, str]) -> trace.SpanContext:
 
 def test_the_callers_trace() -> None:
     """A new span belongs to its caller's trace, whose flag decides whether it is sampled."""
-    context = begin(PARENT, "a=1,b@c=2", ratio=0)
+    context = begin(PARENT, "a=1,b@c=2", ratio=0, callers=True)
     assert (context.trace_id, context.parent_id) == (TRACE, SPAN)
     assert context.sampled
     assert context.state == "a=1,b@c=2"
     assert not begin(PARENT[:-1] + "0", "", ratio=1).sampled
-    assert begin(PARENT[:-2] + "03", "", ratio=0).sampled
+    assert begin(PARENT[:-2] + "03", "", ratio=0, callers=True).sampled
     assert judged({"traceparent": context.traceparent}).span_id == int(context.span_id, 16)
 
 
@@ -46,6 +46,20 @@ def test_malformed_parents_are_ignored(header: str) -> None:
     context = begin(header, "a=1", ratio=1)
     assert context.trace_id != TRACE
     assert (context.parent_id, context.state, context.sampled) == ("", "", True)
+
+
+def test_the_ratio_bounds_callers() -> None:
+    """The flag of a caller that is not trusted takes a request out of the share, and not into it.
+
+    Its trace id does not either: the caller has chosen it.
+    """
+    chosen = f"00-{'0' * 31}1-{SPAN}-01"
+    for header in (PARENT, chosen):
+        context = begin(header, "a=1", ratio=0)
+        assert (context.parent_id, context.state, context.sampled) == (SPAN, "a=1", False)
+        assert begin(header, "", ratio=1).sampled
+        assert not begin(header[:-1] + "0", "", ratio=1).sampled
+        assert not all(begin(header, "", ratio=0.5).sampled for _ in range(200))
 
 
 def test_later_versions() -> None:
@@ -72,7 +86,7 @@ _HEX = st.text("0123456789abcdef", min_size=1, max_size=32)
 )
 def test_parents_as_opentelemetry_reads_them(header: str) -> None:
     """What is taken for a parent, OpenTelemetry takes for the same one."""
-    context = begin(header, "", ratio=0.5)
+    context = begin(header, "", ratio=0.5, callers=True)
     if context.parent_id:
         other = judged({"traceparent": header})
         assert other.is_valid

@@ -10,6 +10,8 @@ from model.engines import prompt_bounds
 from model.errors import ContextLengthError
 from tests.support.model import asked, settings_for, started
 
+DESCRIBED = {"type": "object", "properties": {"a": {"description": "x" * 33_000}}}
+
 
 def call(arguments: str) -> dict[str, Any]:
     """Return a request whose conversation has a call with these arguments."""
@@ -29,6 +31,10 @@ def call(arguments: str) -> dict[str, Any]:
         {
             "messages": [{"role": "user", "content": "."}],
             "tools": [{"type": "function", "function": {"name": "f", "description": "x" * 33_000}}],
+        },
+        {
+            "messages": [{"role": "user", "content": "."}],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": DESCRIBED}}],
         },
     ],
 )

@@ -166,6 +166,9 @@ async def until(socket: aiohttp.ClientWebSocketResponse, kind: str) -> dict[str,
                 return event
 
 
+SECRETS = [f"secret-{number}" for number in range(3)]
+
+
 def create(**members: Any) -> dict[str, Any]:
     """Return a request."""
     return {"type": "response.create", "model": "m", "input": "Hi", **members}
@@ -243,6 +246,43 @@ async def test_a_lane_answers_one_after_the_other(sockets: Sockets, sagemaker: S
     kinds = [event["type"] for event in events if event["type"].endswith(("created", "completed"))]
     assert kinds == ["response.completed", "response.created", "response.completed"]
     await sockets.at_rest()
+
+
+async def test_messages_are_not_kept(sockets: Sockets, sagemaker: StandIn, streams: Any) -> None:
+    """A message is in the table while it waits for its lane, whatever becomes of it then."""
+
+    def kept() -> list[str]:
+        items = [item for item in streams.scan()["Items"] if item["pk"].startswith("C#")]
+        return [text for text in SECRETS if text in str(items)]
+
+    held = asyncio.Event()
+    sagemaker.script = [FIRST, held, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(input=SECRETS[0]))
+    await until(socket, "response.output_text.delta")
+    for number, text in enumerate(SECRETS[1:], 2):
+        await socket.send_json(create(input=text))
+        await sockets.invoked(number)
+    while len(sockets.tasks) > 1:  # the others wait for their lane
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert kept() == SECRETS[1:]
+    held.set()
+    await until_end(socket, len(SECRETS))
+    await sockets.at_rest()
+    assert kept() == []
+
+    held.clear()
+    await socket.send_json(create(input="Hi"))
+    await until(socket, "response.output_text.delta")
+    await socket.send_json(create(input=SECRETS[0]))
+    await sockets.invoked(len(SECRETS) + 2)
+    while len(sockets.tasks) > 1:
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert kept() == SECRETS[:1]
+    await socket.close()
+    await sockets.invoked(len(SECRETS) + 3)
+    await sockets.at_rest()
+    assert kept() == []
 
 
 async def test_cancel(sockets: Sockets, sagemaker: StandIn) -> None:
@@ -619,7 +659,7 @@ async def test_a_table_that_does_not_answer(
     """The lane of the request is told, so that its client knows which one to send again."""
     socket = await sockets.open()
 
-    async def fail(*_: Any) -> None:
+    async def fail(*_: Any, **__: Any) -> None:
         raise MeterUnavailable("it is down")
 
     monkeypatch.setattr(sockets.answering._store, call, fail)

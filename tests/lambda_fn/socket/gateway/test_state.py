@@ -118,7 +118,7 @@ def test_leaving() -> None:
     create(state, "1", "a", stays=True)
     create(state, "2", "b")
     create(state, "3", "b", sent=1.0, stays=True)
-    assert state.leave() == ["2"]
+    assert state.leave() == (["2"], ["3"])
     assert state.gone
     assert state.ended("1", 2.0) == []
     assert state.ended("2", 2.0) == []

@@ -108,12 +108,38 @@ async def test_an_item_of_a_later_deployment(ground: Ground, store: Store) -> No
 async def test_a_message_is_claimed_once(ground: Ground, store: Store, fate: Fate) -> None:
     """Who stores a message first has it, even if the answer to its write is lost."""
     frame = Frame("n", '{"ä": 1}'.encode(), NOW)
+    for name in ("c", "d"):
+        await store.open(name, CALLER)
+    one, other = [await store.find(name) for name in ("c", "d")]
     ground.fates[:] = [fate]
-    assert await store.claim("c", frame)
-    assert not await store.claim("c", frame)
-    assert await store.claim("d", frame)
+    assert await store.claim(one, frame)
+    assert not await store.claim(one, frame)
+    assert await store.claim(other, frame)
     assert await store.frame("c", "n") == frame
     assert await store.frame("c", "other") is None
+
+
+async def test_a_message_that_was_taken(ground: Ground, store: Store) -> None:
+    """Its content is gone, and it is still known when it comes again."""
+    await store.open("c", CALLER)
+    socket = await store.find("c")
+    await store.claim(socket, Frame("n", b"a secret", NOW))
+    await store.forget("c", "n")
+    assert "a secret" not in str(ground.items())
+    assert await store.frame("c", "n") is None
+    assert not await store.claim(socket, Frame("n", b"a secret", NOW))
+    assert "a secret" not in str(ground.items())
+
+
+async def test_a_change_of_what_was_read(ground: Ground, store: Store) -> None:
+    """It begins with that socket, and reads again if another writer was faster."""
+    await store.open("c", CALLER)
+    socket = await store.find("c")
+    before = len(ground.network.calls)
+    await store.change("c", take("a"), read=socket)  # type: ignore[arg-type]
+    assert len(ground.network.calls) == before + 1
+    await store.change("c", take("b"), read=socket)  # type: ignore[arg-type]
+    assert sorted((await store.find("c")).state.runs) == ["a", "b"]
 
 
 async def test_sockets_of_a_key(ground: Ground, store: Store) -> None:
