@@ -11,7 +11,7 @@ import aiohttp
 import openai
 import pytest
 
-from cli.commands.verify.checks.answers import CHECKS
+from cli.commands.verify.checks import answers
 from cli.commands.verify.registry import Check
 from cli.lib import admin_api, stack
 from cli.main import main
@@ -289,9 +289,17 @@ async def test_a_function_that_is_killed(
     assert kinds == ["response.failed", "response.completed"]
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=[check.id for check in CHECKS])
-def test_checks_of_sluice_verify(cloud: LocalCloud, sockets: Deployment, check: Check) -> None:
+ROWS = [check for check in answers.CHECKS if check.id != "webhook"]
+"""The rows that this deployment can prove. It has no webhook."""
+
+
+@pytest.mark.parametrize("check", ROWS, ids=[check.id for check in ROWS])
+def test_checks_of_sluice_verify(
+    cloud: LocalCloud, sockets: Deployment, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`sluice verify` proves its rows about sockets, background answers and conversations."""
+    [slow] = script(count=400, rate=20)
+    monkeypatch.setattr(answers, "LONG_INPUT", slow["content"])
     target = target_of(cloud, sockets)
     target.key = sockets.key
     outcome = check.run(target)

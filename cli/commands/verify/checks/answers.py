@@ -5,7 +5,7 @@ import ssl
 import time
 from typing import Any
 
-from cli.commands.verify.registry import Check, Outcome, Wave, absent, decided, refuted
+from cli.commands.verify.registry import Check, Outcome, Wave, absent, decided, refuted, unknown
 from cli.commands.verify.target import Target
 
 _PATH = "/v1/responses"
@@ -15,6 +15,7 @@ _NO_SOCKETS = "the deployment has no sockets: deploy with -c websocket=true"
 _STRANGE = 'no JSON: " \\ \\u0041 {} $context.connectionId ü \u2028 \U0001f600'
 """A message that a template could escape, replace or break."""
 _OVER_A_FRAME = 33_000
+LONG_INPUT = "Count from one to one thousand in words."
 _LONG = 512
 """Tokens of an answer that is cancelled: more than it has before the cancel comes."""
 
@@ -94,8 +95,9 @@ def socket_cancel(target: Target) -> Outcome:
     end: dict[str, Any] = {}
     try:
         with _opened(target, base, target.key) as socket:
-            create = {"type": "response.create", "stream_id": "a", **_asked(target)}
-            socket.send(json.dumps({**create, "max_output_tokens": _LONG, "store": False}))
+            long = {"input": LONG_INPUT, "max_output_tokens": _LONG, "store": False}
+            create = {"type": "response.create", "stream_id": "a", **_asked(target), **long}
+            socket.send(json.dumps(create))
             until, is_sent = time.monotonic() + _SOCKET_S, False
             while end.get("type") not in _ENDS:
                 end = json.loads(socket.recv(timeout=max(until - time.monotonic(), 0)))
@@ -105,6 +107,8 @@ def socket_cancel(target: Target) -> Outcome:
     except (OSError, WebSocketException) as error:
         return refuted(f"no end: {error or type(error).__name__}")
     status = end.get("response", {}).get("status", end["type"])
+    if status in ("completed", "incomplete"):
+        return unknown(f"the answer was {status} before it could be cancelled")
     return decided([] if status == "cancelled" else [f"the answer is {status}"], "cancelled")
 
 
