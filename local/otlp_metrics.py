@@ -18,7 +18,7 @@ from aiohttp import web
 
 from local import bodies
 
-GROUP = "local/otlp-metrics"
+GROUP = "otlp-metrics"
 _STREAM = "default"
 _MAX_BODY = 10**6
 _MAX_POINTS = 1000

@@ -1,9 +1,8 @@
 """The sweeper."""
 
-from pathlib import Path
 from typing import Any
 
-from tests.support.synthesis import FUNCTIONS, synthesise
+from tests.support.synthesis import FUNCTIONS
 
 
 def test_the_sweeper_runs_on_a_schedule_that_nothing_piles_up_on(synthesis: Any) -> None:
@@ -47,16 +46,13 @@ def metrics_right(synthesis: Any) -> list[Any]:
     return [it for it in policy if "cloudwatch" in str(it["Action"])]
 
 
-def test_figures_of_keys_are_sent_only_if_asked_for(
-    synthesis: Any, project: Path, tmp_path: Path
-) -> None:
+def test_figures_of_keys_are_sent_only_if_asked_for(synthesis: Any, everything: Any) -> None:
     """The variable and the right are there with `key_figures=otlp` alone."""
     variables = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]
     assert "SLUICE_KEY_METRICS" not in variables
     assert metrics_right(synthesis) == []
-    sending = synthesise("dev", project, tmp_path, key_figures="otlp")
-    variables = sending.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]
+    variables = everything.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]
     assert variables["SLUICE_KEY_METRICS"] == "true"
-    [right] = metrics_right(sending)
+    [right] = metrics_right(everything)
     assert (right["Action"], right["Resource"]) == ("cloudwatch:PutMetricData", "*")
-    assert sending.resources("AWS::CloudWatch::InsightRule") == []
+    assert everything.resources("AWS::CloudWatch::InsightRule") == []
