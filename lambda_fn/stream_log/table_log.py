@@ -371,7 +371,8 @@ class TableLog:
             raise LookupError("the response was deleted")
         if not won:
             return await end_segment(self._table, head)
-        self._closing = asyncio.create_task(_quietly(end_segment(self._table, head)))
+        put = end_segment(self._table, head, number=self._acknowledged)
+        self._closing = asyncio.create_task(_quietly(put))
         return batch
 
     async def _drain(self) -> None:
