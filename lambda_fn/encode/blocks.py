@@ -79,6 +79,26 @@ class Blocks:
         """Those of tokens without a text of their own, such as the first bytes of a character."""
         self.refused = False
 
+    def grown(self, event: Delta) -> str | None:
+        """Return the text by which the open block grows, if a delta does nothing else.
+
+        Nearly every token is such a delta, and needs no steps. None is for any other delta, which
+        `add` has to take. Raises as `read_delta`.
+        """
+        if event.logprobs is not NULL or self._logprobs:
+            return None
+        if self._open == "text":
+            fields = read_delta(event)
+            text, other = fields.content, fields.reasoning_content
+        elif self._open == "thinking":
+            fields = read_delta(event)
+            text, other = fields.reasoning_content, fields.content
+        else:
+            return None
+        if other or fields.refusal or fields.tool_calls or fields.annotations:
+            return None
+        return text or None
+
     def add(self, event: Delta) -> Iterator[Step]:
         """Yield the steps of a delta. Raises as `read_delta`."""
         fields = read_delta(event)
@@ -107,10 +127,10 @@ class Blocks:
             for part in parts:
                 if isinstance(part, ToolPiece):
                     yield from self._write(part)
-                elif isinstance(part, Cite):
-                    yield part
-                else:
+                elif not isinstance(part, Cite):
                     yield from self._grow(part)
+                elif self._open == "text":
+                    yield part
             yield from self._close()
 
     def _text(self, grown: Grow) -> Iterator[Step]:

@@ -19,6 +19,7 @@ from lambda_fn.errors import APIError, anthropic_body
 from lambda_fn.events import Delta, End, Event, Finish, Start, Usage
 
 _json = msgspec.json.encode
+_FILL = PADDING_BLOCK - 1  # `-size & _FILL` is `-size % PADDING_BLOCK`
 _PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 _STOP_REASONS = {
     "stop": "end_turn",
@@ -27,10 +28,11 @@ _STOP_REASONS = {
     "content_filter": "refusal",
 }
 _DELTAS = {
-    "text": ("text_delta", "text"),
-    "thinking": ("thinking_delta", "thinking"),
-    "tool_use": ("input_json_delta", "partial_json"),
+    "text": b'{"type":"text_delta","text":',
+    "thinking": b'{"type":"thinking_delta","thinking":',
+    "tool_use": b'{"type":"input_json_delta","partial_json":',
 }
+_SIGNATURE = b'{"type":"signature_delta","signature":'
 
 
 class _Counts:
@@ -128,7 +130,13 @@ class MessageStream:
         self._counts = _Counts(head)
         self._begun = False
         self._index = -1
-        self._padding = urlsafe_b64encode(sha256(head.response_id.encode()).digest())
+        self._opening = b""
+        """The beginning of a delta of the open block."""
+        padding = urlsafe_b64encode(sha256(head.response_id.encode()).digest())
+        self._tails = [
+            b'},"obfuscation":"%b"}\n\n' % padding[:size] for size in range(PADDING_BLOCK)
+        ]
+        """The endings of deltas by the length of their padding."""
 
     def begin(self) -> bytes:
         """Return nothing yet: the first event has the tokens of the prompt."""
@@ -141,7 +149,12 @@ class MessageStream:
             if type(event) is Delta:
                 self._begin(out)
                 self._counts.add(event)
-                self._write(self._blocks.add(event), out)
+                text = self._blocks.grown(event)
+                if text is None:
+                    self._write(self._blocks.add(event), out)
+                else:
+                    data = _json(text)
+                    out += (self._opening, data, self._tails[-len(data) & _FILL])
             elif type(event) is End:
                 self._begin(out)
                 self._write(self._blocks.end(), out)
@@ -169,26 +182,25 @@ class MessageStream:
                 self._index += 1
                 fields = {"index": self._index, "content_block": _beginning(step, self._head)}
                 out.append(_event("content_block_start", fields))
+                self._opening = self._delta(_DELTAS[step.kind])
             elif isinstance(step, Grow):
-                out.append(self._delta(*_DELTAS[step.kind], step.text))
+                data = _json(step.text)
+                out += (self._opening, data, self._tails[-len(data) & _FILL])
             elif isinstance(step, Cite):
                 delta = {"type": "citations_delta", "citation": _citation(step)}
                 fields = {"index": self._index, "delta": delta}
                 out.append(_event("content_block_delta", fields))
             else:
                 if step.kind == "thinking":
-                    signed = ("signature_delta", "signature", _signature(self._head))
-                    out.append(self._delta(*signed))
+                    data = _json(_signature(self._head))
+                    out += (self._delta(_SIGNATURE), data, self._tails[-len(data) & _FILL])
                 out.append(_event("content_block_stop", {"index": self._index}))
 
-    def _delta(self, kind: str, member: str, text: str) -> bytes:
-        data = _json(text)
-        padding = self._padding[: -len(data) % PADDING_BLOCK]
-        delta = b'{"type":"%b","%b":%b}' % (kind.encode(), member.encode(), data)
+    def _delta(self, beginning: bytes) -> bytes:
+        """Return the opening of an event with a delta that begins so, up to the delta's text."""
         return (
-            b"event: content_block_delta\n"
-            b'data: {"type":"content_block_delta","index":%d,"delta":%b,"obfuscation":"%b"}\n\n'
-        ) % (self._index, delta, padding)
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b'
+        ) % (self._index, beginning)
 
     def heartbeat(self) -> bytes:
         """Return a ping."""

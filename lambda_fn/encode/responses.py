@@ -15,6 +15,7 @@ Deltas are padded as those of chats are.
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from functools import cache
 from hashlib import sha256
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -26,8 +27,10 @@ from lambda_fn.errors import APIError, Cancelled, responses_text
 from lambda_fn.events import NULL, Delta, End, Ended, Event, Failed, Finish, Start, Usage
 
 _json = msgspec.json.encode
+_FILL = PADDING_BLOCK - 1  # `-size & _FILL` is `-size % PADDING_BLOCK`
 _KEEPALIVE = b": keepalive\n\n"
 _DONE = b"data: [DONE]\n\n"
+_LOST = b',"sluice":{"log":"lost"}'
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 """Finish reasons of incomplete responses, and the reasons that the responses give.
 
@@ -43,24 +46,33 @@ If there are more, only the deltas have them: a stream would have them five time
 Part = bytes | memoryview
 
 
-class Write(Protocol):
-    """Takes an event: its type, and its members but for the number, as parts of their JSON."""
+class Writer(Protocol):
+    """Takes the events of items."""
 
-    def __call__(self, name: str, *members: Part) -> None:
-        """Take one event."""
+    def write(self, name: str, *members: Part) -> None:
+        """Take an event: its type, and its members but for the number, as parts of their JSON."""
+        ...
+
+    def write_delta(self, form: bytes, text: bytes, tail: bytes) -> None:
+        """Take a delta: the whole event with places for its number, its text and its last
+        members.
+        """
         ...
 
 
 class _Part:
     """What grows: a part of a message, the text of reasoning, or the arguments of a call.
 
-    `noun` stands in the names of its events. `place` has the members that say where it is.
+    `noun` stands in the names of its events. `place` has the members that say where it is. `tails`
+    are the last members of its deltas without log probabilities, by the length of their padding.
     """
 
-    def __init__(self, noun: str, place: bytes) -> None:
+    def __init__(self, noun: str, place: bytes, tails: list[bytes]) -> None:
         self.noun = noun
         self.place = place
-        self.opening = place + b',"delta":'
+        opening = _opening(f"response.{noun}.delta")
+        self.form = opening + b"%d," + place.replace(b"%", b"%%") + b',"delta":%b%b}\n\n'
+        self.tails = tails
         self.texts: list[str] = []
         self.logprobs = bytearray()
         self.annotations: list[dict[str, Any]] = []
@@ -69,10 +81,9 @@ class _Part:
     def text(self) -> str:
         return "".join(self.texts)
 
-    def add(self, grown: Grow, max_logprobs: int) -> None:
-        self.texts.append(grown.text)
-        if grown.logprobs and len(self.logprobs) <= max_logprobs:
-            self.logprobs += b"," + grown.logprobs if self.logprobs else grown.logprobs
+    def add_logprobs(self, entries: bytes, max_logprobs: int) -> None:
+        if len(self.logprobs) <= max_logprobs:
+            self.logprobs += b"," + entries if self.logprobs else entries
 
     def entries(self, max_logprobs: int) -> msgspec.Raw:
         kept = self.logprobs if len(self.logprobs) <= max_logprobs else b""
@@ -91,11 +102,12 @@ class _Item:
 
 
 class _Output:
-    """The items of one response. Their events go to `write`."""
+    """The items of one response."""
 
-    def __init__(self, head: Head, write: Write) -> None:
+    def __init__(self, head: Head, writer: Writer) -> None:
         self._head = head
-        self._write = write
+        self._write = writer.write
+        self._write_delta = writer.write_delta
         self._summary = head.summary is True
         self._max_logprobs = head.max_bytes
         if head.form == "responses_stream":
@@ -103,7 +115,12 @@ class _Output:
         self._call_ids: set[str] = set()
         self._open: _Item | None = None
         seed = sha256(head.response_id.encode()).digest()
-        self._padding = urlsafe_b64encode(seed) if head.obfuscate else None
+        padding = urlsafe_b64encode(seed)
+        self._tails = [
+            b',"obfuscation":"%b"' % padding[:size] if head.obfuscate else b""
+            for size in range(PADDING_BLOCK)
+        ]
+        self._text_tails = [b',"logprobs":[]' + tail for tail in self._tails]
         self.items: list[bytes] = []
         self._said = 0  # characters of the text of earlier parts
 
@@ -122,7 +139,7 @@ class _Output:
         """Take steps. The open item stays open if it may grow by another part."""
         for step in steps:
             if type(step) is Grow:
-                self._grow(step)
+                self.grow(step.text, step.logprobs)
             elif type(step) is Begin:
                 self._begin(step)
             elif type(step) is Cite:
@@ -149,15 +166,15 @@ class _Output:
         item.kind = kind
         if kind == "thinking" and self._summary:
             place = b'%b,"summary_index":0' % item.place
-            item.part = _Part("reasoning_summary_text", place)
+            item.part = _Part("reasoning_summary_text", place, self._tails)
             part: dict[str, Any] = {"type": "summary_text", "text": ""}
             self._write("response.reasoning_summary_part.added", place + b',"part":' + _json(part))
         elif kind == "tool_use":
-            item.part = _Part("function_call_arguments", item.place)
+            item.part = _Part("function_call_arguments", item.place, self._tails)
         else:
             noun, part = _PARTS[kind]
             place = b'%b,"content_index":%d' % (item.place, len(item.fields["content"]))
-            item.part = _Part(noun, place)
+            item.part = _Part(noun, place, self._text_tails if kind == "text" else self._tails)
             self._write("response.content_part.added", place + b',"part":' + _json(part))
 
     def _add(self, begun: Begin) -> None:
@@ -195,17 +212,18 @@ class _Output:
         self._call_ids.add(named)
         return named
 
-    def _grow(self, grown: Grow) -> None:
+    def grow(self, text: str, logprobs: bytes = b"") -> None:
+        """Let the open part grow. Only a text has log probabilities."""
         part = self._open.part if self._open is not None else None
         assert part is not None  # noqa: S101 (a block begins before it grows)
-        part.add(grown, self._max_logprobs)
-        data = _json(grown.text)
-        logprobs = b',"logprobs":[%b]' % grown.logprobs if grown.kind == "text" else b""
-        padding = b""
-        if self._padding is not None:
-            size = len(data) + len(grown.logprobs)
-            padding = b',"obfuscation":"%b"' % self._padding[: -size % PADDING_BLOCK]
-        self._write(f"response.{part.noun}.delta", part.opening, data, logprobs, padding)
+        part.texts.append(text)
+        data = _json(text)
+        if not logprobs:
+            self._write_delta(part.form, data, part.tails[-len(data) & _FILL])
+            return
+        part.add_logprobs(logprobs, self._max_logprobs)
+        tail = self._tails[-(len(data) + len(logprobs)) & _FILL]
+        self._write_delta(part.form, data, b',"logprobs":[%b]%b' % (logprobs, tail))
 
     def _cite(self, cited: Cite) -> None:
         """Annotate the open part, in whose text the offsets count."""
@@ -300,10 +318,10 @@ _PARTS: dict[Kind, tuple[str, dict[str, Any]]] = {
 class _Response:
     """A response while its events come."""
 
-    def __init__(self, head: Head, write: Write) -> None:
+    def __init__(self, head: Head, writer: Writer) -> None:
         self._head = head
         self._blocks = Blocks(thinking=True)
-        self._output = _Output(head, write)
+        self._output = _Output(head, writer)
         self._prompt = self._cached = self._completion = self._reasoning = 0
         self._finish = Finish("stop")
         self._says = self._generated = False
@@ -324,7 +342,11 @@ class _Response:
         """Take an event that is not terminal."""
         if type(event) is Delta:
             self._completion += event.tokens
-            self._output.take(self._noting(self._blocks.add(event)))
+            text = self._blocks.grown(event)
+            if text is None:
+                self._output.take(self._noting(self._blocks.add(event)))
+            else:
+                self._output.grow(text)
         elif type(event) is Start:
             self._prompt, self._generated = event.prompt_tokens, True
         elif type(event) is Finish:
@@ -430,7 +452,7 @@ def snapshot(
 
     It has the form of a whole response, whatever the form of the head.
     """
-    response = _Response(msgspec.structs.replace(head, form="responses_body"), _unsent)
+    response = _Response(msgspec.structs.replace(head, form="responses_body"), _Unsent())
     begun = response.begun(status)
     for event in events:
         if type(event) is End:
@@ -478,7 +500,7 @@ class ResponseStream:
         if self._waits:
             self._beginning = ("response.created", "response.queued")
         self._is_queued = self._waits
-        self._response = _Response(head, self._event)
+        self._response = _Response(head, self)
 
     def begin(self) -> bytes:
         """Return the two events that begin every response, even if others were encoded."""
@@ -486,7 +508,7 @@ class ResponseStream:
         out: list[Part] = []
         for number, name in enumerate(self._beginning):
             if number > self.after:
-                out += _event(name, number, b'"response":', *begun)
+                out += (_opening(name), b'%d,"response":' % number, *begun, b"}\n\n")
         return b"".join(out)
 
     def encode(self, events: Iterable[Event]) -> bytes:
@@ -494,10 +516,10 @@ class ResponseStream:
         for event in events:
             if self._waits and type(event) is not Failed:
                 self._waits = False
-                self._event("response.in_progress", b'"response":', *self._response.begun())
+                self.write("response.in_progress", b'"response":', *self._response.begun())
             if type(event) is End:
                 status, response = self._response.end(event)
-                self._event(f"response.{status}", b'"response":', *response)
+                self.write(f"response.{status}", b'"response":', *response)
                 self._out.append(_DONE)
             else:
                 self._response.take(event)
@@ -513,31 +535,50 @@ class ResponseStream:
 
     def fail(self, error: APIError) -> bytes:
         """Return the event that tells of the failure, which has the response."""
-        self._event("response.failed", b'"response":', *self._response.failed(error))
+        self.write("response.failed", b'"response":', *self._response.failed(error))
         self._out.append(_DONE)
         return self._taken()
 
-    def _event(self, name: str, *members: Part) -> None:
-        if self.number > self.after:
+    def write(self, name: str, *members: Part) -> None:
+        """Write an event. See `Writer`."""
+        number = self.number
+        self.number = number + 1
+        if number > self.after:
             if self.log_lost:
-                members = (*members, b',"sluice":{"log":"lost"}')
+                members = (*members, _LOST)
                 self.log_lost = False
-            self._out += _event(name, self.number, *members)
-        self.number += 1
+            self._out += (_opening(name), b"%d," % number, *members, b"}\n\n")
+
+    def write_delta(self, form: bytes, text: bytes, tail: bytes) -> None:
+        """Write a delta. See `Writer`."""
+        number = self.number
+        self.number = number + 1
+        if number > self.after:
+            if self.log_lost:
+                tail += _LOST
+                self.log_lost = False
+            self._out.append(form % (number, text, tail))
 
     def _taken(self) -> bytes:
         taken, self._out = b"".join(self._out), []
         return taken
 
 
-def _event(name: str, number: int, *members: Part) -> tuple[Part, ...]:
+@cache  # there are some twenty names
+def _opening(name: str) -> bytes:
+    """Return the beginning of an event, up to its number."""
     kind = name.encode()
-    beginning = b'event: %b\ndata: {"type":"%b","sequence_number":%d,' % (kind, kind, number)
-    return (beginning, *members, b"}\n\n")
+    return b'event: %b\ndata: {"type":"%b","sequence_number":' % (kind, kind)
 
 
-def _unsent(name: str, *members: Part) -> None:
-    """Drop an event of a response that is not streamed."""
+class _Unsent:
+    """Drops the events of a response that is not streamed."""
+
+    def write(self, name: str, *members: Part) -> None:
+        pass
+
+    def write_delta(self, form: bytes, text: bytes, tail: bytes) -> None:
+        pass
 
 
 class ResponseBody:
@@ -547,7 +588,7 @@ class ResponseBody:
 
     def __init__(self, head: Head) -> None:
         """Begin with no item."""
-        self._response = _Response(head, _unsent)
+        self._response = _Response(head, _Unsent())
         self._size_limit = SizeLimit(head.max_bytes)
 
     def begin(self) -> bytes:

@@ -367,11 +367,18 @@ async def end_overdue(
     return await parse_head(table, stored.response_id, item, now=now)
 
 
-async def end_segment(table: Table, stored: StoredHead, *, deadline: float | None = None) -> Batch:
+async def end_segment(
+    table: Table,
+    stored: StoredHead,
+    *,
+    number: int | None = None,
+    deadline: float | None = None,
+) -> Batch:
     """Put the terminal segment of a response that has ended, and return the one that stands.
 
     It does nothing if the segment is there. If somebody else ended the response, its producer may
-    still write a segment meanwhile; then the next number is tried.
+    still write a segment meanwhile; then the next number is tried. A producer that has ended its
+    own response tells its `number`, so that the last segment need not be read.
 
     Raises:
         ValueError: the response has not ended, or it has no segments.
@@ -381,11 +388,13 @@ async def end_segment(table: Table, stored: StoredHead, *, deadline: float | Non
     if stored.event is None or stored.kept != "segments":
         raise ValueError(f"{stored.response_id} has no terminal segment to put")
     by_producer = stored.ended_by == stored.writer
-    page = await table.query(last_segment(stored.response_id), consistent=True)
-    item: Mapping[str, Any] | None = page.items[0] if page.items else None
+    item: Mapping[str, Any] | None = None
+    if number is None:
+        page = await table.query(last_segment(stored.response_id), consistent=True)
+        item = page.items[0] if page.items else None
     while True:
         if item is None:
-            number, counts = 0, (stored.prompt_tokens, stored.completion_tokens)
+            number, counts = number or 0, (stored.prompt_tokens, stored.completion_tokens)
         else:
             found = await segments.read(table, stored.response_id, item)
             if found.is_end:

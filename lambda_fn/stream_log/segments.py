@@ -63,26 +63,41 @@ class Segment(msgspec.Struct, frozen=True):
 def dump(events: Iterable[Event]) -> bytes:
     """Return events as compact text. `load` is its inverse."""
     out: list[bytes] = []
-    state = _BEGIN
+    index, form, tokens = state = _BEGIN
+    opening = _FORMS[form] + b'"'
     for event in events:
-        found = _text(event) if type(event) is Delta else None
+        if type(event) is not Delta:
+            out.append(_json(event))
+            continue
+        raw = bytes(event.delta)
+        if (
+            raw.startswith(opening)
+            and raw.find(b'"', len(opening)) == len(raw) - 2
+            and event.logprobs is NULL
+            and event.tokens == tokens
+            and event.index == index
+            and raw[-1] == 0x7D  # a brace
+        ):  # nearly every token is as the one before it
+            out.append(raw[len(opening) - 1 : -1])
+            continue
+        found = _text(event, raw)
         if found is None:
             out.append(_json(event))
             continue
         form, text = found
-        needed = (event.index, form, event.tokens)  # type: ignore[union-attr] # it is a delta
+        needed = (event.index, form, event.tokens)
         if needed != state:
-            state = needed
+            index, _, tokens = state = needed
+            opening = _FORMS[form] + b'"'
             out.append(b"[%d,%d,%d]" % needed)
         out.append(text)
     return b"[" + b",".join(out) + b"]"
 
 
-def _text(event: Delta) -> tuple[int, bytes] | None:
+def _text(event: Delta, raw: bytes) -> tuple[int, bytes] | None:
     """Return the form of a delta and the JSON string in it, or None if it has another form."""
     if event.logprobs is not NULL:
         return None
-    raw = bytes(event.delta)
     for form, opening in enumerate(_FORMS):
         if raw.startswith(opening):
             text = raw[len(opening) : -1]

@@ -89,8 +89,6 @@ class TableLog:
         """The size of `_pending` in bytes, roughly."""
         self._under_way = 0
         """The size of the segment that is under way."""
-        self._seen = (0, 0)
-        """The raw counts at the last append."""
         self._next = 0
         self._acknowledged = 0
         self._flushing: asyncio.Task[None] | None = None
@@ -155,21 +153,21 @@ class TableLog:
         first, events = batch
         if first != self._next:
             raise ValueError(f"event {first} does not follow event {self._next - 1}")
-        self._next += len(events)
+        self._next = first + len(events)
         if not self._pending:
             self._since = time.monotonic()
         self._pending += events
-        self._seen = self._counts()
-        now = False
+        size, now = self._size, False
         for event in events:
             if type(event) is Delta:
-                self._size += len(event.delta) + len(event.logprobs)
-                now = now or not self._began
-                self._began = True
+                size += len(event.delta) + len(event.logprobs)
+                if not self._began:
+                    self._began = now = True
             elif type(event) is Finish and event.finish_reason in ("length", "content_filter"):
                 self._cut = True
+        self._size = size
         if self._flushing is None:
-            if now or self._size >= limits.LOG_FLUSH_BYTES:
+            if now or size >= limits.LOG_FLUSH_BYTES:
                 self._flush()
             elif self._timer is None:
                 due = self._flushed_at + self._interval - time.monotonic()
@@ -248,7 +246,7 @@ class TableLog:
                 events, self._pending = self._pending, []
                 self._under_way, self._size = self._size, 0
                 self._flushed_at, since = time.monotonic(), self._since
-                segment = Segment(self._acknowledged, events, self._name, *self._seen)
+                segment = Segment(self._acknowledged, events, self._name, *self._counts())
                 standing = await self._put(segment)
                 self._under_way = 0
                 if standing is not None:
@@ -373,7 +371,8 @@ class TableLog:
             raise LookupError("the response was deleted")
         if not won:
             return await end_segment(self._table, head)
-        self._closing = asyncio.create_task(_quietly(end_segment(self._table, head)))
+        put = end_segment(self._table, head, number=self._acknowledged)
+        self._closing = asyncio.create_task(_quietly(put))
         return batch
 
     async def _drain(self) -> None:

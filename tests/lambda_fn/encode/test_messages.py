@@ -192,6 +192,17 @@ def test_failures() -> None:
     assert sent(stream.heartbeat()) == [{"type": "ping"}]
 
 
+@settings(max_examples=80)
+@given(st.lists(st.tuples(st.sampled_from(["content", "reasoning_content"]), st.text())))
+def test_a_text_alone_has_the_bytes_of_any_other(steps: list[tuple[str, str]]) -> None:
+    """Deltas that only let a block grow take a shorter way, which changes no byte."""
+    short = [delta(**{kind: text}) for kind, text in steps]
+    logprobs = msgspec.Raw(b'{"content":[]}')
+    long = [msgspec.structs.replace(event, logprobs=logprobs) for event in short]
+    ends: list[Event] = [Finish("stop"), End()]
+    assert encoded([*short, *ends], "messages_stream") == encoded([*long, *ends], "messages_stream")
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("content"), st.text(max_size=3)),
