@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from yarl import URL
 
-from local import bedrock, bodies, trust, xray
+from local import bedrock, bodies, otlp_metrics, trust, xray
 from local.faults import api, dynamodb
 from local.faults.plan import Plan
 
@@ -88,6 +88,8 @@ class Gateway:
         self.app.router.add_post("/guardrail/{id}/version/{version}/apply", bedrock.apply)
         spans = xray.Spans(partial(control.post, "telemetry"))
         self.app.router.add_post("/v1/traces", spans.take)
+        metrics = otlp_metrics.Metrics(partial(control.post, "telemetry"))
+        self.app.router.add_post("/v1/metrics", metrics.take)
         self.app.router.add_route("*", "/{path:.*}", dynamodb.around(faults, self._forward, kill))
         self.app.cleanup_ctx.append(self._client)
 

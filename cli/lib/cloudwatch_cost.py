@@ -80,6 +80,16 @@ def insight_rules(settings: "Settings") -> int:
     return _INSIGHT_RULES + (len(settings.unpriced_models) <= len(settings.others))
 
 
+@cache
+def otlp_bytes() -> int:
+    """Return the bytes of a key's figures of an hour and a model with `key_figures=otlp`."""
+    from lambda_fn.reporting.usage_rows import UsageRow
+    from lambda_fn.sweep.key_figures import bodies
+
+    row = UsageRow("2026-11-21T06", "abcdefghijkl", "model-name", 100, 50_000, 30_000, 10**8, 0)
+    return sum(map(len, bodies([row], "sluice-prod")))
+
+
 def metrics_of_a_key() -> int:
     """Return how many metrics a key would be for each model, if it were a dimension."""
     return len(_members()["_aws"]["CloudWatchMetrics"][0]["Metrics"])

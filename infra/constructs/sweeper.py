@@ -17,6 +17,7 @@ from infra.constructs.schedule import add_schedule
 from infra.constructs.stream_table import StreamTable
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
+from infra.nag import accept
 from infra.settings.deployment import Settings
 
 CONCURRENCY = 1
@@ -70,8 +71,15 @@ class Sweeper(Construct):
                 "SLUICE_OVERDUE_SECONDS": str(settings.overdue_seconds),
                 **({} if stream_table is None else {"SLUICE_STREAM_TABLE": stream_table.name}),
                 **_budgets(settings),
+                **({"SLUICE_KEY_METRICS": "true"} if settings.key_figures == "otlp" else {}),
             },
         )
+        if settings.key_figures == "otlp":
+            self.function.add_to_role_policy(
+                iam.PolicyStatement(actions=["cloudwatch:PutMetricData"], resources=["*"])
+            )
+            reason = "cloudwatch:PutMetricData knows no resources, and OTLP no namespaces."
+            accept(self, {"IAM5[Resource::*]": reason})
         if settings.alarm_topic is not None:
             self.function.add_to_role_policy(
                 iam.PolicyStatement(actions=["sns:Publish"], resources=[settings.alarm_topic])

@@ -17,8 +17,10 @@ class MonitoringSettings:
     """Write the metrics of each request, from which most alarms and the dashboard are made."""
     dashboard: bool = True
     """Make a dashboard of CloudWatch."""
-    key_figures: Literal["off", "insights"] = setting(default="off")
-    """Where CloudWatch shows the figures of each key: in rules of Contributor Insights."""
+    key_figures: Literal["off", "insights", "otlp"] = setting(default="off")
+    """How CloudWatch gets the figures of each key: by rules of Contributor Insights over the log,
+    or as OTLP metrics that the sweeper sends.
+    """
     alarm_topic: str | None = setting(
         pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN"
     )

@@ -6,6 +6,7 @@
     USAGE#<day>             <key id>#<HH>#<model>               `ROLLUP`: an hour of key and model
     USAGE                   ROLLED                              `WATERMARK`: hours that have rollups
     USAGE                   DIRTY#<hour>                        `DIRTY_HOUR`: its rollups are stale
+    USAGE                   SENT                                `SENT`: hours sent to CloudWatch
     CONTROL                 PAGES                               `PAGES`: the secret of page tokens
     SERVICE                 STATE                               `SERVICE`: whether it is stopped
     AUDIT#<day>             <request id>#asked, #done           `AUDIT`: a change (`control.trail`)
@@ -131,6 +132,7 @@ WATERMARK = {
     "since": "the first hour with rollups",
     "until": "the first hour after it without",
 }
+SENT = {**_KEYS, "until": "the first hour whose figures of keys were not sent"}
 DIRTY_HOUR = {**_KEYS, "mark": "random: tells this mark from a later one"}
 PAGES = {**_KEYS, "secret": "hex"}
 ALERT = {
@@ -180,6 +182,7 @@ DIRECTORY = "KEYS"
 OVERDUE_INDEX = "overdue"
 """The sparse index of the items that the sweeper watches, by `open` and `due`."""
 WATERMARK_KEY = {"pk": "USAGE", "sk": "ROLLED"}
+SENT_KEY = {"pk": "USAGE", "sk": "SENT"}
 DIRTY_PARTITION, DIRTY_PREFIX = "USAGE", "DIRTY#"
 PAGES_KEY = {"pk": "CONTROL", "sk": "PAGES"}
 SERVICE_KEY = {"pk": "SERVICE", "sk": "STATE"}

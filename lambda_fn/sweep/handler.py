@@ -71,6 +71,17 @@ async def _sweep(settings: SweepSettings, ends: float) -> Sweep:
                 url=settings.sns_url,
                 credentials=lambda: Credentials.from_environment(os.environ),
             )
+        figures = None
+        if settings.metrics_url is not None:
+            from lambda_fn.sweep.key_figures import Figures  # few deployments send them
+
+            figures = Figures(
+                client,
+                url=settings.metrics_url,
+                region=settings.region,
+                credentials=lambda: Credentials.from_environment(os.environ),
+                deployment=settings.deployment,
+            )
         return await sweep(
             reach(name=settings.usage_table),
             now=time.time(),
@@ -78,6 +89,7 @@ async def _sweep(settings: SweepSettings, ends: float) -> Sweep:
             stop=lambda: time.monotonic() >= ends,
             streams=None if streams is None else reach(name=streams),
             budgets=Budgets(settings.deployment, settings.ceiling, topic),
+            figures=figures,
         )
     finally:
         client.close()

@@ -5,7 +5,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
 from lambda_fn.aws.sns import NotPublished, Topic
@@ -20,6 +20,9 @@ from lambda_fn.reporting.rollups import Contended, advance, roll_dirty
 from lambda_fn.sweep import alerts, ceiling, erasing, overdue
 from lambda_fn.sweep.logs import end_log
 
+if TYPE_CHECKING:
+    from lambda_fn.sweep.key_figures import Figures
+
 _AT_ONCE = 16
 _MAX_UNANSWERED = 10
 """Unanswered calls after which a sweep ends, because DynamoDB seems to be down."""
@@ -27,6 +30,10 @@ _MALFORMED = (KeyError, ValueError, TypeError)
 """The errors of reading a malformed item. They do not stop the sweep of other items."""
 RECOVERED = ("settled", "found", "refused")
 """The results of `settlements.recover` for requests that their function had not settled."""
+
+
+class NotSent(Exception):
+    """The figures of keys were not sent, as far as is known. The next sweep sends them."""
 
 
 class Tables(NamedTuple):
@@ -88,6 +95,7 @@ async def sweep(
     stop: Callable[[], bool],
     streams: Table | None = None,
     budgets: Budgets | None = None,
+    figures: "Figures | None" = None,
 ) -> Sweep:
     """Sweep once.
 
@@ -95,6 +103,7 @@ async def sweep(
         table: The usage table.
         streams: StreamTable; None if no responses are logged.
         budgets: The ceiling, and where alerts go; None leaves alerts for another sweep.
+        figures: Where the figures of keys go; None if they are not sent.
         now: Unix time.
         longest: Seconds after which no request can be running.
         stop: Returns whether the time is over; called before each piece of work.
@@ -140,6 +149,11 @@ async def sweep(
         try:
             await _budgets(table, budgets, result, now=now, enough=enough)
         except (MeterUnavailable, NotPublished, *_MALFORMED) as error:
+            _failed(result, error)
+    if figures is not None and not enough():
+        try:
+            await figures.send(table, now=now, stop=enough)
+        except (MeterUnavailable, NotSent, *_MALFORMED) as error:
             _failed(result, error)
     if streams is not None:
         await _erase(tables, streams, result, now=now, longest=longest, enough=enough)

@@ -23,6 +23,8 @@ class SweepSettings:
     topic: str | None = None
     """The ARN of the SNS topic that alerts about budgets go to."""
     sns_url: str = ""
+    metrics_url: str | None = None
+    """CloudWatch's address, if the figures of keys are sent to it."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "SweepSettings":
@@ -37,4 +39,9 @@ class SweepSettings:
             ceiling=variables.nano_usd(environment, "SLUICE_MONTHLY_CEILING"),
             topic=environment.get("SLUICE_ALERT_TOPIC") or None,
             sns_url=variables.service_url(environment, "SNS", "sns"),
+            metrics_url=(
+                variables.service_url(environment, "CLOUDWATCH", "monitoring")
+                if variables.flag(environment, "SLUICE_KEY_METRICS")
+                else None
+            ),
         )

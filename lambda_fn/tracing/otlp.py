@@ -1,4 +1,4 @@
-"""Encodes spans as OTLP's JSON, for `POST /v1/traces`. Pure.
+"""Encodes spans and gauges as OTLP's JSON, for `/v1/traces` and `/v1/metrics`. Pure.
 
 Ids are hexadecimal and 64-bit integers are strings, unlike in other JSON forms of Protocol Buffers.
 Source: https://opentelemetry.io/docs/specs/otlp/ (OTLP/HTTP, JSON Protobuf Encoding).
@@ -43,8 +43,24 @@ class Span(NamedTuple):
     state: str = ""
 
 
+class Point(NamedTuple):
+    """One value of a metric: at `time`, in Unix nanoseconds, with attributes that tell it apart."""
+
+    time: int
+    value: int | float
+    attributes: Mapping[str, Value]
+
+
+class Gauge(NamedTuple):
+    """A metric whose points are values, each as at its time. `unit` is one of UCUM's."""
+
+    name: str
+    unit: str
+    points: Sequence[Point]
+
+
 class Resource(NamedTuple):
-    """What made spans: its attributes, such as `service.name`."""
+    """What made spans or metrics: its attributes, such as `service.name`."""
 
     attributes: Mapping[str, Value]
 
@@ -73,6 +89,40 @@ def encode(spans: Sequence[tuple[Resource, Span]], scope: str) -> bytes:
             ]
         }
     )
+
+
+def encode_gauges(gauges: Sequence[Gauge], resource: Resource, scope: str) -> bytes:
+    """Return the body of a request that has all `gauges`, which one resource made.
+
+    `scope` names the code that measured them.
+    """
+    metrics = [
+        {
+            "name": gauge.name,
+            "unit": gauge.unit,
+            "gauge": {"dataPoints": [_point(point) for point in gauge.points]},
+        }
+        for gauge in gauges
+    ]
+    return _encode(
+        {
+            "resourceMetrics": [
+                {
+                    "resource": {"attributes": _attributes(resource.attributes)},
+                    "scopeMetrics": [{"scope": {"name": scope}, "metrics": metrics}],
+                }
+            ]
+        }
+    )
+
+
+def _point(point: Point) -> dict[str, Any]:
+    whole = isinstance(point.value, int)
+    return {
+        "attributes": _attributes(point.attributes),
+        "timeUnixNano": str(point.time),
+        **({"asInt": str(point.value)} if whole else {"asDouble": point.value}),
+    }
 
 
 def _span(span: Span) -> dict[str, Any]:

@@ -29,6 +29,9 @@ def needs(call: Call) -> list[Need] | None:
         return s3.needs(call)
     if service in _PATHS:
         return _by_path(call)
+    if (service, call.method, call.path) == ("cloudwatch", "POST", "/v1/metrics"):
+        # OTLP's metrics have no namespace. That the endpoint needs this action is unconfirmed.
+        return [Need("cloudwatch:PutMetricData", "*")]
     named = operation(call)
     if named is None or service not in _SERVICES:
         return None

@@ -60,7 +60,7 @@ def everything(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synth
         traces="https://collector.example.org/v1/traces",
         trace_secret="collector",
         trace_callers=True,
-        key_figures="insights",
+        key_figures="otlp",
     )
 
 

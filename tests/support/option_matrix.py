@@ -98,6 +98,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "certificate_arn": CERTIFICATE,
             "web_acl": WEB_ACL,
             "log_retention_days": 1,
+            "key_figures": "otlp",
             "python_version": "3.13",
             "canary_minutes": 30,
             "usage_table": "sluice-restored",

@@ -9,6 +9,9 @@ from typing import Any
 
 from aiohttp import web
 from google.protobuf import json_format
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 _IDS = ("traceId", "spanId", "parentSpanId")
@@ -50,6 +53,31 @@ def read(body: bytes) -> list[dict[str, Any]]:
         for scope in resource.scope_spans
         for span in scope.spans
     ]
+
+
+def read_gauges(body: bytes) -> list[dict[str, Any]]:
+    """Return the points of a request's gauges, each with its attributes and its metric's name.
+
+    An unknown member raises, and so does a metric of another kind.
+    """
+    request = json_format.Parse(body, ExportMetricsServiceRequest())
+    found = []
+    for resource in request.resource_metrics:
+        made_by = {each.key: _value(each.value) for each in resource.resource.attributes}
+        for metric in (one for scope in resource.scope_metrics for one in scope.metrics):
+            assert metric.WhichOneof("data") == "gauge"
+            found += [
+                {
+                    "name": metric.name,
+                    "unit": metric.unit,
+                    "time": point.time_unix_nano,
+                    "value": getattr(point, str(point.WhichOneof("value"))),
+                    "attributes": {each.key: _value(each.value) for each in point.attributes},
+                    "resource": made_by,
+                }
+                for point in metric.gauge.data_points
+            ]
+    return found
 
 
 def _value(value: Any) -> Any:

@@ -229,7 +229,11 @@ def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, floa
         ),
         "CloudWatch, log": (LOG_LINE + plan.logged) / 1e9 * price("logs_gb"),
         "CloudWatch, figures of keys": (
-            insights_request(plan) if plan.key_figures == "insights" else 0.0
+            insights_request(plan)
+            if plan.key_figures == "insights"
+            else otlp_hour()
+            if plan.key_figures == "otlp"
+            else 0.0
         ),
         "AWS WAF": price("waf_request") if plan.web_acl else 0.0,
         "Bedrock Guardrails": (
@@ -254,6 +258,14 @@ def by_socket(use: Use) -> float:
 def insights_request(plan: Plan) -> float:
     """Return what a request costs with `key_figures=insights`: its line matches each rule."""
     return plan.insight_rules * price("insight_event")
+
+
+def otlp_hour() -> float:
+    """Return what an hour of a key and a model costs with `key_figures=otlp`.
+
+    It is the most that a request can cost: other requests of the hour cost nothing more.
+    """
+    return cloudwatch_cost.otlp_bytes() / 1e9 * price("otlp_metric_gb")
 
 
 def insights_month(plan: Plan) -> float:

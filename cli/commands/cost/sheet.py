@@ -87,11 +87,12 @@ def keys(plan: Plan) -> str:
     each = cloudwatch_cost.metrics_of_a_key() * prices.price("metric_month")
     lines = plan.logged / 1e6 * prices.price("logs_gb")
     return (
-        "Figures of keys in CloudWatch (key_figures=insights) cost "
-        f"{bill.insights_request(plan) * 1e3:.6f} USD for 1,000 requests and "
-        f"{bill.insights_month(plan):,.2f} USD a month, for any number of keys. Metrics cost "
-        f"{lines:.6f} USD for 1,000 requests; with keys as a dimension, they would cost "
-        f"{each:,.2f} USD a month more for each key and model."
+        "Figures of keys in CloudWatch, for 1,000 requests: as rules of Contributor Insights "
+        f"(key_figures=insights) {bill.insights_request(plan) * 1e3:.6f} USD, and "
+        f"{bill.insights_month(plan):,.2f} USD a month; as OTLP metrics (key_figures=otlp) "
+        f"{bill.otlp_hour() * 1e3:.6f} USD at most, as each key and model is paid for once an "
+        f"hour. The metrics of requests cost {lines:.6f} USD; with keys as a dimension, they would "
+        f"cost {each:,.2f} USD a month more for each key and model."
     )
 
 
@@ -277,6 +278,7 @@ def _json(
                 "request": bill.insights_request(plan),
                 "month": bill.insights_month(plan),
             },
+            "otlp": {"request_at_most": bill.otlp_hour(), "month": 0.0},
             "dimension": {
                 "request": plan.logged / 1e9 * prices.price("logs_gb"),
                 "month_of_a_key": (

@@ -1,12 +1,13 @@
 """The rules of Contributor Insights in the service stack."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from cli.lib.cloudwatch_cost import insight_rules
 from infra.constructs.key_figures import rules
 from infra.settings.deployment import DEV, PROD
-from tests.support.synthesis import Synthesis
+from tests.support.synthesis import Synthesis, synthesise
 
 
 def body(properties: dict[str, Any]) -> dict[str, Any]:
@@ -17,16 +18,18 @@ def body(properties: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_rule_sees_each_function_that_settles(everything: Synthesis) -> None:
+def test_a_rule_sees_each_function_that_settles(project: Path, tmp_path: Path) -> None:
     """The rules count requests and sum up tokens and cost, of streams and sockets."""
-    made = [it["Properties"] for it in everything.resources("AWS::CloudWatch::InsightRule")]
+    changes = {"websocket": True, "prompt_price": 1.0, "completion_price": 2.0}
+    synthesis = synthesise("prod", project, tmp_path, key_figures="insights", **changes)
+    made = [it["Properties"] for it in synthesis.resources("AWS::CloudWatch::InsightRule")]
     assert {it["RuleName"] for it in made} == {
         f"sluice-prod-keys-by-{name}" for name in ("requests", "tokens", "cost")
     }
     for properties in made:
         assert properties["RuleState"] == "ENABLED"
         groups = body(properties)["LogGroupNames"]
-        assert [everything.service["Resources"][it]["Type"] for it in groups] == [
+        assert [synthesis.service["Resources"][it]["Type"] for it in groups] == [
             "AWS::Logs::LogGroup"
         ] * 2
         assert [it.startswith(("StreamLog", "SocketLog")) for it in groups] == [True, True]

@@ -38,3 +38,21 @@ def test_alarms_tell_of_recovered_requests_and_of_sweeps_that_fail_or_stay_away(
     assert (silent["Period"], silent["TreatMissingData"]) == (900, "missing")
     assert silent["ComparisonOperator"] == "LessThanThreshold"
     assert not [it for it in alarms.values() if "AlarmActions" in it]
+
+
+def metrics_right(synthesis: Any) -> list[Any]:
+    """Return the sweeper's statements on CloudWatch's metrics."""
+    policy = synthesis.the("AWS::IAM::Policy", "Sweeper")["PolicyDocument"]["Statement"]
+    return [it for it in policy if "cloudwatch" in str(it["Action"])]
+
+
+def test_figures_of_keys_are_sent_only_if_asked_for(synthesis: Any, everything: Any) -> None:
+    """The variable and the right are there with `key_figures=otlp` alone."""
+    variables = synthesis.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]
+    assert "SLUICE_KEY_METRICS" not in variables
+    assert metrics_right(synthesis) == []
+    variables = everything.function(FUNCTIONS["Sweeper"])["Environment"]["Variables"]
+    assert variables["SLUICE_KEY_METRICS"] == "true"
+    [right] = metrics_right(everything)
+    assert (right["Action"], right["Resource"]) == ("cloudwatch:PutMetricData", "*")
+    assert everything.resources("AWS::CloudWatch::InsightRule") == []

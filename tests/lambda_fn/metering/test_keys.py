@@ -21,6 +21,7 @@ from lambda_fn.metering.money import Prices
 from lambda_fn.reporting import rollups
 from lambda_fn.reporting.reconcile import reconcile
 from lambda_fn.reporting.usage import usage
+from lambda_fn.sweep.key_figures import sent_until
 from lambda_fn.sweep.run import sweep
 from tests.support.function import KEY, KEY_ID
 from tests.support.ground import CLOSED, LATER, LONGEST, Ground, T, live
@@ -34,6 +35,7 @@ KINDS = {
     "KEY": keys.ACCOUNT,
     "LEDGER": keys.LEDGER,
     "ROLLED": keys.WATERMARK,
+    "SENT": keys.SENT,
     "DIRTY": keys.DIRTY_HOUR,
     "USAGE": keys.ROLLUP,
     "CONTROL": keys.PAGES,
@@ -59,6 +61,7 @@ async def fill(ground: Ground) -> None:
     await live(ground.table, ground, new_request_id(T), None, checkpoint=3)
     await sweep(ground.table, now=LATER, longest=LONGEST, stop=lambda: False)
     await rollups.advance(ground.table, now=CLOSED, longest=LONGEST, stop=lambda: False)
+    await sent_until(ground.table, "2026-11-21T06")
     await live(ground.table, ground, new_request_id(T), None, checkpoint=3)
     await mark_dirty(ground.table, "2026-11-21T06")
     await Services(ground.table, ("m",)).token({}, [])

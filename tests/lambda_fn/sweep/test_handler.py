@@ -9,6 +9,7 @@ import pytest
 
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering import hours, ledger
+from lambda_fn.metering.keys import SENT_KEY
 from lambda_fn.settings import SettingsError
 from lambda_fn.sweep.handler import SweepFailed, handler
 from tests.support.ground import Ground, T, live, opening
@@ -118,3 +119,18 @@ async def test_settings_that_make_no_sense(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):
         await invoke()
+
+
+@pytest.mark.usefixtures("environment")
+async def test_figures_of_keys_are_sent_if_the_variable_says_so(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sweep notes from which hour on figures are sent."""
+    await invoke()
+    assert SENT_KEY["sk"] not in {item["sk"] for item in ground.items("USAGE")}
+    monkeypatch.setenv("SLUICE_KEY_METRICS", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", "http://127.0.0.1:1")
+    await invoke()
+    [item] = [item for item in ground.items("USAGE") if item["sk"] == SENT_KEY["sk"]]
+    [rolled] = [item for item in ground.items("USAGE") if item["sk"] == "ROLLED"]
+    assert item["until"] == rolled["until"]

@@ -1,12 +1,21 @@
-"""Spans in OTLP's JSON, read by OpenTelemetry's own definition."""
+"""Spans and gauges in OTLP's JSON, read by OpenTelemetry's own definition."""
 
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_fn.tracing.otlp import Resource, Span, SpanEvent, Value, encode
-from tests.support.otlp import read
+from lambda_fn.tracing.otlp import (
+    Gauge,
+    Point,
+    Resource,
+    Span,
+    SpanEvent,
+    Value,
+    encode,
+    encode_gauges,
+)
+from tests.support.otlp import read, read_gauges
 
 _HEX = "0123456789abcdef"
 _TIME = st.integers(0, 2**63)
@@ -59,3 +68,29 @@ def test_spans(chosen: list[tuple[int, Span]]) -> None:
             "scope": "scope",
         }
         assert got == expected
+
+
+_POINTS = st.builds(
+    Point,
+    _TIME,
+    st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False)),
+    st.dictionaries(st.text(), _VALUES, max_size=3),
+)
+
+
+@given(st.lists(st.builds(Gauge, st.text(), st.text(), st.lists(_POINTS, max_size=3)), max_size=3))
+def test_gauges(gauges: list[Gauge]) -> None:
+    """Every point has its value and its attributes, and those of what made it."""
+    found = read_gauges(encode_gauges(gauges, Resource({"service.name": "one"}), "scope"))
+    assert found == [
+        {
+            "name": gauge.name,
+            "unit": gauge.unit,
+            "time": point.time,
+            "value": point.value,
+            "attributes": dict(point.attributes),
+            "resource": {"service.name": "one"},
+        }
+        for gauge in gauges
+        for point in gauge.points
+    ]

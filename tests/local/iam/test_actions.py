@@ -129,6 +129,8 @@ def form(service: str, body: str) -> Call:
             [("bedrock:ApplyGuardrail", f"arn:aws:bedrock:{REGION}:{ACCOUNT}:guardrail/a1")],
         ),
         (call("xray", path="/TraceSegments"), [("xray:PutTraceSegments", "*")]),
+        (call("cloudwatch", path="/v1/metrics"), [("cloudwatch:PutMetricData", "*")]),
+        (call("cloudwatch", path="/v1/other"), None),
         (
             operation("logs", "PutLogEvents", logGroupName="/g", logStreamName="s"),
             [("logs:PutLogEvents", f"{LOGS}:/g:log-stream:s")],
