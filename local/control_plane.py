@@ -38,6 +38,7 @@ def main() -> None:
     from local.moto import (
         attribute_values,
         clients,
+        insight_rules,
         metric_lists,
         percentiles,
         quotas,
@@ -55,6 +56,7 @@ def main() -> None:
     quotas.install()
     service_quotas.install()
     attribute_values.install()
+    insight_rules.install()
     metric_lists.install()
     percentiles.install()
     shared.install()

@@ -23,6 +23,8 @@ Unsaved.
 _BURN_ALARMS = 8
 _BURNS = 2
 _GUARD_ALARMS = 2
+_INSIGHT_RULES = 2
+"""Rules of the setting `key_figures`. Where a model has prices, there is one more."""
 _EVENT_BYTES = 26
 """Bytes that CloudWatch Logs adds to each event."""
 
@@ -71,6 +73,16 @@ def bytes_a_request(settings: "Settings") -> int:
     if not settings.metrics:
         return 0
     return len(json.dumps(_members(), separators=(",", ":"))) + _EVENT_BYTES
+
+
+def insight_rules(settings: "Settings") -> int:
+    """Return the rules that the deployment has with `key_figures=insights`."""
+    return _INSIGHT_RULES + (len(settings.unpriced_models) <= len(settings.others))
+
+
+def metrics_of_a_key() -> int:
+    """Return how many metrics a key would be for each model, if it were a dimension."""
+    return len(_members()["_aws"]["CloudWatchMetrics"][0]["Metrics"])
 
 
 def counts(settings: "Settings") -> Counts:

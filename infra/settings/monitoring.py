@@ -17,6 +17,8 @@ class MonitoringSettings:
     """Write the metrics of each request, from which most alarms and the dashboard are made."""
     dashboard: bool = True
     """Make a dashboard of CloudWatch."""
+    key_figures: Literal["off", "insights"] = setting(default="off")
+    """Where CloudWatch shows the figures of each key: in rules of Contributor Insights."""
     alarm_topic: str | None = setting(
         pattern=r"arn:aws[\w-]*:sns:[a-z0-9-]+:\d{12}:[\w-]+", form="an SNS topic's ARN"
     )

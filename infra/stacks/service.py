@@ -14,6 +14,7 @@ from infra.constructs.control_function import ControlFunction
 from infra.constructs.dashboard import Dashboard
 from infra.constructs.domain import Domain
 from infra.constructs.edge import Edge
+from infra.constructs.key_figures import KeyFigures
 from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.playground import Playground
@@ -180,6 +181,9 @@ class ServiceStack(Stack):
             recall=None if recall is None else recall.function,
             sockets=watched_sockets,
         )
+        if settings.key_figures == "insights":
+            settling = [stream.function, *([] if sockets is None else [sockets.function])]
+            KeyFigures(self, "KeyFigures", settings=settings, functions=settling)
         if settings.dashboard:
             Dashboard(
                 self,

@@ -294,6 +294,7 @@ class Gateways:
         with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             async with asyncio.timeout(_CLOSING_S):
                 await connection.gone.wait()
+        transport.close()  # the client's own close waits for it, and $disconnect may take long
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(finishing)
 

@@ -96,6 +96,38 @@ class Dashboard(_Call):
         )
 
 
+class InsightRule(_Call):
+    """A rule of Contributor Insights. Ref is its ARN."""
+
+    type = "AWS::CloudWatch::InsightRule"
+    name_property = "RuleName"
+    service, make, change = "cloudwatch", "put_insight_rule", "put_insight_rule"
+    replaced_by = frozenset({"RuleName"})
+
+    def parameters(self, properties: Properties) -> Properties:
+        """Return the members of the call, which has another name for the rule's text."""
+        members = super().parameters(properties)
+        return {**members, "RuleDefinition": members.pop("RuleBody")}
+
+    def _created(self, response: Properties) -> None:
+        self.physical_id = self.attribute("Arn")
+
+    def delete(self) -> None:
+        """Delete the rule; the call takes a list of names."""
+        call_quietly(
+            self.service, self.context.region, "delete_insight_rules", RuleNames=[self.name]
+        )
+
+    def attribute(self, name: str) -> Any:
+        """Return Arn or RuleName."""
+        region, account = self.context.region, self.context.account
+        values = {
+            "Arn": f"arn:aws:cloudwatch:{region}:{account}:insight-rule/{self.name}",
+            "RuleName": self.name,
+        }
+        return values[name] if name in values else super().attribute(name)
+
+
 class ScalableTarget(_Call):
     """A target of Application Auto Scaling. Ref is `ResourceId|Dimension|Namespace`."""
 
@@ -268,6 +300,7 @@ RESOURCES: list[type[Resource]] = [
     Alarm,
     CompositeAlarm,
     Dashboard,
+    InsightRule,
     ScalableTarget,
     ScalingPolicy,
     Schedule,

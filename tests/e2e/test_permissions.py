@@ -74,7 +74,7 @@ GRANTS = {
         "xray:PutTelemetryRecords",
         "xray:PutTraceSegments",
     },
-    "Sweeper": LOGS | TABLE,
+    "Sweeper": LOGS | TABLE | {"sns:Publish"},  # test_budgets has its alerts
     "Control": LOGS | TABLE | {"secretsmanager:GetSecretValue"},
     "AdminAll": LOGS | TABLE,  # the same as Control's in the table (tests/infra)
     "AdminKeys": LOGS | TABLE - {"dynamodb:DeleteItem"},

@@ -59,6 +59,8 @@ def everything(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Synth
         monthly_ceiling=100.0,
         traces="https://collector.example.org/v1/traces",
         trace_secret="collector",
+        trace_callers=True,
+        key_figures="insights",
     )
 
 

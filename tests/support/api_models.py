@@ -31,6 +31,7 @@ CALLS: dict[str, tuple[str, str, str]] = {
     "AWS::CloudWatch::Alarm": ("cloudwatch", "PutMetricAlarm", ""),
     "AWS::CloudWatch::CompositeAlarm": ("cloudwatch", "PutCompositeAlarm", ""),
     "AWS::CloudWatch::Dashboard": ("cloudwatch", "PutDashboard", ""),
+    "AWS::CloudWatch::InsightRule": ("cloudwatch", "PutInsightRule", ""),
     "AWS::CodeBuild::Project": ("codebuild", "CreateProject", ""),
     "AWS::CodeDeploy::Application": ("codedeploy", "CreateApplication", ""),
     "AWS::CodeDeploy::DeploymentGroup": ("codedeploy", "CreateDeploymentGroup", ""),
@@ -64,6 +65,8 @@ OTHERS: dict[str, tuple[str, str, str]] = {
     "AWS::ApplicationAutoScaling::ScalableTarget.ScheduledActions": (
         "application-autoscaling", "PutScheduledAction", ""),
     "AWS::CloudFront::Distribution.Tags": ("cloudfront", "TagResource", "Tags.Items"),
+    "AWS::CloudWatch::InsightRule.RuleBody": (
+        "cloudwatch", "PutInsightRule", "RuleDefinition"),
     "AWS::DynamoDB::GlobalTable.TimeToLiveSpecification": (
         "dynamodb", "UpdateTimeToLive", "TimeToLiveSpecification"),
     "AWS::ECR::Repository.LifecyclePolicy": ("ecr", "PutLifecyclePolicy", ""),

@@ -61,6 +61,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "completion_slo": 99.9,
             "ttft_alarm_seconds": 2.0,
             "hourly_cost_alarm": 5.0,
+            "key_figures": "insights",
         },
     ),
     "edge": (

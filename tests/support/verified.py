@@ -70,25 +70,29 @@ def without(action: str, role: Callable[[Target], str]) -> Wrong:
     @contextmanager
     def wrong(_: LocalCloud, target: Target) -> Iterator[None]:
         iam, name = target.client("iam"), role(target)
-        [policy] = iam.list_role_policies(RoleName=name)["PolicyNames"]
-        document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
-        kept = []
-        for statement in document["Statement"]:
-            listed = statement["Action"]
-            actions = [listed] if isinstance(listed, str) else listed
-            if rest := [one for one in actions if one != action]:
-                kept.append({**statement, "Action": rest})
-        iam.put_role_policy(
-            RoleName=name,
-            PolicyName=policy,
-            PolicyDocument=json.dumps({**document, "Statement": kept}),
-        )
-        try:
-            yield
-        finally:
+        policies = {
+            policy: iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+            for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]
+        }
+
+        def put(policy: str, document: dict[str, Any]) -> None:
             iam.put_role_policy(
                 RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document)
             )
+
+        for policy, document in policies.items():
+            kept = []
+            for statement in document["Statement"]:
+                listed = statement["Action"]
+                actions = [listed] if isinstance(listed, str) else listed
+                if rest := [one for one in actions if one != action]:
+                    kept.append({**statement, "Action": rest})
+            put(policy, {**document, "Statement": kept})
+        try:
+            yield
+        finally:
+            for policy, document in policies.items():
+                put(policy, document)
 
     return wrong
 

@@ -112,8 +112,8 @@ class Peer:
         """Return the head at once."""
         return True
 
-    async def read(self) -> bytes:
-        """Return the next part."""
+    async def read(self, take: object = None) -> bytes:
+        """Return the next part. `take` is not called: nothing comes while this waits."""
         return next(self._left)
 
     def wake(self) -> None:

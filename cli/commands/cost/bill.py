@@ -140,6 +140,10 @@ class Plan:
     logged: int = 0
     """Bytes that metrics add to a request's log line."""
     watched: cloudwatch_cost.Counts = _UNWATCHED
+    key_figures: str = "off"
+    """Where the figures of each key are shown: the setting."""
+    insight_rules: int = 0
+    """The rules of Contributor Insights with `key_figures=insights`."""
 
     @classmethod
     def of(cls, settings: "Settings", instance_hour: float | None) -> "Plan":
@@ -176,6 +180,8 @@ class Plan:
             webhook=settings.webhook_url is not None,
             logged=cloudwatch_cost.bytes_a_request(settings),
             watched=cloudwatch_cost.counts(settings),
+            key_figures=settings.key_figures,
+            insight_rules=cloudwatch_cost.insight_rules(settings),
         )
 
 
@@ -222,6 +228,9 @@ def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, floa
             kept_answer(use, logged=True) if plan.persistence == "all" else 0.0
         ),
         "CloudWatch, log": (LOG_LINE + plan.logged) / 1e9 * price("logs_gb"),
+        "CloudWatch, figures of keys": (
+            insights_request(plan) if plan.key_figures == "insights" else 0.0
+        ),
         "AWS WAF": price("waf_request") if plan.web_acl else 0.0,
         "Bedrock Guardrails": (
             _guardrail_units(use.completion_tokens) * _unit() if plan.guardrail else 0.0
@@ -240,6 +249,16 @@ def by_socket(use: Use) -> float:
     minutes = use.seconds / 60
     messages = SOCKET_EVENTS + posts
     return messages * price("websocket_message") + minutes * price("websocket_minute")
+
+
+def insights_request(plan: Plan) -> float:
+    """Return what a request costs with `key_figures=insights`: its line matches each rule."""
+    return plan.insight_rules * price("insight_event")
+
+
+def insights_month(plan: Plan) -> float:
+    """Return what the rules of `key_figures=insights` cost a month."""
+    return plan.insight_rules * price("insight_rule_month")
 
 
 def kept_answer(use: Use, *, logged: bool) -> float:
@@ -266,6 +285,9 @@ def by_month(plan: Plan) -> dict[str, float]:
             + watched.alarm_metrics * price("alarm_metric_month")
             + watched.composite_alarms * price("composite_alarm_month")
             + watched.dashboards * price("dashboard_month")
+        ),
+        "CloudWatch, figures of keys": (
+            insights_month(plan) if plan.key_figures == "insights" else 0.0
         ),
         "Secrets Manager": (SECRETS + plan.webhook) * price("secret_month"),
         "Lambda, schedules": _schedules(plan),

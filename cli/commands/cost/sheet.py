@@ -8,6 +8,7 @@ from typing import Any
 from cli.commands.cost import bill, prices
 from cli.commands.cost.bill import Plan, Use
 from cli.commands.cost.measured import Measured
+from cli.lib import cloudwatch_cost
 from cli.lib.terminal import columns, console, print_json, sentence
 
 _ASSUMED = {
@@ -70,6 +71,7 @@ def show(
             f"A million answers that are stored cost {stored:,.2f} USD more, and a million that "
             f"are logged while they stream {logged:,.2f} USD."
         )
+    sentence(keys(plan))
     console.print()
     if use.requests:
         for line in enough(plan, use):
@@ -78,6 +80,19 @@ def show(
     for line in comparisons(plan, use, compare):
         sentence(line)
     _prices(plan, use, origin)
+
+
+def keys(plan: Plan) -> str:
+    """Return a sentence on what it costs to see the figures of each key in CloudWatch."""
+    each = cloudwatch_cost.metrics_of_a_key() * prices.price("metric_month")
+    lines = plan.logged / 1e6 * prices.price("logs_gb")
+    return (
+        "Figures of keys in CloudWatch (key_figures=insights) cost "
+        f"{bill.insights_request(plan) * 1e3:.6f} USD for 1,000 requests and "
+        f"{bill.insights_month(plan):,.2f} USD a month, for any number of keys. Metrics cost "
+        f"{lines:.6f} USD for 1,000 requests; with keys as a dimension, they would cost "
+        f"{each:,.2f} USD a month more for each key and model."
+    )
 
 
 def enough(plan: Plan, use: Use) -> list[str]:
@@ -257,6 +272,18 @@ def _json(
         "idle": bill.by_month(plan),
         "request": bill.by_request(plan, use),
         "request_by_socket": bill.by_socket(use),
+        "key_figures": {
+            "insights": {
+                "request": bill.insights_request(plan),
+                "month": bill.insights_month(plan),
+            },
+            "dimension": {
+                "request": plan.logged / 1e9 * prices.price("logs_gb"),
+                "month_of_a_key": (
+                    cloudwatch_cost.metrics_of_a_key() * prices.price("metric_month")
+                ),
+            },
+        },
         "utilisation": bill.utilisation(plan, use) if use.requests is not None else None,
         "peak": {
             "streams": average,

@@ -208,3 +208,35 @@ def test_dashboards(client: Client, stacks: Stacks) -> None:
         return [it["properties"]["markdown"] for it in body["widgets"]]
 
     assert _follow(stacks, template, read) == [["3"], ["4"], []]
+
+
+def test_rules_of_contributor_insights(client: Client, stacks: Stacks) -> None:
+    """A rule is created, changed and deleted. Ref is its ARN."""
+
+    def template(number: int) -> dict[str, Any]:
+        body = {
+            "Schema": {"Name": "CloudWatchLogRule", "Version": 1},
+            "LogGroupNames": [f"g{number}"],
+            "LogFormat": "JSON",
+            "Contribution": {"Keys": ["$.key"]},
+            "AggregateOn": "Count",
+        }
+        properties = {"RuleName": "r", "RuleState": "ENABLED", "RuleBody": json.dumps(body)}
+        return {"One": {"Type": "AWS::CloudWatch::InsightRule", "Properties": properties}}
+
+    def read(name: str) -> list[Any]:
+        assert name.endswith(":insight-rule/r")
+        rules = client("cloudwatch").describe_insight_rules()["InsightRules"]
+        return [json.loads(it["Definition"])["LogGroupNames"] for it in rules]
+
+    assert _follow(stacks, template, read) == [[["g3"]], [["g4"]], []]
+
+
+def test_a_rule_that_is_none_fails_the_stack(stacks: Stacks) -> None:
+    """The reason of the failure is the service's."""
+    properties = {"RuleName": "r", "RuleState": "ENABLED", "RuleBody": "{}"}
+    stack = stacks.create(
+        {"One": {"Type": "AWS::CloudWatch::InsightRule", "Properties": properties}}, {}
+    )
+    assert stacks.status(stack) == "ROLLBACK_COMPLETE"
+    assert "definition is not valid" in str(stacks.reasons(stack))

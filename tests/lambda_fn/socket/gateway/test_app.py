@@ -281,6 +281,7 @@ async def test_messages_are_not_kept(sockets: Sockets, sagemaker: StandIn, strea
     assert kept() == SECRETS[:1]
     await socket.close()
     await sockets.invoked(len(SECRETS) + 3)
+    held.set()
     await sockets.at_rest()
     assert kept() == []
 
