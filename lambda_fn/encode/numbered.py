@@ -87,10 +87,12 @@ class NumberedEvents:
         out: list[bytes] = []
         for event in events:
             data = self._encoder.encode((event,))
-            if data and type(event) is Delta and data.find(_CHUNK_END) == len(data) - 2:
-                if self._next > self._after:  # one chunk, as of nearly every token
-                    out.append(b'%b,"sluice":{"n":%d}}\n\n' % (data[:-3], self._next))
-                self._next += 1
+            line, last = data.find(b"\n"), len(data) - 2
+            if type(event) is Delta and (line == last or data.find(b"\n", line + 1) == last):
+                number = self._next  # one chunk, of one line or two, as of nearly every token
+                self._next = number + 1
+                if number > self._after:
+                    out += (data[:-3], b',"sluice":{"n":%d}}\n\n' % number)
             elif data:
                 has_member = type(event) is Finish and event.ended is not None
                 out.append(self._number(data, has_member=has_member))
