@@ -273,7 +273,10 @@ def prove(deployment: ChaosDeployment, wave: Wave, say: Say) -> list[str]:
     ledger = {item["sk"]: item for item in deployment.items() if item["pk"].startswith("LEDGER#")}
     found, equal, more = [], 0, 0
     for stream, items in logs.items():
-        [head] = [item for item in items if item["sk"] == "HEAD"]
+        head = next((item for item in items if item["sk"] == "HEAD"), None)
+        if head is None:
+            found.append(f"{stream}: it has {sorted(item['sk'] for item in items)}, and no head")
+            continue
         if head["owner"] not in mine:
             continue
         segments = sorted(
