@@ -108,6 +108,20 @@ async def _remove_parts(table: Table, head_key: Mapping[str, str], *, now: int) 
         after = page.after
 
 
+async def remove_headless(table: Table, head_key: Mapping[str, str]) -> None:
+    """Remove the parts of a head that was never put, because its function was killed before.
+
+    If there is a head, nothing is removed. It may be repeated. Raises MeterUnavailable.
+    """
+    query = Query("pk = :pk", {":pk": head_key["pk"]}, projection=("pk", "sk"), limit=1000)
+    found = [item async for item in table.query_all(query, consistent=True)]
+    if any(item["sk"] == head_key["sk"] for item in found):
+        return
+    for first in range(0, len(found), _AT_ONCE):
+        keys = ({"pk": it["pk"], "sk": it["sk"]} for it in found[first : first + _AT_ONCE])
+        await asyncio.gather(*map(table.delete, keys))
+
+
 async def unfinished(table: Table) -> AsyncIterator[dict[str, str]]:
     """Yield the keys of the heads that were hidden, and whose items are not removed.
 

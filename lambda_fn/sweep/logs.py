@@ -18,7 +18,9 @@ from lambda_fn.stream_log.heads import (
     end_segment,
     read_head,
 )
+from lambda_fn.stream_log.keys import head_key
 from lambda_fn.stream_log.reading import read_all
+from lambda_fn.stream_log.removal import remove_headless
 from lambda_fn.stream_log.segments import Segment
 
 
@@ -26,6 +28,8 @@ async def end_log(
     table: Table, request_id: str, *, now: float, settled: Outcome | None = None
 ) -> Settlement | None:
     """End the response of a request if it has a head, and return its settlement by the log.
+
+    What was stored of a head that was not put is removed.
 
     Call it only when the request's function cannot be running any more. It may be repeated.
 
@@ -44,9 +48,12 @@ async def end_log(
 
     """
     head = await read_head(table, request_id, now=now)
-    if head is not None and head.starter is not None:
+    if head is None:
+        await remove_headless(table, head_key(request_id))
+        return None
+    if head.starter is not None:
         return None  # it was queued, and other requests run it
-    if head is not None and not head.is_final:
+    if not head.is_final:
         event = None if settled is None else CANCELLED if settled == "cancelled" else LOST
         head = await end_overdue(table, head, now=now, event=event)
     if head is None or head.kept != "segments":

@@ -10,6 +10,7 @@ from lambda_fn.events import End, Event, Failed, Finish, Usage
 from lambda_fn.http.client import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.metering import ledger
+from lambda_fn.stream_log.bodies import write_body
 from lambda_fn.stream_log.heads import (
     StoredHead,
     cancel_head,
@@ -161,6 +162,15 @@ async def test_a_request_without_a_head(ground: Ground, log_table: Table) -> Non
     await swept(ground, log_table)
     [item] = await prove(ground)
     assert item["completion_tokens"] == 4
+
+
+async def test_a_head_that_was_never_put(ground: Ground, log_table: Table, streams: Any) -> None:
+    """What a function had stored before it was killed is removed: nobody can find or erase it."""
+    request_id = new_request_id(T)
+    assert await write_body(log_table, request_id, "input", b"What is said", expires=9) == 1
+    await live(ground.table, ground, request_id, None)
+    await swept(ground, log_table)
+    assert streams.scan()["Items"] == []
 
 
 async def test_served_while_the_meter_was_open(ground: Ground, log_table: Table) -> None:
