@@ -61,10 +61,25 @@ async def stop(process: asyncio.subprocess.Process, grace: float) -> None:
             os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), grace)
-    # The leader may have ended before others of its group.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode is None or not _exists(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
+
+
+def _exists(pid: int) -> bool:
+    """Return whether a process has this id.
+
+    The leader of a group may have ended before others of it. While these live, no process gets the
+    leader's id. So one that has it is a stranger, and so is its group.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def last_lines(path: Path, count: int = 5) -> str:

@@ -1,13 +1,16 @@
 """Child processes end with the local cloud."""
 
+import asyncio
 import contextlib
 import os
 import signal
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from local import processes
 from local.cloud import LocalCloud, LocalCloudError
 from tests.support.local_cloud import CONTAINER
 
@@ -59,3 +62,40 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
         os.kill(cloud.pid, number)
         cloud.stop()
     assert _gone(pids)
+
+
+class _Ended:
+    """A process that has ended, whose id another process has now."""
+
+    returncode = 0
+
+    def __init__(self, pid: int) -> None:
+        """Take the other's id."""
+        self.pid = pid
+
+    async def wait(self) -> int:
+        """Return at once."""
+        return self.returncode
+
+
+async def test_a_stranger_with_the_id_of_a_process_that_ended_lives_on() -> None:
+    """The ids of processes are used again. A group of another process gets no signal."""
+    stranger = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
+    try:
+        await processes.stop(cast("Any", _Ended(stranger.pid)), 0)
+        os.kill(stranger.pid, signal.SIGTERM)
+        assert await stranger.wait() == -signal.SIGTERM  # and not SIGKILL
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            stranger.kill()
+
+
+async def test_a_group_ends_though_its_leader_has_ended(tmp_path: Path) -> None:
+    """What a process has left in its group is killed."""
+    left = tmp_path / "left"
+    leader = await asyncio.create_subprocess_exec(
+        *("sh", "-c", f"sleep 600 & echo $! > {left}"), start_new_session=True
+    )
+    await leader.wait()
+    await processes.stop(leader, 0)
+    assert _gone({int(left.read_text())})
