@@ -259,7 +259,9 @@ def _path_of_nul(request: Any) -> str | None:
     known.
     """
     names: list[str | int] = []
-    levels: list[Any] = [iter([("", msgspec.to_builtins(request))])]
+    # Members that are kept as JSON are looked into like the others.
+    built = msgspec.to_builtins(request, enc_hook=msgspec.json.decode)
+    levels: list[Any] = [iter([("", built)])]
     while levels:
         for name, value in levels[-1]:  # continues where it stopped
             kind = type(value)

@@ -166,6 +166,15 @@ async def test_invalid(call: Call, body: Any, status: int, param: str | None) ->
     assert (reply.status, reply.error["param"]) == (status, param)
 
 
+async def test_nul_in_a_member_is_named(call: Call) -> None:
+    """A member's body is looked into, too."""
+    asked = {"requests": [chat("a"), chat("b", user="\0"), {**chat("c"), "unread": "\0"}]}
+    reply = await call(path=PATH, body=asked)
+    assert (reply.status, reply.error["param"]) == (400, "requests[1].body.user")
+    reply = await call(path=PATH, body={"requests": [chat("a"), {**chat("c"), "unread": "\0"}]})
+    assert reply.status == 200
+
+
 async def test_empty_bodies(call: Call) -> None:
     """A member without anything in its body has the error that it has alone."""
     asked = {"requests": [{"stream_id": "a", "endpoint": CHAT, "body": {}}, chat("b")]}
