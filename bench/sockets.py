@@ -142,7 +142,7 @@ def deployed(cloud: LocalCloud, folder: Path, lanes: int, keys: int) -> tuple[st
 
 
 async def many(cloud: LocalCloud, url: str, keys: list[str], count: int) -> dict[str, Any]:
-    """Have two responses on each of many sockets at once. Return figures, and what was wrong."""
+    """Ask for two responses on each of many sockets. Return figures, and what was wrong."""
     lanes, began = ("a", "b"), time.monotonic()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         opened: list[aiohttp.ClientWebSocketResponse] = []

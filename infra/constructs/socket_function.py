@@ -111,7 +111,7 @@ class SocketFunction(Construct):
         )
 
     def _grant_next(self, settings: Settings) -> None:
-        """Let the control function begin the next requests of lanes whose function failed."""
+        """Grant the control function to invoke the answering one, where that one has failed."""
         answering = Stack.of(self).format_arn(
             service="lambda",
             resource="function",

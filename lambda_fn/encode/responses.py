@@ -213,7 +213,7 @@ class _Output:
         return named
 
     def grow(self, text: str, logprobs: bytes = b"") -> None:
-        """Let the open part grow. Only a text has log probabilities."""
+        """Append to the open part. Only a text has log probabilities."""
         part = self._open.part if self._open is not None else None
         assert part is not None  # noqa: S101 (a block begins before it grows)
         part.texts.append(text)

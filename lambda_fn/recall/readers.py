@@ -35,7 +35,7 @@ class Readers:
 
     @asynccontextmanager
     async def following(self, head: StoredHead, seconds: float | None) -> AsyncIterator[None]:
-        """Hold a slot of the key while a response is followed. One that has ended needs none.
+        """Take a slot of the key while a response is followed. One that has ended needs none.
 
         `seconds` is how long the call may take, None if that is not limited.
 

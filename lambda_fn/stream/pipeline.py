@@ -536,7 +536,7 @@ class Pipeline:
             carrier.in_background(place.give_back_run() if self.waits else freed())
 
     async def _enqueue(self, event_log: "TableLog") -> None:
-        """Let the response wait for capacity. If that cannot be written, its lease ends it."""
+        """Queue the response until there is capacity. If that fails, its lease ends it."""
         from lambda_fn.stream.queueing import enqueue
 
         self._counter.refused = True

@@ -167,7 +167,7 @@ async def wait(table: Table, stored: StoredHead) -> bool:
 async def enqueue(
     table: Table, stored: StoredHead, *, parts: int, until: float, now: float
 ) -> StoredHead | None:
-    """Let a response wait for capacity that runs, has no events and was never queued.
+    """Queue a running response that has no events and was never queued.
 
     Args:
         table: StreamTable.

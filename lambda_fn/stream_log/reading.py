@@ -161,7 +161,7 @@ class LogSource:
         return first, [self._next_event() for _ in range(min(self._left, _EVENTS))]
 
     async def close(self) -> None:
-        """Give the slot back, if there is one. It raises nothing."""
+        """Return the slot, if there is one. It raises nothing."""
         await self._slot.give_back()
 
     async def _poll(self) -> None:

@@ -144,7 +144,7 @@ class Conversation:
             await asyncio.sleep(len(data) / self._pace)
 
     def _hand_on(self, data: bytes) -> bool:
-        """Give an event to the receiver. Return whether it is the last. Raises Malformed."""
+        """Pass an event to the receiver. Return whether it is the last. Raises Malformed."""
         try:
             event = _event.decode(data)
         except (msgspec.DecodeError, RecursionError):

@@ -283,7 +283,7 @@ class Control:
             await self._posts.post(connection_id, shortened(last))
 
     async def _hand_over(self, connection_id: str, names: list[str]) -> None:
-        """Have requests answered whose turn has come."""
+        """Invoke the function that answers for the requests whose turn has come."""
         from lambda_fn.aws.functions import Functions, NotInvoked  # few functions die
 
         functions = Functions(
@@ -305,7 +305,7 @@ class Control:
                 return
 
     async def _refuse(self, connection_id: str, name: str) -> list[str]:
-        """Tell that a request cannot be answered. Return the names of those that begin now."""
+        """Send the error of a request. Return the names of those that begin now."""
         state = (await self._store.find(connection_id)).state
         await self._forget(connection_id, [name])
         await self._tell(connection_id, unavailable(), state.lane_of(name))
