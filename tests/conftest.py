@@ -1,7 +1,8 @@
 """Settings and fixtures for all tests."""
 
+import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
@@ -27,6 +28,21 @@ hypothesis.settings.load_profile("test")
 # httpx waits 5 s by default. On a busy machine the cold start of a function takes longer.
 for _phase in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect the tests without the garbage collector, which takes half of the time.
+
+    It would look at hundreds of thousands of objects again and again, and all of them stay. Later
+    it does not look at them either.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 CLOUDS = (
