@@ -8,7 +8,7 @@ a call takes a fraction of a millisecond.
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -88,16 +88,15 @@ class _Container:
     headers: ClassVar[dict[str, str]] = {}
     connected = True
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, status: int = 0, parts: Sequence[bytes] = ()) -> None:
         self._books = books
+        self._parts = iter(parts)
+        self.status = status
+        self.loop = asyncio.get_running_loop()
 
     def send(self, *sent: Any) -> "_Container":
         """Answer a request."""
-        found = _Container(self._books)
-        found.loop = asyncio.get_running_loop()
-        found.status, parts = self._answer(sent[-1])
-        found._parts = iter(parts)
-        return found
+        return _Container(self._books, *self._answer(sent[-1]))
 
     def _answer(self, body: bytes) -> tuple[int, list[bytes]]:
         control = msgspec.json.decode(body).get("sluice", {})

@@ -37,7 +37,7 @@ from tests.support.worst_bodies import call
 VALUES = Values(COMPONENTS)
 MOST = 150
 """Values of a member that are tried alone."""
-NESTED = (
+NESTED: tuple[Any, ...] = (
     None,
     True,
     1,
@@ -54,7 +54,10 @@ BODIES = 12
 """Bodies of one example with many members."""
 _CONTROL = Control(request_id="r", deadline_ms=1000, max_prompt_tokens=1000, caller="k")
 _MODELS = (
-    *(Model(endpoint="e", context_tokens=1000, dialect=name) for name in dialects.DIALECTS),
+    *(
+        msgspec.convert({"endpoint": "e", "context_tokens": 1000, "dialect": name}, Model)
+        for name in dialects.DIALECTS
+    ),
     Model(endpoint="e", context_tokens=1000, reasoning="none"),
     Model(endpoint="e", context_tokens=1000, reasoning="hidden", reasoning_budget=False),
 )
@@ -96,7 +99,8 @@ def alone(path: str) -> Iterator[bytes]:
         for place, value in within.items():
             for other in NESTED:
                 yield msgspec.json.encode({**good, name: put(value, place, other)})
-        first, again = (msgspec.json.encode({**rest, name: it}) for it in (values[0], [{}]))
+        first = msgspec.json.encode({**rest, name: values[0]})
+        again = msgspec.json.encode({**rest, name: [{}]})
         yield first[:-1] + b"," + again[1:]  # one member twice
 
 
