@@ -54,6 +54,7 @@ CLOUDS = (
             "chaos",
             "faults",
             "filters",
+            "load",
             "permissions",
             "recall",
             "repeats",
