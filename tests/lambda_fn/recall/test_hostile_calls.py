@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from lambda_fn import ids
@@ -24,7 +25,8 @@ from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.recall.app import create_app
 from lambda_fn.settings import Model, Settings
-from tests.support.hostile_calls import DOCUMENT, GOOD, complaint
+from tests.support.hostile_calls import COMPONENTS, DOCUMENT, GOOD, complaint
+from tests.support.hostile_values import WRONG, Values
 from tests.support.kept import Kept, head_of
 from tests.support.network import Network, all_items, create_table, delete_table, operate
 from tests.support.stream_tables import stream_table
@@ -77,6 +79,8 @@ NAMES = (
     "metadata[" + "x" * 300 + "]",
 )
 """Parameters beside those of the document."""
+MOST = 40
+"""Values of a member of a body that are tried."""
 BODIES = (
     *(
         b"",
@@ -298,11 +302,18 @@ async def test_queries_of_any_content(calls: Calls) -> None:
 async def test_bodies_of_any_content(calls: Calls) -> None:
     """A body is refused, or is what the endpoint takes."""
     mine = await calls.own(MINE)
+    values = Values(COMPONENTS)
     for path, methods in PATHS.items():
         if "POST" not in methods:
             continue
         name = mine["conversation"] if "conversations" in path else mine["chat_stream"]
-        for body in BODIES:
+        operation, bodies = DOCUMENT["paths"][path]["post"], list(BODIES)
+        if "requestBody" in operation:
+            schema = operation["requestBody"]["content"]["application/json"]["schema"]
+            for member, described in values.members(schema).items():
+                found = itertools.islice(values.right(described), MOST)
+                bodies += [msgspec.json.encode({member: it}) for it in (*found, *WRONG)]
+        for body in bodies:
             await calls("POST", filled(path, name, ""), body)
 
 
