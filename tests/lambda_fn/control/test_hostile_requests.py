@@ -14,8 +14,8 @@ import pytest
 from fastapi import FastAPI
 
 from lambda_fn.control import services as control
-from lambda_fn.control.app import INVOKED, PREFIX, Middleware
-from lambda_fn.control.auth import Gate
+from lambda_fn.control.app import PREFIX, Middleware
+from lambda_fn.control.auth import INVOKED, Gate
 from lambda_fn.control.services import Services
 from tests.support.hostile_calls import complaint
 from tests.support.hostile_values import WRONG, Values
