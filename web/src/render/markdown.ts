@@ -167,7 +167,7 @@ export function morph(from: Element, to: Element): number {
     } else if (there.isEqualNode(node)) {
       // It stays.
     } else if (there.nodeType === Node.TEXT_NODE && node.nodeType === Node.TEXT_NODE) {
-      there.nodeValue = node.nodeValue;
+      grow(there as Text, node.nodeValue ?? "");
       made += 1;
     } else if (
       there instanceof Element &&
@@ -182,6 +182,12 @@ export function morph(from: Element, to: Element): number {
   });
   for (const node of old.slice(wanted.length)) node.remove();
   return made;
+}
+
+/** Set a text. What was there before stays selected if it was. */
+function grow(text: Text, value: string): void {
+  if (value.startsWith(text.data)) text.appendData(value.slice(text.data.length));
+  else text.data = value;
 }
 
 function count(node: Node): number {

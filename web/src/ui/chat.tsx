@@ -95,28 +95,26 @@ export function Chat({ session }: { session: Session }) {
           <h1 class="title" title={open?.title}>
             {open?.title ?? "New conversation"}
           </h1>
-          {live && (
-            <button
-              type="button"
-              class="icon-button wide-only"
-              aria-label="Wire of the last answer"
-              title="Wire of the last answer"
-              onClick={() => setWire(live.wire)}
-            >
-              <Icon name="wire" />
-            </button>
-          )}
-          {open && (
-            <button
-              type="button"
-              class="icon-button"
-              aria-label="Export as Markdown"
-              title="Export as Markdown"
-              onClick={() => download(open)}
-            >
-              <Icon name="download" />
-            </button>
-          )}
+          <button
+            type="button"
+            class="icon-button wide-only"
+            aria-label="Wire of the last answer"
+            title="Wire of the last answer"
+            disabled={!live}
+            onClick={() => live && setWire(live.wire)}
+          >
+            <Icon name="wire" />
+          </button>
+          <button
+            type="button"
+            class="icon-button"
+            aria-label="Export as Markdown"
+            title="Export as Markdown"
+            disabled={!open}
+            onClick={() => open && download(open)}
+          >
+            <Icon name="download" />
+          </button>
           <button
             type="button"
             class="icon-button"
@@ -450,6 +448,10 @@ function TurnView({
                   <Icon name="copy" /> {copied ? "Copied" : "Copy"}
                 </button>
               )}
+              <button type="button" class="quiet" onClick={() => onWire(live.wire)}>
+                <Icon name="wire" /> Wire
+              </button>
+              {/* The last one, because it leaves when another question is asked. */}
               {last && (
                 <button type="button" class="quiet" onClick={() => onAgain()}>
                   <Icon name="retry" />{" "}
@@ -458,9 +460,6 @@ function TurnView({
                     : "Regenerate"}
                 </button>
               )}
-              <button type="button" class="quiet" onClick={() => onWire(live.wire)}>
-                <Icon name="wire" /> Wire
-              </button>
             </div>
           )}
           {last && answer.status === "completed" && answer.calls.length > 0 && (
