@@ -270,6 +270,101 @@ for (const width of [1280, 390]) {
   });
 }
 
+interface Flicker {
+  faults: string[];
+  /** How often the code was drawn, and how often it had colours. */
+  draws: number;
+  coloured: number;
+}
+
+/** After every change of the page, compare the lines of its code with what they were before. */
+function watchCode(): void {
+  const flicker: Flicker = { faults: [], draws: 0, coloured: 0 };
+  Object.assign(window, { flicker });
+  const colours = new Map<string, string>();
+  const colourOf = (node: Node): string => {
+    if (!(node instanceof Element)) return "";
+    const found = colours.get(node.className) ?? getComputedStyle(node).color;
+    colours.set(node.className, found);
+    return found === getComputedStyle(node.closest("pre") as Element).color ? "" : found;
+  };
+  interface Line {
+    text: string;
+    colours: string[];
+    height: number;
+  }
+  let before: Line[] = [];
+  let figure = 0;
+  new MutationObserver(() => {
+    const code = document.querySelector(".code");
+    if (!code) return;
+    const lines = [...code.querySelectorAll(".line")].map((line): Line => {
+      const parts = [...line.childNodes].map((it) => [it.textContent ?? "", colourOf(it)] as const);
+      return {
+        text: parts.map(([text]) => text).join(""),
+        colours: parts.flatMap(([text, colour]) => Array.from(text, () => colour)),
+        height: line.getBoundingClientRect().height,
+      };
+    });
+    flicker.draws += 1;
+    if (lines.some((it) => it.colours.some(Boolean))) flicker.coloured += 1;
+    const height = code.getBoundingClientRect().height;
+    if (height < figure) flicker.faults.push(`the code is lower: ${figure} -> ${height}`);
+    figure = height;
+    before.forEach((was, at) => {
+      const is = lines[at];
+      if (!is) flicker.faults.push(`line ${at} is gone: ${was.text}`);
+      else if (!is.text.startsWith(was.text))
+        flicker.faults.push(`line ${at} has another text: ${was.text} -> ${is.text}`);
+      else if (was.text.trim() && is.height !== was.height)
+        flicker.faults.push(`line ${at} has another height: ${was.height} -> ${is.height}`);
+      else
+        was.colours.forEach((colour, index) => {
+          if (colour && is.colours[index] !== colour)
+            flicker.faults.push(`line ${at} has lost a colour at ${index}: ${is.text}`);
+        });
+    });
+    before = lines;
+  }).observe(document.body, { childList: true, characterData: true, subtree: true });
+}
+
+for (const [known, language, late] of [
+  ["is known at once", "python", false],
+  ["is loaded late", "python", true],
+  ["is unknown", "klingon", false],
+  ["is not given", "", false],
+] as const) {
+  test(`code does not flicker: its language ${known}`, async ({ page, api }) => {
+    api.script = {
+      pieces: pieces(`Here:\n\n\`\`\`${language}\n${CODE.slice(0, 2600)}\n\`\`\`\n\nThe end.`, 3),
+      pause: 8,
+      batch: 3,
+    };
+    let release = (): void => {};
+    const held = new Promise<void>((resolve) => (release = resolve));
+    if (late)
+      await page.route("**/assets/highlight-*.js", async (route) => {
+        await held;
+        await route.continue();
+      });
+    await enter(page, api.url);
+    await page.evaluate(watchCode);
+    await ask(page, "Code");
+    const code = page.locator(".code code");
+    await expect(code).toContainText("def step_9");
+    if (late) await expect(page.locator(".hljs-keyword")).toHaveCount(0);
+    release();
+    await complete(page);
+    const last = page.locator(".hljs-keyword").last();
+    if (language === "python") await expect(last).toBeVisible();
+    expect(await code.textContent()).toBe(CODE.slice(0, 2600));
+    const seen = await page.evaluate(() => (window as unknown as { flicker: Flicker }).flicker);
+    expect(seen.faults).toEqual([]);
+    expect(seen.draws).toBeGreaterThan(10);
+    expect(seen.coloured > 0).toBe(language === "python");
+  });
+}
+
 /** Return how much longer work takes because other programs have the processors; 1 if none has. */
 async function slowness(page: import("@playwright/test").Page): Promise<number> {
   return page.evaluate(() => {
