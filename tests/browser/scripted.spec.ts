@@ -265,6 +265,7 @@ for (const width of [1280, 390]) {
     const answer = page.getByRole("article");
     await expect(answer).toContainText("c'est la fin !");
     await expect(answer.locator("table tr")).toHaveCount(3);
+    await expect(answer.locator("li .code .line")).toHaveCount(1);
     await expect(answer.getByRole("link", { name: "a link to the notes" })).toBeVisible();
     expect(await page.evaluate(() => (window as unknown as Watched).moved)).toEqual([]);
   });
@@ -839,12 +840,30 @@ test("first load is small, and asks for what it needs only", async ({ page, api 
   await expect(page.getByText("keeps questions and answers for 30 days")).toBeVisible();
   await expect(page.getByText("resume one for 24 hours")).toBeVisible();
   const scripts = loaded.filter((it) => it.startsWith("/assets/") && it.endsWith(".js"));
-  // The page for a key, and the chat: nothing of the other pages, and no highlighting.
+  // The page for a key, and the chat: nothing of the other pages, and no highlighting. What draws
+  // Markdown is asked for a moment later.
   const names = scripts.map((it) => it.replace(/^\/assets\/(\w+)-.*$/, "$1")).toSorted();
-  expect(names).toEqual(["answer", "chat", "index", "wire"]);
+  expect(names.filter((it) => it !== "markdown")).toEqual(["answer", "chat", "index", "wire"]);
   const sent = scripts.map((it) => gzipSync(readFileSync(join(DIST, it))).length);
   expect(sent.reduce((sum, it) => sum + it, 0)).toBeLessThan(100_000);
   expect(
     loaded.every((it) => it === "/" || it.startsWith("/assets/") || it.startsWith("/v1/")),
   ).toBe(true);
+});
+
+test("an answer is text if what draws Markdown cannot be loaded", async ({
+  page,
+  api,
+  allowed,
+}) => {
+  allowed.push(/ERR_FAILED|Failed to/);
+  await page.route("**/assets/markdown-*.js", (route) => route.abort());
+  api.script = { pieces: ["Some **bold** <b>text</b>."] };
+  await enter(page, api.url);
+  await ask(page, "Hello");
+  await complete(page);
+  await expect(page.getByRole("article")).toContainText("Some **bold** <b>text</b>.");
+  await page.unroute("**/assets/markdown-*.js");
+  await ask(page, "Again");
+  await expect(page.getByRole("article").last().locator("strong")).toHaveText("bold");
 });

@@ -89,18 +89,19 @@ function plain(text: string): Block {
   return { kind: "plain", raw: text, language: "", text, token: null };
 }
 
+/** Return the language that the line above code names, in small letters. */
+export function languageOf(line: string): string {
+  return (line.trim().split(/\s/)[0] ?? "").toLowerCase();
+}
+
 function blockOf(token: Token): Block[] {
   if (token.type === "space" || token.type === "def") return [];
   if (token.type === "code") {
-    const language =
-      String(token["lang"] ?? "")
-        .trim()
-        .split(/\s/)[0] ?? "";
     return [
       {
         kind: "code",
         raw: token.raw,
-        language: language.toLowerCase(),
+        language: languageOf(String(token["lang"] ?? "")),
         text: String(token["text"]),
         token,
       },

@@ -16,6 +16,7 @@ import { Icon } from "./icons.tsx";
 import { ModelChoice, ParameterFields } from "./parameters.tsx";
 import { useFollow } from "./scroll.ts";
 import type { Session } from "./session.ts";
+import { loadMarkdown } from "./streamed.tsx";
 import { WireDrawer } from "./wire.tsx";
 
 const IDEAS = [
@@ -41,7 +42,12 @@ export function Chat({ session }: { session: Session }) {
 
   useEffect(() => {
     void threads.load();
-    return () => threads.close();
+    // Before the first answer comes, and after what is seen at once.
+    const later = setTimeout(() => void loadMarkdown(), 200);
+    return () => {
+      clearTimeout(later);
+      threads.close();
+    };
   }, [threads]);
   useLayoutEffect(() => {
     setParameters(open ? open.parameters : threads.defaults());
