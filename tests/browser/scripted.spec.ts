@@ -655,6 +655,43 @@ test("the keyboard alone", async ({ page, api }) => {
   await expect(page.getByText("What would you like to ask?")).toBeVisible();
 });
 
+test("what lies over the conversation takes the focus, and gives it back", async ({
+  page,
+  api,
+}) => {
+  await page.setViewportSize({ width: 390, height: 780 });
+  await enter(page, api.url);
+  for (const [button, focused] of [
+    ["Conversations", page.getByRole("button", { name: "New conversation" })],
+    ["Parameters", page.getByRole("complementary", { name: "Parameters" })],
+  ] as const) {
+    await page.getByRole("button", { name: button, exact: true }).press("Enter");
+    await expect(focused).toBeFocused();
+    await page.keyboard.press("Escape");
+    await expect(focused).toBeHidden();
+    await expect(page.getByRole("button", { name: button, exact: true })).toBeFocused();
+  }
+});
+
+test("at 200 % the first page begins at its beginning", async ({ page, api }) => {
+  await page.setViewportSize({ width: 640, height: 360 });
+  await enter(page, api.url);
+  await expect(page.getByRole("heading", { name: "What would you like to ask?" })).toBeInViewport();
+  await ask(page, "Short");
+  await complete(page);
+  await expect(page.getByRole("article")).toBeInViewport();
+});
+
+test("nothing is animated for those who do not want it", async ({ page, api }) => {
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  api.script = { pieces: pieces("Some words of an answer. ".repeat(20), 4), pause: 10 };
+  await enter(page, api.url);
+  await ask(page, "Still");
+  await expect(page.getByRole("article")).toContainText("Some words");
+  expect(await page.evaluate(() => document.getAnimations().length)).toBe(0);
+  await complete(page);
+});
+
 test("a screen reader hears the beginning and the end, not every token", async ({ page, api }) => {
   api.script = { pieces: pieces("Five words are in here.", 2), pause: 30 };
   await enter(page, api.url);

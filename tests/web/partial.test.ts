@@ -55,6 +55,7 @@ test("code is shown as it comes, but for half a character and half a fence", () 
     ["````\n```\nx y", "````\n```\nx y"],
     ["```\nx\n```\nwo", "```\nx\n```\n"],
     ["- a b\n  ```sh", "- a b\n"],
+    ["1. a b\n   ```sh\n   pip inst", "1. a b\n   ```sh\n   pip inst"],
     ["``` no ` fence", "``` no ` "],
     ["~~~\n[x y", "~~~\n[x y"],
   ] as const) {
@@ -115,6 +116,7 @@ test("markup that is half there is closed, and what is no markup stays", () => {
     ["- item\n- **two", "- item\n- **two**"],
     ["\\*\\*not", "\\*\\*not"],
     ["```\na **b", "```\na **b"],
+    ["1. a\n   ```sh\n   x `y\n   ```\n2. b *c ", "1. a\n   ```sh\n   x `y\n   ```\n2. b *c* "],
   ] as const) {
     assert.equal(closed(text), wanted, text);
   }

@@ -39,7 +39,8 @@ export function visible(text: string): string {
 
 const FENCE_BEGUN =
   /^[ \t]*(?:[-*+][ \t]+|\d{1,9}[.)][ \t]+)*(?:`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*)$/;
-const FENCE = /^ {0,3}(`{3,}|~{3,})(.*)$/gm;
+/** A line that opens or closes code, at the beginning of a line or within a list. */
+const FENCE = /^[ \t]*(?:[-*+>][ \t]+|\d{1,9}[.)][ \t]+)*(`{3,}|~{3,})(.*)$/gm;
 
 /** Return how many characters at the end are the first half of one. */
 function half(text: string): number {
@@ -79,13 +80,20 @@ function lastWords(text: string, from: number): number {
  * are complete, and code has a margin that would come between its words.
  */
 function withoutSpan(text: string): string {
-  const start = text.lastIndexOf("\n\n") + 1;
+  const start = paragraph(text);
   if (text.length - start > LONGEST) return text;
   const rest = withoutCode(text.slice(start));
   const tick = rest.indexOf("`");
   const begun = tick >= 0 ? tick : (/!?\[[^\]\n]*$/.exec(rest)?.index ?? -1);
   if (begun < 0 || rest.length - begun > SPAN) return text;
   return toBreak(`${text.slice(0, start + begun)}x`);
+}
+
+/** Return where the last paragraph begins: behind an empty line, or behind code. */
+function paragraph(text: string): number {
+  const start = text.lastIndexOf("\n\n") + 1;
+  const fence = [...text.slice(start).matchAll(FENCE)].at(-1);
+  return fence ? start + fence.index + fence[0].length : start;
 }
 
 /** The longest paragraph whose markup is looked at. */
@@ -126,9 +134,9 @@ function withoutTableBegun(text: string): string {
  * show its marks first, and move the words behind them when it is complete.
  */
 export function closed(text: string): string {
-  const start = text.lastIndexOf("\n\n") + 1;
+  const start = paragraph(text);
   const last = text.slice(start);
-  if (/`{3}|~{3}/.test(text) || last.length > LONGEST) return text;
+  if (last.length > LONGEST || inCode(text)) return text;
   const rest = withoutCode(last);
   const tick = rest.indexOf("`");
   if (tick >= 0) return tick === rest.length - 1 ? text.slice(0, -1) : `${text}\``;

@@ -33,8 +33,9 @@ export function Chat({ session }: { session: Session }) {
   const [parameters, setParameters] = useState<Parameters>(() => threads.defaults());
   const [panel, setPanel] = useState(false);
   const [wire, setWire] = useState<Wire | null>(null);
-  const follow = useFollow();
   const { open } = threads;
+  const follow = useFollow(Boolean(open?.turns.length));
+  const scrim = useRef<HTMLDivElement>(null);
   const last = open?.turns.at(-1);
   const live = last ? threads.live(last) : null;
   useAnswer(live?.answer ?? null);
@@ -53,11 +54,33 @@ export function Chat({ session }: { session: Session }) {
     setParameters(open ? open.parameters : threads.defaults());
   }, [open?.id]);
   useLayoutEffect(() => follow.toEnd(), [open?.id, last?.id]);
+  // What is opened takes the focus, and gives it back to its button.
+  const menuButton = useRef<HTMLButtonElement>(null);
+  const panelButton = useRef<HTMLButtonElement>(null);
+  const panelRoot = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (panel) panelRoot.current?.focus();
+  }, [panel]);
+  const closeMenu = (): void =>
+    setMenu((was) => {
+      if (was) menuButton.current?.focus();
+      return false;
+    });
+  const closePanel = (): void =>
+    setPanel((was) => {
+      if (was) panelButton.current?.focus();
+      return false;
+    });
   useEffect(() => {
     const pressed = (event: KeyboardEvent): void => {
-      if (event.key === "Escape" && threads.busy && !document.querySelector("dialog[open]")) {
+      if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
+        // What lies over the conversation goes first.
+        if (scrim.current?.checkVisibility()) {
+          closeMenu();
+          closePanel();
+        } else if (threads.busy) threads.stop();
+        else return;
         event.preventDefault();
-        threads.stop();
       }
       if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
@@ -91,6 +114,7 @@ export function Chat({ session }: { session: Session }) {
           <button
             type="button"
             class="icon-button narrow-only"
+            ref={menuButton}
             aria-label="Conversations"
             aria-expanded={menu}
             onClick={() => setMenu(!menu)}
@@ -124,6 +148,7 @@ export function Chat({ session }: { session: Session }) {
           <button
             type="button"
             class="icon-button"
+            ref={panelButton}
             aria-label="Parameters"
             title="Parameters"
             aria-expanded={panel}
@@ -187,22 +212,18 @@ export function Chat({ session }: { session: Session }) {
       {(panel || menu) && (
         <div
           class="scrim"
+          ref={scrim}
           onClick={() => {
-            setPanel(false);
-            setMenu(false);
+            closePanel();
+            closeMenu();
           }}
         />
       )}
       {panel && (
-        <aside class="panel" aria-label="Parameters">
+        <aside class="panel" aria-label="Parameters" ref={panelRoot} tabIndex={-1}>
           <header>
             <h2>Parameters</h2>
-            <button
-              type="button"
-              class="icon-button"
-              aria-label="Close"
-              onClick={() => setPanel(false)}
-            >
+            <button type="button" class="icon-button" aria-label="Close" onClick={closePanel}>
               <Icon name="close" />
             </button>
           </header>
@@ -259,6 +280,10 @@ function Sidebar(props: {
   const [asked, setAsked] = useState("");
   const [problem, setProblem] = useState("");
   const [working, setWorking] = useState(false);
+  const first = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    if (open) first.current?.focus();
+  }, [open]);
   const shown = threads.list.filter((it) => matches(it, search));
   const remove = async (act: () => Promise<string>): Promise<void> => {
     setWorking(true);
@@ -267,14 +292,11 @@ function Sidebar(props: {
     setAsked("");
   };
   return (
-    <nav
-      class={`sidebar ${open ? "open" : ""}`}
-      aria-label="Conversations"
-      onKeyDown={(event) => event.key === "Escape" && onClose()}
-    >
+    <nav class={`sidebar ${open ? "open" : ""}`} aria-label="Conversations">
       <button
         type="button"
         class="new"
+        ref={first}
         onClick={() => {
           threads.start();
           onClose();
@@ -412,7 +434,7 @@ function TurnView({
         />
       ) : (
         turn.text && (
-          <div class="asked">
+          <div class="asked" role="group" aria-label="Question">
             <p dir="auto">{turn.text}</p>
             {!busy && (
               <button
