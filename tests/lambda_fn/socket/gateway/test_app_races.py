@@ -211,9 +211,7 @@ class Sockets(RuleBasedStateMachine):
         if function.task is not None:
             function.task.cancel()
 
-    def deliver(
-        self, data: bytes, kill: tuple[int, Fate] | None, lost: int | None = None
-    ) -> None:
+    def deliver(self, data: bytes, kill: tuple[int, Fate] | None, lost: int | None = None) -> None:
         """Invoke a function with an event."""
         function = Function(self, kill, lost)
         function.event = data
