@@ -223,6 +223,7 @@ async def many(
                 if event["type"] == "error" and event["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
                     again.append(lane)  # a busy machine's table did not answer in time
                     texts[lane], numbers[lane] = "", -1
+                    await asyncio.sleep(float(event["error"]["headers"]["retry-after"]))
                     await ask(socket, lane)
                     continue
                 if event["type"] == "error":
