@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lambda_fn import limits
 from lambda_fn.encode import Encoder
 from lambda_fn.encode.base import unfinished
-from lambda_fn.errors import APIError, internal_error
+from lambda_fn.errors import APIError, Unavailable
 from lambda_fn.event_log import Source, Unended, error_of
 from lambda_fn.events import End, Event, Failed
 from lambda_fn.stream.sinks import Sink
@@ -91,7 +91,7 @@ class Delivery:
                     await self._fail(error)
                 except Unended:
                     if self._state is State.WAITING:
-                        raise internal_error() from None
+                        raise _unended() from None
                     self._sink.abort("unended")
         except TimeoutError:
             if self._slow:
@@ -199,3 +199,12 @@ class Delivery:
 
     def _abort(self, error: APIError) -> None:
         self._sink.abort(error.code or error.type)
+
+
+def _unended() -> Unavailable:
+    """Return the error for a response whose end is not stored, so that nothing of it is sent."""
+    return Unavailable(
+        "It could not be stored how the response ended, so nothing of it is sent. Try again.",
+        code="log_unavailable",
+        retry_after=5,
+    )
