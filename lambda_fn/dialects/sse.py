@@ -23,6 +23,7 @@ from lambda_fn.events import Ended, Event, Failure
 
 _DONE = (b"[DONE]", b'"[DONE]"')
 _MARK = b"\xef\xbb\xbf"
+_RETURN = ord("\r")
 _NOTHING = (b"null", b"[]", b'""')
 _ALIVE = [{"type": word} for word in ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")]
 _CUT = Failure(code="cut", message="a record has no end")
@@ -63,7 +64,7 @@ class StreamDecoder:
             return events
         if self._at_start:
             data = self._skip_mark(data)
-        if self._after_return or b"\r" in data:
+        if self._after_return or _RETURN in data:
             data = self._with_line_feeds(data)
         for line in self._lines.feed(data):
             if self._line(line, events):
