@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cli.lib import charts, values
 from cli.lib.admin_api import Admin, add_access, admin
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.reconcile import reconcile
 from cli.lib.stack import aws_options
 from cli.lib.terminal import console, errors, item, literal, print_json, show, write_csv
@@ -77,10 +77,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the report as a table, CSV or JSON."""
     if args.csv and args.json:
-        raise CommandError("--csv and --json exclude each other.")
+        raise UsageError("--csv and --json exclude each other.")
     if args.month is not None:
         if args.since or args.until:
-            raise CommandError("--month excludes --since and --until.")
+            raise UsageError("--month excludes --since and --until.")
         args.since, args.until = args.month
     api = admin(args)
     query = {name: getattr(args, name) for name in ("since", "until", "by", "key", "model")}

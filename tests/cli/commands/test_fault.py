@@ -34,7 +34,7 @@ def test_where_it_strikes(
     assert [(it["kind"], it["after"], it["after_most"]) for it in sent] == [
         ("container-killed", *bytes_)
     ]
-    assert main(["fault", "set", "container-killed", "--after", "soon"]) == 1
+    assert main(["fault", "set", "container-killed", "--after", "soon"]) == 2
 
 
 def test_without_a_local_cloud(
@@ -43,4 +43,4 @@ def test_without_a_local_cloud(
     """The error names the command that starts one."""
     monkeypatch.setattr("local.cloud.LocalCloud.find", lambda _folder: None)
     assert main(["fault", "list"]) == 1
-    assert capsys.readouterr().err == "✗ No local cloud is running. Start one with: make up\n"
+    assert capsys.readouterr().err == "✗ No local cloud is running. Start one with: `make up`\n"
