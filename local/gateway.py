@@ -86,10 +86,9 @@ class Gateway:
         self.app.router.add_post("/endpoints/{name}/invocations-response-stream", invoke)
         self.app.router.add_post("/2015-03-31/functions/{name}/invocations", invoke_function)
         self.app.router.add_post("/guardrail/{id}/version/{version}/apply", bedrock.apply)
-        spans = xray.Spans(partial(control.post, "telemetry"))
-        self.app.router.add_post("/v1/traces", spans.take)
-        metrics = otlp_metrics.Metrics(partial(control.post, "telemetry"))
-        self.app.router.add_post("/v1/metrics", metrics.take)
+        log = partial(control.post, "telemetry")
+        self.app.router.add_post("/v1/traces", xray.spans(log).take)
+        self.app.router.add_post("/v1/metrics", otlp_metrics.metrics(log).take)
         self.app.router.add_route("*", "/{path:.*}", dynamodb.around(faults, self._forward, kill))
         self.app.cleanup_ctx.append(self._client)
 

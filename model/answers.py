@@ -35,7 +35,8 @@ class Timing:
     `heartbeat` stays below the 15 s that every hop on the way to the client allows.
 
     A caller that reads nothing for `slow_reader` seconds, although there is something to read,
-    counts as gone. A cancel whose request has not arrived waits for it for `cancel` seconds.
+    counts as gone. A cancel whose request has not arrived waits for it for `cancel` seconds. A body
+    has `body` seconds to arrive: half of what SageMaker gives a whole answer.
     """
 
     open_after: float = 2.0
@@ -43,6 +44,7 @@ class Timing:
     last_write: float = 3.0
     slow_reader: float = 60.0
     cancel: float = 1.0
+    body: float = 30.0
 
 
 class Encoder(Protocol):

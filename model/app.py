@@ -12,18 +12,12 @@ from starlette.responses import JSONResponse, Response
 
 from model import output
 from model.answers import StreamResponse, Timing, WholeResponse, error_response
-from model.errors import (
-    BodySizeError,
-    EncodingError,
-    EngineError,
-    ModelError,
-    RequestCancelledError,
-    RouteError,
-)
+from model.bodies import BodyReader
+from model.errors import EngineError, ModelError, RouteError
 from model.events import Start
 from model.lines import LineEncoder
 from model.metrics import MEDIA_TYPE
-from model.schema import MAX_BODY_BYTES, CancelRequest, TokensRequest, parse_chat, parse_invocation
+from model.schema import CancelRequest, TokensRequest, parse_chat, parse_invocation
 from model.schema_checks import SchemaChecks
 from model.sse import SseEncoder, WholeAnswer
 from model.traced_lines import HEADER, TracedLines, is_traced
@@ -42,6 +36,7 @@ def create_app(
     timing = timing or Timing()
     started = int(time.time())
     lines = LineEncoder()
+    bodies = BodyReader(timing.body)
     checks = SchemaChecks(lambda: generation.engine.vocabulary)
     # There is no middleware and no generated documentation: this API has one caller.
     app = FastAPI(title="Sluice inference container", openapi_url=None)
@@ -74,7 +69,7 @@ def create_app(
         """Answer SageMaker's one route: generate, always streamed as lines, cancel, count, or
         tokenize.
         """
-        asked = parse_invocation(await _body(request))
+        asked = parse_invocation(await bodies.read(request))
         if isinstance(asked, CancelRequest):
             return JSONResponse(
                 {"cancelled": await generation.cancel(asked.request_id, timing.cancel)}
@@ -93,7 +88,7 @@ def create_app(
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
         """Answer OpenAI's route, for callers that reach the container itself."""
-        asked = parse_chat(await _body(request))
+        asked = parse_chat(await bodies.read(request))
         await checks.check(asked)
         answer_id, created = f"chatcmpl-{uuid.uuid4().hex}", int(time.time())
         model_name = asked.model if asked.model in models else models[0]
@@ -120,25 +115,3 @@ def create_app(
         return error_response(EngineError("the container failed"))
 
     return app
-
-
-async def _body(request: Request) -> bytes:
-    """Return the whole body, which is not read beyond its limit."""
-    encoding = request.headers.get("content-encoding", "")
-    if encoding.strip().lower() not in ("", "identity"):
-        raise EncodingError(
-            f"the content-encoding {encoding[:40]!r} is not supported: send the body without one"
-        )
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise RequestCancelledError("the caller went away")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise BodySizeError(f"the body is larger than {MAX_BODY_BYTES} bytes")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)

@@ -5,8 +5,10 @@ ModelError                      one request failed
 ├── InvalidRequestError         400 invalid_request
 │   ├── ContextLengthError      400 context_length_exceeded
 │   ├── UnknownModelError       404 model_not_found
+│   ├── RequestTimeoutError     408 request_timeout
 │   ├── BodySizeError           413 invalid_request
 │   ├── EncodingError           415 invalid_request
+│   ├── HeadSizeError           431 invalid_request
 │   ├── RouteError              404 not_found, 405 method_not_allowed
 │   └── CallerError             403 caller_denied
 ├── OverloadedError             429 overloaded, with retry-after
@@ -60,7 +62,8 @@ class ModelError(Exception):
     @property
     def type(self) -> str:
         """OpenAI's class of the error."""
-        return "invalid_request_error" if self.status < 429 else "server_error"
+        at_fault = self.status < 429 or isinstance(self, InvalidRequestError)
+        return "invalid_request_error" if at_fault else "server_error"
 
     def body(self) -> bytes:
         """Return the JSON body of the response, with all four keys that OpenAI's clients read."""
@@ -108,6 +111,19 @@ class EncodingError(InvalidRequestError):
     """The body has a content-encoding. The container reads plain bodies only."""
 
     status = 415
+
+
+class HeadSizeError(InvalidRequestError):
+    """The target and the header fields are larger than the container reads."""
+
+    status = 431
+
+
+class RequestTimeoutError(InvalidRequestError):
+    """The request came too slowly."""
+
+    code = "request_timeout"
+    status = 408
 
 
 class RouteError(InvalidRequestError):

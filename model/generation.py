@@ -16,6 +16,7 @@ from model.errors import (
     InvalidRequestError,
     ModelError,
     NotReadyError,
+    OverloadedError,
     RequestCancelledError,
 )
 from model.events import Delta, Event, Start, Usage, merged
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 STOPPING = "the container is shutting down"
 _EXPECTED_MOST = 1000  # maximum number of cancels that wait for their requests
+MAX_TOKENIZING = 16  # texts that are turned into tokens, or back, or wait for it
 
 
 class Run:
@@ -68,6 +70,7 @@ class Generation:
         self._max_seconds = settings.max_seconds
         self._max_images = settings.max_images
         self._tokenizing = asyncio.Lock()
+        self._to_tokenize = 0
         self._context_tokens = settings.context_tokens
         self._capacity = settings.parallel * settings.context_tokens
         self._runs: set[Run] = set()
@@ -133,17 +136,26 @@ class Generation:
     async def tokens(self, request: TokensRequest) -> dict[str, list[int] | str]:
         """Return `tokens` of a text, or `text` of tokens. One request after the other is served.
 
-        Raises NotReadyError, ContextLengthError for a text that no prompt could hold, and
-        InvalidRequestError.
+        Raises NotReadyError, ContextLengthError for a text that no prompt could hold,
+        InvalidRequestError, and OverloadedError if `MAX_TOKENIZING` others have not ended.
         """
         if not self.healthy:
             raise self.not_ready()
         asked = request.sluice
-        async with self._tokenizing:
-            if asked.tokenize is None:
-                return {"text": await self.engine.detokenize(asked.detokenize or [])}
+        if asked.tokenize is not None:
             prompt_bounds.check_text(asked.tokenize, self._context_tokens)
-            return {"tokens": await self.engine.tokenize(asked.tokenize, special=asked.special)}
+        if self._to_tokenize >= MAX_TOKENIZING:
+            raise OverloadedError(
+                f"{MAX_TOKENIZING} texts are being turned into tokens, or back; try again shortly"
+            )
+        self._to_tokenize += 1
+        try:
+            async with self._tokenizing:
+                if asked.tokenize is None:
+                    return {"text": await self.engine.detokenize(asked.detokenize or [])}
+                return {"tokens": await self.engine.tokenize(asked.tokenize, special=asked.special)}
+        finally:
+            self._to_tokenize -= 1
 
     async def drain(self, seconds: float) -> None:
         """Accept no new requests and fail the waiting ones.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from model.answers import error_response
+from model.connection import Connection
 from model.errors import CallerError, NotReadyError, StartError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Server(uvicorn.Server):
     def __init__(self, front: Front, listener: socket.socket) -> None:
         config = uvicorn.Config(
             front,
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="off",
             access_log=False,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_type_hints
 
 from infra.limits import LIMITS
-from infra.settings import fields, other_models
+from infra.settings import effects, fields, other_models
 from infra.settings.container import ContainerSettings
 from infra.settings.edge import EdgeSettings
 from infra.settings.endpoint import EndpointSettings
@@ -31,6 +31,7 @@ __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 
 Stage = Literal["local", "dev", "prod"]
 _NEW_ACCOUNT = 10
+_READERS = 50  # the most running answers that a key follows, if no setting says how many
 """The concurrency of a new account."""
 _MAX_TAGS = 40
 """AWS's maximum is 50 for a resource; some are CloudFormation's own."""
@@ -93,9 +94,10 @@ class Settings(
         self._check_images()
         self.check_filters()
         self._check_tags()
-        self.check_kept(local=local, reserved_concurrency=self.reserved_concurrency)
+        self.check_kept(local=local)
         self.check_prices()
         self.check_traces(local=local)
+        effects.check(self)
         minimum = LIMITS.lambda_timeout + _CLOCK_SKEW
         if not local and self.overdue_seconds < minimum:
             raise SettingsError(
@@ -123,6 +125,16 @@ class Settings(
         if self.background_at_once is not None:
             return self.background_at_once
         return max(1, (self.reserved_concurrency or _NEW_ACCOUNT) // 2)
+
+    @property
+    def readers_per_key(self) -> int:
+        """The number of running answers that a key may follow at once.
+
+        At most half of the recall function's concurrency, unless the setting says another number.
+        """
+        if self.recall_per_key is not None:
+            return self.recall_per_key
+        return min(_READERS, max(1, self.recall_concurrency // 2))
 
     @property
     def unpriced_models(self) -> list[str]:
@@ -181,12 +193,8 @@ class Settings(
         )
 
     def _check_images(self) -> None:
-        """Refuse images where no model could read them, and their settings without them."""
+        """Refuse images where no model could read them."""
         if not self.max_images:
-            if self.image_hosts or self.image_tokens is not None:
-                raise SettingsError(
-                    "image_hosts and image_tokens: have an effect with max_images from 1 only"
-                )
             return
         if self.model_dialect == "lmi-inputs":
             raise SettingsError(

@@ -68,10 +68,6 @@ class EdgeSettings:
 
     def _check_domain(self) -> None:
         if self.domain is None:
-            if self.certificate_arn or self.hosted_zone:
-                raise SettingsError(
-                    "certificate_arn and hosted_zone: have an effect with domain only"
-                )
             return
         if self.hosted_zone is None:
             if self.certificate_arn is None:

@@ -47,8 +47,10 @@ class KeptSettings:
     """The URL that is told how background answers end."""
     recall_concurrency: int = setting(default=100, minimum=1, maximum=100_000)
     """The reserved concurrency of the recall function, in deployments that reserve any."""
-    recall_per_key: int = setting(default=50, minimum=1, maximum=1000)
-    """How many running answers a key may follow at once."""
+    recall_per_key: int | None = setting(default=None, minimum=1, maximum=1000)
+    """How many running answers a key may follow at once. None: half of `recall_concurrency`, and
+    50 at most.
+    """
     # Sockets, by which a client has several answers at once and cancels any of them.
     websocket: bool = False
     """Make a WebSocket API of API Gateway, and the function that answers its messages."""
@@ -61,30 +63,14 @@ class KeptSettings:
     )
     """Encrypts the table of kept answers."""
 
-    def check_kept(self, *, local: bool, reserved_concurrency: int | None) -> None:
+    def check_kept(self, *, local: bool) -> None:
         """Raise SettingsError for the first settings that contradict each other."""
-        if self.log_hours > 24 * self.response_days:
-            raise SettingsError(
-                f"log_hours={self.log_hours}: must not be longer than "
-                f"response_days={self.response_days}, in which the answer itself can be read"
-            )
-        if self.persistence == "off" and self.stream_kms_key is not None:
-            raise SettingsError("stream_kms_key: has no effect with persistence=off")
         if self.persistence == "off" and self.websocket:
             raise SettingsError(
                 "websocket: needs persistence=asked or all, because the messages of a socket reach "
                 "different functions, which find its responses in the table of kept answers"
             )
-        if self.webhook_url is not None:
-            if self.persistence == "off":
-                raise SettingsError("webhook_url: has no effect with persistence=off")
-            if not local and not self.webhook_url.startswith("https:"):
-                raise SettingsError(
-                    f"webhook_url={self.webhook_url}: must be https, unless in the local cloud"
-                )
-        half = (reserved_concurrency or 0) // 2
-        if half and self.background_at_once is not None and self.background_at_once > half:
+        if self.webhook_url is not None and not local and not self.webhook_url.startswith("https:"):
             raise SettingsError(
-                f"background_at_once={self.background_at_once}: must be at most {half}, half of "
-                f"reserved_concurrency={reserved_concurrency}, so that other requests can run"
+                f"webhook_url={self.webhook_url}: must be https, unless in the local cloud"
             )

@@ -58,11 +58,6 @@ class MonitoringSettings:
 
     def check_traces(self, *, local: bool) -> None:
         """Raise SettingsError for the first settings that contradict each other."""
-        if self.trace_secret is not None and self.traces in (None, "cloudwatch"):
-            raise SettingsError(
-                f"trace_secret={self.trace_secret}: has an effect only if traces is the address of "
-                "a collector"
-            )
         if self.traces is not None and self.traces.startswith("http:") and not local:
             raise SettingsError(
                 f"traces={self.traces}: spans go over https; http is for the stage local"

@@ -102,7 +102,7 @@ def _create(envelope: _Envelope, message: bytes, stream_id: str | None) -> Creat
             param="response",
             code="unknown_parameter",
         )
-    if envelope.generate not in (None, True, False):
+    if envelope.generate is not None and type(envelope.generate) is not bool:  # 0 is False, too
         raise _wrong("generate", "a boolean is expected")
     # Of members with the same name the last one counts, so a `stream` of the client does not.
     body = message.removeprefix(_BOM).rstrip(_SPACE)[:-1] + b',"stream":true}'

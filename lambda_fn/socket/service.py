@@ -17,7 +17,7 @@ from lambda_fn.settings import Settings
 from lambda_fn.socket.lane import LaneCarrier, LaneSink
 from lambda_fn.socket.messages import Resume
 from lambda_fn.socket.turn import ReadOptions, Turn
-from lambda_fn.socket.warm_up import whole
+from lambda_fn.socket.warm_up import no_conversation, whole
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.history import history_of
@@ -117,6 +117,8 @@ class Service:
         body = await carrier.body(self.settings.max_body)
         found = turn.read(body, carrier.headers)
         if isinstance(found, Continued):
+            if found.conversation is not None:
+                raise no_conversation()
             assert self._streams is not None  # noqa: S101 (it keeps responses)
             about = (carrier.caller.key_id, found.previous, found.references)
             found = found.read(await history_of(self._streams, *about))

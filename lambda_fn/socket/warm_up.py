@@ -43,6 +43,15 @@ def whole(head: Head, now: int) -> bytes:
     return b"%bevent: response.completed\ndata: %b\n\n" % (begun, msgspec.json.encode(event))
 
 
+def no_conversation() -> InvalidRequest:
+    """Return the error for a request that names a conversation, which has to be generated."""
+    return InvalidRequest(
+        "With 'generate' false nothing is added to a 'conversation'. Send one of them.",
+        param="generate",
+        code="unsupported_value",
+    )
+
+
 async def keep(
     table: Table, head: Head, model: Model, read: ReadRequest, owner: str, days: int, now: float
 ) -> None:
@@ -56,11 +65,7 @@ async def keep(
 
     """
     if read.conversation is not None:
-        raise InvalidRequest(
-            "With 'generate' false nothing is added to a 'conversation'. Send one of them.",
-            param="generate",
-            code="unsupported_value",
-        )
+        raise no_conversation()
     assert read.kept_items is not None  # noqa: S101 (requests of a socket are kept)
     seconds = 86_400 * days if read.kept_seconds is None else read.kept_seconds
     stored = StoredHead(

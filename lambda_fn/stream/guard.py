@@ -273,6 +273,26 @@ def texts_of(messages: Sequence[Message]) -> tuple[list[str], list[str]]:
     return earlier, texts
 
 
+def joined_of(messages: Sequence[Message]) -> list[str]:
+    """Return the text of each message that has several parts, joined as our container joins it."""
+    found = [getattr(message, "content", None) for message in messages]
+    return [
+        "".join(getattr(part, "text", None) or "" for part in parts)
+        for parts in found
+        if isinstance(parts, list) and len(parts) > 1
+    ]
+
+
+def names_of(messages: Sequence[Message]) -> list[str]:
+    """Return the names that chat templates may show: of speakers, and of calls with their ids."""
+    found: list[str | None] = []
+    for message in messages:
+        found += (getattr(message, "name", None), getattr(message, "tool_call_id", None))
+        for call in getattr(message, "tool_calls", None) or ():
+            found += (call.id, call.function.name)
+    return [name for name in found if name]
+
+
 def _texts_of_assistant(message: Assistant) -> list[str]:
     """Return all texts of a message that the model gets."""
     said = plain(message)

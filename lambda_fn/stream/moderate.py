@@ -22,7 +22,7 @@ from lambda_fn.http.client import Client
 from lambda_fn.log import log
 from lambda_fn.schema import ChatRequest
 from lambda_fn.settings import Moderation, Settings
-from lambda_fn.stream.guard import Guard, texts_of, unavailable
+from lambda_fn.stream.guard import Guard, joined_of, names_of, texts_of, unavailable
 
 MODEL = "sluice-moderation"
 """The model that results name: a deployment's rules, and its guardrail."""
@@ -112,7 +112,7 @@ class Moderator:
             )
 
     async def check(self, request: ChatRequest, request_id: str) -> None:
-        """Check the texts of a request: all its messages, and what it says of its tools.
+        """Check the texts of a request: all its messages, and what else the model may read of it.
 
         The caller sends all of them, and may have written the assistant's, too. Rules check every
         text. The guardrail is paid by the character, so it judges the last turn, and `MAX_EARLIER`
@@ -126,12 +126,13 @@ class Moderator:
         if not self.modes.checks_input:
             return
         earlier, turn = texts_of(request.messages)
-        earlier = [*_texts_of_tools(request), *earlier]
+        earlier = [*_texts_beside(request), *names_of(request.messages), *earlier]
         if self._policy.has_rules:
             from lambda_fn.transform.moderation import flagged_in, rules_of
 
             rules = rules_of(self._policy.patterns, self._policy.words)
-            self._flagged_input |= (found := flagged_in(rules, [*earlier, *turn]))
+            texts = [*earlier, *turn, *joined_of(request.messages)]
+            self._flagged_input |= (found := flagged_in(rules, texts))
             if found and self.modes.blocks_input:
                 raise _blocked(request_id, "rules", found)
         if self._guardrail is None or self._policy.guardrail is None:
@@ -207,9 +208,13 @@ def _blocked(request_id: str, by: str, reasons: set[str] | frozenset[str]) -> In
     )
 
 
-def _texts_of_tools(request: ChatRequest) -> list[str]:
-    """Return what the tools of a request say about themselves, which the model reads."""
+def _texts_beside(request: ChatRequest) -> list[str]:
+    """Return what the model may read beside the messages: what tools say about themselves, the
+    schema of the answer, and the variables of the chat template.
+    """
     waiting: list[Any] = [msgspec.to_builtins(tool) for tool in request.tools or ()]
+    waiting.append(msgspec.to_builtins(request.response_format))
+    waiting += (request.chat_template_kwargs or {}).values()
     texts: list[str] = []
     while waiting:
         value = waiting.pop()

@@ -134,8 +134,6 @@ HELD = [
          "local/apigateway/test_server.py", "over the data plane"),
     Held("infra/constructs", "socket_function", "infra/constructs/test_websocket_api.py", _STACK,
          "socket.gateway"),
-    Held("lambda_fn/socket/gateway", "lane control last", "lambda_fn/socket/gateway/test_app.py",
-         "over the sockets of the local cloud"),
     Held("lambda_fn/socket/gateway", "main control_main serving", "e2e/test_sockets.py",
          "the processes of the functions", "websocket"),
     Held("lambda_fn/socket", "warm_up", "lambda_fn/socket/test_session.py", "over a socket",

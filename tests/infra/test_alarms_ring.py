@@ -90,6 +90,8 @@ def resources(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     settings = of_stage("prod").replace(
         alarm_topic=TOPIC,
         websocket=True,
+        prompt_price=1.0,
+        completion_price=2.0,
         hourly_cost_alarm=3.0,
         domain="api.example.org",
         hosted_zone="Z0123456789:example.org",

@@ -1,17 +1,15 @@
 """The local endpoint for OTLP metrics takes what the sweeper sends, within its limits."""
 
-import io
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from lambda_fn.tracing.otlp import Gauge, Point, Resource, encode_gauges
 from local import otlp_metrics
+from tests.support import otlp
+from tests.support.otlp import Endpoint
 
 NOW = time.time_ns()
 LABELS = {"key": "abcdefghijkl", "model": "m"}
@@ -23,37 +21,10 @@ def body(*points: Point, name: str = "sluice.key.cost") -> bytes:
     return encode_gauges([Gauge(name, "USD", points)], RESOURCE, "sluice")
 
 
-class Endpoint:
-    """The endpoint, and what it sent on."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, items: list[Any]) -> None:
-        self._session = session
-        self._url = url
-        self.items = items
-
-    async def __call__(self, content: bytes, kind: str = "application/json") -> tuple[int, Any]:
-        """Return the status and the body of an answer."""
-        signed = "x Credential=A/1/eu-west-1/monitoring/y"
-        headers = {"Content-Type": kind, "Authorization": signed}
-        async with self._session.post(self._url, data=io.BytesIO(content), headers=headers) as it:
-            return it.status, await it.json()
-
-
 @pytest.fixture(name="endpoint")
 async def _endpoint() -> AsyncIterator[Endpoint]:
-    items: list[Any] = []
-
-    async def send(more: list[Any]) -> None:
-        items.extend(more)
-
-    application = web.Application(client_max_size=0)
-    application.router.add_post("/v1/metrics", otlp_metrics.Metrics(send).take)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as session:
-        yield Endpoint(session, f"http://127.0.0.1:{runner.addresses[0][1]}/v1/metrics", items)
-    await runner.cleanup()
+    async with otlp.endpoint(otlp_metrics.metrics, "monitoring") as found:
+        yield found
 
 
 async def test_points_are_log_lines(endpoint: Endpoint) -> None:
@@ -101,7 +72,6 @@ async def test_what_is_refused(endpoint: Endpoint, content: bytes, says: str) ->
     assert endpoint.items == []
 
 
-async def test_forms_and_sizes(endpoint: Endpoint) -> None:
-    """The binary form is refused by its type, and a large body before it is read."""
-    assert (await endpoint(b"", "application/x-protobuf"))[0] == 415
+async def test_the_size_of_a_request(endpoint: Endpoint) -> None:
+    """A request has at most a megabyte."""
     assert (await endpoint(b" " * (10**6 + 1)))[0] == 413

@@ -1,17 +1,16 @@
 """The local OTLP endpoint takes what the function sends, within AWS's limits."""
 
-import io
 import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from lambda_fn.tracing.otlp import Resource, Span, SpanEvent, encode
 from local import xray
+from tests.support import otlp
+from tests.support.otlp import Endpoint
 
 NOW = time.time_ns()
 SPAN = Span(
@@ -28,36 +27,10 @@ SPAN = Span(
 RESOURCE = Resource({"service.name": "sluice-dev"})
 
 
-class Endpoint:
-    """The endpoint, and what it sent on."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, items: list[Any]) -> None:
-        self._session = session
-        self._url = url
-        self.items = items
-
-    async def __call__(self, body: bytes, kind: str = "application/json") -> tuple[int, Any]:
-        """Return the status and the body of an answer."""
-        headers = {"Content-Type": kind, "Authorization": "x Credential=A/1/eu-west-1/xray/y"}
-        async with self._session.post(self._url, data=io.BytesIO(body), headers=headers) as answer:
-            return answer.status, await answer.json()
-
-
 @pytest.fixture(name="endpoint")
 async def _endpoint() -> AsyncIterator[Endpoint]:
-    items: list[Any] = []
-
-    async def send(more: list[Any]) -> None:
-        items.extend(more)
-
-    application = web.Application(client_max_size=0)
-    application.router.add_post("/v1/traces", xray.Spans(send).take)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    async with aiohttp.ClientSession() as session:
-        yield Endpoint(session, f"http://127.0.0.1:{runner.addresses[0][1]}/v1/traces", items)
-    await runner.cleanup()
+    async with otlp.endpoint(xray.spans, "xray") as found:
+        yield found
 
 
 async def test_spans_are_log_lines(endpoint: Endpoint) -> None:
@@ -101,20 +74,17 @@ async def test_spans_over_a_limit(endpoint: Endpoint, changes: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "status"),
+    ("body", "status"),
     [
-        (b"{}", "application/x-protobuf", 415),
-        (b"", "application/json", 400),
-        (b"[]", "application/json", 400),
-        (b"[" * 100_000, "application/json", 400),
-        (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{}]}]}]}', "application/json", 400),
-        (b'{"resourceSpans":[{"scopeSpans":[{"spans":[7]}]}]}', "application/json", 400),
-        (b" " * 5_000_001, "application/json", 413),
+        (b"[]", 400),
+        (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{}]}]}]}', 400),
+        (b'{"resourceSpans":[{"scopeSpans":[{"spans":[7]}]}]}', 400),
+        (b" " * 5_000_001, 413),
     ],
 )
-async def test_what_is_no_request(endpoint: Endpoint, body: bytes, kind: str, status: int) -> None:
+async def test_what_is_no_request(endpoint: Endpoint, body: bytes, status: int) -> None:
     """It has the status that says why."""
-    assert (await endpoint(body, kind))[0] == status
+    assert (await endpoint(body))[0] == status
 
 
 @pytest.mark.parametrize(

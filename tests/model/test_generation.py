@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from model.answers import Timing
+from model.generation import MAX_TOKENIZING
 from tests.support.asking import ENDLESS, error_of, first_record, running
 from tests.support.model import Serve, scripted, until
+
+if TYPE_CHECKING:
+    import httpx
 
 
 async def test_leaving_frees_the_place(serve: Serve) -> None:
@@ -253,3 +257,31 @@ async def test_shutdown_tells_whole_answers(serve: Serve) -> None:
 
     assert answer.status_code == 503
     assert error_of(answer)["code"] == "not_ready"
+
+
+async def test_texts_that_wait_for_their_tokens_are_bounded(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts are turned into tokens one by one. So many may wait, and another one is a 429."""
+
+    async def post() -> httpx.Response:
+        asked = {"sluice": {"v": 1, "tokenize": "a"}}
+        return await container.client.post("/invocations", json=asked)
+
+    held = asyncio.Event()
+
+    async def tokenize(text: str, *, special: bool) -> list[int]:
+        await held.wait()
+        return [len(text), special]
+
+    async with serve() as container:
+        monkeypatch.setattr(container.engine, "tokenize", tokenize)
+        tasks = [asyncio.create_task(post()) for _ in range(MAX_TOKENIZING)]
+        await until(lambda: container.generation._to_tokenize == MAX_TOKENIZING)
+        refused = await post()
+        held.set()
+        answers = await asyncio.gather(*tasks)
+        last = await post()
+    assert (refused.status_code, error_of(refused)["code"]) == (429, "overloaded")
+    assert refused.headers["retry-after"] == "1"
+    assert {answer.status_code for answer in [*answers, last]} == {200}

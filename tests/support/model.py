@@ -18,6 +18,7 @@ import httpx
 import uvicorn
 
 from model.app import create_app
+from model.connection import Connection
 from model.engines import create
 from model.generation import Generation
 from model.schema import ChatRequest
@@ -112,7 +113,7 @@ async def serving(
         port = listener.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_level="critical",

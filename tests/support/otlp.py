@@ -1,18 +1,25 @@
-"""A collector of OpenTelemetry's protocol, which reads with OpenTelemetry's own definition."""
+"""A collector of OpenTelemetry's protocol, which reads with OpenTelemetry's own definition.
+
+Beside it a client of the local cloud's own OTLP endpoints.
+"""
 
 import base64
+import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 from aiohttp import web
 from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from local.otlp import Receiver, Send
 
 _IDS = ("traceId", "spanId", "parentSpanId")
 
@@ -115,10 +122,47 @@ async def collector() -> AsyncIterator[Collector]:
     found = Collector()
     application = web.Application()
     application.router.add_post("/v1/traces", found.handle)
+    async with _served(application) as url:
+        found.url = f"{url}/v1/traces"
+        yield found
+
+
+class Endpoint:
+    """One of the local cloud's OTLP endpoints, with the items that it sent on."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, service: str, items: list[Any]
+    ) -> None:
+        self._session, self._url, self._service = session, url, service
+        self.items = items
+
+    async def __call__(self, body: bytes, kind: str = "application/json") -> tuple[int, Any]:
+        """Return the status and the JSON of the response."""
+        signed = f"x Credential=A/1/eu-west-1/{self._service}/y"
+        headers = {"Content-Type": kind, "Authorization": signed}
+        async with self._session.post(self._url, data=io.BytesIO(body), headers=headers) as it:
+            return it.status, await it.json()
+
+
+@asynccontextmanager
+async def endpoint(make: Callable[[Send], Receiver], service: str) -> AsyncIterator[Endpoint]:
+    """Run the endpoint that `make` returns. Requests are signed for `service`."""
+    items: list[Any] = []
+
+    async def send(more: list[Any]) -> None:
+        items.extend(more)
+
+    application = web.Application(client_max_size=0)
+    application.router.add_post("/", make(send).take)
+    async with _served(application) as url, aiohttp.ClientSession() as session:
+        yield Endpoint(session, url, service, items)
+
+
+@asynccontextmanager
+async def _served(application: web.Application) -> AsyncIterator[str]:
+    """Serve an application on loopback, and yield its address."""
     runner = web.AppRunner(application)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/traces"
-    yield found
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()

@@ -110,7 +110,7 @@ class MessagesRequest(CountRequest, frozen=True, omit_defaults=True, kw_only=Tru
     stop_sequences: Stop | None = None
     temperature: Temperature | None = None
     top_p: TopP | None = None
-    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     sluice: Extensions | None = None
 
 

@@ -25,7 +25,7 @@ from lambda_fn.schema.parts import (
     Unsupported,
     WrongField,
 )
-from lambda_fn.schema.reasoning import Reasoning
+from lambda_fn.schema.reasoning import Reasoning, TemplateArguments
 from lambda_fn.schema.responses.items import Item
 from lambda_fn.schema.tools import Description, JsonObject, TextFormat
 
@@ -167,7 +167,7 @@ class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
     seed: Seed | None = None
     stop: Stop | None = None
     logit_bias: LogitBias | None = None
-    chat_template_kwargs: Any = None
+    chat_template_kwargs: TemplateArguments | None = None
 
     store: bool | None = None
     background: bool | None = None

@@ -23,12 +23,13 @@ from lambda_fn.schema.responses.request import (
 )
 from lambda_fn.schema.responses.restate import restate
 
-_EXTRAS = tuple(name for name in Extras.__struct_fields__ if name != "n_cmpl")
-_AS_THEY_ARE = (
+EXTRAS = tuple(name for name in Extras.__struct_fields__ if name != "n_cmpl")
+AS_THEY_ARE = (
     *("model", "reasoning"),
     *("stream", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "stop"),
     *("logit_bias", "chat_template_kwargs", "moderation", "sluice"),
 )
+"""Members that the chat has, too. Both have the same types, because the chat is not decoded."""
 
 
 _NONE = History()
@@ -76,7 +77,7 @@ def asked(
         "response_format": _format(request),
         **_choice(request.tool_choice, request.tools or ()),
         "parallel_tool_calls": request.parallel_tool_calls if request.tools else None,
-        **{name: getattr(request, name, None) for name in (*_AS_THEY_ARE, *_EXTRAS)},
+        **{name: getattr(request, name, None) for name in (*AS_THEY_ARE, *EXTRAS)},
     }
     if isinstance(request, ResponsesRequest):
         logprobs = LOGPROBS in (request.include or ()) or bool(request.top_logprobs)

@@ -172,7 +172,6 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
             {"domain": "api.example.org", "hosted_zone": "Z1:ample.org"},
             "is not in the zone ample.org of hosted_zone",
         ),
-        ({"certificate_arn": CERTIFICATE}, "have an effect with domain only"),
         ({"web_acl": "rate", "stage": "local"}, "the local cloud has no AWS WAF"),
         (
             {"web_acl": "arn:aws:wafv2:eu-west-1:123456789012:global/webacl/a/" + "0" * 36},

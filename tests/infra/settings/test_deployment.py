@@ -131,6 +131,16 @@ def test_streams_of_a_new_key() -> None:
         DEV.replace(default_max_streams=MAX_STREAMS + 1)
 
 
+def test_readers_of_a_key() -> None:
+    """Without a setting for it, a key follows answers with half of the recall function, and 50."""
+    readers = {
+        calls: PROD.replace(recall_concurrency=calls).readers_per_key
+        for calls in (1, 2, 9, 100, 500)
+    }
+    assert readers == {1: 1, 2: 1, 9: 4, 100: 50, 500: 50}
+    assert PROD.replace(recall_per_key=7).readers_per_key == 7
+
+
 def test_models_without_prices() -> None:
     """A model has a price if both prices are set. 0 is a price."""
     other = {"bare": '{"endpoint": "e", "context_tokens": 9}'}
@@ -148,7 +158,6 @@ def test_models_without_prices() -> None:
     [
         ({"max_images": "2"}, "engine=llama_cpp reads no images"),
         ({"max_images": "2", "container": "lmi", "dialect": "lmi-inputs"}, "has only text"),
-        ({"image_hosts": "a.example.com"}, "with max_images from 1 only"),
         ({"max_images": "65"}, "a whole number from 0 to 64"),
         ({"max_images": "2", "image_hosts": "169.254.169.254"}, "must be host names"),
         ({"max_images": "2", "image_hosts": "localhost"}, "must be host names"),

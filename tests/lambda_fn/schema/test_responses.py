@@ -1,6 +1,7 @@
 """Requests of the Responses API: what they become, and what is rejected under which name."""
 
 import json
+import typing
 from typing import Any
 
 import msgspec
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from lambda_fn import dialects
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema import Control, Rules, container_body, plain_body
-from lambda_fn.schema.responses import Asked, asked, parse_input_tokens, parse_responses
+from lambda_fn.schema import ChatRequest, Control, Rules, container_body, plain_body
+from lambda_fn.schema.responses import Asked, asked, parse_input_tokens, parse_responses, translate
+from lambda_fn.schema.responses.request import ResponsesRequest
 from model.schema import parse_invocation
 
 CONTROL = Control(request_id="r", deadline_ms=1000, max_prompt_tokens=100_000, caller="k")
@@ -457,3 +459,24 @@ def test_other_servers_get_a_chat() -> None:
     for name in ("openai", "vllm", "sglang", "lmi"):
         body = json.loads(dialects.find(name).body(chat, CONTROL))
         assert [message["role"] for message in body["messages"]] == ["user", "assistant", "tool"]
+
+
+def test_what_is_taken_over_as_it_is_has_the_type_of_a_chats() -> None:
+    """A member that becomes the chat's without a translation is decoded with the chat's type.
+
+    The chat is built from decoded values, which nobody decodes again.
+    """
+    ours, chats = (
+        typing.get_type_hints(it, include_extras=True) for it in (ResponsesRequest, ChatRequest)
+    )
+    for name in (*translate.AS_THEY_ARE, *translate.EXTRAS):
+        assert ours[name] == chats[name], name
+
+
+@pytest.mark.parametrize("value", [True, 1, 0.5, "a", [None], {"a": []}, {"": 1}])
+def test_template_arguments_are_an_object_of_plain_values(value: object) -> None:
+    """Any other value is an error that names the member."""
+    body = json.dumps({"model": "m", "input": "", "chat_template_kwargs": value}).encode()
+    with pytest.raises(InvalidRequest) as caught:
+        parse_responses(body)
+    assert (caught.value.param or "").startswith("chat_template_kwargs")

@@ -83,6 +83,7 @@ def test_lane_and_warm_up() -> None:
         (sent(**CREATE, background=True), "background", "unsupported_parameter"),
         (sent(type="response.create", response={}), "response", "unknown_parameter"),
         (sent(**CREATE, generate="no"), "generate", "invalid_type"),
+        (sent(**CREATE, generate=0), "generate", "invalid_type"),
         (sent(type="response.resume"), "response_id", "missing_required_parameter"),
         (sent(type="response.resume", response_id=""), "response_id", "invalid_type"),
         (sent(type="response.resume", response_id=["r"]), "response_id", "invalid_type"),

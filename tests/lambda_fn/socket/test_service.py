@@ -151,3 +151,11 @@ async def test_warm_up_is_not_kept(keeping: Connect, sagemaker: StandIn) -> None
         socket.put({**CREATE, "previous_response_id": response["id"]})
         (error,) = await socket.events()
         assert error["error"]["code"] == "previous_response_not_found"
+
+
+async def test_warm_up_of_a_conversation(keeping: Connect) -> None:
+    """It is refused: what goes on from it would not have the items of the conversation."""
+    async with keeping() as socket:
+        socket.put({**CREATE, "generate": False, "conversation": "conv_" + "0" * 26})
+        (error,) = await socket.events()
+        assert (error["error"]["param"], error["status"]) == ("generate", 400)

@@ -150,6 +150,61 @@ async def test_what_tools_say_is_checked(
     assert sagemaker.bodies == []
 
 
+BESIDE: list[dict[str, Any]] = [
+    {"messages": [{"role": "user", "content": "Hi", "name": BAD}]},
+    {
+        "messages": [
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {
+                        "id": "c1",
+                        "type": "function",
+                        "function": {"name": f"say {BAD}", "arguments": "{}"},
+                    }
+                ],
+            },
+            {"role": "tool", "tool_call_id": "c1", "content": "1"},
+        ]
+    },
+    {"chat_template_kwargs": {"model_identity": f"You say {BAD}."}},
+    {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "a", "schema": {"type": "object", "description": BAD}},
+        }
+    },
+]
+
+
+@pytest.mark.parametrize("change", BESIDE)
+async def test_what_stands_beside_the_texts_is_checked(
+    guarded: Callable[..., Call],
+    make_call: Callable[..., Call],
+    sagemaker: StandIn,
+    change: dict[str, Any],
+) -> None:
+    """Chat templates show names, variables and schemas to the model, too."""
+    for call in (make_call(moderation=RULES), guarded()):
+        reply = await call(body={**CHAT, **change})
+        assert (reply.status, reply.error["code"]) == (400, "content_filter")
+    assert sagemaker.bodies == []
+
+
+@pytest.mark.parametrize("role", ["user", "system"])
+async def test_parts_of_a_message_are_checked_together(
+    make_call: Callable[..., Call], sagemaker: StandIn, role: str
+) -> None:
+    """The container joins them. Other servers put a line feed between them."""
+    call = make_call(moderation=RULES)
+    for texts in ((BAD[:3], BAD[3:]), ("x", BAD), (BAD, "x")):
+        parts = [{"type": "text", "text": text} for text in texts]
+        messages = [{"role": role, "content": parts}, {"role": "user", "content": "Hi"}]
+        reply = await call(body={**CHAT, "messages": messages})
+        assert (reply.status, reply.error["code"]) == (400, "content_filter")
+    assert sagemaker.bodies == []
+
+
 async def test_a_guardrail_judges_the_last_part_of_a_long_conversation(
     guarded: Callable[..., Call], stand_in: GuardrailStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

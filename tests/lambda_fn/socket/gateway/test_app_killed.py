@@ -1,0 +1,156 @@
+"""Functions of sockets that are killed, or do not get their calls through."""
+
+import asyncio
+import uuid
+from typing import Any
+
+import pytest
+
+from lambda_fn.aws.dynamodb import MeterUnavailable
+from lambda_fn.aws.functions import Functions, NotInvoked
+from lambda_fn.runtime.api import Context
+from lambda_fn.socket.gateway.app import Gateway
+from tests.support.function import (
+    CREDENTIALS,
+    FIRST,
+    REST,
+    StandIn,
+)
+from tests.support.gateway_sockets import Sockets, create, text_of, until_end
+from tests.support.kept import Kept, events, head_of
+
+
+class Dying(Gateway):
+    """A function that is killed after a part of each response: it never ends one."""
+
+    log = "runs"
+    """What it leaves: a log that runs or has ended, or none."""
+
+    def __init__(self, sockets: Sockets, kept: Kept, log: str) -> None:
+        """Write as `kept` does."""
+        super().__init__(sockets.settings, sockets.http, lambda: CREDENTIALS)
+        self._kept, self.log = kept, log
+        self.answers = asyncio.Event()
+
+    async def _answer(self, socket: Any, name: str, asked: Any, context: Context) -> bool:
+        head = head_of("responses_stream", response_id=name)
+        if self.log == "runs":
+            await self._kept.flush(await self._kept.begin(head), 0, events("Hello"))
+        elif self.log == "ended":
+            await self._kept.whole(head)
+        self.answers.set()
+        never: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        return await never
+
+
+@pytest.mark.parametrize(
+    ("log", "last"), [("runs", "response.failed"), ("ended", "response.completed"), ("", "error")]
+)
+async def test_a_function_that_is_killed(
+    sockets: Sockets,
+    sagemaker: StandIn,
+    kept: Kept,
+    monkeypatch: pytest.MonkeyPatch,
+    log: str,
+    last: str,
+) -> None:
+    """Its response ends with its own last event, and the next request of its lane begins."""
+    begun: list[Any] = []
+
+    async def invoke_later(_functions: Any, function: str, event: Any) -> None:
+        assert function == "sockets:live"
+        begun.append(event)
+
+    monkeypatch.setattr(Functions, "invoke_later", invoke_later)
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    sockets.gateway = dying = Dying(sockets, kept, log)
+    await socket.send_json(create(stream_id="a"))
+    await dying.answers.wait()
+    killed = sockets.invocations[-1]
+    sockets.gateway = sockets.answering
+    await socket.send_json(create(stream_id="a"))
+    await sockets.invoked(2)
+    while len(sockets.tasks) > 1:
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    await sockets.told(killed)
+    [found] = await until_end(socket)
+    assert (found["type"], found["stream_id"]) == (last, "a")
+    if log == "runs":
+        assert found["response"]["error"]["code"] == "server_error"
+        assert text_of([found]) == ""
+    # Whoever tells it again, or begins it again, changes nothing.
+    await sockets.told(killed)
+    [event] = begun
+    await sockets._invoke(event)
+    await sockets._invoke(event)
+    kinds = [event["type"] for event in await until_end(socket)]
+    assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
+    state = (await sockets.answering._store.find(event["requestContext"]["connectionId"])).state
+    assert not state.runs
+
+
+@pytest.mark.parametrize("call", ["claim", "change"])
+async def test_a_table_that_does_not_answer(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """The lane of the request is told, so that its client knows which one to send again."""
+    socket = await sockets.open()
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise MeterUnavailable("it is down")
+
+    monkeypatch.setattr(sockets.answering._store, call, fail)
+    await socket.send_json(create(stream_id="a"))
+    [error] = await until_end(socket)
+    assert (error["status"], error["stream_id"]) == (503, "a")
+    await sockets.at_rest()
+
+
+async def test_a_message_for_which_no_function_was_free(
+    sockets: Sockets, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lane is told, whether it came as a message or as a request whose turn had come."""
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    event: dict[str, Any] = {}
+
+    async def lost(event: dict[str, Any]) -> None:
+        sockets.invocations.append((str(uuid.uuid4()), event))
+
+    monkeypatch.setattr(sockets, "_invoke", lost)
+    await socket.send_json(create(stream_id="a"))
+    await sockets.invoked(1)
+    await sockets.at_rest()
+    event = sockets.invocations[-1][1]
+    monkeypatch.undo()
+    await sockets.told(("r1", event), begun=False)
+    [error] = await until_end(socket)
+    assert (error["error"]["code"], error["stream_id"]) == ("server_overloaded", "a")
+    await sockets.at_rest()
+
+
+async def test_lambda_does_not_take_the_next_request(
+    sockets: Sockets, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The requests that wait in a lane are refused if no function can be asked to answer them."""
+
+    async def invoke_later(_functions: Any, _function: str, _event: Any) -> None:
+        raise NotInvoked("TooManyRequestsException")
+
+    monkeypatch.setattr(Functions, "invoke_later", invoke_later)
+    socket = await sockets.open()
+    sockets.gateway = dying = Dying(sockets, kept, "")
+    for count in range(3):
+        await socket.send_json(create(stream_id="a"))
+        await sockets.invoked(count + 1)
+    await dying.answers.wait()
+    while len(sockets.tasks) > 1:
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    for invocation in sockets.invocations[-3:]:
+        await sockets.told(invocation)
+    errors = await until_end(socket, 3)
+    assert [error["error"]["code"] for error in errors] == [
+        "interrupted",
+        *["service_unavailable"] * 2,
+    ]

@@ -1,0 +1,81 @@
+"""What cancels do to the responses of a socket, and to those that are not there."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from lambda_fn.socket.gateway import control
+from tests.support.function import (
+    FIRST,
+    REST,
+    StandIn,
+)
+from tests.support.gateway_sockets import Sockets, create, until, until_end
+
+
+class _Asyncio:
+    """The module `asyncio` with another `sleep`."""
+
+    def __init__(self, sleep: Any) -> None:
+        """Take it."""
+        self.sleep = sleep
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the module has."""
+        return getattr(asyncio, name)
+
+
+async def test_cancel(sockets: Sockets, sagemaker: StandIn) -> None:
+    """A cancel ends one lane, with its own last event, and leaves the other alone."""
+    held = asyncio.Event()
+    sagemaker.script = [FIRST, held, REST]
+    socket = await sockets.open()
+    for lane in ("a", "b"):
+        await socket.send_json(create(stream_id=lane))
+        await until(socket, "response.output_text.delta")
+    await socket.send_json({"type": "response.cancel", "stream_id": "a"})
+    [*_, failed] = await until_end(socket)
+    assert (failed["type"], failed["stream_id"]) == ("response.failed", "a")
+    assert failed["response"]["status"] == "cancelled"
+    held.set()
+    [*_, completed] = await until_end(socket)
+    assert (completed["type"], completed["stream_id"]) == ("response.completed", "b")
+    await sockets.at_rest()
+
+
+async def test_a_cancel_of_nothing(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancel that finds nothing is an error event, and the socket goes on."""
+    monkeypatch.setattr(control, "EARLY", 0.0)
+    socket = await sockets.open()
+    await socket.send_json({"type": "response.cancel", "stream_id": "a"})
+    [error] = await until_end(socket)
+    assert (error["status"], error["error"]["code"]) == (404, "response_not_found")
+    assert error["stream_id"] == "a"
+    await sockets.at_rest()
+
+
+async def test_cancels_of_nothing_keep_one_function_busy(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many cancels that find nothing are all told, and only one function waits with them."""
+    woken, sleeping = asyncio.Event(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        sleeping.append(seconds)
+        await woken.wait()
+
+    monkeypatch.setattr(control, "asyncio", _Asyncio(sleep))
+    monkeypatch.setattr(control, "EARLY", 0.0)
+    socket = await sockets.open()
+    names = [f"lane{number}" for number in range(20)]
+    for name in names:
+        await socket.send_json({"type": "response.cancel", "stream_id": name})
+    await sockets.invoked(len(names))
+    while len(sockets.tasks) > 1:
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert len(sleeping) == 1
+    woken.set()
+    found = await until_end(socket, len(names))
+    assert sorted(error["stream_id"] for error in found) == sorted(names)
+    await sockets.at_rest()
