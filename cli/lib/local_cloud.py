@@ -165,8 +165,8 @@ def wait(cloud: LocalCloud) -> None:
     console.print("The local cloud was stopped.")
 
 
-def reset() -> None:
-    """Forget the keys and usage that were kept.
+def reset() -> bool:
+    """Forget the keys and usage that were kept. Return whether there were any.
 
     Raises:
         CommandError: a local cloud is running, which has them.
@@ -175,11 +175,13 @@ def reset() -> None:
     if LocalCloud.find(LOCAL) is not None:
         raise CommandError("The local cloud is running. Stop it and forget: `sluice down --reset`")
     path = LOCAL / STATE
+    kept = path.exists()
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
     LocalStack.forget()
+    return kept
 
 
 def _written(path: Path) -> int:
