@@ -83,8 +83,13 @@ def _what(entry: dict[str, Any]) -> str:
         times = f", {entry['attempts']} times" if (entry["attempts"] or 0) > 1 else ""
         return f"{entry['code']}{times}"
     if before and after:
-        return ", ".join(f"{name}: {before.get(name)} -> {value}" for name, value in after.items())
+        return ", ".join(
+            f"{name}: {values.shown(name, before.get(name))} -> {values.shown(name, value)}"
+            for name, value in after.items()
+        )
     fields = after or entry["asked"]
     return ", ".join(
-        f"{name}: {value}" for name, value in fields.items() if value not in (None, "", {})
+        f"{name}: {values.shown(name, value)}"
+        for name, value in fields.items()
+        if value not in (None, "", {})
     )

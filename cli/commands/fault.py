@@ -161,7 +161,9 @@ def _call(method: str, path: str = "", body: object = None) -> Any:
     try:
         return cloud.ask(f"faults{path}", method=method, body=body)
     except LocalCloudRefusal as error:
-        raise UsageError(str(error)) from None
+        name, colon, reason = str(error).partition(": ")
+        option = f"--{name}" if name in _FIELDS[1:] else name
+        raise UsageError(f"{option}{colon}{reason}") from None
     except LocalCloudError as error:
         raise CommandError(str(error)) from None
     except (OSError, ValueError) as error:

@@ -267,8 +267,8 @@ def _request(args: argparse.Namespace) -> None:
         return
     for name, value in entry.items():
         if name != "object" and value is not None:
-            text = f"{values.when(value)} UTC" if name.endswith("_at") else str(value)
-            item(f"  [dim]{name.replace('_', ' '):<23}[/dim]", literal(text))
+            text = literal(values.shown(name, value))
+            item(f"  [dim]{name.replace('_', ' '):<23}[/dim]", text)
 
 
 def _rebuild(args: argparse.Namespace) -> None:

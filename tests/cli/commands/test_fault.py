@@ -6,6 +6,7 @@ import pytest
 
 from cli.commands import fault
 from cli.main import main
+from local.cloud import LocalCloudRefusal
 from local.faults.plan import KINDS
 
 
@@ -44,3 +45,17 @@ def test_without_a_local_cloud(
     monkeypatch.setattr("local.cloud.LocalCloud.find", lambda _folder: None)
     assert main(["fault", "list"]) == 1
     assert capsys.readouterr().err == "✗ No local cloud is running. Start one with: `make up`\n"
+
+
+def test_a_refused_value_is_named_as_an_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value that the local cloud refuses is a wrong command line."""
+
+    class Cloud:
+        def ask(self, *_: object, **__: object) -> None:
+            raise LocalCloudRefusal("probability: must be a number, 0 to 1")
+
+    monkeypatch.setattr(fault, "running_cloud", Cloud)
+    assert main(["fault", "set", "table-slow", "--probability", "7"]) == 2
+    assert capsys.readouterr().err == "✗ --probability: must be a number, 0 to 1\n"
