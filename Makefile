@@ -17,6 +17,12 @@ unexport PYTHONDONTWRITEBYTECODE
 # What podman builds is for SageMaker, which rejects OCI manifests.
 export BUILDAH_FORMAT ?= docker
 
+# Where the home folder cannot be written, the caches of uv and npm are in this folder.
+ifeq ($(shell test -w "$$HOME" && echo yes),)
+export UV_CACHE_DIR ?= $(CURDIR)/build/cache/uv
+export npm_config_cache ?= $(CURDIR)/build/cache/npm
+endif
+
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {line = sprintf("  make %-15s", $$1); n = split($$2, words, " "); \
 		for (i = 1; i <= n; i++) { \
