@@ -122,10 +122,11 @@ def measured(
     with httpx.Client(
         base_url=f"http://{outputs['DistributionDomain']}", headers=headers, timeout=120
     ) as client:
+        containers = Containers(cloud)
         answers = [Answer(client, number) for number in range(streams)]
         times: dict[str, list[float]] = {"answered": [], "stream_ended": [], "container_free": []}
         for number in range(-_WARM, rounds):
-            row = cancelled(cloud, client, answers.pop(0), streams)
+            row = cancelled(containers, client, answers.pop(0), streams)
             if number >= 0:
                 for name, seconds in row.items():
                     times[name].append(seconds * 1000)
@@ -145,16 +146,16 @@ def measured(
 
 
 def cancelled(
-    cloud: LocalCloud, client: httpx.Client, answer: Answer, streams: int
+    containers: "Containers", client: httpx.Client, answer: Answer, streams: int
 ) -> dict[str, float]:
     """Cancel an answer, and return the three times in seconds."""
-    if running(cloud) != streams:
-        raise RuntimeError(f"{running(cloud)} of {streams} answers run")
+    if (found := containers.running()) != streams:
+        raise RuntimeError(f"{found} of {streams} answers run")
     began = time.monotonic()
     response = client.post(f"/v1/sluice/streams/{answer.id}/cancel")
     answered = time.monotonic() - began
     response.raise_for_status()
-    while running(cloud) >= streams:
+    while containers.running() >= streams:
         time.sleep(_POLL)
     free = time.monotonic() - began
     if not answer.ended.wait(60):
@@ -166,16 +167,31 @@ def cancelled(
     }
 
 
-def running(cloud: LocalCloud) -> int:
-    """Return the number of requests that the containers run, by their own metric."""
-    total = 0
-    for endpoint in cloud.ask("status")["endpoints"]:
-        for container in endpoint["containers"]:
-            url = f"http://127.0.0.1:{container['port']}/metrics"
-            text = httpx.get(url, headers=container["headers"]).text
+class Containers:
+    """The containers of a local cloud that is not changed any more.
+
+    Their addresses are asked for once, and their connections are kept: what measures a cancel must
+    not take longer than the cancel.
+    """
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        """Ask for their addresses."""
+        self._clients = [
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{container['port']}", headers=container["headers"]
+            )
+            for endpoint in cloud.ask("status")["endpoints"]
+            for container in endpoint["containers"]
+        ]
+
+    def running(self) -> int:
+        """Return the number of requests that the containers run, by their own metric."""
+        total = 0
+        for client in self._clients:
+            text = client.get("/metrics").text
             found = re.search(r"^sluice_requests_running (\S+)$", text, re.MULTILINE)
             total += int(float(found[1])) if found else 0
-    return total
+        return total
 
 
 def _p95(values: list[float]) -> float:

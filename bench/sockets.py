@@ -9,8 +9,10 @@ another. Two times are measured from the sending of the cancel: until the respon
 until the container runs one request less. Writes bench/results/sockets.json.
 
 With `--sockets`, so many sockets have two responses each at the same time, in environments that run
-16 invocations each, as on Lambda Managed Instances. Every response must be whole and in order. This
-writes bench/results/many_sockets.json.
+`--each` invocations each: 16 as on Lambda Managed Instances, or 1. Every response must be whole and
+in order. At most 16 requests wait for their first token at once, because the local cloud's
+DynamoDB, one process, would not keep up with hundreds. This writes bench/results/many_sockets.json,
+with the memory of the function's processes.
 """
 
 import argparse
@@ -31,9 +33,9 @@ from cli.lib import cdk, local_keys
 from local.cloud import LocalCloud
 
 _RATE, _TOKENS = 20, 9_000
-_EACH, _OF_A_KEY, _HANDSHAKES = 16, 20, 20
-"""Invocations of an environment, sockets of a key, and handshakes at once."""
-_MANY_RATE, _MANY_TOKENS, _MANY_S = 0.5, 24, 480
+_OF_A_KEY, _HANDSHAKES, _BEGINNING = 20, 20, 16
+"""Sockets of a key, handshakes at once, and requests that wait for their first token at once."""
+_MANY_RATE, _MANY_S = 0.5, 480
 _WARM = 3
 """Cancels before those that count."""
 _POLL = 0.005
@@ -89,8 +91,10 @@ def main() -> int:
     parser.add_argument("--lanes", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--sockets", type=int, default=0)
+    parser.add_argument("--each", type=int, default=16, help="invocations of an environment")
+    parser.add_argument("--tokens", type=int, default=24, help="of a response, two seconds each")
     args = parser.parse_args()
-    options = ["--lambda-concurrency", str(_EACH)] if args.sockets else []
+    options = ["--lambda-concurrency", str(args.each)] if args.sockets and args.each > 1 else []
     lanes, keys = (
         (2 * args.sockets, -(-args.sockets // _OF_A_KEY)) if args.sockets else (args.lanes, 1)
     )
@@ -99,7 +103,8 @@ def main() -> int:
         try:
             url, keys_made = deployed(cloud, Path(folder), lanes, keys)
             if args.sockets:
-                found = asyncio.run(many(cloud, url, keys_made, args.sockets))
+                found = asyncio.run(many(cloud, url, keys_made, args.sockets, args.tokens))
+                found["invocations of an environment"] = args.each
             else:
                 found = asyncio.run(measured(cloud, url, keys_made[0], args.lanes, args.rounds))
         finally:
@@ -141,7 +146,9 @@ def deployed(cloud: LocalCloud, folder: Path, lanes: int, keys: int) -> tuple[st
     return f"{outputs['WebSocketBaseUrl']}/responses", made
 
 
-async def many(cloud: LocalCloud, url: str, keys: list[str], count: int) -> dict[str, Any]:
+async def many(
+    cloud: LocalCloud, url: str, keys: list[str], count: int, tokens: int
+) -> dict[str, Any]:
     """Ask for two responses on each of many sockets. Return figures, and what was wrong."""
     lanes, began = ("a", "b"), time.monotonic()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -161,25 +168,48 @@ async def many(cloud: LocalCloud, url: str, keys: list[str], count: int) -> dict
         wrong: list[str] = []
 
         again: list[str] = []
+        beginning = asyncio.Semaphore(_BEGINNING)
 
         async def ask(socket: aiohttp.ClientWebSocketResponse, lane: str) -> None:
             await socket.send_json(
                 {
                     "type": "response.create",
                     "model": "scripted",
-                    "input": json.dumps({"count": _MANY_TOKENS, "rate": _MANY_RATE}),
-                    "max_output_tokens": _MANY_TOKENS,
+                    "input": json.dumps({"count": tokens, "rate": _MANY_RATE}),
+                    "max_output_tokens": tokens,
                     "stream_id": lane,
                     "store": False,
                 }
             )
 
         async def one(number: int) -> None:
-            socket, sent = opened[number], time.monotonic()
-            for lane in lanes:
-                await ask(socket, lane)
+            socket, sent = opened[number], dict[str, float]()
             texts, numbers = dict.fromkeys(lanes, ""), dict.fromkeys(lanes, -1)
-            left = set(lanes)
+            left, begun = set(lanes), {lane: asyncio.Event() for lane in lanes}
+
+            async def begin(lane: str) -> None:
+                async with beginning:
+                    sent[lane] = time.monotonic()
+                    await ask(socket, lane)
+                    await begun[lane].wait()
+
+            begins = [asyncio.create_task(begin(lane)) for lane in lanes]
+            try:
+                await read(number, socket, sent, texts, numbers, left, begun)
+            finally:
+                for task in begins:
+                    task.cancel()
+                await socket.close()
+
+        async def read(
+            number: int,
+            socket: aiohttp.ClientWebSocketResponse,
+            sent: dict[str, float],
+            texts: dict[str, str],
+            numbers: dict[str, int],
+            left: set[str],
+            begun: dict[str, asyncio.Event],
+        ) -> None:
             while left:
                 message = await socket.receive()
                 if message.type is not aiohttp.WSMsgType.TEXT:
@@ -193,25 +223,27 @@ async def many(cloud: LocalCloud, url: str, keys: list[str], count: int) -> dict
                 if event["type"] == "error" and event["status"] == HTTPStatus.SERVICE_UNAVAILABLE:
                     again.append(lane)  # a busy machine's table did not answer in time
                     texts[lane], numbers[lane] = "", -1
+                    await asyncio.sleep(float(event["error"]["headers"]["retry-after"]))
                     await ask(socket, lane)
                     continue
                 if event["type"] == "error":
                     wrong.append(f"socket {number}, lane {lane}: {event['error']['code']}")
                     left.discard(lane)
+                    begun[lane].set()
                     continue
                 if event["sequence_number"] <= numbers[lane]:
                     wrong.append(f"socket {number}, lane {lane}: out of order")
                 numbers[lane] = event["sequence_number"]
                 if event["type"].endswith("output_text.delta"):
                     if not texts[lane]:
-                        firsts.append(time.monotonic() - sent)
+                        firsts.append(time.monotonic() - sent[lane])
+                        begun[lane].set()
                     texts[lane] += event["delta"]
                 elif event["type"] in ("response.completed", "response.failed"):
                     left.discard(lane)
                     output = event["response"]["output"]
                     if not output or output[0]["content"][0]["text"] != texts[lane]:
                         wrong.append(f"socket {number}, lane {lane}: not whole ({event['type']})")
-            await socket.close()
 
         most, work = 0, asyncio.gather(*(one(number) for number in range(count)))
         async with asyncio.timeout(_MANY_S):
@@ -222,7 +254,6 @@ async def many(cloud: LocalCloud, url: str, keys: list[str], count: int) -> dict
     return {
         "sockets": count,
         "streams": 2 * count,
-        "invocations of an environment": _EACH,
         "tokens a second of a stream": _MANY_RATE,
         "most streams at once": most,
         "handshakes s": round(ready - began, 1),

@@ -145,7 +145,8 @@ After it the settlement becomes a log line, to be replayed.
 """
 
 CANCEL_MAX_ATTEMPTS = 8
-"""Maximum number of calls to cancel one request.
+"""Maximum number of calls to cancel one request, without those that fail. Of these there are at
+most as many again.
 
 Each call reaches one instance of the endpoint, which may not be the one that runs the request.
 """

@@ -7,6 +7,9 @@ An endpoint of several instances sends the call to the one with the fewest reque
 which is rarely the one that runs the request. The container holds a call whose request it does not
 run for a second, and the call counts there as a request in progress. So the next calls reach the
 other instances, until one confirms the cancel.
+
+A call that fails is not held: SageMaker throttles, or an instance is starting or has ended. It says
+nothing about the request, so another call is made for it.
 """
 
 import asyncio
@@ -35,16 +38,17 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
         request_id: Names the request in the log.
 
     """
-    calls: set[asyncio.Task[bool]] = set()
-    attempts, cancelled = 0, False
+    calls: set[asyncio.Task[bool | None]] = set()
+    attempts, failed, cancelled = 0, 0, False
     began = time.monotonic()
     try:
-        while not cancelled and (calls or attempts < limits.CANCEL_MAX_ATTEMPTS):
+        while not cancelled:
+            more = attempts < limits.CANCEL_MAX_ATTEMPTS + min(failed, limits.CANCEL_MAX_ATTEMPTS)
+            if not more and not calls:
+                break
             now = time.monotonic()
             remaining = began + limits.CANCEL_TIMEOUT - now
-            pause = (
-                began + _due(attempts) - now if attempts < limits.CANCEL_MAX_ATTEMPTS else remaining
-            )
+            pause = began + _due(attempts) - now if more else remaining
             if remaining <= 0:
                 break
             if pause <= 0:
@@ -56,11 +60,13 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
                 done, calls = await asyncio.wait(
                     calls, timeout=min(pause, remaining), return_when=asyncio.FIRST_COMPLETED
                 )
-                cancelled = any(task.result() for task in done)
+                results = [task.result() for task in done]
+                cancelled = any(results)
+                failed += results.count(None)
     finally:
         for task in calls:
             task.cancel()
-    log("cancel", request_id=request_id, cancelled=cancelled, tries=attempts)
+    log("cancel", request_id=request_id, cancelled=cancelled, tries=attempts, failed=failed)
     return cancelled
 
 
@@ -71,7 +77,8 @@ def _due(attempts: int) -> float:
     return limits.CANCEL_FIRST_INTERVAL + (attempts - 1) * limits.CANCEL_INTERVAL
 
 
-async def _call(invocation: Invocation) -> bool:
+async def _call(invocation: Invocation) -> bool | None:
+    """Return whether an instance confirms the cancel, None if the call fails."""
     body = b""
     try:
         async with invocation:
@@ -80,4 +87,4 @@ async def _call(invocation: Invocation) -> bool:
                 body += data
         return msgspec.json.decode(body, type=_Response).cancelled
     except (APIError, msgspec.DecodeError):
-        return False
+        return None

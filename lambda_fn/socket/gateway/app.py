@@ -48,8 +48,17 @@ _DEAD_AFTER = 10.0
 """Seconds after its end in which a response's own function begins the next one of its lane."""
 _UNBEGUN = 60.0
 """Seconds after which a response without a log will never have one."""
+_PATIENCE, _LONGEST_PAUSE = 120.0, 10.0
+"""Seconds in which a function notes that a response has ended, and between two attempts at most."""
 _LEAST = 30.0
 """Seconds that a function must have left to begin another response."""
+
+
+class Unsaved(Exception):
+    """The table does not answer, so it could not be noted what has happened.
+
+    The invocation fails by it. Lambda tells the control function, which brings the lane on.
+    """
 
 
 class Gateway(Control):
@@ -81,6 +90,7 @@ class Gateway(Control):
             return
         if not await self._store.claim(socket, frame):
             return  # it came before
+        by = context.request_id
         settings = self._settings
         stays = settings.persistence == "all"
         if isinstance(asked, Create):
@@ -92,49 +102,99 @@ class Gateway(Control):
             if (refused := counting(message.sent, state)) is not None:
                 return refused
             try:
-                return state.create(
+                state.create(
                     message.name,
                     asked.stream_id,
                     sent=message.sent,
                     now=self._now(),
                     stays=stays,
-                    by=context.request_id,
+                    by=by,
                 )
             except APIError as error:
                 return error
+            return state.answered_by(by)
 
-        decided = await self._store.change(message.connection_id, decide, read=socket)
+        def drop(state: State) -> list[str]:
+            state.drop(message.name, self._now(), by=by)
+            return state.answered_by(by)
+
+        try:
+            decided, socket = await self._store.changed(socket.connection_id, decide, read=socket)
+        except MeterUnavailable as error:
+            log("fault", request_id=message.name, error=type(error).__name__)
+            await self._tell(socket.connection_id, unavailable(), asked.stream_id)
+            # Perhaps it was taken nevertheless. Its lane must not wait for it.
+            names, socket = await self._patiently(socket.connection_id, drop, context)
+            await self._forget(socket.connection_id, [message.name])
+            await self._run(socket, names, context)
+            return
         if isinstance(decided, APIError):
             await self._forget(message.connection_id, [message.name])
             raise decided
         if message.name not in decided:
-            decided += await self._reap(message.connection_id, context)
-        await self._run(message.connection_id, decided, context, frame)
+            decided, socket = await self._reap(socket, context)
+        await self._run(socket, decided, context, frame)
 
     async def _go_on(self, begin: Begin, context: Context) -> None:
-        taken = await self._store.change(
-            begin.connection_id, lambda state: state.take(begin.names, context.request_id)
-        )
-        await self._run(begin.connection_id, taken, context)
+        def take(state: State) -> list[str]:
+            state.take(begin.names, context.request_id)
+            return state.answered_by(context.request_id)
+
+        taken, socket = await self._store.changed(begin.connection_id, take)
+        await self._run(socket, taken, context)
 
     async def _run(
-        self, connection_id: str, names: list[str], context: Context, own: Frame | None = None
+        self, socket: Socket, names: list[str], context: Context, own: Frame | None = None
     ) -> None:
-        """Answer requests, and those that begin when they end. `own` is a message at hand."""
-        socket = await self._store.find(connection_id) if names else None
-        running: set[asyncio.Task[list[str]]] = set()
+        """Answer requests, and those that begin when they end. `own` is a message at hand.
+
+        Raises:
+            Unsaved: it could not be written that a response has ended.
+
+        """
+        begun: set[str] = set()
+        running: set[asyncio.Task[tuple[list[str], Socket]]] = set()
         while names or running:
-            assert socket is not None  # noqa: S101 (there are names)
             for name in names:
+                begun.add(name)
                 frame = own if own is not None and own.name == name else None
                 running.add(asyncio.create_task(self._one(socket, name, frame, context)))
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            names = [name for task in done for name in task.result()]
+            names = []
+            for task in done:
+                found, after = task.result()
+                socket = max(socket, after, key=lambda one: int(one.item["n"]))
+                names += [name for name in found if name not in begun and name not in names]
+
+    async def _patiently(
+        self, connection_id: str, decide: Callable[[State], list[str]], context: Context
+    ) -> tuple[list[str], Socket]:
+        """Change the state of a socket, as long as this function can wait for the table.
+
+        What it notes is already so, and the lane goes on only when it is noted.
+
+        Raises:
+            Gone, UnknownVersion: as `Store.change`.
+            Unsaved: the table does not answer.
+
+        """
+        pause, ends = limits.META_BACKOFF, self._now() + _PATIENCE
+        while True:
+            try:
+                return await self._store.changed(connection_id, decide)
+            except MeterUnavailable as error:
+                log("fault", aws_request_id=context.request_id, error=type(error).__name__)
+                if context.remaining() < _LEAST or self._now() > ends:
+                    raise Unsaved from None
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _one(
         self, socket: Socket, name: str, frame: Frame | None, context: Context
-    ) -> list[str]:
-        """Answer a request, and return the names of those that begin now."""
+    ) -> tuple[list[str], Socket]:
+        """Answer a request. Return the names of those that this invocation answers now, of which
+        some may have begun before, and the socket as it is then.
+        """
         connection_id, parent, completed = socket.connection_id, None, False
         forgetting: asyncio.Task[None] | None = None
         lane = socket.state.lane_of(name)
@@ -154,12 +214,13 @@ class Gateway(Control):
         finally:
             if forgetting is not None:
                 await forgetting
-        return await self._store.change(
-            connection_id,
-            lambda state: state.ended(
-                name, self._now(), completed=completed, parent=parent, by=context.request_id
-            ),
-        )
+
+        def end(state: State) -> list[str]:
+            by = context.request_id
+            state.ended(name, self._now(), completed=completed, parent=parent, by=by)
+            return state.answered_by(by)
+
+        return await self._patiently(connection_id, end, context)
 
     async def _answer(
         self, socket: Socket, name: str, asked: Create | Cancel | Resume | Invalid, context: Context
@@ -189,7 +250,7 @@ class Gateway(Control):
     async def _create(
         self, socket: Socket, name: str, asked: Create, outbox: Outbox, context: Context
     ) -> bool:
-        state = (await self._store.find(socket.connection_id)).state
+        state = socket.state
         if state.cancelled(name):
             raise Cancelled("The request was cancelled before its response began.")
         await self._check_parent(socket, state, asked)
@@ -318,15 +379,20 @@ class Gateway(Control):
             return
         await super()._stop(name, socket)
 
-    async def _reap(self, connection_id: str, context: Context) -> list[str]:
-        """End the runs whose functions were killed. Return the names of those that begin now."""
-        socket = await self._store.find(connection_id)
-        now, begin = self._now(), list[str]()
+    async def _reap(self, socket: Socket, context: Context) -> tuple[list[str], Socket]:
+        """End the runs whose functions were killed. Return the names of those that begin now, and
+        the socket as it is then.
+        """
+        connection_id, by = socket.connection_id, context.request_id
+        now, begin, after = self._now(), list[str](), socket
         for name, run in socket.state.runs.items():
             if not run.began or name in self._running or now - run.began < _DEAD_AFTER:
                 continue
             response = socket.state.response_of(name)
-            head = await self._stored.look(response, socket.caller.key_id)
+            try:
+                head = await self._stored.look(response, socket.caller.key_id)
+            except Unavailable:
+                break  # the next message that waits looks again
             if head is None:
                 is_dead = now - run.began > _UNBEGUN
             else:
@@ -334,13 +400,13 @@ class Gateway(Control):
             if is_dead:
                 log("socket_reaped", request_id=name)
                 await self._finish(socket, name, context)
-                begin += await self._store.change(
-                    connection_id,
-                    lambda state, name=name: state.ended(  # type: ignore[misc]
-                        name, now, by=context.request_id
-                    ),
-                )
-        return begin
+
+                def end(state: State, name: str = name) -> list[str]:
+                    state.ended(name, now, by=by)
+                    return state.answered_by(by)
+
+                begin, after = await self._patiently(connection_id, end, context)
+        return begin, after
 
 
 def _no_time() -> Unavailable:

@@ -133,10 +133,11 @@ class Control:
         except Gone:
             log("socket_gone", aws_request_id=context.request_id)
         except (MeterUnavailable, Unavailable, UnknownVersion) as error:
+            if not isinstance(found, Message):
+                raise  # Lambda repeats the event, or tells the control function
             log("fault", aws_request_id=context.request_id, error=type(error).__name__)
-            if isinstance(found, Message):
-                lane = read_message(found.body).stream_id
-                await self._tell(found.connection_id, unavailable(), lane)
+            lane = read_message(found.body).stream_id
+            await self._tell(found.connection_id, unavailable(), lane)
         return None
 
     # Opening and closing
@@ -247,13 +248,13 @@ class Control:
             await self._tell(connection_id, error or interrupted(event.name), asked.stream_id)
         log("socket_reaped", aws_request_id=by, responses=len(dead))
         await asyncio.gather(*(self._finish(socket, name, context, error) for name in dead))
-        begun: list[str] = []
-        for name in dead:
-            begun += await self._store.change(
-                connection_id,
-                lambda state, name=name: state.ended(name, self._now()),  # type: ignore[misc]
-            )
-        await self._hand_over(connection_id, begun)
+
+        def end(state: State) -> list[str]:
+            for name in dead:
+                state.ended(name, self._now())
+            return state.answered_by("")
+
+        await self._hand_over(connection_id, await self._store.change(connection_id, end))
 
     async def _finish(
         self, socket: Socket, name: str, context: Context, error: APIError | None = None
@@ -309,7 +310,12 @@ class Control:
         state = (await self._store.find(connection_id)).state
         await self._forget(connection_id, [name])
         await self._tell(connection_id, unavailable(), state.lane_of(name))
-        return await self._store.change(connection_id, lambda state: state.ended(name, self._now()))
+
+        def end(state: State) -> list[str]:
+            state.ended(name, self._now())
+            return state.answered_by("")
+
+        return await self._store.change(connection_id, end)
 
     # Cancelling
 

@@ -17,7 +17,8 @@ from lambda_fn.log import log
 from lambda_fn.socket.gateway.gather import is_delta, joined, shortened
 
 _MAX_ANSWER = 10_000
-_TRIES = 6
+_TRIES = 8
+"""Attempts of a call, some 7 s in all if the service refuses each at once."""
 
 
 class ClientGone(Exception):
@@ -47,7 +48,8 @@ class Posts:
         """Send a message to a client.
 
         A call that is throttled, or is not answered, is made again. So a message may come twice,
-        with the same `sequence_number`.
+        with the same `sequence_number`. If all calls fail, the socket is closed: its client would
+        miss the message, and may wait for it forever.
 
         Raises:
             ClientGone: the socket is closed, or cannot be reached.
@@ -68,6 +70,8 @@ class Posts:
             if status < 500 and status != 429:
                 log("fault", error=f"@connections answered {status}")
                 raise ClientGone
+        log("fault", error=f"@connections failed {_TRIES} times, so the socket is closed")
+        await self.close(connection_id)
         raise ClientGone
 
     async def is_open(self, connection_id: str) -> bool:

@@ -39,13 +39,15 @@ class Run(msgspec.Struct):
 
     With `stays`, it goes on when its client has left. `response` is its id, if a fallback of the
     model answers: the name is that of the response which the first model would have made. `by` is
-    the invocation that answers it, empty until there is one.
+    the invocation that answers it, empty until there is one. `cancel` is the name of the message
+    that cancelled it.
     """
 
     began: float
     stays: bool = False
     response: str | None = None
     by: str = ""
+    cancel: str = ""
 
 
 class State(msgspec.Struct):
@@ -62,6 +64,8 @@ class State(msgspec.Struct):
     """Whether its client sent so many messages that the socket is closed."""
     recent: list[str] = []
     """The names of the responses that have ended last."""
+    dropped: dict[str, Waiting] = {}
+    """The requests that waited and were cancelled last, by the names of the cancels."""
 
     def create(
         self,
@@ -80,6 +84,8 @@ class State(msgspec.Struct):
             Cancelled: a cancel that was sent after it has come before it.
 
         """
+        if name in self.recent or any(one.name == name for one in self.dropped.values()):
+            return []  # it was decided before, and is over
         self._forget_early(now)
         for early in self.early:
             is_later = early.response_id is None and early.sent >= sent
@@ -87,7 +93,7 @@ class State(msgspec.Struct):
                 self.early.remove(early)
                 raise Cancelled("The request was cancelled before its response began.")
         started = self.lanes.add(stream_id, name, sent)
-        if self.has(name) and stays:
+        if self.has(name) and stays and name not in self.runs:
             self.runs[name] = Run(0.0, stays)
         return self._begun(started, now, by)
 
@@ -164,19 +170,49 @@ class State(msgspec.Struct):
         socket that sends many keeps one function busy, and not all.
         """
         self._forget_early(now)
+        self.early = [early for early in self.early if early.name != name]
         oldest = min((early.came for early in self.early), default=0.0)
         is_seen_to = now - oldest < 1.5 * EARLY  # else the function that did was killed
+        found = self._found_before(name)
+        if found is not None:
+            return found
         if message.response_id is not None:
-            found: Running | Waiting | None = self.lanes.cancel_response(message.response_id)
+            found = self.lanes.cancel_response(message.response_id)
         else:
             found = self.lanes.cancel(message.stream_id)
         if isinstance(found, Waiting):
             self.runs.pop(found.name, None)
+            kept = list(self.dropped.items())[1 - _RECENT :]
+            self.dropped = {**dict(kept), name: found}
+        elif found is not None and not found.cancelled and found.name in self.runs:
+            self.runs[found.name].cancel = name
         if found is None:
             early = Early(name, message.stream_id, message.response_id, sent, now)
             self.early.append(early)
             return early if is_seen_to else None
         return found
+
+    def _found_before(self, name: str) -> Running | Waiting | None:
+        """Return what a cancel has found when it was decided before."""
+        for lane in self.lanes.lanes.values():
+            running = lane.running
+            if running is not None and running.cancelled and running.name in self.runs:
+                run = self.runs[running.name]
+                if run.cancel == name:
+                    return Running(running.name, running.response_id)
+        return self.dropped.get(name)
+
+    def drop(self, name: str, now: float, *, by: str) -> list[str]:
+        """Remove a request that the invocation `by` has refused after all.
+
+        Return the names of those that begin now. The invocation `by` answers them.
+        """
+        for lane in self.lanes.lanes.values():
+            lane.waiting = [waiting for waiting in lane.waiting if waiting.name != name]
+        run = self.runs.get(name)
+        if run is not None and run.by in ("", by):
+            return self.ended(name, now, by=by)
+        return []
 
     def found_nothing(self, since: float) -> tuple[list[Early], float | None]:
         """Take back the cancels that came at this time or before: no create came for them.

@@ -111,8 +111,9 @@ class Store:
     ) -> _T:
         """Change the state of a socket, and return what `decide` returns.
 
-        `decide` changes the state that it gets. It is called again if somebody else was faster. If
-        it raises, nothing is written. `read` is the socket as it was read before, which saves the
+        `decide` changes the state that it gets. It is called again if somebody else was faster,
+        even after its own change: then the answer to that was lost. If it raises, nothing is
+        written. `read` is the socket as it was read before, which saves the
         first read.
 
         Raises:
@@ -120,6 +121,13 @@ class Store:
             UnknownVersion: a later deployment wrote it.
 
         """
+        decided, _ = await self.changed(connection_id, decide, read=read)
+        return decided
+
+    async def changed(
+        self, connection_id: str, decide: Callable[[State], _T], *, read: Socket | None = None
+    ) -> tuple[_T, Socket]:
+        """Change the state of a socket as `change`. Return also the socket as it is then."""
         return await self._change(
             connection_key(connection_id),
             lambda item: self._changed(connection_id, item, decide),
@@ -128,11 +136,13 @@ class Store:
 
     def _changed(
         self, connection_id: str, item: dict[str, Any] | None, decide: Callable[[State], _T]
-    ) -> tuple[dict[str, Any], _T]:
-        state = self._socket(connection_id, item).state
+    ) -> tuple[dict[str, Any], tuple[_T, Socket]]:
+        socket = self._socket(connection_id, item)
         assert item is not None  # noqa: S101 (there is a socket)
-        decided = decide(state)
-        return {**item, "state": msgspec.json.encode(state).decode()}, decided
+        decided = decide(socket.state)
+        changed = {**item, "state": msgspec.json.encode(socket.state).decode()}
+        after = msgspec.structs.replace(socket, item={**changed, "n": item["n"] + 1})
+        return changed, (decided, after)
 
     async def _change(
         self,

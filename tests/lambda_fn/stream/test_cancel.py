@@ -246,10 +246,30 @@ async def test_it_is_not_repeated_without_end(
         monkeypatch.setattr(sagemaker, "cancel", cancel)
         await call(body=STREAM)
         pauses = [after - before for before, after in itertools.pairwise(times)]
-        assert pauses == [limits.CANCEL_INTERVAL] * (limits.CANCEL_MAX_ATTEMPTS - 1)
+        tries = limits.CANCEL_MAX_ATTEMPTS * (2 if what == "refused" else 1)
+        assert pauses == [limits.CANCEL_INTERVAL] * (tries - 1)
         logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         [said] = [line for line in logged if line["event"] == "cancel"]
-        assert (said["cancelled"], said["tries"]) == (False, limits.CANCEL_MAX_ATTEMPTS)
+        failed = tries if what == "refused" else 0
+        assert (said["cancelled"], said["tries"], said["failed"]) == (False, tries, failed)
+
+
+async def test_calls_that_fail_take_no_attempts(
+    call: Call, sagemaker: StandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If an endpoint answers no call for a while, the cancel is made when it does."""
+    monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 60)
+
+    async def cancel(number: int) -> bool:
+        clock.now += limits.CANCEL_INTERVAL
+        if number < limits.CANCEL_MAX_ATTEMPTS + 1:
+            raise web.HTTPServiceUnavailable
+        return True
+
+    monkeypatch.setattr(sagemaker, "cancel", cancel)
+    sagemaker.script = [FIRST, None]
+    await call(body=STREAM)
+    assert len(sagemaker.cancelled) == limits.CANCEL_MAX_ATTEMPTS + 2
 
 
 async def test_no_response_waits_for_it(

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.aws.functions import Functions, NotInvoked
 from lambda_fn.runtime.api import Context
+from lambda_fn.socket.gateway import app
 from lambda_fn.socket.gateway.app import Gateway
 from tests.support.function import (
     CREDENTIALS,
@@ -16,7 +18,7 @@ from tests.support.function import (
     REST,
     StandIn,
 )
-from tests.support.gateway_sockets import Sockets, create, text_of, until_end
+from tests.support.gateway_sockets import ENDS, Sockets, create, text_of, until, until_end
 from tests.support.kept import Kept, events, head_of
 
 
@@ -79,9 +81,11 @@ async def test_a_function_that_is_killed(
     if log == "runs":
         assert found["response"]["error"]["code"] == "server_error"
         assert text_of([found]) == ""
-    # Whoever tells it again, or begins it again, changes nothing.
+    # Whoever tells it again, or begins it again, changes nothing: the first one who takes the
+    # request answers it.
     await sockets.told(killed)
-    [event] = begun
+    event, *others = begun
+    assert others in ([], [event])
     await sockets._invoke(event)
     await sockets._invoke(event)
     kinds = [event["type"] for event in await until_end(socket)]
@@ -90,21 +94,91 @@ async def test_a_function_that_is_killed(
     assert not state.runs
 
 
-@pytest.mark.parametrize("call", ["claim", "change"])
+@pytest.mark.parametrize("carried_out", [False, True])
+@pytest.mark.parametrize("call", ["claim", "changed"])
 async def test_a_table_that_does_not_answer(
-    sockets: Sockets, monkeypatch: pytest.MonkeyPatch, call: str
+    sockets: Sockets,
+    sagemaker: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    *,
+    carried_out: bool,
 ) -> None:
-    """The lane of the request is told, so that its client knows which one to send again."""
+    """The lane of the request is told once, and its next request is answered."""
+    sagemaker.script = [FIRST, REST]
     socket = await sockets.open()
+    well, failed = getattr(sockets.answering._store, call), list[bool]()
 
-    async def fail(*_: Any, **__: Any) -> None:
+    async def fail_once(*args: Any, **kwargs: Any) -> Any:
+        if failed:
+            return await well(*args, **kwargs)
+        failed.append(True)
+        if carried_out:
+            await well(*args, **kwargs)
         raise MeterUnavailable("it is down")
 
-    monkeypatch.setattr(sockets.answering._store, call, fail)
+    monkeypatch.setattr(sockets.answering._store, call, fail_once)
     await socket.send_json(create(stream_id="a"))
     [error] = await until_end(socket)
     assert (error["status"], error["stream_id"]) == (503, "a")
     await sockets.at_rest()
+    await socket.send_json(create(stream_id="a"))
+    events = await until_end(socket)
+    assert (events[0]["type"], text_of(events)) == ("response.created", "Hello world")
+    await sockets.at_rest()
+
+
+async def test_a_table_that_is_down_when_a_response_ends(
+    sockets: Sockets, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its function waits for the table, and then answers the next request of the lane."""
+    monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
+    held = asyncio.Event()
+    sagemaker.script = [FIRST, held, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(stream_id="a"))
+    await until(socket, "response.output_text.delta")
+    await socket.send_json(create(stream_id="a"))
+    await sockets.invoked(2)
+    while len(sockets.tasks) > 1:
+        await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    well, failures = sockets.answering._store.changed, [True] * 3
+
+    async def fail(*args: Any, **kwargs: Any) -> Any:
+        if failures:
+            failures.pop()
+            raise MeterUnavailable("it is down")
+        return await well(*args, **kwargs)
+
+    monkeypatch.setattr(sockets.answering._store, "changed", fail)
+    held.set()
+    kinds = [event["type"] for event in await until_end(socket, 2)]
+    assert [kind for kind in kinds if kind in ENDS] == ["response.completed"] * 2
+    await sockets.at_rest()
+
+
+async def test_a_table_that_stays_down(
+    sockets: Sockets, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The invocation fails, so that Lambda tells the function that brings the lane on."""
+    monkeypatch.setattr(app, "_PATIENCE", -1.0)
+    sagemaker.script = [FIRST, REST]
+    socket = await sockets.open()
+    well = sockets.answering._store.changed
+
+    async def fail(connection_id: str, decide: Any, **kwargs: Any) -> Any:
+        if "read" not in kwargs:
+            raise MeterUnavailable("it is down")
+        return await well(connection_id, decide, **kwargs)
+
+    monkeypatch.setattr(sockets.answering._store, "changed", fail)
+    await socket.send_json(create(stream_id="a"))
+    await sockets.invoked(1)
+    [task] = sockets.tasks
+    with pytest.raises(app.Unsaved):
+        await task
+    kinds = [event["type"] for event in await until_end(socket)]
+    assert kinds[-1] == "response.completed"
 
 
 async def test_a_message_for_which_no_function_was_free(

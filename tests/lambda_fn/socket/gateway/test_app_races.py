@@ -1,5 +1,8 @@
 """Messages of a socket in every order, more than once, on functions that are killed.
 
+The answer to a call of DynamoDB may be lost, too, and others change the socket before the call is
+made again. That alone must change nothing: no request may end twice, or never.
+
 moto's DynamoDB carries out the real calls. Hypothesis draws what a client sends in two lanes and
 the default one, in which order and how often the functions get it, and when each of them is killed.
 Lambda tells of those that were killed, or it does not. The model is left out: a request runs until
@@ -22,6 +25,7 @@ from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.errors import APIError
+from lambda_fn.http.connection import TransportError
 from lambda_fn.runtime.api import Context
 from lambda_fn.settings import Model, Settings
 from lambda_fn.socket.gateway import control, store
@@ -30,7 +34,7 @@ from lambda_fn.socket.gateway.messages import Message, begin_event, read
 from lambda_fn.socket.gateway.store import Socket
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume
 from lambda_fn.socket.messages import read as read_message
-from tests.support.network import Fate, Killed, Network, delete_table, operate
+from tests.support.network import Answer, Fate, Killed, Network, delete_table, operate
 from tests.support.sockets import Clients, event
 from tests.support.stream_tables import stream_table
 
@@ -42,17 +46,42 @@ numbers = st.integers(0, 30)
 kills = st.none() | st.tuples(
     st.integers(0, 8), st.sampled_from([Fate.KILLED_BEFORE, Fate.KILLED_AFTER])
 )
+losses = st.none() | st.integers(0, 8)
+
+
+class Slow(Network):
+    """A network that loses the answer to one call. It is noticed when `noticed` is set."""
+
+    def __init__(self, fate: Any, lost: int | None) -> None:
+        """`lost` is the number of the call."""
+        super().__init__(fate)
+        self.count, self.lost = 0, lost
+        self.noticed = asyncio.Event()
+
+    async def request(self, *args: Any, **kwargs: Any) -> Answer:
+        """Make a call, and wait for the moment at which its loss is noticed."""
+        number, self.count = self.count, self.count + 1
+        answer = await super().request(*args, **kwargs)
+        if number == self.lost:
+            await self.noticed.wait()
+            raise TransportError("no response in time")
+        return answer
 
 
 class Function(Gateway):
-    """A function that gets one event. `kill` is the call at which it ends, and how."""
+    """A function that gets one event. `kill` is the call at which it ends, and how; `lost` is the
+    call whose answer is lost.
+    """
 
-    def __init__(self, machine: "Sockets", kill: tuple[int, Fate] | None) -> None:
+    def __init__(
+        self, machine: "Sockets", kill: tuple[int, Fate] | None, lost: int | None = None
+    ) -> None:
         """Create a network for this machine alone."""
         self.machine = machine
         self.calls = 0
         self.kill = kill
-        network: Any = Network(self.fate)
+        self.network = Slow(self.fate, lost)
+        network: Any = self.network
         super().__init__(
             machine.settings, network, lambda: Credentials("a", "b", ""), now=lambda: machine.now
         )
@@ -182,9 +211,9 @@ class Sockets(RuleBasedStateMachine):
         if function.task is not None:
             function.task.cancel()
 
-    def deliver(self, data: bytes, kill: tuple[int, Fate] | None) -> None:
+    def deliver(self, data: bytes, kill: tuple[int, Fate] | None, lost: int | None = None) -> None:
         """Invoke a function with an event."""
-        function = Function(self, kill)
+        function = Function(self, kill, lost)
         function.event = data
         self.functions.append(function)
         # A function of its own gets the cancels, and nobody is told when that one is killed.
@@ -196,23 +225,35 @@ class Sockets(RuleBasedStateMachine):
         function.task = self.loop.create_task(answer())
         self.settle()
 
-    @rule(lane=lanes, late=st.booleans(), kill=kills)
-    def create(self, lane: str | None, *, late: bool, kill: tuple[int, Fate] | None) -> None:
+    @rule(lane=lanes, late=st.booleans(), kill=kills, lost=losses)
+    def create(
+        self, lane: str | None, *, late: bool, kill: tuple[int, Fate] | None, lost: int | None
+    ) -> None:
         """Send a request, which comes at once or later."""
         self.now += 0.5
         data = event(CONNECTION, body={"type": "response.create", **_lane(lane)}, sent=self.now)
         self.sent.append(data)
         if not late:
-            self.deliver(data, kill)
+            self.deliver(data, kill, lost)
 
-    @rule(lane=lanes, late=st.booleans(), kill=kills)
-    def cancel(self, lane: str | None, *, late: bool, kill: tuple[int, Fate] | None) -> None:
+    @rule(lane=lanes, late=st.booleans(), kill=kills, lost=losses)
+    def cancel(
+        self, lane: str | None, *, late: bool, kill: tuple[int, Fate] | None, lost: int | None
+    ) -> None:
         """Send a cancel, which comes at once or later."""
         self.now += 0.5
         data = event(CONNECTION, body={"type": "response.cancel", **_lane(lane)}, sent=self.now)
         self.sent.append(data)
         if not late:
-            self.deliver(data, kill)
+            self.deliver(data, kill, lost)
+
+    @precondition(lambda self: any(not one.network.noticed.is_set() for one in self.functions))
+    @rule(number=numbers)
+    def notice(self, number: int) -> None:
+        """Let a function notice that an answer was lost."""
+        waiting = [one for one in self.functions if not one.network.noticed.is_set()]
+        waiting[number % len(waiting)].network.noticed.set()
+        self.settle()
 
     @precondition(lambda self: self.sent)
     @rule(number=numbers, kill=kills)
@@ -268,7 +309,10 @@ class Sockets(RuleBasedStateMachine):
             assert name in socket.state.runs
 
     def end_all(self) -> None:
-        """End every response that runs."""
+        """End every response that runs, when all losses are noticed."""
+        for function in self.functions:
+            function.network.noticed.set()
+        self.settle()
         while self.running:
             for _, ended in list(self.running.values()):
                 ended.set()
@@ -349,3 +393,38 @@ TestSockets.settings = settings(
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
 )
+
+
+@pytest.mark.parametrize("lost", range(8))
+@pytest.mark.parametrize("lane", ["a", "b"])
+def test_an_answer_that_is_lost(lane: str, lost: int) -> None:
+    """Each request ends once if others change the socket before the loss is noticed."""
+    machine = Sockets()
+    machine.begin()
+    machine.create("a", late=False, kill=None, lost=lost)
+    machine.create(lane, late=False, kill=None, lost=None)
+    if machine.running:
+        machine.end(0)
+    machine.create("c", late=False, kill=None, lost=None)
+    machine.end_all()
+    machine.each_request_has_ended()
+    machine.teardown()
+
+
+@pytest.mark.parametrize("lost", range(4))
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_cancel_whose_answer_is_lost(lost: int, *, waits: bool) -> None:
+    """A cancel ends one request, and it does so if others change the socket meanwhile."""
+    machine = Sockets()
+    machine.begin()
+    for _ in range(3 if waits else 1):
+        machine.create("a", late=False, kill=None, lost=None)
+    machine.cancel("a", late=False, kill=None, lost=lost)
+    machine.create("b", late=False, kill=None, lost=None)
+    for function in machine.functions:
+        function.network.noticed.set()
+    machine.settle()
+    assert (len(machine.stopped), machine.refused.total()) == (1, 0)
+    machine.end_all()
+    machine.each_request_has_ended()
+    machine.teardown()

@@ -66,15 +66,26 @@ async def test_a_post_that_is_throttled_is_made_again(api_posts: tuple[Api, Post
     assert [body for _, _, body in api.calls] == [b"data"] * 4
 
 
-@pytest.mark.parametrize("statuses", [[410], [403], [400], [429] * 10])
-async def test_a_client_that_cannot_be_reached(
-    api_posts: tuple[Api, Posts], statuses: list[int]
-) -> None:
-    """A connection that is gone, or that takes nothing, is told to the response."""
+@pytest.mark.parametrize("status", [410, 403, 400])
+async def test_a_client_that_cannot_be_reached(api_posts: tuple[Api, Posts], status: int) -> None:
+    """A connection that is gone is told to the response."""
     api, posts = api_posts
-    api.statuses = statuses
+    api.statuses = [status]
     with pytest.raises(ClientGone):
         await posts.post("c", b"data")
+    assert len(api.calls) == 1
+
+
+async def test_a_message_that_cannot_be_sent(
+    api_posts: tuple[Api, Posts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The socket is closed: its client would wait for the message forever."""
+    monkeypatch.setattr(limits, "META_BACKOFF_MAX", 0.0)
+    api, posts = api_posts
+    api.statuses = [429, 503] * 4
+    with pytest.raises(ClientGone):
+        await posts.post("c", b"data")
+    assert [method for method, _, _ in api.calls] == ["POST"] * 8 + ["DELETE"]
 
 
 def delta(text: str, number: int) -> bytes:
