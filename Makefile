@@ -17,10 +17,11 @@ unexport PYTHONDONTWRITEBYTECODE
 # What podman builds is for SageMaker, which rejects OCI manifests.
 export BUILDAH_FORMAT ?= docker
 
-# Where the home folder cannot be written, the caches of uv and npm are in this folder.
+# Where the home folder cannot be written, the caches of uv, npm and jsii are in this folder.
 ifeq ($(shell test -w "$$HOME" && echo yes),)
 export UV_CACHE_DIR ?= $(CURDIR)/build/cache/uv
 export npm_config_cache ?= $(CURDIR)/build/cache/npm
+export JSII_RUNTIME_PACKAGE_CACHE_ROOT ?= $(CURDIR)/build/cache/jsii
 endif
 
 help: ## Show this
