@@ -679,6 +679,30 @@ test("what lies over the conversation takes the focus, and gives it back", async
   }
 });
 
+test("Tab reaches everything, and what has the focus is seen", async ({ page, api }) => {
+  api.script = { pieces: ["Done."] };
+  await enter(page, api.url);
+  await ask(page, "Walk");
+  await complete(page);
+  const names = new Set<string>();
+  for (let step = 0; step < 40 && !names.has("Message"); step += 1) {
+    await page.keyboard.press("Tab");
+    const [name, seen] = await page.evaluate(() => {
+      const element = document.activeElement as HTMLElement;
+      const there = element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
+      return [element.ariaLabel ?? element.textContent?.trim() ?? "", there] as const;
+    });
+    expect(seen, `${name} has the focus, and is not seen`).toBe(true);
+    names.add(name);
+  }
+  for (const name of [
+    "Chat", "Compare", "Usage", "Admin", "Forget the key", "New conversation",
+    "Search conversations", "Walk", "Delete Walk", "Delete all my data", "Model",
+    "Wire of the last answer", "Export as Markdown", "Parameters", "Edit and send again", "Copy",
+    "Wire", "Regenerate", "Message",
+  ]) expect([...names]).toContain(name); // prettier-ignore
+});
+
 test("at 200 % the first page begins at its beginning", async ({ page, api }) => {
   await page.setViewportSize({ width: 640, height: 360 });
   await enter(page, api.url);
