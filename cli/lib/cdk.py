@@ -52,6 +52,8 @@ def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: 
         "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1",
         **aws,
     }
+    if not os.access(Path.home(), os.W_OK):
+        environment["JSII_RUNTIME_PACKAGE_CACHE_ROOT"] = str(ROOT / "build/cache/jsii")
     program = str(ROOT / "node_modules" / ".bin" / "cdk")
     command = [program, *arguments, "--no-notices", "--no-version-reporting", "--ci"]
     run_logged(
