@@ -322,6 +322,7 @@ CONTAINER_CODES: dict[str, type[APIError]] = {
     "not_ready": Unavailable,
     "engine_error": UpstreamFailed,
     "caller_denied": UpstreamFailed,
+    "request_timeout": UpstreamTimeout,
     "deadline_exceeded": UpstreamTimeout,
     "cancelled": Cancelled,
     "aborted": UpstreamFailed,

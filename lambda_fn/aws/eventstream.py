@@ -20,6 +20,8 @@ _U32 = Struct(">I")
 _FIXED_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
 """Bytes of a value, by type; values of types 6 and 7 carry their length."""
 _OVERHEAD = 16
+PART = "PayloadPart"
+"""The type of the events that carry what the model's container sends."""
 MAX_FRAME = 24 * 1024 * 1024
 """The maximum number of bytes of a frame; botocore has the same limit."""
 _SMALL = 512
@@ -48,6 +50,8 @@ class Decoder:
         self._parts: list[bytes] = []
         self._size = 0
         self._needed = 0
+        self._lead = 0
+        """Bytes before the payload of the last frame; 0 if bytes wait, or are malformed."""
         self.damage = ""
         """Why the bytes after the returned frames are malformed, so that feeding more raises."""
 
@@ -55,6 +59,19 @@ class Decoder:
     def pending(self) -> int:
         """Bytes of an incomplete frame. If there are any at the end, the stream was truncated."""
         return self._size
+
+    def only_part(self, data: bytes) -> bytes | None:
+        """Return the payload of bytes that are exactly one frame, as nearly each token is.
+
+        Return None, and take nothing, if they are anything else, if the frame is no part, or if it
+        is like none before. Then `feed` has to read them.
+        """
+        lead = self._lead
+        known = _part(data[:lead])
+        if known is None or known[0] != len(data):
+            return None
+        payload = data[lead:-4]
+        return payload if crc32(payload, known[1]) == int.from_bytes(data[-4:], "big") else None
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes and return the frames that they complete.
@@ -76,6 +93,7 @@ class Decoder:
             if read < len(data):
                 self._parts = [data[read:]]
                 self._size = len(data) - read
+                self._lead = 0
             elif self._size:
                 self._parts, self._size = [], 0
         if self.damage and not frames:
@@ -104,6 +122,8 @@ class Decoder:
         except EventStreamError as error:
             self.damage = str(error)
             return offset
+        if frames:
+            self._lead = 12 + headers_length if headers_length <= _SMALL else 0
         self._needed = 12
         return offset
 
@@ -117,6 +137,23 @@ def _lengths(prelude: bytes) -> tuple[int, int]:
     if not _OVERHEAD + headers_length <= total <= MAX_FRAME:
         raise EventStreamError("a frame's length is wrong")
     return total, headers_length
+
+
+@lru_cache(maxsize=256)
+def _part(lead: bytes) -> tuple[int, int] | None:
+    """Return the length of a part that begins with these bytes, and their checksum.
+
+    Return None if no part does, or if its payload does not begin after them.
+    """
+    if not lead:
+        return None
+    try:
+        total, headers_length = _lengths(lead[:12])
+        is_part = _headers(lead[12:]).get(":event-type") == PART
+    except EventStreamError:
+        return None
+    whole = 12 + headers_length == len(lead)
+    return (total, crc32(lead)) if whole and is_part else None
 
 
 def _headers(block: bytes) -> dict[str, str]:

@@ -8,7 +8,7 @@ from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.log import log
 from lambda_fn.stream_log import queued
 from lambda_fn.stream_log.heads import StoredHead
-from lambda_fn.stream_log.places import Places, every, give_back, is_free, look
+from lambda_fn.stream_log.places import Places, every, is_free, look, release
 
 _AT_ONCE = 16
 START_AT_ONCE = 20
@@ -23,7 +23,7 @@ _MALFORMED = (KeyError, ValueError, TypeError)
 Invoke = Callable[[str], Awaitable[None]]
 """Calls the function for a response. Raises an exception if it was not called."""
 Ended = Callable[[StoredHead], Awaitable[None]]
-"""Is called for a response that has ended, before its place is given back."""
+"""Is called for a response that has ended, before its place is released."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Walk:
     """The result of one walk through the background responses."""
 
     freed: int = 0
-    """Places that were given back for processes that had died."""
+    """Places that were released for processes that had died."""
     started: int = 0
     waiting: int = 0
     """Responses that wait for capacity, with those that were started."""
@@ -102,7 +102,7 @@ async def _look(
     if is_free(head, response_id, running=not of_key, now=now):
         if of_key and head is not None and ended is not None:
             await ended(head)
-        await give_back(table, places.owner, response_id, mark)
+        await release(table, places.owner, response_id, mark)
         walk.freed += 1
     elif of_key and head is not None and head.is_waiting:
         walk.heads.append(head)
@@ -127,7 +127,7 @@ async def free(
             return
         if ended is not None:
             await ended(head)
-        await give_back(table, owner, response_id)
+        await release(table, owner, response_id)
         walk.freed += 1
     except (MeterUnavailable, *_MALFORMED) as error:
         walk.failures += 1

@@ -6,6 +6,7 @@ records, half a record or half a character.
 
 import msgspec
 
+from lambda_fn import limits
 from lambda_fn.dialects.lines import (
     MALFORMED_RECORD,
     NO_END,
@@ -17,6 +18,7 @@ from lambda_fn.dialects.lines import (
 from lambda_fn.events import Delta, End, Ended, Event, Failure, Finish, Start, Usage
 
 _BRACE = ord("{")
+_LINE_END = ord("\n")
 _record = msgspec.json.Decoder(Start | Delta | Finish | Usage | End | Failure)
 
 
@@ -40,6 +42,25 @@ class LineDecoder:
         """
         if self._ended:
             return []
+        size = len(data)
+        if (
+            0 < size <= limits.MAX_LINE
+            and data.find(_LINE_END) == size - 1
+            and not self._lines.rest
+        ):
+            # One whole line, as for nearly each token. What is no delta is read below.
+            try:
+                event = _record.decode(data)
+                if (
+                    type(event) is Delta
+                    and event.index < self._choices.count
+                    and bytes(event.delta)[0] == _BRACE
+                    and is_one_line_of_text(data)
+                ):
+                    self._said = True
+                    return [event]
+            except (ValueError, RecursionError):
+                pass
         lines = self._lines.feed(data)
         # All lines are checked at once. Only if this fails, each line is checked.
         checked = is_one_line_of_text(lines[0] if len(lines) == 1 else b"\n".join(lines))

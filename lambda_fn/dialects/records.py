@@ -6,7 +6,7 @@ message (`message`, `response`). The reader is lenient where servers differ. Wha
 may be a part of the answer fails the response: it never ends as an empty one.
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -105,6 +105,50 @@ class _Record(msgspec.Struct):
     eval_count: Number = None
 
 
+class _UsualDelta(DeltaFields, kw_only=True):
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+    reasoning_content: None = None
+    reasoning: None = None
+    thinking: None = None
+    thought: None = None
+    reasoning_text: None = None
+    reasoning_details: None = None
+    thinking_blocks: None = None
+    refusal: None = None
+    text: None = None
+    tool_calls: None = None  # type: ignore[assignment] # narrower than a part of the answer
+    function_call: None = None  # type: ignore[assignment]
+
+
+class _UsualChoice(_Choice, kw_only=True):
+    index: int  # narrower, as all members here
+    delta: _UsualDelta
+    message: None = None
+    text: None = None
+    finish_reason: None = None
+    finish: None = msgspec.field(default=None, name="finishReason")
+    stop_reason: None = None
+    matched_stop: None = None
+    logprobs: None = None  # type: ignore[assignment]
+    usage: None = None
+    error: None = None  # type: ignore[assignment]
+
+
+class _UsualRecord(_Record, kw_only=True):
+    """A chunk with a piece of one choice's content, perhaps the counts until there, and nothing
+    else that is read.
+    """
+
+    choices: tuple[_UsualChoice]  # type: ignore[assignment]
+    object: Literal["chat.completion.chunk"] | None = None
+    usage: UsageFields | None = None
+    error: None = None  # type: ignore[assignment]
+    timings: None = None
+    x_groq: None = None
+    prompt_eval_count: None = None
+    eval_count: None = None
+
+
 class _Likely(msgspec.Struct):
     """A token and its log probability, with the members that OpenAI's document requires."""
 
@@ -122,6 +166,9 @@ class _Content(msgspec.Struct):
 
 
 _record = msgspec.json.Decoder(_Record)
+_usual = msgspec.json.Decoder(_UsualRecord)
+_MOST_ODD = 8
+"""Records that are no usual chunks, after which a server's records are no longer tried as such."""
 _anything = msgspec.json.Decoder()
 _logprobs = msgspec.json.Decoder(_Content)
 _json = msgspec.json.Encoder()
@@ -183,6 +230,7 @@ class Records:
         self._lost = False
         """Whether the answer began well and then had a part in no known form."""
         self.started = False
+        self._odd = _MOST_ODD if limit is not None else 0
 
     @property
     def whole(self) -> bool:
@@ -203,6 +251,10 @@ class Records:
             RecursionError: the object is nested too deeply.
 
         """
+        if self.started and self._odd < _MOST_ODD:
+            if self._usual(payload, events):
+                return
+            self._odd += 1
         try:
             record = _record.decode(payload)
         except msgspec.ValidationError:
@@ -245,6 +297,31 @@ class Records:
             self._choice(place, choice, record, reported, payload, events)
             if events and type(events[-1]) is Failure:
                 return
+
+    def _usual(self, payload: bytes, events: list[Event]) -> bool:
+        """Append the delta of a usual chunk, as nearly all are. Return False for another one."""
+        try:
+            record = _usual.decode(payload)
+        except (ValueError, RecursionError):  # it is read, or rejected, as any record
+            return False
+        [choice] = record.choices
+        index, usage = choice.index, record.usage
+        counts = None if usage is None else usage.plain()
+        if not 0 <= index < len(self._states) or (usage is not None and counts is None):
+            return False
+        state = self._states[index]
+        if state.whole:
+            return False
+        tokens = 1
+        if counts is not None:
+            self._prompt_tokens = max(self._prompt_tokens, counts[0])
+            tokens = max(0, counts[1] - state.counted)
+        state.seen = state.gap = True
+        state.counted += tokens
+        state.chars += len(choice.delta.content)
+        delta = _raw({"content": choice.delta.content})
+        events.append(Delta(delta, index, tokens))
+        return True
 
     def end(self, events: list[Event]) -> None:
         """Append the events that end the response: what was held back, and `Usage` and `End`.

@@ -23,6 +23,7 @@ from lambda_fn.events import Ended, Event, Failure
 
 _DONE = (b"[DONE]", b'"[DONE]"')
 _MARK = b"\xef\xbb\xbf"
+_RETURN, _LINE_FEED = b"\r\n"
 _NOTHING = (b"null", b"[]", b'""')
 _ALIVE = [{"type": word} for word in ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")]
 _CUT = Failure(code="cut", message="a record has no end")
@@ -61,9 +62,20 @@ class StreamDecoder:
         events: list[Event] = []
         if self._ended:
             return events
+        if (
+            data.startswith(b"data:")
+            and data.find(_LINE_FEED) == len(data) - 2
+            and data[-1] == _LINE_FEED
+            and _RETURN not in data
+            and len(data) <= limits.MAX_LINE
+            and self._is_between
+            and self._record(data[5:-2], events)
+        ):  # one whole event, as for nearly each token
+            self._framed = True
+            return events
         if self._at_start:
             data = self._skip_mark(data)
-        if self._after_return or b"\r" in data:
+        if self._after_return or _RETURN in data:
             data = self._with_line_feeds(data)
         for line in self._lines.feed(data):
             if self._line(line, events):
@@ -98,6 +110,18 @@ class StreamDecoder:
             return []
         self._ended = True
         return self._records.cut(ended)
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether nothing of an event, of a line or of a whole response waits for its rest."""
+        return not (
+            self._at_start
+            or self._after_return
+            or self._lines.rest
+            or self._data
+            or self._type
+            or self._document
+        )
 
     def _skip_mark(self, data: bytes) -> bytes:
         """Drop a byte-order mark, which may come in pieces."""

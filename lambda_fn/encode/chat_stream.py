@@ -76,7 +76,7 @@ class ChatStream:
                 delta: bytes | msgspec.Raw = event.delta
                 size = -len(delta)
                 if size < _SHORT:
-                    if bytes(delta).startswith(ANNOTATIONS):
+                    if waits(event):
                         found = read_delta(event).annotations or ()
                         self._annotations.setdefault(event.index, []).extend(found)
                         continue
@@ -132,3 +132,8 @@ class ChatStream:
 
 def _cited(annotations: list[Annotation]) -> list[dict[str, Any]]:
     return [{"type": "url_citation", "url_citation": it.citation()} for it in annotations]
+
+
+def waits(event: Delta) -> bool:
+    """Return whether a delta has no chunk, because its annotations wait for the finish."""
+    return -len(event.delta) < _SHORT and bytes(event.delta).startswith(ANNOTATIONS)

@@ -34,6 +34,7 @@ _MARKS = 6_000
 """Events whose places are kept. A live client is never so far ahead of the log."""
 _DONE = b"data: [DONE]"
 _CHUNK_END = b"\n\n"
+_DELTA_END = b"}" + _CHUNK_END
 
 
 def numbered(encoder: Encoder, form: Form, after: int | None) -> Encoder:
@@ -45,7 +46,7 @@ def numbered(encoder: Encoder, form: Form, after: int | None) -> Encoder:
         return NumberedText(encoder, 0 if after is None else after)
     if form == "responses_stream":
         return NumberedResponse(cast("ResponseStream", encoder), -1 if after is None else after)
-    return NumberedEvents(encoder, -1 if after is None else after)
+    return NumberedEvents(encoder, -1 if after is None else after, is_chat=form == "chat_stream")
 
 
 class _Places:
@@ -59,6 +60,10 @@ class _Places:
         self._places.append(place)
         self._events += 1
 
+    def extend(self, places: range) -> None:
+        self._places.extend(places)
+        self._events += len(places)
+
     def at(self, number: int) -> int:
         """Return the place at which the event with a number begins."""
         back = min(max(self._events - number, 0), len(self._places) - 1)
@@ -70,10 +75,14 @@ class NumberedEvents:
 
     content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
-    def __init__(self, encoder: Encoder, after: int) -> None:
-        """Take the encoder of the chunks. Those up to the number `after` are left out."""
+    def __init__(self, encoder: Encoder, after: int, *, is_chat: bool) -> None:
+        """Take the encoder of the chunks. Those up to the number `after` are left out.
+
+        `is_chat` tells that a delta has one chunk, or none if it has annotations.
+        """
         self._encoder = encoder
         self._after = after
+        self._is_chat = is_chat
         self._next = 0
         self._beginning = self._number(encoder.begin())
         self._places = _Places(self._next)
@@ -84,6 +93,10 @@ class NumberedEvents:
 
     def encode(self, events: Iterable[Event]) -> bytes:
         """Return the chunks for these events."""
+        if self._is_chat:
+            events = [*events]
+            if len(events) > 1 and set(map(type, events)) == {Delta}:
+                return self._deltas(cast("list[Delta]", events))
         out: list[bytes] = []
         for event in events:
             data = self._encoder.encode((event,))
@@ -99,6 +112,26 @@ class NumberedEvents:
             elif type(event) is Failed and event.fenced is not None:
                 self._next = self._places.at(event.fenced) + GAP - 1
             self._places.add(self._next)
+        return b"".join(out)
+
+    def _deltas(self, deltas: list[Delta]) -> bytes:
+        """Return the chunks of deltas of a chat, as when several tokens come at once."""
+        chunks = self._encoder.encode(deltas).split(_DELTA_END)[:-1]
+        first = self._next
+        self._next += len(chunks)
+        if len(chunks) == len(deltas):
+            self._places.extend(range(first + 1, self._next + 1))
+        else:
+            from lambda_fn.encode.chat_stream import waits  # few answers have annotations
+
+            place = first
+            for delta in deltas:
+                place += not waits(delta)
+                self._places.add(place)
+        out: list[bytes] = []
+        for number, chunk in enumerate(chunks, first):
+            if number > self._after:
+                out += (chunk, b',"sluice":{"n":%d}}\n\n' % number)
         return b"".join(out)
 
     def _number(self, data: bytes, *, has_member: bool = False) -> bytes:

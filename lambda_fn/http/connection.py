@@ -53,9 +53,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def begin(self) -> None:
         """Begin an exchange."""
-        self._parser = httptools.HttpResponseParser(self)
         self._chunks: list[bytes] = []
+        self.on_body = self._chunks.append
+        """httptools' callback for a piece of the body: no function of our own for each token."""
         self._buffered = 0
+        """Received bytes that may wait to be read, with the framing of the body around them."""
+        self._parser = httptools.HttpResponseParser(self)
         self._paused = False
         self._head = False
         self._early_bytes = 0
@@ -229,36 +232,30 @@ class Connection(asyncio.BufferedProtocol):
         return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse the bytes that were read."""
-        self.data_received(_BUFFER[:nbytes])
-
-    def data_received(self, data: bytes | memoryview) -> None:
-        """Parse received bytes."""
+        """Parse the bytes that were read, and hand them to the reader if it waits for them."""
         try:
             if self._complete:
                 self.on_message_begin()
-            self._parser.feed_data(data)
+            self._parser.feed_data(_BUFFER[:nbytes])
             if not self._head:
-                self._early_bytes += len(data)
+                self._early_bytes += nbytes
                 if self._early_bytes > limits.MAX_HEAD:
                     raise ValueError("a head without an end")
         except (httptools.HttpParserError, ValueError) as error:
             self.fail(f"a malformed response: {type(error).__name__}")
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            return
-        take, chunks = self._take, self._chunks
-        if take is not None and self._error is None and not self._complete:
-            if not chunks:
-                return
-            if len(chunks) > 1 or self._paused:
-                data = self._taken()
-            else:
-                data, self._buffered = chunks.pop(), 0
-            if take(data):
+        waiter, chunks = self._waiter, self._chunks
+        waits = waiter is not None and not waiter.done()
+        take = self._take
+        if take is not None and waits and self._error is None and not self._complete:
+            if not chunks or take(chunks.pop() if len(chunks) == 1 else self._taken()):
                 return  # the reader goes on waiting
             self._take = None
-        waiter.set_result(None)
+        elif chunks and not self._paused:
+            self._buffered += nbytes
+            if self._buffered > limits.READ_BUFFER and self._transport is not None:
+                self._paused = True
+                self._transport.pause_reading()
+        self._resolve(waiter)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the pending calls."""
@@ -294,14 +291,6 @@ class Connection(asyncio.BufferedProtocol):
         self.status = self._parser.get_status_code()
         self._keep_alive = self._parser.should_keep_alive()
         self._head = True
-
-    def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body, and pause reading when the buffer is full."""
-        self._chunks.append(body)
-        self._buffered += len(body)
-        if self._buffered > limits.READ_BUFFER and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
         """Mark the response as complete."""

@@ -125,7 +125,7 @@ class Cancelling:
         if await tell_end(self._settings, self._client, self._credentials, *about):
             return
         with contextlib.suppress(MeterUnavailable):
-            await places.give_back(self._stored.table, head.owner, head.response_id)
+            await places.release(self._stored.table, head.owner, head.response_id)
 
     def _free(self, scope: Scope, head: StoredHead) -> None:
         self._call(scope, head.run_id, head.dialect, head.endpoint, head.component)

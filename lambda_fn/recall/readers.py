@@ -12,11 +12,12 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Query, Table, Update
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Query, Table
 from lambda_fn.errors import RateLimited
 from lambda_fn.log import log
 from lambda_fn.stream_log.heads import StoredHead, new_name
-from lambda_fn.stream_log.keys import VERSIONED, following_key
+from lambda_fn.stream_log.keys import following_key
+from lambda_fn.stream_log.reading import release_slot, slot_item
 
 _LONGEST = 900.0
 """Seconds that a call of unlimited time has a slot, if its process is killed."""
@@ -55,20 +56,14 @@ class Readers:
             yield
         finally:
             if slot is not None:
-                await self._give_back(head.owner, name, slot)
+                await release_slot(self._table, following_key(head.owner, slot), name)
 
     async def _take(self, key_id: str, name: str, seconds: float) -> int | None:
         """Take a free slot. Return None if other calls were faster each time."""
         slot = random.randrange(self._maximum)  # noqa: S311 (spreads load)
         for _ in range(_ATTEMPTS):
             now = self._now()
-            item = {
-                **following_key(key_id, slot),
-                **VERSIONED,
-                "reader": name,
-                "tail_until": round(now + seconds, 3),
-                "expires": int(now + seconds) + 1,
-            }
+            item = slot_item(following_key(key_id, slot), name, now=now, seconds=seconds)
             values = {":now": round(now, 3), ":own": name}
             try:
                 await self._table.put(item, condition=_FREE, values=values)
@@ -95,15 +90,3 @@ class Readers:
                 retry_after=5,
             )
         return random.choice(free)  # noqa: S311 (spreads load)
-
-    async def _give_back(self, key_id: str, name: str, slot: int) -> None:
-        update = Update(
-            following_key(key_id, slot),
-            update="SET tail_until = :ended",
-            condition="reader = :own",
-            values={":ended": 0, ":own": name},
-        )
-        try:
-            await self._table.update(update)
-        except (ConditionFailed, MeterUnavailable):
-            return  # it ends by itself

@@ -93,12 +93,9 @@ def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
         raise InvalidEvent(f"not an HTTP request: {error}") from None
     http = fields.requestContext.http
     path = fields.rawPath or http.path
-    headers = [
-        (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
-        for name, value in fields.headers.items()
-    ]
+    headers = [(_header(name.lower()), _header(value)) for name, value in fields.headers.items()]
     if fields.cookies:
-        headers.append((b"cookie", "; ".join(fields.cookies).encode("latin-1", "replace")))
+        headers.append((b"cookie", _header("; ".join(fields.cookies))))
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -115,6 +112,14 @@ def to_scope(event: bytes) -> tuple[dict[str, Any], bytes]:
         "state": {},
     }
     return scope, body
+
+
+def _header(text: str) -> bytes:
+    """Return a text of a header. One that Latin-1 lacks is UTF-8: two keys must not become one."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()
 
 
 def _run_scope(run: _Run | None) -> dict[str, Any]:

@@ -135,10 +135,10 @@ class Completions:
             if pipeline.found_no_room is not None and not pipeline.waits:
                 raise pipeline.found_no_room
         except NoCapacity as found:
-            await place.give_back()
+            await place.release()
             raise found.error from None
         except APIError:
-            await place.give_back()
+            await place.release()
             raise
         if pipeline.found_no_room is not None:
             await hold_on(self._shared, carrier, carrier.request_id)

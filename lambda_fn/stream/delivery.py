@@ -8,7 +8,6 @@ import asyncio
 import enum
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lambda_fn import limits
@@ -124,7 +123,7 @@ class Delivery:
     async def _carry(self, source: Source) -> None:
         read, encode, sink, waiting = source.read, self._encoder.encode, self._sink, State.WAITING
         wrote = None if self._pace is None else self._pace.wrote
-        take = None if sink.put is None else partial(self._take, sink.put)
+        take = None if sink.put is None else self._take
         events: list[Event]
         while True:
             batch = await read(self._quiet_at, None if self._state is waiting else take)
@@ -158,7 +157,7 @@ class Delivery:
             if last is Failed:
                 raise error_of(events[-1])  # type: ignore[arg-type]
 
-    def _take(self, put: Callable[[bytes], bool], events: list[Event]) -> bool:
+    def _take(self, events: list[Event]) -> bool:
         """Send a batch that the source hands over while it is read, without waiting.
 
         Return whether it may hand over more. What goes wrong, the reader raises.
@@ -169,7 +168,7 @@ class Delivery:
                 data, self._notice = self._notice + data, b""
             if not data:
                 return True
-            self._full = not put(data)
+            self._full = not self._sink.put(data)  # type: ignore[misc] # `_carry` has asked for it
         except Exception as error:  # noqa: BLE001 (`_carry` raises it)
             self._broken = error
             return False

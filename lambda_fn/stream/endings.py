@@ -23,7 +23,7 @@ async def tell_end(
     """Invoke the keeper for the end of a key's background response. It raises nothing.
 
     Returns:
-        Whether the keeper gives back the place that the key has for it: there is a webhook.
+        Whether the keeper releases the place that the key has for it: there is a webhook.
 
     """
     keeper = settings.background.tells

@@ -173,11 +173,13 @@ class Invocation:
     def _pass(self, data: bytes) -> bool:
         """Hand bytes to the reader while it waits. What goes wrong, `read` raises."""
         self._heard = time.monotonic()
-        try:
-            payload = self._payload(data)
-        except eventstream.EventStreamError as error:
-            self._damage = str(error)
-            return False
+        payload = self._frames.only_part(data)
+        if payload is None:
+            try:
+                payload = self._payload(data)
+            except eventstream.EventStreamError as error:
+                self._damage = str(error)
+                return False
         took = not payload or (self._take is not None and self._take(payload))
         return took and self._failed is None
 
@@ -214,14 +216,9 @@ class Invocation:
             return  # the connection is not used again
 
     def _payload(self, data: bytes) -> bytes:
-        frames = self._frames.feed(data)
-        if len(frames) == 1 and not self._frames.damage:  # as nearly always
-            [frame] = frames
-            if frame.headers.get(":event-type") == "PayloadPart":
-                return frame.payload
         parts = []
-        for frame in frames:
-            if frame.headers.get(":event-type") == "PayloadPart":
+        for frame in self._frames.feed(data):
+            if frame.headers.get(":event-type") == eventstream.PART:
                 parts.append(frame.payload)
             elif frame.headers.get(":message-type") != "event":
                 kind = frame.headers.get(":exception-type") or frame.headers.get(":error-code", "")

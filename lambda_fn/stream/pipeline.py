@@ -532,8 +532,8 @@ class Pipeline:
         if self._place is not None:
             place = self._place
             # Nobody knows the id of a response that was refused, so no webhook is told its end.
-            freed = place.give_back if self._counter.refused else place.end
-            carrier.in_background(place.give_back_run() if self.waits else freed())
+            freed = place.release if self._counter.refused else place.end
+            carrier.in_background(place.release_run() if self.waits else freed())
 
     async def _enqueue(self, event_log: "TableLog") -> None:
         """Queue the response until there is capacity. If that fails, its lease ends it."""

@@ -53,6 +53,9 @@ _LOST = Unavailable(
 )
 
 
+_TERMINAL = (End, Failure)
+
+
 def _late() -> UpstreamTimeout:
     return UpstreamTimeout("The response took too long, and was ended.")
 
@@ -128,6 +131,9 @@ class Producer:
         self._on_stop = on_stop
         self._clock = clock
         self._moderation = moderation
+        others = (reservation, transform, finishing)
+        self._is_bare = not self._is_kept and all(stage is None for stage in others)
+        """Whether what is decoded only has to be counted before it is delivered."""
         self._next = 0
         self._flush: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
@@ -282,21 +288,27 @@ class Producer:
         Return whether that may go on. What has to wait is left to `read`: the end of a response, a
         log that is full, an extension of the reservation, and an error.
         """
+        take = self._take
         try:
             events = self._decoder.feed(received)
-            if events and type(events[-1]) in (End, Failure):
+            if not events:
+                return True
+            if take is None or type(events[-1]) in _TERMINAL:
                 self._decoded = events
                 return False
+            if self._is_bare:
+                self._counter.count(events)
+                return take(events)
             reservation = self._reservation
             if reservation is not None:
                 events = reservation.take(events)
             if events and self._transform is not None:
                 events = self._advance(events)
+                if events and type(events[-1]) in _TERMINAL:  # a filter has ended it
+                    self._rest = partial(self._deliver, events)
+                    return False
             else:
                 self._counter.count(events)
-            if events and type(events[-1]) in (End, Failure):  # a filter has ended it
-                self._rest = partial(self._deliver, events)
-                return False
             if events and self._finishing is not None:
                 events = _changed(self._finishing, events)
             if events and self._is_kept:
@@ -305,7 +317,7 @@ class Producer:
                 if self._flush is not None or self.logged is not was_logged:
                     self._rest = partial(self._logged, batch)
                     return False
-            takes_more = not events or (self._take is not None and self._take(events))
+            takes_more = not events or take(events)
             return takes_more and (reservation is None or not reservation.held)
         except Exception as error:  # noqa: BLE001 (`read` raises it)
             self._error = error

@@ -105,7 +105,7 @@ class Place:
 
     async def take_run(self, run: str) -> None:
         """Take a place of those that run. Raises RateLimited and Unavailable, as `take`."""
-        self._run = run  # given back also if it is not known whether it was taken
+        self._run = run  # released also if it is not known whether it was taken
         try:
             await self._take(None, run, self._shared.settings.background.at_once)
         except places.Full:
@@ -127,32 +127,32 @@ class Place:
             log("background_lost", request_id=self._id, error=type(error).__name__)
             raise _unavailable() from None
 
-    async def give_back_run(self) -> None:
+    async def release_run(self) -> None:
         """Free the place of the run. If that fails, the keeper does it. Raises nothing."""
         run, self._run = self._run, None
         if run is not None:
-            await self._give_back(None, run)
+            await self._release(None, run)
 
-    async def give_back(self) -> None:
-        """Free all places of a response that does not exist, as `give_back_run`."""
-        await self.give_back_run()
-        await self._give_back(self._owner, self._mark)
+    async def release(self) -> None:
+        """Free all places of a response that does not exist, as `release_run`."""
+        await self.release_run()
+        await self._release(self._owner, self._mark)
 
     async def end(self) -> None:
-        """Free all places of a response that has ended, as `give_back_run`.
+        """Free all places of a response that has ended, as `release_run`.
 
         With a webhook, the keeper frees the place of the key: until then, the place shows that the
         webhook has to be called.
         """
-        await self.give_back_run()
+        await self.release_run()
         shared = self._shared
         about = (self._id, self._owner)
         if not await tell_end(shared.settings, shared.client, shared.credentials, *about):
-            await self._give_back(self._owner, self._mark)
+            await self._release(self._owner, self._mark)
 
-    async def _give_back(self, owner: str | None, mark: str | None) -> None:
+    async def _release(self, owner: str | None, mark: str | None) -> None:
         try:
-            await places.give_back(self._table, owner, self._id, mark)
+            await places.release(self._table, owner, self._id, mark)
         except MeterUnavailable as error:
             log("place_kept", request_id=self._id, error=str(error))
 
@@ -164,7 +164,7 @@ async def hold(shared: Shared, carrier: Carrier, accepted: Accepted) -> Place:
     try:
         await place.take_run(carrier.request_id)
     except APIError:
-        await place.give_back()
+        await place.release()
         raise
     return place
 
@@ -201,12 +201,12 @@ async def ask(shared: Shared, carrier: Carrier, accepted: Accepted, answerer: An
     try:
         earlier = await _repeated(shared.streams, carrier, accepted.body, taken)
         if earlier is not None:
-            await place.give_back()
+            await place.release()
             await _tell(carrier, earlier.head, earlier.status)
             return
         stored = await _put(shared, carrier, accepted)
     except BaseException:
-        await place.give_back()
+        await place.release()
         raise
     if shared.settings.background.invoke:
         await _call(shared, stored)
@@ -486,7 +486,7 @@ async def _run(
             await _fail(table, claimed, error)
     finally:
         has_ended = not (waits and await queued.wait(table, claimed))
-        await place.give_back_run()
+        await place.release_run()
         if has_ended:
             await place.end()
 

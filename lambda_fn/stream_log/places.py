@@ -76,7 +76,7 @@ async def take(
 
     Raises:
         Full: others have all places.
-        MeterUnavailable: it is not known whether a place was taken. If it was, it is given back
+        MeterUnavailable: it is not known whether a place was taken. If it was, it is released
             when the response has ended.
 
     """
@@ -97,7 +97,7 @@ async def take(
         except ConditionFailed as failed:
             if failed.item is not None:
                 taken = Places(owner, failed.item["answers"])
-                if not await give_back_ended(table, taken, now=now, most=_CHECKED):
+                if not await release_ended(table, taken, now=now, most=_CHECKED):
                     raise Full from None
                 continue
             new = {**places.key, **VERSIONED, "answers": {response_id: mark}, "expires": expires}
@@ -111,7 +111,7 @@ async def take(
     raise Full
 
 
-async def give_back(
+async def release(
     table: Table, owner: str | None, response_id: str, mark: str | None = None
 ) -> None:
     """Free the place that a response has by `mark`, or by any mark if that is None.
@@ -131,25 +131,23 @@ async def give_back(
         return
 
 
-async def give_back_ended(table: Table, places: Places, *, now: float, most: int) -> int:
+async def release_ended(table: Table, places: Places, *, now: float, most: int) -> int:
     """Free the places of responses that have ended, and return how many.
 
     At most `most` places are looked at, the oldest first. Raises MeterUnavailable.
     """
     oldest = sorted(places.answers)[:most]  # an id begins with its time
     found = await asyncio.gather(
-        *(_give_back_if_ended(table, places, response_id, now=now) for response_id in oldest)
+        *(_release_if_ended(table, places, response_id, now=now) for response_id in oldest)
     )
     return sum(found)
 
 
-async def _give_back_if_ended(
-    table: Table, places: Places, response_id: str, *, now: float
-) -> bool:
+async def _release_if_ended(table: Table, places: Places, response_id: str, *, now: float) -> bool:
     head = await look(table, response_id, now=now)
     if not is_free(head, response_id, running=places.owner is None, now=now):
         return False
-    await give_back(table, places.owner, response_id, places.answers[response_id])
+    await release(table, places.owner, response_id, places.answers[response_id])
     return True
 
 

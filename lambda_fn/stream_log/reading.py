@@ -9,6 +9,7 @@ over, and puts the terminal segment that a final head lacks.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -162,7 +163,7 @@ class LogSource:
 
     async def close(self) -> None:
         """Return the slot, if there is one. It raises nothing."""
-        await self._slot.give_back()
+        await self._slot.release()
 
     async def _poll(self) -> None:
         """Read the next page of segments. If it is empty, check the head when that is due."""
@@ -211,6 +212,30 @@ class LogSource:
         if head.is_final and head.ended is not None and now >= head.ended + limits.END_PATIENCE:
             await end_segment(self._table, head)
             self._look_at = 0.0
+
+
+def slot_item(key: dict[str, str], reader: str, *, now: float, seconds: float) -> Item:
+    """Return the item of a slot that `reader` holds for so many seconds from `now` on."""
+    ends = now + seconds
+    return {
+        **key,
+        **VERSIONED,
+        "reader": reader,
+        "tail_until": round(ends, 3),
+        "expires": int(ends) + 1,
+    }
+
+
+async def release_slot(table: Table, key: dict[str, str], reader: str) -> None:
+    """Release a slot, if `reader` still holds it. If DynamoDB does not answer, its lease ends."""
+    update = Update(
+        key,
+        update="SET tail_until = :ended",  # not every reader may delete items
+        condition="reader = :own",
+        values={":ended": 0, ":own": reader},
+    )
+    with contextlib.suppress(ConditionFailed, MeterUnavailable):
+        await table.update(update)
 
 
 class _Slot:
@@ -268,14 +293,9 @@ class _Slot:
 
     async def _put(self, slot: int, holder: str | None) -> None:
         now = self._now()
-        item = {
-            **reader_key(self._response_id, slot),
-            **VERSIONED,
-            "reader": self._name,
-            "since": self._since,
-            "tail_until": round(now + limits.READER_LEASE, 3),
-            "expires": int(now + limits.READER_LEASE) + 1,
-        }
+        key = reader_key(self._response_id, slot)
+        item = slot_item(key, self._name, now=now, seconds=limits.READER_LEASE)
+        item["since"] = self._since
         if holder is None:
             condition, values = "attribute_not_exists(sk) OR reader = :own", {":own": self._name}
         else:
@@ -283,20 +303,11 @@ class _Slot:
             values = {":holder": holder, ":own": self._name}
         await self._table.put(item, condition=condition, values=values)
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         if self._slot is None:
             return
         key, self._slot = reader_key(self._response_id, self._slot), None
-        update = Update(
-            key,
-            update="SET tail_until = :now",  # not every reader may delete items
-            condition="reader = :own",
-            values={":now": 0, ":own": self._name},
-        )
-        try:
-            await self._table.update(update)
-        except (ConditionFailed, MeterUnavailable):
-            return  # it is another's by now, or its lease ends
+        await release_slot(self._table, key, self._name)
 
 
 async def read_all(table: Table, stored: StoredHead) -> list[segments.Segment]:

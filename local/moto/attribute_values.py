@@ -45,7 +45,12 @@ def _copied(value: Any) -> Any:
     """Return a copy of a parsed expression. Pickle's is made in C, and `deepcopy`'s is not."""
     if not isinstance(value, Node):
         return deepcopy(value)
-    return pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))  # noqa: S301 (our own)
+    return pickle.loads(_pickled(value))  # noqa: S301 (our own)
+
+
+@lru_cache(maxsize=1024)
+def _pickled(parsed: Node) -> bytes:
+    return pickle.dumps(parsed, pickle.HIGHEST_PROTOCOL)
 
 
 @lru_cache(maxsize=1024)

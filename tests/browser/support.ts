@@ -62,7 +62,8 @@ export async function complete(page: Page): Promise<void> {
   await expect(page.getByRole("article").last()).toHaveAttribute("aria-busy", "false");
 }
 
-/** Cut a text into pieces of some characters, which may be half ones. */
+/** Cut a text into pieces of some characters, which may be half ones. The last word is not shown
+ * before a piece has come that begins another one. */
 export function pieces(text: string, size: number): string[] {
   const found: string[] = [];
   for (let at = 0; at < text.length; at += size) found.push(text.slice(at, at + size));

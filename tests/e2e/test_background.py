@@ -12,7 +12,7 @@ import pytest
 
 from local.cloud import LocalCloud
 from tests.e2e.test_streaming import script
-from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed, options
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed, functions, options
 from tests.support.faults import fault, landed
 from tests.support.webhook import Receiver, receiving
 
@@ -63,7 +63,7 @@ def scale(cloud: LocalCloud, deployment: Deployment, copies: int) -> None:
 def keep(cloud: LocalCloud, deployment: Deployment) -> dict[str, int]:
     """Run the keeper now, as its schedule does each minute. Return its counts."""
     name = deployment.outputs["BackgroundFunctionName"]
-    found = boto3.client("lambda", **options(cloud)).invoke(FunctionName=name, Payload=b"{}")
+    found = functions(cloud).invoke(FunctionName=name, Payload=b"{}")
     assert "FunctionError" not in found, found["Payload"].read()
     counts: dict[str, int] = json.loads(found["Payload"].read())
     return counts

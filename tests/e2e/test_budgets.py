@@ -12,7 +12,7 @@ from cli.lib import local_keys
 from lambda_fn.ids import key_id_of
 from lambda_fn.metering.accounts import Limits
 from local.cloud import LocalCloud
-from tests.support.deployments import Deployment, options
+from tests.support.deployments import Deployment, options, sweep
 from tests.support.verified import target_of, variables
 
 pytestmark = pytest.mark.e2e
@@ -31,13 +31,6 @@ def queue(cloud: LocalCloud, scripted: Deployment) -> Iterator[Any]:
     yield queue
     sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
     queue.delete()
-
-
-def sweep(cloud: LocalCloud, deployment: Deployment) -> None:
-    """Run the sweeper once."""
-    client = boto3.client("lambda", **options(cloud))
-    answer = client.invoke(FunctionName=deployment.outputs["SweeperName"])
-    assert "FunctionError" not in answer, answer["Payload"].read()
 
 
 def subjects(queue: Any, about: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from local.cloud import LocalCloud, LocalCloudError
 from tests.e2e.test_streaming import settled
-from tests.support.deployments import Deployment, options
+from tests.support.deployments import Deployment, options, sweep
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
@@ -129,7 +129,7 @@ def test_every_metric_of_the_dashboard_is_written(
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{demo.origin}/v1", api_key="sk-wrong", max_retries=0).models.list()
     read_again(demo)
-    boto3.client("lambda", **options(cloud)).invoke(FunctionName=demo.outputs["SweeperName"])
+    sweep(cloud, demo)
     wanted = {
         metric
         for metric in named(cloudwatch, f"{demo.name}-local")

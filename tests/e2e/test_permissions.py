@@ -34,7 +34,7 @@ from lambda_fn.metering.money import Prices
 from lambda_fn.stream_log.heads import cancel_head, end_segment
 from lambda_fn.stream_log.keys import DELETED, erasure_key, head_key
 from local.cloud import REGION, LocalCloud
-from tests.support.deployments import Deployment, options
+from tests.support.deployments import Deployment, functions, options
 from tests.support.resources import CONTAINER_ACTIONS
 from tests.support.versions import change_function
 
@@ -44,6 +44,7 @@ Grant = tuple[str, str]
 Document = dict[str, Any]
 
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+TRACES = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
 TABLE = {f"dynamodb:{name}" for name in ("DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem")}
 # The grants of each role, by the construct that makes it. The tests remove each of them.
 GRANTS = {
@@ -174,9 +175,8 @@ class Function:
 
     def __init__(self, deployed: Deployed, owner: str) -> None:
         """Find the function that a construct made."""
-        self.api, self._logs = (
-            boto3.client(name, **options(deployed.cloud)) for name in ("lambda", "logs")
-        )
+        self.api = functions(deployed.cloud)
+        self._logs = boto3.client("logs", **options(deployed.cloud))
         self.name = deployed.made(owner, "Function", "AWS::Lambda::Function")
         found = self.api.get_function_configuration(FunctionName=self.name)
         self._group, size = found["LoggingConfig"]["LogGroup"], found["MemorySize"]
@@ -352,45 +352,58 @@ def test_recall_function_has_no_grant_too_many(deployed: Deployed) -> None:
         }
 
     def use() -> bool:
+        """Make each kind of call, until one fails."""
         function.renew()
         before = len(deployed.denials())
         replies: list[httpx.Response] = []
 
-        def ask(method: str, path: str) -> bool:
+        def answers(method: str, path: str) -> bool:
             replies.append(client.request(method, f"{streams}{path}"))
             return replies[-1].status_code == 200
 
         whole = client.post("/v1/chat/completions", json=body(2, durable=True))
         name = whole.headers["x-sluice-stream"]
-        worked = ask("GET", "") and ask("GET", f"/{name}")
+        if not (answers("GET", "") and answers("GET", f"/{name}")):
+            return False
         for durable in (True, False):
             long = body(4000, durable=durable)
             with client.stream("POST", "/v1/chat/completions", json=long) as answer:
                 next(answer.iter_raw())
                 running = answer.headers["x-request-id"].removeprefix("req_")
-                if durable:  # a reader of what runs takes a slot, and gives it back at the end
+                if not durable:
+                    worked = answers("POST", f"/{running}/cancel")
+                else:  # a reader of what runs takes a slot, and gives it back at the end
                     with client.stream("GET", f"{streams}/{running}") as reader:
                         parts = reader.iter_raw()
                         next(parts)
-                        if not ask("POST", f"/{running}/cancel"):
-                            worked = False
-                            asyncio.run(cancelled(deployed, running))
                         replies.append(reader)
+                        worked = answers("POST", f"/{running}/cancel")
+                        if not worked:
+                            asyncio.run(cancelled(deployed, running))
                         for _ in parts:
                             pass
-                else:
-                    worked = ask("POST", f"/{running}/cancel") and worked
-        worked = ask("DELETE", f"/{name}") and worked
-        trace = replies[0].headers["x-amzn-trace-id"].partition(";")[0].removeprefix("Root=")
+            if not worked:
+                return False
+        # What a call gives back at its end is done before its report.
+        ends = [partial(function.logged, it.headers["x-amzn-requestid"]) for it in replies]
+        return answers("DELETE", f"/{name}") and eventually(deployed, before, *ends)
+
+    def use_once() -> bool:
+        """Make one call, and wait for its log and its trace."""
+        function.renew()
+        before = len(deployed.denials())
+        reply = client.get(streams)
+        trace = reply.headers["x-amzn-trace-id"].partition(";")[0].removeprefix("Root=")
 
         def traced() -> bool:
             return bool(xray.batch_get_traces(TraceIds=[trace])["Traces"])
 
-        ends = [partial(function.logged, it.headers["x-amzn-requestid"]) for it in replies]
-        return eventually(deployed, before, *ends, traced) and worked
+        logged = partial(function.logged, reply.headers["x-amzn-requestid"])
+        return eventually(deployed, before, logged, traced) and reply.status_code == 200
 
     with client:
-        check_each(deployed, "Recall", use, only=GRANTS["Recall"] - TELL_WEBHOOK)
+        check_each(deployed, "Recall", use_once, only=LOGS | TRACES)
+        check_each(deployed, "Recall", use, only=GRANTS["Recall"] - LOGS - TRACES - TELL_WEBHOOK)
 
 
 def test_a_key_reads_its_usage_by_one_grant(deployed: Deployed) -> None:
@@ -521,7 +534,6 @@ def test_functions_of_one_right_have_no_grant_too_many(deployed: Deployed, owner
         return status
 
     def use() -> bool:
-        function.renew()  # an environment reads the secret of page tokens once
         before = len(deployed.denials())
         statuses = [call(*it) for it in ADMIN_CALLS[owner]]
         assert set(statuses) <= {200, 201, 404, 405, 503}, (
@@ -530,7 +542,14 @@ def test_functions_of_one_right_have_no_grant_too_many(deployed: Deployed, owner
         assert call("POST", "reconcile", None) == 403  # the refusal is put into the trail
         return statuses == [it for it in statuses if it < 300] and len(deployed.denials()) == before
 
-    check_each(deployed, owner, use, only=TABLE)
+    def use_anew() -> bool:
+        function.renew()
+        return use()
+
+    # An environment reads the secret of page tokens once, and puts few refusals into the trail.
+    once = {"dynamodb:GetItem", "dynamodb:PutItem"}
+    check_each(deployed, owner, use, only=TABLE - once)
+    check_each(deployed, owner, use_anew, only=once)
 
 
 def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
@@ -550,9 +569,6 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
         return "FunctionError" not in function.api.invoke(FunctionName=function.name, Payload=b"{}")
 
     def use() -> bool:
-        # Without a watermark, rolling begins at the oldest key, which the index of keys has.
-        table.delete_item(Key=rolled)
-        began = swept()
         # There is an overdue request that was never begun, in an hour that was rolled long ago, and
         # a wrong row of that hour.
         request_id = new_request_id(opened + 1)
@@ -569,10 +585,16 @@ def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:
         table.put_item(
             Item={**rolled, "since": long_ago, "until": datetime.now(UTC).strftime("%Y-%m-%dT%H")}
         )
-        return swept() and began
+        return swept()
+
+    def use_from_the_first() -> bool:
+        # Without a watermark, rolling begins at the oldest key, which the index of keys has.
+        table.delete_item(Key=rolled)
+        return swept() and use()
 
     try:
-        check_each(deployed, "Sweeper", use, only=TABLE)
+        check_each(deployed, "Sweeper", use, only=TABLE - {"dynamodb:Query"})
+        check_each(deployed, "Sweeper", use_from_the_first, only={"dynamodb:Query"})
     finally:
         table.delete_item(Key=rolled)
         for request_id in made:  # those that were not swept would count as running

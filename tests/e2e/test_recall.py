@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
 import httpx
 import openai
 import pytest
@@ -18,7 +17,7 @@ from local.cloud import LocalCloud
 from tests.e2e.test_cancel import running
 from tests.e2e.test_chaos import OVERDUE, overdue
 from tests.e2e.test_streaming import script, settled
-from tests.support.deployments import SCRIPTED_MODEL, Deployment, options
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, sweep
 from tests.support.faults import fault
 
 pytestmark = pytest.mark.e2e
@@ -245,13 +244,6 @@ def broken(http: httpx.Client, said: dict[str, Any]) -> tuple[bytes, str]:
         except httpx.TransportError:
             return got, name
     raise AssertionError("the connection did not break")
-
-
-def sweep(cloud: LocalCloud, deployment: Deployment) -> None:
-    """Run the sweeper once."""
-    client = boto3.client("lambda", **options(cloud))
-    answer = client.invoke(FunctionName=deployment.outputs["SweeperName"])
-    assert "FunctionError" not in answer, answer["Payload"].read()
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -148,10 +148,13 @@ def test_several_choices(scripted: Deployment) -> None:
     assert texts == {0: " 0 1 2 3 4", 1: " 0 1 2 3 4"}
 
 
-async def test_two_hundred_at_once(scripted: Deployment) -> None:
-    """Two hundred concurrent streams are each whole and in order, and each is counted once."""
+async def test_fifty_at_once(scripted: Deployment) -> None:
+    """Fifty concurrent streams are each whole and in order, and each is counted once.
+
+    A key may have two hundred, which stream/test_admit counts. Each has an environment of its own.
+    """
     client = scripted.async_client()
-    count = 20
+    many, count = 50, 20
     admitting = asyncio.Semaphore(20)  # the local table takes some 50 holds of one key a second
 
     async def one(number: int) -> str:
@@ -166,8 +169,8 @@ async def test_two_hundred_at_once(scripted: Deployment) -> None:
         return chunks[0].id
 
     async with client:
-        ids = await asyncio.gather(*(one(number) for number in range(200)))
-    assert len(set(ids)) == 200
+        ids = await asyncio.gather(*(one(number) for number in range(many)))
+    assert len(set(ids)) == many
     for chat_id in ids:
         assert settled(scripted, chat_id)["completion_tokens"] == count
 

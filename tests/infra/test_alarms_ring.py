@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, Environment
+from aws_cdk import Environment
 
 from infra.compose import compose
 from infra.settings.deployment import of_stage
 from tests.support.alarms import TOPIC, Watch, watching
+from tests.support.synthesis import new_app
 
 Values = dict[str, list[float]]
 HOUR = 3600
@@ -96,7 +97,7 @@ def resources(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         domain="api.example.org",
         hosted_zone="Z0123456789:example.org",
     )
-    app = App(outdir=str(tmp_path_factory.mktemp("alarms")), analytics_reporting=False)
+    app = new_app(tmp_path_factory.mktemp("alarms"))
     env = Environment(account="123456789012", region="us-east-1")
     compose(app, settings=settings, root=project, env=env)
     return {

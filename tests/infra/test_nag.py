@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from aws_cdk import App
 from aws_cdk import aws_s3 as s3
 
 from infra.compose import compose
 from infra.settings.deployment import DEV
+from tests.support.synthesis import new_app
 
 
 def test_a_finding_that_is_not_accepted_stops_the_synthesis(project: Path, tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_a_finding_that_is_not_accepted_stops_the_synthesis(project: Path, tmp_p
 
     So the synthesis of each stage shows that the stage passes them.
     """
-    app = App(outdir=str(tmp_path))
+    app = new_app(tmp_path)
     state, _ = compose(app, settings=DEV, root=project)
     s3.Bucket(state, "Open")
     with pytest.raises(RuntimeError, match="AwsSolutions-S10"):

@@ -25,6 +25,7 @@ from lambda_fn.metering import accounts
 from lambda_fn.metering.keys import account_key
 from lambda_fn.recall import app as recall_app
 from local.moto import attribute_values
+from local.moto.handler import Handler
 from tests.support.admin import HOUR, NOW, Admin, Make, request, signed_in
 from tests.support.function import (
     BOTO,
@@ -58,7 +59,7 @@ def moto_server() -> Iterator[str]:
         with one_at_a_time:
             return list(moto(environ, start_response))
 
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.port}"
     server.shutdown()

@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import openai
+from botocore.config import Config
 
 from cli.lib import cdk, local_keys
 from local.cloud import LocalCloud
@@ -64,6 +65,21 @@ def options(cloud: LocalCloud) -> dict[str, str]:
         "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
         "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
     }
+
+
+def functions(cloud: LocalCloud) -> Any:
+    """Return boto3's client of Lambda, which waits while a function is throttled.
+
+    A function of a schedule is, while its own invocation runs.
+    """
+    patient = Config(retries={"mode": "standard", "total_max_attempts": 30})
+    return boto3.client("lambda", config=patient, **options(cloud))
+
+
+def sweep(cloud: LocalCloud, deployment: Deployment) -> None:
+    """Run the sweeper once."""
+    answer = functions(cloud).invoke(FunctionName=deployment.outputs["SweeperName"])
+    assert "FunctionError" not in answer, answer["Payload"].read()
 
 
 def deployed(cloud: LocalCloud, name: str, settings: dict[str, str]) -> Deployment:

@@ -118,6 +118,16 @@ class Wire(asyncio.Transport):
         self.aborted = True
 
 
+def receive(connection: asyncio.BufferedProtocol, data: bytes) -> None:
+    """Let a connection read bytes, in as many reads as its buffer needs."""
+    while data:
+        buffer = memoryview(connection.get_buffer(-1))
+        size = min(len(data), len(buffer))
+        buffer[:size] = data[:size]
+        connection.buffer_updated(size)
+        data = data[size:]
+
+
 @dataclass
 class StandIn:
     """A SageMaker endpoint that answers `status` and then takes the steps of `script`.

@@ -89,7 +89,7 @@ class Functions:
         self.later_invoked.put_nowait(json.loads(event))
 
     def permit(self, api: str) -> None:
-        """Let the API with an id invoke the function, and no other."""
+        """Allow the API with an id to invoke the function, and no other."""
         self._policy = POLICY.replace("api1", api)
 
 

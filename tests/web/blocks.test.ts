@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Blocks, closed, visible, type Block } from "../../web/src/render/blocks.ts";
+import { Blocks, type Block } from "../../web/src/render/blocks.ts";
 import { cutsOf, random } from "./cuts.ts";
 
 const PARTS = [
@@ -70,34 +70,6 @@ test("a block that is settled does not change, and its text is read once", () =>
     count = blocks.settled.length;
   }
   assert.equal(count, 399);
-});
-
-test("half a character and half a fence are not shown", () => {
-  assert.equal(visible("ab\ud83c"), "ab");
-  assert.equal(visible("text\n``"), "text\n");
-  assert.equal(visible("text\n```"), "text\n");
-  assert.equal(visible("text ``"), "text ``");
-  assert.equal(visible("```py\nx\n``"), "```py\nx\n");
-});
-
-test("markup that is half there is closed, and what is no markup stays", () => {
-  for (const [text, wanted] of [
-    ["a **bo", "a **bo**"],
-    ["a **bold ", "a **bold** "],
-    ["a **", "a "],
-    ["a **b*", "a **b**"],
-    ["an *em", "an *em*"],
-    ["`co", "`co`"],
-    ["a `", "a "],
-    ["see [the notes](https://exa", "see the notes"],
-    ["a **b** and `c` and [d](e)", "a **b** and `c` and [d](e)"],
-    ["2 * 3 = 6", "2 * 3 = 6"],
-    ["- item\n- **two", "- item\n- **two**"],
-    ["\\*\\*not", "\\*\\*not"],
-    ["```\na **b", "```\na **b"],
-  ] as const) {
-    assert.equal(closed(text), wanted, text);
-  }
 });
 
 test("a text without breaks becomes plain blocks of bounded size", () => {

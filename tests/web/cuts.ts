@@ -8,21 +8,24 @@ export function random(seed: number): () => number {
   };
 }
 
+/** Return `text` in pieces of up to 30 characters, which `seed` chooses. */
+export function cutBy(seed: number, text: string): string[] {
+  const next = random(seed);
+  const pieces: string[] = [];
+  for (let at = 0; at < text.length;) {
+    const size = 1 + Math.floor(next() ** 3 * 30);
+    pieces.push(text.slice(at, at + size));
+    at += size;
+  }
+  return pieces;
+}
+
 /** Return `text` whole, character by character, and in 60 random ways. */
 export function cutsOf(text: string): [seed: number, pieces: string[]][] {
   const found: [number, string[]][] = [
     [-1, [text]],
     [-2, Array.from({ length: text.length }, (_, at) => text[at] as string)],
   ];
-  for (let seed = 1; seed <= 60; seed += 1) {
-    const next = random(seed);
-    const pieces: string[] = [];
-    for (let at = 0; at < text.length;) {
-      const size = 1 + Math.floor(next() ** 3 * 30);
-      pieces.push(text.slice(at, at + size));
-      at += size;
-    }
-    found.push([seed, pieces]);
-  }
+  for (let seed = 1; seed <= 60; seed += 1) found.push([seed, cutBy(seed, text)]);
   return found;
 }

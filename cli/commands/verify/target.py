@@ -4,12 +4,13 @@ import http.client
 import json
 import ssl
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from cli.commands.check.wire import Response
 from cli.lib.admin_api import Admin
@@ -90,6 +91,11 @@ class Target:
         made = self.admin("POST", "/keys", asked)
         self._made.append(made["id"])
         return str(made["secret"])
+
+    @property
+    def key_id(self) -> str:
+        """The public id of this run's key."""
+        return self._made[0]
 
     def remove_keys(self) -> None:
         """Delete the temporary keys of this run, and those that an interrupted one left."""
@@ -260,6 +266,21 @@ class Target:
         while not (result := found()) and time.monotonic() < ends:
             time.sleep(_POLL_S)
         return result
+
+    def promql(self, query: str) -> list[object]:
+        """Return the series that CloudWatch answers a query of PromQL with. Raises OSError."""
+        import boto3
+        from botocore.auth import SigV4Auth
+        from botocore.awsrequest import AWSRequest
+
+        region = self.client("cloudwatch").meta.region_name
+        asked = urlencode({"query": query})
+        url = f"https://monitoring.{region}.amazonaws.com/api/v1/query?{asked}"
+        signed = AWSRequest("GET", url)
+        SigV4Auth(boto3.Session().get_credentials(), "monitoring", region).add_auth(signed)
+        request = urllib.request.Request(url, headers=dict(signed.headers))
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            return list(json.load(response)["data"]["result"])
 
     def log_lines(self, group: str, text: str, since: float) -> list[str]:
         """Return the lines of a log group that contain `text`, from Unix time `since`."""

@@ -13,6 +13,7 @@ from lambda_fn.schema import ChatRequest, CompletionRequest
 from lambda_fn.schema.anthropic import CountRequest, MessagesRequest
 from lambda_fn.schema.embeddings import EmbeddingsRequest
 from lambda_fn.schema.responses import InputTokensRequest, ResponsesRequest
+from lambda_fn.schema.responses.conversations import ChangedMetadata, NewConversation, NewItems
 from lambda_fn.schema.tokenize import DetokenizeRequest, TokenizeRequest
 from lambda_fn.stream.endpoints.multiplex import MultiplexRequest
 from lambda_fn.stream.middleware import MULTIPLEX_PATH
@@ -86,7 +87,8 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
         *(ResponsesRequest, InputTokensRequest),
     )
     others = (EmbeddingsRequest, TokenizeRequest, DetokenizeRequest, MultiplexRequest)
-    every = (*kinds, *others)
+    kept = (NewConversation, NewItems, ChangedMetadata) if keeps else ()
+    every = (*kinds, *others, *kept)
     _, schemas = msgspec.json.schema_components(every, ref_template="#/components/schemas/{name}")
     for kind in kinds:
         schemas[kind.__name__]["properties"]["model"]["enum"] = sorted(models)
@@ -276,7 +278,7 @@ def _chats(name: Mapping[str, Any], listing: Mapping[str, Any]) -> dict[str, Any
     return {
         "/v1/chat/completions/{id}": {
             "get": _operation("getChat", "Return a stored chat completion."),
-            "post": _operation("updateChat", "Replace its metadata."),
+            "post": _change("updateChat", "Replace its metadata.", "ChangedMetadata"),
             "delete": _operation("deleteChat", "Delete a stored chat completion."),
             "parameters": [name],
         },
@@ -295,10 +297,14 @@ def _conversations(name: Mapping[str, Any], listing: Mapping[str, Any]) -> dict[
     """Return the paths of conversations and their items."""
     item = {**name, "name": "item"}
     return {
-        "/v1/conversations": {"post": _operation("createConversation", "Make a conversation.")},
+        "/v1/conversations": {
+            "post": _change(
+                "createConversation", "Make a conversation.", "NewConversation", required=False
+            )
+        },
         "/v1/conversations/{id}": {
             "get": _operation("getConversation", "Return a conversation."),
-            "post": _operation("updateConversation", "Replace its metadata."),
+            "post": _change("updateConversation", "Replace its metadata.", "ChangedMetadata"),
             "delete": _operation("deleteConversation", "Delete a conversation and its items."),
             "parameters": [name],
         },
@@ -308,7 +314,7 @@ def _conversations(name: Mapping[str, Any], listing: Mapping[str, Any]) -> dict[
                 "List the items of a conversation.",
                 query={key: listing[key] for key in ("limit", "after", "order")},
             ),
-            "post": _operation("createItems", "Append up to 20 items."),
+            "post": _change("createItems", "Append up to 20 items.", "NewItems"),
             "parameters": [name],
         },
         "/v1/conversations/{id}/items/{item}": {
@@ -346,9 +352,20 @@ def _operation(
             {"name": name, "in": "query", "schema": schema} for name, schema in query.items()
         ]
     if request is not None:
-        schema = {"$ref": f"#/components/schemas/{request}"}
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}},
-        }
+        operation["requestBody"] = _body(request)
     return operation
+
+
+def _change(name: str, summary: str, request: str, *, required: bool = True) -> dict[str, Any]:
+    """Return an operation that changes what is kept. It calls no model."""
+    operation = _operation(name, summary)
+    refused = operation["responses"]["404"]
+    for status in ("400", "413", "415", "429"):
+        operation["responses"][status] = {**refused, "description": _REFUSALS[status]}
+    operation["requestBody"] = _body(request, required=required)
+    return operation
+
+
+def _body(request: str, *, required: bool = True) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{request}"}
+    return {"required": required, "content": {"application/json": {"schema": schema}}}

@@ -73,7 +73,7 @@ async def attack(target: Target, findings: Findings) -> None:
 
 
 async def _stalled(target: Target, findings: Findings, post: str) -> None:
-    """Hold 60 connections open with half a request each. Other requests still get an answer."""
+    """Open 60 connections with half a request each. Other requests still get a response."""
     held = []
     for number in range(60):
         _, writer = await asyncio.open_connection(*target.address)

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, Duration, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 
 from infra.constructs.alarms import add_alarm, add_math_alarm
+from tests.support.synthesis import new_app
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,7 @@ def test_an_alarm_watches_one_side_of_a_threshold(
     Then it also acts when data stop coming. It does not rise before the first data: an alarm begins
     with insufficient data, and acts only when its state changes.
     """
-    app = App(outdir=str(tmp_path), analytics_reporting=False)
+    app = new_app(tmp_path)
     metric = cloudwatch.Metric(
         namespace="N",
         metric_name="M",
@@ -63,7 +64,7 @@ def test_an_alarm_watches_one_side_of_a_threshold(
 
 def test_an_alarm_over_math_returns_one_expression(tmp_path: Path) -> None:
     """Metrics of an expression return no data themselves. Without data it does not breach."""
-    app = App(outdir=str(tmp_path), analytics_reporting=False)
+    app = new_app(tmp_path)
     metric = cloudwatch.Metric(
         namespace="N",
         metric_name="M",

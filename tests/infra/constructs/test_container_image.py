@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App
 
 from infra.compose import compose
 from infra.constructs import container_image
 from infra.images import containers
 from infra.settings.deployment import DEV, SettingsError
-from tests.support.synthesis import Synthesis, variant
+from tests.support.synthesis import Synthesis, new_app, variant
 
 
 def test_a_container_of_aws_is_of_the_deployments_region(to_zero: Synthesis) -> None:
@@ -37,7 +36,7 @@ def test_the_build_context_is_the_same_for_docker_and_the_cdk() -> None:
 
 def build_of(project: Path, out: Path) -> dict[str, Any]:
     """Synthesise the stage dev. Return what the CDK CLI builds the image from, with its hash."""
-    app = App(outdir=str(out), analytics_reporting=False)
+    app = new_app(out)
     compose(app, settings=DEV, root=project)
     app.synth()
     [(name, image)] = json.loads((out / "sluice-dev-service.assets.json").read_text())[
@@ -75,4 +74,4 @@ def test_podman_without_its_environment_ends_the_synthesis(
     else:
         monkeypatch.setenv("BUILDAH_FORMAT", form)
     with pytest.raises(SettingsError, match="export BUILDAH_FORMAT=docker"):
-        compose(App(outdir=str(tmp_path)), settings=DEV, root=project)
+        compose(new_app(tmp_path), settings=DEV, root=project)

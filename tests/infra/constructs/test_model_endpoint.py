@@ -6,14 +6,13 @@ from typing import get_args
 
 import botocore.session
 import pytest
-from aws_cdk import App
 
 from infra.compose import compose
 from infra.images import containers
 from infra.settings.container import Container
 from infra.settings.deployment import DEV
 from infra.settings.endpoint import MachineImage
-from tests.support.synthesis import Synthesis, resource, variant
+from tests.support.synthesis import Synthesis, new_app, resource, variant
 
 DRIVERS = {
     "al2-ami-sagemaker-inference-gpu-2": (12, 2),
@@ -135,7 +134,7 @@ def test_every_machine_image_is_one_that_the_api_knows(
     settings = DEV.replace(
         container=container, engine="vllm", instance_type="ml.g6.xlarge", weights="hf:o/m"
     )
-    app = App(outdir=str(tmp_path), analytics_reporting=False)
+    app = new_app(tmp_path)
     _, service = compose(app, settings=settings, root=project)
     resources = app.synth().get_stack_by_name(service.stack_name).template["Resources"]
     [configuration] = [

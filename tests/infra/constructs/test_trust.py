@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, Environment
+from aws_cdk import Environment
 
 from infra.compose import compose
 from infra.settings.deployment import of_stage
+from tests.support.synthesis import new_app
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/12345678-1234-1234-1234-123456789012"
 SOURCES = {"aws:sourceaccount", "aws:sourcearn"}
@@ -66,7 +67,7 @@ def templates(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Templa
 
     @cache
     def synthesised(stage: str, options: str) -> list[dict[str, Any]]:
-        app = App(outdir=str(tmp_path_factory.mktemp(options)), analytics_reporting=False)
+        app = new_app(tmp_path_factory.mktemp(options))
         env = Environment(account="123456789012", region="eu-west-1")
         compose(app, settings=of_stage(stage).replace(**OPTIONS[options]), root=project, env=env)
         return [stack.template for stack in app.synth().stacks]

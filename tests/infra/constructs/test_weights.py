@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import App
-
 from infra.compose import compose
 from infra.settings.deployment import DEV
-from tests.support.synthesis import KEY, Synthesis
+from tests.support.synthesis import KEY, Synthesis, new_app
 
 
 def test_one_weights_file_is_one_uncompressed_object(synthesis: Any) -> None:
@@ -21,7 +19,7 @@ def test_one_weights_file_is_one_uncompressed_object(synthesis: Any) -> None:
 
 def test_weights_under_a_prefix_are_read_from_where_they_are(project: Path, tmp_path: Path) -> None:
     """An s3:// URI that ends in a slash is a prefix. The role may read only below it."""
-    app = App(outdir=str(tmp_path))
+    app = new_app(tmp_path)
     settings = DEV.replace(weights="s3://models/one/", image_uri="docker.io/vllm/vllm-openai:v1")
     _, service = compose(app, settings=settings, root=project)
     template = app.synth().get_stack_by_name(service.stack_name).template["Resources"]

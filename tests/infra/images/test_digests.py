@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from aws_cdk import App
 from aws_cdk.assertions import Annotations, Match
 
 from infra.compose import compose
 from infra.images import digests
 from infra.settings.deployment import DEV
+from tests.support.synthesis import new_app
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 TEXT = (
@@ -100,7 +100,7 @@ def test_the_synthesis_names_what_is_not_pinned(project: Path, tmp_path: Path) -
             )
             (tmp_path / "source" / path.relative_to(project)).write_bytes(path.read_bytes())
     (tmp_path / "source/model/Dockerfile").write_text(TEXT)
-    app = App(outdir=str(tmp_path / "out"), analytics_reporting=False)
+    app = new_app(tmp_path / "out")
     _, service = compose(app, settings=DEV, root=tmp_path / "source")
     base = "org/gpu:v1" if DEV.engine == "vllm" else "python:3.13-slim"
     warning = Match.string_like_regexp(f"takes {base} by its tag")

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from aws_cdk import App, Environment
+from aws_cdk import Environment
 
 from infra.compose import compose
 from infra.settings.deployment import (
     DEV,
 )
+from tests.support.synthesis import new_app
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
@@ -20,7 +21,7 @@ def test_a_certificate_is_made_where_cloudfront_reads_it(
 
     Records in the zone prove the ownership.
     """
-    app = App(outdir=str(tmp_path), analytics_reporting=False)
+    app = new_app(tmp_path)
     settings = DEV.replace(domain="api.example.org", hosted_zone="Z0123456789ABC:example.org")
     env = Environment(account="123456789012", region=region)
     _, service = compose(app, settings=settings, root=project, env=env)

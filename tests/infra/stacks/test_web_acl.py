@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App, Environment
+from aws_cdk import Environment
 
 from infra.compose import compose
 from infra.settings.deployment import DEV, SettingsError
-from tests.support.synthesis import WEB_ACL, Synthesis
+from tests.support.synthesis import WEB_ACL, Synthesis, new_app
 
 _ACL = "AWS::WAFv2::WebACL"
 
 
 def stacks(project: Path, out: Path, region: str, **changes: Any) -> dict[str, Any]:
     """Return the stacks of dev with a new web ACL, for a region, by their names."""
-    app = App(outdir=str(out), analytics_reporting=False)
+    app = new_app(out)
     env = Environment(account="123456789012", region=region)
     compose(app, settings=DEV.replace(web_acl="rate", **changes), root=project, env=env)
     return {stack.stack_name: stack for stack in app.synth().stacks}
@@ -121,7 +121,7 @@ def test_one_that_is_made_needs_to_know_where(project: Path, tmp_path: Path) -> 
     """Without credentials, account and region are unknown. The error says so."""
     with pytest.raises(SettingsError, match=r"sluice-dev-web-acl: .* set CDK_DEFAULT_ACCOUNT and"):
         compose(
-            App(outdir=str(tmp_path), analytics_reporting=False),
+            new_app(tmp_path),
             settings=DEV.replace(web_acl="rate"),
             root=project,
         )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.core.eventstream import EventStreamEncoder
 
-from lambda_fn.aws.eventstream import Decoder, EventStreamError, Frame
+from lambda_fn.aws.eventstream import PART, Decoder, EventStreamError, Frame
 
 encode = EventStreamEncoder().encode_message
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30)
@@ -42,6 +42,62 @@ def test_frames_are_botocores(
     assert [(event.headers, event.payload) for event in buffer] == [
         (frame.headers, frame.payload) for frame in decoded
     ]
+
+
+PARTS = st.lists(
+    st.tuples(
+        st.sampled_from([{":event-type": "PayloadPart"}, {":event-type": "Other"}, {}]),
+        st.binary(max_size=60),
+    ),
+    max_size=6,
+)
+
+
+@given(messages=PARTS, cuts=st.lists(st.integers(0, 600), max_size=4), flips=st.integers(0, 9000))
+def test_a_part_alone_is_what_a_frame_is(
+    messages: list[tuple[dict[str, str], bytes]], cuts: list[int], flips: int
+) -> None:
+    """The short way for bytes that are one part finds what the frames have, and no damage more."""
+    pieces = [encode(headers, payload) for headers, payload in messages]
+    edges = [0, *sorted(min(cut, len(b"".join(pieces))) for cut in cuts)]
+    if flips % 3:  # else whole frames only
+        whole = b"".join(pieces)
+        pieces = [whole[at:to] for at, to in pairwise([*edges, len(whole)]) if at < to]
+    if pieces and flips % 2:
+        piece = bytearray(pieces[-1])
+        piece[flips % len(piece)] ^= 1 + flips % 255
+        pieces[-1] = bytes(piece)
+    short, usual = Decoder(), Decoder()
+    for piece in pieces:
+        part = short.only_part(piece)
+        expected = payloads(usual, piece)
+        assert (payloads(short, piece) if part is None else [part]) == expected
+    assert (short.pending, short.damage) == (usual.pending, usual.damage)
+
+
+def payloads(decoder: Decoder, data: bytes) -> list[bytes] | str:
+    """Return the payloads of the parts that a decoder finds, or why it finds none."""
+    try:
+        frames = decoder.feed(data)
+    except EventStreamError as error:
+        return str(error)
+    return [frame.payload for frame in frames if frame.headers.get(":event-type") == PART]
+
+
+def test_the_second_part_alone_takes_the_short_way() -> None:
+    """A part of a length and headers that were seen is read at once, and no other frame is."""
+    part = encode({":event-type": "PayloadPart"}, b"one")
+    other = encode({":event-type": "Other"}, b"one")
+    decoder = Decoder()
+    assert decoder.only_part(part) is None
+    decoder.feed(part)
+    assert decoder.only_part(part) == b"one"
+    assert decoder.only_part(encode({":event-type": "PayloadPart"}, b"and two")) == b"and two"
+    assert decoder.only_part(other) is None
+    assert decoder.only_part(part + part) is None
+    assert decoder.only_part(part[:-1] + b"x") is None
+    decoder.feed(part[:20])
+    assert decoder.only_part(part) is None
 
 
 def test_byte_by_byte() -> None:

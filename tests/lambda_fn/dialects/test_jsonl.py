@@ -60,6 +60,30 @@ def test_cuts_change_nothing(cuts: list[int]) -> None:
     assert plain(decode(BYTES, cuts)) == plain(decode(BYTES, []))
 
 
+USUAL = b'{"type":"delta","index":0,"delta":{"content":" a"},"tokens":1}'
+ODD = st.sampled_from(
+    [b"", b"\n", b"\r", b" ", b"\xff", b"\xc3\xa9", b'"', b"\\", b"{", b"}", b"[", b",", b"1", b"-"]
+)
+
+
+@given(at=st.integers(0, len(USUAL)), drop=st.integers(0, 3), put=ODD, choices=st.integers(1, 2))
+def test_a_whole_line_is_read_as_one_in_pieces(
+    at: int, drop: int, put: bytes, choices: int
+) -> None:
+    """A line that comes alone and whole has the events that it has in pieces, whatever is odd."""
+    line = USUAL[:at] + put + USUAL[at + drop :] + b"\n"
+    whole, pieces = LineDecoder(choices), LineDecoder(choices)
+    found = [*whole.feed(line), *whole.feed(USUAL + b"\n")]
+    expected: list[Event] = []
+    for piece in (line, USUAL + b"\n"):
+        for start in range(len(piece)):
+            expected += pieces.feed(piece[start : start + 1])
+    assert plain(found) == plain(expected)
+    assert plain([*whole.cut("deadline"), *whole.close()]) == plain(
+        [*pieces.cut("deadline"), *pieces.close()]
+    )
+
+
 def test_byte_by_byte() -> None:
     """Bytes that arrive one at a time, with heartbeats between, give the same events."""
     data = b"\n\r\n" + BYTES.replace(b"\n", b"\n\n \n")

@@ -7,8 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lambda_fn.events import Delta, End, Failure, Finish
+from lambda_fn.dialects.records import Records
+from lambda_fn.events import Delta, End, Event, Failure, Finish
 from tests.support.model_answers import answer, chunk, decode, sse
 
 USAGE = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
@@ -385,3 +388,56 @@ def test_log_probabilities_have_every_member() -> None:
         "content": [{**entry, "top_logprobs": [entry]}],
         "refusal": None,
     }
+
+
+ODD: tuple[Any, ...] = (None, 0, 1, -1, 2.5, "", "a", "stop", True, [], {}, {"code": 1}, [{}])
+PLACES = {
+    "record": ("object", "usage", "error", "timings", "x_groq", "token", "message", "eval_count"),
+    "choice": ("index", "delta", "text", "finish_reason", "stop_reason", "logprobs", "error"),
+    "delta": ("content", "reasoning", "tool_calls", "refusal", "role", "text", "annotations"),
+    "usage": ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens"),
+}
+CHANGES = st.lists(
+    st.sampled_from([(place, name) for place, names in PLACES.items() for name in names]).flatmap(
+        lambda at: st.tuples(st.just(at), st.sampled_from(ODD))
+    ),
+    max_size=2,
+)
+
+
+@given(
+    sent=st.lists(st.tuples(st.text(max_size=3), st.integers(0, 1), CHANGES), max_size=6),
+    counted=st.booleans(),
+    choices=st.integers(1, 2),
+)
+def test_a_usual_chunk_is_read_as_any_other(
+    sent: list[tuple[str, int, list[tuple[tuple[str, str], Any]]]], counted: bool, choices: int
+) -> None:
+    """The short way for usual chunks has the events, the counts and the errors of the general."""
+    short, general = Records(choices), Records(choices)
+    for number, (text, index, changes) in enumerate([("a", 0, []), *sent]):
+        usage = {"prompt_tokens": 9, "completion_tokens": number + 1, "total_tokens": number + 10}
+        delta: dict[str, Any] = {"content": text}
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+        record: dict[str, Any] = {"object": "chat.completion.chunk", "choices": [choice]}
+        parts = {"record": record, "choice": choice, "delta": delta, "usage": usage}
+        for (place, name), value in changes:
+            parts[place][name] = value
+        if counted:
+            record.setdefault("usage", usage)
+        payload = json.dumps(record).encode()
+        general._odd = 99
+        assert read(short, payload) == read(general, payload)
+    assert short.usage == general.usage
+    assert short.finished is general.finished
+    assert short.cut("deadline") == general.cut("deadline")
+
+
+def read(records: Records, payload: bytes) -> tuple[list[Event], type[Exception] | None]:
+    """Return the events of a record, and the error that it raises."""
+    events: list[Event] = []
+    try:
+        records.read(payload, events)
+    except (ValueError, RecursionError) as error:
+        return events, type(error)
+    return events, None

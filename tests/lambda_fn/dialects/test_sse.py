@@ -115,6 +115,14 @@ def test_byte_by_byte(recording: Recording) -> None:
 
 
 @every
+def test_event_by_event(recording: Recording) -> None:
+    """Events that come alone and whole, as nearly all do, are those of the bytes at once."""
+    data = recording.data
+    ends = [at + 2 for at in range(len(data)) if data[at : at + 2] == b"\n\n"]
+    assert plain(decode(recording.dialect, data, ends)) == plain(decode(recording.dialect, data))
+
+
+@every
 @given(data=st.data())
 def test_cuts_change_nothing(recording: Recording, data: st.DataObject) -> None:
     """However the bytes are cut, the events are the same."""

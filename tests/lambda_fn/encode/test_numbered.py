@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lambda_fn.encode import Encoder, Head, encoder_of
 from lambda_fn.encode.base import VERSION, Form
@@ -98,6 +100,37 @@ def test_resumed_at_every_number(form: Form) -> None:
         expected = tail if tail or not data.endswith(DONE) else DONE
         assert whole(head, events, number) == expected
         assert encoded(encoder_of(head, number), [[event] for event in events]) == expected
+
+
+CITED = b'{"annotations":[{"start":0,"end":1,"source":0,"url":"https://a.example/","title":"A"}]}'
+DELTAS = st.sampled_from(
+    [
+        Delta(msgspec.Raw(b'{"content":"a"}'), 0, 1),
+        Delta(msgspec.Raw(b'{"content":"}\\n\\n"}'), 0, 1),
+        Delta(msgspec.Raw(b'{"content":"a"}'), 0, 1, msgspec.Raw(b'{"content":[]}')),
+        Delta(msgspec.Raw(b'{"reasoning_content":"some longer thought"}'), 0, 1),
+        Delta(msgspec.Raw(CITED)),
+        Delta(msgspec.Raw(b'{"annotations":[]}')),
+        Delta(msgspec.Raw(b"{}")),
+        Finish("stop"),
+    ]
+)
+
+
+@given(events=st.lists(DELTAS, min_size=1, max_size=7), after=st.none() | st.integers(0, 7))
+def test_deltas_that_come_at_once_have_the_numbers_of_single_ones(
+    events: list[Event], after: int | None
+) -> None:
+    """Several tokens of a chat have the bytes that they have one by one, and so has any end."""
+    head, _ = response("chat_stream")
+    for at in range(len(events) + 1):
+        at_once, single = encoder_of(head, after), encoder_of(head, after)
+        assert encoded(at_once, [events]) == encoded(single, [[event] for event in events])
+        end = fenced(events, at)[-1:]
+        for encoder in (at_once, single):
+            encoder.encode(end)
+        failures = [encoder.fail(error_of(CANCELLED)) for encoder in (at_once, single)]
+        assert failures[0] == failures[1]
 
 
 def test_text_is_resumed_at_every_byte() -> None:

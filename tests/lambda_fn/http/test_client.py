@@ -8,7 +8,7 @@ import pytest
 from lambda_fn import limits
 from lambda_fn.http.client import Client, Exchange, connect
 from lambda_fn.http.connection import Connection, TransportError
-from tests.support.function import Wire, peer
+from tests.support.function import Wire, peer, receive
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
 
@@ -23,7 +23,7 @@ async def test_a_connection_with_bytes_unread_is_not_used_again(http: Client) ->
     connection.connection_made(wire)
     connection.begin()
     whole = bytes(limits.READ_BUFFER + 1)
-    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(whole) + whole)
+    receive(connection, b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(whole) + whole)
     http.release("http://x", connection)
     assert wire.aborted
 
@@ -49,7 +49,7 @@ async def test_the_pool_closes_what_is_too_old(
         connection = Connection()
         connection.connection_made(wire)
         connection.begin()
-        connection.data_received(SIZED)
+        receive(connection, SIZED)
         while await connection.read():
             pass
         http.release("http://x", connection)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lambda_fn import limits
 from lambda_fn.http.client import connect
 from lambda_fn.http.connection import Connection, TransportError
-from tests.support.function import Wire, peer
+from tests.support.function import Wire, peer, receive
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n"
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
@@ -37,7 +37,7 @@ def test_cuts_change_nothing(answer: bytes, cuts: list[int]) -> None:
         edges = [0, *sorted(min(cut, len(answer)) for cut in cuts), len(answer)]
         for start, end in pairwise(edges):
             if answer[start:end]:
-                connection.data_received(answer[start:end])
+                receive(connection, answer[start:end])
         assert await drain(connection) == b"hello, world"
         assert (connection.status, connection.headers["x-a"]) == (200, "b")
         assert connection.reusable
@@ -77,7 +77,7 @@ def test_a_reader_gets_each_byte_once(answer: bytes, cuts: list[int], takes: lis
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
             if answer[start:end]:
-                connection.data_received(answer[start:end])
+                receive(connection, answer[start:end])
         await draining
         assert b"".join(parts) == b"hello, world"
         assert connection.reusable
@@ -90,7 +90,7 @@ async def test_bytes_that_are_taken_need_no_turn_of_the_loop() -> None:
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
-    connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+    receive(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
     taken: list[bytes] = []
     room = [True, False]
 
@@ -101,11 +101,11 @@ async def test_bytes_that_are_taken_need_no_turn_of_the_loop() -> None:
     reading = asyncio.ensure_future(connection.read(take))
     await asyncio.sleep(0)
     for part in (b"ab", b"cd", b"ef"):
-        connection.data_received(part)
+        receive(connection, part)
     assert taken == [b"ab", b"cd"]
     assert await reading is None
     assert await connection.read(take) == b"ef"
-    connection.data_received(b"ghi")  # the last bytes are returned
+    receive(connection, b"ghi")  # the last bytes are returned
     assert await connection.read(take) == b"ghi"
     assert await connection.read(take) == b""
 
@@ -116,7 +116,7 @@ async def test_truncation_is_noticed(length: int) -> None:
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
-    connection.data_received(CHUNKED[:length])
+    receive(connection, CHUNKED[:length])
     connection.connection_lost(None)
     with pytest.raises(TransportError):
         await drain(connection)
@@ -127,15 +127,15 @@ async def test_garbage_and_unasked_bytes() -> None:
     connection = Connection()
     connection.connection_made(wire := Wire())
     connection.begin()
-    connection.data_received(b"SSH-2.0-OpenSSH\r\n")
+    receive(connection, b"SSH-2.0-OpenSSH\r\n")
     with pytest.raises(TransportError):
         await connection.head()
     assert wire.aborted
     connection = Connection()
     connection.connection_made(Wire())
     connection.begin()
-    connection.data_received(SIZED)
-    connection.data_received(b"HTTP/1.1 200 OK\r\n")
+    receive(connection, SIZED)
+    receive(connection, b"HTTP/1.1 200 OK\r\n")
     assert not connection.reusable
 
 
@@ -146,7 +146,7 @@ async def test_a_second_answer_is_refused_in_any_packet() -> None:
         connection.connection_made(Wire())
         connection.begin()
         for packet in packets:
-            connection.data_received(packet)
+            receive(connection, packet)
         assert await drain(connection) == b"hello, world"
         assert connection.status == 200
         assert not connection.reusable
@@ -158,10 +158,10 @@ async def test_a_head_is_bounded(piece: bytes) -> None:
     connection = Connection()
     connection.connection_made(wire := Wire())
     connection.begin()
-    connection.data_received(b"HTTP/1.1 200 OK\r\nx-a: ")
+    receive(connection, b"HTTP/1.1 200 OK\r\nx-a: ")
     sent = 0
     while not wire.aborted:
-        connection.data_received(piece)
+        receive(connection, piece)
         sent += len(piece)
         assert sent <= limits.MAX_HEAD + len(piece)
     with pytest.raises(TransportError, match="malformed"):
@@ -173,8 +173,9 @@ async def test_unread_bytes_pause_the_peer() -> None:
     connection = Connection()
     connection.connection_made(wire := Wire())
     connection.begin()
-    connection.data_received(
-        b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(limits.READ_BUFFER + 1)
+    receive(
+        connection,
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(limits.READ_BUFFER + 1),
     )
     assert not wire.reading
     assert await connection.read() == bytes(limits.READ_BUFFER + 1)
@@ -291,7 +292,7 @@ async def test_a_nudge_ends_a_waiting_and_no_exchange() -> None:
         connection.wake()
         assert await waiting is nothing
         if wait == connection.head:
-            connection.data_received(SIZED[:-12])
+            receive(connection, SIZED[:-12])
             assert await connection.head()
-    connection.data_received(SIZED[-12:])
+    receive(connection, SIZED[-12:])
     assert await connection.read() == b"hello, world"

@@ -28,6 +28,19 @@ def test_scope_of_an_event() -> None:
     assert dict(scope["headers"])[b"cookie"] == b"a=1; b=2"
 
 
+def test_headers_that_differ_stay_different() -> None:
+    """An `Idempotency-Key` may be in any script. Two of them must not become one."""
+
+    def header(value: str) -> bytes:
+        scope, _ = to_scope(json.dumps({**EVENT, "headers": {"Idempotency-Key": value}}).encode())
+        found: bytes = dict(scope["headers"])[b"idempotency-key"]
+        return found
+
+    keys = ("заказ", "оплата", "caf\xe9", "a?")
+    assert len({header(key) for key in keys}) == len(keys)
+    assert header("caf\xe9") == b"caf\xe9"
+
+
 def test_scope_of_a_binary_body() -> None:
     """A body in base 64 is decoded."""
     event = {**EVENT, "body": base64.b64encode(b"\x00\xff").decode(), "isBase64Encoded": True}

@@ -448,6 +448,7 @@ def test_every_container_code_has_a_status() -> None:
         "not_ready": 503,
         "engine_error": 502,
         "caller_denied": 502,
+        "request_timeout": 504,
         "deadline_exceeded": 504,
         "cancelled": 499,
         "aborted": 502,

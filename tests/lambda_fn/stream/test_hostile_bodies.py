@@ -6,7 +6,7 @@ The schemas are those of the API's own document, so a new member is tried withou
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -191,7 +191,8 @@ def test_many_members(path: str, seed: int) -> None:
 @pytest.mark.parametrize("path", GOOD)
 async def test_every_body_gets_an_answer(path: str) -> None:
     """No body is a fault, each refusal has the form of its API, and no request stays open."""
-    pairs = itertools.islice(together(path, random.Random(path)), 0, None, 9)
+    # Of the others, the readers have tried the pairs.
+    pairs: Iterable[bytes] = () if path in READERS else together(path, random.Random(path))
     with hostile_app() as (app, books):
         for body in itertools.chain(alone(path), pairs):
             status, said = await call(app, body, path=path)

@@ -105,7 +105,7 @@ class Races(StreamTableMachine):
 
     @rule(number=actors, fates=fates, status=statuses)
     def act(self, number: int, fates: list[Fate], status: str) -> None:
-        """Let a function take its next step, or begin."""
+        """Run a function up to its next call, or begin it."""
         actor = self.actors[number]
         if actor is None:
             actor = self.actors[number] = Actor(self.name, self.make)

@@ -50,7 +50,7 @@ class Gated(Network):
         self.arrived = asyncio.Event()
 
     def pass_one(self, fate: Fate) -> None:
-        """Let the first call that waits through."""
+        """Carry out the first call that waits."""
         self.waiting.popleft().set_result(fate)
         if not self.waiting:
             self.arrived.clear()
@@ -104,7 +104,7 @@ class Writers(StreamTableMachine):
         return Conversations(table, days=30, now=lambda: self.now)
 
     def begin(self, number: int, work: Any, names: tuple[str, ...] = ()) -> None:
-        """Let a process begin, up to its first call."""
+        """Begin a process, up to its first call."""
         network = Gated()
         self.networks.append(network)
         task = self.loop.create_task(self.outcome(work(network.table(self.name))))
@@ -136,7 +136,7 @@ class Writers(StreamTableMachine):
 
     @rule(number=actors, fates=st.lists(fates, min_size=1, max_size=6))
     def step(self, number: int, fates: list[Fate]) -> None:
-        """Let some calls of a process through."""
+        """Carry out some calls of a process."""
         for fate in fates:
             actor = self.actors[number]
             if actor is None:
@@ -233,7 +233,7 @@ class Writers(StreamTableMachine):
         net.deliver(number % len(net.late))
 
     def teardown(self) -> None:
-        """Let everything come to its end, and compare."""
+        """Run everything to its end, and compare."""
         try:
             self.finish()
         finally:
@@ -243,7 +243,7 @@ class Writers(StreamTableMachine):
             self.close()
 
     def finish(self) -> None:
-        """Let the processes end, and the next user of the conversation find them gone."""
+        """End the processes. The next user of the conversation finds them gone."""
         for number in range(ACTORS):
             while self.actors[number] is not None:
                 self.step(number, [Fate.WELL])

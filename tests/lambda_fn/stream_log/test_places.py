@@ -36,7 +36,7 @@ async def test_bound(ground: Ground) -> None:
         await take(ground, three)
     await take(ground, three, "other")
     await take(ground, three, None)
-    await places.give_back(ground.table, "key", one, f"mark-{one}")
+    await places.release(ground.table, "key", one, f"mark-{one}")
     assert (await take(ground, three)).keys() == {two, three}
     assert all(item.keys() <= PLACES.keys() for item in ground.items())
 
@@ -64,10 +64,10 @@ async def test_a_later_run_keeps_its_place(ground: Ground) -> None:
     """A late give-back of an earlier run takes nothing from the run that has the place now."""
     [one] = names(1)
     await take(ground, one, None)
-    await places.give_back(ground.table, None, one, "another mark")
+    await places.release(ground.table, None, one, "another mark")
     assert (await take(ground, one, None)).keys() == {one}
-    await places.give_back(ground.table, None, one, f"mark-{one}")
-    await places.give_back(ground.table, None, one, f"mark-{one}")
+    await places.release(ground.table, None, one, f"mark-{one}")
+    await places.release(ground.table, None, one, f"mark-{one}")
     with pytest.raises(places.Full):
         await take(ground, one, None, maximum=0)
 

@@ -120,7 +120,7 @@ class Queue(StreamTableMachine):
             try:
                 await take(None, name, RUN_PLACES)
             except places.Full:
-                await places.give_back(process.table, "key", name, "f")
+                await places.release(process.table, "key", name, "f")
                 return
             head = StoredHead(
                 head=Head(name, int(self.now), "m"),
@@ -138,14 +138,14 @@ class Queue(StreamTableMachine):
             self.asked.append(name)
             until = self.now + WAIT
             await queued.enqueue(process.table, head, parts=1, until=until, now=self.now)
-            await places.give_back(process.table, None, name, name)
+            await places.release(process.table, None, name, name)
 
         self.run(asking(), process, fates)
 
     @precondition(lambda self: self.events)
     @rule(data=st.data(), fates=fates, again=st.booleans())
     def called(self, data: st.DataObject, fates: list[Fate], *, again: bool) -> None:
-        """Let a call of a function come, once or as the first of two."""
+        """Deliver a call of a function, once or as the first of two."""
         number = data.draw(st.integers(0, len(self.events) - 1))
         name = self.events[number] if again else self.events.pop(number)
         process = Function(self.name)
@@ -188,7 +188,7 @@ class Queue(StreamTableMachine):
     @precondition(lambda self: self.runs)
     @rule(data=st.data(), fates=fates, room=st.booleans())
     def end(self, data: st.DataObject, fates: list[Fate], *, room: bool) -> None:
-        """Let a run end its response, or find no room for it at the model."""
+        """A run ends its response, or finds no room for it at the model."""
         process = self.runs.pop(data.draw(st.integers(0, len(self.runs) - 1)))
         head = process.head
         assert head is not None
@@ -208,9 +208,9 @@ class Queue(StreamTableMachine):
                     self.generated.append(name)
             else:
                 await queued.wait(process.table, head)
-            await places.give_back(process.table, None, name, process.run)
+            await places.release(process.table, None, name, process.run)
             if room:
-                await places.give_back(process.table, "key", name, "f")
+                await places.release(process.table, "key", name, "f")
 
         self.run(ending(), process, fates)
 
@@ -237,7 +237,7 @@ class Queue(StreamTableMachine):
         async def cancelling() -> None:
             head = await cancel_head(process.table, name, now=self.now)
             if head is not None and head.is_final:
-                await places.give_back(process.table, "key", name, "f")
+                await places.release(process.table, "key", name, "f")
 
         self.run(cancelling(), process, fates)
 
@@ -281,7 +281,7 @@ class Queue(StreamTableMachine):
             assert head.status == "completed"
 
     def teardown(self) -> None:
-        """Let all processes die: each response ends, and every place is free then."""
+        """All processes die: each response ends, and every place is free then."""
         try:
             for network in self.late:
                 while network.late:

@@ -60,6 +60,39 @@ def test_events_come_back(events: list[Event]) -> None:
     assert msgspec.json.encode(loaded) == msgspec.json.encode(events)
 
 
+NEARLY_PLAIN = st.lists(
+    st.sampled_from(
+        [
+            *([Delta(msgspec.Raw(b'{"content":" a"}'), 0, 1)] * 4),
+            Delta(msgspec.Raw(b'{"content":""}'), 0, 1),
+            *(
+                Delta(msgspec.Raw(raw), 0, 1)
+                for raw in (
+                    b"{}",
+                    b'{"content":"a" }',
+                    b'{"content": "a"}',
+                    b'{"content":"\\"},{\\""}',
+                    b'{"content":null}',
+                    b'{"content":"a","refusal":"b"}',
+                    b'{"a":[{"content":"a"},{"content":"b"}]}',
+                    b'{"refusal":"a"}',
+                )
+            ),
+            Delta(msgspec.Raw(b'{"content":" a"}'), 1, 1),
+            Delta(msgspec.Raw(b'{"content":" a"}'), 0, 2),
+            Delta(msgspec.Raw(b'{"content":" a"}'), 0, 1, msgspec.Raw(b'{"content":[]}')),
+        ]
+    ),
+    max_size=5,
+)
+
+
+@given(NEARLY_PLAIN)
+def test_deltas_that_are_nearly_plain_come_back(events: list[Event]) -> None:
+    """Deltas that are written all at once, and those that only look like them, come back."""
+    assert msgspec.json.encode(load(dump(events))) == msgspec.json.encode(events)
+
+
 def test_a_token_takes_few_bytes() -> None:
     """A token of five letters takes eight bytes, and a switch of the choice nine more."""
     one = Delta(msgspec.Raw(b'{"content":"hello"}'), 0, 1)

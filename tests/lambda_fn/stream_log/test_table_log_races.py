@@ -223,7 +223,7 @@ class Logs(StreamTableMachine):
 
     @rule(which=st.integers(0, 1), fates=fates)
     def read(self, which: int, fates: list[Fate]) -> None:
-        """Let a reader poll once."""
+        """Run one poll of a reader."""
         if self.over[which]:
             return
         source, _ = self.readers[which]
@@ -260,7 +260,7 @@ class Logs(StreamTableMachine):
         assert one[:shared] == other[:shared]
 
     def teardown(self) -> None:
-        """Let everything come to its end, and compare."""
+        """Run everything to its end, and compare."""
         try:
             self.finish()
         finally:

@@ -23,7 +23,7 @@ async def plane() -> AsyncIterator[Plane]:
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, name: str, number: float) -> None:
-    """Give a row of the table another value."""
+    """Change the value of a row of the table."""
     monkeypatch.setitem(TABLE, name, replace(TABLE[name], value=number))
 
 

@@ -2,6 +2,8 @@
 
 import { Lexer, type Token, type TokensList } from "marked";
 
+import { closed, visible } from "./partial.ts";
+
 /** A block that has no markup that is worth reading: more than this is shown as it is. */
 const LONGEST = 16_000;
 
@@ -25,6 +27,8 @@ export class Blocks {
   settled: Block[] = [];
   open: Block[] = [];
   #tail = "";
+  /** What of the tail is shown, with its markup closed. */
+  #shown = "";
   #return = false;
   #links: TokensList["links"] = {};
 
@@ -34,7 +38,9 @@ export class Blocks {
     const shown = done ? this.#tail : closed(visible(this.#tail));
     const lexer = new Lexer({ gfm: true });
     lexer.tokens.links = this.#links;
-    if (this.#plain(shown)) return;
+    if (!done && shown === this.#shown) return;
+    this.#shown = "";
+    if (this.#plain(shown, done)) return;
     const tokens = lexer.blockTokens(shown, lexer.tokens);
     this.#links = lexer.tokens.links;
     const last = done ? tokens.length : lastOpen(tokens, shown);
@@ -47,10 +53,11 @@ export class Blocks {
     this.settled.push(...tokens.slice(0, last).flatMap(blockOf));
     this.open = open.flatMap(blockOf);
     this.#tail = this.#tail.slice(settled);
+    this.#shown = shown.slice(settled);
   }
 
   /** Take a tail that is too long for one block as plain text. Return whether it was. */
-  #plain(shown: string): boolean {
+  #plain(shown: string, done: boolean): boolean {
     if (shown.length <= LONGEST || FENCE.test(shown)) return false;
     // The longest run without an empty line decides: many short blocks are read as ever.
     const end = shown.search(/\n[ \t]*\n/);
@@ -59,11 +66,12 @@ export class Blocks {
       let cut = this.#tail.lastIndexOf("\n", LONGEST) + 1;
       if (cut < LONGEST / 2) cut = this.#tail.lastIndexOf(" ", LONGEST) + 1;
       if (cut < LONGEST / 2) cut = LONGEST;
-      if (isHigh(this.#tail.charCodeAt(cut - 1))) cut -= 1;
+      if (/[\ud800-\udbff]/.test(this.#tail.charAt(cut - 1))) cut -= 1;
       this.settled.push(plain(this.#tail.slice(0, cut)));
       this.#tail = this.#tail.slice(cut);
     }
-    this.open = this.#tail ? [plain(this.#tail)] : [];
+    const left = done ? this.#tail : visible(this.#tail);
+    this.open = left ? [plain(left)] : [];
     return true;
   }
 
@@ -81,18 +89,19 @@ function plain(text: string): Block {
   return { kind: "plain", raw: text, language: "", text, token: null };
 }
 
+/** Return the language that the line above code names, in small letters. */
+export function languageOf(line: string): string {
+  return (line.trim().split(/\s/)[0] ?? "").toLowerCase();
+}
+
 function blockOf(token: Token): Block[] {
   if (token.type === "space" || token.type === "def") return [];
   if (token.type === "code") {
-    const language =
-      String(token["lang"] ?? "")
-        .trim()
-        .split(/\s/)[0] ?? "";
     return [
       {
         kind: "code",
         raw: token.raw,
-        language: language.toLowerCase(),
+        language: languageOf(String(token["lang"] ?? "")),
         text: String(token["text"]),
         token,
       },
@@ -114,46 +123,4 @@ function lastOpen(tokens: Token[], text: string): number {
     at += token.raw.length;
   });
   return open;
-}
-
-/** Return the part of a text that can be shown: without half a character or half a fence. */
-export function visible(text: string): string {
-  let end = text.length;
-  if (end > 0 && isHigh(text.charCodeAt(end - 1))) end -= 1;
-  const line = text.lastIndexOf("\n", end - 1) + 1;
-  if (/^ {0,3}(`{1,3}|~{1,3})$/.test(text.slice(line, Math.min(end, line + 8)))) {
-    if (end - line <= 6) end = line;
-  }
-  return end === text.length ? text : text.slice(0, end);
-}
-
-/**
- * Return a text whose last inline markup is closed, as if its end had come: what is half there would
- * show its marks first, and move the words behind them when it is complete.
- */
-export function closed(text: string): string {
-  const start = text.lastIndexOf("\n\n") + 1;
-  const last = text.slice(start);
-  if (/`{3}|~{3}/.test(text) || last.length > 4_000) return text;
-  const rest = last.replace(/\\./g, "..").replace(/`[^`]*`/g, (span) => ".".repeat(span.length));
-  const tick = rest.indexOf("`");
-  if (tick >= 0) return tick === rest.length - 1 ? text.slice(0, -1) : `${text}\``;
-  const link = /\[([^\]\n]*)\]\([^)\s]*$/.exec(rest);
-  if (link)
-    return (
-      text.slice(0, start + link.index) +
-      last.slice(link.index + 1, link.index + 1 + (link[1]?.length ?? 0))
-    );
-  const bare = /\*+$/.exec(rest);
-  const marks = (bare ? rest.slice(0, bare.index) : rest).match(/\*\*|(?<=\S)\*|\*(?=\S)/g) ?? [];
-  const strong = marks.filter((it) => it === "**").length % 2 === 1;
-  const emphasis = marks.filter((it) => it === "*").length % 2 === 1;
-  const cut = bare ? text.slice(0, -bare[0].length) : text;
-  if (!strong && !emphasis) return cut;
-  const end = cut.trimEnd();
-  return end + (emphasis ? "*" : "") + (strong ? "**" : "") + cut.slice(end.length);
-}
-
-function isHigh(code: number): boolean {
-  return code >= 0xd800 && code <= 0xdbff;
 }

@@ -1,19 +1,32 @@
 // A block of code that may still be coming. A line that has not changed is not drawn again.
 
-import type { Segment } from "./highlight.ts";
+import type { Highlighter, Segment } from "./highlight.ts";
 
-/** The longest code that is highlighted while it comes, and at its end, in characters. */
-const LIVE = 12_000;
-const WHOLE = 60_000;
+type Highlighting = typeof import("./highlight.ts");
+let loaded: Highlighting | null = null;
+let loading: Promise<Highlighting | null> | null = null;
+/** How long to wait before the highlighting is loaded again, if it could not be. */
+const AGAIN_MS = 5000;
 
-let loaded: typeof import("./highlight.ts") | null = null;
-let loading: Promise<unknown> | null = null;
+/** Load what highlights code; null if it cannot be loaded now. */
+function load(): Promise<Highlighting | null> {
+  loading ??= import("./highlight.ts").then(
+    (module) => (loaded = module),
+    () => {
+      setTimeout(() => (loading = null), AGAIN_MS);
+      return null;
+    },
+  );
+  return loading;
+}
 
 export class CodeView {
   readonly element: HTMLElement;
   #code: HTMLElement;
   #label: HTMLElement;
   #keys: string[] = [];
+  #highlighter: Highlighter | null = null;
+  #awaits = false;
   #text = "";
   #language = "";
   #done = false;
@@ -44,6 +57,7 @@ export class CodeView {
 
   update(text: string, language: string, done: boolean): void {
     if (text === this.#text && language === this.#language && done === this.#done) return;
+    if (language !== this.#language) this.#highlighter = null;
     this.#text = text;
     this.#language = language;
     this.#done = done;
@@ -53,32 +67,53 @@ export class CodeView {
   }
 
   #draw(): void {
-    const text = this.#text;
-    const wanted = this.#language !== "" && text.length <= (this.#done ? WHOLE : LIVE);
-    if (wanted && !loaded) {
-      loading ??= import("./highlight.ts").then((module) => (loaded = module)).catch(() => null);
-      void loading.then(() => loaded && this.#draw());
-    }
-    const lines = (wanted && loaded?.highlight(text, this.#language)) || this.#plain(text);
-    lines.forEach((line, index) => this.#line(index, line, index === lines.length - 1));
+    const settled = this.#highlighter?.settled ?? 0;
+    const highlighted = this.#highlight();
+    const lines = highlighted ?? this.#plain(this.#text);
+    for (let at = highlighted ? settled : 0; at < lines.length; at += 1)
+      this.#line(at, lines[at] ?? [], at === lines.length - 1, highlighted !== null);
     while (this.#keys.length > lines.length) {
       this.#keys.pop();
       this.#code.lastElementChild?.remove();
     }
   }
 
+  /** Return the lines with their colours; null if there are none, or not yet. */
+  #highlight(): Segment[][] | null {
+    if (this.#language === "") return null;
+    if (!loaded) {
+      if (this.#awaits) return null;
+      this.#awaits = true;
+      void load().then((module) => {
+        this.#awaits = false;
+        if (module) this.#draw();
+      });
+      return null;
+    }
+    if (!loaded.knows(this.#language)) return null;
+    this.#highlighter ??= new loaded.Highlighter(this.#language);
+    return this.#highlighter.lines(this.#text, this.#done);
+  }
+
   #plain(text: string): Segment[][] {
     return text.split("\n").map((line): Segment[] => (line ? [[line, ""]] : []));
   }
 
-  #line(index: number, line: Segment[], last: boolean): void {
+  #line(index: number, line: Segment[], last: boolean, highlighted: boolean): void {
     const end = last ? "" : "\n"; // the caret stands behind the last line
     const key = line.map(([text, classes]) => `${classes}\u0000${text}`).join("\u0001") + end;
     if (this.#keys[index] === key) return;
-    // Code that is too long to be highlighted while it comes keeps the colours that it has.
-    const plain = line.length === 1 && line[0]?.[1] === "";
     const there = this.#code.children[index];
-    if (plain && there && there.textContent === `${line[0]?.[0]}${end}`) return;
+    if (there && !highlighted) {
+      // Code that is too long to be highlighted while it comes keeps the colours that it has.
+      const text = (line[0]?.[0] ?? "") + end;
+      const shown = there.textContent ?? "";
+      if (text.startsWith(shown)) {
+        if (text.length > shown.length) there.append(text.slice(shown.length));
+        this.#keys[index] = key;
+        return;
+      }
+    }
     this.#keys[index] = key;
     const made = document.createElement("span");
     made.className = "line";

@@ -4,7 +4,7 @@
 import DOMPurify from "dompurify";
 import { Parser, Renderer, type Tokens } from "marked";
 
-import { Blocks, type Block } from "./blocks.ts";
+import { Blocks, languageOf, type Block } from "./blocks.ts";
 import { CodeView } from "./code.ts";
 
 const TAGS = [
@@ -25,9 +25,9 @@ class SafeRenderer extends Renderer {
   override image({ href, text }: Tokens.Image): string {
     return `<a href="${escape(href)}" class="image">image: ${escape(text || href)}</a>`;
   }
-  /** Code within a list or a quotation. */
-  override code({ text }: Tokens.Code): string {
-    return `<pre><code>${escape(text)}\n</code></pre>`;
+  /** Code within a list or a quotation, in whose place a view of code is put. */
+  override code({ text, lang }: Tokens.Code): string {
+    return `<pre class="${escape(languageOf(lang ?? ""))}">${escape(text)}</pre>`;
   }
 }
 
@@ -50,18 +50,16 @@ purifier.addHook("afterSanitizeAttributes", (node) => {
     node.setAttribute("disabled", "");
     node.setAttribute("aria-label", "Task");
   }
-  if (node.nodeName === "PRE") node.setAttribute("tabindex", "0");
   if (DIRECTED.has(node.nodeName)) node.setAttribute("dir", "auto");
 });
 const DIRECTED = new Set(["P", "LI", "H1", "H2", "H3", "H4", "H5", "H6", "BLOCKQUOTE", "TD", "TH"]);
-
-/** Nodes that were drawn, and frames in which they were; tests read it. */
-export const drawn = { nodes: 0, frames: 0, most: 0 };
 
 interface Drawn {
   raw: string;
   node: HTMLElement;
   code: CodeView | null;
+  /** Code within the block, in its order. */
+  inner: CodeView[];
 }
 
 export class MarkdownView {
@@ -87,16 +85,11 @@ export class MarkdownView {
     this.#text = text;
     this.#done = done;
     const { settled, open } = this.#blocks;
-    let nodes = 0;
-    for (; this.#settled < settled.length; this.#settled += 1) {
-      nodes += this.#block(this.#settled, settled[this.#settled] as Block, true);
-    }
-    open.forEach((block, index) => (nodes += this.#block(settled.length + index, block, false)));
+    for (; this.#settled < settled.length; this.#settled += 1)
+      this.#block(this.#settled, settled[this.#settled] as Block, true);
+    open.forEach((block, index) => this.#block(settled.length + index, block, false));
     const all = settled.length + open.length;
     while (this.#drawn.length > all) this.#drawn.pop()?.node.remove();
-    drawn.nodes += nodes;
-    drawn.frames += 1;
-    drawn.most = Math.max(drawn.most, nodes);
   }
 
   #restart(): void {
@@ -108,38 +101,40 @@ export class MarkdownView {
     this.#drawn = [];
   }
 
-  /** Draw one block, and return the number of nodes that were made. */
-  #block(index: number, block: Block, done: boolean): number {
+  #block(index: number, block: Block, done: boolean): void {
     const there = this.#drawn[index];
     if (block.kind === "code") {
       const code = there?.code ?? new CodeView();
       code.update(block.text, block.language, done);
-      return this.#put(index, { raw: block.raw, node: code.element, code });
+      this.#put(index, { raw: block.raw, node: code.element, code, inner: [] });
+      return;
     }
-    if (there && there.raw === block.raw && !there.code) return 0;
+    if (there && there.raw === block.raw && !there.code && !(done && there.inner.length)) return;
     const made = document.createElement("div");
     made.className = `block ${block.kind}`;
+    const inner = there?.inner ?? [];
     if (block.kind === "plain" || !block.token) {
       made.dir = "auto";
       made.textContent = block.text;
-    } else made.append(fragmentOf(block));
+    } else {
+      made.append(fragmentOf(block));
+      placeCode(made, inner, done);
+    }
     if (there && !there.code && there.node.className === made.className) {
       there.raw = block.raw;
-      return morph(there.node, made);
-    }
-    return this.#put(index, { raw: block.raw, node: made, code: null }) && count(made);
+      morph(there.node, made);
+    } else this.#put(index, { raw: block.raw, node: real(made) as HTMLElement, code: null, inner });
   }
 
-  #put(index: number, item: Drawn): number {
+  #put(index: number, item: Drawn): void {
     const there = this.#drawn[index];
     if (there?.node === item.node) {
       there.raw = item.raw;
-      return 1;
+      return;
     }
     if (there) there.node.replaceWith(item.node);
     else this.#root.append(item.node);
     this.#drawn[index] = item;
-    return 1;
   }
 }
 
@@ -154,36 +149,50 @@ function fragmentOf(block: Block): DocumentFragment {
   });
 }
 
-/** Make `to` of `from`, and keep every node that is the same. Return the number of new nodes. */
-export function morph(from: Element, to: Element): number {
-  let made = 0;
+/** The views of code that stand in the place of a `pre`. */
+const views = new WeakMap<Node, HTMLElement>();
+
+/** Update the views of the code within a new block; `inner` has those of the block before. */
+function placeCode(made: HTMLElement, inner: CodeView[], done: boolean): void {
+  made.querySelectorAll("pre").forEach((pre, index) => {
+    const view = (inner[index] ??= new CodeView());
+    view.update(pre.textContent ?? "", pre.className, done);
+    views.set(pre, view.element);
+  });
+}
+
+/** Return a new node with the views of its code. */
+function real(node: Node): Node {
+  const view = views.get(node);
+  if (view) return view;
+  if (node instanceof Element)
+    for (const pre of node.querySelectorAll("pre")) pre.replaceWith(real(pre));
+  return node;
+}
+
+/** Make `to` of `from`, and keep every node that is the same. */
+function morph(from: Element, to: Element): void {
   const old = [...from.childNodes];
   const wanted = [...to.childNodes];
   wanted.forEach((node, index) => {
     const there = old[index];
-    if (!there) {
-      from.append(node);
-      made += count(node);
-    } else if (there.isEqualNode(node)) {
-      // It stays.
-    } else if (there.nodeType === Node.TEXT_NODE && node.nodeType === Node.TEXT_NODE) {
-      there.nodeValue = node.nodeValue;
-      made += 1;
-    } else if (
+    if (!there) from.append(real(node));
+    else if (there === views.get(node) || there.isEqualNode(node))
+      return; // it stays
+    else if (there instanceof Text && node instanceof Text) grow(there, node.data);
+    else if (
       there instanceof Element &&
       node instanceof Element &&
       there.cloneNode(false).isEqualNode(node.cloneNode(false))
-    ) {
-      made += morph(there, node);
-    } else {
-      there.replaceWith(node);
-      made += count(node);
-    }
+    )
+      morph(there, node);
+    else there.replaceWith(real(node));
   });
   for (const node of old.slice(wanted.length)) node.remove();
-  return made;
 }
 
-function count(node: Node): number {
-  return 1 + (node instanceof Element ? node.getElementsByTagName("*").length : 0);
+/** Set a text. What was there before stays selected if it was. */
+function grow(text: Text, value: string): void {
+  if (value.startsWith(text.data)) text.appendData(value.slice(text.data.length));
+  else text.data = value;
 }

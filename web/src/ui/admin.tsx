@@ -7,7 +7,7 @@ import { copyText } from "../render/code.ts";
 import { FailureView } from "./answer.tsx";
 import { barsOf, days } from "./bars.ts";
 import { BarChart, dateOf } from "./charts.tsx";
-import { money, Sheet } from "./usage.tsx";
+import { money, Sheet, UsageTable } from "./usage.tsx";
 
 interface Key {
   id: string;
@@ -225,45 +225,14 @@ export function Admin() {
         </div>
         <BarChart bars={bars} names={names} title="Tokens by day and key" />
       </section>
-      <div class="table-scroll" tabIndex={0} role="region" aria-label="Usage by day and key">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">day (UTC)</th>
-              <th scope="col">key</th>
-              <th scope="col" class="number">
-                requests
-              </th>
-              <th scope="col" class="number">
-                prompt
-              </th>
-              <th scope="col" class="number">
-                completion
-              </th>
-              <th scope="col" class="number">
-                cost
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map((row) => (
-              <tr key={`${row.day}${row.key}`}>
-                <td>{row.day}</td>
-                <td>{named.get(row.key ?? "") ?? row.key}</td>
-                <td class="number">{row.requests.toLocaleString("en")}</td>
-                <td class="number">{row.prompt_tokens.toLocaleString("en")}</td>
-                <td class="number">{row.completion_tokens.toLocaleString("en")}</td>
-                <td class="number">{money(row.cost)}</td>
-              </tr>
-            ))}
-            {rows.length === 0 && (
-              <tr>
-                <td colSpan={6}>No rows yet.</td>
-              </tr>
-            )}
-          </tbody>
-        </table>
-      </div>
+      <UsageTable
+        by="key"
+        rows={rows.map((row) => {
+          const id = row.key ?? "";
+          return { ...row, id, name: named.get(id) ?? id };
+        })}
+        empty="No rows yet."
+      />
     </Sheet>
   );
 }

@@ -16,6 +16,7 @@ import { Icon } from "./icons.tsx";
 import { ModelChoice, ParameterFields } from "./parameters.tsx";
 import { useFollow } from "./scroll.ts";
 import type { Session } from "./session.ts";
+import { loadMarkdown } from "./streamed.tsx";
 import { WireDrawer } from "./wire.tsx";
 
 const IDEAS = [
@@ -32,8 +33,9 @@ export function Chat({ session }: { session: Session }) {
   const [parameters, setParameters] = useState<Parameters>(() => threads.defaults());
   const [panel, setPanel] = useState(false);
   const [wire, setWire] = useState<Wire | null>(null);
-  const follow = useFollow();
   const { open } = threads;
+  const follow = useFollow(Boolean(open?.turns.length));
+  const scrim = useRef<HTMLDivElement>(null);
   const last = open?.turns.at(-1);
   const live = last ? threads.live(last) : null;
   useAnswer(live?.answer ?? null);
@@ -41,17 +43,44 @@ export function Chat({ session }: { session: Session }) {
 
   useEffect(() => {
     void threads.load();
-    return () => threads.close();
+    // Before the first answer comes, and after what is seen at once.
+    const later = setTimeout(() => void loadMarkdown(), 200);
+    return () => {
+      clearTimeout(later);
+      threads.close();
+    };
   }, [threads]);
   useLayoutEffect(() => {
     setParameters(open ? open.parameters : threads.defaults());
   }, [open?.id]);
   useLayoutEffect(() => follow.toEnd(), [open?.id, last?.id]);
+  // What is opened takes the focus, and gives it back to its button.
+  const menuButton = useRef<HTMLButtonElement>(null);
+  const panelButton = useRef<HTMLButtonElement>(null);
+  const panelRoot = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (panel) panelRoot.current?.focus();
+  }, [panel]);
+  const closeMenu = (): void =>
+    setMenu((was) => {
+      if (was) menuButton.current?.focus();
+      return false;
+    });
+  const closePanel = (): void =>
+    setPanel((was) => {
+      if (was) panelButton.current?.focus();
+      return false;
+    });
   useEffect(() => {
     const pressed = (event: KeyboardEvent): void => {
-      if (event.key === "Escape" && threads.busy && !document.querySelector("dialog[open]")) {
+      if (event.key === "Escape" && !document.querySelector("dialog[open]")) {
+        // What lies over the conversation goes first.
+        if (scrim.current?.checkVisibility()) {
+          closeMenu();
+          closePanel();
+        } else if (threads.busy) threads.stop();
+        else return;
         event.preventDefault();
-        threads.stop();
       }
       if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
@@ -85,6 +114,7 @@ export function Chat({ session }: { session: Session }) {
           <button
             type="button"
             class="icon-button narrow-only"
+            ref={menuButton}
             aria-label="Conversations"
             aria-expanded={menu}
             onClick={() => setMenu(!menu)}
@@ -95,31 +125,30 @@ export function Chat({ session }: { session: Session }) {
           <h1 class="title" title={open?.title}>
             {open?.title ?? "New conversation"}
           </h1>
-          {live && (
-            <button
-              type="button"
-              class="icon-button wide-only"
-              aria-label="Wire of the last answer"
-              title="Wire of the last answer"
-              onClick={() => setWire(live.wire)}
-            >
-              <Icon name="wire" />
-            </button>
-          )}
-          {open && (
-            <button
-              type="button"
-              class="icon-button"
-              aria-label="Export as Markdown"
-              title="Export as Markdown"
-              onClick={() => download(open)}
-            >
-              <Icon name="download" />
-            </button>
-          )}
+          <button
+            type="button"
+            class="icon-button wide-only"
+            aria-label="Wire of the last answer"
+            title="Wire of the last answer"
+            disabled={!live}
+            onClick={() => live && setWire(live.wire)}
+          >
+            <Icon name="wire" />
+          </button>
           <button
             type="button"
             class="icon-button"
+            aria-label="Export as Markdown"
+            title="Export as Markdown"
+            disabled={!open}
+            onClick={() => open && download(open)}
+          >
+            <Icon name="download" />
+          </button>
+          <button
+            type="button"
+            class="icon-button"
+            ref={panelButton}
             aria-label="Parameters"
             title="Parameters"
             aria-expanded={panel}
@@ -183,22 +212,18 @@ export function Chat({ session }: { session: Session }) {
       {(panel || menu) && (
         <div
           class="scrim"
+          ref={scrim}
           onClick={() => {
-            setPanel(false);
-            setMenu(false);
+            closePanel();
+            closeMenu();
           }}
         />
       )}
       {panel && (
-        <aside class="panel" aria-label="Parameters">
+        <aside class="panel" aria-label="Parameters" ref={panelRoot} tabIndex={-1}>
           <header>
             <h2>Parameters</h2>
-            <button
-              type="button"
-              class="icon-button"
-              aria-label="Close"
-              onClick={() => setPanel(false)}
-            >
+            <button type="button" class="icon-button" aria-label="Close" onClick={closePanel}>
               <Icon name="close" />
             </button>
           </header>
@@ -255,6 +280,10 @@ function Sidebar(props: {
   const [asked, setAsked] = useState("");
   const [problem, setProblem] = useState("");
   const [working, setWorking] = useState(false);
+  const first = useRef<HTMLButtonElement>(null);
+  useEffect(() => {
+    if (open) first.current?.focus();
+  }, [open]);
   const shown = threads.list.filter((it) => matches(it, search));
   const remove = async (act: () => Promise<string>): Promise<void> => {
     setWorking(true);
@@ -263,14 +292,11 @@ function Sidebar(props: {
     setAsked("");
   };
   return (
-    <nav
-      class={`sidebar ${open ? "open" : ""}`}
-      aria-label="Conversations"
-      onKeyDown={(event) => event.key === "Escape" && onClose()}
-    >
+    <nav class={`sidebar ${open ? "open" : ""}`} aria-label="Conversations">
       <button
         type="button"
         class="new"
+        ref={first}
         onClick={() => {
           threads.start();
           onClose();
@@ -408,7 +434,7 @@ function TurnView({
         />
       ) : (
         turn.text && (
-          <div class="asked">
+          <div class="asked" role="group" aria-label="Question">
             <p dir="auto">{turn.text}</p>
             {!busy && (
               <button
@@ -450,6 +476,10 @@ function TurnView({
                   <Icon name="copy" /> {copied ? "Copied" : "Copy"}
                 </button>
               )}
+              <button type="button" class="quiet" onClick={() => onWire(live.wire)}>
+                <Icon name="wire" /> Wire
+              </button>
+              {/* The last one, because it leaves when another question is asked. */}
               {last && (
                 <button type="button" class="quiet" onClick={() => onAgain()}>
                   <Icon name="retry" />{" "}
@@ -458,9 +488,6 @@ function TurnView({
                     : "Regenerate"}
                 </button>
               )}
-              <button type="button" class="quiet" onClick={() => onWire(live.wire)}>
-                <Icon name="wire" /> Wire
-              </button>
             </div>
           )}
           {last && answer.status === "completed" && answer.calls.length > 0 && (

@@ -159,7 +159,7 @@ function LaneView({ lane, index, question, session, onChange }: LaneProps) {
         <div class="inner">
           {answer ? (
             <>
-              <div class="asked">
+              <div class="asked" role="group" aria-label="Question">
                 <p dir="auto">{question}</p>
               </div>
               <AnswerView answer={answer} models={session.models} json={false} />

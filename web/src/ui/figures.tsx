@@ -23,7 +23,11 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
         />
       )}
       {figures.rate !== null && (
-        <Figure name="tokens/s" value={figures.rate.toFixed(1)} title="After the first token" />
+        <Figure
+          name="tokens/s"
+          value={figures.rate < 100 ? figures.rate.toFixed(1) : whole(Math.round(figures.rate))}
+          title="After the first token"
+        />
       )}
       {figures.p50 !== null && figures.p95 !== null && answer.gaps.length > 4 && (
         <div

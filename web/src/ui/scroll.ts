@@ -7,9 +7,12 @@ import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 /** In pixels: the reader is at the end. */
 const NEAR = 48;
 
-export function useFollow() {
+/** With `on` false, the list stays at its beginning. */
+export function useFollow(on = true) {
   const root = useRef<HTMLDivElement>(null);
   const follows = useRef(true);
+  const active = useRef(on);
+  active.current = on;
   const [away, setAway] = useState(false);
 
   const toEnd = useCallback((smooth = false) => {
@@ -17,7 +20,9 @@ export function useFollow() {
     if (!element) return;
     follows.current = true;
     setAway(false);
-    element.scrollTo({ top: element.scrollHeight, behavior: smooth ? "smooth" : "auto" });
+    if (!active.current) return void (element.scrollTop = 0);
+    const moves = smooth && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    element.scrollTo({ top: element.scrollHeight, behavior: moves ? "smooth" : "auto" });
   }, []);
 
   useEffect(() => {
@@ -39,7 +44,7 @@ export function useFollow() {
     };
     // It is called when the layout is done, before the frame is painted.
     const grown = new ResizeObserver(() => {
-      if (follows.current) element.scrollTop = element.scrollHeight;
+      if (follows.current && active.current) element.scrollTop = element.scrollHeight;
       last = element.scrollTop;
     });
     if (element.firstElementChild) grown.observe(element.firstElementChild);

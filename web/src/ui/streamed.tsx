@@ -6,10 +6,41 @@ import type { Answer, Item } from "../chat/answer.ts";
 import { CodeView } from "../render/code.ts";
 import { forget, inFrame } from "../render/frames.ts";
 import { JsonWriter, looksLikeJson } from "../render/json.ts";
-import { MarkdownView } from "../render/markdown.ts";
 
 interface View {
   update(text: string, done: boolean): void;
+}
+
+type Markdown = new (root: HTMLElement) => View;
+let markdown: Markdown | null = null;
+let loading: Promise<Markdown> | null = null;
+
+/** Load what draws Markdown: more than half of the page's code, and the first page has no use of it. */
+export function loadMarkdown(): Promise<Markdown> {
+  loading ??= import("../render/markdown.ts").then(
+    ({ MarkdownView }) => (markdown = MarkdownView),
+    () => {
+      loading = null; // it is tried again with the next answer
+      return PlainView;
+    },
+  );
+  return loading;
+}
+
+/** A text without its markup drawn. */
+class PlainView implements View {
+  #root: HTMLElement;
+
+  constructor(root: HTMLElement) {
+    this.#root = document.createElement("div");
+    this.#root.className = "block plain";
+    this.#root.dir = "auto";
+    root.append(this.#root);
+  }
+
+  update(text: string): void {
+    this.#root.textContent = text;
+  }
 }
 
 class JsonView implements View {
@@ -45,13 +76,22 @@ export function Streamed({
     if (!element) return;
     element.replaceChildren();
     let view: View | null = null;
+    let Drawing = markdown;
+    let left = false;
     const draw = (): void => {
       const done = item.done || !answer.running;
       element.classList.toggle("live", !done);
       if (!view) {
         const chosen = json ?? looksLikeJson(item.text, done);
         if (chosen === null) return;
-        view = chosen ? new JsonView(element) : new MarkdownView(element);
+        if (!chosen && !Drawing) {
+          void loadMarkdown().then((loaded) => {
+            Drawing = loaded;
+            if (!left) draw();
+          });
+          return;
+        }
+        view = chosen || !Drawing ? new JsonView(element) : new Drawing(element);
       }
       view.update(item.text, done);
     };
@@ -62,6 +102,7 @@ export function Streamed({
       else inFrame(draw, draw);
     });
     return () => {
+      left = true;
       off();
       forget(draw);
     };

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 
-import { usage, type KeyUsage, type Limit } from "../api/client.ts";
+import { usage, type KeyUsage, type Limit, type UsageRow } from "../api/client.ts";
 import type { Failure } from "../chat/answer.ts";
 import { failureOf } from "../chat/run.ts";
 import { FailureView } from "./answer.tsx";
@@ -106,56 +106,23 @@ export function Usage({ session }: { session: Session }) {
             : "Usage is known by model some minutes after the end of each hour, and none is over yet."}
         </p>
       </section>
-      <div class="table-scroll" tabIndex={0} role="region" aria-label="Usage by day and model">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">day (UTC)</th>
-              <th scope="col">model</th>
-              <th scope="col" class="number">
-                requests
-              </th>
-              <th scope="col" class="number">
-                prompt
-              </th>
-              <th scope="col" class="number">
-                completion
-              </th>
-              <th scope="col" class="number">
-                cost
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {rest && (
-              <tr class="rest-of">
-                <td>{rest.day}</td>
-                <td>{REST}</td>
-                <td class="number">–</td>
-                <td class="number" colSpan={2}>
-                  {rest.tokens.toLocaleString("en")} together
-                </td>
-                <td class="number">{money(rest.cost)}</td>
-              </tr>
-            )}
-            {found.data.toReversed().map((row) => (
-              <tr key={`${row.day}${row.model}`}>
-                <td>{row.day}</td>
-                <td>{row.model}</td>
-                <td class="number">{row.requests.toLocaleString("en")}</td>
-                <td class="number">{row.prompt_tokens.toLocaleString("en")}</td>
-                <td class="number">{row.completion_tokens.toLocaleString("en")}</td>
-                <td class="number">{money(row.cost)}</td>
-              </tr>
-            ))}
-            {found.data.length === 0 && !rest && (
-              <tr>
-                <td colSpan={6}>Nothing was used on these days.</td>
-              </tr>
-            )}
-          </tbody>
-        </table>
-      </div>
+      <UsageTable
+        by="model"
+        rows={found.data.toReversed().map((row) => ({ ...row, id: row.model, name: row.model }))}
+        empty={rest ? null : "Nothing was used on these days."}
+      >
+        {rest && (
+          <tr class="rest-of">
+            <td>{rest.day}</td>
+            <td>{REST}</td>
+            <td class="number">–</td>
+            <td class="number" colSpan={2}>
+              {rest.tokens.toLocaleString("en")} together
+            </td>
+            <td class="number">{money(rest.cost)}</td>
+          </tr>
+        )}
+      </UsageTable>
       <section aria-label="Since the key was made">
         <h2>Since the key was made</h2>
         <div class="cards four">
@@ -243,6 +210,55 @@ export function Card({
         </svg>
       )}
       {hint && <small>{hint}</small>}
+    </div>
+  );
+}
+
+interface TableProps {
+  by: "key" | "model";
+  /** What is shown, the latest day first. Two keys may have the same name. */
+  rows: (Omit<UsageRow, "model"> & { id: string; name: string })[];
+  /** What stands in the table if it has no rows; null for nothing. */
+  empty: string | null;
+  /** A row above the others. */
+  children?: preact.ComponentChildren;
+}
+
+/** What was used on each day, by key or model. */
+export function UsageTable({ by, rows, empty, children }: TableProps) {
+  return (
+    <div class="table-scroll" tabIndex={0} role="region" aria-label={`Usage by day and ${by}`}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">day (UTC)</th>
+            <th scope="col">{by}</th>
+            {["requests", "prompt", "completion", "cost"].map((name) => (
+              <th key={name} scope="col" class="number">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {children}
+          {rows.map((row) => (
+            <tr key={`${row.day}${row.id}`}>
+              <td>{row.day}</td>
+              <td>{row.name}</td>
+              <td class="number">{row.requests.toLocaleString("en")}</td>
+              <td class="number">{row.prompt_tokens.toLocaleString("en")}</td>
+              <td class="number">{row.completion_tokens.toLocaleString("en")}</td>
+              <td class="number">{money(row.cost)}</td>
+            </tr>
+          ))}
+          {rows.length === 0 && empty !== null && (
+            <tr>
+              <td colSpan={6}>{empty}</td>
+            </tr>
+          )}
+        </tbody>
+      </table>
     </div>
   );
 }

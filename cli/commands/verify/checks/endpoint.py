@@ -2,8 +2,6 @@
 
 import json
 import time
-import urllib.parse
-import urllib.request
 
 from cli.commands.verify.registry import (
     Check,
@@ -136,27 +134,11 @@ def log_group(target: Target) -> Outcome:
 
 def scraped(target: Target) -> Outcome:
     """The container's own metrics can be read by PromQL."""
-    import boto3
-    from botocore.auth import SigV4Auth
-    from botocore.awsrequest import AWSRequest
-
-    session = boto3.Session()
-    region = target.client("cloudwatch").meta.region_name
     target.chat(max_tokens=2)
-    query = urllib.parse.urlencode({"query": '{__name__=~"gen_ai_.*"}'})
-    url = f"https://monitoring.{region}.amazonaws.com/api/v1/query?{query}"
-
-    def asked() -> list[object]:
-        signed = AWSRequest("GET", url)
-        SigV4Auth(session.get_credentials(), "monitoring", region).add_auth(signed)
-        request = urllib.request.Request(url, headers=dict(signed.headers))
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-            return list(json.load(response)["data"]["result"])
-
     try:
-        found = target.wait(asked, patience=_METRICS_S)
+        found = target.wait(lambda: target.promql('{__name__=~"gen_ai_.*"}'), patience=_METRICS_S)
     except OSError as error:
-        return unknown(f"{url} cannot be read: {error}")
+        return unknown(f"PromQL cannot be asked: {error}")
     return proven(f"{len(found)} series of gen_ai_*") if found else refuted("no series of gen_ai_*")
 
 

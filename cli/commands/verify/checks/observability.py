@@ -17,6 +17,7 @@ from cli.commands.verify.registry import (
 )
 from cli.commands.verify.target import Target
 
+_DAY = 86_400
 _UNIT = 1_000
 _UNITS = 25
 """Text units that `ApplyGuardrail` takes in a call, by Bedrock's quotas."""
@@ -194,6 +195,66 @@ def guardrail_units(target: Target) -> Outcome:
     return proven(f"{_UNITS} text units are judged; {_UNITS + 1}: {seen[1]}")
 
 
+def key_rules(target: Target) -> Outcome:
+    """Check that each rule of Contributor Insights sees the requests of a key."""
+    rules = [it.rpartition("/")[2] for it in target.physical("AWS::CloudWatch::InsightRule")]
+    if not rules:
+        return absent("there are no rules: deploy with -c key_figures=insights")
+    cloudwatch, since = target.client("cloudwatch"), time.time()
+    if target.chat(max_tokens=2).status != 200:
+        return unknown("a request was not answered")
+
+    def blind() -> list[str]:
+        """Return the rules whose report lacks the key."""
+        found = []
+        for rule in rules:
+            report = cloudwatch.get_insight_rule_report(
+                RuleName=rule,
+                StartTime=int(since) - 60,
+                EndTime=int(time.time()) + 60,
+                Period=60,
+                MaxContributorCount=100,
+            )
+            keys = [key for it in report.get("Contributors", []) for key in it["Keys"]]
+            if target.key_id not in keys:
+                found.append(rule)
+        return found
+
+    target.wait(lambda: not blind())
+    wrong = [f"{rule} does not have the key of a request" for rule in blind()]
+    return decided(wrong, f"the reports of {', '.join(rules)} have the key of a request")
+
+
+def key_metrics(target: Target) -> Outcome:
+    """Check that CloudWatch takes the figures of keys as OTLP metrics."""
+    configurations = [
+        target.client("lambda").get_function_configuration(FunctionName=name)
+        for name in target.physical("AWS::Lambda::Function", "Sweeper")
+    ]
+    sending = [
+        it
+        for it in configurations
+        if it.get("Environment", {}).get("Variables", {}).get("SLUICE_KEY_METRICS") == "true"
+    ]
+    if not sending:
+        return absent("the sweeper sends no figures: deploy with -c key_figures=otlp")
+    group, since = sending[0]["LoggingConfig"]["LogGroup"], time.time() - _DAY
+    wrong = [
+        line
+        for text in ("figures_lost", "OTLP metrics of")
+        for line in target.log_lines(group, text, since)[-1:]
+    ]
+    if wrong:
+        return refuted(f"the sweeper could not send an hour: {'; '.join(wrong)}")
+    try:
+        series = target.promql('count_over_time({"sluice.key.requests"}[1d])')
+    except OSError as error:
+        return unknown(f"PromQL cannot be asked: {error}")
+    if not series:
+        return unknown("no hour was sent: the first one is, up to 20 minutes after its end")
+    return proven(f"{len(series)} series of sluice.key.requests, and no hour was refused in a day")
+
+
 CHECKS = (
     Check(
         "request-metrics",
@@ -231,6 +292,24 @@ CHECKS = (
         Wave.ARRIVAL,
         spans,
         180,
+    ),
+    Check(
+        "key-rules",
+        "rules of Contributor Insights see the lines of requests in Lambda's JSON logs, and their "
+        "reports have the keys",
+        "`-c key_figures=insights`: one request; the report of each rule has its key",
+        Wave.ARRIVAL,
+        key_rules,
+        180,
+    ),
+    Check(
+        "key-metrics",
+        "CloudWatch's OTLP endpoint takes gauges as JSON with `cloudwatch:PutMetricData`, 400 "
+        "points in a request, each an hour old or less, and PromQL finds them by their names",
+        "`-c key_figures=otlp`, some requests, and 20 minutes after the hour: the sweeper's log has "
+        "no refusal, and PromQL finds `sluice.key.requests`",
+        Wave.ARRIVAL,
+        key_metrics,
     ),
     Check(
         "guardrail",
