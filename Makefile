@@ -17,6 +17,13 @@ unexport PYTHONDONTWRITEBYTECODE
 # What podman builds is for SageMaker, which rejects OCI manifests.
 export BUILDAH_FORMAT ?= docker
 
+# Where the home folder cannot be written, the caches of uv, npm and jsii are in this folder.
+ifeq ($(shell test -w "$$HOME" && echo yes),)
+export UV_CACHE_DIR ?= $(CURDIR)/build/cache/uv
+export npm_config_cache ?= $(CURDIR)/build/cache/npm
+export JSII_RUNTIME_PACKAGE_CACHE_ROOT ?= $(CURDIR)/build/cache/jsii
+endif
+
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {line = sprintf("  make %-15s", $$1); n = split($$2, words, " "); \
 		for (i = 1; i <= n; i++) { \
@@ -43,8 +50,8 @@ STOPPED := echo "setup: stopped by the error above. When its cause is gone, run 
 NEEDED := 1200
 
 $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=..."; exit 1; }
-	@test -e $(STAMP) || $(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free >> 20; sys.exit(free < $(NEEDED) and f"setup: {free} MB are free on the disk of this folder, and some $(NEEDED) MB are needed. Make room, and run make again.")'
+	@$(PYTHON) -ISc 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=..."; exit 1; }
+	@test -e $(STAMP) || $(PYTHON) -ISc 'import shutil, sys; free = shutil.disk_usage(".").free >> 20; sys.exit(free < $(NEEDED) and f"setup: {free} MB are free on the disk of this folder, and some $(NEEDED) MB are needed. Make room, and run make again.")'
 	@$(call begin,$(VENV))
 	@echo "setup: virtual environment"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(call empty,$(VENV)) && $(PYTHON) -m venv $(VENV); } || { $(STOPPED); }

@@ -11,8 +11,7 @@ until the container runs one request less. Writes bench/results/sockets.json.
 With `--sockets`, so many sockets have two responses each at the same time, in environments that run
 `--each` invocations each: 16 as on Lambda Managed Instances, or 1. Every response must be whole and
 in order. At most 16 requests wait for their first token at once, because the local cloud's
-DynamoDB, one process, would not keep up with hundreds. This writes bench/results/many_sockets.json,
-with the memory of the function's processes.
+DynamoDB, one process, would not keep up with hundreds. This writes bench/results/many_sockets.json.
 """
 
 import argparse
@@ -245,10 +244,11 @@ async def many(
                     if not output or output[0]["content"][0]["text"] != texts[lane]:
                         wrong.append(f"socket {number}, lane {lane}: not whole ({event['type']})")
 
+        containers = Containers(cloud, session)
         most, work = 0, asyncio.gather(*(one(number) for number in range(count)))
         async with asyncio.timeout(_MANY_S):
             while not work.done():
-                most = max(most, await running(cloud, session))
+                most = max(most, await containers.running())
                 await asyncio.wait([work], timeout=0.5)
             await work
     return {
@@ -276,17 +276,17 @@ async def measured(
         aiohttp.ClientSession() as session,
         session.ws_connect(url, headers={"Authorization": f"Bearer {key}"}) as opened,
     ):
-        socket = Socket(opened)
+        socket, containers = Socket(opened), Containers(cloud, session)
         names = [f"lane-{number}" for number in range(lanes)]
         for lane in names:
             await socket.begin(lane)
         for number in range(-_WARM, rounds):
             lane = names[number % lanes]
-            if await running(cloud, session) != lanes:
+            if await containers.running() != lanes:
                 raise RuntimeError("not every lane runs")
             began = time.monotonic()
             ended = await socket.cancel(lane)
-            await fewer(cloud, session, lanes)
+            await fewer(containers, lanes)
             free = time.monotonic() - began
             async with asyncio.timeout(60):
                 last = await ended - began
@@ -305,26 +305,38 @@ async def measured(
     }
 
 
-async def fewer(cloud: LocalCloud, session: aiohttp.ClientSession, count: int) -> None:
+async def fewer(containers: "Containers", count: int) -> None:
     """Wait until the containers run less requests than `count`."""
     while True:
-        if await running(cloud, session) < count:
+        if await containers.running() < count:
             return
         await asyncio.sleep(_POLL)
 
 
-async def running(cloud: LocalCloud, session: aiohttp.ClientSession) -> int:
-    """Return the number of requests that the containers run, by their own metric."""
-    total = 0
-    status = await asyncio.to_thread(cloud.ask, "status")
-    for endpoint in status["endpoints"]:
-        for container in endpoint["containers"]:
-            url = f"http://127.0.0.1:{container['port']}/metrics"
-            async with session.get(url, headers=container["headers"]) as response:
+class Containers:
+    """The containers of a local cloud that is not changed any more.
+
+    Their addresses are asked for once: what measures a cancel must not take longer than the cancel.
+    """
+
+    def __init__(self, cloud: LocalCloud, session: aiohttp.ClientSession) -> None:
+        """Ask for their addresses."""
+        self._session = session
+        self._found = [
+            (f"http://127.0.0.1:{container['port']}/metrics", container["headers"])
+            for endpoint in cloud.ask("status")["endpoints"]
+            for container in endpoint["containers"]
+        ]
+
+    async def running(self) -> int:
+        """Return the number of requests that the containers run, by their own metric."""
+        total = 0
+        for url, headers in self._found:
+            async with self._session.get(url, headers=headers) as response:
                 text = await response.text()
             found = re.search(r"^sluice_requests_running (\S+)$", text, re.MULTILINE)
             total += int(float(found[1])) if found else 0
-    return total
+        return total
 
 
 def _p95(values: list[float]) -> float:

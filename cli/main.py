@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print("[red]✗[/red]", escape(printable(str(error))))
         if error.log is not None:
             errors.print(f"  The log says more: {error.log}")
-        return 1
+        return error.status
     except BrokenPipeError:
         _discard_output()
         return 128 + signal.SIGPIPE

@@ -34,6 +34,10 @@ class LocalCloudError(Exception):
     """The local cloud did not start or stop, or refused a request; the message is one line."""
 
 
+class LocalCloudRefusal(LocalCloudError):
+    """A request's body or query is wrong."""
+
+
 @dataclass(frozen=True)
 class LocalCloud:
     """A running local cloud: its process, address, folder and keys.
@@ -74,7 +78,7 @@ class LocalCloud:
         running = cls.find(directory)
         if running is not None:
             raise LocalCloudError(
-                f"a local cloud is already running in {directory} (pid {running.pid})"
+                f"A local cloud is already running in {directory} (pid {running.pid})"
             )
         logs = directory / "logs"
         trust.private(directory)
@@ -114,7 +118,7 @@ class LocalCloud:
         reason = "".join((logs / "cloud.log").read_text(errors="replace").splitlines()[-1:])
         reason = reason.removeprefix("local: ")
         raise LocalCloudError(
-            f"the local cloud did not start: {reason} (log: {logs / 'cloud.log'})"
+            f"The local cloud did not start: {reason} (log: {logs / 'cloud.log'})"
         )
 
     @classmethod
@@ -164,7 +168,8 @@ class LocalCloud:
     def ask(self, path: str, *, method: str = "GET", body: object = None) -> Any:
         """Return the JSON of a path below `/_local/`, such as `status`.
 
-        Raises LocalCloudError with the reason of a refusal, and OSError if there is no answer.
+        Raises LocalCloudError with the reason of a refusal (LocalCloudRefusal if the request is
+        wrong), and OSError if there is no answer.
         """
         request = urllib.request.Request(  # noqa: S310 - loopback
             f"{self.endpoint_url}/_local/{path}",
@@ -178,7 +183,8 @@ class LocalCloud:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
-                raise LocalCloudError(json.load(error)["message"]) from None
+                kind = LocalCloudRefusal if error.code == 400 else LocalCloudError
+                raise kind(json.load(error)["message"]) from None
 
     def unhandled(self) -> list[dict[str, str]]:
         """Return the deployed resources that the local cloud does not handle.
@@ -209,7 +215,7 @@ class LocalCloud:
         os.kill(self.pid, signal.SIGKILL)
         (self.directory / FILE).unlink(missing_ok=True)
         raise LocalCloudError(
-            f"the local cloud did not stop within {_STOP_TIMEOUT_S:.0f} s and was killed"
+            f"The local cloud did not stop within {_STOP_TIMEOUT_S:.0f} s and was killed"
         )
 
 

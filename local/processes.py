@@ -61,13 +61,13 @@ async def stop(process: asyncio.subprocess.Process, grace: float) -> None:
             os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), grace)
-    if process.returncode is None or not _exists(process.pid):
+    if process.returncode is None or not exists(process.pid):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
 
 
-def _exists(pid: int) -> bool:
+def exists(pid: int) -> bool:
     """Return whether a process has this id.
 
     The leader of a group may have ended before others of it. While these live, no process gets the

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from cli.lib import values
 from cli.lib.admin_api import add_access, admin
-from cli.lib.project import CommandError
+from cli.lib.project import UsageError
 from cli.lib.terminal import console, literal, print_json, show, write_csv
 
 HELP = (
@@ -42,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the entries as a table, CSV or JSON."""
     if args.csv and args.json:
-        raise CommandError("--csv and --json exclude each other.")
+        raise UsageError("--csv and --json exclude each other.")
     query = {name: getattr(args, name) for name in ("since", "until", "key", "actor")}
     pages = admin(args).pages("/audit", limit=min(max(args.most, 1), 1000), **query)
     entries = list(itertools.islice(pages, max(args.most, 0)))
@@ -83,8 +83,13 @@ def _what(entry: dict[str, Any]) -> str:
         times = f", {entry['attempts']} times" if (entry["attempts"] or 0) > 1 else ""
         return f"{entry['code']}{times}"
     if before and after:
-        return ", ".join(f"{name}: {before.get(name)} -> {value}" for name, value in after.items())
+        return ", ".join(
+            f"{name}: {values.shown(name, before.get(name))} -> {values.shown(name, value)}"
+            for name, value in after.items()
+        )
     fields = after or entry["asked"]
     return ", ".join(
-        f"{name}: {value}" for name, value in fields.items() if value not in (None, "", {})
+        f"{name}: {values.shown(name, value)}"
+        for name, value in fields.items()
+        if value not in (None, "", {})
     )

@@ -156,8 +156,8 @@ def _show_alarms(alarms: Mapping[str, Alarm]) -> None:
     counts = Counter(alarm.state for alarm in alarms.values())
     if alarms:
         waiting = counts["INSUFFICIENT_DATA"]
-        no_data = f", and {waiting} have no data yet" if waiting else ""
-        console.print(f"Of {len(alarms)} alarms, {counts['ALARM']} ring{no_data}.")
+        no_data = f", {waiting} without data yet" if waiting else ""
+        console.print(f"Alarms: {len(alarms)} in all, {counts['ALARM']} ringing{no_data}.")
 
 
 def read(stage: str, name: str) -> Deployed:

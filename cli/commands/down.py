@@ -15,7 +15,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Stop the local cloud."""
     from cli.lib.local_cloud import reset, stop
+    from cli.lib.terminal import console
 
     stop(keeps=not args.reset)
     if args.reset:
-        reset()
+        forgotten = reset()
+        console.print("Its keys and usage are forgotten." if forgotten else "Nothing was kept.")

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from cli.lib import values
-from cli.lib.project import CommandError
+from cli.lib.project import UsageError
 from cli.lib.stack import LocalStack, running_cloud
 from cli.lib.terminal import print_json
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
     """Print lines that a POSIX shell can evaluate."""
     if args.aws:
         if args.stage != "local":
-            raise CommandError(
+            raise UsageError(
                 "--aws is for the local cloud; a stage on AWS is reached with your own credentials."
             )
         variables = running_cloud().aws_environment()

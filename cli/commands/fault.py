@@ -6,7 +6,8 @@ import textwrap
 from typing import Any
 from urllib.parse import quote
 
-from cli.lib.project import CommandError, why
+from cli.lib.command_line import meant
+from cli.lib.project import CommandError, UsageError, why
 from cli.lib.stack import running_cloud
 from cli.lib.terminal import columns, console, print_json
 
@@ -47,7 +48,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "set", help=text, description=text, epilog=_kinds(), formatter_class=raw
     )
     added.set_defaults(run=set_fault)
-    added.add_argument("kind", metavar="KIND", help="the kind of fault; the kinds are listed below")
+    text = "the kind of fault; the kinds are listed below"
+    added.add_argument("kind", type=_kind, metavar="KIND", help=text)
     text = "names of endpoints, tables or functions, with * and ? (all)"
     added.add_argument("--scope", default="*", metavar="PATTERN", help=text)
     text = "names of DynamoDB calls, such as PutItem, with * and ? (all)"
@@ -73,6 +75,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     cleared = commands.add_parser("clear", help=text, description=text)
     cleared.set_defaults(run=clear)
     cleared.add_argument("id", nargs="?", help="the id that `sluice fault set` printed (all)")
+
+
+def _kind(text: str) -> str:
+    """Parse a kind of fault."""
+    from local.faults.plan import KINDS
+
+    if text in KINDS:
+        return text
+    near = meant(text, KINDS)
+    hint = f" Did you mean {near}?" if near else ""
+    raise argparse.ArgumentTypeError(f"there is no kind {text!r}.{hint}")
 
 
 def _kinds() -> str:
@@ -128,7 +141,7 @@ def set_fault(args: argparse.Namespace) -> None:
     try:
         fields |= {"after": int(after), "after_most": int(upper) if upper else None}
     except ValueError:
-        raise CommandError(f"--after {args.after}: must be BYTES or MIN-MAX") from None
+        raise UsageError(f"--after {args.after}: must be BYTES or MIN-MAX") from None
     fault = _call("POST", body=fields)
     if args.json:
         print_json(fault)
@@ -142,11 +155,15 @@ def clear(args: argparse.Namespace) -> None:
 
 
 def _call(method: str, path: str = "", body: object = None) -> Any:
-    from local.cloud import LocalCloudError
+    from local.cloud import LocalCloudError, LocalCloudRefusal
 
     cloud = running_cloud()
     try:
         return cloud.ask(f"faults{path}", method=method, body=body)
+    except LocalCloudRefusal as error:
+        name, colon, reason = str(error).partition(": ")
+        option = f"--{name}" if name in _FIELDS[1:] else name
+        raise UsageError(f"{option}{colon}{reason}") from None
     except LocalCloudError as error:
         raise CommandError(str(error)) from None
     except (OSError, ValueError) as error:

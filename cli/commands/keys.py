@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.lib import values
 from cli.lib.admin_api import add_access, admin
 from cli.lib.printable import printable
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.terminal import (
     confirm,
     console,
@@ -186,8 +186,8 @@ def _revoke(args: argparse.Namespace) -> None:
     running = values.counted(key["cancelled"], "running request")
     console.print(f"Revoked. It had {running}; what runs ends within seconds.")
     console.print(
-        f"[dim]For another secret: sluice keys rotate {args.id}, then sluice keys enable "
-        f"{args.id}[/dim]"
+        f"[dim]For another secret: `sluice keys rotate {args.id}`, then "
+        f"`sluice keys enable {args.id}`[/dim]"
     )
 
 
@@ -197,7 +197,7 @@ def _list(args: argparse.Namespace) -> None:
         print_json(keys)
         return
     if not keys:
-        console.print("There are no keys. Make one with: sluice keys create --name NAME")
+        console.print("There are no keys. Make one with: `sluice keys create --name NAME`")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("key", "name", "owner", "status", "networks", "created", "last used"):
@@ -268,13 +268,12 @@ def show_key(key: dict[str, Any]) -> None:
         "networks": literal(", ".join(key["networks"])) if key["networks"] else "everywhere",
         "redacted": literal(", ".join(key.get("redact") or ())),
         "moderation": literal(key.get("moderate") or ""),
-        "old secret": f"valid until {values.when(key['old_secret_expires_at'])}"
+        "old secret": f"valid until {values.when(key['old_secret_expires_at'])} UTC"
         if key["old_secret_expires_at"]
         else "",
         "running": str(key["in_flight"]),
-        "used": "{requests:,} requests, {prompt_tokens:,} + {completion_tokens:,} tokens, ".format(
-            **key["totals"]
-        )
+        "used": "{requests:,} requests, {prompt_tokens:,} prompt tokens, "
+        "{completion_tokens:,} completion tokens, cost ".format(**key["totals"])
         + literal(key["totals"]["cost"]),
     }
     for name, value in fields.items():
@@ -295,7 +294,7 @@ def _bar(window: dict[str, Any], width: int = 20) -> str:
 def _update(args: argparse.Namespace) -> None:
     body = _fields(args)
     if not body:
-        raise CommandError(
+        raise UsageError(
             "Nothing was changed, because no option names a change. `sluice keys update --help` "
             "lists the options."
         )

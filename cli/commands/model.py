@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.lib import values
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console, print_json
 
@@ -361,7 +361,7 @@ def run(args: argparse.Namespace) -> None:
 def _bucket_and_prefix(address: str) -> tuple[str, str]:
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     if not address.startswith("s3://") or not bucket:
-        raise CommandError(f"--to {address}: must be s3://bucket/prefix/")
+        raise UsageError(f"--to {address}: must be s3://bucket/prefix/")
     return bucket, prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
 
 

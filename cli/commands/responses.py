@@ -21,7 +21,7 @@ from rich.table import Table
 from cli.lib import values
 from cli.lib.admin_api import Admin, add_access, admin
 from cli.lib.own_table import own_table
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.stack import aws_options, outputs_of
 from cli.lib.terminal import confirm, console, literal, print_json, require_terminal, show
 
@@ -189,7 +189,7 @@ def _cancel(args: argparse.Namespace) -> None:
 
 def _delete(args: argparse.Namespace) -> None:
     if (args.id is None) == (args.key is None and args.metadata is None):
-        raise CommandError("Name one answer, or --key, --metadata, or both of them.")
+        raise UsageError("Name one answer, or --key, --metadata, or both of them.")
     api = admin(args)
     ids, conversations = [args.id], []
     if args.id is None:

@@ -8,7 +8,7 @@ import argparse
 import time
 
 from cli.lib.admin_api import Admin, add_access, admin
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.terminal import confirm, console, literal, print_json, require_terminal
 from cli.lib.values import counted
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
 
     """
     if (args.undo or args.status) and (args.drain or args.reason):
-        raise CommandError(
+        raise UsageError(
             "--drain and --reason are options of a stop; leave them out with --undo and --status."
         )
     api = admin(args)
@@ -86,7 +86,7 @@ def _stop(api: Admin, body: dict[str, object], *, wait: bool) -> dict[str, objec
                 f"New requests are refused, but {counted(state['running'], 'request')} "
                 f"did not end within {_WAIT_S:.0f} s: their functions do not answer, or DynamoDB "
                 "does not. They end with their function, after 9 minutes at most. To stop paying "
-                "for the model: sluice endpoint stop"
+                "for the model: `sluice endpoint stop`"
             )
         time.sleep(_POLL_S)
         state = api("POST", "/stop", body)

@@ -47,7 +47,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _id(text: str) -> str:
     request = _REQUEST.fullmatch(text)
     if request is None and _TRACE.fullmatch(text) is None:
-        raise argparse.ArgumentTypeError("this is neither a request's id nor a trace's")
+        raise argparse.ArgumentTypeError(
+            "this is neither a request's id nor a trace's; x-request-id in an answer's head is one"
+        )
     return text if request is None else request[1]
 
 

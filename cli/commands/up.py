@@ -12,7 +12,7 @@ from cli.lib.admin_api import Admin
 from cli.lib.completions import client, complete
 from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
-from cli.lib.project import LOCAL, LOGS, CommandError
+from cli.lib.project import LOCAL, LOGS, UsageError
 from cli.lib.settings import add_settings, settings_of
 from cli.lib.signals import ending
 from cli.lib.stack import LocalStack, stay_local
@@ -116,7 +116,7 @@ def _model(args: argparse.Namespace, changes: Mapping[str, str]) -> "LocalModel 
         console.print(f"[green]✓[/green] {escape(printable(model.says, keep=''))}")
         return model
     if args.chat_template is not None:
-        raise CommandError(
+        raise UsageError(
             "--chat-template needs --model. A deployed model's template is a file beside its "
             "weights, which SLUICE_CHAT_TEMPLATE names."
         )

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cli.lib import charts, values
 from cli.lib.admin_api import Admin, add_access, admin
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.reconcile import reconcile
 from cli.lib.stack import aws_options
 from cli.lib.terminal import console, errors, item, literal, print_json, show, write_csv
@@ -77,10 +77,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the report as a table, CSV or JSON."""
     if args.csv and args.json:
-        raise CommandError("--csv and --json exclude each other.")
+        raise UsageError("--csv and --json exclude each other.")
     if args.month is not None:
         if args.since or args.until:
-            raise CommandError("--month excludes --since and --until.")
+            raise UsageError("--month excludes --since and --until.")
         args.since, args.until = args.month
     api = admin(args)
     query = {name: getattr(args, name) for name in ("since", "until", "by", "key", "model")}
@@ -267,8 +267,8 @@ def _request(args: argparse.Namespace) -> None:
         return
     for name, value in entry.items():
         if name != "object" and value is not None:
-            text = f"{values.when(value)} UTC" if name.endswith("_at") else str(value)
-            item(f"  [dim]{name.replace('_', ' '):<23}[/dim]", literal(text))
+            text = literal(values.shown(name, value))
+            item(f"  [dim]{name.replace('_', ' '):<23}[/dim]", text)
 
 
 def _rebuild(args: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from cli.lib import values
-from cli.lib.project import LOCAL, CommandError, why
+from cli.lib.project import LOCAL, CommandError, UsageError, why
 from cli.lib.stack import aws_options, undeployed, unreadable
 
 PREFIX = "/admin/v1"
@@ -88,6 +88,7 @@ class Admin:
         """Make a call and return its JSON.
 
         Raises:
+            UsageError: an argument is wrong.
             CommandError: the API refused, or did not answer.
 
         """
@@ -103,9 +104,13 @@ class Admin:
                 raise CommandError("The function of the admin API is busy. Try again.")
             time.sleep(pause)
         if status >= 400:
-            raise CommandError(
-                result.get("error", {}).get("message") or f"The admin API answered {status}."
-            )
+            error = result.get("error", {})
+            said = error.get("message") or f"The admin API answered {status}."
+            if status != 400:
+                raise CommandError(said)
+            if (name := error.get("param")) in query:  # the query's fields are named as options are
+                said = said.replace(f"'{name}'", f"--{name}", 1)
+            raise UsageError(said)
         return result
 
     def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:

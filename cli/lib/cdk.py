@@ -55,6 +55,8 @@ def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: 
         "CDK_VALIDATION": "false",
         **aws,
     }
+    if not os.access(Path.home(), os.W_OK):
+        environment["JSII_RUNTIME_PACKAGE_CACHE_ROOT"] = str(ROOT / "build/cache/jsii")
     program = str(ROOT / "node_modules" / ".bin" / "cdk")
     command = [program, *arguments, "--no-notices", "--no-version-reporting", "--ci"]
     run_logged(

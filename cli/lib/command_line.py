@@ -13,6 +13,7 @@ class Parser(argparse.ArgumentParser):
     """The parser of `sluice`, of a command, or of a command below it."""
 
     _commands: Any = None
+    _given: Sequence[str] = ()
 
     def add_subparsers(self, **options: Any) -> Any:
         """Add the commands below this one."""
@@ -21,24 +22,29 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, but report an unknown option with the usage of its command."""
+        self._given = sys.argv[1:] if args is None else list(args)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            near = meant(unknown[0].partition("=")[0], self._option_string_actions)
-            self.error(f"{unknown[0]!r} is unknown here.{near and f' Did you mean {near}?'}")
+            self.error(self._unknown(unknown[0]))
         return found, []
+
+    def _unknown(self, word: str) -> str:
+        near = meant(word.partition("=")[0], self._option_string_actions)
+        return f"{word!r} is unknown here.{near and f' Did you mean {near}?'}"
 
     def error(self, message: str) -> NoReturn:
         """Print the usage, and the error with the command that helps. Exit with status 2."""
         self.print_usage(sys.stderr)
-        if self._commands is not None and "COMMAND" in message:
+        first = next(iter(self._given), "")
+        if self._commands is not None and "COMMAND" in message and first.startswith("-"):
+            message = self._unknown(first)
+        elif self._commands is not None and "COMMAND" in message:
             names = list(self._commands.choices)
             given = message.partition("invalid choice: ")[2].partition(" (choose")[0].strip("'\"")
             near = meant(given, names)
-            message = (
-                (f"There is no command {given!r}. " if given else "A command is missing. ")
-                + (f"Did you mean `{self.prog} {near}`? " if near else "")
-                + f"The commands are: {', '.join(names)}."
-            )
+            wrong = f"There is no command {given!r}." if given else "A command is missing."
+            hint = f" Did you mean `{self.prog} {near}`?" if near else ""
+            message = f"{wrong}{hint} The commands are: {', '.join(names)}."
         text = f"{message[:1].upper()}{message[1:]}"
         end = "" if text.endswith((".", "?")) else "."
         errors.print("[red]✗[/red]", literal(f"{text}{end} `{self.prog} --help` says more."))

@@ -39,7 +39,7 @@ def stopped(stage: str, name: str) -> str:
     options = f" --stage {stage}" if stage != "local" else ""
     options += f" --stack-name {name}" if name != "sluice" else ""
     reason = f"The endpoint of {name}-{stage}-service is stopped, so requests get a 503."
-    return f"{reason} Start it: sluice endpoint start{options}"
+    return f"{reason} Start it: `sluice endpoint start{options}`"
 
 
 @contextmanager

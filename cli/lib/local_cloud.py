@@ -70,22 +70,22 @@ def start(
                 else "processes in place of containers"
             )
             raise CommandError(
-                f"The local cloud that is running runs {runs}. Stop it first: sluice down"
+                f"The local cloud that is running runs {runs}. Stop it first: `sluice down`"
             )
         if tls != (running.authority is not None):
             speaks = "plain HTTP" if tls else "HTTPS (--tls)"
             raise CommandError(
-                f"The local cloud that is running speaks {speaks}. Stop it first: sluice down"
+                f"The local cloud that is running speaks {speaks}. Stop it first: `sluice down`"
             )
         if options:
             raise CommandError(
-                f"{options[0]} needs a new local cloud, and one is running. Stop it first: sluice "
-                "down"
+                f"{options[0]} needs a new local cloud, and one is running. Stop it first: "
+                "`sluice down`"
             )
         if port not in {None, running.edge_port}:
             raise CommandError(
                 f"The local cloud that is running has port {running.edge_port} for the API. Stop "
-                "it first: sluice down"
+                "it first: `sluice down`"
             )
         console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
         return running
@@ -165,21 +165,23 @@ def wait(cloud: LocalCloud) -> None:
     console.print("The local cloud was stopped.")
 
 
-def reset() -> None:
-    """Forget the keys and usage that were kept.
+def reset() -> bool:
+    """Forget the keys and usage that were kept. Return whether there were any.
 
     Raises:
         CommandError: a local cloud is running, which has them.
 
     """
     if LocalCloud.find(LOCAL) is not None:
-        raise CommandError("The local cloud is running. Stop it and forget: sluice down --reset")
+        raise CommandError("The local cloud is running. Stop it and forget: `sluice down --reset`")
     path = LOCAL / STATE
+    kept = path.exists()
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
     LocalStack.forget()
+    return kept
 
 
 def _written(path: Path) -> int:

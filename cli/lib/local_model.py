@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.lib.project import LOCAL, CommandError
+from cli.lib.project import LOCAL, CommandError, UsageError
 from local.sagemaker.weights import LINKED
 from model import gguf, weights
 from model.errors import StartError
@@ -95,7 +95,7 @@ def of(
     """
     for name in _OWN:
         if name in changes:
-            raise CommandError(f"--model and -c {name}: the model decides that. Leave one out.")
+            raise UsageError(f"--model and -c {name}: the model decides that. Leave one out.")
     path = path.expanduser()  # `make` and some shells leave a tilde as it is
     template = None if template is None else template.expanduser()
     if not path.exists():

@@ -1,7 +1,9 @@
 """Run a program, append its output to a log, and show its newest line."""
 
 import contextlib
+import os
 import re
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,8 @@ def run_logged(
     environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run a program in the repository's folder until it ends.
+
+    It has a process group of its own, which ends with the command that is interrupted.
 
     Args:
         command: The program and its arguments.
@@ -51,6 +55,7 @@ def run_logged(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            process_group=0,
         ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 (it is a pipe)
@@ -68,8 +73,16 @@ def run_logged(
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """End a program: by SIGTERM, and by SIGKILL if it does not obey in time."""
-    process.terminate()
+    """End a program and what it has started: by SIGTERM, and by SIGKILL what does not obey.
+
+    While a process of the group lives, no other process gets the group's id.
+    """
+    from local.processes import exists
+
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_END_S)
-    process.kill()
+    if process.returncode is None or not exists(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

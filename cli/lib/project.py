@@ -11,10 +11,19 @@ LOGS = LOCAL / "logs"
 class CommandError(Exception):
     """A command failed. The message tells the user what failed, why, and what to do."""
 
+    status = 1
+    """The exit status of the command."""
+
     def __init__(self, message: str, *, log: Path | None = None) -> None:
         """Keep the message and the path of the `log` that has more."""
         super().__init__(message)
         self.log = log
+
+
+class UsageError(CommandError):
+    """The command line has a value or a combination of options that no parser could refuse."""
+
+    status = 2
 
 
 def why(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from cli.lib.project import ROOT, CommandError, why
+from cli.lib.project import ROOT, CommandError, UsageError, why
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,8 @@ def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
     A value is parsed by its setting's type.
 
     Raises:
-        CommandError: a setting is unknown, or its value is invalid.
+        UsageError: a setting of the command line is unknown, or its value is invalid.
+        CommandError: one of cdk.json is.
 
     """
     from infra.settings.context import settings_from_context
@@ -42,7 +43,8 @@ def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
     try:
         return settings_from_context({**_of_cdk_json(), **changes, "stage": stage})
     except SettingsError as error:
-        raise CommandError(str(error)) from None
+        kind = UsageError if changes else CommandError
+        raise kind(str(error)) from None
 
 
 def check_files(settings: Settings) -> None:

@@ -61,7 +61,7 @@ class LocalStack:
         saved = cls.saved()
         if saved is None or saved.pid != cloud.pid:
             raise CommandError(
-                "Nothing is deployed into the local cloud (yet). Deploy into it with: make up"
+                "Nothing is deployed into the local cloud (yet). Deploy into it with: `make up`"
             )
         return saved
 
@@ -129,7 +129,7 @@ def running_cloud() -> LocalCloud:
     stay_local()
     cloud = LocalCloud.find(LOCAL)
     if cloud is None:
-        raise CommandError("No local cloud is running. Start one with: make up")
+        raise CommandError("No local cloud is running. Start one with: `make up`")
     return cloud
 
 
@@ -231,7 +231,7 @@ def no_access(stage: str, error: Exception, summary: str = "AWS cannot be called
 
     if isinstance(error, NoRegionError):
         return CommandError(
-            f"No region is set for the stage {stage}: export AWS_REGION=..., or set AWS_PROFILE."
+            f"No region is set for the stage {stage}: `export AWS_REGION=...`, or set AWS_PROFILE."
         )
     if isinstance(error, NoCredentialsError):
         return CommandError(
@@ -243,4 +243,4 @@ def no_access(stage: str, error: Exception, summary: str = "AWS cannot be called
 def undeployed(stack: str, stage: str) -> CommandError:
     """Return the error for a stack that does not exist, or has no outputs yet."""
     command = "make up" if stage == "local" else f"make deploy STAGE={stage}"
-    return CommandError(f"The stack {stack} is not deployed (yet). Deploy it with: {command}")
+    return CommandError(f"The stack {stack} is not deployed (yet). Deploy it with: `{command}`")

@@ -228,5 +228,5 @@ def require_terminal(message: str) -> None:
 
 def confirm(question: str) -> bool:
     """Ask a question on the terminal and return whether the answer is yes."""
-    console.print(f"{question} [y/N] ", end="")
+    console.print(f"{question} \\[y/N] ", end="")  # escaped: it would be a style
     return input().strip().lower() in {"y", "yes"}

@@ -126,6 +126,23 @@ def when(seconds: float | None) -> str:
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 
+def shown(name: str, value: object) -> str:
+    """Return the value of a field of the admin API as text. Fields that end in `_at` are times."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float() if name.endswith("_at"):
+            return f"{when(value)} UTC"
+        case int():
+            return f"{value:,}"
+        case list():
+            return " ".join(map(str, value))
+        case _:
+            return str(value)
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: `no requests`, `1 request`, `1,200 requests`."""
     return f"{number or 'no':{',' if number else ''}} {noun}{'' if number == 1 else 's'}"

@@ -1,6 +1,7 @@
 """Documents name existing files, targets and commands, and their links work."""
 
 import ast
+import builtins
 import re
 from pathlib import Path
 
@@ -77,6 +78,33 @@ def test_lines_have_a_width_to_read(name: str) -> None:
         for line in lines
         if len(line) > 100 and not line.startswith("|") and " " in line.strip("- ")
     ] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_python_program_defines_what_it_uses(name: str) -> None:
+    """A reader can run each Python program of a page as it stands there."""
+    undefined = set()
+    for program in re.findall(
+        r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.DOTALL | re.MULTILINE
+    ):
+        known = set(dir(builtins))
+        used = set()
+        for node in ast.walk(ast.parse(program)):
+            match node:
+                case ast.Name(id=word, ctx=ast.Load()):
+                    used.add(word)
+                case ast.Name(id=word) | ast.arg(arg=word) | ast.ExceptHandler(name=str(word)):
+                    known.add(word)
+                case (
+                    ast.FunctionDef(name=word)
+                    | ast.AsyncFunctionDef(name=word)
+                    | ast.ClassDef(name=word)
+                ):
+                    known.add(word)
+                case ast.alias(name=word, asname=other):
+                    known.add(other or word.partition(".")[0])
+        undefined |= used - known
+    assert undefined == set()
 
 
 def test_each_error_code_is_in_the_reference() -> None:

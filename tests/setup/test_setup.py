@@ -5,13 +5,14 @@ set-up fills; all others are without a network. `unshare` (Linux) mounts the dis
 the one that is read-only. `-v` lists what is interrupted, where and how.
 """
 
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.checkout import STEPS, TOLD, Checkout, mounted
+from tests.support.checkout import ROOT, STEPS, TOLD, Checkout, mounted
 
 pytestmark = pytest.mark.setup
 
@@ -51,6 +52,25 @@ def test_an_environment_without_pip_is_mended(checkout: Checkout) -> None:
     )
     checkout.complete()
     checkout.check()
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_downloads_have_a_place_without_a_home(tmp_path: Path, writable: bool) -> None:
+    """Where the home folder cannot be written, uv and npm keep their downloads in `build/`."""
+    told = "told: ; @echo $$UV_CACHE_DIR $$npm_config_cache"
+    variables = {"UV_CACHE_DIR", "npm_config_cache"}
+    environment = {name: text for name, text in os.environ.items() if name not in variables}
+    environment["HOME"] = str(tmp_path) if writable else "/dev/null/home"
+    printed = subprocess.run(
+        ["make", "--silent", "--eval", told, "told"],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    folders = [str(ROOT / "build/cache" / name) for name in ("uv", "npm")]
+    assert printed.split() == ([] if writable else folders)
 
 
 def kilobytes(folder: Path) -> int:

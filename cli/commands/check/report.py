@@ -5,6 +5,7 @@ import os
 
 from cli.commands.check.probes import PROBES, Finding, Target
 from cli.commands.check.wire import NoResponse, Server
+from cli.commands.load.connection import Address
 from cli.lib.project import CommandError
 from cli.lib.terminal import item, literal, print_json
 
@@ -23,9 +24,11 @@ def check(
     """Check the API at `url`, the base URL that clients use.
 
     Raises:
+        UsageError: this is no http or https URL.
         CommandError: a rule does not hold, or there is no API there.
 
     """
+    Address.of(url)
     server = Server(url.rstrip("/"), key or os.environ.get("OPENAI_API_KEY", ""))
     try:
         target = Target(server, model or _first_model(server), failing_prompt, silent_prompt)

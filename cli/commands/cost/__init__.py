@@ -11,7 +11,7 @@ from cli.commands.cost import prices
 from cli.commands.cost.bill import Plan, Use
 from cli.commands.cost.measured import Measured, read
 from cli.lib import values
-from cli.lib.project import CommandError
+from cli.lib.project import UsageError
 from cli.lib.settings import add_settings, settings_of
 from cli.lib.terminal import console
 from lambda_fn import limits
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.refresh_prices:
         if not args.region.replace("-", "").isalnum():
-            raise CommandError(f"--region {args.region!r} is not a region's name.")
+            raise UsageError(f"--region {args.region!r} is not a region's name.")
         count = price_list.refresh(args.region)
         console.print(f"{prices.NAME} has the prices of {count} instances in {args.region}.")
         return
@@ -103,13 +103,13 @@ def use_of(args: argparse.Namespace, plan: Plan, found: Measured | None) -> Use:
     """Return the use that the arguments describe: given, else measured, else assumed.
 
     Raises:
-        CommandError: a figure is impossible, or demand is given twice.
+        UsageError: a figure is impossible, or demand is given twice.
 
     """
     given = {name: getattr(args, name) for name in _DEFAULTS if getattr(args, name) is not None}
     if found is not None:
         if args.measured_instances < 1:
-            raise CommandError("--measured-instances must be at least 1.")
+            raise UsageError("--measured-instances must be at least 1.")
         measured = {
             "tokens_per_second": found.tokens_per_second,
             "first_token": found.first_token,
@@ -132,14 +132,14 @@ def _requests(args: argparse.Namespace, use: Use, plan: Plan) -> float | None:
     }
     named = [name for name, figure in ways.items() if figure is not None]
     if len(named) > 1:
-        raise CommandError(f"{' and '.join(named)} are two statements of demand. Give one.")
+        raise UsageError(f"{' and '.join(named)} are two statements of demand. Give one.")
     if args.answers_a_day is not None and args.users is None:
-        raise CommandError("--answers-a-day is of each of --users, which is missing.")
+        raise UsageError("--answers-a-day is of each of --users, which is missing.")
     if not named:
         return None
     if args.utilisation is not None:
         if use.throughput is None:
-            raise CommandError("--utilisation is a share of --throughput, which is missing.")
+            raise UsageError("--utilisation is a share of --throughput, which is missing.")
         full = use.throughput * plan.instances * 730 * 3600 / use.completion_tokens
         return float(full * args.utilisation)
     if args.users is not None:
@@ -153,19 +153,19 @@ def _check(use: Use, args: argparse.Namespace) -> None:
     for name in ("users", "answers_a_day", "requests_per_month", "instance_hour", "first_token"):
         figure = getattr(args, name)
         if figure is not None and not 0 <= figure <= _MOST:
-            raise CommandError(f"--{name.replace('_', '-')} must be at least 0 and at most 10^12.")
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 0 and at most 10^12.")
     if args.utilisation is not None and not 0 < args.utilisation <= 1:
-        raise CommandError("--utilisation must be over 0 and at most 1.")
+        raise UsageError("--utilisation must be over 0 and at most 1.")
     for name in ("completion_tokens", "tokens_per_second", "throughput", "streams_per_vcpu"):
         figure = getattr(use, name)
         if figure is not None and not 0 < figure <= _MOST:
-            raise CommandError(f"--{name.replace('_', '-')} must be over 0 and at most 10^12.")
+            raise UsageError(f"--{name.replace('_', '-')} must be over 0 and at most 10^12.")
     if not 0 <= use.prompt_tokens <= _MOST:
-        raise CommandError("--prompt-tokens must be at least 0 and at most 10^12.")
+        raise UsageError("--prompt-tokens must be at least 0 and at most 10^12.")
     if not 1 <= use.peak <= 720:
-        raise CommandError("--peak must be at least 1, which is an even load, and at most 720.")
+        raise UsageError("--peak must be at least 1, which is an even load, and at most 720.")
     if use.seconds > limits.STREAM_DEADLINE:
-        raise CommandError(
+        raise UsageError(
             f"An answer would take {use.seconds:.0f} s, which is over the stream's deadline of "
             f"{limits.STREAM_DEADLINE:.0f} s. Lower --tokens, or raise --tokens-per-second."
         )

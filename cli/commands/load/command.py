@@ -24,7 +24,7 @@ from cli.commands.load.plan import Plan, Rate, read_asks
 from cli.commands.load.report import show_report
 from cli.commands.load.summary import Objectives, summarize
 from cli.lib.admin_api import Admin
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.signals import ending
 from cli.lib.stack import stay_local
 from cli.lib.terminal import confirm, console, errors, literal, print_json, require_terminal, step
@@ -136,7 +136,7 @@ def _exit(report: dict[str, Any], run: Run) -> None:
 
 def _plan(args: argparse.Namespace) -> Plan:
     if args.slow_readers + args.droppers + args.resumers > 1:
-        raise CommandError("--slow-readers, --droppers and --resumers are more than 100% together.")
+        raise UsageError("--slow-readers, --droppers and --resumers are more than 100% together.")
     plan = Plan(
         Rate(*args.rate),
         args.duration,

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from cli.commands.load.event_stream import Malformed
-from cli.lib.project import CommandError
+from cli.lib.project import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,18 +47,18 @@ class Address:
         """Return the address of a base URL.
 
         Raises:
-            CommandError: this is no http or https URL.
+            UsageError: this is no http or https URL.
 
         """
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError as error:
-            raise CommandError(f"{url}: {error}") from None
+            raise UsageError(f"{url}: {error}") from None
         if parts.scheme not in {"http", "https"} or not host:
-            raise CommandError(f"{url}: must be a URL such as https://example.com/v1")
+            raise UsageError(f"{url}: must be a URL such as https://example.com/v1")
         if parts.username or parts.query or parts.fragment:
-            raise CommandError(f"{url}: must be a base URL alone, without user, query or fragment")
+            raise UsageError(f"{url}: must be a base URL alone, without user, query or fragment")
         tls = parts.scheme == "https"
         return cls(host, port or (443 if tls else 80), parts.path.rstrip("/"), tls, authority)
 
@@ -217,7 +217,7 @@ def request_bytes(
     have is refused.
     """
     if not key.isascii() or not key.isprintable():
-        raise CommandError("The key has characters that no API key has.")
+        raise UsageError("The key has characters that no API key has.")
     lines = [
         f"{'GET' if body is None else 'POST'} {address.path}{path} HTTP/1.1",
         f"host: {address.authority_part}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 
 Arrivals = Literal["poisson", "constant"]
 Reader = Literal["normal", "slow", "dropper", "resumer"]
@@ -121,10 +121,10 @@ class Plan:
             count = count + draw.expovariate(1.0) if self.arrivals == "poisson" else float(sent)
 
     def check(self) -> None:
-        """Raise CommandError if the plan is too large."""
+        """Raise UsageError if the plan is too large."""
         expected = self.rate.expected(self.seconds)
         if expected > MAX_REQUESTS:
-            raise CommandError(
+            raise UsageError(
                 f"The plan has some {expected:,.0f} requests. One run sends at most "
                 f"{MAX_REQUESTS:,}: choose a lower --rate or a shorter --duration."
             )

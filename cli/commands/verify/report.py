@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from cli.commands.verify.registry import WAVES, Check, Verdict, Wave, all_checks
 from cli.commands.verify.runner import Result, plan
 from cli.commands.verify.target import Target
-from cli.lib.project import CommandError
+from cli.lib.project import UsageError
 from cli.lib.terminal import columns, console, item, literal, print_json
 from cli.lib.values import counted
 
@@ -29,7 +29,7 @@ def chosen(only: Sequence[str] | None, *, destructive: bool, gpu: bool) -> list[
     checks = all_checks()
     known = {check.id for check in checks}
     if strange := [name for name in only or () if name not in known]:
-        raise CommandError(
+        raise UsageError(
             f"There is no check {', '.join(strange)}. The checks are: {', '.join(sorted(known))}."
         )
     closed = {Wave.DESTRUCTIVE: destructive, Wave.GPU: gpu}
@@ -38,7 +38,7 @@ def chosen(only: Sequence[str] | None, *, destructive: bool, gpu: bool) -> list[
         for check in checks:
             if not closed.get(check.wave, True):
                 option = "--destructive" if check.wave is Wave.DESTRUCTIVE else "--gpu"
-                raise CommandError(f"The check {check.id} runs with {option} only.")
+                raise UsageError(f"The check {check.id} runs with {option} only.")
     return [check for check in checks if closed.get(check.wave, True)]
 
 

@@ -325,12 +325,12 @@ class Control:
                 return refused
             return state.cancel(asked, message.name, sent=message.sent, now=self._now())
 
-        found = await self._store.change(message.connection_id, decide)
+        found, socket = await self._store.changed(message.connection_id, decide)
         if isinstance(found, APIError):
             raise found
         if isinstance(found, Running):
             if not found.cancelled:
-                await self._stop(found.name, await self._store.find(message.connection_id))
+                await self._stop(found.name, socket)
         elif isinstance(found, Waiting):
             await self._forget(message.connection_id, [found.name])
             raise Cancelled("The request was cancelled before its response began.")

@@ -15,13 +15,15 @@ import msgspec
 
 from lambda_fn.errors import Cancelled
 from lambda_fn.socket.core import Rate
-from lambda_fn.socket.lanes import Lanes, Running, Waiting
+from lambda_fn.socket.lanes import MAX_LANES, Lanes, Running, Waiting
 from lambda_fn.socket.messages import Cancel
 
 EARLY = 2.0
 """Seconds for which a cancel that finds nothing waits for a create that was sent before it."""
 _RECENT = 8
 """How many names of ended responses are remembered."""
+_PAST = 2 * MAX_LANES
+"""How many names of cancels are remembered that were brought to their end."""
 
 
 class Early(msgspec.Struct):
@@ -66,6 +68,8 @@ class State(msgspec.Struct):
     """The names of the responses that have ended last."""
     dropped: dict[str, Waiting] = {}
     """The requests that waited and were cancelled last, by the names of the cancels."""
+    past: list[str] = []
+    """The names of the cancels that were brought to their end last. Lambda may bring them again."""
 
     def create(
         self,
@@ -91,6 +95,7 @@ class State(msgspec.Struct):
             is_later = early.response_id is None and early.sent >= sent
             if is_later and early.stream_id == stream_id:
                 self.early.remove(early)
+                self._pass(early.name)
                 raise Cancelled("The request was cancelled before its response began.")
         started = self.lanes.add(stream_id, name, sent)
         if self.has(name) and stays and name not in self.runs:
@@ -156,8 +161,10 @@ class State(msgspec.Struct):
                 self.latest[key] = self.response_of(name)
         if not completed and parent is not None:
             self.latest = {key: one for key, one in self.latest.items() if one != parent}
-        if self.runs.pop(name, None) is not None:
+        run = self.runs.pop(name, None)
+        if run is not None:
             self.recent = [*self.recent, name][-_RECENT:]
+            self._pass(run.cancel)
         return self._begun(self.lanes.ended(name), now, by)
 
     def cancel(
@@ -184,7 +191,9 @@ class State(msgspec.Struct):
             self.runs.pop(found.name, None)
             kept = list(self.dropped.items())[1 - _RECENT :]
             self.dropped = {**dict(kept), name: found}
-        elif found is not None and not found.cancelled and found.name in self.runs:
+        elif found is not None and found.cancelled:
+            self._pass(name)
+        elif found is not None and found.name in self.runs:
             self.runs[found.name].cancel = name
         if found is None:
             early = Early(name, message.stream_id, message.response_id, sent, now)
@@ -193,7 +202,12 @@ class State(msgspec.Struct):
         return found
 
     def _found_before(self, name: str) -> Running | Waiting | None:
-        """Return what a cancel has found when it was decided before."""
+        """Return what a cancel has found when it was decided before.
+
+        One that was brought to its end has found something that is cancelled.
+        """
+        if name in self.past:
+            return Running(name, cancelled=True)
         for lane in self.lanes.lanes.values():
             running = lane.running
             if running is not None and running.cancelled and running.name in self.runs:
@@ -221,7 +235,12 @@ class State(msgspec.Struct):
         """
         over = [early for early in self.early if early.came <= since]
         self.early = [early for early in self.early if early.came > since]
+        self._pass(*(early.name for early in over))
         return over, min((early.came for early in self.early), default=None)
+
+    def _pass(self, *cancels: str) -> None:
+        """Note that cancels were brought to their end."""
+        self.past = [*self.past, *filter(None, cancels)][-_PAST:]
 
     def lane_of(self, name: str) -> str | None:
         """Return the `stream_id` of the lane that runs a response; None is the default lane."""

@@ -173,7 +173,7 @@ def test_alarms_that_ring_are_shown(
     shown = capsys.readouterr().out
     assert "Alarm AlarmsCompletion: responses [fail]" in shown
     assert "data points [40]" in shown
-    assert "Of 3 alarms, 1 ring, and 1 have no data yet." in shown
+    assert "Alarms: 3 in all, 1 ringing, 1 without data yet." in shown
     main(["doctor", "--json"])
     assert json.loads(capsys.readouterr().out)["alarms"]["AlarmsCompletion"]["state"] == "ALARM"
 

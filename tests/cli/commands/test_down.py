@@ -1,5 +1,7 @@
 """`sluice down`. tests/local/test_cloud_process.py stops a running local cloud."""
 
+from pathlib import Path
+
 import pytest
 
 from cli.main import main
@@ -19,3 +21,18 @@ def test_without_a_local_cloud(
     assert capsys.readouterr().out == (
         "No local cloud is running.\nRemoved what it had left behind: 2 containers.\n"
     )
+
+
+def test_what_was_kept_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """`--reset` says whether a stopped local cloud had left keys and usage."""
+    monkeypatch.setattr("cli.lib.local_cloud.LOCAL", tmp_path)
+    monkeypatch.setattr("cli.lib.local_cloud.LocalStack.forget", lambda: None)
+    (tmp_path / "state.json").write_text("{}")
+    assert main(["down", "--reset"]) == main(["down", "--reset"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "running" not in line] == [
+        "Its keys and usage are forgotten.",
+        "Nothing was kept.",
+    ]
+    assert list(tmp_path.glob("state*")) == []

@@ -71,7 +71,7 @@ def test_the_local_clouds_keys(
     lines = "export AWS_SESSION_TOKEN=old\n" + capsys.readouterr().out
     for name, value in {**cloud.aws_environment(), "AWS_SESSION_TOKEN": ""}.items():
         assert shell(tmp_path, lines, name) == value
-    assert main.main(["env", "--aws", "--stage", "dev"]) == 1
+    assert main.main(["env", "--aws", "--stage", "dev"]) == 2
     assert "your own credentials" in capsys.readouterr().err
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from cli.commands import fault
 from cli.main import main
+from local.cloud import LocalCloudRefusal
 from local.faults.plan import KINDS
 
 
@@ -34,7 +35,7 @@ def test_where_it_strikes(
     assert [(it["kind"], it["after"], it["after_most"]) for it in sent] == [
         ("container-killed", *bytes_)
     ]
-    assert main(["fault", "set", "container-killed", "--after", "soon"]) == 1
+    assert main(["fault", "set", "container-killed", "--after", "soon"]) == 2
 
 
 def test_without_a_local_cloud(
@@ -43,4 +44,18 @@ def test_without_a_local_cloud(
     """The error names the command that starts one."""
     monkeypatch.setattr("local.cloud.LocalCloud.find", lambda _folder: None)
     assert main(["fault", "list"]) == 1
-    assert capsys.readouterr().err == "✗ No local cloud is running. Start one with: make up\n"
+    assert capsys.readouterr().err == "✗ No local cloud is running. Start one with: `make up`\n"
+
+
+def test_a_refused_value_is_named_as_an_option(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value that the local cloud refuses is a wrong command line."""
+
+    class Cloud:
+        def ask(self, *_: object, **__: object) -> None:
+            raise LocalCloudRefusal("probability: must be a number, 0 to 1")
+
+    monkeypatch.setattr(fault, "running_cloud", Cloud)
+    assert main(["fault", "set", "table-slow", "--probability", "7"]) == 2
+    assert capsys.readouterr().err == "✗ --probability: must be a number, 0 to 1\n"

@@ -126,7 +126,7 @@ def test_a_deletion_needs_one_selection(
     api: Api, removed: list[str], capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     """Neither nothing nor two at once."""
-    assert main(["responses", "delete", *arguments, "--yes"]) == 1
+    assert main(["responses", "delete", *arguments, "--yes"]) == 2
     assert "Name one answer" in capsys.readouterr().err
     assert (api.calls, removed) == ([], [])
 

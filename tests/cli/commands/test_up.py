@@ -31,7 +31,7 @@ def test_an_invalid_setting_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         raise AssertionError
 
     monkeypatch.setattr("cli.lib.local_cloud.start", start)
-    assert main(["up", "-c", "parallel=none"]) == 1
+    assert main(["up", "-c", "parallel=none"]) == 2
     with pytest.raises(SystemExit):
         main(["up", "-c", "parallel"])
 

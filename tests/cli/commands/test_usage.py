@@ -31,7 +31,7 @@ def test_an_id_of_any_characters_is_one_segment(
         thread.start()
         api = Admin("local", {}, f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setattr(usage, "admin", lambda _: api)
-        assert main(["usage", "request", "req_06/eqw2…"]) == 1
+        assert main(["usage", "request", "req_06/eqw2…"]) == 2
         thread.join()
     assert requested == ["/admin/v1/requests/req_06%2Feqw2%E2%80%A6"]
     assert capsys.readouterr().err == "✗ That is no request id.\n"
@@ -39,5 +39,5 @@ def test_an_id_of_any_characters_is_one_segment(
 
 def test_csv_and_json_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     """With both `--csv` and `--json` the command fails."""
-    assert main(["usage", "--csv", "--json"]) == 1
+    assert main(["usage", "--csv", "--json"]) == 2
     assert "exclude each other" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Calls of the admin API."""
 
+import json
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -8,7 +9,7 @@ import pytest
 
 from cli.lib import admin_api
 from cli.lib.admin_api import Admin
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 
 
 def test_a_call_that_is_not_answered_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,3 +79,26 @@ def test_a_call_that_lambda_throttles_is_repeated(
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "query", "kind", "said"),
+    [
+        (400, {"by": "taste"}, UsageError, "--by must be some of day, key."),
+        (400, {}, UsageError, "'by' must be some of day, key."),
+        (404, {"by": "taste"}, CommandError, "'by' must be some of day, key."),
+    ],
+)
+def test_a_wrong_argument_is_named_as_an_option(
+    status: int,
+    query: dict[str, str],
+    kind: type[CommandError],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A 400 is the command line's fault; where its field came from an option, that is named."""
+    answer = {"error": {"message": "'by' must be some of day, key.", "param": "by"}}
+    monkeypatch.setattr(Admin, "_send", lambda *_: (status, json.dumps(answer)))
+    with pytest.raises(CommandError) as refused:
+        Admin("local", {}, "http://localhost:1")("GET", "/usage", **query)
+    assert (type(refused.value), str(refused.value)) == (kind, said)

@@ -36,6 +36,20 @@ def test_nothing_of_the_environment_leads_to_an_account(
     assert {name for name in environment if name.startswith("AWS")} == {"AWS_REGION"}
 
 
+@pytest.mark.parametrize("writable", [True, False])
+def test_jsii_has_a_cache_without_a_home(
+    runs: list[tuple[Sequence[str], Mapping[str, str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    writable: bool,
+) -> None:
+    """Where the home folder cannot be written, jsii's cache is in `build/`."""
+    monkeypatch.setenv("HOME", str(tmp_path) if writable else "/dev/null/home")
+    cdk.cdk(["list"], aws={}, log=tmp_path / "x.log", detail=lambda _: None)
+    [(_, environment)] = runs
+    assert ("JSII_RUNTIME_PACKAGE_CACHE_ROOT" in environment) is not writable
+
+
 def test_a_deployment_returns_all_outputs(
     runs: list[tuple[Sequence[str], Mapping[str, str]]], tmp_path: Path
 ) -> None:

@@ -13,7 +13,9 @@ from cli.main import main
         ("keys bogus", ["no command 'bogus'", "create, list, show"]),
         ("doctor --jsn", ["'--jsn' is unknown here", "Did you mean --json?"]),
         ("doctor extra", ["'extra' is unknown here", "usage: sluice doctor"]),
-        ("--verbose", ["A command is missing", "usage: sluice"]),
+        ("--versoin", ["'--versoin' is unknown here", "Did you mean --version?", "usage: sluice"]),
+        ("keys --jsn", ["'--jsn' is unknown here", "`sluice keys --help`"]),
+        ("fault set table-throtled", ["no kind 'table-throtled'", "Did you mean table-throttled?"]),
         ("completion fsh", ["invalid choice: 'fsh'", "'fish'"]),
     ],
 )

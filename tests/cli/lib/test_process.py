@@ -44,8 +44,17 @@ def test_the_environment_is_the_given_one(tmp_path: Path) -> None:
     assert details == ["None this"]
 
 
-def test_an_interrupted_program_ends(tmp_path: Path) -> None:
-    """When the command is interrupted, the program does not go on without it."""
+@pytest.mark.parametrize(
+    "script",
+    [
+        "exec 3>{pipe}; echo started; exec sleep 1000",
+        "(exec 3>{pipe}; echo started; exec sleep 1000) & wait",
+        "(trap '' TERM; exec 3>{pipe}; echo started; exec sleep 1000) & wait",
+    ],
+    ids=["itself", "child", "deaf child"],
+)
+def test_an_interrupted_program_ends(tmp_path: Path, script: str) -> None:
+    """When the command is interrupted, neither the program nor its children go on without it."""
     pipe = tmp_path / "alive"
     os.mkfifo(pipe)
     alive = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -54,9 +63,9 @@ def test_an_interrupted_program_ends(tmp_path: Path) -> None:
     def interrupt(_line: str) -> None:
         raise KeyboardInterrupt
 
-    script = f"exec 3>{pipe}; echo started; exec sleep 1000"
+    command = ["bash", "-c", script.format(pipe=pipe)]
     with pytest.raises(KeyboardInterrupt):
-        run_logged(["bash", "-c", script], name="x", log=tmp_path / "x.log", detail=interrupt)
+        run_logged(command, name="x", log=tmp_path / "x.log", detail=interrupt)
     assert os.read(alive, 1) == b""  # nobody has the other end any more
     os.close(alive)
 

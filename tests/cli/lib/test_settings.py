@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.settings import add_settings, check_files, settings_of
 
 
@@ -22,7 +22,7 @@ def test_each_setting_is_a_pair(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_stage_with_changes() -> None:
     """The stage's settings are changed. An invalid one is an error of the command."""
     assert settings_of("prod", {"parallel": "3"}).parallel == 3
-    with pytest.raises(CommandError, match="parallel=0: must be a whole number from 1 to 256"):
+    with pytest.raises(UsageError, match="parallel=0: must be a whole number from 1 to 256"):
         settings_of("prod", {"parallel": "0"})
 
 

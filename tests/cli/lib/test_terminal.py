@@ -22,10 +22,13 @@ def test_a_step_is_two_lines_without_a_terminal(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("line", "yes"), [("y\n", True), (" Yes \n", True), ("n\n", False), ("\n", False)]
 )
-def test_only_yes_confirms(monkeypatch: pytest.MonkeyPatch, line: str, yes: bool) -> None:
-    """Any answer but yes is a no, also an empty line."""
+def test_only_yes_confirms(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, yes: bool
+) -> None:
+    """Any answer but yes is a no, also an empty line. The question shows both."""
     monkeypatch.setattr("sys.stdin", io.StringIO(line))
     assert terminal.confirm("Remove it?") is yes
+    assert capsys.readouterr().out == "Remove it? [y/N] "
 
 
 def test_without_a_terminal_there_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:

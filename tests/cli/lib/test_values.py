@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.lib.values import counted
+from cli.lib.values import counted, shown
 from cli.main import main
 
 
@@ -33,3 +33,19 @@ def test_an_invalid_value_names_its_option(
 def test_a_number_agrees_with_its_noun(number: int, text: str) -> None:
     """A counted noun is in the plural, except after 1."""
     assert counted(number, "line") == text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("enabled", False, "no"),
+        ("expires_at", 1_796_006_689, "2026-11-30 02:44 UTC"),
+        ("expires_at", None, "none"),
+        ("limits.tokens_per_day", 50_000, "50,000"),
+        ("cost", "0.000000001", "0.000000001"),
+        ("models", ["a", "b"], "a b"),
+    ],
+)
+def test_a_field_is_shown_in_words(name: str, value: object, text: str) -> None:
+    """Times are no seconds since 1970, and truth is no constant of Python."""
+    assert shown(name, value) == text

@@ -6,7 +6,7 @@ import pytest
 
 from cli.commands.check.probes import Finding
 from cli.commands.check.report import check
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 
 
 def test_exit_status_and_json(careless: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,3 +26,12 @@ def test_no_server() -> None:
     """For an address without a server, the error is one line."""
     with pytest.raises(CommandError, match="refused"):
         check("http://127.0.0.1:9/v1", key="k")
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:8787/v1", "example.com", "ftp://example.com", "http://a:b/"]
+)
+def test_an_address_that_is_no_url(url: str) -> None:
+    """Nothing is sent, and the command line is wrong."""
+    with pytest.raises(UsageError):
+        check(url, key="k")

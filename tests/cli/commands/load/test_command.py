@@ -212,7 +212,7 @@ def test_wrong_values(parse: Callable[[str], Any], text: str) -> None:
 def test_shares_of_clients_are_at_most_all(capsys: pytest.CaptureFixture[str]) -> None:
     """Slow readers, droppers and resumers cannot be more than all."""
     shares = ["--slow-readers", "60%", "--droppers", "30%", "--resumers", "20%"]
-    assert main(["load", "http://localhost:1/v1", *shares]) == 1
+    assert main(["load", "http://localhost:1/v1", *shares]) == 2
     assert "more than 100% together" in capsys.readouterr().err
 
 

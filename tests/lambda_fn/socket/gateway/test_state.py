@@ -112,6 +112,31 @@ def test_cancels_of_what_runs_and_waits() -> None:
     assert isinstance(state.cancel(Cancel("b"), "f", sent=8.0, now=8.0), Running | Waiting)
 
 
+@pytest.mark.parametrize("kind", ["running", "cancelled", "early", "nothing"])
+def test_a_cancel_that_comes_again_finds_nothing_else(kind: str) -> None:
+    """Lambda may bring a message twice. What came in its lane meanwhile is not cancelled by it."""
+    state = State(Rate(0.0))
+    if kind in ("running", "cancelled"):
+        create(state, "1", "a")
+    if kind == "cancelled":
+        state.cancel(Cancel("a"), "b", sent=1.0, now=1.0)
+    state.cancel(Cancel("a"), "c", sent=2.0, now=2.0)
+    if kind == "early":
+        with pytest.raises(Cancelled):
+            create(state, "1", "a", sent=1.5)
+    elif kind == "nothing":
+        assert [early.name for early in state.found_nothing(2.0)[0]] == ["c"]
+    else:
+        state.ended("1", 3.0)
+    create(state, "2", "a", sent=4.0)
+    found = state.cancel(Cancel("a"), "c", sent=2.0, now=5.0)
+    assert isinstance(found, Running)
+    assert found.cancelled
+    assert not state.cancelled("2")
+    state.cancel(Cancel("a"), "d", sent=6.0, now=6.0)
+    assert state.cancelled("2")
+
+
 def test_leaving() -> None:
     """A client that leaves ends what does not stay, and all that waits."""
     state = State(Rate(0.0))
