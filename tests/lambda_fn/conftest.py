@@ -86,9 +86,11 @@ def moto_url(moto_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def boto(moto_server: str) -> Any:
-    """Return stock boto3's DynamoDB. One for all tests, because each costs milliseconds."""
-    return boto3.resource("dynamodb", endpoint_url=moto_server, **BOTO)
+def boto(moto_server: str) -> Iterator[Any]:
+    """Yield stock boto3's DynamoDB. One for all tests, because each costs milliseconds."""
+    resource = boto3.resource("dynamodb", endpoint_url=moto_server, **BOTO)
+    yield resource
+    resource.meta.client.close()
 
 
 @pytest.fixture

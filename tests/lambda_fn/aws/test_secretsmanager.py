@@ -1,5 +1,7 @@
 """Secret versions and errors, on moto's Secrets Manager."""
 
+from contextlib import closing
+
 import boto3
 import pytest
 
@@ -16,8 +18,8 @@ def manager(url: str, http: Client) -> SecretsManager:
 
 async def test_a_version_is_found_by_its_label(moto_url: str, http: Client) -> None:
     """The current version has an id and a value. A new secret has no previous version."""
-    api = boto3.client("secretsmanager", endpoint_url=moto_url, **BOTO)
-    secret = api.create_secret(Name="versions", SecretString="one")
+    with closing(boto3.client("secretsmanager", endpoint_url=moto_url, **BOTO)) as api:
+        secret = api.create_secret(Name="versions", SecretString="one")
     version = await manager(moto_url, http).version(secret["ARN"], "AWSCURRENT")
     assert version == (secret["VersionId"], "one")
     assert await manager(moto_url, http).version(secret["ARN"], "AWSPREVIOUS") is None

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from contextlib import closing
+from functools import partial
 
 import boto3
 import pytest
@@ -28,12 +30,14 @@ async def test_a_message_arrives(http: Client, moto_url: str) -> None:
         "aws_secret_access_key": CREDENTIALS.secret_key,
     }
 
+    client = partial(boto3.client, **options)
+
     def subscribe() -> tuple[str, str]:
-        sns, sqs = (boto3.client(name, **options) for name in ("sns", "sqs"))
-        arn = sns.create_topic(Name="budgets")["TopicArn"]
-        queue = sqs.create_queue(QueueName="budgets")["QueueUrl"]
-        attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-        sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=attributes["Attributes"]["QueueArn"])
+        with closing(client("sns")) as sns, closing(client("sqs")) as sqs:
+            arn = sns.create_topic(Name="budgets")["TopicArn"]
+            queue = sqs.create_queue(QueueName="budgets")["QueueUrl"]
+            found = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+            sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=found["Attributes"]["QueueArn"])
         return arn, queue
 
     arn, queue = await asyncio.to_thread(subscribe)
@@ -41,8 +45,8 @@ async def test_a_message_arrives(http: Client, moto_url: str) -> None:
     await topic(http, moto_url, arn).publish("A subject " + "x" * 200, text)
 
     def receive() -> dict[str, str]:
-        sqs = boto3.client("sqs", **options)
-        (found,) = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
+        with closing(client("sqs")) as sqs:
+            (found,) = sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
         body: dict[str, str] = json.loads(found["Body"])
         return body
 

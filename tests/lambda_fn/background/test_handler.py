@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Any
 
 import boto3
@@ -61,9 +62,8 @@ async def services(
     stand_ins = Services()
     app = web.Application()
     app.router.add_post("/{path:.*}", stand_ins.handle)
-    secret = boto3.client("secretsmanager", endpoint_url=moto_url, **BOTO).create_secret(
-        Name=f"webhook-{streams.name}", SecretString="text"
-    )
+    with closing(boto3.client("secretsmanager", endpoint_url=moto_url, **BOTO)) as api:
+        secret = api.create_secret(Name=f"webhook-{streams.name}", SecretString="text")
     async with TestServer(app) as server:
         variables = {
             "AWS_REGION": "eu-west-1",
