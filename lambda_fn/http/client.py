@@ -80,6 +80,7 @@ class Client:
         self._idle: dict[str, list[_Idle]] = {}
         self._awake_since = self._awake_at = 0.0
         self._tick: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def send(
         self,
@@ -143,6 +144,11 @@ class Client:
         return exchange
 
     def close(self) -> None:
+        """Close the idle connections, and from now on each other one when it is released."""
+        self._closed = True
+        self.close_idle()
+
+    def close_idle(self) -> None:
         """Close the idle connections."""
         if self._tick is not None:
             self._tick.cancel()
@@ -175,7 +181,7 @@ class Client:
 
     def release(self, origin: str, connection: Connection) -> None:
         """Keep a connection for the next exchange if it is reusable, else close it."""
-        if connection.reusable:
+        if connection.reusable and not self._closed:
             if self._tick is None:
                 self._note_awake(connection.loop)
             self._idle.setdefault(origin, []).append(

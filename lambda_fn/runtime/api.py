@@ -77,7 +77,7 @@ class RuntimeApi:
         try:
             response = await self._client.request(*request)
         except TransportError:  # perhaps only the pooled connection failed
-            self._client.close()
+            self._client.close_idle()
             response = await self._client.request(*request)
         try:
             event = await response.read_all(_MAX_EVENT)

@@ -85,6 +85,25 @@ async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
         assert len(http._idle[origin]) == 1
 
 
+async def test_a_closed_pool_keeps_no_connection(http: Client) -> None:
+    """A connection that was in use when the pool was closed is closed when it is released."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(SIZED)
+        await writer.drain()
+
+    async with peer(handler) as origin:
+        response = await get(http, origin)
+        connection = response._connection
+        assert await response.read_all(100) == b"hello, world"
+        http.close()
+        assert connection.reusable
+        response.close()
+        assert not connection.reusable
+        assert not http._idle.get(origin)
+
+
 async def test_requests_of_one_turn_leave_together(
     http: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
