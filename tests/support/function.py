@@ -119,7 +119,7 @@ class Wire(asyncio.Transport):
 
 
 def receive(connection: asyncio.BufferedProtocol, data: bytes) -> None:
-    """Let a connection read bytes, in as many reads as its buffer needs."""
+    """Feed bytes to a connection, in as many reads as its buffer needs."""
     while data:
         buffer = memoryview(connection.get_buffer(-1))
         size = min(len(data), len(buffer))

@@ -61,7 +61,7 @@ class Sockets:
             await self._came.wait()
 
     async def told(self, failed: tuple[str, dict[str, Any]], *, begun: bool = True) -> None:
-        """Tell the control function that an invocation has failed."""
+        """Report to the control function that an invocation has failed."""
         by, event = failed
         condition = "RetriesExhausted" if begun else "EventAgeExceeded"
         context = {"requestId": by, "condition": condition}

@@ -250,7 +250,7 @@ class Sockets(RuleBasedStateMachine):
     @precondition(lambda self: any(not one.network.noticed.is_set() for one in self.functions))
     @rule(number=numbers)
     def notice(self, number: int) -> None:
-        """Let a function notice that an answer was lost."""
+        """Make a function notice that an answer was lost."""
         waiting = [one for one in self.functions if not one.network.noticed.is_set()]
         waiting[number % len(waiting)].network.noticed.set()
         self.settle()
