@@ -57,9 +57,11 @@ export async function ask(page: Page, text: string): Promise<void> {
   await page.keyboard.press("Enter");
 }
 
-/** Wait until no answer runs. */
+/** Wait until no answer runs, and its texts are drawn: what draws them may still be loading. */
 export async function complete(page: Page): Promise<void> {
-  await expect(page.getByRole("article").last()).toHaveAttribute("aria-busy", "false");
+  const answer = page.getByRole("article").last();
+  await expect(answer).toHaveAttribute("aria-busy", "false");
+  await expect(answer.locator(".prose:empty")).toHaveCount(0);
 }
 
 /** Cut a text into pieces of some characters, which may be half ones. The last word is not shown
