@@ -45,6 +45,8 @@ endef
 define end
 { rm -f $(1)/.unfinished && touch $(1)/.ready; } || { $(STOPPED); }
 endef
+# Runs a module as `python -m` does, but without a traceback when Ctrl-C ends it.
+MODULE := -c 'import runpy, sys; sys.excepthook = lambda kind, *rest: kind is KeyboardInterrupt or sys.__excepthook__(kind, *rest); del sys.argv[0]; runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)'
 STOPPED := echo "setup: stopped by the error above. When its cause is gone, run make again; downloads are not repeated." >&2; exit 1
 # In MB: what .venv and node_modules take, with some room.
 NEEDED := 1200
@@ -54,10 +56,10 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@test -e $(STAMP) || $(PYTHON) -ISc 'import shutil, sys; free = shutil.disk_usage(".").free >> 20; sys.exit(free < $(NEEDED) and f"setup: {free} MB are free on the disk of this folder, and some $(NEEDED) MB are needed. Make room, and run make again.")'
 	@$(call begin,$(VENV))
 	@echo "setup: virtual environment"
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(call empty,$(VENV)) && $(PYTHON) -m venv $(VENV); } || { $(STOPPED); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(call empty,$(VENV)) && $(PYTHON) $(MODULE) venv $(VENV); } || { $(STOPPED); }
 	@echo "setup: uv, which installs the packages"
 	@grep -A40 '^uv==' locks/dev.txt | awk 'NR == 1 || /^    --hash/ {print; next} {exit}' > $(VENV)/uv.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt || { $(STOPPED); }
+	@$(BIN)/python $(MODULE) pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt || { $(STOPPED); }
 	@echo "setup: Python packages (about 350 MB the first time)"
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt || { $(STOPPED); }
 	@echo "setup: this project's commands"
@@ -182,7 +184,7 @@ all-long: fuzz books soak meter-bench ## Run the long suites that .ci/run leaves
 attack: $(STAMP) ## Send each kind of hostile input to the local cloud; watch memory and another caller; some 2 minutes (Linux)
 	@$(BIN)/python -m tests.attack
 
-rehearse: $(STAMP) ## Run what a first deployer runs in a new account of the local cloud, an upgrade, a rollback, a restore and a second deployment; prints a transcript
+rehearse: $(STAMP) ## Deploy for the first time into a new account of the local cloud, then upgrade, roll back, restore, and deploy a second time; prints a transcript
 	@$(BIN)/python -m tests.rehearse
 
 soak-short: $(STAMP) ## Send 300 streams under random faults; under 2 minutes (Linux)

@@ -32,7 +32,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--actor", help=text)
     parser.add_argument(
-        "--most", type=int, default=200, metavar="N", help="the maximum number of entries (200)"
+        "--most",
+        type=values.entries,
+        default=200,
+        metavar="N",
+        help="the maximum number of entries (200)",
     )
     parser.add_argument("--csv", action="store_true", help="print CSV")
     add_access(parser)
@@ -44,8 +48,8 @@ def run(args: argparse.Namespace) -> None:
     if args.csv and args.json:
         raise UsageError("--csv and --json exclude each other.")
     query = {name: getattr(args, name) for name in ("since", "until", "key", "actor")}
-    pages = admin(args).pages("/audit", limit=min(max(args.most, 1), 1000), **query)
-    entries = list(itertools.islice(pages, max(args.most, 0)))
+    pages = admin(args).pages("/audit", limit=min(args.most, 1000), **query)
+    entries = list(itertools.islice(pages, args.most))
     if args.json:
         print_json(entries)
     elif args.csv:

@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> None:
         CommandError: the admin API refused, or requests still run after a minute.
 
     """
+    if args.undo and args.status:
+        raise UsageError("--undo and --status exclude each other.")
     if (args.undo or args.status) and (args.drain or args.reason):
         raise UsageError(
             "--drain and --reason are options of a stop; leave them out with --undo and --status."

@@ -29,7 +29,8 @@ class Parser(argparse.ArgumentParser):
         return found, []
 
     def _unknown(self, word: str) -> str:
-        near = meant(word.partition("=")[0], self._option_string_actions)
+        options = {option.lstrip("-"): option for option in self._option_string_actions}
+        near = options.get(meant(word.partition("=")[0].lstrip("-"), options), "")
         return f"{word!r} is unknown here.{near and f' Did you mean {near}?'}"
 
     def error(self, message: str) -> NoReturn:

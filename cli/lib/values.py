@@ -106,6 +106,13 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def entries(text: str) -> int:
+    """Parse how many entries are wanted: a whole number, 1 or more."""
+    if re.fullmatch(r"[0-9]{1,9}", text) is None or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 def key_id(text: str) -> str:
     """Parse a key's id. From a whole key, only the id is returned; the secret is dropped."""
     match = _KEY.fullmatch(text)

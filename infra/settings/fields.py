@@ -101,7 +101,8 @@ def check(field: dataclasses.Field[Any], kind: Any, value: object) -> None:
         re.fullmatch(pattern, str(text)) is None for text in texts
     )
     if wrong_choice or out_of_bounds or malformed:
-        raise SettingsError(f"{field.name}={value}: must be {accepted(field, kind)}")
+        shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        raise SettingsError(f"{field.name}={shown}: must be {accepted(field, kind)}")
 
 
 def _out_of_bounds(value: float, minimum: float | None, maximum: float | None) -> bool:

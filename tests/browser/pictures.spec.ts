@@ -57,6 +57,7 @@ const USED = Array.from({ length: 12 }, (_, ago) =>
     prompt_tokens: 9000 + ((ago * 4999) % 7000),
     completion_tokens: 12_000 + ((ago * 7919 + at * 3331) % 16_000),
     cost: "0.031",
+    outcomes: {},
   })),
 ).flat();
 

@@ -327,6 +327,7 @@ export const USAGE = {
       prompt_tokens: 1200 + ((ago * 977) % 2600),
       completion_tokens: 3100 + ((ago * 1999 + at * 1733) % 7000),
       cost: "0.013",
+      outcomes: {},
     })),
   ),
   has_more: false,

@@ -35,6 +35,14 @@ def test_an_interrupted_set_up_is_mended(
     checkout.check()
 
 
+def test_ctrl_c_shows_no_traceback(checkout: Checkout) -> None:
+    """What Python shows of itself would hide make's line, which says that it was interrupted."""
+    checkout.remove()
+    said = checkout.interrupt("virtual environment", "within", signal.SIGINT)
+    assert "Traceback" not in said
+    assert "Interrupt" in said
+
+
 def test_an_interrupted_update_is_mended(checkout: Checkout) -> None:
     """A set-up that brings a complete installation up to date may be interrupted, too."""
     checkout.complete()

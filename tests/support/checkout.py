@@ -99,8 +99,10 @@ class Checkout:
         where: Literal["at", "within"],
         number: signal.Signals,
         target: str = "setup",
-    ) -> None:
+    ) -> str:
         """Send a signal to all processes of a target when a step begins, or in its middle.
+
+        Return what they print after it.
 
         A step of a set-up cannot end before the signal comes, however fast it is: the gate is
         behind it.
@@ -119,13 +121,14 @@ class Checkout:
             else:
                 assert process.wait() == 0, "".join(before)
                 raise NoSuchStepError
-            process.stdout.read()
+            said = process.stdout.read()
         if process.returncode == 0 and target != "setup":  # its steps have no gate
             raise NoSuchStepError
         assert process.returncode != 0, "it had ended before the signal came"
         if target == "setup":  # so the next one begins again, whatever is there
             assert (self.folder / ".venv/.unfinished").exists()
             assert not (self.folder / ".venv/.ready").exists()
+        return said
 
     def check(self) -> None:
         """Fail if a package, a file of one, or a program is missing."""

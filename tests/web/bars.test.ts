@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { barsOf, days, restOf, rounded } from "../../web/src/ui/bars.ts";
+import { barsOf, days, restOf, rounded, served } from "../../web/src/ui/bars.ts";
 
 const row = (day: string, model: string, tokens: number, cost = "0") => ({
   day,
@@ -10,6 +10,7 @@ const row = (day: string, model: string, tokens: number, cost = "0") => ({
   prompt_tokens: tokens,
   completion_tokens: 1,
   cost,
+  outcomes: {},
 });
 const NEXT_DAY = Date.parse("2026-11-30T00:00:00Z") / 1000;
 const window = (spent: number | string) => ({
@@ -23,6 +24,11 @@ test("days are those of UTC, and not too many", () => {
   assert.deepEqual(days("2026-02-27", "2026-03-01"), ["2026-02-27", "2026-02-28", "2026-03-01"]);
   assert.equal(days("2020-01-01", "2026-01-01").length, 62);
   assert.deepEqual(days("2026-01-02", "2026-01-01"), []);
+});
+
+test("requests are counted without those that were refused", () => {
+  assert.equal(served({ requests: 20, outcomes: { complete: 13, cut: 1, refused: 6 } }), 14);
+  assert.equal(served({ requests: 3, outcomes: { complete: 3 } }), 3);
 });
 
 test("a chart ends at the next round number", () => {

@@ -157,7 +157,8 @@ def _target(args: argparse.Namespace) -> Target:
     """Return the stage's own API, or the one at the URL.
 
     Raises:
-        CommandError: the URL is another's, and --allow-host does not name it.
+        UsageError: the URL is another's, and --allow-host does not name it.
+        CommandError: the stage is not deployed, or has no sockets.
 
     """
     if args.url is None:
@@ -189,9 +190,9 @@ def _target(args: argparse.Namespace) -> Target:
 
 
 def _may_load(host: str, allowed: list[str]) -> None:
-    """Raise CommandError for another host that the user has not named."""
+    """Raise UsageError for another host that the user has not named."""
     if not loopback(host) and host not in allowed:
-        raise CommandError(
+        raise UsageError(
             f"{host} is not this machine. A load test costs its owner money and may keep "
             "others out: run it only where you may. If you may, say so with: --allow-host "
             f"{host}"

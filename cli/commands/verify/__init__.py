@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "only this check; may be repeated (ids are in ARCHITECTURE.md, or: --list)"
     parser.add_argument("--only", metavar="ID", action="append", help=text)
     parser.add_argument("--list", action="store_true", help="print the checks and stop")
-    text = "run also the checks that change the deployment for minutes; use a stage for tests"
+    text = "run also the checks that change the deployment for up to an hour; use a stage for tests"
     parser.add_argument("--destructive", action="store_true", help=text)
     parser.add_argument(
         "--gpu", action="store_true", help="run also the checks of an endpoint with a GPU"

@@ -14,6 +14,8 @@ from cli.main import main
         ("doctor --jsn", ["'--jsn' is unknown here", "Did you mean --json?"]),
         ("doctor extra", ["'extra' is unknown here", "usage: sluice doctor"]),
         ("--versoin", ["'--versoin' is unknown here", "Did you mean --version?", "usage: sluice"]),
+        ("--json", ["'--json' is unknown here. `sluice --help`"]),
+        ("audit --most 0", ["--most: '0' is not a whole number from 1"]),
         ("keys --jsn", ["'--jsn' is unknown here", "`sluice keys --help`"]),
         ("fault set table-throtled", ["no kind 'table-throtled'", "Did you mean table-throttled?"]),
         ("completion fsh", ["invalid choice: 'fsh'", "'fish'"]),

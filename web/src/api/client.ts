@@ -133,10 +133,13 @@ export interface KeyUsage {
 export interface UsageRow {
   day: string;
   model: string;
+  /** All that ended, the refused ones included. */
   requests: number;
   prompt_tokens: number;
   completion_tokens: number;
   cost: string;
+  /** Requests by how they ended; an outcome that did not occur is absent. */
+  outcomes: Record<string, number>;
 }
 
 export interface StreamState {

@@ -54,6 +54,11 @@ export function barsOf<T extends Row>(
   return { bars, names };
 }
 
+/** Return a row's requests without the refused ones, as totals of keys count them. */
+export function served(row: { requests: number; outcomes: Record<string, number> }): number {
+  return row.requests - (row.outcomes["refused"] ?? 0);
+}
+
 /** The usage of today that the rows do not have: they are made when an hour is over. */
 export interface Rest {
   day: string;

@@ -4,7 +4,7 @@ import { usage, type KeyUsage, type Limit, type UsageRow } from "../api/client.t
 import type { Failure } from "../chat/answer.ts";
 import { failureOf } from "../chat/run.ts";
 import { FailureView } from "./answer.tsx";
-import { barsOf, days, REST, restOf } from "./bars.ts";
+import { barsOf, days, REST, restOf, served } from "./bars.ts";
 import { BarChart, dateOf } from "./charts.tsx";
 import type { Session } from "./session.ts";
 
@@ -246,7 +246,7 @@ export function UsageTable({ by, rows, empty, children }: TableProps) {
             <tr key={`${row.day}${row.id}`}>
               <td>{row.day}</td>
               <td>{row.name}</td>
-              <td class="number">{row.requests.toLocaleString("en")}</td>
+              <td class="number">{served(row).toLocaleString("en")}</td>
               <td class="number">{row.prompt_tokens.toLocaleString("en")}</td>
               <td class="number">{row.completion_tokens.toLocaleString("en")}</td>
               <td class="number">{money(row.cost)}</td>

@@ -129,7 +129,7 @@ def test_another_host_needs_its_name(
 ) -> None:
     """Nothing is sent to another host that --allow-host does not name."""
     monkeypatch.setattr(command, "generate", None)
-    assert main(f"load https://example.com/v1 --model m {allowed}".split()) == 1
+    assert main(f"load https://example.com/v1 --model m {allowed}".split()) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "--allow-host example.com" in said
 
@@ -167,7 +167,7 @@ def test_sockets_of_another_host_need_its_name(
     monkeypatch.setattr(command, "generate", None)
     monkeypatch.setattr(command, "_sockets", lambda *_: "wss://victim.example/responses")
     line = "load https://a.example/v1 --model m --form websocket --allow-host a.example"
-    assert main(line.split()) == 1
+    assert main(line.split()) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "--allow-host victim.example" in said
 
