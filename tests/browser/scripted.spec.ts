@@ -684,6 +684,7 @@ test("Tab reaches everything, and what has the focus is seen", async ({ page, ap
   await enter(page, api.url);
   await ask(page, "Walk");
   await complete(page);
+  await expect(page.getByRole("button", { name: "Delete Walk" })).toHaveCount(1);
   const names = new Set<string>();
   for (let step = 0; step < 40 && !names.has("Message"); step += 1) {
     await page.keyboard.press("Tab");
