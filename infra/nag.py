@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from aws_cdk import Acknowledgment, App, Validations
+from aws_cdk import Acknowledgment, App, Stack, Token, Validations
 from cdk_nag import AwsSolutionsChecks
 from constructs import IConstruct
 
@@ -10,6 +10,24 @@ from constructs import IConstruct
 def add_checks(app: App) -> None:
     """Check every synthesis of an app with the AWS Solutions rules."""
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+
+
+def place(scope: IConstruct) -> tuple[str, str, str]:
+    """Return a stack's partition, region and account as findings name them.
+
+    A finding has the value if the stack is for a certain account and region, else a parameter such
+    as `<AWS::Region>`.
+    """
+    stack = Stack.of(scope)
+
+    def named(value: str, parameter: str) -> str:
+        return f"<AWS::{parameter}>" if Token.is_unresolved(value) else value
+
+    return (
+        named(stack.partition, "Partition"),
+        named(stack.region, "Region"),
+        named(stack.account, "AccountId"),
+    )
 
 
 def accept(scope: IConstruct, reasons: Mapping[str, str]) -> None:

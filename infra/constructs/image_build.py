@@ -14,7 +14,7 @@ from constructs import Construct
 
 from infra.constructs.inline_function import add_inline_function
 from infra.constructs.trust import service_of_this_account
-from infra.nag import accept
+from infra.nag import accept, place
 
 # Docker Hub limits pulls by address, and CodeBuild shares its addresses. So a pull is tried again.
 _BUILD = """
@@ -33,7 +33,6 @@ curl -sS -X PUT -H 'content-type:' --data-binary @/tmp/answer.json "$CFN_Respons
 
 
 _READ = ("GetObject", "GetBucket", "List")
-_LOGS = "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:/aws/codebuild"
 
 
 class ImageBuild(Construct):
@@ -147,6 +146,9 @@ class ImageBuild(Construct):
                 "CB4": "Artifacts go to ECR, which encrypts them itself; the build keeps none.",
             },
         )
+        partition, region, account = place(self)
+        name = Stack.of(self).get_logical_id(made)
+        own = f"arn:{partition}:logs:{region}:{account}:log-group:/aws/codebuild/<{name}>:*"
         accept(
             role,
             {
@@ -155,7 +157,7 @@ class ImageBuild(Construct):
                     for it in _READ
                 },
                 "IAM5[Resource::*]": "ecr:GetAuthorizationToken knows no resources.",
-                f"IAM5[Resource::{_LOGS}/<{Stack.of(self).get_logical_id(made)}>:*]": "CDK's grant of its own log.",
+                f"IAM5[Resource::{own}]": "CDK's grant of its own log.",
             },
         )
 

@@ -14,7 +14,7 @@ the only path of a WebSocket API is its stage.
 import json
 from collections.abc import Sequence
 
-from aws_cdk import Aws, Fn, RemovalPolicy, Stack, Token
+from aws_cdk import Aws, Fn, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_apigatewayv2 as apigatewayv2
 from aws_cdk import aws_iam as iam
@@ -23,7 +23,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.constructs.function import RETENTION
-from infra.nag import accept
+from infra.nag import accept, place
 from infra.settings.deployment import Settings
 
 STAGE = "responses"
@@ -128,14 +128,12 @@ class WebSocketApi(Construct):
                 ],
             )
         stack = Stack.of(self)
-        # The rule names the region and the account if the stack is for certain ones.
-        region = "<AWS::Region>" if Token.is_unresolved(stack.region) else stack.region
-        account = "<AWS::AccountId>" if Token.is_unresolved(stack.account) else stack.account
+        partition, region, account = place(stack)
         api = stack.get_logical_id(self.api)
         accept(
             stack,
             {
-                f"IAM5[Resource::arn:<AWS::Partition>:execute-api:{region}:{account}:"
+                f"IAM5[Resource::arn:{partition}:execute-api:{region}:{account}:"
                 f"<{api}>/{STAGE}/{method}/@connections/*]": (
                     "Connection ids are not known before a client connects."
                 )

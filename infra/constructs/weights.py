@@ -8,7 +8,7 @@ from aws_cdk import aws_s3_assets as s3_assets
 from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
-from infra.nag import accept
+from infra.nag import accept, place
 from infra.settings.container import HUGGING_FACE
 from infra.settings.weights_files import PACKED, check_file
 
@@ -78,7 +78,7 @@ class Weights(Construct):
             )
         )
         if prefix:
-            finding = f"arn:<AWS::Partition>:s3:::{bucket}/{key}*"
+            finding = f"arn:{place(role)[0]}:s3:::{bucket}/{key}*"
             accept(
                 role, {f"IAM5[Resource::{finding}]": "The model is every object under this prefix."}
             )
