@@ -8,6 +8,7 @@ The page gets a table, the targets and the plots.
 import json
 import sys
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from rich.console import Console
@@ -151,6 +152,11 @@ def _features(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _machine(run: str) -> str:
+    where = json.loads((RESULTS / f"{run}.machine.json").read_text())
+    return ", ".join(f"{name} {value}" for name, value in where.items())
+
+
 def _replace(text: str, name: str, content: str) -> str:
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     head, _, rest = text.partition(begin)
@@ -163,15 +169,15 @@ def main() -> int:
     rows: Rows = json.loads((RESULTS / "adapter.json").read_text())
     cold_file = RESULTS / "coldstart.json"
     cold = json.loads(cold_file.read_text()) if cold_file.exists() else None
-    where = json.loads((RESULTS / "adapter.machine.json").read_text())
-    described = ", ".join(f"{name} {value}" for name, value in where.items())
+    described = f"Run: {_machine('adapter')}."
     text = PAGE.read_text()
     paced_file = RESULTS / "paced.json"
     paced: Rows = json.loads(paced_file.read_text()) if paced_file.exists() else []
     if paced:
         text = _replace(text, "paced", _markdown(paced))
+        described += f"\nRun of paced streams: {_machine('paced')}."
     judged = _targets(verdicts(rows + paced, cold))  # of two rows alike, the last one counts
-    text = _replace(text, "targets", f"Run: {described}.\n\n" + judged)
+    text = _replace(text, "targets", f"{fill(described, 100)}\n\n{judged}")
     text = _replace(text, "rows", _markdown(rows))
     if cold is not None:
         text = _replace(text, "coldstart", _cold(cold))
