@@ -44,6 +44,7 @@ from lambda_fn.settings import Model, Settings
 from lambda_fn.stream import app as application
 from lambda_fn.stream import pipeline
 from lambda_fn.stream.admit import Admission
+from tests.support.asgi import request
 from tests.support.corpus import BODIES, COMPLETIONS, MESSAGES, PLAIN, RESPONSES, SIZE
 
 ADDRESS_SPACE = 1_500_000_000
@@ -151,27 +152,9 @@ async def call(
 
     Return status and response.
     """
-    status, said = 0, b""
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        nonlocal status, said
-        status = message.get("status", status)
-        said += message.get("body", b"")
-
     headers = [(b"x-sluice-origin-secret", b"o"), (b"authorization", b"Bearer " + key.encode())]
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "headers": headers,
-        "query_string": b"",
-        "state": {},
-    }
-    await app(scope, receive, send)
-    return status, said
+    reply = await request(app, "POST", path, body, headers=headers)
+    return reply.status, reply.body
 
 
 def timed(

@@ -1,6 +1,5 @@
 """Requests of an admin with hostile values: ids, queries, and bodies whose members are wrong."""
 
-import asyncio
 import itertools
 import json
 import random
@@ -17,6 +16,7 @@ from lambda_fn.control import services as control
 from lambda_fn.control.app import PREFIX, Middleware
 from lambda_fn.control.auth import INVOKED, Gate
 from lambda_fn.control.services import Services
+from tests.support.asgi import request
 from tests.support.hostile_calls import complaint
 from tests.support.hostile_values import WRONG, Values
 from tests.support.network import Network, create_table, delete_table, operate
@@ -82,31 +82,16 @@ class Requests:
         self, method: str, path: str, body: bytes = b"", *, query: str = "", kind: str = "json"
     ) -> bytes:
         """Make a request, and check that its response has a form that the API promises."""
-        status, said, after = 0, b"", list[asyncio.Future[object]]()
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: Any) -> None:
-            nonlocal status, said
-            status = message.get("status", status)
-            said += message.get("body", b"")
-
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "raw_path": quote(path).encode(),
-            "root_path": "",
-            "http_version": "1.1",
-            "headers": [(b"content-type", f"application/{kind}".encode())],
-            "query_string": query.encode(),
-            "state": {},
-            "aws.after": after,
-            "aws.event": {INVOKED: True},
-        }
-        await self._app(scope, receive, send)
-        await asyncio.gather(*after)
+        reply = await request(
+            self._app,
+            method,
+            path,
+            body,
+            headers=[(b"content-type", f"application/{kind}".encode())],
+            query=query.encode(),
+            event={INVOKED: True},
+        )
+        status, said = reply.status, reply.body
         wrong = "" if status < 400 or b"This takes over" in said else complaint(path, status, said)
         assert not wrong, (wrong, method, path[:100], query[:100], body[:200], said[:200])
         return said

@@ -3,13 +3,11 @@
 The paths are those of the API's own document, so a new endpoint is tried without a change here.
 """
 
-import asyncio
 import itertools
 import json
 import random
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +23,7 @@ from lambda_fn.metering.ledger import Opening
 from lambda_fn.metering.money import Prices
 from lambda_fn.recall.app import create_app
 from lambda_fn.settings import Model, Settings
+from tests.support.asgi import Reply, request
 from tests.support.hostile_calls import COMPONENTS, DOCUMENT, GOOD, complaint
 from tests.support.hostile_values import WRONG, Values
 from tests.support.kept import Kept, head_of
@@ -115,15 +114,6 @@ HEADERS = {
 }
 
 
-@dataclass
-class Reply:
-    """A response."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
 class Calls:
     """The recall function over two tables, with two keys, in this process."""
 
@@ -167,30 +157,8 @@ class Calls:
         given = {"x-sluice-origin-secret": "o", **(headers or {})}
         if key is not None:
             given.setdefault("authorization", f"Bearer {key}")
-        reply, after = Reply(0, {}, b""), list[asyncio.Future[object]]()
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: Any) -> None:
-            reply.status = message.get("status", reply.status)
-            reply.headers |= {it.decode(): to.decode() for it, to in message.get("headers", ())}
-            reply.body += message.get("body", b"")
-
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "raw_path": quote(path).encode(),
-            "root_path": "",
-            "http_version": "1.1",
-            "headers": [(it.encode("latin-1"), to.encode("latin-1")) for it, to in given.items()],
-            "query_string": query,
-            "state": {},
-            "aws.after": after,
-        }
-        await self._app(scope, receive, send)
-        await asyncio.gather(*after)
+        sent = [(it.encode("latin-1"), to.encode("latin-1")) for it, to in given.items()]
+        reply = await request(self._app, method, path, body, headers=sent, query=query)
         if "anthropic-version" not in given:
             wrong = complaint(path, reply.status, reply.body)
             assert not wrong, (wrong, method, path[:100], query[:100], body[:100], reply.body[:200])
