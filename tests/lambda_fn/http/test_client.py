@@ -13,6 +13,13 @@ from tests.support.function import Wire, peer, receive
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nX-A: b\r\n\r\nhello, world"
 
 
+async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the first request of a connection."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(SIZED)
+    await writer.drain()
+
+
 async def test_a_connection_with_bytes_unread_is_not_used_again(http: Client) -> None:
     """A connection whose response was not read to its end is closed, even if all of it has arrived.
 
@@ -88,12 +95,7 @@ async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
 async def test_a_closed_pool_keeps_no_connection(http: Client) -> None:
     """A connection that was in use when the pool was closed is closed when it is released."""
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(SIZED)
-        await writer.drain()
-
-    async with peer(handler) as origin:
+    async with peer(answer_once) as origin:
         response = await get(http, origin)
         connection = response._connection
         assert await response.read_all(100) == b"hello, world"
@@ -204,12 +206,7 @@ async def test_pool_trusts_neither_clock_alone(
 async def test_pool_passes_over_closed_connections(http: Client) -> None:
     """A pooled connection that the peer has closed is not used again."""
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(SIZED)
-        await writer.drain()
-
-    async with peer(handler) as origin:
+    async with peer(answer_once) as origin:
         for _ in range(3):
             response = await get(http, origin)
             connection = response._connection
@@ -224,12 +221,7 @@ async def test_limits_of_an_answer(http: Client) -> None:
     """A body over the caller's limit, a silent peer and a reset are transport errors."""
     release = asyncio.Event()
 
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(SIZED)
-        await writer.drain()
-
-    async with peer(handler) as origin:
+    async with peer(answer_once) as origin:
         response = await get(http, origin)
         with pytest.raises(TransportError, match="more than 5"):
             await response.read_all(5)
