@@ -94,7 +94,6 @@ async def test_a_nudge_cuts_no_body_short(http: Client) -> None:
 
 async def test_a_closed_pool_keeps_no_connection(http: Client) -> None:
     """A connection that was in use when the pool was closed is closed when it is released."""
-
     async with peer(answer_once) as origin:
         response = await get(http, origin)
         connection = response._connection
@@ -205,7 +204,6 @@ async def test_pool_trusts_neither_clock_alone(
 
 async def test_pool_passes_over_closed_connections(http: Client) -> None:
     """A pooled connection that the peer has closed is not used again."""
-
     async with peer(answer_once) as origin:
         for _ in range(3):
             response = await get(http, origin)
