@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 MAX_READING_BYTES = 256 * 1024 * 1024
-"""Bytes of all bodies that are not complete: 42 of the largest ones."""
+"""Bytes of all bodies that are not complete, without `SMALL_BYTES` of each: 42 of the largest."""
+SMALL_BYTES = 64 * 1024
+"""The size of a body that large ones do not keep out. All small ones have as many bytes in all."""
 
 
 class BodyReader:
@@ -27,7 +29,7 @@ class BodyReader:
     def __init__(self, seconds: float) -> None:
         """A body that takes more than `seconds` is refused."""
         self._seconds = seconds
-        self._reading = 0
+        self._large = self._small = 0
 
     async def read(self, request: Request) -> bytes:
         """Return the whole body.
@@ -58,7 +60,9 @@ class BodyReader:
                 f"the body did not come within {self._seconds:g} s, but {len(body)} bytes of it"
             ) from None
         finally:
-            self._reading -= len(body)
+            small = min(len(body), SMALL_BYTES)
+            self._small -= small
+            self._large -= len(body) - small
         return bytes(body)
 
     async def _part(self, request: Request, body: bytearray) -> bool:
@@ -69,10 +73,15 @@ class BodyReader:
         part = message.get("body", b"")
         if len(body) + len(part) > MAX_BODY_BYTES:
             raise _size()
-        if self._reading + len(part) > MAX_READING_BYTES:
-            raise OverloadedError("too many large bodies are being read; try again shortly")
+        small = min(len(part), max(0, SMALL_BYTES - len(body)))
+        large = len(part) - small
+        if (small and self._small + small > MAX_READING_BYTES) or (
+            large and self._large + large > MAX_READING_BYTES
+        ):
+            raise OverloadedError("too many bodies are being read; try again shortly")
         body += part  # in one buffer: small parts of their own would each take some 40 bytes
-        self._reading += len(part)
+        self._small += small
+        self._large += large
         return bool(message.get("more_body", False))
 
 

@@ -10,7 +10,9 @@ A connection is between messages, in the head of one, or in its body:
 A head has `HEAD_SECONDS` and `MAX_HEAD_BYTES`. The time for a body is limited where it is read
 (`model.bodies`); here only what it takes on the wire is, because chunks of one byte take six, and
 their extensions and trailers any number. A body that goes on behind its response has
-`LINGER_SECONDS`: closed at once, the peer might lose the response with the connection.
+`LINGER_SECONDS`: closed at once, the peer might lose the response with the connection. A peer that
+asked for `connection: close` may lose it so, because uvicorn closes then. Clients that keep
+connections, as SageMaker's router does, never do.
 """
 
 from __future__ import annotations

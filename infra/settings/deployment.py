@@ -31,8 +31,9 @@ __all__ = ["DEV", "PROD", "Settings", "SettingsError", "local", "of_stage"]
 
 Stage = Literal["local", "dev", "prod"]
 _NEW_ACCOUNT = 10
-_READERS = 50  # the most running answers that a key follows, if no setting says how many
 """The concurrency of a new account."""
+_READERS = 50
+"""The most running answers that a key follows, if no setting says how many."""
 _MAX_TAGS = 40
 """AWS's maximum is 50 for a resource; some are CloudFormation's own."""
 _CLOCK_SKEW = 60

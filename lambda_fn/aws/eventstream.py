@@ -8,6 +8,7 @@ Numbers are big-endian. Source: "Event stream encoding", Amazon Transcribe Devel
 tests compare this decoder with botocore's.
 """
 
+import struct
 from functools import lru_cache
 from struct import Struct
 from zlib import crc32
@@ -67,6 +68,8 @@ class Decoder:
         is like none before. Then `feed` has to read them.
         """
         lead = self._lead
+        if len(data) < lead + 4:
+            return None
         known = _part(data[:lead])
         if known is None or known[0] != len(data):
             return None
@@ -174,7 +177,7 @@ def _headers(block: bytes) -> dict[str, str]:
                     headers[name] = block[start:at].decode()
             else:
                 at += _FIXED_SIZES[kind]
-    except (IndexError, KeyError, ValueError, ArithmeticError) as error:
+    except (IndexError, KeyError, ValueError, ArithmeticError, struct.error) as error:
         raise EventStreamError("a header is malformed") from error
     return headers
 

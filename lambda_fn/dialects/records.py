@@ -168,7 +168,10 @@ class _Content(msgspec.Struct):
 _record = msgspec.json.Decoder(_Record)
 _usual = msgspec.json.Decoder(_UsualRecord)
 _MOST_ODD = 8
-"""Records that are no usual chunks, after which a server's records are no longer tried as such."""
+"""Records in a row that are no usual chunks although they have content, after which a server's
+records are no longer tried as such.
+"""
+_CONTENT = (b'"content":"', b'"content": "')
 _anything = msgspec.json.Decoder()
 _logprobs = msgspec.json.Decoder(_Content)
 _json = msgspec.json.Encoder()
@@ -251,8 +254,10 @@ class Records:
             RecursionError: the object is nested too deeply.
 
         """
-        if self.started and self._odd < _MOST_ODD:
+        # Reasoning, whose chunks have no content, says nothing about the chunks behind it.
+        if self.started and self._odd < _MOST_ODD and any(it in payload for it in _CONTENT):
             if self._usual(payload, events):
+                self._odd = 0
                 return
             self._odd += 1
         try:

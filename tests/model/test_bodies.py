@@ -92,8 +92,13 @@ async def test_small_parts() -> None:
     assert peak < 4 * len(body)
 
 
-async def test_all_bodies_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is being read is bounded. It counts no more once it is read, given up or refused."""
+@pytest.mark.parametrize("small", [0, 9])
+async def test_all_bodies_together(monkeypatch: pytest.MonkeyPatch, small: int) -> None:
+    """What is being read is bounded. It counts no more once it is read, given up or refused.
+
+    That holds for large bodies, which have no small part here, and for small ones.
+    """
+    monkeypatch.setattr(bodies, "SMALL_BYTES", small)
     monkeypatch.setattr(bodies, "MAX_READING_BYTES", 10)
     monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 9)
     reader = BodyReader(600)
@@ -120,4 +125,27 @@ async def test_all_bodies_together(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BodySizeError):
         await read(part(b"y" * 9), part(b"y", more=False))
     assert await read(part(b"y" * 9, more=False)) == b"y" * 9
-    assert reader._reading == 0
+    assert (reader._small, reader._large) == (0, 0)
+
+
+async def test_large_bodies_keep_no_small_one_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While slow large bodies take all that there is for them, a small one is read."""
+    monkeypatch.setattr(bodies, "MAX_READING_BYTES", 10)
+    monkeypatch.setattr(bodies, "SMALL_BYTES", 2)
+    reader = BodyReader(600)
+
+    async def read(body: bytes) -> bytes:
+        async def receive() -> dict[str, Any]:
+            return part(body, more=False)
+
+        return await reader.read(request(receive))
+
+    slow: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    running = asyncio.create_task(reader.read(request(slow.get)))
+    await slow.put(part(b"x" * 12))
+    await until(slow.empty)
+    assert await read(b"yy") == b"yy"
+    with pytest.raises(OverloadedError):
+        await read(b"yyy")
+    await slow.put(part(b"", more=False))
+    assert len(await running) == 12

@@ -53,6 +53,28 @@ PARTS = st.lists(
 )
 
 
+def test_any_piece_behind_a_whole_part() -> None:
+    """However the part behind a whole one is cut, it is what a frame is."""
+    part = encode({":event-type": PART}, b"hello")
+    for end in range(len(part) + 1):
+        decoder = Decoder()
+        decoder.feed(part)
+        found = decoder.only_part(part[:end])
+        assert found == (b"hello" if end == len(part) else None)
+        if found is None:
+            assert payloads(decoder, part[:end]) == []
+            assert payloads(decoder, part[end:]) == [b"hello"]
+
+
+def test_a_header_that_ends_within_its_length() -> None:
+    """A frame with right checksums and half a header is malformed, as one with a wrong checksum."""
+    block = b"\x01a\x07\x00"
+    head = struct.pack(">II", 16 + len(block), len(block))
+    frame = head + struct.pack(">I", crc32(head)) + block
+    with pytest.raises(EventStreamError, match="header"):
+        Decoder().feed(frame + struct.pack(">I", crc32(frame)))
+
+
 @given(messages=PARTS, cuts=st.lists(st.integers(0, 600), max_size=4), flips=st.integers(0, 9000))
 def test_a_part_alone_is_what_a_frame_is(
     messages: list[tuple[dict[str, str], bytes]], cuts: list[int], flips: int

@@ -441,3 +441,19 @@ def read(records: Records, payload: bytes) -> tuple[list[Event], type[Exception]
     except (ValueError, RecursionError) as error:
         return events, type(error)
     return events, None
+
+
+def test_the_short_way_is_taken_behind_reasoning() -> None:
+    """Reasoning does not turn the short way off, and one odd chunk in between does not either."""
+
+    def chunk(**delta: str) -> bytes:
+        return json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode()
+
+    records = Records(1)
+    for sent in (
+        *[{"reasoning": "r"}] * 20,
+        *[{"content": "a"}, {"content": "b", "refusal": "c"}] * 20,
+    ):
+        read(records, chunk(**sent))
+    assert records._odd <= 1
+    assert type(read(records, chunk(content="d"))[0][0]) is Delta
