@@ -210,14 +210,14 @@ _CALLS = st.one_of(
 
 
 # What is there when a sequence begins.
-_BEGUN = [
+_BEGUN: list[dict[str, Any]] = [
     {
-        **{"pk": {"S": "p"}, "sk": {"S": "1"}, "s": {"S": "a"}, "n": {"N": "1e3"}},
-        **{"m": {"M": {"x": {"N": "007"}}}, "l": {"L": [{"S": "a"}]}, "set": {"SS": ["a", "b"]}},
-        **{"open": {"S": "p"}, "due": {"N": "2"}, "status": {"S": "in_progress"}},
+        "pk": {"S": "p"}, "sk": {"S": "1"}, "s": {"S": "a"}, "n": {"N": "1e3"},
+        "m": {"M": {"x": {"N": "007"}}}, "l": {"L": [{"S": "a"}]}, "set": {"SS": ["a", "b"]},
+        "open": {"S": "p"}, "due": {"N": "2"}, "status": {"S": "in_progress"},
     },
     {"pk": {"S": "p"}, "sk": {"S": "2"}, "n": {"N": "1"}, "b": {"B": "AP8="}, "open": {"S": "p"}},
-]
+]  # fmt: skip
 
 
 def _body(call: dict[str, Any], table: str) -> bytes:
