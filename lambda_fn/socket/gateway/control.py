@@ -173,9 +173,13 @@ class Control:
 
     async def _disconnect(self, closing: Closing, context: Context) -> None:
         socket = await self._store.find(closing.connection_id)
-        names, waiting = await self._store.change(closing.connection_id, State.leave)
-        await self._store.leave(socket.caller.key_id, closing.connection_id)
+        # Their texts go first. If this function is killed, the event comes again, and finds them.
+        waiting = socket.state.lanes.names_waiting()
         await self._forget(closing.connection_id, waiting)
+        names, dropped = await self._store.change(closing.connection_id, State.leave)
+        await self._store.leave(socket.caller.key_id, closing.connection_id)
+        since = [name for name in dropped if name not in waiting]
+        await self._forget(closing.connection_id, since)
         for name in names:
             await self._stop(name, socket)
 
