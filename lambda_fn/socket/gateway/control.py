@@ -236,7 +236,8 @@ class Control:
         Then the next requests of these lanes begin, in another invocation.
         """
         event, by = failure.event, failure.invocation
-        if isinstance(event, Closing):
+        if event is None or isinstance(event, Closing):
+            log("socket_failure", aws_request_id=by)
             return
         connection_id = event.connection_id
         socket = await self._store.find(connection_id)
