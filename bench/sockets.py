@@ -170,6 +170,7 @@ async def many(
         wrong: list[str] = []
 
         again: list[str] = []
+        repeated: list[str] = []
         beginning = asyncio.Semaphore(_BEGINNING)
 
         async def ask(socket: aiohttp.ClientWebSocketResponse, lane: str) -> None:
@@ -233,7 +234,10 @@ async def many(
                     left.discard(lane)
                     begun[lane].set()
                     continue
-                if event["sequence_number"] <= numbers[lane]:
+                if event["sequence_number"] == numbers[lane]:
+                    repeated.append(lane)  # a post whose answer was lost is made again
+                    continue
+                if event["sequence_number"] < numbers[lane]:
                     wrong.append(f"socket {number}, lane {lane}: out of order")
                 numbers[lane] = event["sequence_number"]
                 if event["type"].endswith("output_text.delta"):
@@ -245,7 +249,10 @@ async def many(
                     left.discard(lane)
                     output = event["response"]["output"]
                     if not output or output[0]["content"][0]["text"] != texts[lane]:
-                        wrong.append(f"socket {number}, lane {lane}: not whole ({event['type']})")
+                        code = (event["response"].get("error") or {}).get("code")
+                        wrong.append(
+                            f"socket {number}, lane {lane}: not whole ({event['type']} {code})"
+                        )
 
         containers, idle = Containers(cloud, session), programs(cloud.pid)
         most, work = 0, asyncio.gather(*(one(number) for number in range(count)))
@@ -268,6 +275,7 @@ async def many(
         },
         "all s": round(time.monotonic() - ready, 1),
         "asked again": len(again),
+        "messages that came twice": len(repeated),
         "programs before": idle,
         "programs while most ran": held,
         "wrong": wrong,
