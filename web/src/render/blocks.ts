@@ -53,9 +53,9 @@ export class Blocks {
     for (const token of tokens.slice(0, last)) settled += token.raw.length;
     // Inline markup is read once for a settled block, and again for the open one.
     const open = tokens.slice(last);
-    for (const { src, tokens } of lexer.inlineQueue) {
-      if ((src.match(/[*_~`[\]<]/g)?.length ?? 0) <= MARKS) lexer.inlineTokens(src, tokens);
-      else tokens.push({ type: "text", raw: src, text: src, escaped: false });
+    for (const { src, tokens: inline } of lexer.inlineQueue) {
+      if ((src.match(/[*_~`[\]<]/g)?.length ?? 0) <= MARKS) lexer.inlineTokens(src, inline);
+      else inline.push({ type: "text", raw: src, text: src, escaped: false });
     }
     lexer.inlineQueue = [];
     this.settled.push(...tokens.slice(0, last).flatMap(blockOf));
