@@ -237,3 +237,13 @@ def test_a_test_file_meets_what_it_holds(held: Held) -> None:
     assert [
         name for name in held.modules.split() if ROOT / held.folder / f"{name}.py" not in met
     ] == []
+
+
+def test_no_test_imports_from_a_conftest() -> None:
+    """What several files of tests share is in `tests/support`, and fixtures come by their names."""
+    found = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("*.py")
+        if re.search(r"^\s*(from|import) [\w.]*\bconftest\b", path.read_text(), re.MULTILINE)
+    ]
+    assert found == []
