@@ -39,6 +39,7 @@ def main() -> None:
         attribute_values,
         clients,
         insight_rules,
+        items,
         metric_lists,
         percentiles,
         quotas,
@@ -56,6 +57,7 @@ def main() -> None:
     quotas.install()
     service_quotas.install()
     attribute_values.install()
+    items.install()
     insight_rules.install()
     metric_lists.install()
     percentiles.install()

@@ -44,6 +44,7 @@ from local.moto.alarms import evaluate
 from local.moto.clients import INTERNAL_HEADER, client
 from local.moto.exchange import EXCHANGE
 from local.moto.handler import Handler
+from local.moto.items.calls import ItemCalls
 from local.moto.state import snapshot
 from local.moto.telemetry import take
 
@@ -78,7 +79,7 @@ class Application:
     def __init__(self, token: str) -> None:
         """Create moto's application. Each service's part is loaded at its first request."""
         self._token = token
-        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.moto = ItemCalls(DomainDispatcherApplication(create_backend_app))
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
@@ -110,7 +111,7 @@ class Application:
         if (answered := components.answer(environ, start_response)) is not None:
             return answered
         if service == "cloudformation":
-            return self.moto(environ, start_response)  # type: ignore[no-any-return] # moto is untyped here
+            return self.moto(environ, start_response)
         with self._locks[service]:
             body = list(self.moto(environ, start_response))
         watched = service in _WATCHED or (
