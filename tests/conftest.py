@@ -30,6 +30,11 @@ for _phase in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
 
 
+# A test makes many objects and leaves few cycles. With the thresholds of Python, the collector
+# takes a tenth of the time.
+gc.set_threshold(50_000, 20, 20)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Collect the tests without the garbage collector, which takes half of the time.
