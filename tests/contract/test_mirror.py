@@ -156,7 +156,7 @@ HELD = [
     Held("local/moto", "attribute_values", "lambda_fn/aws/test_dynamodb.py", "over a table"),
     Held("local/moto/items", "conditions queries reading updates values",
          "local/moto/items/test_calls.py", "moto's answers are compared with all of them"),
-    Held("local/moto", "clients exchange state", "local/test_server.py", _DEPLOYED,
+    Held("local/moto", "clients state", "local/test_server.py", _DEPLOYED,
          "test_from_a_template_to_a_stream"),
     Held("local/moto", "cloudfront", "e2e/test_doctor.py", _DEPLOYED, "doctor"),
     Held("local/moto", "kept", "local/test_kept.py", _DEPLOYED, "delete_stack"),
