@@ -95,6 +95,7 @@ def _cut(ended: Ended | None) -> APIError:
     if ended == "meter":
         return Unavailable("The usage meter did not answer, so the summary was not completed.")
     return ContextLengthExceeded(
-        "The conversation and its summary do not fit into the model's context. Send fewer items.",
+        "The summary was cut at the limit of tokens: of the model's context, or of an answer in this "
+        "deployment. Send fewer items.",
         param="input",
     )
