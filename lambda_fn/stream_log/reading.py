@@ -215,7 +215,7 @@ class LogSource:
 
 
 def slot_item(key: dict[str, str], reader: str, *, now: float, seconds: float) -> Item:
-    """Return the item of a slot that `reader` holds for so many seconds from `now` on."""
+    """Return the item of a slot that `reader` holds for `seconds` from `now` on."""
     ends = now + seconds
     return {
         **key,

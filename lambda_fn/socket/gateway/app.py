@@ -148,11 +148,15 @@ class Gateway(Control):
     ) -> None:
         """Answer requests, and those that begin when they end. `own` is a message at hand.
 
+        What one of them raises is raised when the others have ended, because Lambda stops a
+        function whose invocation is over.
+
         Raises:
             Unsaved: it could not be written that a response has ended.
 
         """
         begun: set[str] = set()
+        failed: list[Exception] = []
         running: set[asyncio.Task[tuple[list[str], Socket]]] = set()
         while names or running:
             for name in names:
@@ -162,9 +166,15 @@ class Gateway(Control):
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             names = []
             for task in done:
-                found, after = task.result()
+                try:
+                    found, after = task.result()
+                except Exception as error:  # noqa: BLE001 (the first one is raised below)
+                    failed.append(error)
+                    continue
                 socket = max(socket, after, key=lambda one: int(one.item["n"]))
                 names += [name for name in found if name not in begun and name not in names]
+        if failed:
+            raise failed[0]
 
     async def _patiently(
         self, connection_id: str, decide: Callable[[State], list[str]], context: Context
