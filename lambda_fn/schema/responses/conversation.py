@@ -114,8 +114,10 @@ class Conversation:
         if kind == "compaction" or (kind == "message" and item.role == "assistant"):
             if self._turn.texts and not self._turn.calls:
                 self._end_turn()
-            said = self._summary(item, path) if kind == "compaction" else _text(item, path)
-            self._turn.texts.append(said)
+            if kind == "compaction":
+                self._turn.texts.append(_SUMMARY + opened(item, path, self._history.unseal))
+            else:
+                self._turn.texts.append(_text(item, path))
         elif kind == "reasoning":
             self._turn.reasoning.append(_reasoning(item, path))
         elif kind == "function_call":
@@ -137,21 +139,6 @@ class Conversation:
                 code=Unsupported.code,
             )
         return found[1]
-
-    def _summary(self, item: Item, path: str) -> str:
-        """Return what the model reads in place of a compaction."""
-        unseal = self._history.unseal
-        try:
-            if unseal is None:
-                raise Forged
-            return _SUMMARY + unseal(item.encrypted_content or "")
-        except Forged:
-            raise InvalidRequest(
-                f"Invalid '{path}': its 'encrypted_content' cannot be read. It was changed, or comes "
-                "from another key or deployment. Send the items themselves, or compact them again.",
-                param=path,
-                code="invalid_encrypted_content",
-            ) from None
 
     def _say(self, item: Item, path: str) -> None:
         """Add a message of the user or of the system."""
@@ -218,6 +205,21 @@ class Conversation:
             self.images.append(f"{path}.image_url")
             return ImagePart(ImageUrl(part.image_url or "", part.detail))
         return TextPart(_text_of(part, path))
+
+
+def opened(item: Item, path: str, unseal: Callable[[str], str] | None) -> str:
+    """Return the text of a compaction. Raises InvalidRequest if it does not open."""
+    try:
+        if unseal is None:
+            raise Forged
+        return unseal(item.encrypted_content or "")
+    except Forged:
+        raise InvalidRequest(
+            f"Invalid '{path}': its 'encrypted_content' cannot be read. It was changed, or comes from "
+            "another key or deployment. Send the items themselves, or compact them again.",
+            param=path,
+            code="invalid_encrypted_content",
+        ) from None
 
 
 class _Body(msgspec.Struct):
