@@ -170,7 +170,8 @@ async def test_heartbeats(make_call: Callable[..., Call], sagemaker: StandIn) ->
 def test_a_chat_loads_nothing_of_it() -> None:
     """What only this API needs is not loaded at a cold start."""
     code = (
-        "import sys, lambda_fn.stream.app; print([it for it in sys.modules if 'responses' in it])"
+        "import sys, lambda_fn.stream.app; print([it for it in sys.modules if 'responses' in it or "
+        "'seal' in it or 'compact' in it])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert set(ast.literal_eval(done.stdout)) == {"lambda_fn.http.responses", "starlette.responses"}
