@@ -38,6 +38,7 @@ from lambda_fn.socket.gateway.store import Frame, Socket
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume
 from lambda_fn.socket.messages import read as read_message
 from lambda_fn.stream.completions import Completions
+from lambda_fn.stream.pipeline import share
 from lambda_fn.stream.rate_limit_errors import no_model
 from lambda_fn.stream.request_count import count_request
 from lambda_fn.stream.resume import resume
@@ -76,7 +77,7 @@ class Gateway(Control):
         super().__init__(settings, client, credentials, now=now)
         rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
         self._completions = Completions(
-            *(settings, client, credentials, self._usage, self._gate),
+            share(settings, client, credentials, self._usage, self._gate),
             partial(read_create, rules=rules, store_default=settings.store_default),
         )
         self._running: dict[str, LaneCarrier] = {}
