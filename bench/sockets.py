@@ -35,7 +35,7 @@ from cli.lib import cdk, local_keys
 from local.cloud import LocalCloud
 
 _RATE, _TOKENS = 20, 9_000
-_OF_A_KEY, _HANDSHAKES, _BEGINNING = 20, 20, 16
+_OF_A_KEY, _HANDSHAKES, _BEGINNING = 20, 10, 16
 """Sockets of a key, handshakes at once, and requests that wait for their first token at once."""
 _MANY_RATE, _MANY_S = 0.5, 480
 _WARM = 3

@@ -63,6 +63,8 @@ _NO_LOG_YET = 20.0
 """Seconds for which a cancel waits for the log of a response that has begun."""
 _LOG_POLL = 0.1
 """Seconds between two looks for it."""
+_FLOODS = 1_000
+"""Flooded sockets that an environment remembers, the last ones."""
 
 
 class Flood(RateLimited):
@@ -104,6 +106,12 @@ class Control:
         self._stored = Stored(self._streams)
         self._cancelling = Cancelling(settings, client, credentials, self._usage, self._stored)
         self._store = Store(self._streams, now=now)
+        self._flooded: dict[str, None] = {}
+        """The last sockets that were closed because of a flood.
+
+        What they had sent before may be thousands of messages, each with an invocation of its own.
+        They are dropped without a call, so that other sockets do not wait for them.
+        """
         self._posts = Posts(
             client,
             url=settings.websocket_url.replace("ws", "http", 1),
@@ -186,6 +194,8 @@ class Control:
     # Messages
 
     async def _message(self, message: Message, context: Context) -> None:
+        if message.connection_id in self._flooded:
+            return
         asked = read_message(message.body)
         stream_id = asked.stream_id
         try:
@@ -199,13 +209,20 @@ class Control:
             else:
                 await self._begin(message, asked, context)
         except _Flooded:
-            return
+            self._drop(message.connection_id)
         except Flood:
+            self._drop(message.connection_id)
             socket = await self._store.find(message.connection_id)
             await self._posts.close(message.connection_id)
             await self._store.leave(socket.caller.key_id, message.connection_id, held=True)
         except APIError as error:
             await self._tell(message.connection_id, error, stream_id)
+
+    def _drop(self, connection_id: str) -> None:
+        """Remember that a socket is flooded."""
+        self._flooded[connection_id] = None
+        if len(self._flooded) > _FLOODS:
+            del self._flooded[next(iter(self._flooded))]
 
     async def _count(self, message: Message) -> None:
         """Count a message that changes nothing. Raises RateLimited."""
