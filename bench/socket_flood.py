@@ -24,6 +24,7 @@ from local.cloud import LocalCloud
 
 _BEFORE_S, _AFTER_S = 2.0, 3.0
 """Seconds of a flood before a request, and of quiet after it."""
+_PATIENCE_S = 90.0
 _ENDS = ("response.completed", "response.failed", "error")
 
 
@@ -55,10 +56,16 @@ async def measured(url: str, keys: list[str], rounds: int) -> dict[str, Any]:
         for _ in range(rounds):
             quiet.append(await _first_token(socket, failed))
             floods = asyncio.create_task(_flood(session, url, keys[1], flood))
-            await asyncio.sleep(_BEFORE_S)
-            flooded.append(await _first_token(socket, failed))
-            floods.cancel()
-            await asyncio.gather(floods, return_exceptions=True)
+            try:
+                await asyncio.sleep(_BEFORE_S)
+                flooded.append(await _first_token(socket, failed))
+            except TimeoutError:
+                flooded.append(_PATIENCE_S * 1000)
+                failed.append(f"no end in {_PATIENCE_S:.0f} s")
+                break
+            finally:
+                floods.cancel()
+                await asyncio.gather(floods, return_exceptions=True)
             await asyncio.sleep(_AFTER_S)
         await socket.close()
     return {
@@ -87,7 +94,7 @@ async def _first_token(socket: aiohttp.ClientWebSocketResponse, failed: list[str
             "store": False,
         }
     )
-    async with asyncio.timeout(90):
+    async with asyncio.timeout(_PATIENCE_S):
         while True:
             event = json.loads(await socket.receive_str())
             if event["type"].endswith("output_text.delta") and not first:
