@@ -93,26 +93,32 @@ class NumberedEvents:
 
     def encode(self, events: Iterable[Event]) -> bytes:
         """Return the chunks for these events."""
-        if self._is_chat:
+        if type(events) is not list:
             events = [*events]
-            if len(events) > 1 and set(map(type, events)) == {Delta}:
-                return self._deltas(cast("list[Delta]", events))
-        out: list[bytes] = []
-        for event in events:
-            data = self._encoder.encode((event,))
-            line, last = data.find(b"\n"), len(data) - 2
-            if type(event) is Delta and (line == last or data.find(b"\n", line + 1) == last):
-                number = self._next  # one chunk, of one line or two, as of nearly every token
-                self._next = number + 1
-                if number > self._after:
-                    out += (data[:-3], b',"sluice":{"n":%d}}\n\n' % number)
-            elif data:
-                has_member = type(event) is Finish and event.ended is not None
-                out.append(self._number(data, has_member=has_member))
-            elif type(event) is Failed and event.fenced is not None:
-                self._next = self._places.at(event.fenced) + GAP - 1
-            self._places.add(self._next)
-        return b"".join(out)
+        if len(events) == 1:  # as of nearly every token
+            return self._event(events[0], events)
+        if self._is_chat and set(map(type, events)) == {Delta}:
+            return self._deltas(cast("list[Delta]", events))
+        return b"".join([self._event(event, (event,)) for event in events])
+
+    def _event(self, event: Event, alone: Iterable[Event]) -> bytes:
+        """Return the chunks of one event. `alone` has nothing else."""
+        data = self._encoder.encode(alone)
+        line, last = data.find(b"\n"), len(data) - 2
+        if type(event) is Delta and (line == last or data.find(b"\n", line + 1) == last):
+            number = self._next  # one chunk, of one line or two
+            self._next = number + 1
+            self._places.add(number + 1)
+            if number > self._after:
+                return b'%b,"sluice":{"n":%d}}\n\n' % (data[:-3], number)
+            return b""
+        if data:
+            has_member = type(event) is Finish and event.ended is not None
+            data = self._number(data, has_member=has_member)
+        elif type(event) is Failed and event.fenced is not None:
+            self._next = self._places.at(event.fenced) + GAP - 1
+        self._places.add(self._next)
+        return data
 
     def _deltas(self, deltas: list[Delta]) -> bytes:
         """Return the chunks of deltas of a chat, as when several tokens come at once."""
