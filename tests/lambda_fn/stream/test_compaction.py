@@ -159,9 +159,16 @@ async def test_kept_responses_are_compacted(keeping: Call, sagemaker: StandIn) -
     ]
 
 
-async def test_a_compaction_is_no_response(keeping: Call) -> None:
-    """It is not stored: nothing goes on from its id, and its items have no references."""
-    found = compaction(await keeping(path=PATH, body=ASKED, more={"idempotency-key": "k"}))
+async def test_a_compaction_is_no_response(keeping: Call, recall: Call) -> None:
+    """It is not stored: nothing goes on from its id, and its items have no references.
+
+    If it is logged, it can be read in its own form.
+    """
+    reply = await keeping(path=PATH, body=ASKED, more={"idempotency-key": "k"})
+    found = compaction(reply)
+    assert (await recall("GET", f"{RESPONSES}/{found['id']}")).status == 404
+    logged = await recall("GET", f"/v1/sluice/streams/{reply.headers['x-sluice-stream']}")
+    assert (logged.status, logged.body) == (200, reply.body)
     parent = {"model": "m", "input": "x", "previous_response_id": found["id"]}
     assert (await keeping(path=RESPONSES, body=parent)).error["code"] == (
         "previous_response_not_found"
