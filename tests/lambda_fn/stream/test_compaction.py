@@ -90,6 +90,16 @@ async def test_a_conversation_is_compacted(call: Call, sagemaker: StandIn, items
     assert (found["usage"]["input_tokens"], found["usage"]["output_tokens"]) == (4, 2)
 
 
+async def test_the_bounds_of_a_short_conversation(
+    make_call: Callable[..., Call], sagemaker: StandIn
+) -> None:
+    """The bound of the prompt has room for the request for a summary, if each byte is a token."""
+    call = make_call(models={"m": Model("e", context_tokens=9000)})
+    compaction(await call(path=PATH, body={"model": "m", "input": "x"}))
+    (body,) = sagemaker.bodies
+    assert body["sluice"]["max_prompt_tokens"] > 512 + len(INSTRUCTION)
+
+
 async def test_a_response_goes_on_from_it(call: Call, sagemaker: StandIn) -> None:
     """The output, as it came, is the input of what follows: a response, a count, a compaction."""
     output = compaction(await call(path=PATH, body=ASKED))["output"]
