@@ -143,6 +143,22 @@ async def test_a_summary_opens_for_its_own_key_only(
     assert len(sagemaker.bodies) == asked
 
 
+async def test_a_kept_compaction_is_referred_to(
+    keeping: Call, recall: Call, sagemaker: StandIn
+) -> None:
+    """A compaction in the input of a kept response is listed with an id, as other items are."""
+    output = compaction(await keeping(path=PATH, body=ASKED))["output"]
+    last = {"type": "compaction", "encrypted_content": output[-1]["encrypted_content"]}
+    kept = await keeping(path=RESPONSES, body={"model": "m", "input": [last]})
+    name = json.loads(kept.body)["id"]
+    listed = json.loads((await recall("GET", f"{RESPONSES}/{name}/input_items")).body)["data"]
+    assert listed[0]["id"].startswith("cmp_")
+    reference = {"type": "item_reference", "id": listed[0]["id"]}
+    reply = await keeping(path=RESPONSES, body={"model": "m", "input": [reference]})
+    assert reply.status == 200
+    assert sagemaker.bodies[-1]["messages"] == [{"role": "assistant", "content": SUMMARY}]
+
+
 async def test_kept_responses_are_compacted(keeping: Call, sagemaker: StandIn) -> None:
     """A compaction may go on from a response, and a kept response from a compaction."""
     first = json.loads((await keeping(path=RESPONSES, body={"model": "m", "input": "Hi"})).body)
