@@ -120,9 +120,10 @@ class Service:
         if isinstance(found, Continued):
             if found.conversation is not None:
                 raise no_conversation()
-            assert self._streams is not None  # noqa: S101 (it keeps responses)
-            about = (carrier.caller.key_id, found.previous, found.references)
-            found = found.read(await history_of(self._streams, *about))
+            history = await history_of(
+                self._streams, carrier.caller.key_id, found, secrets=self.settings.origin_secrets
+            )
+            found = found.read(history)
         name = self.settings.name_of(found.request.model)
         if name not in self.settings.models or not account.may_use(name):
             raise no_model(name)

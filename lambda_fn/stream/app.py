@@ -28,6 +28,7 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.carrier import ScopeProcess
 from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.middleware import (
+    COMPACT_PATH,
     HEALTH,
     MULTIPLEX_PATH,
     RESPONSES_PATH,
@@ -36,6 +37,7 @@ from lambda_fn.stream.middleware import (
 )
 from lambda_fn.stream.negotiate import (
     read_chat,
+    read_compaction,
     read_completion,
     read_message,
     read_response,
@@ -84,6 +86,7 @@ def create_app(
         "/v1/completions": Completions(shared, partial(read_completion, rules=rules)),
         ANTHROPIC_PATH: Completions(shared, partial(read_message, rules=rules)),
         RESPONSES_PATH: Completions(shared, read_kept_response),
+        COMPACT_PATH: Completions(shared, partial(read_compaction, rules=rules, keeps=keeps)),
     }
 
     def multiplex() -> ASGIApp:

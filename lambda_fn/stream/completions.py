@@ -184,13 +184,11 @@ class Completions:
             else:
                 from lambda_fn.stream.history import history_of  # not at a cold start
 
-                assert self._shared.streams is not None  # noqa: S101 (it keeps responses)
                 history = await history_of(
                     self._shared.streams,
                     carrier.caller.key_id,
-                    found.previous,
-                    found.references,
-                    found.conversation,
+                    found,
+                    secrets=self._settings.origin_secrets,
                     days=self._settings.response_days,
                 )
                 read = found.read(history)

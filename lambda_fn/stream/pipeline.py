@@ -482,7 +482,7 @@ class Pipeline:
             guard=None
             if moderator is None
             else moderator.guard(head.choices, self._request_id, whole=head.form.endswith("_body")),
-            finishing=accepted.read.finishing(),
+            finishing=accepted.read.finishing(settings.origin_secrets, self._carrier.caller.key_id),
             clock=time.time if accepted.read.tells_time else None,
             on_stop=on_stop,
             moderation=moderator.told if moderator is not None and moderator.modes.tells else None,

@@ -758,6 +758,7 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
         api.create_endpoint(EndpointName=name, EndpointConfigName=config)
         status = "Creating"
         while status == "Creating":
+            time.sleep(0.1)
             found = api.describe_endpoint(EndpointName=name)
             status = found["EndpointStatus"]
         if status != "InService":
