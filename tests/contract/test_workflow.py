@@ -67,9 +67,9 @@ def test_hooks_are_the_tools_that_are_pinned() -> None:
     locked = (ROOT / "locks/dev.txt").read_text()
     packages = {"lint-imports": "import-linter"}
     for hook in hooks:
-        program, _, arguments = str(hook["entry"]).partition(" ")
+        program, _, argument = str(hook["entry"]).partition(" ")
         if program == "make":
-            assert arguments in TARGETS
+            assert argument in TARGETS
             continue
         name = program.removeprefix(".venv/bin/")
         assert name != program

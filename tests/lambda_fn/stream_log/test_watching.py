@@ -156,7 +156,7 @@ async def test_a_response_that_has_ended_is_left(
         table.answers.put_nowait({})
     watch._wake()
     await settle()
-    assert watch._timer is watch._looking is None
+    assert (watch._timer, watch._looking) == (None, None)
     assert not watch._logs
 
 
@@ -176,7 +176,7 @@ async def test_nothing_goes_on_without_logs() -> None:
     watch.discard(other)
     watch.discard(other)
     watch.discard(log)
-    assert watch._timer is None
+    assert [watch._timer] == [None]
     await settle()
     assert asyncio.all_tasks() == {asyncio.current_task()}
     gone = weakref.ref(log), weakref.ref(other)
@@ -234,7 +234,7 @@ async def test_the_slots_are_read_while_they_are_held(ground: Ground) -> None:
     tails = log._tails
     assert log.wanted() == [tails.head]
     await look(ground.table, log)
-    assert not tails.any
+    assert tails.slots == []
     first, second = (read_log(ground.table, ground.response_id, now=ground.clock) for _ in range(2))
     await first.read(0)
     await look(ground.table, log)
