@@ -250,7 +250,7 @@ async def test_the_slots_are_read_while_they_are_held(ground: Ground) -> None:
     assert [sort for _, sort in log.wanted()] == ["HEAD", slots[1]]
     ground.now += limits.READER_LEASE + 1
     await look(ground.table, log)
-    assert not tails.any
+    assert tails.slots == []
     assert log.wanted() == [tails.head]
     await log.close()
 
