@@ -45,7 +45,7 @@ class StreamFunction(Construct):
             self,
             root=root,
             settings=settings,
-            content="function",
+            content="uvloop" if settings.event_loop == "uvloop" else "function",
             # The exec wrapper starts this module as a program.
             handler="lambda_fn.stream.main.run",
             description="Streams a model's answer as it is sampled",
@@ -56,6 +56,7 @@ class StreamFunction(Construct):
                 **public_environment(self, settings, usage_table, stream_table, endpoint),
                 **answering_environment(settings),
                 **secret.variables,
+                "SLUICE_EVENT_LOOP": settings.event_loop,
             },
         )
         grant_answering(self.function, settings)
