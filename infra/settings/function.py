@@ -51,7 +51,7 @@ class FunctionSettings:
     one_connection: bool = False
     """Send each response on the connection by which its invocation came."""
     event_loop: EventLoop = "asyncio"
-    """The event loop of the stream function. uvloop is put into its package."""
+    """The event loop of the functions that answer requests. uvloop is put into their package."""
 
     @property
     def new_key_streams(self) -> int:
