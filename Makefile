@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients test-container test-browser test-setup test-dynalite check audit bench bench-paced bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock pictures clean rehearse
+.PHONY: docs help setup up down test test-clients compliance test-container test-browser test-setup test-dynalite check audit bench bench-paced bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock pictures clean rehearse
 
 PYTHON ?= python3
 VENV   := .venv
@@ -106,6 +106,9 @@ test: $(STAMP) ## Run the tests, in three processes on two cores
 
 test-clients: $(CLIENTS) ## Run examples/ and the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
 	@$(BIN)/pytest -m clients
+
+compliance: $(STAMP) ## Run openresponses' compliance suite over the local cloud: make compliance SUITE=path, a checkout with its packages
+	@$(BIN)/python -m tests.compliance $(or $(SUITE),$(error SUITE is the path of a checkout of openresponses))
 
 test-container: $(STAMP) ## Build the container, and test it alone and within the stacks; needs docker or podman
 	@BIN=$(BIN) tests/container/run.sh

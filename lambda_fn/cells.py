@@ -1,4 +1,4 @@
-"""Escape CSV cells that a spreadsheet would take for formulas. Pure."""
+"""Escapes CSV cells that a spreadsheet would take for formulas. Pure."""
 
 # The last four are full-width forms, which Excel accepts too.
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")

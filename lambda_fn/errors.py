@@ -250,7 +250,7 @@ class UnsupportedEncoding(APIError):
 class ResponseFailed(APIError):
     """The kept response that is read has failed, and has nothing of its form that could be sent.
 
-    Its own error had the status of a failure when it was generated. That it is read does not fail.
+    The request that generated it got the status of its failure. Reading it is no such failure.
     """
 
     status = 424

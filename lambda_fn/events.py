@@ -17,7 +17,9 @@ Ended = Literal["budget", "meter", "deadline"]
 - meter: the usage meter did not answer, so nothing more could be reserved.
 - deadline: the time for one response was over.
 """
-Count = Annotated[int, msgspec.Meta(ge=0)]
+MOST = 2**40
+"""Every count is below this, so that a server's lie does not exceed what the meter can keep."""
+Count = Annotated[int, msgspec.Meta(ge=0, lt=MOST)]
 Index = Annotated[int, msgspec.Meta(ge=0, lt=128)]
 
 NULL = msgspec.Raw(b"null")

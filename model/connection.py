@@ -8,11 +8,11 @@ A connection is between messages, in the head of one, or in its body:
     BETWEEN --a message begins--> HEAD --its head is complete--> BODY --its end--> BETWEEN
 
 A head has `HEAD_SECONDS` and `MAX_HEAD_BYTES`. The time for a body is limited where it is read
-(`model.bodies`); here only what it takes on the wire is, because chunks of one byte take six, and
-their extensions and trailers any number. A body that goes on behind its response has
-`LINGER_SECONDS`: closed at once, the peer might lose the response with the connection. A peer that
-asked for `connection: close` may lose it so, because uvicorn closes then. Clients that keep
-connections, as SageMaker's router does, never do.
+(`model.bodies`). Here its bytes on the wire are limited, because a chunk of one byte takes six, and
+extensions and trailers of chunks take any number. A body that goes on after its response has
+`LINGER_SECONDS`. If the connection were closed at once, the peer might lose the response. A peer
+that asked for `connection: close` may lose it, because uvicorn closes at once then. Clients that
+keep connections, such as SageMaker's router, never lose it.
 """
 
 from __future__ import annotations

@@ -326,7 +326,7 @@ class _Parser:
     def _escape(self, *, in_set: bool) -> int | None:
         """Read an escape. Return the code of its character, or None if it names a set."""
         if self._at + 2 == len(self._text):
-            raise PatternRefused("ends in an escaped dollar sign: put the '$' that ends it behind")
+            raise PatternRefused("ends in an escaped dollar sign: put another '$' behind it")
         sign = self._text[self._at + 1]
         width = {"x": 2, "u": 4}.get(sign, 0)
         if width:

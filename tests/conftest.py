@@ -4,6 +4,7 @@ import gc
 import sys
 from collections.abc import Generator, Iterator
 
+import botocore.loaders
 import hypothesis
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
@@ -28,6 +29,25 @@ hypothesis.settings.load_profile("test")
 # httpx waits 5 s by default. On a busy machine the cold start of a function takes longer.
 for _phase in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _phase, 60.0)
+
+
+# A test makes many objects and leaves few cycles. With the thresholds of Python, the collector
+# takes a tenth of the time.
+gc.set_threshold(50_000, 20, 20)
+
+
+# boto3 reads what a service is like from JSON of up to megabytes, once in each session. Here, all
+# sessions have one cache. Nobody changes what is in it.
+_FILES: dict[object, object] = {}
+
+
+class _Loader(botocore.loaders.Loader):  # type: ignore[misc] # botocore is untyped
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)
+        self._cache = _FILES
+
+
+botocore.loaders.Loader = _Loader
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

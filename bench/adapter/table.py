@@ -16,6 +16,7 @@ import msgspec
 
 from lambda_fn.aws.attributes import wrap_all
 from lambda_fn.metering import accounts
+from lambda_fn.stream_log.keys import WATCHED
 
 KEY = "sk-aaaaaaaaaaaa-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 _REPLY = (
@@ -26,7 +27,12 @@ _HEAD = {"S": "HEAD"}
 _NOTHING = _REPLY % (2, b"{}")
 
 
+class _Keys(msgspec.Struct):
+    Keys: list[dict[str, dict[str, str]]]
+
+
 class _Call(msgspec.Struct):
+    RequestItems: dict[str, _Keys] = {}
     Item: dict[str, dict[str, Any]] = {}
     KeyConditionExpression: str = ""
     Key: dict[str, dict[str, str]] = {}
@@ -40,6 +46,8 @@ _decode = msgspec.json.Decoder(_Call).decode
 
 
 def _is_of_a_log(call: _Call) -> bool:
+    if call.RequestItems:
+        return True
     partition = (call.Item or call.Key).get("pk") or call.ExpressionAttributeValues.get(":pk", {})
     return str(partition.get("S", "")).startswith("R#")
 
@@ -57,16 +65,27 @@ class Heads:
             if call.Item["sk"] == _HEAD:
                 self._heads[call.Item["pk"]["S"]] = call.Item
             return _NOTHING
+        if call.RequestItems:
+            found = {
+                table: [self._watched(key) for key in asked.Keys if key["sk"] == _HEAD]
+                for table, asked in call.RequestItems.items()
+            }
+            return _answer({"Responses": found, "UnprocessedKeys": {}})
         if call.KeyConditionExpression:
             values = call.ExpressionAttributeValues
             is_head = values.get(":prefix") == _HEAD
-            found = self._heads.get(values[":pk"]["S"])
-            return _answer({"Items": [found] if is_head and found else []})
+            head = self._heads.get(values[":pk"]["S"])
+            return _answer({"Items": [head] if is_head and head else []})
         head = self._heads.get(call.Key["pk"]["S"], {})
         for placeholder, value in call.ExpressionAttributeValues.items():
             if placeholder.startswith(":new_"):
                 head[placeholder.removeprefix(":new_")] = value
         return _answer({"Attributes": head}) if call.ReturnValues == "ALL_NEW" else _NOTHING
+
+    def _watched(self, key: dict[str, dict[str, str]]) -> dict[str, Any]:
+        """Return what a producer's environment reads of a head."""
+        head = self._heads.get(key["pk"]["S"], {})
+        return {**key, **{name: head[name] for name in WATCHED if name in head}}
 
 
 def _answer(value: Any) -> bytes:

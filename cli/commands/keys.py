@@ -201,7 +201,7 @@ def _list(args: argparse.Namespace) -> None:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("key", "name", "owner", "status", "networks", "created", "last used"):
-        table.add_column(name, no_wrap=name == "key")
+        table.add_column(name, no_wrap=name in {"key", "last used"})
     for name in ("requests", "tokens", "cost"):
         table.add_column(name, justify="right")
     for key in keys:

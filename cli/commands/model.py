@@ -309,7 +309,7 @@ def run(args: argparse.Namespace) -> None:
     source: Path = args.source
     options = aws_options(args.stage)
     if not source.exists():
-        raise CommandError(f"{source}: there is no such file or folder.")
+        raise UsageError(f"{source}: there is no such file or folder.")
     try:
         s3 = boto3.client("s3", **options)
         bucket, prefix = (

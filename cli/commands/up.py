@@ -31,6 +31,7 @@ NEXT = """\
   sluice chat                 to talk to it
   sluice playground           to talk to it in a browser
   sluice down                 to stop it; keys and usage are kept"""
+PLAYGROUND = "The playground, with a key in the link:"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +181,7 @@ def _bring_up(
         # A file that this output goes to should have no key.
         from cli.commands.playground import link_of
 
-        console.print("\nThe playground, with a key in the link:")
+        console.print(f"\n{PLAYGROUND}")
         console.print(literal(link_of(stack)), soft_wrap=True)
     return cloud
 

@@ -99,7 +99,7 @@ def of(
     path = path.expanduser()  # `make` and some shells leave a tilde as it is
     template = None if template is None else template.expanduser()
     if not path.exists():
-        raise CommandError(f"--model {path}: there is no such file or folder.")
+        raise UsageError(f"--model {path}: there is no such file or folder.")
     try:
         files, head = _found(path)
         if template is not None:

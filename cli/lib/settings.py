@@ -33,13 +33,19 @@ def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
     A value is parsed by its setting's type.
 
     Raises:
-        UsageError: a setting of the command line is unknown, or its value is invalid.
+        UsageError: a setting of the command line is unknown, its value is invalid, or it is another
+            stage.
         CommandError: one of cdk.json is.
 
     """
     from infra.settings.context import settings_from_context
     from infra.settings.deployment import SettingsError
 
+    if changes.get("stage", stage) != stage:
+        raise UsageError(
+            f"-c stage={changes['stage']}: this is about the stage {stage}. Commands for several "
+            "stages name one by --stage; the local cloud has only the stage local."
+        )
     try:
         return settings_from_context({**_of_cdk_json(), **changes, "stage": stage})
     except SettingsError as error:

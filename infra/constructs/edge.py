@@ -29,8 +29,8 @@ RECALLED = (
     "/v1/websocket/*",
 )
 """The paths of kept answers and of tickets for sockets, which the recall function serves."""
-NOT_RECALLED = ("/v1/responses/input_tokens",)
-"""A path below those that the stream function serves: it counts tokens, and meters that."""
+NOT_RECALLED = ("/v1/responses/input_tokens", "/v1/responses/compact")
+"""Paths below those that the stream function serves: they call the model, and are metered."""
 
 
 class Edge(Construct):

@@ -17,6 +17,11 @@ PROJECTED = ("status", "model", "metadata", "form", "kept", "chat", "expires", "
 
 `lambda_fn.stream_log.keys` has the same names.
 """
+WATCHED = ("status", "deleted", "tailer", "tail_until")
+"""What an environment reads of the responses that it logs, each second.
+
+`lambda_fn.stream_log.keys` has the same names.
+"""
 _STRING, _NUMBER = dynamodb.AttributeType.STRING, dynamodb.AttributeType.NUMBER
 _KEY_ACTIONS = (
     "kms:Decrypt",
@@ -93,6 +98,10 @@ class StreamTable(Construct):
             resource_arns=[self.arn],
             conditions=in_partitions(*partitions, attributes=attributes),
         )
+
+    def grant_watch(self, grantee: iam.IGrantable) -> None:
+        """Grant reading the states of many responses in one call."""
+        self.grant_in(grantee, ["BatchGetItem"], "R#*", attributes=WATCHED)
 
     def grant_index(self, grantee: iam.IGrantable) -> None:
         """Grant querying the index of a key's responses."""

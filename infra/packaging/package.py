@@ -2,9 +2,9 @@
 
 `build/<content>-<target>/` has lambda_fn/, schema_guard/, and the dependencies of
 locks/<content>.txt, as wheels for the target's platform and Python version. There are three
-contents. `function` is for the stream function and the sweeper: it has the executable bootstrap,
-and lacks lambda_fn/control/ and its dependencies. `uvloop` is the same with uvloop. `control` is
-for the control function and has no bootstrap.
+contents. `control` is for the functions of the admin API. `function` is for all others: it has the
+executable bootstrap, and lacks lambda_fn/control/ and its dependencies. `uvloop` is the same with
+uvloop.
 
 Equal inputs give equal bytes, so an unchanged function is not deployed again. If nothing has
 changed, a build only reads the sources.

@@ -9,13 +9,12 @@ from typing import Any, Literal
 from infra import instances
 from infra.settings import other_models, weights_files
 from infra.settings.fields import SettingsError, setting
-from infra.settings.other_models import Dialect
-from lambda_fn.settings import HOST, MAX_IMAGES
+from lambda_fn.settings import HOST, MAX_IMAGES, DialectName
 
 Container = Literal["sluice", "vllm", "sglang", "lmi", "tgi"]
 Engine = Literal["llama_cpp", "vllm", "scripted"]
 
-DIALECTS: dict[Container, Dialect] = {
+DIALECTS: dict[Container, DialectName] = {
     "sluice": "sluice",
     "vllm": "vllm",
     "sglang": "sglang",
@@ -44,7 +43,7 @@ class ContainerSettings:
     )
     image_build: Literal["docker", "codebuild"] = setting(default="docker")
     """The tool that builds our container."""
-    dialect: Dialect | None = setting(default=None)
+    dialect: DialectName | None = setting(default=None)
     """None: the container's default dialect."""
     weights: str | None = setting(
         pattern=r"s3://[a-z0-9][a-z0-9.-]+/.+|hf:[\w.-]+/[\w.-]+(@[\w./-]+)?|(?!s3:|hf:).+",
@@ -130,7 +129,7 @@ class ContainerSettings:
         }
 
     @property
-    def model_dialect(self) -> Dialect:
+    def model_dialect(self) -> DialectName:
         """The dialect: the setting's, else the container's."""
         return self.dialect or DIALECTS[self.container]
 

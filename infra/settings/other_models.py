@@ -6,13 +6,11 @@ Each model is read by the schema with which the stream function reads it when it
 
 import re
 from collections.abc import Mapping
-from typing import Literal
 
 from infra.settings.fields import RepeatedNameError, SettingsError, read_json
-from lambda_fn.settings import Model, read_model
+from lambda_fn.settings import DialectName, Model, read_model
 from lambda_fn.settings import SettingsError as ModelError
 
-Dialect = Literal["sluice", "openai", "vllm", "sglang", "lmi", "lmi-inputs", "tgi"]
 NAME = r"[\w][\w.:/-]{0,63}"
 NAME_FORM = "letters, digits and ._:/-, 64 at most"
 _OF_ONE_SERVER = ({"openai", "vllm"}, {"openai", "sglang"}, {"openai", "lmi", "lmi-inputs"})
@@ -48,7 +46,7 @@ def check_beside(
     own: str,
     endpoint: str,
     component: str | None,
-    dialect: Dialect,
+    dialect: DialectName,
 ) -> None:
     """Check models that `check` has accepted against the deployment's own endpoint.
 

@@ -216,6 +216,7 @@ class ServiceStack(Stack):
             endpoint.grant_stream(sockets.function)
             all_but_delete = ["GetItem", "PutItem", "Query", "UpdateItem"]
             stream_table.grant_in(sockets.function, all_but_delete, "R#*", "V#*")
+            stream_table.grant_watch(sockets.function)
             stream_table.grant_in(sockets.function, ["GetItem", "PutItem"], "C#*", "I#*")
             stream_table.grant_key(sockets.function)
             # Its control function reads accounts to authenticate, spends tickets, and cancels as
@@ -259,6 +260,7 @@ class ServiceStack(Stack):
             kept = ["R#*", "V#*"]
             writes = ["GetItem", "PutItem", "Query", "UpdateItem"]
             stream_table.grant_in(stream.function, writes, *kept)
+            stream_table.grant_watch(stream.function)
             # The identities of requests, by which repeats find their response, have partitions.
             stream_table.grant_in(stream.function, ["GetItem", "PutItem"], "I#*")
             stream_table.grant_in(sweeper.function, [*writes, "DeleteItem"], *kept)

@@ -1,4 +1,4 @@
-"""The DynamoDB calls that the meter needs: conditional writes of one item, get, and paged query.
+"""The DynamoDB calls that are needed: conditional writes of one item, reads, and paged query.
 
 Values are plain Python on both sides (`attributes`). A write may be attempted several times. If the
 response to an attempt was lost, DynamoDB may have carried it out, or may still do so later. Callers
@@ -15,7 +15,7 @@ Errors:
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,7 +36,12 @@ _RETRIED = _THROTTLES | {"InternalServerError", "ServiceUnavailable"}
 # A page of a query has at most 1 MB, and an item 400 kB. JSON adds names and types.
 _MAX_RESPONSE = 8_000_000
 
+_MAX_KEYS = 100
+"""The keys of one BatchGetItem, by DynamoDB's reference."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+Key = tuple[str, str]
+"""The partition key and the sort key of an item."""
 
 
 class MeterError(Exception):
@@ -104,20 +109,14 @@ class Table:
         region: str,
         name: str,
         credentials: Callable[[], Credentials],
-        consumed: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
-        """Set the table and how to reach it; `credentials` is called for each call.
-
-        If `consumed` is set, each call requests its cost, and `consumed` is called with the
-        operation and its `ConsumedCapacity`.
-        """
+        """Set the table and how to reach it; `credentials` is called for each call."""
         self._client = client
         self._url = url
         self._host = url.partition("://")[2]
         self._region = region
         self._name = name
         self._credentials = credentials
-        self._consumed = consumed
 
     async def put(
         self,
@@ -201,6 +200,58 @@ class Table:
         result = await self._call("GetItem", {"Key": wrap_all(key), "ConsistentRead": consistent})
         return unwrap_all(result["Item"]) if "Item" in result else None
 
+    async def get_many(
+        self, keys: Iterable[Key], names: Sequence[str], *, consistent: bool = True
+    ) -> dict[Key, Item | None]:
+        """Return some attributes of many items, in few calls. It raises nothing.
+
+        The result has None for an item that does not exist. It lacks the keys that DynamoDB did not
+        read: because a call failed, or because it left them out each time that it was asked.
+
+        Args:
+            keys: The primary keys. Each is read once.
+            names: The attributes to return.
+            consistent: Whether the reads are consistent.
+
+        """
+        asked = list(dict.fromkeys(keys))
+        parts = [asked[at : at + _MAX_KEYS] for at in range(0, len(asked), _MAX_KEYS)]
+        found: dict[Key, Item | None] = {}
+        for read in await asyncio.gather(
+            *(self._get_batch(part, names, consistent=consistent) for part in parts)
+        ):
+            found |= read
+        return found
+
+    async def _get_batch(
+        self, keys: Sequence[Key], names: Sequence[str], *, consistent: bool
+    ) -> dict[Key, Item | None]:
+        """Return what `get_many` does, of at most `_MAX_KEYS` keys."""
+        projected = {f"#{number}": name for number, name in enumerate(("pk", "sk", *names))}
+        options = {
+            "ConsistentRead": consistent,
+            "ProjectionExpression": ", ".join(projected),
+            "ExpressionAttributeNames": projected,
+        }
+        left = [{"pk": {"S": partition}, "sk": {"S": sort}} for partition, sort in keys]
+        items: list[Item] = []
+        for attempt in range(limits.META_MAX_ATTEMPTS):
+            if attempt:
+                await _back_off(attempt)
+            try:
+                result = await self._call(
+                    "BatchGetItem", {"RequestItems": {self._name: {"Keys": left, **options}}}
+                )
+            except MeterUnavailable:
+                break
+            items += map(unwrap_all, result.get("Responses", {}).get(self._name, ()))
+            left = result.get("UnprocessedKeys", {}).get(self._name, {}).get("Keys", [])
+            if not left:
+                break
+        unread = {(key["pk"]["S"], key["sk"]["S"]) for key in left}
+        read: dict[Key, Item | None] = {key: None for key in keys if key not in unread}
+        return read | {(item["pk"], item["sk"]): item for item in items}
+
     async def query(
         self, query: Query, *, after: Mapping[str, Any] | None = None, consistent: bool = False
     ) -> Page:
@@ -261,8 +312,7 @@ class Table:
             attempt < max_attempts if deadline is None else time.monotonic() < deadline
         ):
             if attempt:
-                longest = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MAX)
-                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 (spreads load, hides nothing)
+                await _back_off(attempt)
             attempt += 1
             body = self._body(call, plain or {}, attempt)
             try:
@@ -271,8 +321,6 @@ class Table:
                 reason = str(error)
                 continue
             if status == 200:
-                if self._consumed is not None:
-                    self._consumed(operation, result.get("ConsumedCapacity", {}))
                 return result
             reason = str(result.get("__type", "")).rpartition("#")[2] or f"status {status}"
             if reason == "ConditionalCheckFailedException":
@@ -286,11 +334,9 @@ class Table:
     def _body(
         self, call: Mapping[str, Any], plain: Mapping[str, Mapping[str, Any]], attempt: int
     ) -> bytes:
-        request = {**call, "TableName": self._name}
+        request = dict(call) if "RequestItems" in call else {**call, "TableName": self._name}
         for name, values in plain.items():
             request[name] = wrap_all(values, attempt)
-        if self._consumed is not None:
-            request["ReturnConsumedCapacity"] = "INDEXES"
         return msgspec.json.encode(request)
 
     async def _try(self, operation: str, body: bytes) -> tuple[int, dict[str, Any]]:
@@ -320,6 +366,12 @@ class Table:
                 # This did not come from DynamoDB. An empty response would mean that no item exists.
                 raise TransportError("the response is not a JSON object") from error
             return response.status, {}
+
+
+async def _back_off(attempt: int) -> None:
+    """Wait before an attempt of a call; the first one has the number 0."""
+    longest = min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MAX)
+    await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 (spreads load, hides nothing)
 
 
 def _condition(condition: str | None, values: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lambda's Invoke, asynchronously: the event is queued, and nothing of the function's comes back.
+"""Lambda's Invoke, asynchronously: the event is queued, and the function's result is dropped.
 
 Source: API reference of Lambda, Invoke. An event may be lost, come late or come twice.
 """

@@ -32,8 +32,23 @@ def invalid(errors: Sequence[Any]) -> APIError:
         return _invalid_json()
     path = [str(part) for part in first["loc"] if part not in _PLACES]
     param = ".".join(path)[:MAX_PARAM] or None
-    message = _MESSAGES.get(kind) or first["msg"].removeprefix("Value error, ").rstrip(".") + "."
+    message = (
+        _MESSAGES.get(kind)
+        or _length(first)
+        or first["msg"].removeprefix("Value error, ").rstrip(".") + "."
+    )
     return InvalidRequest(f"'{param}': {message}" if param else f"The body: {message}", param=param)
+
+
+def _length(error: Any) -> str | None:
+    """Return the message for a list that is too short or too long."""
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "too_short":
+            return f"must have {context['min_length']} or more."
+        case "too_long":
+            return f"must have {context['max_length']} or fewer."
+    return None
 
 
 def _invalid_json() -> APIError:

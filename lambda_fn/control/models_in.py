@@ -71,7 +71,7 @@ class Body(BaseModel):
 
 
 Text = Annotated[str, Field(max_length=128), AfterValidator(_printable)]
-Name = Annotated[Text, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 Money = Annotated[
     Decimal,

@@ -12,19 +12,19 @@ from typing import Any
 
 import msgspec
 
+from lambda_fn.events import MOST
+
 Number = Any
 """What a server may send in a count. Only a whole number from 0 is used."""
-
-_MOST = 2**40
 
 
 def count(value: Number) -> int | None:
     """Return a count, or None for a value that is null, negative, a fraction or not a number."""
     if type(value) is int:
-        return value if 0 <= value < _MOST else None
+        return value if 0 <= value < MOST else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 13:
         return int(value)
-    if isinstance(value, float) and value.is_integer() and 0 <= value < _MOST:
+    if isinstance(value, float) and value.is_integer() and 0 <= value < MOST:
         return int(value)
     return None
 
@@ -55,8 +55,8 @@ class UsageFields(msgspec.Struct):
         if (
             type(completion) is int
             and type(prompt) is int
-            and 0 < completion < _MOST
-            and 0 < prompt < _MOST
+            and 0 < completion < MOST
+            and 0 < prompt < MOST
             and self.completion_tokens_details is None
             and self.prompt_tokens_details is None
             and self.reasoning_tokens is None

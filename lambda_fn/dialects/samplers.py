@@ -43,8 +43,10 @@ def untaken(request: Any, taken: tuple[str, ...]) -> str | None:
     """Return the first parameter that asks for something and is not taken, or None."""
     for name in PASSED_EXTRAS:
         value = getattr(request, name)
-        if value is not None and name not in taken and value != NEUTRAL.get(name, ...):
-            return name
+        if value is None or name in taken or value == NEUTRAL.get(name, ...):
+            continue
+        if name != "add_generation_prompt" or not request.continue_final_message:
+            return name  # a prompt that ends in the beginning of the answer needs no other end
     return None
 
 

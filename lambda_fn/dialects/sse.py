@@ -224,8 +224,14 @@ class StreamDecoder:
 
     def _read(self, payload: bytes, events: list[Event]) -> None:
         if payload.startswith((b"[", b" [")):
-            for record in msgspec.json.decode(payload, type=list[msgspec.Raw]):
-                self._records.read(bytes(record), events)
+            payload.decode()  # raises now, as none of the list may be read twice
+            for place, record in enumerate(msgspec.json.decode(payload, type=list[msgspec.Raw])):
+                try:
+                    self._records.read(bytes(record), events)
+                except NoRecord:
+                    if not place:
+                        raise
+                    raise ValueError("a list with something else than records") from None
                 if events and type(events[-1]) is Failure:
                     return
         else:

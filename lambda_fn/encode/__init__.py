@@ -47,6 +47,10 @@ def _encoder_of(head: Head) -> Encoder:
         from lambda_fn.encode.responses import ResponseBody, ResponseStream  # not at a cold start
 
         return ResponseStream(head) if head.form == "responses_stream" else ResponseBody(head)
+    if head.form == "compaction_body":
+        from lambda_fn.encode.compaction import CompactionBody  # not at a cold start
+
+        return CompactionBody(head)
     return _ENCODERS[head.form](head)
 
 

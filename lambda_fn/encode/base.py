@@ -36,6 +36,7 @@ Form = Literal[
     "messages_body",
     "responses_stream",
     "responses_body",
+    "compaction_body",
 ]
 
 
@@ -52,7 +53,8 @@ class Head(msgspec.Struct, frozen=True):
     messages only: their stop sequences, and whether thoughts are shown. Three are of responses
     only: `echoes`, the members of the request that a response repeats, as the text of one JSON
     object, which may be large; `summary`, whether reasoning stands in the place of its summary; and
-    `queued`, whether the stream says that the response is queued, and then that it runs.
+    `queued`, whether the stream says that the response is queued, and then that it runs. Of a
+    compaction, `echoes` is the list of the items that it repeats.
     `version` is the version of the encoders when the response began. `numbered` is set if the
     response is logged and its form can be resumed (`encode.numbered`).
     """

@@ -425,13 +425,18 @@ class _Response:
         return [self._beginning, _json(fields)[1:-1], *self._echoes]
 
     def _usage(self) -> dict[str, Any]:
-        return {
-            "input_tokens": self._prompt,
-            "input_tokens_details": {"cached_tokens": self._cached, "cache_write_tokens": 0},
-            "output_tokens": self._completion,
-            "output_tokens_details": {"reasoning_tokens": self._reasoning},
-            "total_tokens": self._prompt + self._completion,
-        }
+        return usage_of(Usage(self._prompt, self._completion, self._cached, self._reasoning))
+
+
+def usage_of(event: Usage) -> dict[str, Any]:
+    """Return the usage object of the Responses API."""
+    return {
+        "input_tokens": event.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": event.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": event.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": event.reasoning_tokens},
+        "total_tokens": event.prompt_tokens + event.completion_tokens,
+    }
 
 
 def _code(error: APIError) -> str:

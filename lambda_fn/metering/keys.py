@@ -9,6 +9,8 @@
     USAGE                   SENT                                `SENT`: hours sent to CloudWatch
     CONTROL                 PAGES                               `PAGES`: the secret of page tokens
     SERVICE                 STATE                               `SERVICE`: whether it is stopped
+    SERVICE                 MONTH#<month>                       `MONTH`: what a month has cost
+    ALERTS                  <month>#<key id>#<budget>#...       `ALERT`: a budget's level is reached
     AUDIT#<day>             <request id>#asked, #done           `AUDIT`: a change (`control.trail`)
                             <minute>#refused#<actor>#<code>     `AUDIT`: rejected callers
 

@@ -29,7 +29,7 @@ from lambda_fn.recall.streams import Streams
 from lambda_fn.recall.tickets import PATH as TICKETS_PATH
 from lambda_fn.recall.tickets import Tickets
 from lambda_fn.settings import Settings
-from lambda_fn.stream.middleware import COMPACT_PATH, HEALTH, Middleware, on_http_error
+from lambda_fn.stream.middleware import HEALTH, Middleware, on_http_error
 
 Endpoint = Callable[[Request, Caller, Send], Awaitable[Response | None]]
 """Answers an authenticated request: with a response, or None if it has sent one itself."""
@@ -73,7 +73,6 @@ def create_app(
             route("/v1/sluice/streams/{id}", "DELETE", streams.delete),
             route("/v1/sluice/streams/{id}/cancel", "POST", streams.cancel),
             route(TICKETS_PATH, "POST", tickets.create),
-            Route(COMPACT_PATH, _absent, methods=["POST"]),
             route("/v1/responses/{id}", "GET", responses.get),
             route("/v1/responses/{id}", "DELETE", responses.delete),
             route("/v1/responses/{id}/cancel", "POST", responses.cancel),
@@ -96,11 +95,6 @@ def create_app(
     )
     api.router.redirect_slashes = False
     return Middleware(api, settings, {})
-
-
-async def _absent(request: Request) -> Response:
-    """Raise the error for a path that would otherwise be taken for the id of a response."""
-    raise HTTPException(404)
 
 
 class _Authenticated:

@@ -72,6 +72,25 @@ class Cancelling:
             self._free(scope, head)
         return head
 
+    async def billed(self, head: StoredHead) -> tuple[int, int] | None:
+        """Return what a response that somebody else ended was billed for, by its ledger item.
+
+        The head has the tokens of its last segment only, because whoever ended it did not know
+        what its producer had sampled until then.
+
+        Returns:
+            The tokens of the prompt and of the answer. None if the head has them, if the request
+            is not settled yet, or if the meter does not answer.
+
+        """
+        if head.status not in {"cancelled", "failed"}:
+            return None
+        with contextlib.suppress(MeterUnavailable):
+            item = await self._usage.get(ledger_key(head.run_id))
+            if item is not None and item["key"] == head.owner and item["state"] == "SETTLED":
+                return item.get("prompt_tokens", 0), item.get("completion_tokens", 0)
+        return None
+
     async def _cancel_logged(self, head: StoredHead, scope: Scope) -> StoredHead:
         table, by, name = self._stored.table, new_name(), head.response_id
         try:

@@ -32,6 +32,7 @@ from lambda_fn.ids import is_request_id, new_request_id
 from lambda_fn.recall.deletion import removed
 from lambda_fn.schema.responses.conversations import parse_items, parse_metadata, parse_new
 from lambda_fn.schema.responses.listed import listed
+from lambda_fn.seals import Seals
 from lambda_fn.settings import Settings
 from lambda_fn.stream.carrier import in_background
 from lambda_fn.stream.conversing import ERRORS, conversation_error, no_conversation
@@ -53,18 +54,22 @@ class ConversationCalls:
         """Take the settings and StreamTable."""
         self._table = table
         self._max_body = settings.max_body
+        self._secrets = settings.origin_secrets
         self._kept = Conversations(table, days=settings.response_days)
 
     async def create(self, request: Request, caller: Caller, send: Send) -> Response:
         """Make a conversation."""
         parameters(request)
-        items, metadata = parse_new(await self._body(request))
+        items, metadata = parse_new(await self._body(request), self._unseal(caller))
         name = new_request_id()
         made = await _public(
             name,
             self._kept.create(name, caller.key_id, listed(items, name, own_ids=False), metadata),
         )
         return json_response(_shown(made))
+
+    def _unseal(self, caller: Caller) -> Callable[[str], str]:
+        return Seals(self._secrets, caller.key_id).open
 
     async def get(self, request: Request, caller: Caller, send: Send) -> Response:
         """Return a conversation."""
@@ -93,7 +98,8 @@ class ConversationCalls:
     async def add(self, request: Request, caller: Caller, send: Send) -> Response:
         """Append items, and return them."""
         parameters(request, ignored=("include", "include[]"))
-        name, sent = _name(request), parse_items(await self._body(request))
+        name = _name(request)
+        sent = parse_items(await self._body(request), self._unseal(caller))
         items = listed(sent, new_request_id(), own_ids=False)
         await _public(name, _patiently(lambda: self._kept.add(name, caller.key_id, items)))
         return json_response(list_object(items, [item["id"] for item in items], has_more=False))

@@ -75,7 +75,7 @@ class Streams:
             head = await self._stored.find(public_id, caller.key_id)
             async with self._readers.following(head, seconds):
                 head = await self._stored.wait(head, seconds)
-            return json_response(state_of(head))
+            return json_response(state_of(head, await self._cancelling.billed(head)))
         after = starting_after(params, request.headers)
         head = await self._stored.find(public_id, caller.key_id)
         left = seconds_left(request.scope)
@@ -156,9 +156,13 @@ def starting_after(params: Mapping[str, str], headers: Mapping[str, str]) -> int
     return after
 
 
-def state_of(head: StoredHead) -> dict[str, Any]:
-    """Return the public state of a response, without its content."""
+def state_of(head: StoredHead, billed: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Return the public state of a response, without its content.
+
+    Its usage is `billed`, the tokens of the prompt and of the answer, or else the head's.
+    """
     failed = head.event if head.status in {"failed", "cancelled"} else None
+    prompt, completion = billed or (head.prompt_tokens, head.completion_tokens)
     return {
         "id": head.response_id,
         "object": "sluice.stream",
@@ -172,9 +176,9 @@ def state_of(head: StoredHead) -> dict[str, Any]:
         "expires_at": head.expires,
         "metadata": head.metadata or {},
         "usage": {
-            "prompt_tokens": head.prompt_tokens,
-            "completion_tokens": head.completion_tokens,
-            "total_tokens": head.prompt_tokens + head.completion_tokens,
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
         },
         "error": None
         if failed is None

@@ -1,7 +1,7 @@
 """The models of a deployment: where each one runs, what it accepts, and what it costs."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +13,7 @@ MAX_CONTEXT_TOKENS = 16_777_216
 """The largest context of a model, in tokens. No server offers a larger one."""
 MAX_PRICE = 1_000_000_000
 """The largest price of a token, in nano-USD: a million USD for a million tokens."""
+DialectName = Literal["sluice", "openai", "vllm", "sglang", "lmi", "lmi-inputs", "tgi"]
 _Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*\Z", max_length=63)]
 _Tokens = Annotated[int, Meta(ge=1, le=MAX_CONTEXT_TOKENS)]
 _Tags = Annotated[str, Meta(pattern=r"^[<\[][!-~]{1,30}[>\]]( [<\[][!-~]{1,30}[>\]])?\Z")]
@@ -48,7 +49,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     endpoint: _Name
     context_tokens: _Tokens
-    dialect: Literal["sluice", "openai", "vllm", "sglang", "lmi", "lmi-inputs", "tgi"] = "sluice"
+    dialect: DialectName = "sluice"
     """The dialect that its server speaks; see `lambda_fn.dialects`."""
     component: _Name | None = None
     """The inference component to invoke, on an endpoint that has components."""
@@ -108,6 +109,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
+_DIALECTS = get_args(DialectName)
 _SAGEMAKER_NAME = "letters, digits and hyphens, 63 at most, as SageMaker lists it (no ARN, no URL)"
 _NANO_USD = (
     f"a whole number of nano-USD a token from 0 to {MAX_PRICE}, which is 1,000 times the price in "
@@ -116,7 +118,7 @@ _NANO_USD = (
 FORMS = {
     "endpoint": f"the name of an endpoint in the deployment's region: {_SAGEMAKER_NAME}",
     "context_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes",
-    "dialect": "sluice, openai, vllm, sglang, lmi, lmi-inputs or tgi",
+    "dialect": " or ".join((", ".join(_DIALECTS[:-1]), _DIALECTS[-1])),
     "component": f"the name of an inference component: {_SAGEMAKER_NAME}; or null",
     "default_max_tokens": f"a whole number from 1 to {MAX_CONTEXT_TOKENS}, without quotes; or null",
     "prompt_price": f"{_NANO_USD}; or null",

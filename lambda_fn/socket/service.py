@@ -22,6 +22,7 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.history import history_of
 from lambda_fn.stream.negotiate import Continued
+from lambda_fn.stream.pipeline import share
 from lambda_fn.stream.rate_limit_errors import no_model
 from lambda_fn.stream.rejections import Rejections
 from lambda_fn.stream.request_count import count_request
@@ -49,7 +50,7 @@ class Service:
         self.settings = settings
         self._table = table(name=settings.usage_table)
         self._gate = Gate(self._table, meter_open=settings.meter_open)
-        self._shared = (settings, client, credentials, self._table, self._gate)
+        self._shared = share(settings, client, credentials, self._table, self._gate)
         self._open: dict[str, int] = {}
         self._rejections = None
         if settings.deployment is not None:
@@ -101,7 +102,7 @@ class Service:
 
     async def answer(self, carrier: LaneCarrier, turn: Turn) -> None:
         """Generate a response. Raises as `Completions.answer`."""
-        await Completions(*self._shared, turn.read).answer(carrier)
+        await Completions(self._shared, turn.read).answer(carrier)
 
     async def warm_up(self, carrier: LaneCarrier, turn: Turn) -> None:
         """Check a request and remember its conversation, without a call of the model.
@@ -119,9 +120,10 @@ class Service:
         if isinstance(found, Continued):
             if found.conversation is not None:
                 raise no_conversation()
-            assert self._streams is not None  # noqa: S101 (it keeps responses)
-            about = (carrier.caller.key_id, found.previous, found.references)
-            found = found.read(await history_of(self._streams, *about))
+            history = await history_of(
+                self._streams, carrier.caller.key_id, found, secrets=self.settings.origin_secrets
+            )
+            found = found.read(history)
         name = self.settings.name_of(found.request.model)
         if name not in self.settings.models or not account.may_use(name):
             raise no_model(name)
@@ -169,9 +171,10 @@ class Service:
 
     async def cancel(self, response_id: str, caller: Caller) -> None:
         """Cancel a response that is kept. Raises as `Cancelling.cancel`."""
-        settings, client, credentials, table, _ = self._shared
-        stored = self._stored(response_id)
-        cancelling = Cancelling(settings, client, credentials, table, stored)
+        shared, stored = self._shared, self._stored(response_id)
+        cancelling = Cancelling(
+            shared.settings, shared.client, shared.credentials, self._table, stored
+        )
         await cancelling.cancel(response_id, caller.key_id, {})
 
     def _stored(self, response_id: str) -> Stored:

@@ -85,7 +85,9 @@ class Turn:
         def read(history: History) -> ReadRequest:
             read = found.read(history)
             if before is not None:
-                history = msgspec.structs.replace(before, items=history.items)
+                history = msgspec.structs.replace(
+                    before, items=history.items, unseal=history.unseal
+                )
             self._take(body, history)
             return read
 
@@ -115,6 +117,7 @@ class Turn:
             before=[*self._history.before, *items],
             ancestors=[*self._history.ancestors, response_id.removeprefix("resp_")],
             size=self._history.size + sum(map(len, added)),
+            unseal=self._history.unseal,
         )
         self._cache.put(self._stream_id, response_id, history)
 

@@ -28,6 +28,7 @@ from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.carrier import ScopeProcess
 from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.middleware import (
+    COMPACT_PATH,
     HEALTH,
     MULTIPLEX_PATH,
     RESPONSES_PATH,
@@ -36,10 +37,12 @@ from lambda_fn.stream.middleware import (
 )
 from lambda_fn.stream.negotiate import (
     read_chat,
+    read_compaction,
     read_completion,
     read_message,
     read_response,
 )
+from lambda_fn.stream.pipeline import share
 
 if TYPE_CHECKING:
     from lambda_fn.stream.endpoints.count_tokens import CountTokens
@@ -65,13 +68,13 @@ def create_app(
     )
     gate = Gate(table, meter_open=settings.meter_open)
     rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
-    shared = (settings, client, credentials, table, gate)
     keeps = settings.stream_table is not None and settings.persistence != "off"
     tracer = None
     if settings.traces is not None:
         from lambda_fn.stream.traces import Tracer  # few deployments have any
 
         tracer = Tracer(settings, client, credentials)
+    shared = share(settings, client, credentials, table, gate, tracer)
     read_kept_response = partial(
         read_response,
         rules=rules,
@@ -79,10 +82,11 @@ def create_app(
         store_default=settings.store_default,
     )
     completions = {
-        CHAT_PATH: Completions(*shared, partial(read_chat, rules=rules, keeps=keeps), tracer),
-        "/v1/completions": Completions(*shared, partial(read_completion, rules=rules), tracer),
-        ANTHROPIC_PATH: Completions(*shared, partial(read_message, rules=rules), tracer),
-        RESPONSES_PATH: Completions(*shared, read_kept_response, tracer),
+        CHAT_PATH: Completions(shared, partial(read_chat, rules=rules, keeps=keeps)),
+        "/v1/completions": Completions(shared, partial(read_completion, rules=rules)),
+        ANTHROPIC_PATH: Completions(shared, partial(read_message, rules=rules)),
+        RESPONSES_PATH: Completions(shared, read_kept_response),
+        COMPACT_PATH: Completions(shared, partial(read_compaction, rules=rules, keeps=keeps)),
     }
 
     def multiplex() -> ASGIApp:
@@ -114,7 +118,7 @@ def create_app(
     def single_calls() -> "SingleCalls":
         from lambda_fn.stream.endpoints.single_calls import SingleCalls
 
-        return SingleCalls(*shared, tracer)
+        return SingleCalls(settings, client, credentials, table, gate, tracer)
 
     @cache
     def counter(path: str) -> "CountTokens":

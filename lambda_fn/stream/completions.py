@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING
 from starlette.types import Receive, Scope, Send
 
 from lambda_fn import dialects, limits
-from lambda_fn.aws.dynamodb import Table
-from lambda_fn.aws.signing import Credentials
 from lambda_fn.dialects import Dialect
 from lambda_fn.errors import APIError, BodyTooLarge, InvalidRequest
-from lambda_fn.http.client import Client
 from lambda_fn.ids import new_request_id
 from lambda_fn.log import log
 from lambda_fn.schema.messages import has_images
-from lambda_fn.settings import Model, Settings
-from lambda_fn.stream.admit import Gate
+from lambda_fn.settings import Model
 from lambda_fn.stream.carrier import AsgiCarrier, Carrier
 from lambda_fn.stream.negotiate import Continued, ReadRequest
 from lambda_fn.stream.pipeline import Accepted, NoCapacity, Pipeline, Shared
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
     from lambda_fn.stream.images import Image
     from lambda_fn.stream.queueing import Process
     from lambda_fn.stream.repeats import Repeats
-    from lambda_fn.stream.traces import Tracer
 
 
 class Completions:
@@ -34,28 +29,12 @@ class Completions:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        client: Client,
-        credentials: Callable[[], Credentials],
-        table: Table,
-        gate: Gate,
-        read: Callable[[bytes, Mapping[str, str]], ReadRequest | Continued],
-        tracer: "Tracer | None" = None,
+        self, shared: Shared, read: Callable[[bytes, Mapping[str, str]], ReadRequest | Continued]
     ) -> None:
-        """Take the objects that all requests share. Without a `tracer`, nothing is traced."""
-        streams: Table | None = None
-        if settings.stream_table is not None:
-            streams = Table(
-                client,
-                url=settings.dynamodb_url,
-                region=settings.region,
-                name=settings.stream_table,
-                credentials=credentials,
-            )
-        self._shared = Shared(settings, client, credentials, table, gate, streams, tracer)
-        self._settings = settings
-        self._gate = gate
+        """Take the objects that all requests share."""
+        self._shared = shared
+        self._settings = settings = shared.settings
+        self._gate = shared.gate
         self._read = read
         self._dialects = {
             model.dialect: dialects.find(model.dialect) for model in settings.models.values()
@@ -205,13 +184,11 @@ class Completions:
             else:
                 from lambda_fn.stream.history import history_of  # not at a cold start
 
-                assert self._shared.streams is not None  # noqa: S101 (it keeps responses)
                 history = await history_of(
                     self._shared.streams,
                     carrier.caller.key_id,
-                    found.previous,
-                    found.references,
-                    found.conversation,
+                    found,
+                    secrets=self._settings.origin_secrets,
                     days=self._settings.response_days,
                 )
                 read = found.read(history)

@@ -17,7 +17,9 @@ from lambda_fn.errors import BodyTooLarge, InvalidRequest, Unavailable
 from lambda_fn.events import Delta
 from lambda_fn.schema.responses import History
 from lambda_fn.schema.responses.items import Item
+from lambda_fn.seals import Seals
 from lambda_fn.stream.conversing import ERRORS, conversation_error, no_conversation
+from lambda_fn.stream.negotiate import Continued
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.conversations import ANSWERED, Conversation, Conversations, Locked
 from lambda_fn.stream_log.keys import UnknownVersion, conversation_id, response_id
@@ -30,28 +32,26 @@ MAX_SIZE = 2 * limits.MAX_BODY_WITH_IMAGES
 the size of each response is bounded.
 """
 _AT_ONCE = 4
-_ITEM = re.compile(r"(?:msg|rs|fc)_([0-9a-z]{26})_(in)?([0-9]{1,5})")
+_ITEM = re.compile(r"(?:msg|rs|fc|cmp)_([0-9a-z]{26})_(in)?([0-9]{1,5})")
 _NAME = re.compile(r"[0-9a-z]{26}")
 _item = msgspec.json.Decoder(Item)
 
 
 async def history_of(
-    table: Table,
+    table: Table | None,
     owner: str,
-    previous: str | None,
-    references: Sequence[tuple[str, str]],
-    conversation: str | None = None,
+    asked: Continued,
     *,
+    secrets: Sequence[str],
     days: int = 30,
 ) -> History:
     """Return what a request names of earlier responses and of a conversation.
 
     Args:
-        table: StreamTable.
+        table: StreamTable, None if nothing is kept, and so nothing named.
         owner: The id of the caller's key, whose responses are read.
-        previous: The id of the response before the request.
-        references: Paths and ids of the items that its input refers to.
-        conversation: The id of the conversation that it goes on with, as it was sent.
+        asked: What the request names.
+        secrets: The secrets with which compactions were sealed.
         days: The days for which a conversation is kept.
 
     Raises:
@@ -60,6 +60,10 @@ async def history_of(
         Unavailable: the table does not answer.
 
     """
+    previous, references, conversation = asked.previous, asked.references, asked.conversation
+    unseal = Seals(secrets, owner).open
+    if table is None:
+        return History(unseal=unseal)
     reader = _Reader(table, owner)
     try:
         named = [_response_of(path, item_id) for path, item_id in references]
@@ -110,6 +114,7 @@ async def history_of(
         size=size,
         param=param,
         conversation=found,
+        unseal=unseal,
     )
 
 
@@ -164,7 +169,11 @@ class _Reader:
             for name, kept in zip(
                 names, await read_many(self._table, names, now=time.time()), strict=True
             ):
-                if kept is not None and kept.head.owner == self._owner:
+                if (
+                    kept is not None
+                    and kept.head.owner == self._owner
+                    and kept.head.head.form != "compaction_body"  # it is no response
+                ):
                     self.found[name] = kept
                     self._size += _size(kept)
             if self._size > MAX_SIZE:

@@ -106,6 +106,7 @@ async def open_log(
     assert shared.streams is not None  # noqa: S101 (responses are logged)
     event_log = await logged.open_log(
         shared.streams,
+        shared.watch(),
         head,
         counter,
         accepted.model,
@@ -173,7 +174,7 @@ def adopt(shared: Shared, claimed: StoredHead, counter: UsageCounter) -> TableLo
     assert shared.streams is not None  # noqa: S101 (it keeps responses)
     log: TableLog | ResultLog
     if claimed.kept == "segments":
-        log = TableLog(shared.streams, claimed, lambda: counter.billed)
+        log = TableLog(shared.streams, shared.watch(), claimed, lambda: counter.billed)
     else:
         log = ResultLog(
             shared.streams, claimed, Input(), lambda: counter.billed, seconds=limits.STREAM_DEADLINE

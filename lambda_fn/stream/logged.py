@@ -29,6 +29,7 @@ from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.results import Input, ResultLog, write_input
 from lambda_fn.stream_log.table_log import TableLog
+from lambda_fn.stream_log.watching import Watch
 
 if TYPE_CHECKING:
     from lambda_fn.events import Event
@@ -41,6 +42,7 @@ OFF = {"x-sluice-log": "off"}
 
 async def open_log(
     table: Table,
+    watch: Watch,
     head: Head,
     counter: UsageCounter,
     model: Model,
@@ -56,6 +58,7 @@ async def open_log(
 
     Args:
         table: StreamTable.
+        watch: Watches its heads.
         head: The head of the response.
         counter: Counts the response's tokens.
         model: The model that answers.
@@ -76,7 +79,7 @@ async def open_log(
             async with asyncio.timeout(limits.LOG_OPEN_TIMEOUT):
                 bodies = await write_input(table, head.response_id, kept, expires=expires)
             stored = msgspec.structs.replace(stored, bodies=bodies)
-        event_log = TableLog(table, stored, _counts_of(counter))
+        event_log = TableLog(table, watch, stored, _counts_of(counter))
         await event_log.open(head)
     except (MeterError, TimeoutError) as error:
         log("log_closed", request_id=head.response_id, error=type(error).__name__)

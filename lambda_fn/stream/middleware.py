@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 RESPONSES_PATH = "/v1/responses"
 MULTIPLEX_PATH = "/v1/sluice/multiplex"
 COMPACT_PATH = f"{RESPONSES_PATH}/compact"
-"""A path of OpenAI's API that does not exist here."""
 _CONVERSATIONS = "/v1/conversations"
-_ABSENT = (COMPACT_PATH, _CONVERSATIONS)
 HEALTH = ("/health", "/v1/health", "/healthz", "/ping")
 """The paths at which load balancers, proxies and uptime checks ask whether the function answers."""
 
@@ -138,12 +136,10 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code != 404:
         return await EXCEPTION_HANDLERS[HTTPException](request, error)
     paths = dict.fromkeys(  # a path may have a route for each of its methods
-        route.path.replace(":path", "")
-        for route in request.app.routes
-        if route.path not in (*HEALTH, COMPACT_PATH)
+        route.path.replace(":path", "") for route in request.app.routes if route.path not in HEALTH
     )
     path = request.url.path
-    meant = None if path.startswith(_ABSENT) else _meant(path.rstrip("/ ").lower(), paths)
+    meant = None if path.startswith(_CONVERSATIONS) else _meant(path.rstrip("/ ").lower(), paths)
     if meant is None:
         hint = _absent(path, paths) or f"The paths are {', '.join(paths)}."
     else:
@@ -161,8 +157,6 @@ async def on_http_error(request: Request, error: Exception) -> Response:
 
 def _absent(path: str, paths: Iterable[str]) -> str:
     """Return why a path of OpenAI's API does not exist here, empty if that is not known."""
-    if path.startswith(COMPACT_PATH):
-        return "Conversations are not compacted here: send the items that count."
     if path.startswith(_CONVERSATIONS):
         return "This deployment keeps no conversations: its setting 'persistence' is off."
     if path.startswith(f"{RESPONSES_PATH}/") and f"{RESPONSES_PATH}/{{id}}" not in paths:

@@ -5,12 +5,13 @@
     /v1/completions                           text_completion events, or one text_completion
     /v1/messages                              Anthropic's events, or one message
     /v1/responses                             OpenAI's typed events, or one response
+    /v1/responses/compact                     one compaction
 
 A request asks for buffering in its body (`"sluice": {"buffer": "word"}`) or by the header
 `x-sluice-buffer`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import msgspec
@@ -36,6 +37,7 @@ from lambda_fn.transform import Buffer, Transform, chain
 
 if TYPE_CHECKING:
     from lambda_fn.schema.responses import History, ResponsesRequest
+    from lambda_fn.schema.responses.items import Item
     from lambda_fn.stream_log.conversations import Conversation
 
 BUFFER_HEADER = "x-sluice-buffer"
@@ -161,7 +163,7 @@ class ReadRequest(msgspec.Struct, frozen=True):
     def restate(self, error: APIError) -> None:
         """Name the members that the caller sent in an error about the chat request."""
         restate(self.request, error)
-        if self.tells_time:
+        if self.tells_time or self.form == "compaction_body":
             from lambda_fn.schema.responses import restate as restate_response
 
             restate_response(error)
@@ -239,8 +241,16 @@ class ReadRequest(msgspec.Struct, frozen=True):
             )
         return chain(reasoning, redacting, screening)
 
-    def finishing(self) -> Transform | None:
-        """Return a new transform of the events that are let out: citations and buffering."""
+    def finishing(self, secrets: Sequence[str] = (), key_id: str = "") -> Transform | None:
+        """Return a new transform of the events that are let out: citations and buffering.
+
+        A compaction is sealed with `secrets` for the key with this id.
+        """
+        if self.form == "compaction_body":
+            from lambda_fn.seals import Seals  # not at a cold start
+            from lambda_fn.transform.sealing import Seal
+
+            return Seal(Seals(secrets, key_id).seal)
         citing: Transform | None = None
         choices, extensions = self.request.n or 1, self.request.sluice
         if extensions is not None and extensions.sources:
@@ -260,11 +270,11 @@ def _is_json(request: ChatRequest) -> bool:
 
 
 class Continued(msgspec.Struct, frozen=True):
-    """A request that needs responses that are kept before it can be read.
+    """A request that needs what its caller has kept or sealed before it can be read.
 
     `previous` is the id of the response before it, and `references` are the paths and ids of the
     items that its input refers to. `conversation` is the id of the conversation that it goes on
-    with. `read` returns the request.
+    with. A request with none of them has a compaction in its input. `read` returns the request.
     """
 
     previous: str | None
@@ -383,27 +393,67 @@ def read_response(
     def read(history: History) -> ReadRequest:
         return _read_response(request, body, headers, rules, history, store=store)
 
-    references: tuple[tuple[str, str], ...] = ()
-    if keeps and not isinstance(request.input, str):
-        references = tuple(
-            (f"input[{number}]", item.id or "")
-            for number, item in enumerate(request.input)
-            if item.kind == "item_reference"
-        )
-    if before is not None and references:
+    references, sealed = _references(request.input, keeps=keeps)
+    if before is not None and (references or sealed):
         return Continued(
             None,
             references,
             None,
             lambda found: read(
-                msgspec.structs.replace(before, items=found.items, size=before.size + found.size)
+                msgspec.structs.replace(
+                    before,
+                    items=found.items,
+                    size=before.size + found.size,
+                    unseal=found.unseal,
+                )
             ),
         )
     if before is not None:
         return read(before)
-    if request.previous_response_id is None and conversation is None and not references:
+    previous = request.previous_response_id
+    if previous is None and conversation is None and not references and not sealed:
         return read(History())
-    return Continued(request.previous_response_id, references, conversation, read)
+    return Continued(previous, references, conversation, read)
+
+
+def read_compaction(
+    body: bytes, headers: Mapping[str, str], rules: Rules = _LENIENT, *, keeps: bool = False
+) -> ReadRequest | Continued:
+    """Read a request that compacts a conversation. Raises as `read_chat`."""
+    from lambda_fn.schema.responses import History, compacted, parse_compact
+
+    request = parse_compact(body, kept=keeps)
+
+    def read(history: History) -> ReadRequest:
+        found = compacted(request, rules, history)
+        return ReadRequest(
+            found.chat,
+            "compaction_body",
+            echoes=found.echoes,
+            images=found.images,
+            ancestors=tuple(history.ancestors),
+            history_size=history.size,
+        )
+
+    references, sealed = _references(request.input or "", keeps=keeps)
+    if request.previous_response_id is None and not references and not sealed:
+        return read(History())
+    return Continued(request.previous_response_id, references, None, read)
+
+
+def _references(
+    items: "str | list[Item]", *, keeps: bool
+) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """Return the paths and ids of the items that an input refers to, and whether one is sealed."""
+    if isinstance(items, str):
+        return (), False
+    kinds = [item.kind for item in items]
+    references = tuple(
+        (f"input[{number}]", items[number].id or "")
+        for number, kind in enumerate(kinds)
+        if keeps and kind == "item_reference"
+    )
+    return references, "compaction" in kinds
 
 
 def _read_response(

@@ -11,7 +11,7 @@ between them, and goes on when its client leaves (`logged`).
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -49,11 +49,14 @@ if TYPE_CHECKING:
     from lambda_fn.stream_log.heads import StoredHead
     from lambda_fn.stream_log.results import ResultLog
     from lambda_fn.stream_log.table_log import TableLog
+    from lambda_fn.stream_log.watching import Watch
 
 
 class Shared(NamedTuple):
-    """The objects that all requests share. `streams` is StreamTable, None without one, and nothing
-    is traced without a `tracer`.
+    """The objects that all requests of an environment share.
+
+    `streams` is StreamTable, None without one. `watch` returns what watches the heads in it.
+    Nothing is traced without a `tracer`.
     """
 
     settings: Settings
@@ -62,7 +65,37 @@ class Shared(NamedTuple):
     table: Table
     gate: Gate
     streams: Table | None
+    watch: Callable[[], "Watch"]
     tracer: "Tracer | None" = None
+
+
+def share(
+    settings: Settings,
+    client: Client,
+    credentials: Callable[[], Credentials],
+    table: Table,
+    gate: Gate,
+    tracer: "Tracer | None" = None,
+) -> Shared:
+    """Return what the requests of an environment share. `table` is the usage table."""
+    streams: Table | None = None
+    if settings.stream_table is not None:
+        streams = Table(
+            client,
+            url=settings.dynamodb_url,
+            region=settings.region,
+            name=settings.stream_table,
+            credentials=credentials,
+        )
+
+    @cache
+    def watch() -> "Watch":
+        from lambda_fn.stream_log.watching import Watch  # not at a cold start
+
+        assert streams is not None  # noqa: S101 (responses are logged)
+        return Watch(streams)
+
+    return Shared(settings, client, credentials, table, gate, streams, watch, tracer)
 
 
 class Accepted(NamedTuple):
@@ -449,7 +482,7 @@ class Pipeline:
             guard=None
             if moderator is None
             else moderator.guard(head.choices, self._request_id, whole=head.form.endswith("_body")),
-            finishing=accepted.read.finishing(),
+            finishing=accepted.read.finishing(settings.origin_secrets, self._carrier.caller.key_id),
             clock=time.time if accepted.read.tells_time else None,
             on_stop=on_stop,
             moderation=moderator.told if moderator is not None and moderator.modes.tells else None,

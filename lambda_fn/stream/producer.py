@@ -1,9 +1,10 @@
 """Makes the numbered events of one response from the bytes that the model sends.
 
-A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it. It is
-the one in the log, which another caller may have ended first. Only if the log does not say how the
-response ended, the producer ends without one. A producer whose log is lost goes on without it: its
-live client gets the whole response, and the log ends as failed.
+A producer ends in exactly one terminal event, an `End` or a `Failed`, whatever happens to it. A log
+has the same terminal event. If another caller has ended the response first, the producer ends as
+the log says. Only if the log does not say how the response ended, the producer ends without one. A
+producer whose log is lost goes on without it: its live client gets the whole response, and the log
+ends as failed.
 """
 
 import asyncio

@@ -92,6 +92,7 @@ HEAD = {
     "starter": "random name of whoever called that function last",
     "until": "Unix seconds until which a queued response may wait for capacity",
     "run": "id of the request that runs a queued response, which the ledger has",
+    "tailer": "random name of the reader that took a slot last; absent before the first one",
 }
 READER = {
     **_SHARED,
@@ -99,6 +100,8 @@ READER = {
     "since": "Unix seconds, with milliseconds, at which it took the slot",
     "tail_until": "Unix seconds until which it tails the response, unless it renews that",
 }
+WATCHED = ("status", "deleted", "tailer", "tail_until")
+"""The attributes of heads and readers' slots that a producer's environment reads."""
 BODY = {**_SHARED, "body": "a part of the deflated body, at most `MAX_PART` bytes"}
 SEGMENT = {
     **_SHARED,
@@ -259,6 +262,12 @@ def partition(response_id: str) -> str:
 def head_key(response_id: str) -> dict[str, str]:
     """Return the primary key of a head."""
     return {"pk": partition(response_id), "sk": "HEAD"}
+
+
+def reader_keys(response_id: str) -> list[tuple[str, str]]:
+    """Return partition key and sort key of all readers' slots."""
+    pk = partition(response_id)
+    return [(pk, reader_key(response_id, slot)["sk"]) for slot in range(SLOTS)]
 
 
 def reader_key(response_id: str, slot: int) -> dict[str, str]:

@@ -33,6 +33,7 @@ from lambda_fn.stream_log.keys import (
     VERSIONED,
     UnknownVersion,
     check_version,
+    head_key,
     head_range,
     reader_key,
     segment_number,
@@ -215,7 +216,7 @@ class LogSource:
 
 
 def slot_item(key: dict[str, str], reader: str, *, now: float, seconds: float) -> Item:
-    """Return the item of a slot that `reader` holds for so many seconds from `now` on."""
+    """Return the item of a slot that `reader` holds for `seconds` from `now` on."""
     ends = now + seconds
     return {
         **key,
@@ -248,6 +249,8 @@ class _Slot:
         self._name = new_name()
         self._since = 0.0
         self._slot: int | None = None
+        self._is_told = False
+        """Whether the head names this reader, so that the producer looks at the slots."""
         self._renew_at = 0.0
 
     async def keep(self) -> None:
@@ -257,12 +260,26 @@ class _Slot:
         self._renew_at = time.monotonic() + limits.LEASE_INTERVAL
         if self._slot is None:
             await self._acquire()
-            return
-        try:
-            await self._put(self._slot, self._name)
-        except ConditionFailed:
-            self._slot = None
-            raise Unended from None  # a newer reader has it
+        else:
+            try:
+                await self._put(self._slot, self._name)
+            except ConditionFailed:
+                self._slot = None
+                raise Unended from None  # a newer reader has it
+        if not self._is_told:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        """Name this reader in the head, which the producer reads. Raises MeterUnavailable."""
+        update = Update(
+            head_key(self._response_id),
+            update="SET tailer = :own",
+            condition="attribute_exists(sk) AND attribute_not_exists(deleted)",
+            values={":own": self._name},
+        )
+        with contextlib.suppress(ConditionFailed):  # the response was removed
+            await self._table.update(update)
+        self._is_told = True
 
     async def _acquire(self) -> None:
         """Take a free slot, or that of the oldest reader."""

@@ -1,9 +1,9 @@
 """Removes the items of a response or a conversation that was deleted.
 
-A deletion hides first: one update of the head, from which on nobody reads it. Then the other items
-are removed, and last the content of the head. What is left of it until it would have expired says
-no more than that it was deleted. So nobody finds a response by its id, even where the ledger has
-the request.
+A deletion hides first: after one update of the head, nobody reads it. Then the other items are
+removed, and last the content of the head. Until the head would have expired, what is left of it
+says no more than that it was deleted. So nobody finds a response by its id, even where the ledger
+has the request.
 
 Between the two, the head belongs to `keys.DELETED`. So the sweeper finds the removals that broke
 off (`unfinished`). If that fails, too, DynamoDB removes the items at the time in `expires`.

@@ -5,7 +5,7 @@ together, as one segment: the first delta at once, later ones every `limits.LOG_
 is written at a time, on the condition that its key is free. A producer that finds another's segment
 there knows that somebody else has ended the response: it is *fenced*.
 
-Another task reads the head once a second and renews the producer's lease.
+The environment's `watching.Watch` reads the head once a second, and renews the producer's lease.
 
 A write that fails for `limits.LOG_GIVE_UP` loses the log. Nothing more is written to it then but
 its end: it fails with the code `log_unavailable`. If that cannot be written either, the lease ends
@@ -15,14 +15,14 @@ it.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
+from lambda_fn.aws.dynamodb import ConditionFailed, Key, MeterUnavailable, Table, Update
 from lambda_fn.encode import Head
 from lambda_fn.event_log import Batch, LogEnded, Source
 from lambda_fn.events import Delta, End, Event, Failed, Finish
@@ -42,10 +42,11 @@ from lambda_fn.stream_log.heads import (
     put_segment,
     win,
 )
-from lambda_fn.stream_log.keys import head_key, head_range
+from lambda_fn.stream_log.keys import head_key
 from lambda_fn.stream_log.reading import read_log
 from lambda_fn.stream_log.removal import hide_again
 from lambda_fn.stream_log.segments import Segment
+from lambda_fn.stream_log.watching import Tails, Watch
 
 _EVENT_SIZE = 64
 """The estimated size in bytes of an event without its delta."""
@@ -57,6 +58,7 @@ class TableLog:
     def __init__(
         self,
         table: Table,
+        watch: Watch,
         stored: StoredHead,
         counts: Callable[[], tuple[int, int]],
         *,
@@ -66,6 +68,7 @@ class TableLog:
 
         Args:
             table: StreamTable.
+            watch: Watches the heads of this environment.
             stored: The head to open with. Writer, lease and status are set here.
             counts: Returns the raw counts of the tokens of prompt and completion until now.
             now: Returns Unix seconds.
@@ -73,6 +76,7 @@ class TableLog:
         """
         self._name = new_name()
         self._table = table
+        self._watch = watch
         self._stored = stored
         self._counts = counts
         self._now = now
@@ -99,10 +103,9 @@ class TableLog:
         self.lag = 0.0
         """The longest time in seconds that an event waited until it was written."""
         self._began = False
-        self._interval = limits.LOG_FLUSH
+        self._tails = Tails(stored.response_id)
         self._draining = False
         self._room: asyncio.Future[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
         self.has_end = False
@@ -126,13 +129,13 @@ class TableLog:
         async with asyncio.timeout(limits.LOG_OPEN_TIMEOUT):
             deadline = time.monotonic() + limits.LOG_OPEN_TIMEOUT
             await open_head(self._table, self._stored, deadline=deadline)
-        self._watching = asyncio.create_task(self._watch())
+        self._watch.add(self)
 
     def adopt(self, head: StoredHead) -> None:
         """Take over a response that this run has claimed, in place of `open`."""
         self._stored = head
         self._name = head.writer
-        self._watching = asyncio.create_task(self._watch())
+        self._watch.add(self)
 
     @property
     def stored(self) -> StoredHead:
@@ -170,7 +173,7 @@ class TableLog:
             if now or size >= limits.LOG_FLUSH_BYTES:
                 self._flush()
             elif self._timer is None:
-                due = self._flushed_at + self._interval - time.monotonic()
+                due = self._flushed_at + self._interval() - time.monotonic()
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(max(due, 0.0), self._flush)
         if self._has_room():
@@ -193,8 +196,7 @@ class TableLog:
             and self.may_wait(event)
         ):
             self.waits = True
-            if self._watching is not None:
-                self._watching.cancel()
+            self._watch.discard(self)
             done: asyncio.Future[Batch] = asyncio.get_running_loop().create_future()
             done.set_result(batch)
             return done
@@ -213,8 +215,7 @@ class TableLog:
         """
         if self._timer is not None:
             self._timer.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
+        self._watch.discard(self)
         ends = time.monotonic() + limits.LOG_GIVE_UP
         while tasks := {
             task
@@ -262,7 +263,7 @@ class TableLog:
         finally:
             self._flushing = None
         if self._pending and self._timer is None and not self._fenced and self._lost is None:
-            due = self._flushed_at + self._interval - time.monotonic()
+            due = self._flushed_at + self._interval() - time.monotonic()
             self._timer = asyncio.get_running_loop().call_later(max(due, 0.0), self._flush)
 
     async def _put(self, segment: Segment) -> Item | None:
@@ -361,8 +362,7 @@ class TableLog:
         update = end_update(response_id, ending, condition, values)
         deadline = time.monotonic() + limits.LOG_GIVE_UP
         item, won = await win(self._table, update, ending, deadline=deadline)
-        if self._watching is not None:
-            self._watching.cancel()
+        self._watch.discard(self)
         head = await parse_head(self._table, response_id, item, now=self._now())
         self.has_end = True
         if head is None:
@@ -390,38 +390,37 @@ class TableLog:
             return "incomplete" if self._cut else "completed"
         return "cancelled" if type(event) is Failed and event.kind == "cancelled" else "failed"
 
-    async def _watch(self) -> None:
-        """Read the head once a second, and renew the lease in time, until the response ends."""
-        renewed = time.monotonic()
-        while True:
-            await asyncio.sleep(limits.LOG_WATCH)
-            began = time.monotonic()
-            is_due = self._lost is None and began - renewed >= limits.LEASE_INTERVAL
-            try:
-                if await self._check(renew=is_due):
-                    return
-            except MeterUnavailable:
-                continue
-            renewed = began if is_due else renewed
+    def _interval(self) -> float:
+        return limits.LOG_FLUSH_TAILED if self._tails.any else limits.LOG_FLUSH
 
-    async def _check(self, *, renew: bool) -> bool:
-        """Read the head, or renew the lease. Return whether the response has ended.
+    @property
+    def has_lease(self) -> bool:
+        """Whether the lease is renewed. See `watching.Watched`."""
+        return self._lost is None
 
-        Raises:
-            MeterUnavailable: DynamoDB did not answer.
+    def wanted(self) -> list[Key]:
+        """Return the keys of the items to read. See `watching.Watched`."""
+        return [self._tails.head, *self._tails.slots]
 
-        """
-        item = await (self._renew() if renew else self._look())
-        if item is None:
+    def seen(self, found: Mapping[Key, Item | None]) -> bool:
+        """Take what was read, and return whether the response has ended."""
+        if self._tails.head not in found:
             return False
-        status = item.get("status", "cancelled")
-        is_cancelled = status == "cancelled" or "deleted" in item
+        head = found[self._tails.head] or {}
+        self._tails.see(head, found, now=self._now())
+        running = head.get("status") == "in_progress" and "deleted" not in head
+        return not running and self._is_over(head)
+
+    def _is_over(self, head: Item) -> bool:
+        """Stop if a head is final or deleted, or {} because there is none. Return whether it is."""
+        status = head.get("status", "cancelled")
+        is_cancelled = status == "cancelled" or "deleted" in head
         if is_cancelled or (status in FINAL and self._lost is None):
             self._fence(cancelled=is_cancelled)
         return is_cancelled or status in FINAL
 
-    async def _renew(self) -> Item | None:
-        """Renew the lease. If that fails, return the head, or {} if there is none."""
+    async def renew(self) -> bool:
+        """Renew the lease. Return whether the response has ended. Raises MeterUnavailable."""
         prompt_tokens, completion_tokens = self._counts()
         update = Update(
             head_key(self._stored.response_id),
@@ -439,22 +438,8 @@ class TableLog:
         try:
             await self._table.update(update, max_attempts=1)
         except ConditionFailed as failed:
-            return failed.item or {}
-        return None
-
-    async def _look(self) -> Item | None:
-        """Note the readers. Return the head if the response has ended, or {} if there is none."""
-        page = await self._table.query(head_range(self._stored.response_id), consistent=True)
-        head: Item = {}
-        tailed, now = False, self._now()
-        for item in page.items:
-            if item["sk"] == "HEAD":
-                head = item
-            elif item["tail_until"] > now:
-                tailed = True
-        self._interval = limits.LOG_FLUSH_TAILED if tailed else limits.LOG_FLUSH
-        running = head.get("status") == "in_progress" and "deleted" not in head
-        return None if running else head
+            return self._is_over(failed.item or {})
+        return False
 
 
 async def _quietly(work: Awaitable[object]) -> None:

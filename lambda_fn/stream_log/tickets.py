@@ -1,7 +1,7 @@
 """Tickets: each opens one socket of a key, once, within 30 seconds.
 
-A browser cannot send a header when it opens a socket, and a key does not belong into an address. So
-its page asks for a ticket over HTTPS, and sends that. A ticket names the key and the hash of its
+A browser cannot send a header when it opens a socket, and a key must not be in an address. So its
+page asks for a ticket over HTTPS, and sends that. A ticket names the key and the hash of its
 secret, so a socket is admitted as if the key itself had been sent. The table has the hash of the
 ticket only. Spending a ticket is one conditional delete, so of two sockets with the same ticket one
 is opened.

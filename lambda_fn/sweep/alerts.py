@@ -1,4 +1,4 @@
-"""Send the alerts about budgets that wait in the table."""
+"""Sends the alerts about budgets that wait in the table."""
 
 from collections.abc import Callable
 

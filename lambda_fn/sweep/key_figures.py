@@ -65,7 +65,7 @@ class Figures:
             stop: Returns whether the time is over. Called before each hour.
 
         Raises:
-            NotSent: CloudWatch does not answer, or for now refuses.
+            NotSent: CloudWatch does not answer, or refuses for now.
             MeterUnavailable: DynamoDB does not answer.
 
         """
@@ -117,7 +117,7 @@ def _point(row: UsageRow, value: float) -> Point:
 
 
 async def sent_until(table: Table, until: str) -> str:
-    """Return the first hour that was not sent; `until`, and put it, before any was."""
+    """Return the first hour that was not sent. Before any was, put `until` as that hour."""
     item = await table.get(SENT_KEY)
     if item is None:
         item = {**SENT_KEY, **VERSIONED, "until": until}

@@ -1,4 +1,4 @@
-"""Find overdue requests and accounts by the sparse index `overdue`, without a scan.
+"""Finds overdue requests and accounts by the sparse index `overdue`, without a scan.
 
 Ledger items have `open` and `due` while they are OPEN, accounts while requests are in flight
 (`keys`).

@@ -65,9 +65,9 @@ class Exporter:
     def add(
         self, spans: Sequence[tuple[otlp.Resource, otlp.Span]]
     ) -> "asyncio.Future[None] | None":
-        """Take spans, and return what is done when they were sent or lost.
+        """Take spans, and return an awaitable that ends when they were sent or lost.
 
-        That is within twice `limits.TRACE_TIMEOUT`. Return None if they are lost at once.
+        It ends within twice `limits.TRACE_TIMEOUT`. Return None if they are lost at once.
         """
         if self._clock() < self._quiet_until or len(self._waiting) >= limits.TRACE_QUEUE:
             self._lost += len(spans)

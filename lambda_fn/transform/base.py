@@ -9,11 +9,11 @@ from lambda_fn.events import Event
 class Transform(Protocol):
     """Changes the events of one response, and keeps the state that this needs between two calls.
 
-    A transform is pure: it reads no clock and does no input or output. It raises nothing but an
-    APIError, which ends the response, where it must not pass on what it cannot read. The events
-    of one choice stay in order. A transform returns everything that it holds of a choice before the
-    choice's `Finish`. It returns everything that it still holds before an `End` or a `Failure`,
-    which stays the last event. So no further call is needed to empty it.
+    A transform is pure: it reads no clock and does no input or output. If it cannot read something
+    that it must not pass on unread, it raises an APIError, which ends the response. It raises
+    nothing else. The events of one choice stay in order. A transform returns everything that it
+    holds of a choice before the choice's `Finish`. It returns everything that it still holds before
+    an `End` or a `Failure`, which stays the last event. So no further call is needed to empty it.
     """
 
     def feed(self, events: Iterable[Event]) -> list[Event]:

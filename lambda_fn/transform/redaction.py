@@ -153,7 +153,7 @@ class Redact:
             and fields.reasoning_content is None
             and fields.refusal is None
         ):  # nearly every token
-            if choice.last != "content":
+            if content and choice.last != "content":  # an empty piece divides no other text
                 self._turn(event.index, "content", out)
             text = texts["content"]
             same = not text.holds

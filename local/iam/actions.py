@@ -153,6 +153,13 @@ def _partition(name: str, members: Members) -> tuple[str, ...]:
     return ()
 
 
+def _of_keys(keys: list[Members], asked: Members) -> dict[str, tuple[str, ...]]:
+    """Return the context of a read of many items of one table: the values of all keys."""
+    partitions = {value for key in keys for value in key["pk"].values()}
+    named = {name for key in keys for name in key} | {*_attributes(asked)}
+    return {"LeadingKeys": tuple(sorted(partitions)), "Attributes": tuple(sorted(named))}
+
+
 _TOKEN = re.compile(r"[#:]?\w+|[.(\[]")
 _NO_ATTRIBUTE = frozenset(
     {"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN", "if_not_exists"}
@@ -207,7 +214,14 @@ def _dynamodb(call: Call, name: str, members: Members) -> Iterator[Need] | None:
             "ReturnValues": (members["ReturnValues"],) if "ReturnValues" in members else (),
         }
         return iter([need(name, members["TableName"], members.get("IndexName"), context)])
-    if name in {"BatchGetItem", "BatchWriteItem"}:
+    if name == "BatchGetItem":
+        return iter(
+            [
+                need(name, table, context=_of_keys(asked["Keys"], asked))
+                for table, asked in members["RequestItems"].items()
+            ]
+        )
+    if name == "BatchWriteItem":
         return iter([need(name, table) for table in members["RequestItems"]])
     if name in {"TransactGetItems", "TransactWriteItems"}:
         needed = {

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from datetime import UTC
+from functools import lru_cache
 from typing import Any
 
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -22,7 +23,13 @@ def _each(backends: Any) -> Iterable[Any]:
 
 
 def _document(document: Any) -> Any:
-    return json.loads(document) if isinstance(document, str | bytes) else document
+    return _parsed(document) if isinstance(document, str | bytes) else document
+
+
+@lru_cache(maxsize=4096)
+def _parsed(document: str | bytes) -> Any:
+    """Return a policy. Each change of the state reads all of them, and nobody changes one."""
+    return json.loads(document)
 
 
 def roles() -> list[dict[str, Any]]:

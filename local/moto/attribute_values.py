@@ -4,7 +4,7 @@ moto stores attribute values as the JSON in which they arrived. Its serializer n
 botocore's model for each value, which is most of the time of a call that returns an item. Only
 binary values need this. moto also parses each update expression, though most have the same text as
 an earlier one, because their values are placeholders. It validates a copy of the parsed tree by ten
-walks over it, and asks for each node anew what its class is. These are most of the rest.
+walks over it, and asks for the class of each node again. These are most of the rest.
 """
 
 import pickle

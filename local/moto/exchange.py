@@ -13,6 +13,9 @@ from typing import Any
 # In seconds. A data plane that does not report within this time is stuck; the deployment then goes
 # on and logs that.
 APPLY_TIMEOUT_S = 15.0
+# In seconds. While nobody waits for a version, the changes of this time make one. A deployment has
+# hundreds, and each version is sent, parsed and applied as a whole.
+GATHER_S = 0.05
 
 
 class Exchange:
@@ -26,6 +29,7 @@ class Exchange:
         self._condition = threading.Condition()
         self.version = 1
         self.applied = 0
+        self._settling = 0
         self.observed: dict[str, dict[str, Any]] = {
             "endpoints": {},
             "distributions": {},
@@ -51,9 +55,15 @@ class Exchange:
             self._condition.notify_all()
 
     def wait_newer(self, version: int, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for a state newer than `version`; return whether it came."""
+        """Wait up to `timeout` seconds for a state newer than `version`; return whether it came.
+
+        Once it has come, wait a little for more changes, unless someone waits for this version.
+        """
         with self._condition:
-            return self._condition.wait_for(lambda: self.version > version, timeout)
+            came = self._condition.wait_for(lambda: self.version > version, timeout)
+            if came:
+                self._condition.wait_for(lambda: self._settling, GATHER_S)
+            return came
 
     def report(self, applied: int, observed: dict[str, dict[str, Any]]) -> None:
         """Store what the data planes observe, with the version that they have applied."""
@@ -66,7 +76,12 @@ class Exchange:
         """Wait until the data planes have applied the present version; return whether they have."""
         with self._condition:
             version = self.version
-            return self._condition.wait_for(lambda: self.applied >= version, timeout)
+            self._settling += 1
+            self._condition.notify_all()
+            try:
+                return self._condition.wait_for(lambda: self.applied >= version, timeout)
+            finally:
+                self._settling -= 1
 
     def await_observed(
         self, kind: str, name: str, accepts: Callable[[dict[str, Any]], bool], timeout: float

@@ -20,6 +20,7 @@ It listens on loopback, and answers only requests with the token that its proces
 output.
 """
 
+import io
 import json
 import logging
 import re
@@ -44,6 +45,7 @@ from local.moto.alarms import evaluate
 from local.moto.clients import INTERNAL_HEADER, client
 from local.moto.exchange import EXCHANGE
 from local.moto.handler import Handler
+from local.moto.items.calls import ItemCalls
 from local.moto.state import snapshot
 from local.moto.telemetry import take
 
@@ -57,6 +59,11 @@ _ALARMS_S = 15.0
 _KEPT_S = 12 * 3600
 # Services whose changes the data planes must see.
 _WATCHED = {"lambda", "sagemaker", "cloudfront", "iam", "scheduler", "events"}
+# The beginnings of operations that change nothing.
+_READS = ("Describe", "Get", "List")
+# In a form, boto3 and CDK write the operation first.
+_OPERATION = re.compile(rb"Action=(\w+)")
+_FORM = "application/x-www-form-urlencoded"
 # A signature names the service fourth: key, date, region, service.
 _SCOPE = re.compile(r"Credential=[^/]*/[^/]*/[^/]*/([^/]+)/aws4_request")
 _ENVIRON_TOKEN = "HTTP_" + trust.CONTROL.upper().replace("-", "_")
@@ -78,7 +85,7 @@ class Application:
     def __init__(self, token: str) -> None:
         """Create moto's application. Each service's part is loaded at its first request."""
         self._token = token
-        self.moto = DomainDispatcherApplication(create_backend_app)
+        self.moto = ItemCalls(DomainDispatcherApplication(create_backend_app))
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
@@ -107,16 +114,14 @@ class Application:
         if environ["REQUEST_METHOD"] == "GET" and (document := cloudfront.config(path)) is not None:
             return _answer(start_response, "200 OK", document, "text/xml")
         service = _service(environ)
+        changes = _may_change(service, environ)
         if (answered := components.answer(environ, start_response)) is not None:
             return answered
         if service == "cloudformation":
-            return self.moto(environ, start_response)  # type: ignore[no-any-return] # moto is untyped here
+            return self.moto(environ, start_response)
         with self._locks[service]:
             body = list(self.moto(environ, start_response))
-        watched = service in _WATCHED or (
-            service == "s3" and environ["QUERY_STRING"].startswith("policy")
-        )
-        if watched and environ["REQUEST_METHOD"] != "GET":
+        if changes:
             EXCHANGE.changed()
             if _ENVIRON_INTERNAL not in environ:
                 EXCHANGE.settle()
@@ -141,6 +146,26 @@ def _service(environ: Environ) -> str:
     """Return the service that a request is signed for; without a signature S3, as in moto."""
     match = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     return match[1] if match else "s3"
+
+
+def _may_change(service: str, environ: Environ) -> bool:
+    """Return whether a request may change what the data planes run.
+
+    They parse and apply the whole state after each change, which takes longer than most requests.
+    """
+    if environ["REQUEST_METHOD"] == "GET":
+        return False
+    if service == "s3":
+        return bool(environ["QUERY_STRING"].startswith("policy"))
+    if service not in _WATCHED:
+        return False
+    operation = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+    if environ.get("CONTENT_TYPE", "").startswith(_FORM):
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"] = io.BytesIO(body)
+        found = _OPERATION.match(body)
+        operation = found[1].decode() if found else ""
+    return not operation.startswith(_READS)
 
 
 def _control(

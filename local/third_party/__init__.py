@@ -1,7 +1,8 @@
 """Stand-ins for the third-party servers in AWS's containers.
 
 The local cloud cannot run their images. A stand-in speaks its server's dialect and checks requests
-as strictly, but has no model: the prompt contains the answer.
+as strictly, but has no model: the prompt contains the answer. Where tools are offered, it calls the
+first one, and of images it says what it sees.
 """
 
 # Servers by the repository of their image.

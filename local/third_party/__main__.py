@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from local.third_party.pictures import describe
 from local.third_party.shapes import FAILURES, SERVERS, Body, refusal, reply
 from local.trust import callers
 
@@ -57,7 +58,7 @@ class Server:
         response = web.StreamResponse(headers={"Content-Type": kind})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        answer = reply(_prompt(body), _limit(body))
+        answer = reply(_prompt(body), _limit(body), _tool(body))
         with contextlib.suppress(ConnectionResetError):  # the caller needs no more
             for number, record in enumerate(SERVERS[self._name](answer, body)):
                 if number == answer.die_after:
@@ -97,7 +98,19 @@ def _prompt(body: Body) -> str:
     content: Any = body["messages"][-1]["content"]
     if isinstance(content, str):
         return content
-    return "".join(part.get("text", "<image>") for part in content)
+    return "".join(
+        part["text"] if part["type"] == "text" else f" ({describe(part['image_url']['url'])}) "
+        for part in content
+    )
+
+
+def _tool(body: Body) -> Body | None:
+    """Return the function to call: the first one that is offered to a message of the user."""
+    messages: list[Body] = body.get("messages") or [{}]
+    if not body.get("tools") or body.get("tool_choice") == "none":
+        return None
+    function: Body = body["tools"][0]["function"]
+    return function if messages[-1].get("role") == "user" else None
 
 
 def _images(body: Body) -> list[str]:

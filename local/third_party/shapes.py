@@ -16,7 +16,8 @@ Body = dict[str, Any]
 class Reply:
     """The answer of a stand-in: its pieces, each a token, and how it ends.
 
-    `die_after` and `fail_after` count records. `refuse` is the message of a refusal.
+    With `call`, the name of a function, the pieces are those of its arguments. `die_after` and
+    `fail_after` count records. `refuse` is the message of a refusal.
     """
 
     pieces: list[str]
@@ -25,19 +26,26 @@ class Reply:
     die_after: int | None = None
     fail_after: int | None = None
     refuse: str | None = None
+    call: str | None = None
 
 
-def reply(prompt: str, limit: int | None) -> Reply:
+def reply(prompt: str, limit: int | None, tool: Body | None = None) -> Reply:
     """Return the answer that the prompt asks for.
 
     A prompt is a JSON object with `say`, as for the scripted engine, or text, which is repeated.
+    With `tool`, OpenAI's description of a function, the answer to a text is a call of it: each
+    argument that it requires is the text.
     """
+    reason, call = "stop", None
     try:
         script = json.loads(prompt)
         pieces = [str(piece) for piece in script["say"]]
     except (ValueError, TypeError, KeyError):
         script, pieces = {}, [f" {word}" for word in f"You said: {prompt}".split()]
-    reason = "stop"
+        if tool is not None:
+            needed = (tool.get("parameters") or {}).get("required", ())
+            pieces = _pieces(json.dumps(dict.fromkeys(needed, prompt), ensure_ascii=False))
+            reason, call = "tool_calls", tool["name"]
     if limit is not None and len(pieces) > limit:
         pieces, reason = pieces[:limit], "length"
     return Reply(
@@ -47,7 +55,12 @@ def reply(prompt: str, limit: int | None) -> Reply:
         die_after=script.get("die_after"),
         fail_after=script.get("fail_after"),
         refuse=script.get("refuse"),
+        call=call,
     )
+
+
+def _pieces(text: str) -> list[str]:
+    return [text[at : at + 4] for at in range(0, len(text), 4)]
 
 
 def _line(value: object) -> bytes:
@@ -89,8 +102,15 @@ def _openai(answer: Reply, options: Body, nothing: Body) -> Iterator[Body]:
         return {"usage": _usage(answer, tokens)} if running else {}
 
     yield _chunk([_choice({**nothing, "role": "assistant", "content": ""})], **usage(0))
+    if answer.call is not None:
+        function = {"name": answer.call, "arguments": ""}
+        begun = {"id": "call_0", "type": "function", "index": 0, "function": function}
+        yield _chunk([_choice({**nothing, "tool_calls": [begun]})], **usage(0))
     for number, piece in enumerate(answer.pieces, 1):
-        yield _chunk([_choice({**nothing, "content": piece})], **usage(number))
+        said: Body = {"content": piece}
+        if answer.call is not None:
+            said = {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+        yield _chunk([_choice({**nothing, **said})], **usage(number))
     yield _chunk(
         [_choice({**nothing, "content": ""}, answer.reason, stop_reason=None)],
         **usage(len(answer.pieces)),

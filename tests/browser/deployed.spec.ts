@@ -91,6 +91,7 @@ test("stop cancels the answer at the deployment, and keeps what has come", async
   await page.getByRole("button", { name: "Stop", exact: true }).click();
   await complete(page);
   await expect(page.getByRole("article").getByText("Stopped.")).toBeVisible();
+  await expect(page.getByLabel("Figures of this answer")).toContainText(/\d+ in, \d+ out/);
   expect((await page.getByRole("article").locator(".prose").innerText()).length).toBeGreaterThan(0);
   const list = await request.get(`${ORIGIN}/v1/sluice/streams?limit=1`, {
     headers: { authorization: `Bearer ${KEY}` },

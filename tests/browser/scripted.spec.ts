@@ -656,6 +656,7 @@ test("the keyboard alone", async ({ page, api }) => {
   await page.keyboard.press("Escape");
   await complete(page);
   await expect(page.getByText("Stopped.").first()).toBeVisible();
+  await expect(page.getByLabel("Figures of this answer")).toContainText("12 in, 3 out");
   expect(api.cancelled).toBe(1);
   await page.keyboard.press("Control+Shift+O");
   await expect(page.getByText("What would you like to ask?")).toBeVisible();

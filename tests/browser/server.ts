@@ -120,6 +120,9 @@ export class ScriptedApi {
       return this.#multiplex(response, requests, String(request.headers["idempotency-key"] ?? ""));
     }
     if (request.method === "DELETE") return send(response, 200, { deleted: true });
+    if (request.method === "GET" && pathname.startsWith("/v1/sluice/streams/")) {
+      return send(response, 200, { usage: { prompt_tokens: 12, completion_tokens: 3 } });
+    }
     if (request.method === "GET" && pathname.startsWith("/v1/responses/")) {
       const id = pathname.split("/").at(-1) ?? "";
       const after = Number(url.searchParams.get("starting_after") ?? -1);

@@ -9,7 +9,8 @@ import pytest
 
 import infra.settings.container as deployed
 from infra.images import containers
-from infra.settings.other_models import Dialect
+from infra.settings.deployment import TYPES
+from infra.settings.fields import plain
 from lambda_fn import dialects
 from lambda_fn.settings import Model
 from local.third_party import REPOSITORIES
@@ -29,7 +30,7 @@ def test_function_and_deployment_take_the_same_names() -> None:
     """The settings of function and deployment accept each dialect, and nothing else."""
     names = tuple(dialects.DIALECTS)
     assert get_args(get_type_hints(Model)["dialect"]) == names
-    assert get_args(Dialect) == names
+    assert get_args(plain(TYPES["dialect"])) == names
 
 
 def test_each_dialect_has_a_container_and_each_container_a_stand_in() -> None:

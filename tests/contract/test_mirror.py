@@ -48,6 +48,9 @@ HELD = [
          "over a list"),
     Held("lambda_fn/schema/responses", "conversations listed",
          "lambda_fn/recall/test_conversations.py", "over the endpoints that read them"),
+    Held("lambda_fn/schema/responses", "compact", "lambda_fn/stream/test_compaction.py", _WHOLE),
+    Held("lambda_fn/encode", "compaction", "lambda_fn/stream/test_compaction.py", _WHOLE,
+         "response.compaction"),
     Held("lambda_fn/stream", "conversing", "lambda_fn/stream_log/test_conversations_races.py",
          "with the other writers of a conversation"),
     Held("cli/lib", "project", "cli/lib/test_process.py", _SHAPES),
@@ -154,7 +157,9 @@ HELD = [
     Held("local/lambda_", "tracing", "e2e/test_permissions.py", _DEPLOYED, "PutTraceSegments"),
     Held("local/moto", "access", "local/iam/test_authorizer.py", _DEPLOYED, "put_role_policy"),
     Held("local/moto", "attribute_values", "lambda_fn/aws/test_dynamodb.py", "over a table"),
-    Held("local/moto", "clients exchange state", "local/test_server.py", _DEPLOYED,
+    Held("local/moto/items", "conditions queries reading updates values",
+         "local/moto/items/test_calls.py", "moto's answers are compared with all of them"),
+    Held("local/moto", "clients state", "local/test_server.py", _DEPLOYED,
          "test_from_a_template_to_a_stream"),
     Held("local/moto", "cloudfront", "e2e/test_doctor.py", _DEPLOYED, "doctor"),
     Held("local/moto", "kept", "local/test_kept.py", _DEPLOYED, "delete_stack"),
@@ -237,3 +242,13 @@ def test_a_test_file_meets_what_it_holds(held: Held) -> None:
     assert [
         name for name in held.modules.split() if ROOT / held.folder / f"{name}.py" not in met
     ] == []
+
+
+def test_no_test_imports_from_a_conftest() -> None:
+    """What several files of tests share is in `tests/support`, and fixtures come by their names."""
+    found = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("*.py")
+        if re.search(r"^\s*(from|import) [\w.]*\bconftest\b", path.read_text(), re.MULTILINE)
+    ]
+    assert found == []

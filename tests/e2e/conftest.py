@@ -1,4 +1,4 @@
-"""Fixtures: the whole local cloud, deployed once a session.
+"""Fixtures: the whole local cloud and its deployments, once a session.
 
 A session is a process of `make test`. `CLOUDS` of tests/conftest.py divides the files.
 """
@@ -18,7 +18,7 @@ from tests.support.deployments import (
     options,
     quiet,
 )
-from tests.support.webhook import receiving
+from tests.support.webhook import Receiver, receiving
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def demo(cloud: LocalCloud) -> Iterator[Deployment]:
     slow = {"tokens_per_second": str(DEMO_RATE)}
     # Only requests whose caller samples them are traced.
     traced = {"traces": "cloudwatch", "trace_ratio": "0", "trace_callers": "true"}
-    found = deployed(cloud, "demo", {**slow, **traced})
+    found = deployed(cloud, "demo", {**slow, **traced}, by_app=True)
     yield found
     found.client.close()
 
@@ -60,3 +60,36 @@ def scripted(cloud: LocalCloud) -> Iterator[Deployment]:
         found = deployed(cloud, "scripted", {**settings, "webhook_url": receiver.url})
         yield found
         found.client.close()
+
+
+@pytest.fixture(scope="session")
+def receiver() -> Iterator[Receiver]:
+    """Yield the webhook of `sleeper`."""
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def sleeper(cloud: LocalCloud, receiver: Receiver) -> Iterator[Deployment]:
+    """Yield a deployment with sockets and a webhook, whose model can be scaled to zero.
+
+    Its background responses have invocations of their own.
+    """
+    settings = {
+        "engine": "scripted",
+        "model_name": SCRIPTED_MODEL,
+        "tokens_per_second": "0",
+        "parallel": "64",
+        "context_tokens": "16384",
+        "scale_to_zero": "true",
+        "websocket": "true",
+        "websocket_concurrency": "64",
+        "background": "invoke",
+        "background_per_key": "3",
+        "webhook_url": receiver.url,
+        "reserved_concurrency": "16",
+        "recall_concurrency": "8",
+    }
+    found = deployed(cloud, "sleeper", settings)
+    yield found
+    found.client.close()

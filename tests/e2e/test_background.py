@@ -12,37 +12,11 @@ import pytest
 
 from local.cloud import LocalCloud
 from tests.e2e.test_streaming import script
-from tests.support.deployments import SCRIPTED_MODEL, Deployment, deployed, functions, options
+from tests.support.deployments import SCRIPTED_MODEL, Deployment, functions, options
 from tests.support.faults import fault, landed
-from tests.support.webhook import Receiver, receiving
+from tests.support.webhook import Receiver
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    """Yield the webhook."""
-    with receiving() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def sleeper(cloud: LocalCloud, receiver: Receiver) -> Iterator[Deployment]:
-    """Yield a deployment whose model can be scaled to zero, with invocations of their own."""
-    settings = {
-        "engine": "scripted",
-        "model_name": SCRIPTED_MODEL,
-        "tokens_per_second": "0",
-        "scale_to_zero": "true",
-        "background": "invoke",
-        "background_per_key": "3",
-        "webhook_url": receiver.url,
-        "reserved_concurrency": "16",
-        "recall_concurrency": "8",
-    }
-    found = deployed(cloud, "sleeper", settings)
-    yield found
-    found.client.close()
 
 
 def scale(cloud: LocalCloud, deployment: Deployment, copies: int) -> None:

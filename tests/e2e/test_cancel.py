@@ -37,9 +37,9 @@ def twins(cloud: LocalCloud) -> Deployment:
 def running(cloud: LocalCloud, deployment: Deployment) -> list[int]:
     """Return the number of running requests of each instance, by its own metric."""
     endpoints = cloud.ask("status")["endpoints"]
-    [endpoint] = [one for one in endpoints if one["name"].startswith(deployment.name)]
+    owned = [one for one in endpoints if one["name"].startswith(deployment.name)]
     counts = []
-    for container in endpoint["containers"]:
+    for container in (it for endpoint in owned for it in endpoint["containers"]):
         metrics = httpx.get(
             f"http://127.0.0.1:{container['port']}/metrics", headers=container["headers"]
         ).text

@@ -5,6 +5,7 @@ speaks its server's dialect and rejects what that server rejects.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -213,7 +214,7 @@ def test_scaled_to_zero_says_when_to_come_again(foreign: Deployment, cloud: Loca
             ]
             in waiting
         ):
-            pass
+            time.sleep(0.1)
 
     scale(0)
     with pytest.raises(openai.InternalServerError) as failure:

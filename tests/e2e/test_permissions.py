@@ -63,6 +63,7 @@ GRANTS = {
         "xray:PutTraceSegments",
     },
     "Stream": {
+        "dynamodb:BatchGetItem",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
@@ -303,12 +304,15 @@ def test_function_has_no_grant_too_many(deployed: Deployed) -> None:
 
         return eventually(deployed, before, logged, traced) and answer.status_code == 200
 
-    elsewhere = {"dynamodb:Query", "dynamodb:GetItem"}  # tested below
+    elsewhere = {"dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"}  # tested below
     check_each(deployed, "Stream", use, only=GRANTS["Stream"] - elsewhere - TELL_WEBHOOK)
 
 
-async def cancelled(deployed: Deployed, response_id: str) -> None:
-    """Cancel a logged response with the rights of the operator, so that its readers end."""
+async def cancelled(deployed: Deployed, response_id: str, *, ends: bool = True) -> None:
+    """Cancel a logged response with the rights of the operator.
+
+    With `ends`, its readers end, though its producer may not see it.
+    """
     keys = deployed.cloud.keys
     client = Client()
     try:
@@ -321,7 +325,8 @@ async def cancelled(deployed: Deployed, response_id: str) -> None:
         )
         head = await cancel_head(streams, response_id, now=time.time())
         assert head is not None
-        await end_segment(streams, head)
+        if ends:
+            await end_segment(streams, head)
     finally:
         client.close()
 
@@ -449,6 +454,31 @@ def test_a_repeat_reads_by_its_grants(deployed: Deployed) -> None:
     settings = function.api.get_function_configuration(FunctionName=function.name)
     name = settings["Environment"]["Variables"]["SLUICE_STREAM_TABLE"]
     check_each(deployed, "Stream", use, only=only, table=name)
+
+
+def test_a_producer_sees_a_cancel_by_its_grant(deployed: Deployed) -> None:
+    """The stream function needs its grant to read many heads to stop a response while the model is
+    silent. Otherwise it would notice with its next write.
+    """
+    message = json.dumps({"say": ["a", "b", "c"], "stall_after": 1, "seconds": 4})
+    body = {
+        "model": deployed.deployment.model,
+        "stream": True,
+        "messages": [{"role": "user", "content": message}],
+        "sluice": {"durable": True},
+    }
+
+    def use() -> bool:
+        headers = {"authorization": f"Bearer {deployed.deployment.key}"}
+        url = f"{deployed.deployment.origin}/v1/chat/completions"
+        with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as answer:
+            name = answer.headers["x-sluice-stream"]
+            asyncio.run(cancelled(deployed, name, ends=False))
+            text = answer.read().decode()
+        assert '"cancelled"' in text, text
+        return '"content":"b"' not in text
+
+    check_each(deployed, "Stream", use, only={"dynamodb:BatchGetItem"})
 
 
 def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) -> None:
@@ -728,6 +758,7 @@ def test_container_has_no_grant_too_many(cloud: LocalCloud, deployed: Deployed) 
         api.create_endpoint(EndpointName=name, EndpointConfigName=config)
         status = "Creating"
         while status == "Creating":
+            time.sleep(0.1)
             found = api.describe_endpoint(EndpointName=name)
             status = found["EndpointStatus"]
         if status != "InService":

@@ -1,5 +1,6 @@
 """The stacks as a whole."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,37 @@ def test_the_template_is_the_one_that_was_reviewed(
     assert masked(getattr(syntheses["prod"], stack)) == snapshot(
         name=stack, extension_class=JSONSnapshotExtension
     )
+
+
+RELEASED: dict[str, Any] = json.loads(
+    (Path(__file__).parent / "templates-0.1.0.json").read_text(encoding="utf-8")
+)
+"""What an upgrade must not replace: of the templates of 0.1.0, stage prod, what has a state."""
+
+
+@pytest.mark.parametrize("stack", ["state", "service"])
+def test_an_upgrade_from_the_release_before_replaces_nothing(
+    stack: str, syntheses: dict[str, Any]
+) -> None:
+    """The tables, secrets, distribution and endpoint of 0.1.0 are updated in place.
+
+    CloudFormation replaces a resource whose logical id or key has changed. It fails if an output
+    is gone that another stack imports, and DynamoDB if two indexes change in one update.
+    """
+    template, released = getattr(syntheses["prod"], stack), RELEASED[stack]
+    for name, old in released["resources"].items():
+        new = template["Resources"][name]
+        assert new["Type"] == old["Type"]
+        for member in ("KeySchema", "EndpointName"):
+            assert new["Properties"].get(member) == old["Properties"].get(member)
+        indexes = {
+            it["IndexName"]: it for it in new["Properties"].get("GlobalSecondaryIndexes", [])
+        }
+        was = {it["IndexName"]: it for it in old["Properties"].get("GlobalSecondaryIndexes", [])}
+        assert {key: indexes.get(key) for key in was} == was
+        assert len(indexes) <= len(was) + 1
+    assert set(released["outputs"]) <= set(template["Outputs"])
+    assert set(released["exports"]) <= set(template["Outputs"])
 
 
 def test_stages_differ_in_settings_only(syntheses: dict[str, Any]) -> None:

@@ -25,7 +25,9 @@ from lambda_fn.metering import accounts
 from lambda_fn.metering.keys import account_key
 from lambda_fn.recall import app as recall_app
 from local.moto import attribute_values
+from local.moto import items as item_patches
 from local.moto.handler import Handler
+from local.moto.items.calls import ItemCalls
 from tests.support.admin import HOUR, NOW, Admin, Make, request, signed_in
 from tests.support.function import (
     BOTO,
@@ -52,7 +54,8 @@ def moto_server() -> Iterator[str]:
         yield url
         return
     attribute_values.install()
-    moto = DomainDispatcherApplication(create_backend_app)
+    item_patches.install()
+    moto = ItemCalls(DomainDispatcherApplication(create_backend_app))
     one_at_a_time = threading.Lock()  # moto has no locks, without which a condition would not hold
 
     def application(environ: Any, start_response: Any) -> Any:

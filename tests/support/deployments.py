@@ -1,10 +1,12 @@
-"""Two deployments in the whole local cloud, by the real CDK CLI.
+"""Deployments in the whole local cloud, by the real CDK CLI.
 
-One has the demo model at a slow pace, the other the scripted engine.
+One has the demo model at a slow pace, the others the scripted engine.
 """
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -12,6 +14,7 @@ import openai
 from botocore.config import Config
 
 from cli.lib import cdk, local_keys
+from cli.lib.project import ROOT
 from local.cloud import LocalCloud
 
 DEMO_RATE = 20.0
@@ -82,11 +85,54 @@ def sweep(cloud: LocalCloud, deployment: Deployment) -> None:
     assert "FunctionError" not in answer, answer["Payload"].read()
 
 
-def deployed(cloud: LocalCloud, name: str, settings: dict[str, str]) -> Deployment:
-    """Deploy a pair of stacks with the real CDK CLI, and make a key for it."""
+def assembled(cloud: LocalCloud, context: dict[str, str], folder: Path) -> None:
+    """Synthesise what `app.py` would by the CDK CLI, in the process of CDK that runs already.
+
+    A process of its own costs the CPU time of two syntheses.
+    """
+    from aws_cdk import App, Environment  # it starts CDK's process
+
+    from infra.compose import compose
+    from infra.settings.context import settings_from_context
+
+    flags = json.loads((ROOT / "cdk.json").read_text())["context"]
+    app = App(
+        outdir=str(folder),
+        context={
+            **flags,
+            "aws:cdk:enable-path-metadata": True,
+            "aws:cdk:enable-asset-metadata": True,
+            **context,
+        },
+        stack_traces=False,
+        analytics_reporting=False,
+        builtin_cloud_formation_validation=False,
+    )
+    aws = cloud.aws_environment()
+    compose(
+        app,
+        settings=settings_from_context(app.node.get_all_context()),
+        env=Environment(account=aws["CDK_DEFAULT_ACCOUNT"], region=aws["CDK_DEFAULT_REGION"]),
+    )
+    app.synth()
+
+
+def deployed(
+    cloud: LocalCloud, name: str, settings: dict[str, str], *, by_app: bool = False
+) -> Deployment:
+    """Deploy a pair of stacks with the real CDK CLI, and make a key for it.
+
+    The CLI runs `app.py` if `by_app` is true, as `make up` does. Otherwise it gets the templates.
+    """
+    context = {"stage": "local", "name": name, **settings}
+    aws = dict(cloud.aws_environment())
+    if not by_app:
+        folder = cloud.directory / f"{name}.templates"
+        assembled(cloud, context, folder)
+        aws["CDK_APP"] = str(folder)
     outputs = cdk.deploy(
-        context={"stage": "local", "name": name, **settings},
-        aws=cloud.aws_environment(),
+        context=context,
+        aws=aws,
         outputs=cloud.directory / f"{name}.json",
         log=cloud.directory / f"{name}.log",
         detail=quiet,

@@ -42,6 +42,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "/v1/messages/count_tokens": {"model": "m", "messages": _USER},
     "/v1/responses": {"model": "m", "input": "x"},
     "/v1/responses/input_tokens": {"model": "m", "input": "x"},
+    "/v1/responses/compact": {"model": "m", "input": "x"},
     "/v1/embeddings": {"model": "m", "input": "x"},
     "/v1/tokenize": {"model": "m", "prompt": "x"},
     "/v1/detokenize": {"model": "m", "tokens": [1]},

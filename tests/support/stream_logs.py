@@ -12,7 +12,9 @@ from lambda_fn.encode import Head
 from lambda_fn.events import Delta, Event
 from lambda_fn.ids import new_request_id
 from lambda_fn.stream_log.heads import StoredHead, open_head
+from lambda_fn.stream_log.keys import WATCHED
 from lambda_fn.stream_log.table_log import TableLog
+from lambda_fn.stream_log.watching import Watch
 from tests.support.network import Fate, Network, all_items, delete_table, operate
 from tests.support.stream_tables import stream_table
 
@@ -74,7 +76,10 @@ class Ground:
 
     async def log(self) -> TableLog:
         """Return an open log."""
-        log = TableLog(self.table, self.stored(), lambda: (3, self.sampled), now=self.clock)
+        table = self.table
+        log = TableLog(
+            table, Watch(table), self.stored(), lambda: (3, self.sampled), now=self.clock
+        )
         await log.open(self.stored().head)
         return log
 
@@ -82,6 +87,11 @@ class Ground:
         """Sample some tokens."""
         self.sampled += count
         return [token() for _ in range(count)]
+
+
+async def look(table: Table, log: TableLog) -> bool:
+    """Read the head of a log as its environment does. Return whether the response has ended."""
+    return log.seen(await table.get_many(log.wanted(), WATCHED))
 
 
 @contextmanager

@@ -69,6 +69,16 @@ test("what is kept is loaded as it was, and goes on from its beginning", () => {
   loaded.restart();
   EVENTS.forEach((event, at) => loaded.apply(event, at));
   assert.equal(loaded.text, "Hello");
+  assert.deepEqual(loaded.gaps, []); // they would be those of the log
+});
+
+test("after a lost connection no gap is counted, and those before it stay", () => {
+  const answer = applied(EVENTS.slice(0, 8));
+  const gaps = [...answer.gaps];
+  assert.ok(gaps.length > 0);
+  answer.pause();
+  EVENTS.slice(8).forEach((event) => answer.apply(event, 1000));
+  assert.deepEqual(answer.gaps, gaps);
 });
 
 test("a cancelled answer keeps its text, although the terminal event has none", () => {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import type { Token, Tokens } from "marked";
+
 import { Blocks, type Block } from "../../web/src/render/blocks.ts";
 import { cutsOf, random } from "./cuts.ts";
 
@@ -80,4 +82,31 @@ test("a text without breaks becomes plain blocks of bounded size", () => {
     600_000,
   );
   assert.ok([...blocks.settled, ...blocks.open].every((it) => it.raw.length <= 16_000));
+});
+
+for (const marks of [">", "> ", "1. ", "- > ", "1. - > "])
+  test(`quotations and lists of ${JSON.stringify(marks)} have a bounded depth`, () => {
+    const depth = (tokens: readonly Token[] = []): number =>
+      Math.max(
+        0,
+        ...tokens.map((it) => {
+          const inner = it.type === "list" ? (it as Tokens.List).items : [it as Tokens.Generic];
+          const own = it.type === "list" || it.type === "blockquote" ? 1 : 0;
+          return own + Math.max(0, ...inner.map((one) => depth(one.tokens)));
+        }),
+      );
+    const text = marks.repeat(3000);
+    const { settled } = whole([text.slice(0, 1000), text.slice(1000), "\n\nnext"]);
+    const tokens = settled.flatMap((it) => it.token ?? []);
+    assert.equal(depth(tokens), 20);
+    assert.equal(settled.at(-1)?.raw, "next");
+  });
+
+test("the inline markup of a text that is nearly all marks is not read", () => {
+  const kinds = (text: string): string[] => {
+    const tokens = whole([text]).settled.map((it) => it.token as Tokens.Paragraph);
+    return [...new Set(tokens.flatMap((it) => it.tokens.map((one) => one.type)))];
+  };
+  assert.deepEqual(kinds("**a** ".repeat(200)), ["strong", "text"]);
+  assert.deepEqual(kinds("**a** ".repeat(300)), ["text"]);
 });

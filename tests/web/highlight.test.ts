@@ -69,6 +69,22 @@ test("a code that never ends a text is not read again and again", () => {
   assert.equal(highlighter.lines(code.repeat(2), true), null);
 });
 
+test("a code with a very long line has no colours, whose time would grow with its square", () => {
+  const line = (length: number): string => `a = "${"x".repeat(length - 6)}"`;
+  assert.equal(coloursOf(new Highlighter("python").lines(line(500), true)).flat().length, 500);
+  assert.equal(new Highlighter("python").lines(`b = 1\n${line(501)}`, true), null);
+  assert.equal(new Highlighter("python").lines(`b = 1\n${line(501)}`, false), null);
+  assert.ok(new Highlighter("json").lines(`{"a": "${"x".repeat(3900)}"}`, true));
+  assert.equal(new Highlighter("json").lines(`{"a": "${"x".repeat(4000)}"}`, true), null);
+});
+
+test("the classes of deeply nested code are bounded", () => {
+  const lines = new Highlighter("rust").lines("/*\n".repeat(3000), false) ?? [];
+  assert.equal(lines.length, 3001);
+  const most = Math.max(...lines.flat().map(([, classes]) => classes.split(" ").length));
+  assert.equal(most, 8);
+});
+
 test("the names by which models call a language are known", () => {
   for (const name of ["py", "js", "jsx", "ts", "tsx", "sh", "shell", "console", "html", "c++", "yml", "toml", "c#"])
     assert.ok(knows(name), name); // prettier-ignore

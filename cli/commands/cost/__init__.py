@@ -134,12 +134,12 @@ def _requests(args: argparse.Namespace, use: Use, plan: Plan) -> float | None:
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} are two statements of demand. Give one.")
     if args.answers_a_day is not None and args.users is None:
-        raise UsageError("--answers-a-day is of each of --users, which is missing.")
+        raise UsageError("--answers-a-day are the answers of each user. Give --users, too.")
     if not named:
         return None
     if args.utilisation is not None:
         if use.throughput is None:
-            raise UsageError("--utilisation is a share of --throughput, which is missing.")
+            raise UsageError("--utilisation is a share of the throughput. Give --throughput, too.")
         full = use.throughput * plan.instances * 730 * 3600 / use.completion_tokens
         return float(full * args.utilisation)
     if args.users is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.lib.project import CommandError, why
+from cli.lib.project import UsageError, why
 
 _LARGEST = 16 * 1024 * 1024
 
@@ -29,21 +29,21 @@ def read(path: Path) -> Measured:
     """Return the figures of a file.
 
     Raises:
-        CommandError: the file cannot be read, or is neither of the two reports.
+        UsageError: the file cannot be read, or is neither of the two reports.
 
     """
     try:
         if path.stat().st_size > _LARGEST:
-            raise CommandError(f"{path} is over {_LARGEST >> 20} MB, and no report of a load test.")
+            raise UsageError(f"{path} is over {_LARGEST >> 20} MB, and no report of a load test.")
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise CommandError(f"{path} cannot be read: {why(error)}") from None
+        raise UsageError(f"{path} cannot be read: {why(error)}") from None
     try:
         if content.get("object") == "load_report":
             return _of_load(content)
         return _of_model(content["rows"])
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise CommandError(
+        raise UsageError(
             f"{path} is neither a report of `sluice load --json` nor one of "
             "`python -m bench.model`."
         ) from None
@@ -52,9 +52,7 @@ def read(path: Path) -> Measured:
 def _of_load(report: Mapping[str, Any]) -> Measured:
     throughput = float(report["tokens"]["per_second"])
     if throughput <= 0:
-        raise CommandError(
-            "No answer of this load test was complete, so it measured no throughput."
-        )
+        raise UsageError("No answer of this load test was complete, so it measured no throughput.")
     itl, ttft = report["itl"], report["ttft"]
     caution = "it is the throughput at this load, and the full load's may be higher"
     if report["client"]["bottleneck"]:

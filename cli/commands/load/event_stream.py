@@ -1,7 +1,7 @@
 """Server-sent events from bytes, however they are cut. Pure.
 
 The framing is that of the HTML standard: lines end with LF, CR or CRLF, a blank line ends an event,
-and what stands before no blank line is no event.
+and lines that no blank line follows are no event.
 """
 
 MAX_EVENT = 4 * 1024 * 1024

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cli.lib.project import CommandError, UsageError
+from cli.lib.project import UsageError
 
 Arrivals = Literal["poisson", "constant"]
 Reader = Literal["normal", "slow", "dropper", "resumer"]
@@ -137,16 +137,16 @@ def read_asks(path: Path, max_tokens: int) -> list[Ask]:
     and `max_tokens` if it differs: `{"prompt": "Hello\nthere", "max_tokens": 20}`.
 
     Raises:
-        CommandError: the file cannot be read, is larger than 64 MB, or a line is wrong.
+        UsageError: the file cannot be read, is larger than 64 MB, or a line is wrong.
 
     """
     try:
         if path.stat().st_size > _MAX_FILE:
-            raise CommandError(f"{path}: a file of prompts has at most {_MAX_FILE >> 20} MB")
+            raise UsageError(f"{path}: a file of prompts has at most {_MAX_FILE >> 20} MB")
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise CommandError(f"{path}: {reason}") from None
+        raise UsageError(f"{path}: {reason}") from None
     asks = [
         _ask(line, max_tokens, f"{path}, line {number}") if path.suffix == ".jsonl" else
         Ask(line, max_tokens)
@@ -154,7 +154,7 @@ def read_asks(path: Path, max_tokens: int) -> list[Ask]:
         if line.strip()
     ]  # fmt: skip
     if not asks:
-        raise CommandError(f"{path}: there is no prompt in it")
+        raise UsageError(f"{path}: there is no prompt in it")
     return asks
 
 
@@ -162,11 +162,11 @@ def _ask(line: str, max_tokens: int, where: str) -> Ask:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
-        raise CommandError(f"{where}: this is not JSON") from None
+        raise UsageError(f"{where}: this is not JSON") from None
     prompt = found.get("prompt") if isinstance(found, dict) else None
     tokens = found.get("max_tokens", max_tokens) if isinstance(found, dict) else None
     if not isinstance(prompt, str) or not prompt:
-        raise CommandError(f'{where}: must be an object with a text "prompt"')
+        raise UsageError(f'{where}: must be an object with a text "prompt"')
     if type(tokens) is not int or not 0 < tokens <= 1_000_000:
-        raise CommandError(f'{where}: "max_tokens" must be a whole number from 1 to 1,000,000')
+        raise UsageError(f'{where}: "max_tokens" must be a whole number from 1 to 1,000,000')
     return Ask(prompt, tokens)

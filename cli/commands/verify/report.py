@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from cli.commands.verify.registry import WAVES, Check, Verdict, Wave, all_checks
 from cli.commands.verify.runner import Result, plan
 from cli.commands.verify.target import Target
+from cli.lib.command_line import meant
 from cli.lib.project import UsageError
 from cli.lib.terminal import columns, console, item, literal, print_json
 from cli.lib.values import counted
@@ -29,9 +30,9 @@ def chosen(only: Sequence[str] | None, *, destructive: bool, gpu: bool) -> list[
     checks = all_checks()
     known = {check.id for check in checks}
     if strange := [name for name in only or () if name not in known]:
-        raise UsageError(
-            f"There is no check {', '.join(strange)}. The checks are: {', '.join(sorted(known))}."
-        )
+        near = meant(strange[0], known)
+        hint = f"Did you mean {near}?" if near else "`sluice verify --list` lists them."
+        raise UsageError(f"There is no check {strange[0]!r}. {hint}")
     closed = {Wave.DESTRUCTIVE: destructive, Wave.GPU: gpu}
     if only:
         checks = tuple(check for check in checks if check.id in only)

@@ -1,7 +1,7 @@
 """The endpoints about kept responses: what there is, without content, and its deletion.
 
 They read the index of StreamTable, which has no content, and the ledger. So the admin API's role
-needs no right to read a response. Its owner reads content with rights of their own
+needs no right to read a response. Operators read content with their own rights in AWS
 (`sluice responses export`).
 """
 

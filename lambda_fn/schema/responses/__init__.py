@@ -5,6 +5,7 @@ members are ignored. A member of OpenAI's API that cannot be honoured is rejecte
 unless it would change no response.
 """
 
+from lambda_fn.schema.responses.compact import CompactRequest, compacted, parse_compact
 from lambda_fn.schema.responses.conversation import History, own_items
 from lambda_fn.schema.responses.request import (
     InputTokensRequest,
@@ -17,11 +18,14 @@ from lambda_fn.schema.responses.translate import Asked, asked, unkept
 
 __all__ = [
     "Asked",
+    "CompactRequest",
     "History",
     "InputTokensRequest",
     "ResponsesRequest",
     "asked",
+    "compacted",
     "own_items",
+    "parse_compact",
     "parse_input_tokens",
     "parse_responses",
     "restate",

@@ -4,9 +4,11 @@
   message: many chat templates accept no other place. Later ones stay where they are.
 - Consecutive reasoning, texts and calls of the assistant become one message.
 - An output follows the message with its call, wherever it stands after it.
+- A compaction is a message of the assistant, in place of what it summarises.
 """
 
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -26,10 +28,13 @@ from lambda_fn.schema.messages import (
 )
 from lambda_fn.schema.parts import Unsupported, WrongField
 from lambda_fn.schema.responses.items import InputImage, Item, Part, Refusal
+from lambda_fn.seals import Forged
 
 _MAX_MESSAGES = 4096
 _MAX_CALLS = 128
 _LEADING = ("system", "developer")
+_SUMMARY = "Summary of the conversation until here:\n\n"
+"""What the model reads before the text of a compaction."""
 
 
 class History(msgspec.Struct, frozen=True):
@@ -39,6 +44,7 @@ class History(msgspec.Struct, frozen=True):
     that keep them. `items` has those that its input refers to, by their ids, both as they were sent
     and as they were read. `size` is the size of all in bytes. `param` is the member that names what
     came before. `conversation` is the conversation as it was read, for whoever appends to it.
+    `unseal` opens the compactions of the caller, and raises `Forged`; without it, none opens.
     """
 
     before: list[Item] = []  # msgspec makes a new list for each
@@ -47,6 +53,7 @@ class History(msgspec.Struct, frozen=True):
     size: int = 0
     param: str = "previous_response_id"
     conversation: Any = None
+    unseal: Callable[[str], str] | None = None
 
 
 class Conversation:
@@ -58,7 +65,8 @@ class Conversation:
         """Begin with no message. `loose` allows calls and outputs that stand alone."""
         self.images: list[str] = []
         """The paths of the images, in the order of the messages."""
-        self._items = [*history.before, *items]
+        self.items = [*history.before, *items]
+        """The items. References become what they mean when the messages are made."""
         self._before = len(history.before)
         self._history = history
         self._loose = loose
@@ -74,12 +82,12 @@ class Conversation:
             InvalidRequest: a part is where it cannot be, or a call or an output stands alone.
 
         """
-        for number, item in enumerate(self._items):
+        for number, item in enumerate(self.items):
             if item.kind == "item_reference":
-                item = self._items[number] = self._referred(item, self._path(number))
+                item = self.items[number] = self._referred(item, self._path(number))
             if item.kind == "function_call_output":
                 self._outputs[item.call_id or ""].append(number)
-        for number, item in enumerate(self._items):
+        for number, item in enumerate(self.items):
             self._read(item, number)
         self._end_turn()
         if not self._made:
@@ -103,10 +111,13 @@ class Conversation:
     def _read(self, item: Item, number: int) -> None:
         path = self._path(number)
         kind = item.kind
-        if kind == "message" and item.role == "assistant":
+        if kind == "compaction" or (kind == "message" and item.role == "assistant"):
             if self._turn.texts and not self._turn.calls:
                 self._end_turn()
-            self._turn.texts.append(_text(item, path))
+            if kind == "compaction":
+                self._turn.texts.append(_SUMMARY + opened(item, path, self._history.unseal))
+            else:
+                self._turn.texts.append(_text(item, path))
         elif kind == "reasoning":
             self._turn.reasoning.append(_reasoning(item, path))
         elif kind == "function_call":
@@ -154,7 +165,7 @@ class Conversation:
             places = self._outputs[call.id]  # of those that are not read or taken yet
             if places:
                 place = places.popleft()
-                self._answer(self._items[place], self._path(place))
+                self._answer(self.items[place], self._path(place))
             elif not self._loose:
                 raise InvalidRequest(
                     f"No tool output found for function call {call.id[:64]}: 'input' needs a "
@@ -194,6 +205,21 @@ class Conversation:
             self.images.append(f"{path}.image_url")
             return ImagePart(ImageUrl(part.image_url or "", part.detail))
         return TextPart(_text_of(part, path))
+
+
+def opened(item: Item, path: str, unseal: Callable[[str], str] | None) -> str:
+    """Return the text of a compaction. Raises InvalidRequest if it does not open."""
+    try:
+        if unseal is None:
+            raise Forged
+        return unseal(item.encrypted_content or "")
+    except Forged:
+        raise InvalidRequest(
+            f"Invalid '{path}': its 'encrypted_content' cannot be read. It was changed, or comes from "
+            "another key or deployment. Send the items themselves, or compact them again.",
+            param=path,
+            code="invalid_encrypted_content",
+        ) from None
 
 
 class _Body(msgspec.Struct):

@@ -1,6 +1,6 @@
 """The bodies of the calls of OpenAI's Conversations API."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from lambda_fn.errors import InvalidRequest
 from lambda_fn.schema.parse import parse
 from lambda_fn.schema.parts import Metadata, Unsupported
+from lambda_fn.schema.responses.conversation import opened
 from lambda_fn.schema.responses.items import Item
 
 MAX_ADDED = 20
@@ -45,8 +46,12 @@ _raw = msgspec.json.Decoder(_Raw)
 T = TypeVar("T", NewConversation, NewItems)
 
 
-def parse_new(body: bytes) -> tuple[list[msgspec.Raw], dict[str, str]]:
+def parse_new(
+    body: bytes, unseal: Callable[[str], str]
+) -> tuple[list[msgspec.Raw], dict[str, str]]:
     """Return the items, as they were sent, and the metadata of a new conversation.
+
+    `unseal` opens the compactions of the caller's key, and raises `Forged`.
 
     Raises:
         InvalidRequest: a member or an item is invalid, or cannot be kept.
@@ -55,12 +60,12 @@ def parse_new(body: bytes) -> tuple[list[msgspec.Raw], dict[str, str]]:
     if not body.strip():
         return [], {}
     made = parse(_new, body)
-    return _sent(body, made.items or ()), dict(made.metadata or {})
+    return _sent(body, made.items or (), unseal), dict(made.metadata or {})
 
 
-def parse_items(body: bytes) -> list[msgspec.Raw]:
-    """Return the items of a body, as they were sent. Raises as `parse_new`."""
-    return _sent(body, parse(_items, body).items)
+def parse_items(body: bytes, unseal: Callable[[str], str]) -> list[msgspec.Raw]:
+    """Return the items of a body, as they were sent. See `parse_new`."""
+    return _sent(body, parse(_items, body).items, unseal)
 
 
 def parse_metadata(body: bytes) -> dict[str, str]:
@@ -68,10 +73,12 @@ def parse_metadata(body: bytes) -> dict[str, str]:
     return dict(parse(_changed, body).metadata or {})
 
 
-def _sent(body: bytes, items: Sequence[Item]) -> list[msgspec.Raw]:
+def _sent(body: bytes, items: Sequence[Item], unseal: Callable[[str], str]) -> list[msgspec.Raw]:
     for number, item in enumerate(items):
+        param = f"items[{number}]"
+        if item.kind == "compaction":
+            opened(item, param, unseal)  # no response could go on with the conversation otherwise
         if item.kind == "item_reference":
-            param = f"items[{number}]"
             raise InvalidRequest(
                 f"Unsupported '{param}': a conversation keeps items, not references to them. Send "
                 "the item itself.",

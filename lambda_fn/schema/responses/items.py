@@ -10,7 +10,10 @@ from msgspec import Meta, Struct
 
 from lambda_fn.schema.parts import Rejected, Unsupported, WrongField
 
-KINDS = ("message", "function_call", "function_call_output", "reasoning", "item_reference")
+KINDS = (
+    *("message", "function_call", "function_call_output", "reasoning", "item_reference"),
+    "compaction",
+)
 
 
 class InputText(Struct, frozen=True, tag="input_text"):
@@ -82,7 +85,8 @@ Parts = Annotated[list[Part], Meta(max_length=4096)]
 class Item(Struct, frozen=True, omit_defaults=True):
     """An item. Its kind is its `type`, or what its other members say.
 
-    The members of the second group are those of calls and of their outputs.
+    The members of the second group are those of calls and of their outputs, and the last one is
+    that of a compaction. Reasoning may have it, too, and it is not read there.
     """
 
     type: str | None = None
@@ -95,6 +99,8 @@ class Item(Struct, frozen=True, omit_defaults=True):
     name: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     arguments: str | dict[str, Any] | None = None
     output: str | Parts | dict[str, Any] | None = None
+
+    encrypted_content: str | None = None
 
     @property
     def kind(self) -> str:
@@ -127,4 +133,5 @@ _NEEDED: dict[str, tuple[str, ...]] = {
     "function_call_output": ("call_id", "output"),
     "reasoning": (),
     "item_reference": ("id",),
+    "compaction": ("encrypted_content",),
 }

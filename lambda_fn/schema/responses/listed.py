@@ -7,7 +7,7 @@ import msgspec
 
 from lambda_fn.schema.responses.items import Item
 
-_PREFIXES = {"reasoning": "rs", "message": "msg"}
+_PREFIXES = {"reasoning": "rs", "message": "msg", "compaction": "cmp"}
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _known = msgspec.json.Decoder(Item)
 

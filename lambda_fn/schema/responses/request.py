@@ -190,7 +190,9 @@ class ResponsesRequest(InputTokensRequest, frozen=True, omit_defaults=True):
 
 UNSUPPORTED = {
     "prompt": "this service keeps no prompts: send 'instructions' and 'input'",
-    "context_management": "this service compacts no conversations: send the items that count",
+    "context_management": (
+        "no conversation is compacted by itself: compact it by POST /v1/responses/compact"
+    ),
 }
 """Parameters that are rejected with any value, and why."""
 
@@ -255,8 +257,7 @@ def parse_input_tokens(body: bytes) -> InputTokensRequest:
 
 def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, continues: bool) -> T:
     request = parse_tagged(decoder, body)
-    if request.previous_response_id is not None and not continues:
-        raise _unkept("previous_response_id")
+    check_continued(request.previous_response_id, kept=continues)
     if request.conversation is not None and request.previous_response_id is not None:
         raise InvalidRequest(
             "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Send one of "
@@ -267,6 +268,12 @@ def _parsed(decoder: "msgspec.json.Decoder[T]", body: bytes, *, continues: bool)
     if request.text is not None and request.text.verbosity not in (None, "medium"):
         raise unsupported("text.verbosity", "no server takes it; 'medium', the default, is allowed")
     return request
+
+
+def check_continued(previous_response_id: str | None, *, kept: bool) -> None:
+    """Check that a request may go on from a response. Raises InvalidRequest."""
+    if previous_response_id is not None and not kept:
+        raise _unkept("previous_response_id")
 
 
 def _unkept(name: str) -> InvalidRequest:

@@ -93,7 +93,7 @@ def asked(
             fields["stream_options"] = options
     try:
         # What the lists of a chat and of a response have in common is checked once, by the chat's.
-        made = checked(ChatRequest(**fields), _checks(rules))
+        made = checked(ChatRequest(**fields), chat_rules(rules))
     except InvalidRequest as error:
         restate(error)
         raise
@@ -109,7 +109,7 @@ def unkept(echoes: msgspec.Raw) -> msgspec.Raw:
     return msgspec.Raw(bytes(echoes).replace(b'{"store":true', b'{"store":false', 1))
 
 
-def _checks(rules: Rules) -> Rules:
+def chat_rules(rules: Rules) -> Rules:
     """Return the rules of the chat. The calls of the input are checked under their own names."""
     return Rules(strict=rules.strict, loose_tool_history=True)
 

@@ -38,6 +38,7 @@ from lambda_fn.socket.gateway.store import Frame, Socket
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume
 from lambda_fn.socket.messages import read as read_message
 from lambda_fn.stream.completions import Completions
+from lambda_fn.stream.pipeline import share
 from lambda_fn.stream.rate_limit_errors import no_model
 from lambda_fn.stream.request_count import count_request
 from lambda_fn.stream.resume import resume
@@ -76,7 +77,7 @@ class Gateway(Control):
         super().__init__(settings, client, credentials, now=now)
         rules = Rules(strict=settings.strict, loose_tool_history=settings.loose_tool_history)
         self._completions = Completions(
-            *(settings, client, credentials, self._usage, self._gate),
+            share(settings, client, credentials, self._usage, self._gate),
             partial(read_create, rules=rules, store_default=settings.store_default),
         )
         self._running: dict[str, LaneCarrier] = {}
@@ -148,11 +149,15 @@ class Gateway(Control):
     ) -> None:
         """Answer requests, and those that begin when they end. `own` is a message at hand.
 
+        What one of them raises is raised when the others have ended, because Lambda stops a
+        function whose invocation is over.
+
         Raises:
             Unsaved: it could not be written that a response has ended.
 
         """
         begun: set[str] = set()
+        failed: list[Exception] = []
         running: set[asyncio.Task[tuple[list[str], Socket]]] = set()
         while names or running:
             for name in names:
@@ -162,9 +167,15 @@ class Gateway(Control):
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             names = []
             for task in done:
-                found, after = task.result()
+                try:
+                    found, after = task.result()
+                except Exception as error:  # noqa: BLE001 (the first one is raised below)
+                    failed.append(error)
+                    continue
                 socket = max(socket, after, key=lambda one: int(one.item["n"]))
                 names += [name for name in found if name not in begun and name not in names]
+        if failed:
+            raise failed[0]
 
     async def _patiently(
         self, connection_id: str, decide: Callable[[State], list[str]], context: Context

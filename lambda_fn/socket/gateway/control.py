@@ -400,7 +400,7 @@ def counting(sent: float, state: State) -> RateLimited | None:
     It is a Flood if there are so many that the socket is closed.
 
     Raises:
-        _Flooded: it is being closed. So what comes still is read, and not written.
+        _Flooded: it is being closed. Messages that still come are read, and change nothing.
 
     """
     if state.flooded:

@@ -153,8 +153,8 @@ class State(msgspec.Struct):
 
         The invocation `by` answers them.
 
-        A response that was not `completed` takes the one that it went on from out of the cache, as
-        OpenAI does.
+        If the response was not `completed`, the connection forgets the response that it continued,
+        as with OpenAI.
         """
         for key, lane in self.lanes.lanes.items():
             if lane.running is not None and lane.running.name == name and completed:

@@ -192,7 +192,7 @@ class Store:
         return True
 
     async def forget(self, connection_id: str, name: str) -> None:
-        """Remove the content of a message. What is left says that it came, should it come again."""
+        """Remove the content of a message. What is left tells a repeat of it from a new one."""
         await self._table.put(
             {
                 **frame_key(connection_id, name),

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lambda_fn import dialects, limits
+from lambda_fn.auth import read_key
 from lambda_fn.dialects import Decoder
 from lambda_fn.errors import APIError, UpstreamFailed, from_container
 from lambda_fn.events import Failure, Start, Usage
@@ -54,12 +55,13 @@ class CountTokens:
     def __init__(
         self,
         calls: SingleCalls,
-        parse: Callable[[bytes], Prompt],
+        parse: Callable[[bytes, str], Prompt],
         content: Callable[[int], dict[str, Any]],
         restate: Callable[[APIError], None] = lambda _: None,
     ) -> None:
-        """Take the object that calls the models, a parser of bodies, the function that writes a
-        count as an answer, and the one that names the caller's members in an error.
+        """Take the object that calls the models, a parser of bodies, which also gets the id of the
+        caller's key, the function that writes a count as an answer, and the one that names the
+        caller's members in an error.
         """
         self._calls = calls
         self._parse = parse
@@ -75,8 +77,14 @@ class CountTokens:
             raise
 
     async def _serve(self, request: Request) -> Response:
+        caller = read_key(request.scope["sluice.request_headers"])
+
+        def named(body: bytes) -> tuple[str, Prompt]:
+            prompt = self._parse(body, caller.key_id)
+            return prompt.chat.model, prompt
+
         call = await self._calls.accept(
-            request, self._named, _fit, max_bytes=self._calls.settings.max_body
+            request, named, _fit, max_bytes=self._calls.settings.max_body
         )
         dialect = dialects.find(call.model.dialect)
         control = Control(
@@ -96,16 +104,12 @@ class CountTokens:
 
         return await self._calls.respond(request, call, body, read, seconds=limits.COUNT_TIMEOUT)
 
-    def _named(self, body: bytes) -> tuple[str, Prompt]:
-        prompt = self._parse(body)
-        return prompt.chat.model, prompt
-
 
 def of_messages(calls: SingleCalls, rules: Rules) -> CountTokens:
     """Return the endpoint `POST /v1/messages/count_tokens`."""
     from lambda_fn.schema.anthropic import asked, parse_count
 
-    def parse(body: bytes) -> Prompt:
+    def parse(body: bytes, _: str) -> Prompt:
         found = asked(parse_count(body), rules)
         return Prompt(found.chat, found.images, soft_thinking=True)
 
@@ -114,10 +118,12 @@ def of_messages(calls: SingleCalls, rules: Rules) -> CountTokens:
 
 def of_responses(calls: SingleCalls, rules: Rules) -> CountTokens:
     """Return the endpoint `POST /v1/responses/input_tokens`."""
-    from lambda_fn.schema.responses import asked, parse_input_tokens, restate
+    from lambda_fn.schema.responses import History, asked, parse_input_tokens, restate
+    from lambda_fn.seals import Seals
 
-    def parse(body: bytes) -> Prompt:
-        found = asked(parse_input_tokens(body), rules)
+    def parse(body: bytes, key_id: str) -> Prompt:
+        unseal = Seals(calls.settings.origin_secrets, key_id).open
+        found = asked(parse_input_tokens(body), rules, History(unseal=unseal))
         return Prompt(found.chat, found.images)
 
     def content(tokens: int) -> dict[str, Any]:

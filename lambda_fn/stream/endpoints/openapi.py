@@ -12,7 +12,7 @@ import msgspec
 from lambda_fn.schema import ChatRequest, CompletionRequest
 from lambda_fn.schema.anthropic import CountRequest, MessagesRequest
 from lambda_fn.schema.embeddings import EmbeddingsRequest
-from lambda_fn.schema.responses import InputTokensRequest, ResponsesRequest
+from lambda_fn.schema.responses import CompactRequest, InputTokensRequest, ResponsesRequest
 from lambda_fn.schema.responses.conversations import ChangedMetadata, NewConversation, NewItems
 from lambda_fn.schema.tokenize import DetokenizeRequest, TokenizeRequest
 from lambda_fn.stream.endpoints.multiplex import MultiplexRequest
@@ -84,7 +84,7 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
     """
     kinds = (
         *(ChatRequest, CompletionRequest, MessagesRequest, CountRequest),
-        *(ResponsesRequest, InputTokensRequest),
+        *(ResponsesRequest, InputTokensRequest, CompactRequest),
     )
     others = (EmbeddingsRequest, TokenizeRequest, DetokenizeRequest, MultiplexRequest)
     kept = (NewConversation, NewItems, ChangedMetadata) if keeps else ()
@@ -154,6 +154,13 @@ def document(models: Iterable[str], *, keeps: bool = False) -> bytes:
                 "getInputTokenCounts",
                 "Count the tokens of a response's input, as the model's server counts them.",
                 request="InputTokensRequest",
+            )
+        },
+        "/v1/responses/compact": {
+            "post": _operation(
+                "compactConversation",
+                "Summarise a conversation, and return the items that can stand in its place.",
+                request="CompactRequest",
             )
         },
         MULTIPLEX_PATH: {

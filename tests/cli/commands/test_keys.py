@@ -1,11 +1,15 @@
 """`sluice keys revoke`: only the id of a key leaves the machine."""
 
 import io
+import re
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cli.commands import keys
+from cli.lib import terminal
 from cli.main import main
 from tests.support.hostile_admin import FACTS
 
@@ -61,3 +65,16 @@ def test_text_that_is_not_a_key_is_not_printed(
     assert caught.value.code == 2
     assert not calls_made
     assert KEY[16:-1] not in "".join(capsys.readouterr())
+
+
+def test_the_time_since_the_last_use_stays_on_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a terminal that is a little too narrow, other columns wrap before that does."""
+    totals = {"requests": 6, "prompt_tokens": 106, "completion_tokens": 243, "cost": "0"}
+    key = {"id": KEY[3:15], "name": "local", "owner": None, "status": "active", "networks": None}
+    listed = [{**key, "created_at": 1, "last_used_at": time.time() - 112, "totals": totals}]
+    monkeypatch.setattr(keys, "admin", lambda _: SimpleNamespace(pages=lambda *_, **__: listed))
+    monkeypatch.setattr(terminal, "console", terminal.Output(width=78, force_terminal=True))
+    assert main(["keys", "list"]) == 0
+    assert re.search(r"\d+s ago", capsys.readouterr().out)

@@ -54,5 +54,5 @@ def test_the_readme_shows_what_is_printed() -> None:
     named = re.findall(r'with step\("([^"]+)"\)', sources)
     assert steps == [name for name in named if name != "Stopping the local cloud"]
     assert f"\n{up.QUESTION}\n" in sample
-    assert sample.endswith(up.NEXT)
+    assert f"\n{up.NEXT}\n\n{up.PLAYGROUND}\nhttp://localhost:8787/#key=" in sample
     assert all(len(line) <= 80 for line in sample.splitlines())

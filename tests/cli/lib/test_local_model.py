@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.lib import local_model
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.settings import settings_of
 from tests.support import gguf_files
 
@@ -98,10 +98,15 @@ def test_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(local_model.of(Path("~/a.gguf"), None, {}, memory=GB).files.values()) == [path]
 
 
+def test_a_path_without_a_model_is_a_wrong_command_line(tmp_path: Path) -> None:
+    """Its exit status is that of every other wrong value."""
+    with pytest.raises(UsageError, match="there is no such file"):
+        local_model.of(tmp_path / "b.gguf", None, {}, memory=GB)
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     """Each refusal says what is wrong in one line."""
     path = gguf_files.write(tmp_path / "a.gguf")
-    assert "no such file" in refusal(tmp_path / "b.gguf")
     assert "-c weights" in refusal(path, weights="s3://a/b")
     assert "has a context of 4096 tokens" in refusal(path, context_tokens="8192")
     assert "GB of memory are free" in refusal(path, memory=1_000_000)

@@ -38,6 +38,13 @@ def test_the_settings_of_cdk_json_count(tmp_path: Path, monkeypatch: pytest.Monk
             settings_of("prod", {})
 
 
+def test_another_stage_is_refused() -> None:
+    """It would have been ignored silently, because the command names the stage."""
+    with pytest.raises(UsageError, match="this is about the stage local"):
+        settings_of("local", {"stage": "prod"})
+    assert settings_of("prod", {"stage": "prod"}).stage == "prod"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

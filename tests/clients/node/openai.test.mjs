@@ -141,6 +141,13 @@ test("responses: a whole response, and one that is cut", async () => {
   assert.deepEqual([cut.status, cut.incomplete_details.reason], ["incomplete", "max_output_tokens"]);
 });
 
+test("responses: a conversation is compacted, and its output goes back", async () => {
+  const compacted = await client(scripted).responses.compact({ model, input: script({ say: ["one"] }) });
+  assert.deepEqual([compacted.object, compacted.output.map(({ type }) => type)], ["response.compaction", ["message", "compaction"]]);
+  const input = [...compacted.output, ...script({ say: ["two"] })];
+  assert.equal((await client(scripted).responses.create({ model, input })).output_text, "two");
+});
+
 test("responses: several tool calls come in pieces, and their outputs go back", async () => {
   const functions = ["get_weather", "other"].map((name) => ({ type: "function", name, parameters: city, strict: true }));
   const calls = [call, { ...call, name: "other" }];

@@ -39,9 +39,9 @@ def test_the_distribution_passes_streams_on_untouched(synthesis: Any) -> None:
 
 
 def test_each_path_reaches_its_function(synthesis: Any) -> None:
-    """Kept answers have a function of their own, but for what counts tokens, and the admin API.
+    """Kept answers have a function of their own, but for what calls the model, and the admin API.
 
-    The first pattern that matches counts, so the exception stands before the rule.
+    The first pattern that matches counts, so the exceptions stand before the rule.
     """
     config = synthesis.the("AWS::CloudFront::Distribution")["DistributionConfig"]
     names = {
@@ -56,6 +56,7 @@ def test_each_path_reaches_its_function(synthesis: Any) -> None:
     ] == [
         ("/admin/*", "Control"),
         ("/v1/responses/input_tokens", "Stream"),
+        ("/v1/responses/compact", "Stream"),
         ("/v1/responses/*", "Recall"),
         ("/v1/chat/completions/*", "Recall"),
         ("/v1/conversations*", "Recall"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infra.constructs.stream_table import INDEX, PROJECTED
+from infra.constructs.stream_table import INDEX, PROJECTED, WATCHED
 from infra.settings.deployment import SettingsError, of_stage
 from lambda_fn.stream_log import keys
 from tests.support.grants import statements
@@ -28,6 +28,11 @@ def test_the_index_has_what_lists_show(synthesis: Synthesis) -> None:
     assert tuple(key["AttributeName"] for key in index["KeySchema"]) == keys.OWNERS_INDEX_KEY
     assert index["Projection"]["ProjectionType"] == "INCLUDE"
     assert tuple(index["Projection"]["NonKeyAttributes"]) == PROJECTED == keys.OWNERS_PROJECTED
+
+
+def test_the_watched_attributes_are_those_of_the_code() -> None:
+    """The grant names what the function's code reads."""
+    assert WATCHED == keys.WATCHED
 
 
 @pytest.mark.parametrize(("stage", "kept"), [("local", False), ("dev", False), ("prod", True)])

@@ -149,6 +149,18 @@ def test_the_items_of_sockets(sockets: Synthesis) -> None:
     assert found == {"Socket": own, "SocketControl": own, "Sweeper": deletes}
 
 
+def test_it_watches_its_logs_as_the_stream_function_does(sockets: Synthesis) -> None:
+    """Both read the states of many responses in one call. No other function does."""
+    found = [
+        (it["Properties"]["PolicyName"].partition("Role")[0], statement["Condition"])
+        for it in sockets.resources("AWS::IAM::Policy")
+        for statement in it["Properties"]["PolicyDocument"]["Statement"]
+        if "dynamodb:BatchGetItem" in statement["Action"]
+    ]
+    assert sorted(name for name, _ in found) == ["Socket", "Stream"]
+    assert found[0][1] == found[1][1]
+
+
 def in_usage_table(sockets: Synthesis, policy: str) -> set[tuple[str, str]]:
     """Return the actions of a role in the usage table, with the partitions."""
     found = set()

@@ -119,10 +119,13 @@ def test_end_without_finish_is_a_cut() -> None:
         b'{"type":"delta","tokens":-1,"delta":{}}',
         b'{"type":"usage","prompt_tokens":-5,"completion_tokens":1}',
         b'{"type":"start","prompt_tokens":"1"}',
+        b'{"type":"start","prompt_tokens":1%b}' % (b"0" * 50),
+        b'{"type":"delta","tokens":9223372036854775808,"delta":{}}',
+        b'{"type":"usage","prompt_tokens":1,"completion_tokens":1099511627776}',
         b'{"type":"delta","delta":' + b"[" * 100_000,
         b'"' + b"x" * limits.MAX_LINE + b'"',
     ],
-    ids=range(14),
+    ids=range(17),
 )
 def test_garbage_is_a_failure(line: bytes) -> None:
     """A malformed record ends the response in a failure.

@@ -8,7 +8,8 @@ import pytest
 from lambda_fn import dialects
 from lambda_fn.dialects import samplers
 from lambda_fn.errors import InvalidRequest
-from lambda_fn.schema import Control, parse_chat
+from lambda_fn.schema import ChatRequest, Control, parse_chat
+from lambda_fn.schema.anthropic import parse_messages, translate
 from lambda_fn.schema.extras import NEUTRAL
 from tests.support.bad_requests import USER, body
 from tests.support.parameter_table import LISTS
@@ -63,6 +64,43 @@ def test_names_of_servers(
     assert sent("vllm", **asked) == sent("lmi", **asked) == vllm
     assert sent("sglang", **asked) == sglang
     assert sent("openai", **asked) == vllm | sglang
+
+
+BEGUN = [USER, {"role": "assistant", "content": "Once"}]
+MESSAGE = {"model": "m", "max_tokens": 9, "messages": BEGUN}
+
+
+@pytest.mark.parametrize("dialect", dialects.DIALECTS)
+@pytest.mark.parametrize(
+    "request_",
+    [
+        parse_chat(body({"messages": BEGUN, "continue_final_message": True})),
+        parse_chat(
+            body(
+                {
+                    "messages": BEGUN,
+                    "continue_final_message": True,
+                    "add_generation_prompt": False,
+                }
+            )
+        ),
+        translate.asked(parse_messages(json.dumps(MESSAGE).encode())).chat,
+    ],
+    ids=["chat", "chat, as vLLM asks for it", "message"],
+)
+def test_an_answer_that_has_begun(dialect: str, request_: ChatRequest) -> None:
+    """A server gets the beginning of the answer, and is told to continue it, or it is refused."""
+    found = dialects.find(dialect)
+    if not found.prefills:
+        with pytest.raises(InvalidRequest) as refused:
+            found.check(request_)
+        assert refused.value.param == "continue_final_message"
+        return
+    found.check(request_)
+    members = json.loads(found.body(request_, CONTROL))
+    assert members["continue_final_message"] is True
+    assert members.get("add_generation_prompt", False) is False
+    assert members["messages"][-1] == BEGUN[-1]
 
 
 @pytest.mark.parametrize(

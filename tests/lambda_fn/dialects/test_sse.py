@@ -379,6 +379,18 @@ def test_errors_in_any_frame(before: bytes, frame: bytes, code: str, message: st
     assert decode("openai", before + frame)[-1] == Failure(code, message)
 
 
+@pytest.mark.parametrize(
+    "second", [b"{}", b'{"foo":1}', b'{"choices":[{"delta":{"content":"\xff"}}]}', b"1"]
+)
+@pytest.mark.parametrize("cuts", [[], list(range(200))], ids=["whole", "bytewise"])
+def test_no_record_of_a_list_is_read_twice(second: bytes, cuts: list[int]) -> None:
+    """A list whose second element is no record, or no UTF-8, repeats nothing of its first."""
+    data = sse(chunk({"role": "assistant"}), done=False)
+    data += b"data: [%b,%b]\n\n" % (json.dumps(chunk({"content": "once"})).encode(), second)
+    assert "".join(it["content"] for it in deltas(decode("openai", data, cuts))[:1]) == "once"
+    assert str(deltas(decode("openai", data, cuts))).count("once") == 1
+
+
 @every
 def test_a_response_that_is_cut(recording: Recording) -> None:
     """Wherever a response is cut, it has the text so far, one finish and the counts so far."""

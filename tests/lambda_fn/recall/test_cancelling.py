@@ -62,6 +62,22 @@ async def test_cancelling_twice_changes_nothing(recall: Call, kept: Kept) -> Non
     assert (first.status, first.body) == (200, second.body)
 
 
+async def test_its_usage_becomes_what_is_billed(recall: Call, kept: Kept, table: Table) -> None:
+    """The head has none of the last tokens. Its producer settles them after the cancel."""
+    stored = await kept.begin()
+    await table.put(opened(stored.response_id))
+    await recall("POST", path(stored.response_id))
+
+    async def usage() -> dict[str, int]:
+        reply = await recall("GET", f"/v1/sluice/streams/{stored.response_id}?wait=0")
+        return dict(json.loads(reply.body)["usage"])
+
+    assert (await usage())["completion_tokens"] == 0
+    settled = {"state": "SETTLED", "prompt_tokens": 4, "completion_tokens": 2}
+    await table.put(opened(stored.response_id) | settled)
+    assert await usage() == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
+
+
 async def test_what_has_ended_stays_as_it_is(recall: Call, kept: Kept, sagemaker: StandIn) -> None:
     """The answer is the state, and the container is not called."""
     stored = await kept.whole()

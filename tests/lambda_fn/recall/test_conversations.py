@@ -9,9 +9,10 @@ import pytest
 
 from lambda_fn.ids import new_key_id, new_request_id
 from lambda_fn.recall import conversations as module
+from lambda_fn.seals import Seals
 from lambda_fn.stream_log import conversations as stored
 from lambda_fn.stream_log.keys import conversation_key, conversations_of
-from tests.support.function import FIRST, REST, Call, Reply, StandIn
+from tests.support.function import FIRST, KEY_ID, ORIGIN, REST, Call, Reply, StandIn
 from tests.support.response_events import check_response, events_of, response_of
 
 PATH = "/v1/conversations"
@@ -143,6 +144,22 @@ async def test_bodies_that_are_wrong(
         if param is not None:
             assert reply.error["param"] == param
     assert (await items_of(recall, name))["data"] == []
+
+
+async def test_a_compaction_in_a_conversation(
+    recall: Call, make: Make, ask: Call, sagemaker: StandIn
+) -> None:
+    """A conversation takes compactions of its key, and no others: none could go on with it."""
+    sealed = Seals((ORIGIN,), KEY_ID).seal("It is sunny.")
+    compaction = {"type": "compaction", "encrypted_content": sealed}
+    name = await make(compaction)
+    assert (await ask(name)).status == 200
+    said = [it["content"] for it in sagemaker.bodies[-1]["messages"]]
+    assert said == ["Summary of the conversation until here:\n\nIt is sunny.", "Who am I?"]
+    other = {**compaction, "encrypted_content": Seals((ORIGIN,), "other").seal("x")}
+    for path in (PATH, f"{PATH}/{name}/items"):
+        refused = await recall("POST", path, {"items": [compaction, other]})
+        assert (refused.status, refused.error["param"]) == (400, "items[1]")
 
 
 async def test_another_keys_conversation(recall: Call, make: Make, streams: Any, ask: Call) -> None:

@@ -182,5 +182,3 @@ async def test_a_chat_is_no_response(recall: Call, kept: Kept) -> None:
     for stored in (chat, theirs):
         for method, rest in (("GET", ""), ("DELETE", ""), ("POST", "/cancel")):
             assert (await recall(method, path_of(stored.head, rest))).status == 404
-    reply = await recall("POST", f"{PATH}/compact")
-    assert (reply.status, "compacted" in reply.error["message"]) == (404, True)

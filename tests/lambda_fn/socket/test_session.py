@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from lambda_fn import limits
+from lambda_fn.seals import Seals
 from tests.support.asgi_sockets import CREATE, Connect
-from tests.support.function import FIRST, KEY_ID, REST, WORLD, StandIn, lines, part
+from tests.support.function import FIRST, KEY_ID, ORIGIN, REST, WORLD, StandIn, lines, part
 from tests.support.response_events import check_response
 
 pytestmark = pytest.mark.usefixtures("account")
@@ -125,6 +126,27 @@ async def test_continuation(connect: Connect, sagemaker: StandIn) -> None:
         socket.put({**CREATE, "previous_response_id": first})
         (gone,) = await socket.events()
         assert gone["error"]["code"] == "previous_response_not_found"
+
+
+async def test_continuation_of_a_compaction(connect: Connect, sagemaker: StandIn) -> None:
+    """The socket remembers the compactions of its input, also of a response without output."""
+    sealed = Seals((ORIGIN,), KEY_ID).seal("It is sunny.")
+    compaction = {"type": "compaction", "encrypted_content": sealed}
+    said = [compaction, {"role": "user", "content": "first"}]
+    async with connect() as socket:
+        socket.put({**CREATE, "input": said, "generate": False})
+        first = (await socket.events())[-1]["response"]["id"]
+        socket.put({**CREATE, "input": said, "previous_response_id": first})
+        second = (await socket.events())[-1]["response"]["id"]
+        socket.put({**CREATE, "input": "third", "previous_response_id": second})
+        await socket.events()
+        asked = [(it["role"], it["content"]) for it in sagemaker.bodies[-1]["messages"]]
+        summary = ("assistant", "Summary of the conversation until here:\n\nIt is sunny.")
+        again = [summary, ("user", "first")]
+        assert asked == [*again, *again, ("assistant", "Hello world"), ("user", "third")]
+        socket.put({**CREATE, "input": [{**compaction, "encrypted_content": "x"}]})
+        (error,) = await socket.events()
+        assert error["error"]["code"] == "invalid_encrypted_content"
 
 
 async def test_continuation_ends_with_the_socket(connect: Connect) -> None:

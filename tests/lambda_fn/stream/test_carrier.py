@@ -19,6 +19,7 @@ from lambda_fn.settings import Model, Settings
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.completions import Completions
 from lambda_fn.stream.negotiate import read_chat
+from lambda_fn.stream.pipeline import share
 from tests.support.function import (
     CREDENTIALS,
     FIRST,
@@ -55,9 +56,8 @@ def completions(moto_url: str, sagemaker: StandIn, http: Client, table: Table) -
             sagemaker_url=sagemaker.url,
             **changes,
         )
-        return Completions(
-            settings, http, lambda: CREDENTIALS, table, Gate(table), partial(read_chat)
-        )
+        shared = share(settings, http, lambda: CREDENTIALS, table, Gate(table))
+        return Completions(shared, partial(read_chat))
 
     return make
 

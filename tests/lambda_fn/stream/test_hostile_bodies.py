@@ -19,11 +19,13 @@ from lambda_fn import dialects
 from lambda_fn.errors import APIError
 from lambda_fn.schema import ChatRequest, Control, Rules
 from lambda_fn.schema.responses import History
+from lambda_fn.seals import Seals
 from lambda_fn.settings import Model
 from lambda_fn.stream.negotiate import (
     Continued,
     ReadRequest,
     read_chat,
+    read_compaction,
     read_completion,
     read_message,
     read_response,
@@ -61,6 +63,7 @@ _MODELS = (
     Model(endpoint="e", context_tokens=1000, reasoning="none"),
     Model(endpoint="e", context_tokens=1000, reasoning="hidden", reasoning_budget=False),
 )
+NOTHING = History(unseal=Seals(("secret",), "k").open)
 Read = Callable[[bytes, Mapping[str, str], Rules, bool], ReadRequest | Continued]
 READERS: dict[str, Read] = {
     "/v1/chat/completions": lambda body, headers, rules, keeps: read_chat(
@@ -69,7 +72,10 @@ READERS: dict[str, Read] = {
     "/v1/completions": lambda body, headers, rules, _: read_completion(body, headers, rules),
     "/v1/messages": lambda body, headers, rules, _: read_message(body, headers, rules),
     "/v1/responses": lambda body, headers, rules, keeps: read_response(
-        body, headers, rules, keeps=keeps, store_default=keeps, before=History() if keeps else None
+        body, headers, rules, keeps=keeps, store_default=keeps, before=NOTHING if keeps else None
+    ),
+    "/v1/responses/compact": lambda body, headers, rules, keeps: read_compaction(
+        body, headers, rules, keeps=keeps
     ),
 }
 _WAYS: tuple[tuple[Mapping[str, str], Rules, bool], ...] = (
@@ -132,7 +138,7 @@ def check(path: str, body: bytes) -> None:
     for headers, rules, keeps in _WAYS:
         try:
             found = READERS[path](body, headers, rules, keeps)
-            read = found.read(History()) if isinstance(found, Continued) else found
+            read = found.read(NOTHING) if isinstance(found, Continued) else found
         except APIError as error:
             _check_refusal(error, body)
             continue

@@ -24,7 +24,7 @@ from lambda_fn.stream_log.reading import read_log
 from lambda_fn.stream_log.removal import hide, remove, unfinished
 from lambda_fn.stream_log.table_log import TableLog
 from tests.support.network import Fate
-from tests.support.stream_logs import NOW, Ground, token
+from tests.support.stream_logs import NOW, Ground, look, token
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ async def test_tokens_are_written_together(
     log = await ground.log()
     if tailed:
         await read_log(ground.table, ground.response_id, now=ground.clock).read(0)
-        assert not await log._check(renew=False)
+        assert not await look(ground.table, log)
     log.append((0, ground.tokens(1)))
     await written(log)
     for number in range(1, 9):
@@ -195,7 +195,7 @@ async def test_a_cancel_is_seen_in_the_head(ground: Ground) -> None:
     log.append((1, ground.tokens(1)))
     cancelled = await cancel_head(ground.table, ground.response_id, now=NOW)
     assert cancelled is not None
-    assert await log._check(renew=False)
+    assert await look(ground.table, log)
     assert told == [True]
     with pytest.raises(LogEnded):
         log.append((2, ground.tokens(1)))
@@ -220,7 +220,7 @@ async def test_a_deleted_response_is_left(ground: Ground, *, renew: bool) -> Non
         values={":now": 1},
     )
     await ground.table.update(deletion)
-    assert await log._check(renew=renew)
+    assert await (log.renew() if renew else look(ground.table, log))
     assert told == [True]
     with pytest.raises(LookupError):
         await log.end((0, [End()]))
@@ -280,7 +280,7 @@ async def test_the_lease_is_renewed_with_the_counts(ground: Ground) -> None:
     """The lease and the counts until then are in the head, and no index is written."""
     log = await ground.log()
     ground.sampled, ground.now = 7, NOW + 5
-    assert not await log._check(renew=True)
+    assert not await log.renew()
     head = await head_of(ground)
     assert (head.lease, head.prompt_tokens, head.completion_tokens) == (NOW + 5, 3, 7)
     assert not {"lease", "prompt_tokens", "completion_tokens"} & {
@@ -299,7 +299,7 @@ async def test_a_producer_that_was_ended_by_its_lease(ground: Ground) -> None:
     source = read_log(ground.table, ground.response_id, now=ground.clock)
     while await source.read(0) is None:
         pass
-    assert await log._check(renew=True)
+    assert await log.renew()
     assert told == [False]
     number, [event] = await log.end((0, [End()]))
     assert type(event) is Failed
@@ -347,7 +347,7 @@ async def test_a_lost_log_still_sees_a_cancel(ground: Ground) -> None:
             values={":status": status},
         )
         await ground.table.update(ending)
-        assert await log._check(renew=False)
+        assert await look(ground.table, log)
         assert told == expected
         await log.close()
 

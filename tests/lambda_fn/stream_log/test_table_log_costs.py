@@ -18,9 +18,10 @@ from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
 from lambda_fn.stream_log.keys import OWNERS_INDEX_KEY, OWNERS_PROJECTED
 from lambda_fn.stream_log.reading import read_log
 from lambda_fn.stream_log.table_log import TableLog
+from lambda_fn.stream_log.watching import Watch
 from tests.support.function import CREDENTIALS
 from tests.support.network import operate
-from tests.support.stream_logs import Ground
+from tests.support.stream_logs import Ground, look
 from tests.support.units import item_size, read_units
 
 DOCUMENT = Path(__file__).parents[3] / "docs/explanation/stream-log.md"
@@ -43,6 +44,9 @@ class Metered(Table):
         if operation == "Query":
             size = sum(item_size(unwrap_all(item)) for item in result["Items"])
             self.reads += max(1, math.ceil(size / 4096))
+        elif operation == "BatchGetItem":
+            [asked] = call["RequestItems"].values()
+            self.reads += sum(read_units(self._item(key)) for key in asked["Keys"])
         elif operation == "GetItem":
             self.reads += read_units(before)
         elif operation == "PutItem":
@@ -105,11 +109,17 @@ def tokens(count: int, *, top: int = 0) -> list[Event]:
     return out
 
 
-async def produce(ground: Ground, *, interval: float, top: int = 0) -> Metered:
+async def produce(
+    ground: Ground, *, interval: float, top: int = 0, tailed: bool = False
+) -> Metered:
     """Write a minute of a stream as its producer does, and return the units."""
     table = metered(ground)
-    log = TableLog(table, ground.stored(), lambda: (3, ground.sampled), now=ground.clock)
+    log = TableLog(
+        table, Watch(table), ground.stored(), lambda: (3, ground.sampled), now=ground.clock
+    )
     await log.open(ground.stored().head)
+    if tailed:
+        await read_log(ground.table, ground.response_id, now=ground.clock).read(0)
     await produced(ground, log, interval=interval, top=top)
     return table
 
@@ -132,10 +142,10 @@ async def produced(ground: Ground, log: TableLog, *, interval: float, top: int) 
         now = (step + 1) * interval
         if now - renewed >= limits.LEASE_INTERVAL:
             looked = renewed = now
-            await log._check(renew=True)
+            await log.renew()
         elif now - looked >= WATCH:
             looked = now
-            await log._check(renew=False)
+            await look(log._table, log)
     log.append((number, [Finish("stop"), Usage(3, ground.sampled)]))
     await log.end((number + 2, [End()]))
     await log.close()
@@ -145,7 +155,7 @@ async def produced(ground: Ground, log: TableLog, *, interval: float, top: int) 
     ("row", "interval", "top"),
     [
         ("logged, nobody reads it", FLUSH, 0),
-        ("the same while somebody tails it", TAILED, 0),
+        ("the same while somebody tails it", TAILED, 0),  # it reads the reader's slot, too
         ("with log probabilities of 5 candidates", FLUSH, 5),
     ],
 )
@@ -153,9 +163,9 @@ async def test_the_document_has_the_cost_of_writing(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, row: str, interval: float, top: int
 ) -> None:
     """docs/explanation/stream-log.md says what a minute of a stream costs to log."""
-    for name in ("LOG_FLUSH", "LOG_WATCH"):
+    for name in ("LOG_FLUSH", "LOG_WATCH", "READER_LEASE"):
         monkeypatch.setattr(limits, name, 1e6)
-    table = await produce(ground, interval=interval, top=top)
+    table = await produce(ground, interval=interval, top=top, tailed=interval == TAILED)
     expected = f"| {row} | {table.row}"
     assert expected in DOCUMENT.read_text(), expected
 

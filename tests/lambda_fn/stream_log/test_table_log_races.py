@@ -32,9 +32,11 @@ from lambda_fn.stream_log.heads import (
 )
 from lambda_fn.stream_log.reading import LogSource, read_all, read_log
 from lambda_fn.stream_log.table_log import TableLog
+from lambda_fn.stream_log.watching import Watch
 from lambda_fn.sweep.logs import end_log
 from tests.support.network import Fate
 from tests.support.races import START, Process, StreamTableMachine, settings_of
+from tests.support.stream_logs import look
 
 fates = st.lists(
     st.sampled_from([Fate.WELL, Fate.LATE, Fate.WELL, Fate.UNANSWERED, *Fate]), max_size=4
@@ -77,8 +79,9 @@ class Logs(StreamTableMachine):
             endpoint="e",
             dialect="sluice",
         )
+        table = self.producer.table
         self.log = TableLog(
-            self.producer.table, stored, lambda: (3, self.sampled), now=lambda: self.now
+            table, Watch(table), stored, lambda: (3, self.sampled), now=lambda: self.now
         )
         self.log.on_end = self.told.append
         self.run(self.log.open(self.head), self.producer, [])
@@ -143,7 +146,8 @@ class Logs(StreamTableMachine):
     @rule(fates=fates, renew=st.booleans())
     def check(self, fates: list[Fate], *, renew: bool) -> None:
         """Read the head, or renew the lease."""
-        self.run(self.log._check(renew=renew), self.producer, fates)
+        work = self.log.renew() if renew else look(self.producer.table, self.log)
+        self.run(work, self.producer, fates)
 
     @precondition(lambda self: self.produces)
     @rule(fates=fates)

@@ -21,6 +21,7 @@ from lambda_fn.stream_log.heads import (
 from lambda_fn.stream_log.reading import read_all
 from lambda_fn.stream_log.segments import Segment
 from lambda_fn.stream_log.table_log import TableLog
+from lambda_fn.stream_log.watching import Watch
 from lambda_fn.sweep.logs import end_log
 from lambda_fn.sweep.run import Sweep, sweep
 from tests.support.function import CREDENTIALS
@@ -95,9 +96,11 @@ async def test_a_lease_may_have_later_counts(
     await live(ground.table, ground, request_id, None)
     await open_head(log_table, stored(request_id))
     await put(log_table, request_id, 0, [token()], 1)
-    log = TableLog(log_table, stored(request_id), lambda: (7, renewed), now=lambda: T + 5)
+    log = TableLog(
+        log_table, Watch(log_table), stored(request_id), lambda: (7, renewed), now=lambda: T + 5
+    )
     log._name = "producer"
-    await log._renew()
+    await log.renew()
     await swept(ground, log_table)
     [item] = await prove(ground)
     assert item["completion_tokens"] == max(renewed, 1)
@@ -116,7 +119,9 @@ async def test_an_end_that_was_not_settled(
     """A function that died behind its response's end is settled as that says."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, None)
-    log = TableLog(log_table, stored(request_id), lambda: (7, 11), now=lambda: T + 8)
+    log = TableLog(
+        log_table, Watch(log_table), stored(request_id), lambda: (7, 11), now=lambda: T + 8
+    )
     await log.open(stored(request_id).head)
     log.append((0, [token(), *last[:-1]]))
     await log.end((len(last), last[-1:]))
@@ -229,7 +234,9 @@ async def test_a_settled_response_with_its_end(ground: Ground, log_table: Table)
     """An end that came late stands, and is watched no longer."""
     request_id = new_request_id(T)
     await live(ground.table, ground, request_id, watched=True)
-    log = TableLog(log_table, stored(request_id), lambda: (7, 11), now=lambda: T + 8)
+    log = TableLog(
+        log_table, Watch(log_table), stored(request_id), lambda: (7, 11), now=lambda: T + 8
+    )
     await log.open(stored(request_id).head)
     await log.end((0, [End()]))
     await log.close()

@@ -115,6 +115,21 @@ def test_parts_that_come_by_turns(several: list[tuple[str, str]]) -> None:
             assert text == before
 
 
+@pytest.mark.parametrize("part", PARTS[:3])
+@pytest.mark.parametrize(
+    "empty", [{"content": ""}, {"reasoning_content": ""}, {"refusal": ""}, {"tool_calls": []}, {}]
+)
+def test_an_empty_piece_divides_no_secret(part: str, empty: dict[str, Any]) -> None:
+    """Servers send pieces without a text, and half a secret before one is not shown."""
+    events: list[Event] = [
+        delta(piece(part, SECRET[:8])),
+        delta(empty),
+        delta(piece(part, SECRET[8:])),
+    ]
+    [text] = said(run(Redact(1, ALL, label), events)).values()
+    assert text == "[EMAIL]"
+
+
 def test_the_order_of_parts_stays() -> None:
     """What is held of the content goes out before a call, as it came."""
     call = {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}]}

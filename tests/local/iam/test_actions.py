@@ -61,6 +61,10 @@ def form(service: str, body: str) -> Call:
             [("dynamodb:Query", f"{TABLE}/index/i")],
         ),
         (
+            operation("dynamodb", "BatchGetItem", RequestItems={"t": {"Keys": []}}),
+            [("dynamodb:BatchGetItem", TABLE)],
+        ),
+        (
             operation("dynamodb", "BatchWriteItem", RequestItems={"t": [], TABLE + "2": []}),
             [("dynamodb:BatchWriteItem", TABLE), ("dynamodb:BatchWriteItem", TABLE + "2")],
         ),
@@ -246,6 +250,16 @@ def test_the_attributes_of_a_call_are_known_to_policies() -> None:
         "dynamodb:LeadingKeys": ("KEY#a",),
         "dynamodb:Attributes": ("balance", "enabled", "l", "m", "old_secrets", "pk", "sk"),
         "dynamodb:ReturnValues": ("ALL_NEW",),
+    }
+    asked = {
+        "Keys": [{"pk": {"S": it}, "sk": {"S": "HEAD"}} for it in ("R#b", "R#a", "R#b")],
+        "ProjectionExpression": "#0, lease",
+        "ExpressionAttributeNames": {"#0": "status"},
+    }
+    [need] = needs(operation("dynamodb", "BatchGetItem", RequestItems={"t": asked})) or []
+    assert dict(need.context) == {
+        "dynamodb:LeadingKeys": ("R#a", "R#b"),
+        "dynamodb:Attributes": ("lease", "pk", "sk", "status"),
     }
     item = {name: {"S": "x"} for name in ("pk", "sk", "secret_hash")}
     [need] = needs(operation("dynamodb", "PutItem", TableName="t", Item=item)) or []

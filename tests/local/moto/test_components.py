@@ -1,6 +1,7 @@
 """Inference components: copies of a model on an endpoint, down to none."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -50,13 +51,13 @@ def test_component_from_one_copy_to_none_and_back(client: Client, stacks: Stacks
 
     api.update_inference_component_runtime_config(**named, DesiredRuntimeConfig={"CopyCount": 0})
     while describe()["InferenceComponentStatus"] != "InService":
-        pass
+        time.sleep(0.05)
     assert describe()["RuntimeConfig"] == {"DesiredCopyCount": 0, "CurrentCopyCount": 0}
     with pytest.raises(ClientError, match="has no capacity to process this request"):
         ask(**named)
     api.update_inference_component_runtime_config(**named, DesiredRuntimeConfig={"CopyCount": 1})
     while describe()["InferenceComponentStatus"] != "InService":
-        pass
+        time.sleep(0.05)
     assert ask(**named)["WORD"] == "second"
     assert [
         item["InferenceComponentName"]

@@ -1,7 +1,12 @@
 """The server in front of moto, which has no locks of its own."""
 
+import io
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import pytest
+
+from local.moto import server
 from tests.support.local_cloud import Client
 
 
@@ -38,3 +43,45 @@ def test_moto_under_many_threads(client: Client) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(once, range(60))) == 20
+
+
+def environ(service: str, body: bytes = b"", **members: str) -> dict[str, Any]:
+    """Return what the server hands over for a signed POST, with more members of WSGI's."""
+    scope = f"Credential=AKIA/20261130/us-east-1/{service}/aws4_request"
+    return {
+        "REQUEST_METHOD": "POST",
+        "QUERY_STRING": "",
+        "HTTP_AUTHORIZATION": f"AWS4-HMAC-SHA256 {scope}",
+        "wsgi.input": io.BytesIO(body),
+        **members,
+    }
+
+
+FORM = {"CONTENT_TYPE": "application/x-www-form-urlencoded; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("service", "body", "members", "changes"),
+    [
+        ("iam", b"Action=PutRolePolicy&Version=2010-05-08&RoleName=Get", FORM, True),
+        ("iam", b"Action=GetRolePolicy&Version=2010-05-08&RoleName=Put", FORM, False),
+        ("iam", b"Action=ListRolePolicies", FORM, False),
+        ("iam", b"RoleName=Put&Action=GetRolePolicy", FORM, True),  # taken for a change
+        ("iam", b"", {}, True),
+        ("sagemaker", b"{}", {"HTTP_X_AMZ_TARGET": "SageMaker.DescribeEndpoint"}, False),
+        ("sagemaker", b"{}", {"HTTP_X_AMZ_TARGET": "SageMaker.UpdateEndpoint"}, True),
+        ("events", b"{}", {"HTTP_X_AMZ_TARGET": "AWSEvents.ListRules"}, False),
+        ("lambda", b"{}", {}, True),
+        ("lambda", b"", {"REQUEST_METHOD": "GET"}, False),
+        ("dynamodb", b"{}", {"HTTP_X_AMZ_TARGET": "DynamoDB_20120810.PutItem"}, False),
+        ("s3", b"", {"QUERY_STRING": "policy"}, True),
+        ("s3", b"", {"QUERY_STRING": "uploads"}, False),
+    ],
+)
+def test_a_read_is_no_change(
+    service: str, body: bytes, members: dict[str, str], *, changes: bool
+) -> None:
+    """What only reads brings no new version of the state. The body is left for moto."""
+    found = environ(service, body, **members)
+    assert server._may_change(service, found) is changes
+    assert found["wsgi.input"].read() == body

@@ -145,6 +145,27 @@ async def test_answer_fills_the_context(engine: Engine) -> None:
     assert 255 <= usage.prompt_tokens + usage.completion_tokens <= 257
 
 
+async def test_an_answer_that_has_begun(engine: Engine) -> None:
+    """With `continue_final_message`, the beginning of the answer counts as a part of the prompt,
+    and only what follows it is sampled.
+    """
+    words = "one two three four five"
+
+    async def answered(begun: str) -> list[Event]:
+        messages = [
+            {"role": "user", "content": words},
+            {"role": "assistant", "content": begun},
+        ]
+        request = asked({"messages": messages}, continue_final_message=True, max_tokens=2)
+        return await whole(engine, request)
+
+    short, long = await answered("one"), await answered("one two three")
+    assert usage_of(long).prompt_tokens > usage_of(short).prompt_tokens
+    for events in (short, long):
+        assert 0 < usage_of(events).completion_tokens <= 2
+        assert not text_of(events).startswith("one")
+
+
 async def test_stop_string(engine: Engine) -> None:
     """A stop string ends the answer with reason "stop". Neither it nor later text is returned."""
     events = await whole(engine, saying(engine, "one two three four", stop=["zzz", "two thr"]))

@@ -106,6 +106,8 @@ export class Answer {
   resumed = 0;
   sentAt = 0;
   #last: number | null = null;
+  /** Whether events come as the model makes them. Those of a log come faster. */
+  #live = true;
   #byIndex = new Map<number, Item>();
   #listeners = new Set<(change: Change) => void>();
 
@@ -156,13 +158,13 @@ export class Answer {
     this.items = [];
     this.#byIndex.clear();
     this.sequence = -1;
-    this.#last = null;
     this.gaps = [];
+    this.pause();
   }
 
-  /** The next gap would be that of the network, not of the model. */
+  /** The rest comes from a log, so gaps are not the model's any more. */
   pause(): void {
-    this.#last = null;
+    this.#live = false;
   }
 
   /** Take one event at a time in milliseconds. Return what it changed. */
@@ -221,8 +223,10 @@ export class Answer {
     // A summary repeats the reasoning's text.
     if (type === "response.reasoning_summary_text.delta") return null;
     item.text += event.delta ?? "";
-    if (this.#last !== null && this.gaps.length < MOST_GAPS) this.gaps.push(now - this.#last);
-    this.#last = now;
+    if (this.#live) {
+      if (this.#last !== null && this.gaps.length < MOST_GAPS) this.gaps.push(now - this.#last);
+      this.#last = now;
+    }
     this.ttft ??= this.sentAt ? now - this.sentAt : null;
     if (this.status !== "streaming") {
       this.status = "streaming";

@@ -4,6 +4,7 @@ import { ApiError, call, NetworkError } from "../api/client.ts";
 import { eventsOf } from "../api/sse.ts";
 import type { Answer, Failure } from "./answer.ts";
 import { Backoff } from "./backoff.ts";
+import { billed } from "./billed.ts";
 import type { Body } from "./request.ts";
 import type { Wire } from "./wire.ts";
 
@@ -123,6 +124,8 @@ export class Run {
       running.delete(answer);
       answer.changed("shape");
       this.#sent.save();
+      const { key, keeps, save } = this.#sent;
+      if (keeps) void billed(key, answer).then((has) => has && save());
     }
   }
 

@@ -5,6 +5,7 @@ import { ApiError, call, NetworkError } from "../api/client.ts";
 import { eventsOf } from "../api/sse.ts";
 import type { Answer } from "./answer.ts";
 import { Backoff } from "./backoff.ts";
+import { billed } from "./billed.ts";
 import type { Body } from "./request.ts";
 import { failureOf, Run, running, type Sent } from "./run.ts";
 
@@ -165,7 +166,9 @@ export class SideBySide {
     // Each member is a request of its own, whose id its response has.
     answer.requestId ??= answer.responseId?.replace(/^resp_/, "req_") ?? null;
     answer.changed(change);
-    if (!answer.running || (!had && answer.responseId)) this.#sent.save();
+    const { key, keeps, save } = this.#sent;
+    if (!answer.running || (!had && answer.responseId)) save();
+    if (!answer.running && keeps) void billed(key, answer).then((has) => has && save());
     if (this.#stopping && answer.running) void this.#tell(answer);
   }
 

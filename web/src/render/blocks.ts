@@ -1,11 +1,16 @@
 // Cuts Markdown into blocks as it comes, so that only the last one has to be drawn again. Pure.
 
-import { Lexer, type Token, type TokensList } from "marked";
+import { Lexer, Tokenizer, type Token, type Tokens, type TokensList } from "marked";
 
 import { closed, visible } from "./partial.ts";
 
 /** A block that has no markup that is worth reading: more than this is shown as it is. */
 const LONGEST = 16_000;
+
+/** The most quotations and lists in each other that are read; the marks of more are text. */
+const DEEPEST = 20;
+/** The most marks of a text whose inline markup is read: the time for it grows with their square. */
+const MARKS = 1_000;
 
 export interface Block {
   /** "plain" is a text that is too long to be read as Markdown. */
@@ -36,7 +41,7 @@ export class Blocks {
   push(text: string, done: boolean): void {
     this.#tail += this.#normal(text);
     const shown = done ? this.#tail : closed(visible(this.#tail));
-    const lexer = new Lexer({ gfm: true });
+    const lexer = new Lexer({ gfm: true, tokenizer: new Shallow() });
     lexer.tokens.links = this.#links;
     if (!done && shown === this.#shown) return;
     this.#shown = "";
@@ -48,7 +53,10 @@ export class Blocks {
     for (const token of tokens.slice(0, last)) settled += token.raw.length;
     // Inline markup is read once for a settled block, and again for the open one.
     const open = tokens.slice(last);
-    for (const queued of lexer.inlineQueue) lexer.inlineTokens(queued.src, queued.tokens);
+    for (const { src, tokens: inline } of lexer.inlineQueue) {
+      if ((src.match(/[*_~`[\]<]/g)?.length ?? 0) <= MARKS) lexer.inlineTokens(src, inline);
+      else inline.push({ type: "text", raw: src, text: src, escaped: false });
+    }
     lexer.inlineQueue = [];
     this.settled.push(...tokens.slice(0, last).flatMap(blockOf));
     this.open = open.flatMap(blockOf);
@@ -80,6 +88,27 @@ export class Blocks {
     const given = this.#return && text.startsWith("\n") ? text.slice(1) : text;
     if (text !== "") this.#return = text.endsWith("\r");
     return given.replace(/\r\n?/g, "\n").replaceAll("\u0000", "\ufffd");
+  }
+}
+
+/** Reads quotations and lists to a bounded depth: a model can open thousands in one line. */
+class Shallow extends Tokenizer {
+  #depth = 0;
+
+  override blockquote(src: string): Tokens.Blockquote | undefined {
+    return this.#deeper(() => super.blockquote(src));
+  }
+  override list(src: string): Tokens.List | undefined {
+    return this.#deeper(() => super.list(src));
+  }
+  #deeper<T>(read: () => T): T | undefined {
+    if (this.#depth === DEEPEST) return undefined;
+    this.#depth += 1;
+    try {
+      return read();
+    } finally {
+      this.#depth -= 1;
+    }
   }
 }
 

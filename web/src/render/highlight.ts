@@ -34,6 +34,12 @@ const LANGUAGES = {
 const LIVE = 12_000;
 /** The longest code that is highlighted in one piece when it is complete. */
 const WHOLE = 60_000;
+/** The longest line in code that is highlighted: some languages' rules take its square in time. */
+const LINE = 500;
+/** The same of JSON, whose lines are texts of answers, too. */
+const LINE_OF_JSON = 4_000;
+/** The most classes of a piece; what nests deeper has those of the outermost. */
+const DEEPEST = 8;
 /** Code longer than this is divided where it can be. */
 const PIECE = 2_000;
 
@@ -47,11 +53,15 @@ class Lines {
 
   addText(text: string): void {
     if (text === "") return;
-    const classes = this.#scopes.map((it) => `hljs-${it.split(".")[0]}`).join(" ");
+    const classes = this.#classes();
     text.split("\n").forEach((part, index) => {
       if (index > 0) this.lines.push([]);
       if (part !== "") this.lines.at(-1)?.push([part, classes]);
     });
+  }
+  #classes(): string {
+    const outer = this.#scopes.slice(0, DEEPEST);
+    return outer.map((it) => `hljs-${it.split(".")[0]}`).join(" ");
   }
   startScope(scope: string): void {
     this.#scopes.push(scope);
@@ -66,7 +76,7 @@ class Lines {
     this.endScope();
   }
   __addSublanguage(emitter: Lines): void {
-    const outer = this.#scopes.map((it) => `hljs-${it.split(".")[0]}`).join(" ");
+    const outer = this.#classes();
     emitter.lines.forEach((line, index) => {
       if (index > 0) this.lines.push([]);
       for (const [text, classes] of line) {
@@ -130,6 +140,8 @@ export class Highlighter {
       this.#tried = 0;
     }
     let open = code.slice(this.#code.length);
+    const longest = this.#language === "json" ? LINE_OF_JSON : LINE;
+    if (open.split("\n").some((line) => line.length > longest)) return null;
     for (; open.length > this.#tried + PIECE; open = code.slice(this.#code.length)) {
       if (!this.#settle(open)) break;
     }

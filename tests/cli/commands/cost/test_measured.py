@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cli.commands.cost.measured import read
-from cli.lib.project import CommandError
+from cli.lib.project import UsageError
 
 REPORT: dict[str, Any] = {
     "object": "load_report",
@@ -57,7 +57,7 @@ def test_the_models_benchmark_has_its_best_row() -> None:
 )
 def test_another_file_is_told(tmp_path: Path, content: object, message: str) -> None:
     """The message says what is wrong with a file that is no report."""
-    with pytest.raises(CommandError, match=message):
+    with pytest.raises(UsageError, match=message):
         read(write(tmp_path, content))
-    with pytest.raises(CommandError, match="cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read"):
         read(tmp_path / "none.json")

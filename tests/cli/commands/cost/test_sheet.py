@@ -118,7 +118,7 @@ def test_json_says_where_each_figure_comes_from(
         (["--users", "inf"], "--users"),
         (["--users", "1", "--requests-per-month", "1"], "two statements of demand"),
         (["--answers-a-day", "1"], "--users"),
-        (["--utilisation", "0.5"], "--throughput, which is missing"),
+        (["--utilisation", "0.5"], "Give --throughput, too"),
         (["--utilisation", "2", "--throughput", "1"], "--utilisation"),
         (["--peak", "0.5"], "--peak"),
         (["--tokens", "10000", "--tokens-per-second", "1"], "deadline"),

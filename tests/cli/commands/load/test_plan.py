@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.commands.load.plan import MAX_REQUESTS, Ask, Plan, Rate, read_asks
-from cli.lib.project import CommandError
+from cli.lib.project import UsageError
 
 RATES = st.floats(0, 500)
 SECONDS = st.floats(0.1, 10)
@@ -116,21 +116,21 @@ def test_objects_of_a_file(tmp_path: Path) -> None:
 def test_a_wrong_file_says_what_is_wrong(
     tmp_path: Path, name: str, text: str | bytes, said: str
 ) -> None:
-    """The error has the file, the line and what is wrong."""
+    """The error has the file, the line and what is wrong. It is one of the command line."""
     file = tmp_path / name
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(CommandError, match=said) as caught:
+    with pytest.raises(UsageError, match=said) as caught:
         read_asks(file, 9)
     assert str(file) in str(caught.value)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
     """The error has the reason of the system."""
-    with pytest.raises(CommandError, match="No such file"):
+    with pytest.raises(UsageError, match="No such file"):
         read_asks(tmp_path / "none", 1)
 
 
 def test_a_plan_is_bounded() -> None:
     """A plan of too many requests is refused, with what to change."""
-    with pytest.raises(CommandError, match="--rate"):
+    with pytest.raises(UsageError, match="--rate"):
         Plan(Rate(MAX_REQUESTS, MAX_REQUESTS), 2, None).check()

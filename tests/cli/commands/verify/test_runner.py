@@ -130,8 +130,8 @@ def test_what_changes_the_deployment_is_asked_for() -> None:
     assert one.id == "meter"
     with pytest.raises(CommandError, match="rotation runs with --destructive only"):
         report.chosen(["rotation"], destructive=False, gpu=True)
-    with pytest.raises(CommandError, match="There is no check nothing"):
-        report.chosen(["nothing"], destructive=True, gpu=True)
+    with pytest.raises(CommandError, match=r"no check 'metre'\. Did you mean meter\?"):
+        report.chosen(["metre"], destructive=True, gpu=True)
 
 
 def test_a_run_that_is_interrupted_waits_for_nothing() -> None:

@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 
 from lambda_fn import limits
+from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.aws.functions import Functions, NotInvoked
 from lambda_fn.runtime.api import Context
+from lambda_fn.socket.core import Rate
 from lambda_fn.socket.gateway import app
 from lambda_fn.socket.gateway.app import Gateway
+from lambda_fn.socket.gateway.state import State
+from lambda_fn.socket.gateway.store import Socket
 from tests.support.function import (
     CREDENTIALS,
     FIRST,
@@ -179,6 +183,32 @@ async def test_a_table_that_stays_down(
         await task
     kinds = [event["type"] for event in await until_end(socket)]
     assert kinds[-1] == "response.completed"
+
+
+async def test_a_failure_in_one_lane_waits_for_the_others(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An invocation that fails ends after its other responses, which Lambda would stop."""
+    held, ended = asyncio.Event(), list[str]()
+    gateway = sockets.answering
+
+    async def one(socket: Any, name: str, *_: Any) -> tuple[list[str], Any]:
+        if name == "fails":
+            raise app.Unsaved
+        await held.wait()
+        ended.append(name)
+        return [], socket
+
+    monkeypatch.setattr(gateway, "_one", one)
+    socket: Any = Socket("c", Caller("k", "h", "1.2.3.4"), State(Rate(0.0)), {"n": 1})
+    context: Any = None
+    run = asyncio.create_task(gateway._run(socket, ["fails", "goes on"], context))
+    for _ in range(10):  # turns of the loop, in which the failure comes
+        await asyncio.sleep(0)
+    held.set()
+    with pytest.raises(app.Unsaved):
+        await run
+    assert ended == ["goes on"]
 
 
 async def test_a_message_for_which_no_function_was_free(

@@ -1,0 +1,1 @@
+"""`make compliance`: the public compliance suite of openresponses over the deployed local cloud."""
