@@ -41,7 +41,7 @@ gc.set_threshold(50_000, 20, 20)
 _FILES: dict[object, object] = {}
 
 
-class _Loader(botocore.loaders.Loader):
+class _Loader(botocore.loaders.Loader):  # type: ignore[misc] # botocore is untyped
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)
         self._cache = _FILES
