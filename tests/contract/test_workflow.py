@@ -67,7 +67,7 @@ def test_hooks_are_the_tools_that_are_pinned() -> None:
     locked = (ROOT / "locks/dev.txt").read_text()
     packages = {"lint-imports": "import-linter"}
     for hook in hooks:
-        program, argument, *_ = [*hook["entry"].split(), ""]
+        program, _, argument = str(hook["entry"]).partition(" ")
         if program == "make":
             assert argument in TARGETS
             continue

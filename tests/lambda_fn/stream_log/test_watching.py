@@ -156,7 +156,7 @@ async def test_a_response_that_has_ended_is_left(
         table.answers.put_nowait({})
     watch._wake()
     await settle()
-    assert watch._timer is watch._looking is None
+    assert (watch._timer, watch._looking) == (None, None)
     assert not watch._logs
 
 
@@ -176,16 +176,22 @@ async def test_nothing_goes_on_without_logs() -> None:
     watch.discard(other)
     watch.discard(other)
     watch.discard(log)
-    assert watch._timer is None
+    assert [watch._timer] == [None]
     await settle()
     assert asyncio.all_tasks() == {asyncio.current_task()}
     gone = weakref.ref(log), weakref.ref(other)
     del log, other, before
     gc.collect()
     assert [it() for it in gone] == [None, None]
-    watch.add(again := Log("c"))
-    assert watch._timer is not None
-    watch.discard(again)
+
+
+async def test_a_log_after_a_pause() -> None:
+    """A log that comes after the last one has left is watched again."""
+    watch, log = Watch(Heads()), Log("a")
+    for _ in range(2):
+        watch.add(log)
+        assert watch._timer is not None
+        watch.discard(log)
 
 
 async def test_a_log_that_left_during_a_read() -> None:
@@ -234,12 +240,11 @@ async def test_the_slots_are_read_while_they_are_held(ground: Ground) -> None:
     tails = log._tails
     assert log.wanted() == [tails.head]
     await look(ground.table, log)
-    assert not tails.any
+    assert tails.slots == []
     first, second = (read_log(ground.table, ground.response_id, now=ground.clock) for _ in range(2))
     await first.read(0)
     await look(ground.table, log)
-    assert tails.any  # at once, and the slots are read the next time
-    assert len(log.wanted()) == 5
+    assert len(log.wanted()) == 5  # the slots are read the next time
     await second.read(0)
     for _ in range(2):
         await look(ground.table, log)
@@ -250,8 +255,8 @@ async def test_the_slots_are_read_while_they_are_held(ground: Ground) -> None:
     assert [sort for _, sort in log.wanted()] == ["HEAD", slots[1]]
     ground.now += limits.READER_LEASE + 1
     await look(ground.table, log)
-    assert not tails.any
     assert log.wanted() == [tails.head]
+    assert not tails.any
     await log.close()
 
 
