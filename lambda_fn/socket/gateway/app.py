@@ -83,13 +83,11 @@ class Gateway(Control):
         self._running: dict[str, LaneCarrier] = {}
         """The requests that this environment answers."""
 
-    async def _begin(self, message: Message, asked: Create | Resume, context: Context) -> None:
+    async def _begin(
+        self, message: Message, asked: Create | Resume, socket: Socket, context: Context
+    ) -> None:
         """Take a request, and answer it when its lane is free. Raises as `Control._message`."""
         frame = Frame(message.name, message.body, message.sent)
-        socket = await self._store.find(message.connection_id)
-        if socket.state.flooded:
-            self._drop(message.connection_id)
-            return
         if not await self._store.claim(socket, frame):
             return  # it came before
         by = context.request_id

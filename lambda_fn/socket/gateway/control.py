@@ -65,6 +65,13 @@ _LOG_POLL = 0.1
 """Seconds between two looks for it."""
 _FLOODS = 1_000
 """Flooded sockets that an environment remembers, the last ones."""
+_MOST = int(MESSAGES_BURST + MESSAGES_PER_SECOND)
+"""Messages of one second, of which each further one is above the rate of its socket."""
+_FLOOD = _MOST + MESSAGES_BURST
+"""Messages of one second that are a flood."""
+
+
+_TOO_MANY = "This connection sends too many messages."
 
 
 class Flood(RateLimited):
@@ -72,7 +79,7 @@ class Flood(RateLimited):
 
 
 class _Flooded(Exception):
-    """A socket was flooded before, and is being closed. Its messages change nothing."""
+    """A socket is flooded, and somebody closes it. Its messages change nothing."""
 
 
 class Control:
@@ -201,22 +208,46 @@ class Control:
         try:
             if self._now() - message.sent > limits.MESSAGE_AGE:
                 raise _too_old()
+            socket = await self._found(message)
             if isinstance(asked, Invalid):
-                await self._count(message)
+                await self._count(message, socket)
                 raise asked.error
             if isinstance(asked, Cancel):
-                await self._cancel(message, asked, context)
+                await self._cancel(message, asked, socket, context)
             else:
-                await self._begin(message, asked, context)
+                await self._begin(message, asked, socket, context)
         except _Flooded:
             self._drop(message.connection_id)
         except Flood:
-            self._drop(message.connection_id)
-            socket = await self._store.find(message.connection_id)
-            await self._posts.close(message.connection_id)
-            await self._store.leave(socket.caller.key_id, message.connection_id, held=True)
+            await self._close_flooded(message.connection_id)
         except APIError as error:
             await self._tell(message.connection_id, error, stream_id)
+
+    async def _found(self, message: Message) -> Socket:
+        """Return the socket of a message.
+
+        The messages of a second are counted before anything is done for one of them. Each function
+        counts by one call that never waits for another. All other changes of a socket do: many
+        messages at once would keep every environment busy with each other.
+
+        Raises:
+            Flood: so many came in this second that the socket is closed. One message gets it.
+            _Flooded: the socket is flooded, or more came than that.
+            RateLimited: too many came in this second.
+            Gone, UnknownVersion: as `Store.find`.
+
+        """
+        socket, count = await asyncio.gather(
+            self._store.find(message.connection_id),
+            self._store.count(message.connection_id, message.sent),
+        )
+        if socket.state.flooded or count > _FLOOD:
+            raise _Flooded
+        if count == _FLOOD:
+            raise Flood(_TOO_MANY)
+        if count > _MOST:
+            raise _too_many()
+        return socket
 
     def _drop(self, connection_id: str) -> None:
         """Remember that a socket is flooded."""
@@ -224,15 +255,24 @@ class Control:
         if len(self._flooded) > _FLOODS:
             del self._flooded[next(iter(self._flooded))]
 
-    async def _count(self, message: Message) -> None:
+    async def _close_flooded(self, connection_id: str) -> None:
+        """Close a socket at once, so that API Gateway takes no more, and hold its place."""
+        self._drop(connection_id)
+        await self._posts.close(connection_id)
+        _, socket = await self._store.changed(connection_id, State.flood)
+        await self._store.leave(socket.caller.key_id, connection_id, held=True)
+
+    async def _count(self, message: Message, socket: Socket) -> None:
         """Count a message that changes nothing. Raises RateLimited."""
         refused = await self._store.change(
-            message.connection_id, lambda state: counting(message.sent, state)
+            message.connection_id, lambda state: counting(message.sent, state), read=socket
         )
         if refused is not None:
             raise refused
 
-    async def _begin(self, message: Message, asked: Create | Resume, context: Context) -> None:
+    async def _begin(
+        self, message: Message, asked: Create | Resume, socket: Socket, context: Context
+    ) -> None:
         """Answer a request. Raises as `_message`."""
         # API Gateway has read another type than is read here: it stands in the message twice.
         raise InvalidRequest(
@@ -257,8 +297,14 @@ class Control:
             log("socket_failure", aws_request_id=by)
             return
         connection_id = event.connection_id
+        if failure.is_too_old and connection_id in self._flooded:
+            return
         socket = await self._store.find(connection_id)
         state = socket.state
+        if failure.is_too_old and state.flooded:
+            # A flood leaves thousands of them. What waited is gone with the socket.
+            self._drop(connection_id)
+            return
         dead = state.answered_by(by)
         error = _too_old() if failure.is_too_old else None
         if isinstance(event, Begin):
@@ -341,13 +387,15 @@ class Control:
 
     # Cancelling
 
-    async def _cancel(self, message: Message, asked: Cancel, context: Context) -> None:
+    async def _cancel(
+        self, message: Message, asked: Cancel, socket: Socket, context: Context
+    ) -> None:
         def decide(state: State) -> Running | Waiting | Early | APIError | None:
             if (refused := counting(message.sent, state)) is not None:
                 return refused
             return state.cancel(asked, message.name, sent=message.sent, now=self._now())
 
-        found, socket = await self._store.changed(message.connection_id, decide)
+        found, socket = await self._store.changed(message.connection_id, decide, read=socket)
         if isinstance(found, APIError):
             raise found
         if isinstance(found, Running):
@@ -429,10 +477,11 @@ def counting(sent: float, state: State) -> RateLimited | None:
         raise _Flooded
     left = state.rate.take(sent)
     if left < -MESSAGES_BURST:
-        state.flooded = True
-        return Flood("This connection sends too many messages.")
-    if left >= 0:
-        return None
+        return Flood(_TOO_MANY)
+    return _too_many() if left < 0 else None
+
+
+def _too_many() -> RateLimited:
     return RateLimited(
         f"This connection sends more than {MESSAGES_PER_SECOND:.0f} messages a second. This one "
         "was not read: send it again later.",

@@ -14,17 +14,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from lambda_fn.auth import Caller
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.errors import RateLimited
 from lambda_fn.socket.core import Rate
 from lambda_fn.socket.gateway.state import State
 from lambda_fn.stream_log.heads import new_name
 from lambda_fn.stream_log.keys import (
+    VERSION,
     VERSIONED,
     check_version,
     connection_key,
     frame_key,
     messages_of,
+    second_key,
     sockets_key,
 )
 
@@ -36,8 +38,14 @@ MAX_SOCKETS = 20
 FLOODED = 60
 """Seconds for which a socket that was closed because of a flood counts as an open one of its key.
 
-So a key can send at most `MAX_SOCKETS` floods in this time, and the functions are there for others.
+So a key can send at most `MAX_FLOODS` floods in this time, and the functions are there for others.
 """
+MAX_FLOODS = 3
+"""Sockets of a key that were closed because of floods, within `FLOODED` seconds. Then the key opens
+no other socket.
+"""
+_COUNTED = 600
+"""Seconds for which the count of a second is kept: longer than Lambda keeps an event."""
 _HELD = "!"
 """What stands before the name of such a socket in the item of its key."""
 _ATTEMPTS = 40
@@ -50,6 +58,10 @@ _sockets = msgspec.json.Decoder(dict[str, int])
 
 class Gone(Exception):
     """There is no such socket: it was never opened, or its time is over."""
+
+
+class _Held(RateLimited):
+    """A key opens no socket, however many of its sockets are still there."""
 
 
 class Socket(msgspec.Struct, frozen=True):
@@ -170,6 +182,20 @@ class Store:
             return decided
         raise MeterUnavailable("the item of a socket is changed all the time")
 
+    async def count(self, connection_id: str, sent: float) -> int:
+        """Count a message, and return how many of its second there are. It may count twice."""
+        item = await self._table.update(
+            Update(
+                key=second_key(connection_id, int(sent)),
+                update="SET v = :v, expires = :expires ADD #count :one",
+                condition="attribute_not_exists(v) OR v = :v",
+                names={"#count": "count"},
+                values={":v": VERSION, ":expires": int(self._now()) + _COUNTED, ":one": 1},
+            ),
+            return_item=True,
+        )
+        return int(item["count"])
+
     async def claim(self, socket: Socket, frame: Frame) -> bool:
         """Store a message. Return whether it is new: it may come more than once."""
         writer, now = new_name(), int(self._now())
@@ -216,6 +242,8 @@ class Store:
         """
         try:
             await self._count(key_id, connection_id, frozenset())
+        except _Held:
+            raise
         except RateLimited:
             item = await self._table.get(sockets_key(key_id))
             names = [] if item is None else list(_sockets.decode(item["state"]))
@@ -232,6 +260,14 @@ class Store:
             sockets = {
                 name: ends for name, ends in sockets.items() if ends > now and name not in lost
             }
+            held = sorted(ends for name, ends in sockets.items() if name.startswith(_HELD))
+            if len(held) >= MAX_FLOODS:
+                raise _Held(
+                    f"{MAX_FLOODS} sockets of this key were closed within {FLOODED} seconds, because "
+                    "each sent too many messages. Wait before you open another.",
+                    code="websocket_limit_reached",
+                    retry_after=held[-MAX_FLOODS] - now,
+                )
             if len(sockets) >= MAX_SOCKETS and connection_id not in sockets:
                 raise RateLimited(
                     f"This key has {MAX_SOCKETS} open sockets. Close one of them first. One that was "
