@@ -49,7 +49,7 @@ from lambda_fn.socket.gateway.messages import (
 )
 from lambda_fn.socket.gateway.posts import ClientGone, Posts
 from lambda_fn.socket.gateway.state import EARLY, Early, State
-from lambda_fn.socket.gateway.store import Gone, Socket, Store
+from lambda_fn.socket.gateway.store import SPAN, Gone, Socket, Store
 from lambda_fn.socket.lanes import Running, Waiting
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_event
 from lambda_fn.socket.messages import read as read_message
@@ -65,10 +65,10 @@ _LOG_POLL = 0.1
 """Seconds between two looks for it."""
 _FLOODS = 1_000
 """Flooded sockets that an environment remembers, the last ones."""
-_MOST = int(MESSAGES_BURST + MESSAGES_PER_SECOND)
-"""Messages of one second, of which each further one is above the rate of its socket."""
-_FLOOD = _MOST + MESSAGES_BURST
-"""Messages of one second that are a flood."""
+MOST = int(MESSAGES_BURST + SPAN * MESSAGES_PER_SECOND)
+"""Messages that a socket may send in a span of time. Each further one is above its rate."""
+FLOOD = MOST + MESSAGES_BURST
+"""Messages of a span of time that are a flood."""
 
 
 _TOO_MANY = "This connection sends too many messages."
@@ -226,14 +226,14 @@ class Control:
     async def _found(self, message: Message) -> Socket:
         """Return the socket of a message.
 
-        The messages of a second are counted before anything is done for one of them. Each function
-        counts by one call that never waits for another. All other changes of a socket do: many
-        messages at once would keep every environment busy with each other.
+        Messages are counted before anything is done for them, each by one call that never waits for
+        another. All other changes of a socket do: many messages at once would keep every
+        environment busy with each other.
 
         Raises:
-            Flood: so many came in this second that the socket is closed. One message gets it.
+            Flood: so many came in a short time that the socket is closed. One message gets it.
             _Flooded: the socket is flooded, or more came than that.
-            RateLimited: too many came in this second.
+            RateLimited: too many came in a short time.
             Gone, UnknownVersion: as `Store.find`.
 
         """
@@ -241,11 +241,11 @@ class Control:
             self._store.find(message.connection_id),
             self._store.count(message.connection_id, message.sent),
         )
-        if socket.state.flooded or count > _FLOOD:
+        if socket.state.flooded or count > FLOOD:
             raise _Flooded
-        if count == _FLOOD:
+        if count == FLOOD:
             raise Flood(_TOO_MANY)
-        if count > _MOST:
+        if count > MOST:
             raise _too_many()
         return socket
 

@@ -26,8 +26,8 @@ from lambda_fn.stream_log.keys import (
     connection_key,
     frame_key,
     messages_of,
-    second_key,
     sockets_key,
+    span_key,
 )
 
 SECONDS = 7_200
@@ -44,8 +44,10 @@ MAX_FLOODS = 3
 """Sockets of a key that were closed because of floods, within `FLOODED` seconds. Then the key opens
 no other socket.
 """
+SPAN = 4
+"""Seconds of messages that are counted together."""
 _COUNTED = 600
-"""Seconds for which the count of a second is kept: longer than Lambda keeps an event."""
+"""Seconds for which such a count is kept: longer than Lambda keeps an event."""
 _HELD = "!"
 """What stands before the name of such a socket in the item of its key."""
 _ATTEMPTS = 40
@@ -183,10 +185,10 @@ class Store:
         raise MeterUnavailable("the item of a socket is changed all the time")
 
     async def count(self, connection_id: str, sent: float) -> int:
-        """Count a message, and return how many of its second there are. It may count twice."""
+        """Count a message, and return how many were sent in its `SPAN`. It may count twice."""
         item = await self._table.update(
             Update(
-                key=second_key(connection_id, int(sent)),
+                key=span_key(connection_id, int(sent // SPAN)),
                 update="SET v = :v, expires = :expires ADD #count :one",
                 condition="attribute_not_exists(v) OR v = :v",
                 names={"#count": "count"},

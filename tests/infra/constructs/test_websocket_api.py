@@ -64,11 +64,13 @@ def test_routes(sockets: Synthesis) -> None:
 
 
 def test_the_stage(sockets: Synthesis) -> None:
-    """Its name is the path that SDKs append. Its log has no query, and handshakes are limited."""
+    """Its name is the path that SDKs append. Its log has no query, and rates are limited."""
     stage = one(sockets, "ApiGatewayV2::Stage")
     assert stage["StageName"] == STAGE == "responses"
     assert stage["RouteSettings"] == {
-        "$connect": {"ThrottlingRateLimit": 100, "ThrottlingBurstLimit": 200}
+        "$connect": {"ThrottlingRateLimit": 100, "ThrottlingBurstLimit": 200},
+        "$default": {"ThrottlingRateLimit": 1000, "ThrottlingBurstLimit": 1000},
+        "response.cancel": {"ThrottlingRateLimit": 1000, "ThrottlingBurstLimit": 1000},
     }
     line = json.loads(stage["AccessLogSettings"]["Format"])
     assert not [value for value in line.values() if "query" in value.lower()]

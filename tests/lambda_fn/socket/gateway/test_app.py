@@ -15,7 +15,9 @@ from lambda_fn.ids import hash_key
 from lambda_fn.settings import Redaction
 from lambda_fn.socket.core import MESSAGES_BURST
 from lambda_fn.socket.gateway.app import Gateway
-from lambda_fn.socket.gateway.control import Control
+from lambda_fn.socket.gateway.control import FLOOD, MOST, Control
+from lambda_fn.socket.gateway.posts import Posts
+from lambda_fn.socket.gateway.store import Store
 from lambda_fn.stream_log.tickets import make_ticket
 from tests.support.function import (
     CREDENTIALS,
@@ -274,6 +276,60 @@ async def test_a_flood(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sockets.answering, "_store", None)
     monkeypatch.setattr(sockets.answering, "_posts", None)
     await sockets._invoke(messages[-1])
+
+
+async def test_a_flood_at_once(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is seen by one call for each message, and the socket is closed by one function.
+
+    The messages that would change the socket are no more than it may send.
+    """
+    changes, closed, tells = list[str](), list[str](), list[str]()
+    came = list[dict[str, Any]]()
+    change, close = Store.changed, Posts.close
+
+    async def changed(store: Store, connection_id: str, *args: Any, **options: Any) -> Any:
+        changes.append(connection_id)
+        return await change(store, connection_id, *args, **options)
+
+    async def close_once(posts: Posts, connection_id: str) -> None:
+        closed.append(connection_id)
+        await close(posts, connection_id)
+
+    async def keep(event: dict[str, Any]) -> None:
+        came.append(event)
+
+    async def tell(_posts: Posts, connection_id: str, _data: bytes) -> None:
+        tells.append(connection_id)
+
+    monkeypatch.setattr(Store, "changed", changed)
+    monkeypatch.setattr(Posts, "close", close_once)
+    invoke = sockets._invoke
+    monkeypatch.setattr(sockets, "_invoke", keep)
+    socket = await sockets.open()
+    count = FLOOD + 30
+    for _ in range(count):
+        await socket.send_str("{}")
+    await sockets.invoked(count)
+    await sockets.at_rest()
+    messages = list(came)
+    for event in messages:
+        event["requestContext"]["requestTimeEpoch"] = 1_000 * int(time.time())
+    await asyncio.gather(*map(invoke, messages))
+    assert len(closed) == 1
+    assert len(changes) <= MOST + 1
+    async with asyncio.timeout(60):
+        while (await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+            pass
+    await sockets.at_rest()
+    # What Lambda could not run in time is told of to the control function. It says nothing.
+    late = messages[-1]
+    late["requestContext"]["messageId"] = "late"
+    monkeypatch.undo()
+    monkeypatch.setattr(Posts, "post", tell)
+    await sockets.told(("r1", late), begun=False)
+    monkeypatch.setattr(sockets.control, "_store", None)
+    await sockets.told(("r2", late), begun=False)
+    assert tells == []
 
 
 async def test_a_message_that_waited_too_long(
