@@ -3,12 +3,12 @@
     python -m bench.socket_flood [--rounds 10] [--concurrency 16] [--rate 100]
 
 Deploys the scripted engine into a local cloud of its own. One key has one socket and asks for short
-responses, in turns while all is quiet and while another key sends ten times the messages
-that a socket may send, and opens another socket when one was closed. The environments that answer are warm. Each
-flood has a key of its own, because a key that has flooded is refused for a while. Some requests are
-sent as soon as the flood begins, and the others two seconds later. A higher rate
-measures the local cloud, whose API Gateway, Lambda and DynamoDB share the CPU. Prints the times to the first
-token and to the end of both, and their ratios. Writes bench/results/socket_flood.json.
+responses, in turns while all is quiet and while another key sends ten times the messages that a
+socket may send, and opens another socket when one was closed. The environments that answer are
+warm. Each flood has a key of its own, because a key that has flooded is refused for a while. Some
+requests are sent as soon as the flood begins, and the others two seconds later. A higher `--rate`
+measures the local cloud, whose API Gateway, Lambda and DynamoDB share the CPU. Prints the times to
+the first token and to the end of both, and their ratios. Writes bench/results/socket_flood.json.
 """
 
 import argparse
