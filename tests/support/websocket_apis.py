@@ -119,6 +119,7 @@ class Plane:
         self.shipped = Shipped()
         self.denied: web.Response | None = None
         self.needs: list[Need] = []
+        self.opened: list[aiohttp.ClientWebSocketResponse] = []
         self._session = session
         shipper: Any = self.shipped
         self.gateways = Gateways(
@@ -146,6 +147,7 @@ class Plane:
         opened: aiohttp.ClientWebSocketResponse = await self._session.ws_connect(
             f"{self.url}{query}", **options
         )
+        self.opened.append(opened)
         return opened
 
     async def call(self, method: str, key: str, data: bytes = b"") -> tuple[int, str]:
@@ -172,3 +174,6 @@ async def started(content: dict[str, Any] | None = None) -> AsyncIterator[Plane]
             yield plane
         finally:
             await plane.gateways.stop()
+            # A connection that only the garbage collector finds is a warning of some later test.
+            for opened in plane.opened:
+                await opened.close()
