@@ -258,7 +258,7 @@ pictures: $(STAMP) ## Draw the documentation's pictures from the local cloud tha
 
 lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --upgrade --group dev -o locks/dev.txt
-	@for group in function control model infra local; do $(COMPILE) -c locks/dev.txt --group $$group -o locks/$$group.txt; done
+	@for group in function uvloop control model infra local; do $(COMPILE) -c locks/dev.txt --group $$group -o locks/$$group.txt; done
 	@$(COMPILE) --upgrade --group bench -o locks/bench.txt
 	@$(COMPILE) --group sagemaker -o locks/sagemaker.txt
 	@$(COMPILE) --upgrade --group clients -o locks/clients.txt

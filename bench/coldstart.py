@@ -5,8 +5,8 @@
 A function is ready at its first `/next`, another server when its port is open. The results go to
 bench/results/coldstart.json: the medians of each server, the package's sizes, and the time of the
 imports. The function runs from its package, as on Lambda, on the local Runtime API. It runs once
-with the bytecode of a package built with the target's Python, and once without. LiteLLM and the
-tutorial's adapter run beside it.
+with the bytecode of a package built with the target's Python, once without, and once with uvloop.
+LiteLLM and the tutorial's adapter run beside it.
 """
 
 import argparse
@@ -46,7 +46,8 @@ def main() -> int:
         python_version=host_python_version(), architecture=host_architecture(), wheels="host"
     )
     built = build(root=servers.ROOT, target=host)
-    names = ["sluice", "sluice without bytecode"] + (
+    on_uvloop = build(root=servers.ROOT, target=host, content="uvloop")
+    names = ["sluice", "sluice without bytecode", "sluice with uvloop"] + (
         [] if args.ours else ["fastapi-boto3", "litellm"]
     )
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in names}
@@ -54,10 +55,11 @@ def main() -> int:
         setting, stand_ins = servers.stand_ins(Path(folder))
         bare = Path(folder) / "bare"
         shutil.copytree(built.path, bare, ignore=shutil.ignore_patterns("__pycache__"))
+        codes = dict(zip(names, (built.path, bare, on_uvloop.path), strict=False))
         try:
             for number in range(args.rounds + 1):
                 for name in names:
-                    code = {"sluice": built.path, "sluice without bytecode": bare}.get(name)
+                    code = codes.get(name)
                     figures = asyncio.run(_one(name, setting, code))
                     if number:  # the first round fills the file cache and does not count
                         samples[name].append(figures)
@@ -74,7 +76,11 @@ def main() -> int:
         for name, figures in samples.items()
     ]
     arm = Target(python_version="3.14", architecture="arm64", wheels="lambda")
-    packages = [_sizes(host, built), _sizes(arm, build(root=servers.ROOT, target=arm))]
+    packages = [
+        _sizes(built),
+        _sizes(build(root=servers.ROOT, target=arm)),
+        _sizes(build(root=servers.ROOT, target=arm, content="uvloop")),
+    ]
     result = {
         "servers": rows,
         "packages": packages,
@@ -100,7 +106,8 @@ async def _one(name: str, setting: servers.Setting, code: Path | None) -> dict[s
         server = await servers.start(name, setting, 1)
         ready = (processes.cpu(server.pids), time.perf_counter(), processes.resident(server.pids))
     else:
-        server, ready = await _environment(setting, code)
+        loop = "uvloop" if name == "sluice with uvloop" else "asyncio"
+        server, ready = await _environment(setting, code, loop)
     try:
         clients: list[Client] = await server.clients(1)
         [recording] = await run(clients, requests=1, tokens=1, rate=0, seconds=60)
@@ -114,7 +121,7 @@ async def _one(name: str, setting: servers.Setting, code: Path | None) -> dict[s
 
 
 async def _environment(
-    setting: servers.Setting, code: Path
+    setting: servers.Setting, code: Path, event_loop: str
 ) -> tuple[servers.Server, tuple[float, float, float]]:
     """Start an environment from a package. Return it with its figures.
 
@@ -129,11 +136,12 @@ async def _environment(
                 (processes.cpu(server.pids), time.perf_counter(), processes.resident(server.pids))
             )
 
-    await servers.environment(server, code, setting, 1, on_next, {"PYTHONDONTWRITEBYTECODE": "1"})
+    variables = {"PYTHONDONTWRITEBYTECODE": "1", "SLUICE_EVENT_LOOP": event_loop}
+    await servers.environment(server, code, setting, 1, on_next, variables)
     return server, await ready
 
 
-def _sizes(target: Target, package: Package) -> dict[str, Any]:
+def _sizes(package: Package) -> dict[str, Any]:
     """Return the sizes of a package, in megabytes (10**6), zipped as CDK does."""
     files = [path for path in package.path.rglob("*") if path.is_file()]
     zipped = io.BytesIO()
@@ -141,7 +149,7 @@ def _sizes(target: Target, package: Package) -> dict[str, Any]:
         for path in files:
             archive.write(path, path.relative_to(package.path))
     return {
-        "target": target.name,
+        "target": package.path.name.removeprefix("function-"),
         "zip_mb": round(len(zipped.getvalue()) / 1e6, 2),
         "unzipped_mb": round(sum(path.stat().st_size for path in files) / 1e6, 2),
         "bytecode": package.bytecode,

@@ -38,6 +38,8 @@ _PACE = 100_000
 """Bytes a second that a slow reader takes."""
 _LONGEST = 400.0
 """Seconds that the slow readers may take."""
+_BETWEEN = 0.05
+"""Seconds between the beginnings of two replays, because moto answers one call at a time."""
 SETTINGS: dict[str, dict[str, str]] = {"off": {}, "on": servers.LOGGED}
 
 
@@ -224,7 +226,7 @@ async def _replays(
     began = time.perf_counter()
     path = f"/v1/sluice/streams/{name}"
     async with asyncio.timeout(_LONGEST):
-        reading = asyncio.gather(*(read_slowly(_idle(recall), path, _PACE) for _ in range(count)))
+        reading = asyncio.gather(*(_read_later(recall, path, place) for place in range(count)))
         while not reading.done():
             most = max(most, processes.resident(recall.pids))
             await asyncio.wait([reading], timeout=0.1)
@@ -235,6 +237,12 @@ async def _replays(
         "kb_each": round((most - before) / count * 1000, 1),
         "complete": set(await reading) == {hashlib.sha256(live).digest()},
     }
+
+
+async def _read_later(recall: servers.Server, path: str, place: int) -> bytes:
+    """Begin a replay after those before it, and return its body's SHA-256."""
+    await asyncio.sleep(place * _BETWEEN)
+    return await read_slowly(_idle(recall), path, _PACE)
 
 
 def _idle(server: servers.Server) -> "asyncio.Queue[RuntimeApi]":

@@ -89,5 +89,5 @@ if __name__ == "__main__":
     except (EOFError, KeyboardInterrupt):  # Ctrl-D or Ctrl-C at the prompt
         print()
     except OpenAIError as error:
-        again = "Start again with the same file to get the rest, or with another to begin anew."
+        again = "Start again with the same file to get the rest, or with another for a new answer."
         sys.exit(f"\n{error}\n{again}")

@@ -242,8 +242,12 @@ TRACE_FAILURES = 3
 TRACE_PAUSE = 30.0
 """Time for which a collector that failed is left alone."""
 
-ACCEPT_TIMEOUT = 5.0
-"""Time for the Runtime API to accept the end of a response."""
+ACCEPT_TIMEOUT = 300.0
+"""Time for the Runtime API to accept the end of a response.
+
+The kernels on both sides hold some megabytes of it for a client that is slow, which takes a minute
+at 100 kB/s. AWS's own clients of the Runtime API wait without a limit.
+"""
 
 IDLE_CONNECTION = 5.0
 """Longest idle time of a pooled connection if the environment may have been frozen meanwhile.

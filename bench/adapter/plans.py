@@ -16,7 +16,7 @@ QUICK = (
 )
 """The scenarios that the targets need, in under five minutes. LiteLLM takes most of that."""
 
-_BESIDE = ("sluice", "fastapi-boto3", "relay")
+_BESIDE = ("sluice", "sluice-uvloop", "fastapi-boto3", "relay")
 PACED = tuple(
     Scenario(rate=rate, streams=streams, tokens=rate * 4, servers=_BESIDE)
     for streams in (32, 128)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from bench.adapter import processes
 from bench.adapter.load import Client, HttpClient, LambdaClient, run
 from bench.adapter.streams import read
-from infra.packaging.package import Target, build
+from infra.packaging.package import Content, Target, build
 from infra.settings.deployment import host_architecture, host_python_version
+from infra.settings.function import EventLoop
 from local.lambda_.launch import INTERPRETER
 from local.lambda_.runtime_api import RuntimeApi
 
@@ -200,25 +201,36 @@ async def sluice(
     environments: int = 1,
     concurrency: int = 128,
     one_connection: bool = False,
+    event_loop: EventLoop = "asyncio",
     variables: Mapping[str, str] | None = None,
     program: str = "stream",
 ) -> Server:
     """Start the deployed package on the local Runtime API, in one process or several.
 
     `setting` has the stand-ins' ports. `environments` is the number of processes. `concurrency`
-    is the number of invocations that one process takes at once. `one_connection` is the setting.
+    is the number of invocations that one process takes at once. `one_connection` and `event_loop`
+    are the settings.
     `variables` are further variables of the environment. `program` is the function of the package:
     `stream` or `recall`.
     """
     host = Target(
         python_version=host_python_version(), architecture=host_architecture(), wheels="host"
     )
-    package = build(root=ROOT, target=host).path
+    content: Content = "uvloop" if event_loop == "uvloop" else "function"
+    package = build(root=ROOT, target=host, content=content).path
     name = "sluice" if concurrency > 1 else "sluice-per-invocation"
     if program != "stream":
         name = f"sluice-{program}"
-    server = Server("sluice-one-connection" if one_connection else name, idle=asyncio.Queue())
-    variables = {"SLUICE_ONE_CONNECTION": str(one_connection).lower(), **(variables or {})}
+    if one_connection:
+        name = "sluice-one-connection"
+    if event_loop == "uvloop":
+        name = "sluice-uvloop"
+    server = Server(name, idle=asyncio.Queue())
+    variables = {
+        "SLUICE_ONE_CONNECTION": str(one_connection).lower(),
+        "SLUICE_EVENT_LOOP": event_loop,
+        **(variables or {}),
+    }
     for _ in range(environments):
         await environment(
             server, package, setting, concurrency, variables=variables, program=program
@@ -287,6 +299,8 @@ async def start(name: str, setting: Setting, streams: int) -> Server:
         return await sluice(setting, environments=streams, concurrency=1)
     if name == "sluice-one-connection":
         return await sluice(setting, one_connection=True)
+    if name == "sluice-uvloop":
+        return await sluice(setting, event_loop="uvloop")
     starters = {
         "direct": direct,
         "relay": relay,

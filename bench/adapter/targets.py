@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 Rows = list[dict[str, Any]]
-_PACED = [(streams, rate) for streams in (32, 128) for rate in (20, 50, 100)]
-"""Numbers of streams, which begin at once, and the tokens a second of each."""
+_PACED = [
+    (server, streams, rate)
+    for server in ("sluice", "sluice-uvloop")
+    for streams in (32, 128)
+    for rate in (20, 50, 100)
+]
+"""Servers, numbers of streams, which begin at once, and the tokens a second of each."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,10 @@ def _cpu(rows: Rows) -> Iterable[Verdict]:
                 peer,
                 bound,
             )
-    for streams, rate in _PACED:
+    for server, streams, rate in _PACED:
         for peer, bound in (("relay", 2.0), ("fastapi-boto3", 1 / 6)):
-            name = f"CPU/token, {streams} streams at {rate}/s, of {peer}'s"
-            yield _ratio(rows, name, rate, streams, peer, bound)
+            name = f"CPU/token{_on(server)}, {streams} streams at {rate}/s, of {peer}'s"
+            yield _ratio(rows, name, rate, streams, peer, bound, server=server)
 
 
 def _latency(rows: Rows) -> Iterable[Verdict]:
@@ -72,11 +77,12 @@ def _latency(rows: Rows) -> Iterable[Verdict]:
         yield _bound(f"{name}, 1 stream", None if single is None else single[name], bound, "ms")
     name = "TTFT added p50, 32 streams flat out, of fastapi-boto3's"
     yield _ratio(rows, name, "flat", 32, "fastapi-boto3", 1 / 4, "ttft_added_ms_p50")
-    for streams, rate in _PACED:
+    for server, streams, rate in _PACED:
         for percent in (50, 99):
-            name = f"TTFT added p{percent}, {streams} streams at {rate}/s, of fastapi-boto3's"
+            begins = f"TTFT added p{percent}{_on(server)}"
+            name = f"{begins}, {streams} streams at {rate}/s, of fastapi-boto3's"
             field = f"ttft_added_ms_p{percent}"
-            yield _ratio(rows, name, rate, streams, "fastapi-boto3", 1 / 5, field)
+            yield _ratio(rows, name, rate, streams, "fastapi-boto3", 1 / 5, field, server=server)
     paced = [
         row
         for row in rows
@@ -98,6 +104,10 @@ def _cold(cold: dict[str, Any]) -> Iterable[Verdict]:
         yield _bound(f"zip, {package['target']}", package["zip_mb"], 12, "MB")
 
 
+def _on(server: str) -> str:
+    return " with uvloop" if server == "sluice-uvloop" else ""
+
+
 def _ratio(
     rows: Rows,
     name: str,
@@ -106,8 +116,10 @@ def _ratio(
     peer: str,
     bound: float,
     field: str = "cpu_us_per_token",
+    *,
+    server: str = "sluice",
 ) -> Verdict:
-    ours, theirs = find(rows, "sluice", mode, streams), find(rows, peer, mode, streams)
+    ours, theirs = find(rows, server, mode, streams), find(rows, peer, mode, streams)
     target = f"1/{1 / bound:.0f}" if bound < 1 else f"{bound:.0f} x"
     if ours is None or theirs is None:
         return Verdict(name, "not run", target, None)

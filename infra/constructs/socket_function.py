@@ -13,6 +13,7 @@ from infra.constructs.model_endpoint import ModelEndpoint
 from infra.constructs.origin_secret import OriginSecret
 from infra.constructs.release import ALIAS, Release
 from infra.constructs.stream_function import (
+    answering_content,
     answering_environment,
     grant_answering,
     public_environment,
@@ -70,7 +71,7 @@ class SocketFunction(Construct):
             self,
             root=root,
             settings=settings,
-            content="function",
+            content=answering_content(settings) if answers else "function",
             # The exec wrapper starts this module as a program.
             handler=f"lambda_fn.socket.gateway.{'main' if answers else 'control_main'}.run",
             description=f"{'Answers requests of' if answers else 'Opens, cancels and closes'} sockets",

@@ -16,6 +16,7 @@ from infra.constructs.request_metrics import deployment_of
 from infra.constructs.stream_table import StreamTable, stream_environment
 from infra.constructs.usage_table import UsageTable
 from infra.limits import LIMITS
+from infra.packaging.package import Content
 from infra.settings.deployment import Settings
 
 
@@ -45,7 +46,7 @@ class StreamFunction(Construct):
             self,
             root=root,
             settings=settings,
-            content="function",
+            content=answering_content(settings),
             # The exec wrapper starts this module as a program.
             handler="lambda_fn.stream.main.run",
             description="Streams a model's answer as it is sampled",
@@ -143,9 +144,15 @@ def grant_answering(function: lambda_.Function, settings: Settings) -> None:
         )
 
 
+def answering_content(settings: Settings) -> Content:
+    """Return the package of the functions that answer requests."""
+    return "uvloop" if settings.event_loop == "uvloop" else "function"
+
+
 def answering_environment(settings: Settings) -> dict[str, str]:
     """Return the variables that functions have which answer requests."""
     return {
+        "SLUICE_EVENT_LOOP": settings.event_loop,
         "SLUICE_METER_OPEN": str(settings.meter_open).lower(),
         "SLUICE_STRICT": str(settings.strict).lower(),
         "SLUICE_LOOSE_TOOL_HISTORY": str(settings.loose_tool_history).lower(),

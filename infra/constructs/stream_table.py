@@ -96,7 +96,7 @@ class StreamTable(Construct):
             grantee=grantee,
             actions=[f"dynamodb:{action}" for action in actions],
             resource_arns=[self.arn],
-            conditions=in_partitions(*partitions, attributes=attributes),
+            conditions=in_partitions(actions, *partitions, attributes=attributes),
         )
 
     def grant_watch(self, grantee: iam.IGrantable) -> None:

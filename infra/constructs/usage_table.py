@@ -12,6 +12,7 @@ Index = Literal["overdue", "keys"]
 _STRING, _NUMBER = dynamodb.AttributeType.STRING, dynamodb.AttributeType.NUMBER
 LEADING_KEYS = "dynamodb:LeadingKeys"
 ATTRIBUTES = "dynamodb:Attributes"
+_RETURNING = {"DeleteItem", "PutItem", "UpdateItem"}  # the actions with a key for return values
 
 
 class UsageTable(Construct):
@@ -78,7 +79,7 @@ class UsageTable(Construct):
             grantee=grantee,
             actions=[f"dynamodb:{action}" for action in actions],
             resource_arns=[self.arn],
-            conditions=in_partitions(*partitions, attributes=attributes),
+            conditions=in_partitions(actions, *partitions, attributes=attributes),
         )
 
     def grant_indexes(self, grantee: iam.IGrantable, *indexes: Index) -> None:
@@ -90,10 +91,13 @@ class UsageTable(Construct):
         )
 
 
-def in_partitions(*partitions: str, attributes: Sequence[str] = ()) -> dict[str, Any]:
+def in_partitions(
+    actions: Sequence[str], *partitions: str, attributes: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the conditions of a grant in partitions whose keys match one of these patterns.
 
-    With `attributes`, a call may name only these and the two keys, and return no others.
+    With `attributes`, a call may name only these and the two keys, and return no others. `actions`
+    are DynamoDB's, without its prefix.
     """
     # ForAllValues is also true without any such key, so a second condition requires one.
     conditions: dict[str, Any] = {
@@ -104,7 +108,8 @@ def in_partitions(*partitions: str, attributes: Sequence[str] = ()) -> dict[str,
         named = ["pk", "sk", *attributes]
         conditions["ForAllValues:StringEquals"] = {ATTRIBUTES: named}
         conditions["Null"] = {LEADING_KEYS: "false", ATTRIBUTES: "false"}
-        conditions["StringEqualsIfExists"] = {"dynamodb:ReturnValues": "NONE"}
+        if not _RETURNING.isdisjoint(actions):
+            conditions["StringEqualsIfExists"] = {"dynamodb:ReturnValues": "NONE"}
     return conditions
 
 

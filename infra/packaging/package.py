@@ -1,9 +1,10 @@
 """Build the functions' deployment packages, without Docker.
 
 `build/<content>-<target>/` has lambda_fn/, schema_guard/, and the dependencies of
-locks/<content>.txt, as wheels for the target's platform and Python version. There are two contents.
-`control` is for the functions of the admin API. `function` is for all others: it has the executable
-bootstrap, and lacks lambda_fn/control/ and its dependencies.
+locks/<content>.txt, as wheels for the target's platform and Python version. There are three
+contents. `control` is for the functions of the admin API. `function` is for all others: it has the
+executable bootstrap, and lacks lambda_fn/control/ and its dependencies. `uvloop` is the same with
+uvloop.
 
 Equal inputs give equal bytes, so an unchanged function is not deployed again. If nothing has
 changed, a build only reads the sources.
@@ -32,7 +33,7 @@ from infra.packaging.bytecode import compile_tree, find_interpreter
 from infra.settings.deployment import host_architecture, host_python_version
 from infra.settings.function import Architecture, Wheels
 
-Content = Literal["function", "control"]
+Content = Literal["function", "uvloop", "control"]
 MACHINES: dict[Architecture, str] = {"x86_64": "x86_64", "arm64": "aarch64"}
 # Files that are never imported at run time: type stubs, C and Cython sources, and leftovers of
 # installers and scripts.
@@ -104,7 +105,7 @@ def build(*, root: Path, target: Target, content: Content = "function") -> Packa
 
     """
     lock, folder = root / f"locks/{content}.txt", root / "lambda_fn"
-    entry = folder / ("bootstrap" if content == "function" else "control/handler.py")
+    entry = folder / ("control/handler.py" if content == "control" else "bootstrap")
     for needed in (lock, entry, root / "schema_guard/__init__.py"):
         if not needed.is_file():
             raise PackageError(

@@ -6,6 +6,7 @@ from typing import Literal
 from infra.settings.fields import setting
 
 Architecture = Literal["x86_64", "arm64"]
+EventLoop = Literal["asyncio", "uvloop"]
 CanaryMinutes = Literal[5, 10, 15, 30]
 OnCut = Literal["fail", "continue"]
 Wheels = Literal["lambda", "host"]
@@ -49,6 +50,8 @@ class FunctionSettings:
     """What happens to an answer whose container ends before it, if its request does not say."""
     one_connection: bool = False
     """Send each response on the connection by which its invocation came."""
+    event_loop: EventLoop = "asyncio"
+    """The event loop of the functions that answer requests. uvloop is put into their package."""
 
     @property
     def new_key_streams(self) -> int:

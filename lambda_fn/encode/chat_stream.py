@@ -56,6 +56,8 @@ class ChatStream:
         self._head = b"data: " + _json(fields)[:-1] + b',"choices":['
         self._tails = chunk_tails(head)
         self._delta_tails = delta_tails(self._tails)
+        self._bare_tails: list[bytes] = []
+        """The tails of deltas without the chunk's end, once `number` needs them."""
         self._annotations: dict[int, list[Annotation]] = {}
         self._open_delta = [
             self._head + b'{"index":%d,"delta":' % index for index in range(head.choices)
@@ -113,6 +115,29 @@ class ChatStream:
                 if (moderation := moderation_of(event)) is not None:
                     out += (self._head, b'],"moderation":', moderation, b"}\n\n")
                 out.append(b"data: [DONE]\n\n")
+        return b"".join(out)
+
+    def number(self, deltas: Iterable[Delta], number: int) -> bytes | None:
+        """Return one chunk for each delta, with wire numbers from `number` on (`numbered`).
+
+        Return None if a delta has log probabilities, or has no chunk. Then use `encode`.
+        """
+        tails = self._bare_tails
+        if not tails:
+            tails += [tail.removesuffix(b"}\n\n") for tail in self._delta_tails]
+        out: list[bytes] = []
+        for place, event in enumerate(deltas, number):
+            delta: bytes | msgspec.Raw = event.delta
+            size = -len(delta)
+            if size < _SHORT:
+                if waits(event):
+                    return None
+                delta = named(event.delta)
+                size = -len(delta)
+            if event.logprobs is not NULL:
+                return None
+            opened = self._open_delta[event.index]
+            out += (opened, delta, tails[size & _FILL], b',"sluice":{"n":%d}}\n\n' % place)
         return b"".join(out)
 
     def heartbeat(self) -> bytes:

@@ -21,6 +21,7 @@ from lambda_fn.errors import APIError
 from lambda_fn.events import Delta, Event, Failed, Finish
 
 if TYPE_CHECKING:
+    from lambda_fn.encode.chat_stream import ChatStream
     from lambda_fn.encode.responses import ResponseStream
 
 GAP = 100_000
@@ -34,7 +35,6 @@ _MARKS = 6_000
 """Events whose places are kept. A live client is never so far ahead of the log."""
 _DONE = b"data: [DONE]"
 _CHUNK_END = b"\n\n"
-_DELTA_END = b"}" + _CHUNK_END
 
 
 def numbered(encoder: Encoder, form: Form, after: int | None) -> Encoder:
@@ -60,9 +60,14 @@ class _Places:
         self._places.append(place)
         self._events += 1
 
-    def extend(self, places: range) -> None:
-        self._places.extend(places)
-        self._events += len(places)
+    def follow(self, place: int, events: int) -> int:
+        """Add events of one piece each, after a place. Return the last one's place."""
+        if events == 1:  # a token that comes alone
+            self._places.append(place + 1)
+        else:
+            self._places.extend(range(place + 1, place + events + 1))
+        self._events += events
+        return place + events
 
     def at(self, number: int) -> int:
         """Return the place at which the event with a number begins."""
@@ -78,11 +83,11 @@ class NumberedEvents:
     def __init__(self, encoder: Encoder, after: int, *, is_chat: bool) -> None:
         """Take the encoder of the chunks. Those up to the number `after` are left out.
 
-        `is_chat` tells that a delta has one chunk, or none if it has annotations.
+        `is_chat` tells that it is that of a chat, which can write the numbers of deltas.
         """
         self._encoder = encoder
+        self._chat = cast("ChatStream", encoder) if is_chat else None
         self._after = after
-        self._is_chat = is_chat
         self._next = 0
         self._beginning = self._number(encoder.begin())
         self._places = _Places(self._next)
@@ -93,46 +98,33 @@ class NumberedEvents:
 
     def encode(self, events: Iterable[Event]) -> bytes:
         """Return the chunks for these events."""
-        if self._is_chat:
+        if type(events) is not list:
             events = [*events]
-            if len(events) > 1 and set(map(type, events)) == {Delta}:
-                return self._deltas(cast("list[Delta]", events))
-        out: list[bytes] = []
-        for event in events:
-            data = self._encoder.encode((event,))
-            line, last = data.find(b"\n"), len(data) - 2
-            if type(event) is Delta and (line == last or data.find(b"\n", line + 1) == last):
-                number = self._next  # one chunk, of one line or two, as of nearly every token
-                self._next = number + 1
-                if number > self._after:
-                    out += (data[:-3], b',"sluice":{"n":%d}}\n\n' % number)
-            elif data:
-                has_member = type(event) is Finish and event.ended is not None
-                out.append(self._number(data, has_member=has_member))
-            elif type(event) is Failed and event.fenced is not None:
-                self._next = self._places.at(event.fenced) + GAP - 1
-            self._places.add(self._next)
-        return b"".join(out)
+        if self._chat is not None and self._next > self._after and _are_deltas(events):
+            data = self._chat.number(cast("list[Delta]", events), self._next)
+            if data is not None:  # as for nearly every token
+                self._next = self._places.follow(self._next, len(events))
+                return data
+        return b"".join([self._event(event) for event in events])
 
-    def _deltas(self, deltas: list[Delta]) -> bytes:
-        """Return the chunks of deltas of a chat, as when several tokens come at once."""
-        chunks = self._encoder.encode(deltas).split(_DELTA_END)[:-1]
-        first = self._next
-        self._next += len(chunks)
-        if len(chunks) == len(deltas):
-            self._places.extend(range(first + 1, self._next + 1))
-        else:
-            from lambda_fn.encode.chat_stream import waits  # few answers have annotations
-
-            place = first
-            for delta in deltas:
-                place += not waits(delta)
-                self._places.add(place)
-        out: list[bytes] = []
-        for number, chunk in enumerate(chunks, first):
+    def _event(self, event: Event) -> bytes:
+        """Return the chunks of one event."""
+        data = self._encoder.encode((event,))
+        line, last = data.find(b"\n"), len(data) - 2
+        if type(event) is Delta and (line == last or data.find(b"\n", line + 1) == last):
+            number = self._next  # one chunk, of one line or two
+            self._next = number + 1
+            self._places.add(number + 1)
             if number > self._after:
-                out += (chunk, b',"sluice":{"n":%d}}\n\n' % number)
-        return b"".join(out)
+                return b'%b,"sluice":{"n":%d}}\n\n' % (data[:-3], number)
+            return b""
+        if data:
+            has_member = type(event) is Finish and event.ended is not None
+            data = self._number(data, has_member=has_member)
+        elif type(event) is Failed and event.fenced is not None:
+            self._next = self._places.at(event.fenced) + GAP - 1
+        self._places.add(self._next)
+        return data
 
     def _number(self, data: bytes, *, has_member: bool = False) -> bytes:
         """Return chunks with their numbers. With `has_member`, they have the member `sluice`."""
@@ -160,6 +152,12 @@ class NumberedEvents:
     def fail(self, error: APIError) -> bytes:
         """Return the error, with its number."""
         return self._number(self._encoder.fail(error) or b"")
+
+
+def _are_deltas(events: list[Event]) -> bool:
+    if len(events) == 1:
+        return type(events[0]) is Delta
+    return set(map(type, events)) == {Delta}
 
 
 class NumberedResponse:

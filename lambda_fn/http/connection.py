@@ -84,6 +84,11 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the write buffer is above its high-water mark, so that `drain` would wait."""
         return self._drained is not None
 
+    @property
+    def unsent(self) -> bool:
+        """Whether bytes wait to be sent. uvloop sends what is put at the end of its turn only."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
     def put(self, data: bytes) -> bool:
         """Send bytes of the request as one write, without waiting.
 
@@ -103,12 +108,20 @@ class Connection(asyncio.BufferedProtocol):
         return self._drained is None
 
     async def drain(self) -> None:
-        """Wait until the write buffer is below its high-water mark. Raises as `put`."""
+        """Wait until the write buffer is below its high-water mark.
+
+        Raises:
+            TransportError: the connection is closed, or has just broken.
+
+        """
         if self._drained is not None:
             # The shield keeps a writer that is cancelled from cancelling the others.
             await asyncio.shield(self._drained)
             if self._error is not None:
                 raise self._error
+        elif not self.alive:
+            # It broke in this turn of the event loop. A writer that goes on would never notice.
+            raise self._error or TransportError("the connection was closed")
 
     async def write(self, data: bytes) -> None:
         """Put the bytes, and drain."""

@@ -188,6 +188,8 @@ class ResponseStream:
         self._connection.begin()
         self._put(self._head + _chunk(msgspec.json.encode(prelude)) + _chunk(_PRELUDE_END))
         await self._drain()
+        if self._connection.unsent:
+            await asyncio.sleep(0)  # the event loop would join the body's first bytes to it
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body, and wait while the write buffer is full.
@@ -196,7 +198,7 @@ class ResponseStream:
             TransportError: the Runtime API does not respond, or closed the connection.
 
         """
-        if not data or not self.put(data):
+        if not data or not self.put(data) or not self._connection.alive:
             await self._drain()
 
     def put(self, data: bytes) -> bool:
@@ -252,7 +254,7 @@ class ResponseStream:
         try:
             if self._refused is not None:
                 raise self._refused
-            if self._connection.full:
+            if self._connection.full or not self._connection.alive:
                 await self._connection.drain()
         except TransportError as error:
             await self._resend(error)

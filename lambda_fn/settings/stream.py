@@ -23,6 +23,7 @@ from lambda_fn.settings.policies import (
 if TYPE_CHECKING:
     from lambda_fn.settings.traces import Traces
 
+EventLoop = Literal["asyncio", "uvloop"]
 Persistence = Literal["off", "asked", "all"]
 _UUID1 = re.compile(r"/([0-9a-f]{8})-([0-9a-f]{4})-1([0-9a-f]{3})-[0-9a-f]{4}-[0-9a-f]{12}\Z")
 _GREGORIAN = 0x01B21DD213814000  # 1970 in the clock of UUIDs
@@ -52,6 +53,8 @@ class Settings:
     """Whether conversations may have tool calls without results, and results without calls."""
     one_connection: bool = False
     """Whether a response is sent on the connection by which its invocation came."""
+    event_loop: EventLoop = "asyncio"
+    """The event loop of the process, which `stream.process` chooses before all else."""
     cors_origins: tuple[str, ...] = ()
     """The origins whose pages may read responses. `*` is any."""
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -156,6 +159,7 @@ class Settings:
             strict=variables.flag(environment, "SLUICE_STRICT"),
             loose_tool_history=variables.flag(environment, "SLUICE_LOOSE_TOOL_HISTORY"),
             one_connection=variables.flag(environment, "SLUICE_ONE_CONNECTION"),
+            event_loop=variables.one_of(environment, "SLUICE_EVENT_LOOP", EventLoop, "asyncio"),
             cors_origins=tuple(environment.get("SLUICE_CORS_ORIGINS", "").split()),
             aliases={
                 alias: name

@@ -1,10 +1,9 @@
 """The stream function's entry."""
 
-import asyncio
 import sys
 
 from lambda_fn.stream.app import create_app
-from lambda_fn.stream.process import serve_app
+from lambda_fn.stream.process import run_in_loop, serve_app
 
 
 async def run() -> int:
@@ -13,4 +12,4 @@ async def run() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run()))
+    sys.exit(run_in_loop(run()))

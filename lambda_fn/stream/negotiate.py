@@ -421,6 +421,7 @@ def read_compaction(
 ) -> ReadRequest | Continued:
     """Read a request that compacts a conversation. Raises as `read_chat`."""
     from lambda_fn.schema.responses import History, compacted, parse_compact
+    from lambda_fn.schema.responses.compact import INSTRUCTION
 
     request = parse_compact(body, kept=keeps)
 
@@ -432,7 +433,7 @@ def read_compaction(
             echoes=found.echoes,
             images=found.images,
             ancestors=tuple(history.ancestors),
-            history_size=history.size,
+            history_size=history.size + len(INSTRUCTION),  # the prompt has it, too
         )
 
     references, sealed = _references(request.input or "", keeps=keeps)

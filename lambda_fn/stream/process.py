@@ -1,8 +1,9 @@
 """The process of a function of the public API: reads the environment, and serves an application."""
 
+import asyncio
 import gc
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
 from starlette.types import ASGIApp
@@ -17,6 +18,21 @@ from lambda_fn.runtime.loop import serve
 from lambda_fn.settings import Settings, SettingsError
 
 _T = TypeVar("_T")
+
+
+def run_in_loop(main: Coroutine[object, object, _T]) -> _T:
+    """Run the process's main coroutine, and return its result.
+
+    The event loop is uvloop's if `SLUICE_EVENT_LOOP` says so. The package has uvloop then
+    (docs/decisions/0060-uvloop-by-setting.md). It is not imported otherwise.
+    """
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if os.environ.get("SLUICE_EVENT_LOOP") == "uvloop":
+        import uvloop
+
+        new_loop = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(main)
 
 
 async def serve_app(

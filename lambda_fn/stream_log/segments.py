@@ -65,30 +65,37 @@ class Segment(msgspec.Struct, frozen=True):
 def dump(events: Iterable[Event]) -> bytes:
     """Return events as compact text. `load` is its inverse."""
     events = [*events]
-    return _plain(events) or _dump(events)
+    begin, end = 0, len(events)
+    while begin < end and type(events[begin]) is not Delta:
+        begin += 1
+    while begin < end and type(events[end - 1]) is not Delta:
+        end -= 1
+    plain = _plain(cast("list[Delta]", events[begin:end]))
+    if plain is None:
+        return _dump(events)
+    return b"[%b]" % b",".join((*map(_json, events[:begin]), plain, *map(_json, events[end:])))
 
 
-def _plain(events: list[Event]) -> bytes | None:
-    """Return the text of events that are all as `_BEGIN` says, as those of most segments are.
+def _plain(deltas: list[Delta]) -> bytes | None:
+    """Return the strings of deltas that are all as `_BEGIN` says, as those of most segments are.
 
-    Return None for others. Each quotation mark belongs to one of the deltas' beginnings and ends,
-    so none has another member, white space, or an escape.
+    Return None for others. Without the escaped ones, each quotation mark belongs to one of the
+    deltas' beginnings and ends. So none has another member or white space.
     """
-    if {type(event) for event in events} != {Delta}:
+    if {type(it) for it in deltas} != {Delta}:
         return None
-    deltas = cast("list[Delta]", events)
     if {(it.index, it.tokens, it.logprobs is NULL) for it in deltas} != {(0, 1, True)}:
         return None
     data, size = _json([it.delta for it in deltas]), len(deltas)
+    marks = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
     if (
-        b"\\" in data
-        or data.count(b'"') != 4 * size
+        marks.count(b'"') != 4 * size
         or data.count(_BETWEEN) != size - 1
         or not data.startswith(b"[" + _OPENING)
         or not data.endswith(b'"}]')
     ):
         return None
-    return b"[" + data[len(_OPENING) : -2].replace(_BETWEEN, b'","') + b"]"
+    return data[len(_OPENING) : -2].replace(_BETWEEN, b'","')
 
 
 def _dump(events: list[Event]) -> bytes:

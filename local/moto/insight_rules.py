@@ -151,7 +151,12 @@ def _at(line: Any, path: str) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # no float is as large
+        return False
 
 
 def _report(self: Any) -> ActionResult:

@@ -32,6 +32,8 @@ _TRACES = 1000
 # The maximum number of metrics' values in a region, some hours of a busy deployment. Alarms look at
 # all of them. Older ones are dropped.
 _VALUES = 200_000
+# The maximum number of lines in a log group, those of some 10,000 requests. Older ones are dropped.
+_EVENTS = 50_000
 
 
 def take(items: list[Line]) -> None:
@@ -73,6 +75,21 @@ def _lines(lines: list[Line]) -> None:
         if stream not in backend.groups[group].streams:
             backend.create_log_stream(group, stream)
         backend.put_log_events(group, stream, sorted(events, key=lambda event: event["timestamp"]))
+        _trim(backend.groups[group].streams)
+
+
+def _trim(streams: dict[str, Any]) -> None:
+    """Drop the oldest lines of a log group that has too many. moto keeps all of them."""
+    more = sum(len(stream.events) for stream in streams.values()) - _EVENTS
+    if more < _EVENTS // 10:
+        return
+    for name, stream in [*streams.items()]:  # in the order in which they began
+        size = len(stream.events)
+        if size > more:
+            del stream.events[:more]
+            return
+        del streams[name]
+        more -= size
 
 
 def metrics(message: str) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -596,7 +596,7 @@ test("JSON is written out as its members complete", async ({ page, api }) => {
   );
 });
 
-test("what is asked anew and edited replaces what followed", async ({ page, api }) => {
+test("what is asked again and edited replaces what followed", async ({ page, api }) => {
   api.script = { pieces: ["First."] };
   await enter(page, api.url);
   await ask(page, "One");

@@ -519,12 +519,12 @@ def test_control_function_has_no_grant_too_many(cloud: LocalCloud, deployed: Dep
         ]
         return all(call.status_code < 300 for call in calls)
 
-    def use_again() -> bool:
+    def use_renewed() -> bool:
         function.renew()  # new environments, because the old ones keep the secret for some minutes
         return httpx.get(f"{url}/keys", headers=headers, timeout=60).status_code == 200
 
     check_each(deployed, "Control", use, only=TABLE)
-    check_each(deployed, "Control", use_again, only={"secretsmanager:GetSecretValue"})
+    check_each(deployed, "Control", use_renewed, only={"secretsmanager:GetSecretValue"})
 
 
 ADMIN_CALLS: dict[str, list[tuple[str, str, Any]]] = {
@@ -572,14 +572,14 @@ def test_functions_of_one_right_have_no_grant_too_many(deployed: Deployed, owner
         assert call("POST", "reconcile", None) == 403  # the refusal is put into the trail
         return statuses == [it for it in statuses if it < 300] and len(deployed.denials()) == before
 
-    def use_anew() -> bool:
+    def use_renewed() -> bool:
         function.renew()
         return use()
 
     # An environment reads the secret of page tokens once, and puts few refusals into the trail.
     once = {"dynamodb:GetItem", "dynamodb:PutItem"}
     check_each(deployed, owner, use, only=TABLE - once)
-    check_each(deployed, owner, use_anew, only=once)
+    check_each(deployed, owner, use_renewed, only=once)
 
 
 def test_sweeper_has_no_grant_too_many(deployed: Deployed) -> None:

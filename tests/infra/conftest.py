@@ -22,6 +22,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "locks/control.txt": "",
         "locks/function.txt": "",
         "locks/model.txt": "",
+        "locks/uvloop.txt": "",
         "model/Dockerfile": "FROM scratch\n",
         "schema_guard/__init__.py": "",
         "demo_model/weights/sluice-demo.gguf": "GGUF",

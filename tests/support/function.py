@@ -116,6 +116,10 @@ class Wire(asyncio.Transport):
         """Record the call."""
         self.reading = True
 
+    def get_write_buffer_size(self) -> int:
+        """Return 0: what is written is sent."""
+        return 0
+
     def is_closing(self) -> bool:
         """Return whether it was aborted."""
         return self.aborted

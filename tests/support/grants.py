@@ -92,16 +92,19 @@ def leading(*names: str) -> dict[str, Any]:
     }
 
 
-def partitions(*names: str, table: str = "table", attributes: Sequence[str] = ()) -> str:
+def partitions(
+    *names: str, table: str = "table", attributes: Sequence[str] = (), writes: bool = True
+) -> str:
     """Return the description of a grant on a table in these partitions only.
 
-    With `attributes`, a call may name no others, and gets no item back.
+    With `attributes`, a call may name no others; one that `writes` gets no item back.
     """
     conditions = leading(*names)
     if attributes:
         conditions["ForAllValues:StringEquals"] = {"dynamodb:Attributes": ["pk", "sk", *attributes]}
         conditions["Null"]["dynamodb:Attributes"] = "false"
-        conditions["StringEqualsIfExists"] = {"dynamodb:ReturnValues": "NONE"}
+        if writes:
+            conditions["StringEqualsIfExists"] = {"dynamodb:ReturnValues": "NONE"}
     return f"{table} if {json.dumps(conditions, sort_keys=True)}"
 
 

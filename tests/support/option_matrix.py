@@ -188,6 +188,7 @@ MATRIX: dict[str, tuple[str, dict[str, Any]]] = {
             "meter_open": True,
             "persistence": "off",
             "one_connection": True,
+            "event_loop": "uvloop",
             "strict": True,
             "loose_tool_history": True,
             "detailed_metrics": False,

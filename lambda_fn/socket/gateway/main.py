@@ -1,11 +1,10 @@
 """The entry of the socket function."""
 
-import asyncio
 import sys
 
 from lambda_fn.socket.gateway.app import Gateway
 from lambda_fn.socket.gateway.serving import serve
-from lambda_fn.stream.process import serve_with
+from lambda_fn.stream.process import run_in_loop, serve_with
 
 
 async def run() -> int:
@@ -14,4 +13,4 @@ async def run() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run()))
+    sys.exit(run_in_loop(run()))

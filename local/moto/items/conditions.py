@@ -1,6 +1,6 @@
 """Patch moto to parse each condition once: most have the text of an earlier one.
 
-Their values are placeholders. What depends on a call's values is made anew for each call.
+Their values are placeholders. What depends on a call's values is made for each call.
 """
 
 from functools import lru_cache

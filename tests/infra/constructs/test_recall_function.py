@@ -21,5 +21,7 @@ def test_it_has_the_variables_that_it_needs_and_no_others(synthesis: Synthesis) 
     recall = dict(synthesis.function(FUNCTIONS["Recall"])["Environment"]["Variables"])
     assert recall.pop("SLUICE_RECALL_PER_KEY")
     assert recall.items() <= stream.items()
-    only_for_requests = "METER_OPEN STRICT LOOSE_TOOL_HISTORY ON_CUT FALLBACKS REDACTION MODERATION"
+    only_for_requests = (
+        "METER_OPEN STRICT LOOSE_TOOL_HISTORY ON_CUT FALLBACKS REDACTION MODERATION EVENT_LOOP"
+    )
     assert stream.keys() - recall.keys() == {f"SLUICE_{it}" for it in only_for_requests.split()}

@@ -47,7 +47,7 @@ def keys(s3: Any) -> set[str]:
 
 
 def test_every_file_has_its_type_and_its_time(s3: Any, answers: Answers) -> None:
-    """The page is asked for anew each time; what has its content in its name is kept for a year."""
+    """The page is asked for each time; what has its content in its name is kept for a year."""
     deploy(s3, FILES)
     assert [it["Status"] for it in answers] == ["SUCCESS"]
     heads = {key: s3.head_object(Bucket="site", Key=key) for key in FILES}

@@ -45,10 +45,11 @@ def tree(folder: Path) -> dict[str, tuple[int, str]]:
     }
 
 
-@pytest.fixture(scope="module")
-def arm(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """Return the package for AWS."""
-    return build(root=checkout(tmp_path_factory.mktemp("arm") / "root"), target=ARM)
+@pytest.fixture(scope="module", params=["function", "uvloop"])
+def arm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Return the package for AWS, without uvloop and with it."""
+    root = checkout(tmp_path_factory.mktemp("arm") / "root")
+    return build(root=root, target=ARM, content=request.param)
 
 
 @pytest.fixture(scope="module")

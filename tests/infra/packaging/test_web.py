@@ -21,7 +21,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_it_is_built_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a change, no build runs. A changed source is built anew, under another name."""
+    """Without a change, no build runs. A changed source is built again, under another name."""
     path = build(root=root)
     (first,) = (path / "assets").glob("*.js")
     assert first.name in (path / "index.html").read_text()

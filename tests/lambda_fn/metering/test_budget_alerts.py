@@ -114,7 +114,7 @@ async def test_an_alert_is_put_once(ground: Ground) -> None:
 
 
 async def test_what_was_seen_is_not_written_again(ground: Ground) -> None:
-    """An environment writes a level once, and those of the next month anew."""
+    """An environment writes a level once, and those of the next month again."""
     noted, table = Noted(), ground.mortal(-1)
     for _ in range(3):
         await noted.note(table, account(spent=1000), when=T, now=T)

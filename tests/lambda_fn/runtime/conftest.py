@@ -1,11 +1,18 @@
 """Fixtures of the runtime."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
 from tests.support.function import peer
+from tests.support.loops import LOOPS
 from tests.support.runtime_api import Lambda
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test on each event loop that the setting `event_loop` offers."""
+    return LOOPS
 
 
 @pytest.fixture

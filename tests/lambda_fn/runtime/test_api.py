@@ -134,6 +134,59 @@ async def test_prelude_is_written_apart() -> None:
     assert wire.writes[1:] == [b"5\r\nhello\r\n"]
 
 
+class _LateWire(Wire):
+    """A transport that sends what was written in one turn of the event loop together, as uvloop's.
+
+    `packets` has what was sent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packets: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self.writes:
+            asyncio.get_running_loop().call_soon(self._send)
+        super().write(data)
+
+    def _send(self) -> None:
+        self.packets.append(b"".join(self.writes))
+        self.writes.clear()
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self.writes))
+
+
+async def test_the_prelude_is_sent_apart_where_writes_are_joined() -> None:
+    """The prelude has left before the body's first bytes are written."""
+    client = Client()
+    client.acquire = lambda origin: connection  # type: ignore[method-assign]
+    connection = Connection()
+    connection.connection_made(wire := _LateWire())
+    stream = ResponseStream(client, "http://x", "/response")
+    await stream.begin({"statusCode": 200})
+    stream.put(b"hello")
+    stream.put(b"!")
+    await asyncio.sleep(0)
+    prelude, body = wire.packets
+    assert prelude.endswith(bytes(8) + b"\r\n")
+    assert body == b"5\r\nhello\r\n1\r\n!\r\n"
+
+
+async def test_a_write_to_a_connection_that_has_just_broken_fails() -> None:
+    """A writer that never waits for anything else gets the error, and does not go on for ever."""
+    client = Client()
+    client.acquire = lambda origin: connection  # type: ignore[method-assign]
+    connection = Connection()
+    connection.connection_made(wire := Wire())
+    stream = ResponseStream(client, "http://x", "/response")
+    await stream.begin({"statusCode": 200})
+    await stream.write(bytes(20_000))  # too much to be sent again
+    wire.abort()  # as the event loop does it; `connection_lost` comes in its next turn
+    with pytest.raises(TransportError, match="closed"):
+        await stream.write(b"x")
+
+
 async def test_pieces_that_are_put_come_at_once_and_in_order() -> None:
     """`put` sends a piece without waiting, until the write buffer is full. Then `write` waits."""
     client = Client()

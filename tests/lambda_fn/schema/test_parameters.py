@@ -16,6 +16,7 @@ from lambda_fn.schema import (
     ChatRequest,
     CompletionRequest,
     Control,
+    Rules,
     anthropic,
     parse_chat,
     parse_completion,
@@ -242,6 +243,23 @@ DETOKENIZE: dict[str, dict[str, Any]] = {"model": {"model": "other"}, "tokens": 
 
 BY_THE_FUNCTION = {"sluice", "echo", "include_reasoning", "moderation"}
 """Parameters that the function honours itself, in the response."""
+COMPACTION: dict[str, dict[str, Any]] = {
+    "model": {"model": "other"},
+    "input": {"input": "other"},
+    "instructions": {"instructions": "Be brief."},
+    "previous_response_id": {"previous_response_id": "resp_1"},
+    "stream": {"stream": True},
+    "background": {"background": True},
+    "store": {"store": True},
+    "conversation": {"conversation": "conv_1"},
+    "tools": {"tools": [FUNCTION]},
+    **{
+        name: RESPONSE[name]
+        for name in ("prompt_cache_key", "prompt_cache_retention", "service_tier", "sluice")
+    },
+}
+"""The same for a compaction."""
+
 OF_RESPONSES = {
     *("store", "background", "previous_response_id", "conversation"),
     *("truncation", "max_tool_calls"),
@@ -323,6 +341,12 @@ def response_as_chat(body: bytes) -> ChatRequest:
     return responses.asked(responses.parse_responses(body, kept=True)).chat
 
 
+def compaction_as_chat(body: bytes) -> ChatRequest:
+    """Return the chat request that a compaction becomes."""
+    request = responses.parse_compact(body, kept=True)
+    return responses.compacted(request, Rules(), responses.History()).chat
+
+
 def message_as_chat(body: bytes) -> ChatRequest:
     """Return the chat request that a request of the Messages API becomes."""
     return anthropic.asked(anthropic.parse_messages(body)).chat
@@ -331,6 +355,7 @@ def message_as_chat(body: bytes) -> ChatRequest:
 def test_every_parameter_of_the_other_requests_has_an_example() -> None:
     """A new parameter must be added to the examples."""
     assert set(RESPONSE) == set(responses.ResponsesRequest.__struct_fields__)
+    assert set(COMPACTION) == set(responses.CompactRequest.__struct_fields__)
     assert set(MESSAGE) == set(anthropic.MessagesRequest.__struct_fields__)
     assert set(EMBEDDINGS) == set(EmbeddingsRequest.__struct_fields__)
     assert set(TOKENIZE) == set(TokenizeRequest.__struct_fields__)
@@ -344,6 +369,15 @@ def test_no_parameter_of_a_response_is_lost(name: str) -> None:
     found = fate("sluice", response_as_chat, minimal, name, RESPONSE[name])
     dropped = {*INERT, *BY_THE_FUNCTION, *OF_RESPONSES}
     assert found in ({"dropped"} if name in dropped else {"forwarded", "rejected"})
+
+
+@pytest.mark.parametrize("name", COMPACTION)
+def test_no_parameter_of_a_compaction_is_lost(name: str) -> None:
+    """The same holds for the parameters of a compaction."""
+    minimal = {"model": "m", "input": "hi"}
+    found = fate("sluice", compaction_as_chat, minimal, name, COMPACTION[name])
+    dropped = {*INERT, *BY_THE_FUNCTION, "previous_response_id"}
+    assert found in ({"dropped"} if name in dropped - {"store"} else {"forwarded", "rejected"})
 
 
 @pytest.mark.parametrize("name", MESSAGE)

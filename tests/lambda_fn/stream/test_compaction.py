@@ -90,6 +90,16 @@ async def test_a_conversation_is_compacted(call: Call, sagemaker: StandIn, items
     assert (found["usage"]["input_tokens"], found["usage"]["output_tokens"]) == (4, 2)
 
 
+async def test_the_bounds_of_a_short_conversation(
+    make_call: Callable[..., Call], sagemaker: StandIn
+) -> None:
+    """The bound of the prompt has room for the request for a summary, if each byte is a token."""
+    call = make_call(models={"m": Model("e", context_tokens=9000)})
+    compaction(await call(path=PATH, body={"model": "m", "input": "x"}))
+    (body,) = sagemaker.bodies
+    assert body["sluice"]["max_prompt_tokens"] > 512 + len(INSTRUCTION)
+
+
 async def test_a_response_goes_on_from_it(call: Call, sagemaker: StandIn) -> None:
     """The output, as it came, is the input of what follows: a response, a count, a compaction."""
     output = compaction(await call(path=PATH, body=ASKED))["output"]
@@ -133,6 +143,22 @@ async def test_a_summary_opens_for_its_own_key_only(
     assert len(sagemaker.bodies) == asked
 
 
+async def test_a_kept_compaction_is_referred_to(
+    keeping: Call, recall: Call, sagemaker: StandIn
+) -> None:
+    """A compaction in the input of a kept response is listed with an id, as other items are."""
+    output = compaction(await keeping(path=PATH, body=ASKED))["output"]
+    last = {"type": "compaction", "encrypted_content": output[-1]["encrypted_content"]}
+    kept = await keeping(path=RESPONSES, body={"model": "m", "input": [last]})
+    name = json.loads(kept.body)["id"]
+    listed = json.loads((await recall("GET", f"{RESPONSES}/{name}/input_items")).body)["data"]
+    assert listed[0]["id"].startswith("cmp_")
+    reference = {"type": "item_reference", "id": listed[0]["id"]}
+    reply = await keeping(path=RESPONSES, body={"model": "m", "input": [reference]})
+    assert reply.status == 200
+    assert sagemaker.bodies[-1]["messages"] == [{"role": "assistant", "content": SUMMARY}]
+
+
 async def test_kept_responses_are_compacted(keeping: Call, sagemaker: StandIn) -> None:
     """A compaction may go on from a response, and a kept response from a compaction."""
     first = json.loads((await keeping(path=RESPONSES, body={"model": "m", "input": "Hi"})).body)
@@ -159,9 +185,16 @@ async def test_kept_responses_are_compacted(keeping: Call, sagemaker: StandIn) -
     ]
 
 
-async def test_a_compaction_is_no_response(keeping: Call) -> None:
-    """It is not stored: nothing goes on from its id, and its items have no references."""
-    found = compaction(await keeping(path=PATH, body=ASKED, more={"idempotency-key": "k"}))
+async def test_a_compaction_is_no_response(keeping: Call, recall: Call) -> None:
+    """It is not stored: nothing goes on from its id, and its items have no references.
+
+    If it is logged, it can be read in its own form.
+    """
+    reply = await keeping(path=PATH, body=ASKED, more={"idempotency-key": "k"})
+    found = compaction(reply)
+    assert (await recall("GET", f"{RESPONSES}/{found['id']}")).status == 404
+    logged = await recall("GET", f"/v1/sluice/streams/{reply.headers['x-sluice-stream']}")
+    assert (logged.status, logged.body) == (200, reply.body)
     parent = {"model": "m", "input": "x", "previous_response_id": found["id"]}
     assert (await keeping(path=RESPONSES, body=parent)).error["code"] == (
         "previous_response_not_found"

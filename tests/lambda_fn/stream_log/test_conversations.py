@@ -94,7 +94,7 @@ async def test_items_are_appended(ground: Ground) -> None:
 
 
 async def test_an_entry_in_parts(ground: Ground) -> None:
-    """An entry of any size is one append. What is left of it when an item goes is written anew."""
+    """An entry of any size is one append. What is left of it when an item goes is written again."""
     text = random.Random(1).randbytes(400_000).hex()
     name = await made(ground)
     await kept(ground).add(name, "key", items("msg_a", "msg_b", text=text))

@@ -183,9 +183,15 @@ async def test_nothing_goes_on_without_logs() -> None:
     del log, other, before
     gc.collect()
     assert [it() for it in gone] == [None, None]
-    watch.add(again := Log("c"))
-    assert watch._timer is not None
-    watch.discard(again)
+
+
+async def test_a_log_after_a_pause() -> None:
+    """A log that comes after the last one has left is watched again."""
+    watch, log = Watch(Heads()), Log("a")
+    for _ in range(2):
+        watch.add(log)
+        assert watch._timer is not None
+        watch.discard(log)
 
 
 async def test_a_log_that_left_during_a_read() -> None:
@@ -238,8 +244,7 @@ async def test_the_slots_are_read_while_they_are_held(ground: Ground) -> None:
     first, second = (read_log(ground.table, ground.response_id, now=ground.clock) for _ in range(2))
     await first.read(0)
     await look(ground.table, log)
-    assert tails.any  # at once, and the slots are read the next time
-    assert len(log.wanted()) == 5
+    assert len(log.wanted()) == 5  # the slots are read the next time
     await second.read(0)
     for _ in range(2):
         await look(ground.table, log)
@@ -250,8 +255,8 @@ async def test_the_slots_are_read_while_they_are_held(ground: Ground) -> None:
     assert [sort for _, sort in log.wanted()] == ["HEAD", slots[1]]
     ground.now += limits.READER_LEASE + 1
     await look(ground.table, log)
-    assert not tails.any
     assert log.wanted() == [tails.head]
+    assert not tails.any
     await log.close()
 
 

@@ -80,6 +80,7 @@ def test_contributors_are_summed_up_by_their_keys() -> None:
     write(
         *(request("a", 5), request("b", 20), request("a", 7.5)),
         *("no JSON", "3", {"event": "request"}, request("a", "text"), request("a", True)),
+        request("a", 10**400),
         request("a", 1000, event="other"),
     )
     found = report(Metrics=["Sum", "UniqueContributors", "MaxContributorValue"])
@@ -93,7 +94,7 @@ def test_contributors_are_summed_up_by_their_keys() -> None:
     assert len(report(MaxContributorCount=1)["Contributors"]) == 1
     counted = {**RULE, "AggregateOn": "Count"}
     cloudwatch().put_insight_rule(RuleName="rule", RuleDefinition=json.dumps(counted))
-    assert report()["AggregateValue"] == 5  # those without a number, too
+    assert report()["AggregateValue"] == 6  # those without a number, too
 
 
 @pytest.mark.parametrize(

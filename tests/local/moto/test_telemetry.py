@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.logs.models import logs_backends
 
 from local.moto import telemetry
 from local.moto.telemetry import metrics
@@ -67,3 +68,27 @@ def test_old_values_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     backend.reset()
     assert 10 <= len(values) <= 11
     assert values[-1] == 99
+
+
+def test_old_lines_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log group keeps the newest lines of all its streams."""
+    monkeypatch.setattr(telemetry, "_EVENTS", 20)
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    for number in range(100):
+        telemetry.take(
+            [
+                {
+                    "region": "eu-north-1",
+                    "group": "g",
+                    "stream": f"environment {number // 30}",
+                    "timestamp": now + number,
+                    "message": str(number),
+                }
+            ]
+        )
+    backend = logs_backends[DEFAULT_ACCOUNT_ID]["eu-north-1"]
+    streams = backend.groups["g"].streams
+    kept = [event.message for stream in streams.values() for event in stream.events]
+    backend.reset()
+    assert 20 <= len(kept) <= 22
+    assert kept == [str(number) for number in range(100 - len(kept), 100)]

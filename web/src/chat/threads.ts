@@ -186,7 +186,7 @@ export class Threads {
     const found: Turn[] = [];
     let next = conversation.remote.at(-1) ?? null;
     try {
-      // Backwards from the last answer: what was asked anew has other branches.
+      // Backwards from the last answer: what was asked again has other branches.
       while (next && found.length < 100) {
         const id: string = next.startsWith("resp_") ? next : `resp_${next}`;
         const [stored, input] = await Promise.all([
@@ -355,7 +355,7 @@ export class Threads {
 
   #keep(conversation: Conversation, turn: Turn, answer: Answer): void {
     turn.answer = answer.save();
-    // What has been deleted, or asked anew, meanwhile is not kept.
+    // What has been deleted, or asked again, meanwhile is not kept.
     if (!this.list.includes(conversation) || !conversation.turns.includes(turn)) return;
     void kept.put(conversation).then((there) => {
       if (there !== this.keeps) {

@@ -99,7 +99,7 @@ def resumer() -> tuple[Stream, Left]:
 
 
 def address(stream: Stream) -> str | None:
-    """Return where a client gets the rest, anew each time."""
+    """Return where a client gets the rest now."""
     return stream.resumed_at
 
 
