@@ -13,6 +13,7 @@ from local.apigateway.server import Gateways
 from local.faults.plan import Plan
 from local.iam.policy import Need
 from local.limits import Limits
+from tests.support.sockets import web_sockets
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:socket"
 URI = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{FUNCTION}/invocations"
@@ -119,7 +120,6 @@ class Plane:
         self.shipped = Shipped()
         self.denied: web.Response | None = None
         self.needs: list[Need] = []
-        self.opened: list[aiohttp.ClientWebSocketResponse] = []
         self._session = session
         shipper: Any = self.shipped
         self.gateways = Gateways(
@@ -147,7 +147,6 @@ class Plane:
         opened: aiohttp.ClientWebSocketResponse = await self._session.ws_connect(
             f"{self.url}{query}", **options
         )
-        self.opened.append(opened)
         return opened
 
     async def call(self, method: str, key: str, data: bytes = b"") -> tuple[int, str]:
@@ -166,7 +165,7 @@ class Plane:
 @contextlib.asynccontextmanager
 async def started(content: dict[str, Any] | None = None) -> AsyncIterator[Plane]:
     """Yield a data plane with one API deployed."""
-    async with aiohttp.ClientSession() as session:
+    async with web_sockets() as session:
         plane = Plane(session)
         await plane.gateways.start()
         try:
@@ -174,6 +173,3 @@ async def started(content: dict[str, Any] | None = None) -> AsyncIterator[Plane]
             yield plane
         finally:
             await plane.gateways.stop()
-            # A connection that only the garbage collector finds is a warning of some later test.
-            for opened in plane.opened:
-                await opened.close()
