@@ -175,7 +175,12 @@ class Gateway(Control):
                 socket = max(socket, after, key=lambda one: int(one.item["n"]))
                 names += [name for name in found if name not in begun and name not in names]
         if failed:
-            raise failed[0]
+            try:
+                raise failed[0]
+            finally:  # the error refers to this frame: break the cycle
+                failed.clear()
+                done.clear()
+                del task
 
     async def _patiently(
         self, connection_id: str, decide: Callable[[State], list[str]], context: Context
