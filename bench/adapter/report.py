@@ -148,7 +148,7 @@ def _filters(rows: list[dict[str, Any]]) -> str:
 def _features(rows: list[dict[str, Any]]) -> str:
     lines = ["| row | CPU of a token, us | beside | times | bound |", "|---|---|---|---|---|"]
     names = ("row", "cpu_us_per_token", "beside", "times", "bound")
-    lines += [f"| {' | '.join(str(row[name]) for name in names)} |" for row in rows]
+    lines += [f"| {' | '.join(str(row[name] or '') for name in names)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
