@@ -214,7 +214,8 @@ def main() -> int:
     if features_file.exists():
         rows_of = _features(json.loads(features_file.read_text()))
         if (RESULTS / "features.machine.json").exists():
-            rows_of = f"{fill(f'Run: {_machine("features")}.', 100)}\n\n{rows_of}"
+            run = fill(f"Run: {_machine('features')}.", 100)
+            rows_of = f"{run}\n\n{rows_of}"
         text = _replace(text, "features", rows_of)
     local_file = RESULTS / "local_cloud.json"
     if local_file.exists():

@@ -88,6 +88,7 @@ class Gateway(Control):
         frame = Frame(message.name, message.body, message.sent)
         socket = await self._store.find(message.connection_id)
         if socket.state.flooded:
+            self._drop(message.connection_id)
             return
         if not await self._store.claim(socket, frame):
             return  # it came before
