@@ -37,7 +37,6 @@ class Sockets:
         self.invocations: list[tuple[str, dict[str, Any]]] = []
         """The request ids of invocations, with their events."""
         self._came = asyncio.Event()
-        self._opened: list[aiohttp.ClientWebSocketResponse] = []
         plane.functions.answer = self._invoke
         self._pump = asyncio.create_task(self._later())
 
@@ -75,9 +74,7 @@ class Sockets:
 
     async def open(self, **headers: str) -> aiohttp.ClientWebSocketResponse:
         """Open a socket with the key."""
-        opened = await self.plane.connect(headers={"Authorization": f"Bearer {KEY}", **headers})
-        self._opened.append(opened)
-        return opened
+        return await self.plane.connect(headers={"Authorization": f"Bearer {KEY}", **headers})
 
     async def at_rest(self) -> None:
         """Wait until no function runs."""
@@ -90,8 +87,6 @@ class Sockets:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(self._pump, *self.tasks, return_exceptions=True)
-        for socket in self._opened:
-            await socket.close()
 
 
 async def until_end(
