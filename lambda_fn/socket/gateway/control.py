@@ -49,7 +49,7 @@ from lambda_fn.socket.gateway.messages import (
 )
 from lambda_fn.socket.gateway.posts import ClientGone, Posts
 from lambda_fn.socket.gateway.state import EARLY, Early, State
-from lambda_fn.socket.gateway.store import SPAN, Gone, Socket, Store
+from lambda_fn.socket.gateway.store import ATTEMPTS, FEW, SPAN, Contended, Gone, Socket, Store
 from lambda_fn.socket.lanes import Running, Waiting
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_event
 from lambda_fn.socket.messages import read as read_message
@@ -208,23 +208,25 @@ class Control:
         try:
             if self._now() - message.sent > limits.MESSAGE_AGE:
                 raise _too_old()
-            socket = await self._found(message)
+            socket, attempts = await self._found(message)
             if isinstance(asked, Invalid):
-                await self._count(message, socket)
+                await self._count(message, socket, attempts)
                 raise asked.error
             if isinstance(asked, Cancel):
-                await self._cancel(message, asked, socket, context)
+                await self._cancel(message, asked, socket, attempts, context)
             else:
-                await self._begin(message, asked, socket, context)
+                await self._begin(message, asked, socket, attempts, context)
         except _Flooded:
             self._drop(message.connection_id)
         except Flood:
             await self._close_flooded(message.connection_id)
+        except Contended:
+            await self._tell(message.connection_id, too_many(), stream_id)
         except APIError as error:
             await self._tell(message.connection_id, error, stream_id)
 
-    async def _found(self, message: Message) -> Socket:
-        """Return the socket of a message.
+    async def _found(self, message: Message) -> tuple[Socket, int]:
+        """Return the socket of a message, and how often to attempt a change of it.
 
         Messages are counted before anything is done for them, each by one call that never waits for
         another. All other changes of a socket do: many messages at once would keep every
@@ -246,8 +248,8 @@ class Control:
         if count == FLOOD:
             raise Flood(_TOO_MANY)
         if count > MOST:
-            raise _too_many()
-        return socket
+            raise too_many()
+        return socket, ATTEMPTS if count <= MESSAGES_BURST else FEW
 
     def _drop(self, connection_id: str) -> None:
         """Remember that a socket is flooded."""
@@ -262,16 +264,24 @@ class Control:
         _, socket = await self._store.changed(connection_id, State.flood)
         await self._store.leave(socket.caller.key_id, connection_id, held=True)
 
-    async def _count(self, message: Message, socket: Socket) -> None:
+    async def _count(self, message: Message, socket: Socket, attempts: int) -> None:
         """Count a message that changes nothing. Raises RateLimited."""
-        refused = await self._store.change(
-            message.connection_id, lambda state: counting(message.sent, state), read=socket
+        refused, _ = await self._store.changed(
+            message.connection_id,
+            lambda state: counting(message.sent, state),
+            read=socket,
+            attempts=attempts,
         )
         if refused is not None:
             raise refused
 
     async def _begin(
-        self, message: Message, asked: Create | Resume, socket: Socket, context: Context
+        self,
+        message: Message,
+        asked: Create | Resume,
+        socket: Socket,
+        attempts: int,
+        context: Context,
     ) -> None:
         """Answer a request. Raises as `_message`."""
         # API Gateway has read another type than is read here: it stands in the message twice.
@@ -388,14 +398,16 @@ class Control:
     # Cancelling
 
     async def _cancel(
-        self, message: Message, asked: Cancel, socket: Socket, context: Context
+        self, message: Message, asked: Cancel, socket: Socket, attempts: int, context: Context
     ) -> None:
         def decide(state: State) -> Running | Waiting | Early | APIError | None:
             if (refused := counting(message.sent, state)) is not None:
                 return refused
             return state.cancel(asked, message.name, sent=message.sent, now=self._now())
 
-        found, socket = await self._store.changed(message.connection_id, decide, read=socket)
+        found, socket = await self._store.changed(
+            message.connection_id, decide, read=socket, attempts=attempts
+        )
         if isinstance(found, APIError):
             raise found
         if isinstance(found, Running):
@@ -478,10 +490,10 @@ def counting(sent: float, state: State) -> RateLimited | None:
     left = state.rate.take(sent)
     if left < -MESSAGES_BURST:
         return Flood(_TOO_MANY)
-    return _too_many() if left < 0 else None
+    return too_many() if left < 0 else None
 
 
-def _too_many() -> RateLimited:
+def too_many() -> RateLimited:
     return RateLimited(
         f"This connection sends more than {MESSAGES_PER_SECOND:.0f} messages a second. This one "
         "was not read: send it again later.",

@@ -50,12 +50,17 @@ _COUNTED = 600
 """Seconds for which such a count is kept: longer than Lambda keeps an event."""
 _HELD = "!"
 """What stands before the name of such a socket in the item of its key."""
-_ATTEMPTS = 40
+ATTEMPTS, FEW = 40, 4
+"""Attempts of a change. `FEW` are for a socket that sends more than it may send at once."""
 _PAUSE = 0.01
 """Seconds, for each attempt before, within which a change is attempted again."""
 _T = TypeVar("_T")
 _state = msgspec.json.Decoder(State)
 _sockets = msgspec.json.Decoder(dict[str, int])
+
+
+class Contended(MeterUnavailable):
+    """Others changed the item at each attempt."""
 
 
 class Gone(Exception):
@@ -139,13 +144,24 @@ class Store:
         return decided
 
     async def changed(
-        self, connection_id: str, decide: Callable[[State], _T], *, read: Socket | None = None
+        self,
+        connection_id: str,
+        decide: Callable[[State], _T],
+        *,
+        read: Socket | None = None,
+        attempts: int = ATTEMPTS,
     ) -> tuple[_T, Socket]:
-        """Change the state of a socket as `change`. Return also the socket as it is then."""
+        """Change the state of a socket as `change`. Return also the socket as it is then.
+
+        Raises:
+            Contended: somebody else was faster at each of the attempts.
+
+        """
         return await self._change(
             connection_key(connection_id),
             lambda item: self._changed(connection_id, item, decide),
             None if read is None else read.item,
+            attempts,
         )
 
     def _changed(
@@ -163,9 +179,10 @@ class Store:
         key: dict[str, str],
         decide: Callable[[dict[str, Any] | None], tuple[dict[str, Any], _T]],
         read: dict[str, Any] | None = None,
+        attempts: int = ATTEMPTS,
     ) -> _T:
         """Read an item, decide, and write it on condition that it is what was read."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(attempts):
             if attempt:
                 # One of those who meet has won, so a next one can soon.
                 await asyncio.sleep(random.uniform(0, _PAUSE * attempt))  # noqa: S311 (spreads load)
@@ -182,7 +199,7 @@ class Store:
                 if failed.item is None or failed.item.get("w") != name:
                     continue
             return decided
-        raise MeterUnavailable("the item of a socket is changed all the time")
+        raise Contended("the item of a socket is changed all the time")
 
     async def count(self, connection_id: str, sent: float) -> int:
         """Count a message, and return how many were sent in its `SPAN`. It may count twice."""

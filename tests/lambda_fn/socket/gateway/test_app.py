@@ -13,7 +13,6 @@ from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.ids import hash_key
 from lambda_fn.settings import Redaction
-from lambda_fn.socket.core import MESSAGES_BURST
 from lambda_fn.socket.gateway.app import Gateway
 from lambda_fn.socket.gateway.control import FLOOD, MOST, Control
 from lambda_fn.socket.gateway.posts import Posts
@@ -259,7 +258,7 @@ async def test_a_flood(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> Non
     socket = await sockets.open()
     closed: list[dict[str, Any]] = []
     async with asyncio.timeout(60):
-        for _ in range(2 * MESSAGES_BURST + 30):
+        for _ in range(FLOOD + 30):
             if socket.closed:
                 break
             await socket.send_str("{}")
