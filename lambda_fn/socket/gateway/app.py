@@ -29,7 +29,7 @@ from lambda_fn.log import log
 from lambda_fn.runtime.api import Context
 from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
-from lambda_fn.socket.gateway.control import Control, counting, too_many, unavailable
+from lambda_fn.socket.gateway.control import Control, counting, unavailable
 from lambda_fn.socket.gateway.lane import LaneCarrier, LaneSink, Wish, read_create
 from lambda_fn.socket.gateway.messages import Begin, Message
 from lambda_fn.socket.gateway.posts import ClientGone, Outbox
@@ -133,7 +133,7 @@ class Gateway(Control):
             ):
                 # Its client sends many messages at once. Waiting for them would stop others.
                 await self._forget(socket.connection_id, [message.name])
-                raise too_many() from None
+                raise
             log("fault", request_id=message.name, error=type(error).__name__)
             await self._tell(socket.connection_id, unavailable(), asked.stream_id)
             # Perhaps it was taken nevertheless. Its lane must not wait for it.

@@ -50,7 +50,7 @@ from lambda_fn.socket.gateway.messages import (
 from lambda_fn.socket.gateway.posts import ClientGone, Posts
 from lambda_fn.socket.gateway.state import EARLY, Early, State
 from lambda_fn.socket.gateway.store import ATTEMPTS, FEW, SPAN, Contended, Gone, Socket, Store
-from lambda_fn.socket.lanes import Running, Waiting
+from lambda_fn.socket.lanes import MAX_RUNNING, Running, Waiting
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_event
 from lambda_fn.socket.messages import read as read_message
 from lambda_fn.stream.admit import Gate
@@ -119,6 +119,8 @@ class Control:
         What they had sent before may be thousands of messages, each with an invocation of its own.
         They are dropped without a call, so that other sockets do not wait for them.
         """
+        self._contended: dict[str, float] = {}
+        """The last socket whose item was changed all the time, and in which span of time."""
         self._posts = Posts(
             client,
             url=settings.websocket_url.replace("ws", "http", 1),
@@ -221,6 +223,9 @@ class Control:
         except Flood:
             await self._close_flooded(message.connection_id)
         except Contended:
+            # Until this span of time is over, its messages are only counted here. So a flood is
+            # seen, even if the table is slow.
+            self._contended = {message.connection_id: message.sent // SPAN}
             await self._tell(message.connection_id, too_many(), stream_id)
         except APIError as error:
             await self._tell(message.connection_id, error, stream_id)
@@ -249,7 +254,11 @@ class Control:
             raise Flood(_TOO_MANY)
         if count > MOST:
             raise too_many()
-        return socket, ATTEMPTS if count <= MESSAGES_BURST else FEW
+        if count <= MAX_RUNNING:
+            return socket, ATTEMPTS
+        if self._contended.get(message.connection_id) == message.sent // SPAN:
+            raise too_many()
+        return socket, FEW
 
     def _drop(self, connection_id: str) -> None:
         """Remember that a socket is flooded."""

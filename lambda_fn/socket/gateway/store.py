@@ -50,8 +50,8 @@ _COUNTED = 600
 """Seconds for which such a count is kept: longer than Lambda keeps an event."""
 _HELD = "!"
 """What stands before the name of such a socket in the item of its key."""
-ATTEMPTS, FEW = 40, 4
-"""Attempts of a change. `FEW` are for a socket that sends more than it may send at once."""
+ATTEMPTS, FEW = 40, 6
+"""Attempts of a change. `FEW` are for a socket that sends many messages at once."""
 _PAUSE = 0.01
 """Seconds, for each attempt before, within which a change is attempted again."""
 _T = TypeVar("_T")

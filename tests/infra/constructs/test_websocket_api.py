@@ -139,14 +139,14 @@ def test_grants(sockets: Synthesis) -> None:
 
 
 def test_the_items_of_sockets(sockets: Synthesis) -> None:
-    """The functions of sockets read and put them. The sweeper deletes those of deleted keys."""
+    """The functions of sockets read, put and count them. The sweeper deletes those of deleted keys."""
     found = {}
     for it in sockets.resources("AWS::IAM::Policy"):
         for statement in it["Properties"]["PolicyDocument"]["Statement"]:
             if '"C#*"' in json.dumps(statement.get("Condition", {})):
                 policy = it["Properties"]["PolicyName"].partition("Role")[0]
                 found[policy] = statement["Action"]
-    own = ["dynamodb:GetItem", "dynamodb:PutItem"]
+    own = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
     deletes = "dynamodb:DeleteItem"
     assert found == {"Socket": own, "SocketControl": own, "Sweeper": deletes}
 
