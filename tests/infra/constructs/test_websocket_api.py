@@ -139,7 +139,7 @@ def test_grants(sockets: Synthesis) -> None:
 
 
 def test_the_items_of_sockets(sockets: Synthesis) -> None:
-    """The functions of sockets read, put and count them. The sweeper deletes those of deleted keys."""
+    """The functions of sockets read, put and count them. The sweeper deletes them."""
     found = {}
     for it in sockets.resources("AWS::IAM::Policy"):
         for statement in it["Properties"]["PolicyDocument"]["Statement"]:

@@ -257,17 +257,18 @@ async def test_a_flood(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> Non
     """
     socket = await sockets.open()
     closed: list[dict[str, Any]] = []
-    async with asyncio.timeout(60):
-        for _ in range(FLOOD + 30):
-            if socket.closed:
-                break
-            await socket.send_str("{}")
-            await asyncio.sleep(0)
+
+    async def send() -> None:
         while True:
-            message = await socket.receive()
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                break
+            await socket.send_str("{}")
+            await asyncio.sleep(0.002)
+
+    sending = asyncio.create_task(send())
+    async with asyncio.timeout(60):
+        while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
             closed.append(json.loads(message.data)["error"])
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
     assert "websocket_message_limit_reached" in {error["code"] for error in closed}
     await sockets.at_rest()
     events = [event for _, event in sockets.invocations]
