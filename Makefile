@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: docs help setup up down test test-clients compliance test-container test-browser test-setup test-dynalite check audit bench bench-paced bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock pictures clean rehearse
+.PHONY: docs help setup up down test test-clients compliance test-container test-browser test-setup test-dynalite check audit bench bench-local bench-paced bench-quick bench-report chaos meter-bench books fuzz all-long soak soak-short attack deploy destroy images digests demo-model vllm-signatures vllm-recordings test-vllm lock pictures clean rehearse
 
 PYTHON ?= python3
 VENV   := .venv
@@ -163,6 +163,9 @@ bench-paced: $(PEERS) ## Measure streams at the pace of models, bursts, and the 
 	@$(BIN)/python -m bench.coldstart --rounds 3 --ours
 	@$(BIN)/python -m bench.adapter --paced --rounds 3 --out bench/results/paced.json
 	@$(BIN)/python -m bench.features --rounds 3
+
+bench-local: $(STAMP) ## Measure a local cloud: time to the first token, CPU and memory while idle; 4 minutes (Linux)
+	@$(BIN)/python -m bench.local_cloud
 
 bench-report: $(STAMP) ## Render bench/results/ into docs/explanation/performance.md
 	@$(BIN)/python -m bench.adapter.report

@@ -3,9 +3,11 @@
     python -m bench.features [--rounds 5] [--requests 4]
 
 Each row is an environment of the deployed package. It is compared with the row of plain chats, or
-with the row that it is built on. All rows of a load run in turn, so a busy machine slows all of
-them. The first load is 8 streams flat out, the second one 32 streams at 50 tokens a second, which
-only logged responses need. Writes bench/results/features.json. Linux only.
+with the row that it is built on. Sockets need another server: the row `uvicorn` is plain chats from
+the same application and server, to compare the sockets with. All rows of a load run in turn, so a
+busy machine slows all of them. The first load is 8 streams flat out, the second one 32 streams at
+50 tokens a second, which only logged responses need. Writes bench/results/features.json. It needs
+Linux.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +24,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.adapter import processes, servers
+from bench.adapter.__main__ import machine
 from bench.adapter.frames import prompt
 from bench.adapter.load import event_of
 from bench.adapter.rows import Sample, Scenario, sample, summary
@@ -34,15 +38,17 @@ _REDACTION = {"kinds": ["email", "card", "iban"], "words": {"project": ["bluebir
 class Feature:
     """One row.
 
-    `members` are those of the request's body, without the prompt, for so many tokens. `beside` is
-    the row that it is compared with, and `bound` the largest ratio of their CPU of a token.
+    `beside` is the row that it is compared with, and `bound` the largest ratio of their CPU of a
+    token, None for a row that is only compared with. `server` starts another server than an
+    environment of the package.
     """
 
     path: str = "/v1/chat/completions"
     model: str = "lines"
     variables: dict[str, str] = field(default_factory=dict)
     beside: str = "chat"
-    bound: float = 1.1
+    bound: float | None = 1.1
+    server: Callable[[servers.Setting], Awaitable[servers.Server]] | None = None
 
 
 FEATURES = {
@@ -53,6 +59,8 @@ FEATURES = {
     "responses": Feature(path="/v1/responses"),
     "messages": Feature(path="/v1/messages"),
     "reasoning": Feature(path="/v1/messages", model="thinking", beside="messages"),
+    "uvicorn": Feature(server=servers.sluice_uvicorn, bound=None),
+    "socket": Feature(server=servers.sluice_sockets, beside="uvicorn"),
 }
 _FLAT = Scenario(rate=0, streams=8, tokens=500, requests=4)
 _PACED = Scenario(rate=50, streams=32, tokens=200)
@@ -89,11 +97,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = asyncio.run(measure(Path(folder), loads, args.rounds))
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    RESULTS.with_suffix(".machine.json").write_text(json.dumps(machine(), indent=1) + "\n")
     console = Console(width=140)
     for row in rows:
         console.print(
             f"{row['row']}: {row['cpu_us_per_token']} us a token, {row['times']} x "
-            f"{row['beside']}, bound {row['bound']}"
+            f"{row['beside']}, bound {row['bound'] or 'none'}"
         )
     return 0 if all(row["complete"] for row in rows) else 1
 
@@ -106,8 +115,11 @@ async def measure(
     running: dict[str, servers.Server] = {}
     try:
         for name, feature in FEATURES.items():
-            running[name] = await servers.sluice(setting, variables=feature.variables)
-            running[name].event = partial(_event, name)
+            if feature.server is not None:
+                running[name] = await feature.server(setting)
+            else:
+                running[name] = await servers.sluice(setting, variables=feature.variables)
+                running[name].event = partial(_event, name)
             await running[name].warm(8)
         rows: list[dict[str, Any]] = []
         for scenario, names in loads:

@@ -16,7 +16,9 @@ DynamoDB, one process, would not keep up with hundreds. This writes bench/result
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
 import re
 import statistics
 import tempfile
@@ -28,11 +30,12 @@ from typing import Any
 import aiohttp
 import boto3
 
+from bench.adapter import processes
 from cli.lib import cdk, local_keys
 from local.cloud import LocalCloud
 
 _RATE, _TOKENS = 20, 9_000
-_OF_A_KEY, _HANDSHAKES, _BEGINNING = 20, 20, 16
+_OF_A_KEY, _HANDSHAKES, _BEGINNING = 20, 10, 16
 """Sockets of a key, handshakes at once, and requests that wait for their first token at once."""
 _MANY_RATE, _MANY_S = 0.5, 480
 _WARM = 3
@@ -167,6 +170,7 @@ async def many(
         wrong: list[str] = []
 
         again: list[str] = []
+        repeated: list[str] = []
         beginning = asyncio.Semaphore(_BEGINNING)
 
         async def ask(socket: aiohttp.ClientWebSocketResponse, lane: str) -> None:
@@ -230,7 +234,10 @@ async def many(
                     left.discard(lane)
                     begun[lane].set()
                     continue
-                if event["sequence_number"] <= numbers[lane]:
+                if event["sequence_number"] == numbers[lane]:
+                    repeated.append(lane)  # a post whose answer was lost is made again
+                    continue
+                if event["sequence_number"] < numbers[lane]:
                     wrong.append(f"socket {number}, lane {lane}: out of order")
                 numbers[lane] = event["sequence_number"]
                 if event["type"].endswith("output_text.delta"):
@@ -242,13 +249,18 @@ async def many(
                     left.discard(lane)
                     output = event["response"]["output"]
                     if not output or output[0]["content"][0]["text"] != texts[lane]:
-                        wrong.append(f"socket {number}, lane {lane}: not whole ({event['type']})")
+                        code = (event["response"].get("error") or {}).get("code")
+                        wrong.append(
+                            f"socket {number}, lane {lane}: not whole ({event['type']} {code})"
+                        )
 
-        containers = Containers(cloud, session)
+        containers, idle = Containers(cloud, session), programs(cloud.pid)
         most, work = 0, asyncio.gather(*(one(number) for number in range(count)))
+        held: dict[str, dict[str, float]] = {}
         async with asyncio.timeout(_MANY_S):
             while not work.done():
-                most = max(most, await containers.running())
+                if (running := await containers.running()) > most:
+                    most, held = running, programs(cloud.pid)
                 await asyncio.wait([work], timeout=0.5)
             await work
     return {
@@ -263,6 +275,9 @@ async def many(
         },
         "all s": round(time.monotonic() - ready, 1),
         "asked again": len(again),
+        "messages that came twice": len(repeated),
+        "programs before": idle,
+        "programs while most ran": held,
         "wrong": wrong,
     }
 
@@ -337,6 +352,30 @@ class Containers:
             found = re.search(r"^sluice_requests_running (\S+)$", text, re.MULTILINE)
             total += int(float(found[1])) if found else 0
         return total
+
+
+_PROGRAMS = {
+    "lambda_fn.socket.gateway.main": "answers",
+    "lambda_fn.socket.gateway.control_main": "control",
+    "local.control_plane": "local AWS",
+    "model": "container",
+    "local": "local cloud",
+}
+
+
+def programs(pid: int) -> dict[str, dict[str, float]]:
+    """Return the processes of a local cloud by kind: how many, MB (10**6), and seconds of CPU."""
+    found: dict[str, dict[str, float]] = {}
+    for process in processes.tree(pid):
+        with contextlib.suppress(OSError, IndexError):  # it may have ended
+            words = Path(f"/proc/{process}/cmdline").read_text().split("\0")
+            pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+            kind = next((_PROGRAMS[word] for word in words if word in _PROGRAMS), "others")
+            sums = found.setdefault(kind, {"processes": 0, "MB": 0, "CPU s": 0})
+            sums["processes"] += 1
+            sums["MB"] = round(sums["MB"] + pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+            sums["CPU s"] = round(sums["CPU s"] + time.clock_gettime((~process << 3) | 2), 1)
+    return found
 
 
 def _p95(values: list[float]) -> float:

@@ -246,7 +246,20 @@ ACCEPT_TIMEOUT = 300.0
 """Time for the Runtime API to accept the end of a response.
 
 The kernels on both sides hold some megabytes of it for a client that is slow, which takes a minute
-at 100 kB/s. AWS's own clients of the Runtime API wait without a limit.
+at 100 kB/s. AWS's own clients of the Runtime API wait without a limit. The response is settled
+meanwhile, and its log closed. The wait ends `ACCEPT_RESERVE` before the function's deadline.
+"""
+
+ACCEPT_RESERVE = 2.0
+"""Time before the function's deadline at which it stops waiting for a slow client.
+
+The environment lives on if it fetches the next invocation before its deadline.
+"""
+
+BREAK_TIMEOUT = 5.0
+"""Time for the Runtime API to accept that a response was broken off.
+
+Its client may have stopped reading. To close the connection breaks the response off, too.
 """
 
 IDLE_CONNECTION = 5.0

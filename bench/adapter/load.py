@@ -1,7 +1,8 @@
 """The clients: concurrent streams, each of which sends its request again when its answer ends.
 
-There are two kinds of client with the same recordings. One speaks HTTP/1.1 to a port. The other is
-the local cloud's Runtime API of Lambda, without the function URL in front of it.
+There are three kinds of client with the same recordings. One speaks HTTP/1.1 to a port, and one
+sends the requests of the Responses API on a socket. The third one is the local cloud's Runtime API
+of Lambda, without the function URL in front of it.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
+
+from websockets.asyncio.client import ClientConnection, connect
 
 from bench.adapter.frames import prompt
 from bench.adapter.streams import Recording
@@ -114,6 +117,59 @@ class HttpClient(asyncio.Protocol):
     def _end(self) -> None:
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
+
+
+class SocketClient:
+    """A client with one socket, on which it sends one request after the other."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        """Take an open socket."""
+        self._socket = socket
+
+    @classmethod
+    async def connect(cls, port: int) -> "SocketClient":
+        """Open the socket."""
+        names = ("authorization", "x-sluice-origin-secret")
+        headers = {name: HEADERS[name] for name in names}
+        url = f"ws://127.0.0.1:{port}/v1/responses"
+        return cls(await connect(url, additional_headers=headers, compression=None))
+
+    async def ask(self, tokens: int, rate: int) -> Recording:
+        """Send a request and record its events, each as a line."""
+        request = _socket_request(tokens, rate)
+        recording = Recording(tokens, time.perf_counter(), raw=False)
+        await self._socket.send(request)
+        while not recording.over:
+            event = await self._socket.recv(decode=False)
+            recording.pieces.append((time.perf_counter(), event + b"\n"))
+            recording.over = event.startswith(_SOCKET_ENDS)
+            recording.ended = event.startswith(_SOCKET_ENDS[0])
+        return recording
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.transport.abort()
+
+
+_SOCKET_ENDS = (
+    b'{"type":"response.completed"',
+    b'{"type":"response.incomplete"',
+    b'{"type":"response.failed"',
+    b'{"type":"error"',
+)
+
+
+@cache
+def _socket_request(tokens: int, rate: int) -> str:
+    return json.dumps(
+        {
+            "type": "response.create",
+            "model": "lines",
+            "input": prompt(tokens, rate),
+            "max_output_tokens": tokens,
+            "store": False,
+        }
+    )
 
 
 class _RecordedResponse(Response):

@@ -65,9 +65,13 @@ def cpu(pids: Sequence[int]) -> float:
     for pid in pids:
         for member in tree(pid):
             with contextlib.suppress(OSError):  # it may have ended
-                # CPUCLOCK_SCHED of a process, see clock_getcpuclockid(3)
-                total += time.clock_gettime((~member << 3) | 2)
+                total += own_cpu(member)
     return total
+
+
+def own_cpu(pid: int) -> float:
+    """Return the CPU seconds of one process. Raises OSError if it has ended."""
+    return time.clock_gettime((~pid << 3) | 2)  # CPUCLOCK_SCHED, see clock_getcpuclockid(3)
 
 
 def resident(pids: Sequence[int]) -> float:

@@ -32,6 +32,13 @@ _COLUMNS = {
     "notes": "",
 }
 
+_LOCAL = {
+    "seconds to the first token": "first_token_s",
+    "idle CPU, per cent of a core": "idle_cpu_percent",
+    "memory, MB (PSS)": "memory_mb",
+}
+"""The figures of a local cloud, and their names in its results."""
+
 
 def _cells(row: dict[str, Any]) -> list[str]:
     notes = [] if row["complete"] else ["INCOMPLETE"]
@@ -148,12 +155,28 @@ def _filters(rows: list[dict[str, Any]]) -> str:
 def _features(rows: list[dict[str, Any]]) -> str:
     lines = ["| row | CPU of a token, us | beside | times | bound |", "|---|---|---|---|---|"]
     names = ("row", "cpu_us_per_token", "beside", "times", "bound")
-    lines += [f"| {' | '.join(str(row[name]) for name in names)} |" for row in rows]
+    lines += [f"| {' | '.join(str(row[name] or '') for name in names)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _local(result: dict[str, Any]) -> str:
+    lines = [
+        fill(f"Run: {_described(result['machine'])}.", 100),
+        "",
+        "| figure | measured | bound |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {result[key]} | {result['bounds'][key]:g} |" for name, key in _LOCAL.items()
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _machine(run: str) -> str:
-    where = json.loads((RESULTS / f"{run}.machine.json").read_text())
+    return _described(json.loads((RESULTS / f"{run}.machine.json").read_text()))
+
+
+def _described(where: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in where.items())
 
 
@@ -189,7 +212,14 @@ def main() -> int:
         text = _replace(text, "filters", _filters(json.loads(filters_file.read_text())))
     features_file = RESULTS / "features.json"
     if features_file.exists():
-        text = _replace(text, "features", _features(json.loads(features_file.read_text())))
+        rows_of = _features(json.loads(features_file.read_text()))
+        if (RESULTS / "features.machine.json").exists():
+            run = fill(f"Run: {_machine('features')}.", 100)
+            rows_of = f"{run}\n\n{rows_of}"
+        text = _replace(text, "features", rows_of)
+    local_file = RESULTS / "local_cloud.json"
+    if local_file.exists():
+        text = _replace(text, "local", _local(json.loads(local_file.read_text())))
     PAGE.write_text(text)
     PLOT.write_text(bars(rows))
     return 0

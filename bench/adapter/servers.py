@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.adapter import processes
-from bench.adapter.load import Client, HttpClient, LambdaClient, run
+from bench.adapter.load import Client, HttpClient, LambdaClient, SocketClient, run
 from bench.adapter.streams import read
 from infra.packaging.package import Content, Target, build
 from infra.settings.deployment import host_architecture, host_python_version
@@ -74,6 +74,8 @@ class Server:
     event: Callable[[int, int], bytes] | None = None
     """Returns the event of a request for so many tokens at a rate; None is that of a chat."""
     apis: list[RuntimeApi] = field(default_factory=list)
+    sockets: bool = False
+    """Whether its clients use sockets."""
 
     @property
     def pids(self) -> list[int]:
@@ -84,6 +86,8 @@ class Server:
         """Return this many connected clients."""
         if self.idle is not None:
             return [LambdaClient(self.idle, merged=merged, event=self.event) for _ in range(count)]
+        if self.sockets:
+            return [await SocketClient.connect(self.port) for _ in range(count)]
         model = "merged" if merged else self.model
         return [
             await HttpClient.connect(self.port, path=self.path, model=model, merged=merged)
@@ -134,6 +138,15 @@ async def sluice_uvicorn(setting: Setting) -> Server:
     )
 
 
+async def sluice_sockets(setting: Setting) -> Server:
+    """Start the same application with sockets, on which its clients ask."""
+    server = await _uvicorn(
+        "sluice-sockets", processes.python("-m", "uvicorn"), "bench.adapter.ours:sockets", setting
+    )
+    server.sockets = True
+    return server
+
+
 async def tutorial(setting: Setting) -> Server:
     """Start the tutorial's adapter."""
     command = [str(ROOT / processes.PEERS / "python"), "-m", "uvicorn"]
@@ -150,6 +163,8 @@ async def _uvicorn(name: str, command: list[str], app: str, setting: Setting) ->
             "--no-access-log",
             "--log-level",
             "warning",
+            "--ws-per-message-deflate",
+            "false",
         ]
     environment = {**settings(setting), "ENDPOINT_NAME": "lines", "PYTHONPATH": str(ROOT)}
     process = processes.start(

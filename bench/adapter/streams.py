@@ -23,6 +23,8 @@ class Recording:
     merged: bool = False
     pieces: list[tuple[float, bytes]] = field(default_factory=list)
     over: bool = False
+    ended: bool = False
+    """Whether the client itself has seen the answer's terminal event."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def read(recording: Recording) -> Received:
             token_numbers += new
             times += [when] * len(new)
             read_to = line_end
-    ended = any(end in answer[-400:] for end in _ENDS)
+    ended = recording.ended or any(end in answer[-400:] for end in _ENDS)
     complete = recording.over and ended and token_numbers == list(range(recording.tokens))
     return Received(recording.sent_at, times, complete)
 

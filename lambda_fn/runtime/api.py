@@ -142,7 +142,7 @@ class RuntimeApi:
 
 
 class ResponseStream:
-    """One streamed response: `begin`, `write` any number of times, `end` or `fail`, then `close`.
+    """One streamed response: `begin`, any number of `write`, `end` or `fail`, `accepted`, `close`.
 
     It has a connection of its own, which is opened when the response begins and closed after it.
     Lambda's guide asks for that, and AWS's client for .NET does it. `/next` keeps its connection.
@@ -213,16 +213,19 @@ class ResponseStream:
         data = b"%x\r\n%b\r\n" % (len(data), data)  # as `_chunk`, without a call for each token
         return self._connection.put(data) if self._sent is None else self._put(data)
 
-    async def end(self, data: bytes = b"") -> None:
-        """End the body, with its last piece in the same write. Raises as `write`."""
+    def end(self, data: bytes = b"") -> None:
+        """End the body, with its last piece in the same write, without waiting.
+
+        Whoever ends a response can settle it while a slow client takes the rest. Raises as `write`.
+        """
         if not data and not self._written:
             data = b"\n"  # Lambda never delivers an empty body
-        await self._finish((_chunk(data) if data else b"") + b"0\r\n\r\n")
+        self._finish((_chunk(data) if data else b"") + b"0\r\n\r\n")
 
-    async def fail(self, kind: str, message: str) -> None:
-        """Break off the body with an error. Raises as `write`."""
+    def fail(self, kind: str, message: str) -> None:
+        """Break off the body with an error, without waiting. Raises as `write`."""
         body = base64.b64encode(_error(kind, message))
-        await self._finish(
+        self._finish(
             b"0\r\nLambda-Runtime-Function-Error-Type: %s\r\nLambda-Runtime-Function-Error-Body: %s\r\n\r\n"
             % (kind.encode(), body)
         )
@@ -272,13 +275,18 @@ class ResponseStream:
             self._connection.put(data)
         await self._connection.drain()
 
-    async def _finish(self, data: bytes) -> None:
-        self._open = False
-        self._put(data)
-        await self._drain()
+    async def accepted(self, seconds: float) -> None:
+        """Wait until the Runtime API has taken the response that was ended or broken off.
+
+        Raises:
+            TransportError: it has not within `seconds`, or it refused it, or closed the connection.
+
+        """
         try:
-            async with asyncio.timeout(limits.ACCEPT_TIMEOUT):
+            async with asyncio.timeout(seconds):
                 try:
+                    if self._refused is not None:
+                        raise self._refused
                     await self._connection.head()
                 except TransportError as error:
                     await self._resend(error)
@@ -292,6 +300,10 @@ class ResponseStream:
         except TimeoutError:
             raise TransportError("the Runtime API did not accept the response") from None
         self._accepted = True
+
+    def _finish(self, data: bytes) -> None:
+        self._open = False
+        self._put(data)
 
 
 def _chunk(data: bytes) -> bytes:

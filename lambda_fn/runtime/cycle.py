@@ -1,19 +1,23 @@
 """The ASGI side of one invocation.
 
 The application's work after its response, such as settling, still runs before the next invocation
-is fetched. The application is never told that the client left, because Lambda does not know.
+is fetched. It runs while Lambda takes the end of the response, which lasts as long as the client
+needs for it. The application is never told that the client left, because Lambda does not know.
 """
 
 import asyncio
 from enum import Enum, auto
 from typing import Any
 
+from lambda_fn import limits
 from lambda_fn.http.connection import TransportError
 from lambda_fn.log import log
 from lambda_fn.runtime.api import Context, RuntimeApi
 
 App = Any  # an ASGI application
 Message = dict[str, Any]
+_LEAST = 1.0
+"""Seconds for Lambda to take the end of a response whose function has no time left."""
 
 
 class ResponseState(Enum):
@@ -66,7 +70,10 @@ class Cycle:
             if self._state is ResponseState.NONE:
                 await self._api.fail(self._context.request_id, kind, message)
             elif self._state is ResponseState.BEGUN:
-                await self._stream.fail(kind, message)
+                self._stream.fail(kind, message)
+                await self._stream.accepted(limits.BREAK_TIMEOUT)
+            else:
+                await self._stream.accepted(accept_time(self._context.remaining()))
         except TransportError as error:
             log("fault", aws_request_id=self._context.request_id, error=str(error))
         finally:
@@ -113,7 +120,7 @@ class Cycle:
             if message.get("more_body", False):
                 await self._stream.write(message.get("body", b""))
             else:
-                await self._stream.end(message.get("body", b""))
+                self._stream.end(message.get("body", b""))
                 self._state = ResponseState.ENDED
         elif self._state is ResponseState.NONE and kind == "http.response.start":
             self._state = ResponseState.BEGUN
@@ -122,6 +129,15 @@ class Cycle:
             raise RuntimeError(
                 f"ASGI message {kind!r} is not expected: the response is {self._state.name}"
             )
+
+
+def accept_time(left: float) -> float:
+    """Return the seconds to wait for Lambda to take the end of a response.
+
+    `left` is the seconds until Lambda stops the function. Then the response is lost anyway, and the
+    environment with it.
+    """
+    return max(_LEAST, min(limits.ACCEPT_TIMEOUT, left - limits.ACCEPT_RESERVE))
 
 
 def _prelude(message: Message) -> dict[str, Any]:

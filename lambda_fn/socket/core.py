@@ -77,8 +77,12 @@ class Rate(msgspec.Struct):
     left: float = MESSAGES_BURST
 
     def take(self, now: float) -> float:
-        """Count a message, and return how many more may come at once. Under 0 it is too many."""
-        self.left = min(MESSAGES_BURST, self.left + (now - self.at) * MESSAGES_PER_SECOND)
+        """Count a message, and return how many more may come at once. Under 0 it is too many.
+
+        Messages may be counted in another order than they were sent. A late one counts as one.
+        """
+        since = max(0.0, now - self.at)
+        self.left = min(MESSAGES_BURST, self.left + since * MESSAGES_PER_SECOND)
         self.at = max(self.at, now)
         self.left -= 1
         return self.left

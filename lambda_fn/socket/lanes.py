@@ -136,9 +136,13 @@ class Lanes(msgspec.Struct):
                 return _cancelled(lane.running)
         return None
 
+    def names_waiting(self) -> list[str]:
+        """Return the names of all requests that wait."""
+        return [waiting.name for lane in self.lanes.values() for waiting in lane.waiting]
+
     def drop_waiting(self) -> list[str]:
         """Remove all requests that wait, and return their names."""
-        names = [waiting.name for lane in self.lanes.values() for waiting in lane.waiting]
+        names = self.names_waiting()
         for lane in self.lanes.values():
             lane.waiting.clear()
         return names

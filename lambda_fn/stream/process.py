@@ -24,7 +24,7 @@ def run_in_loop(main: Coroutine[object, object, _T]) -> _T:
     """Run the process's main coroutine, and return its result.
 
     The event loop is uvloop's if `SLUICE_EVENT_LOOP` says so. The package has uvloop then
-    (docs/decisions/0061-uvloop-by-setting.md). It is not imported otherwise.
+    (docs/decisions/0060-uvloop-by-setting.md). It is not imported otherwise.
     """
     new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
     if os.environ.get("SLUICE_EVENT_LOOP") == "uvloop":

@@ -21,6 +21,7 @@ from tests.e2e.test_streaming import script, settled
 from tests.support.deployments import SCRIPTED_MODEL, Deployment
 from tests.support.faults import fault
 from tests.support.openai_node import websocket_suite
+from tests.support.sockets import web_sockets
 from tests.support.verified import target_of
 
 pytestmark = pytest.mark.e2e
@@ -40,7 +41,7 @@ def sockets(sleeper: Deployment) -> Deployment:
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """Yield a client."""
-    async with aiohttp.ClientSession() as opened:
+    async with web_sockets() as opened:
         yield opened
 
 

@@ -16,20 +16,24 @@ Answer = list[Any]
 """Status, content type, error type and body of a response. The body is JSON, if it can be."""
 Call = Callable[[str, bytes], Answer]
 
-_SIGNED = (
+KIND = "application/x-amz-json-1.0"
+SIGNED = (
     "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261129/eu-west-1/dynamodb/aws4_request, "
     "SignedHeaders=host;x-amz-date, Signature=0"
 )
 
 
-def answered(
+def called(
     app: Callable[..., Iterable[bytes]], operation: str, body: bytes, **more: str
-) -> Answer:
-    """Call an application as a server would; return its answer, a 500 if it raises."""
+) -> tuple[int, dict[str, str], bytes]:
+    """Call an application as a server would. Return status, headers and body of its response.
+
+    The names of the headers are in lower case.
+    """
     begun: list[Any] = []
 
     def start(status: str, headers: list[tuple[str, str]], _: object = None) -> None:
-        begun[:] = [status, {name.lower(): value for name, value in headers}]
+        begun[:] = [int(status.split()[0]), {name.lower(): value for name, value in headers}]
 
     environ = {
         "REQUEST_METHOD": "POST",
@@ -40,32 +44,35 @@ def answered(
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "HTTP_HOST": "localhost",
-        "HTTP_AUTHORIZATION": _SIGNED,
+        "HTTP_AUTHORIZATION": SIGNED,
         "HTTP_X_AMZ_TARGET": f"DynamoDB_20120810.{operation}",
-        "CONTENT_TYPE": "application/x-amz-json-1.0",
+        "CONTENT_TYPE": KIND,
         "CONTENT_LENGTH": str(len(body)),
         "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         **more,
     }
+    content = b"".join(app(environ, start))
+    status, headers = begun
+    return status, headers, content
+
+
+def answered(
+    app: Callable[..., Iterable[bytes]], operation: str, body: bytes, **more: str
+) -> Answer:
+    """Call an application as a server would; return its answer, a 500 if it raises."""
     try:
-        content = b"".join(app(environ, start))
+        status, headers, content = called(app, operation, body, **more)
     except Exception:  # noqa: BLE001 - the local cloud answers so
         return [500, None, None, ""]
-    status, headers = begun
     if "x-amzn-requestid" not in headers or "x-amz-crc32" not in headers:
-        return [int(status.split()[0]), None, None, "without an id or checksum"]
+        return [status, None, None, "without an id or checksum"]
     try:
         decoded = json.loads(content)
     except ValueError:
         decoded = content.decode(errors="replace")
-    return [
-        int(status.split()[0]),
-        headers.get("content-type"),
-        headers.get("x-amzn-errortype"),
-        decoded,
-    ]
+    return [status, headers.get("content-type"), headers.get("x-amzn-errortype"), decoded]
 
 
 @contextmanager

@@ -5,21 +5,22 @@ variable `SERVER_VARIABLE` has the URL of another DynamoDB, that one is called i
 """
 
 import enum
+import functools
 import http.client
 import json
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from botocore.awsrequest import AWSPreparedRequest
-from moto.core.request import normalize_request
-from moto.dynamodb.responses import DynamoHandler
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from lambda_fn.aws.attributes import Item, unwrap_all
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.http.connection import TransportError
-from local.moto import attribute_values
+from local.moto import attribute_values, items
+from local.moto.items.calls import ItemCalls
+from tests.support import moto_calls
 
 REGION = "eu-west-1"
 SERVER_VARIABLE = "SLUICE_TEST_DYNAMODB"
@@ -127,27 +128,25 @@ class Network:
 
 def carry_out(target: str, body: bytes) -> tuple[int, bytes]:
     """Call DynamoDB. Return the status and the body of its response."""
-    headers = {
-        "X-Amz-Target": target,
-        "X-Amz-Date": "20261121T000000Z",
-        "Content-Type": "application/x-amz-json-1.0",
-        "Authorization": "AWS4-HMAC-SHA256 "
-        f"Credential=AKID/20261121/{REGION}/dynamodb/aws4_request, "
-        "SignedHeaders=host;x-amz-date, Signature=none",
-        "Host": _ORIGIN.partition("//")[2],
-    }
     if url := os.environ.get(SERVER_VARIABLE):
         connection = http.client.HTTPConnection(url.partition("//")[2], timeout=60)
+        signed = {"X-Amz-Date": "20261129T000000Z", "Authorization": moto_calls.SIGNED}
+        headers = {"X-Amz-Target": target, "Content-Type": moto_calls.KIND, **signed}
         try:
             connection.request("POST", "/", body, headers)
             response = connection.getresponse()
             return response.status, response.read()
         finally:
             connection.close()
-    request = AWSPreparedRequest("POST", _ORIGIN + "/", headers, body, stream_output=False)
-    normal = normalize_request(request)
-    status, _, answer = DynamoHandler.dispatch(normal, normal.raw_url, normal.headers)
-    return status, answer if isinstance(answer, bytes) else answer.encode()
+    status, _, answer = moto_calls.called(_moto(), target.partition(".")[2], body)
+    return status, answer
+
+
+@functools.cache
+def _moto() -> ItemCalls:
+    attribute_values.install()
+    items.install()
+    return ItemCalls(DomainDispatcherApplication(create_backend_app))
 
 
 def operate(operation: str, **asked: Any) -> dict[str, Any]:
@@ -160,7 +159,6 @@ def operate(operation: str, **asked: Any) -> dict[str, Any]:
 
 def create_table(name: str) -> None:
     """Create an empty usage table, and replace an existing one."""
-    attribute_values.install()
     if name in operate("ListTables")["TableNames"]:
         delete_table(name)
     types = {"pk": "S", "sk": "S", "open": "S", "due": "N", "directory": "S", "created": "N"}

@@ -43,7 +43,8 @@ def is_whole(data: bytes) -> bool:
 class Lambda:
     """A Runtime API. It serves `events`, and records the packets of each other request.
 
-    `uses` has the last parts of the paths that came by each connection.
+    `uses` has the last parts of the paths that came by each connection. A response is accepted when
+    `accepting` is set, or its connection is broken if `leaves` is.
     """
 
     events: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
@@ -59,6 +60,12 @@ class Lambda:
     refuse_errors: bool = False
     refused: asyncio.Event = field(default_factory=asyncio.Event)
     status: str = "202 Accepted"
+    accepting: asyncio.Event = field(default_factory=asyncio.Event)
+    leaves: bool = False
+
+    def __post_init__(self) -> None:
+        """Accept at once."""
+        self.accepting.set()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
@@ -89,12 +96,19 @@ class Lambda:
                     writer.transport.abort()
                     return
                 packets.append(await reader.read(65536))
+                if not packets[-1]:
+                    self.closed.put_nowait(uses)
+                    return
             if self.refuse_errors and path.endswith("/error"):
                 self.refused.set()
                 writer.transport.abort()
                 return
-            writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: 0\r\n\r\n".encode())
             self.requests.put_nowait((path, packets))
+            await self.accepting.wait()
+            if self.leaves:
+                writer.transport.abort()
+                return
+            writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: 0\r\n\r\n".encode())
 
 
 async def run(

@@ -3,8 +3,12 @@
 import base64
 import json
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+
+import aiohttp
 
 from lambda_fn.socket.gateway.posts import ClientGone
 
@@ -73,3 +77,22 @@ class Clients:
     def to(self, connection_id: str) -> list[dict[str, Any]]:
         """Return what a client got."""
         return [message for key, message in self.posted if key == connection_id]
+
+
+@asynccontextmanager
+async def web_sockets() -> AsyncIterator[aiohttp.ClientSession]:
+    """Yield a client that closes the sockets that a test has left open.
+
+    One that only the garbage collector found would be a warning of some later test.
+    """
+    opened: list[aiohttp.ClientWebSocketResponse] = []
+
+    class Opened(aiohttp.ClientWebSocketResponse):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            opened.append(self)
+
+    async with aiohttp.ClientSession(ws_response_class=Opened) as session:
+        yield session
+        for socket in opened:
+            await socket.close()

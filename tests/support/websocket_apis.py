@@ -13,6 +13,7 @@ from local.apigateway.server import Gateways
 from local.faults.plan import Plan
 from local.iam.policy import Need
 from local.limits import Limits
+from tests.support.sockets import web_sockets
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:socket"
 URI = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{FUNCTION}/invocations"
@@ -164,7 +165,7 @@ class Plane:
 @contextlib.asynccontextmanager
 async def started(content: dict[str, Any] | None = None) -> AsyncIterator[Plane]:
     """Yield a data plane with one API deployed."""
-    async with aiohttp.ClientSession() as session:
+    async with web_sockets() as session:
         plane = Plane(session)
         await plane.gateways.start()
         try:

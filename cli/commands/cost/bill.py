@@ -65,6 +65,9 @@ _WEB_ACL_RULES = 2
 """The number of rules in the web ACL that `web_acl=rate` makes."""
 _FREE_STREAM = 6 * 1024 * 1024
 """Bytes of a streamed response that Lambda does not charge for."""
+MULTIPLEXED = 8
+"""Requests side by side in one stream, where their cost is told. At most 16 are."""
+TAG_BYTES = len(',"stream_id":"a1"')
 _PROMPT_BYTES = 5
 """Bytes of a prompt's token on its way to the endpoint, roughly."""
 _SPREAD = 3.0
@@ -253,6 +256,28 @@ def by_socket(use: Use) -> float:
     minutes = use.seconds / 60
     messages = SOCKET_EVENTS + posts
     return messages * price("websocket_message") + minutes * price("websocket_minute")
+
+
+def by_stream(plan: Plan, use: Use) -> float:
+    """Return what one request costs on its way: the function, on demand, and CloudFront."""
+    parts = by_request(plan, use)
+    return parts[_function(False)] + parts["CloudFront"] + parts.get("AWS WAF", 0.0)
+
+
+def by_multiplex(plan: Plan, use: Use, members: int = MULTIPLEXED) -> float:
+    """Return what a request adds to `by_stream` as one of several side by side in one stream.
+
+    It is usually negative: the members share an invocation, and so its time. Their deltas have one
+    more field. The meter's writes are the same.
+    """
+    gb_second = price(f"lambda_gb_second_{plan.architecture}")
+    shared = price("lambda_request") + use.seconds * plan.memory_mb / 1024 * gb_second
+    shared += price("cloudfront_request") + (price("waf_request") if plan.web_acl else 0.0)
+    alone = bytes_a_token() * use.completion_tokens + REST_OF_RESPONSE
+    tagged = alone + TAG_BYTES * use.completion_tokens
+    streamed = max(0, members * tagged - _FREE_STREAM) / members - max(0, alone - _FREE_STREAM)
+    more = (tagged - alone) * price("cloudfront_gb") + streamed * price("lambda_stream_gb")
+    return more / 1e9 - shared * (1 - 1 / members)
 
 
 def insights_request(plan: Plan) -> float:

@@ -163,13 +163,21 @@ def comparisons(plan: Plan, use: Use, compare: tuple[float, float] | None) -> li
             if use.throughput is not None:
                 share = bill.utilisation(plan, replace(use, requests=turn)) or 0.0
                 lines.append(f"That is {share:.0%} of what its instances can generate.")
-    million = bill.by_socket(use) / use.completion_tokens * 1e6
-    lines.append(
-        f"Over sockets of API Gateway (websocket=true), 1 million tokens cost {million:,.2f} USD "
-        "more."
-    )
-    lines.append("")
+    lines += [transports(plan, use), ""]
     return lines
+
+
+def transports(plan: Plan, use: Use) -> str:
+    """Return a sentence on what the ways to the client cost."""
+    million = 1e6 / use.completion_tokens
+    shared = bill.by_multiplex(plan, use) * million
+    return (
+        "On the way to the client (function on demand and CloudFront), 1 million tokens cost "
+        f"{bill.by_stream(plan, use) * million:,.2f} USD as server-sent events, "
+        f"{bill.by_socket(use) * million:,.2f} USD more over sockets of API Gateway "
+        f"(websocket=true), and {abs(shared):,.2f} USD {'less' if shared < 0 else 'more'} with "
+        f"{bill.MULTIPLEXED} answers side by side in one stream (POST /v1/sluice/multiplex)."
+    )
 
 
 def managed_turn(plan: Plan, use: Use) -> float | None:
@@ -272,7 +280,9 @@ def _json(
         "month_managed": bill.month(plan, use, managed=True),
         "idle": bill.by_month(plan),
         "request": bill.by_request(plan, use),
+        "request_by_stream": bill.by_stream(plan, use),
         "request_by_socket": bill.by_socket(use),
+        "request_by_multiplex": bill.by_multiplex(plan, use),
         "key_figures": {
             "insights": {
                 "request": bill.insights_request(plan),

@@ -88,6 +88,7 @@ class Gateway(Control):
         frame = Frame(message.name, message.body, message.sent)
         socket = await self._store.find(message.connection_id)
         if socket.state.flooded:
+            self._drop(message.connection_id)
             return
         if not await self._store.claim(socket, frame):
             return  # it came before
@@ -175,7 +176,12 @@ class Gateway(Control):
                 socket = max(socket, after, key=lambda one: int(one.item["n"]))
                 names += [name for name in found if name not in begun and name not in names]
         if failed:
-            raise failed[0]
+            try:
+                raise failed[0]
+            finally:  # the error refers to this frame: break the cycle
+                failed.clear()
+                done.clear()
+                del task
 
     async def _patiently(
         self, connection_id: str, decide: Callable[[State], list[str]], context: Context

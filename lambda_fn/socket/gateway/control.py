@@ -63,6 +63,8 @@ _NO_LOG_YET = 20.0
 """Seconds for which a cancel waits for the log of a response that has begun."""
 _LOG_POLL = 0.1
 """Seconds between two looks for it."""
+_FLOODS = 1_000
+"""Flooded sockets that an environment remembers, the last ones."""
 
 
 class Flood(RateLimited):
@@ -104,6 +106,12 @@ class Control:
         self._stored = Stored(self._streams)
         self._cancelling = Cancelling(settings, client, credentials, self._usage, self._stored)
         self._store = Store(self._streams, now=now)
+        self._flooded: dict[str, None] = {}
+        """The last sockets that were closed because of a flood.
+
+        What they had sent before may be thousands of messages, each with an invocation of its own.
+        They are dropped without a call, so that other sockets do not wait for them.
+        """
         self._posts = Posts(
             client,
             url=settings.websocket_url.replace("ws", "http", 1),
@@ -173,15 +181,21 @@ class Control:
 
     async def _disconnect(self, closing: Closing, context: Context) -> None:
         socket = await self._store.find(closing.connection_id)
-        names, waiting = await self._store.change(closing.connection_id, State.leave)
-        await self._store.leave(socket.caller.key_id, closing.connection_id)
+        # Their texts go first. If this function is killed, the event comes again, and finds them.
+        waiting = socket.state.lanes.names_waiting()
         await self._forget(closing.connection_id, waiting)
+        names, dropped = await self._store.change(closing.connection_id, State.leave)
+        await self._store.leave(socket.caller.key_id, closing.connection_id)
+        since = [name for name in dropped if name not in waiting]
+        await self._forget(closing.connection_id, since)
         for name in names:
             await self._stop(name, socket)
 
     # Messages
 
     async def _message(self, message: Message, context: Context) -> None:
+        if message.connection_id in self._flooded:
+            return
         asked = read_message(message.body)
         stream_id = asked.stream_id
         try:
@@ -195,13 +209,20 @@ class Control:
             else:
                 await self._begin(message, asked, context)
         except _Flooded:
-            return
+            self._drop(message.connection_id)
         except Flood:
+            self._drop(message.connection_id)
             socket = await self._store.find(message.connection_id)
             await self._posts.close(message.connection_id)
             await self._store.leave(socket.caller.key_id, message.connection_id, held=True)
         except APIError as error:
             await self._tell(message.connection_id, error, stream_id)
+
+    def _drop(self, connection_id: str) -> None:
+        """Remember that a socket is flooded."""
+        self._flooded[connection_id] = None
+        if len(self._flooded) > _FLOODS:
+            del self._flooded[next(iter(self._flooded))]
 
     async def _count(self, message: Message) -> None:
         """Count a message that changes nothing. Raises RateLimited."""
@@ -232,7 +253,8 @@ class Control:
         Then the next requests of these lanes begin, in another invocation.
         """
         event, by = failure.event, failure.invocation
-        if isinstance(event, Closing):
+        if event is None or isinstance(event, Closing):
+            log("socket_failure", aws_request_id=by)
             return
         connection_id = event.connection_id
         socket = await self._store.find(connection_id)

@@ -9,6 +9,7 @@ invokes the one that answers, by `begin_event`.
 
 import base64
 import binascii
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from typing import Any
@@ -101,12 +102,12 @@ class Begin(msgspec.Struct, frozen=True):
 class Failure(msgspec.Struct, frozen=True):
     """An asynchronous invocation failed, or no function was free for its event in time.
 
-    `invocation` is its request id, and `event` its event.
+    `invocation` is its request id, and `event` its event, None if that is no event of a socket.
     """
 
     invocation: str
     is_too_old: bool
-    event: Message | Closing | Begin
+    event: Message | Closing | Begin | None
 
 
 _decoder = msgspec.json.Decoder(_Event)
@@ -129,9 +130,7 @@ def read(event: bytes) -> Opening | Message | Closing | Begin | Failure:
         found = _decoder.decode(event)
         context = found.requestContext
         if found.requestPayload:
-            failed = read(bytes(found.requestPayload))
-            if not isinstance(failed, Opening | Failure):
-                return Failure(context.requestId, context.condition == _TOO_OLD, failed)
+            return _failure(context, bytes(found.requestPayload))
         if context.eventType == "CONNECT":
             return _opening(found)
         if context.eventType == "DISCONNECT":
@@ -143,6 +142,14 @@ def read(event: bytes) -> Opening | Message | Closing | Begin | Failure:
     except (msgspec.DecodeError, UnicodeError, binascii.Error, ValueError, RecursionError) as error:
         raise InvalidEvent(f"not an event of a WebSocket API: {type(error).__name__}") from None
     raise InvalidEvent("an event of an unknown type")
+
+
+def _failure(context: _Context, payload: bytes) -> Failure:
+    event = None
+    with contextlib.suppress(InvalidEvent):
+        found = read(payload)
+        event = None if isinstance(found, Opening | Failure) else found
+    return Failure(context.requestId, context.condition == _TOO_OLD, event)
 
 
 def _opening(event: _Event) -> Opening:

@@ -284,6 +284,7 @@ async def test_response_that_is_not_accepted(lambda_: Lambda) -> None:
     api = RuntimeApi(lambda_.address)
     stream = api.respond("r1")
     await stream.begin({"statusCode": 200})
+    stream.end()
     with pytest.raises(TransportError, match="413"):
-        await stream.end()
+        await stream.accepted(60)
     stream.close()

@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import json
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
+from lambda_fn import limits
 from lambda_fn.ids import new_request_id
+from lambda_fn.runtime import cycle
 from lambda_fn.runtime.api import RuntimeApi
+from lambda_fn.runtime.cycle import accept_time
 from lambda_fn.runtime.event import run_event
 from lambda_fn.runtime.loop import serve
 from tests.support.runtime_api import EVENT, Lambda, hello, run, unchunk
@@ -161,6 +164,94 @@ async def test_work_after_the_response(lambda_: Lambda) -> None:
     server.cancel()
     with pytest.raises(asyncio.CancelledError):
         await server
+
+
+class Slow:
+    """A function whose client takes the end of its response late, or never.
+
+    `settled` is set when the application ends, and `closed` by its work in the background.
+    """
+
+    def __init__(self, lambda_: Lambda, *, fails: bool = False) -> None:
+        lambda_.accepting.clear()
+        self.lambda_ = lambda_
+        self.fails = fails
+        self.settled, self.closed = asyncio.Event(), asyncio.Event()
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer, settle, and close the log in the background."""
+        scope["aws.after"].append(asyncio.ensure_future(self._close()))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        body = {"type": "http.response.body", "body": b"x", "more_body": self.fails}
+        await send(body)
+        self.settled.set()
+        if self.fails:
+            raise RuntimeError("unended")
+
+    async def _close(self) -> None:
+        await self.settled.wait()
+        self.closed.set()
+
+    async def __aenter__(self) -> Self:
+        """Serve one request until it is settled."""
+        self.server = asyncio.ensure_future(serve(self.app, RuntimeApi(self.lambda_.address)))
+        await self.lambda_.ready.wait()
+        self.lambda_.ready.clear()
+        self.lambda_.events.put_nowait(json.dumps(EVENT).encode())
+        await self.closed.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Wait for the next fetch."""
+        await self.lambda_.ready.wait()
+        self.server.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await self.server
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["takes it", "leaves"])
+async def test_a_slow_client_delays_no_settlement(lambda_: Lambda, leaves: bool) -> None:
+    """What comes after the response ends while its client takes the rest.
+
+    The next invocation is fetched once the client has all of it, or is gone.
+    """
+    async with asyncio.timeout(60), Slow(lambda_) as slow:
+        assert slow.settled.is_set()
+        await lambda_.requests.get()  # Lambda has the whole response, and its client has not
+        assert lambda_.waiting == 0
+        lambda_.leaves = leaves
+        lambda_.accepting.set()
+
+
+@pytest.mark.parametrize(
+    ("fails", "limit"), [(False, "ACCEPT_TIMEOUT"), (True, "BREAK_TIMEOUT")], ids=["ends", "fails"]
+)
+async def test_a_client_that_never_takes_the_end(
+    lambda_: Lambda, monkeypatch: pytest.MonkeyPatch, fails: bool, limit: str
+) -> None:
+    """It is left after some time, with its connection closed, and the environment goes on."""
+    monkeypatch.setattr(limits, limit, 0.0)
+    monkeypatch.setattr(cycle, "_LEAST", 0.0)
+    async with asyncio.timeout(60):
+        async with Slow(lambda_, fails=fails):
+            pass
+        lambda_.accepting.set()
+        assert await lambda_.closed.get() == ["response"]
+
+
+@pytest.mark.parametrize(
+    ("left", "seconds"),
+    [
+        (540.0, limits.ACCEPT_TIMEOUT),
+        (limits.ACCEPT_TIMEOUT + limits.ACCEPT_RESERVE, limits.ACCEPT_TIMEOUT),
+        (100.0, 100.0 - limits.ACCEPT_RESERVE),
+        (limits.ACCEPT_RESERVE, 1.0),
+        (-5.0, 1.0),
+    ],
+)
+def test_the_wait_ends_before_the_function(left: float, seconds: float) -> None:
+    """A slow client is left before Lambda stops the function, which would end the environment."""
+    assert accept_time(left) == seconds
 
 
 async def test_an_event_without_a_request(lambda_: Lambda) -> None:

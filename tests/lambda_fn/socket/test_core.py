@@ -21,6 +21,7 @@ from lambda_fn.socket.core import (
     Close,
     Command,
     Connection,
+    Rate,
     Send,
     Start,
     Stop,
@@ -212,6 +213,13 @@ def test_flood() -> None:
         + ["websocket_message_limit_reached"] * MESSAGES_BURST
     )
     assert answers[-1] == [Close(FLOOD, "Too many messages.")]
+
+
+@given(st.permutations(range(MESSAGES_BURST)))
+def test_messages_that_are_counted_late(order: list[int]) -> None:
+    """A message that is counted after later ones counts as one, however late it comes."""
+    rate = Rate(0.0)
+    assert min(rate.take(60.0 - 10 * late) for late in order) >= 0
 
 
 def test_refused_messages_do_nothing() -> None:

@@ -15,6 +15,8 @@ _NO_SOCKETS = "the deployment has no sockets: deploy with -c websocket=true"
 _STRANGE = 'no JSON: " \\ \\u0041 {} $context.connectionId ü \u2028 \U0001f600'
 """A message that a template could escape, replace or break."""
 _OVER_A_FRAME = 33_000
+_CLOCKS_DIFFER = 5.0
+"""Seconds by which this clock and that of the logs may differ."""
 LONG_INPUT = "Count from one to one thousand in words."
 _LONG = 512
 """Tokens of an answer that is cancelled: more than it has before the cancel comes."""
@@ -110,6 +112,24 @@ def socket_cancel(target: Target) -> Outcome:
     if status in ("completed", "incomplete"):
         return unknown(f"the answer was {status} before it could be cancelled")
     return decided([] if status == "cancelled" else [f"the answer is {status}"], "cancelled")
+
+
+def socket_failure(target: Target) -> Outcome:
+    """Check that the control function is told of an invocation of the answering one that failed."""
+    name = target.outputs.get("SocketFunctionName")
+    if name is None:
+        return absent(_NO_SOCKETS)
+    [control] = target.physical("AWS::Lambda::Function", "SocketControl")
+    functions = target.client("lambda")
+    configuration = functions.get_function_configuration(FunctionName=control)
+    log_group, since = configuration["LoggingConfig"]["LogGroup"], time.time() - _CLOCKS_DIFFER
+    asked = functions.invoke(
+        FunctionName=f"{name}:live", InvocationType="Event", Payload=b'{"requestContext": {}}'
+    )
+    invocation = asked["ResponseMetadata"]["RequestId"]
+    told = target.wait(lambda: target.log_lines(log_group, invocation, since))
+    said = f"the control function was told of invocation {invocation}, which failed"
+    return decided([] if told else [f"no line of {log_group} has {invocation}"], said)
 
 
 def _opened(target: Target, base: str, key: str) -> Any:
@@ -233,6 +253,16 @@ CHECKS = (
         "`-c websocket=true`: an answer is cancelled in mid-stream by its lane",
         Wave.TRAFFIC,
         socket_cancel,
+    ),
+    Check(
+        "socket-failure",
+        "Lambda tells the control function of each invocation for a message that failed, with the "
+        "request id of that invocation, and may invoke it",
+        "`-c websocket=true`: the answering function is invoked with an event of no socket; the "
+        "control function logs the id of that invocation, which counts as one error",
+        Wave.TRAFFIC,
+        socket_failure,
+        60,
     ),
     Check(
         "background-invoke",

@@ -168,6 +168,28 @@ def test_a_plan_is_what_the_settings_deploy() -> None:
     assert "SageMaker, instances" not in bill.by_month(theirs)
 
 
+def test_a_request_beside_others_in_one_stream() -> None:
+    """Several answers share the time of one invocation, so each costs less than alone."""
+    plan, use = bill.Plan.of(PROD, None), bill.Use()
+    assert bill.by_multiplex(plan, use, 1) == pytest.approx(bill.TAG_BYTES * 300 * 0.085 / 1e9)
+    adds = [bill.by_multiplex(plan, use, members) for members in (2, 8, 16)]
+    assert adds == sorted(adds, reverse=True)
+    function = use.seconds * plan.memory_mb / 1024 * price("lambda_gb_second_arm64")
+    assert -bill.by_stream(plan, use) < adds[-1] < -0.9 * function
+
+
+def test_many_bytes_beside_others_in_one_stream() -> None:
+    """What Lambda streams without charge is counted once for all of them."""
+    plan = bill.Plan.of(PROD, None)
+    long = bill.Use(completion_tokens=20_000, tokens_per_second=1e9, first_token=0)
+    size = (bill.bytes_a_token() + bill.TAG_BYTES) * 20_000 + bill.REST_OF_RESPONSE
+    over = (2 * size - 6 * 1024 * 1024) / 2 / 1e9 * price("lambda_stream_gb")
+    requests = price("lambda_request") + price("cloudfront_request")
+    tags = bill.TAG_BYTES * 20_000 * price("cloudfront_gb") / 1e9
+    found = bill.by_multiplex(plan, long, 2)
+    assert found == pytest.approx(over + tags - requests / 2, rel=0.01)
+
+
 def test_a_request_on_a_socket() -> None:
     """Its deltas are a message each, or one in 50 ms if they come faster."""
     message, minute = price("websocket_message"), price("websocket_minute")

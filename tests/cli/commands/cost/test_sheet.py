@@ -43,6 +43,9 @@ def test_the_sheet_has_the_month_the_idle_sum_and_the_peak(
         "The instances' tokens/s: 694 of 3,000 are needed, 23%. Enough.",
         "They cost less than on demand from",
         "this demand would cost 267.67 USD a month. This deployment costs less from",
+        "USD as server-sent events, 0.53 USD more over sockets",
+        "0.16 USD less with 8 answers side by side",
+        "A million answers that are stored cost",
         "Assumed, not measured: 5 answers a day of each user, 300 tokens an answer",
         "Not confirmed at their source:",
     ):

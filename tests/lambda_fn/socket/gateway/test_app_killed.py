@@ -1,8 +1,9 @@
 """Functions of sockets that are killed, or do not get their calls through."""
 
 import asyncio
+import contextlib
 import uuid
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -14,6 +15,7 @@ from lambda_fn.runtime.api import Context
 from lambda_fn.socket.core import Rate
 from lambda_fn.socket.gateway import app
 from lambda_fn.socket.gateway.app import Gateway
+from lambda_fn.socket.gateway.messages import Closing
 from lambda_fn.socket.gateway.state import State
 from lambda_fn.socket.gateway.store import Socket
 from tests.support.function import (
@@ -24,6 +26,10 @@ from tests.support.function import (
 )
 from tests.support.gateway_sockets import ENDS, Sockets, create, text_of, until, until_end
 from tests.support.kept import Kept, events, head_of
+
+
+class Killed(BaseException):
+    """The function was killed."""
 
 
 class Dying(Gateway):
@@ -258,3 +264,42 @@ async def test_lambda_does_not_take_the_next_request(
         "interrupted",
         *["service_unavailable"] * 2,
     ]
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3, 4])
+async def test_a_function_that_is_killed_when_a_client_leaves(
+    sockets: Sockets,
+    sagemaker: StandIn,
+    streams: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    writes: int,
+) -> None:
+    """The texts of the requests that waited are gone when Lambda has repeated the event."""
+    held = asyncio.Event()
+    sagemaker.script = [FIRST, held, REST]
+    socket = await sockets.open()
+    await socket.send_json(create(stream_id="a", store=True))
+    await until(socket, "response.output_text.delta")
+    for count, text in enumerate(("first that waits", "second that waits"), 2):
+        await socket.send_json(create(stream_id="a", input=text))
+        await sockets.invoked(count)
+        while len(sockets.tasks) > 1:
+            await asyncio.wait(sockets.tasks, return_when=asyncio.FIRST_COMPLETED)
+    closing = Closing(sockets.invocations[-1][1]["requestContext"]["connectionId"])
+    table, context, left = sockets.control._store._table, cast("Context", None), [writes]
+    put = table.put
+
+    async def killed(*args: Any, **kwargs: Any) -> None:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        await put(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(table, "put", killed)
+        with contextlib.suppress(Killed):
+            await sockets.control._disconnect(closing, context)
+    await sockets.control._disconnect(closing, context)
+    assert "that waits" not in str(streams.scan()["Items"])
+    held.set()
+    await sockets.at_rest()

@@ -24,7 +24,9 @@ class Api:
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer a call."""
-        assert request.headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKID/")
+        assert request.headers["Authorization"].startswith(
+            f"AWS4-HMAC-SHA256 Credential={CREDENTIALS.access_key}/"
+        )
         assert "/eu-west-1/execute-api/" in request.headers["Authorization"]
         self.calls.append((request.method, request.raw_path, await request.read()))
         return web.Response(status=self.statuses.pop(0) if self.statuses else 200)
