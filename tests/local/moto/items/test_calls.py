@@ -7,14 +7,19 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moto.core.botocore_stubber import MockRawResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from lambda_fn.aws.signing import sign
 from local.moto import attribute_values, items
 from local.moto.items.calls import ItemCalls
-from tests.support.moto_calls import Call, answered, moto_as_it_is
+from tests.support.function import BOTO, CREDENTIALS
+from tests.support.moto_calls import Call, answered, called, moto_as_it_is
 
 _NUMBERS = count()
 
@@ -310,6 +315,44 @@ def test_a_usual_call_does_not_pass_through_motos_application(ours: dict[str, An
     ):
         call(operation, body)
     assert taken[0] == before + 4
+
+
+def test_calls_of_the_functions_tests_are_usual(ours: dict[str, Any]) -> None:
+    """The function's client and boto3, with the keys that the tests have, go around it, too."""
+    table, taken = f"t{next(_NUMBERS)}", ours["taken"]
+    answered(ours["app"], "CreateTable", _created(table))
+
+    def ask(request: Any, **_: object) -> AWSResponse:
+        headers = {
+            name: content if isinstance(content, str) else content.decode()
+            for name, content in request.headers.items()
+        }
+        kind = headers.pop("Content-Type")
+        more = {f"HTTP_{name.upper().replace('-', '_')}": headers[name] for name in headers}
+        status, found, content = called(
+            ours["app"], "GetItem", request.body, CONTENT_TYPE=kind, **more
+        )
+        return AWSResponse(request.url, status, found, MockRawResponse(content))
+
+    before = taken[0]
+    client = boto3.client("dynamodb", endpoint_url="http://localhost", **BOTO)
+    client.meta.events.register("before-send.dynamodb", ask)
+    key = {"pk": {"S": "p"}, "sk": {"S": "1"}}
+    client.get_item(TableName=table, Key=key)
+    client.close()
+    body = _body({"Key": key}, table)
+    signed = sign(
+        credentials=CREDENTIALS,
+        region="eu-west-1",
+        service="dynamodb",
+        host="localhost",
+        path="/",
+        headers={},
+        body=body,
+    )
+    call = partial(answered, ours["app"], HTTP_AUTHORIZATION=signed["authorization"])
+    assert call("GetItem", body)[0] == 200
+    assert taken[0] == before
 
 
 @pytest.mark.parametrize(
