@@ -38,6 +38,7 @@ def main() -> None:
     from local.cloudformation import install
     from local.moto import (
         attribute_values,
+        backups,
         clients,
         insight_rules,
         items,
@@ -58,6 +59,7 @@ def main() -> None:
     quotas.install()
     service_quotas.install()
     attribute_values.install()
+    backups.install()
     items.install()
     insight_rules.install()
     metric_lists.install()

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 from rich.table import Table
@@ -59,7 +60,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     listed = command("list", _list, "List keys, the newest first.", key=False)
     listed.add_argument("--owner", help="only this owner's keys")
     command("show", _show, "Show a key, its limits and what is left of its budgets.")
-    text = "Change a key. Fields without an option stay as they are. `none` removes a limit."
+    text = (
+        "Change a key. Fields without an option stay as they are. `none` removes a limit; 0 allows "
+        "nothing."
+    )
     update = command("update", _update, text)
     update.add_argument("--name", help="the key's new name in reports")
     _add_fields(update)
@@ -167,6 +171,17 @@ def _create(args: argparse.Namespace) -> None:
             f"[dim]It may run {streams} streams at once; --concurrent-streams sets another "
             "limit.[/dim]"
         )
+        _warn_of_nothing(key)
+
+
+def _warn_of_nothing(key: dict[str, Any]) -> None:
+    """Say so if a limit of 0 refuses every request of a key. 0 might be meant as no limit."""
+    for name, most in key["limits"].items():
+        if most is not None and not Decimal(most):
+            errors.print(
+                "[yellow]![/yellow] Every request of this key is refused, because "
+                f"--{name.replace('_', '-')} is 0. Without a limit, it is `none`."
+            )
 
 
 def _rotate(args: argparse.Namespace) -> None:
@@ -298,7 +313,10 @@ def _update(args: argparse.Namespace) -> None:
             "Nothing was changed, because no option names a change. `sluice keys update --help` "
             "lists the options."
         )
-    _print_changed(args, admin(args)("PATCH", f"/keys/{args.id}", body))
+    key = admin(args)("PATCH", f"/keys/{args.id}", body)
+    _print_changed(args, key)
+    if not args.json:
+        _warn_of_nothing(key)
 
 
 def _enable(args: argparse.Namespace, *, yes: bool) -> None:

@@ -113,6 +113,12 @@ def _moment(dynamodb: Any, source: str, asked: datetime | None) -> datetime:
     if asked is None:
         return latest
     if asked > latest or (earliest is not None and asked < earliest):
+        if earliest == latest:
+            raise CommandError(
+                f"{source} has no history, so it can only be restored as it is now: leave --to "
+                "out. The local cloud keeps none; on AWS it begins some minutes after the "
+                "deployment."
+            )
         begins = "" if earliest is None else f"from {earliest:%Y-%m-%dT%H:%M:%S} "
         raise CommandError(
             f"The backups of {source} reach {begins}to {latest:%Y-%m-%dT%H:%M:%S} UTC; "

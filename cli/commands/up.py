@@ -153,6 +153,7 @@ def _bring_up(
 
     started = time.monotonic()
     running = LocalCloud.find(LOCAL)
+    cloud = None
     try:
         cloud = local_cloud.start(running, engine, tls=tls, options=options, port=port)
         if engine is not None and "image_uri" not in context:
@@ -171,7 +172,10 @@ def _bring_up(
     except KeyboardInterrupt:
         console.print()
         if running is None:
-            local_cloud.stop()
+            if cloud is None and LocalCloud.find(LOCAL) is None:
+                console.print("The local cloud had not started yet. Nothing is left running.")
+            else:
+                local_cloud.stop()
         raise
     console.print(
         f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"

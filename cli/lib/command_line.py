@@ -1,12 +1,16 @@
 """Parse command lines; errors wrap at spaces and say what is possible."""
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from cli.lib.terminal import errors, literal
+
+_OPTION = re.compile(r"-[^\d]")
+"""The beginning of an option. A negative number is a value."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,6 +32,16 @@ class Parser(argparse.ArgumentParser):
             self.error(self._unknown(unknown[0]))
         return found, []
 
+    def _wrong_option(self) -> str:
+        """Return the first option that this parser does not have, or an empty text."""
+        for word in self._given:
+            name = word.partition("=")[0] if word.startswith("--") else word[:2]
+            if _OPTION.match(name) and not any(
+                option.startswith(name) for option in self._option_string_actions
+            ):
+                return word
+        return ""
+
     def _unknown(self, word: str) -> str:
         options = {option.lstrip("-"): option for option in self._option_string_actions}
         near = options.get(meant(word.partition("=")[0].lstrip("-"), options), "")
@@ -36,9 +50,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the usage, and the error with the command that helps. Exit with status 2."""
         self.print_usage(sys.stderr)
-        first = next(iter(self._given), "")
-        if self._commands is not None and "COMMAND" in message and first.startswith("-"):
-            message = self._unknown(first)
+        if "arguments are required" in message and (wrong := self._wrong_option()):
+            # argparse looks for what is missing before it looks at unknown options.
+            message = self._unknown(wrong)
         elif self._commands is not None and "COMMAND" in message:
             names = list(self._commands.choices)
             given = message.partition("invalid choice: ")[2].partition(" (choose")[0].strip("'\"")

@@ -6,8 +6,7 @@
     load.png         the HTML report of `sluice load`, in Chromium
     load-test.txt    what that run printed, in build/
 
-Start one before, with `sluice up -c engine=scripted -c traces=cloudwatch -c prompt_price=0.5
--c completion_price=1.5`.
+It takes some two minutes. The local cloud must have been started as `START` says.
 """
 
 import argparse
@@ -18,6 +17,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,7 +36,7 @@ from cli.commands.top.live import Source, tables
 from cli.commands.trace import drawn, find
 from cli.lib.project import LOCAL, ROOT
 from cli.lib.stack import LocalStack, aws_options
-from tests.support.chromium import page
+from tests.support.chromium import INSTALL, NAME, page
 
 ASSETS = Path(__file__).parents[1] / "assets"
 BUILD = ROOT / "build"
@@ -48,6 +48,11 @@ LIGHT = TerminalTheme(
     [(102, 106, 119), (220, 38, 38), (21, 128, 61), (202, 138, 4), (37, 99, 235), (190, 24, 93),
      (13, 148, 136), (26, 28, 31)],
 )  # fmt: skip
+START = (
+    "sluice up -c engine=scripted -c traces=cloudwatch -c prompt_price=0.5 -c completion_price=1.5"
+)
+_SPANS_S = 30
+"""Seconds after an answer in which its spans must come."""
 FAULTS = (
     "fault set stream-cut --after 300-3000 --probability 0.08 --seed 2 --containing messages",
     "fault set container-error --probability 0.05 --seed 4 --containing messages",
@@ -123,9 +128,15 @@ def traced(stack: LocalStack) -> str:
     name = reply.headers["x-request-id"].removeprefix("req_")
     logs = boto3.client("logs", **aws_options("local"))
     spans: list[dict[str, Any]] = []
+    ends = time.monotonic() + _SPANS_S
     while not spans:
+        if time.monotonic() > ends:
+            raise SystemExit(f"The local cloud keeps no traces. Start it with: {START}")
         time.sleep(0.5)
-        spans = find(logs, name, since=600)
+        try:
+            spans = find(logs, name, since=600)
+        except logs.exceptions.ResourceNotFoundException:
+            continue
     return "\n".join(drawn(spans))
 
 
@@ -158,10 +169,15 @@ def various(stack: LocalStack) -> None:
 
 def run(rate: str, duration: str) -> None:
     """Make all pictures."""
+    if shutil.which(NAME) is None:
+        raise SystemExit(INSTALL)
     BUILD.mkdir(exist_ok=True)
     stack = LocalStack.saved()
     if stack is None:
-        raise SystemExit(f"There is no local cloud in {LOCAL}.")
+        raise SystemExit(f"There is no local cloud in {LOCAL}. Start one with: {START}")
+    trace = terminal_picture("sluice trace", Text.from_markup(traced(stack)), width=92)
+    (ASSETS / "trace.svg").write_text(trace)
+    print(f"Loading the local stack for {duration}.")
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "load.html"
@@ -174,9 +190,6 @@ def run(rate: str, duration: str) -> None:
     figures = Source.of("local", "sluice", 300).figures()
     shown = Group(*(part for table in tables(figures) for part in (table, "")))
     (ASSETS / "top.svg").write_text(terminal_picture("sluice top", shown, width=72))
-    (ASSETS / "trace.svg").write_text(
-        terminal_picture("sluice trace", Text.from_markup(traced(stack)), width=92)
-    )
     cloudwatch = boto3.client("cloudwatch", **aws_options("local"))
     body = json.loads(cloudwatch.get_dashboard(DashboardName="sluice-local")["DashboardBody"])
     (ASSETS / "dashboard.svg").write_text(

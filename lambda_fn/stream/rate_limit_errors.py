@@ -32,6 +32,8 @@ from lambda_fn.metering.rejections import (
 from lambda_fn.metering.windows import UNLIMITED, windows_of
 
 _NANO = 10**9
+_COUNTED = {"max": "streams", "requests": "requests", "tokens": "tokens"}
+"""What a limit counts, by the beginning of its name."""
 
 
 def rate_headers(account: Account, *, when: float, now: float) -> dict[str, str]:
@@ -127,6 +129,13 @@ def model_unreadable(name: str, reason: str) -> Unavailable:
 def _limit(reached: LimitReached, *, when: float, now: float) -> APIError:
     headers = rate_headers(reached.account, when=when, now=now)
     name = reached.limit.partition("_")[0]
+    if reached.maximum == 0 and (reached.window is None or reached.limit.endswith("minute")):
+        each = "at once" if reached.window is None else "per minute"
+        message = (
+            f"This key may run no requests: its limit is 0 {_COUNTED[name]} {each}. Ask its "
+            "operator to raise the limit."
+        )
+        return RateLimited(message, headers={**headers, **NO_RETRY})
     if reached.window is None:
         message = (
             f"This key has {reached.maximum} streams running, which is its limit. Try again when "

@@ -68,6 +68,14 @@ def test_a_restored_table_is_whole(
     dynamodb.delete_table(TableName=found["table"])
 
 
+@pytest.mark.usefixtures("dynamodb")
+def test_the_local_cloud_has_no_history(capsys: pytest.CaptureFixture[str]) -> None:
+    """An earlier moment is refused where a restore would have the items of now."""
+    assert main(["restore", "--yes", "--to", "2026-01-01T10:30"]) == 1
+    error = " ".join(capsys.readouterr().err.split())
+    assert "can only be restored as it is now: leave --to out" in error
+
+
 def _differences(cloud: LocalCloud, table: str) -> list[Any]:
     return asyncio.run(restore.reconciled(table, options(cloud))).differences
 

@@ -60,6 +60,7 @@ def report_of(run: Run, **fields: Any) -> dict[str, Any]:
         target={"url": f"http://x/{HOSTILE}", "model": HOSTILE, "form": "chat"},
         plan=PLAN,
         **{
+            "planned": len(run.records),
             "objectives": Objectives(0.95),
             "checked": Checked("nothing", HOSTILE),
             "max_open": 500,

@@ -80,13 +80,14 @@ def load(args: argparse.Namespace) -> None:
             run = asyncio.run(generate(plan, options, progress))
         checked = _check(args, target, run, keys, before)
         # within the block: a report is not lost where the keys cannot be deleted
-        report = _report(args, target, run, objectives, checked)
+        report = _report(args, target, plan, run, objectives, checked)
     _exit(report, run)
 
 
 def _report(
     args: argparse.Namespace,
     target: Target,
+    plan: Plan,
     run: Run,
     objectives: Objectives,
     checked: ledger.Checked,
@@ -104,6 +105,7 @@ def _report(
             "max_tokens": args.max_tokens,
             "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.at)),
         },
+        planned=sum(1 for _ in plan.moments()),
         objectives=objectives,
         checked=checked,
         max_open=args.max_open,

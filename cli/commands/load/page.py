@@ -50,6 +50,7 @@ def page(report: Mapping[str, Any]) -> str:
         f"{requests['sent']:,} of {requests['planned']:,} requests sent in "
         f"{report['seconds']:.1f} s ({_planned(report['plan'])}), at most "
         f"{requests['most_open']:,} streams at once."
+        f"{' Ctrl-C ended the run.' if report['stopped'] else ''}"
     )
     parts = [
         "<h1>Load test</h1>",
@@ -159,12 +160,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence
 
 
 def _endings(report: Mapping[str, Any]) -> str:
-    planned = report["requests"]["planned"] or 1
+    whole = sum(report["endings"].values()) or 1
     rows = [
         (
             f'<span class="key" style="background: var(--{name})"></span>{name}',
             f"{count:,}",
-            f"{count / planned:.1%}",
+            f"{count / whole:.1%}",
             _text(WORDS[name]),
         )
         for name, count in report["endings"].items()

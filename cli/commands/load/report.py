@@ -40,6 +40,7 @@ def show_report(report: dict[str, Any]) -> None:
         f"{requests['sent']:,} of {requests['planned']:,} requests sent in "
         f"{report['seconds']:.1f} s to {literal(target['url'])} ({target['form']}, "
         f"{literal(target['model'])}); at most {requests['most_open']:,} streams at once"
+        f"{'; Ctrl-C ended the run' if report['stopped'] else ''}"
     )
     console.print()
     _show_endings(report)
@@ -55,12 +56,12 @@ def _show_endings(report: dict[str, Any]) -> None:
     table.add_column("requests", justify="right")
     table.add_column("share", justify="right")
     table.add_column("what it means")
-    planned = report["requests"]["planned"] or 1
+    whole = sum(report["endings"].values()) or 1
     for name, count in report["endings"].items():
         if count:
             style = "green" if name == "complete" else "dim" if name == "dropped" else "red"
             table.add_row(
-                f"[{style}]{name}[/{style}]", f"{count:,}", f"{count / planned:.1%}", WORDS[name]
+                f"[{style}]{name}[/{style}]", f"{count:,}", f"{count / whole:.1%}", WORDS[name]
             )
     show(table)
     if report["codes"]:

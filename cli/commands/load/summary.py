@@ -88,11 +88,16 @@ def summarize(
     *,
     target: Mapping[str, Any],
     plan: Mapping[str, Any],
+    planned: int,
     objectives: Objectives,
     checked: Checked,
     max_open: int,
 ) -> dict[str, Any]:
-    """Return the report. Times are milliseconds unless a name says otherwise."""
+    """Return the report. Times are milliseconds unless a name says otherwise.
+
+    `planned` is the number of requests of the whole plan. A run that Ctrl-C ends has records of
+    fewer.
+    """
     records = run.records
     endings = Counter(it.ending.name for it in records)
     codes = Counter(it.ending for it in records if it.ending.code)
@@ -111,7 +116,7 @@ def summarize(
         "seconds": round(run.seconds, 3),
         "stopped": run.stopped,
         "requests": {
-            "planned": len(records),
+            "planned": planned,
             "sent": sum(it.sent is not None for it in records),
             "per_second": round(sum(it.sent is not None for it in records) / seconds, 3),
             "most_open": run.most_open,

@@ -1,4 +1,4 @@
-"""`sluice down`. tests/local/test_cloud_process.py stops a running local cloud."""
+"""`sluice down`. tests/local/test_processes.py stops a running local cloud."""
 
 from pathlib import Path
 

@@ -48,6 +48,34 @@ def test_only_the_id_is_sent(
     assert KEY[16:] not in printed
 
 
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        (
+            {"requests_per_minute": 0, "cost_per_day": "0.00"},
+            ["requests-per-minute", "cost-per-day"],
+        ),
+        ({"requests_per_minute": 1, "cost_per_day": "0.01", "tokens_per_day": None}, []),
+    ],
+)
+@pytest.mark.parametrize("command", ["create", "update abcdefghijkl --requests-per-minute 0"])
+def test_a_limit_of_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    limits: dict[str, Any],
+    named: list[str],
+) -> None:
+    """A key that can send nothing is said to be one, in case 0 was meant as no limit."""
+    key = {**FACTS, "secret": KEY, "limits": {**dict.fromkeys(FACTS["limits"]), **limits}}
+    monkeypatch.setattr(keys, "admin", lambda _: lambda *_, **__: key)
+    assert main(["keys", *command.split()]) == 0
+    error = " ".join(capsys.readouterr().err.split())
+    assert re.findall(r"because --([a-z-]+) is 0", error) == named
+    assert main(["keys", *command.split(), "--json"]) == 0
+    assert "refused" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", [KEY + "x", KEY[:-1], "sk-nothing", "-"])
 def test_text_that_is_not_a_key_is_not_printed(
     calls_made: list[Any],

@@ -36,6 +36,22 @@ def test_an_invalid_setting_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         main(["up", "-c", "parallel"])
 
 
+def test_ctrl_c_before_the_local_cloud_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Ctrl-C while the local cloud starts says that nothing is left, and ends with 130."""
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.lib.local_cloud.start", interrupted)
+    monkeypatch.setattr(up, "LOCAL", tmp_path)
+    assert main(["up"]) == 130
+    assert capsys.readouterr().out.strip() == (
+        "The local cloud had not started yet. Nothing is left running."
+    )
+
+
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "8787.5", ""])
 def test_a_port_is_a_number(port: str) -> None:
     """A port that no program can listen on is an invalid command line."""

@@ -18,6 +18,16 @@ from cli.main import main
         ("audit --most 0", ["--most: '0' is not a whole number from 1"]),
         ("keys --jsn", ["'--jsn' is unknown here", "`sluice keys --help`"]),
         ("fault set table-throtled", ["no kind 'table-throtled'", "Did you mean table-throttled?"]),
+        (
+            "trace --nope",
+            ["'--nope' is unknown here. `sluice trace --help`", "usage: sluice trace"],
+        ),
+        ("trace -x", ["'-x' is unknown here"]),
+        ("trace --jso", ["arguments are required: ID"]),
+        ("trace --since 1h --nope=1", ["'--nope=1' is unknown here"]),
+        ("keys update --tokens-per-dya=5", ["Did you mean --tokens-per-day?"]),
+        ("audit --most -5 --nope", ["--most: '-5' is not a whole number from 1"]),
+        ("keys update --concurrent-streams -5", ["'-5' is neither a whole number"]),
         ("completion fsh", ["invalid choice: 'fsh'", "'fish'"]),
     ],
 )

@@ -1,6 +1,6 @@
 """Deployments into the local cloud, one at a time.
 
-tests/local/test_cloud_process.py waits until a local cloud ends.
+tests/local/test_cloud.py waits until a local cloud ends.
 """
 
 from pathlib import Path

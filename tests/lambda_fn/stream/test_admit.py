@@ -395,6 +395,26 @@ async def test_a_request_that_can_never_fit_is_not_retried(call: Call, items: An
     )
 
 
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("requests_minute", "0 requests per minute"),
+        ("tokens_minute", "0 tokens per minute"),
+        ("max_streams", "0 streams at once"),
+    ],
+)
+async def test_a_key_with_a_limit_of_nothing(
+    limit: str, words: str, call: Call, items: Any
+) -> None:
+    """A limit of 0 refuses each request, says so, and tells clients not to retry."""
+    limited(items, **{limit: 0})
+    refused = await call(body=STREAM)
+    assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
+    assert refused.headers["x-should-retry"] == "false"
+    assert "retry-after" not in refused.headers
+    assert f"its limit is {words}. Ask its operator" in refused.error["message"]
+
+
 async def test_a_used_up_budget_is_told_once(call: Call, items: Any, sagemaker: StandIn) -> None:
     """The first refusal writes the alert of 100 %, and those after it write nothing more."""
     limited(items, tokens_month=1000)

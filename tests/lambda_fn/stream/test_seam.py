@@ -65,6 +65,7 @@ FORM_OPTIONS: list[tuple[Form, int, dict[str, Any]]] = [
     ("messages_body", 1, {"stops": (), "thinking": False}),
     ("responses_stream", 1, {"echoes": msgspec.Raw(b'{"store":false}'), "summary": False}),
     ("responses_body", 1, {"echoes": msgspec.Raw(b'{"store":false}'), "summary": True}),
+    ("compaction_body", 1, {"echoes": msgspec.Raw(b'[{"type":"message","role":"user"}]')}),
 ]
 HEADS = {
     form: Head(

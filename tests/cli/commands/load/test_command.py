@@ -12,6 +12,7 @@ from cli.commands import load
 from cli.commands.check.wire import Response, Server
 from cli.commands.load import command
 from cli.commands.load.command import counts, loopback
+from cli.commands.load.generator import Run
 from cli.commands.load.plan import Ask
 from cli.lib.project import CommandError
 from cli.main import main
@@ -92,6 +93,20 @@ def test_files(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None
     assert run("whole", line=f"--html {page} --aiperf {other}")[0] == 0
     assert page.read_text().startswith("<!doctype html>")
     assert json.loads(other.read_text())["request_count"]["avg"] == 1
+
+
+def test_ctrl_c_leaves_a_report(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report of a run that Ctrl-C ended has the plan's requests, and the status is 130."""
+
+    async def interrupted(*_: Any) -> Run:
+        return run_of([record(0)], stopped=True)
+
+    monkeypatch.setattr(command, "generate", interrupted)
+    status, out, err = run("whole", "whole", "whole")
+    assert (status, err) == (130, "")
+    assert "1 of 3 requests sent" in out
 
 
 def test_a_bottleneck_is_no_verdict(

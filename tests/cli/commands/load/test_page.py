@@ -49,6 +49,15 @@ def test_the_page_is_whole_and_needs_no_network() -> None:
     assert "default-src 'none'" in text
 
 
+def test_a_run_that_ctrl_c_ended() -> None:
+    """The page says how many requests of the whole plan were sent; shares are of those."""
+    text = page(report_of(run_of([record(0), record(1, "cut")], stopped=True), planned=60))
+    assert "2 of 60 requests sent" in text
+    assert "Ctrl-C ended the run." in text
+    assert "50.0%" in text
+    assert "Ctrl-C" not in page(report_of(every_ending()))
+
+
 def test_texts_of_a_server_are_escaped() -> None:
     """No text of a server becomes a tag."""
     text = page(report_of(every_ending(), checked=Checked("nothing", HOSTILE)))

@@ -19,6 +19,16 @@ def test_no_text_of_a_server_steers_the_terminal(capsys: pytest.CaptureFixture[s
     assert "\u202e" not in printed
 
 
+def test_a_run_that_ctrl_c_ended(capsys: pytest.CaptureFixture[str]) -> None:
+    """It says how many requests of the whole plan were sent; shares are of those."""
+    run = run_of([record(0), record(1, "dropped")], stopped=True)
+    show_report(report_of(run, planned=60))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "2 of 60 requests sent" in printed
+    assert "at most 3 streams at once; Ctrl-C ended the run" in printed
+    assert "complete 1 50.0%" in printed
+
+
 def test_every_ending_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
     """Each ending that occurred has a row; others have none."""
     show_report(report_of(run_of([record(0), record(1, "silent", "no_end_marker")])))
