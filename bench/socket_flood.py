@@ -167,7 +167,7 @@ async def _read(socket: aiohttp.ClientWebSocketResponse) -> None:
 
 
 def _median(times: list[_Times], what: str) -> float:
-    return statistics.median(getattr(one, what) for one in times)
+    return statistics.median([float(getattr(one, what)) for one in times])
 
 
 def _figures(times: list[_Times]) -> dict[str, dict[str, int]]:

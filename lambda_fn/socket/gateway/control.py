@@ -270,8 +270,9 @@ class Control:
         """Close a socket at once, so that API Gateway takes no more, and hold its place."""
         self._drop(connection_id)
         await self._posts.close(connection_id)
-        _, socket = await self._store.changed(connection_id, State.flood)
+        socket = await self._store.find(connection_id)
         await self._store.leave(socket.caller.key_id, connection_id, held=True)
+        await self._store.change(connection_id, State.flood)
 
     async def _count(self, message: Message, socket: Socket, attempts: int) -> None:
         """Count a message that changes nothing. Raises RateLimited."""

@@ -16,7 +16,8 @@ from lambda_fn.settings import Redaction
 from lambda_fn.socket.gateway.app import Gateway
 from lambda_fn.socket.gateway.control import FLOOD, MOST, Control
 from lambda_fn.socket.gateway.posts import Posts
-from lambda_fn.socket.gateway.store import Store
+from lambda_fn.socket.gateway.store import ATTEMPTS, SPAN, Contended, Store
+from lambda_fn.socket.lanes import MAX_RUNNING
 from lambda_fn.stream_log.tickets import make_ticket
 from tests.support.function import (
     CREDENTIALS,
@@ -32,6 +33,7 @@ from tests.support.function import (
 from tests.support.gateway_sockets import Sockets, create, text_of, until, until_end
 from tests.support.kept import Kept
 
+LIMIT_REACHED = "websocket_message_limit_reached"
 SECRETS = [f"secret-{number}" for number in range(3)]
 
 
@@ -269,7 +271,7 @@ async def test_a_flood(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> Non
             closed.append(json.loads(message.data)["error"])
     sending.cancel()
     await asyncio.gather(sending, return_exceptions=True)
-    assert "websocket_message_limit_reached" in {error["code"] for error in closed}
+    assert LIMIT_REACHED in {error["code"] for error in closed}
     await sockets.at_rest()
     events = [event for _, event in sockets.invocations]
     messages = [event for event in events if event["requestContext"]["eventType"] == "MESSAGE"]
@@ -330,6 +332,31 @@ async def test_a_flood_at_once(sockets: Sockets, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sockets.control, "_store", None)
     await sockets.told(("r2", late), begun=False)
     assert tells == []
+
+
+async def test_a_socket_that_is_changed_all_the_time(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each message is refused. After some they are counted only, so that a flood is seen."""
+    attempts: list[int] = []
+
+    async def changed(*_args: Any, **options: Any) -> Any:
+        attempts.append(options["attempts"])
+        raise Contended
+
+    socket = await sockets.open()
+    monkeypatch.setattr(Store, "changed", changed)
+    await socket.send_json(create())
+    assert json.loads(await socket.receive_str())["error"]["code"] == LIMIT_REACHED
+    event = sockets.invocations[-1][1]
+    attempts.clear()
+    later = 1_000 * SPAN * (int(time.time()) // SPAN + 1)
+    for number in range(MAX_RUNNING + 3):
+        event["requestContext"].update(messageId=f"m{number}", requestTimeEpoch=later)
+        await sockets._invoke(event)
+        assert json.loads(await socket.receive_str())["error"]["code"] == LIMIT_REACHED
+    assert attempts == [ATTEMPTS] * MAX_RUNNING
+    await sockets.at_rest()
 
 
 async def test_a_message_that_waited_too_long(
