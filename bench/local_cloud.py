@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -59,24 +60,36 @@ def main() -> int:
 
 
 def measure(folder: Path, seconds: int) -> dict[str, Any]:
-    """Return the figures of `BOUNDS`, and the most busy processes with their share of a core."""
+    """Return the figures of `BOUNDS`, the CPU seconds of `sluice up` and all that it started, and
+    the busiest and the largest processes.
+    """
     try:
         up(folder)
         stop(folder)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         first_token = up(folder)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cloud = LocalCloud.find(folder)
         if cloud is None:
             raise RuntimeError("the local cloud has ended; its log has the reason")
+        work = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        work += processes.cpu([cloud.pid])
         time.sleep(_SETTLED_S)
         used = cpu(cloud.pid, seconds)
+        sizes = {name_of(pid): proportional(pid) for pid in processes.tree(cloud.pid)}
         busiest = sorted(used.items(), key=lambda item: -item[1])[:5]
         return {
             "first_token_s": round(first_token, 1),
+            "up_cpu_s": round(work, 1),
             "idle_cpu_percent": round(sum(used.values()) / seconds * 100, 2),
-            "memory_mb": round(sum(map(proportional, processes.tree(cloud.pid))) / 1e6),
-            "processes": len(processes.tree(cloud.pid)),
+            "memory_mb": round(sum(sizes.values()) / 1e6),
+            "processes": len(sizes),
             "idle_s": seconds,
             "busiest_percent": {name: round(cpu / seconds * 100, 3) for name, cpu in busiest},
+            "largest_mb": {
+                name: round(size / 1e6, 1)
+                for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:5]
+            },
         }
     finally:
         stop(folder)
@@ -128,9 +141,16 @@ def cpu(root: int, seconds: int) -> dict[str, float]:
         for pid in processes.tree(root):
             with contextlib.suppress(OSError):  # it may have ended
                 last[pid] = processes.own_cpu(pid)
-                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-                names[pid] = f"{pid} {command.decode(errors='replace').strip()[-80:]}"
+                names[pid] = name_of(pid)
     return {names[pid]: used - before.get(pid, 0.0) for pid, used in last.items() if pid in names}
+
+
+def name_of(pid: int) -> str:
+    """Return the id of a process and the end of its command line, empty if it has ended."""
+    command = b""
+    with contextlib.suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+    return f"{pid} {command.decode(errors='replace').strip()[-80:]}"
 
 
 def proportional(pid: int) -> int:

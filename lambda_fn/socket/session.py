@@ -13,7 +13,6 @@ from typing import Any
 
 from starlette.types import Receive, Send
 
-from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.errors import APIError, internal_error
 from lambda_fn.log import log
@@ -22,6 +21,7 @@ from lambda_fn.socket.core import Close, Command, Connection, Start, Stop
 from lambda_fn.socket.core import Send as SendEvent
 from lambda_fn.socket.lane import ClientLeft, Ending, LaneCarrier, LaneSink
 from lambda_fn.socket.messages import Create, Resume, error_event
+from lambda_fn.socket.patience import Patience
 from lambda_fn.socket.service import Service
 from lambda_fn.socket.turn import Turn
 from lambda_fn.stream.sinks import ResponseBroken, interrupted
@@ -45,6 +45,7 @@ class Session:
         self._receive = receive
         self._send = send
         self._sending = asyncio.Lock()  # first come, first served: lanes take turns
+        self._patience = Patience()
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connection = Connection(time.monotonic(), max_message=service.settings.max_body)
         self._cache = Cache()
@@ -64,6 +65,7 @@ class Session:
             self._leave()
             while self._tasks:
                 await asyncio.wait(set(self._tasks))
+            self._patience.close()
         log(
             "socket",
             key=self.caller.key_id,
@@ -122,7 +124,7 @@ class Session:
             if self._gone.done():
                 raise ClientLeft
             try:
-                async with asyncio.timeout(limits.SOCKET_PATIENCE):
+                with self._patience:
                     await self._send(message)
             except Exception:  # noqa: BLE001 (each server has its own error for a client that left)
                 self._leave()
