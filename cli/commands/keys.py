@@ -166,10 +166,9 @@ def _create(args: argparse.Namespace) -> None:
     key = admin(args)("POST", "/keys", _fields(args))
     _print_secret(args, key)
     if not args.json:
-        streams = key["limits"]["concurrent_streams"]
+        streams = values.counted(key["limits"]["concurrent_streams"], "stream")
         errors.print(
-            f"[dim]It may run {streams} streams at once; --concurrent-streams sets another "
-            "limit.[/dim]"
+            f"[dim]It may run {streams} at once; --concurrent-streams sets another limit.[/dim]"
         )
         _warn_of_nothing(key)
 

@@ -130,8 +130,8 @@ class Switch:
         if self.is_closed:
             raise InsufficientQuota(
                 f"This service has spent its budget for {self.exhausted}. Nothing was generated or "
-                "billed. It serves again next month (UTC), or once its operator raises "
-                "monthly_ceiling.",
+                "billed. It serves again next month (UTC), or within 5 minutes after its operator has "
+                "raised monthly_ceiling.",
                 code="monthly_ceiling_reached",
                 headers=NO_RETRY,
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.commands.load.report import WORDS, milliseconds
 from cli.lib.printable import printable
+from cli.lib.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,7 +50,7 @@ def page(report: Mapping[str, Any]) -> str:
     said = (
         f"{requests['sent']:,} of {requests['planned']:,} requests sent in "
         f"{report['seconds']:.1f} s ({_planned(report['plan'])}), at most "
-        f"{requests['most_open']:,} streams at once."
+        f"{counted(requests['most_open'], 'stream')} at once."
         f"{' Ctrl-C ended the run.' if report['stopped'] else ''}"
     )
     parts = [

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from cli.lib.terminal import columns, console, item, literal, sentence, show
+from cli.lib.values import counted
 
 WORDS = {
     "complete": "a finish reason, the end marker and usage",
@@ -39,7 +40,7 @@ def show_report(report: dict[str, Any]) -> None:
     sentence(
         f"{requests['sent']:,} of {requests['planned']:,} requests sent in "
         f"{report['seconds']:.1f} s to {literal(target['url'])} ({target['form']}, "
-        f"{literal(target['model'])}); at most {requests['most_open']:,} streams at once"
+        f"{literal(target['model'])}); at most {counted(requests['most_open'], 'stream')} at once"
         f"{'; Ctrl-C ended the run' if report['stopped'] else ''}"
     )
     console.print()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.commands.load.distribution import Distribution
 from cli.commands.load.endings import NAMES
+from cli.lib import values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,8 +72,8 @@ def bottleneck(run: Run, max_open: int) -> list[str]:
     unsent = sum(it.ending.name == "unsent" for it in run.records)
     if unsent:
         reasons.append(
-            f"{unsent:,} requests were not sent, because {max_open:,} streams were open "
-            "(--max-open)"
+            f"{values.counted(unsent, 'request')} could not be sent, because --max-open allows "
+            f"{values.counted(max_open, 'stream')} at once"
         )
     if run.loop.count and (late := run.loop.percentile(0.99) * 1000) > LOOP_MS:
         reasons.append(f"the client's event loop was {late:.0f} ms late at p99")

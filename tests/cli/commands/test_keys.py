@@ -67,7 +67,7 @@ def test_a_limit_of_nothing_is_told(
     named: list[str],
 ) -> None:
     """A key that can send nothing is said to be one, in case 0 was meant as no limit."""
-    key = {**FACTS, "secret": KEY, "limits": {**dict.fromkeys(FACTS["limits"]), **limits}}
+    key = {**FACTS, "secret": KEY, "limits": {"concurrent_streams": 200, **limits}}
     monkeypatch.setattr(keys, "admin", lambda _: lambda *_, **__: key)
     assert main(["keys", *command.split()]) == 0
     error = " ".join(capsys.readouterr().err.split())

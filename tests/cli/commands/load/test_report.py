@@ -59,7 +59,7 @@ def test_a_bottleneck_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """A run whose client was the bottleneck says so, and what to do."""
     show_report(report_of(run_of([record(0, "unsent", sent=None)])))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "may have been the bottleneck: 1 requests were not sent" in printed
+    assert "may have been the bottleneck: 1 request could not be sent" in printed
     assert "lower --rate" in printed
 
 
