@@ -1,11 +1,14 @@
 """What a flood of messages on the sockets of one key does to a socket of another key.
 
-    python -m bench.socket_flood [--rounds 10] [--concurrency 16]
+    python -m bench.socket_flood [--rounds 10] [--concurrency 16] [--rate 100]
 
 Deploys the scripted engine into a local cloud of its own. One key has one socket and asks for short
-responses, in turns while all is quiet and while another key sends messages as fast as its sockets
-take them, and opens another socket when one was closed. Prints the time to the first token in both,
-and their ratio. Writes bench/results/socket_flood.json.
+responses, in turns while all is quiet and while another key sends ten times the messages that a
+socket may send, and opens another socket when one was closed. The environments that answer are
+warm. Each flood has a key of its own, because a key that has flooded is refused for a while. Some
+requests are sent as soon as the flood begins, and the others two seconds later. A higher `--rate`
+measures the local cloud, whose API Gateway, Lambda and DynamoDB share the CPU. Prints the times to
+the first token and to the end of both, and their ratios. Writes bench/results/socket_flood.json.
 """
 
 import argparse
@@ -15,15 +18,16 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
 from bench.sockets import deployed
 from local.cloud import LocalCloud
 
-_BEFORE_S, _AFTER_S = 2.0, 3.0
-"""Seconds of a flood before a request, and of quiet after it."""
+_BEFORE_S, _AFTER_S = (0.0, 2.0), 3.0
+"""Seconds of a flood before a request, in turns, and of quiet after it."""
+_TOKENS, _RATE = 40, 20
 _PATIENCE_S = 90.0
 _ENDS = ("response.completed", "response.failed", "error")
 
@@ -33,12 +37,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="A flood on one key beside another key.")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--concurrency", type=int, default=16, help="of the function that answers")
+    parser.add_argument("--rate", type=float, default=100, help="messages a second of a flood")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         cloud = LocalCloud.start(Path(folder))
         try:
-            url, keys = deployed(cloud, Path(folder), args.concurrency, 2)
-            found = asyncio.run(measured(url, keys, args.rounds))
+            url, keys = deployed(cloud, Path(folder), args.concurrency, 1 + args.rounds)
+            found = asyncio.run(measured(url, keys, args.concurrency, args.rate))
         finally:
             cloud.stop()
     Path("bench/results/socket_flood.json").write_text(json.dumps(found, indent=1) + "\n")
@@ -46,21 +51,20 @@ def main() -> int:
     return 1 if found["failed"] else 0
 
 
-async def measured(url: str, keys: list[str], rounds: int) -> dict[str, Any]:
+async def measured(url: str, keys: list[str], concurrency: int, rate: float) -> dict[str, Any]:
     """Return the times in milliseconds, and what the flood was answered."""
-    quiet, flooded, failed = list[float](), list[float](), list[str]()
+    quiet, flooded, failed = list[_Times](), list[_Times](), list[str]()
     flood = {"messages": 0, "closed": 0, "refused": 0}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         socket = await _opened(session, url, keys[0])
-        await _first_token(socket, failed)  # the cold start does not count
-        for _ in range(rounds):
-            quiet.append(await _first_token(socket, failed))
-            floods = asyncio.create_task(_flood(session, url, keys[1], flood))
+        await _warm(session, url, keys[0], concurrency, failed)
+        for number, key in enumerate(keys[1:]):
+            quiet.append(await _answered(socket, failed))
+            floods = asyncio.create_task(_flood(session, url, key, flood, 1 / rate))
             try:
-                await asyncio.sleep(_BEFORE_S)
-                flooded.append(await _first_token(socket, failed))
+                await asyncio.sleep(_BEFORE_S[number % len(_BEFORE_S)])
+                flooded.append(await _answered(socket, failed))
             except TimeoutError:
-                flooded.append(_PATIENCE_S * 1000)
                 failed.append(f"no end in {_PATIENCE_S:.0f} s")
                 break
             finally:
@@ -71,7 +75,12 @@ async def measured(url: str, keys: list[str], rounds: int) -> dict[str, Any]:
     return {
         "quiet ms": _figures(quiet),
         "flooded ms": _figures(flooded),
-        "ratio of p50": round(statistics.median(flooded) / statistics.median(quiet), 2),
+        "ratios of p50": {
+            what: round(_median(flooded, what) / _median(quiet, what), 2) for what in _Times._fields
+        }
+        if flooded
+        else None,
+        "each flooded ms": [[round(1000 * value) for value in times] for times in flooded],
         "flood": flood,
         "failed": failed,
     }
@@ -83,14 +92,35 @@ async def _opened(
     return await session.ws_connect(url, headers={"Authorization": f"Bearer {key}"})
 
 
-async def _first_token(socket: aiohttp.ClientWebSocketResponse, failed: list[str]) -> float:
-    """Ask for a short response. Return the milliseconds to its first token, when it has ended."""
+async def _warm(
+    session: aiohttp.ClientSession, url: str, key: str, count: int, failed: list[str]
+) -> None:
+    """Start so many environments: their cold starts do not count. Each socket asks once."""
+    sockets = [await _opened(session, url, key) for _ in range(count)]
+    await asyncio.gather(*(_answered(socket, failed, 4 * _TOKENS) for socket in sockets))
+    for socket in sockets:
+        await socket.close()
+    await asyncio.sleep(_AFTER_S)
+
+
+class _Times(NamedTuple):
+    """Seconds from the request on."""
+
+    first: float
+    end: float
+
+
+async def _answered(
+    socket: aiohttp.ClientWebSocketResponse, failed: list[str], tokens: int = _TOKENS
+) -> _Times:
+    """Ask for a response. Return its times when it has ended."""
     began, first = time.monotonic(), 0.0
     await socket.send_json(
         {
             "type": "response.create",
             "model": "scripted",
-            "input": json.dumps({"count": 5, "rate": 50}),
+            "input": json.dumps({"count": tokens, "rate": _RATE}),
+            "max_output_tokens": tokens,
             "store": False,
         }
     )
@@ -102,11 +132,12 @@ async def _first_token(socket: aiohttp.ClientWebSocketResponse, failed: list[str
             if event.get("type") in _ENDS:
                 if event["type"] != "response.completed":
                     failed.append(json.dumps(event)[:200])
-                return (first or time.monotonic() - began) * 1000
+                end = time.monotonic() - began
+                return _Times(first or end, end)
 
 
 async def _flood(
-    session: aiohttp.ClientSession, url: str, key: str, counted: dict[str, int]
+    session: aiohttp.ClientSession, url: str, key: str, counted: dict[str, int], pause: float
 ) -> None:
     """Send messages that are refused, on one socket after another, until cancelled."""
     while True:
@@ -121,7 +152,7 @@ async def _flood(
             while not reading.done():
                 await socket.send_str('{"type": "response.create"}')
                 counted["messages"] += 1
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(pause)
         except ConnectionError:
             pass
         finally:
@@ -135,8 +166,19 @@ async def _read(socket: aiohttp.ClientWebSocketResponse) -> None:
         pass
 
 
-def _figures(times: list[float]) -> dict[str, int]:
-    return {"p50": round(statistics.median(times)), "max": round(max(times))}
+def _median(times: list[_Times], what: str) -> float:
+    return statistics.median([float(getattr(one, what)) for one in times])
+
+
+def _figures(times: list[_Times]) -> dict[str, dict[str, int]]:
+    return {
+        what: {
+            "p50": round(1000 * _median(times, what)),
+            "max": round(1000 * max(getattr(one, what) for one in times)),
+        }
+        for what in _Times._fields
+        if times
+    }
 
 
 if __name__ == "__main__":

@@ -52,13 +52,19 @@ _CONNECTS = 100
 """Handshakes a second, with twice as many at once. Each calls the function before it is known who
 asks.
 """
+_MESSAGES = 1_000
+"""Messages a second of each route, with as many at once. All sockets share it, so it is far above
+what clients send. It keeps the rest of the account's rate, 2,500 a second in some regions, for what
+is posted to them.
+"""
 
 
 class WebSocketApi(Construct):
     """A WebSocket API with one stage.
 
     `endpoint` is its address without the stage, which SDKs take as the base URL, and `url` the one
-    with it. AWS WAF does not protect WebSocket APIs, so the stage limits handshakes.
+    with it. AWS WAF does not protect WebSocket APIs, so the stage limits handshakes
+    and messages.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
@@ -178,10 +184,12 @@ class WebSocketApi(Construct):
             auto_deploy=True,
             # CloudFormation's own names: CDK passes the values of this map on as they are.
             route_settings={
-                "$connect": {
-                    "ThrottlingRateLimit": _CONNECTS,
-                    "ThrottlingBurstLimit": 2 * _CONNECTS,
-                }
+                key: {"ThrottlingRateLimit": rate, "ThrottlingBurstLimit": burst}
+                for key, rate, burst in (
+                    ("$connect", _CONNECTS, 2 * _CONNECTS),
+                    ("$default", _MESSAGES, _MESSAGES),
+                    (CANCEL, _MESSAGES, _MESSAGES),
+                )
             },
             access_log_settings=apigatewayv2.CfnStage.AccessLogSettingsProperty(
                 destination_arn=log_group.log_group_arn, format=json.dumps(_LOGGED)

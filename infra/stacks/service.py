@@ -217,7 +217,9 @@ class ServiceStack(Stack):
             all_but_delete = ["GetItem", "PutItem", "Query", "UpdateItem"]
             stream_table.grant_in(sockets.function, all_but_delete, "R#*", "V#*")
             stream_table.grant_watch(sockets.function)
-            stream_table.grant_in(sockets.function, ["GetItem", "PutItem"], "C#*", "I#*")
+            stream_table.grant_in(sockets.function, ["GetItem", "PutItem"], "I#*")
+            of_sockets = ["GetItem", "PutItem", "UpdateItem"]
+            stream_table.grant_in(sockets.function, of_sockets, "C#*")
             stream_table.grant_key(sockets.function)
             # Its control function reads accounts to authenticate, spends tickets, and cancels as
             # the recall function does.
@@ -227,7 +229,7 @@ class ServiceStack(Stack):
             )
             endpoint.grant_stream(signals.function)
             stream_table.grant_in(signals.function, all_but_delete, "R#*")
-            stream_table.grant_in(signals.function, ["GetItem", "PutItem"], "C#*")
+            stream_table.grant_in(signals.function, of_sockets, "C#*")
             stream_table.grant_in(signals.function, ["GetItem", "DeleteItem"], "T#*")
             stream_table.grant_key(signals.function)
         # No role deletes anything but rollups, which can be made again. Neither the sweeper nor the

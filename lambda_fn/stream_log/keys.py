@@ -9,6 +9,7 @@
     I#<key id>#<name>  I                              `IDENTITY`: the response to a request
     C#<connection id>  HEAD                           `CONNECTION`: the state of a socket
     C#<connection id>  F#<response id>                `FRAME`: a message that makes a response
+    C#<connection id>  N#<span>                       `SPAN`: how many messages it sent then
     C#KEY#<key id>     SOCKETS                        `SOCKETS`: the open sockets of a key
     L#<key id>         <slot>                         `FOLLOWING`: a call that follows a response
     T#<hash>           T                              `TICKET`: opens one socket, once
@@ -179,6 +180,7 @@ FRAME = {
     "body": "the message, as it came; absent once a function has taken it",
     "sent": "Unix seconds, with milliseconds, at which API Gateway took it; absent without `body`",
 }
+SPAN = {**_SHARED, "count": "messages that API Gateway took in these seconds; some count twice"}
 SOCKETS = {
     **_SHARED,
     "n": "number of changes; each one is conditional on it",
@@ -288,6 +290,11 @@ def connection_key(connection_id: str) -> dict[str, str]:
 def frame_key(connection_id: str, name: str) -> dict[str, str]:
     """Return the primary key of the message of a socket that makes a response."""
     return {"pk": f"C#{connection_id}", "sk": f"F#{name}"}
+
+
+def span_key(connection_id: str, number: int) -> dict[str, str]:
+    """Return the primary key of the count of a socket's messages in a span of time."""
+    return {"pk": f"C#{connection_id}", "sk": f"N#{number}"}
 
 
 def sockets_key(key_id: str) -> dict[str, str]:

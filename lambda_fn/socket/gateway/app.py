@@ -34,7 +34,7 @@ from lambda_fn.socket.gateway.lane import LaneCarrier, LaneSink, Wish, read_crea
 from lambda_fn.socket.gateway.messages import Begin, Message
 from lambda_fn.socket.gateway.posts import ClientGone, Outbox
 from lambda_fn.socket.gateway.state import State
-from lambda_fn.socket.gateway.store import Frame, Socket
+from lambda_fn.socket.gateway.store import Contended, Frame, Socket
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume
 from lambda_fn.socket.messages import read as read_message
 from lambda_fn.stream.completions import Completions
@@ -83,13 +83,16 @@ class Gateway(Control):
         self._running: dict[str, LaneCarrier] = {}
         """The requests that this environment answers."""
 
-    async def _begin(self, message: Message, asked: Create | Resume, context: Context) -> None:
+    async def _begin(
+        self,
+        message: Message,
+        asked: Create | Resume,
+        socket: Socket,
+        attempts: int,
+        context: Context,
+    ) -> None:
         """Take a request, and answer it when its lane is free. Raises as `Control._message`."""
         frame = Frame(message.name, message.body, message.sent)
-        socket = await self._store.find(message.connection_id)
-        if socket.state.flooded:
-            self._drop(message.connection_id)
-            return
         if not await self._store.claim(socket, frame):
             return  # it came before
         by = context.request_id
@@ -121,8 +124,16 @@ class Gateway(Control):
             return state.answered_by(by)
 
         try:
-            decided, socket = await self._store.changed(socket.connection_id, decide, read=socket)
+            decided, socket = await self._store.changed(
+                socket.connection_id, decide, read=socket, attempts=attempts
+            )
         except MeterUnavailable as error:
+            if isinstance(error, Contended) and not (
+                (await self._store.find(socket.connection_id)).state.has(message.name)
+            ):
+                # Its client sends many messages at once. Waiting for them would stop others.
+                await self._forget(socket.connection_id, [message.name])
+                raise
             log("fault", request_id=message.name, error=type(error).__name__)
             await self._tell(socket.connection_id, unavailable(), asked.stream_id)
             # Perhaps it was taken nevertheless. Its lane must not wait for it.

@@ -49,8 +49,8 @@ from lambda_fn.socket.gateway.messages import (
 )
 from lambda_fn.socket.gateway.posts import ClientGone, Posts
 from lambda_fn.socket.gateway.state import EARLY, Early, State
-from lambda_fn.socket.gateway.store import Gone, Socket, Store
-from lambda_fn.socket.lanes import Running, Waiting
+from lambda_fn.socket.gateway.store import ATTEMPTS, FEW, SPAN, Contended, Gone, Socket, Store
+from lambda_fn.socket.lanes import MAX_RUNNING, Running, Waiting
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume, error_event
 from lambda_fn.socket.messages import read as read_message
 from lambda_fn.stream.admit import Gate
@@ -65,6 +65,13 @@ _LOG_POLL = 0.1
 """Seconds between two looks for it."""
 _FLOODS = 1_000
 """Flooded sockets that an environment remembers, the last ones."""
+MOST = int(MESSAGES_BURST + SPAN * MESSAGES_PER_SECOND)
+"""Messages that a socket may send in a span of time. Each further one is above its rate."""
+FLOOD = MOST + MESSAGES_BURST
+"""Messages of a span of time that are a flood."""
+
+
+_TOO_MANY = "This connection sends too many messages."
 
 
 class Flood(RateLimited):
@@ -72,7 +79,7 @@ class Flood(RateLimited):
 
 
 class _Flooded(Exception):
-    """A socket was flooded before, and is being closed. Its messages change nothing."""
+    """A socket is flooded, and somebody closes it. Its messages change nothing."""
 
 
 class Control:
@@ -112,6 +119,8 @@ class Control:
         What they had sent before may be thousands of messages, each with an invocation of its own.
         They are dropped without a call, so that other sockets do not wait for them.
         """
+        self._contended: dict[str, float] = {}
+        """The last socket whose item was changed all the time, and in which span of time."""
         self._posts = Posts(
             client,
             url=settings.websocket_url.replace("ws", "http", 1),
@@ -201,22 +210,55 @@ class Control:
         try:
             if self._now() - message.sent > limits.MESSAGE_AGE:
                 raise _too_old()
+            socket, attempts = await self._found(message)
             if isinstance(asked, Invalid):
-                await self._count(message)
+                await self._count(message, socket, attempts)
                 raise asked.error
             if isinstance(asked, Cancel):
-                await self._cancel(message, asked, context)
+                await self._cancel(message, asked, socket, attempts, context)
             else:
-                await self._begin(message, asked, context)
+                await self._begin(message, asked, socket, attempts, context)
         except _Flooded:
             self._drop(message.connection_id)
         except Flood:
-            self._drop(message.connection_id)
-            socket = await self._store.find(message.connection_id)
-            await self._posts.close(message.connection_id)
-            await self._store.leave(socket.caller.key_id, message.connection_id, held=True)
+            await self._close_flooded(message.connection_id)
+        except Contended:
+            # Until this span of time is over, its messages are only counted here. So a flood is
+            # seen, even if the table is slow.
+            self._contended = {message.connection_id: message.sent // SPAN}
+            await self._tell(message.connection_id, too_many(), stream_id)
         except APIError as error:
             await self._tell(message.connection_id, error, stream_id)
+
+    async def _found(self, message: Message) -> tuple[Socket, int]:
+        """Return the socket of a message, and how often to attempt a change of it.
+
+        Messages are counted before anything is done for them, each by one call that never waits for
+        another. All other changes of a socket do: many messages at once would keep every
+        environment busy with each other.
+
+        Raises:
+            Flood: so many came in a short time that the socket is closed. One message gets it.
+            _Flooded: the socket is flooded, or more came than that.
+            RateLimited: too many came in a short time.
+            Gone, UnknownVersion: as `Store.find`.
+
+        """
+        socket, count = await asyncio.gather(
+            self._store.find(message.connection_id),
+            self._store.count(message.connection_id, message.sent),
+        )
+        if socket.state.flooded or count > FLOOD:
+            raise _Flooded
+        if count == FLOOD:
+            raise Flood(_TOO_MANY)
+        if count > MOST:
+            raise too_many()
+        if count <= MAX_RUNNING:
+            return socket, ATTEMPTS
+        if self._contended.get(message.connection_id) == message.sent // SPAN:
+            raise too_many()
+        return socket, FEW
 
     def _drop(self, connection_id: str) -> None:
         """Remember that a socket is flooded."""
@@ -224,15 +266,33 @@ class Control:
         if len(self._flooded) > _FLOODS:
             del self._flooded[next(iter(self._flooded))]
 
-    async def _count(self, message: Message) -> None:
+    async def _close_flooded(self, connection_id: str) -> None:
+        """Close a socket at once, so that API Gateway takes no more, and hold its place."""
+        self._drop(connection_id)
+        await self._posts.close(connection_id)
+        socket = await self._store.find(connection_id)
+        await self._store.leave(socket.caller.key_id, connection_id, held=True)
+        await self._store.change(connection_id, State.flood)
+
+    async def _count(self, message: Message, socket: Socket, attempts: int) -> None:
         """Count a message that changes nothing. Raises RateLimited."""
-        refused = await self._store.change(
-            message.connection_id, lambda state: counting(message.sent, state)
+        refused, _ = await self._store.changed(
+            message.connection_id,
+            lambda state: counting(message.sent, state),
+            read=socket,
+            attempts=attempts,
         )
         if refused is not None:
             raise refused
 
-    async def _begin(self, message: Message, asked: Create | Resume, context: Context) -> None:
+    async def _begin(
+        self,
+        message: Message,
+        asked: Create | Resume,
+        socket: Socket,
+        attempts: int,
+        context: Context,
+    ) -> None:
         """Answer a request. Raises as `_message`."""
         # API Gateway has read another type than is read here: it stands in the message twice.
         raise InvalidRequest(
@@ -257,8 +317,14 @@ class Control:
             log("socket_failure", aws_request_id=by)
             return
         connection_id = event.connection_id
+        if failure.is_too_old and connection_id in self._flooded:
+            return
         socket = await self._store.find(connection_id)
         state = socket.state
+        if failure.is_too_old and state.flooded:
+            # A flood leaves thousands of them. What waited is gone with the socket.
+            self._drop(connection_id)
+            return
         dead = state.answered_by(by)
         error = _too_old() if failure.is_too_old else None
         if isinstance(event, Begin):
@@ -341,13 +407,17 @@ class Control:
 
     # Cancelling
 
-    async def _cancel(self, message: Message, asked: Cancel, context: Context) -> None:
+    async def _cancel(
+        self, message: Message, asked: Cancel, socket: Socket, attempts: int, context: Context
+    ) -> None:
         def decide(state: State) -> Running | Waiting | Early | APIError | None:
             if (refused := counting(message.sent, state)) is not None:
                 return refused
             return state.cancel(asked, message.name, sent=message.sent, now=self._now())
 
-        found, socket = await self._store.changed(message.connection_id, decide)
+        found, socket = await self._store.changed(
+            message.connection_id, decide, read=socket, attempts=attempts
+        )
         if isinstance(found, APIError):
             raise found
         if isinstance(found, Running):
@@ -429,10 +499,11 @@ def counting(sent: float, state: State) -> RateLimited | None:
         raise _Flooded
     left = state.rate.take(sent)
     if left < -MESSAGES_BURST:
-        state.flooded = True
-        return Flood("This connection sends too many messages.")
-    if left >= 0:
-        return None
+        return Flood(_TOO_MANY)
+    return too_many() if left < 0 else None
+
+
+def too_many() -> RateLimited:
     return RateLimited(
         f"This connection sends more than {MESSAGES_PER_SECOND:.0f} messages a second. This one "
         "was not read: send it again later.",

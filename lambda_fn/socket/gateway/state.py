@@ -249,6 +249,10 @@ class State(msgspec.Struct):
                 return key or None
         return None
 
+    def flood(self) -> None:
+        """Note that the socket is closed because of its many messages."""
+        self.flooded = True
+
     def leave(self) -> tuple[list[str], list[str]]:
         """Note that the client has left.
 

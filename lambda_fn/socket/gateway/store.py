@@ -14,18 +14,20 @@ from typing import Any, TypeVar
 import msgspec
 
 from lambda_fn.auth import Caller
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table
+from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Table, Update
 from lambda_fn.errors import RateLimited
 from lambda_fn.socket.core import Rate
 from lambda_fn.socket.gateway.state import State
 from lambda_fn.stream_log.heads import new_name
 from lambda_fn.stream_log.keys import (
+    VERSION,
     VERSIONED,
     check_version,
     connection_key,
     frame_key,
     messages_of,
     sockets_key,
+    span_key,
 )
 
 SECONDS = 7_200
@@ -36,11 +38,20 @@ MAX_SOCKETS = 20
 FLOODED = 60
 """Seconds for which a socket that was closed because of a flood counts as an open one of its key.
 
-So a key can send at most `MAX_SOCKETS` floods in this time, and the functions are there for others.
+So a key can send at most `MAX_FLOODS` floods in this time, and the functions are there for others.
 """
+MAX_FLOODS = 3
+"""Sockets of a key that were closed because of floods, within `FLOODED` seconds. Then the key opens
+no other socket.
+"""
+SPAN = 4
+"""Seconds of messages that are counted together."""
+_COUNTED = 600
+"""Seconds for which such a count is kept: longer than Lambda keeps an event."""
 _HELD = "!"
 """What stands before the name of such a socket in the item of its key."""
-_ATTEMPTS = 40
+ATTEMPTS, FEW = 40, 6
+"""Attempts of a change. `FEW` are for a socket that sends many messages at once."""
 _PAUSE = 0.01
 """Seconds, for each attempt before, within which a change is attempted again."""
 _T = TypeVar("_T")
@@ -48,8 +59,16 @@ _state = msgspec.json.Decoder(State)
 _sockets = msgspec.json.Decoder(dict[str, int])
 
 
+class Contended(MeterUnavailable):
+    """Others changed the item at each attempt."""
+
+
 class Gone(Exception):
     """There is no such socket: it was never opened, or its time is over."""
+
+
+class _Held(RateLimited):
+    """A key opens no socket, however many of its sockets are still there."""
 
 
 class Socket(msgspec.Struct, frozen=True):
@@ -125,13 +144,24 @@ class Store:
         return decided
 
     async def changed(
-        self, connection_id: str, decide: Callable[[State], _T], *, read: Socket | None = None
+        self,
+        connection_id: str,
+        decide: Callable[[State], _T],
+        *,
+        read: Socket | None = None,
+        attempts: int = ATTEMPTS,
     ) -> tuple[_T, Socket]:
-        """Change the state of a socket as `change`. Return also the socket as it is then."""
+        """Change the state of a socket as `change`. Return also the socket as it is then.
+
+        Raises:
+            Contended: somebody else was faster at each of the attempts.
+
+        """
         return await self._change(
             connection_key(connection_id),
             lambda item: self._changed(connection_id, item, decide),
             None if read is None else read.item,
+            attempts,
         )
 
     def _changed(
@@ -149,9 +179,10 @@ class Store:
         key: dict[str, str],
         decide: Callable[[dict[str, Any] | None], tuple[dict[str, Any], _T]],
         read: dict[str, Any] | None = None,
+        attempts: int = ATTEMPTS,
     ) -> _T:
         """Read an item, decide, and write it on condition that it is what was read."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(attempts):
             if attempt:
                 # One of those who meet has won, so a next one can soon.
                 await asyncio.sleep(random.uniform(0, _PAUSE * attempt))  # noqa: S311 (spreads load)
@@ -168,7 +199,21 @@ class Store:
                 if failed.item is None or failed.item.get("w") != name:
                     continue
             return decided
-        raise MeterUnavailable("the item of a socket is changed all the time")
+        raise Contended("the item of a socket is changed all the time")
+
+    async def count(self, connection_id: str, sent: float) -> int:
+        """Count a message, and return how many were sent in its `SPAN`. It may count twice."""
+        item = await self._table.update(
+            Update(
+                key=span_key(connection_id, int(sent // SPAN)),
+                update="SET v = :v, expires = :expires ADD #count :one",
+                condition="attribute_not_exists(v) OR v = :v",
+                names={"#count": "count"},
+                values={":v": VERSION, ":expires": int(self._now()) + _COUNTED, ":one": 1},
+            ),
+            return_item=True,
+        )
+        return int(item["count"])
 
     async def claim(self, socket: Socket, frame: Frame) -> bool:
         """Store a message. Return whether it is new: it may come more than once."""
@@ -216,6 +261,8 @@ class Store:
         """
         try:
             await self._count(key_id, connection_id, frozenset())
+        except _Held:
+            raise
         except RateLimited:
             item = await self._table.get(sockets_key(key_id))
             names = [] if item is None else list(_sockets.decode(item["state"]))
@@ -232,6 +279,14 @@ class Store:
             sockets = {
                 name: ends for name, ends in sockets.items() if ends > now and name not in lost
             }
+            held = sorted(ends for name, ends in sockets.items() if name.startswith(_HELD))
+            if len(held) >= MAX_FLOODS:
+                raise _Held(
+                    f"{MAX_FLOODS} sockets of this key were closed within {FLOODED} seconds, because "
+                    "each sent too many messages. Wait before you open another.",
+                    code="websocket_limit_reached",
+                    retry_after=held[-MAX_FLOODS] - now,
+                )
             if len(sockets) >= MAX_SOCKETS and connection_id not in sockets:
                 raise RateLimited(
                     f"This key has {MAX_SOCKETS} open sockets. Close one of them first. One that was "

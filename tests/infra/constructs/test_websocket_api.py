@@ -64,11 +64,13 @@ def test_routes(sockets: Synthesis) -> None:
 
 
 def test_the_stage(sockets: Synthesis) -> None:
-    """Its name is the path that SDKs append. Its log has no query, and handshakes are limited."""
+    """Its name is the path that SDKs append. Its log has no query, and rates are limited."""
     stage = one(sockets, "ApiGatewayV2::Stage")
     assert stage["StageName"] == STAGE == "responses"
     assert stage["RouteSettings"] == {
-        "$connect": {"ThrottlingRateLimit": 100, "ThrottlingBurstLimit": 200}
+        "$connect": {"ThrottlingRateLimit": 100, "ThrottlingBurstLimit": 200},
+        "$default": {"ThrottlingRateLimit": 1000, "ThrottlingBurstLimit": 1000},
+        "response.cancel": {"ThrottlingRateLimit": 1000, "ThrottlingBurstLimit": 1000},
     }
     line = json.loads(stage["AccessLogSettings"]["Format"])
     assert not [value for value in line.values() if "query" in value.lower()]
@@ -137,14 +139,14 @@ def test_grants(sockets: Synthesis) -> None:
 
 
 def test_the_items_of_sockets(sockets: Synthesis) -> None:
-    """The functions of sockets read and put them. The sweeper deletes those of deleted keys."""
+    """The functions of sockets read, put and count them. The sweeper deletes them."""
     found = {}
     for it in sockets.resources("AWS::IAM::Policy"):
         for statement in it["Properties"]["PolicyDocument"]["Statement"]:
             if '"C#*"' in json.dumps(statement.get("Condition", {})):
                 policy = it["Properties"]["PolicyName"].partition("Role")[0]
                 found[policy] = statement["Action"]
-    own = ["dynamodb:GetItem", "dynamodb:PutItem"]
+    own = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
     deletes = "dynamodb:DeleteItem"
     assert found == {"Socket": own, "SocketControl": own, "Sweeper": deletes}
 

@@ -13,9 +13,11 @@ from lambda_fn import limits
 from lambda_fn.auth import Caller
 from lambda_fn.ids import hash_key
 from lambda_fn.settings import Redaction
-from lambda_fn.socket.core import MESSAGES_BURST
 from lambda_fn.socket.gateway.app import Gateway
-from lambda_fn.socket.gateway.control import Control
+from lambda_fn.socket.gateway.control import FLOOD, MOST, Control
+from lambda_fn.socket.gateway.posts import Posts
+from lambda_fn.socket.gateway.store import ATTEMPTS, SPAN, Contended, Store
+from lambda_fn.socket.lanes import MAX_RUNNING
 from lambda_fn.stream_log.tickets import make_ticket
 from tests.support.function import (
     CREDENTIALS,
@@ -31,6 +33,7 @@ from tests.support.function import (
 from tests.support.gateway_sockets import Sockets, create, text_of, until, until_end
 from tests.support.kept import Kept
 
+LIMIT_REACHED = "websocket_message_limit_reached"
 SECRETS = [f"secret-{number}" for number in range(3)]
 
 
@@ -256,24 +259,104 @@ async def test_a_flood(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> Non
     """
     socket = await sockets.open()
     closed: list[dict[str, Any]] = []
-    async with asyncio.timeout(60):
-        for _ in range(2 * MESSAGES_BURST + 30):
-            if socket.closed:
-                break
-            await socket.send_str("{}")
-            await asyncio.sleep(0)
+
+    async def send() -> None:
         while True:
-            message = await socket.receive()
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                break
+            await socket.send_str("{}")
+            await asyncio.sleep(0.002)
+
+    sending = asyncio.create_task(send())
+    async with asyncio.timeout(60):
+        while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
             closed.append(json.loads(message.data)["error"])
-    assert "websocket_message_limit_reached" in {error["code"] for error in closed}
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+    assert LIMIT_REACHED in {error["code"] for error in closed}
     await sockets.at_rest()
     events = [event for _, event in sockets.invocations]
     messages = [event for event in events if event["requestContext"]["eventType"] == "MESSAGE"]
     monkeypatch.setattr(sockets.answering, "_store", None)
     monkeypatch.setattr(sockets.answering, "_posts", None)
     await sockets._invoke(messages[-1])
+
+
+async def test_a_flood_at_once(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is seen by one call for each message, and the socket is closed by one function.
+
+    The messages that would change the socket are no more than it may send.
+    """
+    changes, closed, tells = list[str](), list[str](), list[str]()
+    came = list[dict[str, Any]]()
+    change, close = Store.changed, Posts.close
+
+    async def changed(store: Store, connection_id: str, *args: Any, **options: Any) -> Any:
+        changes.append(connection_id)
+        return await change(store, connection_id, *args, **options)
+
+    async def close_once(posts: Posts, connection_id: str) -> None:
+        closed.append(connection_id)
+        await close(posts, connection_id)
+
+    async def keep(event: dict[str, Any]) -> None:
+        came.append(event)
+
+    async def tell(_posts: Posts, connection_id: str, _data: bytes) -> None:
+        tells.append(connection_id)
+
+    monkeypatch.setattr(Store, "changed", changed)
+    monkeypatch.setattr(Posts, "close", close_once)
+    invoke = sockets._invoke
+    monkeypatch.setattr(sockets, "_invoke", keep)
+    socket = await sockets.open()
+    count = FLOOD + 30
+    for _ in range(count):
+        await socket.send_str("{}")
+    await sockets.invoked(count)
+    await sockets.at_rest()
+    messages = list(came)
+    for event in messages:
+        event["requestContext"]["requestTimeEpoch"] = 1_000 * int(time.time())
+    await asyncio.gather(*map(invoke, messages))
+    assert len(closed) == 1
+    assert len(changes) <= MOST + 1
+    async with asyncio.timeout(60):
+        while (await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+            pass
+    await sockets.at_rest()
+    # What Lambda could not run in time is told of to the control function. It says nothing.
+    late = messages[-1]
+    late["requestContext"]["messageId"] = "late"
+    monkeypatch.undo()
+    monkeypatch.setattr(Posts, "post", tell)
+    await sockets.told(("r1", late), begun=False)
+    monkeypatch.setattr(sockets.control, "_store", None)
+    await sockets.told(("r2", late), begun=False)
+    assert tells == []
+
+
+async def test_a_socket_that_is_changed_all_the_time(
+    sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each message is refused. After some they are counted only, so that a flood is seen."""
+    attempts: list[int] = []
+
+    async def changed(*_args: Any, **options: Any) -> Any:
+        attempts.append(options["attempts"])
+        raise Contended
+
+    socket = await sockets.open()
+    monkeypatch.setattr(Store, "changed", changed)
+    await socket.send_json(create())
+    assert json.loads(await socket.receive_str())["error"]["code"] == LIMIT_REACHED
+    event = sockets.invocations[-1][1]
+    attempts.clear()
+    later = 1_000 * SPAN * (int(time.time()) // SPAN + 1)
+    for number in range(MAX_RUNNING + 3):
+        event["requestContext"].update(messageId=f"m{number}", requestTimeEpoch=later)
+        await sockets._invoke(event)
+        assert json.loads(await socket.receive_str())["error"]["code"] == LIMIT_REACHED
+    assert attempts == [ATTEMPTS] * MAX_RUNNING
+    await sockets.at_rest()
 
 
 async def test_a_message_that_waited_too_long(

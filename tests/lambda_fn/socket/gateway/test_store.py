@@ -12,8 +12,10 @@ from lambda_fn.socket.gateway import store as store_module
 from lambda_fn.socket.gateway.state import State
 from lambda_fn.socket.gateway.store import (
     FLOODED,
+    MAX_FLOODS,
     MAX_SOCKETS,
     SECONDS,
+    SPAN,
     Frame,
     Gone,
     Store,
@@ -187,6 +189,32 @@ async def test_a_flooded_socket_holds_its_place(ground: Ground, store: Store) ->
     await store.admit("other", "c", is_open)
     ground.now += FLOODED + 1
     await store.admit("key", "more", is_open)
+
+
+async def test_a_key_that_floods_opens_no_socket(ground: Ground, store: Store) -> None:
+    """After some floods a key waits until the first one is a minute old. Nobody is asked for it."""
+
+    async def is_open(_name: str) -> bool:
+        raise AssertionError
+
+    for number in range(MAX_FLOODS):
+        await store.admit("key", f"c{number}", is_open)
+        await store.leave("key", f"c{number}", held=True)
+        ground.now += 10
+    with pytest.raises(RateLimited, match=f"{MAX_FLOODS} sockets") as refused:
+        await store.admit("key", "more", is_open)
+    assert refused.value.retry_after == FLOODED - 10 * MAX_FLOODS
+    await store.admit("other", "c", is_open)
+    ground.now += refused.value.retry_after
+    await store.admit("key", "more", is_open)
+
+
+async def test_messages_of_a_span(ground: Ground, store: Store) -> None:
+    """Messages are counted by the time at which they were sent, also many at once."""
+    counts = await asyncio.gather(*(store.count("c", ground.now) for _ in range(20)))
+    assert sorted(counts) == list(range(1, 21))
+    assert await store.count("c", ground.now + SPAN) == 1
+    assert await store.count("d", ground.now) == 1
 
 
 async def test_sockets_of_a_key_at_once(store: Store) -> None:
