@@ -33,6 +33,18 @@ _LIMITS = {
     "cost_per_day": (values.amount, "cost in a day (UTC) in USD, such as 12.50"),
     "cost_per_month": (values.amount, "the same in a month"),
 }
+_OPTIONS = {
+    "name": "--name",
+    "owner": "--owner",
+    "expires_at": "--expires",
+    "models": "--model",
+    "networks": "--network",
+    "redact": "--redact",
+    "moderate": "--moderate",
+    "grace_seconds": "--grace",
+    **{f"limits.{name}": f"--{name.replace('_', '-')}" for name in _LIMITS},
+}
+"""The options that set the fields of requests about keys."""
 _COLOURS = {"active": "green", "disabled": "yellow", "expired": "red", "revoked": "red"}
 
 
@@ -163,7 +175,7 @@ def _print_secret(args: argparse.Namespace, key: dict[str, Any]) -> None:
 
 
 def _create(args: argparse.Namespace) -> None:
-    key = admin(args)("POST", "/keys", _fields(args))
+    key = admin(args, _OPTIONS)("POST", "/keys", _fields(args))
     _print_secret(args, key)
     if not args.json:
         streams = values.counted(key["limits"]["concurrent_streams"], "stream")
@@ -184,7 +196,7 @@ def _warn_of_nothing(key: dict[str, Any]) -> None:
 
 
 def _rotate(args: argparse.Namespace) -> None:
-    key = admin(args)("POST", f"/keys/{args.id}/rotate", {"grace_seconds": args.grace})
+    key = admin(args, _OPTIONS)("POST", f"/keys/{args.id}/rotate", {"grace_seconds": args.grace})
     _print_secret(args, key)
     if not args.json and key["old_secret_expires_at"] is not None:
         until = values.when(key["old_secret_expires_at"])
@@ -312,7 +324,7 @@ def _update(args: argparse.Namespace) -> None:
             "Nothing was changed, because no option names a change. `sluice keys update --help` "
             "lists the options."
         )
-    key = admin(args)("PATCH", f"/keys/{args.id}", body)
+    key = admin(args, _OPTIONS)("PATCH", f"/keys/{args.id}", body)
     _print_changed(args, key)
     if not args.json:
         _warn_of_nothing(key)
