@@ -41,10 +41,10 @@ _OPTIONS = {
     "networks": "--network",
     "redact": "--redact",
     "moderate": "--moderate",
-    "grace_seconds": "--grace",
     **{f"limits.{name}": f"--{name.replace('_', '-')}" for name in _LIMITS},
 }
-"""The options that set the fields of requests about keys."""
+"""The options that set the fields of a key."""
+_MAX_GRACE_S = 30 * 86_400
 _COLOURS = {"active": "green", "disabled": "yellow", "expired": "red", "revoked": "red"}
 
 
@@ -81,8 +81,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     _add_fields(update)
     text = "Make a new secret for a key and print the new key; its id, budget and usage stay."
     rotate = command("rotate", _rotate, text)
-    text = "how much longer the old secret is accepted (24h)"
-    rotate.add_argument("--grace", type=values.seconds, default=86_400, metavar="TIME", help=text)
+    text = "how much longer the old secret is accepted (24h; 30d at most)"
+    rotate.add_argument("--grace", type=_grace, default=86_400, metavar="TIME", help=text)
     text = (
         "Revoke a leaked key: all its secrets are refused from now on, and its running requests "
         "are stopped."
@@ -114,6 +114,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     delete.add_argument(
         "--yes", action="store_true", help="do not ask; required without a terminal"
     )
+
+
+def _grace(text: str) -> int:
+    """Parse a span of 30 days at most into seconds."""
+    seconds = values.seconds(text)
+    if seconds > _MAX_GRACE_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is over 30d")
+    return seconds
 
 
 def _add_fields(parser: argparse.ArgumentParser) -> None:
@@ -196,7 +204,7 @@ def _warn_of_nothing(key: dict[str, Any]) -> None:
 
 
 def _rotate(args: argparse.Namespace) -> None:
-    key = admin(args, _OPTIONS)("POST", f"/keys/{args.id}/rotate", {"grace_seconds": args.grace})
+    key = admin(args)("POST", f"/keys/{args.id}/rotate", {"grace_seconds": args.grace})
     _print_secret(args, key)
     if not args.json and key["old_secret_expires_at"] is not None:
         until = values.when(key["old_secret_expires_at"])

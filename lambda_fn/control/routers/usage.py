@@ -99,8 +99,8 @@ async def get_request(
     item = await services.table.get(ledger_key(plain))
     if item is None:
         message = (
-            "There is no such request in the ledger. A request that was refused before it was "
-            "admitted is not in it."
+            "There is no such request in the ledger. It has no request with a wrong key or a wrong "
+            "body."
         )
         raise NotFound(message, param="request_id", code="request_not_found")
     return _entry(item)

@@ -12,6 +12,7 @@ import pytest
 from cli.commands import keys
 from cli.lib import terminal
 from cli.main import main
+from lambda_fn.control.models_in import MAX_GRACE
 from tests.support.command_lines import leaves
 from tests.support.hostile_admin import FACTS
 
@@ -114,5 +115,12 @@ def test_the_fields_of_a_key_are_named_by_options_that_exist() -> None:
     """A refusal of the API names the option that the user gave."""
     parser = argparse.ArgumentParser()
     keys.add(parser)
-    options = dict(leaves(parser))
-    assert set(keys._OPTIONS.values()) <= options["create"] | options["rotate"]
+    assert set(keys._OPTIONS.values()) <= dict(leaves(parser))["create"]
+
+
+def test_a_grace_over_the_apis_maximum(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused in the words of the command line, at the maximum that the API has."""
+    assert keys._MAX_GRACE_S == MAX_GRACE
+    with pytest.raises(SystemExit):
+        main(["keys", "rotate", "abcdefghijkl", "--grace", "31d"])
+    assert "Argument --grace: '31d' is over 30d." in capsys.readouterr().err
