@@ -115,7 +115,7 @@ async def test_a_limit_of_the_key(ask: Call, items: Any, account: dict[str, str]
     )
     reply = await ask(body=CHAT)
     assert reply.status == 429
-    assert "streams running" in reply.error["message"]
+    assert "0 streams at once" in reply.error["message"]
 
 
 async def test_the_body_is_that_of_the_fallback(ask: Call, sagemaker: StandIn) -> None:
