@@ -69,7 +69,7 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(call end,$(VENV))
 
 up: $(STAMP) ## Start the local cloud, deploy the stacks into it, stream a first answer; MODEL=path.gguf serves that model
-	@$(BIN)/sluice up $(if $(MODEL),--model '$(MODEL)') $(if $(TEMPLATE),--chat-template '$(TEMPLATE)')
+	@$(BIN)/sluice up $(if $(MODEL),--model '$(MODEL)') $(if $(TEMPLATE),--chat-template '$(TEMPLATE)') $(SET)
 
 down: ## Stop the local cloud; its keys and usage are kept for the next `make up`
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi
@@ -196,7 +196,7 @@ rehearse: $(STAMP) ## Deploy for the first time into a new account of the local 
 soak-short: $(STAMP) ## Send 300 streams under random faults; under 2 minutes (Linux)
 	@$(BIN)/python -m tests.soak --streams 300
 
-# Settings beside the stage: make deploy SET="-c image_build=codebuild -c parallel=8"
+# Settings of up, deploy and destroy: make deploy SET="-c image_build=codebuild -c parallel=8"
 SET ?=
 deploy: $(STAMP) ## Deploy into the AWS account of the environment, and stream an answer: make deploy STAGE=dev
 	@$(BIN)/sluice preflight --stage $(STAGE) $(SET)
@@ -204,7 +204,7 @@ deploy: $(STAMP) ## Deploy into the AWS account of the environment, and stream a
 	@$(BIN)/sluice smoke --stage $(STAGE) $(patsubst name=%,--stack-name %,$(filter name=%,$(SET)))
 
 destroy: $(STAMP) ## Remove a deployment, and say what is left: make destroy STAGE=dev
-	@$(BIN)/sluice destroy --stage $(STAGE)
+	@$(BIN)/sluice destroy --stage $(STAGE) $(SET)
 
 images: $(STAMP) ## Look up AWS's newest model containers (installs a gigabyte into build/sagemaker)
 	@$(BIN)/uv venv --quiet --allow-existing build/sagemaker

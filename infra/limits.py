@@ -45,6 +45,8 @@ class Limits:
     """How long the container waits for its first event before it answers 200."""
     container_heartbeat: float = 10
     """The longest silence of the container towards the function."""
+    endpoint_silence: float = 70
+    """The silence of the endpoint after which the function counts it as dead."""
     stream_deadline: float = 465
     """The deadline that the function sets for the container."""
     stream_grace: float = 5
@@ -101,7 +103,20 @@ class Limits:
                 "sagemaker_first_byte",
                 self.sagemaker_first_byte,
             ),
-            ("container_heartbeat", self.container_heartbeat, "heartbeat", self.heartbeat),
+            # The function's heartbeats do not wait for the container's, which only show that the
+            # endpoint lives. One of them may be late by one period.
+            (
+                "twice the container_heartbeat",
+                2 * self.container_heartbeat,
+                "endpoint_silence",
+                self.endpoint_silence,
+            ),
+            (
+                "endpoint_silence",
+                self.endpoint_silence,
+                "sagemaker_response",
+                self.sagemaker_response,
+            ),
             (
                 "stream_deadline + stream_grace",
                 self.stream_deadline + self.stream_grace,

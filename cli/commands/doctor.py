@@ -395,6 +395,7 @@ def contradictions(deployed: Deployed) -> list[str]:
         stream_grace=function.STREAM_GRACE,
         container_answer=timing.open_after,
         container_heartbeat=timing.heartbeat,
+        endpoint_silence=function.UPSTREAM_SILENCE,
     ).contradictions()
     for name, model in deployed.models.items():
         if model["endpoint"] != deployed.endpoint:

@@ -33,6 +33,18 @@ _LIMITS = {
     "cost_per_day": (values.amount, "cost in a day (UTC) in USD, such as 12.50"),
     "cost_per_month": (values.amount, "the same in a month"),
 }
+_OPTIONS = {
+    "name": "--name",
+    "owner": "--owner",
+    "expires_at": "--expires",
+    "models": "--model",
+    "networks": "--network",
+    "redact": "--redact",
+    "moderate": "--moderate",
+    **{f"limits.{name}": f"--{name.replace('_', '-')}" for name in _LIMITS},
+}
+"""The options that set the fields of a key."""
+_MAX_GRACE_S = 30 * 86_400
 _COLOURS = {"active": "green", "disabled": "yellow", "expired": "red", "revoked": "red"}
 
 
@@ -69,8 +81,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     _add_fields(update)
     text = "Make a new secret for a key and print the new key; its id, budget and usage stay."
     rotate = command("rotate", _rotate, text)
-    text = "how much longer the old secret is accepted (24h)"
-    rotate.add_argument("--grace", type=values.seconds, default=86_400, metavar="TIME", help=text)
+    text = "how much longer the old secret is accepted (24h; 30d at most)"
+    rotate.add_argument("--grace", type=_grace, default=86_400, metavar="TIME", help=text)
     text = (
         "Revoke a leaked key: all its secrets are refused from now on, and its running requests "
         "are stopped."
@@ -102,6 +114,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     delete.add_argument(
         "--yes", action="store_true", help="do not ask; required without a terminal"
     )
+
+
+def _grace(text: str) -> int:
+    """Parse a span of 30 days at most into seconds."""
+    seconds = values.seconds(text)
+    if seconds > _MAX_GRACE_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is over 30d")
+    return seconds
 
 
 def _add_fields(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +183,7 @@ def _print_secret(args: argparse.Namespace, key: dict[str, Any]) -> None:
 
 
 def _create(args: argparse.Namespace) -> None:
-    key = admin(args)("POST", "/keys", _fields(args))
+    key = admin(args, _OPTIONS)("POST", "/keys", _fields(args))
     _print_secret(args, key)
     if not args.json:
         streams = values.counted(key["limits"]["concurrent_streams"], "stream")
@@ -312,7 +332,7 @@ def _update(args: argparse.Namespace) -> None:
             "Nothing was changed, because no option names a change. `sluice keys update --help` "
             "lists the options."
         )
-    key = admin(args)("PATCH", f"/keys/{args.id}", body)
+    key = admin(args, _OPTIONS)("PATCH", f"/keys/{args.id}", body)
     _print_changed(args, key)
     if not args.json:
         _warn_of_nothing(key)

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(
             "--drain and --reason are options of a stop; leave them out with --undo and --status."
         )
-    api = admin(args)
+    api = admin(args, {"reason": "--reason"})
     if args.status:
         state = api("GET", "/stop")
     elif args.undo:

@@ -272,9 +272,9 @@ def _request(args: argparse.Namespace) -> None:
 
 
 def _rebuild(args: argparse.Namespace) -> None:
-    hours = admin(args)("POST", "/rollups/rebuild", {"since": args.since, "until": args.until})[
-        "data"
-    ]
+    body = {"since": args.since, "until": args.until}
+    api = admin(args, {"since": "SINCE", "until": "UNTIL"})
+    hours = api("POST", "/rollups/rebuild", body)["data"]
     if args.json:
         print_json(hours)
         return

@@ -7,12 +7,13 @@ right, or that of all rights.
 
 import argparse
 import json
+import re
 import ssl
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -40,6 +41,10 @@ class Admin:
     authority: str | None = None
     right: str = ALL
     """The right whose function is invoked."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """What the command line calls fields of bodies: {"limits.cost_per_day": "--cost-per-day"}.
+    Fields of queries are options of their name.
+    """
 
     @classmethod
     def of(cls, stage: str, name: str, *, right: str | None = None) -> Self:
@@ -106,11 +111,13 @@ class Admin:
         if status >= 400:
             error = result.get("error", {})
             said = error.get("message") or f"The admin API answered {status}."
+            if error.get("code") == "key_not_found":
+                said += " `sluice keys list` shows the ids of all keys."
             if status != 400:
                 raise CommandError(said)
-            if (name := error.get("param")) in query:  # the query's fields are named as options are
-                said = said.replace(f"'{name}'", f"--{name}", 1)
-            raise UsageError(said)
+            raise UsageError(
+                _spoken(said, {name: f"--{name}" for name in query} | dict(self.fields))
+            )
         return result
 
     def pages(self, path: str, **query: object) -> Iterator[dict[str, Any]]:
@@ -185,9 +192,22 @@ def add_access(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
     )
 
 
-def admin(args: argparse.Namespace) -> Admin:
-    """Return the admin API that the command line selects. Raises as `Admin.of` does."""
-    return Admin.of(args.stage, args.stack_name, right=args.right)
+def admin(args: argparse.Namespace, fields: Mapping[str, str] | None = None) -> Admin:
+    """Return the admin API that the command line selects, with what it calls fields of bodies.
+
+    Raises as `Admin.of` does.
+    """
+    return replace(Admin.of(args.stage, args.stack_name, right=args.right), fields=fields or {})
+
+
+def _spoken(message: str, fields: Mapping[str, str]) -> str:
+    """Return a refusal with the command line's words for the fields that the API quotes.
+
+    An item of a list is its field: 'models.0' is --model.
+    """
+    return re.sub(
+        r"'([a-z_.]+?)(?:\.[0-9]+)?'", lambda quoted: fields.get(quoted[1], quoted[0]), message
+    )
 
 
 def _authority() -> str | None:

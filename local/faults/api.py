@@ -32,7 +32,8 @@ def routes(plan: Plan) -> list[web.RouteDef]:
     async def clear(request: web.Request) -> web.Response:
         entry_id = request.match_info.get("id")
         if not plan.clear(entry_id) and entry_id is not None:
-            return web.json_response({"message": f"there is no fault {entry_id}"}, status=404)
+            said = f"There is no fault {entry_id!r}. `sluice fault list` shows those that are set."
+            return web.json_response({"message": said}, status=404)
         return web.json_response({})
 
     return [

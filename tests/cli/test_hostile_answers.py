@@ -14,7 +14,7 @@ from tests.support.hostile_admin import KEY, HostileAdmin
 def api(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the commands call the hostile API."""
     for module in (audit, keys, usage):
-        monkeypatch.setattr(module, "admin", lambda _: HostileAdmin())
+        monkeypatch.setattr(module, "admin", lambda *_: HostileAdmin())
 
 
 COMMANDS = [

@@ -25,7 +25,7 @@ def test_the_limits_agree() -> None:
         ({"cloudfront_read": 20}, "heartbeat", "cloudfront_read"),
         ({"first_answer": 55}, "first_answer", "cloudfront_read"),
         ({"container_answer": 61, "first_answer": 61}, "container_answer", "sagemaker_first_byte"),
-        ({"container_heartbeat": 20}, "container_heartbeat", "heartbeat"),
+        ({"container_heartbeat": 36}, "container_heartbeat", "endpoint_silence"),
         ({"sweep_timeout": 301}, "sweep_timeout", "sweep_period"),
         ({"sweep_period": 600}, "sweep_period", "sagemaker_response"),
         ({"control_timeout": 61}, "control_timeout", "cloudfront_read"),
@@ -51,12 +51,19 @@ def test_every_limit_is_held_against_another() -> None:
                 dataclasses.replace(LIMITS, **{field.name: 10_000}).check()
 
 
+@pytest.mark.parametrize("heartbeat", [1, 15])
+def test_each_heartbeat_that_can_be_set_agrees(heartbeat: int) -> None:
+    """`heartbeat_seconds` may be below the container's: the function sends its own."""
+    dataclasses.replace(LIMITS, heartbeat=heartbeat).check()
+
+
 def test_the_function_keeps_what_the_stacks_deploy() -> None:
     """The function's own times fit the limits with which it is deployed."""
     assert LIMITS.cloudfront_read == function_limits.CLOUDFRONT_READ_TIMEOUT
     assert LIMITS.sagemaker_first_byte == function_limits.SAGEMAKER_FIRST_BYTE
     assert LIMITS.sagemaker_response == function_limits.SAGEMAKER_STREAM
     assert LIMITS.heartbeat >= function_limits.HEARTBEAT
+    assert LIMITS.endpoint_silence == function_limits.UPSTREAM_SILENCE
     assert LIMITS.first_answer >= function_limits.FIRST_EVENT_WAIT
     assert LIMITS.stream_deadline == function_limits.STREAM_DEADLINE
     assert LIMITS.stream_grace == function_limits.STREAM_GRACE

@@ -98,9 +98,11 @@ async def get_request(
         raise InvalidRequest(message, param="request_id") from None
     item = await services.table.get(ledger_key(plain))
     if item is None:
-        raise NotFound(
-            "There is no such request in the ledger.", param="request_id", code="request_not_found"
+        message = (
+            "There is no such request in the ledger. It has no request with a wrong key or a wrong "
+            "body."
         )
+        raise NotFound(message, param="request_id", code="request_not_found")
     return _entry(item)
 
 

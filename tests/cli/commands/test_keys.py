@@ -1,5 +1,6 @@
 """`sluice keys revoke`: only the id of a key leaves the machine."""
 
+import argparse
 import io
 import re
 import time
@@ -11,6 +12,8 @@ import pytest
 from cli.commands import keys
 from cli.lib import terminal
 from cli.main import main
+from lambda_fn.control.models_in import MAX_GRACE
+from tests.support.command_lines import leaves
 from tests.support.hostile_admin import FACTS
 
 KEY = "sk-abcdefghijkl-" + "Aa0_-" * 8 + "xyz"
@@ -25,7 +28,7 @@ def calls_made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append((*call, query))
         return {**FACTS, "status": "revoked", "cancelled": 3}
 
-    monkeypatch.setattr(keys, "admin", lambda _: api)
+    monkeypatch.setattr(keys, "admin", lambda *_: api)
     return calls
 
 
@@ -68,7 +71,7 @@ def test_a_limit_of_nothing_is_told(
 ) -> None:
     """A key that can send nothing is said to be one, in case 0 was meant as no limit."""
     key = {**FACTS, "secret": KEY, "limits": {"concurrent_streams": 200, **limits}}
-    monkeypatch.setattr(keys, "admin", lambda _: lambda *_, **__: key)
+    monkeypatch.setattr(keys, "admin", lambda *_: lambda *_, **__: key)
     assert main(["keys", *command.split()]) == 0
     error = " ".join(capsys.readouterr().err.split())
     assert re.findall(r"because --([a-z-]+) is 0", error) == named
@@ -102,7 +105,22 @@ def test_the_time_since_the_last_use_stays_on_one_line(
     totals = {"requests": 6, "prompt_tokens": 106, "completion_tokens": 243, "cost": "0"}
     key = {"id": KEY[3:15], "name": "local", "owner": None, "status": "active", "networks": None}
     listed = [{**key, "created_at": 1, "last_used_at": time.time() - 112, "totals": totals}]
-    monkeypatch.setattr(keys, "admin", lambda _: SimpleNamespace(pages=lambda *_, **__: listed))
+    monkeypatch.setattr(keys, "admin", lambda *_: SimpleNamespace(pages=lambda *_, **__: listed))
     monkeypatch.setattr(terminal, "console", terminal.Output(width=78, force_terminal=True))
     assert main(["keys", "list"]) == 0
     assert re.search(r"\d+s ago", capsys.readouterr().out)
+
+
+def test_the_fields_of_a_key_are_named_by_options_that_exist() -> None:
+    """A refusal of the API names the option that the user gave."""
+    parser = argparse.ArgumentParser()
+    keys.add(parser)
+    assert set(keys._OPTIONS.values()) <= dict(leaves(parser))["create"]
+
+
+def test_a_grace_over_the_apis_maximum(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused in the words of the command line, at the maximum that the API has."""
+    assert keys._MAX_GRACE_S == MAX_GRACE
+    with pytest.raises(SystemExit):
+        main(["keys", "rotate", "abcdefghijkl", "--grace", "31d"])
+    assert "Argument --grace: '31d' is over 30d." in capsys.readouterr().err

@@ -64,7 +64,7 @@ class Api:
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
     """Put an admin API in the place of a deployed one."""
     found = Api()
-    monkeypatch.setattr(responses, "admin", lambda _: found)
+    monkeypatch.setattr(responses, "admin", lambda *_: found)
     return found
 
 

@@ -30,7 +30,7 @@ def test_an_id_of_any_characters_is_one_segment(
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         api = Admin("local", {}, f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setattr(usage, "admin", lambda _: api)
+        monkeypatch.setattr(usage, "admin", lambda *_: api)
         assert main(["usage", "request", "req_06/eqw2…"]) == 2
         thread.join()
     assert requested == ["/admin/v1/requests/req_06%2Feqw2%E2%80%A6"]

@@ -102,3 +102,32 @@ def test_a_wrong_argument_is_named_as_an_option(
     with pytest.raises(CommandError) as refused:
         Admin("local", {}, "http://localhost:1")("GET", "/usage", **query)
     assert (type(refused.value), str(refused.value)) == (kind, said)
+
+
+@pytest.mark.parametrize(
+    ("api_says", "said"),
+    [
+        ("'limits.tokens_per_day': must be 1.", "--tokens-per-day: must be 1."),
+        ("'models.0': must be a name.", "--model: must be a name."),
+        ("'since' must be before 'until'.", "--since must be before --until."),
+        ("'taste': there is no such field.", "'taste': there is no such field."),
+    ],
+)
+def test_fields_have_the_names_that_the_command_line_gives_them(
+    api_says: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So have the items of lists, and each field of a sentence."""
+    answer = {"error": {"message": api_says}}
+    monkeypatch.setattr(Admin, "_send", lambda *_: (400, json.dumps(answer)))
+    fields = {"limits.tokens_per_day": "--tokens-per-day", "models": "--model"}
+    with pytest.raises(UsageError) as refused:
+        Admin("local", {}, "http://localhost:1", fields=fields)("GET", "/usage", since=1, until=2)
+    assert str(refused.value) == said
+
+
+def test_an_unknown_key_names_the_command_that_lists_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API's own sentence comes first."""
+    answer = {"error": {"message": "There is no such key.", "code": "key_not_found"}}
+    monkeypatch.setattr(Admin, "_send", lambda *_: (404, json.dumps(answer)))
+    with pytest.raises(CommandError, match=r"^There is no such key\. `sluice keys list` shows"):
+        Admin("local", {}, "http://localhost:1")("GET", "/keys/abcdefghijkl")
