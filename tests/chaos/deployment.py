@@ -17,6 +17,8 @@ from local.cloud import REGION, LocalCloud
 
 # A sweep may take as long as its function.
 _PATIENCE = Config(read_timeout=300, retries={"total_max_attempts": 1})
+# The sweeper is throttled while the invocation of its schedule runs.
+_THROTTLED = Config(read_timeout=300, retries={"mode": "standard", "total_max_attempts": 30})
 # Within this time each strike has landed.
 _STRIKES_S = 60.0
 
@@ -52,9 +54,9 @@ class ChaosDeployment:
         """The address of its API."""
         return f"http://{self.outputs['DistributionDomain']}/v1"
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, config: Config = _PATIENCE) -> Any:
         """Return a stock boto3 client of the local cloud."""
-        return boto3.client(service, config=_PATIENCE, **self.cloud.client_options())
+        return boto3.client(service, config=config, **self.cloud.client_options())
 
     @property
     def boto(self) -> Any:
@@ -115,7 +117,8 @@ class ChaosDeployment:
         Return its counts, or `{"killed": ...}` if it died.
         """
         self.closing = self.next_to_close()
-        answer = self.client("lambda").invoke(FunctionName=self.outputs["SweeperName"])
+        sweeper = self.client("lambda", _THROTTLED)
+        answer = sweeper.invoke(FunctionName=self.outputs["SweeperName"])
         found: dict[str, Any] = json.loads(answer["Payload"].read())
         return {"killed": found["errorType"]} if "FunctionError" in answer else found
 
