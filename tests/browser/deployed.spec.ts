@@ -160,6 +160,7 @@ test("conversations are found again, searched, exported and deleted", async ({
   await page.getByLabel("Search conversations").fill("ZEBRA");
   const found = page.getByRole("navigation", { name: "Conversations" }).getByRole("listitem");
   await expect(found).toHaveCount(1);
+  await expect(found).toContainText("zebras");
   const download = page.waitForEvent("download");
   await page.getByRole("button", { name: "Export as Markdown" }).click();
   expect((await download).suggestedFilename()).toBe("A-conversation-about-zebras-.md");

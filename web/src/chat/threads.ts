@@ -5,6 +5,7 @@ import { COMPARISON, type Session } from "../ui/session.ts";
 import { Answer, type SavedAnswer } from "./answer.ts";
 import * as kept from "./conversations.ts";
 import type { Conversation, Parameters, Turn } from "./conversations.ts";
+import { joined } from "./joined.ts";
 import { bodyOf } from "./request.ts";
 import { failureOf, Run, running } from "./run.ts";
 import { Wire } from "./wire.ts";
@@ -60,7 +61,9 @@ export class Threads {
 
   /** Read what this browser has, then what the deployment has. */
   async load(): Promise<void> {
-    this.list = await kept.list(this.#session.owner);
+    // A question may have been asked before the browser's database has answered.
+    const stored = await kept.list(this.#session.owner);
+    this.list = joined(this.list, stored);
     const last = sessionStorage.getItem(OPEN);
     if (last && !this.open) void this.show(last);
     this.#changed();
