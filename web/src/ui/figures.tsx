@@ -36,7 +36,9 @@ export function Figures({ answer, models }: { answer: Answer; models: Model[] })
         >
           <dt>gaps</dt>
           <dd>
-            {Math.round(figures.p50)} / {Math.round(figures.p95)} ms
+            <span class="gaps">
+              {Math.round(figures.p50)} / {Math.round(figures.p95)} ms
+            </span>
             <Sparkline values={answer.gaps} />
           </dd>
         </div>
