@@ -146,11 +146,12 @@ def cpu(root: int, seconds: int) -> dict[str, float]:
 
 
 def name_of(pid: int) -> str:
-    """Return the id of a process and the end of its command line, empty if it has ended."""
+    """Return the id of a process and the end of its command line, without the names of folders."""
     command = b""
     with contextlib.suppress(OSError):
         command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
-    return f"{pid} {command.decode(errors='replace').strip()[-80:]}"
+    words = (word.rsplit("/", 1)[-1] for word in command.decode(errors="replace").split())
+    return f"{pid} {' '.join(words)[-80:]}"
 
 
 def proportional(pid: int) -> int:
