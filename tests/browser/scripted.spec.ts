@@ -149,6 +149,8 @@ test("an answer of 10,000 tokens with code", async ({ page, api }, info) => {
   await ask(page, "Short");
   await page.getByRole("button", { name: "Stop" }).click();
   await complete(page);
+  // The tokens of what was stopped come later, and are none of the long answer's.
+  await expect(page.getByLabel("Figures of this answer")).toContainText("12 in, 3 out");
   const before = await slowness(page);
   await page.evaluate(watchTasks);
   // What a frame draws again: nodes that were there before it, and are replaced.
