@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from bench.sockets import deployed
+from bench.sockets import create, deployed
 from local.cloud import LocalCloud
 
 _BEFORE_S, _AFTER_S = (0.0, 2.0), 3.0
@@ -115,15 +115,7 @@ async def _answered(
 ) -> _Times:
     """Ask for a response. Return its times when it has ended."""
     began, first = time.monotonic(), 0.0
-    await socket.send_json(
-        {
-            "type": "response.create",
-            "model": "scripted",
-            "input": json.dumps({"count": tokens, "rate": _RATE}),
-            "max_output_tokens": tokens,
-            "store": False,
-        }
-    )
+    await socket.send_json(create(tokens, _RATE))
     async with asyncio.timeout(_PATIENCE_S):
         while True:
             event = json.loads(await socket.receive_str())

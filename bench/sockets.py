@@ -68,16 +68,7 @@ class Socket:
         """Send a request, and wait for its first token."""
         loop = asyncio.get_running_loop()
         self._begun[lane], self._ended[lane] = loop.create_future(), loop.create_future()
-        await self._socket.send_json(
-            {
-                "type": "response.create",
-                "model": "scripted",
-                "input": json.dumps({"count": _TOKENS, "rate": _RATE}),
-                "max_output_tokens": _TOKENS,
-                "stream_id": lane,
-                "store": False,
-            }
-        )
+        await self._socket.send_json(create(_TOKENS, _RATE, stream_id=lane))
         async with asyncio.timeout(60):
             await self._begun[lane]
 
@@ -115,6 +106,18 @@ def main() -> int:
     Path(f"bench/results/{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
     return 1 if found.get("wrong") else 0
+
+
+def create(tokens: int, rate: float, **more: Any) -> dict[str, Any]:
+    """Return a message that asks the scripted engine for tokens, `rate` of them a second."""
+    return {
+        "type": "response.create",
+        "model": "scripted",
+        "input": json.dumps({"count": tokens, "rate": rate}),
+        "max_output_tokens": tokens,
+        "store": False,
+        **more,
+    }
 
 
 def deployed(cloud: LocalCloud, folder: Path, lanes: int, keys: int) -> tuple[str, list[str]]:
@@ -174,16 +177,7 @@ async def many(
         beginning = asyncio.Semaphore(_BEGINNING)
 
         async def ask(socket: aiohttp.ClientWebSocketResponse, lane: str) -> None:
-            await socket.send_json(
-                {
-                    "type": "response.create",
-                    "model": "scripted",
-                    "input": json.dumps({"count": tokens, "rate": _MANY_RATE}),
-                    "max_output_tokens": tokens,
-                    "stream_id": lane,
-                    "store": False,
-                }
-            )
+            await socket.send_json(create(tokens, _MANY_RATE, stream_id=lane))
 
         async def one(number: int) -> None:
             socket, sent = opened[number], dict[str, float]()

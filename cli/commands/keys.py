@@ -194,7 +194,7 @@ def _create(args: argparse.Namespace) -> None:
 
 
 def _warn_of_nothing(key: dict[str, Any]) -> None:
-    """Say so if a limit of 0 refuses every request of a key. 0 might be meant as no limit."""
+    """Warn if a limit of 0 refuses every request of a key. 0 might be meant as no limit."""
     for name, most in key["limits"].items():
         if most is not None and not Decimal(most):
             errors.print(

@@ -77,7 +77,7 @@ class Watch:
         return list({json.dumps(it, sort_keys=True): it for it in found}.values())
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and evaluate all alarms."""
+        """Move the time on, and evaluate all alarms."""
         self.now += seconds
         backend = cloudwatch_backends[DEFAULT_ACCOUNT_ID][REGION]
         evaluate.one_region(backend, REGION, self.now)

@@ -69,8 +69,6 @@ MOST = int(MESSAGES_BURST + SPAN * MESSAGES_PER_SECOND)
 """Messages that a socket may send in a span of time. Each further one is above its rate."""
 FLOOD = MOST + MESSAGES_BURST
 """Messages of a span of time that are a flood."""
-
-
 _TOO_MANY = "This connection sends too many messages."
 
 
@@ -504,6 +502,7 @@ def counting(sent: float, state: State) -> RateLimited | None:
 
 
 def too_many() -> RateLimited:
+    """Return the error for a message above the rate, which leaves the socket open."""
     return RateLimited(
         f"This connection sends more than {MESSAGES_PER_SECOND:.0f} messages a second. This one "
         "was not read: send it again later.",

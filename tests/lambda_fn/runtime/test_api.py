@@ -15,6 +15,16 @@ from tests.support.function import Wire, peer
 from tests.support.runtime_api import EVENT, Lambda, hello, run, unchunk
 
 
+async def begun(wire: Wire) -> tuple[ResponseStream, Connection]:
+    """Return a response that has begun, and its connection, which writes to `wire`."""
+    client, connection = Client(), Connection()
+    client.acquire = lambda origin: connection  # type: ignore[method-assign]
+    connection.connection_made(wire)
+    stream = ResponseStream(client, "http://x", "/response")
+    await stream.begin({"statusCode": 200})
+    return stream, connection
+
+
 async def test_streamed_response(lambda_: Lambda) -> None:
     """The prelude, eight NULs and each piece of the body are separate chunks."""
     [(path, packets)] = await run(lambda_, hello, EVENT)
@@ -123,12 +133,7 @@ async def test_prelude_is_written_apart() -> None:
     AWS's clients for Node.js (`HttpResponseStream`) and Rust (`EventCompletionRequest`) send the
     same two chunks.
     """
-    client = Client()
-    client.acquire = lambda origin: connection  # type: ignore[method-assign]
-    connection = Connection()
-    connection.connection_made(wire := Wire())
-    stream = ResponseStream(client, "http://x", "/response")
-    await stream.begin({"statusCode": 200})
+    stream, _ = await begun(wire := Wire())
     await stream.write(b"hello")
     assert wire.writes[0].endswith(b'12\r\n{"statusCode":200}\r\n8\r\n' + bytes(8) + b"\r\n")
     assert wire.writes[1:] == [b"5\r\nhello\r\n"]
@@ -159,12 +164,7 @@ class _LateWire(Wire):
 
 async def test_the_prelude_is_sent_apart_where_writes_are_joined() -> None:
     """The prelude has left before the body's first bytes are written."""
-    client = Client()
-    client.acquire = lambda origin: connection  # type: ignore[method-assign]
-    connection = Connection()
-    connection.connection_made(wire := _LateWire())
-    stream = ResponseStream(client, "http://x", "/response")
-    await stream.begin({"statusCode": 200})
+    stream, _ = await begun(wire := _LateWire())
     stream.put(b"hello")
     stream.put(b"!")
     await asyncio.sleep(0)
@@ -175,12 +175,7 @@ async def test_the_prelude_is_sent_apart_where_writes_are_joined() -> None:
 
 async def test_a_write_to_a_connection_that_has_just_broken_fails() -> None:
     """A writer that never waits for anything else gets the error, and does not go on for ever."""
-    client = Client()
-    client.acquire = lambda origin: connection  # type: ignore[method-assign]
-    connection = Connection()
-    connection.connection_made(wire := Wire())
-    stream = ResponseStream(client, "http://x", "/response")
-    await stream.begin({"statusCode": 200})
+    stream, _ = await begun(wire := Wire())
     await stream.write(bytes(20_000))  # too much to be sent again
     wire.abort()  # as the event loop does it; `connection_lost` comes in its next turn
     with pytest.raises(TransportError, match="closed"):
@@ -189,12 +184,7 @@ async def test_a_write_to_a_connection_that_has_just_broken_fails() -> None:
 
 async def test_pieces_that_are_put_come_at_once_and_in_order() -> None:
     """`put` sends a piece without waiting, until the write buffer is full. Then `write` waits."""
-    client = Client()
-    client.acquire = lambda origin: connection  # type: ignore[method-assign]
-    connection = Connection()
-    connection.connection_made(wire := Wire())
-    stream = ResponseStream(client, "http://x", "/response")
-    await stream.begin({"statusCode": 200})
+    stream, connection = await begun(wire := Wire())
     assert stream.put(b"a")
     connection.pause_writing()
     assert not stream.put(b"b")

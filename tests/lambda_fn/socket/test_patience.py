@@ -32,7 +32,7 @@ class Clock:
         self.timers.clear()
 
     def pass_(self, seconds: float) -> None:
-        """Let time pass, and call what is due."""
+        """Move the time on, and call what is due."""
         self.now += seconds
         due = [timer for timer in self.timers if timer[0] <= self.now]
         self.timers = [timer for timer in self.timers if timer[0] > self.now]

@@ -69,13 +69,13 @@ class Log:
 
 @pytest.fixture(autouse=True)
 def _by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the timer not ring before a test does."""
+    """Keep the timer silent until a test rings it."""
     monkeypatch.setattr(limits, "LOG_WATCH", 600.0)
     monkeypatch.setattr(limits, "LEASE_INTERVAL", 1200.0)
 
 
 async def settle() -> None:
-    """Let all tasks run until they wait."""
+    """Run all tasks until they wait."""
     for _ in range(8):
         await asyncio.sleep(0)
 
