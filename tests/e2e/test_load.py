@@ -83,12 +83,17 @@ def test_every_form(load: Callable[[str], dict[str, Any]], form: str) -> None:
 
 
 def test_a_lost_function_is_no_success(
-    load: Callable[[str], dict[str, Any]], cloud: LocalCloud, scripted: Deployment
+    load: Callable[[str], dict[str, Any]], cloud: LocalCloud, scripted: Deployment, tmp_path: Path
 ) -> None:
     """A response whose function was killed is not good, and its request is open in the ledger."""
     where = {"scope": f"{scripted.name}-*StreamFunction*"}
+    prompts = tmp_path / "prompts.txt"  # a stream that is far from its end when 1,500 bytes are out
+    prompts.write_text(json.dumps({"repeat": " x", "count": 100, "rate": 20}))
     with fault(cloud, kind="function-killed-in-response", after=1500, count=1, **where):
-        report = load("--rate 1 --duration 1s --arrivals constant --settle 1s")
+        report = load(
+            "--rate 1 --duration 1s --arrivals constant --settle 1s --max-tokens 100 "
+            f"--prompts {prompts}"
+        )
     assert report["endings"]["complete"] == report["goodput"]["good"] == 0
     assert report["ledger"]["open"] == 1
 

@@ -36,7 +36,7 @@ def test_everything_stops_and_serves_again(
     forget_open(scripted)
     # Other tests share the deployment, and may have left differences on purpose.
     left = gaps(target)
-    monkeypatch.setattr(stop, "admin", lambda _: target.admin)
+    monkeypatch.setattr(stop, "admin", lambda *_: target.admin)
     held = json.dumps({"say": ["begun"], "stall_after": 1, "seconds": 120})
     begun = threading.Event()
     ends: list[object] = []
