@@ -45,7 +45,7 @@ class Seals:
         nonce = os.urandom(_NONCE)
         sealed = _VERSION + nonce + _crypted(stream_key, nonce, text.encode("utf-8", "replace"))
         mac = hmac.digest(mac_key, sealed, "sha256")
-        return base64.urlsafe_b64encode(sealed + mac).rstrip(b"=").decode()
+        return _text(sealed + mac)
 
     def open(self, sealed: str) -> str:
         """Return the text that was sealed. Raises Forged."""
@@ -55,12 +55,18 @@ class Seals:
             )
         except ValueError:  # no base64, or no ASCII
             raise Forged from None
+        if _text(raw) != sealed:
+            raise Forged  # there is one way to write each sealed text
         body, mac = raw[:-_MAC], raw[-_MAC:]
         for stream_key, mac_key in self._keys:
             if hmac.compare_digest(mac, hmac.digest(mac_key, body, "sha256")):
                 nonce = body[len(_VERSION) : _HEAD]
                 return _crypted(stream_key, nonce, body[_HEAD:]).decode()
         raise Forged
+
+
+def _text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _crypted(key: bytes, nonce: bytes, data: bytes) -> bytes:

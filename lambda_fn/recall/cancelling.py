@@ -79,16 +79,21 @@ class Cancelling:
         what its producer had sampled until then.
 
         Returns:
-            The tokens of the prompt and of the answer. None if the head has them, if the request
-            is not settled yet, or if the meter does not answer.
+            The tokens of the prompt and of the answer; none of either while a cancelled request is
+            not settled, because the head's are those of its last lease. None if the head has them,
+            or if the meter does not answer.
 
         """
         if head.status not in {"cancelled", "failed"}:
             return None
         with contextlib.suppress(MeterUnavailable):
             item = await self._usage.get(ledger_key(head.run_id))
-            if item is not None and item["key"] == head.owner and item["state"] == "SETTLED":
+            if item is None or item["key"] != head.owner:
+                return None
+            if item["state"] == "SETTLED":
                 return item.get("prompt_tokens", 0), item.get("completion_tokens", 0)
+            if head.status == "cancelled":
+                return 0, 0
         return None
 
     async def _cancel_logged(self, head: StoredHead, scope: Scope) -> StoredHead:

@@ -114,7 +114,8 @@ class Watch:
         try:
             found = await self._table.get_many(keys, WATCHED)
         finally:
-            self._looking = None
+            if self._looking is asyncio.current_task():
+                self._looking = None
         for log in logs:
             if log in self._logs and log.seen(found):
                 self.discard(log)

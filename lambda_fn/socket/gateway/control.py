@@ -12,6 +12,7 @@ their own: whoever has opened a socket has just warmed it.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -69,6 +70,8 @@ MOST = int(MESSAGES_BURST + SPAN * MESSAGES_PER_SECOND)
 """Messages that a socket may send in a span of time. Each further one is above its rate."""
 FLOOD = MOST + MESSAGES_BURST
 """Messages of a span of time that are a flood."""
+CLOSERS = 3
+"""Messages of a flood that each close the socket. One alone might be lost with its function."""
 _TOO_MANY = "This connection sends too many messages."
 
 
@@ -111,8 +114,10 @@ class Control:
         self._stored = Stored(self._streams)
         self._cancelling = Cancelling(settings, client, credentials, self._usage, self._stored)
         self._store = Store(self._streams, now=now)
-        self._flooded: dict[str, None] = {}
-        """The last sockets that were closed because of a flood.
+        self._flooded: dict[str, float] = {}
+        """The last flooded sockets, each with the last span of time whose messages are dropped.
+
+        A closed one has no last span.
 
         What they had sent before may be thousands of messages, each with an invocation of its own.
         They are dropped without a call, so that other sockets do not wait for them.
@@ -201,7 +206,7 @@ class Control:
     # Messages
 
     async def _message(self, message: Message, context: Context) -> None:
-        if message.connection_id in self._flooded:
+        if message.sent // SPAN <= self._flooded.get(message.connection_id, -math.inf):
             return
         asked = read_message(message.body)
         stream_id = asked.stream_id
@@ -217,8 +222,9 @@ class Control:
             else:
                 await self._begin(message, asked, socket, attempts, context)
         except _Flooded:
-            self._drop(message.connection_id)
+            self._drop(message.connection_id, message.sent // SPAN)
         except Flood:
+            self._drop(message.connection_id, message.sent // SPAN)
             await self._close_flooded(message.connection_id)
         except Contended:
             # Until this span of time is over, its messages are only counted here. So a flood is
@@ -236,7 +242,7 @@ class Control:
         environment busy with each other.
 
         Raises:
-            Flood: so many came in a short time that the socket is closed. One message gets it.
+            Flood: so many came in a short time that the socket is closed. A few messages get it.
             _Flooded: the socket is flooded, or more came than that.
             RateLimited: too many came in a short time.
             Gone, UnknownVersion: as `Store.find`.
@@ -246,9 +252,11 @@ class Control:
             self._store.find(message.connection_id),
             self._store.count(message.connection_id, message.sent),
         )
-        if socket.state.flooded or count > FLOOD:
+        if socket.state.flooded:
+            self._drop(message.connection_id)
+        if socket.state.flooded or count >= FLOOD + CLOSERS:
             raise _Flooded
-        if count == FLOOD:
+        if count >= FLOOD:
             raise Flood(_TOO_MANY)
         if count > MOST:
             raise too_many()
@@ -258,19 +266,19 @@ class Control:
             raise too_many()
         return socket, FEW
 
-    def _drop(self, connection_id: str) -> None:
-        """Remember that a socket is flooded."""
-        self._flooded[connection_id] = None
+    def _drop(self, connection_id: str, until: float = math.inf) -> None:
+        """Drop what a socket sends until a span of time is over. A closed one sends nothing new."""
+        self._flooded[connection_id] = max(until, self._flooded.get(connection_id, until))
         if len(self._flooded) > _FLOODS:
             del self._flooded[next(iter(self._flooded))]
 
     async def _close_flooded(self, connection_id: str) -> None:
         """Close a socket at once, so that API Gateway takes no more, and hold its place."""
-        self._drop(connection_id)
         await self._posts.close(connection_id)
         socket = await self._store.find(connection_id)
         await self._store.leave(socket.caller.key_id, connection_id, held=True)
         await self._store.change(connection_id, State.flood)
+        self._drop(connection_id)
 
     async def _count(self, message: Message, socket: Socket, attempts: int) -> None:
         """Count a message that changes nothing. Raises RateLimited."""
@@ -315,7 +323,7 @@ class Control:
             log("socket_failure", aws_request_id=by)
             return
         connection_id = event.connection_id
-        if failure.is_too_old and connection_id in self._flooded:
+        if failure.is_too_old and self._flooded.get(connection_id) == math.inf:
             return
         socket = await self._store.find(connection_id)
         state = socket.state

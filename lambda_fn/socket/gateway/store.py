@@ -202,17 +202,24 @@ class Store:
         raise Contended("the item of a socket is changed all the time")
 
     async def count(self, connection_id: str, sent: float) -> int:
-        """Count a message, and return how many were sent in its `SPAN`. It may count twice."""
-        item = await self._table.update(
-            Update(
-                key=span_key(connection_id, int(sent // SPAN)),
-                update="SET v = :v, expires = :expires ADD #count :one",
-                condition="attribute_not_exists(v) OR v = :v",
-                names={"#count": "count"},
-                values={":v": VERSION, ":expires": int(self._now()) + _COUNTED, ":one": 1},
-            ),
-            return_item=True,
+        """Count a message, and return how many were sent in its `SPAN`. It may count twice.
+
+        Raises:
+            UnknownVersion: a newer version of this code has counted.
+
+        """
+        update = Update(
+            key=span_key(connection_id, int(sent // SPAN)),
+            update="SET v = :v, expires = :expires ADD #count :one",
+            condition="attribute_not_exists(v) OR v = :v",
+            names={"#count": "count"},
+            values={":v": VERSION, ":expires": int(self._now()) + _COUNTED, ":one": 1},
         )
+        try:
+            item = await self._table.update(update, return_item=True)
+        except ConditionFailed as failed:
+            check_version(failed.item or {})
+            raise
         return int(item["count"])
 
     async def claim(self, socket: Socket, frame: Frame) -> bool:

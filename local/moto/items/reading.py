@@ -16,6 +16,8 @@ class Unusual(Exception):
 
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+_MAX_DEPTH = 32
+"""Lists and maps within each other, as DynamoDB's limits have it. moto has the deeper ones."""
 
 
 def parameters(operation: str, body: bytes) -> dict[str, Any]:
@@ -61,13 +63,13 @@ def _names(content: Any) -> dict[str, str]:
     return {name: _text(item) for name, item in content.items()}
 
 
-def _values(content: Any) -> dict[str, Value]:
-    if type(content) is not dict:
+def _values(content: Any, depth: int = 0) -> dict[str, Value]:
+    if type(content) is not dict or depth > _MAX_DEPTH:
         raise Unusual
-    return {name: _value(item) for name, item in content.items()}
+    return {name: _value(item, depth) for name, item in content.items()}
 
 
-def _value(content: Any) -> Value:
+def _value(content: Any, depth: int) -> Value:
     if type(content) is not dict or len(content) != 1:
         raise Unusual
     for kind, held in content.items():
@@ -75,6 +77,8 @@ def _value(content: Any) -> Value:
             if type(held) is not str:
                 raise Unusual
             return content
+        if kind in _NESTED:
+            return {kind: _NESTED[kind](held, depth + 1)}
         if kind not in _CONTENTS:
             raise Unusual
         return {kind: _CONTENTS[kind](held)}
@@ -92,22 +96,23 @@ def _all_bytes(content: Any) -> list[bytes]:
     return [_bytes(item) for item in _texts(content)]
 
 
-def _list(content: Any) -> list[Value]:
-    if type(content) is not list:
+def _list(content: Any, depth: int) -> list[Value]:
+    if type(content) is not list or depth > _MAX_DEPTH:
         raise Unusual
-    return [_value(item) for item in content]
+    return [_value(item, depth) for item in content]
 
 
 _CONTENTS: dict[str, Callable[[Any], Any]] = {
     "B": _bytes,
     "BOOL": _flag,
     "BS": _all_bytes,
-    "L": _list,
-    "M": _values,
     "NS": _texts,
     "NULL": _flag,
     "SS": _texts,
 }
+
+
+_NESTED: dict[str, Callable[[Any, int], Any]] = {"L": _list, "M": _values}
 
 
 def _structure(readers: dict[str, Callable[[Any], Any]], content: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lambda_fn.aws.dynamodb import MeterUnavailable, Table
+from lambda_fn.aws.dynamodb import MeterUnavailable, Table, Update
 from lambda_fn.ids import new_key_id, new_request_id
 from lambda_fn.metering import ledger
 from lambda_fn.metering.keys import ledger_key
@@ -17,6 +17,7 @@ from lambda_fn.metering.money import Prices
 from lambda_fn.settings import Model
 from lambda_fn.stream_log import places
 from lambda_fn.stream_log.heads import StoredHead, read_head
+from lambda_fn.stream_log.keys import head_key
 from lambda_fn.stream_log.queued import claim, start
 from lambda_fn.stream_log.reading import read_all
 from tests.support.function import KEY_ID, Call, StandIn
@@ -66,13 +67,21 @@ async def test_its_usage_becomes_what_is_billed(recall: Call, kept: Kept, table:
     """The head has none of the last tokens. Its producer settles them after the cancel."""
     stored = await kept.begin()
     await table.put(opened(stored.response_id))
+    renewed = Update(
+        head_key(stored.response_id),
+        update="SET prompt_tokens = :p, completion_tokens = :c",
+        condition="attribute_exists(pk)",
+        names={},
+        values={":p": 4, ":c": 1},
+    )
+    await kept.table.update(renewed)
     await recall("POST", path(stored.response_id))
 
     async def usage() -> dict[str, int]:
         reply = await recall("GET", f"/v1/sluice/streams/{stored.response_id}?wait=0")
         return dict(json.loads(reply.body)["usage"])
 
-    assert (await usage())["completion_tokens"] == 0
+    assert (await usage())["total_tokens"] == 0
     settled = {"state": "SETTLED", "prompt_tokens": 4, "completion_tokens": 2}
     await table.put(opened(stored.response_id) | settled)
     assert await usage() == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}

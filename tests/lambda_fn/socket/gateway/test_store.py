@@ -20,7 +20,7 @@ from lambda_fn.socket.gateway.store import (
     Gone,
     Store,
 )
-from lambda_fn.stream_log.keys import UnknownVersion
+from lambda_fn.stream_log.keys import VERSION, UnknownVersion, span_key
 from tests.support.network import Fate
 from tests.support.stream_logs import NOW, Ground
 
@@ -215,6 +215,10 @@ async def test_messages_of_a_span(ground: Ground, store: Store) -> None:
     assert sorted(counts) == list(range(1, 21))
     assert await store.count("c", ground.now + SPAN) == 1
     assert await store.count("d", ground.now) == 1
+    newer = {**span_key("e", int(ground.now // SPAN)), "v": VERSION + 1, "count": 1}
+    await ground.table.put(newer)
+    with pytest.raises(UnknownVersion):
+        await store.count("e", ground.now)
 
 
 async def test_sockets_of_a_key_at_once(store: Store) -> None:

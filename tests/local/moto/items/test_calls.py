@@ -286,6 +286,40 @@ def test_calls_have_motos_answers(
         assert ask("DeleteTable", json.dumps({"TableName": table}).encode())[0] == 200
 
 
+@pytest.mark.parametrize("depth", [1, 31, 32, 33, 150])
+def test_lists_within_lists(depth: int, ours: dict[str, Any], theirs: Call) -> None:
+    """Those that are deeper than DynamoDB has them are answered by moto."""
+    held: dict[str, Any] = {"S": "x"}
+    for _ in range(depth):
+        held = {"L": [held]}
+    table = f"t{next(_NUMBERS)}"
+    item = {"pk": {"S": "p"}, "sk": {"S": "1"}, "a": held}
+    for ask in (call := partial(answered, ours["app"]), theirs):
+        assert ask("CreateTable", _created(table))[0] == 200
+    body = _body({"Item": item}, table)
+    assert call("PutItem", body)[0] == theirs("PutItem", body)[0]
+
+
+@pytest.mark.parametrize("value", ["0x10", "", "1e", "sNaN", "1"])
+def test_a_query_for_a_number(value: str, ours: dict[str, Any], theirs: Call) -> None:
+    """A partition whose number is none has no items."""
+    table = f"t{next(_NUMBERS)}"
+    created = {
+        "TableName": table,
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "N"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    }
+    for ask in (call := partial(answered, ours["app"]), theirs):
+        assert ask("CreateTable", json.dumps(created).encode())[0] == 200
+    members = {
+        "KeyConditionExpression": "pk = :p",
+        "ExpressionAttributeValues": {":p": {"N": value}},
+    }
+    body = _body(members, table)
+    assert call("Query", body) == theirs("Query", body)
+
+
 def test_a_usual_call_does_not_pass_through_motos_application(ours: dict[str, Any]) -> None:
     """A call for an item goes around moto's application, and any other call goes to it."""
     table = f"t{next(_NUMBERS)}"
