@@ -50,8 +50,7 @@ def _members() -> dict[str, Any]:
     from lambda_fn.stream.usage_counter import Pace, UsageCounter
 
     counter = UsageCounter()
-    counter.complete, counter.pace = True, Pace(counter)
-    counter.admitted()
+    counter.complete, counter.pace, counter.admission = True, Pace(counter), 0.0123
     for write in range(1, 4):
         counter.completion_tokens = write * 100
         counter.pace.wrote(write * 1.2345)

@@ -1,8 +1,12 @@
 """What CloudWatch's bill counts. `tests/infra/test_alarms_ring.py` counts what stacks have."""
 
+import itertools
 import json
+import time
 
-from cli.lib.cloudwatch_cost import bytes_a_request, counts
+import pytest
+
+from cli.lib.cloudwatch_cost import _members, bytes_a_request, counts
 from infra.settings.deployment import DEV
 
 
@@ -14,3 +18,11 @@ def test_metrics_grow_with_models_and_vanish_without_the_setting() -> None:
     assert counts(DEV.replace(metrics=False)).metrics == 6
     assert bytes_a_request(DEV.replace(metrics=False)) == 0
     assert 1000 < bytes_a_request(DEV) < 2500
+
+
+def test_the_size_of_a_line_is_the_same_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure in the line is measured, so a slow machine computes the same bill."""
+    clock = itertools.count(1e5 / 3, 1 / 7)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    assert _members.__wrapped__() == _members()
