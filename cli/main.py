@@ -19,7 +19,7 @@ from rich.markup import escape
 from cli.lib.command_line import Parser, meant
 from cli.lib.printable import printable
 from cli.lib.project import CommandError
-from cli.lib.signals import Ended
+from cli.lib.signals import Ended, interruptible
 from cli.lib.terminal import console, errors, literal
 
 COMMANDS = (
@@ -93,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     args.whole = partial(_parser, ())
     try:
-        args.run(args)
+        with interruptible():
+            args.run(args)
     except CommandError as error:
         errors.print("[red]✗[/red]", escape(printable(str(error))))
         if error.log is not None:

@@ -63,11 +63,13 @@ def converse(client: Any, *, model: str) -> None:
     while True:
         try:
             line = input("> " if terminal else "").strip()
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             if terminal:
                 sys.stdout.write("\n")
             return
         if line:
             messages.append({"role": "user", "content": line})
-            text = complete(client, model=model, messages=messages)
-            messages.append({"role": "assistant", "content": text})
+            parts: list[str] = []
+            with contextlib.suppress(KeyboardInterrupt):
+                complete(client, model=model, messages=messages, parts=parts)
+            messages.append({"role": "assistant", "content": "".join(parts)})

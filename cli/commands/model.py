@@ -85,7 +85,7 @@ def files(source: Path, prefix: str) -> list[File]:
     Caches and version-control folders are left out.
 
     Raises:
-        CommandError: there are no files, or one is too large, or no container could load them.
+        UsageError: there are no files, or one is too large, or no container could load them.
 
     """
     from model.weights import is_part
@@ -98,20 +98,20 @@ def files(source: Path, prefix: str) -> list[File]:
         if ignored & set(relative.parts):
             continue
         if path.is_symlink() and not path.exists():
-            raise CommandError(f"{path}: the link leads to a file that is not there.")
+            raise UsageError(f"{path}: the link leads to a file that is not there.")
         if path.is_file():
             listed.append(File(path, f"{prefix}{relative.as_posix()}", path.stat().st_size))
     if not listed:
-        raise CommandError(f"{source}: there is nothing to upload.")
+        raise UsageError(f"{source}: there is nothing to upload.")
     if source.is_file() and is_part(source.name):
-        raise CommandError(
+        raise UsageError(
             f"{source}: this is one part of a split model. Push the folder with all its parts."
         )
     for file in listed:
         if (what := _no_weights(file)) is not None:
-            raise CommandError(f"{file.path}: the file is {what}.")
+            raise UsageError(f"{file.path}: the file is {what}.")
         if file.size > PART * MAX_PARTS:
-            raise CommandError(
+            raise UsageError(
                 f"{file.path}: the file is larger than {PART * MAX_PARTS // 2**30} GiB, which S3 does "
                 "not accept."
             )

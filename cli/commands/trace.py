@@ -10,9 +10,11 @@ import argparse
 import json
 import re
 import time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from cli.lib import values
+from cli.lib.charts import plain
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console, literal, print_json
@@ -193,4 +195,6 @@ def _facts(span: dict[str, Any]) -> Iterator[str]:
         if name in attributes:
             value = attributes[name]
             told = ", ".join(map(str, value)) if isinstance(value, list) else value
+            if isinstance(told, float):  # a cost: in full, as the ledger has it
+                told = plain(Decimal(str(told)))
             yield f"  {words}: {literal(told)}"

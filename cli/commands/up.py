@@ -12,12 +12,12 @@ from cli.lib.admin_api import Admin
 from cli.lib.completions import client, complete
 from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
-from cli.lib.project import LOCAL, LOGS, UsageError
+from cli.lib.project import LOCAL, LOGS, CommandError, UsageError
 from cli.lib.settings import add_settings, settings_of
 from cli.lib.signals import ending
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, literal, step
-from cli.lib.values import port_number
+from cli.lib.values import key_id, port_number
 
 if TYPE_CHECKING:
     from cli.lib.local_model import LocalModel
@@ -167,8 +167,14 @@ def _bring_up(
         stack = _deploy(cloud, context, name=name, tls=tls)
         console.print(f"\n[bold]{QUESTION}[/bold]")
         messages = [{"role": "user", "content": QUESTION}]
-        with explained("local", stack.name):
-            complete(client(stack), model=stack.model, messages=messages, temperature=0)
+        try:
+            with explained("local", stack.name):
+                complete(client(stack), model=stack.model, messages=messages, temperature=0)
+        except CommandError as error:
+            raise CommandError(
+                f"The local cloud runs and the stacks are deployed, but there was no first answer. "
+                f"{error}"
+            ) from None
     except KeyboardInterrupt:
         console.print()
         if running is None:
@@ -212,9 +218,11 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
         text = f"{item['type']} ({item['logical_id']}) is not emulated: {item['effect']}."
         console.print("[yellow]![/yellow]", escape(printable(text, keep="")))
     saved = LocalStack.saved()
-    if saved is not None and saved.usage_table == outputs["UsageTableName"]:
-        key = saved.api_key
-    else:
+    kept = saved is not None and saved.usage_table == outputs["UsageTableName"]
+    key = saved.api_key if saved is not None and kept and _is_valid(saved.api_key, name) else None
+    if kept and key is None:
+        console.print("[yellow]![/yellow] The local stack's last key is no longer valid.")
+    if key is None:
         with step("Creating an API key"):
             key = Admin.of("local", name)("POST", "/keys", {"name": "local"})["secret"]
     stack = LocalStack(
@@ -229,6 +237,14 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
     )
     stack.save()
     return stack
+
+
+def _is_valid(key: str, name: str) -> bool:
+    """Return whether a key of the local stack is still one: it may be revoked, or deleted."""
+    try:
+        return bool(Admin.of("local", name)("GET", f"/keys/{key_id(key)}")["status"] == "active")
+    except CommandError:  # such as key_not_found; if there is another reason, none can be made
+        return False
 
 
 def _is_bootstrapped(aws: Mapping[str, str]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from cli.lib.printable import printable
@@ -18,8 +17,14 @@ if TYPE_CHECKING:
 Message = dict[str, str]
 
 
-class Unavailable(CommandError):
-    """The API answered 503."""
+class Refused(CommandError):
+    """The API refused a request, with an HTTP status and its own code, such as `rate_limited`."""
+
+    def __init__(self, message: str, *, http_status: int | None = None, code: str = "") -> None:
+        """Keep the message; without an answer of the API there is no status."""
+        super().__init__(message)
+        self.http_status = http_status
+        self.code = code
 
 
 def client(stack: LocalStack) -> Any:
@@ -38,23 +43,29 @@ def client(stack: LocalStack) -> Any:
 
 
 def complete(
-    client: Any, *, model: str, messages: list[Message], temperature: float | None = None
+    client: Any,
+    *,
+    model: str,
+    messages: list[Message],
+    temperature: float | None = None,
+    parts: list[str] | None = None,
 ) -> str:
     """Stream one completion to the screen, print its figures, and return its text.
 
     Without `temperature`, the model's default applies. Characters that could control the terminal
-    are printed as escapes. The returned text is the model's own.
+    are printed as escapes. The returned text is the model's own. `parts` gets its pieces as they
+    come, so that a caller has those of an answer that was stopped.
 
     Raises:
-        Unavailable: the API answered 503.
-        CommandError: the API rejected the request, or the completion broke off.
+        Refused: the API refused the request, or the completion broke off.
+        KeyboardInterrupt: Ctrl-C stopped the answer.
 
     """
     import openai
 
     started = time.monotonic()
     first = 0.0
-    parts: list[str] = []
+    parts = [] if parts is None else parts
     tokens = 0
     wrapped = Wrapped(console.width) if console.is_terminal else None
     options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
@@ -80,17 +91,16 @@ def complete(
                         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stdout.write(" …\n")
-        return "".join(parts)
+        raise
     except openai.APIError as error:
         if parts:
             sys.stdout.write("\n")
             sys.stdout.flush()  # before the error on the other stream
-        kind = (
-            Unavailable
-            if getattr(error, "status_code", None) == HTTPStatus.SERVICE_UNAVAILABLE
-            else CommandError
-        )
-        raise kind(f"The API says: {printable(error.message)}") from None
+        raise Refused(
+            f"The API says: {printable(error.message)}",
+            http_status=getattr(error, "status_code", None),
+            code=str(error.code or ""),
+        ) from None
     seconds = time.monotonic() - (first or started)
     rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
     sys.stdout.write("\n")

@@ -1,10 +1,13 @@
-"""A stack's endpoint is running or stopped, as a parameter of the stack says."""
+"""A stack's endpoint is running or stopped, as a parameter of the stack says, and what else an
+operator can change where requests are refused.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
-from cli.lib.completions import Unavailable
+from cli.lib.completions import Refused
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options
 
@@ -36,25 +39,54 @@ def state_of(cloudformation: Any, stack: str) -> str:
 
 def stopped(stage: str, name: str) -> str:
     """Return the message for a stopped endpoint, with the command that starts it."""
-    options = f" --stage {stage}" if stage != "local" else ""
-    options += f" --stack-name {name}" if name != "sluice" else ""
     reason = f"The endpoint of {name}-{stage}-service is stopped, so requests get a 503."
-    return f"{reason} Start it: `sluice endpoint start{options}`"
+    return f"{reason} Start it: `sluice endpoint start{_options(stage, name)}`"
+
+
+def _options(stage: str, name: str) -> str:
+    options = f" --stage {stage}" if stage != "local" else ""
+    return options + (f" --stack-name {name}" if name != "sluice" else "")
 
 
 @contextmanager
 def explained(stage: str, name: str) -> Iterator[None]:
-    """Replace `Unavailable` by an error that explains it, if the endpoint is stopped."""
+    """Add to what the API refuses the command that changes it, as far as one does."""
+    try:
+        yield
+    except Refused as error:
+        if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE and _is_stopped(stage, name):
+            raise CommandError(stopped(stage, name)) from None
+        advice = _advice(error, stage, _options(stage, name))
+        if advice is None:
+            raise
+        raise CommandError(f"{error} {advice}") from None
+
+
+def _is_stopped(stage: str, name: str) -> bool:
+    """Return whether a stage's endpoint is known to be stopped."""
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        yield
-    except Unavailable as error:
-        try:
-            state = state_of(
-                boto3.client("cloudformation", **aws_options(stage)), f"{name}-{stage}-service"
-            )
-        except (CommandError, BotoCoreError, ClientError):
-            raise error from None
-        raise (CommandError(stopped(stage, name)) if state == "Stopped" else error) from None
+        cloudformation = boto3.client("cloudformation", **aws_options(stage))
+        return state_of(cloudformation, f"{name}-{stage}-service") == "Stopped"
+    except (CommandError, BotoCoreError, ClientError):
+        return False
+
+
+def _advice(error: Refused, stage: str, options: str) -> str | None:
+    """Return what an operator can do about a refusal; None if it is not an operator's matter."""
+    if error.code == "service_stopped":
+        return f"To serve again: `sluice stop --undo{options}`"
+    if error.code == "monthly_ceiling_reached":
+        deploy = "sluice up" if stage == "local" else "cdk deploy"
+        return (
+            f"`sluice stop --status{options}` shows whether it is reached. If you have raised or "
+            f"removed the ceiling, wait these 5 minutes; else do so by the next `{deploy}`, "
+            "with another `-c monthly_ceiling=USD` or without it."
+        )
+    if error.code == "insufficient_quota":
+        return f"`sluice keys show KEY{options}` has the key's limits, `keys update` changes them."
+    if error.http_status == HTTPStatus.UNAUTHORIZED and stage == "local":
+        return "If the local stack's key was revoked or deleted, `sluice up` makes another."
+    return None

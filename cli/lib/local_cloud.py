@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cli.lib.project import LOCAL, LOGS, CommandError
-from cli.lib.signals import Ended
 from cli.lib.stack import LocalStack
 from cli.lib.terminal import console, step
 from cli.lib.values import counted
@@ -147,19 +146,17 @@ def wait(cloud: LocalCloud) -> None:
 
     Raises:
         CommandError: it was killed, or failed.
-        Ended: SIGTERM or SIGHUP came, and it is stopped.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP came, and it is stopped.
 
     """
     try:
         console.print("\n[dim]Ctrl-C stops it.[/dim]")
         while not cloud.ended():
             time.sleep(_POLL_S)
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         console.print()
         stop()
-        if isinstance(error, Ended):
-            raise
-        return
+        raise
     if (cloud.directory / FILE).exists():  # a local cloud that is told to stop removes its file
         raise CommandError("The local cloud has ended by itself, or was killed.", log=_CLOUD_LOG)
     console.print("The local cloud was stopped.")

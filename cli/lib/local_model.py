@@ -90,7 +90,8 @@ def of(
         memory: The bytes of memory that the model may use. None: what is free.
 
     Raises:
-        CommandError: the model cannot be served, or a setting contradicts it.
+        UsageError: the file is no model that can be served, or a setting contradicts it.
+        CommandError: there is too little memory for it.
 
     """
     for name in _OWN:
@@ -106,9 +107,9 @@ def of(
             text = Settings(chat_template=template.absolute()).read_template()
             assert text is not None  # noqa: S101 - it is set
     except StartError as error:
-        raise CommandError(str(error).replace("SLUICE_CHAT_TEMPLATE", "--chat-template")) from None
+        raise UsageError(str(error).replace("SLUICE_CHAT_TEMPLATE", "--chat-template")) from None
     if head.template is None and template is None:
-        raise CommandError(
+        raise UsageError(
             f"{next(iter(files.values()))}: the file has no chat template, so nothing says how the "
             "model reads a conversation. Name the file of one by --chat-template FILE "
             "(make up MODEL=... TEMPLATE=FILE); the model's page has it, often as "
@@ -170,7 +171,7 @@ def _fitting(head: gguf.Head, size: int, changes: Mapping[str, str], memory: int
     longest = min(head.context or _UNKNOWN, _LARGEST)
     given = _number(changes, "context_tokens")
     if given is not None and head.context is not None and given > head.context:
-        raise CommandError(
+        raise UsageError(
             f"context_tokens={given}: the model has a context of {head.context} tokens. Set that, "
             "or less."
         )
@@ -200,7 +201,7 @@ def _given_environment(changes: Mapping[str, str]) -> dict[str, str]:
     except ValueError:
         given = None
     if not isinstance(given, dict):
-        raise CommandError('environment: must be a JSON object of texts: {"NAME": "value"}')
+        raise UsageError('environment: must be a JSON object of texts: {"NAME": "value"}')
     return given
 
 

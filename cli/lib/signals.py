@@ -1,4 +1,4 @@
-"""Signals that end a command as Ctrl-C does: SIGTERM, and SIGHUP of a closed terminal."""
+"""Signals that end a command: Ctrl-C, SIGTERM, and SIGHUP of a closed terminal."""
 
 import os
 import signal
@@ -35,6 +35,22 @@ def ending() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt within the block at SIGINT, which else ends the process.
+
+    SIGINT that is ignored, as below `nohup`, stays ignored.
+    """
+    ends = signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    if ends:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ends:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

@@ -10,6 +10,8 @@ from lambda_fn.settings import MAX_PRICE
 
 PARTS = ("prompt", "completion", "cached", "image", "reasoning")
 """What has a price, as in `lambda_fn.metering.money`."""
+_ROUNDING = 1e-6
+"""Nano-USD a token that a price with three decimals may be off as a float."""
 _PRICE = re.compile(r"([a-z]+) (\d{1,7}(?:\.\d{1,3})?)")
 
 
@@ -37,7 +39,14 @@ class PriceSettings:
     """
 
     def check_prices(self) -> None:
-        """Raise SettingsError if other prices lack those that they need, or a change is wrong."""
+        """Raise SettingsError if a price is too fine or lacks others, or a change is wrong."""
+        for name in (f"{part}_price" for part in PARTS):
+            price = getattr(self, name)
+            if price is not None and abs(price * 1000 - round(price * 1000)) > _ROUNDING:
+                raise SettingsError(
+                    f"{name}={price:g}: must have at most three decimals; the meter counts whole "
+                    "nano-USD a token"
+                )
         if self.prompt_price is not None and self.completion_price is not None:
             changes(self.price_changes)
             return

@@ -54,12 +54,15 @@ def load(args: argparse.Namespace) -> None:
         CommandError: too few requests were good, or the run could not be made.
         SystemExit: the status is 2, because this client was the bottleneck.
         KeyboardInterrupt: Ctrl-C ended the run, whose report is printed.
-        OSError: a file cannot be written.
+        UsageError: a file cannot be written.
 
     """
     plan = _plan(args)
     for path in filter(None, (args.html, args.aiperf)):
-        path.open("a").close()  # no run is lost for a folder that is not there
+        try:
+            path.open("a").close()  # no run is lost for a folder that is not there
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     target = _target(args)
     _ask(args, plan)
     objectives = Objectives(args.good, args.ttft, args.itl, args.within)

@@ -121,7 +121,7 @@ class Source:
 
 
 def watch(args: argparse.Namespace) -> None:
-    """Show the figures of a stage until Ctrl-C; with --once or --json, once."""
+    """Show the figures of a stage until KeyboardInterrupt; with --once or --json, once."""
     once = args.once or args.json
     if not once:
         require_terminal("There is no terminal to show figures on: use --once or --json.")
@@ -135,13 +135,10 @@ def watch(args: argparse.Namespace) -> None:
             console.print()
         return
     every = args.every or (_LOCAL_S if args.stage == "local" else _AWS_S)
-    try:
-        with Live(console=console, screen=True, auto_refresh=False) as live:
-            while True:
-                live.update(screen(source.figures()), refresh=True)
-                time.sleep(every)
-    except KeyboardInterrupt:
-        return  # it is how one leaves
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(screen(source.figures()), refresh=True)
+            time.sleep(every)
 
 
 def screen(figures: dict[str, Any]) -> Group:

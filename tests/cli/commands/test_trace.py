@@ -119,6 +119,16 @@ def test_what_is_no_id(identifier: str, capsys: pytest.CaptureFixture[str]) -> N
     assert "neither a request's id nor a trace's" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("cost", "shown"),
+    [(0.0, "0"), (8.8e-08, "0.000000088"), (1e-09, "0.000000001"), (12.5, "12.5")],
+)
+def test_a_small_cost_is_shown_in_full(cost: float, shown: str) -> None:
+    """It has no exponent, and is 0 only if nothing is to be paid."""
+    [_, *_, line] = drawn([span("chat m", 0, attributes={"sluice.cost_usd": cost})])
+    assert line == f"  cost in USD: {shown}"
+
+
 def test_the_demo_model_fits_the_terminal() -> None:
     """The drawing of a request to a deployment with the usual names has at most 80 columns."""
     named = {"resource": {"attributes": {"service.name": "sluice-local-model"}}}

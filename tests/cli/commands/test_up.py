@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from cli.commands import up
+from cli.lib.admin_api import Admin
+from cli.lib.project import CommandError
 from cli.main import main
 
 
@@ -50,6 +52,26 @@ def test_ctrl_c_before_the_local_cloud_runs(
     assert capsys.readouterr().out.strip() == (
         "The local cloud had not started yet. Nothing is left running."
     )
+
+
+@pytest.mark.parametrize(
+    ("found", "valid"),
+    [({"status": "active"}, True), ({"status": "revoked"}, False), (None, False)],
+    ids=["active", "revoked", "deleted"],
+)
+def test_a_key_that_was_kept_may_be_revoked_or_deleted_meanwhile(
+    found: dict[str, Any] | None, *, valid: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then another one is made; else no later `sluice up` would get a first answer."""
+
+    def call(_method: str, path: str) -> dict[str, Any]:
+        assert path == f"/keys/{'a' * 12}"
+        if found is None:
+            raise CommandError("There is no such key.")
+        return found
+
+    monkeypatch.setattr(Admin, "of", lambda *_: call)
+    assert up._is_valid(f"sk-{'a' * 12}-{'b' * 43}", "sluice") is valid
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "8787.5", ""])

@@ -21,6 +21,8 @@ def refusal(path: Path, template: Path | None = None, memory: int = GB, **change
     with pytest.raises(CommandError) as caught:
         local_model.of(path, template, changes, memory=memory)
     assert "\n" not in str(caught.value)
+    # A file that cannot be served is a wrong value; too little memory is a failure.
+    assert isinstance(caught.value, UsageError) is ("of memory are free" not in str(caught.value))
     return str(caught.value)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from infra.settings.deployment import DEV
 from infra.settings.fields import SettingsError
-from infra.settings.prices import changes
+from infra.settings.prices import PARTS, changes
 from lambda_fn.metering.money import PARTS as PRICED
 from lambda_fn.settings import Model, PriceChange
 
@@ -44,6 +44,17 @@ def test_a_malformed_change_is_told(setting: dict[str, str], message: str) -> No
     """The message names the day and what is wrong."""
     with pytest.raises(SettingsError, match=message):
         changes(setting)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_price_that_would_be_rounded_is_refused(part: str) -> None:
+    """The meter counts whole nano-USD a token. A finer price would become another, or none."""
+    priced = DEV.replace(prompt_price=0.001, completion_price=1234.567)
+    for fine in (0.0001, 0.0005, 0.1234, 999_999.9999):
+        with pytest.raises(SettingsError, match="three decimals"):
+            priced.replace(**{f"{part}_price": fine})
+    for kept in (0.0, 0.001, 0.123, 0.3, 999_999.999):
+        assert getattr(priced.replace(**{f"{part}_price": kept}), f"{part}_price") == kept
 
 
 @pytest.mark.parametrize("name", ["cached_price", "image_price", "reasoning_price"])

@@ -287,5 +287,5 @@ def test_files_are_opened_before_the_run(
 ) -> None:
     """A folder that is not there is told before anything is sent."""
     status, out, err = run("whole", line=f"--html {tmp_path}/none/a.html")
-    assert (status, out, api.bodies) == (1, "", [])
+    assert (status, out, api.bodies) == (2, "", [])
     assert "No such file" in err

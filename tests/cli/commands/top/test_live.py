@@ -130,7 +130,7 @@ def test_it_needs_a_terminal(
 def test_ctrl_c_leaves(
     monkeypatch: pytest.MonkeyPatch, clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C is how one leaves, so the status is 0; before it, looks follow each other."""
+    """Looks follow each other until Ctrl-C, whose status is that of every command."""
     looks: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -141,7 +141,7 @@ def test_ctrl_c_leaves(
     monkeypatch.setattr("cli.commands.top.live.time.sleep", sleep)
     monkeypatch.setattr(live, "require_terminal", lambda text: None)
     monkeypatch.setattr(Source, "of", lambda *_: source([line(1, 990)]))
-    assert main(["top", "--stage", "dev"]) == 0
+    assert main(["top", "--stage", "dev"]) == 130
     assert looks == [10, 10, 10]
     capsys.readouterr()
 
