@@ -79,7 +79,7 @@ class Flood(RateLimited):
     """A socket sends so many messages that it is closed."""
 
 
-class _Flooded(Exception):
+class Flooded(Exception):
     """A socket is flooded, and somebody closes it. Its messages change nothing."""
 
 
@@ -221,7 +221,7 @@ class Control:
                 await self._cancel(message, asked, socket, attempts, context)
             else:
                 await self._begin(message, asked, socket, attempts, context)
-        except _Flooded:
+        except Flooded:
             self._drop(message.connection_id, message.sent // SPAN)
         except Flood:
             self._drop(message.connection_id, message.sent // SPAN)
@@ -243,7 +243,7 @@ class Control:
 
         Raises:
             Flood: so many came in a short time that the socket is closed. A few messages get it.
-            _Flooded: the socket is flooded, or more came than that.
+            Flooded: the socket is flooded, or more came than that.
             RateLimited: too many came in a short time.
             Gone, UnknownVersion: as `Store.find`.
 
@@ -255,7 +255,7 @@ class Control:
         if socket.state.flooded:
             self._drop(message.connection_id)
         if socket.state.flooded or count >= FLOOD + CLOSERS:
-            raise _Flooded
+            raise Flooded
         if count >= FLOOD:
             raise Flood(_TOO_MANY)
         if count > MOST:
@@ -498,11 +498,11 @@ def counting(sent: float, state: State) -> RateLimited | None:
     It is a Flood if there are so many that the socket is closed.
 
     Raises:
-        _Flooded: it is being closed. Messages that still come are read, and change nothing.
+        Flooded: it is being closed. Messages that still come are read, and change nothing.
 
     """
     if state.flooded:
-        raise _Flooded
+        raise Flooded
     left = state.rate.take(sent)
     if left < -MESSAGES_BURST:
         return Flood(_TOO_MANY)

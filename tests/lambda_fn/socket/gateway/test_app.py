@@ -18,8 +18,10 @@ from lambda_fn.settings import Redaction
 from lambda_fn.socket.gateway.app import Gateway
 from lambda_fn.socket.gateway.control import CLOSERS, FLOOD, MOST, Control, unavailable
 from lambda_fn.socket.gateway.posts import Posts
-from lambda_fn.socket.gateway.store import ATTEMPTS, SPAN, Contended, Store
+from lambda_fn.socket.gateway.state import State
+from lambda_fn.socket.gateway.store import ATTEMPTS, SPAN, Contended, Frame, Socket, Store
 from lambda_fn.socket.lanes import MAX_RUNNING
+from lambda_fn.stream_log.keys import VERSION
 from lambda_fn.stream_log.tickets import make_ticket
 from tests.support.function import (
     CREDENTIALS,
@@ -110,6 +112,32 @@ async def test_messages_are_not_kept(sockets: Sockets, sagemaker: StandIn, strea
     held.set()
     await sockets.at_rest()
     assert kept() == []
+
+
+@pytest.mark.parametrize("end", ["flood", "expiry", "upgrade"])
+async def test_a_message_is_not_kept_whose_socket_ends(
+    sockets: Sockets, streams: Any, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Nothing of it stays if others end the socket while the message is taken."""
+    claim = Store.claim
+
+    async def claimed(store: Store, socket: Socket, frame: Frame) -> bool:
+        is_new = await claim(store, socket, frame)
+        await store.change(socket.connection_id, State.flood)
+        if end != "flood":
+            changes = {"expiry": {"expires": 1}, "upgrade": {"v": VERSION + 1}}[end]
+            streams.put_item(Item=found(socket.item["pk"])[0] | {"n": 9} | changes)
+        return is_new
+
+    def found(key: str) -> list[dict[str, Any]]:
+        return [item for item in streams.scan()["Items"] if item["pk"] == key and "state" in item]
+
+    monkeypatch.setattr(Store, "claim", claimed)
+    socket = await sockets.open()
+    await socket.send_json(create(input=SECRETS[0]))
+    await sockets.invoked(1)
+    await sockets.at_rest()
+    assert SECRETS[0] not in str(streams.scan()["Items"])
 
 
 @pytest.mark.parametrize(
