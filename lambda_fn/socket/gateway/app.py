@@ -105,7 +105,8 @@ class Gateway(Control):
             stays = stays or store or wish.is_durable
 
         def decide(state: State) -> list[str] | APIError:
-            if (refused := counting(message.sent, state)) is not None:
+            is_taken = state.has(message.name)  # by an attempt whose answer was lost
+            if not is_taken and (refused := counting(message.sent, state)) is not None:
                 return refused
             try:
                 state.create(
