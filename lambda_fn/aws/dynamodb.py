@@ -233,7 +233,12 @@ class Table:
         return found
 
     async def _get_batch(
-        self, keys: Sequence[Key], names: Sequence[str], *, consistent: bool, max_attempts: int | None
+        self,
+        keys: Sequence[Key],
+        names: Sequence[str],
+        *,
+        consistent: bool,
+        max_attempts: int | None,
     ) -> dict[Key, Item | None]:
         """Return what `get_many` does, of at most `MAX_KEYS` keys."""
         projected = {f"#{number}": name for number, name in enumerate(("pk", "sk", *names))}

@@ -121,7 +121,7 @@ class Watch:
         try:
             found = await self._table.get_many(keys, WATCHED, max_attempts=1)
         finally:
-            self._looking.discard(looking)  # type: ignore[arg-type] # it is a task
+            self._looking.discard(looking)
             for log in logs:
                 lease = self._logs.get(log)
                 if lease is not None and lease.looking is looking:
