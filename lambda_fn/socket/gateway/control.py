@@ -273,8 +273,12 @@ class Control:
             del self._flooded[next(iter(self._flooded))]
 
     async def _close_flooded(self, connection_id: str) -> None:
-        """Close a socket at once, so that API Gateway takes no more, and hold its place."""
-        await self._posts.close(connection_id)
+        """Close a socket at once, so that API Gateway takes no more, and hold its place.
+
+        If that fails, the socket serves after this span of time, and its next flood closes it.
+        """
+        if not await self._posts.close(connection_id):
+            return
         socket = await self._store.find(connection_id)
         await self._store.leave(socket.caller.key_id, connection_id, held=True)
         await self._store.change(connection_id, State.flood)

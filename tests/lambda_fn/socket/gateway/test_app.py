@@ -1,7 +1,6 @@
 """The socket function over the local cloud's WebSocket API, moto and a stand-in for the model."""
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import time
@@ -12,11 +11,10 @@ import pytest
 
 from lambda_fn import limits
 from lambda_fn.auth import Caller
-from lambda_fn.errors import APIError
 from lambda_fn.ids import hash_key
 from lambda_fn.settings import Redaction
 from lambda_fn.socket.gateway.app import Gateway
-from lambda_fn.socket.gateway.control import CLOSERS, FLOOD, MOST, Control, unavailable
+from lambda_fn.socket.gateway.control import CLOSERS, FLOOD, MOST, Control
 from lambda_fn.socket.gateway.posts import Posts
 from lambda_fn.socket.gateway.state import State
 from lambda_fn.socket.gateway.store import ATTEMPTS, SPAN, Contended, Frame, Socket, Store
@@ -323,9 +321,9 @@ async def test_a_flood_at_once(sockets: Sockets, monkeypatch: pytest.MonkeyPatch
         changes.append(connection_id)
         return await change(store, connection_id, *args, **options)
 
-    async def close_once(posts: Posts, connection_id: str) -> None:
+    async def close_once(posts: Posts, connection_id: str) -> bool:
         closed.append(connection_id)
-        await close(posts, connection_id)
+        return await close(posts, connection_id)
 
     async def keep(event: dict[str, Any]) -> None:
         came.append(event)
@@ -382,8 +380,8 @@ async def test_a_flood_whose_socket_nobody_closed(
     async def count(*_: Any) -> int:
         return next(counted)
 
-    async def fails(*_: Any) -> None:
-        raise unavailable()
+    async def throttled(*_: Any) -> int:
+        return 429
 
     async def send(name: str, span: int) -> None:
         when = 1_000 * SPAN * (began + span)
@@ -391,14 +389,13 @@ async def test_a_flood_whose_socket_nobody_closed(
         await sockets._invoke(event)
 
     monkeypatch.setattr(Store, "count", count)
-    close = Posts.close
-    monkeypatch.setattr(Posts, "close", fails)
-    with contextlib.suppress(APIError):
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, "META_BACKOFF", 0.0)
+        patch.setattr(Posts, "_call", throttled)
         await send("m1", 0)
     await send("m2", 0)  # not counted
     await send("m3", 1)
     codes = [json.loads(await socket.receive_str())["error"]["code"]]
-    monkeypatch.setattr(Posts, "close", close)
     await send("m4", 2)
     while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
         codes.append(json.loads(message.data)["error"]["code"])
