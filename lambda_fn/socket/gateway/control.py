@@ -200,8 +200,10 @@ class Control:
         await self._store.leave(socket.caller.key_id, closing.connection_id)
         since = [name for name in dropped if name not in waiting]
         await self._forget(closing.connection_id, since)
-        for name in names:
-            await self._stop(name, socket)
+        stops = [self._stop(name, socket) for name in names]
+        for failed in await asyncio.gather(*stops, return_exceptions=True):
+            if failed is not None:
+                raise failed  # Lambda brings the event again
 
     # Messages
 

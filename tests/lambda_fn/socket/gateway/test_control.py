@@ -71,6 +71,37 @@ async def _fails(*_: Any) -> None:
     raise unavailable()
 
 
+async def test_a_response_that_is_not_stopped_delays_no_other(
+    sockets: Sockets, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a client leaves, each of its responses is stopped, and what fails is raised then."""
+    held, stopped = asyncio.Event(), list[str]()
+    sagemaker.script = [FIRST, held, REST]
+    socket = await sockets.open()
+    for lane in ("a", "b", "c"):
+        await socket.send_json(create(stream_id=lane, store=False))
+        await until(socket, "response.output_text.delta")
+    sockets.gateway = sockets.control
+    both = asyncio.Event()
+
+    async def stop(control: control.Control, name: str, _: Any) -> None:
+        stopped.append(name)
+        if len(stopped) == 1:
+            raise unavailable()
+        if len(stopped) == 3:
+            both.set()
+        await both.wait()
+
+    monkeypatch.setattr(control.Control, "_stop", stop)
+    await socket.close()
+    async with asyncio.timeout(60):
+        await both.wait()
+    monkeypatch.undo()
+    held.set()
+    await sockets.at_rest()
+    assert len(set(stopped)) == 3
+
+
 async def test_a_cancel_of_nothing(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancel that finds nothing is an error event, and the socket goes on."""
     monkeypatch.setattr(control, "EARLY", 0.0)
