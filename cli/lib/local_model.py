@@ -198,7 +198,7 @@ def _number(changes: Mapping[str, str], name: str) -> int | None:
 def _given_environment(changes: Mapping[str, str]) -> dict[str, str]:
     try:
         given = json.loads(changes.get("environment", "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
         raise UsageError('environment: must be a JSON object of texts: {"NAME": "value"}')

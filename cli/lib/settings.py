@@ -78,7 +78,7 @@ def check_files(settings: Settings) -> None:
 def _of_cdk_json() -> Mapping[str, object]:
     try:
         context = json.loads((ROOT / "cdk.json").read_text()).get("context", {})
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise CommandError(f"cdk.json cannot be read: {why(error)}") from None
     if not isinstance(context, dict):
         raise CommandError("cdk.json cannot be read: its context is not an object.")

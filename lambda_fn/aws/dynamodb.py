@@ -36,7 +36,7 @@ _RETRIED = _THROTTLES | {"InternalServerError", "ServiceUnavailable"}
 # A page of a query has at most 1 MB, and an item 400 kB. JSON adds names and types.
 _MAX_RESPONSE = 8_000_000
 
-_MAX_KEYS = 100
+MAX_KEYS = 100
 """The keys of one BatchGetItem, by DynamoDB's reference."""
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -201,7 +201,12 @@ class Table:
         return unwrap_all(result["Item"]) if "Item" in result else None
 
     async def get_many(
-        self, keys: Iterable[Key], names: Sequence[str], *, consistent: bool = True
+        self,
+        keys: Iterable[Key],
+        names: Sequence[str],
+        *,
+        consistent: bool = True,
+        max_attempts: int | None = None,
     ) -> dict[Key, Item | None]:
         """Return some attributes of many items, in few calls. It raises nothing.
 
@@ -212,21 +217,30 @@ class Table:
             keys: The primary keys. Each is read once.
             names: The attributes to return.
             consistent: Whether the reads are consistent.
+            max_attempts: The maximum number of attempts of a call that fails, as in `update`.
 
         """
         asked = list(dict.fromkeys(keys))
-        parts = [asked[at : at + _MAX_KEYS] for at in range(0, len(asked), _MAX_KEYS)]
+        parts = [asked[at : at + MAX_KEYS] for at in range(0, len(asked), MAX_KEYS)]
         found: dict[Key, Item | None] = {}
         for read in await asyncio.gather(
-            *(self._get_batch(part, names, consistent=consistent) for part in parts)
+            *(
+                self._get_batch(part, names, consistent=consistent, max_attempts=max_attempts)
+                for part in parts
+            )
         ):
             found |= read
         return found
 
     async def _get_batch(
-        self, keys: Sequence[Key], names: Sequence[str], *, consistent: bool
+        self,
+        keys: Sequence[Key],
+        names: Sequence[str],
+        *,
+        consistent: bool,
+        max_attempts: int | None,
     ) -> dict[Key, Item | None]:
-        """Return what `get_many` does, of at most `_MAX_KEYS` keys."""
+        """Return what `get_many` does, of at most `MAX_KEYS` keys."""
         projected = {f"#{number}": name for number, name in enumerate(("pk", "sk", *names))}
         options = {
             "ConsistentRead": consistent,
@@ -240,7 +254,9 @@ class Table:
                 await _back_off(attempt)
             try:
                 result = await self._call(
-                    "BatchGetItem", {"RequestItems": {self._name: {"Keys": left, **options}}}
+                    "BatchGetItem",
+                    {"RequestItems": {self._name: {"Keys": left, **options}}},
+                    max_attempts=max_attempts,
                 )
             except MeterUnavailable:
                 break

@@ -8,7 +8,7 @@ once.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from starlette.types import Scope
@@ -51,20 +51,25 @@ class Cancelling:
         self._usage = usage
         self._stored = stored
 
-    async def cancel(self, public_id: str, key_id: str, scope: Scope) -> StoredHead | Item:
+    async def cancel(
+        self, public_id: str, key_id: str, scope: Scope, *, forms: Sequence[str] = ()
+    ) -> StoredHead | Item:
         """Cancel a response of a key if it runs.
 
         Returns:
             Its head as it stands, or its ledger item if it is not logged.
 
         Raises:
-            NotFound: the key has no such response.
+            NotFound: the key has no such response, or its log has none of the `forms`, if there are
+                some.
             Unavailable: DynamoDB does not answer; the response may have been cancelled.
 
         """
         head = await self._stored.look(public_id, key_id)
         if head is None:
             return await self._cancel_unlogged(public_id, key_id, scope)
+        if forms and head.head.form not in forms:
+            raise not_found(public_id)
         if not head.is_final:
             return await self._cancel_logged(head, scope)
         if head.status == "cancelled" and time.time() - (head.ended or 0) < limits.LEASE:

@@ -42,6 +42,8 @@ from lambda_fn.stream_log.keys import UnknownVersion
 from lambda_fn.stream_log.results import Kept, read_kept
 
 _FORMS = ("responses_stream", "responses_body")
+_CANCELLED = (*_FORMS, "compaction_body")
+"""The forms of what is cancelled here. A compaction is no response that could be read."""
 _STOPPED = Cancelled("This response was cancelled.")
 
 
@@ -108,13 +110,16 @@ class Responses:
         """
         parameters(request)
         public_id: str = request.path_params["id"]
-        found = await self._cancelling.cancel(public_id, caller.key_id, request.scope)
+        found = await self._cancelling.cancel(
+            public_id, caller.key_id, request.scope, forms=_CANCELLED
+        )
         if isinstance(found, StoredHead):
-            if found.head.form not in _FORMS:
-                raise not_found(public_id)
             if found.status != "cancelled":
                 raise _ended(found.status)
-            return _json(snapshot(found.head, (), _STOPPED))
+            head = found.head
+            if head.form not in _FORMS:
+                head = Head(head.response_id, head.created, head.model)
+            return _json(snapshot(head, (), _STOPPED))
         if found["state"] != "OPEN":
             raise _ended(found.get("outcome", "failed").replace("complete", "completed"))
         head = Head(found["sk"], int(request_time(found["sk"])), found["model"])

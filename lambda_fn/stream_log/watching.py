@@ -1,4 +1,5 @@
-"""Watches the heads of all responses that an environment logs: once a second, in one call.
+"""Watches the heads of all responses that an environment logs: once a second, in one call, or in
+one for each hundred.
 
 A head tells its producer that the response was cancelled, deleted or ended by somebody else, and
 whether it is tailed. The same timer has the producers renew their leases. There is no timer while
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import Key, MeterUnavailable, Table
+from lambda_fn.aws.dynamodb import MAX_KEYS, Key, MeterUnavailable, Table
 from lambda_fn.stream_log.keys import WATCHED, head_key, reader_keys
 
 
@@ -42,18 +43,20 @@ class Watched(Protocol):
 
 
 class _Lease:
-    """When the lease of a log was renewed, by `time.monotonic`, and the renewal under way."""
+    """When the lease of a log was renewed, by `time.monotonic`, and what is under way for it."""
 
     def __init__(self) -> None:
         self.renewed = time.monotonic()
         self.renewing: asyncio.Task[None] | None = None
+        self.looking: asyncio.Task[None] | None = None
 
 
 class Watch:
     """Watches the logs of one environment.
 
     A second in which the lease of a log is renewed has no other read of its head. If a read takes
-    longer than a second, the next one is left out. Leases do not wait for reads.
+    longer than a second, the next one of its heads is left out. Neither leases nor other heads wait
+    for it. A read that fails is not repeated before the next second.
     """
 
     def __init__(self, table: Table) -> None:
@@ -61,7 +64,7 @@ class Watch:
         self._table = table
         self._logs: dict[Watched, _Lease] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._looking: set[asyncio.Task[None]] = set()
 
     def add(self, log: Watched) -> None:
         """Watch a log until its response has ended, or `discard` is called."""
@@ -78,9 +81,9 @@ class Watch:
             return
         self._timer.cancel()
         self._timer = None
-        if self._looking is not None:  # nothing may go on in a frozen environment
-            self._looking.cancel()
-            self._looking = None
+        for looking in self._looking:  # nothing may go on in a frozen environment
+            looking.cancel()
+        self._looking.clear()
 
     def _set_timer(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,12 +94,16 @@ class Watch:
         self._set_timer()
         now, others = time.monotonic(), list[Watched]()
         for log, lease in self._logs.items():
-            if not log.has_lease or now - lease.renewed < limits.LEASE_INTERVAL:
+            if log.has_lease and now - lease.renewed >= limits.LEASE_INTERVAL:
+                if lease.renewing is None:
+                    lease.renewing = asyncio.create_task(self._renew(log, lease, now))
+            elif lease.looking is None:
                 others.append(log)
-            elif lease.renewing is None:
-                lease.renewing = asyncio.create_task(self._renew(log, lease, now))
-        if others and self._looking is None:
-            self._looking = asyncio.create_task(self._look(others))
+        for logs, keys in _calls(others):
+            looking = asyncio.create_task(self._look(logs, keys))
+            self._looking.add(looking)
+            for log in logs:
+                self._logs[log].looking = looking
 
     async def _renew(self, log: Watched, lease: _Lease, now: float) -> None:
         try:
@@ -109,16 +116,31 @@ class Watch:
         if has_ended:
             self.discard(log)
 
-    async def _look(self, logs: list[Watched]) -> None:
-        keys = [key for log in logs for key in log.wanted()]
+    async def _look(self, logs: list[Watched], keys: list[Key]) -> None:
+        looking = asyncio.current_task()
         try:
-            found = await self._table.get_many(keys, WATCHED)
+            found = await self._table.get_many(keys, WATCHED, max_attempts=1)
         finally:
-            if self._looking is asyncio.current_task():
-                self._looking = None
+            self._looking.discard(looking)
+            for log in logs:
+                lease = self._logs.get(log)
+                if lease is not None and lease.looking is looking:
+                    lease.looking = None
         for log in logs:
             if log in self._logs and log.seen(found):
                 self.discard(log)
+
+
+def _calls(logs: list[Watched]) -> list[tuple[list[Watched], list[Key]]]:
+    """Return the logs, and the keys that they want, in groups that one call can read."""
+    calls: list[tuple[list[Watched], list[Key]]] = []
+    for log in logs:
+        wanted = log.wanted()
+        if not calls or len(calls[-1][1]) + len(wanted) > MAX_KEYS:
+            calls.append(([], []))
+        calls[-1][0].append(log)
+        calls[-1][1].extend(wanted)
+    return calls
 
 
 class Tails:

@@ -70,9 +70,10 @@ class Clients:
         """Return whether a connection has not left."""
         return connection_id not in self.gone
 
-    async def close(self, connection_id: str) -> None:
-        """Note that a socket is closed."""
+    async def close(self, connection_id: str) -> bool:
+        """Note that a socket is closed. Return that it is."""
         self.closed.append(connection_id)
+        return True
 
     def to(self, connection_id: str) -> list[dict[str, Any]]:
         """Return what a client got."""

@@ -1,6 +1,7 @@
 """Read what a run of `sluice load --json` or `bench.model` has measured."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,13 @@ def read(path: Path) -> Measured:
         if path.stat().st_size > _LARGEST:
             raise UsageError(f"{path} is over {_LARGEST >> 20} MB, and no report of a load test.")
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {why(error)}") from None
     try:
         if content.get("object") == "load_report":
             return _of_load(content)
         return _of_model(content["rows"])
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
         raise UsageError(
             f"{path} is neither a report of `sluice load --json` nor one of "
             "`python -m bench.model`."
@@ -50,8 +51,8 @@ def read(path: Path) -> Measured:
 
 
 def _of_load(report: Mapping[str, Any]) -> Measured:
-    throughput = float(report["tokens"]["per_second"])
-    if throughput <= 0:
+    throughput = report["tokens"]["per_second"]
+    if throughput == 0:
         raise UsageError("No answer of this load test was complete, so it measured no throughput.")
     itl, ttft = report["itl"], report["ttft"]
     caution = "it is the throughput at this load, and the full load's may be higher"
@@ -60,9 +61,9 @@ def _of_load(report: Mapping[str, Any]) -> Measured:
             map(str, report["client"]["bottleneck"])
         )
     return Measured(
-        throughput,
-        tokens_per_second=1000 / float(itl["mean"]) if itl and itl["mean"] else None,
-        first_token=float(ttft["mean"]) / 1000 if ttft else None,
+        _positive(throughput),
+        tokens_per_second=1000 / _positive(itl["mean"]) if itl and itl["mean"] else None,
+        first_token=_positive(ttft["mean"]) / 1000 if ttft else None,
         caution=caution,
     )
 
@@ -72,8 +73,16 @@ def _of_model(rows: list[Mapping[str, Any]]) -> Measured:
         (row for row in rows if row["what"] == "server"), key=lambda row: float(row["tokens_s"])
     )
     return Measured(
-        float(best["tokens_s"]),
-        tokens_per_second=float(best["tokens_s"]) / int(best["streams"]),
-        first_token=float(best["ttft_p50_ms"]) / 1000,
+        _positive(best["tokens_s"]),
+        tokens_per_second=_positive(best["tokens_s"]) / _positive(best["streams"]),
+        first_token=_positive(best["ttft_p50_ms"]) / 1000,
         caution=f"it is that of {best['streams']} streams on the machine that was measured",
     )
+
+
+def _positive(figure: Any) -> float:
+    """Return a figure as a number. Raises ValueError unless it is over 0 and finite."""
+    number = float(figure)
+    if not 0 < number < math.inf:
+        raise ValueError(figure)
+    return number

@@ -143,7 +143,7 @@ def read_asks(path: Path, max_tokens: int) -> list[Ask]:
     try:
         if path.stat().st_size > _MAX_FILE:
             raise UsageError(f"{path}: a file of prompts has at most {_MAX_FILE >> 20} MB")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{path}: {reason}") from None
@@ -167,6 +167,8 @@ def _ask(line: str, max_tokens: int, where: str) -> Ask:
     tokens = found.get("max_tokens", max_tokens) if isinstance(found, dict) else None
     if not isinstance(prompt, str) or not prompt:
         raise UsageError(f'{where}: must be an object with a text "prompt"')
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise UsageError(f'{where}: half a character of UTF-16 in "prompt" cannot be sent')
     if type(tokens) is not int or not 0 < tokens <= 1_000_000:
         raise UsageError(f'{where}: "max_tokens" must be a whole number from 1 to 1,000,000')
     return Ask(prompt, tokens)

@@ -7,6 +7,7 @@ that did not happen, the next message that waits for its response finds this out
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -29,12 +30,12 @@ from lambda_fn.log import log
 from lambda_fn.runtime.api import Context
 from lambda_fn.schema import Rules
 from lambda_fn.settings import Settings
-from lambda_fn.socket.gateway.control import Control, counting, unavailable
+from lambda_fn.socket.gateway.control import Control, Flooded, counting, unavailable
 from lambda_fn.socket.gateway.lane import LaneCarrier, LaneSink, Wish, read_create
 from lambda_fn.socket.gateway.messages import Begin, Message
 from lambda_fn.socket.gateway.posts import ClientGone, Outbox
 from lambda_fn.socket.gateway.state import State
-from lambda_fn.socket.gateway.store import Contended, Frame, Socket
+from lambda_fn.socket.gateway.store import Contended, Frame, Gone, Socket
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume
 from lambda_fn.socket.messages import read as read_message
 from lambda_fn.stream.completions import Completions
@@ -104,7 +105,8 @@ class Gateway(Control):
             stays = stays or store or wish.is_durable
 
         def decide(state: State) -> list[str] | APIError:
-            if (refused := counting(message.sent, state)) is not None:
+            is_taken = state.has(message.name)  # by an attempt whose answer was lost
+            if not is_taken and (refused := counting(message.sent, state)) is not None:
                 return refused
             try:
                 state.create(
@@ -127,18 +129,25 @@ class Gateway(Control):
             decided, socket = await self._store.changed(
                 socket.connection_id, decide, read=socket, attempts=attempts
             )
+        except (Flooded, Gone, UnknownVersion):
+            await self._forget(socket.connection_id, [message.name])
+            raise
         except MeterUnavailable as error:
-            if isinstance(error, Contended) and not (
-                (await self._store.find(socket.connection_id)).state.has(message.name)
-            ):
+            may_be_taken = True
+            if isinstance(error, Contended):
+                with contextlib.suppress(MeterUnavailable, Gone, UnknownVersion):
+                    found = await self._store.find(socket.connection_id)
+                    may_be_taken = found.state.has(message.name)
+            if not may_be_taken:
                 # Its client sends many messages at once. Waiting for them would stop others.
                 await self._forget(socket.connection_id, [message.name])
                 raise
             log("fault", request_id=message.name, error=type(error).__name__)
             await self._tell(socket.connection_id, unavailable(), asked.stream_id)
-            # Perhaps it was taken nevertheless. Its lane must not wait for it.
-            names, socket = await self._patiently(socket.connection_id, drop, context)
-            await self._forget(socket.connection_id, [message.name])
+            try:  # its lane must not wait for it
+                names, socket = await self._patiently(socket.connection_id, drop, context)
+            finally:
+                await self._forget(socket.connection_id, [message.name])
             await self._run(socket, names, context)
             return
         if isinstance(decided, APIError):

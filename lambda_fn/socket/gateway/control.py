@@ -79,7 +79,7 @@ class Flood(RateLimited):
     """A socket sends so many messages that it is closed."""
 
 
-class _Flooded(Exception):
+class Flooded(Exception):
     """A socket is flooded, and somebody closes it. Its messages change nothing."""
 
 
@@ -200,8 +200,10 @@ class Control:
         await self._store.leave(socket.caller.key_id, closing.connection_id)
         since = [name for name in dropped if name not in waiting]
         await self._forget(closing.connection_id, since)
-        for name in names:
-            await self._stop(name, socket)
+        stops = [self._stop(name, socket) for name in names]
+        for failed in await asyncio.gather(*stops, return_exceptions=True):
+            if failed is not None:
+                raise failed  # Lambda brings the event again
 
     # Messages
 
@@ -221,7 +223,7 @@ class Control:
                 await self._cancel(message, asked, socket, attempts, context)
             else:
                 await self._begin(message, asked, socket, attempts, context)
-        except _Flooded:
+        except Flooded:
             self._drop(message.connection_id, message.sent // SPAN)
         except Flood:
             self._drop(message.connection_id, message.sent // SPAN)
@@ -243,7 +245,7 @@ class Control:
 
         Raises:
             Flood: so many came in a short time that the socket is closed. A few messages get it.
-            _Flooded: the socket is flooded, or more came than that.
+            Flooded: the socket is flooded, or more came than that.
             RateLimited: too many came in a short time.
             Gone, UnknownVersion: as `Store.find`.
 
@@ -255,7 +257,7 @@ class Control:
         if socket.state.flooded:
             self._drop(message.connection_id)
         if socket.state.flooded or count >= FLOOD + CLOSERS:
-            raise _Flooded
+            raise Flooded
         if count >= FLOOD:
             raise Flood(_TOO_MANY)
         if count > MOST:
@@ -273,8 +275,12 @@ class Control:
             del self._flooded[next(iter(self._flooded))]
 
     async def _close_flooded(self, connection_id: str) -> None:
-        """Close a socket at once, so that API Gateway takes no more, and hold its place."""
-        await self._posts.close(connection_id)
+        """Close a socket at once, so that API Gateway takes no more, and hold its place.
+
+        If that fails, the socket serves after this span of time, and its next flood closes it.
+        """
+        if not await self._posts.close(connection_id):
+            return
         socket = await self._store.find(connection_id)
         await self._store.leave(socket.caller.key_id, connection_id, held=True)
         await self._store.change(connection_id, State.flood)
@@ -498,11 +504,11 @@ def counting(sent: float, state: State) -> RateLimited | None:
     It is a Flood if there are so many that the socket is closed.
 
     Raises:
-        _Flooded: it is being closed. Messages that still come are read, and change nothing.
+        Flooded: it is being closed. Messages that still come are read, and change nothing.
 
     """
     if state.flooded:
-        raise _Flooded
+        raise Flooded
     left = state.rate.take(sent)
     if left < -MESSAGES_BURST:
         return Flood(_TOO_MANY)

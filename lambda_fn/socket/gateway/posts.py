@@ -55,23 +55,14 @@ class Posts:
             ClientGone: the socket is closed, or cannot be reached.
 
         """
-        for attempt in range(_TRIES):
-            if attempt:
-                await asyncio.sleep(min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MAX))
-            try:
-                status = await self._call("POST", connection_id, data)
-            except TransportError as error:
-                log("upstream", error=f"@connections: {error}")
-                continue
-            if status == 200:
-                return
-            if status == 410:
-                raise ClientGone
-            if status < 500 and status != 429:
-                log("fault", error=f"@connections answered {status}")
-                raise ClientGone
-        log("fault", error=f"@connections failed {_TRIES} times, so the socket is closed")
-        await self.close(connection_id)
+        status = await self._repeated("POST", connection_id, data)
+        if status == 200:
+            return
+        if status is None:
+            log("fault", error=f"@connections failed {_TRIES} times, so the socket is closed")
+            await self.close(connection_id)
+        elif status != 410:
+            log("fault", error=f"@connections answered {status}")
         raise ClientGone
 
     async def is_open(self, connection_id: str) -> bool:
@@ -81,12 +72,26 @@ class Posts:
         except TransportError:
             return True
 
-    async def close(self, connection_id: str) -> None:
-        """Close a socket, if it is still open."""
-        try:
-            await self._call("DELETE", connection_id)
-        except TransportError as error:
-            log("upstream", error=f"@connections: {error}")
+    async def close(self, connection_id: str) -> bool:
+        """Close a socket. Return False if it may still be open, because each call has failed."""
+        closed = await self._repeated("DELETE", connection_id) is not None
+        if not closed:
+            log("fault", error=f"@connections failed {_TRIES} times to close a socket")
+        return closed
+
+    async def _repeated(self, method: str, connection_id: str, body: bytes = b"") -> int | None:
+        """Make a call until it is answered, and not throttled. Return its status, or None."""
+        for attempt in range(_TRIES):
+            if attempt:
+                await asyncio.sleep(min(limits.META_BACKOFF * 2**attempt, limits.META_BACKOFF_MAX))
+            try:
+                status = await self._call(method, connection_id, body)
+            except TransportError as error:
+                log("upstream", error=f"@connections: {error}")
+                continue
+            if status < 500 and status != 429:
+                return status
+        return None
 
     async def _call(self, method: str, connection_id: str, body: bytes = b"") -> int:
         key = quote(connection_id, safe="")

@@ -42,7 +42,7 @@ class Run(msgspec.Struct):
     With `stays`, it goes on when its client has left. `response` is its id, if a fallback of the
     model answers: the name is that of the response which the first model would have made. `by` is
     the invocation that answers it, empty until there is one. `cancel` is the name of the message
-    that cancelled it.
+    that cancelled it, and `stopped` the time at which its function began to do that.
     """
 
     began: float
@@ -50,6 +50,7 @@ class Run(msgspec.Struct):
     response: str | None = None
     by: str = ""
     cancel: str = ""
+    stopped: float = 0.0
 
 
 class State(msgspec.Struct):
@@ -175,6 +176,9 @@ class State(msgspec.Struct):
         A cancel that finds nothing waits, by the name of its message. None means that the function
         of this message sees to all that wait. `Early` means that another function does already: a
         socket that sends many keeps one function busy, and not all.
+
+        A response that was cancelled and still runs some time later is found again: the function
+        that was to stop it may have failed, and told its client to try again.
         """
         self._forget_early(now)
         self.early = [early for early in self.early if early.name != name]
@@ -191,10 +195,14 @@ class State(msgspec.Struct):
             self.runs.pop(found.name, None)
             kept = list(self.dropped.items())[1 - _RECENT :]
             self.dropped = {**dict(kept), name: found}
-        elif found is not None and found.cancelled:
-            self._pass(name)
-        elif found is not None and found.name in self.runs:
-            self.runs[found.name].cancel = name
+        elif found is not None:
+            run = self.runs.get(found.name)
+            if found.cancelled and (run is None or now - run.stopped < 1.5 * EARLY):
+                self._pass(name)
+            elif run is not None:
+                self._pass(run.cancel)
+                run.cancel, run.stopped = name, now
+                return Running(found.name, found.response_id)
         if found is None:
             early = Early(name, message.stream_id, message.response_id, sent, now)
             self.early.append(early)

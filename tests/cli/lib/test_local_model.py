@@ -112,7 +112,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert "-c weights" in refusal(path, weights="s3://a/b")
     assert "has a context of 4096 tokens" in refusal(path, context_tokens="8192")
     assert "GB of memory are free" in refusal(path, memory=1_000_000)
-    assert "must be a JSON object" in refusal(path, environment="[]")
+    for environment in ("[]", "[" * 100_000):
+        assert "must be a JSON object" in refusal(path, environment=environment)
     (tmp_path / "c.gguf").write_bytes(b"<html>")
     assert "a web page" in refusal(tmp_path / "c.gguf")
     assert "exactly one GGUF model" in refusal(tmp_path)

@@ -32,7 +32,7 @@ def test_the_settings_of_cdk_json_count(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "cdk.json").write_text('{"context": {"parallel": 3, "@aws-cdk/x:y": true}}')
     assert settings_of("prod", {}).parallel == 3
     assert settings_of("prod", {"parallel": "4"}).parallel == 4
-    for text in ('{"context": {"parallell": 3}}', '{"context": []}', "[]", "{"):
+    for text in ('{"context": {"parallell": 3}}', '{"context": []}', "[]", "{", "[" * 100_000):
         (tmp_path / "cdk.json").write_text(text)
         with pytest.raises(CommandError, match=r"parallell|cdk\.json cannot be read"):
             settings_of("prod", {})

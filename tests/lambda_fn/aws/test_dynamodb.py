@@ -184,3 +184,14 @@ async def test_a_batch_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found = await Scripted(some).table().get_many([(f"{it}", "sk") for it in range(103)], ["n"])
     assert found.keys() == {(f"{it}", "sk") for it in range(100, 103)}
+
+
+@pytest.mark.parametrize("attempts", [1, 2, None])
+async def test_a_batch_is_attempted_so_often(
+    monkeypatch: pytest.MonkeyPatch, attempts: int | None
+) -> None:
+    """A call that fails is made again, unless the caller does not want that."""
+    monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
+    client = Scripted(lambda _: Answer(500, b"{}"))
+    assert await client.table().get_many([("a", "sk")], ["n"], max_attempts=attempts) == {}
+    assert len(client.sent) == (attempts or limits.META_MAX_ATTEMPTS)

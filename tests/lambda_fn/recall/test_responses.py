@@ -1,14 +1,17 @@
 """OpenAI's calls for kept responses, over what the stream function has kept."""
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from lambda_fn.encode.base import Head
 from lambda_fn.errors import UpstreamFailed
 from lambda_fn.event_log import failed_by
+from lambda_fn.stream_log.heads import read_head
 from tests.support.function import Call, Reply
 from tests.support.kept import Kept, events, head_of
 from tests.support.response_events import check_response, events_of, response_of
@@ -176,9 +179,25 @@ async def test_parameters_that_are_wrong(recall: Call, kept: Kept, rest: str, pa
 
 
 async def test_a_chat_is_no_response(recall: Call, kept: Kept) -> None:
-    """What another API made is not found here, nor is another key's."""
-    chat = await kept.whole()
-    theirs = await kept.whole(response(), owner="another")
-    for stored in (chat, theirs):
+    """What another API made is not found here, nor is another key's. It runs on."""
+    chat, running = await kept.whole(), await kept.begin()
+    theirs = await kept.begin(response(), owner="another")
+    for stored in (chat, running, theirs):
         for method, rest in (("GET", ""), ("DELETE", ""), ("POST", "/cancel")):
             assert (await recall(method, path_of(stored.head, rest))).status == 404
+    for stored in (running, theirs):
+        found = await read_head(kept.table, stored.response_id, now=time.time())
+        assert found is not None
+        assert found.status == "in_progress"
+
+
+async def test_a_compaction_is_cancelled(recall: Call, kept: Kept) -> None:
+    """One that runs is cancelled as a response is, although it cannot be read as one."""
+    echoes = msgspec.Raw(b'[{"type":"message","role":"user","content":[]}]')
+    stored = await kept.begin(head_of("compaction_body", echoes=echoes))
+    for _ in range(2):
+        reply = await recall("POST", path_of(stored.head, "/cancel"))
+        found = json.loads(reply.body)
+        assert (reply.status, found["object"], found["status"]) == (200, "response", "cancelled")
+        assert (found["id"], found["output"]) == (f"resp_{stored.response_id}", [])
+    assert (await recall("GET", path_of(stored.head))).status == 404

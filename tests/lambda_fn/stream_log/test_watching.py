@@ -3,13 +3,13 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pytest
 
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
-from lambda_fn.aws.dynamodb import Key, MeterUnavailable, Table
+from lambda_fn.aws.dynamodb import MAX_KEYS, Key, MeterUnavailable, Table
 from lambda_fn.stream_log.heads import cancel_head
 from lambda_fn.stream_log.keys import WATCHED, reader_key
 from lambda_fn.stream_log.reading import read_log
@@ -25,13 +25,22 @@ class Heads(Table):
         """Begin without a read."""
         self.asked: list[set[Key]] = []
         self.answers = asyncio.Queue[dict[Key, Item | None]]()
+        self.silent: set[Key] = set()
+        """Keys whose reads are never answered."""
 
     async def get_many(
-        self, keys: object, names: object, *, consistent: bool = True
+        self,
+        keys: Iterable[Key],
+        names: object,
+        *,
+        consistent: bool = True,
+        max_attempts: int | None = None,
     ) -> dict[Key, Item | None]:
         """Wait for the answer."""
-        assert (names, consistent) == (WATCHED, True)
-        self.asked.append({*keys})  # type: ignore[misc] # they are keys
+        assert (names, consistent, max_attempts) == (WATCHED, True, 1)
+        self.asked.append({*keys})
+        if self.silent & self.asked[-1]:
+            await asyncio.get_running_loop().create_future()
         return await self.answers.get()
 
 
@@ -118,6 +127,29 @@ async def test_a_slow_read_is_not_doubled(monkeypatch: pytest.MonkeyPatch) -> No
     watch.discard(log)
 
 
+async def test_a_slow_read_of_some_heads() -> None:
+    """The others are read each second meanwhile, and so are those of responses that begin."""
+    table = Heads()
+    table.silent = {("0", "HEAD")}
+    watch, logs = Watch(table), [Log(f"{number}") for number in range(MAX_KEYS + 2)]
+    for log in logs[:-1]:
+        watch.add(log)
+    for _ in range(2):
+        watch._wake()
+        await settle()
+        table.answers.put_nowait({})
+        await settle()
+    watch.add(logs[-1])
+    watch._wake()
+    await settle()
+    assert [len(keys) for keys in table.asked] == [MAX_KEYS, 1, 1, 2]
+    assert [len(log.seen_in) for log in logs] == [0] * MAX_KEYS + [2, 0]
+    for log in logs:
+        watch.discard(log)
+    await settle()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 async def test_a_lease_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease is renewed in place of a read, one at a time, and again after a failure."""
     table = Heads()
@@ -156,7 +188,7 @@ async def test_a_response_that_has_ended_is_left(
         table.answers.put_nowait({})
     watch._wake()
     await settle()
-    assert (watch._timer, watch._looking) == (None, None)
+    assert (watch._timer, watch._looking) == (None, set())
     assert not watch._logs
 
 

@@ -369,13 +369,13 @@ export class Threads {
   }
 
   async #reread(id: string): Promise<void> {
+    const read = await kept.get(id); // the list may change meanwhile, so it is looked at afterwards
     const here = this.list.find((it) => it.id === id);
     const runs = here?.turns.some((turn) => {
       const answer = this.#live.get(turn.id)?.answer;
       return answer && running.has(answer);
     });
     if (runs) return; // this tab knows better
-    const read = await kept.get(id);
     if (!read) {
       this.list = this.list.filter((it) => it.id !== id);
       if (this.open?.id === id) this.open = null;

@@ -16,6 +16,7 @@ REPORT: dict[str, Any] = {
     "itl": {"mean": 20.0},
     "client": {"bottleneck": []},
 }
+ROW = {"what": "server", "tokens_s": 90, "streams": 2, "ttft_p50_ms": 100}
 
 
 def write(folder: Path, content: object) -> Path:
@@ -53,6 +54,14 @@ def test_the_models_benchmark_has_its_best_row() -> None:
         ({"object": "load_report"}, "neither a report"),
         ({"rows": [{"what": "engine"}]}, "neither a report"),
         ({**REPORT, "tokens": {"per_second": 0.0}}, "no throughput"),
+        ({**REPORT, "tokens": {"per_second": float("nan")}}, "neither a report"),
+        ({**REPORT, "tokens": {"per_second": float("inf")}}, "neither a report"),
+        ({**REPORT, "itl": {"mean": float("nan")}}, "neither a report"),
+        ({**REPORT, "itl": {"mean": -1.0}}, "neither a report"),
+        ({**REPORT, "ttft": {"mean": 10**400}}, "neither a report"),
+        ({"rows": [{**ROW, "streams": 0}]}, "neither a report"),
+        ({"rows": [{**ROW, "streams": float("inf")}]}, "neither a report"),
+        ({"rows": [{**ROW, "tokens_s": 0}]}, "neither a report"),
     ],
 )
 def test_another_file_is_told(tmp_path: Path, content: object, message: str) -> None:
@@ -61,3 +70,11 @@ def test_another_file_is_told(tmp_path: Path, content: object, message: str) -> 
         read(write(tmp_path, content))
     with pytest.raises(UsageError, match="cannot be read"):
         read(tmp_path / "none.json")
+
+
+def test_lists_within_lists(tmp_path: Path) -> None:
+    """A file that is nested too deeply is no report."""
+    path = tmp_path / "deep.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(UsageError, match="cannot be read"):
+        read(path)

@@ -100,6 +100,19 @@ def test_objects_of_a_file(tmp_path: Path) -> None:
     assert read_asks(file, 9) == [Ask("a\nb", 9), Ask("c", 3)]
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0b", "\x1c"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_only_line_ends_separate_prompts(tmp_path: Path, separator: str, end: str) -> None:
+    """What Unicode calls an end of a line, too, is text. So is nothing before the first line."""
+    prompt = f"a{separator}b"
+    text, objects = tmp_path / "p.txt", tmp_path / "p.jsonl"
+    text.write_bytes(f"\ufeff{prompt}{end}c{end}".encode())
+    line = f'{{"prompt": "{prompt}"}}' if separator in "\u2028\x85" else '{"prompt": "a"}'
+    objects.write_bytes(f"\ufeff{line}{end}".encode())
+    assert read_asks(text, 9) == [Ask(prompt, 9), Ask("c", 9)]
+    assert [ask.prompt for ask in read_asks(objects, 9)] == [json.loads(line)["prompt"]]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
@@ -109,6 +122,7 @@ def test_objects_of_a_file(tmp_path: Path) -> None:
         ("p.jsonl", "[" * 100_000, "line 1: this is not JSON"),
         ("p.jsonl", '{"prompt": "a"}\n["x"]', "line 2: must be an object"),
         ("p.jsonl", '{"prompt": ""}', 'a text "prompt"'),
+        ("p.jsonl", r'{"prompt": "\ud800"}', "half a character"),
         ("p.jsonl", '{"prompt": "a", "max_tokens": true}', "max_tokens"),
         ("p.jsonl", '{"prompt": "a", "max_tokens": 0}', "max_tokens"),
     ],

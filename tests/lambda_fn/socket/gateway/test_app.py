@@ -1,7 +1,6 @@
 """The socket function over the local cloud's WebSocket API, moto and a stand-in for the model."""
 
 import asyncio
-import contextlib
 import dataclasses
 import json
 import time
@@ -12,14 +11,15 @@ import pytest
 
 from lambda_fn import limits
 from lambda_fn.auth import Caller
-from lambda_fn.errors import APIError
 from lambda_fn.ids import hash_key
 from lambda_fn.settings import Redaction
 from lambda_fn.socket.gateway.app import Gateway
-from lambda_fn.socket.gateway.control import CLOSERS, FLOOD, MOST, Control, unavailable
+from lambda_fn.socket.gateway.control import CLOSERS, FLOOD, MOST, Control
 from lambda_fn.socket.gateway.posts import Posts
-from lambda_fn.socket.gateway.store import ATTEMPTS, SPAN, Contended, Store
+from lambda_fn.socket.gateway.state import State
+from lambda_fn.socket.gateway.store import ATTEMPTS, SPAN, Contended, Frame, Socket, Store
 from lambda_fn.socket.lanes import MAX_RUNNING
+from lambda_fn.stream_log.keys import VERSION
 from lambda_fn.stream_log.tickets import make_ticket
 from tests.support.function import (
     CREDENTIALS,
@@ -110,6 +110,32 @@ async def test_messages_are_not_kept(sockets: Sockets, sagemaker: StandIn, strea
     held.set()
     await sockets.at_rest()
     assert kept() == []
+
+
+@pytest.mark.parametrize("end", ["flood", "expiry", "upgrade"])
+async def test_a_message_is_not_kept_whose_socket_ends(
+    sockets: Sockets, streams: Any, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Nothing of it stays if others end the socket while the message is taken."""
+    claim = Store.claim
+
+    async def claimed(store: Store, socket: Socket, frame: Frame) -> bool:
+        is_new = await claim(store, socket, frame)
+        await store.change(socket.connection_id, State.flood)
+        if end != "flood":
+            changes = {"expiry": {"expires": 1}, "upgrade": {"v": VERSION + 1}}[end]
+            streams.put_item(Item=found(socket.item["pk"])[0] | {"n": 9} | changes)
+        return is_new
+
+    def found(key: str) -> list[dict[str, Any]]:
+        return [item for item in streams.scan()["Items"] if item["pk"] == key and "state" in item]
+
+    monkeypatch.setattr(Store, "claim", claimed)
+    socket = await sockets.open()
+    await socket.send_json(create(input=SECRETS[0]))
+    await sockets.invoked(1)
+    await sockets.at_rest()
+    assert SECRETS[0] not in str(streams.scan()["Items"])
 
 
 @pytest.mark.parametrize(
@@ -295,9 +321,9 @@ async def test_a_flood_at_once(sockets: Sockets, monkeypatch: pytest.MonkeyPatch
         changes.append(connection_id)
         return await change(store, connection_id, *args, **options)
 
-    async def close_once(posts: Posts, connection_id: str) -> None:
+    async def close_once(posts: Posts, connection_id: str) -> bool:
         closed.append(connection_id)
-        await close(posts, connection_id)
+        return await close(posts, connection_id)
 
     async def keep(event: dict[str, Any]) -> None:
         came.append(event)
@@ -354,8 +380,8 @@ async def test_a_flood_whose_socket_nobody_closed(
     async def count(*_: Any) -> int:
         return next(counted)
 
-    async def fails(*_: Any) -> None:
-        raise unavailable()
+    async def throttled(*_: Any) -> int:
+        return 429
 
     async def send(name: str, span: int) -> None:
         when = 1_000 * SPAN * (began + span)
@@ -363,14 +389,13 @@ async def test_a_flood_whose_socket_nobody_closed(
         await sockets._invoke(event)
 
     monkeypatch.setattr(Store, "count", count)
-    close = Posts.close
-    monkeypatch.setattr(Posts, "close", fails)
-    with contextlib.suppress(APIError):
+    with monkeypatch.context() as patch:
+        patch.setattr(limits, "META_BACKOFF", 0.0)
+        patch.setattr(Posts, "_call", throttled)
         await send("m1", 0)
     await send("m2", 0)  # not counted
     await send("m3", 1)
     codes = [json.loads(await socket.receive_str())["error"]["code"]]
-    monkeypatch.setattr(Posts, "close", close)
     await send("m4", 2)
     while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
         codes.append(json.loads(message.data)["error"]["code"])

@@ -28,9 +28,11 @@ from lambda_fn.errors import APIError
 from lambda_fn.http.connection import TransportError
 from lambda_fn.runtime.api import Context
 from lambda_fn.settings import Model, Settings
+from lambda_fn.socket.core import Rate
 from lambda_fn.socket.gateway import control, store
 from lambda_fn.socket.gateway.app import Gateway
 from lambda_fn.socket.gateway.messages import Message, begin_event, read
+from lambda_fn.socket.gateway.state import State
 from lambda_fn.socket.gateway.store import Socket
 from lambda_fn.socket.messages import Cancel, Create, Invalid, Resume
 from lambda_fn.socket.messages import read as read_message
@@ -406,6 +408,24 @@ def test_an_answer_that_is_lost(lane: str, lost: int) -> None:
     if machine.running:
         machine.end(0)
     machine.create("c", late=False, kill=None, lost=None)
+    machine.end_all()
+    machine.each_request_has_ended()
+    machine.teardown()
+
+
+@pytest.mark.parametrize("lost", range(8))
+def test_an_answer_that_is_lost_for_the_last_message_of_the_rate(lost: int) -> None:
+    """A request that was taken is not refused when its loss is noticed."""
+
+    def use_up(state: State) -> None:
+        state.rate = Rate(START + 100, left=1.0)
+
+    machine = Sockets()
+    machine.begin()
+    opener = Function(machine, None)
+    machine.loop.run_until_complete(opener._store.change(CONNECTION, use_up))
+    machine.create("a", late=False, kill=None, lost=lost)
+    machine.create("b", late=False, kill=None, lost=None)
     machine.end_all()
     machine.each_request_has_ended()
     machine.teardown()

@@ -84,10 +84,36 @@ async def test_a_message_that_cannot_be_sent(
     """The socket is closed: its client would wait for the message forever."""
     monkeypatch.setattr(limits, "META_BACKOFF_MAX", 0.0)
     api, posts = api_posts
-    api.statuses = [429, 503] * 4
+    api.statuses = [429, 503] * 4 + [204]
     with pytest.raises(ClientGone):
         await posts.post("c", b"data")
     assert [method for method, _, _ in api.calls] == ["POST"] * 8 + ["DELETE"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "is_closed", "calls"),
+    [
+        ([204], True, 1),
+        ([410], True, 1),
+        ([403], True, 1),
+        ([429, 503, 204], True, 3),
+        ([429] * 9, False, 8),
+    ],
+)
+async def test_a_socket_is_closed(
+    api_posts: tuple[Api, Posts],
+    monkeypatch: pytest.MonkeyPatch,
+    statuses: list[int],
+    *,
+    is_closed: bool,
+    calls: int,
+) -> None:
+    """A call that is throttled is made again. Without an answer the socket may be open."""
+    monkeypatch.setattr(limits, "META_BACKOFF_MAX", 0.0)
+    api, posts = api_posts
+    api.statuses = statuses
+    assert await posts.close("c") is is_closed
+    assert len(api.calls) == calls
 
 
 def delta(text: str, number: int) -> bytes:

@@ -112,6 +112,25 @@ def test_cancels_of_what_runs_and_waits() -> None:
     assert isinstance(state.cancel(Cancel("b"), "f", sent=8.0, now=8.0), Running | Waiting)
 
 
+def test_a_cancel_of_what_was_not_stopped() -> None:
+    """A response that runs on is found again, as if no message had cancelled it before."""
+    state = State(Rate(0.0))
+    create(state, "1", "a")
+    state.cancel(Cancel("a"), "c", sent=2.0, now=2.0)
+    late = 2.0 + 1.5 * EARLY
+    assert state.cancel(Cancel("a"), "d", sent=late, now=late) == Running("1", "resp_1")
+    assert state.cancel(Cancel("a"), "d", sent=late, now=late) == Running("1", "resp_1")
+    for name in ("c", "e"):
+        found = state.cancel(Cancel("a"), name, sent=late, now=late + 1.0)
+        assert isinstance(found, Running)
+        assert found.cancelled, name
+    state.ended("1", late + 2.0)
+    create(state, "2", "a", sent=late + 3.0)
+    for name in ("c", "d", "e"):
+        state.cancel(Cancel("a"), name, sent=2.0, now=late + 9.0)
+        assert not state.cancelled("2"), name
+
+
 @pytest.mark.parametrize("kind", ["running", "cancelled", "early", "nothing"])
 def test_a_cancel_that_comes_again_finds_nothing_else(kind: str) -> None:
     """Lambda may bring a message twice. What came in its lane meanwhile is not cancelled by it."""
