@@ -81,12 +81,15 @@ def _advice(error: Refused, stage: str, options: str) -> str | None:
     if error.code == "monthly_ceiling_reached":
         deploy = "sluice up" if stage == "local" else "cdk deploy"
         return (
-            f"`sluice stop --status{options}` shows whether it is reached. If you have raised or "
-            f"removed the ceiling, wait these 5 minutes; else do so by the next `{deploy}`, "
-            "with another `-c monthly_ceiling=USD` or without it."
+            f"The next `{deploy}` sets another ceiling with `-c monthly_ceiling=USD`, and none "
+            "without it. If that is done, wait these 5 minutes: "
+            f"`sluice stop --status{options}` then says that requests are served."
         )
     if error.code == "insufficient_quota":
-        return f"`sluice keys show KEY{options}` has the key's limits, `keys update` changes them."
+        return (
+            f"`sluice keys show KEY{options}` has the key's limits, and `sluice keys update "
+            f"KEY{options}` changes them."
+        )
     if error.http_status == HTTPStatus.UNAUTHORIZED and stage == "local":
         return "If the local stack's key was revoked or deleted, `sluice up` makes another."
     return None
