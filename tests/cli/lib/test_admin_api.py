@@ -82,6 +82,41 @@ def test_a_call_that_lambda_throttles_is_repeated(
 
 
 @pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "does not answer"),
+        (b"no HTTP\r\n\r\n", "does not answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "does not answer"),
+        (b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\n{", "does not answer"),
+        (b"HTTP/1.1 502 No\r\n\r\n<html>\xe9</html>", "answered 502"),
+        (b"HTTP/1.1 502 No\r\n\r\n{", "answered 502"),
+        (b'HTTP/1.1 403 No\r\n\r\n{"error": "no"}', "answered 403"),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>\xe9</html>", "without JSON"),
+        (b'HTTP/1.1 200 OK\r\n\r\n{"data": [', "without JSON"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b'{"a":' * 100_000, "without JSON"),
+        (b"HTTP/1.1 200 OK\r\n\r\n[]", "without JSON"),
+    ],
+    ids=range(11),
+)
+def test_what_another_server_answers(answer: bytes, said: str) -> None:
+    """A proxy or a cut connection is told in one line."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(CommandError, match=said):
+            Admin("dev", {}, url, "secret")("GET", "/keys")
+        thread.join()
+
+
+@pytest.mark.parametrize(
     ("status", "query", "kind", "said"),
     [
         (400, {"by": "taste"}, UsageError, "--by must be some of day, key."),
