@@ -10,6 +10,7 @@ import pytest
 from cli.lib import admin_api
 from cli.lib.admin_api import Admin
 from cli.lib.project import CommandError, UsageError
+from tests.support.answers_once import answering
 
 
 def test_a_call_that_is_not_answered_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,20 +101,8 @@ def test_a_call_that_lambda_throttles_is_repeated(
 )
 def test_what_another_server_answers(answer: bytes, said: str) -> None:
     """A proxy or a cut connection is told in one line."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(65_536)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(CommandError, match=said):
-            Admin("dev", {}, url, "secret")("GET", "/keys")
-        thread.join()
+    with answering(answer) as url, pytest.raises(CommandError, match=said):
+        Admin("dev", {}, url, "secret")("GET", "/keys")
 
 
 @pytest.mark.parametrize(
