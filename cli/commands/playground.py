@@ -4,14 +4,15 @@ import argparse
 import json
 import urllib.request
 import webbrowser
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
 from rich.markup import escape
 
 from cli.lib import values
-from cli.lib.project import LOCAL, CommandError
+from cli.lib.project import LOCAL, CommandError, why
 from cli.lib.stack import LocalStack
 from cli.lib.terminal import console, literal, print_json
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     """Print the link, and open it unless told otherwise."""
     stack = LocalStack.of(args.stage, args.stack_name)
     page = page_of(stack)
-    if not _is_served(stack, page):
+    if not is_served(stack, page):
         raise CommandError(
             f"{page} is no playground: the deployment has the setting playground=false. Deploy it "
             "with -c playground=true."
@@ -87,7 +88,8 @@ def open_page(link: str, folder: Path) -> bool:
     return browser.open(file.as_uri())
 
 
-def _is_served(stack: LocalStack, page: str) -> bool:
+def is_served(stack: LocalStack, page: str) -> bool:
+    """Return whether a deployment has the page. Raises CommandError if it does not answer."""
     import ssl
 
     context = (
@@ -96,7 +98,8 @@ def _is_served(stack: LocalStack, page: str) -> bool:
     try:
         with urllib.request.urlopen(page, timeout=_WAIT_S, context=context) as response:  # noqa: S310 - the stack's own address
             return bool(response.headers.get_content_type() == "text/html")
-    except URLError as error:
-        if getattr(error, "code", None) is not None:
-            return False
-        raise CommandError(f"{page} does not answer: {error.reason}") from None
+    except HTTPError as refusal:
+        refusal.close()
+        return False
+    except (OSError, HTTPException) as error:
+        raise CommandError(f"{page} does not answer: {why(error)}") from None

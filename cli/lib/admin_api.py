@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -101,7 +102,8 @@ class Admin:
         call = self._invoke if self.url is None else self._send
         for pause in (*_PAUSES_S, None):
             status, text = call(method, PREFIX + path, encoded, body)
-            result: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
+            content = _object(text)
+            result = content or {}
             is_throttled = status == 429 and "error" not in result
             if not is_throttled:
                 break
@@ -109,7 +111,8 @@ class Admin:
                 raise CommandError("The function of the admin API is busy. Try again.")
             time.sleep(pause)
         if status >= 400:
-            error = result.get("error", {})
+            found = result.get("error")
+            error = found if isinstance(found, dict) else {}
             said = error.get("message") or f"The admin API answered {status}."
             if error.get("code") == "key_not_found":
                 said += " `sluice keys list` shows the ids of all keys."
@@ -117,6 +120,10 @@ class Admin:
                 raise CommandError(said)
             raise UsageError(
                 _spoken(said, {name: f"--{name}" for name in query} | dict(self.fields))
+            )
+        if text and content is None:
+            raise CommandError(
+                f"The admin API answered {status} without JSON. Is it this one's URL?"
             )
         return result
 
@@ -139,12 +146,13 @@ class Admin:
         )
         trust = ssl.create_default_context(cafile=self.authority) if self.authority else None
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=trust) as response:  # noqa: S310
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as refusal:
-            with refusal:
-                return refusal.code, refusal.read().decode()
-        except (urllib.error.URLError, TimeoutError) as error:
+            try:
+                answer = urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=trust)  # noqa: S310
+            except urllib.error.HTTPError as refusal:
+                answer = refusal
+            with answer:
+                return answer.status, answer.read().decode(errors="replace")
+        except (OSError, HTTPException) as error:
             raise CommandError(
                 f"The admin API at {self.url} does not answer: {why(error)}"
             ) from None
@@ -198,6 +206,15 @@ def admin(args: argparse.Namespace, fields: Mapping[str, str] | None = None) -> 
     Raises as `Admin.of` does.
     """
     return replace(Admin.of(args.stage, args.stack_name, right=args.right), fields=fields or {})
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """Return a JSON object, None for any other text."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _spoken(message: str, fields: Mapping[str, str]) -> str:

@@ -34,9 +34,11 @@ def read(path: Path) -> Measured:
 
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        with path.open("rb") as file:
+            body = file.read(_LARGEST + 1)  # a device has no size
+        if len(body) > _LARGEST:
             raise UsageError(f"{path} is over {_LARGEST >> 20} MB, and no report of a load test.")
-        content = json.loads(path.read_text())
+        content = json.loads(body)
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {why(error)}") from None
     try:

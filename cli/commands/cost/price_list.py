@@ -3,6 +3,7 @@
 import json
 import urllib.request
 from datetime import UTC, date, datetime
+from http.client import HTTPException
 from pathlib import Path
 
 import msgspec
@@ -88,7 +89,7 @@ def refresh(
             raise CommandError(f"{url} is over {_LARGEST >> 20} MB. The price file is unchanged.")
         found = msgspec.json.decode(body, type=PriceList)
         prices = hosting(found)
-    except (OSError, ValueError, msgspec.DecodeError) as error:
+    except (OSError, HTTPException, ValueError, msgspec.DecodeError) as error:
         raise CommandError(
             f"AWS's price list could not be read from {url}: {why(error)}. The price file is "
             "unchanged. Prices can be given with --instance-hour."

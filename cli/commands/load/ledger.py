@@ -15,6 +15,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -234,7 +235,7 @@ def own_usage(base: str, key: str, authority: str | None = None) -> Own | None:
             completion_tokens=int(totals["completion_tokens"]),
             running=int(found["streams"]["running"]),
         )
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, HTTPException, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -141,9 +141,11 @@ def read_asks(path: Path, max_tokens: int) -> list[Ask]:
 
     """
     try:
-        if path.stat().st_size > _MAX_FILE:
+        with path.open("rb") as file:
+            body = file.read(_MAX_FILE + 1)  # a device has no size
+        if len(body) > _MAX_FILE:
             raise UsageError(f"{path}: a file of prompts has at most {_MAX_FILE >> 20} MB")
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = body.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise UsageError(f"{path}: {reason}") from None

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from cli.commands.playground import link_of, open_page
+from cli.commands.playground import is_served, link_of, open_page
+from cli.lib.project import CommandError
 from cli.lib.stack import LocalStack
+from tests.support.answers_once import answering
 
 KEY = "sk-abc-d+e"
 
@@ -54,3 +56,12 @@ def test_without_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(webbrowser, "get", none)
     assert not open_page("http://localhost/", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", [b"", b"no HTTP\r\n\r\n"])
+def test_a_page_that_is_not_served(answer: bytes) -> None:
+    """What does not answer is an error. What answers with an error has no page."""
+    with answering(answer) as url, pytest.raises(CommandError, match="does not answer"):
+        is_served(stack(), url)
+    with answering(b"HTTP/1.1 404 No\r\n\r\n") as url:
+        assert not is_served(stack(), url)

@@ -10,6 +10,7 @@ import pytest
 from cli.lib import admin_api
 from cli.lib.admin_api import Admin
 from cli.lib.project import CommandError, UsageError
+from tests.support.answers_once import answering
 
 
 def test_a_call_that_is_not_answered_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +80,29 @@ def test_a_call_that_lambda_throttles_is_repeated(
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "does not answer"),
+        (b"no HTTP\r\n\r\n", "does not answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "does not answer"),
+        (b"HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\n{", "does not answer"),
+        (b"HTTP/1.1 502 No\r\n\r\n<html>\xe9</html>", "answered 502"),
+        (b"HTTP/1.1 502 No\r\n\r\n{", "answered 502"),
+        (b'HTTP/1.1 403 No\r\n\r\n{"error": "no"}', "answered 403"),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>\xe9</html>", "without JSON"),
+        (b'HTTP/1.1 200 OK\r\n\r\n{"data": [', "without JSON"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b'{"a":' * 100_000, "without JSON"),
+        (b"HTTP/1.1 200 OK\r\n\r\n[]", "without JSON"),
+    ],
+    ids=range(11),
+)
+def test_what_another_server_answers(answer: bytes, said: str) -> None:
+    """A proxy or a cut connection is told in one line."""
+    with answering(answer) as url, pytest.raises(CommandError, match=said):
+        Admin("dev", {}, url, "secret")("GET", "/keys")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from cli.commands.cost import measured
 from cli.commands.cost.measured import read
 from cli.lib.project import UsageError
+from tests.support.pipes import sending
 
 REPORT: dict[str, Any] = {
     "object": "load_report",
@@ -77,4 +79,11 @@ def test_lists_within_lists(tmp_path: Path) -> None:
     path = tmp_path / "deep.json"
     path.write_text("[" * 200_000)
     with pytest.raises(UsageError, match="cannot be read"):
+        read(path)
+
+
+def test_a_file_without_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device may have no end, so it is read up to the limit."""
+    monkeypatch.setattr(measured, "_LARGEST", 10)
+    with sending(tmp_path / "pipe", b"[" * 100) as path, pytest.raises(UsageError, match="is over"):
         read(path)

@@ -9,6 +9,7 @@ import pytest
 
 from cli.commands.cost import price_list, prices
 from cli.lib.project import CommandError
+from tests.support.answers_once import answering
 
 PUBLISHED = "2026-11-20T00:00:00Z"
 
@@ -102,3 +103,10 @@ def test_a_list_that_cannot_be_read_leaves_the_file(
     with pytest.raises(CommandError, match="could not be read"):
         price_list.refresh("eu-north-1", address=address, file=file)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("answer", [b"", b"no HTTP\r\n\r\n"])
+def test_an_answer_that_is_no_http(file: Path, answer: bytes) -> None:
+    """It is told as a list that cannot be read."""
+    with answering(answer) as url, pytest.raises(CommandError, match="could not be read"):
+        price_list.refresh("us-east-1", address=url, file=file)

@@ -12,6 +12,7 @@ from cli.commands.load import ledger
 from cli.commands.load.endings import NAMES, Ending
 from cli.commands.load.ledger import Checked, Own, compare
 from cli.lib.project import CommandError
+from tests.support.answers_once import answering
 from tests.support.load_runs import record
 
 if TYPE_CHECKING:
@@ -242,3 +243,9 @@ def test_another_api_has_no_usage(usage: Callable[[Any], str], value: Any) -> No
     found = ledger.check_own(url, "k", None, [record(0)], patience=0)
     assert found.agrees is None
     assert "no GET /usage" in found.why
+
+
+def test_an_answer_that_is_no_http() -> None:
+    """It is another API's, too."""
+    with answering(b"no HTTP\r\n\r\n") as url:
+        assert ledger.own_usage(url, "k") is None

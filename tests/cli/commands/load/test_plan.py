@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.commands.load import plan
 from cli.commands.load.plan import MAX_REQUESTS, Ask, Plan, Rate, read_asks
 from cli.lib.project import UsageError
+from tests.support.pipes import sending
 
 RATES = st.floats(0, 500)
 SECONDS = st.floats(0.1, 10)
@@ -148,3 +150,10 @@ def test_a_plan_is_bounded() -> None:
     """A plan of too many requests is refused, with what to change."""
     with pytest.raises(UsageError, match="--rate"):
         Plan(Rate(MAX_REQUESTS, MAX_REQUESTS), 2, None).check()
+
+
+def test_a_file_without_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device may have no end, so it is read up to the limit."""
+    monkeypatch.setattr(plan, "_MAX_FILE", 10)
+    with sending(tmp_path / "pipe", b"a" * 100) as path, pytest.raises(UsageError, match="at most"):
+        read_asks(path, 9)
