@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from rich.console import Console
+
     from cli.commands.top.window import Ended
 
 _LOCAL_S, _AWS_S = 2, 10
@@ -32,6 +34,8 @@ _OVERLAP_S = 30.0
 """Seconds of the last look that each look reads again, because lines may arrive late."""
 _PAGES = 20
 """Pages of log lines that one look reads at most; each has 10,000 lines or 1 MB."""
+_BESIDE = 4
+"""Columns between two tables that are beside each other."""
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
@@ -141,11 +145,25 @@ def watch(args: argparse.Namespace) -> None:
             time.sleep(every)
 
 
-def screen(figures: dict[str, Any]) -> Group:
-    """Return the figures for the whole screen."""
-    parts: list[Any] = [Text(f"sluice top · {figures['stage']} · Ctrl-C ends", style="dim"), ""]
-    for table in tables(figures):
-        parts += [table, ""]
+def screen(figures: dict[str, Any], console: Console = console) -> Group:
+    """Return the figures for a whole screen.
+
+    Endings and their causes are beside each other if they fit. Where there are more lines than the
+    screen has, none are blank, so that 24 rows have the keys, too.
+    """
+    title = Text(f"sluice top · {figures['stage']} · Ctrl-C ends", style="dim")
+    found = {str(it.columns[0].header): it for it in tables(figures)}
+    if {"ending", "cause"} <= found.keys():
+        beside = Table.grid(padding=(0, _BESIDE, 0, 0), pad_edge=False)
+        beside.add_row(found["ending"], found["cause"])
+        widths = [console.measure(found[it]).maximum for it in ("ending", "cause")]
+        if sum(widths) + _BESIDE <= console.width:
+            del found["cause"]
+            found["ending"] = beside
+    parts: list[Text | Table] = [title, *found.values()]
+    spaced = Group(*(part for it in parts for part in (it, Text())))
+    if len(console.render_lines(spaced, pad=False)) - 1 <= console.height:
+        return spaced
     return Group(*parts)
 
 

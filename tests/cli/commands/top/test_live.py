@@ -109,6 +109,24 @@ def test_the_screen_fits_80_columns(clock: list[float]) -> None:
     assert "and 2 more" in printed
 
 
+@pytest.mark.parametrize(("rows", "blank"), [(24, False), (40, True)])
+def test_a_small_screen_has_the_keys_too(clock: list[float], rows: int, *, blank: bool) -> None:
+    """24 rows have every table: short ones are beside each other, and lines are left out."""
+    endings: tuple[dict[str, Any], ...] = (
+        {"outcome": "complete", "EndedComplete": 1},
+        {"outcome": "cancelled", "EndedCancelled": 1},
+    )
+    events = [line(it, 990, key=f"k{it}", **endings[it % 2]) for it in range(7)]
+    into = io.StringIO()
+    small = Console(file=into, width=80, height=rows, force_terminal=False)
+    small.print(screen(source(events).figures(), small))
+    lines = [it.rstrip() for it in into.getvalue().rstrip().splitlines()]
+    assert len(lines) <= rows
+    assert ("" in lines) is blank
+    assert any(it.startswith("ending") and "cause" in it for it in lines)
+    assert lines[-1] == "and 2 more"
+
+
 def test_nothing_to_show(clock: list[float]) -> None:
     """Without requests, the screen has what runs, and no empty tables."""
     into = io.StringIO()
