@@ -46,7 +46,9 @@ def test_ctrl_c_shows_no_traceback(checkout: Checkout) -> None:
 def test_an_interrupted_update_is_mended(checkout: Checkout) -> None:
     """A set-up that brings a complete installation up to date may be interrupted, too."""
     checkout.complete()
-    (checkout.folder / "locks/dev.txt").touch()
+    # Two files that are touched one after the other may have the same time.
+    later = (checkout.folder / ".venv/.ready").stat().st_mtime_ns + 1_000_000
+    os.utime(checkout.folder / "locks/dev.txt", ns=(later, later))
     checkout.interrupt("Python packages", "at", signal.SIGKILL)
     checkout.complete()
     checkout.check()
