@@ -179,13 +179,22 @@ def test_a_settlement_that_cannot_be_written(cloud: LocalCloud, scripted: Deploy
     assert settled(scripted, request_id)["outcome"] == "complete"
 
 
+SETTLING = {
+    "kind": "caller-killed-before",
+    "operation": "UpdateItem",
+    "containing": '"SETTLED"',
+    "seconds": 0.1,  # within which the response gets to its client
+}
+"""The fault that kills a function whose response is whole, and whose ledger item is OPEN."""
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
         ({"kind": "function-killed-at-start", "seconds": 0.3}, "502"),
         ({"kind": "function-killed-at-response"}, "502"),
         ({"kind": "function-killed-in-response", "after": 700}, "connection"),
-        ({"kind": "function-killed-at-settlement"}, None),
+        (SETTLING, None),
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else None,
 )
