@@ -102,9 +102,9 @@ $(CLIENTS): $(STAMP) locks/clients.txt tests/clients/node/package-lock.json
 	@cd tests/clients/node && npm ci --silent --no-audit --no-fund || { $(STOPPED); }
 	@$(call end,$(VENV)/clients)
 
-# Two of the three processes mostly wait for the local clouds of tests/e2e.
-test: $(STAMP) ## Run the tests, in three processes on two cores
-	@$(BIN)/pytest -n 3
+# Two of the four processes mostly wait for the local clouds of tests/e2e.
+test: $(STAMP) ## Run the tests, in four processes on two cores
+	@$(BIN)/pytest -n 4
 
 test-clients: $(CLIENTS) ## Run examples/ and the suites of LangChain, openai-node, the AI SDK and schemathesis over the local cloud
 	@$(BIN)/pytest -m clients
