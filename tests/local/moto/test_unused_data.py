@@ -3,6 +3,25 @@
 import subprocess
 import sys
 
+from botocore.session import Session
+
+from local.moto.unused_data import available_regions
+
+_SERVICES = (
+    "apigatewayv2",
+    "cloudwatch",
+    "dynamodb",
+    "ec2",
+    "elbv2",
+    "iam",
+    "logs",
+    "route53",
+    "s3",
+    "sagemaker-runtime",
+    "ses",
+    "stepfunctions",
+)
+"""Services of all kinds: regional, global, and with another name in their addresses."""
 _PROGRAM = """
 from local.moto import unused_data
 unused_data.install()
@@ -20,3 +39,14 @@ def test_instance_types_are_not_loaded() -> None:
     types, regions, offered, has_amis = run.stdout.split()
     assert (types, offered, has_amis) == ("0", "False", "True")
     assert int(regions) > 0
+
+
+def test_regions_are_those_of_botocore() -> None:
+    """Each service has the regions that botocore finds, in each partition."""
+    session = Session()
+    original = Session.get_available_regions
+    for partition in session.get_available_partitions():
+        for service in (*_SERVICES, "no-such-service"):
+            for others in (False, True):
+                wanted = original(session, service, partition, others)
+                assert available_regions(session, service, partition, others) == wanted, service
