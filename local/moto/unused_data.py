@@ -2,17 +2,18 @@
 
 CloudFormation's part of moto imports all services. EC2's instance types and the places that offer
 them would take a third of the memory of the control plane, and a second of its start. To learn the
-regions of a service, moto has botocore load its whole API, and keeps it.
+regions of a service, moto has botocore load its whole API, and keeps it. Moto and each session of
+boto3 have an own copy of the descriptions that they use; here they share them.
 """
 
 import gzip
-import json
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import botocore
+from botocore.loaders import JSONFileLoader
 from botocore.session import Session
 from moto.utilities import utils
 
@@ -32,6 +33,16 @@ def install() -> None:
 
     utils.load_resource = load_used
     Session.get_available_regions = available_regions
+    read = JSONFileLoader.load_file
+
+    @cache
+    def shared(path: str) -> Any:
+        return read(JSONFileLoader(), path)
+
+    def load_file(_: JSONFileLoader, file_path: str) -> Any:
+        return shared(file_path)
+
+    JSONFileLoader.load_file = load_file
 
 
 def available_regions(
@@ -63,7 +74,7 @@ def _endpoint_prefix(service_name: str) -> str | None:
 @cache
 def _partitions() -> dict[str, tuple[frozenset[str], dict[str, list[str]]]]:
     """Return the regions, and the endpoints of each service, of each partition."""
-    partitions = json.loads((_DATA / "endpoints.json").read_bytes())["partitions"]
+    partitions = JSONFileLoader().load_file(str(_DATA / "endpoints"))["partitions"]
     return {
         it["partition"]: (
             frozenset(it["regions"]),

@@ -28,16 +28,22 @@ unused_data.install()
 from moto.ec2.models import amis, instance_types
 print(len(instance_types.INSTANCE_TYPES), len(instance_types.INSTANCE_TYPE_OFFERINGS["region"]))
 print(any(instance_types.INSTANCE_TYPE_OFFERINGS["region"].values()), len(amis.AMIS) > 0)
+from botocore.session import Session
+one, other = (Session().get_service_data("s3") for _ in range(2))
+print(one["shapes"] is other["shapes"])
 """
 
 
-def test_instance_types_are_not_loaded() -> None:
-    """EC2's instance types and their offerings are empty, and other data of moto is there."""
+def test_data_is_loaded_once_or_not_at_all() -> None:
+    """EC2's instance types and their offerings are empty, and other data of moto is there.
+
+    Two sessions share the description of an API.
+    """
     run = subprocess.run(
         [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
     )
-    types, regions, offered, has_amis = run.stdout.split()
-    assert (types, offered, has_amis) == ("0", "False", "True")
+    types, regions, offered, has_amis, is_shared = run.stdout.split()
+    assert (types, offered, has_amis, is_shared) == ("0", "False", "True", "True")
     assert int(regions) > 0
 
 
