@@ -195,18 +195,7 @@ def _control(
             )
             return _answer(start_response, "200 OK", function.code_bytes)
         case "objects":
-            parts = urlsplit(query["uri"])
-            pages = (
-                client("s3")
-                .get_paginator("list_objects_v2")
-                .paginate(Bucket=parts.netloc, Prefix=parts.path[1:])
-            )
-            objects = [
-                {"key": item["Key"], "size": item["Size"]}
-                for page in pages
-                for item in page.get("Contents", [])
-            ]
-            return _json(start_response, objects)
+            return _json(start_response, _objects(query["uri"]))
         case "object":
             item = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(query["bucket"], query["key"])
             return (
@@ -233,6 +222,21 @@ def _control(
         case "secret":
             return _json(start_response, access.secret_arn(query["id"], query["region"]))
     return _answer(start_response, "404 Not Found", b"")
+
+
+def _objects(uri: str) -> list[dict[str, Any]]:
+    """Return the objects below an address, none if there is no such bucket."""
+    parts = urlsplit(uri)
+    s3 = client("s3")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=parts.netloc, Prefix=parts.path[1:])
+    try:
+        return [
+            {"key": item["Key"], "size": item["Size"]}
+            for page in pages
+            for item in page.get("Contents", [])
+        ]
+    except s3.exceptions.NoSuchBucket:
+        return []
 
 
 def _show_statuses(endpoints: dict[str, dict[str, Any]]) -> None:

@@ -4,7 +4,9 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from local.moto import server
 from tests.support.local_cloud import Client
@@ -85,3 +87,14 @@ def test_a_read_is_no_change(
     found = environ(service, body, **members)
     assert server._may_change(service, found) is changes
     assert found["wsgi.input"].read() == body
+
+
+def test_a_bucket_that_is_not_there_has_no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deployment then says that it has found no model data there."""
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="us-east-1")
+        s3.create_bucket(Bucket="models")
+        s3.put_object(Bucket="models", Key="a/b.gguf", Body=b"12")
+        monkeypatch.setattr(server, "client", lambda _: s3)
+        assert server._objects("s3://models/a/") == [{"key": "a/b.gguf", "size": 2}]
+        assert server._objects("s3://other/a/") == []
