@@ -86,6 +86,8 @@ def main() -> int:
         "docs/reference/local-cloud.md lists all",
     )
     args = parser.parse_args()
+    if not 0 < args.time_scale < math.inf or args.lambda_concurrency < 1:
+        parser.error("--time-scale must be over 0, and --lambda-concurrency a number from 1")
     try:
         options = Options(
             directory=args.dir.absolute(),

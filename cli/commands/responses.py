@@ -54,7 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     listing = command("list", _list, "List kept answers, without their content.")
     _add_selection(listing)
     text = "the maximum number of answers (100)"
-    listing.add_argument("--most", type=int, default=100, metavar="N", help=text)
+    listing.add_argument("--most", type=values.entries, default=100, metavar="N", help=text)
     shown = command("show", _show, "Show one kept answer.")
     _add_id(shown)
     text = "print its text, too, read with your own AWS credentials"

@@ -17,7 +17,7 @@ from cli.lib.settings import add_settings, settings_of
 from cli.lib.signals import ending
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, literal, step
-from cli.lib.values import key_id, port_number
+from cli.lib.values import entries, factor, key_id, port_number
 
 if TYPE_CHECKING:
     from cli.lib.local_model import LocalModel
@@ -49,17 +49,19 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--container", action="store_true", help=text)
     add_settings(parser)
     text = "how many times faster time limits pass than on AWS (1)"
-    parser.add_argument("--time-scale", type=float, default=1, metavar="S", help=text)
+    parser.add_argument("--time-scale", type=factor, default=1, metavar="S", help=text)
     text = (
         "invocations at once in one environment of functions that do not set it, as on Managed "
         "Instances (1)"
     )
-    parser.add_argument("--lambda-concurrency", type=int, default=1, metavar="N", help=text)
+    parser.add_argument("--lambda-concurrency", type=entries, default=1, metavar="N", help=text)
     text = (
         "another host name under which the API accepts requests, such as host.docker.internal; "
         "for a forwarded port, localhost; may be repeated"
     )
-    parser.add_argument("--host", action="append", default=[], metavar="NAME", help=text)
+    parser.add_argument(
+        "--host", type=_host, action="append", default=[], metavar="NAME", help=text
+    )
     text = (
         "the API's port; if it is taken, stop. Without it: the port of the last time, else 8787, "
         "else the next free one"
@@ -269,3 +271,13 @@ def _client(aws: Mapping[str, str], service: str) -> Any:
         aws_secret_access_key=aws["AWS_SECRET_ACCESS_KEY"],
         config=Config(s3={"addressing_style": "path"}),
     )
+
+
+def _host(text: str) -> str:
+    """Parse the name of a host, in the form that a browser sends."""
+    from local.trust import host_name  # its imports would slow down each other command
+
+    try:
+        return host_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,6 +1,7 @@
 """Types of arguments: stacks, durations, moments, limits and key ids; and times as text."""
 
 import argparse
+import math
 import re
 import shlex
 import sys
@@ -111,6 +112,16 @@ def entries(text: str) -> int:
     if re.fullmatch(r"[0-9]{1,9}", text) is None or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def factor(text: str) -> float:
+    """Parse by how much something is multiplied: a number over 0."""
+    try:
+        if 0 < float(text) < math.inf:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0")
 
 
 def key_id(text: str) -> str:

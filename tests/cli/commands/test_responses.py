@@ -321,3 +321,10 @@ def test_who_may_not_read_the_table_is_told_that_answers_are_hidden(
     monkeypatch.setattr(responses, "aws_options", lambda _: {})
     assert main(["responses", "delete", IDS[0], "--yes"]) == 0
     assert "They are hidden" in capsys.readouterr().out
+
+
+def test_at_most_so_many_is_a_number_from_1() -> None:
+    """A limit that would show nothing is an invalid command line."""
+    with pytest.raises(SystemExit) as ended:
+        main(["responses", "list", "--most=0"])
+    assert ended.value.code == 2

@@ -94,3 +94,26 @@ def test_the_readme_shows_what_is_printed() -> None:
     assert f"\n{up.QUESTION}\n" in sample
     assert f"\n{up.NEXT}\n\n{up.PLAYGROUND}\nhttp://localhost:8787/#key=" in sample
     assert all(len(line) <= 80 for line in sample.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--time-scale", "0", "is not a number over 0"),
+        ("--time-scale", "-1", "is not a number over 0"),
+        ("--time-scale", "nan", "is not a number over 0"),
+        ("--time-scale", "fast", "is not a number over 0"),
+        ("--lambda-concurrency", "0", "is not a whole number from 1"),
+        ("--host", "bad host", "bad host"),
+    ],
+)
+def test_an_option_that_cannot_be_starts_nothing(
+    option: str, value: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit status is 2, and the message names the option."""
+    with pytest.raises(SystemExit) as ended:
+        main(["up", f"{option}={value}"])
+    assert ended.value.code == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert f"Argument {option}: " in printed
+    assert reason in printed
