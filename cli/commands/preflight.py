@@ -64,14 +64,15 @@ def preflight(stage: str, changes: Mapping[str, object], *, as_json: bool = Fals
     """Print what a stage, with `changes` of its settings, needs.
 
     Raises:
-        CommandError: something is missing, or a setting is invalid.
+        CommandError: something is missing, or a setting of cdk.json is invalid.
+        UsageError: one of `changes` is invalid.
 
     """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     settings = settings_of(stage, changes)
-    check_files(settings)
+    check_files(settings, changes)
     options = aws_options(stage)
     missing, shown = 0, []
     try:

@@ -13,7 +13,7 @@ from cli.lib.completions import client, complete
 from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
 from cli.lib.project import LOCAL, LOGS, CommandError, UsageError
-from cli.lib.settings import add_settings, settings_of
+from cli.lib.settings import add_settings, check_files, settings_of
 from cli.lib.signals import ending
 from cli.lib.stack import LocalStack, stay_local
 from cli.lib.terminal import console, literal, step
@@ -91,7 +91,9 @@ def run(args: argparse.Namespace) -> None:
     if model is not None:
         changes = dict(model.context)
     # an invalid setting is reported now, not after a minute
-    name = settings_of("local", changes).name
+    settings = settings_of("local", changes)
+    check_files(settings, changes)
+    name = settings.name
     engine = container.engine() if args.container else None
     with ending():
         with alone(LOCAL):

@@ -53,14 +53,15 @@ def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
         raise kind(str(error)) from None
 
 
-def check_files(settings: Settings) -> None:
+def check_files(settings: Settings, changes: Mapping[str, object]) -> None:
     """Check what the synthesis checks beside the settings themselves.
 
     That is the file that `weights` names on this machine, and `environment` against the other
     settings.
 
     Raises:
-        CommandError: the synthesis would refuse it.
+        UsageError: the synthesis would refuse it, and the command line has `changes`.
+        CommandError: the synthesis would refuse what cdk.json has.
 
     """
     from infra.settings import other_spellings, weights_files
@@ -72,7 +73,8 @@ def check_files(settings: Settings) -> None:
         if location and not location.startswith(("s3://", "hf:")) and not settings.endpoint_name:
             weights_files.check_file(ROOT / location, location)
     except SettingsError as error:
-        raise CommandError(str(error)) from None
+        kind = UsageError if changes else CommandError
+        raise kind(str(error)) from None
 
 
 def _of_cdk_json() -> Mapping[str, object]:

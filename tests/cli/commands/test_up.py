@@ -34,6 +34,7 @@ def test_an_invalid_setting_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("cli.lib.local_cloud.start", start)
     assert main(["up", "-c", "parallel=none"]) == 2
+    assert main(["up", "-c", "weights=no-such.gguf"]) == 2
     with pytest.raises(SystemExit):
         main(["up", "-c", "parallel"])
 

@@ -68,5 +68,5 @@ def test_another_stage_is_refused() -> None:
 def test_what_the_synthesis_would_refuse(changes: dict[str, object], said: str) -> None:
     """A local file that is missing, and a contradiction in `environment`, are errors."""
     with pytest.raises(CommandError, match=said):
-        check_files(settings_of("dev", changes))
-    check_files(settings_of("dev", {}))
+        check_files(settings_of("dev", changes), changes)
+    check_files(settings_of("dev", {}), {})
