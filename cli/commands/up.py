@@ -244,10 +244,10 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
 
 
 def _is_valid(key: str, name: str) -> bool:
-    """Return whether a key of the local stack is still one: it may be revoked, or deleted."""
+    """Return whether a key of the local stack is valid: it may be revoked, or deleted."""
     try:
         return bool(Admin.of("local", name)("GET", f"/keys/{key_id(key)}")["status"] == "active")
-    except CommandError:  # such as key_not_found; if there is another reason, none can be made
+    except CommandError:  # such as key_not_found; after another one, making a key fails, too
         return False
 
 

@@ -18,7 +18,9 @@ Message = dict[str, str]
 
 
 class Refused(CommandError):
-    """The API refused a request, with an HTTP status and its own code, such as `rate_limited`."""
+    """The API refused a request, with an HTTP status and a code such as `rate_limit_exceeded`, or
+    its completion broke off, without a status.
+    """
 
     def __init__(self, message: str, *, http_status: int | None = None, code: str = "") -> None:
         """Keep the message; without an answer of the API there is no status."""

@@ -1,6 +1,4 @@
-"""A stack's endpoint is running or stopped, as a parameter of the stack says, and what else an
-operator can change where requests are refused.
-"""
+"""Whether a stack's endpoint is stopped, and which command changes what an operator has set."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +48,7 @@ def _options(stage: str, name: str) -> str:
 
 @contextmanager
 def explained(stage: str, name: str) -> Iterator[None]:
-    """Add to what the API refuses the command that changes it, as far as one does."""
+    """Add to a refusal of the API the command that lifts it, if there is one."""
     try:
         yield
     except Refused as error:
@@ -79,11 +77,15 @@ def _advice(error: Refused, stage: str, options: str) -> str | None:
     if error.code == "service_stopped":
         return f"To serve again: `sluice stop --undo{options}`"
     if error.code == "monthly_ceiling_reached":
-        deploy = "sluice up" if stage == "local" else "cdk deploy"
+        option = "-c monthly_ceiling=USD"
+        deploy = (
+            f"sluice up {option}"
+            if stage == "local"
+            else f'make deploy STAGE={stage} SET="{option}"'
+        )
         return (
-            f"The next `{deploy}` sets another ceiling with `-c monthly_ceiling=USD`, and none "
-            "without it. If that is done, wait these 5 minutes: "
-            f"`sluice stop --status{options}` then says that requests are served."
+            f"To raise the ceiling: `{deploy}`; without the option there is none. A change takes up "
+            f"to 5 minutes. Then `sluice stop --status{options}` says that requests are served."
         )
     if error.code == "insufficient_quota":
         return (

@@ -115,7 +115,7 @@ def entries(text: str) -> int:
 
 
 def factor(text: str) -> float:
-    """Parse by how much something is multiplied: a number over 0."""
+    """Parse a factor: a number over 0."""
     try:
         if 0 < float(text) < math.inf:
             return float(text)

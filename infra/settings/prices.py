@@ -11,7 +11,7 @@ from lambda_fn.settings import MAX_PRICE
 PARTS = ("prompt", "completion", "cached", "image", "reasoning")
 """What has a price, as in `lambda_fn.metering.money`."""
 _ROUNDING = 1e-6
-"""Nano-USD a token that a price with three decimals may be off as a float."""
+"""By how much a price with three decimals may differ, as a float, from whole nano-USD a token."""
 _PRICE = re.compile(r"([a-z]+) (\d{1,7}(?:\.\d{1,3})?)")
 
 
@@ -44,7 +44,7 @@ class PriceSettings:
             price = getattr(self, name)
             if price is not None and abs(price * 1000 - round(price * 1000)) > _ROUNDING:
                 raise SettingsError(
-                    f"{name}={price:g}: must have at most three decimals; the meter counts whole "
+                    f"{name}={price}: must have at most three decimals; the meter counts whole "
                     "nano-USD a token"
                 )
         if self.prompt_price is not None and self.completion_price is not None:

@@ -84,9 +84,9 @@ class Cancelling:
         what its producer had sampled until then.
 
         Returns:
-            The tokens of the prompt and of the answer; none of either while a cancelled request is
-            not settled, because the head's are those of its last lease. None if the head has them,
-            or if the meter does not answer.
+            The tokens of the prompt and of the answer; 0 and 0 while a cancelled request is not
+            settled, because the head's are those of its last lease. None if the head has them, if
+            the ledger has no such item, or if the meter does not answer.
 
         """
         if head.status not in {"cancelled", "failed"}:

@@ -19,8 +19,9 @@ from lambda_fn.settings import Settings, SettingsError
 
 _T = TypeVar("_T")
 _CONTAINERS = 500
-"""More objects than a request in flight has that the garbage collector tracks: some 230. It counts
-them, and finds nothing to free while many requests begin at once, which cost 13 % of their CPU.
+"""Added to the threshold of the garbage collector for each concurrent request, which has some 230
+objects that it tracks. Otherwise it runs while many requests begin at once, frees nothing, and
+takes 13 % of their CPU.
 """
 
 

@@ -3,7 +3,7 @@
 CloudFormation's part of moto imports all services. EC2's instance types and the places that offer
 them would take a third of the memory of the control plane, and a second of its start. To learn the
 regions of a service, moto has botocore load its whole API, and keeps it. Moto and each session of
-boto3 have an own copy of the descriptions that they use; here they share them.
+boto3 have each a copy of the descriptions that they use; here they share one.
 """
 
 import gzip

@@ -71,7 +71,7 @@ class Clients:
         return connection_id not in self.gone
 
     async def close(self, connection_id: str) -> bool:
-        """Note that a socket is closed. Return that it is."""
+        """Note that a socket is closed, and return True."""
         self.closed.append(connection_id)
         return True
 

@@ -73,10 +73,12 @@ class Posts:
             return True
 
     async def close(self, connection_id: str) -> bool:
-        """Close a socket. Return False if it may still be open, because each call has failed."""
-        closed = await self._repeated("DELETE", connection_id) is not None
+        """Close a socket. Return False if it may still be open: no call was carried out."""
+        status = await self._repeated("DELETE", connection_id)
+        closed = status is not None and (status < 300 or status == 410)
         if not closed:
-            log("fault", error=f"@connections failed {_TRIES} times to close a socket")
+            why = f"failed {_TRIES} times" if status is None else f"answered {status}"
+            log("fault", error=f"@connections {why}, so a socket was not closed")
         return closed
 
     async def _repeated(self, method: str, connection_id: str, body: bytes = b"") -> int | None:

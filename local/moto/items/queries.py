@@ -30,7 +30,7 @@ def _query(self: Any, hash_key: Any, *args: Any, **named: Any) -> Any:
     index_name = named.get("index_name", args[6] if len(args) > 6 else None)
     try:
         found = _of_partition(self, hash_key, index_name, named)
-    except (ArithmeticError, TypeError):  # a number that is none has no hash
+    except (ArithmeticError, TypeError):  # `N` with a text that is no number
         return _QUERY[0](self, hash_key, *args, **named)
     part = object.__new__(Table)
     part.__dict__ = {**self.__dict__, "items": found}

@@ -17,7 +17,7 @@ class Unusual(Exception):
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _MAX_DEPTH = 32
-"""Lists and maps within each other, as DynamoDB's limits have it. moto has the deeper ones."""
+"""Lists and maps within each other, as DynamoDB limits them. moto answers deeper ones."""
 
 
 def parameters(operation: str, body: bytes) -> dict[str, Any]:

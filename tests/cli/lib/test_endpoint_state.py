@@ -31,8 +31,8 @@ def test_a_503_of_a_stopped_endpoint_is_explained(deploy: Callable[..., None]) -
     [
         (503, "service_stopped", "local", "`sluice stop --undo`"),
         (503, "service_stopped", "dev", "`sluice stop --undo --stage dev --stack-name other`"),
-        (429, "monthly_ceiling_reached", "local", "The next `sluice up`"),
-        (429, "monthly_ceiling_reached", "dev", "The next `cdk deploy`"),
+        (429, "monthly_ceiling_reached", "local", "`sluice up -c monthly_ceiling=USD`"),
+        (429, "monthly_ceiling_reached", "dev", "`make deploy STAGE=dev SET="),
         (429, "insufficient_quota", "local", "`sluice keys show KEY`"),
         (401, "invalid_api_key", "local", "`sluice up` makes another"),
         (401, "invalid_api_key", "dev", None),

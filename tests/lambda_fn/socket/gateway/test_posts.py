@@ -95,7 +95,7 @@ async def test_a_message_that_cannot_be_sent(
     [
         ([204], True, 1),
         ([410], True, 1),
-        ([403], True, 1),
+        ([403], False, 1),
         ([429, 503, 204], True, 3),
         ([429] * 9, False, 8),
     ],
@@ -108,7 +108,7 @@ async def test_a_socket_is_closed(
     is_closed: bool,
     calls: int,
 ) -> None:
-    """A call that is throttled is made again. Without an answer the socket may be open."""
+    """A call that is throttled is made again. Unless one is carried out, the socket may be open."""
     monkeypatch.setattr(limits, "META_BACKOFF_MAX", 0.0)
     api, posts = api_posts
     api.statuses = statuses
