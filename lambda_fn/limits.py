@@ -55,6 +55,9 @@ LOG_FLUSH = 0.5
 LOG_FLUSH_TAILED = 0.25
 """The same while somebody tails the response."""
 
+LOG_FLUSH_EARLY = 0.06
+"""How much earlier a log may be written, together with another one that is due."""
+
 LOG_FLUSH_BYTES = 32_000
 """Size of the waiting events at which they are written at once."""
 

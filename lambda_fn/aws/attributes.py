@@ -50,7 +50,10 @@ def wrap(value: Any, attempt: int = 1) -> dict[str, Any]:
 
 def wrap_all(values: Mapping[str, Any], attempt: int = 1) -> dict[str, Any]:
     """Return an item, or the values of an expression, in DynamoDB's form."""
-    return {name: wrap(value, attempt) for name, value in values.items()}
+    return {
+        name: {"S": value} if type(value) is str else wrap(value, attempt)  # most are text
+        for name, value in values.items()
+    }
 
 
 def unwrap_all(item: Mapping[str, Any]) -> Item:

@@ -1,7 +1,7 @@
 """The protocol of an encoder, and the code that the wire formats share."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -93,7 +93,7 @@ class Encoder(Protocol):
         """Return the beginning of the body. The status is 200."""
         ...
 
-    def encode(self, events: Iterable[Event]) -> bytes:
+    def encode(self, events: Sequence[Event]) -> bytes:
         """Return the bytes for these events."""
         ...
 

@@ -6,7 +6,7 @@ unchanged JSON, but for reasoning, which gets its second name. Annotations of a 
 chunk before its finish, as OpenAI sends them: Node's client keeps the last chunk's only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import msgspec
@@ -30,6 +30,7 @@ from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
 
 _json = msgspec.json.encode
 _SHORT = -len('{"reasoning_content":""}')  # so most tokens are not searched for reasoning
+_NUMBERED = b'%b%b%b,"sluice":{"n":%d}}\n\n'
 _FILL = PADDING_BLOCK - 1  # `-size & _FILL` is `-size % PADDING_BLOCK`
 
 
@@ -117,28 +118,44 @@ class ChatStream:
                 out.append(b"data: [DONE]\n\n")
         return b"".join(out)
 
-    def number(self, deltas: Iterable[Delta], number: int) -> bytes | None:
-        """Return one chunk for each delta, with wire numbers from `number` on (`numbered`).
+    def number(self, events: Iterator[Event], number: int, out: list[bytes]) -> Event | None:
+        """Add a chunk for each delta to `out`, with wire numbers from `number` on (`numbered`).
 
-        Return None if a delta has log probabilities, or has no chunk. Then use `encode`.
+        Return the first other event, or None at the end. An event is another one if it is no delta,
+        has log probabilities, or has no chunk. It needs `encode`.
         """
-        tails = self._bare_tails
-        if not tails:
-            tails += [tail.removesuffix(b"}\n\n") for tail in self._delta_tails]
-        out: list[bytes] = []
-        for place, event in enumerate(deltas, number):
+        tails, opened = self._bare_tails or self._strip(), self._open_delta
+        for event in events:
+            if type(event) is not Delta or event.logprobs is not NULL:
+                return event
             delta: bytes | msgspec.Raw = event.delta
             size = -len(delta)
             if size < _SHORT:
                 if waits(event):
-                    return None
+                    return event
                 delta = named(event.delta)
                 size = -len(delta)
-            if event.logprobs is not NULL:
+            out.append(_NUMBERED % (opened[event.index], delta, tails[size & _FILL], number))
+            number += 1
+        return None
+
+    def numbered(self, event: Event, number: int) -> bytes | None:
+        """Return what `number` does for one event, None for another one."""
+        if type(event) is not Delta or event.logprobs is not NULL:
+            return None
+        delta: bytes | msgspec.Raw = event.delta
+        size = -len(delta)
+        if size < _SHORT:
+            if waits(event):
                 return None
-            opened = self._open_delta[event.index]
-            out += (opened, delta, tails[size & _FILL], b',"sluice":{"n":%d}}\n\n' % place)
-        return b"".join(out)
+            delta = named(event.delta)
+            size = -len(delta)
+        tails = self._bare_tails or self._strip()
+        return _NUMBERED % (self._open_delta[event.index], delta, tails[size & _FILL], number)
+
+    def _strip(self) -> list[bytes]:
+        self._bare_tails = [tail.removesuffix(b"}\n\n") for tail in self._delta_tails]
+        return self._bare_tails
 
     def heartbeat(self) -> bytes:
         """Return a chunk with an empty delta.

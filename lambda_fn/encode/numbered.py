@@ -13,7 +13,7 @@ has. So the terminal event then has a number above all of them: `GAP` more than 
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from lambda_fn.encode.base import Encoder, Form
@@ -50,29 +50,27 @@ def numbered(encoder: Encoder, form: Form, after: int | None) -> Encoder:
 
 
 class _Places:
-    """The places at which the last events ended."""
+    """The places at which the last events begin.
+
+    Nearly every event is one piece, so only the others are kept: the number of the event after
+    each, and its place.
+    """
 
     def __init__(self, place: int) -> None:
-        self._places: deque[int] = deque((place,), _MARKS)
-        self._events = 0
+        self._kept: deque[tuple[int, int]] = deque(((0, place),), _MARKS)
 
-    def add(self, place: int) -> None:
-        self._places.append(place)
-        self._events += 1
+    def note(self, begin: int, end: int) -> None:
+        """Note the next event, from place to place. One of a single piece may be left out."""
+        if end != begin + 1:
+            number, place = self._kept[-1]
+            self._kept.append((number + begin - place + 1, end))
 
-    def follow(self, place: int, events: int) -> int:
-        """Add events of one piece each, after a place. Return the last one's place."""
-        if events == 1:  # a token that comes alone
-            self._places.append(place + 1)
-        else:
-            self._places.extend(range(place + 1, place + events + 1))
-        self._events += events
-        return place + events
-
-    def at(self, number: int) -> int:
-        """Return the place at which the event with a number begins."""
-        back = min(max(self._events - number, 0), len(self._places) - 1)
-        return self._places[-1 - back]
+    def at(self, number: int, end: int) -> int:
+        """Return the place at which the event with a number begins. The last one ended at `end`."""
+        for first, place in reversed(self._kept):
+            if first <= number:
+                return min(place + number - first, end)
+        return self._kept[0][1]
 
 
 class NumberedEvents:
@@ -96,34 +94,41 @@ class NumberedEvents:
         """Return the chunks that begin the stream."""
         return self._beginning
 
-    def encode(self, events: Iterable[Event]) -> bytes:
+    def encode(self, events: Sequence[Event]) -> bytes:
         """Return the chunks for these events."""
-        if type(events) is not list:
-            events = [*events]
-        if self._chat is not None and self._next > self._after and _are_deltas(events):
-            data = self._chat.number(cast("list[Delta]", events), self._next)
-            if data is not None:  # as for nearly every token
-                self._next = self._places.follow(self._next, len(events))
-                return data
-        return b"".join([self._event(event) for event in events])
+        number, chat = self._next, self._chat
+        if chat is None or number <= self._after:
+            return b"".join([self._event(event) for event in events])
+        if len(events) == 1:  # a token that comes alone
+            chunk = chat.numbered(events[0], number)
+            if chunk is None:
+                return self._event(events[0])
+            self._next = number + 1
+            return chunk
+        left, out = iter(events), list[bytes]()
+        while True:
+            before = len(out)
+            other = chat.number(left, self._next, out)  # nearly every token
+            self._next += len(out) - before
+            if other is None:
+                return out[0] if len(out) == 1 else b"".join(out)
+            out.append(self._event(other))
 
     def _event(self, event: Event) -> bytes:
         """Return the chunks of one event."""
         data = self._encoder.encode((event,))
-        line, last = data.find(b"\n"), len(data) - 2
+        begin, line, last = self._next, data.find(b"\n"), len(data) - 2
         if type(event) is Delta and (line == last or data.find(b"\n", line + 1) == last):
-            number = self._next  # one chunk, of one line or two
-            self._next = number + 1
-            self._places.add(number + 1)
-            if number > self._after:
-                return b'%b,"sluice":{"n":%d}}\n\n' % (data[:-3], number)
+            self._next = begin + 1  # one chunk, of one line or two
+            if begin > self._after:
+                return b'%b,"sluice":{"n":%d}}\n\n' % (data[:-3], begin)
             return b""
         if data:
             has_member = type(event) is Finish and event.ended is not None
             data = self._number(data, has_member=has_member)
         elif type(event) is Failed and event.fenced is not None:
-            self._next = self._places.at(event.fenced) + GAP - 1
-        self._places.add(self._next)
+            self._next = self._places.at(event.fenced, begin) + GAP - 1
+        self._places.note(begin, self._next)
         return data
 
     def _number(self, data: bytes, *, has_member: bool = False) -> bytes:
@@ -154,12 +159,6 @@ class NumberedEvents:
         return self._number(self._encoder.fail(error) or b"")
 
 
-def _are_deltas(events: list[Event]) -> bool:
-    if len(events) == 1:
-        return type(events[0]) is Delta
-    return set(map(type, events)) == {Delta}
-
-
 class NumberedResponse:
     """The events of a response, which number themselves."""
 
@@ -179,11 +178,12 @@ class NumberedResponse:
         """Return the events of the stream for these events of the log."""
         out: list[bytes] = []
         for event in events:
+            begin = self._encoder.number
             out.append(self._encoder.encode((event,)))
             if type(event) is Failed and event.fenced is not None:
-                self._encoder.number = self._places.at(event.fenced) + GAP - 1
+                self._encoder.number = self._places.at(event.fenced, begin) + GAP - 1
                 self._encoder.drop_output()  # a live client had some that no log has
-            self._places.add(self._encoder.number)
+            self._places.note(begin, self._encoder.number)
         return b"".join(out)
 
     def heartbeat(self) -> bytes:
@@ -220,10 +220,11 @@ class NumberedText:
         """Return the text of the events."""
         out: list[bytes] = []
         for event in events:
+            begin = self._sent
             out.append(self._rest(self._encoder.encode((event,))))
             if type(event) is Failed and event.fenced is not None:
-                self._sent = self._places.at(event.fenced) + GAP - 1
-            self._places.add(self._sent)
+                self._sent = self._places.at(event.fenced, begin) + GAP - 1
+            self._places.note(begin, self._sent)
         return b"".join(out)
 
     def _rest(self, data: bytes) -> bytes:

@@ -95,28 +95,42 @@ async def _repeats(shared: Shared, carrier: Carrier, accepted: Accepted) -> Repe
 
 
 async def open_log(
-    shared: Shared, carrier: Carrier, accepted: Accepted, head: Head, counter: UsageCounter
+    shared: Shared,
+    carrier: Carrier,
+    accepted: Accepted,
+    head: Head,
+    counter: UsageCounter,
+    names: Repeats,
 ) -> TableLog | None:
     """Return the open log of a response, or None if it is sent without one.
+
+    `names` are the identities of the request. The first of them may be written meanwhile.
 
     Raises:
         Unavailable: the log cannot be opened, and the response must not be sent without one.
 
     """
     assert shared.streams is not None  # noqa: S101 (responses are logged)
-    event_log = await logged.open_log(
-        shared.streams,
-        shared.watch(),
-        head,
-        counter,
-        accepted.model,
-        owner=carrier.caller.key_id,
-        expires=expires_at(shared, accepted.read, head.created),
-        kept=logged.kept_input(accepted.read),
-        metadata=accepted.read.metadata,
-        chat=accepted.read.is_stored_chat,
-        refuse=_refuses_unlogged(shared, accepted.read),
-    )
+    expires = expires_at(shared, accepted.read, head.created)
+    names.begin(head.response_id, expires)
+    event_log = None
+    try:
+        event_log = await logged.open_log(
+            shared.streams,
+            shared.watch(),
+            head,
+            counter,
+            accepted.model,
+            owner=carrier.caller.key_id,
+            expires=expires,
+            kept=logged.kept_input(accepted.read),
+            metadata=accepted.read.metadata,
+            chat=accepted.read.is_stored_chat,
+            refuse=_refuses_unlogged(shared, accepted.read),
+        )
+    finally:
+        if event_log is None:
+            names.give_up()
     added = logged.OFF if event_log is None else {logged.HEADER: head.response_id}
     carrier.response_headers = {**carrier.response_headers, **added}
     return event_log

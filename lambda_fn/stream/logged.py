@@ -236,6 +236,8 @@ class Live:
         self._until = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._busy_since = time.monotonic()
+        self._watched = False
+        """Whether a timer calls `_watch`."""
         self._left = False
 
     async def pump(self, checkpoints: Checkpoints) -> None:
@@ -327,6 +329,8 @@ class Live:
             self._busy_since = time.monotonic()
             if producer.ended:
                 self._taken.set()
+            if not self._watched:
+                self._watch_later()
         if not producer.logged:
             self._tell()
         return batch
@@ -364,9 +368,12 @@ class Live:
 
         It is also disconnected when nothing more comes.
         """
+        self._watched = False
         if self._left:
             return
-        if not self._reading and self._waiter is None:
+        if self._reading:  # `_read_directly` watches again
+            return
+        if self._waiter is None:
             seconds = time.monotonic() - self._busy_since
             if seconds >= limits.LIVE_PATIENCE:
                 self._taken.set()
@@ -376,5 +383,6 @@ class Live:
         self._watch_later()
 
     def _watch_later(self) -> None:
+        self._watched = True
         interval = min(limits.LIVE_PATIENCE, limits.CLIENT_PATIENCE / 5)
         asyncio.get_running_loop().call_later(interval, self._watch)

@@ -325,7 +325,7 @@ class Pipeline:
             )
         else:
             self._event_log = await keeping.open_log(
-                *about, self._head(read, is_logged=True), self._counter
+                *about, self._head(read, is_logged=True), self._counter, self._repeats
             )
             await self._name(self._repeats)
         if read.kept_items is not None and self._event_log is None and self._result_log is None:

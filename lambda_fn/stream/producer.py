@@ -133,8 +133,8 @@ class Producer:
         self._clock = clock
         self._moderation = moderation
         others = (reservation, transform, finishing)
-        self._is_bare = not self._is_kept and all(stage is None for stage in others)
-        """Whether what is decoded only has to be counted before it is delivered."""
+        self._is_plain = all(stage is None for stage in others)
+        """Whether what is decoded only has to be counted, and logged, before it is delivered."""
         self._next = 0
         self._flush: asyncio.Future[None] | None = None
         self._ending: asyncio.Future[Batch] | None = None
@@ -297,9 +297,15 @@ class Producer:
             if take is None or type(events[-1]) in _TERMINAL:
                 self._decoded = events
                 return False
-            if self._is_bare:
+            if self._is_plain:
                 self._counter.count(events)
-                return take(events)
+                if not self._is_kept:
+                    return take(events)
+                batch = self._number(events)
+                if self._flush is None and self.logged:
+                    return take(events)
+                self._rest = partial(self._logged, batch)
+                return False
             reservation = self._reservation
             if reservation is not None:
                 events = reservation.take(events)

@@ -121,6 +121,7 @@ class Repeats:
         self.is_repeat = is_repeat
         self.from_cache = False
         """Whether the response that was found is one of the cache."""
+        self._begun: asyncio.Task[Named | None] | None = None
         self._seen: dict[Identity, Named | None] = {}
         """What the identities name, but for responses that a repeat can be attached to."""
 
@@ -156,6 +157,22 @@ class Repeats:
             return head
         return None
 
+    def begin(self, response_id: str, expires: int) -> None:
+        """Begin to point the identity of a first request to its response.
+
+        Whatever it names, it is overwritten, so this need not wait until the head is written. If
+        the head is not, call `give_up`: a repeat may find the identity of a response without a log.
+        """
+        if self._own not in self._looked_up:
+            claiming = self._claim(self._own, response_id, expires, always=True)
+            self._begun = asyncio.ensure_future(claiming)
+            self._begun.add_done_callback(_retrieve)
+
+    def give_up(self) -> None:
+        """Stop what `begin` has begun."""
+        if self._begun is not None:
+            self._begun.cancel()
+
     async def claim(self, response_id: str, expires: int) -> StoredHead | None:
         """Point the identities to a new response, whose head exists.
 
@@ -168,8 +185,8 @@ class Repeats:
             UnknownVersion, MeterUnavailable, Incomplete: it is not known what was written.
 
         """
-        if self._own not in self._looked_up:
-            await self._claim(self._own, response_id, expires, always=True)
+        if self._begun is not None:
+            await self._begun
         for identity in self._looked_up:
             for _ in range(_CONTESTS):
                 standing = await self._claim(identity, response_id, expires)
@@ -202,10 +219,11 @@ class Repeats:
         """Return whether a running request, which is equal to this one, has no log.
 
         Such a response cannot be attached to. A request that began just now may be about to write
-        its log.
+        its log. An identity may name a response whose log could not be opened.
         """
         age = time.time() - request_time(request_id)
-        if age < 2 * limits.LOG_OPEN_TIMEOUT or any(self._seen.values()):
+        named = {it.response_id for it in self._seen.values() if it is not None}
+        if age < 2 * limits.LOG_OPEN_TIMEOUT or named - {request_id}:
             return False
         with contextlib.suppress(MeterUnavailable):
             return await self._table.get(head_key(request_id)) is None
@@ -312,6 +330,12 @@ async def name(
     except (APIError, Attached):
         await _leave(event_log)
         raise
+
+
+def _retrieve(task: "asyncio.Task[Named | None]") -> None:
+    """Retrieve a task's exception, in case nothing awaits the task."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _leave(event_log: TableLog | None) -> None:

@@ -94,9 +94,14 @@ class TableLog:
         self._under_way = 0
         """The size of the segment that is under way."""
         self._next = 0
+        self._decided = 0
+        """The number up to which events are only kept, as long as they are small. Their flush is
+        set or under way, and there is room for them.
+        """
         self._acknowledged = 0
         self._flushing: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._is_due = False
+        """Whether the time of the next flush is set."""
         self._flushed_at = 0.0
         self._since = 0.0
         """When the first of the pending events was appended."""
@@ -149,36 +154,41 @@ class TableLog:
             ValueError: its number does not follow.
 
         """
+        first, events = batch
+        size, following, begins = self._size, first + len(events), False
+        for event in events:
+            if type(event) is Delta:
+                size += len(event.delta) + len(event.logprobs)
+                begins = True
+            elif type(event) is Finish and event.finish_reason in ("length", "content_filter"):
+                self._cut = True
+        if first == self._next and following <= self._decided and size < limits.LOG_FLUSH_BYTES:
+            self._pending += events  # as nearly each token that comes alone
+            self._next, self._size = following, size
+            return None
         if self._fenced:
             raise LogEnded
         if self._lost is not None:
             raise self._lost
-        first, events = batch
         if first != self._next:
             raise ValueError(f"event {first} does not follow event {self._next - 1}")
-        self._next = first + len(events)
         if not self._pending:
             self._since = time.monotonic()
         self._pending += events
-        size, now = self._size, False
-        for event in events:
-            if type(event) is Delta:
-                size += len(event.delta) + len(event.logprobs)
-                if not self._began:
-                    self._began = now = True
-            elif type(event) is Finish and event.finish_reason in ("length", "content_filter"):
-                self._cut = True
-        self._size = size
+        self._next, self._size = following, size
+        begins, self._began = begins and not self._began, begins or self._began
         if self._flushing is None:
-            if now or size >= limits.LOG_FLUSH_BYTES:
-                self._flush()
-            elif self._timer is None:
-                due = self._flushed_at + self._interval() - time.monotonic()
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(max(due, 0.0), self._flush)
+            if begins or size >= limits.LOG_FLUSH_BYTES:
+                self.flush()
+            elif not self._is_due:
+                self._flush_later()
         if self._has_room():
+            if self._began and (
+                self._under_way + limits.LOG_FLUSH_BYTES <= limits.LOG_UNACKNOWLEDGED_BYTES
+            ):
+                self._decided = self._acknowledged + limits.LOG_UNACKNOWLEDGED
             return None
-        self._flush()
+        self.flush()
         if self._room is None:
             self._room = asyncio.get_running_loop().create_future()
             self._room.add_done_callback(_retrieve)
@@ -213,8 +223,7 @@ class TableLog:
 
         The end of the response is one of them if its producer did not wait for it any longer.
         """
-        if self._timer is not None:
-            self._timer.cancel()
+        self._watch.flushes.discard(self)
         self._watch.discard(self)
         ends = time.monotonic() + limits.LOG_GIVE_UP
         while tasks := {
@@ -232,11 +241,11 @@ class TableLog:
             and self._size + self._under_way <= limits.LOG_UNACKNOWLEDGED_BYTES
         )
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Begin to write the pending events, if nothing is under way."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._is_due:
+            self._is_due = False
+            self._watch.flushes.discard(self)
         if self._flushing is None and self._pending and not self._fenced and self._lost is None:
             self._flushing = asyncio.create_task(self._write())
 
@@ -244,7 +253,7 @@ class TableLog:
         """Write the pending events, and those that come meanwhile and are due. Raises nothing."""
         try:
             while self._pending and not self._fenced and self._lost is None:
-                events, self._pending = self._pending, []
+                events, self._pending, self._decided = self._pending, [], 0
                 self._under_way, self._size = self._size, 0
                 self._flushed_at, since = time.monotonic(), self._since
                 segment = Segment(self._acknowledged, events, self._name, *self._counts())
@@ -262,19 +271,22 @@ class TableLog:
             self._lose(error)
         finally:
             self._flushing = None
-        if self._pending and self._timer is None and not self._fenced and self._lost is None:
-            due = self._flushed_at + self._interval() - time.monotonic()
-            self._timer = asyncio.get_running_loop().call_later(max(due, 0.0), self._flush)
+        if self._pending and not self._is_due and not self._fenced and self._lost is None:
+            self._flush_later()
+
+    def _flush_later(self) -> None:
+        interval = limits.LOG_FLUSH_TAILED if self._tails.any else limits.LOG_FLUSH
+        self._is_due = True
+        self._watch.flushes.set(self, self._flushed_at + interval)
 
     async def _put(self, segment: Segment) -> Item | None:
-        async with asyncio.timeout(limits.LOG_GIVE_UP):
-            return await put_segment(
-                self._table,
-                self._stored.response_id,
-                segment,
-                expires=self._stored.expires,
-                deadline=time.monotonic() + limits.LOG_GIVE_UP,
-            )
+        return await put_segment(
+            self._table,
+            self._stored.response_id,
+            segment,
+            expires=self._stored.expires,
+            deadline=time.monotonic() + limits.LOG_GIVE_UP - limits.META_TIMEOUT,
+        )
 
     async def _meet(self, item: Item) -> None:
         """Note that somebody else's segment has the key of this producer's next one."""
@@ -299,7 +311,7 @@ class TableLog:
 
     def _fence(self, *, cancelled: bool) -> None:
         """Stop writing, because the response was ended by somebody else."""
-        self._fenced = True
+        self._fenced, self._decided = True, 0
         self._release()
         if self.on_end is not None:
             self.on_end(cancelled)
@@ -308,7 +320,7 @@ class TableLog:
         """Stop logging, and begin to close the log."""
         if self._lost is None and not self._fenced:
             log("log_given_up", request_id=self._stored.response_id, error=type(error).__name__)
-            self._lost = error.with_traceback(None)  # its frames refer to this
+            self._lost, self._decided = error.with_traceback(None), 0  # its frames refer to this
             self._release()
             self._closing = asyncio.create_task(self._close_lost())
 
@@ -379,7 +391,7 @@ class TableLog:
         """Write all pending events."""
         self._draining = True
         while self._lost is None and not self._fenced and (self._pending or self._flushing):
-            self._flush()
+            self.flush()
             if self._flushing is not None:
                 await asyncio.wait([self._flushing])
         if self._flushing is not None:
@@ -389,9 +401,6 @@ class TableLog:
         if type(event) is End:
             return "incomplete" if self._cut else "completed"
         return "cancelled" if type(event) is Failed and event.kind == "cancelled" else "failed"
-
-    def _interval(self) -> float:
-        return limits.LOG_FLUSH_TAILED if self._tails.any else limits.LOG_FLUSH
 
     @property
     def has_lease(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Protocol
 from lambda_fn import limits
 from lambda_fn.aws.attributes import Item
 from lambda_fn.aws.dynamodb import MAX_KEYS, Key, MeterUnavailable, Table
+from lambda_fn.stream_log.flushing import Flushes
 from lambda_fn.stream_log.keys import WATCHED, head_key, reader_keys
 
 
@@ -62,6 +63,8 @@ class Watch:
     def __init__(self, table: Table) -> None:
         """Watch nothing yet. `table` is StreamTable."""
         self._table = table
+        self.flushes = Flushes()
+        """When the logs are written."""
         self._logs: dict[Watched, _Lease] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._looking: set[asyncio.Task[None]] = set()

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from lambda_fn import limits
+from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.metering.keys import account_key
+from lambda_fn.stream import repeats
+from lambda_fn.stream_log import table_log
 from lambda_fn.stream_log.keys import head_key
 from tests.support.function import (
     FIRST,
@@ -234,6 +237,63 @@ async def test_a_repeat_of_what_runs_without_its_log(
     go_on.set()
     await running
     assert len(sagemaker.bodies) == 1
+
+
+async def test_an_identity_may_name_what_has_no_log(
+    make_call: Callable[..., Call],
+    streams: Any,
+    sagemaker: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A running response without a log is not generated twice, even if its identity was written."""
+    call = make_call(stream_table=streams.name, persistence="all")
+    go_on, claimed, claim = asyncio.Event(), asyncio.Event(), repeats.claim
+
+    async def claim_first(*args: Any, **more: Any) -> Any:
+        found = await claim(*args, **more)
+        claimed.set()
+        return found
+
+    async def fail(*args: Any, **more: Any) -> None:
+        await claimed.wait()
+        raise MeterUnavailable("the head cannot be written")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(repeats, "claim", claim_first)
+        patched.setattr(table_log, "open_head", fail)
+        sagemaker.script = [FIRST, go_on, REST]
+        reply = Reply()
+        running = asyncio.ensure_future(call(body=STREAM, reply=reply))
+        await reply.until(lambda: "Hello" in text(reply))
+    assert (len(heads(streams)), len(identities(streams))) == (0, 1)
+    monkeypatch.setattr(repeats, "request_time", lambda _: 0.0)  # it began long ago
+    again = await call(body=STREAM, more=RETRY)
+    assert (again.status, again.error["code"]) == (409, "request_running")
+    go_on.set()
+    await running
+    assert len(sagemaker.bodies) == 1
+
+
+async def test_a_first_request_writes_head_and_identity_at_once(
+    logging: Call, streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first token does not wait for one write after the other."""
+    claimed = asyncio.Event()
+    claim, open_head = repeats.claim, table_log.open_head
+
+    async def claim_first(*args: Any, **more: Any) -> Any:
+        found = await claim(*args, **more)
+        claimed.set()
+        return found
+
+    async def open_later(*args: Any, **more: Any) -> None:
+        await claimed.wait()
+        await open_head(*args, **more)
+
+    monkeypatch.setattr(repeats, "claim", claim_first)
+    monkeypatch.setattr(table_log, "open_head", open_later)
+    reply = await logging(body=DURABLE)
+    assert (reply.status, reply.headers["x-sluice-stream"]) == (200, heads(streams)[0]["pk"][2:])
 
 
 async def test_a_deleted_response_is_generated_again(

@@ -136,7 +136,7 @@ async def produced(ground: Ground, log: TableLog, *, interval: float, top: int) 
         events = [*([Start(3)] if not step else []), *tokens(count, top=top)]
         log.append((number, events))
         number += len(events)
-        log._flush()
+        log.flush()
         await log._drain()
         log._draining = False
         now = (step + 1) * interval

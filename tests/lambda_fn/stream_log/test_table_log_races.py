@@ -136,7 +136,7 @@ class Logs(StreamTableMachine):
         """Write what is pending."""
 
         async def go() -> None:
-            self.log._flush()
+            self.log.flush()
             if self.log._flushing is not None:
                 await asyncio.wait([self.log._flushing])
 
