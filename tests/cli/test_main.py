@@ -1,7 +1,6 @@
 """The command line."""
 
 import re
-import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -91,16 +90,42 @@ def test_an_unknown_command_is_an_invalid_command_line(
     assert hint in error
 
 
-def test_a_reader_that_leaves_ends_the_command_without_a_word() -> None:
-    """`sluice … | head` prints no error when `head` has seen enough."""
-    program = "import sys; from cli.main import main; sys.exit(main(['verify', '--list']))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    _, error = process.communicate()
-    assert (process.returncode, error) == (128 + signal.SIGPIPE, b"")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "audit",
+        "chat hello",
+        "destroy --yes",
+        "destroy --plan",
+        "doctor",
+        "endpoint stop",
+        "env",
+        "keys list",
+        "keys list --iam",
+        "load --rate 1 --duration 1s",
+        "model push README.md",
+        "playground",
+        "preflight",
+        "responses list",
+        "responses export --key 0123456789abcdef",
+        "restore --at 2026-01-01",
+        "smoke",
+        "stop",
+        "top --once",
+        "trace 1-00000000-000000000000000000000000",
+        "usage",
+        "usage rebuild",
+        "verify",
+    ],
+)
+@pytest.mark.usefixtures("nowhere")
+def test_each_command_says_the_same_without_access_to_aws(
+    capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    """Each names region and credentials, whichever its first call would have needed."""
+    assert main([*line.split(), "--stage", "dev"]) == 1
+    words = capsys.readouterr().err.split()
+    assert " ".join(words[:12]) == "✗ No AWS region and no AWS credentials are set for the"
 
 
 def test_every_command_is_tried_at_80_columns_and_facts_are_json_too() -> None:

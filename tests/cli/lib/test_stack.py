@@ -28,12 +28,30 @@ def test_what_is_not_deployed_yet_is_called_so(
             ask("dev", "sluice")
 
 
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+BOTH = "Set AWS_PROFILE to a profile that has a region and credentials."
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, f"No AWS region and no AWS credentials are set for the stage dev. {BOTH}"),
+        (KEYS, "No AWS region is set for the stage dev. Set AWS_PROFILE to a profile that has a"),
+        ({"AWS_REGION": "eu-north-1"}, "No AWS credentials are set for the stage dev."),
+        ({"AWS_DEFAULT_REGION": "eu-north-1"}, "No AWS credentials are set for the stage dev."),
+        ({"AWS_PROFILE": "nobody", "AWS_REGION": "eu-north-1"}, "profile (nobody) could not be"),
+    ],
+)
 @pytest.mark.usefixtures("nowhere")
-def test_a_missing_region_is_named() -> None:
-    """Without a region, the error names the missing variable."""
-    for ask in (Admin.of, doctor.read):
-        with pytest.raises(CommandError, match="AWS_REGION"):
-            ask("dev", "sluice")
+def test_all_that_the_environment_lacks_is_named(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
+    """Region and credentials are looked up before the first call, which may need only one."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CommandError) as caught:
+        stack.aws_options("dev")
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
@@ -42,7 +60,8 @@ def test_the_region_is_that_of_either_variable(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     """Commands use the region that the CDK CLI uses. It reads both variables; boto3 reads one."""
-    monkeypatch.setenv(variable, "eu-north-1")
+    for name, value in {**KEYS, variable: "eu-north-1"}.items():
+        monkeypatch.setenv(name, value)
     assert (
         boto3.client("cloudformation", **stack.aws_options("dev")).meta.region_name == "eu-north-1"
     )
