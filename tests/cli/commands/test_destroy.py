@@ -2,8 +2,7 @@
 
 import pytest
 
-from cli.commands.destroy import destroy, stacks_of
-from cli.lib.project import CommandError
+from cli.commands.destroy import stacks_of
 from infra.settings.context import settings_from_context
 
 ZONE = {"domain": "api.example.org", "hosted_zone": "Z1:example.org"}
