@@ -238,7 +238,9 @@ class Stream:
         characters, counted, since = 0, 0, self._times[0]
         for number, (now, size) in enumerate(zip(self._times, self._sizes, strict=True)):
             characters += size
-            here = each * (number + 1) + round(characters * (count - each * parts) / whole) - counted
+            here = (
+                each * (number + 1) + round(characters * (count - each * parts) / whole) - counted
+            )
             if number == 0:
                 counted = max(1, here)
                 continue
