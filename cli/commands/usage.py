@@ -172,7 +172,7 @@ def _show_report(report: dict[str, Any]) -> None:
     show(table)
     running = sum(key["in_flight"] for key in report["keys"])
     console.print(
-        f"[dim]{running} in flight; rollups up to {literal(report['rolled'])}, the ledger "
+        f"[dim]{running:,} in flight; rollups up to {literal(report['rolled'])}, the ledger "
         "itself from there[/dim]"
     )
     for it in report["differences"]:
@@ -205,14 +205,14 @@ def _replay(args: argparse.Namespace) -> None:
             "rolled": "hours with new rollups",
         }
         console.print(
-            f"{len(lines)} unsaved: "
-            + ", ".join(f"{counts[name]} {text}" for name, text in words.items())
+            f"{len(lines):,} unsaved: "
+            + ", ".join(f"{counts[name]:,} {text}" for name, text in words.items())
         )
     for text in wrong["malformed"]:
         errors.print(f"[yellow]malformed[/yellow] {literal(text)}")
     if wrong["failed"]:
         raise CommandError(
-            f"{len(wrong['failed'])} could not be written; replay them again: "
+            f"{len(wrong['failed']):,} could not be written; replay them again: "
             f"{wrong['failed'][0]} ..."
         )
     if wrong["malformed"]:
@@ -280,7 +280,7 @@ def _rebuild(args: argparse.Namespace) -> None:
         return
     rows, changed = (sum(hour[name] for hour in hours) for name in ("rows", "changed"))
     console.print(
-        f"{len(hours)} hours made again: {rows} rows, of which {changed} had to be changed"
+        f"{len(hours):,} hours made again: {rows:,} rows, of which {changed:,} had to be changed"
     )
 
 

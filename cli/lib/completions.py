@@ -107,7 +107,7 @@ def complete(
     rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
     sys.stdout.write("\n")
     console.print(
-        f"[dim]{tokens} tokens, first after {((first or started) - started) * 1000:.0f} "
+        f"[dim]{tokens:,} tokens, first after {((first or started) - started) * 1000:,.0f} "
         f"ms{rate}[/dim]"
     )
     return "".join(parts)

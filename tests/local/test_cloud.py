@@ -12,7 +12,8 @@ import pytest
 
 from cli.lib import local_cloud
 from cli.lib.project import CommandError
-from local.cloud import FILE, LocalCloud
+from local import listeners
+from local.cloud import FILE, LocalCloud, named, owner
 from local.trust import Keys
 
 
@@ -60,3 +61,51 @@ def test_up_ends_with_its_cloud(ended: LocalCloud, capsys: pytest.CaptureFixture
     (ended.directory / FILE).write_text("{}")
     with pytest.raises(CommandError, match="was killed"):
         local_cloud.wait(ended)
+
+
+@pytest.fixture
+def neighbour(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the folder and the held port of a process that looks like another local cloud."""
+    folder = tmp_path / "ch\udcffeckout" / ".local"
+    folder.mkdir(parents=True)
+    (tmp_path / "local.py").write_text("input()")
+    words = ["python", "-m", "local", "--dir", str(folder)]
+    with (
+        listeners.hold([0]) as held,
+        subprocess.Popen(
+            words, executable=sys.executable, cwd=tmp_path, stdin=subprocess.PIPE
+        ) as process,
+    ):
+        port = held.getsockname()[1]
+        content = json.loads(written(process.pid)) | {"edge_port": port}
+        (folder / FILE).write_text(json.dumps(content))
+        yield folder, port
+        process.communicate(b"\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed in /proc")
+def test_another_local_cloud_is_told_by_its_folder(
+    neighbour: tuple[Path, int],
+) -> None:
+    """A port that another checkout's local cloud has is told with that checkout, before it listens.
+
+    Two local clouds may run side by side, so the message says how the port is had here.
+    """
+    folder, port = neighbour
+    assert owner(port) == folder
+    assert owner(2) is None
+    assert named(folder) == f"the local cloud of {folder.parent}"
+    assert named(folder.parent) == f"the local cloud of {folder.parent}"
+    with pytest.raises(listeners.PortTaken, match="stop it by `sluice down` there"):
+        listeners.hold([port])
+    said = local_cloud.taken(port, 8790)
+    assert f"Port {port} is taken by the local cloud of {folder.parent}" in said
+    assert f"`sluice up --port {port}`" in said
+
+
+def test_another_program_is_told_by_its_process() -> None:
+    """It may be looked up only where it listens."""
+    with listeners.bind([0]) as taken:
+        port = taken.getsockname()[1]
+        assert f"Port {port} is taken by " in local_cloud.taken(port, 8790)
+        assert "`sluice up --port N`" in local_cloud.taken(port, 8790)

@@ -388,7 +388,7 @@ async def test_cut_weights(tmp_path: Path) -> None:
     (tmp_path / "cut.gguf").write_bytes(weights.read_bytes()[:1_000_000])
     engine = LlamaCppEngine(settings_for("llama_cpp", model_dir=tmp_path))
 
-    with pytest.raises(StartError, match="truncated.*download it again"):
+    with pytest.raises(StartError, match=r"truncated.*download it again"):
         await engine.start()
     await engine.close()
 
