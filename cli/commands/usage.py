@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cli.lib import charts, values
 from cli.lib.admin_api import Admin, add_access, admin
-from cli.lib.project import CommandError, UsageError
+from cli.lib.project import CommandError, UsageError, why
 from cli.lib.reconcile import reconcile
 from cli.lib.stack import aws_options
 from cli.lib.terminal import console, errors, item, literal, print_json, show, write_csv
@@ -62,7 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     replay = command("replay", _replay, text)
     text = "log files; - is standard input (the function's log group)"
-    replay.add_argument("files", nargs="*", metavar="FILE", help=text)
+    replay.add_argument("files", type=Path, nargs="*", metavar="FILE", help=text)
     text = "how far back the log group is read (24h)"
     replay.add_argument("--since", type=values.seconds, default=86_400, metavar="TIME", help=text)
     request = command("request", _request, "Show one request's ledger item.")
@@ -225,11 +225,14 @@ def _lines(args: argparse.Namespace, api: Admin) -> Iterator[str]:
     if not args.files:
         yield from _logged(args, api)
     for name in args.files:
-        if name == "-":
+        if str(name) == "-":
             yield from sys.stdin
-        else:
-            with Path(name).open(errors="replace") as file:
+            continue
+        try:
+            with name.open(errors="replace") as file:
                 yield from file
+        except OSError as error:
+            raise UsageError(f"{name} cannot be read: {why(error)}") from None
 
 
 def _logged(args: argparse.Namespace, api: Admin) -> Iterator[str]:

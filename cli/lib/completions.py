@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cli.lib.printable import printable
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.terminal import console
 from cli.lib.wrapping import Wrapped
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cli.lib.stack import LocalStack
 
 Message = dict[str, str]
+_WRONG_INPUT = (400, 404, 413, 422)
+"""Statuses of a question or a model that the API does not take."""
 
 
 class Refused(CommandError):
@@ -27,6 +29,8 @@ class Refused(CommandError):
         super().__init__(message)
         self.http_status = http_status
         self.code = code
+        if http_status in _WRONG_INPUT:
+            self.status = UsageError.status
 
 
 def client(stack: LocalStack) -> Any:

@@ -17,6 +17,8 @@ from cli.lib.terminal import errors
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
 
+DEFAULT_NAME = "sluice"
+"""The setting `name` unless it is given."""
 _FILE = LOCAL / "stack.json"
 
 
@@ -29,7 +31,7 @@ class LocalStack:
     api_key: str
     model: str
     usage_table: str
-    name: str = "sluice"
+    name: str = DEFAULT_NAME
     """The setting `name`."""
     authority: str | None = None
     """The file of the certificate authority to trust, if the API speaks HTTPS."""
@@ -88,7 +90,10 @@ class LocalStack:
 
         """
         if stage == "local":
-            return cls.load()
+            local = cls.load()
+            if name not in {DEFAULT_NAME, local.name}:
+                raise undeployed(f"{name}-local-service", stage)
+            return local
         stack = f"{name}-{stage}-service"
         outputs = outputs_of(stage, stack)
         if not outputs:

@@ -28,6 +28,10 @@ from cli.main import main
         ("keys update --tokens-per-dya=5", ["Did you mean --tokens-per-day?"]),
         ("audit --most -5 --nope", ["--most: '-5' is not a whole number from 1"]),
         ("keys update --concurrent-streams -5", ["'-5' is neither a whole number"]),
+        ("usage --by \udcff", ["--by: '\\udcff' is not UTF-8"]),
+        ("keys list --owner a\udcffb", ["--owner: 'a\\udcffb' is not UTF-8"]),
+        ("chat hello \udcff", ["question: '\\udcff' is not UTF-8"]),
+        ("top --stack-name \udcff", ["--stack-name: '\\udcff' is not UTF-8"]),
         ("completion fsh", ["invalid choice: 'fsh'", "'fish'"]),
     ],
 )
@@ -40,3 +44,9 @@ def test_an_error_says_what_is_possible(
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert [part for part in parts if part not in error] == []
+
+
+def test_the_name_of_a_file_may_be_no_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a name is one on Linux, so the file is looked for."""
+    assert main(["cost", "--measured", "\udcff"]) == 2
+    assert "\\udcff cannot be read: No such file" in capsys.readouterr().err
