@@ -13,12 +13,13 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 
 from rich.markup import escape
 
 from cli.lib.command_line import Parser, meant
 from cli.lib.printable import printable
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.signals import Ended, interruptible
 from cli.lib.streams import OutputLostError, discard_output, prepare
 from cli.lib.terminal import console, errors, literal
@@ -112,12 +113,20 @@ def _run(arguments: Sequence[str]) -> int:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         errors.print("[red]✗[/red]", literal(f"{error.strerror or error}{place}"))
-        return 1
+        return UsageError.status if _named(args, error) else CommandError.status
     except KeyboardInterrupt as error:
         with suppress(OutputLostError):
             console.print()
         return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
     return 0
+
+
+def _named(args: argparse.Namespace, error: OSError) -> bool:
+    """Return whether an error is about a file that the command line names, or one below it."""
+    if not isinstance(error.filename, str):
+        return False
+    paths = (it for it in vars(args).values() if isinstance(it, Path))
+    return any(path in (Path(error.filename), *Path(error.filename).parents) for path in paths)
 
 
 def _refuse(error: Exception) -> None:

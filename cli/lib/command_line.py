@@ -38,6 +38,8 @@ class Parser(argparse.ArgumentParser):
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Parse a value. Only the name of a file may have bytes that are not UTF-8."""
+        if action.type is Path and not arg_string.strip():  # the path of '' is this folder
+            raise argparse.ArgumentError(action, "the name of a file is missing")
         is_value = action.nargs != argparse.PARSER  # else a command and all its arguments
         if is_value and action.type is not Path and _NOT_UTF_8.search(arg_string):
             raise argparse.ArgumentError(action, f"'{printable(arg_string)}' is not UTF-8")

@@ -64,7 +64,7 @@ def _text(raw: io.FileIO, before: Any) -> io.TextIOWrapper:
     """Return a text stream as Python had made it, which escapes what its encoding lacks."""
     unbuffered = getattr(before, "write_through", False)  # python -u
     return io.TextIOWrapper(
-        raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[arg-type] (Python does so)
+        raw if unbuffered else io.BufferedWriter(raw),  # as Python does
         encoding=getattr(before, "encoding", "utf-8"),
         errors="backslashreplace",
         line_buffering=getattr(before, "line_buffering", True),

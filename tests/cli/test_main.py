@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -124,6 +125,20 @@ def test_each_command_says_the_same_without_access_to_aws(
     assert main([*line.split(), "--stage", "dev"]) == 1
     words = capsys.readouterr().err.split()
     assert " ".join(words[:12]) == "✗ No AWS region and no AWS credentials are set for the"
+
+
+def test_a_file_that_the_command_line_names_is_wrong_input(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the system says about it, and about what is below it. Others are failures."""
+    long = str(tmp_path / ("x" * 5_000))
+    assert main(["up", "--model", long]) == 2
+    assert "File name too long: " in capsys.readouterr().err
+    for file, status in ((tmp_path / "a" / "b", 2), (Path("/elsewhere"), 1)):
+        error = PermissionError(13, "Permission denied", str(file))
+        monkeypatch.setattr("cli.lib.local_model.of", Mock(side_effect=error))
+        assert main(["up", "--model", str(tmp_path / "a")]) == status
+        assert f"Permission denied: {file}" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_every_command_is_tried_at_80_columns_and_facts_are_json_too() -> None:

@@ -32,6 +32,8 @@ from cli.main import main
         ("keys list --owner a\udcffb", ["--owner: 'a\\udcffb' is not UTF-8"]),
         ("chat hello \udcff", ["question: '\\udcff' is not UTF-8"]),
         ("top --stack-name \udcff", ["--stack-name: '\\udcff' is not UTF-8"]),
+        ("cost --measured=", ["--measured: the name of a file is missing"]),
+        ("up --model=", ["--model: the name of a file is missing"]),
         ("completion fsh", ["invalid choice: 'fsh'", "'fish'"]),
     ],
 )
