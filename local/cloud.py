@@ -124,9 +124,18 @@ class LocalCloud:
 
     @classmethod
     def find(cls, directory: Path) -> Self | None:
-        """Return the local cloud that runs in a folder, or None."""
+        """Return the local cloud that runs in a folder, or None.
+
+        Raises PermissionError if the folder is another user's: a local cloud may run there.
+        """
         try:
-            content = json.loads((directory / FILE).read_text())
+            text = (directory / FILE).read_text()
+        except PermissionError:
+            raise
+        except (OSError, ValueError):
+            return None
+        try:
+            content = json.loads(text)
             pid = int(content["pid"])
             if _gone(pid):
                 return None
@@ -228,11 +237,11 @@ def owner(port: int) -> Path | None:
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = [os.fsdecode(word) for word in file.read_bytes().split(b"\0")]
+            if words[1:4] != ["-m", "local", "--dir"]:
+                continue
+            cloud = LocalCloud.find(Path(words[4]))
         except OSError:  # it has ended, or is another user's
             continue
-        if words[1:4] != ["-m", "local", "--dir"]:
-            continue
-        cloud = LocalCloud.find(Path(words[4]))
         if cloud is not None and port in {cloud.edge_port, urlsplit(cloud.endpoint_url).port}:
             return cloud.directory
     return None

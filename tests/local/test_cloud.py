@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -41,6 +42,19 @@ def test_one_that_ended_is_gone_before_it_is_collected(ended: LocalCloud) -> Non
     (ended.directory / FILE).write_text(written(ended.pid))
     assert LocalCloud.find(ended.directory) is None
     ended.stop()
+
+
+def test_one_of_another_user_is_not_called_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the folder may not be looked into, a local cloud may run."""
+
+    def forbidden(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", forbidden)
+    with pytest.raises(PermissionError, match=re.escape(str(tmp_path / FILE))):
+        LocalCloud.find(tmp_path)
 
 
 def test_one_that_runs_has_not_ended(tmp_path: Path) -> None:
