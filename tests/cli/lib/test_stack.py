@@ -10,6 +10,7 @@ from cli.commands import doctor
 from cli.lib import stack
 from cli.lib.admin_api import Admin
 from cli.lib.project import CommandError
+from cli.lib.stack import LocalStack
 
 
 @pytest.mark.parametrize("deploying", [False, True])
@@ -76,3 +77,13 @@ def test_calls_to_the_local_stack_stay_on_this_machine(monkeypatch: pytest.Monke
     boto3.client("sts", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
     assert os.environ["NO_PROXY"] == "example.org,localhost,127.0.0.1"
     assert os.environ["no_proxy"] == "localhost,127.0.0.1"
+
+
+def test_another_name_than_the_local_stacks_is_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one local stack. Without a name it is meant, whatever it is called."""
+    local = LocalStack("http://localhost:1/v1", "sk", "m", "table", name="mine")
+    monkeypatch.setattr(LocalStack, "load", lambda: local)
+    assert LocalStack.of("local", "sluice") is local
+    assert LocalStack.of("local", "mine") is local
+    with pytest.raises(CommandError, match="The stack other-local-service is not deployed"):
+        LocalStack.of("local", "other")
