@@ -48,6 +48,17 @@ def test_an_error_says_what_is_possible(
     assert [part for part in parts if part not in error] == []
 
 
+@pytest.mark.parametrize("line", [["usage", "request"], ["chat"]])
+def test_a_thing_without_a_name_is_not_looked_up(
+    line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty variable of a shell is told as such, and not by what a path without it means."""
+    with pytest.raises(SystemExit) as ended:
+        main([*line, ""])
+    assert ended.value.code == 2
+    assert "it is empty." in capsys.readouterr().err
+
+
 def test_the_name_of_a_file_may_be_no_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
     """Such a name is one on Linux, so the file is looked for."""
     assert main(["cost", "--measured", "\udcff"]) == 2
