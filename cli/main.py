@@ -6,20 +6,22 @@ module imports slow dependencies inside its functions.
 """
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 
 from rich.markup import escape
 
 from cli.lib.command_line import Parser, meant
 from cli.lib.printable import printable
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError, owner
 from cli.lib.signals import Ended, interruptible
+from cli.lib.streams import OutputLostError, discard_output, prepare
 from cli.lib.terminal import console, errors, literal
 
 COMMANDS = (
@@ -73,19 +75,27 @@ def _unknown(name: str) -> str:
     return f"sluice has no command {name!r}.{hint} `sluice --help` lists all commands."
 
 
-def _discard_output() -> None:
-    """Send what is still to be printed nowhere: its reader, such as `head`, has left."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
     It is 0 for success, 1 for a failure, 2 for an invalid command line, and 128 plus its number for
-    a signal: 130 for Ctrl-C.
+    a signal: 130 for Ctrl-C, and 141 if the reader of the output has left.
     """
-    if arguments is None:
-        arguments = sys.argv[1:]
+    status = 0
+    try:
+        try:
+            status = _run(sys.argv[1:] if arguments is None else arguments)
+        finally:  # the help ends by SystemExit
+            sys.stdout.flush()
+    except OutputLostError as error:
+        discard_output()
+        if not error.has_reader_left:
+            _refuse(error)
+        status = status or error.status
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
     parser = _parser(arguments)
     if not arguments:
         parser.print_help()
@@ -96,22 +106,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with interruptible():
             args.run(args)
     except CommandError as error:
-        errors.print("[red]✗[/red]", escape(printable(str(error))))
+        _refuse(error)
         if error.log is not None:
             errors.print(f"  The log says more: {error.log}")
         return error.status
-    except BrokenPipeError:
-        _discard_output()
-        return 128 + signal.SIGPIPE
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
-        errors.print("[red]✗[/red]", literal(f"{error.strerror or error}{place}"))
-        return 1
+        errors.print("[red]✗[/red]", literal(f"{error.strerror or error}{place}{owner(error)}"))
+        return UsageError.status if _named(args, error) else CommandError.status
     except KeyboardInterrupt as error:
-        console.print()
+        with suppress(OutputLostError):
+            console.print()
         return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
     return 0
 
 
+def _named(args: argparse.Namespace, error: OSError) -> bool:
+    """Return whether an error is about a file that the command line names, or one below it."""
+    if not isinstance(error.filename, str):
+        return False
+    paths = (it for it in vars(args).values() if isinstance(it, Path))
+    return any(path in (Path(error.filename), *Path(error.filename).parents) for path in paths)
+
+
+def _refuse(error: Exception) -> None:
+    errors.print("[red]✗[/red]", escape(printable(str(error))))
+
+
 if __name__ == "__main__":
+    prepare()
     sys.exit(main())

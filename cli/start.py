@@ -13,6 +13,9 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 def main() -> int:
     """Run one command and return the exit status, as `cli.main.main` does."""
+    from cli.lib.streams import prepare
+
+    prepare()
     from cli.main import main
 
     return main()

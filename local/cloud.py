@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from local import trust
 
@@ -123,9 +124,18 @@ class LocalCloud:
 
     @classmethod
     def find(cls, directory: Path) -> Self | None:
-        """Return the local cloud that runs in a folder, or None."""
+        """Return the local cloud that runs in a folder, or None.
+
+        Raises PermissionError if the folder is another user's: a local cloud may run there.
+        """
         try:
-            content = json.loads((directory / FILE).read_text())
+            text = (directory / FILE).read_text()
+        except PermissionError:
+            raise
+        except (OSError, ValueError):
+            return None
+        try:
+            content = json.loads(text)
             pid = int(content["pid"])
             if _gone(pid):
                 return None
@@ -217,6 +227,29 @@ class LocalCloud:
         raise LocalCloudError(
             f"The local cloud did not stop within {_STOP_TIMEOUT_S:.0f} s and was killed"
         )
+
+
+def owner(port: int) -> Path | None:
+    """Return the folder of the local cloud that has a port for its API or AWS's; None if none has.
+
+    It is one whose process this user may look at, on Linux ("proc(5)").
+    """
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = [os.fsdecode(word) for word in file.read_bytes().split(b"\0")]
+            if words[1:4] != ["-m", "local", "--dir"]:
+                continue
+            cloud = LocalCloud.find(Path(words[4]))
+        except OSError:  # it has ended, or is another user's
+            continue
+        if cloud is not None and port in {cloud.edge_port, urlsplit(cloud.endpoint_url).port}:
+            return cloud.directory
+    return None
+
+
+def named(directory: Path) -> str:
+    """Return what to call the local cloud of a folder: by its checkout, if that is where it is."""
+    return f"the local cloud of {directory.parent if directory.name == '.local' else directory}"
 
 
 def _gone(pid: int) -> bool:

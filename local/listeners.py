@@ -12,6 +12,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
+from local.cloud import named, owner
+
 # The maximum number of connections that wait to be accepted. The kernel may reduce it to its limit.
 _BACKLOG = 4096
 _IDLE_S = 3630.0
@@ -53,8 +55,13 @@ def hold(ports: Sequence[int]) -> socket.socket:
         return sock
     if first is not None and first.errno == errno.EACCES:
         raise PortTaken(f"only the administrator may use port {ports[0]}; choose one over 1023")
+    if (folder := owner(ports[0])) is not None:
+        raise PortTaken(
+            f"port {ports[0]} is in use by {named(folder)}; stop it by `sluice down` there, or "
+            "choose another port"
+        )
     raise PortTaken(
-        f"port {ports[0]} is in use by {_holder(ports[0])}; end that program, or choose another port"
+        f"port {ports[0]} is in use by {holder(ports[0])}; end that program, or choose another port"
     )
 
 
@@ -65,7 +72,7 @@ def listen(sock: socket.socket) -> socket.socket:
     return sock
 
 
-def _holder(port: int) -> str:
+def holder(port: int) -> str:
     """Return which program listens on a port, as far as this user may know.
 
     Linux lists listening sockets in /proc/net/tcp and /proc/net/tcp6 with their inodes ("proc(5)");

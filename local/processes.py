@@ -82,11 +82,14 @@ def exists(pid: int) -> bool:
     return True
 
 
-def last_lines(path: Path, count: int = 5) -> str:
-    """Return the last lines of a log, joined by ' | ', for a message of one line."""
+def last_lines(path: Path, count: int = 5, *, since: int = 0) -> str:
+    """Return the last lines of a log, joined by ' | ', for a message of one line.
+
+    Those before the byte `since` are left out: an earlier process wrote them.
+    """
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 4096))
+            file.seek(max(0, since, path.stat().st_size - 4096))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""

@@ -1,11 +1,13 @@
-"""Reads the metadata of a GGUF file: its kind, and which part of a split model it is.
+"""Reads the metadata of a GGUF file: its kind, which part of a split model it is, and its size.
 
-The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Only the metadata is read,
-never a tensor, and nothing is trusted: a length that leads out of the file is an error.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Only the metadata and the
+table of tensors are read, never a tensor, and nothing is trusted: a length that leads out of the
+file is an error.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +19,22 @@ if TYPE_CHECKING:
 MAGIC = b"GGUF"
 _MAX_METADATA = 128 * 2**20
 """Bytes in which the metadata must end. A vocabulary of 250,000 tokens takes 12 MB."""
-_MAX_KEYS = 65_536
+_MAX_KEYS = _MAX_TENSORS = 65_536
+_MAX_DIMENSIONS = 4
+_ALIGNMENT = 32
+"""Bytes of which the tensors begin at a multiple, unless the metadata says otherwise."""
+AGAIN = "compare its size with that at its source, and download it again"
+"""What to do about a file that is not whole."""
+_BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
+    10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292),
+    16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110),
+    22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8),
+    29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
+}  # fmt: skip
+"""The numbers of tensor types: how many elements a block has, and how many bytes (ggml.h and
+ggml-common.h). Of a type that is not here, only the begin of a tensor is checked.
+"""
 _STRING, _ARRAY = 8, 9
 _FORMATS = {
     0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q",
@@ -31,6 +48,7 @@ _WANTED = {
     "tokenizer.chat_template",
     "split.no",
     "split.count",
+    "general.alignment",
 }
 _SHAPE = {
     "context_length", "block_count", "embedding_length", "attention.head_count",
@@ -98,9 +116,13 @@ def read_head(path: Path) -> Head:
                 or f"not a GGUF file (wrong magic: it begins with the bytes {shown}, not 47 47 55 46)"
             )
         if len(first) < 24:
-            raise ValueError("corrupt: it ends within its first 24 bytes")
+            raise _corrupt("it ends within its first 24 bytes")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _head(_Reader(data))
+
+
+def _corrupt(what: str) -> ValueError:
+    return ValueError(f"corrupt: {what}; {AGAIN}")
 
 
 class _Reader:
@@ -108,22 +130,23 @@ class _Reader:
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
-        self._at = 4
-        self._end = min(len(data), _MAX_METADATA)
+        self.at = 4
+        self.size = len(data)
+        self._end = min(self.size, _MAX_METADATA)
 
     def number(self, form: str) -> Any:
         return struct.unpack(form, self.skip(struct.calcsize(form)))[0]
 
     def skip(self, size: int) -> bytes:
-        at = self._at
-        self._at += size
-        if self._at > self._end:
-            raise ValueError("corrupt or truncated: it ends within its metadata")
-        return self._data[at : self._at] if size <= 8 else b""
+        at = self.at
+        self.at += size
+        if self.at > self._end:
+            raise ValueError(f"corrupt or truncated: it ends within its metadata; {AGAIN}")
+        return self._data[at : self.at] if size <= 8 else b""
 
     def string(self) -> str:
         size = self.number("<Q")
-        at = self._at
+        at = self.at
         self.skip(size)
         return self._data[at : at + size].decode("utf-8", "replace")
 
@@ -138,14 +161,14 @@ class _Reader:
                 for _ in range(count):
                     self.skip(self.number("<Q"))
             else:
-                raise ValueError("corrupt: it has a nested array")
+                raise _corrupt("it has a nested array")
         else:
             self.number(self.form(kind))
 
     @staticmethod
     def form(kind: int) -> str:
         if kind not in _FORMATS:
-            raise ValueError("corrupt: it has a value of an unknown type")
+            raise _corrupt("it has a value of an unknown type")
         return _FORMATS[kind]
 
 
@@ -157,7 +180,7 @@ def _head(reader: _Reader) -> Head:
         raise ValueError(f"of GGUF version {version}, which is too old: convert the model again")
     tensors, keys = reader.number("<Q"), reader.number("<Q")
     if keys > _MAX_KEYS:
-        raise ValueError(f"corrupt: it claims to have {keys} keys")
+        raise _corrupt(f"it claims to have {keys:,} keys")
     found: dict[str, Any] = {}
     for _ in range(keys):
         key, kind = reader.string(), reader.number("<I")
@@ -167,6 +190,7 @@ def _head(reader: _Reader) -> Head:
             found[key] = reader.string()
         else:
             found[key] = reader.number(reader.form(kind))
+    _check_tensors(reader, tensors, found.get("general.alignment"))
     parts = max(1, int(found.get("split.count", 1)))
     said = str(found.get("general.type", "model"))
     kind_of = said if said in {"adapter", "mmproj", "imatrix"} else "model"
@@ -186,6 +210,27 @@ def _head(reader: _Reader) -> Head:
         context=numbers.get("context_length"),
         cache_bytes=_cache_bytes(numbers),
     )
+
+
+def _check_tensors(reader: _Reader, tensors: int, alignment: object) -> None:
+    """Raise ValueError if the file ends before its tensors do."""
+    if tensors > _MAX_TENSORS:
+        raise _corrupt(f"it claims to have {tensors:,} tensors")
+    end = 0
+    for _ in range(tensors):
+        reader.skip(reader.number("<Q"))  # the name
+        dimensions = reader.number("<I")
+        if dimensions > _MAX_DIMENSIONS:
+            raise _corrupt(f"it has a tensor of {dimensions:,} dimensions")
+        elements = math.prod(reader.number("<Q") for _ in range(dimensions))
+        block, size = _BLOCKS.get(reader.number("<I"), (1, 0))
+        end = max(end, reader.number("<Q") + elements // block * size)
+    unit = alignment if isinstance(alignment, int) and alignment > 0 else _ALIGNMENT
+    whole = -(-reader.at // unit) * unit + end
+    if tensors and reader.size < whole:
+        raise ValueError(
+            f"truncated: it has {reader.size:,} bytes, and its tensors end at byte {whole:,}; {AGAIN}"
+        )
 
 
 def _cache_bytes(shape: Mapping[str, int]) -> int | None:

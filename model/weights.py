@@ -121,7 +121,9 @@ def files_in(folder: Path) -> list[File]:
                 size = -1  # a link to nothing
             found.append(File(os.path.relpath(path, folder), size))
             if len(found) > _MAX_FILES:
-                raise StartError(f"{folder}: more than {_MAX_FILES} files")
+                raise StartError(
+                    f"{folder}: more than {_MAX_FILES:,} files; name the model's own folder, or its file"
+                )
     return found
 
 

@@ -3,15 +3,16 @@
 import argparse
 import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from rich.markup import escape
 
 from cli.lib import values
-from cli.lib.completions import Message, client, complete
+from cli.lib.completions import Message, Refused, client, complete
 from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.stack import LocalStack
 from cli.lib.terminal import console
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     if args.stage == "local":
         stack.warn_of_other_key()
     model = args.model or stack.model
-    with explained(args.stage, stack.name):
+    with explained(args.stage, stack.name), _named(args.model, stack):
         if args.question:
             complete(
                 client(stack),
@@ -47,6 +48,18 @@ def run(args: argparse.Namespace) -> None:
             )
         else:
             converse(client(stack), model=model)
+
+
+@contextlib.contextmanager
+def _named(model: str | None, stack: LocalStack) -> Iterator[None]:
+    """Add to the refusal of a model that was named the models that the stack has."""
+    try:
+        yield
+    except Refused as error:
+        if model is None or error.code != "model_not_found":
+            raise
+        names = ", ".join(sorted(it.id for it in client(stack).models.list()))
+        raise UsageError(f"{error} `--model` may be: {names}.") from None
 
 
 def converse(client: Any, *, model: str) -> None:

@@ -127,7 +127,7 @@ def show(args: argparse.Namespace) -> None:
             else f"{fault['scope']} {fault['operation']}"
         )
         bound = "" if fault["count"] is None else f", {fault['count']} at most"
-        counts = (str(fault[name]) for name in _COUNTS)
+        counts = (f"{fault[name]:,}" for name in _COUNTS)
         lines.append(
             (fault["id"], fault["kind"], scope, f"{fault['probability']:.0%}{bound}", *counts)
         )

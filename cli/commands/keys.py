@@ -305,7 +305,7 @@ def show_key(key: dict[str, Any]) -> None:
         "old secret": f"valid until {values.when(key['old_secret_expires_at'])} UTC"
         if key["old_secret_expires_at"]
         else "",
-        "running": str(key["in_flight"]),
+        "running": f"{key['in_flight']:,}",
         "used": "{requests:,} requests, {prompt_tokens:,} prompt tokens, "
         "{completion_tokens:,} completion tokens, cost ".format(**key["totals"])
         + literal(key["totals"]["cost"]),

@@ -307,9 +307,9 @@ def run(args: argparse.Namespace) -> None:
     )
 
     source: Path = args.source
-    options = aws_options(args.stage)
     if not source.exists():
         raise UsageError(f"{source}: there is no such file or folder.")
+    options = aws_options(args.stage)
     try:
         s3 = boto3.client("s3", **options)
         bucket, prefix = (

@@ -238,7 +238,7 @@ def _instances(settings: "Settings", client: Client) -> Finding:
             f"no quota is called '{name}': is the type offered in this region?", good=False
         )
     return Finding(
-        f"{quota['Value']:.0f} {name}; {needed} are needed, with those of an update",
+        f"{quota['Value']:,.0f} {name}; {needed:,} are needed, with those of an update",
         good=quota["Value"] >= needed,
         commands=(_increase("sagemaker", quota["QuotaCode"], needed),),
     )
@@ -262,8 +262,8 @@ def _functions(settings: "Settings", client: Client) -> Finding:
     command = _increase("lambda", CONCURRENCY, max(1000, (reserved or 0) + UNRESERVED))
     if reserved is not None:
         message = (
-            f"{maximum} functions at once; the stacks reserve {reserved}, which leaves "
-            f"{maximum - reserved}; Lambda requires"
+            f"{maximum:,} functions at once; the stacks reserve {reserved:,}, which leaves "
+            f"{maximum - reserved:,}; Lambda requires"
         )
         good = maximum - reserved >= UNRESERVED
         return Finding(
@@ -272,7 +272,7 @@ def _functions(settings: "Settings", client: Client) -> Finding:
             (command, "# or deploy with -c reserved_concurrency=none"),
         )
     return Finding(
-        f"{maximum} functions at once, one for each stream",
+        f"{maximum:,} functions at once, one for each stream",
         maximum >= _FEW,
         (command,),
         warning=True,

@@ -11,6 +11,7 @@ from rich.markup import escape
 from cli.lib.admin_api import Admin
 from cli.lib.completions import client, complete
 from cli.lib.endpoint_state import explained
+from cli.lib.failed_deployment import failed
 from cli.lib.printable import printable
 from cli.lib.project import LOCAL, LOGS, CommandError, UsageError
 from cli.lib.settings import add_settings, check_files, settings_of
@@ -210,14 +211,20 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
             target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
             # Bootstrapping needs no synthesis, so the application is left out.
             cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=DEPLOY_LOG, detail=detail)
+    began = time.time()
     with step("Deploying the stacks (cdk deploy --all)") as detail:
-        outputs = cdk.deploy(
-            context={**context, "stage": "local"},
-            aws=aws,
-            outputs=LOCAL / "outputs.json",
-            log=DEPLOY_LOG,
-            detail=detail,
-        )
+        try:
+            outputs = cdk.deploy(
+                context={**context, "stage": "local"},
+                aws=aws,
+                outputs=LOCAL / "outputs.json",
+                log=DEPLOY_LOG,
+                detail=detail,
+            )
+        except CommandError as error:
+            formation = _client(aws, "cloudformation")
+            stacks = (f"{name}-local-state", f"{name}-local-service")
+            raise failed(formation, stacks, began, error) from None
     for item in cloud.unhandled():
         text = f"{item['type']} ({item['logical_id']}) is not emulated: {item['effect']}."
         console.print("[yellow]![/yellow]", escape(printable(text, keep="")))

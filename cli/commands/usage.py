@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cli.lib import charts, values
 from cli.lib.admin_api import Admin, add_access, admin
-from cli.lib.project import CommandError, UsageError
+from cli.lib.project import CommandError, UsageError, why
 from cli.lib.reconcile import reconcile
 from cli.lib.stack import aws_options
 from cli.lib.terminal import console, errors, item, literal, print_json, show, write_csv
@@ -62,7 +62,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     replay = command("replay", _replay, text)
     text = "log files; - is standard input (the function's log group)"
-    replay.add_argument("files", nargs="*", metavar="FILE", help=text)
+    replay.add_argument("files", type=Path, nargs="*", metavar="FILE", help=text)
     text = "how far back the log group is read (24h)"
     replay.add_argument("--since", type=values.seconds, default=86_400, metavar="TIME", help=text)
     request = command("request", _request, "Show one request's ledger item.")
@@ -172,7 +172,7 @@ def _show_report(report: dict[str, Any]) -> None:
     show(table)
     running = sum(key["in_flight"] for key in report["keys"])
     console.print(
-        f"[dim]{running} in flight; rollups up to {literal(report['rolled'])}, the ledger "
+        f"[dim]{running:,} in flight; rollups up to {literal(report['rolled'])}, the ledger "
         "itself from there[/dim]"
     )
     for it in report["differences"]:
@@ -205,14 +205,14 @@ def _replay(args: argparse.Namespace) -> None:
             "rolled": "hours with new rollups",
         }
         console.print(
-            f"{len(lines)} unsaved: "
-            + ", ".join(f"{counts[name]} {text}" for name, text in words.items())
+            f"{len(lines):,} unsaved: "
+            + ", ".join(f"{counts[name]:,} {text}" for name, text in words.items())
         )
     for text in wrong["malformed"]:
         errors.print(f"[yellow]malformed[/yellow] {literal(text)}")
     if wrong["failed"]:
         raise CommandError(
-            f"{len(wrong['failed'])} could not be written; replay them again: "
+            f"{len(wrong['failed']):,} could not be written; replay them again: "
             f"{wrong['failed'][0]} ..."
         )
     if wrong["malformed"]:
@@ -225,11 +225,14 @@ def _lines(args: argparse.Namespace, api: Admin) -> Iterator[str]:
     if not args.files:
         yield from _logged(args, api)
     for name in args.files:
-        if name == "-":
+        if str(name) == "-":
             yield from sys.stdin
-        else:
-            with Path(name).open(errors="replace") as file:
+            continue
+        try:
+            with name.open(errors="replace") as file:
                 yield from file
+        except OSError as error:
+            raise UsageError(f"{name} cannot be read: {why(error)}") from None
 
 
 def _logged(args: argparse.Namespace, api: Admin) -> Iterator[str]:
@@ -280,7 +283,7 @@ def _rebuild(args: argparse.Namespace) -> None:
         return
     rows, changed = (sum(hour[name] for hour in hours) for name in ("rows", "changed"))
     console.print(
-        f"{len(hours)} hours made again: {rows} rows, of which {changed} had to be changed"
+        f"{len(hours):,} hours made again: {rows:,} rows, of which {changed:,} had to be changed"
     )
 
 

@@ -5,10 +5,14 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
+from cli.lib.printable import printable
 from cli.lib.terminal import errors, literal
 
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")
+"""How Python reads such bytes of the command line."""
 _OPTION = re.compile(r"-[^\d]")
 """The beginning of an option. A negative number is a value."""
 
@@ -31,6 +35,21 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(self._unknown(unknown[0]))
         return found, []
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Parse a value. Only the name of a file may have bytes that are not UTF-8.
+
+        A text that is no option's value names a thing or is a question, and is not empty.
+        """
+        if action.type is Path and not arg_string.strip():  # the path of '' is this folder
+            raise argparse.ArgumentError(action, "the name of a file is missing")
+        is_value = action.nargs != argparse.PARSER  # else a command and all its arguments
+        is_plain = action.type is None and not action.option_strings
+        if is_value and is_plain and not arg_string.strip():
+            raise argparse.ArgumentError(action, "it is empty")
+        if is_value and action.type is not Path and _NOT_UTF_8.search(arg_string):
+            raise argparse.ArgumentError(action, f"'{printable(arg_string)}' is not UTF-8")
+        return super()._get_value(action, arg_string)
 
     def _wrong_option(self) -> str:
         """Return the first option that this parser does not have, or an empty text."""

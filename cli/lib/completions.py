@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cli.lib.printable import printable
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.terminal import console
 from cli.lib.wrapping import Wrapped
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cli.lib.stack import LocalStack
 
 Message = dict[str, str]
+_WRONG_INPUT = (400, 404, 413, 422)
+"""Statuses of a question or a model that the API does not take."""
 
 
 class Refused(CommandError):
@@ -27,6 +29,8 @@ class Refused(CommandError):
         super().__init__(message)
         self.http_status = http_status
         self.code = code
+        if http_status in _WRONG_INPUT:
+            self.status = UsageError.status
 
 
 def client(stack: LocalStack) -> Any:
@@ -107,7 +111,7 @@ def complete(
     rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
     sys.stdout.write("\n")
     console.print(
-        f"[dim]{tokens} tokens, first after {((first or started) - started) * 1000:.0f} "
+        f"[dim]{tokens:,} tokens, first after {((first or started) - started) * 1000:,.0f} "
         f"ms{rate}[/dim]"
     )
     return "".join(parts)

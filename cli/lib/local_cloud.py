@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.markup import escape
+
+from cli.lib.printable import printable
 from cli.lib.project import LOCAL, LOGS, CommandError
 from cli.lib.stack import LocalStack
 from cli.lib.terminal import console, step
 from cli.lib.values import counted
-from local.cloud import EDGE_PORTS, FILE, STATE, LocalCloud, LocalCloudError
+from local.cloud import EDGE_PORTS, FILE, STATE, LocalCloud, LocalCloudError, named, owner
 from local.sagemaker.engine import EngineError, sweep
 from local.trust import private
 
@@ -105,11 +108,25 @@ def start(
         except LocalCloudError as error:
             raise CommandError(str(error)) from None
     if port is None and cloud.edge_port != usual:
-        console.print(
-            f"[yellow]![/yellow] Port {usual} is taken by another program, so the API has "
-            f"{cloud.edge_port}. `sluice up --port N` takes that port or stops."
-        )
+        console.print("[yellow]![/yellow]", escape(printable(taken(usual, cloud.edge_port))))
     return cloud
+
+
+def taken(usual: int, port: int) -> str:
+    """Return who has the usual port, and what to do to get it."""
+    folder = owner(usual)
+    if folder is not None:
+        return (
+            f"Port {usual} is taken by {named(folder)}, so the API here has {port}. Both can run. "
+            f"To have {usual} here, run `sluice down` there, and here `sluice down` and then "
+            f"`sluice up --port {usual}`."
+        )
+    from local.listeners import holder  # its imports are slow
+
+    return (
+        f"Port {usual} is taken by {holder(usual)}, so the API has {port}. `sluice up --port N` "
+        "takes that port or stops."
+    )
 
 
 def stop(*, keeps: bool = True) -> None:

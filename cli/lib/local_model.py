@@ -49,8 +49,10 @@ class LocalModel:
     def says(self) -> str:
         """The model and its main settings, in a few words."""
         context = self.context
+        tokens = _number(context, "context_tokens")
+        shown = context["context_tokens"] if tokens is None else f"{tokens:,}"
         return (
-            f"{context['model_name']}: {context['context_tokens']} tokens of context, "
+            f"{context['model_name']}: {shown} tokens of context, "
             f"{context['parallel']} answers at once"
         )
 

@@ -1,5 +1,6 @@
 """The paths that commands use, and the error that ends one."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,25 @@ class UsageError(CommandError):
     """The command line has a value or a combination of options that no parser could refuse."""
 
     status = 2
+
+
+def owner(error: OSError) -> str:
+    """Return to whom a file belongs that may not be used, as the end of a sentence."""
+    if not isinstance(error, PermissionError) or not isinstance(error.filename, str):
+        return ""
+    for path in (Path(error.filename), *Path(error.filename).parents):
+        try:
+            found = path.stat()
+        except OSError:  # the folder that it is in may not be looked into
+            continue
+        if found.st_uid == os.geteuid():
+            return ""
+        try:
+            name = path.owner()
+        except KeyError:
+            name = f"user {found.st_uid}"
+        return f". {path} belongs to {name}; run the command as that user."
+    return ""
 
 
 def why(error: BaseException) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from cli.lib.project import ROOT, CommandError, UsageError, why
+from cli.lib.project import ROOT, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from infra.settings.deployment import Settings
+
+T = TypeVar("T")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -33,24 +34,18 @@ def settings_of(stage: str, changes: Mapping[str, object]) -> Settings:
     A value is parsed by its setting's type.
 
     Raises:
-        UsageError: a setting of the command line is unknown, its value is invalid, or it is another
-            stage.
-        CommandError: one of cdk.json is.
+        UsageError: a setting is unknown, its value is invalid, or it is another stage; or cdk.json
+            cannot be read.
 
     """
     from infra.settings.context import settings_from_context
-    from infra.settings.deployment import SettingsError
 
     if changes.get("stage", stage) != stage:
         raise UsageError(
             f"-c stage={changes['stage']}: this is about the stage {stage}. Commands for several "
             "stages name one by --stage; the local cloud has only the stage local."
         )
-    try:
-        return settings_from_context({**_of_cdk_json(), **changes, "stage": stage})
-    except SettingsError as error:
-        kind = UsageError if changes else CommandError
-        raise kind(str(error)) from None
+    return _checked(stage, changes, settings_from_context)
 
 
 def check_files(settings: Settings, changes: Mapping[str, object]) -> None:
@@ -60,31 +55,42 @@ def check_files(settings: Settings, changes: Mapping[str, object]) -> None:
     settings.
 
     Raises:
-        UsageError: the synthesis would refuse it, and the command line has `changes`.
-        CommandError: the synthesis would refuse what cdk.json has.
+        UsageError: the synthesis would refuse it.
 
     """
+    from infra.settings.context import settings_from_context
+
+    _checked(settings.stage, changes, lambda context: _check(settings_from_context(context)))
+
+
+def _check(settings: Settings) -> None:
     from infra.settings import other_spellings, weights_files
-    from infra.settings.fields import SettingsError
 
     location = settings.weights
+    other_spellings.check(settings)
+    if location and not location.startswith(("s3://", "hf:")) and not settings.endpoint_name:
+        weights_files.check_file(ROOT / location, location)
+
+
+def _checked(
+    stage: str, changes: Mapping[str, object], attempt: Callable[[Mapping[str, object]], T]
+) -> T:
+    """Return what `attempt` makes of the context of cdk.json with the changes.
+
+    Raises UsageError, which names cdk.json if the wrong value stands there.
+    """
+    from infra.settings import cdk_json
+    from infra.settings.fields import SettingsError
+
+    given = {**changes, "stage": stage}
     try:
-        other_spellings.check(settings)
-        if location and not location.startswith(("s3://", "hf:")) and not settings.endpoint_name:
-            weights_files.check_file(ROOT / location, location)
+        file = cdk_json.read(ROOT)
     except SettingsError as error:
-        kind = UsageError if changes else CommandError
-        raise kind(str(error)) from None
-
-
-def _of_cdk_json() -> Mapping[str, object]:
+        raise UsageError(str(error)) from None
     try:
-        context = json.loads((ROOT / "cdk.json").read_text()).get("context", {})
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise CommandError(f"cdk.json cannot be read: {why(error)}") from None
-    if not isinstance(context, dict):
-        raise CommandError("cdk.json cannot be read: its context is not an object.")
-    return context
+        return attempt({**file, **given})
+    except SettingsError as error:
+        raise UsageError(cdk_json.placed(error, attempt, file=file, changes=given)) from None
 
 
 def _pair(text: str) -> tuple[str, str]:

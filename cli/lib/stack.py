@@ -17,6 +17,8 @@ from cli.lib.terminal import errors
 if TYPE_CHECKING:
     from local.cloud import LocalCloud
 
+DEFAULT_NAME = "sluice"
+"""The setting `name` unless it is given."""
 _FILE = LOCAL / "stack.json"
 
 
@@ -29,7 +31,7 @@ class LocalStack:
     api_key: str
     model: str
     usage_table: str
-    name: str = "sluice"
+    name: str = DEFAULT_NAME
     """The setting `name`."""
     authority: str | None = None
     """The file of the certificate authority to trust, if the API speaks HTTPS."""
@@ -88,7 +90,10 @@ class LocalStack:
 
         """
         if stage == "local":
-            return cls.load()
+            local = cls.load()
+            if name not in {DEFAULT_NAME, local.name}:
+                raise undeployed(f"{name}-local-service", stage)
+            return local
         stack = f"{name}-{stage}-service"
         outputs = outputs_of(stage, stack)
         if not outputs:
@@ -152,11 +157,13 @@ def aws_options(stage: str) -> dict[str, str]:
     only AWS_DEFAULT_REGION. The CDK CLI and all other SDKs read both.
 
     Raises:
-        CommandError: no local cloud is running.
+        CommandError: no local cloud is running; or there is no region or there are no credentials
+            for a stage on AWS, which otherwise depends on the call that comes first.
 
     """
     if stage != "local":
         region = os.environ.get("AWS_REGION")
+        _check_access(stage, region)
         return {"region_name": region} if region else {}
     cloud = running_cloud()
     aws = cloud.aws_environment()
@@ -166,6 +173,34 @@ def aws_options(stage: str) -> dict[str, str]:
         "aws_access_key_id": aws["AWS_ACCESS_KEY_ID"],
         "aws_secret_access_key": aws["AWS_SECRET_ACCESS_KEY"],
     }
+
+
+def _check_access(stage: str, region: str | None) -> None:
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    session = Session()
+    try:
+        region = region or session.get_config_variable("region")
+        found = session.get_credentials()
+    except BotoCoreError as error:  # such as a profile that does not exist
+        raise no_access(stage, error) from None
+    if not region or found is None:
+        raise _lacking(stage, region=not region, credentials=found is None)
+
+
+def _lacking(stage: str, *, region: bool, credentials: bool) -> CommandError:
+    """Return the error for an environment without a region, credentials or both."""
+    lacking = [*(["AWS region"] if region else []), *(["AWS credentials"] if credentials else [])]
+    remedies = [
+        *(["`export AWS_REGION=...` sets a region."] if region else []),
+        *(["`aws configure` or `aws sso login` sets credentials."] if credentials else []),
+    ]
+    has = " and ".join(lacking).replace("AWS ", "").replace("region", "a region")
+    return CommandError(
+        f"No {' and no '.join(lacking)} {'are' if credentials else 'is'} set for the stage {stage}. "
+        f"Set AWS_PROFILE to a profile that has {has}. {' '.join(remedies)}"
+    )
 
 
 def aws_environment(stage: str) -> dict[str, str]:
@@ -227,16 +262,16 @@ def no_access(stage: str, error: Exception, summary: str = "AWS cannot be called
 
     It names what the environment lacks, else `summary` and the reason.
     """
-    from botocore.exceptions import NoCredentialsError, NoRegionError
+    from botocore.exceptions import NoCredentialsError, NoRegionError, ProfileNotFound
 
-    if isinstance(error, NoRegionError):
+    if isinstance(error, ProfileNotFound):
         return CommandError(
-            f"No region is set for the stage {stage}: `export AWS_REGION=...`, or set AWS_PROFILE."
+            f"{error}. Set AWS_PROFILE to a profile of yours for the stage {stage}; "
+            "`aws configure list-profiles` lists them."
         )
-    if isinstance(error, NoCredentialsError):
-        return CommandError(
-            f"No AWS credentials are set for the stage {stage}: set AWS_PROFILE, or log in."
-        )
+    if isinstance(error, NoRegionError | NoCredentialsError):
+        no_region = isinstance(error, NoRegionError)
+        return _lacking(stage, region=no_region, credentials=not no_region)
     return CommandError(f"{summary}: {error}")
 
 

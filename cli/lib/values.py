@@ -12,6 +12,8 @@ from decimal import Decimal, InvalidOperation
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _KEY = re.compile(r"(?:sk-)?([a-z2-7]{12})(?:-[A-Za-z0-9_-]{43})?")
+STACK_NAME = r"[a-z][a-z0-9-]{0,23}"
+"""What the setting `name` accepts."""
 NONE = "none"
 STAGES = ("local", "dev", "prod")
 
@@ -31,7 +33,8 @@ def add_stack(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
 def add_stack_name(parser: argparse.ArgumentParser, *, inner: bool = False) -> None:
     """Add `--stack-name`."""
     default = argparse.SUPPRESS if inner else "sluice"
-    parser.add_argument("--stack-name", default=default, help="the stack's setting `name` (sluice)")
+    text = "the stack's setting `name` (sluice)"
+    parser.add_argument("--stack-name", type=stack_name, default=default, help=text)
 
 
 def add_stage(
@@ -39,6 +42,15 @@ def add_stage(
 ) -> None:
     """Add `--stage`."""
     parser.add_argument("--stage", default=default, choices=choices, help=f"the stage ({default})")
+
+
+def stack_name(text: str) -> str:
+    """Parse the setting `name` of a stack."""
+    if re.fullmatch(STACK_NAME, text) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the name of a stack: lower-case letters, digits and hyphens, 24 at most"
+        )
+    return text
 
 
 def exports(variables: Mapping[str, str]) -> str:

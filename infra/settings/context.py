@@ -8,8 +8,10 @@ import difflib
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import get_origin
 
+from infra.settings.cdk_json import CDKS_OWN, placed, read
 from infra.settings.deployment import FIELDS, TYPES, Settings, SettingsError, accepted, of_stage
 from infra.settings.fields import RepeatedNameError, choices, is_optional, plain, read_json
 
@@ -21,15 +23,14 @@ _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 def settings_from_context(context: Mapping[str, object]) -> Settings:
     """Return the settings that a CDK context describes.
 
-    CDK's own keys contain a colon, an at sign or a slash (`aws:cdk:...`, `@aws-cdk/...`) and are
-    ignored.
+    CDK's own keys are ignored.
 
     Raises:
         SettingsError: a setting is unknown, or its type does not accept the value. The message has
             the choices.
 
     """
-    ours = {key: value for key, value in context.items() if not any(mark in key for mark in ":@/")}
+    ours = {key: it for key, it in context.items() if not any(mark in key for mark in CDKS_OWN)}
     stage = ours.pop("stage", DEFAULT_STAGE)
     base = of_stage(str(stage))
     if unknown := sorted(set(ours) - set(FIELDS)):
@@ -40,11 +41,11 @@ def settings_from_context(context: Mapping[str, object]) -> Settings:
     return base.replace(**changes)
 
 
-def check_early(environment: Mapping[str, str]) -> None:
+def check_early(environment: Mapping[str, str], folder: Path) -> None:
     """Exit with one line if the context that the CDK CLI passes on has a wrong setting.
 
-    `infra.compose` checks it again, and a context that is too long for `CDK_CONTEXT_JSON` for the
-    first time.
+    The line says whether it stands in cdk.json of the folder. `infra.compose` checks the context
+    again, and one that is too long for `CDK_CONTEXT_JSON` for the first time.
     """
     try:
         context = json.loads(environment.get("CDK_CONTEXT_JSON", ""))
@@ -53,7 +54,13 @@ def check_early(environment: Mapping[str, str]) -> None:
     try:
         settings_from_context(context)
     except SettingsError as error:
-        sys.exit(f"sluice: {error}")
+        try:
+            file = {name: it for name, it in read(folder).items() if context.get(name) == it}
+        except SettingsError:
+            file = {}
+        changes = {name: it for name, it in context.items() if name not in file}
+        text = placed(error, settings_from_context, file=file, changes=changes)
+        sys.exit(f"sluice: {text}")
 
 
 def parse(name: str, value: object) -> object:

@@ -54,7 +54,11 @@ def check_file(path: Path, location: str) -> None:
         SettingsError: it is not there, or is not a GGUF model.
 
     """
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # a folder on the way to it may not be looked into
+        raise SettingsError(f"weights={location}: {path}: {error.strerror}") from None
+    if is_folder:
         raise SettingsError(
             f"weights={location}: is a folder; put it into S3 (sluice model push {location}) and "
             "set the address that this prints, or name one file"

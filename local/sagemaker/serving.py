@@ -22,6 +22,8 @@ _PING_S = 2.0
 _PING_EVERY_S = 0.1
 _RESTART_FIRST_S = 0.5
 _RESTART_LAST_S = 30.0
+_CANNOT_START = "model: cannot start: "
+"""How our container's line begins that says why it does not start."""
 
 
 class ServingError(Exception):
@@ -158,6 +160,7 @@ class Serving:
         variant = instance.variant
         limit = variant.startup_timeout or DEFAULT_STARTUP_S
         instance.healthy = False
+        before = instance.log.stat().st_size if instance.log.exists() else 0
         try:
             running = await self._runner.start(
                 Container(
@@ -184,15 +187,13 @@ class Serving:
                     if ended.done():
                         raise ServingError(
                             f"The container of variant {variant.name} ended with status "
-                            f"{ended.result()} before it "
-                            f"answered /ping: {processes.last_lines(instance.log)} (log: "
-                            f"{instance.log})"
+                            f"{ended.result()} before it answered /ping: "
+                            f"{_said(instance.log, before)} (log: {instance.log})"
                         )
         except TimeoutError as error:
             raise ServingError(
                 f"The container of variant {variant.name} did not pass the ping health check "
-                f"within {limit} s: "
-                f"{processes.last_lines(instance.log)} (log: {instance.log})"
+                f"within {limit} s: {_said(instance.log, before)} (log: {instance.log})"
             ) from error
         finally:
             ended.cancel()
@@ -232,3 +233,9 @@ class Serving:
             except ServingError as error:
                 log.warning("endpoint %s: %s", self.endpoint.name, error)
                 delay = min(delay * 2, _RESTART_LAST_S)
+
+
+def _said(log_file: Path, since: int) -> str:
+    """Return why a container did not start: its own words for that, else its last lines."""
+    lines = processes.last_lines(log_file, since=since)
+    return lines[max(0, lines.rfind(_CANNOT_START)) :]

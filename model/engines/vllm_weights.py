@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from model import weights
 from model.errors import StartError
-from model.gguf import foreign
+from model.gguf import AGAIN, foreign
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ def _check_tensors(path: Path) -> None:
     except (OSError, ValueError):
         header = None
     if not isinstance(header, dict):
-        raise StartError(f"{path}: corrupt, or not a safetensors file")
+        raise StartError(f"{path}: corrupt, or not a safetensors file; {AGAIN}")
     try:
         ends = [
             int(tensor["data_offsets"][1])
@@ -108,5 +108,6 @@ def _check_tensors(path: Path) -> None:
     whole = 8 + length + max(ends, default=0)
     if size != whole:
         raise StartError(
-            f"{path}: {size} bytes, where its header says {whole}: truncated or corrupt"
+            f"{path}: {size:,} bytes, where its header says {whole:,}: truncated or corrupt; "
+            f"{AGAIN}"
         )

@@ -1,11 +1,11 @@
 """The command line."""
 
 import re
-import signal
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -91,16 +91,54 @@ def test_an_unknown_command_is_an_invalid_command_line(
     assert hint in error
 
 
-def test_a_reader_that_leaves_ends_the_command_without_a_word() -> None:
-    """`sluice … | head` prints no error when `head` has seen enough."""
-    program = "import sys; from cli.main import main; sys.exit(main(['verify', '--list']))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    _, error = process.communicate()
-    assert (process.returncode, error) == (128 + signal.SIGPIPE, b"")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "audit",
+        "chat hello",
+        "destroy --yes",
+        "destroy --plan",
+        "doctor",
+        "endpoint stop",
+        "env",
+        "keys list",
+        "keys list --iam",
+        "load --rate 1 --duration 1s",
+        "model push README.md",
+        "playground",
+        "preflight",
+        "responses list",
+        "restore --to 2026-11-01T00:00",
+        "smoke",
+        "stop",
+        "top --once",
+        "trace 00000000000000000000000000000001",
+        "usage",
+        "verify",
+    ],
+)
+@pytest.mark.usefixtures("nowhere")
+def test_each_command_says_the_same_without_access_to_aws(
+    capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    """Each names region and credentials, whichever its first call would have needed."""
+    assert main([*line.split(), "--stage", "dev"]) == 1
+    words = capsys.readouterr().err.split()
+    assert " ".join(words[:12]) == "✗ No AWS region and no AWS credentials are set for the"
+
+
+def test_a_file_that_the_command_line_names_is_wrong_input(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the system says about it, and about what is below it. Others are failures."""
+    long = str(tmp_path / ("x" * 5_000))
+    assert main(["up", "--model", long]) == 2
+    assert "File name too long: " in capsys.readouterr().err
+    for file, status in ((tmp_path / "a" / "b", 2), (Path("/elsewhere"), 1)):
+        error = PermissionError(13, "Permission denied", str(file))
+        monkeypatch.setattr("cli.lib.local_model.of", Mock(side_effect=error))
+        assert main(["up", "--model", str(tmp_path / "a")]) == status
+        assert f"Permission denied: {file}" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_every_command_is_tried_at_80_columns_and_facts_are_json_too() -> None:

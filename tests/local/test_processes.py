@@ -99,3 +99,16 @@ async def test_a_group_ends_though_its_leader_has_ended(tmp_path: Path) -> None:
     await leader.wait()
     await processes.stop(leader, 0)
     assert _gone({int(left.read_text())})
+
+
+def test_the_last_lines_are_those_of_the_last_process(tmp_path: Path) -> None:
+    """What an earlier process has written to the log does not explain the end of a later one."""
+    log = tmp_path / "log"
+    log.write_text("old\n")
+    size = log.stat().st_size
+    with log.open("a") as file:
+        file.write("one\n\n two\nthree\n")
+    assert processes.last_lines(log, since=size) == "one | two | three"
+    assert processes.last_lines(log, 2, since=size) == "two | three"
+    assert processes.last_lines(log) == "old | one | two | three"
+    assert processes.last_lines(tmp_path / "none") == ""

@@ -81,6 +81,36 @@ def test_what_is_no_gguf(tmp_path: Path, content: bytes, said: str) -> None:
         read_head(tmp_path / "a")
 
 
+@pytest.mark.parametrize("left", [1, 1_000, 1_000_000])
+def test_a_truncated_file_is_told_with_what_to_do(tmp_path: Path, left: int) -> None:
+    """A download that broke off has its metadata, but not all tensors."""
+    (tmp_path / "a").write_bytes(WHOLE[:-left])
+    with pytest.raises(ValueError, match="truncated") as caught:
+        read_head(tmp_path / "a")
+    assert str(caught.value) == (
+        f"truncated: it has {len(WHOLE) - left:,} bytes, and its tensors end at byte "
+        f"{len(WHOLE):,}; compare its size with that at its source, and download it again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (struct.pack("<IQQ", 3, 2**17, 0), "claims to have 131,072 tensors"),
+        (struct.pack("<IQQQI", 3, 1, 0, 0, 5), "a tensor of 5 dimensions"),
+        (struct.pack("<IQQQI", 3, 1, 0, 2**63, 1), "ends within its metadata"),
+        # of a type that is not known, the data begin behind the end
+        (struct.pack("<IQQQIQIQ", 3, 1, 0, 0, 1, 7, 999, 4096), "end at byte 4,160"),
+    ],
+)
+def test_a_corrupt_table_of_tensors(tmp_path: Path, table: bytes, said: str) -> None:
+    """Each says what is wrong, and what to do."""
+    (tmp_path / "a").write_bytes(b"GGUF" + table)
+    with pytest.raises(ValueError, match=said) as caught:
+        read_head(tmp_path / "a")
+    assert "download it again" in str(caught.value)
+
+
 @given(st.integers(0, METADATA_END - 1), st.binary(min_size=1, max_size=12), st.booleans())
 def test_corrupt_bytes(
     tmp_path_factory: pytest.TempPathFactory, at: int, new: bytes, cut: bool

@@ -59,7 +59,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "a report of `sluice load --json` or `python -m bench.model`"
     model.add_argument("--measured", type=Path, metavar="FILE", help=text)
     text = "the instances that --measured loaded (1)"
-    model.add_argument("--measured-instances", type=int, default=1, metavar="N", help=text)
+    model.add_argument("--measured-instances", type=int, metavar="N", help=text)
     text = "tokens a second of one instance at full load"
     model.add_argument("--throughput", type=float, metavar="N", help=text)
     text = "tokens a second of one stream (40)"
@@ -77,7 +77,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "read the instances' prices from AWS's price list into the price file, and exit"
     other.add_argument("--refresh-prices", action="store_true", help=text)
     text = "the region whose prices are read (us-east-1)"
-    other.add_argument("--region", default="us-east-1", help=text)
+    other.add_argument("--region", help=text)
     parser.add_argument("--json", action="store_true", help="print JSON, in USD")
     parser.set_defaults(run=run)
 
@@ -87,11 +87,16 @@ def run(args: argparse.Namespace) -> None:
     from cli.commands.cost import price_list, sheet
 
     if args.refresh_prices:
-        if not args.region.replace("-", "").isalnum():
-            raise UsageError(f"--region {args.region!r} is not a region's name.")
-        count = price_list.refresh(args.region)
-        console.print(f"{prices.NAME} has the prices of {count} instances in {args.region}.")
+        region = "us-east-1" if args.region is None else args.region
+        if not region.replace("-", "").isalnum():
+            raise UsageError(f"--region {region!r} is not a region's name.")
+        count = price_list.refresh(region)
+        console.print(f"{prices.NAME} has the prices of {count:,} instances in {region}.")
         return
+    if args.region is not None:
+        raise UsageError(
+            "--region says whose prices --refresh-prices reads into the price file. Give both."
+        )
     settings = settings_of(args.stage, dict(args.set))
     plan = Plan.of(settings, args.instance_hour)
     found = read(args.measured) if args.measured else None
@@ -107,8 +112,11 @@ def use_of(args: argparse.Namespace, plan: Plan, found: Measured | None) -> Use:
 
     """
     given = {name: getattr(args, name) for name in _DEFAULTS if getattr(args, name) is not None}
+    instances = 1 if args.measured_instances is None else args.measured_instances
+    if found is None and args.measured_instances is not None:
+        raise UsageError("--measured-instances is about --measured. Give that, too.")
     if found is not None:
-        if args.measured_instances < 1:
+        if instances < 1:
             raise UsageError("--measured-instances must be at least 1.")
         measured = {
             "tokens_per_second": found.tokens_per_second,
@@ -117,7 +125,7 @@ def use_of(args: argparse.Namespace, plan: Plan, found: Measured | None) -> Use:
         given = {name: figure for name, figure in measured.items() if figure} | given
     throughput = args.throughput
     if throughput is None and found is not None:
-        throughput = found.throughput / args.measured_instances
+        throughput = found.throughput / instances
     use = Use(**{**_DEFAULTS, **given, "throughput": throughput})
     _check(use, args)
     requests = _requests(args, use, plan)

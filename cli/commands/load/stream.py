@@ -226,20 +226,25 @@ class Stream:
     def count_gaps(self, tokens: Distribution, chunks: Distribution) -> None:
         """Count the times between tokens, and between chunks, of an answer that is over.
 
-        A chunk may have several tokens. Nothing tells how many, so the answer's tokens are divided
-        among its chunks by their characters: a chunk of t tokens that comes g seconds after the one
-        before counts as t times g / t.
+        A chunk may have several tokens, and nothing tells how many. Each chunk counts as a token,
+        and what the answer has beyond that is divided among its chunks by their characters. Of an
+        answer with fewer tokens than chunks, all tokens are divided so, and a chunk may have none.
+        t tokens that come g seconds after the tokens before count as t times g / t.
         """
-        whole, count = self.record.characters, self.record.tokens
+        whole, count, parts = self.record.characters, self.record.tokens, self.record.chunks
         if not whole or not self._times:
             return
-        characters = self._sizes[0]
-        counted = max(1, round(characters * count / whole))
-        for number in range(1, len(self._times)):
-            gap = self._times[number] - self._times[number - 1]
-            chunks.add(gap)
-            characters += self._sizes[number]
-            here = round(characters * count / whole) - counted
+        each = 1 if count >= parts else 0
+        characters, counted, since = 0, 0, self._times[0]
+        for number, (now, size) in enumerate(zip(self._times, self._sizes, strict=True)):
+            characters += size
+            here = (
+                each * (number + 1) + round(characters * (count - each * parts) / whole) - counted
+            )
+            if number == 0:
+                counted = max(1, here)
+                continue
+            chunks.add(now - self._times[number - 1])
             if here > 0:
-                tokens.add(gap / here, here)
-                counted += here
+                tokens.add((now - since) / here, here)
+                counted, since = counted + here, now

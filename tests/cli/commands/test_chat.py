@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cli.commands import chat
+from cli.lib.completions import Refused
 from cli.lib.stack import LocalStack
 from cli.main import main
 
@@ -71,3 +72,35 @@ def test_ctrl_c_in_a_conversation(
     assert main(["chat"]) == 130
     assert [it["content"] for it in asked[1]] == ["one", "Once", "two"]
     capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "line", "said"),
+    [
+        (404, "model_not_found", ["--model", "x", "hi"], (2, "`--model` may be: a, b.")),
+        (404, "model_not_found", ["hi"], (2, "The API says: no")),
+        (400, "context_length_exceeded", ["hi"], (2, "The API says: no")),
+        (429, "rate_limit_exceeded", ["--model", "x", "hi"], (1, "The API says: no")),
+    ],
+)
+def test_what_the_api_does_not_take_is_wrong_input(
+    asked: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    code: str,
+    line: list[str],
+    said: tuple[int, str],
+) -> None:
+    """A question or model that is refused is status 2, with the models there are; a limit is 1."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Refused("The API says: no", http_status=status, code=code)
+
+    models = [SimpleNamespace(id=name) for name in ("b", "a")]
+    api = SimpleNamespace(models=SimpleNamespace(list=lambda: models))
+    monkeypatch.setattr(chat, "complete", refuse)
+    monkeypatch.setattr(chat, "client", lambda _: api)
+    assert main(["chat", *line]) == said[0]
+    assert said[1] in capsys.readouterr().err
+    assert asked == []

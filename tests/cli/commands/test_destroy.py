@@ -2,8 +2,7 @@
 
 import pytest
 
-from cli.commands.destroy import destroy, stacks_of
-from cli.lib.project import CommandError
+from cli.commands.destroy import stacks_of
 from infra.settings.context import settings_from_context
 
 ZONE = {"domain": "api.example.org", "hosted_zone": "Z1:example.org"}
@@ -23,24 +22,3 @@ ZONE = {"domain": "api.example.org", "hosted_zone": "Z1:example.org"}
 def test_tables_that_are_retained_stay(context: dict[str, object], stacks: list[str]) -> None:
     """All stacks are removed, except that of retained tables. Those in us-east-1 always are."""
     assert stacks_of(settings_from_context(context)) == stacks
-
-
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({}, "No region is set"),
-        ({"AWS_REGION": "us-east-1", "AWS_PROFILE": "nope"}, r"profile \(nope\)"),
-    ],
-    ids=["no-region", "no-profile"],
-)
-def test_without_access_to_aws(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str
-) -> None:
-    """The error names what the environment lacks."""
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(CommandError, match=message):
-        destroy("dev", {})

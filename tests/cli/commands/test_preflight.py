@@ -74,7 +74,7 @@ def test_what_dev_needs_is_there() -> None:
     """A new account has what the default stage needs, except that CDK must be bootstrapped."""
     findings = look()
     assert one(findings, "ml.c5.large for endpoint usage").good
-    assert one(findings, "1000 functions at once").good
+    assert one(findings, "1,000 functions at once").good
     assert one(findings, "region eu-central-1").good
     bootstrap = one(findings, "CDK is not bootstrapped in eu-central-1")
     assert (bootstrap.good, bootstrap.commands) == (False, ("npx cdk bootstrap -c stage=dev",))

@@ -28,6 +28,12 @@ from cli.main import main
         ("keys update --tokens-per-dya=5", ["Did you mean --tokens-per-day?"]),
         ("audit --most -5 --nope", ["--most: '-5' is not a whole number from 1"]),
         ("keys update --concurrent-streams -5", ["'-5' is neither a whole number"]),
+        ("usage --by \udcff", ["--by: '\\udcff' is not UTF-8"]),
+        ("keys list --owner a\udcffb", ["--owner: 'a\\udcffb' is not UTF-8"]),
+        ("chat hello \udcff", ["question: '\\udcff' is not UTF-8"]),
+        ("top --stack-name \udcff", ["--stack-name: '\\udcff' is not UTF-8"]),
+        ("cost --measured=", ["--measured: the name of a file is missing"]),
+        ("up --model=", ["--model: the name of a file is missing"]),
         ("completion fsh", ["invalid choice: 'fsh'", "'fish'"]),
     ],
 )
@@ -40,3 +46,20 @@ def test_an_error_says_what_is_possible(
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert [part for part in parts if part not in error] == []
+
+
+@pytest.mark.parametrize("line", [["usage", "request"], ["chat"]])
+def test_a_thing_without_a_name_is_not_looked_up(
+    line: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty variable of a shell is told as such, and not by what a path without it means."""
+    with pytest.raises(SystemExit) as ended:
+        main([*line, ""])
+    assert ended.value.code == 2
+    assert "it is empty." in capsys.readouterr().err
+
+
+def test_the_name_of_a_file_may_be_no_utf_8(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a name is one on Linux, so the file is looked for."""
+    assert main(["cost", "--measured", "\udcff"]) == 2
+    assert "\\udcff cannot be read: No such file" in capsys.readouterr().err

@@ -1,11 +1,12 @@
 """Settings on the command line."""
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
 
-from cli.lib.project import CommandError, UsageError
+from cli.lib.project import UsageError
 from cli.lib.settings import add_settings, check_files, settings_of
 
 
@@ -32,10 +33,29 @@ def test_the_settings_of_cdk_json_count(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "cdk.json").write_text('{"context": {"parallel": 3, "@aws-cdk/x:y": true}}')
     assert settings_of("prod", {}).parallel == 3
     assert settings_of("prod", {"parallel": "4"}).parallel == 4
-    for text in ('{"context": {"parallell": 3}}', '{"context": []}', "[]", "{", "[" * 100_000):
-        (tmp_path / "cdk.json").write_text(text)
-        with pytest.raises(CommandError, match=r"parallell|cdk\.json cannot be read"):
-            settings_of("prod", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"context": {"parallell": 3}}', 'cdk.json, "context": parallell: there is no such'),
+        ('{"context": {"parallel": 0}}', 'cdk.json, "context": parallel=0: must be'),
+        ('{"context": {"weights": "no.gguf"}}', 'cdk.json, "context": weights=no.gguf: there is'),
+        ('{"context": []}', 'cdk.json, "context" is not a JSON object'),
+        ("[]", "the file is not a JSON object"),
+        ('{\n  "context": {},,\n}', "cdk.json, line 2, column 17: it is not JSON: Expecting"),
+        ("", "cdk.json, line 1, column 1: it is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_wrong_in_cdk_json_is_told_with_its_place(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is wrong input, as on the command line, so the status is 2."""
+    monkeypatch.setattr("cli.lib.settings.ROOT", tmp_path)
+    (tmp_path / "cdk.json").write_text(text)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        check_files(settings_of("dev", {}), {})
 
 
 def test_another_stage_is_refused() -> None:
@@ -67,6 +87,6 @@ def test_another_stage_is_refused() -> None:
 )
 def test_what_the_synthesis_would_refuse(changes: dict[str, object], said: str) -> None:
     """A local file that is missing, and a contradiction in `environment`, are errors."""
-    with pytest.raises(CommandError, match=said):
+    with pytest.raises(UsageError, match=said):
         check_files(settings_of("dev", changes), changes)
     check_files(settings_of("dev", {}), {})

@@ -1,9 +1,12 @@
 """Values of the command line."""
 
+import argparse
+
 import pytest
 
-from cli.lib.values import counted, shown
+from cli.lib.values import STACK_NAME, counted, shown, stack_name
 from cli.main import main
+from infra.settings.deployment import FIELDS
 
 
 @pytest.mark.parametrize(
@@ -49,3 +52,12 @@ def test_a_number_agrees_with_its_noun(number: int, text: str) -> None:
 def test_a_field_is_shown_in_words(name: str, value: object, text: str) -> None:
     """Times are no seconds since 1970, and truth is no constant of Python."""
     assert shown(name, value) == text
+
+
+@pytest.mark.parametrize("name", ["", " ", "Sluice", "-a", "a_b", "a" * 25, "\x1b[31m", "a/b"])
+def test_a_stack_has_a_name_that_can_be_deployed(name: str) -> None:
+    """`--stack-name` takes what the setting `name` does, and nothing else reaches AWS."""
+    with pytest.raises(argparse.ArgumentTypeError, match="is not the name of a stack"):
+        stack_name(name)
+    assert stack_name("a-2" + "b" * 21)
+    assert FIELDS["name"].metadata["pattern"] == STACK_NAME

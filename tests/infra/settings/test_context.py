@@ -1,5 +1,6 @@
 """Settings from the CDK context."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings.context import settings_from_context
+from infra.settings.context import check_early, settings_from_context
 from infra.settings.deployment import DEV, SettingsError
 from tests.support.synthesis import CERTIFICATE, KEY
 
@@ -231,3 +232,23 @@ def test_a_wrong_setting_ends_the_app_before_cdk_is_loaded() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("sluice: parallell: there is no such setting. Did you mean")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({"parallel": 0}, 'sluice: cdk.json, "context": parallel=0: must be'),
+        ({"parallel": "0"}, "sluice: parallel=0: must be"),
+    ],
+)
+def test_the_cdk_cli_is_told_where_a_wrong_setting_stands(
+    context: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    """The CLI merges cdk.json with `-c`, whose values are texts."""
+    (tmp_path / "cdk.json").write_text('{"context": {"parallel": 0}}')
+    with pytest.raises(SystemExit) as ended:
+        check_early({"CDK_CONTEXT_JSON": json.dumps(context)}, tmp_path)
+    assert str(ended.value.code).startswith(said)
+    (tmp_path / "cdk.json").unlink()
+    with pytest.raises(SystemExit, match=r"^sluice: parallel=0"):
+        check_early({"CDK_CONTEXT_JSON": json.dumps(context)}, tmp_path)

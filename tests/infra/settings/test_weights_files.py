@@ -85,3 +85,14 @@ def test_local_files(tmp_path: Path) -> None:
     part = first.rename(tmp_path / "renamed.gguf")
     with pytest.raises(SettingsError, match="part 1 of 3 of a split model"):
         check_file(part, "renamed.gguf")
+
+
+def test_a_file_in_a_forbidden_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a wrong value, as a file that is not there."""
+
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", forbidden)
+    with pytest.raises(SettingsError, match=r"^weights=a\.gguf: .*Permission denied"):
+        check_file(tmp_path / "a.gguf", "a.gguf")

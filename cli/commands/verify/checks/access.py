@@ -255,7 +255,9 @@ def kept_answers(target: Target) -> Outcome:
         wrong.append(f"the list: {listed.status} {code_of(listed)}")
     if (deleted.status, gone.status) != (200, 404):
         wrong.append(f"deleted: {deleted.status}, and read after that: {gone.status}")
-    return decided(wrong, f"{len(rest.body)} of {len(whole.body)} bytes came again; then deleted")
+    return decided(
+        wrong, f"{len(rest.body):,} of {len(whole.body):,} bytes came again; then deleted"
+    )
 
 
 def attribute_grants(target: Target) -> Outcome:

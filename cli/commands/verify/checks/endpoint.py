@@ -224,7 +224,9 @@ def gpu(target: Target) -> Outcome:
     wrong = [] if response.status == 200 else [f"status {response.status}: {response.body[:200]!r}"]
     lines = starting_lines(target, "with vllm")
     wrong += [] if lines else ["no line says `serving … with vllm`"]
-    return decided(wrong, f"an answer of {len(response.body)} bytes; {''.join(lines[:1]).strip()}")
+    return decided(
+        wrong, f"an answer of {len(response.body):,} bytes; {''.join(lines[:1]).strip()}"
+    )
 
 
 def gpu_image(target: Target) -> Outcome:

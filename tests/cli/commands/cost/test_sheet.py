@@ -52,6 +52,18 @@ def test_the_sheet_has_the_month_the_idle_sum_and_the_peak(
         assert text in printed
 
 
+@pytest.mark.parametrize(
+    ("option", "needs"),
+    [("--region=eu-central-1", "--refresh-prices"), ("--measured-instances=2", "--measured. Give")],
+)
+def test_an_option_without_effect_is_refused(
+    option: str, needs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says which option it is about."""
+    assert main(["cost", option]) == 2
+    assert needs in capsys.readouterr().err
+
+
 def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """The command on the page prints the sheet below it, before it lists assumptions."""
     page = (Path(__file__).parents[4] / "docs/explanation/cost.md").read_text()

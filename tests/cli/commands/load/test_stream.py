@@ -37,20 +37,36 @@ def test_figures_of_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (record.chunks, record.tokens, record.request_id) == (3, 5, "req_1")
 
 
-def test_tokens_of_a_chunk_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer's tokens are divided among its chunks by their characters.
+@pytest.mark.parametrize(
+    ("texts", "count", "gaps"),
+    [
+        # each chunk has a token, and five of the six others are those of the longer one
+        (["a", "bcdef"], 8, [0.5] * 6),
+        # as many tokens as chunks: long words have one token each, too
+        (["a", "bcdefghijk", "l", "mn"], 4, [3.0, 3.0, 3.0]),
+        # a token that comes in two chunks ends with the second, after 6 s
+        (["ab", "c", "d", "ef"], 3, [6.0, 3.0]),
+    ],
+)
+def test_tokens_of_a_chunk_are_counted(
+    monkeypatch: pytest.MonkeyPatch, texts: list[str], count: int, gaps: list[float]
+) -> None:
+    """A chunk has a token, and more by its characters if the answer has more. Chunks are 3 s apart.
 
-    Two chunks of 2 and 6 characters and 8 tokens come 3 s apart: the second has six tokens, half a
-    second apart.
+    Where there are as many tokens as chunks, both distributions are the same.
     """
-    found = stream([1.0, 4.0, 4.0, 4.0], monkeypatch)
-    for piece in [chunk("ab"), chunk("cdefgh"), usage(8), DONE]:
+    times = [1.0 + 3.0 * number for number in range(len(texts))]
+    found = stream([*times, times[-1], times[-1]], monkeypatch)
+    for piece in [*map(chunk, texts), usage(count), DONE]:
         found.data(piece)
+    found.record.completion_tokens = count
     tokens, chunks = Distribution(), Distribution()
-    found.record.completion_tokens = 8
     found.count_gaps(tokens, chunks)
-    assert (tokens.count, tokens.mean) == (6, 0.5)
-    assert (chunks.count, chunks.mean) == (1, 3.0)
+    assert (chunks.count, chunks.mean) == (len(texts) - 1, 3.0)
+    assert (tokens.count, tokens.total) == (len(gaps), sum(gaps))
+    assert (tokens.minimum, tokens.maximum) == (min(gaps), max(gaps))
+    if count == len(texts):
+        assert tokens.figures() == chunks.figures()
 
 
 def test_without_usage_a_chunk_is_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
