@@ -154,7 +154,7 @@ class ChatStream:
         return _NUMBERED % (self._open_delta[event.index], delta, tails[size & _FILL], number)
 
     def _strip(self) -> list[bytes]:
-        self._bare_tails = [tail.removesuffix(b"}\n\n") for tail in self._delta_tails]
+        self._bare_tails = [tail[:-3] for tail in self._delta_tails]
         return self._bare_tails
 
     def heartbeat(self) -> bytes:

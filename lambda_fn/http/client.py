@@ -17,7 +17,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from lambda_fn import limits
-from lambda_fn.http.connection import Connection, TransportError
+from lambda_fn.http.connection import Connection, TransportError, decoded
 
 
 @cache
@@ -228,7 +228,7 @@ class Exchange:
                 seconds, connection.fail, "no response in time"
             )
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self._fields: list[tuple[bytes, bytes]] = []
         self.loop = connection.loop
         self.read = connection.read
         self.wake = connection.wake
@@ -245,8 +245,13 @@ class Exchange:
         """
         if not await self._connection.head():
             return False
-        self.status, self.headers = self._connection.status, self._connection.headers
+        self.status, self._fields = self._connection.status, self._connection.fields
         return True
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the response."""
+        return decoded(self._fields)
 
     async def read_all(self, limit: int) -> bytes:
         """Return the body.

@@ -30,6 +30,11 @@ class TransportError(Exception):
     """The exchange failed: no connection, a reset, or a malformed or truncated response."""
 
 
+def decoded(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return headers by their names in lower case. The last of repeated ones wins."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in fields}
+
+
 class Connection(asyncio.BufferedProtocol):
     """One connection.
 
@@ -67,7 +72,13 @@ class Connection(asyncio.BufferedProtocol):
         self._woken = False
         self._keep_alive = False
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self.fields: list[tuple[bytes, bytes]] = []
+        """The headers as they came. `decoded` makes a dict of them, which few readers need."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the response."""
+        return decoded(self.fields)
 
     @property
     def alive(self) -> bool:
@@ -295,9 +306,9 @@ class Connection(asyncio.BufferedProtocol):
             raise ValueError("a response without a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header. The last of repeated headers wins; trailers are ignored."""
+        """Keep a header. Trailers are ignored."""
         if not self._head:
-            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            self.fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Keep the status, and whether the peer keeps the connection."""

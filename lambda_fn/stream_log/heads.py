@@ -283,17 +283,41 @@ def end_update(
     )
 
 
+def after(stored: StoredHead, ending: Ending) -> StoredHead:
+    """Return a head as it is after an ending that has won it."""
+    prompt_tokens, completion_tokens = ending.counts or (
+        stored.prompt_tokens,
+        stored.completion_tokens,
+    )
+    return msgspec.structs.replace(
+        stored,
+        status=ending.status,
+        ended=round(ending.now, 3),
+        ended_by=ending.by,
+        event=ending.event,
+        last=ending.last,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+    )
+
+
 async def win(
-    table: Table, update: Update, ending: Ending, *, deadline: float | None = None
+    table: Table,
+    update: Update,
+    ending: Ending,
+    *,
+    deadline: float | None = None,
+    return_item: bool = True,
 ) -> tuple[Item | None, bool]:
     """Make the update that ends a response.
 
     Returns:
         The item as it stands, None if there is none, and whether this ending is the one in it.
+        Without `return_item`, the item is empty if the update was carried out.
 
     """
     try:
-        item = await table.update(update, return_item=True, deadline=deadline)
+        item = await table.update(update, return_item=return_item, deadline=deadline)
     except ConditionFailed as failed:
         return failed.item, failed.item is not None and failed.item.get("ended_by") == ending.by
     return item, True

@@ -34,6 +34,7 @@ from lambda_fn.stream_log.heads import (
     Ending,
     Status,
     StoredHead,
+    after,
     end_segment,
     end_update,
     new_name,
@@ -373,9 +374,11 @@ class TableLog:
         condition = "#status = :was AND writer = :writer AND attribute_not_exists(deleted)"
         update = end_update(response_id, ending, condition, values)
         deadline = time.monotonic() + limits.LOG_GIVE_UP
-        item, won = await win(self._table, update, ending, deadline=deadline)
+        item, won = await win(self._table, update, ending, deadline=deadline, return_item=False)
         self._watch.discard(self)
-        head = await parse_head(self._table, response_id, item, now=self._now())
+        head: StoredHead | None = after(self._stored, ending)
+        if item != {}:  # somebody else has changed it, or an answer was lost
+            head = await parse_head(self._table, response_id, item, now=self._now())
         self.has_end = True
         if head is None:
             if item is not None and "deleted" in item:
