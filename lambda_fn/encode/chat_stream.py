@@ -7,6 +7,7 @@ chunk before its finish, as OpenAI sends them: Node's client keeps the last chun
 """
 
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -31,6 +32,7 @@ from lambda_fn.events import NULL, Delta, End, Event, Finish, Usage
 _json = msgspec.json.encode
 _SHORT = -len('{"reasoning_content":""}')  # so most tokens are not searched for reasoning
 _NUMBERED = b'%b%b%b,"sluice":{"n":%d}}\n\n'
+_without_end = itemgetter(slice(-len("}\n\n")))
 _FILL = PADDING_BLOCK - 1  # `-size & _FILL` is `-size % PADDING_BLOCK`
 
 
@@ -154,7 +156,7 @@ class ChatStream:
         return _NUMBERED % (self._open_delta[event.index], delta, tails[size & _FILL], number)
 
     def _strip(self) -> list[bytes]:
-        self._bare_tails = [tail[:-3] for tail in self._delta_tails]
+        self._bare_tails = [*map(_without_end, self._delta_tails)]
         return self._bare_tails
 
     def heartbeat(self) -> bytes:

@@ -108,7 +108,7 @@ class Client:
 
         """
         lines = [f"{method} {path} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += map(": ".join, headers.items())
         lines += [f"content-length: {len(body)}", "", ""]
         connection = self.acquire(origin)
         connection.begin()
