@@ -12,9 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from httpx import HTTPError
 from openai import BadRequestError, NotFoundError, OpenAI, OpenAIError
 
 STATE = Path(sys.argv[1] if len(sys.argv) > 1 else "chat.json")
+AGAIN = "Start again with the same file to get the rest, or with another for a new answer."
 client = OpenAI()
 model = os.environ.get("SLUICE_MODEL", "sluice-demo")
 
@@ -23,8 +25,11 @@ def load() -> dict[str, Any]:
     """Return what was saved: the last whole answer, and one that runs with its last event."""
     if not STATE.exists():
         return {"last": None, "running": None}
-    state: dict[str, Any] = json.loads(STATE.read_text())
-    return state
+    try:
+        state: dict[str, Any] = json.loads(STATE.read_text())
+        return {"last": state["last"], "running": state["running"]}
+    except (ValueError, KeyError, TypeError, OSError):
+        sys.exit(f"{STATE} is no file of this program. Name another, or none.")
 
 
 def save(state: dict[str, Any]) -> None:
@@ -36,6 +41,7 @@ def save(state: dict[str, Any]) -> None:
 
 def show(events: Iterable[Any], state: dict[str, Any]) -> None:
     """Print an answer as it comes. Ctrl-C stops it on the server, and with it the GPU's work."""
+    has_ended = False
     try:
         for event in events:
             if event.type == "response.created":
@@ -43,16 +49,20 @@ def show(events: Iterable[Any], state: dict[str, Any]) -> None:
             elif event.type == "response.output_text.delta":
                 print(event.delta, end="", flush=True)
             elif event.type in ("response.completed", "response.incomplete"):
-                state["last"] = event.response.id
+                state["last"], has_ended = event.response.id, True
             elif event.type == "response.failed":
-                print(f"\n({event.response.error.message})", end="")
+                error, has_ended = event.response.error, True  # no error: it was cancelled
+                print(f"\n({error.message if error else event.response.status})", end="")
             state["running"]["seen"] = event.sequence_number
             save(state)
     except KeyboardInterrupt:
         if state["running"]:
-            with contextlib.suppress(BadRequestError):  # it has ended meanwhile
+            with contextlib.suppress(BadRequestError, NotFoundError):  # it has ended meanwhile
                 client.responses.cancel(state["running"]["id"])
         print("\n(stopped)", end="")
+        has_ended = True
+    if not has_ended:
+        sys.exit(f"\nThe answer was cut off. {AGAIN}")
     state["running"] = None
     save(state)
     print("\n")
@@ -88,6 +98,5 @@ if __name__ == "__main__":
         main()
     except (EOFError, KeyboardInterrupt):  # Ctrl-D or Ctrl-C at the prompt
         print()
-    except OpenAIError as error:
-        again = "Start again with the same file to get the rest, or with another for a new answer."
-        sys.exit(f"\n{error}\n{again}")
+    except (OpenAIError, HTTPError) as error:  # the second while an answer comes
+        sys.exit(f"\n{error}\n{AGAIN}")

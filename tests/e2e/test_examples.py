@@ -122,6 +122,34 @@ def test_chat_with_an_answer_that_has_gone(demo: Deployment, tmp_path: Path) -> 
     assert json.loads(state.read_text())["running"] is None
 
 
+def test_chat_with_a_cancelled_answer(demo: Deployment, tmp_path: Path) -> None:
+    """An answer that was cancelled elsewhere is said to be so, and the chat goes on."""
+    state = tmp_path / "chat.json"
+    with OpenAI(base_url=f"{demo.origin}/v1", api_key=demo.key) as client:
+        answer = client.responses.create(
+            model=demo.model, input="Tell me a story.", background=True, stream=True
+        )
+        created = next(iter(answer))
+        assert created.type == "response.created"
+        client.responses.cancel(created.response.id)
+        answer.close()
+    state.write_text(json.dumps({"last": None, "running": {"id": created.response.id, "seen": 0}}))
+    printed = run(demo, "chat.py", str(state))
+    assert printed.startswith("(the rest of the last answer)\n")
+    assert printed.endswith("\n(cancelled)\n\n> \n")
+    assert json.loads(state.read_text())["running"] is None
+
+
+def test_chat_with_another_programs_file(demo: Deployment, tmp_path: Path) -> None:
+    """A file that it has not written is left as it is, and said to be none of its own."""
+    for text in ("[]", "{}", "no JSON"):
+        other = tmp_path / "other.json"
+        other.write_text(text)
+        printed = run(demo, "chat.py", str(other), status=1)
+        assert printed == f"{other} is no file of this program. Name another, or none.\n"
+        assert other.read_text() == text
+
+
 def test_tools(demo: Deployment) -> None:
     """The model calls the function with arguments of its schema, then answers."""
     assert re.match(
