@@ -48,7 +48,8 @@ def stack_name(text: str) -> str:
     """Parse the setting `name` of a stack."""
     if re.fullmatch(STACK_NAME, text) is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not the name of a stack: lower-case letters, digits and hyphens, 24 at most"
+            f"{text!r} is not the name of a stack: a lower-case letter, then lower-case letters, "
+            "digits and hyphens, 24 characters at most"
         )
     return text
 

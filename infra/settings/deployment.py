@@ -69,7 +69,8 @@ class Settings(
     )
     """More tags of every resource, beside `sluice:deployment`."""
     name: str = setting(
-        pattern=r"[a-z][a-z0-9-]{0,23}", form="lower-case letters, digits and hyphens, 24 at most"
+        pattern=r"[a-z][a-z0-9-]{0,23}",
+        form="a lower-case letter, then lower-case letters, digits and hyphens, 24 characters at most",
     )
     # Retention.
     usage_table: str | None = setting(

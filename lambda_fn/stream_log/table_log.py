@@ -103,6 +103,7 @@ class TableLog:
         self._flushing: asyncio.Task[None] | None = None
         self._is_due = False
         """Whether the time of the next flush is set."""
+        self._closed = False
         self._flushed_at = 0.0
         self._since = 0.0
         """When the first of the pending events was appended."""
@@ -224,6 +225,7 @@ class TableLog:
 
         The end of the response is one of them if its producer did not wait for it any longer.
         """
+        self._closed = True
         self._watch.flushes.discard(self)
         self._watch.discard(self)
         ends = time.monotonic() + limits.LOG_GIVE_UP
@@ -272,7 +274,7 @@ class TableLog:
             self._lose(error)
         finally:
             self._flushing = None
-        if self._pending and not self._is_due and not self._fenced and self._lost is None:
+        if self._pending and not (self._is_due or self._fenced or self._closed or self._lost):
             self._flush_later()
 
     def _flush_later(self) -> None:

@@ -38,14 +38,14 @@ def read(path: Path) -> Measured:
             body = file.read(_LARGEST + 1)  # a device has no size
         if len(body) > _LARGEST:
             raise UsageError(f"{path} is over {_LARGEST >> 20} MB, and no report of a load test.")
-        content = json.loads(body)
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise UsageError(f"{path} cannot be read: {why(error)}") from None
     try:
+        content = json.loads(body)
         if content.get("object") == "load_report":
             return _of_load(content)
         return _of_model(content["rows"])
-    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError, RecursionError):
         raise UsageError(
             f"{path} is neither a report of `sluice load --json` nor one of "
             "`python -m bench.model`."

@@ -6,6 +6,7 @@ function has a line for each request that ended.
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from cli.lib import charts
 from cli.lib.admin_api import Admin
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options
-from cli.lib.terminal import console, literal, print_json, require_terminal, show
+from cli.lib.terminal import console, literal, print_json, show
 
 if TYPE_CHECKING:
     import argparse
@@ -127,8 +128,8 @@ class Source:
 def watch(args: argparse.Namespace) -> None:
     """Show the figures of a stage until KeyboardInterrupt; with --once or --json, once."""
     once = args.once or args.json
-    if not once:
-        require_terminal("There is no terminal to show figures on: use --once or --json.")
+    if not once and not sys.stdout.isatty():
+        raise CommandError("There is no terminal to show figures on: use --once or --json.")
     source = Source.of(args.stage, args.stack_name, args.window)
     if args.json:
         print_json(source.figures())

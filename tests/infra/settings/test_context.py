@@ -199,7 +199,7 @@ def test_the_keys_of_cdk_itself_are_not_settings() -> None:
         ),
         ({"certificate_arn": CERTIFICATE.replace("us-east-1", "eu-west-1")}, "of ACM in us-east-1"),
         ({"redact": "email,fax"}, "redact=email,fax: must be some of"),
-        ({"name": "My_Stack"}, "must be lower-case letters"),
+        ({"name": "My_Stack"}, "must be a lower-case letter, then"),
         ({"python_version": "2.7"}, "must be 3.11 or newer"),
         ({"instnce_type": "ml.c5.large"}, "Did you mean instance_type?"),
         ({"colour": "blue"}, "docs/reference/settings.md lists all."),

@@ -93,15 +93,105 @@ async def test_tokens_are_written_together(
     assert [item["n"] for item in ground.items("S#")] == [1, 8]
 
 
-async def test_much_text_is_written_at_once(ground: Ground) -> None:
-    """32 kB do not wait for the time."""
+@pytest.mark.parametrize("waiting", [0, 1, 2])
+async def test_much_text_is_written_at_once(ground: Ground, waiting: int) -> None:
+    """32 kB do not wait for the time, nor what has waited before them."""
     log = await ground.log()
     log.append((0, ground.tokens(1)))
     await written(log)
-    log.append((1, [token("x" * limits.LOG_FLUSH_BYTES)]))
+    for number in range(waiting):
+        log.append((1 + number, ground.tokens(1)))
+    assert log._flushing is None
+    log.append((1 + waiting, [token("x" * limits.LOG_FLUSH_BYTES)]))
     await written(log)
     await log.close()
-    assert len(ground.items("S#")) == 2
+    assert [item["n"] for item in ground.items("S#")] == [1, waiting + 1]
+
+
+class Held:
+    """Puts segments only when it may, and fails if it is to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Take the place of `put_segment`."""
+        self.go_on = asyncio.Event()
+        self.fails = False
+        monkeypatch.setattr(table_log, "put_segment", self._put)
+
+    async def _put(self, *given: Any, **named: Any) -> Any:
+        await self.go_on.wait()
+        if self.fails:
+            raise MeterUnavailable("lost")
+        return await put_segment(*given, **named)
+
+
+async def held(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> tuple[TableLog, Held]:
+    """Return a log whose first token is being written, while two more wait."""
+    puts, log = Held(monkeypatch), await ground.log()
+    for number in range(3):
+        assert log.append((number, ground.tokens(1))) is None
+        await asyncio.sleep(0)
+    return log, puts
+
+
+async def test_a_token_behind_others_has_to_follow(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number that does not follow is refused also where tokens only wait for a write."""
+    log, puts = await held(ground, monkeypatch)
+    with pytest.raises(ValueError, match="event 5 does not follow event 2"):
+        log.append((5, ground.tokens(1)))
+    puts.go_on.set()
+    await written(log)
+    await log.close()
+
+
+async def test_a_log_that_is_lost_while_tokens_wait(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next token is told, so that its client is."""
+    log, puts = await held(ground, monkeypatch)
+    puts.fails = True
+    puts.go_on.set()
+    await written(log)
+    with pytest.raises(MeterUnavailable):
+        log.append((3, ground.tokens(1)))
+    await log.close()
+
+
+async def test_text_behind_much_that_is_written_waits(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is being written counts for the limit of bytes."""
+    monkeypatch.setattr(limits, "LOG_UNACKNOWLEDGED_BYTES", 40_000)
+    puts, log = Held(monkeypatch), await ground.log()
+    assert log.append((0, [token("x" * 20_000)])) is None
+    await asyncio.sleep(0)
+    assert log.append((1, [token("x" * 8_000)])) is None
+    assert log.append((2, [token("x" * 8_000)])) is None
+    assert log.append((3, [token("x" * 8_000)])) is not None
+    puts.go_on.set()
+    await written(log)
+    await log.close()
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_nothing_is_written_after_close(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, *, is_held: bool
+) -> None:
+    """A log that is left without an end sets no further write, as its environment may be frozen."""
+    log, puts = await held(ground, monkeypatch)
+    if is_held:
+        closing = asyncio.ensure_future(log.close())
+        await asyncio.sleep(0)
+        puts.go_on.set()
+        await closing
+    else:
+        puts.go_on.set()
+        await written(log)
+        assert log._watch.flushes._due
+        await log.close()
+    assert not log._watch.flushes._due
+    assert log._watch.flushes._timer is None
 
 
 async def test_delivery_waits_for_the_table(

@@ -78,7 +78,7 @@ def test_lists_within_lists(tmp_path: Path) -> None:
     """A file that is nested too deeply is no report."""
     path = tmp_path / "deep.json"
     path.write_text("[" * 200_000)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is neither a report"):
         read(path)
 
 
