@@ -1,17 +1,20 @@
 """The local cloud as a background process, for tests and commands."""
 
+import errno
 import json
 import os
+import re
 import signal
+import stat
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 from urllib.parse import urlsplit
 
 from local import trust
@@ -22,6 +25,10 @@ FILE = "cloud.json"
 STATE = "state.json"
 EDGE_PORTS = (*range(8787, 8800), 0)
 """The ports that are tried in order for the first distribution, so that it keeps its address."""
+
+_LONGEST = 2**16
+_ADDRESS = re.compile(r"http://(?:localhost|127\.0\.0\.1):([0-9]{1,5})")
+_LAST_PID = 2**31 - 1  # a pid_t has 32 bits
 
 # Seconds from the signal until the process is killed. The process gives containers 30 s of that.
 _STOP_TIMEOUT_S = 60.0
@@ -126,31 +133,36 @@ class LocalCloud:
     def find(cls, directory: Path) -> Self | None:
         """Return the local cloud that runs in a folder, or None.
 
-        Raises PermissionError if the folder is another user's: a local cloud may run there.
+        One whose description is damaged counts as none, for it ends by itself.
+
+        Raises PermissionError if the folder or the file in it is another user's: a local cloud may
+        run there.
         """
-        try:
-            text = (directory / FILE).read_text()
-        except PermissionError:
-            raise
-        except (OSError, ValueError):
+        content = description(directory)
+        cloud = None if content is None else cls._of(directory, content)
+        return None if cloud is None or cloud.ended() else cloud
+
+    @classmethod
+    def _of(cls, directory: Path, content: dict[str, Any]) -> Self | None:
+        """Return the local cloud that a description has; None if it is not one of `_announce`."""
+        pid, keys, url = (content.get(name) for name in ("pid", "keys", "endpoint_url"))
+        edge_port = content.get("edge_port", 0)
+        texts = (content.get("engine"), content.get("authority"))
+        address = _ADDRESS.fullmatch(url) if isinstance(url, str) else None
+        if (
+            not _whole(pid, 1, _LAST_PID)
+            or not _whole(edge_port, 0, 65535)
+            or address is None
+            or not _whole(int(address[1]), 1, 65535)
+            or not all(text is None or isinstance(text, str) for text in texts)
+            or not isinstance(keys, dict)
+            or keys.keys() != {it.name for it in fields(trust.Keys)}
+            or not all(
+                isinstance(it, str) and it.isascii() and it.isprintable() for it in keys.values()
+            )
+        ):
             return None
-        try:
-            content = json.loads(text)
-            pid = int(content["pid"])
-            if _gone(pid):
-                return None
-            keys = trust.Keys(**content["keys"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return cls(
-            directory,
-            pid,
-            content["endpoint_url"],
-            keys,
-            content.get("engine"),
-            content.get("authority"),
-            content.get("edge_port", 0),
-        )
+        return cls(directory, pid, address[0], trust.Keys(**keys), *texts, edge_port)
 
     def aws_environment(self) -> dict[str, str]:
         """Return the environment variables that point AWS clients to this cloud."""
@@ -229,20 +241,62 @@ class LocalCloud:
         )
 
 
+def description(directory: Path) -> dict[str, Any] | None:
+    """Return what a local cloud has written about itself; None if there is no such JSON object.
+
+    Whatever is there, this neither waits nor reads much: only a plain file is read.
+
+    Raises PermissionError if the folder or the file is another user's. The administrator may read
+    both.
+    """
+    path = directory / FILE
+    try:
+        # A FIFO without a writer would wait; with this flag it is opened at once.
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except PermissionError:
+        raise
+    except (OSError, ValueError):  # a path with a NUL is a ValueError
+        return None
+    try:
+        found = os.fstat(number)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LONGEST:
+            return None
+        if found.st_uid != os.geteuid() != 0:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        content = json.loads(os.read(number, _LONGEST))
+    except (ValueError, RecursionError):
+        return None
+    finally:
+        os.close(number)
+    return content if isinstance(content, dict) else None
+
+
+def _whole(value: object, least: int, most: int) -> TypeGuard[int]:
+    """Return whether a value of JSON is a whole number within bounds."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
 def owner(port: int) -> Path | None:
     """Return the folder of the local cloud that has a port for its API or AWS's; None if none has.
 
-    It is one whose process this user may look at, on Linux ("proc(5)").
+    It is one whose process is this user's, on Linux ("proc(5)"): what others' processes call
+    themselves proves nothing.
     """
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = [os.fsdecode(word) for word in file.read_bytes().split(b"\0")]
+            if process.stat().st_uid != os.geteuid():
+                continue
+            words = [os.fsdecode(it) for it in (process / "cmdline").read_bytes().split(b"\0")]
             if words[1:4] != ["-m", "local", "--dir"]:
                 continue
-            cloud = LocalCloud.find(Path(words[4]))
-        except OSError:  # it has ended, or is another user's
+            cloud = LocalCloud.find((process / "cwd").readlink() / words[4])
+        except OSError:  # it has ended, or its folder is another user's
             continue
-        if cloud is not None and port in {cloud.edge_port, urlsplit(cloud.endpoint_url).port}:
+        if (
+            cloud is not None
+            and cloud.pid == int(process.name)
+            and port in {cloud.edge_port, urlsplit(cloud.endpoint_url).port}
+        ):
             return cloud.directory
     return None
 
@@ -260,7 +314,7 @@ def _gone(pid: int) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # another user's process has the number now
         return True
     return _zombie(pid)
 

@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from local import listeners, trust
 from local.apigateway.server import Gateways
-from local.cloud import ACCOUNT, EDGE_PORTS, FILE, REGION, STATE, LocalCloud
+from local.cloud import ACCOUNT, EDGE_PORTS, FILE, REGION, STATE, LocalCloud, description
 from local.cloudfront.certificate import ensure
 from local.cloudfront.server import Edge
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
@@ -322,9 +322,10 @@ def _runner(options: Options) -> Runner:
 def _is_ours(directory: Path) -> bool:
     """Return whether cloud.json is there and names this process."""
     try:
-        return bool(json.loads((directory / FILE).read_text())["pid"] == os.getpid())
-    except (OSError, ValueError, KeyError, TypeError):
+        content = description(directory)
+    except PermissionError:
         return False
+    return content is not None and content.get("pid") == os.getpid()
 
 
 async def _watch(directory: Path, removed: asyncio.Event) -> None:

@@ -17,6 +17,8 @@ from cli.lib.stack import LocalStack
 from cli.lib.terminal import console
 
 HELP = "Talk to a deployed model."
+_LIST_S = 10.0
+"""Seconds for the list of models, which only adds to a message."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +60,20 @@ def _named(model: str | None, stack: LocalStack) -> Iterator[None]:
     except Refused as error:
         if model is None or error.code != "model_not_found":
             raise
-        names = ", ".join(sorted(it.id for it in client(stack).models.list()))
-        raise UsageError(f"{error} `--model` may be: {names}.") from None
+        names = _models(stack)
+        if not names:
+            raise
+        raise UsageError(f"{error} `--model` may be: {', '.join(names)}.") from None
+
+
+def _models(stack: LocalStack) -> list[str]:
+    """Return the names of the stack's models; none if its API does not list them (now)."""
+    from openai import OpenAIError
+
+    try:
+        return sorted(str(it.id) for it in client(stack).models.list(timeout=_LIST_S))
+    except (OpenAIError, ValueError, TypeError, AttributeError, RecursionError):
+        return []  # the client passes on what Python says of a list that is none
 
 
 def converse(client: Any, *, model: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from cli.lib.admin_api import Admin
+from cli.lib.admin_api import Admin, KeyNotFoundError
 from cli.lib.completions import client, complete
 from cli.lib.endpoint_state import explained
 from cli.lib.failed_deployment import failed
@@ -16,7 +16,7 @@ from cli.lib.printable import printable
 from cli.lib.project import LOCAL, LOGS, CommandError, UsageError
 from cli.lib.settings import add_settings, check_files, settings_of
 from cli.lib.signals import ending
-from cli.lib.stack import LocalStack, stay_local
+from cli.lib.stack import LocalStack, is_absent, stay_local
 from cli.lib.terminal import console, literal, step
 from cli.lib.values import entries, factor, key_id, port_number
 
@@ -168,7 +168,8 @@ def _bring_up(
                     "image_uri": container.build(engine, log=LOGS / "image.log", detail=detail),
                 }
         if model is not None:
-            model.link(_client(cloud.aws_environment(), "s3"))
+            with local_cloud.answering():
+                model.link(_client(cloud.aws_environment(), "s3"))
         stack = _deploy(cloud, context, name=name, tls=tls)
         console.print(f"\n[bold]{QUESTION}[/bold]")
         messages = [{"role": "user", "content": QUESTION}]
@@ -203,10 +204,12 @@ def _bring_up(
 
 def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: bool) -> LocalStack:
     from cli.lib import cdk
-    from cli.lib.local_cloud import DEPLOY_LOG
+    from cli.lib.local_cloud import DEPLOY_LOG, answering
 
     aws = cloud.aws_environment()
-    if not _is_bootstrapped(aws):
+    with answering():
+        ready = _is_bootstrapped(aws)
+    if not ready:
         with step("Bootstrapping CDK in the local account") as detail:
             target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
             # Bootstrapping needs no synthesis, so the application is left out.
@@ -225,7 +228,9 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
             formation = _client(aws, "cloudformation")
             stacks = (f"{name}-local-state", f"{name}-local-service")
             raise failed(formation, stacks, began, error) from None
-    for item in cloud.unhandled():
+    with answering():
+        unhandled = cloud.unhandled()
+    for item in unhandled:
         text = f"{item['type']} ({item['logical_id']}) is not emulated: {item['effect']}."
         console.print("[yellow]![/yellow]", escape(printable(text, keep="")))
     saved = LocalStack.saved()
@@ -251,10 +256,15 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
 
 
 def _is_valid(key: str, name: str) -> bool:
-    """Return whether a key of the local stack is valid: it may be revoked, or deleted."""
+    """Return whether a key of the local stack is valid: it may be revoked, or deleted.
+
+    Raises:
+        CommandError: the admin API does not say it.
+
+    """
     try:
         return bool(Admin.of("local", name)("GET", f"/keys/{key_id(key)}")["status"] == "active")
-    except CommandError:  # such as key_not_found; after another one, making a key fails, too
+    except (KeyNotFoundError, argparse.ArgumentTypeError):  # the saved text may be no key
         return False
 
 
@@ -263,7 +273,9 @@ def _is_bootstrapped(aws: Mapping[str, str]) -> bool:
 
     try:
         [stack] = _client(aws, "cloudformation").describe_stacks(StackName="CDKToolkit")["Stacks"]
-    except ClientError:
+    except ClientError as error:
+        if not is_absent(error):
+            raise
         return False
     return bool(stack["StackStatus"].endswith("_COMPLETE"))
 

@@ -30,6 +30,10 @@ _PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 """Seconds before each repeat of a call that Lambda throttled, so that it was not carried out."""
 
 
+class KeyNotFoundError(CommandError):
+    """The admin API has no key of this id."""
+
+
 @dataclass(frozen=True)
 class Admin:
     """One stack's admin API."""
@@ -94,6 +98,7 @@ class Admin:
         """Make a call and return its JSON.
 
         Raises:
+            KeyNotFoundError: there is no such key.
             UsageError: an argument is wrong.
             CommandError: the API refused, or did not answer.
 
@@ -115,7 +120,7 @@ class Admin:
             error = found if isinstance(found, dict) else {}
             said = error.get("message") or f"The admin API answered {status}."
             if error.get("code") == "key_not_found":
-                said += " `sluice keys list` shows the ids of all keys."
+                raise KeyNotFoundError(f"{said} `sluice keys list` shows the ids of all keys.")
             if status != 400:
                 raise CommandError(said)
             raise UsageError(

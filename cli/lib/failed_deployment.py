@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cli.lib.project import CommandError
+from cli.lib.stack import is_absent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,21 +32,29 @@ def failed(
             then the synthesis or an upload failed.
 
     """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from cli.lib.local_cloud import unanswered
+
     said = str(error)
-    for stack in stacks:
-        # the first that failed: its failure is the reason of those after it
-        for event in sorted(
-            _failures(cloudformation, stack, began), key=lambda it: it["Timestamp"]
-        ):
-            name = re.sub("[0-9A-F]{8}$", "", event["LogicalResourceId"])
-            reason = event.get("ResourceStatusReason") or "no reason was given"
-            said = f"{stack}: {name} ({event['ResourceType']}) failed: {reason}"
-            break
-    return CommandError(f"{said}\n  {_now(cloudformation, stacks[-1])}", log=error.log)
+    try:
+        for stack in stacks:
+            # the first that failed: its failure is the reason of those after it
+            for event in sorted(
+                _failures(cloudformation, stack, began), key=lambda it: it["Timestamp"]
+            ):
+                name = re.sub("[0-9A-F]{8}$", "", event["LogicalResourceId"])
+                reason = event.get("ResourceStatusReason") or "no reason was given"
+                said = f"{stack}: {name} ({event['ResourceType']}) failed: {reason}"
+                break
+        now = _now(cloudformation, stacks[-1])
+    except (BotoCoreError, ClientError) as lost:  # a local cloud that ended is the cause, too
+        now = unanswered(lost)
+    return CommandError(f"{said}\n  {now}", log=error.log)
 
 
 def _failures(cloudformation: Any, stack: str, began: float) -> Iterator[Mapping[str, Any]]:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     try:
         pages = cloudformation.get_paginator("describe_stack_events").paginate(StackName=stack)
@@ -57,19 +66,22 @@ def _failures(cloudformation: Any, stack: str, began: float) -> Iterator[Mapping
                 and not _CONSEQUENCE.search(event.get("ResourceStatusReason", ""))
             ):
                 yield event
-    except (BotoCoreError, ClientError):  # there is no such stack
-        return
+    except ClientError as error:
+        if not is_absent(error):
+            raise
 
 
 def _now(cloudformation: Any, stack: str) -> str:
     """Return what serves after a failed deployment, and what to do."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     again = "Mend the cause, and run the same command again."
     try:
         [found] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
         status = found["StackStatus"]
-    except (BotoCoreError, ClientError):
+    except ClientError as error:
+        if not is_absent(error):
+            raise
         status = ""
     if status in _RESTORED:
         return f"What was deployed before still serves, unchanged. {again}"

@@ -5,12 +5,13 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 from rich.markup import escape
 
 from cli.lib.printable import printable
-from cli.lib.project import LOCAL, LOGS, CommandError
+from cli.lib.project import LOCAL, LOGS, CommandError, why
 from cli.lib.stack import LocalStack
 from cli.lib.terminal import console, step
 from cli.lib.values import counted
@@ -41,6 +42,34 @@ def alone(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise CommandError("Another `sluice up` is at work. Wait until it is ready.") from None
         yield
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn an error of a call of the local cloud into one that says what to do.
+
+    Raises:
+        CommandError: the local cloud refused the call, or did not answer.
+
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError, LocalCloudError, OSError, HTTPException) as error:
+        raise CommandError(unanswered(error)) from None
+
+
+def unanswered(error: Exception) -> str:
+    """Return the message for a call of the local cloud that failed: its process may have ended."""
+    from botocore.exceptions import ClientError
+
+    refused = isinstance(error, ClientError | LocalCloudError)
+    what = "has refused a call" if refused else "does not answer"
+    return (
+        f"The local cloud {what}: {why(error).rstrip('.')}. Its log is {_CLOUD_LOG}. Begin anew by "
+        "`sluice down` and `sluice up`."
+    )
 
 
 def start(

@@ -236,7 +236,7 @@ def outputs_of(stage: str, stack: str) -> dict[str, str] | None:
             StackName=stack
         )
     except (BotoCoreError, ClientError) as error:
-        if isinstance(error, ClientError) and "does not exist" in str(error):
+        if is_absent(error):
             return None
         raise unreadable(stack, stage, error) from None
     return {
@@ -250,11 +250,16 @@ def unreadable(stack: str, stage: str, error: Exception) -> CommandError:
 
     Either the stack is not deployed (yet), or access is missing.
     """
-    from botocore.exceptions import ClientError
-
-    if isinstance(error, ClientError) and "does not exist" in str(error):
+    if is_absent(error):
         return undeployed(stack, stage)
     return no_access(stage, error, f"The stack {stack} cannot be read")
+
+
+def is_absent(error: Exception) -> bool:
+    """Return whether an error is CloudFormation's answer that there is no such stack."""
+    from botocore.exceptions import ClientError
+
+    return isinstance(error, ClientError) and "does not exist" in str(error)
 
 
 def no_access(stage: str, error: Exception, summary: str = "AWS cannot be called") -> CommandError:

@@ -1,6 +1,7 @@
 """The settings that stand in cdk.json, and which place a wrong one stands in."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -41,6 +42,11 @@ def read(folder: Path) -> dict[str, object]:
         ) from None
     except RecursionError:
         raise SettingsError(f"cdk.json is nested too deeply. {_HINT}") from None
+    except ValueError:  # Python reads no longer numbers
+        digits = sys.get_int_max_str_digits()
+        raise SettingsError(
+            f"cdk.json cannot be used: a number in it has over {digits:,} digits. {_HINT}"
+        ) from None
     context = content.get("context", {}) if isinstance(content, dict) else None
     if not isinstance(context, dict):
         what = "the file" if context is None else _PLACE

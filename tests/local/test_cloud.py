@@ -5,8 +5,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,83 @@ def test_one_that_ended_is_gone_before_it_is_collected(ended: LocalCloud) -> Non
 def test_one_of_another_user_is_not_called_absent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the folder may not be looked into, a local cloud may run."""
+    """Where the folder may not be looked into, or has another user's file, a cloud may run."""
 
-    def forbidden(path: Path) -> str:
+    def forbidden(path: Path, _flags: int) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_text", forbidden)
-    with pytest.raises(PermissionError, match=re.escape(str(tmp_path / FILE))):
+    named_so = re.escape(str(tmp_path / FILE))
+    with monkeypatch.context() as patched:
+        patched.setattr("local.cloud.os.open", forbidden)
+        with pytest.raises(PermissionError, match=named_so):
+            LocalCloud.find(tmp_path)
+    (tmp_path / FILE).write_text(written(os.getpid()))
+    monkeypatch.setattr("local.cloud.os.geteuid", lambda: (tmp_path / FILE).stat().st_uid + 1)
+    with pytest.raises(PermissionError, match=named_so):
         LocalCloud.find(tmp_path)
+
+
+def test_the_administrator_finds_that_of_a_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sudo make down` in a user's checkout stops what runs there."""
+    (tmp_path / FILE).write_text(written(os.getpid()))
+    monkeypatch.setattr("local.cloud.os.geteuid", lambda: 0)
+    assert LocalCloud.find(tmp_path) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *product(["pid"], [None, "1", True, 0, -1, 1.5, float("inf"), 2**31, 10**30]),
+        *product(["edge_port"], [None, "1", True, -1, 65536, float("nan")]),
+        *product(["endpoint_url"], [None, 5, "", "http://[::", "http://localhost:99999"]),
+        *product(["endpoint_url"], ["http://localhost", "http://localhost:0", "http://a.org:1"]),
+        *product(["keys"], [None, [], {}, {"access_key": "a"}]),
+        ("keys", asdict(Keys.new()) | {"more": ""}),
+        ("keys", asdict(Keys.new()) | {"token": 5}),
+        ("keys", asdict(Keys.new()) | {"token": "a\r\nb: c"}),
+        ("engine", 5),
+        ("authority", ["a"]),
+    ],
+    ids=lambda it: "keys" if isinstance(it, dict) else repr(it),
+)
+def test_a_wrong_member_is_as_no_local_cloud(tmp_path: Path, name: str, value: object) -> None:
+    """Neither a traceback nor a call comes of it. A missing member is as null."""
+    content = json.loads(written(os.getpid()))
+    (tmp_path / FILE).write_text(json.dumps(content | {name: value}))
+    assert LocalCloud.find(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff", b"5", b"[" * 60_000, b'{"pid": ' + b"1" * 5000 + b"}", b" " * 2**16 + b"{}"],
+    ids=["empty", "no text", "no object", "deep", "long number", "long"],
+)
+def test_what_is_no_description_is_as_no_local_cloud(tmp_path: Path, data: bytes) -> None:
+    """Whatever bytes the file has."""
+    (tmp_path / FILE).write_bytes(data)
+    assert LocalCloud.find(tmp_path) is None
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, os.mkdir], ids=["FIFO", "folder"])
+def test_what_is_no_plain_file_is_not_read(tmp_path: Path, made: Callable[[Path], None]) -> None:
+    """Nobody writes into the FIFO, so a reader would wait for ever."""
+    made(tmp_path / FILE)
+    assert LocalCloud.find(tmp_path) is None
+
+
+def test_a_process_of_another_user_is_none(
+    ended: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash, its number may be another user's process, which no signal reaches."""
+
+    def forbidden(_pid: int, _signal: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    (ended.directory / FILE).write_text(written(os.getpid()))
+    monkeypatch.setattr("local.cloud.os.kill", forbidden)
+    assert LocalCloud.find(ended.directory) is None
 
 
 def test_one_that_runs_has_not_ended(tmp_path: Path) -> None:
@@ -83,7 +153,7 @@ def neighbour(tmp_path: Path) -> Iterator[tuple[Path, int]]:
     folder = tmp_path / "ch\udcffeckout" / ".local"
     folder.mkdir(parents=True)
     (tmp_path / "local.py").write_text("input()")
-    words = ["python", "-m", "local", "--dir", str(folder)]
+    words = ["python", "-m", "local", "--dir", str(folder.relative_to(tmp_path))]
     with (
         listeners.hold([0]) as held,
         subprocess.Popen(
@@ -99,7 +169,7 @@ def neighbour(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are listed in /proc")
 def test_another_local_cloud_is_told_by_its_folder(
-    neighbour: tuple[Path, int],
+    neighbour: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port that another checkout's local cloud has is told with that checkout, before it listens.
 
@@ -108,6 +178,9 @@ def test_another_local_cloud_is_told_by_its_folder(
     folder, port = neighbour
     assert owner(port) == folder
     assert owner(2) is None
+    with monkeypatch.context() as patched:
+        patched.setattr("local.cloud.os.geteuid", lambda: folder.stat().st_uid + 1)
+        assert owner(port) is None  # another user's process may call itself anything
     assert named(folder) == f"the local cloud of {folder.parent}"
     assert named(folder.parent) == f"the local cloud of {folder.parent}"
     with pytest.raises(listeners.PortTaken, match="stop it by `sluice down` there"):
@@ -115,6 +188,20 @@ def test_another_local_cloud_is_told_by_its_folder(
     said = local_cloud.taken(port, 8790)
     assert f"Port {port} is taken by the local cloud of {folder.parent}" in said
     assert f"`sluice up --port {port}`" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are listed in /proc")
+@pytest.mark.parametrize("pid", [10**30, os.getpid()], ids=["none", "of another"])
+def test_a_process_that_names_no_own_local_cloud_is_passed_by(
+    neighbour: tuple[Path, int], pid: int
+) -> None:
+    """The folder's description is damaged, or is that of another process."""
+    folder, port = neighbour
+    content = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps(content | {"pid": pid}))
+    assert owner(port) is None
+    with pytest.raises(listeners.PortTaken, match="end that program"):
+        listeners.hold([port])
 
 
 def test_another_program_is_told_by_its_process() -> None:

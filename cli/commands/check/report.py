@@ -3,6 +3,7 @@
 import dataclasses
 import os
 
+from cli.commands.check.base_url import model_of
 from cli.commands.check.probes import PROBES, Finding, Target
 from cli.commands.check.wire import NoResponse, Server
 from cli.commands.load.connection import Address
@@ -24,14 +25,14 @@ def check(
     """Check the API at `url`, the base URL that clients use.
 
     Raises:
-        UsageError: this is no http or https URL.
+        UsageError: this is no http or https URL, or no base URL.
         CommandError: a rule does not hold, or there is no API there.
 
     """
     Address.of(url)
     server = Server(url.rstrip("/"), key or os.environ.get("OPENAI_API_KEY", ""))
     try:
-        target = Target(server, model or _first_model(server), failing_prompt, silent_prompt)
+        target = Target(server, model_of(server, model), failing_prompt, silent_prompt)
         findings = run(target)
     except NoResponse as error:
         raise CommandError(f"{url}: {error}") from None
@@ -64,14 +65,3 @@ def run(target: Target) -> list[Finding]:
                 )
             )
     return findings
-
-
-def _first_model(server: Server) -> str:
-    response = server.send("GET", "/models")
-    try:
-        return str(response.json()["data"][0]["id"])
-    except (TypeError, KeyError, IndexError, ValueError):
-        reason = f"answers {response.status}" if response.status != 200 else "names no model"
-        raise CommandError(
-            f"{server.base}/models {reason}; name a --model, and a --key that is valid there"
-        ) from None

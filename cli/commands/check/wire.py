@@ -37,7 +37,7 @@ class Response:
         """Return the body's JSON value; None if it is not JSON."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -140,7 +140,7 @@ def _parse_event(block: bytes, when: float, stream: Stream) -> None:
         if data != "[DONE]":
             try:
                 json.loads(data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 stream.faults.append("the data of an event is not JSON")
                 continue
         stream.events.append((when, data))

@@ -162,7 +162,7 @@ def _target(args: argparse.Namespace) -> Target:
     """Return the stage's own API, or the one at the URL.
 
     Raises:
-        UsageError: the URL is another's, and --allow-host does not name it.
+        UsageError: the URL is another's, and --allow-host does not name it; or it is no base URL.
         CommandError: the stage is not deployed, or has no sockets.
 
     """
@@ -186,12 +186,13 @@ def _target(args: argparse.Namespace) -> Target:
     if loopback(address.host):
         stay_local()
     key = args.key or os.environ.get("OPENAI_API_KEY", "")
+    model = _model(url, key, args.model)
     sockets = ""
     if FORMS[args.form].is_socket:
         sockets = _sockets(url, key)
         # The answer of one host must not lead the load to another one.
         _may_load(Address.of(sockets.replace("ws", "http", 1)).host, args.allow_host)
-    return Target(url, args.model or _first_model(url, key), key=key, sockets=sockets)
+    return Target(url, model, key=key, sockets=sockets)
 
 
 def _may_load(host: str, allowed: list[str]) -> None:
@@ -214,16 +215,15 @@ def loopback(host: str) -> bool:
         return False
 
 
-def _first_model(url: str, key: str) -> str:
+def _model(url: str, key: str, named: str | None) -> str:
+    """Return the model to load. Raises as `model_of` does, but CommandError without a response."""
+    from cli.commands.check.base_url import model_of
     from cli.commands.check.wire import NoResponse, Server
 
     try:
-        found = Server(url, key, timeout=30.0).send("GET", "/models").json()
-        return str(found["data"][0]["id"])
+        return model_of(Server(url, key, timeout=30.0), named)
     except NoResponse as error:
         raise CommandError(f"{url}: {error}") from None
-    except (TypeError, KeyError, IndexError):
-        raise CommandError(f"{url}/models lists no model: name one with --model") from None
 
 
 def _sockets(url: str, key: str) -> str:

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from cli.commands.top.window import Window, parse
 from cli.lib import charts
-from cli.lib.admin_api import Admin
+from cli.lib.admin_api import Admin, KeyNotFoundError
 from cli.lib.project import CommandError
 from cli.lib.stack import aws_options
 from cli.lib.terminal import console, literal, print_json, show
@@ -120,7 +120,7 @@ class Source:
         if key not in self._names:
             try:
                 self._names[key] = str(self._admin("GET", f"/keys/{key}")["name"])
-            except CommandError:
+            except KeyNotFoundError:
                 self._names[key] = "(deleted)"
         return self._names[key]
 

@@ -1,7 +1,9 @@
 """`sluice chat`. The tests of `cli.lib.completions` cover what it prints."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,9 +100,60 @@ def test_what_the_api_does_not_take_is_wrong_input(
         raise Refused("The API says: no", http_status=status, code=code)
 
     models = [SimpleNamespace(id=name) for name in ("b", "a")]
-    api = SimpleNamespace(models=SimpleNamespace(list=lambda: models))
+    api = SimpleNamespace(models=SimpleNamespace(list=lambda **_: models))
     monkeypatch.setattr(chat, "complete", refuse)
     monkeypatch.setattr(chat, "client", lambda _: api)
     assert main(["chat", *line]) == said[0]
     assert said[1] in capsys.readouterr().err
     assert asked == []
+
+
+class Models(BaseHTTPRequestHandler):
+    """An API whose answer to each GET is the server's: a status and a body, half of it for 0."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        status, body = self.server.answer  # type: ignore[attr-defined]
+        self.send_response(status or 200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body) + (status == 0)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (429, b'{"error": {"message": "slow down"}}'),
+        (404, b"<html>"),
+        (0, b'{"data": ['),
+        (200, b"[]"),
+        (200, b""),
+        (200, b'{"data": null}'),
+        (200, b'{"data": ["a"]}'),
+        (200, b'{"data": ' + b"1" * 5000 + b"}"),
+        (200, b"[" * 100_000),
+    ],
+    ids=["limit", "none", "lost", "array", "empty", "null", "no objects", "number", "deep"],
+)
+def test_a_list_of_models_that_fails_leaves_the_refusal_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, body: bytes
+) -> None:
+    """The list only adds to the message, so no failure of it may hide the message."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise Refused("The API says: no such model", http_status=404, code="model_not_found")
+
+    monkeypatch.setattr(chat, "complete", refuse)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Models) as server:
+        server.answer = (status, body)  # type: ignore[attr-defined]
+        stack = LocalStack(f"http://127.0.0.1:{server.server_port}/v1", "sk", "m", "t")
+        monkeypatch.setattr(LocalStack, "of", lambda *_: stack)
+        monkeypatch.setattr(LocalStack, "warn_of_other_key", lambda _: None)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert main(["chat", "--model", "x", "hi"]) == 2
+        server.shutdown()
+    assert capsys.readouterr().err == "✗ The API says: no such model\n"

@@ -1,13 +1,17 @@
 """`sluice up`. tests/e2e and `make up` deploy with it."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from cli.commands import up
-from cli.lib.admin_api import Admin
+from cli.lib.admin_api import Admin, KeyNotFoundError
 from cli.lib.project import CommandError
 from cli.main import main
 
@@ -68,11 +72,43 @@ def test_a_key_that_was_kept_may_be_revoked_or_deleted_meanwhile(
     def call(_method: str, path: str) -> dict[str, Any]:
         assert path == f"/keys/{'a' * 12}"
         if found is None:
-            raise CommandError("There is no such key.")
+            raise KeyNotFoundError("There is no such key.")
         return found
 
     monkeypatch.setattr(Admin, "of", lambda *_: call)
     assert up._is_valid(f"sk-{'a' * 12}-{'b' * 43}", "sluice") is valid
+
+
+def test_a_key_that_was_kept_is_not_called_invalid_without_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Then nothing is known about it. A text that is no key is not valid."""
+
+    def call(_method: str, _path: str) -> None:
+        raise CommandError("The admin API does not answer.")
+
+    monkeypatch.setattr(Admin, "of", lambda *_: call)
+    with pytest.raises(CommandError, match="does not answer"):
+        up._is_valid(f"sk-{'a' * 12}-{'b' * 43}", "sluice")
+    assert not up._is_valid("changed by hand", "sluice")
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "absent"),
+    [("ValidationError", "Stack CDKToolkit does not exist", True), ("InternalFailure", "", False)],
+)
+def test_only_an_absent_stack_is_not_bootstrapped(
+    code: str, message: str, *, absent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another error is no reason to bootstrap again."""
+    client = boto3.client(
+        "cloudformation", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    monkeypatch.setattr(up, "_client", lambda *_: client)
+    with Stubber(client) as stubber:
+        stubber.add_client_error("describe_stacks", code, message)
+        with nullcontext() if absent else pytest.raises(ClientError):
+            assert not up._is_bootstrapped({})
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "http", "8787.5", ""])

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from cli.lib import admin_api
-from cli.lib.admin_api import Admin
+from cli.lib.admin_api import Admin, KeyNotFoundError
 from cli.lib.project import CommandError, UsageError
 from tests.support.answers_once import answering
 
@@ -153,5 +153,5 @@ def test_an_unknown_key_names_the_command_that_lists_keys(monkeypatch: pytest.Mo
     """The API's own sentence comes first."""
     answer = {"error": {"message": "There is no such key.", "code": "key_not_found"}}
     monkeypatch.setattr(Admin, "_send", lambda *_: (404, json.dumps(answer)))
-    with pytest.raises(CommandError, match=r"^There is no such key\. `sluice keys list` shows"):
+    with pytest.raises(KeyNotFoundError, match=r"^There is no such key\. `sluice keys list` shows"):
         Admin("local", {}, "http://localhost:1")("GET", "/keys/abcdefghijkl")

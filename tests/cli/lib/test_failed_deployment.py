@@ -1,15 +1,17 @@
 """The error of a deployment into the local cloud."""
 
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.stub import Stubber
 
 from cli.lib.failed_deployment import failed
-from cli.lib.project import CommandError
+from cli.lib.project import LOGS, CommandError
 
 BEGAN = datetime(2026, 11, 30, 12, tzinfo=UTC)
 CDKS = CommandError("cdk deploy failed:\n    Error: no such file", log=Path("deploy.log"))
@@ -38,8 +40,8 @@ def said(status: str | None, *events: dict[str, Any]) -> str:
     )
     with Stubber(client) as stubber:
         if status is None:
-            stubber.add_client_error("describe_stack_events", "ValidationError")
-            stubber.add_client_error("describe_stacks", "ValidationError")
+            for operation in ("describe_stack_events", "describe_stacks"):
+                stubber.add_client_error(operation, "ValidationError", "s does not exist")
         else:
             stubber.add_response("describe_stack_events", {"StackEvents": list(events)})
             stack = {"StackName": "s", "CreationTime": BEGAN, "StackStatus": status}
@@ -84,3 +86,34 @@ def test_without_a_failed_resource_the_cdk_clis_lines_are_the_reason(
     text = said(status)
     assert text.startswith(str(CDKS))
     assert now in text.splitlines()[-1]
+
+
+def test_a_local_cloud_that_ended_is_not_called_empty() -> None:
+    """Without an answer nothing is known about what serves, so the message says what to do."""
+    with socket.socket() as unheard:  # it does not listen, and so no other program does
+        unheard.bind(("127.0.0.1", 0))
+        client = boto3.client(
+            "cloudformation",
+            "us-east-1",
+            aws_access_key_id="a",
+            aws_secret_access_key="b",
+            endpoint_url=f"http://127.0.0.1:{unheard.getsockname()[1]}",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        text = str(failed(client, ["s"], BEGAN.timestamp(), CDKS))
+    assert text.startswith(str(CDKS))
+    last = text.splitlines()[-1]
+    assert "The local cloud does not answer: Could not connect" in last
+    assert f"Its log is {LOGS / 'cloud.log'}. Begin anew by `sluice down` and `sluice up`." in last
+
+
+def test_another_error_than_no_such_stack_is_told() -> None:
+    """Only the answer that there is no stack means that nothing is deployed."""
+    client = boto3.client(
+        "cloudformation", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    with Stubber(client) as stubber:
+        stubber.add_client_error("describe_stack_events", "InternalFailure", "it broke")
+        text = str(failed(client, ["s"], BEGAN.timestamp(), CDKS))
+    assert "The local cloud has refused a call: " in text.splitlines()[-1]
+    assert "it broke. Its log is" in text.splitlines()[-1]

@@ -25,7 +25,13 @@ def test_the_context_is_read_with_and_without_a_mark_of_its_encoding(tmp_path: P
         (b"\xff", "cdk.json, line 1, column 1: a byte that is not UTF-8"),
         (b'{"context": 1', "cdk.json, line 1, column 14: it is not JSON"),
         (b'{"context": null}', "is not a JSON object"),
+        (
+            b'{"context": {"parallel": -' + b"1" * 5000 + b"}}",
+            "a number in it has over 4,300 digits",
+        ),
+        (b'{"context": ' + b"[" * 100_000, "cdk.json is nested too deeply"),
     ],
+    ids=["byte", "first byte", "half", "null", "long number", "deep"],
 )
 def test_a_broken_file_is_told_by_line_and_column(tmp_path: Path, data: bytes, said: str) -> None:
     """The message says where to look, and how to see what was changed."""

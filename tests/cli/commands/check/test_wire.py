@@ -15,6 +15,13 @@ def test_framing_that_some_client_stumbles_over() -> None:
         b"data: {\n\n",
         b"data: {}",
         b"data: \xff\n\n",
+        b"data: " + b"[" * 100_000 + b"\n\n",
     ):
         assert parse_stream(Response(200, {}, [(0.1, block[:3]), (0.2, block[3:])])).faults, block
     assert parse_stream(Response(200, {}, [(0.1, b"data: {}\n\ndata: [DONE]\n\n")])).faults == []
+
+
+def test_what_is_no_json_is_none() -> None:
+    """Whatever bytes a body has."""
+    for body in (b"", b"<html>", b"\xff", b"[" * 100_000, b"1" * 5000):
+        assert Response(200, {}, [(0.1, body)]).json() is None

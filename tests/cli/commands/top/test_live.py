@@ -11,6 +11,7 @@ from rich.console import Console
 from cli.commands import top
 from cli.commands.top import live
 from cli.commands.top.live import Source, screen, sparkline
+from cli.lib.admin_api import KeyNotFoundError
 from cli.lib.project import CommandError
 from cli.main import main
 
@@ -30,7 +31,9 @@ class Admin:
         if path == "/stop":
             return {"running": 4, "stopped_at": None}
         if path == "/keys/gone":
-            raise CommandError("There is no such key.")
+            raise KeyNotFoundError("There is no such key.")
+        if path == "/keys/lost":
+            raise CommandError("The admin API does not answer.")
         return {"name": HOSTILE}
 
 
@@ -84,6 +87,12 @@ def test_a_look(clock: list[float]) -> None:
     found.figures()
     admin: Any = found._admin
     assert admin.calls.count("/keys/k") == admin.calls.count("/keys/gone") == 1
+
+
+def test_a_key_is_not_called_deleted_without_an_answer(clock: list[float]) -> None:
+    """Where the admin API does not answer, the look ends with its error."""
+    with pytest.raises(CommandError, match="does not answer"):
+        source([line(1, 990, key="lost")]).figures()
 
 
 def test_a_later_look_reads_what_is_new(clock: list[float]) -> None:
