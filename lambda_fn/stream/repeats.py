@@ -148,7 +148,9 @@ class Repeats:
                 log("repeat_unread", error=type(error).__name__)
                 continue
             if head is None:
-                self._seen[identity] = named
+                # The head of a new response may just be written: `claim` looks for it again.
+                if named is None or not named.response_id or not _is_new(named.response_id):
+                    self._seen[identity] = named
                 continue
             self.from_cache = identity is self._cached
             if identity is not self._own and self.is_repeat:
@@ -221,9 +223,8 @@ class Repeats:
         Such a response cannot be attached to. A request that began just now may be about to write
         its log. An identity may name a response whose log could not be opened.
         """
-        age = time.time() - request_time(request_id)
         named = {it.response_id for it in self._seen.values() if it is not None}
-        if age < 2 * limits.LOG_OPEN_TIMEOUT or named - {request_id}:
+        if _is_new(request_id) or named - {request_id}:
             return False
         with contextlib.suppress(MeterUnavailable):
             return await self._table.get(head_key(request_id)) is None
@@ -330,6 +331,11 @@ async def name(
     except (APIError, Attached):
         await _leave(event_log)
         raise
+
+
+def _is_new(request_id: str) -> bool:
+    """Return whether a request began so recently that its log may not be open yet."""
+    return time.time() - request_time(request_id) < 2 * limits.LOG_OPEN_TIMEOUT
 
 
 def _retrieve(task: "asyncio.Task[Named | None]") -> None:

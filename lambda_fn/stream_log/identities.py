@@ -1,9 +1,10 @@
 """Identities: items that name the response to a request, so that its repeats find it.
 
-An identity is written after the head of its response, and before the model is invoked. So a
-response that an identity names has a head, until it is deleted or its time is over. Each write is
-conditional on what the writer has read. So of two repeats at once one wins, and the other learns
-the response of the winner.
+An identity is written before the model is invoked. A repeat writes it after the head of its
+response, on the condition that it still names what the repeat has read. So of two repeats at once
+one wins, and the other learns the response of the winner. A first request writes it whatever it
+names, at the same time as the head, so a new response may have no head yet. It never gets one if
+its log cannot be opened.
 """
 
 import hashlib
@@ -79,7 +80,7 @@ async def claim(
     Args:
         table: StreamTable.
         identity: The identity.
-        response_id: The response. Its head exists.
+        response_id: The response. Its head exists, unless `always` is set.
         expires: Unix seconds: the time of the response.
         seen: What the identity names, as it was read; None for nothing.
         now: Unix seconds.

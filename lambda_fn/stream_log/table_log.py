@@ -281,13 +281,14 @@ class TableLog:
         self._watch.flushes.set(self, self._flushed_at + interval)
 
     async def _put(self, segment: Segment) -> Item | None:
-        return await put_segment(
-            self._table,
-            self._stored.response_id,
-            segment,
-            expires=self._stored.expires,
-            deadline=time.monotonic() + limits.LOG_GIVE_UP - limits.META_TIMEOUT,
-        )
+        async with asyncio.timeout(limits.LOG_GIVE_UP):
+            return await put_segment(
+                self._table,
+                self._stored.response_id,
+                segment,
+                expires=self._stored.expires,
+                deadline=time.monotonic() + limits.LOG_GIVE_UP,
+            )
 
     async def _meet(self, item: Item) -> None:
         """Note that somebody else's segment has the key of this producer's next one."""

@@ -296,6 +296,38 @@ async def test_a_first_request_writes_head_and_identity_at_once(
     assert (reply.status, reply.headers["x-sluice-stream"]) == (200, heads(streams)[0]["pk"][2:])
 
 
+async def test_a_repeat_meets_a_head_that_is_being_written(
+    logging: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repeat that finds the identity before the head is attached once the head is there."""
+    claimed, written, repeated = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    claim, open_head = repeats.claim, table_log.open_head
+
+    async def claim_first(*args: Any, **more: Any) -> Any:
+        found = await claim(*args, **more)
+        claimed.set()
+        return found
+
+    async def open_slowly(*args: Any, **more: Any) -> None:
+        if claimed.is_set():  # the repeat's
+            repeated.set()
+            await written.wait()
+            await open_head(*args, **more)
+        else:
+            await repeated.wait()
+            await open_head(*args, **more)
+            written.set()
+
+    monkeypatch.setattr(repeats, "claim", claim_first)
+    monkeypatch.setattr(table_log, "open_head", open_slowly)
+    first = asyncio.ensure_future(logging(body=DURABLE))
+    await claimed.wait()
+    again = await logging(body=DURABLE, more=RETRY)
+    assert replayed(again)
+    assert again.body == (await first).body
+    assert len(sagemaker.bodies) == 1
+
+
 async def test_a_deleted_response_is_generated_again(
     logging: Call, sagemaker: StandIn, streams: Any
 ) -> None:

@@ -15,6 +15,7 @@ from lambda_fn import limits
 from lambda_fn.aws.attributes import Item, unwrap_all
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.events import NULL, Delta, End, Event, Finish, Start, Usage
+from lambda_fn.ids import new_request_id
 from lambda_fn.stream_log.keys import OWNERS_INDEX_KEY, OWNERS_PROJECTED
 from lambda_fn.stream_log.reading import read_log
 from lambda_fn.stream_log.table_log import TableLog
@@ -189,7 +190,7 @@ async def test_the_document_has_the_cost_of_reading(
     assert expected in DOCUMENT.read_text(), expected
 
     tail = metered(ground)
-    ground.response_id = ground.response_id[:-1] + "x"
+    ground.response_id = new_request_id(ground.now + 1)
     await ground.opened(lease=ground.now)
     source = read_log(tail, ground.response_id, now=ground.clock)
     monkeypatch.setattr(limits, "LEASE_INTERVAL", 0.0)
