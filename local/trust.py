@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -88,12 +87,15 @@ def is_called(host: str, names: Collection[str]) -> bool:
     return (name if colon and port.isdecimal() else host.lower()) in names
 
 
-def is_own_host(host: str, port: int, *, buckets: bool = False) -> bool:
-    """Return whether a Host header names a listener on `port`.
+def is_own_host(host: str, port: int, *, tls: bool = False, buckets: bool = False) -> bool:
+    """Return whether a Host header names a listener on `port`, which speaks HTTPS with `tls`.
 
-    With `buckets`, names below localhost pass, as S3 uses them.
+    A header without a port has the scheme's: clients leave it out (RFC 9110, 7.2). With `buckets`,
+    names below localhost pass, as S3 uses them.
     """
-    name, _, port_text = host.lower().rpartition(":")
+    name, colon, port_text = host.lower().rpartition(":")
+    if not colon or not port_text.isdecimal():  # the colons may be those of an address
+        name, port_text = host.lower(), "443" if tls else "80"
     return port_text == str(port) and (name in _NAMES or (buckets and name.endswith(".localhost")))
 
 
@@ -109,16 +111,23 @@ def from_page(headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def port_of(transport: Any) -> int:
-    """Return the port at which a connection came in, 0 if the connection is closed."""
-    return int(transport.get_extra_info("sockname")[1]) if transport is not None else 0
+def is_for_own_host(request: web.Request, *, buckets: bool = False) -> bool:
+    """Return whether a request's Host names the listener at which it came in.
+
+    It does not if the connection is closed.
+    """
+    transport = request.transport
+    return transport is not None and is_own_host(
+        request.headers.get("Host", ""),
+        int(transport.get_extra_info("sockname")[1]),
+        tls=transport.get_extra_info("sslcontext") is not None,
+        buckets=buckets,
+    )
 
 
 def refusal(request: web.Request, *, buckets: bool = False) -> str | None:
     """Return the reason to refuse a request to an address of the local cloud, or None."""
-    if not is_own_host(
-        request.headers.get("Host", ""), port_of(request.transport), buckets=buckets
-    ):
+    if not is_for_own_host(request, buckets=buckets):
         return "its Host is not an address of the local cloud"
     return from_page(request.headers)
 

@@ -23,6 +23,9 @@ _MAX_KEYS = _MAX_TENSORS = 65_536
 _MAX_DIMENSIONS = 4
 _ALIGNMENT = 32
 """Bytes of which the tensors begin at a multiple, unless the metadata says otherwise."""
+_MAX_PARTS = _MAX_ALIGNMENT = 65_536
+_MAX_END = 2**63 - 1
+"""The last byte that a file can have."""
 AGAIN = "compare its size with that at its source, and download it again"
 """What to do about a file that is not whole."""
 _BLOCKS = {
@@ -41,6 +44,7 @@ _FORMATS = {
     12: "<d",
 }  # fmt: skip
 """The numbers of value types, and how `struct` reads them."""
+_INTEGERS = {"<B", "<b", "<H", "<h", "<I", "<i", "<Q", "<q"}
 _WANTED = {
     "general.type",
     "general.architecture",
@@ -50,6 +54,8 @@ _WANTED = {
     "split.count",
     "general.alignment",
 }
+_NUMBERS = {"split.no", "split.count", "general.alignment"}
+"""Those of them that are whole numbers."""
 _SHAPE = {
     "context_length", "block_count", "embedding_length", "attention.head_count",
     "attention.head_count_kv", "attention.key_length", "attention.value_length",
@@ -184,14 +190,23 @@ def _head(reader: _Reader) -> Head:
     found: dict[str, Any] = {}
     for _ in range(keys):
         key, kind = reader.string(), reader.number("<I")
+        if key in _NUMBERS and _FORMATS.get(kind) not in _INTEGERS:
+            raise _corrupt(f"its {key} is not a whole number")
         if kind == _ARRAY or (key not in _WANTED and key.partition(".")[2] not in _SHAPE):
             reader.skip_value(kind)
         elif kind == _STRING:
             found[key] = reader.string()
         else:
             found[key] = reader.number(reader.form(kind))
-    _check_tensors(reader, tensors, found.get("general.alignment"))
-    parts = max(1, int(found.get("split.count", 1)))
+    alignment = found.get("general.alignment", _ALIGNMENT)
+    if not 0 < alignment <= _MAX_ALIGNMENT or alignment & (alignment - 1):
+        raise _corrupt(
+            f"its general.alignment is {alignment:,}, not a power of 2 up to {_MAX_ALIGNMENT:,}"
+        )
+    _check_tensors(reader, tensors, alignment)
+    part, parts = found.get("split.no", 0), found.get("split.count", 1) or 1
+    if not 0 <= part < parts <= _MAX_PARTS:
+        raise _corrupt(f"its split.no is {part:,}, and its split.count is {parts:,}")
     said = str(found.get("general.type", "model"))
     kind_of = said if said in {"adapter", "mmproj", "imatrix"} else "model"
     if found.get("general.architecture") == "clip":
@@ -200,20 +215,20 @@ def _head(reader: _Reader) -> Head:
         kind_of = "vocabulary"
     template = found.get("tokenizer.chat_template")
     shape = {name: found.get(f"{found.get('general.architecture')}.{name}") for name in _SHAPE}
-    numbers = {name: it for name, it in shape.items() if isinstance(it, int) and it > 0}
+    numbers = {name: it for name, it in shape.items() if type(it) is int and it > 0}
     return Head(
         kind=kind_of,
         tokenizer="tokenizer.ggml.model" in found,
         template=template if isinstance(template, str) and template.strip() else None,
-        part=int(found.get("split.no", 0)),
+        part=part,
         parts=parts,
         context=numbers.get("context_length"),
         cache_bytes=_cache_bytes(numbers),
     )
 
 
-def _check_tensors(reader: _Reader, tensors: int, alignment: object) -> None:
-    """Raise ValueError if the file ends before its tensors do."""
+def _check_tensors(reader: _Reader, tensors: int, alignment: int) -> None:
+    """Raise ValueError if the file ends before its tensors do, or no file could be so long."""
     if tensors > _MAX_TENSORS:
         raise _corrupt(f"it claims to have {tensors:,} tensors")
     end = 0
@@ -225,8 +240,9 @@ def _check_tensors(reader: _Reader, tensors: int, alignment: object) -> None:
         elements = math.prod(reader.number("<Q") for _ in range(dimensions))
         block, size = _BLOCKS.get(reader.number("<I"), (1, 0))
         end = max(end, reader.number("<Q") + elements // block * size)
-    unit = alignment if isinstance(alignment, int) and alignment > 0 else _ALIGNMENT
-    whole = -(-reader.at // unit) * unit + end
+    whole = -(-reader.at // alignment) * alignment + end
+    if whole > _MAX_END:
+        raise _corrupt("it claims to have tensors beyond the end of any file")
     if tensors and reader.size < whole:
         raise ValueError(
             f"truncated: it has {reader.size:,} bytes, and its tensors end at byte {whole:,}; {AGAIN}"

@@ -2,6 +2,8 @@
 
 import argparse
 
+from cli.lib.command_line import instead_of_stage
+
 HELP = "Stop the local cloud, and keep its keys and usage for the next start."
 
 
@@ -9,6 +11,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     text = "forget its keys and usage, which otherwise are there again after the next `sluice up`"
     parser.add_argument("--reset", action="store_true", help=text)
+    text = "This stops the local cloud; `sluice destroy --stage dev` removes a stage from AWS."
+    instead_of_stage(parser, text)
     parser.set_defaults(run=run)
 
 

@@ -6,7 +6,7 @@ import textwrap
 from typing import Any
 from urllib.parse import quote
 
-from cli.lib.command_line import meant
+from cli.lib.command_line import instead_of_stage, meant
 from cli.lib.project import CommandError, UsageError, why
 from cli.lib.stack import running_cloud
 from cli.lib.terminal import columns, console, print_json
@@ -75,6 +75,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     cleared = commands.add_parser("clear", help=text, description=text)
     cleared.set_defaults(run=clear)
     cleared.add_argument("id", nargs="?", help="the id that `sluice fault set` printed (all)")
+    instead_of_stage(parser, "There are faults only in the local cloud.")
 
 
 def _kind(text: str) -> str:

@@ -336,10 +336,35 @@ def _update(args: argparse.Namespace) -> None:
     _print_changed(args, key)
     if not args.json:
         _warn_of_nothing(key)
+        if reason := _refused(key):
+            errors.print(f"[yellow]![/yellow] {literal(reason)}")
 
 
 def _enable(args: argparse.Namespace, *, yes: bool) -> None:
-    _print_changed(args, admin(args)("PATCH", f"/keys/{args.id}", {"enabled": yes}))
+    key = admin(args)("PATCH", f"/keys/{args.id}", {"enabled": yes})
+    _print_changed(args, key)
+    if not (reason := _refused(key)):
+        return
+    if yes:  # it was asked for, and is not so
+        raise CommandError(reason)
+    if not args.json:
+        errors.print(f"[yellow]![/yellow] {literal(reason)}")
+
+
+def _refused(key: dict[str, Any]) -> str:
+    """Return why a key is refused although it may be enabled, and what to do; or an empty text."""
+    if key["status"] == "revoked":
+        enable = "" if key["enabled"] else f", then `sluice keys enable {key['id']}`"
+        return (
+            "This key is revoked: it has no valid secret, and its requests get a 401. Make another "
+            f"secret with: `sluice keys rotate {key['id']}`{enable}"
+        )
+    if key["status"] == "expired":
+        return (
+            f"This key expired at {values.when(key['expires_at'])} UTC, and its requests get a 401. "
+            f"Give it more time with: `sluice keys update {key['id']} --expires 30d`"
+        )
+    return ""
 
 
 def _print_changed(args: argparse.Namespace, key: dict[str, Any]) -> None:

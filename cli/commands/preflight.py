@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from cli.lib import values
 from cli.lib.printable import printable
-from cli.lib.project import CommandError
+from cli.lib.project import CommandError, UsageError
 from cli.lib.settings import add_settings, check_files, settings_of
 from cli.lib.stack import aws_options, no_access
 from cli.lib.terminal import console, item, print_json
@@ -65,21 +65,27 @@ def preflight(stage: str, changes: Mapping[str, object], *, as_json: bool = Fals
 
     Raises:
         CommandError: something is missing, or a setting of cdk.json is invalid.
-        UsageError: one of `changes` is invalid.
+        UsageError: one of `changes` is invalid, or the stage is that of the local cloud.
 
     """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
+    if stage == "local":
+        raise UsageError(
+            "The stage local is not deployed to AWS, so no account can lack anything for it. "
+            "`sluice up` deploys it into the local cloud, with the same settings (-c)."
+        )
     settings = settings_of(stage, changes)
     check_files(settings, changes)
     options = aws_options(stage)
-    missing, shown = 0, []
+    missing: list[Finding] = []
+    shown = []
     try:
         for it in findings(
             settings, lambda service, **extra: boto3.client(service, **{**options, **extra})
         ):
-            missing += not it.good and not it.warning
+            missing += [it] if not it.good and not it.warning else []
             if as_json:
                 shown.append(asdict(it))
                 continue
@@ -98,10 +104,15 @@ def preflight(stage: str, changes: Mapping[str, object], *, as_json: bool = Fals
     if as_json:
         print_json(shown)
     if missing:
-        raise CommandError(
-            f"Not met: {values.counted(missing, 'requirement')}. The commands above request what "
-            "is missing."
+        told = [bool(it.commands) for it in missing]
+        what = (
+            "The commands above request what is missing."
+            if all(told)
+            else "The commands above request a part of what is missing."
+            if any(told)
+            else "No command can request what is missing."
         )
+        raise CommandError(f"Not met: {values.counted(len(missing), 'requirement')}. {what}")
     if not as_json:
         console.print("\nNothing is missing.")
 

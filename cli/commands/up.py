@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from cli.lib.admin_api import Admin, KeyNotFoundError
+from cli.lib.command_line import instead_of_stage
 from cli.lib.completions import client, complete
 from cli.lib.endpoint_state import explained
 from cli.lib.failed_deployment import failed
@@ -49,6 +50,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     text = "build the model's image and run it by docker or podman"
     parser.add_argument("--container", action="store_true", help=text)
     add_settings(parser)
+    text = "The local cloud has only the stage local; `make deploy STAGE=dev` deploys to AWS."
+    instead_of_stage(parser, text)
     text = "how many times faster time limits pass than on AWS (1)"
     parser.add_argument("--time-scale", type=factor, default=1, metavar="S", help=text)
     text = (

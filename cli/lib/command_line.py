@@ -22,11 +22,18 @@ class Parser(argparse.ArgumentParser):
 
     _commands: Any = None
     _given: Sequence[str] = ()
+    _instead_of_stage: str = ""
 
     def add_subparsers(self, **options: Any) -> Any:
         """Add the commands below this one."""
         self._commands = super().add_subparsers(**options)
         return self._commands
+
+    def answer_stage(self, text: str) -> None:
+        """Have this sentence in the error for `--stage`, here and in the commands below."""
+        self._instead_of_stage = text
+        for below in self._commands.choices.values() if self._commands is not None else ():
+            below.answer_stage(text)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, but report an unknown option with the usage of its command."""
@@ -62,6 +69,8 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def _unknown(self, word: str) -> str:
+        if self._instead_of_stage and word.partition("=")[0] in {"--stage", "--stack-name"}:
+            return f"{word!r} is unknown here. {self._instead_of_stage}"
         options = {option.lstrip("-"): option for option in self._option_string_actions}
         near = options.get(meant(word.partition("=")[0].lstrip("-"), options), "")
         return f"{word!r} is unknown here.{near and f' Did you mean {near}?'}"
@@ -83,6 +92,12 @@ class Parser(argparse.ArgumentParser):
         end = "" if text.endswith((".", "?")) else "."
         errors.print("[red]✗[/red]", literal(f"{text}{end} `{self.prog} --help` says more."))
         sys.exit(2)
+
+
+def instead_of_stage(parser: argparse.ArgumentParser, text: str) -> None:
+    """Let a command without `--stage`, and those below it, answer that option with a sentence."""
+    if isinstance(parser, Parser):
+        parser.answer_stage(text)
 
 
 def meant(given: str, known: Iterable[str]) -> str:

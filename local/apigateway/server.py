@@ -172,10 +172,9 @@ class Gateways:
         ]
 
     async def _handle(self, served: _Served, request: web.Request) -> web.StreamResponse:
-        host = request.headers.get("Host", "")
         if not (
-            trust.is_own_host(host, trust.port_of(request.transport))
-            or trust.is_called(host, self._names)
+            trust.is_for_own_host(request)
+            or trust.is_called(request.headers.get("Host", ""), self._names)
         ):
             return _forbidden()
         if served.api is None:

@@ -87,10 +87,9 @@ class Proxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request of a viewer."""
         request_id = _new_id()
-        host = request.headers.get("Host", "")
         if not (
-            trust.is_own_host(host, trust.port_of(request.transport))
-            or trust.is_called(host, self._names)
+            trust.is_for_own_host(request)
+            or trust.is_called(request.headers.get("Host", ""), self._names)
         ):
             return self._error(
                 403, "Bad request: no distribution has the name of its Host header.", request_id

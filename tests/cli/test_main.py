@@ -1,5 +1,6 @@
 """The command line."""
 
+import argparse
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from cli import commands
+from cli.lib.project import ROOT
 from cli.main import COMMANDS, _parser, main
 from tests.support.command_lines import ELSEWHERE, LINES, NO_FACTS, leaves, parsers
 
@@ -125,6 +127,18 @@ def test_each_command_says_the_same_without_access_to_aws(
     assert main([*line.split(), "--stage", "dev"]) == 1
     words = capsys.readouterr().err.split()
     assert " ".join(words[:12]) == "✗ No AWS region and no AWS credentials are set for the"
+
+
+def test_the_reference_has_the_stage_of_each_command_without_the_option() -> None:
+    """The column is empty for a command that has no `--stage`."""
+    stages: dict[str, set[str]] = {}
+    for path, parser in parsers(_parser(())):
+        defaults = {it.default for it in parser._actions if "--stage" in it.option_strings}
+        stages.setdefault(path.partition(" ")[0], set()).update(defaults)
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    rows = re.findall(r"^\| `sluice (\w+)[^`]*` \|.*\| ?([^|]*?) ?\|$", page, re.MULTILINE)
+    found = {name: {stage} - {""} for name, stage in rows}
+    assert found == {name: stages[name] - {argparse.SUPPRESS} for name in COMMANDS}
 
 
 def test_a_file_that_the_command_line_names_is_wrong_input(

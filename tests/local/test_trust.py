@@ -1,5 +1,6 @@
 """Every socket of a local cloud rejects web pages, foreign names and other users."""
 
+import asyncio
 import http.client
 import os
 import stat
@@ -7,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
+from local import trust
 from local.cloud import LocalCloud, LocalCloudError
 from tests.support.local_deployment import NAMED, STAGE, Deployed, deployed, listening
 
@@ -65,6 +69,52 @@ def ask(
     finally:
         connection.close()
     return response.status, response.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "tls", "own"),
+    [
+        ("localhost", 80, False, True),  # as clients send it
+        ("LOCALHOST:80", 80, False, True),
+        ("127.0.0.1", 80, False, True),
+        ("[::1]", 80, False, True),
+        ("[::1]:80", 80, False, True),
+        ("localhost", 443, True, True),
+        ("localhost:443", 443, True, True),
+        ("[::1]:9000", 9000, True, True),
+        ("localhost", 443, False, False),
+        ("localhost", 80, True, False),
+        ("localhost", 9000, False, False),
+        ("localhost:443", 80, False, False),
+        ("localhost:", 80, False, False),
+        ("localhost:x", 80, False, False),
+        ("::1", 80, False, False),
+        ("", 80, False, False),
+        (":80", 80, False, False),
+        ("evil.example", 80, False, False),
+        ("evil.example:80", 80, False, False),
+        ("evil.localhost", 80, False, False),
+        ("localhost.evil", 443, True, False),
+        ("80", 80, False, False),
+    ],
+)
+def test_a_host_without_a_port_has_that_of_the_scheme(
+    host: str, port: int, tls: bool, own: bool
+) -> None:
+    """Clients leave 80 out with HTTP, and 443 with HTTPS. No other name passes for that."""
+    transport = Mock(asyncio.Transport)
+    known = {"sockname": ("127.0.0.1", port), "sslcontext": object() if tls else None}
+    transport.get_extra_info.side_effect = known.get
+    request = make_mocked_request("GET", "/", {"Host": host}, transport=transport)
+    assert trust.is_for_own_host(request) == own
+
+
+def test_buckets_have_names_below_localhost() -> None:
+    """Only the gateway takes them, with its port."""
+    for host, port in (("bucket.localhost", 80), ("bucket.localhost:9000", 9000)):
+        assert trust.is_own_host(host, port, buckets=True)
+        assert not trust.is_own_host(host, port)
+        assert not trust.is_own_host(host, port + 1, buckets=True)
 
 
 def test_all_are_known(running: Deployed) -> None:

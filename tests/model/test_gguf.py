@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from demo_model import WEIGHTS
 from demo_model.chat import TEMPLATE
-from model.gguf import Head, foreign, read_head
+from model.gguf import AGAIN, Head, foreign, read_head
 from tests.support import gguf_files
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ def test_a_truncated_file_is_told_with_what_to_do(tmp_path: Path, left: int) -> 
         (struct.pack("<IQQQI", 3, 1, 0, 2**63, 1), "ends within its metadata"),
         # of a type that is not known, the data begin behind the end
         (struct.pack("<IQQQIQIQ", 3, 1, 0, 0, 1, 7, 999, 4096), "end at byte 4,160"),
+        (
+            struct.pack("<IQQQI4QIQ", 3, 1, 0, 0, 4, *[2**64 - 1] * 4, 0, 0),
+            "corrupt: it claims to have tensors beyond the end of any file",
+        ),
     ],
 )
 def test_a_corrupt_table_of_tensors(tmp_path: Path, table: bytes, said: str) -> None:
@@ -109,6 +113,77 @@ def test_a_corrupt_table_of_tensors(tmp_path: Path, table: bytes, said: str) -> 
     with pytest.raises(ValueError, match=said) as caught:
         read_head(tmp_path / "a")
     assert "download it again" in str(caught.value)
+
+
+NUMBER = "is not a whole number"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("split.count", struct.pack("<If", 6, float("inf")), NUMBER),
+        ("split.count", struct.pack("<Id", 12, float("nan")), NUMBER),
+        ("split.count", struct.pack("<I", 8) + gguf_files.text("three"), NUMBER),
+        ("split.count", struct.pack("<IIQ", 9, 4, 0), NUMBER),
+        ("split.count", struct.pack("<Ii", 5, -3), "and its split.count is -3"),
+        ("split.count", struct.pack("<IQ", 10, 2**64 - 1), "and its split.count is 18,446"),
+        ("split.no", struct.pack("<Ii", 5, -1), "its split.no is -1"),
+        ("split.no", struct.pack("<Ii", 5, 1), "its split.no is 1, and its split.count is 1"),
+        ("general.alignment", struct.pack("<I?", 7, True), NUMBER),
+        ("general.alignment", struct.pack("<II", 4, 0), "general.alignment is 0, not a power"),
+        ("general.alignment", struct.pack("<II", 4, 48), "general.alignment is 48, not a power"),
+        ("general.alignment", struct.pack("<II", 4, 2**31), "not a power of 2 up to 65,536"),
+    ],
+)
+def test_a_number_that_cannot_be(tmp_path: Path, key: str, value: bytes, said: str) -> None:
+    """A value of another type, or one that means nothing, is told with its key."""
+    with pytest.raises(ValueError, match=r"^corrupt: its ") as caught:
+        read_head(gguf_files.write(tmp_path / "a", None, [], typed={key: value}))
+    assert key in str(caught.value)
+    assert said in str(caught.value)
+
+
+KEYS = [
+    "split.no", "split.count", "general.alignment", "general.type", "general.architecture",
+    "tokenizer.ggml.model", "tokenizer.chat_template", "llama.context_length", "llama.block_count",
+    "llama.attention.head_count",
+]  # fmt: skip
+
+
+def values(kind: int) -> st.SearchStrategy[bytes]:
+    """Return values of a type of metadata, with the type."""
+    start = struct.pack("<I", kind)
+    if kind == 8:
+        return st.text(max_size=6).map(lambda text: start + gguf_files.text(text))
+    if kind == 9:
+        return st.integers(0, 3).map(lambda count: start + struct.pack("<IQ", 0, count) + b"abc")
+    size = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1}.get(kind, 8)
+    sizes = st.sampled_from((0, 1, 2, 32, 2**15, 2**63, 2**64 - 1))
+    numbers = sizes.map(lambda value: (value % 2 ** (8 * size)).to_bytes(size, "little"))
+    return (numbers | st.binary(min_size=size, max_size=size)).map(lambda value: start + value)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(KEYS),
+        st.integers(0, 13).flatmap(values),
+        min_size=1,
+    )
+)
+def test_metadata_of_any_type(
+    tmp_path_factory: pytest.TempPathFactory, typed: dict[str, bytes]
+) -> None:
+    """Whatever type a value has, there is a sensible head, or an error in our own words."""
+    path = gguf_files.write(tmp_path_factory.getbasetemp() / "typed.gguf", {}, [], typed=typed)
+    try:
+        head = read_head(path)
+    except ValueError as error:
+        assert str(error).startswith("corrupt")  # noqa: PT017 - there may be a head instead
+        assert str(error).endswith(AGAIN)  # noqa: PT017
+    else:
+        assert 0 <= head.part < head.parts
+        assert head.context is None or type(head.context) is int
+        assert head.template is None or isinstance(head.template, str)
 
 
 @given(st.integers(0, METADATA_END - 1), st.binary(min_size=1, max_size=12), st.booleans())

@@ -137,9 +137,16 @@ class Checkout:
             [".venv/bin/python", "-c", _WHOLE],
             [".venv/bin/sluice", "--version"],
             [".venv/bin/node", "node_modules/.bin/cdk", "--version"],
+            [".venv/bin/npm", "--version"],
+            [".venv/bin/npx", "--no-install", "cdk", "--version"],
         ):
+            path = f"{self.folder}/.venv/bin{os.pathsep}{self.environment['PATH']}"
             done = subprocess.run(
-                command, cwd=self.folder, env=self.environment, capture_output=True, text=True
+                command,
+                cwd=self.folder,
+                env=self.environment | {"PATH": path},
+                capture_output=True,
+                text=True,
             )
             assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert not (self.folder / ".venv/.unfinished").exists()

@@ -28,6 +28,7 @@ FACTS = {
     "name": HOSTILE,
     "owner": HOSTILE,
     "status": "active",
+    "enabled": True,
     "models": [HOSTILE],
     "networks": [HOSTILE],
     "limits": dict.fromkeys(_LIMITS),

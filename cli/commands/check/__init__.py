@@ -2,6 +2,8 @@
 
 import argparse
 
+from cli.lib.command_line import instead_of_stage
+
 HELP = (
     "Check whether an address answers as OpenAI's chat-completions API does; exit with 1 where "
     "it does not."
@@ -22,6 +24,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--failing-prompt", metavar="TEXT", help=text)
     text = "a prompt that makes the model wait for 20 s before its first token"
     parser.add_argument("--silent-prompt", metavar="TEXT", help=text)
+    text = "Give the URL: `sluice env --stage dev` prints that of a stage on AWS."
+    instead_of_stage(parser, text)
     parser.set_defaults(run=run)
 
 

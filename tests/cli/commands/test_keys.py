@@ -1,7 +1,8 @@
-"""`sluice keys revoke`: only the id of a key leaves the machine."""
+"""`sluice keys`: what leaves the machine, and what is told of keys that are refused anyway."""
 
 import argparse
 import io
+import json
 import re
 import time
 from types import SimpleNamespace
@@ -77,6 +78,43 @@ def test_a_limit_of_nothing_is_told(
     assert re.findall(r"because --([a-z-]+) is 0", error) == named
     assert main(["keys", *command.split(), "--json"]) == 0
     assert "refused" not in capsys.readouterr().err
+
+
+ROTATE, ENABLE = "`sluice keys rotate abcdefghijkl`", "`sluice keys enable abcdefghijkl`"
+EXPIRES = "`sluice keys update abcdefghijkl --expires 30d`"
+
+
+@pytest.mark.parametrize(
+    ("command", "key", "exit_status", "said"),
+    [
+        ("enable", {"status": "active"}, 0, []),
+        ("enable", {"status": "revoked"}, 1, ["no valid secret", ROTATE]),
+        ("enable", {"status": "expired", "expires_at": 1}, 1, ["expired at 1970-01-01", EXPIRES]),
+        ("disable", {"status": "disabled", "enabled": False}, 0, []),
+        ("disable", {"status": "revoked", "enabled": False}, 0, [ROTATE, ENABLE]),
+        ("update --name x", {"status": "active"}, 0, []),
+        ("update --name x", {"status": "disabled", "enabled": False}, 0, []),
+        ("update --name x", {"status": "revoked", "enabled": False}, 0, [ROTATE, ENABLE]),
+        ("update --name x", {"status": "expired", "expires_at": 1}, 0, [EXPIRES]),
+    ],
+)
+def test_a_change_that_leaves_a_key_refused_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    key: dict[str, Any],
+    exit_status: int,
+    said: list[str],
+) -> None:
+    """A key that was enabled and is refused nevertheless is a failure; other changes are done."""
+    monkeypatch.setattr(keys, "admin", lambda *_: lambda *_, **__: {**FACTS, **key})
+    name, *more = command.split()
+    assert main(["keys", name, "abcdefghijkl", *more]) == exit_status
+    error = " ".join(capsys.readouterr().err.split())
+    assert [part for part in said if part not in error] == []
+    assert said or not error
+    assert main(["keys", name, "abcdefghijkl", *more, "--json"]) == exit_status
+    assert json.loads(capsys.readouterr().out)["status"] == key["status"]
 
 
 @pytest.mark.parametrize("text", [KEY + "x", KEY[:-1], "sk-nothing", "-"])

@@ -93,6 +93,40 @@ def test_programs_read_json(
     ]
 
 
+@pytest.mark.parametrize(
+    ("commands", "said"),
+    [
+        ([()], "Not met: 1 requirement. No command can request what is missing."),
+        ([("a",), ()], "Not met: 2 requirements. The commands above request a part of what is"),
+        ([("a",), ("b", "c")], "Not met: 2 requirements. The commands above request what is"),
+    ],
+)
+@pytest.mark.usefixtures("account")
+def test_the_last_line_speaks_of_commands_only_if_there_are_any(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    commands: list[tuple[str, ...]],
+    said: str,
+) -> None:
+    """Those of what is there, or of a warning, do not count."""
+    found = [
+        Finding("there", good=True, commands=("d",)),
+        Finding("useful", good=False, commands=("e",), warning=True),
+        *(Finding("missing", good=False, commands=it) for it in commands),
+    ]
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setattr("cli.commands.preflight.findings", lambda *_: iter(found))
+    assert main(["preflight"]) == 1
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_stage_of_the_local_cloud_lacks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make deploy STAGE=local` begins with this, and is told what deploys there."""
+    assert main(["preflight", "--stage", "local"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "`sluice up` deploys it into the local cloud" in said
+
+
 @pytest.mark.usefixtures("account")
 @pytest.mark.parametrize(
     ("quota", "reserved", "good", "warning"),

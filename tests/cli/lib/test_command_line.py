@@ -34,6 +34,13 @@ from cli.main import main
         ("top --stack-name \udcff", ["--stack-name: '\\udcff' is not UTF-8"]),
         ("cost --measured=", ["--measured: the name of a file is missing"]),
         ("up --model=", ["--model: the name of a file is missing"]),
+        ("check --stage dev", ["'--stage' is unknown here", "`sluice env --stage dev` prints"]),
+        ("check --stage=dev", ["'--stage=dev' is unknown here. Give the URL:"]),
+        ("up --stage dev", ["unknown here", "`make deploy STAGE=dev` deploys to AWS"]),
+        ("down --stack-name x", ["unknown here", "`sluice destroy --stage dev` removes"]),
+        ("fault list --stage dev", ["unknown here", "only in the local cloud"]),
+        ("fault set table-throttled --stage dev", ["unknown here", "only in the local cloud"]),
+        ("fault --stage=dev", ["unknown here", "only in the local cloud"]),
         ("completion fsh", ["invalid choice: 'fsh'", "'fish'"]),
     ],
 )
