@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cli.lib import values
+from cli.lib.endpoint_state import is_stopped, stopped
 from cli.lib.project import CommandError
-from cli.lib.terminal import console, literal, print_json
+from cli.lib.terminal import console, errors, literal, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -123,8 +124,14 @@ def steps_of(target: Target, wait: float) -> list[Step]:
 
 
 def _ask(target: Target, tokens: int, wait: float) -> Response:
-    """Stream an answer. While the endpoint starts, which is a 503, try again."""
+    """Stream an answer. While the endpoint starts, which is a 503, try again.
+
+    Raises:
+        CommandError: the endpoint is stopped, so it would not start.
+
+    """
     ends = time.monotonic() + wait
+    is_told = False
     while True:
         response = target.chat(
             "Say hello, and then why tokens are streamed.",
@@ -136,6 +143,12 @@ def _ask(target: Target, tokens: int, wait: float) -> Response:
             return response
         if _error(response).get("code") == "service_stopped":
             return response
+        if not is_told:
+            if is_stopped(target.stage, target.name):
+                raise CommandError(stopped(target.stage, target.name))
+            told = f"{_refusal(response)} It is asked again for up to {wait:.0f} s."
+            errors.print(f"[dim]{literal(told)}[/dim]")
+            is_told = True
         time.sleep(_RETRY_S)
 
 

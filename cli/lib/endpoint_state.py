@@ -52,7 +52,7 @@ def explained(stage: str, name: str) -> Iterator[None]:
     try:
         yield
     except Refused as error:
-        if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE and _is_stopped(stage, name):
+        if error.http_status == HTTPStatus.SERVICE_UNAVAILABLE and is_stopped(stage, name):
             raise CommandError(stopped(stage, name)) from None
         advice = _advice(error, stage, _options(stage, name))
         if advice is None:
@@ -60,7 +60,7 @@ def explained(stage: str, name: str) -> Iterator[None]:
         raise CommandError(f"{error} {advice}") from None
 
 
-def _is_stopped(stage: str, name: str) -> bool:
+def is_stopped(stage: str, name: str) -> bool:
     """Return whether a stage's endpoint is known to be stopped."""
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
