@@ -65,11 +65,11 @@ class _Places:
             number, place = self._kept[-1]
             self._kept.append((number + begin - place + 1, end))
 
-    def at(self, number: int, end: int) -> int:
-        """Return the place at which the event with a number begins. The last one ended at `end`."""
+    def at(self, number: int) -> int:
+        """Return the place at which an event begins, which is no later one than the next."""
         for first, place in reversed(self._kept):
             if first <= number:
-                return min(place + number - first, end)
+                return place + number - first
         return self._kept[0][1]
 
 
@@ -127,7 +127,7 @@ class NumberedEvents:
             has_member = type(event) is Finish and event.ended is not None
             data = self._number(data, has_member=has_member)
         elif type(event) is Failed and event.fenced is not None:
-            self._next = self._places.at(event.fenced, begin) + GAP - 1
+            self._next = self._places.at(event.fenced) + GAP - 1
         self._places.note(begin, self._next)
         return data
 
@@ -181,7 +181,7 @@ class NumberedResponse:
             begin = self._encoder.number
             out.append(self._encoder.encode((event,)))
             if type(event) is Failed and event.fenced is not None:
-                self._encoder.number = self._places.at(event.fenced, begin) + GAP - 1
+                self._encoder.number = self._places.at(event.fenced) + GAP - 1
                 self._encoder.drop_output()  # a live client had some that no log has
             self._places.note(begin, self._encoder.number)
         return b"".join(out)
@@ -223,7 +223,7 @@ class NumberedText:
             begin = self._sent
             out.append(self._rest(self._encoder.encode((event,))))
             if type(event) is Failed and event.fenced is not None:
-                self._sent = self._places.at(event.fenced, begin) + GAP - 1
+                self._sent = self._places.at(event.fenced) + GAP - 1
             self._places.note(begin, self._sent)
         return b"".join(out)
 

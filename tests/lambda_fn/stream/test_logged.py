@@ -14,11 +14,12 @@ import pytest
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.encode import encoder_of
-from lambda_fn.event_log import error_of
+from lambda_fn.event_log import Batch, error_of
 from lambda_fn.events import End, Event, Failed
 from lambda_fn.http.client import Client
 from lambda_fn.metering import settlements
 from lambda_fn.settings import Model
+from lambda_fn.stream import logged
 from lambda_fn.stream.sinks import ResponseBroken
 from lambda_fn.stream_log import heads, results, table_log
 from lambda_fn.stream_log.heads import StoredHead, cancel_head, end_segment, read_head
@@ -291,6 +292,52 @@ async def test_a_slow_client_is_let_go(
     assert not reply.whole
     assert replayed(head, found).startswith(reply.body)
     assert ledger_item(items, reply)["outcome"] == "complete"
+
+
+async def test_a_client_that_stalls_after_a_silence_is_let_go(
+    logging: Call, log_table: Table, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a client waits for the model, no timer looks at it; after that, one does again."""
+    monkeypatch.setattr(limits, "CLIENT_PATIENCE", 0.05)
+    reply, stuck, unwatched, watch = Reply(), Stuck(), asyncio.Event(), logged.Live._watch
+
+    def note(live: logged.Live) -> None:
+        watch(live)
+        if not live._watched:
+            unwatched.set()
+
+    monkeypatch.setattr(logged.Live, "_watch", note)
+    sagemaker.script = [FIRST, Got(reply), unwatched, part(lines(WORLD)), stuck.reached, REST]
+    with pytest.raises(ResponseBroken, match="slow_client"):
+        await logging(body=DURABLE, reply=reply, stuck=stuck)
+    assert unwatched.is_set()
+    assert (await head_of(log_table, reply)).status == "completed"
+
+
+async def test_a_token_waits_for_a_full_log(
+    logging: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that comes while its client waits is not delivered before the log lets it."""
+    reply, asked, append = Reply(), asyncio.Event(), table_log.TableLog.append
+    room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def full(log: table_log.TableLog, batch: Batch) -> "asyncio.Future[None] | None":
+        append(log, batch)
+        if not batch[0]:
+            return None
+        asked.set()
+        return room
+
+    monkeypatch.setattr(table_log.TableLog, "append", full)
+    sagemaker.script = [FIRST, Got(reply), part(lines(WORLD)), asked, REST]
+    running = asyncio.ensure_future(logging(body=DURABLE, reply=reply))
+    await asked.wait()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert text(reply) == "Hello"
+    room.set_result(None)
+    await running
+    assert (text(reply), reply.whole) == ("Hello world world", True)
 
 
 async def test_a_client_far_behind_is_let_go(

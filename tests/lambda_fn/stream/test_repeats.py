@@ -12,6 +12,8 @@ from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.metering.keys import account_key
 from lambda_fn.stream import repeats
 from lambda_fn.stream_log import table_log
+from lambda_fn.stream_log.heads import open_head
+from lambda_fn.stream_log.identities import claim
 from lambda_fn.stream_log.keys import head_key
 from tests.support.function import (
     FIRST,
@@ -247,7 +249,7 @@ async def test_an_identity_may_name_what_has_no_log(
 ) -> None:
     """A running response without a log is not generated twice, even if its identity was written."""
     call = make_call(stream_table=streams.name, persistence="all")
-    go_on, claimed, claim = asyncio.Event(), asyncio.Event(), repeats.claim
+    go_on, claimed = asyncio.Event(), asyncio.Event()
 
     async def claim_first(*args: Any, **more: Any) -> Any:
         found = await claim(*args, **more)
@@ -279,7 +281,6 @@ async def test_a_first_request_writes_head_and_identity_at_once(
 ) -> None:
     """The first token does not wait for one write after the other."""
     claimed = asyncio.Event()
-    claim, open_head = repeats.claim, table_log.open_head
 
     async def claim_first(*args: Any, **more: Any) -> Any:
         found = await claim(*args, **more)
@@ -296,12 +297,49 @@ async def test_a_first_request_writes_head_and_identity_at_once(
     assert (reply.status, reply.headers["x-sluice-stream"]) == (200, heads(streams)[0]["pk"][2:])
 
 
+async def test_an_identity_that_cannot_be_written(
+    logging: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A durable response that its repeats would not find is refused, and nothing is generated."""
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise MeterUnavailable("the identity cannot be written")
+
+    monkeypatch.setattr(repeats, "claim", fail)
+    reply = await logging(body=DURABLE)
+    assert (reply.status, reply.error["code"]) == (503, "log_unavailable")
+    assert sagemaker.bodies == []
+
+
+async def test_an_identity_without_a_head_is_given_up(
+    make_call: Callable[..., Call], streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the head cannot be written, the write of the identity does not go on."""
+    begun, given_up = asyncio.Event(), asyncio.Event()
+
+    async def hang(*_: Any, **__: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+
+    async def fail(*_: Any, **__: Any) -> None:
+        await begun.wait()
+        raise MeterUnavailable("the head cannot be written")
+
+    monkeypatch.setattr(repeats, "claim", hang)
+    monkeypatch.setattr(table_log, "open_head", fail)
+    reply = await make_call(stream_table=streams.name, persistence="all")(body=STREAM)
+    assert (reply.status, reply.headers["x-sluice-log"]) == (200, "off")
+    assert given_up.is_set()
+
+
 async def test_a_repeat_meets_a_head_that_is_being_written(
     logging: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A repeat that finds the identity before the head is attached once the head is there."""
     claimed, written, repeated = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    claim, open_head = repeats.claim, table_log.open_head
 
     async def claim_first(*args: Any, **more: Any) -> Any:
         found = await claim(*args, **more)
