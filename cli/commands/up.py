@@ -86,10 +86,11 @@ def run(args: argparse.Namespace) -> None:
     then stop it. If a step fails, it goes on running, so that it can be examined. A signal during
     the steps stops a local cloud that this command started.
     """
-    from cli.lib import container
+    from cli.lib import cdk, container
     from cli.lib.local_cloud import alone, reset, wait
 
     stay_local()
+    cdk.program()
     changes = dict(args.set)
     model = _model(args, changes)
     if model is not None:

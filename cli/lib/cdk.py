@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.lib.process import run_logged
-from cli.lib.project import ROOT
+from cli.lib.project import ROOT, CommandError
 from cli.lib.terminal import Detail
 
 _PASSED_ON = (
@@ -57,8 +57,7 @@ def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: 
     }
     if not os.access(Path.home(), os.W_OK):
         environment["JSII_RUNTIME_PACKAGE_CACHE_ROOT"] = str(ROOT / "build/cache/jsii")
-    program = str(ROOT / "node_modules" / ".bin" / "cdk")
-    command = [program, *arguments, "--no-notices", "--no-version-reporting", "--ci"]
+    command = [str(program()), *arguments, "--no-notices", "--no-version-reporting", "--ci"]
     run_logged(
         command,
         name=f"cdk {arguments[0]}",
@@ -66,6 +65,21 @@ def cdk(arguments: Sequence[str], *, aws: Mapping[str, str], log: Path, detail: 
         detail=lambda line: detail(_short(line)),
         environment=environment,
     )
+
+
+def program() -> Path:
+    """Return the path of the CDK CLI.
+
+    Raises:
+        CommandError: it is not there, because `make setup` has not come to its end.
+
+    """
+    path = ROOT / "node_modules" / ".bin" / "cdk"
+    if not path.exists():
+        raise CommandError(
+            "The set-up is unfinished: the CDK CLI is not there. Finish it by `make setup`."
+        )
+    return path
 
 
 def _short(line: str) -> str:

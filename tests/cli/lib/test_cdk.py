@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cli.lib import cdk
+from cli.lib.project import CommandError
 
 
 @pytest.fixture
@@ -94,3 +95,10 @@ def test_a_deployment_that_was_killed_locks_nothing(
 def test_a_spinner_shows_progress_and_resource(line: str, shown: str) -> None:
     """Of an event of CloudFormation, only its progress and the resource are shown."""
     assert cdk._short(line) == shown
+
+
+def test_an_unfinished_set_up_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without the CDK CLI, the error names what finishes the set-up."""
+    monkeypatch.setattr(cdk, "ROOT", tmp_path)
+    with pytest.raises(CommandError, match="`make setup`"):
+        cdk.cdk(["synth"], aws={}, log=tmp_path / "log", detail=print)
