@@ -26,6 +26,7 @@ STATE = "state.json"
 EDGE_PORTS = (*range(8787, 8800), 0)
 """The ports that are tried in order for the first distribution, so that it keeps its address."""
 
+_PROC = Path("/proc")
 _LONGEST = 2**16
 _ADDRESS = re.compile(r"http://(?:localhost|127\.0\.0\.1):([0-9]{1,5})")
 _LAST_PID = 2**31 - 1  # a pid_t has 32 bits
@@ -52,7 +53,8 @@ class LocalCloud:
 
     `engine` runs the images of its endpoints; None means that endpoints are processes. `authority`
     is the file with the certificate authority that clients of distributions must trust; None means
-    plain HTTP. `edge_port` is the port of the first distribution.
+    plain HTTP. `edge_port` is the port of the first distribution. `born` is when the process began,
+    as `born` says.
     """
 
     directory: Path
@@ -62,6 +64,7 @@ class LocalCloud:
     engine: str | None = None
     authority: str | None = None
     edge_port: int = 0
+    born: str = ""
 
     @classmethod
     def start(
@@ -148,12 +151,14 @@ class LocalCloud:
         pid, keys, url = (content.get(name) for name in ("pid", "keys", "endpoint_url"))
         edge_port = content.get("edge_port", 0)
         texts = (content.get("engine"), content.get("authority"))
+        began = content.get("born", "")  # an earlier version has not written it
         address = _ADDRESS.fullmatch(url) if isinstance(url, str) else None
         if (
             not _whole(pid, 1, _LAST_PID)
             or not _whole(edge_port, 0, 65535)
             or address is None
             or not _whole(int(address[1]), 1, 65535)
+            or not isinstance(began, str)
             or not all(text is None or isinstance(text, str) for text in texts)
             or not isinstance(keys, dict)
             or keys.keys() != {it.name for it in fields(trust.Keys)}
@@ -162,7 +167,7 @@ class LocalCloud:
             )
         ):
             return None
-        return cls(directory, pid, address[0], trust.Keys(**keys), *texts, edge_port)
+        return cls(directory, pid, address[0], trust.Keys(**keys), *texts, edge_port, began)
 
     def aws_environment(self) -> dict[str, str]:
         """Return the environment variables that point AWS clients to this cloud."""
@@ -217,8 +222,11 @@ class LocalCloud:
         return resources
 
     def ended(self) -> bool:
-        """Return whether the process has ended, for any reason."""
-        return _gone(self.pid)
+        """Return whether the process has ended, for any reason.
+
+        Another process may have its number since, for instance after the machine was started anew.
+        """
+        return _gone(self.pid) or bool(self.born and born(self.pid) != self.born)
 
     def stop(self) -> None:
         """Stop the local cloud and every process it started.
@@ -306,6 +314,18 @@ def named(directory: Path) -> str:
     return f"the local cloud of {directory.parent if directory.name == '.local' else directory}"
 
 
+def born(pid: int) -> str:
+    """Return when a process began, in the words of the system; empty if there is none.
+
+    On Linux it is the boot's id and the clock ticks since the boot ("proc(5)").
+    """
+    try:
+        ticks = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+        return f"{(_PROC / 'sys/kernel/random/boot_id').read_text().strip()} {ticks}"
+    except OSError:  # the process is gone, or the system is not Linux
+        return _ps(pid, "lstart")
+
+
 def _gone(pid: int) -> bool:
     if pid in _children:
         if _children[pid].poll() is None:
@@ -327,7 +347,14 @@ def _zombie(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
     except OSError:  # the process is gone, or the system is not Linux
-        state = subprocess.run(
-            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True
-        ).stdout
+        state = _ps(pid, "stat")
     return state.strip()[:1] in {"", "Z", "X"}
+
+
+def _ps(pid: int, field: str) -> str:
+    """Return what `ps` says of a process, empty if there is none or no `ps`."""
+    command = ["ps", "-o", f"{field}=", "-p", str(pid)]
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:  # as in small images of Linux, where /proc has said it
+        return ""

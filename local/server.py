@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from local import listeners, trust
 from local.apigateway.server import Gateways
-from local.cloud import ACCOUNT, EDGE_PORTS, FILE, REGION, STATE, LocalCloud, description
+from local.cloud import ACCOUNT, EDGE_PORTS, FILE, REGION, STATE, LocalCloud, born, description
 from local.cloudfront.certificate import ensure
 from local.cloudfront.server import Edge
 from local.controller import ControlPlane, ControlPlaneError, Observed, Reconciler
@@ -342,6 +342,7 @@ def _announce(options: Options, endpoint_url: str, edge_port: int, keys: trust.K
     """
     content: dict[str, object] = {
         "pid": os.getpid(),
+        "born": born(os.getpid()),
         "endpoint_url": endpoint_url,
         "edge_port": edge_port,
         "region": REGION,

@@ -15,7 +15,7 @@ import pytest
 from cli.lib import local_cloud
 from cli.lib.project import CommandError
 from local import listeners
-from local.cloud import FILE, LocalCloud, named, owner
+from local.cloud import FILE, LocalCloud, born, named, owner
 from local.trust import Keys
 
 
@@ -43,6 +43,21 @@ def test_one_that_ended_is_gone_before_it_is_collected(ended: LocalCloud) -> Non
     (ended.directory / FILE).write_text(written(ended.pid))
     assert LocalCloud.find(ended.directory) is None
     ended.stop()
+
+
+@pytest.mark.parametrize("on_linux", [True, False])
+def test_a_later_process_of_the_same_number_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, on_linux: bool
+) -> None:
+    """After a restart of the machine, another process may have the number: it is not stopped."""
+    if not on_linux:
+        monkeypatch.setattr("local.cloud._PROC", tmp_path)
+    began = born(os.getpid())
+    assert began
+    content = json.loads(written(os.getpid()))
+    for text, is_one in ((began, True), (f"{began} before", False), ("", True)):
+        (tmp_path / FILE).write_text(json.dumps({**content, "born": text}))
+        assert (LocalCloud.find(tmp_path) is not None) is is_one
 
 
 def test_one_of_another_user_is_not_called_absent(
