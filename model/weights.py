@@ -142,6 +142,8 @@ def find_gguf(
     place: str,
     chosen: str | None = None,
     kind: Callable[[str], str] = lambda name: "model",
+    *,
+    remedy: str = _CHOOSE,
 ) -> GgufModel:
     """Return the one GGUF model among the files.
 
@@ -151,6 +153,7 @@ def find_gguf(
         chosen: The file to take: its path below `place`, or its name. None: there must be one.
         kind: Returns the kind of a GGUF file, as `gguf.Head.kind`. It is called if the name does
             not tell.
+        remedy: How to choose one of several, for messages.
 
     Raises StartError that names what is missing, or what there is to choose from.
     """
@@ -175,7 +178,7 @@ def find_gguf(
         raise StartError(f"{place}: exactly one GGUF model is needed, there is none{why}")
     if len(found) > 1:
         raise StartError(
-            f"{place}: exactly one GGUF model is needed, there are {_list(sorted(found))}; {_CHOOSE}"
+            f"{place}: exactly one GGUF model is needed, there are {_list(sorted(found))}; {remedy}"
         )
     ((first, key),) = found.items()
     return _whole(place, first, key[1], models[key])

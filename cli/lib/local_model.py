@@ -160,7 +160,10 @@ def _found(path: Path) -> tuple[dict[str, Path], gguf.Head]:
         except (OSError, ValueError):
             return "model"
 
-    model = weights.find_gguf(listed, str(folder), chosen, kind)
+    if not weights.is_part(path.name):
+        chosen = None  # it is the only one that is listed
+    remedy = f"name the file of one: --model {folder}/FILE"
+    model = weights.find_gguf(listed, str(folder), chosen, kind, remedy=remedy)
     head = model.check(folder)
     return {Path(name).name: (folder / name).resolve() for name in model.parts}, head
 

@@ -8,6 +8,9 @@ LOCAL = ROOT / ".local"
 """The local cloud's folder: its state, its logs, and the file that describes the stack in it."""
 LOGS = LOCAL / "logs"
 
+_UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
+"""Codes of OpenSSL's X509_V_ERR: a certificate's issuer is itself, or is not known."""
+
 
 class CommandError(Exception):
     """A command failed. The message tells the user what failed, why, and what to do."""
@@ -47,10 +50,20 @@ def owner(error: OSError) -> str:
 
 
 def why(error: BaseException) -> str:
-    """Return the reason of an error in words, without Python's `[Errno 111]`."""
+    """Return the reason of an error in words, without Python's `[Errno 111]`.
+
+    Of a certificate that is not trusted, the words say what to do.
+    """
     inner = getattr(error, "reason", None)  # of urllib's URLError
     if isinstance(inner, BaseException):
         return why(inner)
+    if (refused := getattr(error, "verify_message", None)) is not None:  # of ssl, slow to import
+        remedy = (
+            ". If its authority is yours, name that one's file: `export "
+            "SSL_CERT_FILE=/path/to/authority.pem`"
+        )
+        unknown = getattr(error, "verify_code", 0) in _UNKNOWN_AUTHORITY
+        return f"the certificate is not trusted: {refused}{remedy if unknown else ''}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -33,17 +33,21 @@ def run(args: argparse.Namespace) -> None:
     """Check the API at `args.url`, or the local stack's."""
     from cli.commands.check.report import check
     from cli.lib.stack import LocalStack
+    from cli.lib.trust import authority_of
 
     url, key = args.url, args.key
-    if url is None:
+    if url is not None:
+        authority = authority_of(url)
+    else:
         stack = LocalStack.load()
-        url = stack.base_url
+        url, authority = stack.base_url, stack.authority
         if not key:
             key = stack.api_key
             stack.warn_of_other_key()
     check(
         url,
         key=key,
+        authority=authority,
         model=args.model,
         as_json=args.json,
         failing_prompt=args.failing_prompt,

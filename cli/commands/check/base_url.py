@@ -1,5 +1,6 @@
 """Whether a URL is the base URL of an API, and which model the API lists first."""
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from cli.commands.check.wire import NoResponse, Response, Server
@@ -37,7 +38,7 @@ def model_of(server: Server, named: str | None) -> str:
 def _answers(url: str, server: Server) -> bool:
     """Return whether an API is at a URL."""
     try:
-        return _is_api(Server(url, server.key, server.timeout).send("GET", "/models"))
+        return _is_api(replace(server, base=url).send("GET", "/models"))
     except NoResponse:
         return False
 

@@ -17,6 +17,7 @@ def check(
     url: str,
     *,
     key: str | None = None,
+    authority: str | None = None,
     model: str | None = None,
     as_json: bool = False,
     failing_prompt: str | None = None,
@@ -24,13 +25,16 @@ def check(
 ) -> None:
     """Check the API at `url`, the base URL that clients use.
 
+    `authority` is the file of the only certificate authority to trust; None for the usual ones.
+
     Raises:
         UsageError: this is no http or https URL, or no base URL.
         CommandError: a rule does not hold, or there is no API there.
 
     """
     Address.of(url)
-    server = Server(url.rstrip("/"), key or os.environ.get("OPENAI_API_KEY", ""))
+    key = key or os.environ.get("OPENAI_API_KEY", "")
+    server = Server(url.rstrip("/"), key, authority=authority)
     try:
         target = Target(server, model_of(server, model), failing_prompt, silent_prompt)
         findings = run(target)

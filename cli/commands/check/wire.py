@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,6 +50,12 @@ class Server:
     base: str
     key: str
     timeout: float = 60.0
+    authority: str | None = None
+    """The file of the only certificate authority to trust."""
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.authority)
 
     def send(self, method: str, path: str, body: Any = None, *, key: str | None = None) -> Response:
         """Send a request and return its response, read piece by piece as it arrives.
@@ -57,10 +65,12 @@ class Server:
 
         """
         parts = urlsplit(self.base)
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        host, port, timeout = parts.hostname or "", parts.port, self.timeout
+        connection = (
+            http.client.HTTPSConnection(host, port, timeout=timeout, context=self._trust)
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(host, port, timeout=timeout)
         )
-        connection = kind(parts.hostname or "", parts.port, timeout=self.timeout)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {
             "authorization": f"Bearer {self.key if key is None else key}",

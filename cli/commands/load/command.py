@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cli.commands.check.base_url import model_of
+from cli.commands.check.wire import NoResponse, Server
 from cli.commands.load import ledger
 from cli.commands.load.aiperf import export
 from cli.commands.load.connection import Address
@@ -28,6 +30,7 @@ from cli.lib.project import CommandError, UsageError
 from cli.lib.signals import ending
 from cli.lib.stack import stay_local
 from cli.lib.terminal import confirm, console, errors, literal, print_json, require_terminal, step
+from cli.lib.trust import authority_of
 
 if TYPE_CHECKING:
     import argparse
@@ -78,7 +81,8 @@ def load(args: argparse.Namespace) -> None:
             slow_pace=args.slow_pace,
             sockets=target.sockets,
         )
-        before = None if target.admin else ledger.own_usage(target.url, keys[0][1])
+        own = (target.url, keys[0][1], target.authority)
+        before = None if target.admin else ledger.own_usage(*own)
         with _progress(plan, quiet=args.json) as progress:
             run = asyncio.run(generate(plan, options, progress))
         checked = _check(args, target, run, keys, before)
@@ -186,13 +190,14 @@ def _target(args: argparse.Namespace) -> Target:
     if loopback(address.host):
         stay_local()
     key = args.key or os.environ.get("OPENAI_API_KEY", "")
-    model = _model(url, key, args.model)
+    server = Server(url, key, timeout=30.0, authority=authority_of(url))
+    model = _model(server, args.model)
     sockets = ""
     if FORMS[args.form].is_socket:
-        sockets = _sockets(url, key)
+        sockets = _sockets(server)
         # The answer of one host must not lead the load to another one.
         _may_load(Address.of(sockets.replace("ws", "http", 1)).host, args.allow_host)
-    return Target(url, model, key=key, sockets=sockets)
+    return Target(url, model, server.authority, key=key, sockets=sockets)
 
 
 def _may_load(host: str, allowed: list[str]) -> None:
@@ -215,26 +220,22 @@ def loopback(host: str) -> bool:
         return False
 
 
-def _model(url: str, key: str, named: str | None) -> str:
+def _model(server: Server, named: str | None) -> str:
     """Return the model to load. Raises as `model_of` does, but CommandError without a response."""
-    from cli.commands.check.base_url import model_of
-    from cli.commands.check.wire import NoResponse, Server
-
     try:
-        return model_of(Server(url, key, timeout=30.0), named)
+        return model_of(server, named)
     except NoResponse as error:
-        raise CommandError(f"{url}: {error}") from None
+        raise CommandError(f"{server.base}: {error}") from None
 
 
-def _sockets(url: str, key: str) -> str:
+def _sockets(server: Server) -> str:
     """Return the address of an API's sockets: what its tickets name, else the path of OpenAI's.
 
     Raises CommandError.
     """
-    from cli.commands.check.wire import NoResponse, Server
-
+    url = server.base
     try:
-        response = Server(url, key, timeout=30.0).send("POST", "/websocket/tickets", {})
+        response = server.send("POST", "/websocket/tickets", {})
         found = response.json()["url"] if response.status == 200 else None
     except NoResponse as error:
         raise CommandError(f"{url}: {error}") from None
@@ -299,7 +300,10 @@ def _compare(
     before: ledger.Own | None,
 ) -> ledger.Checked:
     if target.admin is None:
-        return ledger.check_own(target.url, keys[0][1], before, run.records, patience=args.settle)
+        return ledger.check_own(
+            target.url, keys[0][1], before, run.records,
+            patience=args.settle, authority=target.authority,
+        )  # fmt: skip
     ids = [key_id for key_id, _ in keys if key_id]
     try:
         return ledger.check_requests(target.admin, run.records, ids, patience=args.settle)

@@ -187,9 +187,12 @@ class Exchange(asyncio.BufferedProtocol):
             self._finish(whole=True)
 
     def _finish(self, *, whole: bool, malformed: str = "") -> None:
-        if not self._over:
-            self._over = True
-            self._receiver.ended(whole=whole, malformed=malformed)
+        if self._over:
+            # asyncio's TLS reads on within `close`, and may find the end of the connection there:
+            # an abort at that moment would break the closing off with an error
+            return
+        self._over = True
+        self._receiver.ended(whole=whole, malformed=malformed)
         self._close(abort=not whole)
 
     def _close(self, *, abort: bool) -> None:

@@ -138,13 +138,15 @@ def _show_ledger(ledger: dict[str, Any]) -> None:
     sums = [
         f"{name.replace('_', ' ')} {it['client']:,} here, {it['ledger']:,} there"
         for name, it in ledger["sums"].items()
-        if it["client"] != it["ledger"]
+        if it["client"] != it["ledger"] and not ledger["agrees"]
     ]
     text = "the ledger agrees" if ledger["agrees"] else "the ledger does not agree"
     if pairs:
         text += f" (ending here = outcomes there): {'; '.join(pairs)}"
     if sums:
         text += f". Sums differ: {'; '.join(sums)}"
+    if ledger["left"]:
+        text += f". {_left(ledger)}"
     if ledger["open"]:
         text += f". {ledger['open']:,} are open: the sweeper settles them"
     if ledger["why"]:
@@ -152,6 +154,21 @@ def _show_ledger(ledger: dict[str, Any]) -> None:
     item(_sign(ledger["agrees"]), text)
     for it in ledger["disagreements"][:_CODES]:
         console.print(f"  [dim]{literal(it['request_id'])}[/dim] {literal(it['what'])}")
+
+
+def _left(ledger: dict[str, Any]) -> str:
+    """Return what became of the requests without an id that this client left, as a sentence."""
+    many = ledger["left"] != 1
+    text = (
+        f"{counted(ledger['left'], 'request')} {'were' if many else 'was'} left without an answer, "
+        f"so {'their ids are' if many else 'its id is'} not known"
+    )
+    more = [
+        f"{count:,} {literal(name)}"
+        for name, it in ledger["sums"].items()
+        if (count := it["ledger"] - it["client"])
+    ]
+    return f"{text}; the ledger has {', '.join(more)} more" if more and ledger["agrees"] else text
 
 
 def _sign(good: bool) -> str:

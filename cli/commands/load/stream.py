@@ -63,6 +63,12 @@ class Record:
         return self.reader not in ("slow", "resumer")
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether this client sent it and left before a head came, so that it has no id here."""
+        left = self.ending.name in {"dropped", "slow"}
+        return left and self.sent is not None and self.status is None
+
+    @property
     def ttft(self) -> float | None:
         """Seconds from the planned moment to the first output."""
         return None if self.first is None else self.first - self.planned

@@ -170,6 +170,7 @@ def summarize(
             "why": checked.why,
             "agrees": checked.agrees,
             "open": checked.open,
+            "left": checked.left,
             "matrix": [
                 {"ending": name, "outcome": outcome, "count": count}
                 for (name, outcome), count in sorted(checked.matrix.items())

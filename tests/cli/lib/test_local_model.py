@@ -116,7 +116,11 @@ def test_what_is_refused(tmp_path: Path) -> None:
         assert "must be a JSON object" in refusal(path, environment=environment)
     (tmp_path / "c.gguf").write_bytes(b"<html>")
     assert "a web page" in refusal(tmp_path / "c.gguf")
-    assert "exactly one GGUF model" in refusal(tmp_path)
+    assert f"there are a.gguf, c.gguf; name the file of one: --model {tmp_path}/" in refusal(
+        tmp_path
+    )
+    (tmp_path / "mmproj.gguf").write_bytes(b"GGUF")
+    assert "mmproj.gguf is a projector" in refusal(tmp_path / "mmproj.gguf")
 
 
 def test_a_file_without_an_ending(tmp_path: Path) -> None:

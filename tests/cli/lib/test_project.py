@@ -1,11 +1,12 @@
 """Errors of commands."""
 
 import os
+import ssl
 from pathlib import Path
 
 import pytest
 
-from cli.lib.project import owner
+from cli.lib.project import owner, why
 
 
 def test_the_owner_of_a_forbidden_file_is_named(
@@ -20,3 +21,14 @@ def test_the_owner_of_a_forbidden_file_is_named(
     assert owner(error) == f". {tmp_path} belongs to {me}; run the command as that user."
     assert owner(FileNotFoundError(2, "No such file or directory", str(file))) == ""
     assert owner(PermissionError(13, "Permission denied")) == ""
+
+
+def test_a_certificate_that_is_not_trusted() -> None:
+    """Another authority is advised only where the certificate's own is not known."""
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] (_ssl.c:1)")
+    error.verify_code, error.verify_message = 20, "unable to get local issuer certificate"
+    said = "the certificate is not trusted: unable to get local issuer certificate. "
+    assert why(error).startswith(said)
+    assert "`export SSL_CERT_FILE=" in why(error)
+    error.verify_code, error.verify_message = 10, "certificate has expired"
+    assert why(error) == "the certificate is not trusted: certificate has expired"

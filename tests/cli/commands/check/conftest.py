@@ -4,9 +4,12 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+
+from local.cloudfront import certificate
 
 
 def chunk(content: str | None = None, **fields: Any) -> bytes:
@@ -65,5 +68,20 @@ def careless() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Careless)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def careless_tls(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Serve the careless API over TLS. Yield its URL, and the file of its own authority."""
+    made = certificate.ensure(tmp_path)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Careless)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # of clients that refuse
+    server.socket = made.context().wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://localhost:{server.server_port}/v1", str(made.authority)
     server.shutdown()
     server.server_close()

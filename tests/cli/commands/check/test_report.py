@@ -7,6 +7,8 @@ import pytest
 from cli.commands.check.probes import Finding
 from cli.commands.check.report import check
 from cli.lib.project import CommandError, UsageError
+from cli.lib.stack import LocalStack
+from cli.main import main
 
 
 def test_exit_status_and_json(careless: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,6 +28,19 @@ def test_no_server() -> None:
     """For an address without a server, the error is one line."""
     with pytest.raises(CommandError, match="refused"):
         check("http://127.0.0.1:9/v1", key="k")
+
+
+def test_the_local_stack_over_tls(
+    careless_tls: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without a URL, the local stack's authority is trusted."""
+    url, authority = careless_tls
+    stack = LocalStack(url, "k", "m", "t", authority=authority)
+    monkeypatch.setattr(LocalStack, "load", lambda: stack)
+    assert main(["check", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["url"] == url
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
-"""How `sluice check` parses a stream."""
+"""How `sluice check` sends requests and parses a stream."""
 
-from cli.commands.check.wire import Response, parse_stream
+import pytest
+
+from cli.commands.check.wire import NoResponse, Response, Server, parse_stream
 
 
 def test_framing_that_some_client_stumbles_over() -> None:
@@ -25,3 +27,15 @@ def test_what_is_no_json_is_none() -> None:
     """Whatever bytes a body has."""
     for body in (b"", b"<html>", b"\xff", b"[" * 100_000, b"1" * 5000):
         assert Response(200, {}, [(0.1, body)]).json() is None
+
+
+def test_an_authority_is_trusted(careless_tls: tuple[str, str]) -> None:
+    """A certificate of the authority that is named is good."""
+    url, authority = careless_tls
+    assert Server(url, "k", authority=authority).send("GET", "/models").status == 200
+
+
+def test_an_unknown_authority_is_told(careless_tls: tuple[str, str]) -> None:
+    """The error says what to do where another authority signed the certificate."""
+    with pytest.raises(NoResponse, match=r"not trusted: .*SSL_CERT_FILE="):
+        Server(careless_tls[0], "k").send("GET", "/models")

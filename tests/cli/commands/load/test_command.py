@@ -163,7 +163,7 @@ def test_the_address_of_the_sockets(
     """An API names the address with a ticket; else it is the path that OpenAI has."""
     found = Response(status, {}, [(0.0, json.dumps(answer).encode())])
     monkeypatch.setattr(Server, "send", lambda *_: found)
-    assert command._sockets("http://localhost:1/v1", "k") == address
+    assert command._sockets(Server("http://localhost:1/v1", "k")) == address
 
 
 @pytest.mark.parametrize("url", ["https://x.example/", "file:///etc"])
@@ -172,7 +172,7 @@ def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch, url: str) -> N
     found = Response(200, {}, [(0.0, json.dumps({"url": url}).encode())])
     monkeypatch.setattr(Server, "send", lambda *_: found)
     with pytest.raises(CommandError, match="names no address of sockets"):
-        command._sockets("http://localhost:1/v1", "k")
+        command._sockets(Server("http://localhost:1/v1", "k"))
 
 
 def test_sockets_of_another_host_need_its_name(

@@ -2,8 +2,10 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -161,3 +163,53 @@ async def test_an_unknown_certificate_is_told(tmp_path: Path) -> None:
             await connect(address, ssl.create_default_context(), lambda: Exchange(b"", Kept()))
     finally:
         server.close()
+
+
+class Leaver(Kept):
+    """A receiver that leaves at the first bytes of the body, as droppers do."""
+
+    leave: Callable[[], None]
+
+    def data(self, data: bytes) -> None:
+        super().data(data)
+        self.leave()
+
+
+@pytest.mark.parametrize("kind", [Kept, Leaver])
+@pytest.mark.parametrize(
+    "answer",
+    [framed(chunked=True), framed(chunked=False), b"HTTP/1.1 200 OK\r\n\r\nabc", b"no HTTP"],
+    ids=["chunked", "with a length", "without a length", "not HTTP"],
+)
+async def test_tls_ends_without_an_error(kind: type[Kept], answer: bytes, tmp_path: Path) -> None:
+    """An answer and the server's close that come at once end both sides of TLS in peace.
+
+    asyncio then tells of the end of the connection within the call that closes it.
+    """
+    made = certificate.ensure(tmp_path)
+    loop = asyncio.get_running_loop()
+    errors: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    served = loop.create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+        served.set_result(await asyncio.gather(writer.wait_closed(), return_exceptions=True))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=made.context())
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        address = Address("localhost", port, "/v1", True, str(made.authority))
+        kept = kind()
+
+        def make() -> Exchange:
+            exchange = Exchange(b"GET / HTTP/1.1\r\n\r\n", kept)
+            if isinstance(kept, Leaver):
+                kept.leave = exchange.leave
+            return exchange
+
+        exchange = await connect(address, address.context(), make)
+        await exchange.done
+        assert (await served, errors) == ([None], [])

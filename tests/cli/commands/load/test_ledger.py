@@ -135,6 +135,33 @@ def test_requests_that_no_client_knows_are_found() -> None:
     assert (found.agrees, found.open) == (False, 1)
 
 
+def unheard(number: int, name: str, **fields: Any) -> Any:
+    """Return a request without a head."""
+    return record(number, name, status=None, request_id="", **fields)
+
+
+@pytest.mark.parametrize("name", ["dropped", "slow"])
+def test_requests_that_were_left_are_no_difference(name: str) -> None:
+    """Of a request that was left before its head came, the ledger may have any outcome."""
+    for other in ({}, {"a": item("complete")}, {"a": item("cut")}, {"a": item(None)}):
+        admin = AdminStandIn({"req_0": item("complete"), **other})
+        found = checked(admin, record(0), unheard(1, name))
+        assert (found.agrees, found.left) == (True, 1)
+
+
+def test_only_as_many_as_were_left() -> None:
+    """More requests than were left are a difference, and so is one that the ledger lacks."""
+    items = {"req_0": item("complete"), "a": item("cut"), "b": item("complete")}
+    assert checked(AdminStandIn(items), record(0), unheard(1, "dropped")).agrees is False
+    both = (unheard(1, "dropped"), unheard(2, "dropped"))
+    assert checked(AdminStandIn(items), record(0), *both).agrees is True
+    assert checked(AdminStandIn(items), record(0), *both, record(3)).agrees is False
+    never = unheard(2, "dropped", sent=None)
+    assert checked(AdminStandIn(items), record(0), unheard(1, "dropped"), never).agrees is False
+    lacks = Checked("sums", left=1, sums={"cut": {"client": 1, "ledger": 0}})
+    assert lacks.agrees is False
+
+
 def test_it_waits_until_nothing_is_in_flight() -> None:
     """The comparison begins when the keys have no request in flight any more."""
     admin = AdminStandIn()

@@ -45,6 +45,14 @@ def test_every_ending_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
         (Checked("request", matrix=Counter({("cut", "complete"): 2})), "cut = 2 complete"),
         (Checked("sums", sums={"cut": {"client": 1, "ledger": 2}}), "cut 1 here, 2 there"),
         (Checked("request", open=4), "4 are open"),
+        (
+            Checked("request", left=2, sums={"complete": {"client": 1, "ledger": 2}}),
+            "2 requests were left without an answer, so their ids are not known; the ledger has 1",
+        ),
+        (
+            Checked("request", left=1, sums={"cut": {"client": 1, "ledger": 3}}),
+            "Sums differ: cut 1 here, 3 there. 1 request was left without an answer, so its id",
+        ),
     ],
 )
 def test_what_the_ledger_says(
