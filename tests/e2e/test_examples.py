@@ -16,6 +16,7 @@ from local.cloud import LocalCloud
 from tests.e2e.test_faults import wait_for_container
 from tests.support.deployments import Deployment
 from tests.support.faults import fault
+from tests.support.signals import taken
 
 pytestmark = [pytest.mark.e2e, pytest.mark.clients]
 
@@ -86,13 +87,16 @@ def test_chat(demo: Deployment, tmp_path: Path) -> None:
 
     def interrupted(end: int) -> str:
         """Ask for a story, and end the program in its first words. Return what it prints."""
-        with subprocess.Popen(
-            [sys.executable, str(EXAMPLES / "chat.py"), str(state)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as program:
+        with (
+            taken(),
+            subprocess.Popen(
+                [sys.executable, str(EXAMPLES / "chat.py"), str(state)],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            ) as program,
+        ):
             assert program.stdin is not None
             assert program.stdout is not None
             program.stdin.write("Tell me a story about a lighthouse.\n")

@@ -2,26 +2,20 @@
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.checkout import ROOT, Checkout
+from tests.support.signals import taken
 
 
 @pytest.fixture(scope="module", autouse=True)
 def signals() -> Iterator[None]:
     """Start commands that take the signals, also where this process was told to ignore them."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        if before[number] is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with taken():
+        yield
 
 
 @pytest.fixture(scope="module")
