@@ -18,9 +18,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Stop the local cloud."""
-    from cli.lib.local_cloud import reset, stop
+    from cli.lib.local_cloud import check_not_starting, reset, stop
     from cli.lib.terminal import console
 
+    check_not_starting()
     stop(keeps=not args.reset)
     if args.reset:
         forgotten = reset()

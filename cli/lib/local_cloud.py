@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from typing import IO
 
 from rich.markup import escape
 
@@ -22,6 +23,7 @@ from local.trust import private
 PORT = 4566
 DEPLOY_LOG = LOGS / "deploy.log"
 _CLOUD_LOG = LOGS / "cloud.log"
+_LOCK = "up.lock"
 _POLL_S = 0.2
 _ROOM_MB = 300
 """Space for the assembly of the stacks, the functions' code and the logs."""
@@ -36,12 +38,38 @@ def alone(folder: Path) -> Iterator[None]:
 
     """
     private(folder)
-    with (folder / "up.lock").open("w") as file:  # the kernel releases it with the process
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CommandError("Another `sluice up` is at work. Wait until it is ready.") from None
+    with (folder / _LOCK).open("w") as file:  # the kernel releases it with the process
+        if not _locked(file):
+            raise CommandError("Another `sluice up` is at work. Wait until it is ready.")
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock a file until it is closed. Return whether it could be, for no other process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def check_not_starting() -> None:
+    """Check that no `sluice up` of another process is about to start the local cloud.
+
+    Raises:
+        CommandError: one is, and it cannot be stopped from here.
+
+    """
+    try:
+        with (LOCAL / _LOCK).open() as file:
+            is_at_work = not _locked(file)
+    except OSError:
+        return
+    if is_at_work and LocalCloud.find(LOCAL) is None:
+        raise CommandError(
+            "The local cloud does not run yet, but a `sluice up` is starting it. Press Ctrl-C "
+            "there, or wait until it is ready."
+        )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.lib.local_cloud import alone
 from cli.main import main
 
 
@@ -21,6 +22,17 @@ def test_without_a_local_cloud(
     assert capsys.readouterr().out == (
         "No local cloud is running.\nRemoved what it had left behind: 2 containers.\n"
     )
+
+
+def test_one_that_is_about_to_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """While a `sluice up` starts its local cloud, the command fails and says what to do."""
+    monkeypatch.setattr("cli.lib.local_cloud.LOCAL", tmp_path)
+    with alone(tmp_path):
+        assert main(["down"]) == 1
+    assert "Press Ctrl-C there" in " ".join(capsys.readouterr().err.split())
+    assert main(["down"]) == 0
 
 
 def test_what_was_kept_is_forgotten(
