@@ -78,7 +78,7 @@ def test_two_responses_at_once(client: openai.OpenAI) -> None:
     made = client.conversations.create()
     running = client.responses.create(
         model=SCRIPTED_MODEL,
-        input=said(count=200, rate=20),
+        input=said(count=2000, rate=20),
         conversation=made.id,
         background=True,
     )

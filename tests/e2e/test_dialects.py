@@ -16,8 +16,9 @@ import pytest
 from cli.commands.destroy import destroy
 from cli.commands.doctor import read
 from cli.commands.endpoint import change
-from cli.commands.preflight import preflight
+from cli.commands.preflight import findings
 from cli.lib.project import CommandError
+from cli.lib.settings import settings_of
 from infra.images import containers
 from local.cloud import REGION, LocalCloud
 from tests.e2e.test_streaming import settled, text
@@ -269,9 +270,12 @@ def test_destroy_leaves_nothing_and_says_so(
         == f"{foreign.outputs['EndpointName']}-model"
     )
     larger = {"name": foreign.name, "instance_type": "ml.g6.2xlarge"}
-    with pytest.raises(CommandError, match="Not met: 1 requirement"):
-        preflight("local", {**foreign.settings, **larger})
-    assert "0 ml.g6.2xlarge for endpoint usage; 1 are needed" in capsys.readouterr().out
+    found = findings(
+        settings_of("local", {**foreign.settings, **larger}),
+        lambda service, **extra: boto3.client(service, **{**options(cloud), **extra}),
+    )
+    [missing] = [it.message for it in found if not it.good and not it.warning]
+    assert "0 ml.g6.2xlarge for endpoint usage; 1 are needed" in missing
     with pytest.raises(
         CommandError, match=r"foreign-local in account \d+, [a-z0-9-]+: confirm it with --yes"
     ):
