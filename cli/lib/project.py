@@ -8,6 +8,8 @@ LOCAL = ROOT / ".local"
 """The local cloud's folder: its state, its logs, and the file that describes the stack in it."""
 LOGS = LOCAL / "logs"
 
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+"""Variables that name the certificate authorities of TLS clients."""
 _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 """Codes of OpenSSL's X509_V_ERR: a certificate's issuer is itself, or is not known."""
 
@@ -49,10 +51,26 @@ def owner(error: OSError) -> str:
     return ""
 
 
+def _stale() -> str:
+    """Return what is wrong with the variables of certificates, empty if nothing is.
+
+    The file of a local cloud with TLS may be gone by now. ssl does not name it in its error.
+    """
+    for name in _CERTIFICATES:
+        path = os.environ.get(name)
+        if path and not Path(path).exists():
+            return (
+                f"the variable {name} names {path}, which does not exist. Clear it by `unset "
+                f'{name}`, or set it anew by `eval "$(sluice env)"`'
+            )
+    return ""
+
+
 def why(error: BaseException) -> str:
     """Return the reason of an error in words, without Python's `[Errno 111]`.
 
-    Of a certificate that is not trusted, the words say what to do.
+    Of a certificate that is not trusted, and of authorities that are not there, the words say what
+    to do.
     """
     inner = getattr(error, "reason", None)  # of urllib's URLError
     if isinstance(inner, BaseException):
@@ -64,6 +82,8 @@ def why(error: BaseException) -> str:
         )
         unknown = getattr(error, "verify_code", 0) in _UNKNOWN_AUTHORITY
         return f"the certificate is not trusted: {refused}{remedy if unknown else ''}"
+    if isinstance(error, FileNotFoundError) and error.filename is None and (said := _stale()):
+        return said
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -32,3 +32,19 @@ def test_a_certificate_that_is_not_trusted() -> None:
     assert "`export SSL_CERT_FILE=" in why(error)
     error.verify_code, error.verify_message = 10, "certificate has expired"
     assert why(error) == "the certificate is not trusted: certificate has expired"
+
+
+def test_authorities_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The variable is named, as ssl does not name the file: that of a removed local cloud, say."""
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with pytest.raises(FileNotFoundError) as failed:
+        ssl.create_default_context(cafile=str(tmp_path / "gone.pem"))
+    assert why(failed.value) == "No such file or directory"
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
+    assert why(failed.value).startswith(
+        f"the variable SSL_CERT_FILE names {tmp_path}/gone.pem, which does not exist. Clear it by "
+        "`unset SSL_CERT_FILE`"
+    )
+    with pytest.raises(FileNotFoundError) as other:
+        (tmp_path / "other").read_text()
+    assert why(other.value) == "No such file or directory"
