@@ -19,7 +19,7 @@ from rich.markup import escape
 
 from cli.lib.command_line import Parser, meant
 from cli.lib.printable import printable
-from cli.lib.project import CommandError, UsageError, owner
+from cli.lib.project import CommandError, UsageError, owner, why
 from cli.lib.signals import Ended, interruptible
 from cli.lib.streams import OutputLostError, discard_output, prepare
 from cli.lib.terminal import console, errors, literal
@@ -111,8 +111,9 @@ def _run(arguments: Sequence[str]) -> int:
             errors.print(f"  The log says more: {error.log}")
         return error.status
     except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        errors.print("[red]✗[/red]", literal(f"{error.strerror or error}{place}{owner(error)}"))
+        reason, place = why(error), f": {error.filename}" if error.filename else ""
+        text = f"{reason[:1].upper()}{reason[1:]}{place}{owner(error)}"
+        errors.print("[red]✗[/red]", literal(text))
         return UsageError.status if _named(args, error) else CommandError.status
     except KeyboardInterrupt as error:
         with suppress(OutputLostError):
