@@ -229,6 +229,12 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
                 detail=detail,
             )
         except CommandError as error:
+            if cloud.ended():
+                raise CommandError(
+                    "The local cloud ended while the stacks were deployed: `sluice down` stopped "
+                    "it, or it has failed. Start it again by `sluice up`.",
+                    log=LOGS / "cloud.log",
+                ) from None
             formation = _client(aws, "cloudformation")
             stacks = (f"{name}-local-state", f"{name}-local-service")
             raise failed(formation, stacks, began, error) from None

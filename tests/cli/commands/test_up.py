@@ -3,7 +3,8 @@
 import re
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
@@ -14,6 +15,9 @@ from cli.commands import up
 from cli.lib.admin_api import Admin, KeyNotFoundError
 from cli.lib.project import CommandError
 from cli.main import main
+
+if TYPE_CHECKING:
+    from local.cloud import LocalCloud
 
 
 def test_options_reach_the_local_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,3 +158,16 @@ def test_an_option_that_cannot_be_starts_nothing(
     printed = " ".join(capsys.readouterr().err.split())
     assert f"Argument {option}: " in printed
     assert reason in printed
+
+
+def test_a_cloud_that_is_stopped_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the local cloud ends during the deployment, that is told, and not what CDK makes of it."""
+
+    def fail(**_: object) -> None:
+        raise CommandError("cdk deploy failed: ECONNREFUSED")
+
+    cloud = SimpleNamespace(aws_environment=lambda: {}, ended=lambda: True)
+    monkeypatch.setattr(up, "_is_bootstrapped", lambda _: True)
+    monkeypatch.setattr("cli.lib.cdk.deploy", fail)
+    with pytest.raises(CommandError, match=r"^The local cloud ended while .* `sluice up`\.$"):
+        up._deploy(cast("LocalCloud", cloud), {}, name="sluice", tls=False)
