@@ -166,7 +166,7 @@ def test_a_cloud_that_is_stopped_meanwhile(monkeypatch: pytest.MonkeyPatch) -> N
     def fail(**_: object) -> None:
         raise CommandError("cdk deploy failed: ECONNREFUSED")
 
-    cloud = SimpleNamespace(aws_environment=lambda: {}, ended=lambda: True)
+    cloud = SimpleNamespace(aws_environment=dict, ended=lambda: True)
     monkeypatch.setattr(up, "_is_bootstrapped", lambda _: True)
     monkeypatch.setattr("cli.lib.cdk.deploy", fail)
     with pytest.raises(CommandError, match=r"^The local cloud ended while .* `sluice up`\.$"):
