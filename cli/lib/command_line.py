@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
         return self._commands
 
     def answer_stage(self, text: str) -> None:
-        """Have this sentence in the error for `--stage`, here and in the commands below."""
+        """Set the sentence that the error for `--stage` has, here and in the commands below."""
         self._instead_of_stage = text
         for below in self._commands.choices.values() if self._commands is not None else ():
             below.answer_stage(text)
@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def instead_of_stage(parser: argparse.ArgumentParser, text: str) -> None:
-    """Let a command without `--stage`, and those below it, answer that option with a sentence."""
+    """Set the sentence with which a command without `--stage`, and those below it, refuse it."""
     if isinstance(parser, Parser):
         parser.answer_stage(text)
 

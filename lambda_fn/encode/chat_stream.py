@@ -142,7 +142,10 @@ class ChatStream:
         return None
 
     def numbered(self, event: Event, number: int) -> bytes | None:
-        """Return what `number` does for one event, None for another one."""
+        """Return the chunk that `number` adds for one event, None for another one.
+
+        It has the steps of `number` again, because a call for each token of a batch costs a fifth.
+        """
         if type(event) is not Delta or event.logprobs is not NULL:
             return None
         delta: bytes | msgspec.Raw = event.delta

@@ -37,7 +37,7 @@ class Asked:
     stage, name = "dev", "sluice"
 
     def __init__(self, *replies: tuple[int, bytes]) -> None:
-        """Give the status and the body of each."""
+        """Take the status and the body of each."""
         self._replies = iter(replies)
 
     def chat(self, *_: object, **__: object) -> Response:

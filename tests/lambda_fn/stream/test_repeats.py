@@ -69,6 +69,19 @@ def identities(streams: Any) -> list[Any]:
     return [it for it in streams.scan(ConsistentRead=True)["Items"] if it["sk"] == "I"]
 
 
+def claims(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Return an event that is set when an identity was written."""
+    claimed = asyncio.Event()
+
+    async def noted(*args: Any, **more: Any) -> Any:
+        found = await claim(*args, **more)
+        claimed.set()
+        return found
+
+    monkeypatch.setattr(repeats, "claim", noted)
+    return claimed
+
+
 @pytest.mark.parametrize(("path", "body", "headers"), FORMS)
 async def test_a_repeat_gets_the_same_bytes_and_costs_nothing(
     logging: Call,
@@ -249,19 +262,14 @@ async def test_an_identity_may_name_what_has_no_log(
 ) -> None:
     """A running response without a log is not generated twice, even if its identity was written."""
     call = make_call(stream_table=streams.name, persistence="all")
-    go_on, claimed = asyncio.Event(), asyncio.Event()
-
-    async def claim_first(*args: Any, **more: Any) -> Any:
-        found = await claim(*args, **more)
-        claimed.set()
-        return found
+    go_on = asyncio.Event()
 
     async def fail(*args: Any, **more: Any) -> None:
         await claimed.wait()
         raise MeterUnavailable("the head cannot be written")
 
     with monkeypatch.context() as patched:
-        patched.setattr(repeats, "claim", claim_first)
+        claimed = claims(patched)
         patched.setattr(table_log, "open_head", fail)
         sagemaker.script = [FIRST, go_on, REST]
         reply = Reply()
@@ -280,18 +288,12 @@ async def test_a_first_request_writes_head_and_identity_at_once(
     logging: Call, streams: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first token does not wait for one write after the other."""
-    claimed = asyncio.Event()
-
-    async def claim_first(*args: Any, **more: Any) -> Any:
-        found = await claim(*args, **more)
-        claimed.set()
-        return found
+    claimed = claims(monkeypatch)
 
     async def open_later(*args: Any, **more: Any) -> None:
         await claimed.wait()
         await open_head(*args, **more)
 
-    monkeypatch.setattr(repeats, "claim", claim_first)
     monkeypatch.setattr(table_log, "open_head", open_later)
     reply = await logging(body=DURABLE)
     assert (reply.status, reply.headers["x-sluice-stream"]) == (200, heads(streams)[0]["pk"][2:])
@@ -339,12 +341,7 @@ async def test_a_repeat_meets_a_head_that_is_being_written(
     logging: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A repeat that finds the identity before the head is attached once the head is there."""
-    claimed, written, repeated = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def claim_first(*args: Any, **more: Any) -> Any:
-        found = await claim(*args, **more)
-        claimed.set()
-        return found
+    claimed, written, repeated = claims(monkeypatch), asyncio.Event(), asyncio.Event()
 
     async def open_slowly(*args: Any, **more: Any) -> None:
         if claimed.is_set():  # the repeat's
@@ -356,7 +353,6 @@ async def test_a_repeat_meets_a_head_that_is_being_written(
             await open_head(*args, **more)
             written.set()
 
-    monkeypatch.setattr(repeats, "claim", claim_first)
     monkeypatch.setattr(table_log, "open_head", open_slowly)
     first = asyncio.ensure_future(logging(body=DURABLE))
     await claimed.wait()
