@@ -4,7 +4,10 @@
 
 The first rows compare the stream function with its log off and on, in turn: CPU for a token, time
 to the first token, and the time between the last token and the terminal event. The stand-in for
-DynamoDB answers at once. The other rows are of the recall function, whose table is moto's. A tail
+DynamoDB answers at once. The next rows are only of the first token, of one request alone and of
+some at once, also with a table that answers after 4 ms. They have the quartiles over all rounds:
+the time with the log is within the noise if its median is not above the third quartile of the time
+without. The other rows are of the recall function, whose table is moto's. A tail
 reads a response while it runs: its lag is the time from a token at the live client to the same
 token at the tail. A replay reads a response of 20,000 tokens that has ended: as fast as it can, and
 many at once whose readers take 100 kB/s. Writes bench/results/streams.json. Linux only.
@@ -40,6 +43,11 @@ _LONGEST = 400.0
 """Seconds that the slow readers may take."""
 _BETWEEN = 0.05
 """Seconds between the beginnings of two replays, because moto answers one call at a time."""
+_FIRST_ROUNDS = 3
+"""Rounds of the first token for each round of the other rows, because they are short."""
+_FIRST_REQUESTS = 4
+_LATENCIES = (0, 4)
+"""Milliseconds after which the table answers. DynamoDB promises some: "single-digit milliseconds"."""
 SETTINGS: dict[str, dict[str, str]] = {"off": {}, "on": servers.LOGGED}
 
 
@@ -61,8 +69,10 @@ def main() -> int:
 
 
 async def _all(folder: Path, scenario: Scenario, rounds: int, replays: int) -> dict[str, Any]:
-    off_and_on = await measure(folder, scenario, rounds)
-    return {**off_and_on, **await measure_reading(folder, scenario, rounds, replays)}
+    rows = await measure(folder, scenario, rounds)
+    for latency in _LATENCIES:
+        rows |= await measure_first(folder, scenario.streams, rounds, latency)
+    return {**rows, **await measure_reading(folder, scenario, rounds, replays)}
 
 
 async def measure(folder: Path, scenario: Scenario, rounds: int) -> dict[str, Any]:
@@ -84,6 +94,54 @@ async def measure(folder: Path, scenario: Scenario, rounds: int) -> dict[str, An
             server.stop()
         processes.stop(stand_ins)
     return {name: {**summary(samples[name]), **ended(ends[name])} for name in SETTINGS}
+
+
+async def measure_first(folder: Path, streams: int, rounds: int, latency: int) -> dict[str, Any]:
+    """Return the rows of the first token, with a table that answers after some milliseconds."""
+    setting, stand_ins = servers.stand_ins(folder, milliseconds=latency)
+    running: dict[str, servers.Server] = {}
+    rows: dict[str, Any] = {}
+    try:
+        for name, variables in SETTINGS.items():
+            running[name] = await servers.sluice(setting, variables=variables)
+            await running[name].warm(streams)
+        for count in (1, streams):
+            times: dict[str, list[float]] = {name: [] for name in SETTINGS}
+            for number in range(_FIRST_ROUNDS * rounds):
+                for name in list(SETTINGS)[:: -1 if number % 2 else 1]:
+                    times[name].append(await _first(running[name], count))
+            rows[f"first token of {count}, table {latency} ms"] = spread(times["off"], times["on"])
+    finally:
+        for server in running.values():
+            server.stop()
+        processes.stop(stand_ins)
+    return rows
+
+
+async def _first(server: servers.Server, streams: int) -> float:
+    """Return the median of the milliseconds to the first tokens of short responses."""
+    clients = await server.clients(streams)
+    recordings = await run(
+        clients, requests=_FIRST_REQUESTS, tokens=10, rate=2 * _RATE, seconds=_SECONDS
+    )
+    return statistics.median(map(first_of, recordings))
+
+
+def first_of(recording: Recording) -> float:
+    """Return the milliseconds from the request to the first token of a whole response."""
+    received = read(recording)
+    return (received.times[0] - received.sent_at) * 1e3 if received.complete else float("inf")
+
+
+def spread(off: list[float], on: list[float]) -> dict[str, Any]:
+    """Return a row of the first token: quartiles without a log and with one, in milliseconds."""
+    without, logged = (statistics.quantiles(times, n=4) for times in (off, on))
+    return {
+        "off_ms_quartiles": [round(time, 2) for time in without],
+        "on_ms_quartiles": [round(time, 2) for time in logged],
+        "within_noise": logged[1] <= without[2],
+        "complete": float("inf") not in (*off, *on),
+    }
 
 
 async def _ends(server: servers.Server, streams: int) -> list[float]:

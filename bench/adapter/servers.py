@@ -327,15 +327,20 @@ async def start(name: str, setting: Setting, streams: int) -> Server:
     return await starters[name](setting)
 
 
-def stand_ins(folder: Path) -> "tuple[Setting, Sequence[subprocess.Popen[str]]]":
-    """Start the stand-in endpoint and table. Return their ports and processes."""
+def stand_ins(
+    folder: Path, *, milliseconds: int = 0
+) -> "tuple[Setting, Sequence[subprocess.Popen[str]]]":
+    """Start the stand-in endpoint and table. Return their ports and processes.
+
+    The table answers after so many milliseconds.
+    """
     started = [
         processes.start(
-            processes.python("-m", f"bench.adapter.{name}"),
+            processes.python("-m", f"bench.adapter.{name}", *options),
             log=folder / f"{name}.log",
             prints_port=True,
         )
-        for name in ("endpoint", "table")
+        for name, options in (("endpoint", ()), ("table", (str(milliseconds),)))
     ]
     endpoint, table = (processes.port(process) for process in started)
     return Setting(endpoint, table, folder), started

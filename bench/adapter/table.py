@@ -1,6 +1,6 @@
-"""The stand-in for DynamoDB. It accepts every write at once.
+"""The stand-in for DynamoDB. It accepts every write at once, or some milliseconds later.
 
-    python -m bench.adapter.table        prints its port
+    python -m bench.adapter.table [MILLISECONDS]        prints its port
 
 It stores one account without limits, and that account's requests in flight, because the meter reads
 them from the response, and the heads of logged responses. It stores nothing else. Other tests run
@@ -8,8 +8,12 @@ the meter over a table that stores everything. It is one thread over epoll, like
 that the benchmark does not measure the table.
 """
 
+import contextlib
 import select
 import socket
+import sys
+import time
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -128,48 +132,68 @@ class Connection:
         self._account = account
         self._read = b""
 
-    def answer(self) -> bool:
-        """Read bytes, and answer a complete request. Return False if the connection has ended."""
+    def take(self) -> bytes | None:
+        """Read bytes, and return the answer to a complete request, which may be missing yet.
+
+        None means that the connection has ended.
+        """
         try:
             data = self._sock.recv(65536)
-            if not data:
-                return False
-            self._read += data
-            head, separator, body = self._read.partition(b"\r\n\r\n")
-            if separator:
-                at = head.lower().index(b"content-length:") + 15
-                length = int(head[at:].partition(b"\r\n")[0])
-                if len(body) >= length:
-                    self._read = body[length:]
-                    self._sock.sendall(self._account.take(body[:length]))
         except OSError:
-            return False
-        return True
+            return None
+        if not data:
+            return None
+        self._read += data
+        head, separator, body = self._read.partition(b"\r\n\r\n")
+        if separator:
+            at = head.lower().index(b"content-length:") + 15
+            length = int(head[at:].partition(b"\r\n")[0])
+            if len(body) >= length:
+                self._read = body[length:]
+                return self._account.take(body[:length])
+        return b""
+
+    def send(self, answer: bytes) -> None:
+        """Send an answer. Whoever has left gets none."""
+        with contextlib.suppress(OSError):
+            self._sock.sendall(answer)
 
 
-def serve(listener: socket.socket) -> None:
-    """Serve connections that `listener` accepts until killed."""
+def serve(listener: socket.socket, delay: float = 0.0) -> None:
+    """Serve connections that `listener` accepts until killed. Each answer waits `delay` seconds."""
     account = Account()
     connections: dict[int, tuple[socket.socket, Connection]] = {}
+    waiting: deque[tuple[float, Connection, bytes]] = deque()
     epoll = select.epoll()
     epoll.register(listener, select.EPOLLIN)
     while True:
-        for number, _ in epoll.poll():
+        timeout = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
+        for number, _ in epoll.poll(timeout):
             if number == listener.fileno():
                 sock, _ = listener.accept()
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 connections[sock.fileno()] = (sock, Connection(sock, account))
                 epoll.register(sock, select.EPOLLIN)
-            elif not connections[number][1].answer():
+                continue
+            connection = connections[number][1]
+            answer = connection.take()
+            if answer is None:
                 epoll.unregister(number)
                 connections.pop(number)[0].close()
+            elif answer and delay:
+                waiting.append((time.monotonic() + delay, connection, answer))
+            elif answer:
+                connection.send(answer)
+        while waiting and waiting[0][0] <= time.monotonic():
+            _, connection, answer = waiting.popleft()
+            connection.send(answer)
 
 
 def main() -> None:
     """Listen on loopback, print the port, and serve until killed."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     print(listener.getsockname()[1], flush=True)
-    serve(listener)
+    serve(listener, float(sys.argv[1]) / 1e3 if len(sys.argv) > 1 else 0.0)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 The first request whose response is kept loads this.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +27,7 @@ from lambda_fn.stream.pipeline import Accepted, Shared, is_repeat
 from lambda_fn.stream.repeats import Asked, Attached, Repeats
 from lambda_fn.stream.replay import replay
 from lambda_fn.stream.usage_counter import UsageCounter
-from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.heads import StoredHead, is_inline
 from lambda_fn.stream_log.keys import head_key
 from lambda_fn.stream_log.results import Input, ResultLog
 from lambda_fn.stream_log.table_log import TableLog
@@ -131,9 +132,49 @@ async def open_log(
     finally:
         if event_log is None:
             names.give_up()
-    added = logged.OFF if event_log is None else {logged.HEADER: head.response_id}
-    carrier.response_headers = {**carrier.response_headers, **added}
     return event_log
+
+
+def open_early(
+    shared: Shared,
+    carrier: Carrier,
+    accepted: Accepted,
+    head: Head,
+    counter: UsageCounter,
+    names: Repeats,
+) -> "asyncio.Task[TableLog | None] | None":
+    """Begin to open the log of a response before its request is admitted, if that is one write.
+
+    Nothing of the request itself may be stored before its ledger item is: if this process is killed
+    between the two, no one looks for what it left. Call `withdraw` if the response never begins.
+    Returns and raises as `open_log`.
+    """
+    if accepted.read.kept_items is not None or not is_inline(head):
+        return None
+    opening = asyncio.ensure_future(open_log(shared, carrier, accepted, head, counter, names))
+    opening.add_done_callback(_retrieve)
+    return opening
+
+
+async def withdraw(opening: "asyncio.Task[TableLog | None]", names: Repeats) -> None:
+    """Remove what `open_early` has written. If that fails, it expires. It raises nothing."""
+    names.give_up()
+    event_log = None
+    with contextlib.suppress(APIError):
+        event_log = await opening
+    if event_log is not None:
+        await event_log.withdraw()
+
+
+def headers(event_log: TableLog | None) -> dict[str, str]:
+    """Return the headers of a response that tell its client of its log; None for no log."""
+    return logged.OFF if event_log is None else {logged.HEADER: event_log.stored.response_id}
+
+
+def _retrieve(task: "asyncio.Task[TableLog | None]") -> None:
+    """Retrieve a task's exception, in case nothing awaits the task."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def open_result(

@@ -156,6 +156,8 @@ class Pipeline:
         self._prompts: PromptReserve | None = None
         self._moderator: Moderator | None = None
         self._invocation: Invocation | Continuing | None = None
+        self._opening: asyncio.Task[TableLog | None] | None = None
+        """What opens the log beside the admission, until `_open_log` takes it."""
         self._event_log: TableLog | None = None
         self._result_log: ResultLog | None = None
         self._claimed_log: TableLog | ResultLog | None = None
@@ -188,7 +190,11 @@ class Pipeline:
             Exception: as `Delivery.run`.
 
         """
-        await self._admit()
+        try:
+            await self._admit()
+        except BaseException:
+            self._withdraw()
+            raise
         try:
             await self._wait_for_owner()
             request = await self._checked()
@@ -214,6 +220,9 @@ class Pipeline:
         images = _image_tokens(accepted.images, model)
         bounds = self._bounds = Bounds.of(request, model, size=accepted.size, images=images)
         self._fingerprint = fingerprint(accepted.body, carrier.headers.get("idempotency-key", ""))
+        self._created = int(time.time())
+        if self._repeats is not None and self._place is None and self._claimed is None:
+            self._open_early(self._repeats)
         admission = self._admission = await self._shared.gate.admit(
             carrier.caller,
             bounds.opening(
@@ -237,7 +246,6 @@ class Pipeline:
                 self._shared.table, admission, bounds, meter_open=settings.meter_open
             )
         carrier.response_headers = admission.headers
-        self._created = int(time.time())
         self._seconds = _seconds(carrier.seconds_left(), is_logged=is_logged)
         self._control = Control(
             request_id=self._request_id,
@@ -246,6 +254,23 @@ class Pipeline:
             caller=carrier.caller.key_id,
             soft_thinking=accepted.read.soft_thinking or msgspec.UNSET,
         )
+
+    def _open_early(self, repeats: "Repeats") -> None:
+        """Begin to open the log beside the admission, if that is likely to succeed."""
+        from lambda_fn.stream import keeping  # not at a cold start
+
+        if self._shared.gate.is_likely(self._carrier.caller):
+            self._opening = keeping.open_early(
+                *(self._shared, self._carrier, self._accepted),
+                *(self._head(self._accepted.read, is_logged=True), self._counter, repeats),
+            )
+
+    def _withdraw(self) -> None:
+        """Remove the head that was written beside the admission, if the response never began."""
+        if self._opening is not None and self._repeats is not None:
+            from lambda_fn.stream import keeping
+
+            self._carrier.in_background(keeping.withdraw(self._opening, self._repeats))
 
     async def _wait_for_owner(self) -> None:
         """Wait until the carrier lets the request go on. Raises as `Carrier.admitted`."""
@@ -324,9 +349,17 @@ class Pipeline:
                 *about, self._head(read), self._counter, seconds=self._seconds
             )
         else:
-            self._event_log = await keeping.open_log(
-                *about, self._head(read, is_logged=True), self._counter, self._repeats
+            opening, self._opening = self._opening, None
+            self._event_log = await (
+                opening
+                or keeping.open_log(
+                    *about, self._head(read, is_logged=True), self._counter, self._repeats
+                )
             )
+            self._carrier.response_headers = {
+                **self._carrier.response_headers,
+                **keeping.headers(self._event_log),
+            }
             await self._name(self._repeats)
         if read.kept_items is not None and self._event_log is None and self._result_log is None:
             read = read.unkept
@@ -534,6 +567,7 @@ class Pipeline:
 
     async def _finish(self) -> None:
         """Cancel what the container may still do, and settle."""
+        self._withdraw()
         invocation, carrier, dialect = self._invocation, self._carrier, self._accepted.dialect
         if invocation is not None and invocation.left and not self._stopping:
             carrier.in_background(_cancel(self._invoke, dialect, invocation.request_id))

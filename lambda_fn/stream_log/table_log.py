@@ -136,12 +136,26 @@ class TableLog:
         async with asyncio.timeout(limits.LOG_OPEN_TIMEOUT):
             deadline = time.monotonic() + limits.LOG_OPEN_TIMEOUT
             await open_head(self._table, self._stored, deadline=deadline)
-        self._watch.add(self)
+        self._begin()
+
+    async def withdraw(self) -> None:
+        """Remove the head of a response that never began. If that fails, it expires."""
+        self._watch.discard(self)
+        with contextlib.suppress(ConditionFailed, MeterUnavailable):
+            await self._table.delete(
+                head_key(self._stored.response_id),
+                condition="writer = :writer",
+                values={":writer": self._name},
+            )
 
     def adopt(self, head: StoredHead) -> None:
         """Take over a response that this run has claimed, in place of `open`."""
         self._stored = head
         self._name = head.writer
+        self._begin()
+
+    def _begin(self) -> None:
+        self._flushed_at = time.monotonic()
         self._watch.add(self)
 
     @property
@@ -180,8 +194,11 @@ class TableLog:
         self._next, self._size = following, size
         begins, self._began = begins and not self._began, begins or self._began
         if self._flushing is None:
-            if begins or size >= limits.LOG_FLUSH_BYTES:
+            if size >= limits.LOG_FLUSH_BYTES:
                 self.flush()
+            elif begins:
+                self._is_due = True
+                self._watch.flushes.set(self, time.monotonic() + limits.LOG_FLUSH_FIRST)
             elif not self._is_due:
                 self._flush_later()
         if self._has_room():

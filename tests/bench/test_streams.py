@@ -33,6 +33,29 @@ def test_the_end_is_measured_from_the_last_token() -> None:
     assert streams.end_of(cut) == float("inf")
 
 
+def test_the_first_token_is_compared_with_the_noise() -> None:
+    """The median with a log may be as late as a quarter of the responses without one."""
+    without = [1.0, 2.0, 3.0, 4.0, 5.0]
+    row = streams.spread(without, [4.0] * 5)
+    assert row["off_ms_quartiles"] == [1.5, 3.0, 4.5]
+    assert (row["within_noise"], row["complete"]) == (True, True)
+    assert not streams.spread(without, [4.6] * 5)["within_noise"]
+    cut = recorded([1.0, 2.0, 2.25])
+    assert streams.first_of(cut) == pytest.approx(1000)
+    cut.over = False
+    assert not streams.spread(without, [streams.first_of(cut)] * 5)["complete"]
+
+
+async def test_a_slow_table_delays_the_first_token(tmp_path: Path) -> None:
+    """The model is asked when it has answered."""
+    async with asyncio.timeout(120):
+        rows = await streams.measure_first(tmp_path, streams=2, rounds=1, latency=20)
+    assert list(rows) == [f"first token of {count}, table 20 ms" for count in (1, 2)]
+    for row in rows.values():
+        assert row["complete"]
+        assert min(row["off_ms_quartiles"][0], row["on_ms_quartiles"][0]) >= 20
+
+
 async def test_tails_and_replays_have_the_bytes_of_the_live_client(tmp_path: Path) -> None:
     """Both functions of the package run over one table, and every reader gets the whole answer."""
     scenario = Scenario(rate=100, streams=2, tokens=50)

@@ -367,6 +367,14 @@ async def test_a_cancel_in_the_head_ends_the_response(
 
     It does so even if the model is silent.
     """
+    written = asyncio.Event()
+
+    async def put(*given: Any, **named: Any) -> Any:
+        found = await heads.put_segment(*given, **named)
+        written.set()
+        return found
+
+    monkeypatch.setattr(table_log, "put_segment", put)
     monkeypatch.setattr(limits, "LOG_WATCH", 0.02)
     sagemaker.script = [FIRST, asyncio.Event()] if speaks else [asyncio.Event()]
     reply = Reply()
@@ -376,7 +384,7 @@ async def test_a_cancel_in_the_head_ends_the_response(
         await asyncio.sleep(0.01)
         head = await _running(log_table, items)
     if speaks:
-        await reply.until_chunks(1)
+        await written.wait()
     cancelled = await cancel_head(log_table, head.response_id, now=time.time())
     assert cancelled is not None
     number, [event] = await end_segment(log_table, cancelled)
@@ -419,7 +427,8 @@ async def test_a_lost_log_is_told(
         return await put(*given, **named)
 
     monkeypatch.setattr(table_log, "put_segment", fail)
-    monkeypatch.setattr(limits, "LOG_FLUSH", 0.0)
+    for name in ("LOG_FLUSH", "LOG_FLUSH_FIRST"):
+        monkeypatch.setattr(limits, name, 0.0)
     reply = Reply()
     again = part(lines(WORLD))
     sagemaker.script = [FIRST, Got(reply), again, lost, again, Got(reply, 3), REST]

@@ -32,11 +32,19 @@ def _slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write only what is due at once, and read the head only when a test does."""
     for name in ("LOG_FLUSH", "LOG_FLUSH_TAILED", "LOG_WATCH", "LOG_GIVE_UP", "LOG_OPEN_TIMEOUT"):
         monkeypatch.setattr(limits, name, 600.0)
+    monkeypatch.setattr(limits, "LOG_FLUSH_FIRST", 0.0)
     monkeypatch.setattr(limits, "META_BACKOFF", 0.0)
 
 
+async def begun() -> None:
+    """Let begin what is due at once: a timer rings in the turn of the loop after the next."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 async def written(log: TableLog) -> None:
-    """Wait until nothing is under way."""
+    """Wait until what is due at once was written."""
+    await begun()
     while log._flushing is not None:
         await asyncio.wait([log._flushing])
 
@@ -52,12 +60,13 @@ async def test_the_first_token_is_written_at_once(ground: Ground) -> None:
     """The first delta is written at once, with what came before it; the next one waits."""
     log = await ground.log()
     assert log.append((0, [Start(3)])) is None
-    await asyncio.sleep(0)
+    await begun()
     assert log._flushing is None
     assert log.append((1, ground.tokens(1))) is None
+    assert log._flushing is None  # its client gets it first
     await written(log)
     assert log.append((2, ground.tokens(1))) is None
-    await asyncio.sleep(0)
+    await begun()
     assert [(item["n"], item["p"], item["t"]) for item in ground.items("S#")] == [(2, 3, 1)]
     await log.end((3, [End()]))
     await log.close()
@@ -129,7 +138,7 @@ async def held(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> tuple[TableLo
     puts, log = Held(monkeypatch), await ground.log()
     for number in range(3):
         assert log.append((number, ground.tokens(1))) is None
-        await asyncio.sleep(0)
+        await begun()
     return log, puts
 
 
@@ -165,7 +174,7 @@ async def test_text_behind_much_that_is_written_waits(
     monkeypatch.setattr(limits, "LOG_UNACKNOWLEDGED_BYTES", 40_000)
     puts, log = Held(monkeypatch), await ground.log()
     assert log.append((0, [token("x" * 20_000)])) is None
-    await asyncio.sleep(0)
+    await begun()
     assert log.append((1, [token("x" * 8_000)])) is None
     assert log.append((2, [token("x" * 8_000)])) is None
     assert log.append((3, [token("x" * 8_000)])) is not None
@@ -493,6 +502,24 @@ async def test_an_end_that_cannot_be_written(
     assert not log.has_end
     ground.fates.clear()
     assert (await head_of(ground)).status == "in_progress"
+
+
+async def test_a_head_is_withdrawn(ground: Ground) -> None:
+    """The head of a response that never began is removed, and watched no longer."""
+    log = await ground.log()
+    await log.withdraw()
+    assert ground.items() == []
+    assert log._watch._timer is None
+
+
+async def test_another_writers_head_is_not_withdrawn(ground: Ground) -> None:
+    """Nor is it an error that there is none."""
+    log = await ground.log()
+    await log.withdraw()
+    await log.withdraw()
+    await ground.opened(writer="another")
+    await log.withdraw()
+    assert (await head_of(ground)).writer == "another"
 
 
 async def test_a_head_that_cannot_be_written(

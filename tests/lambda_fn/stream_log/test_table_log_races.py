@@ -48,6 +48,7 @@ class Logs(StreamTableMachine):
 
     changed: ClassVar = {
         "LOG_FLUSH": 1e6,
+        "LOG_FLUSH_FIRST": 1e6,
         "LOG_WATCH": 1e6,
         "LOG_HEAD_POLL": 0.0,
         "LOG_GIVE_UP": 60.0,

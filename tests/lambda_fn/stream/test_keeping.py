@@ -1,0 +1,258 @@
+"""A log is opened beside the admission of its request, if that is likely to succeed."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lambda_fn import limits
+from lambda_fn.aws.dynamodb import MeterUnavailable, Table
+from lambda_fn.errors import RateLimited
+from lambda_fn.metering.keys import SERVICE_KEY, account_key
+from lambda_fn.settings import Moderation
+from lambda_fn.stream import admit
+from lambda_fn.stream.carrier import AsgiCarrier
+from lambda_fn.stream_log import results, table_log
+from lambda_fn.stream_log.heads import open_head
+from tests.support.function import KEY_ID, Call, StandIn
+from tests.support.guardrail import BAD
+from tests.support.replies import CHAT, STREAM
+
+pytestmark = pytest.mark.usefixtures("account")
+DURABLE = {**STREAM, "sluice": {"durable": True}}
+RETRY = {"x-stainless-retry-count": "1"}
+LONG = {
+    "model": "m",
+    "input": "Hi",
+    "stream": True,
+    "store": False,
+    "sluice": {"durable": True},
+    "instructions": "Be brief. " * 100,
+}
+
+
+@pytest.fixture
+def logging(make_call: Callable[..., Call], streams: Any) -> Call:
+    """Return an application that logs what asks for it."""
+    return make_call(stream_table=streams.name)
+
+
+def kept(streams: Any) -> list[str]:
+    """Return the sort keys of what is in StreamTable, but for identities."""
+    items = streams.scan(ConsistentRead=True)["Items"]
+    return sorted(str(item["sk"]) for item in items if item["sk"] != "I")
+
+
+def allow(items: Any, model: str) -> None:
+    """Let the key use one model only."""
+    items.update_item(
+        Key=account_key(KEY_ID),
+        UpdateExpression="SET models = :models",
+        ExpressionAttributeValues={":models": [model]},
+    )
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Return an event that is set when a head was written."""
+    written = asyncio.Event()
+
+    async def noted(*args: Any, **more: Any) -> None:
+        await open_head(*args, **more)
+        written.set()
+
+    for module in (table_log, results):
+        monkeypatch.setattr(module, "open_head", noted)
+    return written
+
+
+@pytest.fixture
+def holding(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Return two events: a hold is asked for; it may be placed. The second is set at first."""
+    asked, may = asyncio.Event(), asyncio.Event()
+    may.set()
+    place = admit.Gate._reserve
+
+    async def reserve(*args: Any, **more: Any) -> Any:
+        asked.set()
+        await may.wait()
+        return await place(*args, **more)
+
+    monkeypatch.setattr(admit.Gate, "_reserve", reserve)
+    return asked, may
+
+
+async def test_the_head_is_written_beside_the_admission(
+    logging: Call,
+    sagemaker: StandIn,
+    opened: asyncio.Event,
+    holding: tuple[asyncio.Event, asyncio.Event],
+) -> None:
+    """The first token of a key that was admitted before does not wait for one after the other."""
+    await logging(body=CHAT)
+    sagemaker.bodies.clear()
+    _, may = holding
+    may.clear()
+    running = asyncio.ensure_future(logging(body=DURABLE))
+    await opened.wait()
+    assert sagemaker.bodies == []  # nothing is spent before the hold is placed
+    may.set()
+    reply = await running
+    assert (reply.status, "x-sluice-stream" in reply.headers) == (200, True)
+
+
+async def test_the_model_waits_for_the_head(
+    logging: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is asked only when the head is written, also beside the admission."""
+    await logging(body=CHAT)
+    sagemaker.bodies.clear()
+    seen: list[int] = []
+    place = admit.Gate.admit
+    admitted = asyncio.Event()
+
+    async def admit_it(*args: Any, **more: Any) -> Any:
+        try:
+            return await place(*args, **more)
+        finally:
+            admitted.set()
+
+    async def open_late(*args: Any, **more: Any) -> None:
+        await admitted.wait()
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        seen.append(len(sagemaker.bodies))
+        await open_head(*args, **more)
+
+    monkeypatch.setattr(admit.Gate, "admit", admit_it)
+    monkeypatch.setattr(table_log, "open_head", open_late)
+    reply = await logging(body=DURABLE)
+    assert (reply.status, seen, len(sagemaker.bodies)) == (200, [0], 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "is_new"),
+    [
+        ("/v1/chat/completions", {**DURABLE, "store": True}, False),
+        ("/v1/responses", LONG, False),
+        ("/v1/chat/completions", DURABLE, True),
+    ],
+)
+async def test_what_is_written_after_the_admission(
+    logging: Call,
+    streams: Any,
+    opened: asyncio.Event,
+    holding: tuple[asyncio.Event, asyncio.Event],
+    path: str,
+    body: Any,
+    *,
+    is_new: bool,
+) -> None:
+    """The texts of a request wait until its ledger item exists, and so does a new key's head."""
+    if not is_new:
+        await logging(body=CHAT)
+    asked, may = holding
+    asked.clear()
+    may.clear()
+    running = asyncio.ensure_future(logging(path=path, body=body))
+    await asked.wait()
+    for _ in range(20):
+        await asyncio.sleep(0.001)
+    assert kept(streams) == []
+    assert not opened.is_set()
+    may.set()
+    assert (await running).status == 200
+    assert opened.is_set()
+
+
+async def test_a_refused_request_leaves_no_head(
+    logging: Call, items: Any, streams: Any, sagemaker: StandIn, opened: asyncio.Event
+) -> None:
+    """Its head is removed. The next request of the key writes none before it is admitted."""
+    await logging(body=CHAT)
+    sagemaker.bodies.clear()
+    allow(items, "other")
+    reply = await logging(body=DURABLE)
+    assert (reply.status, opened.is_set(), kept(streams)) == (404, True, [])
+    assert "x-sluice-stream" not in reply.headers
+    opened.clear()
+    reply = await logging(body=DURABLE)
+    assert (reply.status, opened.is_set(), kept(streams)) == (404, False, [])
+    assert sagemaker.bodies == []
+    allow(items, "m")
+    again = await logging(body=DURABLE, more=RETRY)  # its identity names what was removed
+    assert (again.status, "x-sluice-replayed" in again.headers) == (200, False)
+    assert len(sagemaker.bodies) == 1
+
+
+async def test_a_stopped_service_writes_no_head(
+    logging: Call, items: Any, streams: Any, opened: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an operator has stopped the service, and this process knows, nothing is written."""
+    monkeypatch.setattr(limits, "CHECKPOINT", 0.0)  # the switch is read with each request
+    await logging(body=CHAT)
+    items.put_item(Item={**SERVICE_KEY, "stopped": 1, "reason": "Maintenance."})
+    try:
+        assert (await logging(body=CHAT)).status == 503
+        monkeypatch.setattr(admit.KeyCache, "was_admitted", lambda *_: True)
+        reply = await logging(body=DURABLE)
+    finally:
+        items.delete_item(Key=SERVICE_KEY)
+    assert (reply.status, opened.is_set(), kept(streams)) == (503, False, [])
+
+
+async def test_a_prompt_that_is_blocked_leaves_no_head(
+    make_call: Callable[..., Call], streams: Any, opened: asyncio.Event
+) -> None:
+    """A request that was admitted, and whose response does not begin, leaves none either."""
+    rules = Moderation(words={"violence": (BAD,)})
+    call = make_call(stream_table=streams.name, moderation=rules)
+    await call(body=CHAT)
+    reply = await call(body={**DURABLE, "messages": [{"role": "user", "content": BAD}]})
+    assert (reply.status, opened.is_set(), kept(streams)) == (400, True, [])
+
+
+async def test_an_owner_that_does_not_let_it_go_on(
+    logging: Call, streams: Any, opened: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What carries the request may refuse it when it is admitted."""
+    await logging(body=CHAT)
+
+    async def refuse(_: AsgiCarrier) -> None:
+        await opened.wait()
+        raise RateLimited("no turn", code="no_turn")
+
+    monkeypatch.setattr(AsgiCarrier, "admitted", refuse)
+    reply = await logging(body=DURABLE)
+    assert (reply.status, kept(streams)) == (429, [])
+
+
+async def test_a_head_that_cannot_be_removed(
+    logging: Call, items: Any, streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is down then changes nothing for the client. The head expires by its lease."""
+    await logging(body=CHAT)
+    allow(items, "other")
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise MeterUnavailable("down")
+
+    monkeypatch.setattr(Table, "delete", fail)
+    assert (await logging(body=DURABLE)).status == 404
+    assert kept(streams) == ["HEAD"]
+
+
+async def test_a_log_that_cannot_be_opened_beside_a_refusal(
+    logging: Call, items: Any, streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client learns why its request was refused, not that its log could not be opened."""
+    await logging(body=CHAT)
+    allow(items, "other")
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise MeterUnavailable("down")
+
+    monkeypatch.setattr(table_log, "open_head", fail)
+    assert (await logging(body=DURABLE)).status == 404
+    assert kept(streams) == []
