@@ -47,7 +47,7 @@ _FIRST_ROUNDS = 3
 """Rounds of the first token for each round of the other rows, because they are short."""
 _FIRST_REQUESTS = 4
 _LATENCIES = (0, 4)
-"""Milliseconds after which the table answers. DynamoDB promises some: "single-digit milliseconds"."""
+"""Milliseconds after which the table answers. DynamoDB promises "single-digit milliseconds"."""
 SETTINGS: dict[str, dict[str, str]] = {"off": {}, "on": servers.LOGGED}
 
 
