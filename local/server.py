@@ -46,6 +46,8 @@ DEFAULT_CONTAINER = (sys.executable, "-m", "model", "serve")
 
 
 _LOOK_S = 0.5
+# Seconds for functions to end when the local cloud stops and their containers have ended.
+_REST_S = 3.0
 
 
 class StartError(Exception):
@@ -305,6 +307,10 @@ async def _serve(
                 f"the control plane has ended ({failed[0]}: {error}); its log is logs/control.log"
             )
         log.info("stopping")
+        if not failed:
+            # Functions whose answers end now settle them, as they do on AWS.
+            await endpoints.drain()
+            await functions.rest(_REST_S)
     finally:
         if _is_ours(options.directory):
             (options.directory / FILE).unlink(missing_ok=True)

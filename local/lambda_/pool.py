@@ -65,6 +65,7 @@ class Pool:
         self._starting: set[asyncio.Task[None]] = set()
         self._stopping: set[asyncio.Task[None]] = set()
         self._retired = False
+        self._resting: list[asyncio.Future[None]] = []
         self._reaper: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -128,6 +129,17 @@ class Pool:
             await asyncio.gather(
                 *(environment.stop() for environment in set(idle) if environment.at_rest)
             )
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no invocation is in progress, or waits."""
+        return not self._waiting and all(one.at_rest for one in self._environments)
+
+    async def rest(self) -> None:
+        """Return when the pool is at rest."""
+        if not self.at_rest:
+            self._resting.append(asyncio.get_running_loop().create_future())
+            await self._resting[-1]
 
     @property
     def at_work(self) -> bool:
@@ -205,16 +217,26 @@ class Pool:
         if self._retired or (not self._used and environment.at_rest):
             if environment.at_rest:
                 self._stop_later(environment)
+            self._tell_rest()
             return
         self._idle.append(environment)
         if environment.at_rest:
             environment.freeze()
+        self._tell_rest()
         if self._reaper is None:
             self._reaper = asyncio.get_running_loop().call_later(IDLE_S, self._reap)
 
     def _ended(self, environment: Environment) -> None:
         self._environments.discard(environment)
         self._idle = [idle for idle in self._idle if idle is not environment]
+        self._tell_rest()
+
+    def _tell_rest(self) -> None:
+        if self._resting and self.at_rest:
+            resting, self._resting = self._resting, []
+            for waiter in resting:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def _reap(self) -> None:
         self._reaper = None

@@ -1,6 +1,7 @@
 """The data plane of Lambda: the functions' environments, and the listener of their URLs."""
 
 import asyncio
+import contextlib
 import logging
 import zipfile
 from collections.abc import Awaitable, Callable
@@ -104,6 +105,17 @@ class Functions:
         )
         self._memory = asyncio.create_task(self._watch_memory())
 
+    async def rest(self, seconds: float) -> None:
+        """Return when no invocation is in progress, or after so many seconds.
+
+        No schedule begins one any more.
+        """
+        await self._schedules.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not all(pool.at_rest for pool in self._all):
+                    await asyncio.gather(*(pool.rest() for pool in self._all))
+
     async def stop(self) -> None:
         """Stop all environments and the listener."""
         await self._schedules.stop()
@@ -111,7 +123,7 @@ class Functions:
         if self._memory is not None:
             self._memory.cancel()
             await asyncio.gather(self._memory, return_exceptions=True)
-        await asyncio.gather(*(pool.stop() for pool in (*self._pools.values(), *self._retired)))
+        await asyncio.gather(*(pool.stop() for pool in self._all))
         await self._shipper.flush()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -136,7 +148,7 @@ class Functions:
 
     def kill(self, access_key: str) -> bool:
         """Send SIGKILL to the environment with an access key; return whether there is one."""
-        return any(pool.kill(access_key) for pool in (*self._pools.values(), *self._retired))
+        return any(pool.kill(access_key) for pool in self._all)
 
     def schedule(self, schedules: tuple[Schedule, ...]) -> None:
         """Use the deployed schedules."""
@@ -219,6 +231,10 @@ class Functions:
             if pool.function.version == "$LATEST"
         ]
 
+    @property
+    def _all(self) -> list[Pool]:
+        return [*self._pools.values(), *self._retired]
+
     def _of(self, name: str) -> list[Pool]:
         return [pool for pool in self._pools.values() if pool.function.name == name]
 
@@ -268,7 +284,7 @@ class Functions:
     async def _watch_memory(self) -> None:
         while True:
             await asyncio.sleep(_MEMORY_S)
-            pools = [pool for pool in (*self._pools.values(), *self._retired) if pool.at_work]
+            pools = [pool for pool in self._all if pool.at_work]
             used = resident_by_group() if pools else {}
             for pool in pools:
                 pool.check_memory(used)

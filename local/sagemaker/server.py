@@ -77,9 +77,13 @@ class Endpoints:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
+    async def drain(self) -> None:
+        """Stop every container. Those of ours let their answers end for some seconds."""
+        await asyncio.gather(*(self._remove(entry) for entry in self._entries.values()))
+
     async def stop(self) -> None:
         """Stop every container."""
-        await asyncio.gather(*(self._remove(entry) for entry in self._entries.values()))
+        await self.drain()
         await self._shipper.flush()
         if self._session is not None:
             await self._session.close()
@@ -184,6 +188,7 @@ class Endpoints:
         await _cancel(entry)
         if entry.serving is not None:
             await entry.serving.stop()
+            entry.serving = None
 
 
 async def _cancel(entry: _Entry) -> None:
