@@ -4,18 +4,21 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 import urllib.error
 import urllib.request
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from aiohttp import ClientConnectionResetError, web
 
 from local.cloud import LocalCloud
 from local.server import shorten_client_faults
 from tests.support import function_code, resources
-from tests.support.local_cloud import Client, Stacks
+from tests.support.local_cloud import CONTAINER, Client, Stacks
 
 BUCKET = "sluice-test-code"
 
@@ -44,9 +47,14 @@ def _template(word: str, mark: str = "") -> dict[str, Any]:
     }
 
 
-def _get(url: str) -> Any:
+def _read(url: str) -> bytes:
     with urllib.request.urlopen(url) as response:  # noqa: S310 - loopback
-        return json.loads(response.read())
+        data: bytes = response.read()
+        return data
+
+
+def _get(url: str) -> Any:
+    return json.loads(_read(url))
 
 
 def test_from_a_template_to_a_stream(
@@ -99,6 +107,46 @@ def test_from_a_template_to_a_stream(
     stacks.delete(stack)
     with pytest.raises(urllib.error.URLError):
         _get(f"http://{domain}/event")
+
+
+def test_running_invocations_end_before_it_stops(tmp_path: Path) -> None:
+    """Meanwhile AWS's services answer, so that functions can settle what they answer."""
+    mark = tmp_path / "mark"
+    running = LocalCloud.start(tmp_path / "cloud", container=CONTAINER)
+    clients: dict[str, Any] = {}
+
+    def client(service: str) -> Any:
+        return clients.setdefault(service, boto3.client(service, **running.client_options()))
+
+    with futures.ThreadPoolExecutor() as threads:
+        try:
+            client("s3").create_bucket(Bucket=BUCKET)
+            code = function_code.zipped()
+            client("s3").put_object(Bucket=BUCKET, Key="code.zip", Body=code)
+            stacks = Stacks(client)
+            stack = stacks.create(
+                _template("held", str(mark)),
+                {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}},
+            )
+            domain = stacks.outputs(stack)["Domain"]
+            services = client("sts")
+            held = threads.submit(_read, f"http://{domain}/held")
+            begun = tmp_path / "mark.begun"
+            while not begun.exists():
+                time.sleep(0.01)
+            stopping = threads.submit(running.stop)
+            log = running.directory / "logs" / "cloud.log"
+            while "stopping" not in log.read_text():
+                time.sleep(0.01)
+            assert services.get_caller_identity()["Account"]
+            assert not held.done()
+        finally:
+            mark.touch()
+            running.stop()
+            for opened in clients.values():
+                opened.close()
+        assert held.result(60) == b"hello"
+        stopping.result(60)
 
 
 def test_a_name_of_one_character(client: Client, stacks: Stacks) -> None:

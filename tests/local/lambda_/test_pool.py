@@ -65,6 +65,31 @@ async def test_reserved_concurrency(plane: Plane, tmp_path: Path) -> None:
     assert (await plane.text("/"))[0] == 200
 
 
+async def test_rest_is_when_no_invocation_runs(plane: Plane, tmp_path: Path) -> None:
+    """It is awaited for some time only. An environment that is killed has no invocation."""
+    mark = tmp_path / "mark"
+    await plane.functions.apply((with_variables(MARK=str(mark)),))
+    await plane.functions.rest(60)
+    first = asyncio.create_task(plane.text("/held"))
+    await plane.held(mark)
+    await plane.functions.rest(0.05)
+    resting = asyncio.create_task(plane.functions.rest(60))
+    await asyncio.sleep(0)
+    assert not first.done()
+    mark.touch()
+    await resting
+    assert (await first)[0] == 200
+    assert all(one.at_rest for one in plane.environments)
+    mark.unlink()
+    second = asyncio.create_task(plane.text("/held"))
+    await plane.held(mark, 2)
+    resting = asyncio.create_task(plane.functions.rest(60))
+    await asyncio.sleep(0)
+    assert plane.functions.kill("AK")
+    await resting
+    assert (await second)[0] == 502
+
+
 async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that was idle for a while is stopped."""
     monkeypatch.setattr(pool, "IDLE_S", 0.1)
