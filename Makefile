@@ -89,7 +89,8 @@ docs: $(STAMP) $(SITE) ## Write the generated tables of docs/ and build it as a 
 	@$(BIN)/python $(MODULE) tests.support.price_table
 	@$(BIN)/python $(MODULE) cli.commands.verify.record
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict
-	@echo "Open build/site/index.html in a browser."
+	@echo "Open build/site/index.html in a browser. The search needs a server:"
+	@echo "  python3 -m http.server 8000 --bind 127.0.0.1 --directory build/site"
 
 $(SITE): $(STAMP) locks/docs.txt
 	@echo "setup: site (about 25 MB the first time)"

@@ -50,6 +50,16 @@ class _Loader(botocore.loaders.Loader):  # type: ignore[misc] # botocore is unty
 botocore.loaders.Loader = _Loader
 
 
+def _without_jsii(unraisable: sys.UnraisableHookArgs) -> None:
+    """Report what cannot be raised, but not that jsii's process was ended by Ctrl-C before jsii."""
+    ended = isinstance(unraisable.exc_value, BrokenPipeError)
+    if not ended or "_NodeProcess.stop" not in repr(unraisable.object):
+        sys.__unraisablehook__(unraisable)
+
+
+sys.unraisablehook = _without_jsii
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Collect the tests without the garbage collector, which takes half of the time.

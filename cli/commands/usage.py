@@ -123,7 +123,7 @@ def _table(rows: list[dict[str, Any]], by: Sequence[str], names_of_keys: dict[st
     for name in _COLUMNS:
         total = charts.money(rows) if name == "cost" else f"{sum(row[name] for row in rows):,}"
         table.add_column(name.replace("_", " "), total, justify="right", footer_style="bold")
-    table.add_column("tokens", no_wrap=True)
+    table.add_column("all tokens", no_wrap=True)
     bars = charts.bars(tokens, 24 if console.width >= _WIDE else 10)
     for row, bar in zip(rows, bars, strict=True):
         cells = [literal(row[name]) for name in by]

@@ -184,7 +184,7 @@ def ago(seconds: float | None) -> str:
     if seconds is None:
         return "never"
     age = max(0, int(time.time() - seconds))
-    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if age >= 2 * length:
+    for unit, length, least in (("d", 86_400, 172_800), ("h", 3600, 6000), ("m", 60, 100)):
+        if age >= least:
             return f"{age // length}{unit} ago"
     return f"{age}s ago"

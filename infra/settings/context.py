@@ -113,6 +113,6 @@ def _named(value: object) -> dict[str, str]:
 
 
 def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(name, FIELDS, n=1)
+    close = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.7)
     hint = f"Did you mean {close[0]}?" if close else "docs/reference/settings.md lists all."
     return f"{name}: there is no such setting. {hint}"

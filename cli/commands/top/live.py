@@ -171,8 +171,8 @@ def screen(figures: dict[str, Any], console: Console = console) -> Group:
 def tables(figures: dict[str, Any]) -> list[Table]:
     """Return the figures as tables: now, latency, endings, and keys."""
     now = _table("now", "")
-    state = "stopped" if figures["stopped_at"] is not None else "served"
-    now.add_row("requests", state if state == "served" else f"[red]{state}[/red]")
+    is_stopped = figures["stopped_at"] is not None
+    now.add_row("new requests are", "[red]refused[/red]" if is_stopped else "served")
     now.add_row("streams running", f"{figures['streams']:,}")
     minutes = figures["window_seconds"] / 60
     atleast = "at least " if figures["truncated"] else ""

@@ -69,7 +69,7 @@ def show_checks(checks: Sequence[Check], *, as_json: bool) -> None:
 def show_plan(target: Target, checks: Sequence[Check]) -> None:
     """Print the plan of a run: its checks, time and cost."""
     usable = [check for check in checks if target.stage != "local" or check.local]
-    console.print(f"{target.stack}: {len(usable)} of {len(all_checks())} checks run.")
+    console.print(f"{target.stack}: {len(usable)} of {len(checks)} checks run.")
     minutes, usd = 0.0, 0.0
     for wave, count, its_minutes, its_usd in plan(usable):
         minutes, usd = minutes + its_minutes, usd + its_usd

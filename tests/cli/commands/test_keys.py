@@ -142,7 +142,7 @@ def test_the_time_since_the_last_use_stays_on_one_line(
     """In a terminal that is a little too narrow, other columns wrap before that does."""
     totals = {"requests": 6, "prompt_tokens": 106, "completion_tokens": 243, "cost": "0"}
     key = {"id": KEY[3:15], "name": "local", "owner": None, "status": "active", "networks": None}
-    listed = [{**key, "created_at": 1, "last_used_at": time.time() - 112, "totals": totals}]
+    listed = [{**key, "created_at": 1, "last_used_at": time.time() - 92, "totals": totals}]
     monkeypatch.setattr(keys, "admin", lambda *_: SimpleNamespace(pages=lambda *_, **__: listed))
     monkeypatch.setattr(terminal, "console", terminal.Output(width=78, force_terminal=True))
     assert main(["keys", "list"]) == 0

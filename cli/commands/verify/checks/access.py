@@ -272,8 +272,9 @@ def attribute_grants(target: Target) -> Outcome:
         again = target.send("GET", STREAMS, key=key)
         left = [left[1], again.headers.get("x-ratelimit-remaining-requests")]
     if left[0] == left[1]:
-        wrong.append(f"{left} requests are left after two calls")
-    return decided(wrong, f"{left} requests were left after two calls")
+        wrong.append(f"{left[0]} requests are left after one call, and after two")
+    first, second = left
+    return decided(wrong, f"{first} requests were left after one call, {second} after two")
 
 
 def admin_grants(target: Target) -> Outcome:
