@@ -50,7 +50,7 @@ class _Loader(botocore.loaders.Loader):  # type: ignore[misc] # botocore is unty
 botocore.loaders.Loader = _Loader
 
 
-def _without_jsii(unraisable: sys.UnraisableHookArgs) -> None:
+def _without_jsii(unraisable: "sys.UnraisableHookArgs") -> None:
     """Report what cannot be raised, but not that jsii's process was ended by Ctrl-C before jsii."""
     ended = isinstance(unraisable.exc_value, BrokenPipeError)
     if not ended or "_NodeProcess.stop" not in repr(unraisable.object):
