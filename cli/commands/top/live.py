@@ -172,7 +172,7 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     """Return the figures as tables: now, latency, endings, and keys."""
     now = _table("now", "")
     is_stopped = figures["stopped_at"] is not None
-    now.add_row("new requests are", "[red]refused[/red]" if is_stopped else "served")
+    now.add_row("new requests", "[red]refused[/red]" if is_stopped else "served")
     now.add_row("streams running", f"{figures['streams']:,}")
     minutes = figures["window_seconds"] / 60
     atleast = "at least " if figures["truncated"] else ""
