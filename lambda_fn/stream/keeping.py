@@ -14,6 +14,7 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable
 from lambda_fn.encode import Head
+from lambda_fn.encode.base import has_text
 from lambda_fn.errors import APIError, RateLimited, Unavailable
 from lambda_fn.event_log import error_of
 from lambda_fn.events import Failed
@@ -27,7 +28,7 @@ from lambda_fn.stream.pipeline import Accepted, Shared, is_repeat
 from lambda_fn.stream.repeats import Asked, Attached, Repeats
 from lambda_fn.stream.replay import replay
 from lambda_fn.stream.usage_counter import UsageCounter
-from lambda_fn.stream_log.heads import StoredHead, is_inline
+from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.keys import head_key
 from lambda_fn.stream_log.results import Input, ResultLog
 from lambda_fn.stream_log.table_log import TableLog
@@ -143,17 +144,15 @@ def open_early(
     counter: UsageCounter,
     names: Repeats,
 ) -> "asyncio.Task[TableLog | None] | None":
-    """Begin to open the log of a response before its request is admitted, if that is one write.
+    """Begin to open the log of a response before its request is admitted.
 
-    Nothing of the request itself may be stored before its ledger item is: if this process is killed
-    between the two, no one looks for what it left. Call `withdraw` if the response never begins.
-    Returns and raises as `open_log`.
+    It returns None for a response that is stored with texts of its request. They may not be stored
+    before the ledger item is: if this process is killed between the two, no one looks for what it
+    left. Otherwise, call `withdraw` if the response never begins. Returns and raises as `open_log`.
     """
-    if accepted.read.kept_items is not None or not is_inline(head):
+    if accepted.read.kept_items is not None or has_text(head):
         return None
-    opening = asyncio.ensure_future(open_log(shared, carrier, accepted, head, counter, names))
-    opening.add_done_callback(_retrieve)
-    return opening
+    return asyncio.ensure_future(open_log(shared, carrier, accepted, head, counter, names))
 
 
 async def withdraw(opening: "asyncio.Task[TableLog | None]", names: Repeats) -> None:
@@ -169,12 +168,6 @@ async def withdraw(opening: "asyncio.Task[TableLog | None]", names: Repeats) -> 
 def headers(event_log: TableLog | None) -> dict[str, str]:
     """Return the headers of a response that tell its client of its log; None for no log."""
     return logged.OFF if event_log is None else {logged.HEADER: event_log.stored.response_id}
-
-
-def _retrieve(task: "asyncio.Task[TableLog | None]") -> None:
-    """Retrieve a task's exception, in case nothing awaits the task."""
-    if not task.cancelled():
-        task.exception()
 
 
 async def open_result(

@@ -134,11 +134,6 @@ def new_name() -> str:
     return secrets.token_urlsafe(6)
 
 
-def is_inline(head: Head) -> bool:
-    """Return whether a head is stored in one item, without a body."""
-    return len(msgspec.json.encode(head)) <= _MAX_INLINE
-
-
 async def open_head(table: Table, stored: StoredHead, *, deadline: float | None = None) -> None:
     """Put the head of a new response, and before it the body `head` if it is long.
 

@@ -13,6 +13,7 @@ from lambda_fn.metering.keys import SERVICE_KEY, account_key
 from lambda_fn.settings import Moderation
 from lambda_fn.stream import admit
 from lambda_fn.stream.carrier import AsgiCarrier
+from lambda_fn.stream.key_cache import KeyCache
 from lambda_fn.stream_log import results, table_log
 from lambda_fn.stream_log.heads import open_head
 from tests.support.function import KEY_ID, Call, StandIn
@@ -20,15 +21,17 @@ from tests.support.guardrail import BAD
 from tests.support.replies import CHAT, STREAM
 
 pytestmark = pytest.mark.usefixtures("account")
-DURABLE = {**STREAM, "sluice": {"durable": True}}
+DURABLE_ALONE = {"sluice": {"durable": True}}
+DURABLE = {**STREAM, **DURABLE_ALONE}
 RETRY = {"x-stainless-retry-count": "1"}
-LONG = {
+RESPONSE = {"model": "m", "input": "Hi", "stream": True, "store": False, **DURABLE_ALONE}
+ECHO = {"model": "m", "prompt": "Hi", "stream": True, "echo": True, **DURABLE_ALONE}
+MESSAGE = {
     "model": "m",
-    "input": "Hi",
-    "stream": True,
-    "store": False,
-    "sluice": {"durable": True},
-    "instructions": "Be brief. " * 100,
+    "messages": CHAT["messages"],
+    "max_tokens": 9,
+    "stop_sequences": ["So"],
+    **DURABLE_ALONE,
 }
 
 
@@ -135,7 +138,9 @@ async def test_the_model_waits_for_the_head(
     ("path", "body", "is_new"),
     [
         ("/v1/chat/completions", {**DURABLE, "store": True}, False),
-        ("/v1/responses", LONG, False),
+        ("/v1/responses", RESPONSE, False),
+        ("/v1/completions", ECHO, False),
+        ("/v1/messages", MESSAGE, False),
         ("/v1/chat/completions", DURABLE, True),
     ],
 )
@@ -195,7 +200,7 @@ async def test_a_stopped_service_writes_no_head(
     items.put_item(Item={**SERVICE_KEY, "stopped": 1, "reason": "Maintenance."})
     try:
         assert (await logging(body=CHAT)).status == 503
-        monkeypatch.setattr(admit.KeyCache, "was_admitted", lambda *_: True)
+        monkeypatch.setattr(KeyCache, "was_admitted", lambda *_: True)
         reply = await logging(body=DURABLE)
     finally:
         items.delete_item(Key=SERVICE_KEY)
