@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import warnings
 from collections.abc import Generator, Iterator
 
 import botocore.loaders
@@ -58,6 +59,11 @@ def _without_jsii(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 sys.unraisablehook = _without_jsii
+
+
+def pytest_keyboard_interrupt() -> None:
+    """End without a traceback for each temporary folder of a test that Ctrl-C has ended."""
+    warnings.simplefilter("ignore", ResourceWarning)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -104,12 +104,14 @@ def preflight(stage: str, changes: Mapping[str, object], *, as_json: bool = Fals
     if as_json:
         print_json(shown)
     if missing:
-        told = [bool(it.commands) for it in missing]
+        told = [any(not line.startswith("#") for line in it.commands) for it in missing]
         what = (
             "The commands above request what is missing."
             if all(told)
             else "The commands above request a part of what is missing."
             if any(told)
+            else "The lines above say what to do."
+            if any(it.commands for it in missing)
             else "No command can request what is missing."
         )
         raise CommandError(f"Not met: {values.counted(len(missing), 'requirement')}. {what}")

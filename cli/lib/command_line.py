@@ -81,6 +81,11 @@ class Parser(argparse.ArgumentParser):
         if "arguments are required" in message and (wrong := self._wrong_option()):
             # argparse looks for what is missing before it looks at unknown options.
             message = self._unknown(wrong)
+        elif (
+            self._commands is not None and "COMMAND" in message and (wrong := self._wrong_option())
+        ):
+            # Its value stands where argparse looks for a command.
+            message = self._unknown(wrong)
         elif self._commands is not None and "COMMAND" in message:
             names = list(self._commands.choices)
             given = message.partition("invalid choice: ")[2].partition(" (choose")[0].strip("'\"")

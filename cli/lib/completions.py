@@ -102,8 +102,11 @@ def complete(
         if parts:
             sys.stdout.write("\n")
             sys.stdout.flush()  # before the error on the other stream
+        said = f"The API says: {printable(error.message)}"
+        if isinstance(error, openai.APIConnectionError):
+            said = f"There is no answer from {client.base_url}: {printable(error.message)}"
         raise Refused(
-            f"The API says: {printable(error.message)}",
+            said,
             http_status=getattr(error, "status_code", None),
             code=str(error.code or ""),
         ) from None

@@ -161,6 +161,13 @@ def test_decisions_are_numbered_and_dated() -> None:
         )
 
 
+def test_the_site_has_each_page() -> None:
+    """`make docs` ends with an error for a page that its navigation lacks."""
+    named = (ROOT / "mkdocs.yml").read_text()
+    pages = [page.relative_to(ROOT / "docs") for page in (ROOT / "docs").rglob("*.md")]
+    assert [str(it) for it in pages if f" {it}\n" not in named and it.parts[0][0] != "."] == []
+
+
 def test_the_changelog_has_the_released_version() -> None:
     """The changelog begins with Unreleased, then versions with dates.
 

@@ -26,11 +26,14 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
     """Yield a running local cloud with CDK's bootstrap stack."""
     folder = tmp_path_factory.mktemp("cloud")
     cloud = LocalCloud.start(folder)
-    aws = cloud.aws_environment()
-    target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
-    cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=folder / "bootstrap.log", detail=quiet)
-    yield cloud
-    cloud.stop()
+    try:
+        aws = cloud.aws_environment()
+        target = f"aws://{aws['CDK_DEFAULT_ACCOUNT']}/{aws['AWS_REGION']}"
+        log = folder / "bootstrap.log"
+        cdk.cdk(["bootstrap", target, "--app", ""], aws=aws, log=log, detail=quiet)
+        yield cloud
+    finally:
+        cloud.stop()
 
 
 @pytest.fixture(scope="session")

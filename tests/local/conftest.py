@@ -21,18 +21,20 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
         container=CONTAINER,
         options=["--limit=codedeploy_minute=0.1"],
     )
-    quotas = boto3.client(
-        "service-quotas",
-        region_name=REGION,
-        endpoint_url=running.endpoint_url,
-        aws_access_key_id=running.keys.access_key,
-        aws_secret_access_key=running.keys.secret_key,
-    )
-    quotas.request_service_quota_increase(  # a new account has no GPUs
-        ServiceCode="sagemaker", QuotaCode="L-MLG612XLARGE", DesiredValue=8
-    )
-    yield running
-    running.stop()
+    try:
+        quotas = boto3.client(
+            "service-quotas",
+            region_name=REGION,
+            endpoint_url=running.endpoint_url,
+            aws_access_key_id=running.keys.access_key,
+            aws_secret_access_key=running.keys.secret_key,
+        )
+        quotas.request_service_quota_increase(  # a new account has no GPUs
+            ServiceCode="sagemaker", QuotaCode="L-MLG612XLARGE", DesiredValue=8
+        )
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="session")

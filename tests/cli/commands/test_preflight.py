@@ -98,6 +98,8 @@ def test_programs_read_json(
     [
         ([()], "Not met: 1 requirement. No command can request what is missing."),
         ([("a",), ()], "Not met: 2 requirements. The commands above request a part of what is"),
+        ([("# a",), ()], "Not met: 2 requirements. The lines above say what to do."),
+        ([("a",), ("# b",)], "Not met: 2 requirements. The commands above request a part of what"),
         ([("a",), ("b", "c")], "Not met: 2 requirements. The commands above request what is"),
     ],
 )

@@ -16,6 +16,7 @@ from cli.main import main
         ("--versoin", ["'--versoin' is unknown here", "Did you mean --version?", "usage: sluice"]),
         ("--json", ["'--json' is unknown here. `sluice --help`"]),
         ("audit --most 0", ["--most: '0' is not a whole number from 1"]),
+        ("usage --days 7", ["'--days' is unknown here", "usage: sluice usage"]),
         ("keys --jsn", ["'--jsn' is unknown here", "`sluice keys --help`"]),
         ("fault set table-throtled", ["no kind 'table-throtled'", "Did you mean table-throttled?"]),
         (

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
-from cli.lib.completions import complete
+from cli.lib.completions import Refused, complete
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2Jfine\x9b31m\u202e\r\x00 end\n\tnext"
 
@@ -36,6 +38,22 @@ def test_an_answer_cannot_steer_the_terminal(size: int, capsys: pytest.CaptureFi
         "\\x1b]0;owned\\x07\\x1b[2Jfine\\x9b31m\\u202e\\x0d\\x00 end\n\tnext\n"
     )
     assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r", "\x00"} & set(printed)
+
+
+def test_an_api_that_is_gone_says_nothing() -> None:
+    """The error names the URL that does not answer."""
+
+    request: Any = httpx.Request("POST", "http://localhost:1/v1/")
+
+    def create(**_: object) -> None:
+        raise openai.APIConnectionError(request=request)
+
+    gone: Any = SimpleNamespace(
+        chat=SimpleNamespace(completions=SimpleNamespace(create=create)),
+        base_url="http://localhost:1/v1/",
+    )
+    with pytest.raises(Refused, match=r"^There is no answer from http://localhost:1/v1/: Connec"):
+        complete(gone, model="m", messages=[])
 
 
 def test_half_a_character_does_not_end_the_answer(capsys: pytest.CaptureFixture[str]) -> None:
