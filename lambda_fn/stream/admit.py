@@ -168,11 +168,7 @@ class Gate:
 
         It is if the last one here was, and if nothing is known that refuses it.
         """
-        return (
-            self._keys.was_admitted(caller)
-            and self._keys.admits(caller)
-            and not self._switch.is_closed
-        )
+        return self._keys.was_admitted(caller) and not self._switch.is_closed
 
     async def filters(self, caller: Caller) -> KeyFilters:
         """Return the key's filters as they are now, by one read.

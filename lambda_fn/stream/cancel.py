@@ -9,12 +9,14 @@ run for a second, and the call counts there as a request in progress. So the nex
 other instances, until one confirms the cancel.
 
 A call that fails is not held: SageMaker throttles, or an instance is starting or has ended. It says
-nothing about the request, so another call is made for it.
+nothing about the request, so another call is made for it. Only if SageMaker knows no such endpoint,
+or does not let this function invoke it, there is nothing to cancel.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -24,6 +26,9 @@ from lambda_fn.log import log
 from lambda_fn.stream.invoke import Invocation
 
 _MAX_RESPONSE = 1_000
+
+
+_Answer = bool | Literal["none"] | None
 
 
 class _Response(msgspec.Struct):
@@ -38,7 +43,7 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
         request_id: Names the request in the log.
 
     """
-    calls: set[asyncio.Task[bool | None]] = set()
+    calls: set[asyncio.Task[_Answer]] = set()
     attempts, failed, cancelled = 0, 0, False
     began = time.monotonic()
     try:
@@ -61,7 +66,9 @@ async def cancel(invoke: Callable[[], Invocation], request_id: str) -> bool:
                     calls, timeout=min(pause, remaining), return_when=asyncio.FIRST_COMPLETED
                 )
                 results = [task.result() for task in done]
-                cancelled = any(results)
+                cancelled = True in results
+                if "none" in results:
+                    break
                 failed += results.count(None)
     finally:
         for task in calls:
@@ -77,8 +84,10 @@ def _due(attempts: int) -> float:
     return limits.CANCEL_FIRST_INTERVAL + (attempts - 1) * limits.CANCEL_INTERVAL
 
 
-async def _call(invocation: Invocation) -> bool | None:
-    """Return whether an instance confirms the cancel, None if the call fails."""
+async def _call(invocation: Invocation) -> _Answer:
+    """Return whether an instance confirms the cancel, None if the call fails, or "none" if there is
+    no endpoint.
+    """
     body = b""
     try:
         async with invocation:
@@ -86,5 +95,7 @@ async def _call(invocation: Invocation) -> bool | None:
             while (data := await invocation.read(deadline)) and len(body) < _MAX_RESPONSE:
                 body += data
         return msgspec.json.decode(body, type=_Response).cancelled
-    except (APIError, msgspec.DecodeError):
+    except APIError:
+        return "none" if invocation.is_refused else None
+    except msgspec.DecodeError:
         return None

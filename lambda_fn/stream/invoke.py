@@ -75,6 +75,8 @@ class Invocation:
         self._sent: Exchange | None = None
         self._answered = False
         self.over = False
+        self.is_refused = False
+        """Whether SageMaker knows no such endpoint, or does not let this function invoke it."""
         self._frames = eventstream.Decoder()
         self._failed: APIError | None = None
         self._take: Callable[[bytes], bool] | None = None
@@ -288,5 +290,6 @@ class Invocation:
                 retry_after=60,
             )
         if status < 500:  # not deployed, or not permitted: the log tells which
+            self.is_refused = True
             return Unavailable("The model is not available.")
         return Unavailable("The model is not available now. Try again.", retry_after=1)

@@ -30,6 +30,7 @@ from lambda_fn.stream.replay import replay
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.keys import head_key
+from lambda_fn.stream_log.removal import bury
 from lambda_fn.stream_log.results import Input, ResultLog
 from lambda_fn.stream_log.table_log import TableLog
 
@@ -103,10 +104,13 @@ async def open_log(
     head: Head,
     counter: UsageCounter,
     names: Repeats,
+    *,
+    is_early: bool = False,
 ) -> TableLog | None:
     """Return the open log of a response, or None if it is sent without one.
 
-    `names` are the identities of the request. The first of them may be written meanwhile.
+    `names` are the identities of the request. The first of them may be written meanwhile. The
+    request `is_early` if it is not admitted yet.
 
     Raises:
         Unavailable: the log cannot be opened, and the response must not be sent without one.
@@ -114,7 +118,7 @@ async def open_log(
     """
     assert shared.streams is not None  # noqa: S101 (responses are logged)
     expires = expires_at(shared, accepted.read, head.created)
-    names.begin(head.response_id, expires)
+    names.begin(head.response_id, expires, is_early=is_early)
     event_log = None
     try:
         event_log = await logged.open_log(
@@ -152,17 +156,32 @@ def open_early(
     """
     if accepted.read.kept_items is not None or has_text(head):
         return None
-    return asyncio.ensure_future(open_log(shared, carrier, accepted, head, counter, names))
+    return asyncio.ensure_future(
+        open_log(shared, carrier, accepted, head, counter, names, is_early=True)
+    )
 
 
-async def withdraw(opening: "asyncio.Task[TableLog | None]", names: Repeats) -> None:
-    """Remove what `open_early` has written. If that fails, it expires. It raises nothing."""
-    names.give_up()
+async def withdraw(
+    shared: Shared,
+    accepted: Accepted,
+    opening: "asyncio.Task[TableLog | None]",
+    names: Repeats,
+    response_id: str,
+    created: int,
+) -> None:
+    """Remove what `open_early` has written. If that fails, it expires. It raises nothing.
+
+    It is not always known what was written, so all of it is removed.
+    """
     event_log = None
     with contextlib.suppress(APIError):
         event_log = await opening
     if event_log is not None:
-        await event_log.withdraw()
+        event_log.leave()
+    assert shared.streams is not None  # noqa: S101 (responses are logged)
+    expires = expires_at(shared, accepted.read, created)
+    removing = bury(shared.streams, head_key(response_id), now=int(time.time()), expires=expires)
+    await asyncio.gather(names.withdraw(response_id), removing, return_exceptions=True)
 
 
 def headers(event_log: TableLog | None) -> dict[str, str]:

@@ -21,7 +21,14 @@ from lambda_fn.aws.dynamodb import Table
 from lambda_fn.aws.signing import Credentials
 from lambda_fn.dialects import Decoder, Dialect
 from lambda_fn.encode import Head, encoder_of
-from lambda_fn.errors import NO_RETRY, APIError, RateLimited, Unavailable, UpstreamTimeout
+from lambda_fn.errors import (
+    NO_RETRY,
+    APIError,
+    Cancelled,
+    RateLimited,
+    Unavailable,
+    UpstreamTimeout,
+)
 from lambda_fn.event_log import NoLog
 from lambda_fn.http.client import Client
 from lambda_fn.schema import ChatRequest, Control
@@ -192,8 +199,11 @@ class Pipeline:
         """
         try:
             await self._admit()
+        except APIError:
+            await self._withdraw()  # before the client knows, and sends the request again
+            raise
         except BaseException:
-            self._withdraw()
+            self._carrier.in_background(self._withdraw())
             raise
         try:
             await self._wait_for_owner()
@@ -265,12 +275,15 @@ class Pipeline:
                 *(self._head(self._accepted.read, is_logged=True), self._counter, repeats),
             )
 
-    def _withdraw(self) -> None:
-        """Remove the head that was written beside the admission, if the response never began."""
+    async def _withdraw(self) -> None:
+        """Remove what was written beside the admission, if the response never began."""
         if self._opening is not None and self._repeats is not None:
             from lambda_fn.stream import keeping
 
-            self._carrier.in_background(keeping.withdraw(self._opening, self._repeats))
+            await keeping.withdraw(
+                *(self._shared, self._accepted, self._opening, self._repeats),
+                *(self._request_id, self._created),
+            )
 
     async def _wait_for_owner(self) -> None:
         """Wait until the carrier lets the request go on. Raises as `Carrier.admitted`."""
@@ -423,6 +436,9 @@ class Pipeline:
             logged=event_log is not None,
         )
         if event_log is not None:
+            if event_log.was_ended:  # before its model was asked
+                self._counter.cancelled = True
+                raise Cancelled("This response was cancelled.", headers=NO_RETRY)
             event_log.on_end = producer.fence
         if event_log is not None and self._place is not None:
             from lambda_fn.stream.keeping import may_wait
@@ -567,7 +583,8 @@ class Pipeline:
 
     async def _finish(self) -> None:
         """Cancel what the container may still do, and settle."""
-        self._withdraw()
+        if self._opening is not None:
+            self._carrier.in_background(self._withdraw())
         invocation, carrier, dialect = self._invocation, self._carrier, self._accepted.dialect
         if invocation is not None and invocation.left and not self._stopping:
             carrier.in_background(_cancel(self._invoke, dialect, invocation.request_id))

@@ -159,14 +159,15 @@ class Repeats:
             return head
         return None
 
-    def begin(self, response_id: str, expires: int) -> None:
+    def begin(self, response_id: str, expires: int, *, is_early: bool) -> None:
         """Begin to point the identity of a first request to its response.
 
-        Whatever it names, it is overwritten, so this need not wait until the head is written. If
-        the head is not, call `give_up`: a repeat may find the identity of a response without a log.
+        Whatever it names is overwritten, so this need not wait until the head is written. If the
+        request `is_early`, which means not admitted yet, that is left to `claim`. If the head is
+        not written, call `give_up`: a repeat may find the identity of a response without a log.
         """
         if self._own not in self._looked_up:
-            claiming = self._claim(self._own, response_id, expires, always=True)
+            claiming = self._claim(self._own, response_id, expires, always=not is_early)
             self._begun = asyncio.ensure_future(claiming)
             self._begun.add_done_callback(_retrieve)
 
@@ -174,6 +175,16 @@ class Repeats:
         """Stop what `begin` has begun."""
         if self._begun is not None:
             self._begun.cancel()
+
+    async def withdraw(self, response_id: str) -> None:
+        """Clear the identity that `begin` has pointed to a response, which never begins.
+
+        It raises nothing. If it fails, the identity names a response that does not exist.
+        """
+        if self._begun is not None:
+            await asyncio.wait([self._begun])
+            with contextlib.suppress(MeterUnavailable):
+                await forget(self._table, self._own, response_id)
 
     async def claim(self, response_id: str, expires: int) -> StoredHead | None:
         """Point the identities to a new response, whose head exists.
@@ -187,8 +198,9 @@ class Repeats:
             UnknownVersion, MeterUnavailable, Incomplete: it is not known what was written.
 
         """
-        if self._begun is not None:
-            await self._begun
+        if self._begun is not None and await self._begun is not None:
+            # It names the response to an earlier request, which was the same.
+            await self._claim(self._own, response_id, expires, always=True)
         for identity in self._looked_up:
             for _ in range(_CONTESTS):
                 standing = await self._claim(identity, response_id, expires)

@@ -138,15 +138,14 @@ class TableLog:
             await open_head(self._table, self._stored, deadline=deadline)
         self._begin()
 
-    async def withdraw(self) -> None:
-        """Remove the head of a response that never began. If that fails, it expires."""
+    def leave(self) -> None:
+        """Watch the head no longer, because the response never begins."""
         self._watch.discard(self)
-        with contextlib.suppress(ConditionFailed, MeterUnavailable):
-            await self._table.delete(
-                head_key(self._stored.response_id),
-                condition="writer = :writer",
-                values={":writer": self._name},
-            )
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether somebody else has ended the response, as far as this process knows."""
+        return self._fenced
 
     def adopt(self, head: StoredHead) -> None:
         """Take over a response that this run has claimed, in place of `open`."""

@@ -199,6 +199,7 @@ class Pool:
                 _, accepted = self._waiting.popleft()
                 if not accepted.done():
                     accepted.set_exception(error)
+            self._tell_rest()
             return
         except asyncio.CancelledError:
             if environment is not None:

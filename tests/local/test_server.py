@@ -17,7 +17,7 @@ from aiohttp import ClientConnectionResetError, web
 
 from local.cloud import LocalCloud
 from local.server import shorten_client_faults
-from tests.support import function_code, resources
+from tests.support import endpoint_templates, function_code, resources
 from tests.support.local_cloud import CONTAINER, Client, Stacks
 
 BUCKET = "sluice-test-code"
@@ -51,6 +51,12 @@ def _read(url: str) -> bytes:
     with urllib.request.urlopen(url) as response:  # noqa: S310 - loopback
         data: bytes = response.read()
         return data
+
+
+def _containers(cloud: LocalCloud) -> list[Any]:
+    [endpoint] = cloud.ask("status")["endpoints"]
+    containers: list[Any] = endpoint["containers"]
+    return containers
 
 
 def _get(url: str) -> Any:
@@ -110,7 +116,7 @@ def test_from_a_template_to_a_stream(
 
 
 def test_running_invocations_end_before_it_stops(tmp_path: Path) -> None:
-    """Meanwhile AWS's services answer, so that functions can settle what they answer."""
+    """Containers end first. Meanwhile AWS's services answer, so that functions can settle."""
     mark = tmp_path / "mark"
     running = LocalCloud.start(tmp_path / "cloud", container=CONTAINER)
     clients: dict[str, Any] = {}
@@ -124,19 +130,22 @@ def test_running_invocations_end_before_it_stops(tmp_path: Path) -> None:
             code = function_code.zipped()
             client("s3").put_object(Bucket=BUCKET, Key="code.zip", Body=code)
             stacks = Stacks(client)
+            endpoint = endpoint_templates.template({}, instance_type="ml.c5.large")
+            renamed = json.loads(json.dumps(endpoint).replace('"Role"', '"Its"'))
             stack = stacks.create(
-                _template("held", str(mark)),
+                {**renamed, **_template("held", str(mark))},
                 {"Domain": {"Fn::GetAtt": ["Distribution", "DomainName"]}},
             )
+            assert stacks.status(stack) == "CREATE_COMPLETE", stacks.reasons(stack)
             domain = stacks.outputs(stack)["Domain"]
             services = client("sts")
             held = threads.submit(_read, f"http://{domain}/held")
             begun = tmp_path / "mark.begun"
             while not begun.exists():
                 time.sleep(0.01)
+            assert _containers(running)
             stopping = threads.submit(running.stop)
-            log = running.directory / "logs" / "cloud.log"
-            while "stopping" not in log.read_text():
+            while _containers(running):  # they end first
                 time.sleep(0.01)
             assert services.get_caller_identity()["Account"]
             assert not held.done()

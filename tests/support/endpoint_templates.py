@@ -39,7 +39,12 @@ ROLE = {
 OUTPUTS = {"Name": {"Fn::GetAtt": ["Endpoint", "EndpointName"]}}
 
 
-def template(environment: dict[str, str], instances: int = 1, **container: Any) -> dict[str, Any]:
+def template(
+    environment: dict[str, str],
+    instances: int = 1,
+    instance_type: str = "ml.g6.12xlarge",
+    **container: Any,
+) -> dict[str, Any]:
     """Return an endpoint whose container has this environment."""
     primary = {"Image": "image:tag", "Environment": environment, **container}
     variant = {
@@ -47,7 +52,7 @@ def template(environment: dict[str, str], instances: int = 1, **container: Any) 
         "ModelName": {"Fn::GetAtt": ["Model", "ModelName"]},
         "InitialInstanceCount": instances,
         "InitialVariantWeight": 1,
-        "InstanceType": "ml.g6.12xlarge",
+        "InstanceType": instance_type,
         "ContainerStartupHealthCheckTimeoutInSeconds": 60,
     }
     return {

@@ -75,6 +75,26 @@ async def test_what_may_still_run_is_cancelled(
     )
 
 
+async def test_an_endpoint_that_is_gone_is_asked_once(
+    call: Call,
+    sagemaker: StandIn,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There is nothing to cancel where SageMaker knows no endpoint."""
+    monkeypatch.setattr(limits, "CANCEL_FIRST_INTERVAL", 0.2)
+    monkeypatch.setattr(limits, "CANCEL_TIMEOUT", 1.0)
+
+    async def gone(_: int) -> bool:
+        raise web.HTTPBadRequest(text='{"__type":"ValidationError"}')
+
+    sagemaker.script = [FIRST, None]
+    monkeypatch.setattr(sagemaker, "cancel", gone)
+    await call(body=STREAM)
+    assert '"cancelled":false,"tries":1,' in capsys.readouterr().out
+    assert len(sagemaker.cancelled) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "original", "left"),
     [

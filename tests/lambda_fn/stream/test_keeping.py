@@ -1,6 +1,7 @@
 """A log is opened beside the admission of its request, if that is likely to succeed."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,16 +10,18 @@ import pytest
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.errors import RateLimited
+from lambda_fn.http.client import Client
 from lambda_fn.metering.keys import SERVICE_KEY, account_key
 from lambda_fn.settings import Moderation
-from lambda_fn.stream import admit
+from lambda_fn.stream import admit, keeping
 from lambda_fn.stream.carrier import AsgiCarrier
 from lambda_fn.stream.key_cache import KeyCache
 from lambda_fn.stream_log import results, table_log
-from lambda_fn.stream_log.heads import open_head
-from tests.support.function import KEY_ID, Call, StandIn
+from lambda_fn.stream_log.heads import cancel_head, end_segment, open_head
+from lambda_fn.stream_log.removal import bury
+from tests.support.function import CREDENTIALS, KEY_ID, Call, Reply, StandIn
 from tests.support.guardrail import BAD
-from tests.support.replies import CHAT, STREAM
+from tests.support.replies import CHAT, STREAM, ledger_item
 
 pytestmark = pytest.mark.usefixtures("account")
 DURABLE_ALONE = {"sluice": {"durable": True}}
@@ -41,10 +44,18 @@ def logging(make_call: Callable[..., Call], streams: Any) -> Call:
     return make_call(stream_table=streams.name)
 
 
+@pytest.fixture
+def log_table(moto_url: str, http: Client, streams: Any) -> Table:
+    """Return StreamTable as the function sees it."""
+    return Table(
+        http, url=moto_url, region="eu-west-1", name=streams.name, credentials=lambda: CREDENTIALS
+    )
+
+
 def kept(streams: Any) -> list[str]:
-    """Return the sort keys of what is in StreamTable, but for identities."""
+    """Return the sort keys of what is in StreamTable, but for identities and what was removed."""
     items = streams.scan(ConsistentRead=True)["Items"]
-    return sorted(str(item["sk"]) for item in items if item["sk"] != "I")
+    return sorted(str(it["sk"]) for it in items if it["sk"] != "I" and "deleted" not in it)
 
 
 def allow(items: Any, model: str) -> None:
@@ -172,14 +183,27 @@ async def test_what_is_written_after_the_admission(
 
 
 async def test_a_refused_request_leaves_no_head(
-    logging: Call, items: Any, streams: Any, sagemaker: StandIn, opened: asyncio.Event
+    logging: Call,
+    items: Any,
+    streams: Any,
+    sagemaker: StandIn,
+    opened: asyncio.Event,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its head is removed. The next request of the key writes none before it is admitted."""
     await logging(body=CHAT)
     sagemaker.bodies.clear()
     allow(items, "other")
-    reply = await logging(body=DURABLE)
+    reply, before = Reply(), list[int]()
+
+    async def noted(*args: Any, **more: Any) -> None:
+        await bury(*args, **more)
+        before.append(reply.status)
+
+    monkeypatch.setattr(keeping, "bury", noted)
+    await logging(body=DURABLE, reply=reply)
     assert (reply.status, opened.is_set(), kept(streams)) == (404, True, [])
+    assert before == [0]  # the client could send it again as soon as it knows
     assert "x-sluice-stream" not in reply.headers
     opened.clear()
     reply = await logging(body=DURABLE)
@@ -243,7 +267,7 @@ async def test_a_head_that_cannot_be_removed(
     async def fail(*_: Any, **__: Any) -> None:
         raise MeterUnavailable("down")
 
-    monkeypatch.setattr(Table, "delete", fail)
+    monkeypatch.setattr(keeping, "bury", fail)
     assert (await logging(body=DURABLE)).status == 404
     assert kept(streams) == ["HEAD"]
 
@@ -261,3 +285,112 @@ async def test_a_log_that_cannot_be_opened_beside_a_refusal(
     monkeypatch.setattr(table_log, "open_head", fail)
     assert (await logging(body=DURABLE)).status == 404
     assert kept(streams) == []
+
+
+async def test_a_head_of_which_the_answer_is_lost(
+    logging: Call, items: Any, streams: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is removed like one that is known to be written."""
+    await logging(body=CHAT)
+    allow(items, "other")
+
+    async def unanswered(*args: Any, **more: Any) -> None:
+        await open_head(*args, **more)
+        raise MeterUnavailable("no answer")
+
+    monkeypatch.setattr(table_log, "open_head", unanswered)
+    assert (await logging(body=DURABLE)).status == 404
+    assert kept(streams) == []
+
+
+async def test_a_request_that_is_cancelled_in_its_admission(
+    logging: Call,
+    streams: Any,
+    opened: asyncio.Event,
+    holding: tuple[asyncio.Event, asyncio.Event],
+) -> None:
+    """If the task ends, as when the process does, its head is removed."""
+    await logging(body=CHAT)
+    asked, may = holding
+    asked.clear()
+    may.clear()
+    running = asyncio.ensure_future(logging(body=DURABLE))
+    await asked.wait()
+    await opened.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert kept(streams) == []
+
+
+async def test_a_response_that_is_cancelled_before_its_model_is_asked(
+    logging: Call,
+    log_table: Table,
+    items: Any,
+    streams: Any,
+    sagemaker: StandIn,
+    opened: asyncio.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cancel that finds the head before the producer begins ends the request, unbilled."""
+    await logging(body=CHAT)
+    sagemaker.bodies.clear()
+    monkeypatch.setattr(limits, "LOG_WATCH", 0.01)
+    told, is_over = asyncio.Event(), table_log.TableLog._is_over
+
+    def noted(*args: Any) -> bool:
+        told.set()
+        return is_over(*args)
+
+    async def cancel(_: AsgiCarrier) -> None:
+        await opened.wait()
+        [name] = [it["pk"][2:] for it in streams.scan()["Items"] if it["sk"] == "HEAD"]
+        head = await cancel_head(log_table, name, now=time.time())
+        assert head is not None
+        await end_segment(log_table, head)
+        await told.wait()
+
+    monkeypatch.setattr(table_log.TableLog, "_is_over", noted)
+    monkeypatch.setattr(AsgiCarrier, "admitted", cancel)
+    reply = await logging(body=DURABLE)
+    assert (reply.status, reply.error["code"], sagemaker.bodies) == (499, "cancelled", [])
+    item = ledger_item(items, reply)
+    assert (item["outcome"], item.get("completion_tokens", 0)) == ("cancelled", 0)
+
+
+async def test_the_same_prompt_again_beside_its_admission(
+    logging: Call, sagemaker: StandIn
+) -> None:
+    """The response of an earlier request that is the same is not found any more."""
+    await logging(body=CHAT)
+    first = await logging(body=DURABLE)
+    second = await logging(body=DURABLE)
+    sagemaker.bodies.clear()
+    again = await logging(body=DURABLE, more=RETRY)
+    assert again.headers["x-sluice-stream"] == second.headers["x-sluice-stream"]
+    assert again.headers["x-sluice-stream"] != first.headers["x-sluice-stream"]
+    assert sagemaker.bodies == []
+
+
+async def test_a_refused_request_leaves_the_identity_of_an_earlier_one(
+    logging: Call, items: Any, sagemaker: StandIn
+) -> None:
+    """A retry of that one still finds its response."""
+    await logging(body=CHAT)
+    first = await logging(body=DURABLE)
+    allow(items, "other")
+    assert (await logging(body=DURABLE)).status == 404
+    allow(items, "m")
+    sagemaker.bodies.clear()
+    again = await logging(body=DURABLE, more=RETRY)
+    assert (again.body, sagemaker.bodies) == (first.body, [])
+
+
+async def test_a_refused_request_leaves_no_identity(
+    logging: Call, items: Any, streams: Any
+) -> None:
+    """What it has written there is cleared."""
+    await logging(body=CHAT)
+    allow(items, "other")
+    assert (await logging(body=DURABLE)).status == 404
+    named = [it["response_id"] for it in streams.scan()["Items"] if it["sk"] == "I"]
+    assert named in ([], [""])

@@ -9,6 +9,8 @@ import aiohttp
 import pytest
 
 from local.lambda_ import pool
+from local.lambda_.environment import Environment
+from local.lambda_.response import FunctionError
 from tests.support.function_plane import FUNCTION, Plane, started, with_variables
 
 
@@ -86,8 +88,33 @@ async def test_rest_is_when_no_invocation_runs(plane: Plane, tmp_path: Path) -> 
     resting = asyncio.create_task(plane.functions.rest(60))
     await asyncio.sleep(0)
     assert plane.functions.kill("AK")
-    await resting
+    async with asyncio.timeout(30):
+        await resting
     assert (await second)[0] == 502
+
+
+async def test_rest_does_not_wait_for_a_start_that_fails(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The invocation that waited for it has ended."""
+    await plane.functions.apply((FUNCTION,))
+    begun, may = asyncio.Event(), asyncio.Event()
+
+    async def start(_: object) -> None:
+        begun.set()
+        await may.wait()
+        raise FunctionError("Runtime.InitError", "no")
+
+    monkeypatch.setattr(Environment, "start", start)
+    first = asyncio.create_task(plane.text("/"))
+    await begun.wait()
+    resting = asyncio.create_task(plane.functions.rest(60))
+    await asyncio.sleep(0)
+    assert not resting.done()
+    may.set()
+    async with asyncio.timeout(30):
+        await resting
+    assert (await first)[0] == 502
 
 
 async def test_idle_environments_are_stopped(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
