@@ -42,7 +42,6 @@ def test_an_answer_cannot_steer_the_terminal(size: int, capsys: pytest.CaptureFi
 
 def test_an_api_that_is_gone_says_nothing() -> None:
     """The error names the URL that does not answer."""
-
     request: Any = httpx.Request("POST", "http://localhost:1/v1/")
 
     def create(**_: object) -> None:
