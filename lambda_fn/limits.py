@@ -50,7 +50,7 @@ LOG_OPEN_TIMEOUT = 3.0
 """Time to write the head of a response before the model is invoked."""
 
 LOG_FLUSH_FIRST = 0.01
-"""Time from the first delta to its write, so that it is on its way to the client before."""
+"""Time from the first delta to its write in the log. So the delta is sent to the client first."""
 
 LOG_FLUSH = 0.5
 """Longest time that an event waits to be written to the log, but for the one before it."""

@@ -101,8 +101,11 @@ def of(
             raise UsageError(f"--model and -c {name}: the model decides that. Leave one out.")
     path = path.expanduser()  # `make` and some shells leave a tilde as it is
     template = None if template is None else template.expanduser()
-    if str(path).startswith(("https:/", "http:/")):  # a Path has one slash of two
-        raise UsageError("--model takes a path, no URL. Download the file, and pass its path.")
+    if str(path).startswith(("https:/", "http:/")):  # `Path` shortens `//` to `/`
+        raise UsageError(
+            "--model takes the path of a file or a folder, and not a URL. Download the file, and "
+            "pass its path."
+        )
     if not path.exists():
         raise UsageError(f"--model {path}: there is no such file or folder.")
     try:

@@ -9,8 +9,8 @@ run for a second, and the call counts there as a request in progress. So the nex
 other instances, until one confirms the cancel.
 
 A call that fails is not held: SageMaker throttles, or an instance is starting or has ended. It says
-nothing about the request, so another call is made for it. Only if SageMaker knows no such endpoint,
-or does not let this function invoke it, there is nothing to cancel.
+nothing about the request, so another call is made for it. If SageMaker knows no such endpoint, or
+does not let this function invoke it, there is nothing to cancel, and no other call is made.
 """
 
 import asyncio
@@ -85,8 +85,9 @@ def _due(attempts: int) -> float:
 
 
 async def _call(invocation: Invocation) -> _Answer:
-    """Return whether an instance confirms the cancel, None if the call fails, or "none" if there is
-    no endpoint.
+    """Return whether an instance confirms the cancel.
+
+    It is None if the call fails, and "none" if there is no endpoint that may be invoked.
     """
     body = b""
     try:

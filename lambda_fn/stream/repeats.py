@@ -162,9 +162,10 @@ class Repeats:
     def begin(self, response_id: str, expires: int, *, is_early: bool) -> None:
         """Begin to point the identity of a first request to its response.
 
-        Whatever it names is overwritten, so this need not wait until the head is written. If the
-        request `is_early`, which means not admitted yet, that is left to `claim`. If the head is
-        not written, call `give_up`: a repeat may find the identity of a response without a log.
+        The identity is overwritten whatever it names, so this need not wait for the head. A request
+        that is not admitted yet (`is_early`) overwrites nothing: then `claim` does, after the
+        admission. If the head is not written, call `give_up`: a repeat may find the identity of a
+        response without a log.
         """
         if self._own not in self._looked_up:
             claiming = self._claim(self._own, response_id, expires, always=not is_early)

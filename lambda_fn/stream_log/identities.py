@@ -4,8 +4,8 @@ An identity is written before the model is invoked. A repeat writes it after the
 response, on the condition that it still names what the repeat has read. So of two repeats at once
 one wins, and the other learns the response of the winner. A first request writes it at the same
 time as the head, so a new response may have no head yet. It never gets one if its log cannot be
-opened. What names the response to an earlier request is overwritten, but not before the request is
-admitted. If it is refused, its identity is cleared.
+opened. An identity that names the response to an earlier request is overwritten only after the new
+request is admitted. If the new request is refused, its identity is cleared.
 """
 
 import hashlib

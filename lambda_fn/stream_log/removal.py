@@ -87,7 +87,7 @@ async def remove(table: Table, head_key: Mapping[str, str], *, now: int) -> None
 
 
 async def bury(table: Table, head_key: Mapping[str, str], *, now: int, expires: int) -> None:
-    """Put what a removal leaves in the place of a head, whether there is one or not.
+    """Replace a head, which may not exist yet, with the item that a removal leaves.
 
     So a put of the head that comes late finds its place taken. Raises MeterUnavailable.
     """

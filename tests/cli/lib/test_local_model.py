@@ -104,7 +104,7 @@ def test_a_path_without_a_model_is_a_wrong_command_line(tmp_path: Path) -> None:
     """Its exit status is that of every other wrong value."""
     with pytest.raises(UsageError, match="there is no such file"):
         local_model.of(tmp_path / "b.gguf", None, {}, memory=GB)
-    with pytest.raises(UsageError, match="takes a path, no URL"):
+    with pytest.raises(UsageError, match="and not a URL"):
         local_model.of(Path("https://example.org/b.gguf"), None, {}, memory=GB)
 
 

@@ -272,9 +272,9 @@ def attribute_grants(target: Target) -> Outcome:
         again = target.send("GET", STREAMS, key=key)
         left = [left[1], again.headers.get("x-ratelimit-remaining-requests")]
     if left[0] == left[1]:
-        wrong.append(f"{left[0]} requests are left after one call, and after two")
+        wrong.append(f"{left[0]} requests are left after two calls in a row")
     first, second = left
-    return decided(wrong, f"{first} requests were left after one call, {second} after two")
+    return decided(wrong, f"{first} requests were left after one call, {second} after the next")
 
 
 def admin_grants(target: Target) -> Outcome:
