@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from cli.lib.printable import printable
 from cli.lib.project import CommandError, UsageError
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from cli.lib.stack import LocalStack
 
 Message = dict[str, str]
+_CANCEL_S = 5.0
+"""Seconds that a cancel may take."""
 _WRONG_INPUT = (400, 404, 413, 422)
 """Statuses of a question or a model that the API does not take."""
 
@@ -48,6 +52,19 @@ def client(stack: LocalStack) -> Any:
     )
 
 
+def _cancel(client: Any, name: str) -> None:
+    """Stop the model's work for an answer that is read no more. It raises nothing.
+
+    Without this the answer is generated, and billed, to its end.
+    """
+    import httpx
+    import openai
+
+    path = f"/sluice/streams/{quote(name, safe='')}/cancel"
+    with contextlib.suppress(openai.OpenAIError):
+        client.with_options(timeout=_CANCEL_S).post(path, cast_to=httpx.Response)
+
+
 def complete(
     client: Any,
     *,
@@ -64,7 +81,7 @@ def complete(
 
     Raises:
         Refused: the API refused the request, or the completion broke off.
-        KeyboardInterrupt: Ctrl-C stopped the answer.
+        KeyboardInterrupt: Ctrl-C stopped the answer, and the model's work for it.
 
     """
     import openai
@@ -72,7 +89,7 @@ def complete(
     started = time.monotonic()
     first = 0.0
     parts = [] if parts is None else parts
-    tokens = 0
+    tokens, name = 0, ""
     wrapped = Wrapped(console.width) if console.is_terminal else None
     options: dict[str, Any] = {} if temperature is None else {"temperature": temperature}
     try:
@@ -84,6 +101,7 @@ def complete(
             **options,
         ) as stream:
             for chunk in stream:
+                name = chunk.id
                 if chunk.usage is not None:
                     tokens = chunk.usage.completion_tokens
                 for choice in chunk.choices:
@@ -97,6 +115,9 @@ def complete(
                         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stdout.write(" …\n")
+        sys.stdout.flush()
+        if name:
+            _cancel(client, name)
         raise
     except openai.APIError as error:
         if parts:

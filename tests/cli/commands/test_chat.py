@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
 from cli.commands import chat
@@ -30,12 +32,16 @@ def test_a_stage_on_aws_needs_a_key(
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Replace the stack by one whose answers Ctrl-C stops after a word; return the messages."""
+    """Replace the stack by one whose answers Ctrl-C stops after a word.
+
+    Return the messages, and the paths of the cancels, which have no answer.
+    """
     asked: list[Any] = []
 
     def chunks() -> Iterator[Any]:
         delta = SimpleNamespace(content="Once")
-        yield SimpleNamespace(usage=None, choices=[SimpleNamespace(delta=delta)])
+        choices = [SimpleNamespace(delta=delta)]
+        yield SimpleNamespace(id="chatcmpl-1", usage=None, choices=choices)
         raise KeyboardInterrupt
 
     @contextmanager
@@ -43,20 +49,33 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         asked.append(list(messages))
         yield chunks()
 
+    def post(path: str, **_: object) -> None:
+        asked.append(path)
+        raise openai.APIConnectionError(request=request)  # what Ctrl-C has stopped is stopped
+
+    request: Any = httpx.Request("POST", "http://localhost:1/v1/")
     completions = SimpleNamespace(create=create)
     stack = SimpleNamespace(api_key="sk", model="m", name="sluice", warn_of_other_key=lambda: None)
     monkeypatch.setattr(LocalStack, "of", lambda *_: stack)
     monkeypatch.setattr(
-        chat, "client", lambda _: SimpleNamespace(chat=SimpleNamespace(completions=completions))
+        chat,
+        "client",
+        lambda _: SimpleNamespace(
+            chat=SimpleNamespace(completions=completions),
+            with_options=lambda **_: SimpleNamespace(post=post),
+        ),
     )
     return asked
 
 
 def test_ctrl_c_in_the_one_answer(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """It ends the command with 130: the answer is not whole."""
+    """It ends the command with 130, and the model's work: the answer is not whole."""
     assert main(["chat", "Tell", "me"]) == 130
     assert capsys.readouterr().out.startswith("Once …\n")
-    assert asked == [[{"role": "user", "content": "Tell me"}]]
+    assert asked == [
+        [{"role": "user", "content": "Tell me"}],
+        "/sluice/streams/chatcmpl-1/cancel",
+    ]
 
 
 def test_ctrl_c_in_a_conversation(
@@ -72,7 +91,7 @@ def test_ctrl_c_in_a_conversation(
 
     monkeypatch.setattr("builtins.input", line)
     assert main(["chat"]) == 130
-    assert [it["content"] for it in asked[1]] == ["one", "Once", "two"]
+    assert [it["content"] for it in asked[2]] == ["one", "Once", "two"]
     capsys.readouterr()
 
 

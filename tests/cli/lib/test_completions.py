@@ -20,7 +20,7 @@ def client(deltas: Sequence[str]) -> Any:
     @contextmanager
     def create(**_: object) -> Iterator[Iterator[Any]]:
         choices = ([SimpleNamespace(delta=SimpleNamespace(content=delta))] for delta in deltas)
-        yield (SimpleNamespace(usage=None, choices=one) for one in choices)
+        yield (SimpleNamespace(id="chatcmpl-1", usage=None, choices=one) for one in choices)
 
     return SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
 
