@@ -47,7 +47,7 @@ DEFAULT_CONTAINER = (sys.executable, "-m", "model", "serve")
 
 _LOOK_S = 0.5
 # Seconds for functions to end when the local cloud stops and their containers have ended.
-_REST_S = 3.0
+_REST_S = 5.0
 
 
 class StartError(Exception):
