@@ -59,7 +59,7 @@ def kept(streams: Any) -> list[str]:
 
 
 def allow(items: Any, model: str) -> None:
-    """Let the key use one model only."""
+    """Restrict the key to one model."""
     items.update_item(
         Key=account_key(KEY_ID),
         UpdateExpression="SET models = :models",
@@ -257,34 +257,28 @@ async def test_an_owner_that_does_not_let_it_go_on(
     assert (reply.status, kept(streams)) == (429, [])
 
 
-async def test_a_head_that_cannot_be_removed(
-    logging: Call, items: Any, streams: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "call", "left"), [(keeping, "bury", ["HEAD"]), (table_log, "open_head", [])]
+)
+async def test_a_table_that_is_down_beside_a_refusal(
+    logging: Call,
+    items: Any,
+    streams: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    call: str,
+    left: list[str],
 ) -> None:
-    """A table that is down then changes nothing for the client. The head expires by its lease."""
+    """The client learns why its request was refused. A head that cannot be removed expires."""
     await logging(body=CHAT)
     allow(items, "other")
 
     async def fail(*_: Any, **__: Any) -> None:
         raise MeterUnavailable("down")
 
-    monkeypatch.setattr(keeping, "bury", fail)
+    monkeypatch.setattr(module, call, fail)
     assert (await logging(body=DURABLE)).status == 404
-    assert kept(streams) == ["HEAD"]
-
-
-async def test_a_log_that_cannot_be_opened_beside_a_refusal(
-    logging: Call, items: Any, streams: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The client learns why its request was refused, not that its log could not be opened."""
-    await logging(body=CHAT)
-    allow(items, "other")
-
-    async def fail(*_: Any, **__: Any) -> None:
-        raise MeterUnavailable("down")
-
-    monkeypatch.setattr(table_log, "open_head", fail)
-    assert (await logging(body=DURABLE)).status == 404
-    assert kept(streams) == []
+    assert kept(streams) == left
 
 
 async def test_a_head_of_which_the_answer_is_lost(

@@ -37,7 +37,7 @@ def _slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def begun() -> None:
-    """Let begin what is due at once: a timer rings in the turn of the loop after the next."""
+    """Wait until what is due at once has begun. A timer rings two turns of the loop later."""
     for _ in range(3):
         await asyncio.sleep(0)
 
