@@ -23,7 +23,7 @@ from cli.commands.load.endings import Ending
 from cli.lib.project import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cli.commands.load.stream import Record
     from cli.lib.admin_api import Admin
@@ -42,6 +42,7 @@ _ABANDONED_S = 6 * 3600
 _AT_ONCE = 8
 _POLL_S = 1.0
 _TIMEOUT_S = 30.0
+_TOKENS = ("prompt_tokens", "completion_tokens")
 OPEN = "open"
 _MAX_BODY = 16 * 1024 * 1024
 _CONSISTENT = {
@@ -155,7 +156,12 @@ def check_requests(
         for row in rows:
             booked.update(row["outcomes"])
             checked.open += row["open"]
-        _sum(checked, records, booked)
+        if checked.by == "request":
+            _sum(checked, records, booked)
+        else:
+            there = {name: sum(row[name] for row in rows) for name in _TOKENS}
+            requests = booked.total() - booked["refused"]
+            _compare_totals(checked, records, {"requests": requests, **there})
     return checked
 
 
@@ -268,24 +274,29 @@ def check_own(
     checked = Checked("sums", "the key's own usage has sums only", open=after.running)
     sent = [it for it in records if it.sent is not None]
     checked.left = sum(it.is_unknown for it in sent)
+    names = ("requests", *_TOKENS)
+    there = {name: getattr(after, name) - getattr(before, name) for name in names}
+    _compare_totals(checked, sent, there)
+    return checked
+
+
+def _compare_totals(checked: Checked, sent: Sequence[Record], there: Mapping[str, int]) -> None:
+    """Compare the totals of complete answers with the ledger's totals of what was not refused.
+
+    If an answer broke off, only what is too low in the ledger is told: no client knows what was
+    sampled of it.
+    """
     whole = all(it.ending.name in {"complete", "refused"} for it in sent)
     if not whole:
         checked.why += (
             "; streams that broke off are billed for what was sampled, which no client knows"
         )
     complete = [it for it in sent if it.ending.name == "complete"]
-    pairs = {
-        "requests": (len(complete), after.requests - before.requests),
-        "prompt_tokens": (
-            sum(it.prompt_tokens or 0 for it in complete),
-            after.prompt_tokens - before.prompt_tokens,
-        ),
-        "completion_tokens": (
-            sum(it.completion_tokens or 0 for it in complete),
-            after.completion_tokens - before.completion_tokens,
-        ),
+    here = {
+        "requests": len(complete),
+        "prompt_tokens": sum(it.prompt_tokens or 0 for it in complete),
+        "completion_tokens": sum(it.completion_tokens or 0 for it in complete),
     }
-    for name, (here, there) in pairs.items():
-        if whole or here > there:  # less than was received cannot be right
-            checked.sums[name] = {"client": here, "ledger": there}
-    return checked
+    for name, counted in here.items():
+        if whole or counted > there[name]:  # less than was received cannot be right
+            checked.sums[name] = {"client": counted, "ledger": there[name]}

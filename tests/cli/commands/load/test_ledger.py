@@ -59,6 +59,10 @@ class AdminStandIn:
                 outcomes[it["outcome"]] = outcomes.get(it["outcome"], 0) + 1
         yield {
             "outcomes": outcomes,
+            **{
+                name: sum(it[name] for it in self.items.values())
+                for name in ("prompt_tokens", "completion_tokens")
+            },
             "open": sum(it["state"] == "OPEN" for it in self.items.values()),
         }
 
@@ -160,6 +164,25 @@ def test_only_as_many_as_were_left() -> None:
     assert checked(AdminStandIn(items), record(0), unheard(1, "dropped"), never).agrees is False
     lacks = Checked("sums", left=1, sums={"cut": {"client": 1, "ledger": 0}})
     assert lacks.agrees is False
+
+
+def test_of_a_large_run_the_totals_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the number that is looked up, complete answers and their tokens must be booked."""
+    monkeypatch.setattr(ledger, "LOOKED_UP", 1)
+    items = {
+        "req_0": item("complete"),
+        "req_1": item("complete"),
+        "req_2": {**item("refused", 0), "prompt_tokens": 0},
+    }
+    records = [record(0), record(1), record(2, "refused")]
+    found = checked(AdminStandIn(items), *records)
+    assert (found.by, found.agrees) == ("sums", True)
+    assert found.sums["completion_tokens"] == {"client": 10, "ledger": 10}
+    assert checked(AdminStandIn(items), *records, record(3)).agrees is False
+    assert checked(AdminStandIn({**items, "req_1": item("complete", 4)}), *records).agrees is False
+    assert checked(AdminStandIn({**items, "req_3": item("complete")}), *records).agrees is False
+    left = checked(AdminStandIn({**items, "req_3": item("cut")}), *records, record(3, "dropped"))
+    assert (left.agrees, left.sums) == (True, {})
 
 
 def test_it_waits_until_nothing_is_in_flight() -> None:
