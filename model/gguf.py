@@ -20,6 +20,8 @@ MAGIC = b"GGUF"
 _MAX_METADATA = 128 * 2**20
 """Bytes in which the metadata must end. A vocabulary of 250,000 tokens takes 12 MB."""
 _MAX_KEYS = _MAX_TENSORS = 65_536
+_MAX_STRINGS = 2**21
+"""Strings of one array, such as a vocabulary, each of which takes time to skip."""
 _MAX_DIMENSIONS = 4
 _ALIGNMENT = 32
 """Bytes of which the tensors begin at a multiple, unless the metadata says otherwise."""
@@ -164,6 +166,8 @@ class _Reader:
             if item in _FORMATS:
                 self.skip(struct.calcsize(_FORMATS[item]) * count)
             elif item == _STRING:
+                if count > _MAX_STRINGS:
+                    raise _corrupt(f"it has an array of {count:,} strings")
                 for _ in range(count):
                     self.skip(self.number("<Q"))
             else:

@@ -70,7 +70,8 @@ def test_a_vocabulary(tmp_path: Path) -> None:
         (b"GGUF" + struct.pack("<IQQQ", 3, 1, 1, 2**60), "ends within its metadata"),
         (b"GGUF" + struct.pack("<IQQQ1sI", 3, 1, 1, 1, b"a", 99), "value of an unknown type"),
         (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 1, 1, 1, b"a", 9, 9, 1), "nested array"),
-        (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 1, 1, 1, b"a", 9, 8, 2**62), "ends within"),
+        (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 1, 1, 1, b"a", 9, 8, 2**40), "array of 1,099,"),
+        (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 1, 1, 1, b"a", 9, 8, 9), "ends within"),
         (b"GGUF" + struct.pack("<IQQQ1sIIQ", 3, 1, 1, 1, b"a", 9, 0, 2**62), "ends within"),
     ],
 )
