@@ -15,14 +15,11 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from rich.markup import escape
-
 from cli.lib.command_line import Parser, meant
-from cli.lib.printable import printable
 from cli.lib.project import CommandError, UsageError, owner, why
 from cli.lib.signals import Ended, interruptible
 from cli.lib.streams import OutputLostError, discard_output, prepare
-from cli.lib.terminal import console, errors, literal
+from cli.lib.terminal import console, errors, literal, show_error
 
 COMMANDS = (
     "up",
@@ -90,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OutputLostError as error:
         discard_output()
         if not error.has_reader_left:
-            _refuse(error)
+            show_error(error)
         status = status or error.status
     return status
 
@@ -106,7 +103,7 @@ def _run(arguments: Sequence[str]) -> int:
         with interruptible():
             args.run(args)
     except CommandError as error:
-        _refuse(error)
+        show_error(error)
         if error.log is not None:
             errors.print(f"  The log says more: {error.log}")
         return error.status
@@ -128,10 +125,6 @@ def _named(args: argparse.Namespace, error: OSError) -> bool:
         return False
     paths = (it for it in vars(args).values() if isinstance(it, Path))
     return any(path in (Path(error.filename), *Path(error.filename).parents) for path in paths)
-
-
-def _refuse(error: Exception) -> None:
-    errors.print("[red]✗[/red]", escape(printable(str(error))))
 
 
 if __name__ == "__main__":

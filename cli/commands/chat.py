@@ -3,8 +3,7 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from rich.markup import escape
 
@@ -14,7 +13,7 @@ from cli.lib.endpoint_state import explained
 from cli.lib.printable import printable
 from cli.lib.project import CommandError, UsageError
 from cli.lib.stack import LocalStack
-from cli.lib.terminal import console
+from cli.lib.terminal import console, show_error
 
 HELP = "Talk to a deployed model."
 _LIST_S = 10.0
@@ -41,15 +40,16 @@ def run(args: argparse.Namespace) -> None:
     if args.stage == "local":
         stack.warn_of_other_key()
     model = args.model or stack.model
-    with explained(args.stage, stack.name), _named(args.model, stack):
-        if args.question:
-            complete(
-                client(stack),
-                model=model,
-                messages=[{"role": "user", "content": " ".join(args.question)}],
-            )
-        else:
-            converse(client(stack), model=model)
+    api = client(stack)
+
+    def ask(messages: list[Message], parts: list[str]) -> None:
+        with explained(args.stage, stack.name), _named(args.model, stack):
+            complete(api, model=model, messages=messages, parts=parts)
+
+    if args.question:
+        ask([{"role": "user", "content": " ".join(args.question)}], [])
+    else:
+        converse(ask, model=model)
 
 
 @contextlib.contextmanager
@@ -76,8 +76,17 @@ def _models(stack: LocalStack) -> list[str]:
         return []  # the client passes on what Python says of a list that is none
 
 
-def converse(client: Any, *, model: str) -> None:
-    """Read lines and answer each, until the end of input."""
+def converse(ask: Callable[[list[Message], list[str]], None], *, model: str) -> None:
+    """Read lines and answer each, until the end of input.
+
+    `ask` gets the messages so far, prints the answer, and adds its pieces to a list. On a terminal,
+    a failure after the first answer is printed, and the conversation goes on: with what came of the
+    answer, or without the question.
+
+    Raises:
+        CommandError: the first answer failed, or one whose question is no terminal's.
+
+    """
     messages: list[Message] = []
     terminal = sys.stdin.isatty()
     if terminal:
@@ -97,6 +106,14 @@ def converse(client: Any, *, model: str) -> None:
         if line:
             messages.append({"role": "user", "content": line})
             parts: list[str] = []
-            with contextlib.suppress(KeyboardInterrupt):
-                complete(client, model=model, messages=messages, parts=parts)
+            try:
+                with contextlib.suppress(KeyboardInterrupt):
+                    ask(messages, parts)
+            except CommandError as error:
+                if not terminal or len(messages) == 1:
+                    raise
+                show_error(error)
+                if not parts:
+                    messages.pop()
+                    continue
             messages.append({"role": "assistant", "content": "".join(parts)})

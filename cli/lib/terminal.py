@@ -114,6 +114,11 @@ def item(head: str, text: str) -> None:
     console.print(grid)
 
 
+def show_error(error: Exception) -> None:
+    """Print an error's text, which says what happened, on the stream of errors."""
+    errors.print("[red]✗[/red]", escape(printable(str(error))))
+
+
 def write_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print CSV.
 

@@ -95,6 +95,35 @@ def test_ctrl_c_in_a_conversation(
     capsys.readouterr()
 
 
+def test_a_failed_answer_in_a_conversation(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal the conversation goes on, with what came; a first answer that fails ends it."""
+    fails = iter([(), ("half",), None, ()])
+
+    def complete(*_: object, messages: list[Any], parts: list[str], **__: object) -> None:
+        asked.append([it["content"] for it in messages])
+        if (pieces := next(fails, ())) is None:
+            raise Refused("The API says: slow down", http_status=429)
+        parts.extend(pieces)
+        if pieces:
+            raise Refused("The API says: it broke")
+
+    lines = iter(["one", "two", "three", "four"])
+    monkeypatch.setattr(chat, "complete", complete)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", lambda _: next(lines))
+    with pytest.raises(StopIteration):
+        main(["chat"])
+    assert asked[2:] == [
+        ["one", "", "two", "half", "three"],
+        ["one", "", "two", "half", "four"],
+    ]
+    assert capsys.readouterr().err == "✗ The API says: it broke\n✗ The API says: slow down\n"
+    fails, lines = iter([None]), iter(["one", "two"])
+    assert main(["chat"]) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "code", "line", "said"),
     [
