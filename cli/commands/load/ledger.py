@@ -272,20 +272,20 @@ def check_own(
     if after is None:
         return Checked("nothing", "GET /usage did not answer after the run")
     checked = Checked("sums", "the key's own usage has sums only", open=after.running)
-    sent = [it for it in records if it.sent is not None]
-    checked.left = sum(it.is_unknown for it in sent)
+    checked.left = sum(it.is_unknown for it in records)
     names = ("requests", *_TOKENS)
     there = {name: getattr(after, name) - getattr(before, name) for name in names}
-    _compare_totals(checked, sent, there)
+    _compare_totals(checked, records, there)
     return checked
 
 
-def _compare_totals(checked: Checked, sent: Sequence[Record], there: Mapping[str, int]) -> None:
+def _compare_totals(checked: Checked, records: Sequence[Record], there: Mapping[str, int]) -> None:
     """Compare the totals of complete answers with the ledger's totals of what was not refused.
 
     If an answer broke off, only what is too low in the ledger is told: no client knows what was
     sampled of it.
     """
+    sent = [it for it in records if it.sent is not None]
     whole = all(it.ending.name in {"complete", "refused"} for it in sent)
     if not whole:
         checked.why += (
