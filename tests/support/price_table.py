@@ -17,13 +17,13 @@ def tables() -> str:
     file = prices.read()
     sources = list(dict.fromkeys(entry["source"] for entry in file["instances"].values()))
     lines = [
-        f"Instances, in {file['region']}, as of {file['instances_date']}:",
+        f"Instances, in {file['instances_region']}:",
         "",
-        "| instance | USD an hour | USD a month of 730 hours | source |",
-        "|---|---:|---:|---|",
+        "| instance | USD an hour | USD a month of 730 hours | looked up | source |",
+        "|---|---:|---:|---|---|",
         *(
             f"| `{name}` | {entry['value']:g} | {entry['value'] * 730:,.2f} | "
-            f"{sources.index(entry['source']) + 1} |"
+            f"{entry['date']} | {sources.index(entry['source']) + 1} |"
             for name, entry in file["instances"].items()
         ),
         "",
@@ -31,13 +31,14 @@ def tables() -> str:
         "|---:|---|",
         *(f"| {number} | {source} |" for number, source in enumerate(sources, 1)),
         "",
-        f"All else, as of {file['date']}:",
+        f"All else, in {file['region']}:",
         "",
-        "| price | USD | for a | seen at AWS | source |",
-        "|---|---:|---|---|---|",
+        "| price | USD | for a | looked up | seen at AWS | source |",
+        "|---|---:|---|---|---|---|",
         *(
             f"| `{name}` | {entry['value']:.10f}".rstrip("0").rstrip(".")
-            + f" | {entry['unit']} | {'yes' if entry['confirmed'] else 'no'} | {entry['source']} |"
+            + f" | {entry['unit']} | {entry['date']} | {'yes' if entry['confirmed'] else 'no'} | "
+            + f"{entry['source']} |"
             for name, entry in file["prices"].items()
         ),
     ]

@@ -25,8 +25,9 @@ _DEFAULTS = {
     "first_token": 0.5,
     "peak": 4.0,
     "streams_per_vcpu": 16,
+    "sockets": 0.0,
 }
-_MOST = 1e12
+_LEAST, _MOST = 1e-6, 1e12
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +55,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     demand.add_argument("--prompt-tokens", type=int, metavar="N", help=text)
     text = "the busiest hour's requests over the average hour's (4)"
     demand.add_argument("--peak", type=float, metavar="N", help=text)
+    text = "the share of requests that come over sockets (0)"
+    demand.add_argument("--sockets", type=float, metavar="P", help=text)
+    text = "the instances that run on average, if they scale (the schedule's, or instance_count)"
+    demand.add_argument("--instances", type=float, metavar="N", help=text)
 
     model = parser.add_argument_group("the model")
     text = "a report of `sluice load --json` or `python -m bench.model`"
@@ -98,10 +103,12 @@ def run(args: argparse.Namespace) -> None:
             "--region says whose prices --refresh-prices reads into the price file. Give both."
         )
     settings = settings_of(args.stage, dict(args.set))
-    plan = Plan.of(settings, args.instance_hour)
+    if args.instances is not None and not 0 <= args.instances <= _MOST:
+        raise UsageError("--instances must be at least 0 and at most 10^12.")
+    plan = Plan.of(settings, args.instance_hour, args.instances)
     found = read(args.measured) if args.measured else None
     use = use_of(args, plan, found)
-    sheet.show(plan, use, sheet.sources(args, found), compare=args.compare, as_json=args.json)
+    sheet.show(plan, use, sheet.sources(args, plan, found), compare=args.compare, as_json=args.json)
 
 
 def use_of(args: argparse.Namespace, plan: Plan, found: Measured | None) -> Use:
@@ -116,8 +123,8 @@ def use_of(args: argparse.Namespace, plan: Plan, found: Measured | None) -> Use:
     if found is None and args.measured_instances is not None:
         raise UsageError("--measured-instances is about --measured. Give that, too.")
     if found is not None:
-        if instances < 1:
-            raise UsageError("--measured-instances must be at least 1.")
+        if not 1 <= instances <= _MOST:
+            raise UsageError("--measured-instances must be at least 1 and at most 10^12.")
         measured = {
             "tokens_per_second": found.tokens_per_second,
             "first_token": found.first_token,
@@ -127,7 +134,7 @@ def use_of(args: argparse.Namespace, plan: Plan, found: Measured | None) -> Use:
     if throughput is None and found is not None:
         throughput = found.throughput / instances
     use = Use(**{**_DEFAULTS, **given, "throughput": throughput})
-    _check(use, args)
+    _check(use, args, plan)
     requests = _requests(args, use, plan)
     return Use(**{**vars(use), "requests": requests})
 
@@ -148,7 +155,7 @@ def _requests(args: argparse.Namespace, use: Use, plan: Plan) -> float | None:
     if args.utilisation is not None:
         if use.throughput is None:
             raise UsageError("--utilisation is a share of the throughput. Give --throughput, too.")
-        full = use.throughput * plan.instances * 730 * 3600 / use.completion_tokens
+        full = use.throughput * plan.running * 730 * 3600 / use.completion_tokens
         return float(full * args.utilisation)
     if args.users is not None:
         return float(
@@ -157,7 +164,7 @@ def _requests(args: argparse.Namespace, use: Use, plan: Plan) -> float | None:
     return float(args.requests_per_month)
 
 
-def _check(use: Use, args: argparse.Namespace) -> None:
+def _check(use: Use, args: argparse.Namespace, plan: Plan) -> None:
     for name in ("users", "answers_a_day", "requests_per_month", "instance_hour", "first_token"):
         figure = getattr(args, name)
         if figure is not None and not 0 <= figure <= _MOST:
@@ -166,10 +173,21 @@ def _check(use: Use, args: argparse.Namespace) -> None:
         raise UsageError("--utilisation must be over 0 and at most 1.")
     for name in ("completion_tokens", "tokens_per_second", "throughput", "streams_per_vcpu"):
         figure = getattr(use, name)
-        if figure is not None and not 0 < figure <= _MOST:
-            raise UsageError(f"--{name.replace('_', '-')} must be over 0 and at most 10^12.")
+        if figure is not None and not _LEAST <= figure <= _MOST:
+            raise UsageError(
+                f"--{name.replace('_', '-')} must be at least 0.000001 and at most 10^12."
+            )
     if not 0 <= use.prompt_tokens <= _MOST:
         raise UsageError("--prompt-tokens must be at least 0 and at most 10^12.")
+    if not 0 <= use.sockets <= 1:
+        raise UsageError("--sockets must be at least 0 and at most 1.")
+    if use.sockets and not plan.websocket:
+        raise UsageError("--sockets needs -c websocket=true: the deployment has no sockets.")
+    if use.prompt_tokens + use.completion_tokens > plan.context_tokens:
+        raise UsageError(
+            f"A prompt of {use.prompt_tokens:,} and an answer of {use.completion_tokens:,} tokens "
+            f"do not fit the context of {plan.context_tokens:,} tokens. Raise -c context_tokens."
+        )
     if not 1 <= use.peak <= 720:
         raise UsageError("--peak must be at least 1, which is an even load, and at most 720.")
     if use.seconds > limits.STREAM_DEADLINE:

@@ -5,13 +5,14 @@ measures the size of a token on the wire.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from cli.commands.cost.prices import instance_price, price
+from cli.commands.cost.schedule import average_minimum
 from cli.lib import cloudwatch_cost
+from cli.lib.project import UsageError
 from infra.limits import LIMITS
 from lambda_fn import limits
 
@@ -44,15 +45,17 @@ FLEET = 3
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-scaling.html
 """
 FLEET_VCPUS = 2
-"""vCPUs of the instance whose price is `managed_instance_hour`."""
+"""vCPUs of the instances whose prices are `managed_instance_hour_arm64` and `…_x86_64`."""
 SOCKET_EVENTS = 9
 """Messages of a response on a socket beside its deltas: its request, and the events before and
 after its text.
 """
 LOG_LINE = 400
 """Bytes of a request's log lines beside its metrics."""
-SECRETS = 2
-"""Secrets of every deployment: of the origin, and of the admin API. A webhook has one more."""
+SECRETS = 3
+"""Secrets of every deployment: two of the origin, and that of the admin API. A webhook has one
+more.
+"""
 RUN_SECONDS = 0.5
 """Billed seconds of a scheduled run that finds nothing to do, with 512 MB: assumed."""
 RUN_LOG = 350
@@ -70,11 +73,12 @@ MULTIPLEXED = 8
 TAG_BYTES = len(',"stream_id":"a1"')
 _PROMPT_BYTES = 5
 """Bytes of a prompt's token on its way to the endpoint, roughly."""
-_SPREAD = 3.0
+_UNIT_CHARACTERS = 1000
+"""Characters of a guardrail's text unit."""
+SPREAD = 3.0
 """Standard deviations over the mean that capacity must hold. Arrivals that do not know of each
 other are spread by the root of the mean; three of them are exceeded in one of 700 moments.
 """
-_MOST_REQUESTS = 1e12
 _UNWATCHED = cloudwatch_cost.Counts(0, 0, 0, 0)
 
 
@@ -95,6 +99,8 @@ class Use:
     """The busiest hour's requests over the average hour's."""
     streams_per_vcpu: int = 16
     """Streams at once for each vCPU of Managed Instances; 16 is AWS's default for Python."""
+    sockets: float = 0.0
+    """The share of the requests that come over sockets of API Gateway."""
 
     @property
     def seconds(self) -> float:
@@ -120,11 +126,19 @@ class Plan:
     instance_type: str
     instance_hour: float
     instances: int
-    """Instances that are always there."""
+    """Instances that are there in the busiest hour before scaling starts more: `instance_count`,
+    or the most that the schedule keeps.
+    """
+    idle: float
+    """Instances that run on average when nobody calls."""
+    running: float
+    """Instances that run on average in a month with requests."""
     max_instances: int
     """Instances that scaling may start."""
     parallel: int
     """Requests that one instance serves at once."""
+    context_tokens: int = 1_048_576
+    """Tokens that a prompt and its answer may have."""
     architecture: str
     """The function's, arm64 or x86_64."""
     memory_mb: int
@@ -147,17 +161,28 @@ class Plan:
     """Where the figures of each key are shown: the setting."""
     insight_rules: int = 0
     """The rules of Contributor Insights with `key_figures=insights`."""
+    websocket: bool = False
+    detailed_metrics: bool = False
+    """Whether CloudWatch also bills the metrics that SageMaker collects on the instances."""
+    traces: bool = False
+    """Whether somebody bills spans."""
 
     @classmethod
-    def of(cls, settings: "Settings", instance_hour: float | None) -> "Plan":
+    def of(
+        cls, settings: "Settings", instance_hour: float | None, running: float | None = None
+    ) -> "Plan":
         """Return the plan of a deployment's settings.
 
         Args:
             settings: The deployment's settings.
             instance_hour: USD of an instance's hour; None: the price file's.
+            running: Instances that run on average in a month with requests. None: those of the
+                schedule, else `instance_count`.
 
         Raises:
             CommandError: the price file does not have the instance.
+            UsageError: `running` is over what may run, or must be given, because the average of
+                the schedule is not known.
 
         """
         own = settings.endpoint_name is None
@@ -167,12 +192,24 @@ class Plan:
             hour = (
                 instance_price(settings.instance_type) if instance_hour is None else instance_hour
             )
+        idle = _idle(settings, running)
+        if running is None:
+            running = idle or float(settings.instance_count)
+        most = settings.peak_instances
+        if not idle <= running <= most:
+            raise UsageError(
+                f"--instances {running:g}: with these settings, {idle:g} to {most} run on average."
+            )
         return cls(
             instance_type=settings.instance_type,
             instance_hour=hour,
-            instances=settings.instance_count,
-            max_instances=max(settings.instance_count, settings.max_instances or 0),
+            instances=max((it.minimum for it in settings.plans), default=settings.instance_count)
+            or 1,
+            idle=idle,
+            running=running,
+            max_instances=most,
             parallel=settings.parallel,
+            context_tokens=settings.context_tokens,
             architecture=settings.architecture,
             memory_mb=settings.memory_mb,
             concurrency=settings.reserved_concurrency,
@@ -185,7 +222,24 @@ class Plan:
             watched=cloudwatch_cost.counts(settings),
             key_figures=settings.key_figures,
             insight_rules=cloudwatch_cost.insight_rules(settings),
+            websocket=settings.websocket,
+            detailed_metrics=own and settings.detailed_metrics,
+            traces=settings.traces is not None,
         )
+
+
+def _idle(settings: "Settings", running: float | None) -> float:
+    """Return how many instances run on average when nobody calls."""
+    otherwise = 0 if settings.scale_to_zero else settings.instance_count
+    found = average_minimum(settings.plans, otherwise)
+    if found is not None:
+        return found
+    if running is None:
+        raise UsageError(
+            f"How many instances run on average with schedule={'; '.join(settings.schedule)} is "
+            "not computed for such expressions. Say it: --instances N."
+        )
+    return running
 
 
 @cache
@@ -225,7 +279,12 @@ def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, floa
     parts = {
         "SageMaker, data": data / 1e9 * price("sagemaker_data_gb"),
         _function(managed): function,
-        "CloudFront": sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request"),
+        "CloudFront": (
+            sent / 1e9 * price("cloudfront_gb")
+            + use.prompt_tokens * _PROMPT_BYTES / 1e9 * price("cloudfront_origin_gb")
+            + price("cloudfront_request")
+        ),
+        "API Gateway": use.sockets * by_socket(use),
         "DynamoDB": writes * price("dynamodb_write"),
         "DynamoDB, kept answers": (
             kept_answer(use, logged=True) if plan.persistence == "all" else 0.0
@@ -239,9 +298,7 @@ def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, floa
             else 0.0
         ),
         "AWS WAF": price("waf_request") if plan.web_acl else 0.0,
-        "Bedrock Guardrails": (
-            _guardrail_units(use.completion_tokens) * _unit() if plan.guardrail else 0.0
-        ),
+        "Bedrock Guardrails": _guardrail_units(use) * _unit() if plan.guardrail else 0.0,
     }
     return {name: amount for name, amount in parts.items() if amount}
 
@@ -301,22 +358,24 @@ def insights_month(plan: Plan) -> float:
 def kept_answer(use: Use, *, logged: bool) -> float:
     """Return what keeping one answer adds to the cost of the answer.
 
-    It is stored with its input, or `logged` while it streams, so that it can be resumed. Storage
-    and reads cost far less than the writes.
+    It is stored with its input, or also `logged` while it streams, so that it can be resumed.
+    Storage and reads cost far less than the writes.
     """
-    text = math.ceil((use.prompt_tokens + use.completion_tokens) * _KEPT_BYTES / 1024)
-    units = STORED_UNITS + (LOGGED_UNITS * use.seconds if logged else text)
-    return units * price("dynamodb_write")
+    text = use.prompt_tokens + (0 if logged else use.completion_tokens)
+    units = STORED_UNITS + math.ceil(text * _KEPT_BYTES / 1024)
+    return (units + (LOGGED_UNITS * use.seconds if logged else 0.0)) * price("dynamodb_write")
 
 
-def by_month(plan: Plan) -> dict[str, float]:
-    """Return what a month costs when nobody calls, by service.
+def by_month(plan: Plan, *, called: bool = False) -> dict[str, float]:
+    """Return what a month costs beside its requests, by service: when nobody calls, or `called`.
 
     Custom metrics are included. They are charged for the hours in which a request comes.
     """
     watched = plan.watched
     parts = {
-        "SageMaker, instances": plan.instances * plan.instance_hour * HOURS,
+        "SageMaker, instances": (
+            (plan.running if called else plan.idle) * plan.instance_hour * HOURS
+        ),
         "CloudWatch, metrics and alarms": (
             watched.metrics * price("metric_month")
             + watched.alarm_metrics * price("alarm_metric_month")
@@ -353,18 +412,23 @@ def fleet_size(use: Use) -> int:
     return max(FLEET, math.ceil(streams / (use.streams_per_vcpu * FLEET_VCPUS)))
 
 
-def fleet_month(use: Use) -> float:
+def fleet_hour(plan: Plan) -> float:
+    """Return what an hour of one of Managed Instances costs."""
+    hour = price(f"managed_instance_hour_{plan.architecture}")
+    return hour * (1 + price("managed_instance_fee"))
+
+
+def fleet_month(plan: Plan, use: Use) -> float:
     """Return what the hours of a fleet of Managed Instances cost in a month."""
-    hour = price("managed_instance_hour") * (1 + price("managed_instance_fee"))
-    return fleet_size(use) * hour * HOURS
+    return fleet_size(use) * fleet_hour(plan) * HOURS
 
 
 def month(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, float]:
     """Return a month's bill by service, for `use.requests` requests."""
     requests = use.requests or 0.0
-    parts = by_month(plan)
+    parts = by_month(plan, called=requests > 0)
     if managed:
-        parts[_function(managed)] = fleet_month(use)
+        parts[_function(managed)] = fleet_month(plan, use)
     for name, amount in by_request(plan, use, managed=managed).items():
         parts[name] = parts.get(name, 0.0) + requests * amount
     return dict(sorted(parts.items(), key=lambda part: -part[1]))
@@ -379,7 +443,7 @@ def utilisation(plan: Plan, use: Use) -> float | None:
     """Return the share of the instances' throughput that is used; None if it is not known."""
     if use.throughput is None:
         return None
-    return tokens_a_second(use) / (plan.instances * use.throughput)
+    return tokens_a_second(use) / (plan.running * use.throughput) if plan.running else 0.0
 
 
 def streams_at_once(use: Use) -> float:
@@ -389,24 +453,7 @@ def streams_at_once(use: Use) -> float:
 
 def most(average: float) -> int:
     """Return the most streams at once of an hour that has `average` of them."""
-    return math.ceil(average + _SPREAD * math.sqrt(average))
-
-
-def break_even(cheaper: Callable[[float], bool]) -> float | None:
-    """Return the fewest requests a month at which `cheaper` holds; None if it never does.
-
-    `cheaper` holds from some number on.
-    """
-    high = 1.0
-    while not cheaper(high):
-        high *= 2
-        if high > _MOST_REQUESTS:
-            return None
-    low = high / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (low, middle) if cheaper(middle) else (middle, high)
-    return high
+    return math.ceil(average + SPREAD * math.sqrt(average))
 
 
 def token_price(use: Use, prompt: float, completion: float) -> float:
@@ -418,13 +465,14 @@ def _function(managed: bool) -> str:
     return "Lambda, Managed Instances" if managed else "Lambda, on demand"
 
 
-def _guardrail_units(tokens: int) -> int:
-    """Return the calls of a guardrail, which cost a text unit each.
+def _guardrail_units(use: Use) -> int:
+    """Return the text units that a guardrail judges.
 
-    One is for the prompt. A window of the answer is a sentence of some 100 characters, and a token
-    has some four.
+    The prompt is one call. A window of the answer is a sentence of some 100 characters, which is a
+    call and a unit of its own, and a token has some four.
     """
-    return 1 + math.ceil(tokens * _TOKEN_CHARACTERS / _WINDOW_CHARACTERS)
+    prompt = max(1, math.ceil(use.prompt_tokens * _TOKEN_CHARACTERS / _UNIT_CHARACTERS))
+    return prompt + math.ceil(use.completion_tokens * _TOKEN_CHARACTERS / _WINDOW_CHARACTERS)
 
 
 def _unit() -> float:

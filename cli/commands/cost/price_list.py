@@ -68,14 +68,15 @@ def refresh(
 ) -> int:
     """Write the instances' prices of AWS's own list into the price file. Return their number.
 
-    The other prices stay: they are few, and AWS's lists describe them by attributes that change.
-    An instance that the list does not have keeps its entry.
+    The other prices stay, and so does their region: they are few, and AWS's lists describe them by
+    attributes that change. An instance that the list does not have keeps its entry, unless that is
+    of another region.
 
     Args:
         region: The region whose prices are read, such as us-east-1.
         address: The list's address without region and file.
         file: The price file.
-        today: The date that the file gets; None: today's in UTC.
+        today: The date that the prices get; None: today's in UTC.
 
     Raises:
         CommandError: the list cannot be fetched or read, or has no instance.
@@ -98,12 +99,14 @@ def refresh(
         raise CommandError(f"{url} has no price of an instance. The price file is unchanged.")
     content = json.loads(file.read_text())
     source = f"{url}, published {found.published}"
-    content["instances"] |= {
-        name: {"value": usd, "confirmed": True, "source": source} for name, usd in prices.items()
+    day = (today or datetime.now(UTC).date()).isoformat()
+    kept = content["instances"] if content["instances_region"] == region else {}
+    kept |= {
+        name: {"value": usd, "confirmed": True, "date": day, "source": source}
+        for name, usd in prices.items()
     }
-    content["instances"] = dict(sorted(content["instances"].items()))
-    content["region"] = region
-    content["instances_date"] = (today or datetime.now(UTC).date()).isoformat()
+    content["instances"] = dict(sorted(kept.items()))
+    content["instances_region"] = region
     beside = file.with_suffix(".new")
     beside.write_text(json.dumps(content, indent=2) + "\n")
     beside.replace(file)

@@ -1,7 +1,8 @@
 """The price file: dated prices with their sources.
 
-`prices.json` has `prices` by name and `instances` by type. Each entry has `value` (USD), `source`
-and `confirmed`: whether the price was seen at AWS itself.
+`prices.json` has `prices` by name, of `region`, and `instances` by type, of `instances_region`.
+Each entry has `value` (USD), `date` (when it was looked up), `source`, and `confirmed`: whether the
+price was seen at AWS itself.
 """
 
 import json

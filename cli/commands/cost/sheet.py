@@ -2,14 +2,17 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
-from cli.commands.cost import bill, prices
+from rich.markup import escape
+
+from cli.commands.cost import bill, prices, turns
 from cli.commands.cost.bill import Plan, Use
 from cli.commands.cost.measured import Measured
-from cli.lib import cloudwatch_cost
-from cli.lib.terminal import columns, console, print_json, sentence
+from cli.lib import cloudwatch_cost, terminal
+from cli.lib.printable import printable
+from cli.lib.terminal import columns, console, print_json
 
 _ASSUMED = {
     "completion_tokens": "{:g} tokens an answer",
@@ -23,8 +26,22 @@ _SPREAD_SHARE = 0.8
 """The used share of a capacity over which the sheet warns."""
 
 
-def sources(args: argparse.Namespace, found: Measured | None) -> dict[str, str]:
-    """Return where each figure comes from: `given`, `measured` or `assumed`."""
+class Capacity(NamedTuple):
+    """What the busiest hour needs of something, and what there is."""
+
+    name: str
+    needed: float
+    holds: float
+    remedy: str
+
+    @property
+    def share(self) -> float:
+        """Return the share that is needed."""
+        return self.needed / self.holds if self.holds else float("inf")
+
+
+def sources(args: argparse.Namespace, plan: Plan, found: Measured | None) -> dict[str, str]:
+    """Return where each figure comes from: `given`, `measured`, `assumed` or the `settings`."""
     origin = {name: "assumed" if getattr(args, name) is None else "given" for name in _ASSUMED}
     if found is not None:
         for name in ("tokens_per_second", "first_token"):
@@ -37,7 +54,17 @@ def sources(args: argparse.Namespace, found: Measured | None) -> dict[str, str]:
         origin["caution"] = f"{args.measured}: {found.caution}"
     if args.users is not None and args.answers_a_day is None:
         origin["answers_a_day"] = "assumed"
+    scales = plan.max_instances > plan.idle
+    origin["instances"] = (
+        "given" if args.instances is not None else "assumed" if scales else "settings"
+    )
+    origin["instance_hour"] = "prices" if args.instance_hour is None else "given"
     return origin
+
+
+def sentence(text: str) -> None:
+    """Print a text, which has no markup, such that its lines wrap at spaces."""
+    terminal.sentence(escape(printable(text)))
 
 
 def show(
@@ -99,72 +126,108 @@ def keys(plan: Plan) -> str:
 def enough(plan: Plan, use: Use) -> list[str]:
     """Return a sentence for each capacity: whether it suffices in the busiest hour."""
     average = bill.streams_at_once(use)
-    streams = bill.most(average)
+    most = bill.most(average)
     lines = [
-        f"Busiest hour: {average:,.1f} streams at once on average, and up to {streams:,} at times."
+        f"Busiest hour: {average:,.1f} streams at once on average, and up to {most:,} at times.",
+        *map(_holds, capacities(plan, use)),
     ]
-    slots = plan.instances * plan.parallel
-    lines.append(_holds("The instances' slots", streams, slots, "raise instance_count or parallel"))
     if plan.max_instances > plan.instances:
         lines.append(
-            f"Scaling may start up to {plan.max_instances} instances, which adds to the bill what "
-            "they run."
+            f"Scaling may start up to {plan.max_instances} instances. The month has "
+            f"{plan.running:.3g} on average: --instances N says how many run."
         )
-    concurrency = plan.concurrency or bill.UNRESERVED
-    name = "The function's reserved concurrency" if plan.concurrency else "Lambda's default quota"
-    lines.append(_holds(name, streams, concurrency, "raise reserved_concurrency, or the quota"))
     if use.throughput is None:
         lines.append(
             "Whether the instances generate fast enough is not known: give --throughput or "
             "--measured."
         )
-    else:
-        needed = bill.tokens_a_second(use) * use.peak
-        holds = plan.instances * use.throughput
-        lines.append(_holds("The instances' tokens/s", needed, holds, "raise instance_count"))
     return lines
 
 
-def _holds(name: str, needed: float, holds: float, remedy: str) -> str:
-    share = needed / holds if holds else float("inf")
-    text = f"{name}: {needed:,.0f} of {holds:,.0f} are needed, {share:.0%}"
-    if share > 1:
-        return f"{text}. Not enough: {remedy}."
-    return f"{text}. Scarce: {remedy}." if share > _SPREAD_SHARE else f"{text}. Enough."
+def capacities(plan: Plan, use: Use) -> list[Capacity]:
+    """Return what the busiest hour needs, and what the deployment has before scaling adds to it."""
+    streams = bill.most(bill.streams_at_once(use))
+    slots = plan.instances * plan.parallel
+    reserved = plan.concurrency is not None
+    name = "The function's reserved concurrency" if reserved else "Lambda's default quota"
+    found = [
+        Capacity("The instances' slots", streams, slots, "raise instance_count or parallel"),
+        Capacity(
+            *(name, streams, plan.concurrency or bill.UNRESERVED),
+            remedy="raise reserved_concurrency, or the quota",
+        ),
+    ]
+    if use.throughput is not None:
+        needed = bill.tokens_a_second(use) * use.peak
+        holds = plan.instances * use.throughput
+        found.append(Capacity("The instances' tokens/s", needed, holds, "raise instance_count"))
+    return found
+
+
+def _holds(found: Capacity) -> str:
+    text = f"{found.name}: {found.needed:,.0f} of {found.holds:,.0f} are needed, {found.share:.0%}"
+    if found.share > 1:
+        return f"{text}. Not enough: {found.remedy}."
+    return f"{text}. Scarce: {found.remedy}." if found.share > _SPREAD_SHARE else f"{text}. Enough."
 
 
 def comparisons(plan: Plan, use: Use, compare: tuple[float, float] | None) -> list[str]:
     """Return sentences on where Managed Instances or prices by the token cost less."""
     instead = sum(bill.month(plan, use, managed=True).values())
-    text = (
+    lines = [
         "With the function on Managed Instances "
-        f"({bill.fleet_size(use)} of them, {bill.fleet_month(use):,.2f} USD), the month would cost "
-        f"{instead:,.2f} USD."
-    )
-    turn = managed_turn(plan, use)
-    if turn is None:
-        lines = [f"{text} On demand costs less at any load."]
-    else:
-        lines = [f"{text} They cost less than on demand from {turn:,.0f} requests a month on."]
+        f"({bill.fleet_size(use)} of them, {bill.fleet_month(plan, use):,.2f} USD), the month "
+        f"would cost {instead:,.2f} USD. "
+        + _since("They cost", "the function on demand", turns.managed_turn(plan, use))
+    ]
     if compare is not None:
-        tokens = bill.token_price(use, *compare)
-        text = (
-            f"At {compare[0]:g} and {compare[1]:g} USD for a million prompt and completion tokens"
-        )
-        if use.requests:
-            text += f", this demand would cost {use.requests * tokens:,.2f} USD a month"
-        turn = token_turn(plan, use, compare)
-        if turn is None:
-            lines.append(f"{text}. That is less than this deployment at any load.")
-        else:
-            lines.append(
-                f"{text}. This deployment costs less from {turn:,.0f} requests a month on."
-            )
-            if use.throughput is not None:
-                share = bill.utilisation(plan, replace(use, requests=turn)) or 0.0
-                lines.append(f"That is {share:.0%} of what its instances can generate.")
+        lines += _beside_tokens(plan, use, compare)
     lines += [transports(plan, use), ""]
     return lines
+
+
+def _beside_tokens(plan: Plan, use: Use, compare: tuple[float, float]) -> list[str]:
+    text = f"At {compare[0]:g} and {compare[1]:g} USD for a million prompt and completion tokens"
+    if use.requests:
+        text += f", this demand would cost {compared(use, compare):,.2f} USD a month"
+    turn = turns.token_turn(plan, use, compare)
+    lines = [f"{text}. {_since('This deployment costs', 'those tokens', turn)}"]
+    if turn is not None and turn.always is not None:
+        count = needed_instances(plan, use, turn.always)
+        by = "slots" if use.throughput is None else "slots and tokens/s"
+        lines.append(
+            f"There it has {count:,} instances, as its busiest hour needs by {by}; each beyond "
+            f"{plan.instances:,} is part of its cost."
+        )
+    return lines
+
+
+def compared(use: Use, compare: tuple[float, float]) -> float:
+    """Return what the demand costs in a month at prices of tokens."""
+    return (use.requests or 0.0) * bill.token_price(use, *compare)
+
+
+def needed_instances(plan: Plan, use: Use, requests: float) -> int:
+    """Return how many instances the busiest hour of so many requests a month needs."""
+    count = plan.instances
+    while turns.held(plan, use, count) < requests * (1 - 1e-9):
+        count += 1
+    return count
+
+
+def _since(subject: str, other: str, turn: turns.Turn | None) -> str:
+    """Return a sentence on the requests a month from which something costs less."""
+    if turn is None:
+        return f"{subject} more than {other} at any load."
+    if turn.always is None:
+        return (
+            f"{subject} less than {other} at some loads from {turn.first:,.0f} requests a month "
+            "on, and more at others, because instances are paid whole."
+        )
+    text = f"{subject} less than {other} from {turn.always:,.0f} requests a month on"
+    if turn.first < turn.always * 0.999:
+        text += f", and at some loads from {turn.first:,.0f} on, because instances are paid whole"
+    return f"{text}."
 
 
 def transports(plan: Plan, use: Use) -> str:
@@ -180,25 +243,18 @@ def transports(plan: Plan, use: Use) -> str:
     )
 
 
-def managed_turn(plan: Plan, use: Use) -> float | None:
-    """Return the requests a month from which Managed Instances cost less; None: never."""
-
-    def cheaper(requests: float) -> bool:
-        at = replace(use, requests=requests)
-        bills = [sum(bill.month(plan, at, managed=managed).values()) for managed in (True, False)]
-        return bills[0] < bills[1]
-
-    return bill.break_even(cheaper)
-
-
-def token_turn(plan: Plan, use: Use, compare: tuple[float, float]) -> float | None:
-    """Return the requests a month from which this costs less than the tokens; None: never."""
-    tokens = bill.token_price(use, *compare)
-
-    def cheaper(requests: float) -> bool:
-        return sum(bill.month(plan, replace(use, requests=requests)).values()) < requests * tokens
-
-    return bill.break_even(cheaper)
+def left_out(plan: Plan) -> list[str]:
+    """Return what else this deployment pays for, which is not in the sums."""
+    found = []
+    if plan.detailed_metrics:
+        found.append("the metrics that SageMaker collects on the instances (detailed_metrics)")
+    if plan.traces:
+        found.append("spans (traces)")
+    if plan.websocket:
+        found.append("writes for the items of sockets (websocket)")
+    if plan.persistence != "off":
+        found.append("answers that only some requests keep" if plan.persistence != "all" else "")
+    return [*filter(None, found), "traffic between regions", "storage", "support"]
 
 
 def _demand(plan: Plan, use: Use, origin: Mapping[str, str]) -> None:
@@ -213,6 +269,8 @@ def _demand(plan: Plan, use: Use, origin: Mapping[str, str]) -> None:
             f"{bill.tokens_a_second(use):,.0f} tokens/s on average."
         )
     text = f"Supply: {plan.instances} {plan.instance_type} at {plan.instance_hour:g} USD an hour"
+    if plan.running != plan.instances:
+        text += f" ({plan.running:.3g} of them on average)"
     if use.throughput is None:
         sentence(f"{text}, whose throughput is not known (--throughput, --measured).\n")
         return
@@ -249,19 +307,36 @@ def _prices(plan: Plan, use: Use, origin: Mapping[str, str]) -> None:
     ]
     if origin.get("answers_a_day") == "assumed":
         assumed.insert(0, "5 answers a day of each user")
+    if origin["instances"] == "assumed" and use.requests:
+        assumed.append(f"{plan.running:.3g} instances on average")
     if assumed:
         sentence(f"Assumed, not measured: {', '.join(assumed)}.")
     if "caution" in origin:
         sentence(f"Measured: {origin['caution']}.")
+    sentence(f"Not included: {', '.join(left_out(plan))}.")
     file = prices.read()
-    sentence(
-        f"The prices are those of {file['date']} (instances: {file['instances_date']}) in "
-        f"{file['region']}, in USD, without free tiers, discounts and taxes, from {prices.NAME}."
+    days = sorted({entry["date"] for entry in file["prices"].values()})
+    hour = (
+        f", and of an instance in {file['instances_region']}, looked up on "
+        f"{file['instances'][plan.instance_type]['date']}"
+        if origin["instance_hour"] == "prices" and plan.instance_type in file["instances"]
+        else ""
     )
-    entries = {**file["prices"], plan.instance_type: file["instances"].get(plan.instance_type)}
-    unsure = [name for name, entry in entries.items() if entry and not entry["confirmed"]]
-    if unsure:
+    sentence(
+        f"The prices are those in {file['region']}, looked up on {' and '.join(days)}{hour}, in "
+        f"USD, without free tiers, discounts and taxes, from {prices.NAME}."
+    )
+    if unsure := unconfirmed(plan, origin):
         sentence(f"Not confirmed at their source: {', '.join(unsure)}.")
+
+
+def unconfirmed(plan: Plan, origin: Mapping[str, str]) -> list[str]:
+    """Return the names of prices that were not seen at AWS."""
+    file = prices.read()
+    entries = dict(file["prices"])
+    if origin["instance_hour"] == "prices" and plan.instance_type in file["instances"]:
+        entries[plan.instance_type] = file["instances"][plan.instance_type]
+    return [name for name, entry in entries.items() if not entry["confirmed"]]
 
 
 def _json(
@@ -269,20 +344,31 @@ def _json(
 ) -> dict[str, Any]:
     average = bill.streams_at_once(use)
     file = prices.read()
+    turn = turns.managed_turn(plan, use)
+    month = bill.month(plan, use)
     return {
         "object": "cost_sheet",
         "currency": file["currency"],
-        "prices": {name: file[name] for name in ("date", "instances_date", "region")},
+        "prices": {
+            "region": file["region"],
+            "instances_region": file["instances_region"],
+            "unconfirmed": unconfirmed(plan, origin),
+        },
         "plan": {**asdict(plan), "watched": plan.watched._asdict()},
         "use": asdict(use),
         "sources": dict(origin),
-        "month": bill.month(plan, use),
+        "month": month,
+        "total": sum(month.values()),
         "month_managed": bill.month(plan, use, managed=True),
         "idle": bill.by_month(plan),
         "request": bill.by_request(plan, use),
         "request_by_stream": bill.by_stream(plan, use),
         "request_by_socket": bill.by_socket(use),
         "request_by_multiplex": bill.by_multiplex(plan, use),
+        "kept_answer": {
+            name: bill.kept_answer(use, logged=logged)
+            for name, logged in (("stored", False), ("logged", True))
+        },
         "key_figures": {
             "insights": {
                 "request": bill.insights_request(plan),
@@ -305,8 +391,22 @@ def _json(
             "tokens_per_second": bill.tokens_a_second(use) * use.peak,
             "fleet": bill.fleet_size(use),
         },
+        "capacities": [
+            {"name": it.name, "needed": it.needed, "holds": it.holds, "suffices": it.share <= 1}
+            for it in capacities(plan, use)
+        ],
         "break_even": {
-            "managed_instances": managed_turn(plan, use),
-            "tokens": token_turn(plan, use, compare) if compare else None,
+            "managed_instances": None if turn is None else asdict(turn),
+            "tokens": None if compare is None else _compared(plan, use, compare),
         },
+        "not_included": left_out(plan),
+    }
+
+
+def _compared(plan: Plan, use: Use, compare: tuple[float, float]) -> dict[str, Any]:
+    turn = turns.token_turn(plan, use, compare)
+    return {
+        "prices": {"prompt": compare[0], "completion": compare[1]},
+        "month": compared(use, compare) if use.requests else None,
+        "turn": None if turn is None else asdict(turn),
     }

@@ -1,6 +1,5 @@
 """The arithmetic of the cost sheet."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from cli.commands.cost import bill
 from cli.commands.cost.bill import Plan, Use
 from cli.commands.cost.prices import price
+from cli.lib.project import CommandError
 from infra.settings.deployment import DEV, PROD
 
 USE = Use(
@@ -17,6 +17,8 @@ PLAN = Plan(
     instance_type="ml.g6.xlarge",
     instance_hour=1.0,
     instances=2,
+    idle=2,
+    running=2,
     max_instances=2,
     parallel=16,
     architecture="arm64",
@@ -34,7 +36,9 @@ def test_each_part_is_the_arithmetic_of_its_price() -> None:
     assert parts["DynamoDB"] == pytest.approx(bill.WRITE_UNITS * price("dynamodb_write"))
     sent = 200 * bill.bytes_a_token() + bill.REST_OF_RESPONSE
     assert parts["CloudFront"] == pytest.approx(
-        sent / 1e9 * price("cloudfront_gb") + price("cloudfront_request")
+        sent / 1e9 * price("cloudfront_gb")
+        + 2500 / 1e9 * price("cloudfront_origin_gb")
+        + price("cloudfront_request")
     )
     assert parts["CloudWatch, log"] == pytest.approx(bill.LOG_LINE / 1e9 * price("logs_gb"))
     counts = [Use(completion_tokens=tokens).extensions for tokens in (300, 1000, 4000, 16_000)]
@@ -48,7 +52,7 @@ def test_what_keeping_an_answer_costs() -> None:
     assert bill.kept_answer(stored, logged=False) == pytest.approx((bill.STORED_UNITS + 1) * unit)
     minute = replace(USE, completion_tokens=3000)
     logged = bill.kept_answer(minute, logged=True)
-    assert logged == pytest.approx((bill.STORED_UNITS + 60 * bill.LOGGED_UNITS) * unit)
+    assert logged == pytest.approx((bill.STORED_UNITS + 2 + 60 * bill.LOGGED_UNITS) * unit)
     assert "DynamoDB, kept answers" not in bill.by_request(replace(PLAN, persistence="asked"), USE)
     kept = bill.by_request(replace(PLAN, persistence="all"), minute)["DynamoDB, kept answers"]
     assert kept == pytest.approx(logged)
@@ -58,7 +62,7 @@ def test_a_month_is_what_is_always_paid_and_what_each_request_costs() -> None:
     """Twice the instances cost twice as much, and twice the requests add their own parts only."""
     month = bill.month(PLAN, USE)
     assert month["SageMaker, instances"] == 2 * 730
-    four = bill.month(replace(PLAN, instances=4), USE)
+    four = bill.month(replace(PLAN, running=4), USE)
     assert four["SageMaker, instances"] == 4 * 730
     assert {name: usd for name, usd in four.items() if name != "SageMaker, instances"} == {
         name: usd for name, usd in month.items() if name != "SageMaker, instances"
@@ -90,8 +94,10 @@ def test_the_sheet_of_ten_thousand_users_is_the_sum_by_hand() -> None:
 
 def test_a_fleet_has_a_minimum_and_grows_with_the_peak() -> None:
     """Three instances are paid without a request; a stream more than they hold takes a fourth."""
-    hours = 730 * price("managed_instance_hour") * (1 + price("managed_instance_fee"))
-    assert bill.fleet_month(replace(USE, requests=0.0)) == pytest.approx(3 * hours)
+    hours = 730 * price("managed_instance_hour_arm64") * (1 + price("managed_instance_fee"))
+    assert bill.fleet_month(PLAN, replace(USE, requests=0.0)) == pytest.approx(3 * hours)
+    intel = replace(PLAN, architecture="x86_64")
+    assert bill.fleet_hour(intel) == pytest.approx(0.1008 * 1.15)
     full = 3 * 2 * 16
     streams = 70.0  # 70 and three times its root are 95.1, so 96 at the most
     at = replace(USE, requests=streams / USE.peak / USE.seconds * bill.SECONDS)
@@ -114,10 +120,8 @@ def test_a_throughput_that_is_not_known_is_not_assumed() -> None:
     assert bill.month(PLAN, unknown) == bill.month(PLAN, USE)
 
 
-def test_a_break_even_is_found_or_is_not_there() -> None:
-    """The fewest requests from which something costs less, and None if it never does."""
-    assert bill.break_even(lambda requests: requests >= 12_345.0) == pytest.approx(12_345)
-    assert bill.break_even(lambda requests: math.isinf(requests)) is None
+def test_the_price_of_a_requests_tokens() -> None:
+    """Prompt and completion have a price each."""
     assert bill.token_price(USE, 1.0, 2.0) == pytest.approx((500 * 1.0 + 200 * 2.0) / 1e6)
 
 
@@ -137,10 +141,13 @@ def test_a_web_acl_costs_by_the_request_and_an_own_one_by_the_month() -> None:
 
 
 def test_a_guardrail_costs_by_its_calls() -> None:
-    """A call for the prompt and one for each window of the answer, a text unit each."""
+    """The prompt costs a text unit for 1,000 characters, each window of the answer one."""
     unit = price("guardrail_content_unit") + price("guardrail_sensitive_unit")
     guarded = bill.by_request(replace(PLAN, guardrail=True), replace(USE, completion_tokens=250))
-    assert guarded["Bedrock Guardrails"] == pytest.approx(11 * unit)
+    assert guarded["Bedrock Guardrails"] == pytest.approx((2 + 10) * unit)
+    long = replace(USE, prompt_tokens=3000, completion_tokens=25)
+    guarded = bill.by_request(replace(PLAN, guardrail=True), long)
+    assert guarded["Bedrock Guardrails"] == pytest.approx((12 + 1) * unit)
     assert "Bedrock Guardrails" not in bill.by_request(PLAN, USE)
 
 
@@ -150,10 +157,10 @@ def test_the_functions_on_a_schedule() -> None:
     run += bill.RUN_LOG / 1e9 * price("logs_gb")
     sweeper = bill.by_month(PLAN)
     assert sweeper["Lambda, schedules"] == pytest.approx(730 * 12 * run)
-    assert sweeper["Secrets Manager"] == 0.8
+    assert sweeper["Secrets Manager"] == pytest.approx(1.2)
     kept = bill.by_month(replace(PLAN, persistence="asked", webhook=True))
     assert kept["Lambda, schedules"] == pytest.approx(730 * (12 + 60) * run)
-    assert kept["Secrets Manager"] == pytest.approx(1.2)
+    assert kept["Secrets Manager"] == pytest.approx(1.6)
     told = PROD.replace(webhook_url="https://hooks.example.org/sluice")
     assert Plan.of(told, None).webhook
     assert not Plan.of(PROD, None).webhook
@@ -166,6 +173,41 @@ def test_a_plan_is_what_the_settings_deploy() -> None:
     assert Plan.of(DEV, None).concurrency is None
     theirs = Plan.of(DEV.replace(endpoint_name="somebody-elses"), None)
     assert "SageMaker, instances" not in bill.by_month(theirs)
+
+
+def test_an_endpoint_that_scales_to_zero_costs_nothing_idle() -> None:
+    """Nobody calls: no instance. In a month with requests those run that are given."""
+    settings = DEV.replace(instance_type="ml.g6e.48xlarge", scale_to_zero=True)
+    asleep = Plan.of(settings, None)
+    assert sum(bill.by_month(asleep).values()) < 20
+    assert bill.month(asleep, replace(USE, requests=0.0)) == pytest.approx(bill.by_month(asleep))
+    hour = asleep.instance_hour * 730
+    assert bill.month(asleep, USE)["SageMaker, instances"] == pytest.approx(hour)
+    some = Plan.of(settings, None, 0.25)
+    assert bill.month(some, USE)["SageMaker, instances"] == pytest.approx(hour / 4)
+    assert bill.utilisation(some, USE) == pytest.approx(4 * (bill.utilisation(asleep, USE) or 0))
+    with pytest.raises(CommandError, match="0 to 1 run"):
+        Plan.of(settings, None, 2)
+
+
+def test_a_schedule_is_paid_for() -> None:
+    """The instances of its hours are on the bill, and those of the busiest hold the peak."""
+    times = ("cron(0 7 ? * MON-FRI *) 8-8", "cron(0 20 ? * * *) 1-2")
+    settings = DEV.replace(max_instances=8, schedule=times)
+    plan = Plan.of(settings, 1.0)
+    assert plan.idle == plan.running == pytest.approx((65 * 8 + 103) / 168)
+    assert (plan.instances, plan.max_instances) == (8, 8)
+    strange = settings.replace(schedule=("rate(1 hour) 8",))
+    with pytest.raises(CommandError, match="--instances N"):
+        Plan.of(strange, 1.0)
+    assert Plan.of(strange, 1.0, 3.5).idle == 3.5
+
+
+def test_a_share_of_the_requests_is_on_sockets() -> None:
+    """API Gateway's messages are paid for that share."""
+    assert "API Gateway" not in bill.by_request(PLAN, USE)
+    half = bill.by_request(PLAN, replace(USE, sockets=0.5))
+    assert half["API Gateway"] == pytest.approx(bill.by_socket(USE) / 2)
 
 
 def test_a_request_beside_others_in_one_stream() -> None:

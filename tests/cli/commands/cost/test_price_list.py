@@ -79,8 +79,17 @@ def test_a_refresh_takes_the_hours_of_real_time_hosting(file: Path, tmp_path: Pa
     assert PUBLISHED in after["instances"]["ml.new.large"]["source"]
     assert not {"ml.free.large", "ml.async.large"} & after["instances"].keys()
     assert after["instances"]["ml.c5.large"] == before["instances"]["ml.c5.large"]
-    assert (after["instances_date"], after["region"]) == ("2026-12-01", "us-east-1")
-    assert after["prices"] == before["prices"]
+    assert after["instances"]["ml.new.large"]["date"] == "2026-12-01"
+    assert (after["region"], after["prices"]) == (before["region"], before["prices"])
+
+
+def test_prices_of_another_region_replace_those_of_the_first(file: Path, tmp_path: Path) -> None:
+    """No instance keeps the price of one region under the name of another. The rest stays."""
+    address = serve(tmp_path / "lists", json.dumps(LIST).encode(), region="eu-west-1")
+    price_list.refresh("eu-west-1", address=address, file=file)
+    after = json.loads(file.read_text())
+    assert after["instances"].keys() == {"ml.g5.xlarge", "ml.new.large"}
+    assert (after["region"], after["instances_region"]) == ("us-east-1", "eu-west-1")
 
 
 @pytest.mark.parametrize(

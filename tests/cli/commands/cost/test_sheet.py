@@ -41,8 +41,8 @@ def test_the_sheet_has_the_month_the_idle_sum_and_the_peak(
         "When nobody calls, a month costs",
         "The instances' slots: 32 of 32 are needed, 100%. Scarce: raise instance_count",
         "The instances' tokens/s: 694 of 3,000 are needed, 23%. Enough.",
-        "They cost less than on demand from",
-        "this demand would cost 267.67 USD a month. This deployment costs less from",
+        "They cost less than the function on demand from",
+        "this demand would cost 267.67 USD a month. This deployment costs more than those tokens",
         "USD as server-sent events, 0.53 USD more over sockets",
         "0.16 USD less with 8 answers side by side",
         "A million answers that are stored cost",
@@ -73,6 +73,52 @@ def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> N
     printed = capsys.readouterr().out.partition("Assumed, not measured")[0]
     assert printed.split() == sample.split()
     assert all(len(line) <= 80 for line in sample.splitlines())
+
+
+def test_the_same_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program finds what the sheet says: total, capacities, comparisons, what is not in it."""
+    found = sheet(capsys, "--users", "10000", "--throughput", "1500", "--compare", "3,15")
+    month, even = found["month"], found["break_even"]
+    assert isinstance(month, dict)
+    assert isinstance(even, dict)
+    assert found["total"] == pytest.approx(sum(month.values()))
+    assert even["tokens"]["prices"] == {"prompt": 3.0, "completion": 15.0}
+    assert even["tokens"]["month"] == pytest.approx(1_520_833.33 * (500 * 3 + 300 * 15) / 1e6)
+    assert even["tokens"]["turn"]["always"] < 1_520_833
+    assert even["managed_instances"]["first"] > 1_520_833
+    assert found["capacities"][0] == {  # type: ignore[index]
+        "name": "The instances' slots", "needed": 32, "holds": 32, "suffices": True,
+    }  # fmt: skip
+    assert "support" in found["not_included"]  # type: ignore[operator]
+    assert "ml.g6.xlarge" in found["prices"]["unconfirmed"]  # type: ignore[index]
+    assert set(found["kept_answer"]) == {"stored", "logged"}  # type: ignore[call-overload]
+
+
+def test_what_is_not_in_the_sum_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """Features whose cost is not computed are on the sheet, and so is what scaling assumes."""
+    settings = ("traces=cloudwatch", "websocket=true", "max_instances=4")
+    run("--requests-per-month", "1e6", *(part for it in settings for part in ("-c", it)))
+    printed = " ".join(capsys.readouterr().out.split())
+    for text in ("(detailed_metrics)", "spans (traces)", "items of sockets", "support"):
+        assert text in printed.partition("Not included:")[2]
+    assert "2 instances on average" in printed.partition("Assumed")[2]
+    run("-c", "detailed_metrics=false")
+    assert "detailed_metrics" not in capsys.readouterr().out
+
+
+def test_a_text_from_outside_is_no_markup(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A file's name and a report's reasons are printed as they are."""
+    report = tmp_path / "[b]r[final].json"
+    figures = {
+        "object": "load_report", "tokens": {"per_second": 9.0}, "ttft": None, "itl": None,
+        "client": {"bottleneck": ["CPU [/x]"]},
+    }  # fmt: skip
+    report.write_text(json.dumps(figures))
+    run("--measured", str(report))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "[b]r[final].json: its client was the bottleneck: CPU [/x]." in printed
 
 
 def test_what_is_not_given_is_not_stated(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,8 +182,15 @@ def test_json_says_where_each_figure_comes_from(
         (["--utilisation", "0.5"], "Give --throughput, too"),
         (["--utilisation", "2", "--throughput", "1"], "--utilisation"),
         (["--peak", "0.5"], "--peak"),
-        (["--tokens", "10000", "--tokens-per-second", "1"], "deadline"),
+        (["--tokens", "3000", "--tokens-per-second", "1"], "deadline"),
         (["--measured-instances", "0", "--measured", "bench/results/model.json"], "at least 1"),
+        (["--measured-instances", "9" * 401, "--measured", "bench/results/model.json"], "10.12"),
+        (["--throughput", "1e-320"], "at least 0.000001"),
+        (["--prompt-tokens", "4000"], "do not fit the context of 4,096"),
+        (["--sockets", "2", "-c", "websocket=true"], "--sockets"),
+        (["--sockets", "1"], "needs -c websocket=true"),
+        (["--instances", "-1"], "--instances"),
+        (["--instances", "nan"], "--instances"),
     ],
 )
 def test_invalid_figures_are_refused(arguments: list[str], message: str) -> None:
