@@ -56,7 +56,6 @@ class RecallFunction(Construct):
             environment={
                 **public_environment(self, settings, usage_table, stream_table, endpoint),
                 **secret.variables,
-                "SLUICE_RECALL_PER_KEY": str(settings.readers_per_key),
                 **({} if websocket_url is None else {"SLUICE_WEBSOCKET_URL": websocket_url}),
             },
         )

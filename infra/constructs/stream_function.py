@@ -177,6 +177,13 @@ def _trace_environment(settings: Settings) -> dict[str, str]:
     return found
 
 
+def _kept(settings: Settings) -> dict[str, str]:
+    return {
+        "SLUICE_BACKGROUND": _background(settings),
+        "SLUICE_RECALL_PER_KEY": str(settings.readers_per_key),
+    }
+
+
 def public_environment(
     scope: Construct,
     settings: Settings,
@@ -198,5 +205,5 @@ def public_environment(
         "SLUICE_CORS_ORIGINS": " ".join(settings.cors_origins),
         "SLUICE_ALIASES": json.dumps(dict(settings.aliases)),
         **stream_environment(settings, stream_table),
-        **({} if stream_table is None else {"SLUICE_BACKGROUND": _background(settings)}),
+        **({} if stream_table is None else _kept(settings)),
     }

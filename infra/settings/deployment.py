@@ -130,7 +130,7 @@ class Settings(
 
     @property
     def readers_per_key(self) -> int:
-        """The number of running answers that a key may follow at once.
+        """The number of running answers that a key may follow at once, also by repeats.
 
         At most half of the recall function's concurrency, unless the setting says another number.
         """

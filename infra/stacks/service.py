@@ -273,8 +273,10 @@ class ServiceStack(Stack):
             # Places bound the background responses. A canceller gives the place back.
             stream_table.grant_in(stream.function, ["PutItem", "UpdateItem"], "Q#")
             stream_table.grant_in(recall.function, ["UpdateItem"], "Q#")
-            # The calls of a key that follow running responses take slots.
-            stream_table.grant_in(recall.function, ["PutItem", "Query", "UpdateItem"], "L#*")
+            # The calls of a key that follow running responses take slots, and so do its repeats.
+            followers = [recall.function, stream.function]
+            for function in [*followers, *([] if sockets is None else [sockets.function])]:
+                stream_table.grant_in(function, ["PutItem", "Query", "UpdateItem"], "L#*")
             stream_table.grant_in(keeper.function, ["Query", "UpdateItem"], "Q#")
             stream_table.grant_in(keeper.function, writes, "R#*")
             if settings.webhook_url is not None:

@@ -22,7 +22,6 @@ from lambda_fn.recall.access import Access
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.chats import Chats
 from lambda_fn.recall.conversations import ConversationCalls
-from lambda_fn.recall.readers import Readers
 from lambda_fn.recall.responses import Responses
 from lambda_fn.recall.stored import Stored
 from lambda_fn.recall.streams import Streams
@@ -30,6 +29,7 @@ from lambda_fn.recall.tickets import PATH as TICKETS_PATH
 from lambda_fn.recall.tickets import Tickets
 from lambda_fn.settings import Settings
 from lambda_fn.stream.middleware import HEALTH, Middleware, on_http_error
+from lambda_fn.stream_log.readers import Readers
 
 Endpoint = Callable[[Request, Caller, Send], Awaitable[Response | None]]
 """Answers an authenticated request: with a response, or None if it has sent one itself."""

@@ -28,7 +28,6 @@ from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
-from lambda_fn.recall.readers import Readers
 from lambda_fn.recall.stored import MAX_WAIT, Stored, not_found, public_error
 from lambda_fn.recall.streams import starting_after
 from lambda_fn.schema.responses.listed import listed
@@ -39,6 +38,7 @@ from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream_log.bodies import Incomplete
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.keys import UnknownVersion
+from lambda_fn.stream_log.readers import Readers
 from lambda_fn.stream_log.results import Kept, read_kept
 
 _FORMS = ("responses_stream", "responses_body")

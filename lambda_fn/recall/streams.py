@@ -25,7 +25,6 @@ from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
-from lambda_fn.recall.readers import Readers
 from lambda_fn.recall.stored import MAX_WAIT, Stored, public_error
 from lambda_fn.settings import Settings
 from lambda_fn.stream.carrier import in_background, seconds_left
@@ -34,6 +33,7 @@ from lambda_fn.stream.sinks import AsgiSink
 from lambda_fn.stream_log.heads import FINAL, StoredHead
 from lambda_fn.stream_log.keys import response_id
 from lambda_fn.stream_log.listing import Listing, ListPage, NoSuchPosition, read_page
+from lambda_fn.stream_log.readers import Readers
 
 _OUTCOMES = {
     "complete": "completed",

@@ -65,6 +65,7 @@ async def answer_logged(
         await replay(
             *((shared.table, shared.streams), account, head, carrier, shared.settings),
             from_cache=names.from_cache,
+            only_state=accepted.read.background and not accepted.read.request.stream,
         )
 
 

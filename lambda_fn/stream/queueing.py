@@ -202,7 +202,7 @@ async def ask(shared: Shared, carrier: Carrier, accepted: Accepted, answerer: An
         earlier = await _repeated(shared.streams, carrier, accepted.body, taken)
         if earlier is not None:
             await place.release()
-            await _tell(carrier, earlier.head, earlier.status)
+            await tell(carrier, earlier.head, earlier.status)
             return
         stored = await _put(shared, carrier, accepted)
     except BaseException:
@@ -213,7 +213,7 @@ async def ask(shared: Shared, carrier: Carrier, accepted: Accepted, answerer: An
     else:
         work = run(shared, answerer, stored.response_id, carrier, (stored, accepted))
         carrier.in_background(work)
-    await _tell(carrier, stored.head, "queued")
+    await tell(carrier, stored.head, "queued")
 
 
 async def _repeated(
@@ -351,7 +351,7 @@ async def _call(shared: Shared, stored: StoredHead) -> None:
             return  # it ends when nobody has called within a minute
 
 
-async def _tell(carrier: Carrier, head: Head, status: str) -> None:
+async def tell(carrier: Carrier, head: Head, status: str) -> None:
     """Send the client its response as it stands."""
     kind = encoder_of(head).content_type.encode()
     await carrier.sink.start(200, [(b"content-type", kind)])

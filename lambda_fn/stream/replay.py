@@ -12,6 +12,7 @@ from lambda_fn.stream.repeats import REPLAYED
 from lambda_fn.stream.request_count import count_request
 from lambda_fn.stream.resume import resume
 from lambda_fn.stream_log.heads import StoredHead
+from lambda_fn.stream_log.readers import Readers
 
 
 async def replay(
@@ -22,6 +23,7 @@ async def replay(
     settings: Settings,
     *,
     from_cache: bool = False,
+    only_state: bool = False,
 ) -> None:
     """Send a response from its first event, and on while it runs.
 
@@ -34,10 +36,12 @@ async def replay(
         carrier: The repeat's.
         settings: The function's settings.
         from_cache: Whether an equal request made it, and not this one's own first try.
+        only_state: Whether a response that runs is told as it stands, as one in the background is.
 
     Raises:
         NotFound: the key may not use the model any more.
-        RateLimited: the key has made all its requests of this minute.
+        RateLimited: the key has made all its requests of this minute, or follows as many running
+            responses as it may.
         APIError: as `resume` and `Carrier.admitted`.
 
     """
@@ -51,11 +55,19 @@ async def replay(
         HEADER: head.response_id,
         **REPLAYED,
     }
-    await carrier.admitted()
-    await resume(
-        *(streams, head, -1, carrier.sink),
-        seconds=carrier.seconds_left(),
-        settings=settings,
-        request_id=carrier.request_id,
-        counts_as="CacheHits" if from_cache else "Replayed",
-    )
+    if only_state and not head.is_final:
+        from lambda_fn.stream.queueing import tell  # only a repeat in the background needs it
+
+        await carrier.admitted()
+        await tell(carrier, head.head, head.status)
+        return
+    seconds = carrier.seconds_left()
+    async with Readers(streams, settings.recall_per_key).following(head, seconds):
+        await carrier.admitted()
+        await resume(
+            *(streams, head, -1, carrier.sink),
+            seconds=seconds,
+            settings=settings,
+            request_id=carrier.request_id,
+            counts_as="CacheHits" if from_cache else "Replayed",
+        )

@@ -47,7 +47,9 @@ async def resume(
 
     `seconds` are left to this process, None if they are not limited. The stream ends without a
     terminal event shortly before that, and if a newer reader takes its place. Then the client comes
-    back for the rest. `counts_as` is the metric that the request `request_id` is counted in.
+    back for the rest. That of a repeat does not know of it, so its stream ends with an error,
+    unless the response is one in the background.
+    `counts_as` is the metric that the request `request_id` is counted in.
 
     A response that failed is read without a failure, so it ends in its own form with the status
     200. Only a repeat of its request gets the status that the first one got.
@@ -69,12 +71,12 @@ async def resume(
         **one(counts_as, settings.deployment, model=head.head.model, now=time.time()),
     )
     sink = _Filled(sink, encoder.heartbeat() if head.head.form == "plain_text" else b"")
-    source = _Until(read_log(table, head.response_id), _deadline(seconds))
+    is_repeat = counts_as != "Resumed"
+    source = _Until(read_log(table, head.response_id, is_repeat=is_repeat), _deadline(seconds))
     # What waits in the queue begins to be told at once: its first event may take minutes.
     first_wait = 0.0 if head.status == "queued" else None
     delivery = Delivery(encoder, sink, heartbeat=settings.heartbeat, first_wait=first_wait)
     is_stream = encoder.content_type.startswith(_EVENTS)
-    is_repeat = counts_as != "Resumed"
     try:
         await delivery.run(source)
     except ResponseBroken as broken:
@@ -82,7 +84,9 @@ async def resume(
             raise
         # An event stream tells its end by its terminal event, so it can end well without one. A
         # broken connection would count as a failure of this function.
-        await sink.end(b"")
+        knows = not is_repeat or head.head.queued is True  # in the background, it resumes
+        ending = None if knows else encoder.fail(_elsewhere(head))
+        await sink.end(ending or b"")
     except APIError as error:
         if delivery.has_started:
             raise
@@ -99,6 +103,15 @@ async def resume(
             await _fail(encoder, sink, error)
     finally:
         await source.close()
+
+
+def _elsewhere(head: StoredHead) -> APIError:
+    """Return the error of a repeat that cannot be sent the rest."""
+    return Unavailable(
+        "The rest of this answer cannot be sent here. Read it with GET /v1/sluice/streams/"
+        f"{head.response_id}.",
+        code="rest_elsewhere",
+    )
 
 
 def _encoder(head: StoredHead, after: int) -> Encoder:

@@ -2,7 +2,10 @@
 
 A reader of a running response takes one of `SLOTS` slots, which also tells the producer that it is
 tailed. If all are taken, the oldest reader loses its slot, and ends without a terminal event. It
-notices when it renews its lease.
+notices when it renews its lease. Then its client resumes.
+
+The client of a repeat does not know that it reads a log, so a repeat takes no slot from others, and
+reads on without one.
 
 A reader also completes what others have left undone. It ends a response whose producer's lease is
 over, and puts the terminal segment that a final head lacks.
@@ -50,7 +53,12 @@ _MAX_FAILURES = 3
 
 
 def read_log(
-    table: Table, response_id: str, after: int = -1, *, now: Clock = time.time
+    table: Table,
+    response_id: str,
+    after: int = -1,
+    *,
+    is_repeat: bool = False,
+    now: Clock = time.time,
 ) -> "LogSource":
     """Return a source of a response's events with numbers above `after`, future ones included.
 
@@ -61,10 +69,11 @@ def read_log(
         table: StreamTable.
         response_id: The response.
         after: The number of the last event that is not returned; -1 for none.
+        is_repeat: Whether a repeat of the response's request reads it.
         now: Returns Unix seconds.
 
     """
-    return LogSource(table, response_id, after, now=now)
+    return LogSource(table, response_id, after, is_repeat=is_repeat, now=now)
 
 
 class LogSource:
@@ -73,14 +82,16 @@ class LogSource:
     Call `close` when the reader ends.
     """
 
-    def __init__(self, table: Table, response_id: str, after: int, *, now: Clock) -> None:
+    def __init__(
+        self, table: Table, response_id: str, after: int, *, is_repeat: bool, now: Clock
+    ) -> None:
         """Begin before the first segment. The segment of `after + 1` may begin before it."""
         self._table = table
         self._response_id = response_id
         self._after = after
         self._now = now
         self._next = 0
-        self._slot = _Slot(table, response_id, now=now)
+        self._slot = _Slot(table, response_id, takes=not is_repeat, now=now)
         self._look_at = 0.0
         """Time of `time.monotonic` at which the head is looked at, if nothing new comes."""
         self._ended = False
@@ -240,9 +251,10 @@ async def release_slot(table: Table, key: dict[str, str], reader: str) -> None:
 
 
 class _Slot:
-    """A reader's slot, with a lease."""
+    """A reader's slot, with a lease. A reader that `takes` cannot go on without one."""
 
-    def __init__(self, table: Table, response_id: str, *, now: Clock) -> None:
+    def __init__(self, table: Table, response_id: str, *, takes: bool, now: Clock) -> None:
+        self._takes = takes
         self._table = table
         self._response_id = response_id
         self._now = now
@@ -265,8 +277,9 @@ class _Slot:
                 await self._put(self._slot, self._name)
             except ConditionFailed:
                 self._slot = None
-                raise Unended from None  # a newer reader has it
-        if not self._is_told:
+                if self._takes:
+                    raise Unended from None  # a newer reader has it
+        if self._slot is not None and not self._is_told:
             await self._tell()
 
     async def _tell(self) -> None:
@@ -282,31 +295,34 @@ class _Slot:
         self._is_told = True
 
     async def _acquire(self) -> None:
-        """Take a free slot, or that of the oldest reader."""
+        """Take a free slot, or that of the oldest reader. Without `takes`, there may be none."""
         self._since = self._since or round(self._now(), 3)
         for _ in range(_CONTESTS):
-            slot, holder = await self._choose()
+            slot, holder, is_free = await self._choose()
+            if not is_free and not self._takes:
+                return
             try:
                 await self._put(slot, holder)
             except ConditionFailed:
                 continue
             self._slot = slot
             return
-        raise Unended  # newer readers were faster each time
+        if self._takes:
+            raise Unended  # newer readers were faster each time
 
-    async def _choose(self) -> tuple[int, str | None]:
-        """Return the slot to take, and the name of the reader that has it or had it."""
+    async def _choose(self) -> tuple[int, str | None, bool]:
+        """Return the slot to take, the name of who has it or had it, and whether it is free."""
         now, oldest = self._now(), (float("inf"), 0, "")
         page = await self._table.query(head_range(self._response_id), consistent=True)
         found = {item["sk"]: item for item in page.items}
         for slot in range(SLOTS):
             item = found.get(reader_key(self._response_id, slot)["sk"])
             if item is None:
-                return slot, None
+                return slot, None, True
             if item["tail_until"] <= now:
-                return slot, item["reader"]
+                return slot, item["reader"], True
             oldest = min(oldest, (item["since"], slot, item["reader"]))
-        return oldest[1], oldest[2]
+        return oldest[1], oldest[2], False
 
     async def _put(self, slot: int, holder: str | None) -> None:
         now = self._now()

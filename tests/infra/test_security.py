@@ -45,7 +45,8 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
 
     It changes accounts and ledger, puts ledger items and marks, queries only rollups, and invokes
     its endpoint. It can neither read the secret of page tokens nor write rollups. It writes the
-    responses that it makes, reads those that repeats get, lists those of a key, and deletes none.
+    responses that it makes, reads those that repeats get, whose number a key's slots bound, lists
+    those of a key, and deletes none.
     A read of many responses names their states only.
     """
     endpoint = synthesis.the("AWS::SageMaker::Endpoint")["EndpointName"]
@@ -64,6 +65,10 @@ def test_the_stream_function_puts_no_keys(synthesis: Any) -> None:
         ),
         ("dynamodb:PutItem", partitions("Q#", table="streams")),
         ("dynamodb:UpdateItem", partitions("Q#", table="streams")),
+        *(
+            (f"dynamodb:{action}", partitions("L#*", table="streams"))
+            for action in ("PutItem", "Query", "UpdateItem")
+        ),
         ("dynamodb:Query", "streams, index owners"),
     }
     others = {

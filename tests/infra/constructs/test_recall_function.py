@@ -18,8 +18,7 @@ def test_it_is_the_stream_functions_package_with_a_concurrency_of_its_own(
 def test_it_has_the_variables_that_it_needs_and_no_others(synthesis: Synthesis) -> None:
     """Both functions of the public API have the same tables, models and secrets."""
     stream = synthesis.function(FUNCTIONS["Stream"])["Environment"]["Variables"]
-    recall = dict(synthesis.function(FUNCTIONS["Recall"])["Environment"]["Variables"])
-    assert recall.pop("SLUICE_RECALL_PER_KEY")
+    recall = synthesis.function(FUNCTIONS["Recall"])["Environment"]["Variables"]
     assert recall.items() <= stream.items()
     only_for_requests = (
         "METER_OPEN STRICT LOOSE_TOOL_HISTORY ON_CUT FALLBACKS REDACTION MODERATION EVENT_LOOP"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.metering.keys import account_key
-from lambda_fn.stream import repeats
+from lambda_fn.stream import repeats, resume
 from lambda_fn.stream_log import table_log
 from lambda_fn.stream_log.heads import open_head
 from lambda_fn.stream_log.identities import claim
-from lambda_fn.stream_log.keys import head_key
+from lambda_fn.stream_log.keys import SLOTS, head_key
 from tests.support.function import (
     FIRST,
     KEY_ID,
@@ -69,6 +70,11 @@ def identities(streams: Any) -> list[Any]:
     return [it for it in streams.scan(ConsistentRead=True)["Items"] if it["sk"] == "I"]
 
 
+def readers(streams: Any) -> int:
+    """Return how many slots of readers there are in StreamTable."""
+    return sum("READER" in it["sk"] for it in streams.scan(ConsistentRead=True)["Items"])
+
+
 def claims(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Return an event that is set when an identity was written."""
     claimed = asyncio.Event()
@@ -121,6 +127,119 @@ async def test_a_repeat_is_attached_to_what_runs(
     assert again.body == first.body
     assert len(sagemaker.bodies) == 1
     assert spent(items)["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize(("body", "more"), [(CACHED, {}), (STREAM, KEYED), (CHAT, KEYED)])
+async def test_many_repeats_at_once(
+    logging: Call,
+    sagemaker: StandIn,
+    streams: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    body: dict[str, Any],
+    more: dict[str, str],
+) -> None:
+    """Each gets the whole response, though more of them follow it than a response has slots."""
+    monkeypatch.setattr(limits, "LEASE_INTERVAL", 0.0)
+    monkeypatch.setattr(limits, "LOG_POLL", 0.01)
+    go_on = asyncio.Event()
+    sagemaker.script = [FIRST, go_on, REST]
+    replies = [Reply() for _ in range(9)]
+    running = [asyncio.ensure_future(logging(body=body, more=more, reply=it)) for it in replies]
+    if body is not CHAT:
+        for reply in replies:
+            await reply.until(lambda reply=reply: "Hello" in text(reply))  # type: ignore[misc]
+    while readers(streams) < SLOTS:  # noqa: ASYNC110 - a table has no events
+        await asyncio.sleep(0.01)
+    go_on.set()
+    await asyncio.gather(*running)
+    assert {(it.status, it.whole, it.body) for it in replies} == {(200, True, replies[0].body)}
+    assert sum(map(replayed, replies)) == 8
+    assert len(sagemaker.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "end"),
+    [
+        ("/v1/chat/completions", STREAM, b"rest_elsewhere"),
+        ("/v1/messages", {**STREAM, "max_tokens": 9}, b"event: error"),
+        ("/v1/responses", {"model": "m", "input": "Hi", "stream": True}, b"response.failed"),
+        (
+            "/v1/responses",
+            {"model": "m", "input": "Hi", "stream": True, "background": True},
+            b"response.output_text.delta",
+        ),
+    ],
+)
+async def test_a_repeat_that_cannot_get_the_rest_is_told(
+    logging: Call,
+    sagemaker: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    body: dict[str, Any],
+    end: bytes,
+) -> None:
+    """Its stream ends with an error, as it does not know that it reads a log.
+
+    The client of a background response knows, so its stream ends without one.
+    """
+    go_on = asyncio.Event()
+    sagemaker.script = [FIRST, go_on, REST]
+    first, again = Reply(), Reply()
+    running = asyncio.ensure_future(logging(path=path, body=body, more=KEYED, reply=first))
+    await first.until(lambda: b"Hello" in first.body)
+    now = time.monotonic()
+    monkeypatch.setattr(resume, "_deadline", lambda _: now + 1)
+    await logging(path=path, body=body, more=KEYED, reply=again)
+    go_on.set()
+    await running
+    assert (again.status, again.whole) == (200, True)
+    assert b"Hello" in again.body
+    last = b"".join(again.body.rstrip().split(b"\n\n")[-2:])
+    assert end in last
+    assert (b"failed" in last or b"rror" in last) is not ("background" in body)
+
+
+async def test_the_repeats_of_a_key_are_bounded(
+    make_call: Callable[..., Call], sagemaker: StandIn, streams: Any
+) -> None:
+    """A key may not keep all environments by repeats of one running response."""
+    logging = make_call(stream_table=streams.name, recall_per_key=1)
+    go_on = asyncio.Event()
+    sagemaker.script = [FIRST, go_on, REST]
+    first, again = Reply(), Reply()
+    running = asyncio.ensure_future(logging(body=STREAM, more=KEYED, reply=first))
+    await first.until(lambda: "Hello" in text(first))
+    repeat = asyncio.ensure_future(logging(body=STREAM, more=KEYED, reply=again))
+    await again.until(lambda: "Hello" in text(again))
+    refused = await logging(body=STREAM, more=KEYED)
+    assert (refused.status, refused.error["code"]) == (429, "readers_limit_reached")
+    go_on.set()
+    await asyncio.gather(running, repeat)
+    assert (await logging(body=STREAM, more=KEYED)).body == again.body == first.body
+
+
+async def test_a_repeat_of_a_background_request_returns_at_once(
+    logging: Call, sagemaker: StandIn
+) -> None:
+    """While the response runs, it is told as it stands, and afterwards whole."""
+    go_on = asyncio.Event()
+    sagemaker.script = [FIRST, go_on, REST]
+    body = {"model": "m", "input": "Hi", "background": True}
+    first = Reply()
+    running = asyncio.ensure_future(
+        logging(path="/v1/responses", body=body, more=KEYED, reply=first)
+    )
+    await first.until(lambda: bool(first.body))
+    again = await logging(path="/v1/responses", body=body, more=KEYED)
+    states = [json.loads(it.body) for it in (first, again)]
+    assert states[0]["id"] == states[1]["id"]
+    assert states[1]["status"] == "in_progress"
+    assert replayed(again)
+    go_on.set()
+    await running
+    ended = await logging(path="/v1/responses", body=body, more=KEYED)
+    assert json.loads(ended.body)["status"] == "completed"
+    assert len(sagemaker.bodies) == 1
 
 
 @pytest.mark.parametrize("more", [KEYED, RETRY])

@@ -31,9 +31,9 @@ async def put(ground: Ground, number: int, events: list[Event], *, is_end: bool 
     assert await put_segment(ground.table, ground.response_id, segment, expires=9) is None
 
 
-def reader(ground: Ground, after: int = -1) -> LogSource:
+def reader(ground: Ground, after: int = -1, *, is_repeat: bool = False) -> LogSource:
     """Return a reader."""
-    return read_log(ground.table, ground.response_id, after, now=ground.clock)
+    return read_log(ground.table, ground.response_id, after, is_repeat=is_repeat, now=ground.clock)
 
 
 async def poll(source: LogSource) -> Batch | None:
@@ -255,6 +255,32 @@ async def test_four_readers_at_once(ground: Ground, monkeypatch: pytest.MonkeyPa
     assert taken() == 3
     await sources[0].close()
     assert taken() == 3
+
+
+async def test_repeats_take_no_slot_from_others(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They read on without one, also after a reader took theirs, and take one that is free."""
+    monkeypatch.setattr(limits, "LEASE_INTERVAL", 0.0)
+    monkeypatch.setattr(limits, "LEASE", 1e9)
+    await ground.opened()
+    ground.now += 1
+    readers = [reader(ground) for _ in range(2)]
+    repeats = [reader(ground, is_repeat=True) for _ in range(9)]
+    for source in (*readers, *repeats, *readers):
+        assert await poll(source) is None
+    held = {it["reader"] for it in ground.items("HEAD#READER#")}
+    assert len(held) == keys.SLOTS
+    ground.now += 1
+    newer = [reader(ground) for _ in range(2)]
+    for source in (*newer, *repeats):
+        assert await poll(source) is None
+    await newer[0].close()
+    assert await poll(repeats[-1]) is None
+    assert sum(it["tail_until"] > 0 for it in ground.items("HEAD#READER#")) == keys.SLOTS
+    await put(ground, 0, [token()])
+    for source in repeats:
+        assert await poll(source) == (0, [token()])
 
 
 async def test_the_slot_of_a_dead_reader(ground: Ground) -> None:

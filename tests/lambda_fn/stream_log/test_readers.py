@@ -8,7 +8,7 @@ import pytest
 
 from lambda_fn import limits
 from lambda_fn.errors import RateLimited
-from lambda_fn.recall.readers import Readers
+from lambda_fn.stream_log.readers import Readers
 from tests.support.network import Fate
 from tests.support.stream_logs import NOW, Ground, stream_ground
 

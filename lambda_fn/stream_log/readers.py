@@ -1,8 +1,9 @@
 """Bounds how many calls of a key follow running responses at once.
 
-Such a call keeps an environment of the recall function, up to its time limit. Without a bound, one
-key could keep all of them. Each call takes a slot of its key: an item, until it ends. Whoever takes
-a slot guesses a free one first, so calls do not compete for one item.
+Such a call keeps an environment of the recall function, up to its time limit, and a repeat keeps
+one of the stream function. Without a bound, one key could keep all of them. Each call takes a slot
+of its key: an item, until it ends. Whoever takes a slot guesses a free one first, so calls do not
+compete for one item.
 
 If StreamTable does not answer, nobody is refused here.
 """
@@ -84,8 +85,9 @@ class Readers:
         free = [slot for slot in every if following_key(key_id, slot)["sk"] not in taken]
         if not free:
             raise RateLimited(
-                f"This key follows {self._maximum} running responses, by 'wait' or as streams. End "
-                "one of these calls first, or ask for the state without 'wait'.",
+                f"This key follows {self._maximum} running responses, by 'wait', as streams or by "
+                "repeats of their requests. End one of these calls first, or ask for the state "
+                "without 'wait'.",
                 code="readers_limit_reached",
                 retry_after=5,
             )
