@@ -4,11 +4,16 @@ Application Auto Scaling's expressions are those of EventBridge:
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from datetime import date, timedelta
+from __future__ import annotations
 
-from infra.settings.endpoint import Plan
+import re
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from infra.settings.endpoint import Plan
 
 _MINUTES = 24 * 60
 _SINCE = date(2027, 1, 4)

@@ -196,8 +196,7 @@ def _beside_tokens(plan: Plan, use: Use, compare: tuple[float, float]) -> list[s
         count = needed_instances(plan, use, turn.always)
         by = "slots" if use.throughput is None else "slots and tokens/s"
         lines.append(
-            f"There it has {count:,} instances, as its busiest hour needs by {by}; each beyond "
-            f"{plan.instances:,} is part of its cost."
+            f"Its busiest hour needs {count:,} instances there, by {by}, and its cost has them."
         )
     return lines
 

@@ -107,10 +107,11 @@ def test_what_is_not_in_the_sum_is_named(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_text_from_outside_is_no_markup(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file's name and a report's reasons are printed as they are."""
-    report = tmp_path / "[b]r[final].json"
+    monkeypatch.chdir(tmp_path)
+    report = Path("[b]r[final].json")
     figures = {
         "object": "load_report", "tokens": {"per_second": 9.0}, "ttft": None, "itl": None,
         "client": {"bottleneck": ["CPU [/x]"]},
