@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -104,11 +105,15 @@ def run(args: argparse.Namespace) -> None:
 
 def _month(text: str) -> tuple[str, str]:
     """Return the first day of a month, and of the next one."""
-    match = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a month such as 2026-11")
-    year, month = int(match[1]), int(match[2])
-    return f"{text}-01", f"{year + month // 12:04}-{month % 12 + 1:02}-01"
+    match = re.fullmatch(r"([0-9]{4})-([0-9]{2})", text)
+    try:
+        if match is None:
+            raise ValueError
+        first = date(int(match[1]), int(match[2]), 1)
+        following = date(first.year + first.month // 12, first.month % 12 + 1, 1)
+    except ValueError:  # also year 0, and the last month that has dates, which no day follows
+        raise argparse.ArgumentTypeError(f"{text!r} is not a month such as 2026-11") from None
+    return first.isoformat(), following.isoformat()
 
 
 def _table(rows: list[dict[str, Any]], by: Sequence[str], names_of_keys: dict[str, str]) -> None:

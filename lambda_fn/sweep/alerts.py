@@ -6,6 +6,7 @@ from lambda_fn.aws.dynamodb import ConditionFailed, Query, Table, Update
 from lambda_fn.aws.sns import Topic
 from lambda_fn.log import log
 from lambda_fn.metering.budget_alerts import DEPLOYMENT, Alert
+from lambda_fn.metering.hours import hour_at
 from lambda_fn.metering.keys import ALERT_OPEN, OVERDUE_INDEX
 from lambda_fn.metering.money import to_text
 
@@ -43,14 +44,14 @@ async def send(
             continue  # the index lags behind
         alert = Alert.of(item)
         if topic is not None:
-            await topic.publish(*message(alert, deployment))
+            await topic.publish(*message(alert, deployment, now=now))
         figures = {"what": alert.what, "spent": alert.spent, "limit": alert.limit}
         log("budget_alert", key=alert.key_id, month=alert.month, level=alert.level, **figures)
         sent += await _mark_sent(table, alert, now)
     return sent
 
 
-def message(alert: Alert, deployment: str) -> tuple[str, str]:
+def message(alert: Alert, deployment: str, *, now: float) -> tuple[str, str]:
     """Return the subject and the text of an alert."""
     is_key = alert.key_id != DEPLOYMENT
     if is_key:
@@ -66,6 +67,8 @@ def message(alert: Alert, deployment: str) -> tuple[str, str]:
             share = "has used up"
             refused = "A request was refused, because it might have needed more than the rest."
             closing = ["", refused, f"Such requests {remedy}"]
+        if alert.month < hour_at(now)[:7]:
+            closing[-1] = "The month is over, so no request is refused for this any more."
     lines = [
         f"{who} {share} {budget} of {alert.what} for {alert.month}.",
         "",

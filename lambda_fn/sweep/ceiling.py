@@ -3,9 +3,13 @@
 A counter that each request changes would be one item for all requests, which DynamoDB limits to
 1,000 writes a second. So each sweep sums the ledger. A month may exceed its ceiling by what is
 spent between two sweeps (5 minutes, `infra/limits.py`), and by the answers that are running.
+
+Requests count in the month in which they began. So the sweeps of a new month also sum the one
+before until all its hours have rollups, for its alerts. From then on that is one read a sweep.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from lambda_fn.aws.dynamodb import Table
 from lambda_fn.metering import hours, service_state
@@ -16,6 +20,14 @@ from lambda_fn.reporting.rollup_progress import first_hour, rolled_range
 from lambda_fn.reporting.usage_rows import ledger_rows, stored_rows
 
 _KEPT = 40 * 86_400
+
+
+class _Closed(NamedTuple):
+    """The sum of a month's hours that have rollups, as it is stored."""
+
+    until: str
+    """The first hour that is not in it."""
+    cost: int
 
 
 async def watch(
@@ -37,17 +49,21 @@ async def watch(
         MeterUnavailable: DynamoDB does not answer.
 
     """
-    month = hours.hour_at(now)[:7]
-    spent = await _spent(table, month, now=now, remade=remade, stop=stop)
+    hour = hours.hour_at(now)
+    month, end = hour[:7], hours.following(hour)
+    stored = None if remade else await _stored(table, month)
+    closed = await _closed(table, month, end, stored, now=now)
+    if closed != stored:
+        await _store(table, month, closed)
+    spent = await _with_open(table, closed, end, stop)
     if spent is None:
         return None
-    for level in levels(spent, ceiling):
-        alert = Alert(month, DEPLOYMENT, "cost", level, ceiling, spent)
-        await note(table, alert, now=now)
-    stored = (await service_state.state(table)).get("exhausted")
+    await _alert(table, month, spent, ceiling, now=now)
+    exhausted = (await service_state.state(table)).get("exhausted")
     wanted = month if spent >= ceiling else None
-    if stored != wanted:
+    if exhausted != wanted:
         await service_state.exhaust(table, wanted)
+    await _end_month(table, f"{month}-01T00", ceiling=ceiling, now=now, remade=remade, stop=stop)
     return spent
 
 
@@ -57,26 +73,64 @@ async def lift(table: Table) -> None:
         await service_state.exhaust(table, None)
 
 
-async def _spent(
-    table: Table, month: str, *, now: float, remade: bool, stop: Callable[[], bool]
-) -> int | None:
-    end = hours.following(hours.hour_at(now))
+async def _end_month(
+    table: Table, end: str, *, ceiling: int, now: float, remade: bool, stop: Callable[[], bool]
+) -> None:
+    """Write the alerts of the month that ended at `end`, until its sum is final.
+
+    The last sweep of a month is too early for its last requests. Without a stored sum, the month
+    had no ceiling.
+    """
+    month = hours.hour_at(hours.begins(end) - 3600)[:7]
+    stored = await _stored(table, month)
+    if stored is None or (stored.until == end and not remade):
+        return
+    closed = await _closed(table, month, end, None if remade else stored, now=now)
+    spent = await _with_open(table, closed, end, stop)
+    if spent is not None:
+        await _alert(table, month, spent, ceiling, now=now)
+    if closed != stored:  # stored after the alerts: at a final sum no sweep looks again
+        await _store(table, month, closed)
+
+
+async def _alert(table: Table, month: str, spent: int, ceiling: int, *, now: float) -> None:
+    for level in levels(spent, ceiling):
+        await note(table, Alert(month, DEPLOYMENT, "cost", level, ceiling, spent), now=now)
+
+
+async def _closed(
+    table: Table, month: str, end: str, stored: _Closed | None, *, now: float
+) -> _Closed:
+    """Sum the hours of a month before `end` that have rollups, beginning with the stored sum."""
     first, rolled = await rolled_range(table) or (await first_hour(table, now=now),) * 2
     begin = min(max(f"{month}-01T00", first), end)
     until = min(max(begin, rolled), end)
-    since, cost = begin, 0
-    stored = None if remade else await table.get(month_key(month))
-    if stored is not None:
-        check_version(stored)
-        if stored["until"] <= until:
-            since, cost = stored["until"], stored["cost"]
+    since, cost = stored if stored is not None and stored.until <= until else (begin, 0)
     if since < until:
         cost += sum(row.cost for row in await stored_rows(table, since, until))
-    if stored is None or since < until:
-        item = {**month_key(month), **VERSIONED, "until": until, "cost": cost}
-        await table.put({**item, "ttl": window_end(f"cost#{month}") + _KEPT})
-    for hour in hours.between(until, end):
+    return _Closed(until, cost)
+
+
+async def _with_open(
+    table: Table, closed: _Closed, end: str, stop: Callable[[], bool]
+) -> int | None:
+    """Add the ledger of the open hours before `end`. Return None if the time was over."""
+    cost = closed.cost
+    for hour in hours.between(closed.until, end):
         if stop():
             return None
         cost += sum(row.cost for row in await ledger_rows(table, hour))
     return cost
+
+
+async def _stored(table: Table, month: str) -> _Closed | None:
+    item = await table.get(month_key(month))
+    if item is None:
+        return None
+    check_version(item)
+    return _Closed(item["until"], item["cost"])
+
+
+async def _store(table: Table, month: str, closed: _Closed) -> None:
+    item = {**month_key(month), **VERSIONED, "until": closed.until, "cost": closed.cost}
+    await table.put({**item, "ttl": window_end(f"cost#{month}") + _KEPT})

@@ -4,6 +4,7 @@ import pytest
 
 from lambda_fn.aws.sns import NotPublished
 from lambda_fn.metering.budget_alerts import DEPLOYMENT, Alert, note
+from lambda_fn.metering.hours import begins
 from lambda_fn.metering.keys import ALERT_PARTITION
 from lambda_fn.sweep.alerts import message, send
 from lambda_fn.sweep.run import Budgets, sweep
@@ -82,18 +83,27 @@ async def test_without_a_topic_the_log_tells(
 def test_all_that_is_spent_says_what_follows() -> None:
     """At 100 % it says that requests are refused, and what ends that."""
     spent = Alert("2026-11", DEPLOYMENT, "cost", 100, 10**10, 10**10)
-    subject, text = message(spent, "sluice-prod")
+    subject, text = message(spent, "sluice-prod", now=T)
     assert subject == "sluice-prod: Deployment sluice-prod has spent 100 % of its ceiling"
     assert "until monthly_ceiling is raised" in text
     assert "Owner" not in text
     rest = Alert("2026-11", "abcdefghijkl", "tokens", 100, 5000, 4900, "small")
-    subject, text = message(rest, "sluice-prod")
+    subject, text = message(rest, "sluice-prod", now=T)
     assert subject == "sluice-prod: Key small has used up its budget"
     assert "4,900 tokens of 5,000 tokens" in text
     assert "A request was refused" in text
     tokens = Alert("2026-11", "abcdefghijkl", "tokens", 100, 5000, 5100, "n" * 200)
-    subject, text = message(tokens, "sluice-prod")
+    subject, text = message(tokens, "sluice-prod", now=T)
     assert len(subject) <= 100
     assert "5,100 tokens of 5,000 tokens" in text
     assert "Key: abcdefghijkl" in text
     assert "Owner" not in text  # it has none
+
+
+@pytest.mark.parametrize("spent", [4900, 5000])
+def test_an_alert_of_a_past_month_promises_no_refusal(spent: int) -> None:
+    """It may be sent after midnight, when the budget is a new one."""
+    alert = Alert("2026-11", "abcdefghijkl", "tokens", 100, 5000, spent)
+    _, text = message(alert, "sluice-prod", now=begins("2026-12-01T00"))
+    assert text.endswith("The month is over, so no request is refused for this any more.")
+    assert "until" not in text

@@ -7,7 +7,7 @@ from lambda_fn.metering import hours, service_state
 from lambda_fn.metering.keys import ALERT_PARTITION, month_key
 from lambda_fn.reporting.rollups import advance, roll
 from lambda_fn.sweep import ceiling
-from tests.support.ground import CLOSED, DONE, LONGEST, PRICES, Ground, T, live, never
+from tests.support.ground import CLOSED, DONE, LONGEST, PRICES, Ground, Killed, T, live, never
 
 COST = PRICES.cost(DONE.tokens)
 
@@ -49,6 +49,78 @@ async def test_a_changed_hour_is_summed_again(ground: Ground) -> None:
     await live(ground.table, ground, new_request_id(T + 1))
     await roll(ground.table, hours.hour_at(T))
     assert await watch(ground, limit=10**9, now=later, remade=True) == 2 * COST
+
+
+BORDER = hours.begins("2026-12-01T00")
+
+
+def alerts(ground: Ground) -> list[str]:
+    """Return the month and the level of each alert."""
+    return sorted(" ".join(item["sk"].split("#")[::3]) for item in ground.items(ALERT_PARTITION))
+
+
+async def roll_until(ground: Ground, hour: str) -> None:
+    """Make the rollups of the hours before `hour`."""
+    now = hours.begins(hour) + LONGEST
+    assert await advance(ground.table, now=now, longest=LONGEST, stop=never) > 0
+
+
+async def test_a_month_is_watched_until_its_sum_is_final(ground: Ground) -> None:
+    """A request of its last minutes counts in it, and refuses nothing in the next month."""
+    await watch(ground, limit=2 * COST, now=BORDER - 240)
+    await live(ground.table, ground, new_request_id(BORDER - 120))
+    assert await watch(ground, limit=2 * COST, now=BORDER + 60) == 0
+    assert alerts(ground) == ["2026-11 50"]
+    await live(ground.table, ground, new_request_id(BORDER - 60))  # it is settled late
+    await roll_until(ground, "2026-12-01T00")
+    assert await watch(ground, limit=2 * COST, now=BORDER + 900) == 0
+    assert alerts(ground) == ["2026-11 100", "2026-11 50", "2026-11 80"]
+    assert await exhausted(ground) is None
+
+
+async def test_a_final_sum_costs_one_read(ground: Ground) -> None:
+    """It is summed again only after rollups were made again."""
+    await watch(ground, limit=COST, now=BORDER - 240)
+    await roll_until(ground, "2026-12-01T00")
+    await watch(ground, limit=COST, now=BORDER + 900)
+    final = await ground.table.get(month_key("2026-11"))
+    assert final is not None
+    assert (final["until"], final["cost"]) == ("2026-12-01T00", 0)
+    await live(ground.table, ground, new_request_id(BORDER - 60))
+    await roll(ground.table, "2026-11-30T23")
+
+    with_month, without = ground.mortal(-1), ground.mortal(-1)
+    await ceiling.watch(with_month, ceiling=COST, now=BORDER + 900, remade=False, stop=never)
+    ground.boto.delete_item(Key=month_key("2026-11"))
+    await ceiling.watch(without, ceiling=COST, now=BORDER + 900, remade=False, stop=never)
+    assert with_month.calls == without.calls
+    assert alerts(ground) == []
+
+    await ground.table.put(final)
+    await watch(ground, limit=COST, now=BORDER + 900, remade=True)
+    assert alerts(ground) == ["2026-11 100", "2026-11 50", "2026-11 80"]
+
+
+async def test_a_sweep_that_is_killed_at_the_border_loses_no_alert(ground: Ground) -> None:
+    """The sum is not stored as final before its alerts are written."""
+    await watch(ground, limit=COST, now=BORDER - 240)
+    await live(ground.table, ground, new_request_id(BORDER - 120))
+    await roll_until(ground, "2026-12-01T00")
+    killed = 0
+    while len(alerts(ground)) < 3:
+        with pytest.raises(Killed):
+            await ceiling.watch(
+                ground.mortal(killed), ceiling=COST, now=BORDER + 900, remade=False, stop=never
+            )
+        killed += 1
+    assert killed > 3
+
+
+async def test_a_month_without_a_ceiling_gets_no_alert(ground: Ground) -> None:
+    """A ceiling that is set in December says nothing about November."""
+    await live(ground.table, ground, new_request_id(BORDER - 120))
+    await watch(ground, limit=COST, now=BORDER + 60)
+    assert alerts(ground) == []
 
 
 async def test_requests_are_refused_from_the_ceiling_on(ground: Ground) -> None:
