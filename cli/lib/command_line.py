@@ -24,6 +24,10 @@ class Parser(argparse.ArgumentParser):
     _given: Sequence[str] = ()
     _instead_of_stage: str = ""
 
+    def __init__(self, **options: Any) -> None:
+        """Take argparse's options. Those of a command line are written out, never abbreviated."""
+        super().__init__(**{"allow_abbrev": False, **options})
+
     def add_subparsers(self, **options: Any) -> Any:
         """Add the commands below this one."""
         self._commands = super().add_subparsers(**options)

@@ -52,10 +52,8 @@ after its text.
 """
 LOG_LINE = 400
 """Bytes of a request's log lines beside its metrics."""
-SECRETS = 3
-"""Secrets of every deployment: two of the origin, and that of the admin API. A webhook has one
-more.
-"""
+SECRETS = 2
+"""Secrets of every deployment: those of the origin. The admin API and a webhook have one each."""
 RUN_SECONDS = 0.5
 """Billed seconds of a scheduled run that finds nothing to do, with 512 MB: assumed."""
 RUN_LOG = 350
@@ -154,6 +152,8 @@ class Plan:
     """Which answers are kept: the setting. If any are, the keeper runs each minute."""
     webhook: bool = False
     """Whether the keeper calls a webhook, with a secret."""
+    admin_url: bool = True
+    """Whether the admin API has a URL, with a secret."""
     logged: int = 0
     """Bytes that metrics add to a request's log line."""
     watched: cloudwatch_cost.Counts = _UNWATCHED
@@ -218,6 +218,7 @@ class Plan:
             guardrail=settings.guardrail is not None,
             persistence=settings.persistence,
             webhook=settings.webhook_url is not None,
+            admin_url=settings.admin_url,
             logged=cloudwatch_cost.bytes_a_request(settings),
             watched=cloudwatch_cost.counts(settings),
             key_figures=settings.key_figures,
@@ -385,7 +386,7 @@ def by_month(plan: Plan, *, called: bool = False) -> dict[str, float]:
         "CloudWatch, figures of keys": (
             insights_month(plan) if plan.key_figures == "insights" else 0.0
         ),
-        "Secrets Manager": (SECRETS + plan.webhook) * price("secret_month"),
+        "Secrets Manager": (SECRETS + plan.admin_url + plan.webhook) * price("secret_month"),
         "Lambda, schedules": _schedules(plan),
         "AWS WAF": (
             price("waf_acl_month") + _WEB_ACL_RULES * price("waf_rule_month")

@@ -164,6 +164,8 @@ def test_the_functions_on_a_schedule() -> None:
     told = PROD.replace(webhook_url="https://hooks.example.org/sluice")
     assert Plan.of(told, None).webhook
     assert not Plan.of(PROD, None).webhook
+    by_iam = Plan.of(PROD.replace(admin_url=False), None)
+    assert bill.by_month(by_iam)["Secrets Manager"] == 0.8
 
 
 def test_a_plan_is_what_the_settings_deploy() -> None:
