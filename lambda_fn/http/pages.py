@@ -36,8 +36,9 @@ def parameters(request: Request, *names: str, ignored: tuple[str, ...] = ()) -> 
 def whole_number(text: str, name: str, minimum: int = 0, maximum: int = _MAX_NUMBER) -> int:
     """Return the number in a parameter. Raises InvalidRequest."""
     if not re.fullmatch("[0-9]{1,16}", text) or not minimum <= int(text) <= maximum:
-        limit = f"from {minimum} to {maximum}" if maximum < _MAX_NUMBER else f"from {minimum} on"
-        raise InvalidRequest(f"'{name}' must be a whole number {limit}.", param=name)
+        raise InvalidRequest(
+            f"'{name}' must be a whole number from {minimum} to {maximum}.", param=name
+        )
     return int(text)
 
 
