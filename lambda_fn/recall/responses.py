@@ -99,7 +99,7 @@ class Responses:
 
     async def input_items(self, request: Request, caller: Caller, send: Send) -> Response:
         """Return a page of a response's own input."""
-        asked = asked_page(request, "include", "include[]", "before")
+        asked = asked_page(request, "include", "include[]")
         kept = await self._read(await self._find(request, caller))
         return json_response(page_of(items_of(kept), asked))
 

@@ -198,6 +198,7 @@ async def test_an_input_item_with_a_large_number(
         ("/input_items?limit=101", "limit"),
         ("/input_items?order=up", "order"),
         ("/input_items?after=msg_x", "after"),
+        ("/input_items?before=msg_x", "before"),
         ("/input_items?other=1", "other"),
     ],
 )
