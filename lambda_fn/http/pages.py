@@ -36,8 +36,9 @@ def parameters(request: Request, *names: str, ignored: tuple[str, ...] = ()) -> 
 def whole_number(text: str, name: str, minimum: int = 0, maximum: int = _MAX_NUMBER) -> int:
     """Return the number in a parameter. Raises InvalidRequest."""
     if not re.fullmatch("[0-9]{1,16}", text) or not minimum <= int(text) <= maximum:
-        limit = f"from {minimum} to {maximum}" if maximum < _MAX_NUMBER else f"from {minimum} on"
-        raise InvalidRequest(f"'{name}' must be a whole number {limit}.", param=name)
+        raise InvalidRequest(
+            f"'{name}' must be a whole number from {minimum} to {maximum}.", param=name
+        )
     return int(text)
 
 
@@ -76,9 +77,14 @@ def ids_of(ids: Sequence[str], asked: AskedPage) -> tuple[list[str], bool]:
     found = list(reversed(ids)) if asked.backward else list(ids)
     if asked.after is not None:
         if asked.after not in found:
-            raise InvalidRequest(f"There is no item '{asked.after[:80]}'.", param="after")
+            raise no_position(f"There is no item '{asked.after[:80]}'.")
         found = found[found.index(asked.after) + 1 :]
     return found[: asked.limit], len(found) > asked.limit
+
+
+def no_position(message: str) -> InvalidRequest:
+    """Return the error for a parameter `after` that is no position of the list."""
+    return InvalidRequest(message, param="after", code="invalid_page_token")
 
 
 def page_of(items: Sequence[dict[str, Any]], asked: AskedPage) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
 from lambda_fn.recall.deletion import delete
 from lambda_fn.recall.stored import MAX_WAIT, Stored, not_found, public_error
-from lambda_fn.recall.streams import starting_after
+from lambda_fn.recall.streams import starting_after, unlogged_state
 from lambda_fn.schema.responses.listed import listed
 from lambda_fn.settings import Settings
 from lambda_fn.stream.carrier import in_background, seconds_left
@@ -99,7 +99,7 @@ class Responses:
 
     async def input_items(self, request: Request, caller: Caller, send: Send) -> Response:
         """Return a page of a response's own input."""
-        asked = asked_page(request, "include", "include[]", "before")
+        asked = asked_page(request, "include", "include[]")
         kept = await self._read(await self._find(request, caller))
         return json_response(page_of(items_of(kept), asked))
 
@@ -120,8 +120,9 @@ class Responses:
             if head.form not in _FORMS:
                 head = Head(head.response_id, head.created, head.model)
             return _json(snapshot(head, (), _STOPPED))
-        if found["state"] != "OPEN":
-            raise _ended(found.get("outcome", "failed").replace("complete", "completed"))
+        status = unlogged_state(found)["status"]
+        if status not in ("cancelling", "cancelled"):
+            raise _ended(status)
         head = Head(found["sk"], int(request_time(found["sk"])), found["model"])
         return _json(snapshot(head, (), _STOPPED))
 
@@ -172,7 +173,8 @@ def _json(body: bytes) -> Response:
 
 
 def _ended(status: str) -> InvalidRequest:
-    return InvalidRequest(f"Cannot cancel a {status} response.", param="id")
+    article = "an" if status == "incomplete" else "a"
+    return InvalidRequest(f"Cannot cancel {article} {status} response.", param="id")
 
 
 def _flag(text: str, name: str) -> bool:

@@ -20,7 +20,7 @@ from starlette.types import Send
 from lambda_fn.auth import Caller
 from lambda_fn.aws.dynamodb import MeterUnavailable
 from lambda_fn.errors import InvalidRequest, encode_json
-from lambda_fn.http.pages import parameters, whole_number
+from lambda_fn.http.pages import no_position, parameters, whole_number
 from lambda_fn.http.responses import json_response
 from lambda_fn.ids import request_time
 from lambda_fn.recall.cancelling import Cancelling
@@ -115,10 +115,9 @@ class Streams:
         try:
             return await read_page(self._stored.table, listing)
         except NoSuchPosition:
-            raise InvalidRequest(
+            raise no_position(
                 "'after' must be the 'last_id' of the page before, and that response still there. "
-                "Begin the list again.",
-                param="after",
+                "Begin the list again."
             ) from None
         except MeterUnavailable as error:
             raise public_error(error, "list") from None

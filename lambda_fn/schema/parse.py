@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 _PATH = re.compile(r"(?:`key` in )?`\$\.?(.*)`")
 _UNKNOWN = "Object contains unknown field `"
+_ENUM = "Invalid enum value "
 _UNKNOWN_TYPE = re.compile(r"Invalid '(.+\.type)': Invalid value ('[^']*')\.")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _CODES = (  # the beginning of msgspec's message -> OpenAI's code
@@ -72,7 +73,7 @@ def parse(decoder: "msgspec.json.Decoder[T]", body: bytes, *, relax: bool = Fals
         _check_size(body)
         request = _decoded(decoder, body, relax=relax)
     except msgspec.ValidationError as error:
-        raise _wrong_field(error) from None
+        raise _wrong_field(error, decoder.type) from None
     except UnicodeDecodeError:
         raise _unreadable(body, "it is not UTF-8", _not_utf8(body)) from None
     except RecursionError:
@@ -163,7 +164,8 @@ def _values(data: bytes) -> int:
     return len(data) - len(data.translate(None, b"{[,"))  # in one pass
 
 
-def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
+def _wrong_field(error: msgspec.ValidationError, kind: Any) -> InvalidRequest:
+    """Return the error of a body that does not match `kind`, the type of the request."""
     # The message may repeat a value that the caller sent. The path after it contains only the names
     # of known fields, and indices.
     message, _, place = str(error).rpartition(" - at ")
@@ -173,7 +175,10 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
     if message.startswith(_UNKNOWN):
         name = message.removeprefix(_UNKNOWN)[:MAX_PARAM].removesuffix("`")
         return _unknown_field(path.group(1) if path else "", name)
-    message = message[:MAX_PARAM]
+    if message.startswith(_ENUM) and path is not None:
+        message = _with_choices(message, kind, path.group(1))
+    else:
+        message = message[:MAX_PARAM]
     missing = _MISSING.match(message)
     param = ".".join(
         part
@@ -189,6 +194,15 @@ def _wrong_field(error: msgspec.ValidationError) -> InvalidRequest:
     if not param:
         return InvalidRequest(f"{message}.", code=code)
     return InvalidRequest(f"Invalid '{param}': {message}.", param=param, code=code)
+
+
+def _with_choices(message: str, kind: Any, path: str) -> str:
+    """Return msgspec's message on an enum, with the values that the member at `path` may have."""
+    from lambda_fn.schema.choices import choices_at  # not at a cold start
+
+    value = message.removeprefix(_ENUM)[:MAX_PARAM]
+    known = ", ".join(repr(choice) for choice in choices_at(kind, path))
+    return f"{value} is not one of {known}" if known else f"{_ENUM}{value}"
 
 
 def _unknown_field(place: str, name: str) -> InvalidRequest:

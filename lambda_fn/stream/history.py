@@ -74,7 +74,7 @@ async def history_of(
         ancestors: list[str] = []
         if parent_id is not None:
             parent = reader.found.get(parent_id)
-            if parent is None or parent.head.status not in ANSWERED:
+            if parent is None or not _can_precede(parent):
                 raise _no_parent(previous)
             if parent.input.conversation is not None:
                 raise _in_conversation(previous, parent.input.conversation)
@@ -97,7 +97,7 @@ async def history_of(
         found, before = await _conversation(Conversations(table, days=days), owner, conversation)
     for name in ancestors:
         kept = reader.found.get(name)
-        if kept is None:
+        if kept is None or not _can_precede(kept):
             raise _no_parent(previous)
         before += kept.input.items
         before += reader.output(name)
@@ -187,6 +187,11 @@ class _Reader:
         return self._outputs[name]
 
 
+def _can_precede(kept: Kept) -> bool:
+    """Return whether a response may stand in the chain before a request."""
+    return kept.head.status in ANSWERED and kept.can_be_continued
+
+
 def _size(kept: Kept) -> int:
     deltas = sum(len(event.delta) for event in kept.events if type(event) is Delta)
     return deltas + sum(map(len, kept.input.items))
@@ -252,7 +257,8 @@ def _in_conversation(name: str | None, conversation: str) -> InvalidRequest:
 def _no_parent(name: str | None) -> InvalidRequest:
     return InvalidRequest(
         f"Previous response with id '{(name or '')[:80]}' not found: it, or one before it, was not "
-        "kept, was deleted, has expired, or has not been completed.",
+        "kept with its input, was deleted, has expired, has not been completed, or is no response "
+        "of the Responses API.",
         param="previous_response_id",
         code="previous_response_not_found",
     )

@@ -33,7 +33,7 @@ from lambda_fn.stream.carrier import Carrier
 from lambda_fn.stream.endings import tell_end
 from lambda_fn.stream.keeping import expires_at, finds_no_room
 from lambda_fn.stream.logged import kept_input
-from lambda_fn.stream.negotiate import BUFFER_HEADER
+from lambda_fn.stream.negotiate import BUFFER_HEADER, ReadRequest
 from lambda_fn.stream.pipeline import Accepted, NoCapacity, Pipeline, Shared, is_repeat
 from lambda_fn.stream.rate_limit_errors import rate_headers
 from lambda_fn.stream.resume import resume
@@ -204,6 +204,7 @@ async def ask(shared: Shared, carrier: Carrier, accepted: Accepted, answerer: An
             await place.release()
             await tell(carrier, earlier.head, earlier.status)
             return
+        _check_lock(accepted.read)
         stored = await _put(shared, carrier, accepted)
     except BaseException:
         await place.release()
@@ -214,6 +215,16 @@ async def ask(shared: Shared, carrier: Carrier, accepted: Accepted, answerer: An
         work = run(shared, answerer, stored.response_id, carrier, (stored, accepted))
         carrier.in_background(work)
     await tell(carrier, stored.head, "queued")
+
+
+def _check_lock(read: ReadRequest) -> None:
+    """Raise InvalidRequest if a response would be queued that finds its conversation locked."""
+    seen = read.conversation
+    if read.appends and seen is not None and seen.lock is not None:
+        from lambda_fn.stream.conversing import conversation_error  # few requests name one
+        from lambda_fn.stream_log.conversations import Locked
+
+        raise conversation_error(Locked(), seen.id, "conversation")
 
 
 async def _repeated(

@@ -261,6 +261,15 @@ class Kept(msgspec.Struct, frozen=True):
         events = [event for event in self.events if type(event) not in (End, Failed)]
         return events if self.head.event is None else [*events, self.head.event]
 
+    @property
+    def can_be_continued(self) -> bool:
+        """Whether it is a response of the Responses API that was kept with its input.
+
+        A log alone has no input, and that of a stored chat completion is messages.
+        """
+        is_response = self.head.head.form in ("responses_stream", "responses_body")
+        return is_response and INPUT in self.head.bodies
+
 
 async def read_kept(table: Table, response_id: str, *, now: float) -> Kept | None:
     """Return a response with its input and events, by one query.

@@ -16,7 +16,14 @@ from lambda_fn.auth import read_key
 from lambda_fn.aws.dynamodb import MeterUnavailable, Table
 from lambda_fn.encode.chat_body import ChatBody
 from lambda_fn.errors import InvalidRequest, Unavailable
-from lambda_fn.http.pages import MAX_PAGE, PAGE, list_object, parameters, whole_number
+from lambda_fn.http.pages import (
+    MAX_PAGE,
+    PAGE,
+    list_object,
+    no_position,
+    parameters,
+    whole_number,
+)
 from lambda_fn.http.responses import json_response
 from lambda_fn.stream.admit import Gate
 from lambda_fn.stream.rate_limit_errors import rate_headers
@@ -60,9 +67,8 @@ class StoredChats:
         try:
             return await read_page(self._streams, listing)
         except NoSuchPosition:
-            raise InvalidRequest(
-                "'after' must be the id of a stored completion. Begin the list again.",
-                param="after",
+            raise no_position(
+                "'after' must be the id of a stored completion. Begin the list again."
             ) from None
         except MeterUnavailable:
             raise _unavailable() from None

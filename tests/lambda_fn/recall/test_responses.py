@@ -8,11 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from lambda_fn.aws.dynamodb import Table
 from lambda_fn.encode.base import Head
 from lambda_fn.errors import UpstreamFailed
 from lambda_fn.event_log import failed_by
+from lambda_fn.ids import new_request_id
+from lambda_fn.metering import ledger
+from lambda_fn.metering.ledger import Opening
+from lambda_fn.metering.money import Prices
 from lambda_fn.stream_log.heads import read_head
-from tests.support.function import Call, Reply
+from tests.support.function import KEY_ID, Call, Reply
 from tests.support.kept import Kept, events, head_of
 from tests.support.response_events import check_response, events_of, response_of
 
@@ -94,6 +99,30 @@ async def test_states(recall: Call, kept: Kept) -> None:
     assert found["output"][0]["content"][0]["text"] == "So"
     refused = await recall("POST", path_of(failed.head, "/cancel"))
     assert refused.error["message"] == "Cannot cancel a failed response."
+    cut = await kept.begin(response())
+    await kept.end(cut, 0, failed_by(UpstreamFailed("It was cut.")), "incomplete")
+    refused = await recall("POST", path_of(cut.head, "/cancel"))
+    assert refused.error["message"] == "Cannot cancel an incomplete response."
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "message"),
+    [
+        ("complete", 400, "Cannot cancel a completed response."),
+        ("cut", 400, "Cannot cancel a failed response."),
+        ("cancelled", 200, None),
+    ],
+)
+async def test_a_cancel_of_what_was_not_kept(
+    recall: Call, table: Table, outcome: str, status: int, message: str | None
+) -> None:
+    """What has ended is named as the other calls name it, and what is cancelled is returned."""
+    name = new_request_id()
+    item = ledger.opening_item(Opening(name, KEY_ID, "m", 10, 0, Prices(0, 0)))
+    await table.put({**item, "state": "SETTLED", "settled": 5, "outcome": outcome})
+    reply = await recall("POST", path_of(f"resp_{name}", "/cancel"))
+    assert reply.status == status
+    assert message is None or reply.error["message"] == message
 
 
 async def test_an_end_whose_segment_is_missing(recall: Call, kept: Kept) -> None:
@@ -169,6 +198,8 @@ async def test_an_input_item_with_a_large_number(
         ("/input_items?limit=101", "limit"),
         ("/input_items?order=up", "order"),
         ("/input_items?after=msg_x", "after"),
+        ("/input_items?before=msg_x", "before"),
+        ("/input_items?other=1", "other"),
     ],
 )
 async def test_parameters_that_are_wrong(recall: Call, kept: Kept, rest: str, param: str) -> None:
@@ -176,6 +207,7 @@ async def test_parameters_that_are_wrong(recall: Call, kept: Kept, rest: str, pa
     stored = await kept.whole(response())
     reply = await recall("GET", path_of(stored.head, rest))
     assert (reply.status, reply.error["param"]) == (400, param)
+    assert (reply.error["code"] == "invalid_page_token") == ("after=msg" in rest)
 
 
 async def test_a_chat_is_no_response(recall: Call, kept: Kept) -> None:

@@ -188,6 +188,7 @@ async def test_a_list_that_cannot_be_is_refused(recall: Call, query: str, param:
     """The parameter that is wrong is named."""
     reply = await recall("GET", f"{LIST}?{query}")
     assert (reply.status, reply.error["param"]) == (400, param)
+    assert (reply.error["code"] == "invalid_page_token") == (param == "after")
 
 
 async def test_a_deleted_response_is_gone_with_all_its_items(

@@ -193,6 +193,56 @@ async def test_a_log_keeps_a_response_as_well(keeping: Call, kept_table: Table) 
     assert (await keeping(path=PATH, body=second)).status == 200
 
 
+DURABLE: dict[str, Any] = {"sluice": {"durable": True}}
+CHAT: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+NO_PARENTS = [
+    (PATH, {**ASKED, **DURABLE, "store": False}),
+    (PATH, {**ASKED, **DURABLE, "store": False, "stream": True}),
+    ("/v1/chat/completions", {**CHAT, **DURABLE}),
+    ("/v1/chat/completions", {**CHAT, "store": True}),
+    ("/v1/chat/completions", {**CHAT, **DURABLE, "store": True, "stream": True}),
+    ("/v1/completions", {"model": "m", "prompt": "Hi", **DURABLE}),
+    ("/v1/messages", {**CHAT, **DURABLE, "max_tokens": 9}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), NO_PARENTS)
+async def test_what_is_kept_without_the_input_of_a_response(
+    keeping: Call, kept_table: Table, sagemaker: StandIn, path: str, body: dict[str, Any]
+) -> None:
+    """Nothing goes on from it, nor from a response behind it: the model would get half of it."""
+    reply = await keeping(path=path, body=body)
+    assert reply.status == 200
+    name = reply.headers["x-request-id"].removeprefix("req_")
+    assert await read_kept(kept_table, name, now=0) is not None
+    child = id_of(await keeping(path=PATH, body=ASKED)).removeprefix("resp_")
+    await write_input(kept_table, child, Input(ancestors=[name]), expires=2**32)
+    calls = len(sagemaker.bodies)
+    for parent in (name, child):
+        asked = {**ASKED, "previous_response_id": f"resp_{parent}"}
+        refused = await keeping(path=PATH, body=asked)
+        assert (refused.status, refused.error["code"]) == (400, "previous_response_not_found")
+    assert len(sagemaker.bodies) == calls
+
+
+@pytest.mark.parametrize("change", [{}, DURABLE, {"stream": True}, {"background": True}])
+@pytest.mark.parametrize("persistence", ["asked", "all"])
+async def test_what_is_kept_with_its_input(
+    make_call: Callable[..., Call],
+    streams: Any,
+    sagemaker: StandIn,
+    persistence: str,
+    change: dict[str, Any],
+) -> None:
+    """A response goes on from each, also where every response is logged."""
+    call = make_call(stream_table=streams.name, persistence=persistence)
+    parent = id_of(await call(path=PATH, body={**ASKED, **change}))
+    asked = {"model": "m", "input": "And?", "previous_response_id": parent}
+    assert (await call(path=PATH, body=asked)).status == 200
+    roles = [message["role"] for message in sagemaker.bodies[-1]["messages"]]
+    assert roles == ["user", "assistant", "user"]
+
+
 async def test_a_response_that_is_cut_or_fails(
     keeping: Call, kept_table: Table, sagemaker: StandIn
 ) -> None:

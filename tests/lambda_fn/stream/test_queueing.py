@@ -528,6 +528,33 @@ async def test_a_refused_response_tells_no_webhook(
     assert len(told) == 1
 
 
+async def test_nothing_is_queued_in_a_locked_conversation(
+    asking: Call, kept_table: Table, sagemaker: StandIn
+) -> None:
+    """It would only fail later. A repeat of the request that has the lock gets its response."""
+    conversations, name = Conversations(kept_table, days=1), new_request_id()
+    await conversations.create(name, KEY_ID, [])
+    gate, first = asyncio.Event(), Reply()
+    sagemaker.script = [gate, FIRST, REST]
+    body = {**ASKED, "conversation": f"conv_{name}"}
+    asked = asyncio.ensure_future(asking(path=PATH, body=body, reply=first))
+    while not sagemaker.bodies:  # noqa: ASYNC110 - the model is called under the lock
+        await asyncio.sleep(0)
+    refused = await asking(path=PATH, body={**body, "input": "hello"})
+    assert (refused.status, refused.error["code"]) == (400, "conversation_locked")
+    assert refused.error["param"] == "conversation"
+    assert (await taken(kept_table))[KEY_ID] == {id_of(first)}
+    retry = {"x-stainless-retry-count": "1"}
+    repeated = await asking(path=PATH, body=body, more=retry)
+    assert (repeated.status, id_of(repeated)) == (200, id_of(first))
+    gate.set()
+    await asked
+    assert (await kept(kept_table, first)).head.status == "completed"
+    sagemaker.script = [FIRST, REST]
+    last = await asking(path=PATH, body={**body, "input": "hello"})
+    assert (await kept(kept_table, last)).head.status == "completed"
+
+
 async def test_nothing_is_queued_over_the_ceiling(
     make_call: Callable[..., Call], streams: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ async def test_parameters_that_are_wrong(call: Call, query: str, param: str) -> 
     """They are a 400 with the name."""
     reply = await call("GET", f"{PATH}?{query}")
     assert (reply.status, reply.error["param"]) == (400, param)
+    assert (reply.error["code"] == "invalid_page_token") == (param == "after")
 
 
 async def test_a_wrong_key(call: Call) -> None:
