@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,8 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
     if number == signal.SIGHUP:  # the terminal is gone, and printing to it would fail
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (sys.__stdout__, sys.__stderr__):
-            if stream is not None and stream.isatty():
+            # isatty() is false of a terminal that is gone; its file is still a character device.
+            if stream is not None and stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
                 os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
     raise Ended(number)

@@ -1,7 +1,10 @@
 """Signals that end a command."""
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,3 +76,39 @@ def test_handlers_are_put_back() -> None:
         assert signal.getsignal(signal.SIGTERM) is terminate
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+_CLEANS_UP = """
+import fcntl, signal, sys, termios, time
+from pathlib import Path
+from cli.lib.signals import ending, interruptible
+from cli.lib.streams import prepare
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests were told to ignore it
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # to this process, the leader of its session, it hangs up
+prepare()
+with interruptible(), ending():
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:
+        print("stopping", flush=True)
+        print("stopping", file=sys.stderr, flush=True)
+        Path(sys.argv[1]).touch()
+"""
+
+
+def test_a_command_whose_terminal_closes_can_clean_up(tmp_path: Path) -> None:
+    """The clean-up may print: nothing can be written to the terminal that is gone."""
+    mark = tmp_path / "cleaned-up"
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-c", _CLEANS_UP, str(mark)]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    ):
+        os.close(terminal)
+        seen = b""
+        while b"begun" not in seen:
+            seen += os.read(master, 1024)
+        os.close(master)
+    assert mark.exists()
