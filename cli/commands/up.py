@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> None:
     """Start, deploy, create a key and stream a first answer.
 
     The local cloud goes on running. With `--foreground`, wait for Ctrl-C, SIGTERM or SIGHUP, and
-    then stop it. If a step fails, it goes on running, so that it can be examined. A signal during
-    the steps stops a local cloud that this command started.
+    then stop it. If a step fails in it, it goes on running, so that it can be examined. A signal
+    during the steps stops a local cloud that this command started.
     """
     from cli.lib import cdk, container
     from cli.lib.local_cloud import alone, reset, wait
@@ -164,13 +164,15 @@ def _bring_up(
     running = LocalCloud.find(LOCAL)
     cloud = None
     try:
-        cloud = local_cloud.start(running, engine, tls=tls, options=options, port=port)
+        running = local_cloud.reusable(running, engine, tls=tls, options=options, port=port)
         if engine is not None and "image_uri" not in context:
+            # If this fails, no local cloud has been started.
             with step(f"Building the container ({engine} build)") as detail:
                 context = {
                     **context,
                     "image_uri": container.build(engine, log=LOGS / "image.log", detail=detail),
                 }
+        cloud = running or local_cloud.start(engine, tls=tls, options=options, port=port)
         if model is not None:
             with local_cloud.answering():
                 model.link(_client(cloud.aws_environment(), "s3"))
