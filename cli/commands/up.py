@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from cli.lib.failed_deployment import failed
 from cli.lib.printable import printable
 from cli.lib.project import LOCAL, LOGS, CommandError, UsageError
 from cli.lib.settings import add_settings, check_files, settings_of
-from cli.lib.signals import ending
+from cli.lib.signals import ending, undivided
 from cli.lib.stack import LocalStack, is_absent, stay_local
 from cli.lib.terminal import console, literal, step
 from cli.lib.values import entries, factor, key_id, port_number
@@ -250,12 +251,9 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
     key = saved.api_key if saved is not None and kept and _is_valid(saved.api_key, name) else None
     if kept and key is None:
         console.print("[yellow]![/yellow] The local stack's last key is no longer valid.")
-    if key is None:
-        with step("Creating an API key"):
-            key = Admin.of("local", name)("POST", "/keys", {"name": "local"})["secret"]
     stack = LocalStack(
         base_url=f"{'https' if tls else 'http'}://{outputs['DistributionDomain']}/v1",
-        api_key=key,
+        api_key=key or "",
         model=outputs["ModelName"],
         usage_table=outputs["UsageTableName"],
         name=name,
@@ -263,7 +261,13 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
         pid=cloud.pid,
         websocket_url=outputs.get("WebSocketBaseUrl"),
     )
-    stack.save()
+    if key is None:
+        with step("Creating an API key"), undivided():  # a key that is not saved would be left over
+            made = Admin.of("local", name)("POST", "/keys", {"name": "local"})
+            stack = replace(stack, api_key=made["secret"])
+            stack.save()
+    else:
+        stack.save()
     return stack
 
 

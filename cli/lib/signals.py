@@ -54,6 +54,23 @@ def interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Let a signal that would end the command wait until the block is left."""
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
     for other in _ENDING:
         signal.signal(other, signal.SIG_IGN)

@@ -8,14 +8,19 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from cli.commands import up
 from cli.lib import local_cloud
-from cli.lib.signals import Ended, ending
+from cli.lib.admin_api import Admin
+from cli.lib.signals import Ended, ending, undivided
+from cli.lib.stack import LocalStack
 from cli.main import main
+
+if TYPE_CHECKING:
+    from local.cloud import LocalCloud
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -76,6 +81,46 @@ def test_handlers_are_put_back() -> None:
         assert signal.getsignal(signal.SIGTERM) is terminate
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize("number", ENDING)
+def test_an_undivided_block_comes_to_its_end(number: signal.Signals) -> None:
+    """A signal waits for its end, also if the block fails, and then ends the command."""
+    done: list[signal.Signals] = []
+
+    def work(*, fails: bool) -> None:
+        with undivided():
+            os.kill(os.getpid(), number)
+            done.append(number)
+            if fails:
+                raise OSError
+
+    for fails in (False, True):
+        with ending(), pytest.raises(KeyboardInterrupt):
+            work(fails=fails)
+    assert done == [number, number]
+
+
+@pytest.mark.usefixtures("handled")
+def test_a_key_that_is_made_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the key is made comes after it is saved: the next `sluice up` uses it."""
+    outputs = {"UsageTableName": "t", "DistributionDomain": "localhost:1", "ModelName": "m"}
+    saved: list[LocalStack] = []
+
+    def make(*_: Any) -> dict[str, str]:
+        signal.raise_signal(signal.SIGINT)
+        return {"secret": "sk-new"}
+
+    cloud = SimpleNamespace(aws_environment=dict, unhandled=list, authority=None, pid=1)
+    monkeypatch.setattr(up, "_is_bootstrapped", lambda _: True)
+    monkeypatch.setattr("cli.lib.cdk.deploy", lambda **_: outputs)
+    monkeypatch.setattr(Admin, "of", lambda *_: make)
+    monkeypatch.setattr(LocalStack, "saved", lambda: None)
+    monkeypatch.setattr(LocalStack, "save", lambda stack: saved.append(stack))
+    with pytest.raises(KeyboardInterrupt):
+        up._deploy(cast("LocalCloud", cloud), {}, name="sluice", tls=False)
+    assert [stack.api_key for stack in saved] == ["sk-new"]
 
 
 _CLEANS_UP = """
