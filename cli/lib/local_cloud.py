@@ -60,16 +60,20 @@ def check_not_starting() -> None:
         CommandError: one is, and it cannot be stopped from here.
 
     """
-    try:
-        with (LOCAL / _LOCK).open() as file:
-            is_at_work = not _locked(file)
-    except OSError:
-        return
-    if is_at_work and LocalCloud.find(LOCAL) is None:
+    if LocalCloud.find(LOCAL) is None and is_up_at_work():
         raise CommandError(
             "The local cloud does not run yet, but a `sluice up` is starting it. Press Ctrl-C "
             "there, or wait until it is ready."
         )
+
+
+def is_up_at_work() -> bool:
+    """Return whether a `sluice up` starts the local cloud or deploys into it."""
+    try:
+        with (LOCAL / _LOCK).open() as file:
+            return not _locked(file)
+    except OSError:  # there has been none
+        return False
 
 
 @contextmanager
