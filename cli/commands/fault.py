@@ -86,7 +86,8 @@ def _kind(text: str) -> str:
         return text
     near = meant(text, KINDS)
     hint = f" Did you mean {near}?" if near else ""
-    raise argparse.ArgumentTypeError(f"there is no kind {text!r}.{hint}")
+    kinds = ", ".join(KINDS)
+    raise argparse.ArgumentTypeError(f"there is no kind {text!r}.{hint} The kinds are: {kinds}.")
 
 
 def _kinds() -> str:

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from cli.lib.failed_deployment import failed
 from cli.lib.printable import printable
 from cli.lib.project import LOCAL, LOGS, CommandError, UsageError
 from cli.lib.settings import add_settings, check_files, settings_of
-from cli.lib.signals import ending
+from cli.lib.signals import ending, undivided
 from cli.lib.stack import LocalStack, is_absent, stay_local
 from cli.lib.terminal import console, literal, step
 from cli.lib.values import entries, factor, key_id, port_number
@@ -83,8 +84,8 @@ def run(args: argparse.Namespace) -> None:
     """Start, deploy, create a key and stream a first answer.
 
     The local cloud goes on running. With `--foreground`, wait for Ctrl-C, SIGTERM or SIGHUP, and
-    then stop it. If a step fails, it goes on running, so that it can be examined. A signal during
-    the steps stops a local cloud that this command started.
+    then stop it. If a step fails in it, it goes on running, so that it can be examined. A signal
+    during the steps stops a local cloud that this command started.
     """
     from cli.lib import cdk, container
     from cli.lib.local_cloud import alone, reset, wait
@@ -164,13 +165,15 @@ def _bring_up(
     running = LocalCloud.find(LOCAL)
     cloud = None
     try:
-        cloud = local_cloud.start(running, engine, tls=tls, options=options, port=port)
+        running = local_cloud.reusable(running, engine, tls=tls, options=options, port=port)
         if engine is not None and "image_uri" not in context:
+            # If this fails, no local cloud has been started.
             with step(f"Building the container ({engine} build)") as detail:
                 context = {
                     **context,
                     "image_uri": container.build(engine, log=LOGS / "image.log", detail=detail),
                 }
+        cloud = running or local_cloud.start(engine, tls=tls, options=options, port=port)
         if model is not None:
             with local_cloud.answering():
                 model.link(_client(cloud.aws_environment(), "s3"))
@@ -248,12 +251,9 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
     key = saved.api_key if saved is not None and kept and _is_valid(saved.api_key, name) else None
     if kept and key is None:
         console.print("[yellow]![/yellow] The local stack's last key is no longer valid.")
-    if key is None:
-        with step("Creating an API key"):
-            key = Admin.of("local", name)("POST", "/keys", {"name": "local"})["secret"]
     stack = LocalStack(
         base_url=f"{'https' if tls else 'http'}://{outputs['DistributionDomain']}/v1",
-        api_key=key,
+        api_key=key or "",
         model=outputs["ModelName"],
         usage_table=outputs["UsageTableName"],
         name=name,
@@ -261,7 +261,13 @@ def _deploy(cloud: "LocalCloud", context: Mapping[str, str], *, name: str, tls: 
         pid=cloud.pid,
         websocket_url=outputs.get("WebSocketBaseUrl"),
     )
-    stack.save()
+    if key is None:
+        with step("Creating an API key"), undivided():  # a key that is not saved would be left over
+            made = Admin.of("local", name)("POST", "/keys", {"name": "local"})
+            stack = replace(stack, api_key=made["secret"])
+            stack.save()
+    else:
+        stack.save()
     return stack
 
 

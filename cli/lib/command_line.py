@@ -16,6 +16,9 @@ _NOT_UTF_8 = re.compile("[\ud800-\udfff]")
 _OPTION = re.compile(r"-[^\d]")
 """The beginning of an option. A negative number is a value."""
 
+_NUMBERS = {int: "a whole number", float: "a number"}
+"""What argparse calls by the names of Python's types."""
+
 
 class Parser(argparse.ArgumentParser):
     """The parser of `sluice`, of a command, or of a command below it."""
@@ -60,7 +63,13 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, "it is empty")
         if is_value and action.type is not Path and _NOT_UTF_8.search(arg_string):
             raise argparse.ArgumentError(action, f"'{printable(arg_string)}' is not UTF-8")
-        return super()._get_value(action, arg_string)
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError:
+            if action.type not in _NUMBERS:
+                raise
+            text = f"{arg_string!r} is not {_NUMBERS[action.type]}"
+            raise argparse.ArgumentError(action, text) from None
 
     def _wrong_option(self) -> str:
         """Return the first option that this parser does not have, or an empty text."""

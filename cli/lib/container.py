@@ -49,7 +49,11 @@ def build(engine: str, *, log: Path, detail: Detail) -> str:
     base = os.environ.get(BASE_IMAGE)
     arguments = ["--build-arg", f"BASE_IMAGE={base}"] if base else []
     newest = f"{repository}:newest"
-    _run([engine, "build", "--file", DOCKERFILE, "--tag", newest, *arguments, "."], log, detail)
+    try:
+        _run([engine, "build", "--file", DOCKERFILE, "--tag", newest, *arguments, "."], log, detail)
+    except CommandError as error:
+        remedy = f"If the image's base cannot be pulled, set {BASE_IMAGE} to another one."
+        raise CommandError(f"{error}\n  {remedy}", log=error.log) from None
     identity = subprocess.run(
         [engine, "image", "inspect", "--format", "{{.Id}}", newest],
         capture_output=True,

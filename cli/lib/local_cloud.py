@@ -60,16 +60,20 @@ def check_not_starting() -> None:
         CommandError: one is, and it cannot be stopped from here.
 
     """
-    try:
-        with (LOCAL / _LOCK).open() as file:
-            is_at_work = not _locked(file)
-    except OSError:
-        return
-    if is_at_work and LocalCloud.find(LOCAL) is None:
+    if LocalCloud.find(LOCAL) is None and is_up_at_work():
         raise CommandError(
             "The local cloud does not run yet, but a `sluice up` is starting it. Press Ctrl-C "
             "there, or wait until it is ready."
         )
+
+
+def is_up_at_work() -> bool:
+    """Return whether a `sluice up` starts the local cloud or deploys into it."""
+    try:
+        with (LOCAL / _LOCK).open() as file:
+            return not _locked(file)
+    except OSError:  # there has been none
+        return False
 
 
 @contextmanager
@@ -100,54 +104,82 @@ def unanswered(error: Exception) -> str:
     )
 
 
-def start(
+def reusable(
     running: LocalCloud | None,
     engine: str | None,
     *,
     tls: bool,
     options: Sequence[str],
-    port: int | None = None,
+    port: int | None,
+) -> LocalCloud | None:
+    """Return the running local cloud if it can be used; None if one is to be started.
+
+    One with other options is stopped if nothing is deployed into it: an `up` has left it that
+    failed or was killed. The other arguments are those of `start`.
+
+    Raises:
+        CommandError: something is deployed into one with other options.
+
+    """
+    if running is None:
+        return None
+    difference = _difference(running, engine, tls=tls, options=options, port=port)
+    if not difference:
+        console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
+        return running
+    if _has_stacks(running):
+        raise CommandError(f"{difference} Stop it first: `sluice down`")
+    console.print("[yellow]![/yellow]", escape(f"{difference} Nothing is deployed into it."))
+    stop()
+    return None
+
+
+def _difference(
+    running: LocalCloud, engine: str | None, *, tls: bool, options: Sequence[str], port: int | None
+) -> str:
+    """Return in which option the running local cloud differs, as a sentence, or an empty text."""
+    if running.engine != engine:
+        runs = (
+            f"containers by {running.engine}"
+            if running.engine
+            else "processes in place of containers"
+        )
+        return f"The local cloud that is running runs {runs}."
+    if tls != (running.authority is not None):
+        speaks = "plain HTTP" if tls else "HTTPS (--tls)"
+        return f"The local cloud that is running speaks {speaks}."
+    if options:
+        return f"{options[0]} needs a new local cloud, and one is running."
+    if port not in {None, running.edge_port}:
+        return f"The local cloud that is running has port {running.edge_port} for the API."
+    return ""
+
+
+def _has_stacks(cloud: LocalCloud) -> bool:
+    """Return whether a local cloud has a stack other than that of CDK's bootstrapping."""
+    import boto3
+
+    with answering():
+        formation = boto3.client("cloudformation", **cloud.client_options())
+        stacks = formation.describe_stacks()["Stacks"]
+    return any(stack["StackName"] != "CDKToolkit" for stack in stacks)
+
+
+def start(
+    engine: str | None, *, tls: bool, options: Sequence[str], port: int | None = None
 ) -> LocalCloud:
-    """Start the local cloud. If one is running with the same options, return it.
+    """Start the local cloud.
 
     Args:
-        running: The local cloud that runs already.
         engine: The container engine that runs models; without one, models run as processes.
         tls: Whether the API speaks HTTPS.
         options: More options of `python -m local`.
         port: The API's port. None is the last one, else the first free one of `EDGE_PORTS`.
 
     Raises:
-        CommandError: it did not start, or the running one has other options.
+        CommandError: it did not start.
 
     """
-    if running is not None:
-        if running.engine != engine:
-            runs = (
-                f"containers by {running.engine}"
-                if running.engine
-                else "processes in place of containers"
-            )
-            raise CommandError(
-                f"The local cloud that is running runs {runs}. Stop it first: `sluice down`"
-            )
-        if tls != (running.authority is not None):
-            speaks = "plain HTTP" if tls else "HTTPS (--tls)"
-            raise CommandError(
-                f"The local cloud that is running speaks {speaks}. Stop it first: `sluice down`"
-            )
-        if options:
-            raise CommandError(
-                f"{options[0]} needs a new local cloud, and one is running. Stop it first: "
-                "`sluice down`"
-            )
-        if port not in {None, running.edge_port}:
-            raise CommandError(
-                f"The local cloud that is running has port {running.edge_port} for the API. Stop "
-                "it first: `sluice down`"
-            )
-        console.print(f"[green]✓[/green] The local cloud is running [dim](pid {running.pid})[/dim]")
-        return running
     for log in (DEPLOY_LOG, *LOGS.glob("function-*.log"), *LOGS.glob("endpoint-*.log")):
         log.unlink(missing_ok=True)  # an earlier local cloud wrote it
     if (free := shutil.disk_usage(LOCAL).free >> 20) < _ROOM_MB:

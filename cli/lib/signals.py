@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,13 +54,31 @@ def interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Let a signal that would end the command wait until the block is left."""
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
+
+
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
     for other in _ENDING:
         signal.signal(other, signal.SIG_IGN)
     if number == signal.SIGHUP:  # the terminal is gone, and printing to it would fail
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (sys.__stdout__, sys.__stderr__):
-            if stream is not None and stream.isatty():
+            # isatty() is false of a terminal that is gone; its file is still a character device.
+            if stream is not None and stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
                 os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
     raise Ended(number)

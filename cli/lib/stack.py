@@ -62,6 +62,7 @@ class LocalStack:
         cloud = running_cloud()
         saved = cls.saved()
         if saved is None or saved.pid != cloud.pid:
+            _check_ready()
             raise CommandError(
                 "Nothing is deployed into the local cloud (yet). Deploy into it with: `make up`"
             )
@@ -134,8 +135,22 @@ def running_cloud() -> LocalCloud:
     stay_local()
     cloud = LocalCloud.find(LOCAL)
     if cloud is None:
+        _check_ready()
         raise CommandError("No local cloud is running. Start one with: `make up`")
     return cloud
+
+
+def _check_ready() -> None:
+    """Check that no `sluice up` is about to deploy the stack that was not found.
+
+    Raises:
+        CommandError: one is.
+
+    """
+    from cli.lib.local_cloud import is_up_at_work
+
+    if is_up_at_work():
+        raise CommandError("A `sluice up` is still at work here. Try again when it is ready.")
 
 
 def stay_local() -> None:

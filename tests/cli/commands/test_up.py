@@ -171,3 +171,22 @@ def test_a_cloud_that_is_stopped_meanwhile(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("cli.lib.cdk.deploy", fail)
     with pytest.raises(CommandError, match=r"^The local cloud ended while .* `sluice up`\.$"):
         up._deploy(cast("LocalCloud", cloud), {}, name="sluice", tls=False)
+
+
+def test_an_image_that_cannot_be_built_starts_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """No local cloud is left. The error names the variable by which the base can be another."""
+
+    def start(*_: Any, **__: Any) -> Any:
+        raise AssertionError
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise CommandError("podman build failed:\n    no such host")
+
+    monkeypatch.setattr("cli.lib.local_cloud.start", start)
+    monkeypatch.setattr("cli.lib.container.engine", lambda: "podman")
+    monkeypatch.setattr("cli.lib.container.run_logged", fail)
+    monkeypatch.setattr(up, "LOCAL", tmp_path)
+    assert main(["up", "--container"]) == 1
+    assert "set SLUICE_BASE_IMAGE to another one." in capsys.readouterr().err

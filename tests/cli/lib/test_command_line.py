@@ -19,6 +19,9 @@ from cli.main import main
         ("usage --days 7", ["'--days' is unknown here", "usage: sluice usage"]),
         ("keys --jsn", ["'--jsn' is unknown here", "`sluice keys --help`"]),
         ("fault set table-throtled", ["no kind 'table-throtled'", "Did you mean table-throttled?"]),
+        ("fault set foo", ["no kind 'foo'. The kinds are: one-byte-parts, ", ", socket-gone."]),
+        ("cost --users abc", ["--users: 'abc' is not a number."]),
+        ("cost --prompt-tokens 1.5", ["--prompt-tokens: '1.5' is not a whole number."]),
         (
             "trace --nope",
             ["'--nope' is unknown here. `sluice trace --help`", "usage: sluice trace"],

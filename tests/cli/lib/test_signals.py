@@ -1,18 +1,26 @@
 """Signals that end a command."""
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from cli.commands import up
 from cli.lib import local_cloud
-from cli.lib.signals import Ended, ending
+from cli.lib.admin_api import Admin
+from cli.lib.signals import Ended, ending, undivided
+from cli.lib.stack import LocalStack
 from cli.main import main
+
+if TYPE_CHECKING:
+    from local.cloud import LocalCloud
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -73,3 +81,79 @@ def test_handlers_are_put_back() -> None:
         assert signal.getsignal(signal.SIGTERM) is terminate
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize("number", ENDING)
+def test_an_undivided_block_comes_to_its_end(number: signal.Signals) -> None:
+    """A signal waits for its end, also if the block fails, and then ends the command."""
+    done: list[signal.Signals] = []
+
+    def work(*, fails: bool) -> None:
+        with undivided():
+            os.kill(os.getpid(), number)
+            done.append(number)
+            if fails:
+                raise OSError
+
+    for fails in (False, True):
+        with ending(), pytest.raises(KeyboardInterrupt):
+            work(fails=fails)
+    assert done == [number, number]
+
+
+@pytest.mark.usefixtures("handled")
+def test_a_key_that_is_made_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the key is made comes after it is saved: the next `sluice up` uses it."""
+    outputs = {"UsageTableName": "t", "DistributionDomain": "localhost:1", "ModelName": "m"}
+    saved: list[LocalStack] = []
+
+    def make(*_: Any) -> dict[str, str]:
+        signal.raise_signal(signal.SIGINT)
+        return {"secret": "sk-new"}
+
+    cloud = SimpleNamespace(aws_environment=dict, unhandled=list, authority=None, pid=1)
+    monkeypatch.setattr(up, "_is_bootstrapped", lambda _: True)
+    monkeypatch.setattr("cli.lib.cdk.deploy", lambda **_: outputs)
+    monkeypatch.setattr(Admin, "of", lambda *_: make)
+    monkeypatch.setattr(LocalStack, "saved", lambda: None)
+    monkeypatch.setattr(LocalStack, "save", lambda stack: saved.append(stack))
+    with pytest.raises(KeyboardInterrupt):
+        up._deploy(cast("LocalCloud", cloud), {}, name="sluice", tls=False)
+    assert [stack.api_key for stack in saved] == ["sk-new"]
+
+
+_CLEANS_UP = """
+import fcntl, signal, sys, termios, time
+from pathlib import Path
+from cli.lib.signals import ending, interruptible
+from cli.lib.streams import prepare
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests were told to ignore it
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # to this process, the leader of its session, it hangs up
+prepare()
+with interruptible(), ending():
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    finally:
+        print("stopping", flush=True)
+        print("stopping", file=sys.stderr, flush=True)
+        Path(sys.argv[1]).touch()
+"""
+
+
+def test_a_command_whose_terminal_closes_can_clean_up(tmp_path: Path) -> None:
+    """The clean-up may print: nothing can be written to the terminal that is gone."""
+    mark = tmp_path / "cleaned-up"
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-c", _CLEANS_UP, str(mark)]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    ):
+        os.close(terminal)
+        seen = b""
+        while b"begun" not in seen:
+            seen += os.read(master, 1024)
+        os.close(master)
+    assert mark.exists()

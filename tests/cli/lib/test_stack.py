@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import boto3
 import pytest
 
 from cli.commands import doctor
-from cli.lib import stack
+from cli.lib import local_cloud, stack
 from cli.lib.admin_api import Admin
 from cli.lib.project import CommandError
 from cli.lib.stack import LocalStack
@@ -87,3 +88,15 @@ def test_another_name_than_the_local_stacks_is_not_ignored(monkeypatch: pytest.M
     assert LocalStack.of("local", "mine") is local
     with pytest.raises(CommandError, match="The stack other-local-service is not deployed"):
         LocalStack.of("local", "other")
+
+
+def test_a_cloud_that_is_starting_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a `sluice up` is at work, no command says to start another one."""
+    monkeypatch.setattr("local.cloud.LocalCloud.find", lambda _folder: None)
+    monkeypatch.setattr(local_cloud, "LOCAL", tmp_path)
+    with local_cloud.alone(tmp_path), pytest.raises(CommandError, match="still at work here"):
+        LocalStack.load()
+    with pytest.raises(CommandError, match="No local cloud is running"):
+        LocalStack.load()
