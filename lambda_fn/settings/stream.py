@@ -74,7 +74,7 @@ class Settings:
     persistence: Persistence = "asked"
     """What is logged: nothing, what asks for it, or every completion."""
     recall_per_key: int = 50
-    """How many running responses a key may follow at once, in the recall function."""
+    """How many running responses a key may follow at once, also by repeats."""
     log_hours: int = 24
     """Hours after which a log does not exist any more."""
     response_days: int = 30

@@ -10,7 +10,7 @@ from lambda_fn.stream.logged import HEADER
 from lambda_fn.stream.rate_limit_errors import no_model, rate_headers
 from lambda_fn.stream.repeats import REPLAYED
 from lambda_fn.stream.request_count import count_request
-from lambda_fn.stream.resume import resume
+from lambda_fn.stream.resume import count, resume
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.readers import Readers
 
@@ -59,6 +59,7 @@ async def replay(
         from lambda_fn.stream.queueing import tell  # only a repeat in the background needs it
 
         await carrier.admitted()
+        count(head, settings, carrier.request_id, "Replayed")
         await tell(carrier, head.head, head.status)
         return
     seconds = carrier.seconds_left()

@@ -64,12 +64,7 @@ async def resume(
 
     """
     encoder = _encoder(head, after)
-    log(
-        "resume" if counts_as == "Resumed" else "replay",
-        request_id=request_id,
-        response_id=head.response_id,
-        **one(counts_as, settings.deployment, model=head.head.model, now=time.time()),
-    )
+    count(head, settings, request_id, counts_as)
     sink = _Filled(sink, encoder.heartbeat() if head.head.form == "plain_text" else b"")
     is_repeat = counts_as != "Resumed"
     source = _Until(read_log(table, head.response_id, is_repeat=is_repeat), _deadline(seconds))
@@ -103,6 +98,16 @@ async def resume(
             await _fail(encoder, sink, error)
     finally:
         await source.close()
+
+
+def count(head: StoredHead, settings: Settings, request_id: str, counts_as: Count) -> None:
+    """Log that a response is sent again, with its metric."""
+    log(
+        "resume" if counts_as == "Resumed" else "replay",
+        request_id=request_id,
+        response_id=head.response_id,
+        **one(counts_as, settings.deployment, model=head.head.model, now=time.time()),
+    )
 
 
 def _elsewhere(head: StoredHead) -> APIError:

@@ -4,8 +4,8 @@ A reader of a running response takes one of `SLOTS` slots, which also tells the 
 tailed. If all are taken, the oldest reader loses its slot, and ends without a terminal event. It
 notices when it renews its lease. Then its client resumes.
 
-The client of a repeat does not know that it reads a log, so a repeat takes no slot from others, and
-reads on without one.
+The client of a repeat does not know that it reads a log. So a repeat takes a free slot only, loses
+it before others do, and reads on without one.
 
 A reader also completes what others have left undone. It ends a response whose producer's lease is
 over, and puts the terminal segment that a final head lacks.
@@ -276,7 +276,7 @@ class _Slot:
             try:
                 await self._put(self._slot, self._name)
             except ConditionFailed:
-                self._slot = None
+                self._slot, self._is_told = None, False
                 if self._takes:
                     raise Unended from None  # a newer reader has it
         if self._slot is not None and not self._is_told:
@@ -295,7 +295,10 @@ class _Slot:
         self._is_told = True
 
     async def _acquire(self) -> None:
-        """Take a free slot, or that of the oldest reader. Without `takes`, there may be none."""
+        """Take a free slot, or that of a repeat, or else of the oldest reader.
+
+        Without `takes`, there may be none.
+        """
         self._since = self._since or round(self._now(), 3)
         for _ in range(_CONTESTS):
             slot, holder, is_free = await self._choose()
@@ -312,7 +315,7 @@ class _Slot:
 
     async def _choose(self) -> tuple[int, str | None, bool]:
         """Return the slot to take, the name of who has it or had it, and whether it is free."""
-        now, oldest = self._now(), (float("inf"), 0, "")
+        now, first = self._now(), (True, float("inf"), 0, "")
         page = await self._table.query(head_range(self._response_id), consistent=True)
         found = {item["sk"]: item for item in page.items}
         for slot in range(SLOTS):
@@ -321,14 +324,16 @@ class _Slot:
                 return slot, None, True
             if item["tail_until"] <= now:
                 return slot, item["reader"], True
-            oldest = min(oldest, (item["since"], slot, item["reader"]))
-        return oldest[1], oldest[2], False
+            first = min(first, (not item.get("yields"), item["since"], slot, item["reader"]))
+        return first[2], first[3], False
 
     async def _put(self, slot: int, holder: str | None) -> None:
         now = self._now()
         key = reader_key(self._response_id, slot)
         item = slot_item(key, self._name, now=now, seconds=limits.READER_LEASE)
         item["since"] = self._since
+        if not self._takes:
+            item["yields"] = True
         if holder is None:
             condition, values = "attribute_not_exists(sk) OR reader = :own", {":own": self._name}
         else:

@@ -278,9 +278,31 @@ async def test_repeats_take_no_slot_from_others(
     await newer[0].close()
     assert await poll(repeats[-1]) is None
     assert sum(it["tail_until"] > 0 for it in ground.items("HEAD#READER#")) == keys.SLOTS
+    for source in (*readers, newer[1]):  # repeats yielded, and not the readers that are older
+        assert await poll(source) is None
     await put(ground, 0, [token()])
     for source in repeats:
         assert await poll(source) == (0, [token()])
+
+
+async def test_a_repeat_that_has_a_slot_again_tells_it(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head names it, so that the producer looks at the slots and flushes sooner."""
+    monkeypatch.setattr(limits, "LEASE_INTERVAL", 0.0)
+    monkeypatch.setattr(limits, "LEASE", 1e9)
+    await ground.opened()
+    repeat = reader(ground, is_repeat=True)
+    assert await poll(repeat) is None
+    name = ground.items("HEAD#READER#")[0]["reader"]
+    readers = [reader(ground) for _ in range(keys.SLOTS)]
+    for source in (*readers, repeat):
+        assert await poll(source) is None
+    tailer = ground.items("HEAD")[0]["tailer"]
+    assert tailer != name
+    await readers[0].close()
+    assert await poll(repeat) is None
+    assert ground.items("HEAD")[0]["tailer"] == name
 
 
 async def test_the_slot_of_a_dead_reader(ground: Ground) -> None:
