@@ -51,6 +51,7 @@ async def watch(
     """
     hour = hours.hour_at(now)
     month, end = hour[:7], hours.following(hour)
+    await _end_month(table, f"{month}-01T00", ceiling=ceiling, now=now, remade=remade, stop=stop)
     stored = None if remade else await _stored(table, month)
     closed = await _closed(table, month, end, stored, now=now)
     if closed != stored:
@@ -63,7 +64,6 @@ async def watch(
     wanted = month if spent >= ceiling else None
     if exhausted != wanted:
         await service_state.exhaust(table, wanted)
-    await _end_month(table, f"{month}-01T00", ceiling=ceiling, now=now, remade=remade, stop=stop)
     return spent
 
 
