@@ -160,8 +160,7 @@ def check_requests(
             _sum(checked, records, booked)
         else:
             there = {name: sum(row[name] for row in rows) for name in _TOKENS}
-            requests = booked.total() - booked["refused"]
-            _compare_totals(checked, records, {"requests": requests, **there})
+            _compare_totals(checked, records, {"requests": booked["complete"], **there})
     return checked
 
 
@@ -280,23 +279,23 @@ def check_own(
 
 
 def _compare_totals(checked: Checked, records: Sequence[Record], there: Mapping[str, int]) -> None:
-    """Compare the totals of complete answers with the ledger's totals of what was not refused.
+    """Compare the totals of complete answers with the ledger's.
 
-    If an answer broke off, only what is too low in the ledger is told: no client knows what was
-    sampled of it.
+    If another answer was billed, or may have been, only what is too low in the ledger is told.
+    Tokens are compared if each answer told them.
     """
     sent = [it for it in records if it.sent is not None]
-    whole = all(it.ending.name in {"complete", "refused"} for it in sent)
-    if not whole:
+    if not all(it.ending.name in {"complete", "refused"} for it in sent):
         checked.why += (
             "; streams that broke off are billed for what was sampled, which no client knows"
         )
     complete = [it for it in sent if it.ending.name == "complete"]
-    here = {
-        "requests": len(complete),
-        "prompt_tokens": sum(it.prompt_tokens or 0 for it in complete),
-        "completion_tokens": sum(it.completion_tokens or 0 for it in complete),
-    }
+    is_exact = len(complete) == len(sent)
+    here = {"requests": len(complete)}
+    for name in _TOKENS:
+        told = [getattr(it, name) for it in complete]
+        if None not in told:
+            here[name] = sum(told)
     for name, counted in here.items():
-        if whole or counted > there[name]:  # less than was received cannot be right
+        if is_exact or counted > there[name]:  # less than was received cannot be right
             checked.sums[name] = {"client": counted, "ledger": there[name]}

@@ -169,20 +169,21 @@ def test_only_as_many_as_were_left() -> None:
 def test_of_a_large_run_the_totals_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the number that is looked up, complete answers and their tokens must be booked."""
     monkeypatch.setattr(ledger, "LOOKED_UP", 1)
-    items = {
-        "req_0": item("complete"),
-        "req_1": item("complete"),
-        "req_2": {**item("refused", 0), "prompt_tokens": 0},
-    }
-    records = [record(0), record(1), record(2, "refused")]
+    items = {"req_0": item("complete"), "req_1": item("complete")}
+    records = [record(0), record(1)]
     found = checked(AdminStandIn(items), *records)
     assert (found.by, found.agrees) == ("sums", True)
     assert found.sums["completion_tokens"] == {"client": 10, "ledger": 10}
     assert checked(AdminStandIn(items), *records, record(3)).agrees is False
     assert checked(AdminStandIn({**items, "req_1": item("complete", 4)}), *records).agrees is False
     assert checked(AdminStandIn({**items, "req_3": item("complete")}), *records).agrees is False
-    left = checked(AdminStandIn({**items, "req_3": item("cut")}), *records, record(3, "dropped"))
-    assert (left.agrees, left.sums) == (True, {})
+    for ending, outcome in (("dropped", "cut"), ("refused", "refused"), ("refused", "failed")):
+        more = AdminStandIn({**items, "req_3": item(outcome)})
+        found = checked(more, *records, record(3, ending))
+        assert (found.agrees, found.sums) == (True, {})
+    bare = [record(at, prompt_tokens=None, completion_tokens=None) for at in range(2)]
+    found = checked(AdminStandIn(items), *bare)  # a form without usage
+    assert (found.agrees, found.sums) == (True, {"requests": {"client": 2, "ledger": 2}})
 
 
 def test_it_waits_until_nothing_is_in_flight() -> None:
