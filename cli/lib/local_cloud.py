@@ -24,6 +24,8 @@ PORT = 4566
 DEPLOY_LOG = LOGS / "deploy.log"
 _CLOUD_LOG = LOGS / "cloud.log"
 _LOCK = "up.lock"
+_PROBES, _PROBE_S = 5, 0.05
+"""Attempts to take the lock, and the seconds between them."""
 _POLL_S = 0.2
 _ROOM_MB = 300
 """Space for the assembly of the stacks, the functions' code and the logs."""
@@ -39,7 +41,11 @@ def alone(folder: Path) -> Iterator[None]:
     """
     private(folder)
     with (folder / _LOCK).open("w") as file:  # the kernel releases it with the process
-        if not _locked(file):
+        for _ in range(_PROBES):  # a command that only looks has it for a moment
+            if _locked(file):
+                break
+            time.sleep(_PROBE_S)
+        else:
             raise CommandError("Another `sluice up` is at work. Wait until it is ready.")
         yield
 

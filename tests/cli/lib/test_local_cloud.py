@@ -67,7 +67,7 @@ def test_a_cloud_with_other_options_is_stopped_if_it_is_empty(
             reusable(running, None, tls=False, options=[], port=None)
     else:
         assert reusable(running, None, tls=False, options=[], port=None) is None
-    assert stopped == [] if deployed else [True]
+    assert stopped == ([] if deployed else [True])
 
 
 def test_the_stack_of_bootstrapping_is_no_deployment() -> None:
