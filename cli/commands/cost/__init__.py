@@ -103,8 +103,8 @@ def run(args: argparse.Namespace) -> None:
             "--region says whose prices --refresh-prices reads into the price file. Give both."
         )
     settings = settings_of(args.stage, dict(args.set))
-    if args.instances is not None and not 0 <= args.instances <= _MOST:
-        raise UsageError("--instances must be at least 0 and at most 10^12.")
+    if args.instances is not None and not 0.001 <= args.instances <= _MOST:
+        raise UsageError("--instances must be at least 0.001 and at most 10^12.")
     plan = Plan.of(settings, args.instance_hour, args.instances)
     found = read(args.measured) if args.measured else None
     use = use_of(args, plan, found)
@@ -167,8 +167,10 @@ def _requests(args: argparse.Namespace, use: Use, plan: Plan) -> float | None:
 def _check(use: Use, args: argparse.Namespace, plan: Plan) -> None:
     for name in ("users", "answers_a_day", "requests_per_month", "instance_hour", "first_token"):
         figure = getattr(args, name)
-        if figure is not None and not 0 <= figure <= _MOST:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 0 and at most 10^12.")
+        if figure is not None and figure != 0 and not _LEAST <= figure <= _MOST:
+            raise UsageError(
+                f"--{name.replace('_', '-')} must be 0, or at least 0.000001 and at most 10^12."
+            )
     if args.utilisation is not None and not 0 < args.utilisation <= 1:
         raise UsageError("--utilisation must be over 0 and at most 1.")
     for name in ("completion_tokens", "tokens_per_second", "throughput", "streams_per_vcpu"):

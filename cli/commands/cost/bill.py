@@ -5,7 +5,7 @@ measures the size of a token on the wire.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -123,6 +123,8 @@ class Plan:
 
     instance_type: str
     instance_hour: float
+    own: bool = True
+    """Whether the deployment has an endpoint of its own."""
     instances: int
     """Instances that are there in the busiest hour before scaling starts more: `instance_count`,
     or the most that the schedule keeps.
@@ -162,6 +164,8 @@ class Plan:
     insight_rules: int = 0
     """The rules of Contributor Insights with `key_figures=insights`."""
     websocket: bool = False
+    socket_concurrency: int | None = None
+    """The reserved concurrency of the function that answers on sockets."""
     detailed_metrics: bool = False
     """Whether CloudWatch also bills the metrics that SageMaker collects on the instances."""
     traces: bool = False
@@ -185,7 +189,7 @@ class Plan:
                 the schedule is not known.
 
         """
-        own = settings.endpoint_name is None
+        own, reserves = settings.endpoint_name is None, settings.reserved_concurrency is not None
         if not own:
             hour = instance_hour or 0.0  # somebody else's endpoint is somebody else's bill
         else:
@@ -193,18 +197,20 @@ class Plan:
                 instance_price(settings.instance_type) if instance_hour is None else instance_hour
             )
         idle = _idle(settings, running)
-        if running is None:
-            running = idle or float(settings.instance_count)
+        if running is None:  # requests wake an endpoint that sleeps
+            running = max(idle, settings.instance_count) if settings.scale_to_zero else idle
         most = settings.peak_instances
-        if not idle <= running <= most:
+        regular = [it.minimum for it in settings.plans if not it.when.startswith("at(")]
+        least = max(idle, min(regular, default=0.0))
+        if not least <= running <= most:
             raise UsageError(
-                f"--instances {running:g}: with these settings, {idle:g} to {most} run on average."
+                f"--instances {running:g}: with these settings, {least:g} to {most} run on average."
             )
         return cls(
+            own=own,
             instance_type=settings.instance_type,
             instance_hour=hour,
-            instances=max((it.minimum for it in settings.plans), default=settings.instance_count)
-            or 1,
+            instances=max(regular, default=settings.instance_count) or 1,
             idle=idle,
             running=running,
             max_instances=most,
@@ -224,6 +230,7 @@ class Plan:
             key_figures=settings.key_figures,
             insight_rules=cloudwatch_cost.insight_rules(settings),
             websocket=settings.websocket,
+            socket_concurrency=settings.websocket_concurrency if reserves else None,
             detailed_metrics=own and settings.detailed_metrics,
             traces=settings.traces is not None,
         )
@@ -280,12 +287,8 @@ def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, floa
     parts = {
         "SageMaker, data": data / 1e9 * price("sagemaker_data_gb"),
         _function(managed): function,
-        "CloudFront": (
-            sent / 1e9 * price("cloudfront_gb")
-            + use.prompt_tokens * _PROMPT_BYTES / 1e9 * price("cloudfront_origin_gb")
-            + price("cloudfront_request")
-        ),
-        "API Gateway": use.sockets * by_socket(use),
+        "CloudFront": (1 - use.sockets) * _cloudfront(use, sent),
+        "API Gateway": use.sockets * _gateway(use),
         "DynamoDB": writes * price("dynamodb_write"),
         "DynamoDB, kept answers": (
             kept_answer(use, logged=True) if plan.persistence == "all" else 0.0
@@ -298,14 +301,32 @@ def by_request(plan: Plan, use: Use, *, managed: bool = False) -> dict[str, floa
             if plan.key_figures == "otlp"
             else 0.0
         ),
-        "AWS WAF": price("waf_request") if plan.web_acl else 0.0,
+        "AWS WAF": (1 - use.sockets) * price("waf_request") if plan.web_acl else 0.0,
         "Bedrock Guardrails": _guardrail_units(use) * _unit() if plan.guardrail else 0.0,
     }
     return {name: amount for name, amount in parts.items() if amount}
 
 
-def by_socket(use: Use) -> float:
-    """Return what API Gateway adds to `by_request` for one request on a socket.
+def _cloudfront(use: Use, sent: int) -> float:
+    """Return what CloudFront costs for one request, whose response has so many bytes."""
+    return (
+        sent / 1e9 * price("cloudfront_gb")
+        + use.prompt_tokens * _PROMPT_BYTES / 1e9 * price("cloudfront_origin_gb")
+        + price("cloudfront_request")
+    )
+
+
+def by_socket(plan: Plan, use: Use) -> float:
+    """Return what a request on a socket adds to `by_stream`.
+
+    It goes to API Gateway, and neither through CloudFront nor through its web ACL.
+    """
+    parts = by_request(plan, replace(use, sockets=0.0))
+    return _gateway(use) - parts["CloudFront"] - parts.get("AWS WAF", 0.0)
+
+
+def _gateway(use: Use) -> float:
+    """Return what API Gateway costs for one request on a socket.
 
     The socket is open as long as the response. Deltas that come within `limits.POST_INTERVAL` are
     one message.
@@ -318,7 +339,7 @@ def by_socket(use: Use) -> float:
 
 def by_stream(plan: Plan, use: Use) -> float:
     """Return what one request costs on its way: the function, on demand, and CloudFront."""
-    parts = by_request(plan, use)
+    parts = by_request(plan, replace(use, sockets=0.0))
     return parts[_function(False)] + parts["CloudFront"] + parts.get("AWS WAF", 0.0)
 
 

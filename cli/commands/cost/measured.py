@@ -1,7 +1,6 @@
 """Read what a run of `sluice load --json` or `bench.model` has measured."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from cli.lib.project import UsageError, why
 
 _LARGEST = 16 * 1024 * 1024
+_MOST = 1e12
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def _of_load(report: Mapping[str, Any]) -> Measured:
         raise UsageError("No answer of this load test was complete, so it measured no throughput.")
     itl, ttft = report["itl"], report["ttft"]
     caution = "it is the throughput at this load, and the full load's may be higher"
-    if report["client"]["bottleneck"]:
-        caution = "its client was the bottleneck: " + "; ".join(
-            map(str, report["client"]["bottleneck"])
-        )
+    if reasons := report["client"]["bottleneck"]:
+        if not isinstance(reasons, list):
+            raise TypeError(reasons)
+        caution = f"its client was the bottleneck: {'; '.join(map(str, reasons))}"
     return Measured(
         _positive(throughput),
         tokens_per_second=1000 / _positive(itl["mean"]) if itl and itl["mean"] else None,
@@ -83,8 +83,8 @@ def _of_model(rows: list[Mapping[str, Any]]) -> Measured:
 
 
 def _positive(figure: Any) -> float:
-    """Return a figure as a number. Raises ValueError unless it is over 0 and finite."""
+    """Return a figure as a number. Raises ValueError unless it is over 0 and at most 10^12."""
     number = float(figure)
-    if not 0 < number < math.inf:
+    if isinstance(figure, bool) or not 0 < number <= _MOST:
         raise ValueError(figure)
     return number

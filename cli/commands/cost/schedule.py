@@ -27,9 +27,10 @@ def average_minimum(plans: Sequence[Plan], otherwise: int) -> float | None:
     """Return the average of the minimum that plans set, over 52 weeks.
 
     Each plan holds until the next one comes. Plans of one moment (`at`) are not part of an average
-    year. `otherwise` holds if no plan ever comes.
+    year. `otherwise` holds if there are no others.
 
-    Returns None for an expression that this does not read: `rate`, or a day such as `L` or `2#1`.
+    Returns None for an expression that this does not read: `rate`, a day such as `L` or `2#1`, or
+    one that does not come in these weeks.
     """
     changes: list[tuple[int, int]] = []
     for plan in plans:
@@ -38,7 +39,7 @@ def average_minimum(plans: Sequence[Plan], otherwise: int) -> float | None:
             continue
         try:
             moments = list(_moments(rest[:-1].upper().split()))
-            if kind != "cron":
+            if kind != "cron" or not moments:
                 return None
             changes += [(moment, plan.minimum) for moment in moments]
         except ValueError:

@@ -42,7 +42,8 @@ class Capacity(NamedTuple):
 
 def sources(args: argparse.Namespace, plan: Plan, found: Measured | None) -> dict[str, str]:
     """Return where each figure comes from: `given`, `measured`, `assumed` or the `settings`."""
-    origin = {name: "assumed" if getattr(args, name) is None else "given" for name in _ASSUMED}
+    names = (*_ASSUMED, "sockets")
+    origin = {name: "assumed" if getattr(args, name) is None else "given" for name in names}
     if found is not None:
         for name in ("tokens_per_second", "first_token"):
             if origin[name] == "assumed" and getattr(found, name):
@@ -58,7 +59,9 @@ def sources(args: argparse.Namespace, plan: Plan, found: Measured | None) -> dic
     origin["instances"] = (
         "given" if args.instances is not None else "assumed" if scales else "settings"
     )
-    origin["instance_hour"] = "prices" if args.instance_hour is None else "given"
+    origin["instance_hour"] = (
+        "given" if args.instance_hour is not None else "prices" if plan.own else "owner"
+    )
     return origin
 
 
@@ -131,12 +134,12 @@ def enough(plan: Plan, use: Use) -> list[str]:
         f"Busiest hour: {average:,.1f} streams at once on average, and up to {most:,} at times.",
         *map(_holds, capacities(plan, use)),
     ]
-    if plan.max_instances > plan.instances:
+    if plan.own and plan.max_instances > plan.instances:
         lines.append(
             f"Scaling may start up to {plan.max_instances} instances. The month has "
             f"{plan.running:.3g} on average: --instances N says how many run."
         )
-    if use.throughput is None:
+    if plan.own and use.throughput is None:
         lines.append(
             "Whether the instances generate fast enough is not known: give --throughput or "
             "--measured."
@@ -145,23 +148,39 @@ def enough(plan: Plan, use: Use) -> list[str]:
 
 
 def capacities(plan: Plan, use: Use) -> list[Capacity]:
-    """Return what the busiest hour needs, and what the deployment has before scaling adds to it."""
-    streams = bill.most(bill.streams_at_once(use))
-    slots = plan.instances * plan.parallel
-    reserved = plan.concurrency is not None
-    name = "The function's reserved concurrency" if reserved else "Lambda's default quota"
-    found = [
-        Capacity("The instances' slots", streams, slots, "raise instance_count or parallel"),
-        Capacity(
-            *(name, streams, plan.concurrency or bill.UNRESERVED),
-            remedy="raise reserved_concurrency, or the quota",
-        ),
-    ]
-    if use.throughput is not None:
+    """Return what the busiest hour needs, and what the deployment has before scaling adds to it.
+
+    Of somebody else's endpoint nothing is known.
+    """
+    average = bill.streams_at_once(use)
+    found = []
+    if plan.own:
+        slots = plan.instances * plan.parallel
+        remedy = "raise instance_count or parallel"
+        found.append(Capacity("The instances' slots", bill.most(average), slots, remedy))
+    found += _functions(plan, use, average)
+    if plan.own and use.throughput is not None:
         needed = bill.tokens_a_second(use) * use.peak
         holds = plan.instances * use.throughput
         found.append(Capacity("The instances' tokens/s", needed, holds, "raise instance_count"))
     return found
+
+
+def _functions(plan: Plan, use: Use, average: float) -> list[Capacity]:
+    shares = [("function", 1 - use.sockets, plan.concurrency, "reserved_concurrency")]
+    if use.sockets:
+        shares.append(
+            ("socket function", use.sockets, plan.socket_concurrency, "websocket_concurrency")
+        )
+    return [
+        Capacity(
+            f"The {name}'s reserved concurrency" if reserved else "Lambda's default quota",
+            bill.most(average * share),
+            reserved or bill.UNRESERVED,
+            f"raise {setting}, or the quota",
+        )
+        for name, share, reserved, setting in shares
+    ]
 
 
 def _holds(found: Capacity) -> str:
@@ -192,11 +211,12 @@ def _beside_tokens(plan: Plan, use: Use, compare: tuple[float, float]) -> list[s
         text += f", this demand would cost {compared(use, compare):,.2f} USD a month"
     turn = turns.token_turn(plan, use, compare)
     lines = [f"{text}. {_since('This deployment costs', 'those tokens', turn)}"]
-    if turn is not None and turn.always is not None:
-        count = needed_instances(plan, use, turn.always)
+    if turn is not None and turn.always is not None and plan.own:
+        count = turns.needed(plan, use, turn.always)
         by = "slots" if use.throughput is None else "slots and tokens/s"
         lines.append(
-            f"Its busiest hour needs {count:,} instances there, by {by}, and its cost has them."
+            f"Its busiest hour needs {count:,} {'instance' if count == 1 else 'instances'} there, "
+            f"by {by}; its cost has {turns.paid(plan, count):.3g}."
         )
     return lines
 
@@ -204,14 +224,6 @@ def _beside_tokens(plan: Plan, use: Use, compare: tuple[float, float]) -> list[s
 def compared(use: Use, compare: tuple[float, float]) -> float:
     """Return what the demand costs in a month at prices of tokens."""
     return (use.requests or 0.0) * bill.token_price(use, *compare)
-
-
-def needed_instances(plan: Plan, use: Use, requests: float) -> int:
-    """Return how many instances the busiest hour of so many requests a month needs."""
-    count = plan.instances
-    while turns.held(plan, use, count) < requests * (1 - 1e-9):
-        count += 1
-    return count
 
 
 def _since(subject: str, other: str, turn: turns.Turn | None) -> str:
@@ -236,7 +248,7 @@ def transports(plan: Plan, use: Use) -> str:
     return (
         "On the way to the client (function on demand and CloudFront), 1 million tokens cost "
         f"{bill.by_stream(plan, use) * million:,.2f} USD as server-sent events, "
-        f"{bill.by_socket(use) * million:,.2f} USD more over sockets of API Gateway "
+        f"{bill.by_socket(plan, use) * million:,.2f} USD more over sockets of API Gateway "
         f"(websocket=true), and {abs(shared):,.2f} USD {'less' if shared < 0 else 'more'} with "
         f"{bill.MULTIPLEXED} answers side by side in one stream (POST /v1/sluice/multiplex)."
     )
@@ -250,9 +262,11 @@ def left_out(plan: Plan) -> list[str]:
     if plan.traces:
         found.append("spans (traces)")
     if plan.websocket:
-        found.append("writes for the items of sockets (websocket)")
+        found.append("writes for the items of sockets, and the data that they send (websocket)")
     if plan.persistence != "off":
         found.append("answers that only some requests keep" if plan.persistence != "all" else "")
+    if plan.max_instances > plan.running:
+        found.append("instances that scaling starts beyond the average")
     return [*filter(None, found), "traffic between regions", "storage", "support"]
 
 
@@ -267,6 +281,9 @@ def _demand(plan: Plan, use: Use, origin: Mapping[str, str]) -> None:
             f"Demand: {use.requests:,.0f} requests a month of {use.completion_tokens:,} tokens, "
             f"{bill.tokens_a_second(use):,.0f} tokens/s on average."
         )
+    if not plan.own:
+        sentence("Supply: an endpoint that exists already, whose instances its owner pays for.\n")
+        return
     text = f"Supply: {plan.instances} {plan.instance_type} at {plan.instance_hour:g} USD an hour"
     if plan.running != plan.instances:
         text += f" ({plan.running:.3g} of them on average)"
@@ -306,7 +323,9 @@ def _prices(plan: Plan, use: Use, origin: Mapping[str, str]) -> None:
     ]
     if origin.get("answers_a_day") == "assumed":
         assumed.insert(0, "5 answers a day of each user")
-    if origin["instances"] == "assumed" and use.requests:
+    if plan.websocket and origin["sockets"] == "assumed":
+        assumed.append("no requests over sockets")
+    if origin["instances"] == "assumed" and use.requests and plan.own:
         assumed.append(f"{plan.running:.3g} instances on average")
     if assumed:
         sentence(f"Assumed, not measured: {', '.join(assumed)}.")
@@ -362,7 +381,7 @@ def _json(
         "idle": bill.by_month(plan),
         "request": bill.by_request(plan, use),
         "request_by_stream": bill.by_stream(plan, use),
-        "request_by_socket": bill.by_socket(use),
+        "request_by_socket": bill.by_socket(plan, use),
         "request_by_multiplex": bill.by_multiplex(plan, use),
         "kept_answer": {
             name: bill.kept_answer(use, logged=logged)
@@ -408,4 +427,7 @@ def _compared(plan: Plan, use: Use, compare: tuple[float, float]) -> dict[str, A
         "prices": {"prompt": compare[0], "completion": compare[1]},
         "month": compared(use, compare) if use.requests else None,
         "turn": None if turn is None else asdict(turn),
+        "instances": (
+            None if turn is None or turn.always is None else turns.needed(plan, use, turn.always)
+        ),
     }

@@ -4,14 +4,19 @@ Instances are paid whole, so their cost grows in steps: beyond a load at which t
 there may be loads at which they cost more again. Both loads are computed.
 """
 
+import bisect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from cli.commands.cost import bill
 from cli.commands.cost.bill import Plan, Use
 
-_MOST_REQUESTS = 1e12
+MOST_INSTANCES = 100
+"""Instances that the settings allow."""
+_MOST_OF_A_FLEET = 10_000
+"""Managed Instances up to which loads are compared. Beyond them, all parts grow evenly."""
 
 
 @dataclass(frozen=True)
@@ -25,81 +30,80 @@ class Turn:
 
 
 def turn(
-    saved: float, fixed: float, unit: float, holds: Callable[[int], float], least: int
+    saved: float,
+    cost_of: Callable[[int], float],
+    holds: Callable[[int], float],
+    counts: range,
 ) -> Turn | None:
-    """Return from when on `fixed` and the instances cost less than what requests save.
+    """Return from when on instances cost less than what requests save.
 
     Args:
         saved: USD that each request saves.
-        fixed: USD a month beside the instances.
-        unit: USD a month of one instance.
-        holds: Returns how many requests a month a number of instances holds, such that
-            `holds(n) / n` never falls.
-        least: The fewest instances.
+        cost_of: Returns USD a month beside the requests, with a number of instances.
+        holds: Returns how many requests a month a number of instances holds.
+        counts: The numbers of instances that there may be.
 
     Returns:
-        None if it never costs less.
+        None if they cost less at no load.
 
     """
     if saved <= 0:
         return None
-
-    def cost(count: int) -> float:
-        return (fixed + count * unit) / saved  # in requests
-
-    first = _least(lambda count: cost(count) < holds(count), holds, least)
+    first = failed = None
+    before = 0.0  # what one instance less holds
+    for count in counts:
+        cost, held = cost_of(count) / saved, holds(count)  # in requests
+        if first is None and cost < held:
+            first = max(cost, before)
+        if cost >= before:  # it costs more, at least at the beginning of what these hold
+            failed = count, min(cost, held)
+        before = held
     if first is None:
         return None
-    begin = cost(first) if first == least else max(cost(first), holds(first - 1))
-    stays = _least(lambda count: cost(count) < holds(count - 1), holds, least + 1)
-    return Turn(begin, None if stays is None else cost(stays - 1))
-
-
-def _least(
-    is_so: Callable[[int], bool], holds: Callable[[int], float], least: int
-) -> int | None:  # fmt: skip
-    """Return the least count for which something is so, which is so for each one above it."""
-    step = 1
-    while not is_so(least + step - 1):
-        if holds(least + step - 1) > _MOST_REQUESTS:
-            return None
-        step *= 2
-    low, high = least, least + step - 1
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_so(middle) else (middle + 1, high)
-    return low
+    if failed is None:
+        return Turn(first, first)
+    return Turn(first, None if failed[0] == counts[-1] > counts[0] else failed[1])
 
 
 def managed_turn(plan: Plan, use: Use) -> Turn | None:
     """Return from when on Managed Instances cost less than the function on demand."""
     parts = [bill.by_request(plan, use, managed=managed) for managed in (False, True)]
-    saved = sum(parts[0].values()) - sum(parts[1].values())
+    unit = bill.fleet_hour(plan) * bill.HOURS
     return turn(
-        saved,
-        0.0,
-        bill.fleet_hour(plan) * bill.HOURS,
+        sum(parts[0].values()) - sum(parts[1].values()),
+        lambda count: count * unit,
         lambda count: held_streams(use, count * use.streams_per_vcpu * bill.FLEET_VCPUS),
-        bill.FLEET,
+        range(bill.FLEET, _MOST_OF_A_FLEET),
     )
 
 
 def token_turn(plan: Plan, use: Use, compare: tuple[float, float]) -> Turn | None:
     """Return from when on a deployment costs less than another service's prices of tokens.
 
-    It has as many instances as the busiest hour needs, and at least those of the plan.
+    It has the plan's instances, and from the load on that they do not hold as many as the busiest
+    hour needs, at most `MOST_INSTANCES`.
     """
     saved = bill.token_price(use, *compare) - sum(bill.by_request(plan, use).values())
+    parts = bill.by_month(plan, called=True)
+    rest = sum(parts.values()) - parts.get("SageMaker, instances", 0.0)
     unit = plan.instance_hour * bill.HOURS
-    always = replace(use, requests=1.0)
-    fixed = sum(bill.month(plan, always).values()) - sum(bill.by_request(plan, use).values())
     return turn(
         saved,
-        fixed - plan.instances * unit,
-        unit,
+        lambda count: rest + paid(plan, count) * unit,
         lambda count: held(plan, use, count),
-        plan.instances,
+        range(plan.instances, max(plan.instances, MOST_INSTANCES) + 1),
     )
+
+
+def paid(plan: Plan, needed: int) -> float:
+    """Return how many instances are paid for if the busiest hour needs so many."""
+    return plan.running if needed <= plan.instances else max(plan.running, needed)
+
+
+def needed(plan: Plan, use: Use, requests: float) -> int:
+    """Return how many instances the busiest hour of so many requests a month needs."""
+    counts = range(1, max(plan.instances, MOST_INSTANCES) + 1)
+    return 1 + bisect.bisect_left(counts, requests * (1 - 1e-9), key=partial(held, plan, use))
 
 
 def held(plan: Plan, use: Use, instances: int) -> float:

@@ -177,6 +177,9 @@ def test_a_plan_is_what_the_settings_deploy() -> None:
     assert "SageMaker, instances" not in bill.by_month(theirs)
 
 
+DOZES = "cron(1 7 ? * MON *) 0-8"
+
+
 def test_an_endpoint_that_scales_to_zero_costs_nothing_idle() -> None:
     """Nobody calls: no instance. In a month with requests those run that are given."""
     settings = DEV.replace(instance_type="ml.g6e.48xlarge", scale_to_zero=True)
@@ -191,6 +194,8 @@ def test_an_endpoint_that_scales_to_zero_costs_nothing_idle() -> None:
     assert bill.utilisation(some, USE) == pytest.approx(4 * (bill.utilisation(asleep, USE) or 0))
     with pytest.raises(CommandError, match="0 to 1 run"):
         Plan.of(settings, None, 2)
+    awake = settings.replace(max_instances=8, schedule=("cron(0 7 ? * MON *) 1-8", DOZES))
+    assert Plan.of(awake, None).running == 1 > Plan.of(awake, None).idle
 
 
 def test_a_schedule_is_paid_for() -> None:
@@ -203,14 +208,24 @@ def test_a_schedule_is_paid_for() -> None:
     strange = settings.replace(schedule=("rate(1 hour) 8",))
     with pytest.raises(CommandError, match="--instances N"):
         Plan.of(strange, 1.0)
-    assert Plan.of(strange, 1.0, 3.5).idle == 3.5
+    assert Plan.of(strange, 1.0, 8).idle == 8
+    with pytest.raises(CommandError, match="8 to 8 run"):
+        Plan.of(strange, 1.0, 0.1)
+    once = settings.replace(schedule=("at(2027-01-01T00:00:00) 4-8",))
+    assert (Plan.of(once, 1.0).instances, Plan.of(once, 1.0).running) == (1, 1)
 
 
 def test_a_share_of_the_requests_is_on_sockets() -> None:
-    """API Gateway's messages are paid for that share."""
-    assert "API Gateway" not in bill.by_request(PLAN, USE)
-    half = bill.by_request(PLAN, replace(USE, sockets=0.5))
-    assert half["API Gateway"] == pytest.approx(bill.by_socket(USE) / 2)
+    """API Gateway's messages are paid for that share, in place of CloudFront and its web ACL."""
+    plan = replace(PLAN, web_acl=True)
+    none, half, every = (
+        bill.by_request(plan, replace(USE, sockets=share)) for share in (0.0, 0.5, 1.0)
+    )
+    assert "API Gateway" not in none
+    assert "CloudFront" not in every
+    assert "AWS WAF" not in every
+    assert half["CloudFront"] == pytest.approx(none["CloudFront"] / 2)
+    assert sum(every.values()) - sum(none.values()) == pytest.approx(bill.by_socket(plan, USE))
 
 
 def test_a_request_beside_others_in_one_stream() -> None:
@@ -235,11 +250,15 @@ def test_many_bytes_beside_others_in_one_stream() -> None:
     assert found == pytest.approx(over + tags - requests / 2, rel=0.01)
 
 
+def gateway(use: Use) -> float:
+    """Return what API Gateway costs for a request on a socket."""
+    return bill.by_request(PLAN, replace(use, sockets=1.0))["API Gateway"]
+
+
 def test_a_request_on_a_socket() -> None:
     """Its deltas are a message each, or one in 50 ms if they come faster."""
     message, minute = price("websocket_message"), price("websocket_minute")
     slow = bill.Use(completion_tokens=100, tokens_per_second=10, first_token=0)
-    assert bill.by_socket(slow) == pytest.approx(109 * message + 10 / 60 * minute)
+    assert gateway(slow) == pytest.approx(109 * message + 10 / 60 * minute)
     fast = bill.Use(completion_tokens=1000, tokens_per_second=100, first_token=0)
-    assert bill.by_socket(fast) == pytest.approx(209 * message + 10 / 60 * minute)
-    assert 0.2 < bill.by_socket(fast) / 1000 * 1e6 < 0.27
+    assert gateway(fast) == pytest.approx(209 * message + 10 / 60 * minute)

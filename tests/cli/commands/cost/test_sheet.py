@@ -43,7 +43,7 @@ def test_the_sheet_has_the_month_the_idle_sum_and_the_peak(
         "The instances' tokens/s: 694 of 3,000 are needed, 23%. Enough.",
         "They cost less than the function on demand from",
         "this demand would cost 267.67 USD a month. This deployment costs more than those tokens",
-        "USD as server-sent events, 0.53 USD more over sockets",
+        "USD as server-sent events, 0.50 USD more over sockets",
         "0.16 USD less with 8 answers side by side",
         "A million answers that are stored cost",
         "Assumed, not measured: 5 answers a day of each user, 300 tokens an answer",
@@ -122,6 +122,35 @@ def test_a_text_from_outside_is_no_markup(
     assert "[b]r[final].json: its client was the bottleneck: CPU [/x]." in printed
 
 
+def test_the_capacity_of_sockets_is_their_functions(capsys: pytest.CaptureFixture[str]) -> None:
+    """Requests on sockets need its concurrency, and others that of the stream function."""
+    run(
+        "--users",
+        "50000",
+        "--peak",
+        "3",
+        "-c",
+        "websocket=true",
+        "--sockets",
+        "1",
+        "-c",
+        "instance_count=20",
+    )
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "The function's reserved concurrency: 0 of 200" in printed
+    assert "The socket function's reserved concurrency: 95 of 100 are needed" in printed
+
+
+def test_the_instances_of_somebody_elses_endpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is said of them: neither how many there are, nor what they cost."""
+    options = ("--users", "100", "--throughput", "9", "-c", "endpoint_name=foo")
+    assert main(["cost", *options, "--compare", "1,1"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "an endpoint that exists already" in printed
+    for text in ("slots", "instance_count", "ml.c5", "of an instance", "hour needs"):
+        assert text not in printed
+
+
 def test_what_is_not_given_is_not_stated(capsys: pytest.CaptureFixture[str]) -> None:
     """Without demand there is no sum by use, and without a throughput no statement about it."""
     run()
@@ -190,7 +219,8 @@ def test_json_says_where_each_figure_comes_from(
         (["--prompt-tokens", "4000"], "do not fit the context of 4,096"),
         (["--sockets", "2", "-c", "websocket=true"], "--sockets"),
         (["--sockets", "1"], "needs -c websocket=true"),
-        (["--instances", "-1"], "--instances"),
+        (["--instances", "0"], "--instances"),
+        (["--requests-per-month", "1e-320"], "--requests-per-month"),
         (["--instances", "nan"], "--instances"),
     ],
 )
