@@ -19,6 +19,7 @@ from cli.lib.project import LOCAL, LOGS, CommandError, UsageError
 from cli.lib.settings import add_settings, check_files, settings_of
 from cli.lib.signals import ending, undivided
 from cli.lib.stack import LocalStack, is_absent, stay_local
+from cli.lib.streams import OutputLostError, discard_output
 from cli.lib.terminal import console, literal, step
 from cli.lib.values import entries, factor, key_id, port_number
 
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
 
     The local cloud goes on running. With `--foreground`, wait for Ctrl-C, SIGTERM or SIGHUP, and
     then stop it. If a step fails in it, it goes on running, so that it can be examined. A signal
-    during the steps stops a local cloud that this command started.
+    during the steps, or output that is lost, stops a local cloud that this command started.
     """
     from cli.lib import cdk, container
     from cli.lib.local_cloud import alone, reset, wait
@@ -188,13 +189,16 @@ def _bring_up(
                 f"The local cloud runs and the stacks are deployed, but there was no first answer. "
                 f"{error}"
             ) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OutputLostError) as error:
+        if isinstance(error, OutputLostError):  # such as a terminal that is gone
+            discard_output()
         console.print()
-        if running is None:
-            if cloud is None and LocalCloud.find(LOCAL) is None:
-                console.print("The local cloud had not started yet. Nothing is left running.")
-            else:
-                local_cloud.stop()
+        if running is not None:
+            console.print("The local cloud that ran before goes on. `sluice down` stops it.")
+        elif cloud is None and LocalCloud.find(LOCAL) is None:
+            console.print("The local cloud had not started yet. Nothing is left running.")
+        else:
+            local_cloud.stop()
         raise
     console.print(
         f"\n[green]Ready[/green] after {time.monotonic() - started:.0f} s: {stack.base_url}\n\n"

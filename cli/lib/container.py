@@ -52,7 +52,11 @@ def build(engine: str, *, log: Path, detail: Detail) -> str:
     try:
         _run([engine, "build", "--file", DOCKERFILE, "--tag", newest, *arguments, "."], log, detail)
     except CommandError as error:
-        remedy = f"If the image's base cannot be pulled, set {BASE_IMAGE} to another one."
+        remedy = (
+            f"{BASE_IMAGE} is {base}: if that cannot be pulled, set it to another image."
+            if base
+            else f"If the image's base cannot be pulled, set {BASE_IMAGE} to another one."
+        )
         raise CommandError(f"{error}\n  {remedy}", log=error.log) from None
     identity = subprocess.run(
         [engine, "image", "inspect", "--format", "{{.Id}}", newest],

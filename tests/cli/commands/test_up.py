@@ -1,23 +1,25 @@
 """`sluice up`. tests/e2e and `make up` deploy with it."""
 
+import errno
 import re
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
+from cli import main as main_module
 from cli.commands import up
 from cli.lib.admin_api import Admin, KeyNotFoundError
 from cli.lib.project import CommandError
+from cli.lib.streams import OutputLostError
 from cli.main import main
-
-if TYPE_CHECKING:
-    from local.cloud import LocalCloud
+from local.cloud import LocalCloud
+from local.trust import Keys
 
 
 def test_options_reach_the_local_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +63,45 @@ def test_ctrl_c_before_the_local_cloud_runs(
     assert capsys.readouterr().out.strip() == (
         "The local cloud had not started yet. Nothing is left running."
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "was_running", "said"),
+    [
+        (KeyboardInterrupt(), True, "The local cloud that ran before goes on."),
+        (KeyboardInterrupt(), False, ""),
+        (OutputLostError(OSError(errno.EIO, "")), False, ""),
+    ],
+    ids=["Ctrl-C over a running one", "Ctrl-C", "the terminal is gone"],
+)
+def test_who_stops_the_local_cloud(
+    error: BaseException,
+    said: str,
+    *,
+    was_running: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """An end in the middle stops what this command has started, also without a terminal."""
+    stopped: list[bool] = []
+
+    def ended(*_: Any, **__: Any) -> Any:
+        raise error
+
+    cloud = LocalCloud(tmp_path, 1, "http://127.0.0.1:1", Keys.new())
+    monkeypatch.setattr("cli.lib.local_cloud.reusable", lambda *_, **__: cloud)
+    if not was_running:
+        monkeypatch.setattr("cli.lib.local_cloud.reusable", lambda *_, **__: None)
+    monkeypatch.setattr("cli.lib.local_cloud.start", lambda *_, **__: cloud)
+    monkeypatch.setattr("cli.lib.local_cloud.stop", lambda: stopped.append(True))
+    for module in (up, main_module):
+        monkeypatch.setattr(module, "discard_output", lambda: None)
+    monkeypatch.setattr(up, "_deploy", ended)
+    monkeypatch.setattr(up, "LOCAL", tmp_path)
+    assert main(["up"]) != 0
+    assert stopped == ([] if was_running else [True])
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
