@@ -80,11 +80,11 @@ def converse(ask: Callable[[list[Message], list[str]], None], *, model: str) -> 
     """Read lines and answer each, until the end of input.
 
     `ask` gets the messages so far, prints the answer, and adds its pieces to a list. On a terminal,
-    a failure after the first answer is printed, and the conversation goes on: with what came of the
+    a failure after the first piece is printed, and the conversation goes on: with what came of the
     answer, or without the question.
 
     Raises:
-        CommandError: the first answer failed, or one whose question is no terminal's.
+        CommandError: the first answer did not begin, or one failed whose question is no terminal's.
 
     """
     messages: list[Message] = []
@@ -110,7 +110,7 @@ def converse(ask: Callable[[list[Message], list[str]], None], *, model: str) -> 
                 with contextlib.suppress(KeyboardInterrupt):
                     ask(messages, parts)
             except CommandError as error:
-                if not terminal or len(messages) == 1:
+                if not terminal or (len(messages) == 1 and not parts):
                     raise
                 show_error(error)
                 if not parts:

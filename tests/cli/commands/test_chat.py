@@ -98,8 +98,8 @@ def test_ctrl_c_in_a_conversation(
 def test_a_failed_answer_in_a_conversation(
     asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On a terminal the conversation goes on, with what came; a first answer that fails ends it."""
-    fails = iter([(), ("half",), None, ()])
+    """On a terminal the conversation goes on, with what came, once an answer has begun."""
+    fails = iter([("begun",), ("half",), None, ()])
 
     def complete(*_: object, messages: list[Any], parts: list[str], **__: object) -> None:
         asked.append([it["content"] for it in messages])
@@ -116,10 +116,11 @@ def test_a_failed_answer_in_a_conversation(
     with pytest.raises(StopIteration):
         main(["chat"])
     assert asked[2:] == [
-        ["one", "", "two", "half", "three"],
-        ["one", "", "two", "half", "four"],
+        ["one", "begun", "two", "half", "three"],
+        ["one", "begun", "two", "half", "four"],
     ]
-    assert capsys.readouterr().err == "✗ The API says: it broke\n✗ The API says: slow down\n"
+    broke = "✗ The API says: it broke\n"
+    assert capsys.readouterr().err == f"{broke}{broke}✗ The API says: slow down\n"
     fails, lines = iter([None]), iter(["one", "two"])
     assert main(["chat"]) == 1
 
