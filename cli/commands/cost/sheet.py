@@ -95,6 +95,12 @@ def show(
     _table(plan, use)
     idle = sum(bill.by_month(plan).values())
     sentence(f"When nobody calls, a month costs {idle:,.2f} USD.")
+    if plan.running != plan.idle:
+        sentence(
+            f"With requests, the average number of instances is taken as {plan.running:.3g}, which "
+            f"costs {plan.running * plan.instance_hour * bill.HOURS:,.2f} USD: --instances N says "
+            "another."
+        )
     if plan.persistence != "off":
         stored, logged = (bill.kept_answer(use, logged=one) * 1e6 for one in (False, True))
         sentence(

@@ -102,6 +102,9 @@ def test_what_is_not_in_the_sum_is_named(capsys: pytest.CaptureFixture[str]) -> 
     for text in ("(detailed_metrics)", "spans (traces)", "items of sockets", "support"):
         assert text in printed.partition("Not included:")[2]
     assert "2 instances on average" in printed.partition("Assumed")[2]
+    run("-c", "instance_count=1", "-c", "scale_to_zero=true")
+    asleep = " ".join(capsys.readouterr().out.split())
+    assert "instances is taken as 1, which costs 822.49 USD: --instances N" in asleep
     run("-c", "detailed_metrics=false")
     assert "detailed_metrics" not in capsys.readouterr().out
 
