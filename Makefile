@@ -279,6 +279,6 @@ lock: ## Compile locks/ from pyproject.toml
 	@npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 	@cd tests/clients/node && npm install --package-lock-only --silent --omit-lockfile-registry-resolved
 
-clean: ## Stop the local cloud, and remove everything that other targets can make again
+clean: ## Stop the local cloud, and remove it with its keys and usage, and all that other targets can make again
 	@test ! -e .local/cloud.json || test ! -x $(BIN)/sluice || $(BIN)/sluice down --reset
 	@rm -rf $(VENV) .venv-bench $(REAL) node_modules build cdk.out .local
