@@ -28,7 +28,8 @@ def test_an_interrupted_set_up_is_mended(
     what the one before left, and the last one mends all.
 
     What Python shows of itself at Ctrl-C would hide make's line, which says that it was
-    interrupted.
+    interrupted. If Ctrl-C comes in the moment in which make waits for a child that has just ended,
+    GNU Make 4.3 says only that there is no child.
     """
     checkout.remove()
     for step in STEPS:
@@ -36,7 +37,7 @@ def test_an_interrupted_set_up_is_mended(
         said = checkout.interrupt(step, "within", second)
         if second is signal.SIGINT:
             assert "Traceback" not in said, (step, said)
-            assert "Interrupt" in said, (step, said)
+            assert "Interrupt" in said or "wait: No child processes" in said, (step, said)
     checkout.complete()
     checkout.check()
 
