@@ -111,19 +111,24 @@ async def test_a_repeat_gets_the_same_bytes_and_costs_nothing(
     assert len(sagemaker.bodies) == 1
 
 
+async def attached(logging: Call) -> tuple[Reply, Reply, asyncio.Future[Any]]:
+    """Return a response that runs, that of a repeat which follows it, and the end of both."""
+    replies, calls = (Reply(), Reply()), []
+    for reply in replies:
+        calls.append(asyncio.ensure_future(logging(body=STREAM, more=KEYED, reply=reply)))
+        await reply.until(lambda reply=reply: "Hello" in text(reply))  # type: ignore[misc]
+    return *replies, asyncio.gather(*calls)
+
+
 async def test_a_repeat_is_attached_to_what_runs(
     logging: Call, sagemaker: StandIn, items: Any
 ) -> None:
     """A repeat of a running response gets it from its beginning, and on to its end."""
     go_on = asyncio.Event()
     sagemaker.script = [FIRST, go_on, REST]
-    first, again = Reply(), Reply()
-    running = asyncio.ensure_future(logging(body=STREAM, more=KEYED, reply=first))
-    await first.until(lambda: "Hello" in text(first))
-    repeat = asyncio.ensure_future(logging(body=STREAM, more=KEYED, reply=again))
-    await again.until(lambda: "Hello" in text(again))
+    first, again, ended = await attached(logging)
     go_on.set()
-    await asyncio.gather(running, repeat)
+    await ended
     assert again.body == first.body
     assert len(sagemaker.bodies) == 1
     assert spent(items)["completion_tokens"] == 2
@@ -206,15 +211,11 @@ async def test_the_repeats_of_a_key_are_bounded(
     logging = make_call(stream_table=streams.name, recall_per_key=1)
     go_on = asyncio.Event()
     sagemaker.script = [FIRST, go_on, REST]
-    first, again = Reply(), Reply()
-    running = asyncio.ensure_future(logging(body=STREAM, more=KEYED, reply=first))
-    await first.until(lambda: "Hello" in text(first))
-    repeat = asyncio.ensure_future(logging(body=STREAM, more=KEYED, reply=again))
-    await again.until(lambda: "Hello" in text(again))
+    first, again, ended = await attached(logging)
     refused = await logging(body=STREAM, more=KEYED)
     assert (refused.status, refused.error["code"]) == (429, "readers_limit_reached")
     go_on.set()
-    await asyncio.gather(running, repeat)
+    await ended
     assert (await logging(body=STREAM, more=KEYED)).body == again.body == first.body
 
 

@@ -232,10 +232,16 @@ async def test_a_table_that_does_not_answer(ground: Ground) -> None:
         await poll(source)
 
 
-async def test_four_readers_at_once(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fifth reader takes the slot of the oldest one, which ends at its next renewal."""
+@pytest.fixture
+def renewing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renew the lease of a slot at each poll. The producer's lease does not end."""
     monkeypatch.setattr(limits, "LEASE_INTERVAL", 0.0)
     monkeypatch.setattr(limits, "LEASE", 1e9)
+
+
+@pytest.mark.usefixtures("renewing")
+async def test_four_readers_at_once(ground: Ground) -> None:
+    """A fifth reader takes the slot of the oldest one, which ends at its next renewal."""
     await ground.opened()
     sources = []
     for _ in range(5):
@@ -257,12 +263,9 @@ async def test_four_readers_at_once(ground: Ground, monkeypatch: pytest.MonkeyPa
     assert taken() == 3
 
 
-async def test_repeats_take_no_slot_from_others(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("renewing")
+async def test_repeats_take_no_slot_from_others(ground: Ground) -> None:
     """They read on without one, also after a reader took theirs, and take one that is free."""
-    monkeypatch.setattr(limits, "LEASE_INTERVAL", 0.0)
-    monkeypatch.setattr(limits, "LEASE", 1e9)
     await ground.opened()
     ground.now += 1
     readers = [reader(ground) for _ in range(2)]
@@ -285,12 +288,9 @@ async def test_repeats_take_no_slot_from_others(
         assert await poll(source) == (0, [token()])
 
 
-async def test_a_repeat_that_has_a_slot_again_tells_it(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("renewing")
+async def test_a_repeat_that_has_a_slot_again_tells_it(ground: Ground) -> None:
     """The head names it, so that the producer looks at the slots and flushes sooner."""
-    monkeypatch.setattr(limits, "LEASE_INTERVAL", 0.0)
-    monkeypatch.setattr(limits, "LEASE", 1e9)
     await ground.opened()
     repeat = reader(ground, is_repeat=True)
     assert await poll(repeat) is None
