@@ -80,11 +80,11 @@ def converse(ask: Callable[[list[Message], list[str]], None], *, model: str) -> 
     """Read lines and answer each, until the end of input.
 
     `ask` gets the messages so far, prints the answer, and adds its pieces to a list. On a terminal,
-    a failure after the first piece is printed, and the conversation goes on: with what came of the
-    answer, or without the question.
+    a failure is printed and the conversation goes on, unless the first answer has not begun. It
+    goes on with the part of the answer that came. If none came, the question is removed.
 
     Raises:
-        CommandError: the first answer did not begin, or one failed whose question is no terminal's.
+        CommandError: the first answer did not begin, or one failed and the input is no terminal.
 
     """
     messages: list[Message] = []

@@ -56,7 +56,7 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def undivided() -> Iterator[None]:
-    """Hold signals that would end the command back until the block is left."""
+    """Hold back signals that would end the command, until the block is left."""
     came: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, *_ENDING)}
     for number, handler in before.items():

@@ -36,7 +36,8 @@ async def replay(
         carrier: The repeat's.
         settings: The function's settings.
         from_cache: Whether an equal request made it, and not this one's own first try.
-        only_state: Whether a response that runs is told as it stands, as one in the background is.
+        only_state: Whether a running response is returned as it stands, without waiting for its
+            end, as for a background request.
 
     Raises:
         NotFound: the key may not use the model any more.

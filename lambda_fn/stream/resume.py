@@ -47,8 +47,8 @@ async def resume(
 
     `seconds` are left to this process, None if they are not limited. The stream ends without a
     terminal event shortly before that, and if a newer reader takes its place. Then the client comes
-    back for the rest. That of a repeat does not know of it, so its stream ends with an error,
-    unless the response is one in the background.
+    back for the rest. The client of a repeat does not know that it can resume. So its stream
+    ends with the error `rest_elsewhere`, unless the response runs in the background.
     `counts_as` is the metric that the request `request_id` is counted in.
 
     A response that failed is read without a failure, so it ends in its own form with the status
@@ -79,7 +79,7 @@ async def resume(
             raise
         # An event stream tells its end by its terminal event, so it can end well without one. A
         # broken connection would count as a failure of this function.
-        knows = not is_repeat or head.head.queued is True  # in the background, it resumes
+        knows = not is_repeat or head.head.queued is True  # of the background: it resumes
         ending = None if knows else encoder.fail(_elsewhere(head))
         await sink.end(ending or b"")
     except APIError as error:

@@ -85,8 +85,8 @@ class Readers:
         free = [slot for slot in every if following_key(key_id, slot)["sk"] not in taken]
         if not free:
             raise RateLimited(
-                f"This key follows {self._maximum} running responses, by 'wait', as streams or by "
-                "repeats of their requests. End one of these calls first, or ask for the state "
+                f"This key has {self._maximum} calls that follow running responses, by 'wait', as "
+                "streams or by repeats of their requests. End one of these calls first, or ask for the state "
                 "without 'wait'.",
                 code="readers_limit_reached",
                 retry_after=5,

@@ -1,11 +1,12 @@
 """Reads the log of a response: what is stored, and what is added while the response runs.
 
 A reader of a running response takes one of `SLOTS` slots, which also tells the producer that it is
-tailed. If all are taken, the oldest reader loses its slot, and ends without a terminal event. It
-notices when it renews its lease. Then its client resumes.
+tailed. If all are taken, a new reader takes the slot of a repeat, or else that of the oldest
+reader, which then ends without a terminal event. It notices when it renews its lease. Its client
+resumes.
 
-The client of a repeat does not know that it reads a log. So a repeat takes a free slot only, loses
-it before others do, and reads on without one.
+A repeat takes a slot only if one is free. If it loses the slot, it reads on without one, because
+its client does not know that it reads a log, and would not resume.
 
 A reader also completes what others have left undone. It ends a response whose producer's lease is
 over, and puts the terminal segment that a final head lacks.
@@ -251,7 +252,10 @@ async def release_slot(table: Table, key: dict[str, str], reader: str) -> None:
 
 
 class _Slot:
-    """A reader's slot, with a lease. A reader that `takes` cannot go on without one."""
+    """A reader's slot, with a lease.
+
+    A reader that `takes` takes the slot of another if none is free, and ends if it loses its own.
+    """
 
     def __init__(self, table: Table, response_id: str, *, takes: bool, now: Clock) -> None:
         self._takes = takes
@@ -297,7 +301,7 @@ class _Slot:
     async def _acquire(self) -> None:
         """Take a free slot, or that of a repeat, or else of the oldest reader.
 
-        Without `takes`, there may be none.
+        A reader without `takes` takes only a free one, and may get none.
         """
         self._since = self._since or round(self._now(), 3)
         for _ in range(_CONTESTS):

@@ -173,12 +173,18 @@ def _check(use: Use, args: argparse.Namespace, plan: Plan) -> None:
             )
     if args.utilisation is not None and not 0 < args.utilisation <= 1:
         raise UsageError("--utilisation must be over 0 and at most 1.")
-    for name in ("completion_tokens", "tokens_per_second", "throughput", "streams_per_vcpu"):
-        figure = getattr(use, name)
-        if figure is not None and not _LEAST <= figure <= _MOST:
-            raise UsageError(
-                f"--{name.replace('_', '-')} must be at least 0.000001 and at most 10^12."
-            )
+    for option, figure in (
+        ("--tokens", use.completion_tokens),
+        ("--streams-per-vcpu", use.streams_per_vcpu),
+    ):
+        if not 1 <= figure <= _MOST:
+            raise UsageError(f"{option} must be at least 1 and at most 10^12.")
+    for option, rate in (
+        ("--tokens-per-second", use.tokens_per_second),
+        ("--throughput", use.throughput),
+    ):
+        if rate is not None and not _LEAST <= rate <= _MOST:
+            raise UsageError(f"{option} must be at least 0.000001 and at most 10^12.")
     if not 0 <= use.prompt_tokens <= _MOST:
         raise UsageError("--prompt-tokens must be at least 0 and at most 10^12.")
     if not 0 <= use.sockets <= 1:

@@ -169,7 +169,7 @@ class Plan:
     detailed_metrics: bool = False
     """Whether CloudWatch also bills the metrics that SageMaker collects on the instances."""
     traces: bool = False
-    """Whether somebody bills spans."""
+    """Whether spans are sent, which their receiver may bill."""
 
     @classmethod
     def of(
@@ -244,8 +244,8 @@ def _idle(settings: "Settings", running: float | None) -> float:
         return found
     if running is None:
         raise UsageError(
-            f"How many instances run on average with schedule={'; '.join(settings.schedule)} is "
-            "not computed for such expressions. Say it: --instances N."
+            "The average number of instances cannot be computed for "
+            f"schedule={'; '.join(settings.schedule)}. Give it with --instances N."
         )
     return running
 

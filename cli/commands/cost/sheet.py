@@ -98,8 +98,8 @@ def show(
     if plan.running != plan.idle:
         sentence(
             f"With requests, the average number of instances is taken as {plan.running:.3g}, which "
-            f"costs {plan.running * plan.instance_hour * bill.HOURS:,.2f} USD: --instances N says "
-            "another."
+            f"costs {plan.running * plan.instance_hour * bill.HOURS:,.2f} USD. Give another average "
+            "with --instances N."
         )
     if plan.persistence != "off":
         stored, logged = (bill.kept_answer(use, logged=one) * 1e6 for one in (False, True))
@@ -173,16 +173,18 @@ def capacities(plan: Plan, use: Use) -> list[Capacity]:
 
 
 def _functions(plan: Plan, use: Use, average: float) -> list[Capacity]:
+    if plan.concurrency is None:  # the functions share the account's
+        streams, remedy = bill.most(average), "raise the quota, or reserve concurrency"
+        return [Capacity("Lambda's default quota", streams, bill.UNRESERVED, remedy)]
     shares = [("function", 1 - use.sockets, plan.concurrency, "reserved_concurrency")]
-    if use.sockets:
-        shares.append(
-            ("socket function", use.sockets, plan.socket_concurrency, "websocket_concurrency")
-        )
+    if use.sockets and plan.socket_concurrency is not None:
+        sockets = plan.socket_concurrency
+        shares.append(("socket function", use.sockets, sockets, "websocket_concurrency"))
     return [
         Capacity(
-            f"The {name}'s reserved concurrency" if reserved else "Lambda's default quota",
+            f"The {name}'s reserved concurrency",
             bill.most(average * share),
-            reserved or bill.UNRESERVED,
+            reserved,
             f"raise {setting}, or the quota",
         )
         for name, share, reserved, setting in shares
@@ -221,8 +223,9 @@ def _beside_tokens(plan: Plan, use: Use, compare: tuple[float, float]) -> list[s
         count = turns.needed(plan, use, turn.always)
         by = "slots" if use.throughput is None else "slots and tokens/s"
         lines.append(
-            f"Its busiest hour needs {count:,} {'instance' if count == 1 else 'instances'} there, "
-            f"by {by}; its cost has {turns.paid(plan, count):.3g}."
+            f"At that load, the busiest hour needs {count:,} "
+            f"{'instance' if count == 1 else 'instances'} (by {by}). The computed cost includes "
+            f"{turns.paid(plan, count):.3g}."
         )
     return lines
 
@@ -341,14 +344,14 @@ def _prices(plan: Plan, use: Use, origin: Mapping[str, str]) -> None:
     file = prices.read()
     days = sorted({entry["date"] for entry in file["prices"].values()})
     hour = (
-        f", and of an instance in {file['instances_region']}, looked up on "
-        f"{file['instances'][plan.instance_type]['date']}"
+        f" The price of an instance is that of {file['instances_region']}, looked up on "
+        f"{file['instances'][plan.instance_type]['date']}."
         if origin["instance_hour"] == "prices" and plan.instance_type in file["instances"]
         else ""
     )
     sentence(
-        f"The prices are those in {file['region']}, looked up on {' and '.join(days)}{hour}, in "
-        f"USD, without free tiers, discounts and taxes, from {prices.NAME}."
+        f"The prices are those of {file['region']}, looked up on {' and '.join(days)}.{hour} They "
+        f"are in USD, without free tiers, discounts and taxes, from {prices.NAME}."
     )
     if unsure := unconfirmed(plan, origin):
         sentence(f"Not confirmed at their source: {', '.join(unsure)}.")

@@ -21,12 +21,12 @@ _MOST_OF_A_FLEET = 10_000
 
 @dataclass(frozen=True)
 class Turn:
-    """Requests a month."""
+    """The loads, in requests a month, at which one way to pay begins to cost less than another."""
 
     first: float
-    """The fewest at which it costs less."""
+    """The smallest load at which it costs less."""
     always: float | None
-    """The fewest from which on it costs less at every number; None: there is no such number."""
+    """The smallest load from which on it always costs less; None: there is no such load."""
 
 
 def turn(
@@ -35,7 +35,7 @@ def turn(
     holds: Callable[[int], float],
     counts: range,
 ) -> Turn | None:
-    """Return from when on instances cost less than what requests save.
+    """Return the loads from which on instances cost less than what requests save.
 
     Args:
         saved: USD that each request saves.
@@ -66,7 +66,7 @@ def turn(
 
 
 def managed_turn(plan: Plan, use: Use) -> Turn | None:
-    """Return from when on Managed Instances cost less than the function on demand."""
+    """Return the loads from which on Managed Instances cost less than the function on demand."""
     parts = [bill.by_request(plan, use, managed=managed) for managed in (False, True)]
     unit = bill.fleet_hour(plan) * bill.HOURS
     return turn(
@@ -78,7 +78,7 @@ def managed_turn(plan: Plan, use: Use) -> Turn | None:
 
 
 def token_turn(plan: Plan, use: Use, compare: tuple[float, float]) -> Turn | None:
-    """Return from when on a deployment costs less than another service's prices of tokens.
+    """Return the loads from which on a deployment costs less than another service's tokens.
 
     It has the plan's instances, and from the load on that they do not hold as many as the busiest
     hour needs, at most `MOST_INSTANCES`.

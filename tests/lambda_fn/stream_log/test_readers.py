@@ -34,7 +34,7 @@ async def test_the_readers_of_a_key(ground: Ground, readers: Readers) -> None:
         for _ in range(2):
             await held.enter_async_context(readers.following(running, 30))
         async with readers.following(running, None):
-            with pytest.raises(RateLimited, match="follows 3 running") as refused:
+            with pytest.raises(RateLimited, match="has 3 calls that follow running") as refused:
                 async with readers.following(running, 30):
                     pass
             assert refused.value.code == "readers_limit_reached"

@@ -104,7 +104,10 @@ def test_what_is_not_in_the_sum_is_named(capsys: pytest.CaptureFixture[str]) -> 
     assert "2 instances on average" in printed.partition("Assumed")[2]
     run("-c", "instance_count=1", "-c", "scale_to_zero=true")
     asleep = " ".join(capsys.readouterr().out.split())
-    assert "instances is taken as 1, which costs 822.49 USD: --instances N" in asleep
+    assert (
+        "instances is taken as 1, which costs 822.49 USD. Give another average with --instances N"
+        in asleep
+    )
     run("-c", "detailed_metrics=false")
     assert "detailed_metrics" not in capsys.readouterr().out
 
@@ -150,7 +153,7 @@ def test_the_instances_of_somebody_elses_endpoint(capsys: pytest.CaptureFixture[
     assert main(["cost", *options, "--compare", "1,1"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "an endpoint that exists already" in printed
-    for text in ("slots", "instance_count", "ml.c5", "of an instance", "hour needs"):
+    for text in ("slots", "instance_count", "ml.c5", "of an instance", "hour needs 1"):
         assert text not in printed
 
 
