@@ -79,7 +79,7 @@ class EventLog(Protocol):
     """
 
     async def open(self, head: Head) -> None:
-        """Keep the head. It is called once, before the model is invoked."""
+        """Keep the head. It is called once, before anything of the response is sent."""
         ...
 
     def append(self, batch: Batch) -> Future[None] | None:

@@ -47,7 +47,12 @@ After it the connection ends without a terminal event.
 """
 
 LOG_OPEN_TIMEOUT = 3.0
-"""Time to write the head of a response before the model is invoked."""
+"""Time to write the head of a response before anything of it is sent."""
+
+LOG_OPEN_AFTER = 0.001
+"""Time from the invocation to the write of the head. So the requests that came at the same time are
+sent to their models first.
+"""
 
 LOG_FLUSH_FIRST = 0.01
 """Time from the first delta to its write in the log. So the delta is sent to the client first."""

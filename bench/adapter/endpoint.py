@@ -1,15 +1,17 @@
 """The stand-in endpoint: SageMaker's streaming call over HTTP/1.1.
 
-    python -m bench.adapter.endpoint        prints its port
+    python -m bench.adapter.endpoint [MILLISECONDS]        prints its port
 
 Its answers are encoded in advance. It is one thread over epoll that writes to the sockets itself.
-Each token is a separate frame, chunk and `send`. Without a rate, the streams take turns after each
-token, so a reader that finds several tokens at once was too slow.
+Each token is a separate frame, chunk and `send`. Paced answers begin after so many milliseconds.
+Without a rate, the streams take turns after each token, so a reader that finds several tokens at
+once was too slow.
 """
 
 import heapq
 import select
 import socket
+import sys
 import time
 
 from bench.adapter.frames import answer, parse_prompt
@@ -56,8 +58,8 @@ class _Stream:
         self.began = time.perf_counter()
         return True
 
-    def due(self) -> float:
-        return self.began + self.position / self.rate
+    def due(self, delay: float) -> float:
+        return self.began + delay + self.position / self.rate
 
     def send(self) -> bool:
         """Send the next piece. Return False if the socket is full."""
@@ -77,9 +79,10 @@ class _Stream:
 class Endpoint:
     """The server, with all its streams."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        """Serve connections that `listener` accepts."""
+    def __init__(self, listener: socket.socket, delay: float = 0.0) -> None:
+        """Serve connections that `listener` accepts. Paced answers begin after `delay` seconds."""
         self._listener = listener
+        self._delay = delay
         self._epoll = select.epoll()
         self._epoll.register(listener, select.EPOLLIN)
         self._streams: dict[int, _Stream] = {}
@@ -98,7 +101,7 @@ class Endpoint:
             while self._paced and self._paced[0][0] <= now:
                 _, number, stream = heapq.heappop(self._paced)
                 if self._turn(stream):
-                    heapq.heappush(self._paced, (stream.due(), number, stream))
+                    heapq.heappush(self._paced, (stream.due(self._delay), number, stream))
 
     def _look(self) -> None:
         wait = 60.0
@@ -139,7 +142,8 @@ class Endpoint:
 
     def _begin(self, stream: _Stream) -> None:
         if stream.rate:
-            heapq.heappush(self._paced, (stream.due(), stream.sock.fileno(), stream))
+            due = stream.due(self._delay)
+            heapq.heappush(self._paced, (due, stream.sock.fileno(), stream))
         else:
             self._flat.append(stream)
 
@@ -168,7 +172,7 @@ def main() -> None:
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     listener.setblocking(False)
     print(listener.getsockname()[1], flush=True)
-    Endpoint(listener).serve()
+    Endpoint(listener, float(sys.argv[1]) / 1e3 if len(sys.argv) > 1 else 0.0).serve()
 
 
 if __name__ == "__main__":

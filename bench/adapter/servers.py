@@ -328,11 +328,12 @@ async def start(name: str, setting: Setting, streams: int) -> Server:
 
 
 def stand_ins(
-    folder: Path, *, milliseconds: int = 0
+    folder: Path, *, table: int = 0, model: int = 0
 ) -> "tuple[Setting, Sequence[subprocess.Popen[str]]]":
     """Start the stand-in endpoint and table. Return their ports and processes.
 
-    The table answers after so many milliseconds.
+    The table answers after `table` milliseconds, and paced answers of the model begin after
+    `model` milliseconds.
     """
     started = [
         processes.start(
@@ -340,7 +341,7 @@ def stand_ins(
             log=folder / f"{name}.log",
             prints_port=True,
         )
-        for name, options in (("endpoint", ()), ("table", (str(milliseconds),)))
+        for name, options in (("endpoint", (str(model),)), ("table", (str(table),)))
     ]
-    endpoint, table = (processes.port(process) for process in started)
-    return Setting(endpoint, table, folder), started
+    ports = [processes.port(process) for process in started]
+    return Setting(ports[0], ports[1], folder), started

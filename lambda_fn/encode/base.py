@@ -79,11 +79,6 @@ class Head(msgspec.Struct, frozen=True):
     queued: bool | msgspec.UnsetType = msgspec.UNSET
 
 
-def has_text(head: Head) -> bool:
-    """Return whether a head has texts of the request, which its response repeats."""
-    return bool(head.echo) or head.echoes is not msgspec.UNSET or head.stops is not msgspec.UNSET
-
-
 class Encoder(Protocol):
     """The wire format of one response.
 

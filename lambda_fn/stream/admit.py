@@ -163,13 +163,6 @@ class Gate:
         if not self._keys.is_verified(caller) or not self._keys.admits(caller):
             await self.check_key(caller)
 
-    def is_likely(self, caller: Caller) -> bool:
-        """Return whether a request of this caller is likely to be admitted.
-
-        It is if the last one here was, and if nothing is known that refuses it.
-        """
-        return self._keys.was_admitted(caller) and not self._switch.is_closed
-
     async def filters(self, caller: Caller) -> KeyFilters:
         """Return the key's filters as they are now, by one read.
 

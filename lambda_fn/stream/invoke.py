@@ -49,7 +49,7 @@ class Invocation:
         component: str | None = None,
         attributes: str = "",
     ) -> None:
-        """Prepare the call. Entering the context sends it.
+        """Prepare the call. `send` sends it, or entering the context.
 
         `refusal` turns the status and body of the container's own error into a public error.
         `component` is the inference component to invoke, for an endpoint that has components.
@@ -91,7 +91,13 @@ class Invocation:
         return self._sent is not None and self._sent.connected and not self.over
 
     async def __aenter__(self) -> Self:
-        """Send the request, without waiting for a response."""
+        """Send the request if it is not sent yet."""
+        if self._sent is None:
+            self.send()
+        return self
+
+    def send(self) -> None:
+        """Send the request, without waiting for a response. Call `close` or enter the context."""
         headers = sign(
             credentials=self._credentials,
             region=self._region,
@@ -103,7 +109,13 @@ class Invocation:
         )
         self._sent = self._client.send("POST", self._url, self._path, headers, self._body)
         self._heard = time.monotonic()
-        return self
+
+    def close(self) -> None:
+        """Close the call, if it was sent. It may be closed already."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._sent is not None:
+            self._sent.close()
 
     async def __aexit__(
         self,
@@ -114,10 +126,9 @@ class Invocation:
         """Close the call. Its connection is reused if the response was read to its end."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._sent is not None:
-            if error is None and self.over:
-                await self._read_out(self._sent)
-            self._sent.close()
+        if self._sent is not None and error is None and self.over:
+            await self._read_out(self._sent)
+        self.close()
 
     async def read(self, until: float, take: Callable[[bytes], bool] | None = None) -> bytes | None:
         """Wait for at least one byte, and return all bytes that came since the last call.

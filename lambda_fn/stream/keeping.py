@@ -3,7 +3,6 @@
 The first request whose response is kept loads this.
 """
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,7 +13,6 @@ import msgspec
 from lambda_fn import limits
 from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable
 from lambda_fn.encode import Head
-from lambda_fn.encode.base import has_text
 from lambda_fn.errors import APIError, RateLimited, Unavailable
 from lambda_fn.event_log import error_of
 from lambda_fn.events import Failed
@@ -30,7 +28,6 @@ from lambda_fn.stream.replay import replay
 from lambda_fn.stream.usage_counter import UsageCounter
 from lambda_fn.stream_log.heads import StoredHead
 from lambda_fn.stream_log.keys import head_key
-from lambda_fn.stream_log.removal import bury
 from lambda_fn.stream_log.results import Input, ResultLog
 from lambda_fn.stream_log.table_log import TableLog
 
@@ -98,6 +95,18 @@ async def _repeats(shared: Shared, carrier: Carrier, accepted: Accepted) -> Repe
     )
 
 
+def asks_first(shared: Shared, read: ReadRequest, names: Repeats | None) -> bool:
+    """Return whether the model is asked before the response is opened in StreamTable.
+
+    It is not if the request may get another one's response, and if it may have to wait: for
+    capacity, or for its conversation. While no log can be opened, it is not asked for a response
+    that must not be sent without one.
+    """
+    if read.background or read.appends or (names is not None and names.may_lose):
+        return False
+    return shared.watch().opens or not _refuses_unlogged(shared, read)
+
+
 async def open_log(
     shared: Shared,
     carrier: Carrier,
@@ -105,13 +114,10 @@ async def open_log(
     head: Head,
     counter: UsageCounter,
     names: Repeats,
-    *,
-    is_early: bool = False,
 ) -> TableLog | None:
     """Return the open log of a response, or None if it is sent without one.
 
-    `names` are the identities of the request. The first of them may be written meanwhile. The
-    request `is_early` if it is not admitted yet.
+    `names` are the identities of the request. The first of them may be written meanwhile.
 
     Raises:
         Unavailable: the log cannot be opened, and the response must not be sent without one.
@@ -119,7 +125,7 @@ async def open_log(
     """
     assert shared.streams is not None  # noqa: S101 (responses are logged)
     expires = expires_at(shared, accepted.read, head.created)
-    names.begin(head.response_id, expires, is_early=is_early)
+    names.begin(head.response_id, expires)
     event_log = None
     try:
         event_log = await logged.open_log(
@@ -136,53 +142,10 @@ async def open_log(
             refuse=_refuses_unlogged(shared, accepted.read),
         )
     finally:
+        shared.watch().opens = event_log is not None
         if event_log is None:
             names.give_up()
     return event_log
-
-
-def open_early(
-    shared: Shared,
-    carrier: Carrier,
-    accepted: Accepted,
-    head: Head,
-    counter: UsageCounter,
-    names: Repeats,
-) -> "asyncio.Task[TableLog | None] | None":
-    """Begin to open the log of a response before its request is admitted.
-
-    It returns None for a response that is stored with texts of its request. They may not be stored
-    before the ledger item is: if this process is killed between the two, no one looks for what it
-    left. Otherwise, call `withdraw` if the response never begins. Returns and raises as `open_log`.
-    """
-    if accepted.read.kept_items is not None or has_text(head):
-        return None
-    return asyncio.ensure_future(
-        open_log(shared, carrier, accepted, head, counter, names, is_early=True)
-    )
-
-
-async def withdraw(
-    shared: Shared,
-    accepted: Accepted,
-    opening: "asyncio.Task[TableLog | None]",
-    names: Repeats,
-    response_id: str,
-    created: int,
-) -> None:
-    """Remove what `open_early` has written. If that fails, it expires. It raises nothing.
-
-    It is not always known what was written, so all of it is removed.
-    """
-    event_log = None
-    with contextlib.suppress(APIError):
-        event_log = await opening
-    if event_log is not None:
-        event_log.leave()
-    assert shared.streams is not None  # noqa: S101 (responses are logged)
-    expires = expires_at(shared, accepted.read, created)
-    removing = bury(shared.streams, head_key(response_id), now=int(time.time()), expires=expires)
-    await asyncio.gather(names.withdraw(response_id), removing, return_exceptions=True)
 
 
 def headers(event_log: TableLog | None) -> dict[str, str]:
@@ -208,17 +171,21 @@ async def open_result(
 
     """
     assert shared.streams is not None  # noqa: S101 (it keeps responses)
-    result_log = await logged.open_result(
-        shared.streams,
-        head,
-        counter,
-        accepted.model,
-        accepted.read,
-        owner=carrier.caller.key_id,
-        expires=expires_at(shared, accepted.read, head.created),
-        seconds=seconds,
-        refuse=_refuses_unlogged(shared, accepted.read),
-    )
+    result_log = None
+    try:
+        result_log = await logged.open_result(
+            shared.streams,
+            head,
+            counter,
+            accepted.model,
+            accepted.read,
+            owner=carrier.caller.key_id,
+            expires=expires_at(shared, accepted.read, head.created),
+            seconds=seconds,
+            refuse=_refuses_unlogged(shared, accepted.read),
+        )
+    finally:
+        shared.watch().opens = result_log is not None
     if result_log is None:
         carrier.response_headers = {**carrier.response_headers, **logged.OFF}
     return result_log

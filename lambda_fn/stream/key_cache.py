@@ -33,10 +33,6 @@ class KeyCache:
         """Return whether the secret was right when it was last used here."""
         return caller.key_hash in self._admitted
 
-    def was_admitted(self, caller: Caller) -> bool:
-        """Return whether the secret was right, and its last request admitted."""
-        return self._admitted.get(caller.key_hash, 0.0) > 0.0
-
     def is_recent(self, caller: Caller) -> bool:
         """Return whether the key's last request was admitted within `FAIL_OPEN_WINDOW` seconds."""
         return time.time() - self._admitted.get(caller.key_hash, 0.0) <= limits.FAIL_OPEN_WINDOW

@@ -85,8 +85,8 @@ async def open_log(
         log("log_closed", request_id=head.response_id, error=type(error).__name__)
         if refuse:
             raise Unavailable(
-                "The response cannot be stored now, so nothing was generated. Try again, or send "
-                "the request without 'durable'.",
+                "The response cannot be stored now, so it was ended before it began, and nothing is "
+                "billed. Try again, or send the request without 'durable'.",
                 code="log_unavailable",
                 retry_after=1,
             ) from None
@@ -123,8 +123,8 @@ async def open_result(
         log("log_closed", request_id=head.response_id, error=type(error).__name__)
         if refuse:
             raise Unavailable(
-                "The response cannot be stored now, so nothing was generated. Try again, or send "
-                "the request with 'store': false.",
+                "The response cannot be stored now, so it was ended before it began, and nothing is "
+                "billed. Try again, or send the request with 'store': false.",
                 code="log_unavailable",
                 retry_after=1,
             ) from None

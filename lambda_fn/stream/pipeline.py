@@ -24,7 +24,6 @@ from lambda_fn.encode import Head, encoder_of
 from lambda_fn.errors import (
     NO_RETRY,
     APIError,
-    Cancelled,
     RateLimited,
     Unavailable,
     UpstreamTimeout,
@@ -162,9 +161,9 @@ class Pipeline:
         self._reservation: Reservation | None = None
         self._prompts: PromptReserve | None = None
         self._moderator: Moderator | None = None
+        self._run: Invocation | None = None
+        """The invocation of the model, if it is sent before the response is opened."""
         self._invocation: Invocation | Continuing | None = None
-        self._opening: asyncio.Task[TableLog | None] | None = None
-        """What opens the log beside the admission, until `_open_log` takes it."""
         self._event_log: TableLog | None = None
         self._result_log: ResultLog | None = None
         self._claimed_log: TableLog | ResultLog | None = None
@@ -197,18 +196,12 @@ class Pipeline:
             Exception: as `Delivery.run`.
 
         """
-        try:
-            await self._admit()
-        except APIError:
-            await self._withdraw()  # before the client knows, and sends the request again
-            raise
-        except BaseException:
-            self._carrier.in_background(self._withdraw())
-            raise
+        await self._admit()
         try:
             await self._wait_for_owner()
             request = await self._checked()
             run = self._prepare(request)
+            await self._ask_first(run)
             head = await self._open_log()
             await self._answer(head, run, request)
         except APIError as error:
@@ -230,9 +223,6 @@ class Pipeline:
         images = _image_tokens(accepted.images, model)
         bounds = self._bounds = Bounds.of(request, model, size=accepted.size, images=images)
         self._fingerprint = fingerprint(accepted.body, carrier.headers.get("idempotency-key", ""))
-        self._created = int(time.time())
-        if self._repeats is not None and self._place is None and self._claimed is None:
-            self._open_early(self._repeats)
         admission = self._admission = await self._shared.gate.admit(
             carrier.caller,
             bounds.opening(
@@ -256,6 +246,7 @@ class Pipeline:
                 self._shared.table, admission, bounds, meter_open=settings.meter_open
             )
         carrier.response_headers = admission.headers
+        self._created = int(time.time())
         self._seconds = _seconds(carrier.seconds_left(), is_logged=is_logged)
         self._control = Control(
             request_id=self._request_id,
@@ -264,26 +255,6 @@ class Pipeline:
             caller=carrier.caller.key_id,
             soft_thinking=accepted.read.soft_thinking or msgspec.UNSET,
         )
-
-    def _open_early(self, repeats: "Repeats") -> None:
-        """Begin to open the log beside the admission, if that is likely to succeed."""
-        from lambda_fn.stream import keeping  # not at a cold start
-
-        if self._shared.gate.is_likely(self._carrier.caller):
-            self._opening = keeping.open_early(
-                *(self._shared, self._carrier, self._accepted),
-                *(self._head(self._accepted.read, is_logged=True), self._counter, repeats),
-            )
-
-    async def _withdraw(self) -> None:
-        """Remove what was written beside the admission, if the response never began."""
-        if self._opening is not None and self._repeats is not None:
-            from lambda_fn.stream import keeping
-
-            await keeping.withdraw(
-                *(self._shared, self._accepted, self._opening, self._repeats),
-                *(self._request_id, self._created),
-            )
 
     async def _wait_for_owner(self) -> None:
         """Wait until the carrier lets the request go on. Raises as `Carrier.admitted`."""
@@ -336,6 +307,23 @@ class Pipeline:
         run = self._invocation = self._invoke(request_id=self._request_id, body=body)
         return run
 
+    async def _ask_first(self, run: Invocation) -> None:
+        """Ask the model before the response is opened in StreamTable, if it may be.
+
+        So the first token does not wait for StreamTable. Nothing is sent to the client before the
+        response is opened.
+        """
+        read, repeats = self._accepted.read, self._repeats
+        if self._claimed is not None or (repeats is None and read.kept_items is None):
+            return
+        from lambda_fn.stream import keeping  # not at a cold start
+
+        if keeping.asks_first(self._shared, read, repeats):
+            self._run = run
+            self._counter.invoked()
+            run.send()
+            await asyncio.sleep(limits.LOG_OPEN_AFTER)
+
     async def _open_log(self) -> Head:
         """Open the log of the response if it has one, and return its head.
 
@@ -362,12 +350,8 @@ class Pipeline:
                 *about, self._head(read), self._counter, seconds=self._seconds
             )
         else:
-            opening, self._opening = self._opening, None
-            self._event_log = await (
-                opening
-                or keeping.open_log(
-                    *about, self._head(read, is_logged=True), self._counter, self._repeats
-                )
+            self._event_log = await keeping.open_log(
+                *about, self._head(read, is_logged=True), self._counter, self._repeats
             )
             self._carrier.response_headers = {
                 **self._carrier.response_headers,
@@ -436,10 +420,9 @@ class Pipeline:
             logged=event_log is not None,
         )
         if event_log is not None:
-            if event_log.was_ended:  # before its model was asked
-                self._counter.cancelled = True
-                raise Cancelled("This response was cancelled.", headers=NO_RETRY)
             event_log.on_end = producer.fence
+            if event_log.was_cancelled is not None:
+                producer.fence(event_log.was_cancelled)
         if event_log is not None and self._place is not None:
             from lambda_fn.stream.keeping import may_wait
 
@@ -583,11 +566,11 @@ class Pipeline:
 
     async def _finish(self) -> None:
         """Cancel what the container may still do, and settle."""
-        if self._opening is not None:
-            self._carrier.in_background(self._withdraw())
         invocation, carrier, dialect = self._invocation, self._carrier, self._accepted.dialect
         if invocation is not None and invocation.left and not self._stopping:
             carrier.in_background(_cancel(self._invoke, dialect, invocation.request_id))
+        if self._run is not None:
+            self._run.close()
         if self._event_log is not None and self._event_log.waits:
             await self._enqueue(self._event_log)
         logs = (self._event_log, self._result_log, self._claimed_log)

@@ -100,7 +100,8 @@ class Producer:
         """Join the stages.
 
         Args:
-            invocation: The call of the model; entering the producer's context sends it.
+            invocation: The call of the model; entering the producer's context sends it if it is
+                not sent yet.
             decoder: Turns the bytes of the response into events.
             counter: Counts the tokens that the model sampled, before anything is held back or
                 changed.
@@ -154,9 +155,10 @@ class Producer:
         self.logged = True
 
     async def __aenter__(self) -> Self:
-        """Send the invocation."""
-        self._counter.invoked()
-        await self._invocation.__aenter__()
+        """Send the invocation, unless the response was ended before."""
+        if self._stopped is None:
+            self._counter.invoked()
+            await self._invocation.__aenter__()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
         if self._guard is not None:
             self._guard.on_verdict = self._invocation.wake

@@ -159,16 +159,20 @@ class Repeats:
             return head
         return None
 
-    def begin(self, response_id: str, expires: int, *, is_early: bool) -> None:
+    @property
+    def may_lose(self) -> bool:
+        """Whether another request may have the response already, or begin it at the same time."""
+        return bool(self._looked_up)
+
+    def begin(self, response_id: str, expires: int) -> None:
         """Begin to point the identity of a first request to its response.
 
-        The identity is overwritten whatever it names, so this need not wait for the head. A request
-        that is not admitted yet (`is_early`) overwrites nothing: then `claim` does, after the
-        admission. If the head is not written, call `give_up`: a repeat may find the identity of a
-        response without a log.
+        The identity is overwritten whatever it names, so this need not wait for the head. If the
+        head is not written, call `give_up`: a repeat may find the identity of a response without a
+        log.
         """
         if self._own not in self._looked_up:
-            claiming = self._claim(self._own, response_id, expires, always=not is_early)
+            claiming = self._claim(self._own, response_id, expires, always=True)
             self._begun = asyncio.ensure_future(claiming)
             self._begun.add_done_callback(_retrieve)
 
@@ -176,16 +180,6 @@ class Repeats:
         """Stop what `begin` has begun."""
         if self._begun is not None:
             self._begun.cancel()
-
-    async def withdraw(self, response_id: str) -> None:
-        """Clear the identity that `begin` has pointed to a response, which never begins.
-
-        It raises nothing. If it fails, the identity names a response that does not exist.
-        """
-        if self._begun is not None:
-            await asyncio.wait([self._begun])
-            with contextlib.suppress(MeterUnavailable):
-                await forget(self._table, self._own, response_id)
 
     async def claim(self, response_id: str, expires: int) -> StoredHead | None:
         """Point the identities to a new response, whose head exists.
@@ -199,9 +193,8 @@ class Repeats:
             UnknownVersion, MeterUnavailable, Incomplete: it is not known what was written.
 
         """
-        if self._begun is not None and await self._begun is not None:
-            # It names the response to an earlier request, which was the same.
-            await self._claim(self._own, response_id, expires, always=True)
+        if self._begun is not None:
+            await self._begun
         for identity in self._looked_up:
             for _ in range(_CONTESTS):
                 standing = await self._claim(identity, response_id, expires)
@@ -297,7 +290,7 @@ async def name(
     expires: int,
     refuse: bool,
 ) -> None:
-    """Name the response to an admitted request, before the model is invoked.
+    """Name the response to an admitted request, before anything of it is sent.
 
     If it raises, the response's own head has been ended.
 
@@ -336,8 +329,8 @@ async def name(
         if refuse:
             await _leave(event_log)
             raise Unavailable(
-                "It cannot be stored now which response this request gets, so nothing was "
-                "generated. Try again.",
+                "It cannot be stored now which response this request gets, so it was ended before "
+                "it began, and nothing is billed. Try again.",
                 code="log_unavailable",
                 retry_after=1,
             ) from None

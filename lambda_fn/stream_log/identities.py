@@ -1,11 +1,10 @@
 """Identities: items that name the response to a request, so that its repeats find it.
 
-An identity is written before the model is invoked. A repeat writes it after the head of its
-response, on the condition that it still names what the repeat has read. So of two repeats at once
-one wins, and the other learns the response of the winner. A first request writes it at the same
-time as the head, so a new response may have no head yet. It never gets one if its log cannot be
-opened. An identity that names the response to an earlier request is overwritten only after the new
-request is admitted. If the new request is refused, its identity is cleared.
+A repeat writes its identity after the head of its response and before the model is invoked, on the
+condition that it still names what the repeat has read. So of two repeats at once one wins, and the
+other learns the response of the winner. A first request writes it at the same time as the head,
+whatever it names, so a new response may have no head yet. It never gets one if its log cannot be
+opened.
 """
 
 import hashlib

@@ -78,24 +78,12 @@ async def remove(table: Table, head_key: Mapping[str, str], *, now: int) -> None
         condition, values = "attribute_not_exists(again)", {}
         if "again" in head:
             condition, values = "again = :seen", {":seen": head["again"]}
+        left = {**head_key, **VERSIONED, "deleted": now, "expires": expires}
         try:
-            left = _left(head_key, now=now, expires=expires)
             await table.put(left, condition=condition, values=values)
         except ConditionFailed:
             continue
         return
-
-
-async def bury(table: Table, head_key: Mapping[str, str], *, now: int, expires: int) -> None:
-    """Replace a head, which may not exist yet, with the item that a removal leaves.
-
-    So a put of the head that comes late finds its place taken. Raises MeterUnavailable.
-    """
-    await table.put(_left(head_key, now=now, expires=expires))
-
-
-def _left(head_key: Mapping[str, str], *, now: int, expires: int) -> Item:
-    return {**head_key, **VERSIONED, "deleted": now, "expires": expires}
 
 
 async def _remove_parts(table: Table, head_key: Mapping[str, str], *, now: int) -> tuple[Item, int]:

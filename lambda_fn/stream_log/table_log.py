@@ -119,6 +119,8 @@ class TableLog:
         """Whether the head has its final status, as far as this process knows."""
         self._standing: Batch | None = None
         self._fenced = False
+        self.was_cancelled: bool | None = None
+        """Whether somebody else has cancelled the response; None if nobody else has ended it."""
         self._lost: Exception | None = None
         self._cut = False
 
@@ -137,15 +139,6 @@ class TableLog:
             deadline = time.monotonic() + limits.LOG_OPEN_TIMEOUT
             await open_head(self._table, self._stored, deadline=deadline)
         self._begin()
-
-    def leave(self) -> None:
-        """Watch the head no longer, because the response never begins."""
-        self._watch.discard(self)
-
-    @property
-    def was_ended(self) -> bool:
-        """Whether somebody else has ended the response, as far as this process knows."""
-        return self._fenced
 
     def adopt(self, head: StoredHead) -> None:
         """Take over a response that this run has claimed, in place of `open`."""
@@ -331,7 +324,7 @@ class TableLog:
 
     def _fence(self, *, cancelled: bool) -> None:
         """Stop writing, because the response was ended by somebody else."""
-        self._fenced, self._decided = True, 0
+        self._fenced, self.was_cancelled, self._decided = True, cancelled, 0
         self._release()
         if self.on_end is not None:
             self.on_end(cancelled)

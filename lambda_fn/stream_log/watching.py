@@ -65,6 +65,8 @@ class Watch:
         self._table = table
         self.flushes = Flushes()
         """When the logs are written."""
+        self.opens = True
+        """Whether the last response of this environment could be opened in the table."""
         self._logs: dict[Watched, _Lease] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._looking: set[asyncio.Task[None]] = set()

@@ -40,6 +40,7 @@ def test_the_first_token_is_compared_with_the_noise() -> None:
     assert row["off_ms_quartiles"] == [1.5, 3.0, 4.5]
     assert (row["within_noise"], row["complete"]) == (True, True)
     assert not streams.spread(without, [4.6] * 5)["within_noise"]
+    assert "within_noise" not in streams.spread(without, [4.6] * 5, judged=False)
     cut = recorded([1.0, 2.0, 2.25])
     assert streams.first_of(cut) == pytest.approx(1000)
     cut.over = False
@@ -47,13 +48,13 @@ def test_the_first_token_is_compared_with_the_noise() -> None:
 
 
 async def test_a_slow_table_delays_the_first_token(tmp_path: Path) -> None:
-    """The model is asked when it has answered."""
+    """The model is asked when it has answered, and answers after its own time."""
     async with asyncio.timeout(120):
-        rows = await streams.measure_first(tmp_path, streams=2, rounds=1, latency=20)
-    assert list(rows) == [f"first token of {count}, table 20 ms" for count in (1, 2)]
+        rows = await streams.measure_first(tmp_path, streams=2, rounds=1, table=20, model=10)
+    assert list(rows) == [f"first token of {count}, table 20 ms, model 10 ms" for count in (1, 2)]
     for row in rows.values():
         assert row["complete"]
-        assert min(row["off_ms_quartiles"][0], row["on_ms_quartiles"][0]) >= 20
+        assert min(row["off_ms_quartiles"][0], row["on_ms_quartiles"][0]) >= 30
 
 
 async def test_tails_and_replays_have_the_bytes_of_the_live_client(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ class StandIn:
     script_of: Callable[[dict[str, Any]], Iterable[bytes | asyncio.Event | None]] | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: list[str] = field(default_factory=list)
     busy: set[str] = field(default_factory=set)
@@ -176,6 +177,7 @@ class StandIn:
             found = await self.cancel(len(self.cancelled) - 1)
             return web.Response(body=part(json.dumps({"cancelled": found}).encode()))
         self.bodies.append(body)
+        self.asked.set()
         self.attributes.append(request.headers.get("X-Amzn-SageMaker-Custom-Attributes", ""))
         if request.path.split("/")[2] in self.busy:
             return web.json_response({"__type": "ThrottlingException"}, status=429)

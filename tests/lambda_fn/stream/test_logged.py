@@ -209,7 +209,7 @@ async def test_a_log_that_cannot_be_opened(
     *,
     refused: bool,
 ) -> None:
-    """Without a log the model is not invoked, or the response says that it has none."""
+    """Without a log the response is not sent, or it says that it has none."""
     call = make_call(
         stream_table="missing",
         persistence="all",
@@ -220,8 +220,9 @@ async def test_a_log_that_cannot_be_opened(
     reply = await call(body=body)
     if refused:
         assert (reply.status, reply.error["code"]) == (503, "log_unavailable")
-        assert sagemaker.bodies == []
-        assert ledger_item(items, reply)["outcome"] == "failed"
+        assert len(sagemaker.bodies) == 1  # the fallback is not asked
+        item = ledger_item(items, reply)
+        assert (item["outcome"], item["cost"]) == ("failed", 0)
     else:
         assert (reply.status, reply.headers["x-sluice-log"]) == (200, "off")
         assert "x-sluice-stream" not in reply.headers

@@ -422,7 +422,7 @@ async def test_a_first_request_writes_head_and_identity_at_once(
 async def test_an_identity_that_cannot_be_written(
     logging: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A durable response that its repeats would not find is refused, and nothing is generated."""
+    """A durable response that its repeats would not find is refused, and its run cancelled."""
 
     async def fail(*_: Any, **__: Any) -> None:
         raise MeterUnavailable("the identity cannot be written")
@@ -430,7 +430,7 @@ async def test_an_identity_that_cannot_be_written(
     monkeypatch.setattr(repeats, "claim", fail)
     reply = await logging(body=DURABLE)
     assert (reply.status, reply.error["code"]) == (503, "log_unavailable")
-    assert sagemaker.bodies == []
+    assert sagemaker.cancelled == [body["sluice"]["request_id"] for body in sagemaker.bodies]
 
 
 async def test_an_identity_without_a_head_is_given_up(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lambda_fn import limits
-from lambda_fn.aws.dynamodb import ConditionFailed, MeterUnavailable, Update
+from lambda_fn.aws.dynamodb import MeterUnavailable, Update
 from lambda_fn.errors import Cancelled, UpstreamFailed
 from lambda_fn.event_log import LogEnded, failed_by
 from lambda_fn.events import End, Event, Failed, Finish, Start
@@ -21,7 +21,7 @@ from lambda_fn.stream_log.heads import (
     win,
 )
 from lambda_fn.stream_log.reading import read_log
-from lambda_fn.stream_log.removal import bury, hide, remove, unfinished
+from lambda_fn.stream_log.removal import hide, remove, unfinished
 from lambda_fn.stream_log.table_log import TableLog
 from tests.support.network import Fate
 from tests.support.stream_logs import NOW, Ground, look, token
@@ -504,25 +504,13 @@ async def test_an_end_that_cannot_be_written(
     assert (await head_of(ground)).status == "in_progress"
 
 
-async def test_a_response_that_never_begins_is_left(ground: Ground) -> None:
-    """Its head is watched no longer. Once it is buried, a late put of it is without effect."""
-    log = await ground.log()
-    log.leave()
-    assert log._watch._timer is None
-    key, expires = keys.head_key(ground.response_id), int(NOW) + 60
-    await bury(ground.table, key, now=int(NOW), expires=expires)
-    with pytest.raises(ConditionFailed):
-        await ground.opened()
-    assert await read_head(ground.table, ground.response_id, now=NOW) is None
-
-
 async def test_an_end_before_the_producer_is_known(ground: Ground) -> None:
     """Whoever asks learns that the response was ended, although nobody was to be told."""
     log = await ground.log()
-    assert not log.was_ended
+    assert log.was_cancelled is None
     assert await cancel_head(ground.table, ground.response_id, now=NOW) is not None
     assert await look(ground.table, log)
-    assert log.was_ended
+    assert log.was_cancelled
 
 
 async def test_a_head_that_cannot_be_written(
