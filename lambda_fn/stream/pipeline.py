@@ -202,7 +202,11 @@ class Pipeline:
             request = await self._checked()
             run = self._prepare(request)
             await self._ask_first(run)
-            head = await self._open_log()
+            try:
+                head = await self._open_log()
+            except APIError:
+                self._counter.refused = True
+                raise
             await self._answer(head, run, request)
         except APIError as error:
             self._note(error)

@@ -127,7 +127,7 @@ async def test_a_durable_response_that_cannot_be_opened(
     assert (reply.status, reply.error["code"]) == (503, "log_unavailable")
     assert "billed" in reply.error["message"]
     item = ledger_item(items, reply)
-    assert (item["outcome"], item["cost"], item["prompt_tokens"]) == ("failed", 0, 0)
+    assert (item["outcome"], item["cost"], item["prompt_tokens"]) == ("refused", 0, 0)
     assert sagemaker.cancelled == [sagemaker.bodies[0]["sluice"]["request_id"]]
     sagemaker.closed.set()
     assert (await logging(body=DURABLE)).status == 503

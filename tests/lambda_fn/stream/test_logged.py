@@ -222,7 +222,7 @@ async def test_a_log_that_cannot_be_opened(
         assert (reply.status, reply.error["code"]) == (503, "log_unavailable")
         assert len(sagemaker.bodies) == 1  # the fallback is not asked
         item = ledger_item(items, reply)
-        assert (item["outcome"], item["cost"]) == ("failed", 0)
+        assert (item["outcome"], item["cost"]) == ("refused", 0)
     else:
         assert (reply.status, reply.headers["x-sluice-log"]) == (200, "off")
         assert "x-sluice-stream" not in reply.headers
