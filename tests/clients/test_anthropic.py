@@ -120,6 +120,7 @@ def test_a_tool_that_must_be_called(demo: Anthropic) -> None:
     message = demo.messages.create(
         model=os.environ["SLUICE_DEMO_MODEL"],
         max_tokens=60,
+        temperature=0,
         messages=[{"role": "user", "content": "What is the weather in Rome?"}],
         tools=[WEATHER],
         tool_choice={"type": "tool", "name": "get_weather", "disable_parallel_tool_use": True},
@@ -146,6 +147,7 @@ def test_structured_output(client: Anthropic, demo: Anthropic) -> None:
     message = demo.messages.create(
         model=os.environ["SLUICE_DEMO_MODEL"],
         max_tokens=60,
+        temperature=0,
         messages=[{"role": "user", "content": "Give me a person as JSON."}],
         output_config={"format": {"type": "json_schema", "schema": schema}},
     )

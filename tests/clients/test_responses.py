@@ -133,6 +133,7 @@ def test_a_tool_that_must_be_called(demo: OpenAI) -> None:
     response = demo.responses.create(
         model=os.environ["SLUICE_DEMO_MODEL"],
         max_output_tokens=60,
+        temperature=0,
         input="What is the weather in Rome?",
         tools=[WEATHER, {**WEATHER, "name": "other"}],
         tool_choice={
@@ -160,6 +161,7 @@ def test_structured_output(client: OpenAI, demo: OpenAI) -> None:
     response = demo.responses.create(
         model=os.environ["SLUICE_DEMO_MODEL"],
         max_output_tokens=60,
+        temperature=0,
         input="Give me a person as JSON.",
         text={"format": {"type": "json_schema", "name": "person", "schema": schema}},
     )
@@ -383,7 +385,7 @@ async def streamed(made: Agent[None], asked: str) -> Any:
 @pytest.mark.parametrize("run", [Runner.run, streamed])
 async def test_agents(run: Run) -> None:
     """An agent calls its tool, whose output goes back, and answers, streamed or not."""
-    settings = ModelSettings(tool_choice="required", max_tokens=60)
+    settings = ModelSettings(tool_choice="required", max_tokens=60, temperature=0)
     result = await run(
         agent("DEMO", tools=[get_weather], model_settings=settings), "What is the weather in Rome?"
     )

@@ -46,6 +46,7 @@ for (const [name, provider] of Object.entries(providers)) {
       prompt: "What is the weather in Rome?",
       tools: { get_weather: weather },
       maxOutputTokens: 60,
+      temperature: 0,
       stopWhen: stepCountIs(2),
       prepareStep: ({ stepNumber }) => ({ toolChoice: stepNumber === 0 ? "required" : "none" }),
     });
@@ -61,6 +62,7 @@ for (const [name, provider] of Object.entries(providers)) {
       prompt: "Give me a person as JSON.",
       output: Output.object({ schema }),
       maxOutputTokens: 60,
+      temperature: 0,
     });
     assert.equal(typeof output.adult, "boolean");
   });

@@ -97,6 +97,7 @@ test("AI SDK: a loop of two steps on the demo model", async () => {
     prompt: "What is the weather in Rome?",
     tools: { get_weather: weather },
     maxOutputTokens: 60,
+    temperature: 0,
     stopWhen: stepCountIs(2),
     prepareStep: ({ stepNumber }) => ({ toolChoice: stepNumber === 0 ? "required" : "none" }),
   });
@@ -112,6 +113,7 @@ test("AI SDK: structured output of the demo model is of the schema", async () =>
     prompt: "Give me a person as JSON.",
     output: Output.object({ schema }),
     maxOutputTokens: 60,
+    temperature: 0,
   });
   assert.equal(typeof output.adult, "boolean");
 });
