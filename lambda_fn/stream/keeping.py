@@ -241,14 +241,18 @@ async def name(
     fingerprint: str,
 ) -> None:
     """Store where repeats of a request find its response. Raises as `repeats.name`."""
-    await repeats.name(
-        names,
-        event_log,
-        admission,
-        fingerprint,
-        expires=expires_at(shared, accepted.read, int(time.time())),
-        refuse=_refuses_unlogged(shared, accepted.read),
-    )
+    try:
+        await repeats.name(
+            names,
+            event_log,
+            admission,
+            fingerprint,
+            expires=expires_at(shared, accepted.read, int(time.time())),
+            refuse=_refuses_unlogged(shared, accepted.read),
+        )
+    except Unavailable:
+        shared.watch().opens = False
+        raise
 
 
 async def converse(

@@ -66,7 +66,7 @@ class Watch:
         self.flushes = Flushes()
         """When the logs are written."""
         self.opens = True
-        """Whether the last response of this environment could be opened in the table."""
+        """Whether the last response of this environment could be opened in the table, and named."""
         self._logs: dict[Watched, _Lease] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._looking: set[asyncio.Task[None]] = set()

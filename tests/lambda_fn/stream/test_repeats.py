@@ -422,7 +422,10 @@ async def test_a_first_request_writes_head_and_identity_at_once(
 async def test_an_identity_that_cannot_be_written(
     logging: Call, sagemaker: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A durable response that its repeats would not find is refused, and its run cancelled."""
+    """A durable response that its repeats would not find is refused, and its run cancelled.
+
+    The model is not asked for the next ones.
+    """
 
     async def fail(*_: Any, **__: Any) -> None:
         raise MeterUnavailable("the identity cannot be written")
@@ -431,6 +434,9 @@ async def test_an_identity_that_cannot_be_written(
     reply = await logging(body=DURABLE)
     assert (reply.status, reply.error["code"]) == (503, "log_unavailable")
     assert sagemaker.cancelled == [body["sluice"]["request_id"] for body in sagemaker.bodies]
+    for _ in range(2):
+        assert (await logging(body=DURABLE)).status == 503
+        assert len(sagemaker.bodies) == 1
 
 
 async def test_an_identity_without_a_head_is_given_up(
